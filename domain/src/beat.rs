@@ -1,0 +1,104 @@
+//! Heartbeats: a worker's whole picture, not a change, so that the next beat repairs whatever was lost.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::worker::WorkerIdentity;
+use crate::{AgentId, Epoch, Fence, PoolName, ProcessId, Timestamp, WorkerState};
+
+/// One heartbeat.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Beat {
+    /// The message's version: [`WIRE_VERSION`](crate::WIRE_VERSION) of the sender.
+    pub v: u16,
+    /// The worker.
+    pub process_id: ProcessId,
+    /// Its pool.
+    pub pool_name: PoolName,
+    /// Who it is for the operating system: a master that missed its birth finds it by this.
+    pub identity: WorkerIdentity,
+    /// Agents that it can hold.
+    pub capacity: u32,
+    /// `ready` or `draining`.
+    pub status: WorkerState,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// 1, 2, 3, ... A picture with the number that is known already needs no reading.
+    pub number: u64,
+    /// The number of its latest report.
+    pub reported: u64,
+    /// The number up to which it has dropped its reports as settled.
+    pub dropped: u64,
+    /// The highest fence that it has seen.
+    pub fence: Fence,
+    /// CPU that the worker and its agents used since the last beat, in percent of one core.
+    pub cpu_percent: f32,
+    /// Resident memory of the worker and its agents, in bytes.
+    pub rss_bytes: u64,
+    /// Every agent that it holds.
+    pub agents: Vec<AgentPicture>,
+}
+
+/// One agent as its worker sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentPicture {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// The epoch that runs.
+    pub epoch: Epoch,
+    /// How it is.
+    pub state: SeenState,
+    /// Its role.
+    pub role_type: String,
+    /// Its project.
+    pub project_id: String,
+    /// The pid of its program, as the host counts; none for a built-in runtime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// When this picture of it last changed.
+    pub updated_at: Timestamp,
+    /// Why it is not gone yet, where stopping takes long: e.g. a process in uninterruptible sleep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// How a worker sees an agent that it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SeenState {
+    /// Its program was started and is not ready.
+    Starting,
+    /// It runs and has no work.
+    Idle,
+    /// It is being stopped.
+    Stopping,
+}
+
+impl SeenState {
+    /// The word in the registry.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Idle => "idle",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// Tells one life of the registry's content from the next: a flush or an empty restart makes a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(pub Uuid);
+
+/// What a heartbeat is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BeatAnswer {
+    /// Reports up to this number are settled and need not be kept.
+    pub settled: u64,
+    /// The worker is given up: it stops its agents and exits.
+    pub fenced: bool,
+    /// Whether some master holds the leader's mirror key, i.e. was alive within one lease.
+    pub leader_present: bool,
+    /// The content's life. A worker that sees another than last time sends all that it has again.
+    pub generation: Generation,
+}

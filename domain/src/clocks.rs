@@ -1,0 +1,105 @@
+//! The durations that rooms must agree on, in one place, with the rules that bind them to each other.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::seconds;
+
+/// Every shared duration, in seconds where it is written down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Clocks {
+    /// Between two heartbeats of a worker. Default 2.
+    #[serde(with = "seconds")]
+    pub heartbeat: Duration,
+    /// Silence after which a worker is condemned. Default 10.
+    #[serde(with = "seconds")]
+    pub stale: Duration,
+    /// How long a worker or the leader may act without renewing its claim. Default 15.
+    #[serde(with = "seconds")]
+    pub lease: Duration,
+    /// A worker without any master drains and exits after this time. Default 600.
+    #[serde(with = "seconds")]
+    pub orphan_after: Duration,
+    /// A worker that has not said that it is ready by then is condemned. Default 30.
+    #[serde(with = "seconds")]
+    pub start_timeout: Duration,
+    /// From the request to stop to the kill, for a worker as a whole. Default 10.
+    #[serde(with = "seconds")]
+    pub stop_deadline: Duration,
+    /// A command without an answer is sent again after this time, then with doubling waits. Default 0.25.
+    #[serde(with = "seconds")]
+    pub resend: Duration,
+    /// Between two full passes of a keeper. Default 1.
+    #[serde(with = "seconds")]
+    pub pass: Duration,
+}
+
+impl Default for Clocks {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(2),
+            stale: Duration::from_secs(10),
+            lease: Duration::from_secs(15),
+            orphan_after: Duration::from_secs(600),
+            start_timeout: Duration::from_secs(30),
+            stop_deadline: Duration::from_secs(10),
+            resend: Duration::from_millis(250),
+            pass: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Clocks {
+    /// Refuses clocks that contradict each other, naming the two.
+    pub fn validate(&self) -> Result<(), String> {
+        let pairs = [
+            ("3 x heartbeat", self.heartbeat * 3, "stale", self.stale),
+            ("stale", self.stale, "lease", self.lease),
+            ("lease", self.lease, "orphan_after", self.orphan_after),
+        ];
+        for (low_name, low, high_name, high) in pairs {
+            if low > high {
+                return Err(format!(
+                    "{low_name} ({} s) is above {high_name} ({} s)",
+                    low.as_secs_f64(),
+                    high.as_secs_f64()
+                ));
+            }
+        }
+        let positive = [
+            ("heartbeat", self.heartbeat),
+            ("resend", self.resend),
+            ("pass", self.pass),
+            ("stop_deadline", self.stop_deadline),
+        ];
+        match positive.iter().find(|(_, value)| *value < Duration::from_millis(10)) {
+            Some((name, _)) => Err(format!("{name} must be at least 0.01 s")),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_agree() {
+        assert_eq!(Clocks::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_contradiction_names_both_sides() {
+        let wrong = |change: fn(&mut Clocks)| {
+            let mut clocks = Clocks::default();
+            change(&mut clocks);
+            clocks.validate().expect_err("a contradiction")
+        };
+        assert_eq!(wrong(|c| c.heartbeat = Duration::from_secs(4)), "3 x heartbeat (12 s) is above stale (10 s)");
+        assert!(wrong(|c| c.stale = Duration::from_secs(16)).contains("lease"));
+        assert!(wrong(|c| c.orphan_after = Duration::from_secs(1)).contains("orphan_after"));
+        assert!(wrong(|c| c.pass = Duration::ZERO).contains("pass"));
+    }
+}

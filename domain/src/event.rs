@@ -1,0 +1,114 @@
+//! Events: what changed, for people and programs that watch. A row of the store, numbered by it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AgentId, PoolName, ProcessId, Timestamp};
+
+/// An event that has no number yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventDraft {
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened.
+    pub kind: EventKind,
+    /// To which pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_name: Option<PoolName>,
+    /// To which agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<AgentId>,
+    /// To which worker, or on which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process_id: Option<ProcessId>,
+    /// Why, in words an operator reads.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $word:literal),+ $(,)?) => {
+        /// What happened.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum EventKind {
+            $($(#[$doc])* #[serde(rename = $word)] $name),+
+        }
+
+        impl EventKind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// The word in the store and in JSON.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $word),+
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A pool was made.
+    PoolCreated = "pool.created",
+    /// A pool's bounds changed.
+    PoolChanged = "pool.changed",
+    /// A pool is going: its agents are stopped.
+    PoolDraining = "pool.draining",
+    /// A pool is gone.
+    PoolRemoved = "pool.removed",
+    /// A worker was ordered.
+    WorkerStarting = "worker.starting",
+    /// A worker takes commands.
+    WorkerReady = "worker.ready",
+    /// A worker takes no more agents.
+    WorkerDraining = "worker.draining",
+    /// A worker ended by order.
+    WorkerStopped = "worker.stopped",
+    /// A worker died or was condemned.
+    WorkerLost = "worker.lost",
+    /// Somebody asked for an agent.
+    AgentSpawned = "agent.spawned",
+    /// An agent runs.
+    AgentStarted = "agent.started",
+    /// An agent ended and is to run again.
+    AgentRestarting = "agent.restarting",
+    /// An agent was told to stop.
+    AgentStopping = "agent.stopping",
+    /// An agent ended by order.
+    AgentTerminated = "agent.terminated",
+    /// An agent ended for good.
+    AgentFailed = "agent.failed",
+    /// An agent crashed too often.
+    AgentQuarantined = "agent.quarantined",
+    /// A supervisor leads.
+    SupervisorLeads = "supervisor.leads",
+    /// Something is away or wrong; the supervisor goes on with less.
+    HealthDegraded = "health.degraded",
+    /// That is over.
+    HealthRecovered = "health.recovered",
+}
+
+impl std::str::FromStr for EventKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| format!("no kind of event: {text:?}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_read_back() {
+        for kind in EventKind::ALL {
+            assert_eq!(kind.as_str().parse(), Ok(*kind));
+            assert_eq!(serde_json::to_string(kind).expect("a word"), format!("\"{}\"", kind.as_str()));
+        }
+    }
+}

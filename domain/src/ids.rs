@@ -1,0 +1,125 @@
+//! Identities are types, so that an agent's id is never passed for a worker's.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A new id. UUIDv7 (RFC 9562): later ids sort after earlier ones.
+            pub fn generate() -> Self {
+                Self(Uuid::now_v7())
+            }
+
+            /// The id behind a UUID that was stored before.
+            pub const fn from_uuid(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+
+            /// The UUID itself.
+            pub const fn as_uuid(&self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.hyphenated().fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.0.hyphenated())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Uuid::parse_str(text).map(Self)
+            }
+        }
+    };
+}
+
+id! {
+    /// One agent, for all of its life and over all of its restarts.
+    AgentId
+}
+id! {
+    /// One worker process. It is chosen before the fork, so that the store knows of the worker before the kernel does.
+    ProcessId
+}
+id! {
+    /// One command to a worker. A re-sent command keeps its id.
+    CommandId
+}
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub u64);
+
+        impl $name {
+            /// The number after this one.
+            #[must_use]
+            pub const fn next(self) -> Self {
+                Self(self.0 + 1)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number! {
+    /// Rises with every assignment of an agent, also when it restarts in place. 0 is "never assigned"; the first
+    /// assignment is 1. Whoever speaks with an older epoch is refused.
+    Epoch
+}
+number! {
+    /// Rises with every change of leader (a fencing token). A store refuses the writes and a worker the commands of a
+    /// lower fence than the highest it has seen.
+    Fence
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_by_the_time_they_were_made() {
+        let ids: Vec<AgentId> = (0..100).map(|_| AgentId::generate()).collect();
+        assert!(ids.is_sorted());
+    }
+
+    #[test]
+    fn an_id_survives_text_and_json() {
+        let id = ProcessId::generate();
+        assert_eq!(id.to_string().parse::<ProcessId>().ok(), Some(id));
+        let json = serde_json::to_string(&id).expect("an id is a string");
+        assert_eq!(json, format!("\"{id}\""));
+    }
+
+    #[test]
+    fn epochs_and_fences_count_up_from_never() {
+        assert_eq!(Epoch::default().next(), Epoch(1));
+        assert!(Fence(7) < Fence(7).next());
+    }
+}

@@ -1,0 +1,50 @@
+//! The words of Muster: what its rooms say to each other, and nothing that acts.
+//!
+//! Muster keeps two pictures apart. *Intent* is what somebody asked for (an agent is to run, is to stop) and lives in
+//! the store. *Observation* is what was seen (this worker lives and holds these agents) and lives in the registry.
+//! The types here follow that line: [`Intent`] and [`AgentSpec`] are wanted, [`Beat`] and [`Report`] are seen, and a
+//! [`Command`] is what turns the one into the other.
+//!
+//! | module | what it says |
+//! |---|---|
+//! | [`ids`] | identities ([`AgentId`], [`ProcessId`]), and the two numbers that order the world: [`Epoch`], [`Fence`] |
+//! | [`pool`] | a named kind of agent and its limits |
+//! | [`agent`] | one agent: what is wanted of it, and its status with its moves |
+//! | [`worker`] | one worker process: who it is for the operating system, and its status with its moves |
+//! | [`ending`] | how a run of an agent ended, and what that means for a restart |
+//! | [`command`], [`report`], [`beat`] | the post between the master and its workers |
+//! | [`runtime`], [`orders`] | what a worker is told at its birth |
+//! | [`clocks`] | every duration that two rooms must agree on |
+//!
+//! Nothing here does IO, reads a clock for a decision or knows of an executor.
+
+pub mod agent;
+pub mod beat;
+pub mod clocks;
+pub mod command;
+pub mod ending;
+pub mod event;
+pub mod ids;
+pub mod name;
+pub mod orders;
+pub mod pool;
+pub mod report;
+pub mod restart;
+pub mod runtime;
+pub mod time;
+pub mod worker;
+
+pub use agent::{AgentEvent, AgentSpec, AgentState, AgentStatus, Assignment, Intent, StopReason};
+pub use beat::{AgentPicture, Beat, BeatAnswer, Generation, SeenState};
+pub use clocks::Clocks;
+pub use command::{Command, Envelope, SpawnOrder, WIRE_VERSION};
+pub use ending::{Cause, Ending};
+pub use event::{EventDraft, EventKind};
+pub use ids::{AgentId, CommandId, Epoch, Fence, ProcessId};
+pub use orders::{RegistryTarget, WorkerOrders};
+pub use pool::{PoolConfig, PoolName, PoolOrigin, PoolSpec};
+pub use report::{Refusal, Report, ReportBody};
+pub use restart::{RestartKind, RestartPolicy};
+pub use runtime::{ExecProfile, Readiness, RuntimeProfile};
+pub use time::Timestamp;
+pub use worker::{WorkerIdentity, WorkerState, WorkerStatus};

@@ -1,0 +1,71 @@
+//! What a worker is told at its birth, by its parent and over no network: it holds secrets and command lines.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Clocks, Fence, PoolName, ProcessId, RuntimeProfile};
+
+/// Everything that a worker knows. It has no store and reads no configuration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkerOrders {
+    /// Who it is.
+    pub process_id: ProcessId,
+    /// Its pool.
+    pub pool_name: PoolName,
+    /// Agents that it may hold.
+    pub capacity: u32,
+    /// The fence of the leader that started it.
+    pub fence: Fence,
+    /// Where the registry is.
+    pub registry: RegistryTarget,
+    /// Under it: `agents/ID` is an agent's folder, `logs/agents/ID.log` what it printed.
+    pub data_dir: PathBuf,
+    /// The file whose lock every leader holds; where nobody does, the worker is an orphan.
+    pub lock_file: PathBuf,
+    /// What its agents run.
+    pub profile: RuntimeProfile,
+    /// The durations in force.
+    pub clocks: Clocks,
+}
+
+/// Where a registry is.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct RegistryTarget {
+    /// A Redis URL; it may hold a password.
+    pub url: String,
+    /// Put before every key and channel.
+    pub prefix: String,
+}
+
+/// Without the password.
+impl fmt::Debug for RegistryTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryTarget").field("url", &redact_url(&self.url)).field("prefix", &self.prefix).finish()
+    }
+}
+
+/// A URL as it may be shown: user name and password become `***`.
+pub fn redact_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..authority].rfind('@') {
+        Some(at) => format!("{scheme}://***@{}", &rest[at + 1..]),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let target = RegistryTarget { url: "redis://me:s3c@ret@host:6379/0".to_owned(), prefix: String::new() };
+        let shown = format!("{target:?}");
+        assert!(shown.contains("redis://***@host:6379/0") && !shown.contains("s3c"), "{shown}");
+        assert_eq!(redact_url("redis+unix:///tmp/a@b.sock"), "redis+unix:///tmp/a@b.sock");
+        assert_eq!(redact_url("no url"), "no url");
+    }
+}

@@ -1,0 +1,215 @@
+//! A pool: a named kind of agent, and the bounds within which it lives.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::restart::RestartPolicy;
+use crate::time::seconds;
+
+/// The name of a pool: 1 to 64 characters of `a-z`, `0-9`, `-` and `_`. It is part of keys and channel names.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PoolName(String);
+
+/// Why a text is no [`PoolName`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a pool name is 1 to 64 characters of a-z, 0-9, '-' and '_', not {0:?}")]
+pub struct InvalidPoolName(String);
+
+impl PoolName {
+    /// The longest name, in characters.
+    pub const MAX_LEN: usize = 64;
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PoolName {
+    type Err = InvalidPoolName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = (1..=Self::MAX_LEN).contains(&text.len());
+        let plain = text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
+        if fits && plain { Ok(Self(text.to_owned())) } else { Err(InvalidPoolName(text.chars().take(80).collect())) }
+    }
+}
+
+impl TryFrom<String> for PoolName {
+    type Error = InvalidPoolName;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<PoolName> for String {
+    fn from(name: PoolName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for PoolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for PoolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Who made a pool, and so who may change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PoolOrigin {
+    /// Made once in a new store that had no configuration.
+    Default,
+    /// Made over the API, which may change and delete it.
+    Api,
+    /// Written in the configuration file: the API answers 409 to changes.
+    File,
+}
+
+impl PoolOrigin {
+    /// The word in the store and in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Api => "api",
+            Self::File => "file",
+        }
+    }
+}
+
+impl FromStr for PoolOrigin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "default" => Ok(Self::Default),
+            "api" => Ok(Self::Api),
+            "file" => Ok(Self::File),
+            other => Err(format!("no origin of a pool: {other:?}")),
+        }
+    }
+}
+
+/// A pool as somebody asked for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolSpec {
+    /// Its name; the key of everything about it.
+    pub pool_name: PoolName,
+    /// The role of its agents, e.g. `developer`. A spawn must name the same.
+    pub role_type: String,
+    /// The runtime profile that its agents run: a name of the configuration (default `echo`), never a command.
+    pub runtime: String,
+    /// Its bounds.
+    pub config: PoolConfig,
+    /// Who made it.
+    pub origin: PoolOrigin,
+}
+
+/// The bounds of a pool. Every field has a default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolConfig {
+    /// Agents that one worker holds, at least 1. Default 10.
+    pub max_agents: u32,
+    /// Workers at the most; 0 is no bound. Default 20. A spawn past it is refused (429).
+    pub max_workers: u32,
+    /// Workers kept ready even when they are empty. Default 0.
+    pub min_workers: u32,
+    /// Seconds between a worker's heartbeats; unset: the supervisor's. Three of them must fit into the staleness bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check_interval: Option<f64>,
+    /// An empty worker ends after this time, in seconds. Default 300.
+    #[serde(with = "seconds")]
+    pub worker_idle_timeout: Duration,
+    /// An agent that is idle longer ends, in seconds, where the spawn does not say otherwise. Default 300.
+    #[serde(with = "seconds")]
+    pub max_idle_time: Duration,
+    /// When and how often an agent is started again.
+    pub restart: RestartPolicy,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            max_agents: 10,
+            max_workers: 20,
+            min_workers: 0,
+            health_check_interval: None,
+            worker_idle_timeout: Duration::from_secs(300),
+            max_idle_time: Duration::from_secs(300),
+            restart: RestartPolicy::default(),
+        }
+    }
+}
+
+/// Agents that one worker may hold at the most: what one loop can watch well.
+pub const MAX_AGENTS_PER_WORKER: u32 = 1_000;
+
+impl PoolConfig {
+    /// Says what is wrong with these bounds, in words that name the field.
+    pub fn validate(&self) -> Result<(), String> {
+        if !(1..=MAX_AGENTS_PER_WORKER).contains(&self.max_agents) {
+            return Err(format!("max_agents must be 1 to {MAX_AGENTS_PER_WORKER}, not {}", self.max_agents));
+        }
+        if self.max_workers > 0 && self.min_workers > self.max_workers {
+            return Err(format!("min_workers ({}) is above max_workers ({})", self.min_workers, self.max_workers));
+        }
+        if let Some(interval) = self.health_check_interval
+            && !(interval.is_finite() && interval >= 0.05)
+        {
+            return Err(format!("health_check_interval must be at least 0.05 s, not {interval}"));
+        }
+        if self.max_idle_time < Duration::from_secs(1) {
+            return Err("max_idle_time must be at least 1 s".to_owned());
+        }
+        self.restart.validate()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pool_names_are_what_a_key_may_hold() {
+        for good in ["a", "developer_pool", "x-1", &"p".repeat(64)] {
+            assert_eq!(good.parse::<PoolName>().expect(good).as_str(), good);
+        }
+        for bad in ["", "Developer", "a b", "pool:1", "ü", &"p".repeat(65), "a\n"] {
+            assert!(bad.parse::<PoolName>().is_err(), "{bad:?} is no name");
+        }
+    }
+
+    #[test]
+    fn a_config_may_name_only_what_it_changes() {
+        let config: PoolConfig = serde_json::from_str(r#"{"max_agents": 2}"#).expect("one field");
+        assert_eq!(config, PoolConfig { max_agents: 2, ..PoolConfig::default() });
+        assert!(serde_json::from_str::<PoolConfig>(r#"{"max_agentz": 2}"#).is_err());
+    }
+
+    #[test]
+    fn bounds_that_contradict_each_other_are_named() {
+        let wrong = |change: fn(&mut PoolConfig)| {
+            let mut config = PoolConfig::default();
+            change(&mut config);
+            config.validate().expect_err("a contradiction")
+        };
+        assert!(wrong(|c| c.max_agents = 0).contains("max_agents"));
+        assert!(wrong(|c| (c.min_workers, c.max_workers) = (3, 2)).contains("min_workers"));
+        assert!(wrong(|c| c.health_check_interval = Some(0.0)).contains("health_check_interval"));
+        assert!(wrong(|c| c.max_idle_time = Duration::ZERO).contains("max_idle_time"));
+        let unbounded = PoolConfig { max_workers: 0, min_workers: 5, ..PoolConfig::default() };
+        assert_eq!(unbounded.validate(), Ok(()));
+    }
+}

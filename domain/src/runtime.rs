@@ -1,0 +1,86 @@
+//! Runtime profiles: what the agents of a pool run. Only the configuration can say a command line; the API and the
+//! registry only ever name a profile.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::seconds;
+
+/// The profile that every installation has, and that a pool runs where it names none.
+pub const ECHO: &str = "echo";
+
+/// What an agent runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum RuntimeProfile {
+    /// Built in: an agent without a program, for trying things out.
+    Echo,
+    /// A program per agent.
+    Exec(ExecProfile),
+}
+
+/// A program per agent, speaking JSON lines over its stdin and stdout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecProfile {
+    /// The program and its arguments. A program without a slash is looked for on the PATH.
+    pub command: Vec<String>,
+    /// Its folder. Default: one per agent under the data folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<PathBuf>,
+    /// Variables set for it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Variables of the supervisor's environment that are handed on, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pass_env: Vec<String>,
+    /// When it counts as started.
+    #[serde(default)]
+    pub ready: Readiness,
+    /// Time to become ready, in seconds. Default 30.
+    #[serde(with = "seconds", default = "default_start_timeout")]
+    pub start_timeout: Duration,
+    /// Time from the request to stop (SIGTERM) to the kill, in seconds. Default 10.
+    #[serde(with = "seconds", default = "default_stop_deadline")]
+    pub stop_deadline: Duration,
+    /// Whether the program and its children may gain privileges, e.g. by sudo. Default false.
+    #[serde(default)]
+    pub allow_new_privileges: bool,
+}
+
+/// When an exec agent counts as started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Readiness {
+    /// When it says `{"type":"ready"}`.
+    #[default]
+    Message,
+    /// As soon as it runs.
+    Started,
+}
+
+const fn default_start_timeout() -> Duration {
+    Duration::from_secs(30)
+}
+
+const fn default_stop_deadline() -> Duration {
+    Duration::from_secs(10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_needs_only_its_command() {
+        let profile: RuntimeProfile =
+            serde_json::from_str(r#"{"kind": "exec", "command": ["sh", "agent.sh"]}"#).expect("a profile");
+        let RuntimeProfile::Exec(exec) = profile else { panic!("an exec profile") };
+        assert_eq!(exec.ready, Readiness::Message);
+        assert_eq!(exec.start_timeout, Duration::from_secs(30));
+        assert!(!exec.allow_new_privileges);
+    }
+}

@@ -1,0 +1,121 @@
+//! Wall-clock time for people and for storage. Decisions use the monotonic clock ([`std::time::Instant`]) instead.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A moment in UTC with millisecond precision: RFC 3339 in JSON, integer milliseconds since 1970 in the store.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The wall clock's time. Never an input of a decision.
+    pub fn now() -> Self {
+        Self(jiff::Timestamp::now().as_millisecond())
+    }
+
+    /// From milliseconds since 1970-01-01T00:00:00Z.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// This moment earlier by `by`, at the earliest the beginning of time.
+    #[must_use]
+    pub fn before(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(at) => write!(f, "{at:.3}"),
+            Err(_) => write!(f, "{}ms", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = jiff::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse::<jiff::Timestamp>().map(|at| Self(at.as_millisecond()))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Serde form of a [`Duration`]: seconds as a number, fractions allowed. For `#[serde(with = "seconds")]`.
+pub mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes whole seconds as an integer, all else as a fraction.
+    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        if value.subsec_nanos() == 0 {
+            serializer.serialize_u64(value.as_secs())
+        } else {
+            serializer.serialize_f64(value.as_secs_f64())
+        }
+    }
+
+    /// Reads a number of seconds that is finite and not negative.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        Duration::try_from_secs_f64(seconds)
+            .map_err(|error| serde::de::Error::custom(format!("{seconds} is no number of seconds: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_is_rfc_3339_in_json_and_millis_in_the_store() {
+        let at = Timestamp::from_millis(1_763_695_200_123);
+        let json = serde_json::to_string(&at).expect("a timestamp is a string");
+        assert_eq!(json, "\"2025-11-21T03:20:00.123Z\"");
+        assert_eq!(serde_json::from_str::<Timestamp>(&json).expect("its own output"), at);
+    }
+
+    #[test]
+    fn earlier_never_wraps_around() {
+        assert_eq!(Timestamp::from_millis(5_000).before(Duration::from_secs(2)), Timestamp::from_millis(3_000));
+        assert_eq!(Timestamp::from_millis(i64::MIN).before(Duration::MAX), Timestamp::from_millis(i64::MIN));
+    }
+
+    #[test]
+    fn seconds_are_read_as_numbers_and_refused_when_negative() {
+        #[derive(serde::Deserialize, serde::Serialize, Debug, PartialEq)]
+        struct Wait(#[serde(with = "seconds")] Duration);
+        assert_eq!(serde_json::from_str::<Wait>("0.25").expect("a fraction"), Wait(Duration::from_millis(250)));
+        assert_eq!(serde_json::to_string(&Wait(Duration::from_secs(30))).expect("a number"), "30");
+        assert!(serde_json::from_str::<Wait>("-1").is_err());
+    }
+}

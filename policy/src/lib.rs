@@ -1,0 +1,20 @@
+//! The judgement: synchronous functions of what is wanted, what was seen and what time it is, which return what to do
+//! and why. They read no clock, do no IO and keep no state, so each is tested as a table or by properties.
+//!
+//! The comparison of the two pictures is made item by item, so that a pass costs what has changed and not what there
+//! is: [`agent::next_step`] for one agent, [`worker::next_step`] for one worker, [`placement::place`] for those that
+//! need a slot. The supervisor calls the same functions on a signal (fast) and on a timer (right).
+//!
+//! | module | question |
+//! |---|---|
+//! | [`agent`] | what does this agent need now, and when must it be looked at again? |
+//! | [`restart`] | an agent's run ended: again, never again, or quarantine? |
+//! | [`placement`] | which worker gets it, and are new workers needed? |
+//! | [`worker`] | is this worker alive, suspect or dead; is it needed? |
+//! | [`backoff`] | how long until the next try? |
+
+pub mod agent;
+pub mod backoff;
+pub mod placement;
+pub mod restart;
+pub mod worker;

@@ -1,0 +1,171 @@
+//! Which worker gets an agent, and how many new workers a batch needs.
+//!
+//! Agents are packed: a ready worker before a starting one, the fullest first. So fifteen agents make one worker of ten
+//! and one of five, and what is started later empties whole workers when agents end.
+
+use muster_domain::ProcessId;
+
+/// The bounds of a pool at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Agents that a new worker holds.
+    pub capacity: u32,
+    /// Workers that may have a process.
+    pub open_workers: u32,
+    /// Workers at the most; 0 is no bound.
+    pub max_workers: u32,
+    /// Whether workers may be started now: not while starts fail and the backoff runs.
+    pub may_start: bool,
+}
+
+/// An agent's seat in a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seat {
+    /// A free slot of this worker.
+    Worker(ProcessId),
+    /// A slot of the n-th new worker of this plan, counted from 0.
+    NewWorker(usize),
+    /// None now: workers can't be started at this moment. It waits.
+    Wait,
+    /// None: every worker that the pool may have is full.
+    Full,
+}
+
+/// A plan for a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// One per agent, in order.
+    pub seats: Vec<Seat>,
+    /// Workers to start.
+    pub new_workers: usize,
+    /// Why, in words; empty where no worker is started and nobody is turned away.
+    pub reason: String,
+}
+
+/// Seats `agents` agents on `free` slots, given as (worker, free slots) in the order of preference, and on new workers.
+pub fn place(agents: usize, free: impl IntoIterator<Item = (ProcessId, u32)>, bounds: Bounds) -> Placement {
+    let slots = free.into_iter().flat_map(|(worker, slots)| (0..slots).map(move |_| Seat::Worker(worker)));
+    let mut seats: Vec<Seat> = slots.take(agents).collect();
+    let unseated = agents - seats.len();
+    let addable = match (bounds.max_workers, bounds.may_start) {
+        (_, false) => 0,
+        (0, true) => usize::MAX,
+        (max, true) => max.saturating_sub(bounds.open_workers) as usize,
+    };
+    let capacity = bounds.capacity.max(1) as usize;
+    let new_workers = unseated.div_ceil(capacity).min(addable);
+    seats.extend((0..unseated.min(new_workers.saturating_mul(capacity))).map(|n| Seat::NewWorker(n / capacity)));
+    let turned_away = agents - seats.len();
+    // While the backoff runs a bound may still have room: those who wait are told to wait, not that the pool is full.
+    let at_bound = bounds.max_workers > 0 && bounds.open_workers >= bounds.max_workers;
+    let otherwise = if bounds.may_start || at_bound { Seat::Full } else { Seat::Wait };
+    seats.resize(agents, otherwise);
+    Placement { seats, new_workers, reason: explain(unseated, new_workers, turned_away, bounds) }
+}
+
+/// Workers to start so that `min_workers` take agents.
+pub const fn workers_to_add(min_workers: u32, taking_agents: u32, may_start: bool) -> u32 {
+    if may_start { min_workers.saturating_sub(taking_agents) } else { 0 }
+}
+
+fn explain(unseated: usize, new_workers: usize, turned_away: usize, bounds: Bounds) -> String {
+    match (unseated, turned_away) {
+        (0, _) => String::new(),
+        (_, 0) => format!("{unseated} agents found no free slot: {new_workers} new workers of {}", bounds.capacity),
+        _ if bounds.may_start => format!(
+            "{unseated} agents found no free slot: {new_workers} new workers, then max_workers ({}) is reached",
+            bounds.max_workers
+        ),
+        _ => format!("{unseated} agents found no free slot, and workers fail to start"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn worker(n: u128) -> ProcessId {
+        ProcessId::from_uuid(Uuid::from_u128(n))
+    }
+
+    const BOUNDS: Bounds = Bounds { capacity: 10, open_workers: 0, max_workers: 20, may_start: true };
+
+    #[test]
+    fn fifteen_agents_make_ten_and_five() {
+        let plan = place(15, [], BOUNDS);
+        assert_eq!(plan.new_workers, 2);
+        let on = |n| plan.seats.iter().filter(|seat| **seat == Seat::NewWorker(n)).count();
+        assert_eq!((on(0), on(1)), (10, 5));
+    }
+
+    #[test]
+    fn five_agents_on_workers_of_two_make_two_two_one() {
+        let plan = place(5, [], Bounds { capacity: 2, ..BOUNDS });
+        use Seat::NewWorker as N;
+        assert_eq!(plan.seats, [N(0), N(0), N(1), N(1), N(2)]);
+    }
+
+    #[test]
+    fn free_slots_go_first_in_the_order_given() {
+        let plan = place(4, [(worker(1), 1), (worker(2), 2)], BOUNDS);
+        assert_eq!(
+            plan.seats,
+            [Seat::Worker(worker(1)), Seat::Worker(worker(2)), Seat::Worker(worker(2)), Seat::NewWorker(0)]
+        );
+        assert_eq!(plan.reason, "1 agents found no free slot: 1 new workers of 10");
+    }
+
+    #[test]
+    fn past_the_bound_agents_are_turned_away_and_while_starts_fail_they_wait() {
+        let full = place(1, [], Bounds { open_workers: 20, ..BOUNDS });
+        assert_eq!(full.seats, [Seat::Full]);
+        let wait = place(1, [], Bounds { may_start: false, ..BOUNDS });
+        assert_eq!(wait.seats, [Seat::Wait]);
+        let both = place(1, [], Bounds { may_start: false, open_workers: 20, ..BOUNDS });
+        assert_eq!(both.seats, [Seat::Full]);
+    }
+
+    #[test]
+    fn a_minimum_of_workers_is_kept() {
+        assert_eq!(workers_to_add(3, 1, true), 2);
+        assert_eq!(workers_to_add(3, 5, true), 0);
+        assert_eq!(workers_to_add(3, 0, false), 0);
+    }
+
+    proptest! {
+        /// No worker gets more than its free slots, no new one more than its capacity, no pool more than its bound, and
+        /// nobody is turned away while there is room.
+        #[test]
+        fn never_too_many_and_never_too_few(
+            agents in 0_usize..200,
+            free in prop::collection::vec(0_u32..12, 0..8),
+            capacity in 1_u32..12,
+            max_workers in 0_u32..12,
+            may_start: bool,
+        ) {
+            let workers: Vec<_> = free.iter().enumerate().map(|(n, slots)| (worker(n as u128), *slots)).collect();
+            let bounds = Bounds { capacity, open_workers: workers.len() as u32, max_workers, may_start };
+            let plan = place(agents, workers.clone(), bounds);
+            prop_assert_eq!(plan.seats.len(), agents);
+            for (id, slots) in &workers {
+                prop_assert!(plan.seats.iter().filter(|s| **s == Seat::Worker(*id)).count() <= *slots as usize);
+            }
+            for n in 0..plan.new_workers {
+                let taken = plan.seats.iter().filter(|s| **s == Seat::NewWorker(n)).count();
+                prop_assert!(taken >= 1 && taken <= capacity as usize);
+            }
+            if max_workers > 0 {
+                prop_assert!(plan.new_workers as u32 <= max_workers.saturating_sub(bounds.open_workers));
+            }
+            let seated = plan.seats.iter().filter(|s| matches!(s, Seat::Worker(_) | Seat::NewWorker(_))).count();
+            let slots: u32 = free.iter().sum();
+            prop_assert!(seated >= agents.min(slots as usize));
+            if seated < agents {
+                prop_assert!(!may_start || (max_workers > 0 && plan.new_workers as u32 + bounds.open_workers >= max_workers));
+            }
+        }
+    }
+}

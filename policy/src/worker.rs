@@ -1,0 +1,233 @@
+//! Whether a worker lives, and whether it is needed.
+//!
+//! Silence counts only while the master was listening. After a late pass of its own, a suspend, an outage or flush of
+//! the registry or a takeover, nobody is judged by heartbeats before one lease has been heard. And when most workers
+//! fall silent together the fault is hardly theirs: judgement is held, loudly.
+
+use std::time::{Duration, Instant};
+
+use muster_domain::{Clocks, WorkerStatus};
+
+/// What is known of one worker.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// Its status.
+    pub status: WorkerStatus,
+    /// When it was heard last, if ever.
+    pub heard: Option<Instant>,
+    /// Slots taken.
+    pub used: u32,
+    /// Since when no slot is taken.
+    pub empty_since: Option<Instant>,
+    /// Whether it was told to stop by force already.
+    pub kill_sent: bool,
+}
+
+/// What is known of the listening.
+#[derive(Clone, Copy, Debug)]
+pub struct Hearing {
+    /// Since when the master has listened without a gap; `None` while it can't hear.
+    pub since: Option<Instant>,
+    /// Whether most workers are silent together.
+    pub most_silent: bool,
+}
+
+/// What to do with a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    Rest,
+    /// Nothing now; look again at this moment.
+    Wait(Instant),
+    /// It is to be condemned and killed: the reason.
+    Condemn(String),
+    /// Everything says that it hangs, but most others are silent too: hold, and say so.
+    Hold(String),
+    /// It is not needed any more: drain it and end it.
+    Retire(String),
+    /// Its time to end by itself has passed: kill it.
+    Kill(String),
+}
+
+/// The bounds of a pool that matter here.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// After which time an empty worker ends.
+    pub idle_timeout: Duration,
+    /// Whether one worker more or less would leave the pool below its minimum.
+    pub at_minimum: bool,
+}
+
+/// How long past its deadline an ending worker is left alone: the time to say its last words.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Judges one worker.
+pub fn next_step(facts: Facts, hearing: Hearing, clocks: &Clocks, bounds: Bounds, now: Instant) -> Step {
+    match facts.status {
+        WorkerStatus::Starting { since } => judge_start(since, hearing, clocks, now),
+        WorkerStatus::Ready => match judge_silence(facts, hearing, clocks, now) {
+            Step::Rest => judge_need(facts, bounds, now),
+            Step::Wait(at) => match judge_need(facts, bounds, now) {
+                Step::Wait(other) => Step::Wait(at.min(other)),
+                Step::Rest => Step::Wait(at),
+                step => step,
+            },
+            step => step,
+        },
+        WorkerStatus::Draining { .. } => judge_silence(facts, hearing, clocks, now),
+        WorkerStatus::Ending { since, .. } => judge_end(since, facts.kill_sent, clocks, now),
+        WorkerStatus::Gone(_) => Step::Rest,
+    }
+}
+
+fn judge_start(since: Instant, hearing: Hearing, clocks: &Clocks, now: Instant) -> Step {
+    // A start is judged only where its "ready" could have been heard.
+    let Some(listening) = hearing.since else { return Step::Rest };
+    let deadline = since.max(listening) + clocks.start_timeout;
+    if deadline > now {
+        return Step::Wait(deadline);
+    }
+    Step::Condemn(format!("it was not ready within {} s", clocks.start_timeout.as_secs_f64()))
+}
+
+fn judge_silence(facts: Facts, hearing: Hearing, clocks: &Clocks, now: Instant) -> Step {
+    let Some(listening) = hearing.since else { return Step::Rest };
+    let judged_from = listening + clocks.lease;
+    let stale_at = facts.heard.map_or(judged_from, |heard| heard + clocks.stale);
+    let deadline = stale_at.max(judged_from);
+    if deadline > now {
+        return Step::Wait(deadline);
+    }
+    let silence = facts.heard.map_or(now.duration_since(listening), |heard| now.duration_since(heard));
+    let reason = format!("no heartbeat for {:.1} s", silence.as_secs_f64());
+    if hearing.most_silent { Step::Hold(reason) } else { Step::Condemn(reason) }
+}
+
+fn judge_need(facts: Facts, bounds: Bounds, now: Instant) -> Step {
+    let Some(empty_since) = facts.empty_since.filter(|_| facts.used == 0 && !bounds.at_minimum) else {
+        return Step::Rest;
+    };
+    let deadline = empty_since + bounds.idle_timeout;
+    if deadline > now {
+        return Step::Wait(deadline);
+    }
+    Step::Retire(format!("it was empty for {:.0} s", now.duration_since(empty_since).as_secs_f64()))
+}
+
+fn judge_end(since: Instant, kill_sent: bool, clocks: &Clocks, now: Instant) -> Step {
+    let deadline = since + clocks.stop_deadline + LAST_WORDS;
+    match (kill_sent, deadline > now) {
+        (true, _) => Step::Rest,
+        (false, true) => Step::Wait(deadline),
+        (false, false) => Step::Kill(format!("it did not end within {} s", clocks.stop_deadline.as_secs_f64())),
+    }
+}
+
+/// Whether silence is general: more than half of at least three workers have missed the staleness bound.
+pub const fn most_silent(silent: usize, heard: usize) -> bool {
+    let all = silent + heard;
+    all >= 3 && silent * 2 > all
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_domain::worker::WorkerEnd;
+
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+    const BOUNDS: Bounds = Bounds { idle_timeout: Duration::from_secs(300), at_minimum: false };
+
+    struct Case {
+        now: Instant,
+        facts: Facts,
+        hearing: Hearing,
+    }
+
+    /// A ready worker with one agent, heard just now, by a master that has listened for long.
+    fn case() -> Case {
+        let now = Instant::now() + 3_600 * S;
+        Case {
+            now,
+            facts: Facts {
+                status: WorkerStatus::Ready,
+                heard: Some(now),
+                used: 1,
+                empty_since: None,
+                kill_sent: false,
+            },
+            hearing: Hearing { since: Some(now - 1_000 * S), most_silent: false },
+        }
+    }
+
+    fn step(case: &Case) -> Step {
+        next_step(case.facts, case.hearing, &Clocks::default(), BOUNDS, case.now)
+    }
+
+    #[test]
+    fn a_worker_is_condemned_when_it_was_silent_for_the_staleness_bound() {
+        let mut case = case();
+        assert_eq!(step(&case), Step::Wait(case.now + 10 * S));
+        case.facts.heard = Some(case.now - 10 * S);
+        assert_eq!(step(&case), Step::Condemn("no heartbeat for 10.0 s".to_owned()));
+    }
+
+    #[test]
+    fn silence_does_not_count_while_the_master_was_not_listening() {
+        let mut case = case();
+        case.facts.heard = Some(case.now - 100 * S);
+        case.hearing.since = None;
+        assert_eq!(step(&case), Step::Rest);
+        case.hearing.since = Some(case.now - 14 * S);
+        assert_eq!(step(&case), Step::Wait(case.now + S), "one lease has not been heard yet");
+        case.hearing.since = Some(case.now - 15 * S);
+        assert!(matches!(step(&case), Step::Condemn(_)));
+    }
+
+    #[test]
+    fn a_worker_that_was_never_heard_is_judged_after_one_lease() {
+        let mut case = case();
+        case.facts.heard = None;
+        assert!(matches!(step(&case), Step::Condemn(_)));
+        case.hearing.since = Some(case.now);
+        assert_eq!(step(&case), Step::Wait(case.now + 15 * S));
+    }
+
+    #[test]
+    fn general_silence_is_nobodys_fault() {
+        let mut case = case();
+        case.facts.heard = Some(case.now - 11 * S);
+        case.hearing.most_silent = true;
+        assert!(matches!(step(&case), Step::Hold(_)));
+        assert!(!most_silent(1, 0) && !most_silent(2, 0), "one or two workers say nothing about all");
+        assert!(most_silent(2, 1) && !most_silent(2, 2));
+    }
+
+    #[test]
+    fn an_empty_worker_retires_unless_the_pool_is_at_its_minimum() {
+        let mut case = case();
+        case.facts.used = 0;
+        case.facts.empty_since = Some(case.now - 299 * S);
+        assert_eq!(step(&case), Step::Wait(case.now + S));
+        case.facts.empty_since = Some(case.now - 300 * S);
+        assert!(matches!(step(&case), Step::Retire(_)));
+        let kept =
+            next_step(case.facts, case.hearing, &Clocks::default(), Bounds { at_minimum: true, ..BOUNDS }, case.now);
+        assert_eq!(kept, Step::Wait(case.now + 10 * S));
+    }
+
+    #[test]
+    fn a_start_and_an_end_have_their_deadlines() {
+        let mut case = case();
+        case.facts.status = WorkerStatus::Starting { since: case.now - 29 * S };
+        assert_eq!(step(&case), Step::Wait(case.now + S));
+        case.facts.status = WorkerStatus::Starting { since: case.now - 30 * S };
+        assert!(matches!(step(&case), Step::Condemn(_)));
+        case.hearing.since = None;
+        assert_eq!(step(&case), Step::Rest);
+        case.facts.status = WorkerStatus::Ending { since: case.now - 12 * S, how: WorkerEnd::Stopped };
+        assert!(matches!(step(&case), Step::Kill(_)));
+        case.facts.kill_sent = true;
+        assert_eq!(step(&case), Step::Rest);
+    }
+}
