@@ -1,0 +1,168 @@
+//! What a caller holds of a process that it started.
+
+use std::fmt;
+use std::future::Future;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use muster_domain::WorkerIdentity;
+use nix::sys::signal::Signal;
+use tokio::sync::oneshot;
+
+use crate::census::Census;
+use crate::cord::Cord;
+use crate::pidfd::Pidfd;
+
+/// A program that runs.
+#[derive(Debug)]
+pub struct Child {
+    /// The program's pid, as this process counts.
+    pub pid: u32,
+    /// The process whose death means that all is over: the init of a tree, else the program itself.
+    pub identity: WorkerIdentity,
+    /// This process's end of a piped stdin: nonblocking, closed on exec.
+    pub stdin: Option<OwnedFd>,
+    /// This process's end of a piped stdout: nonblocking, closed on exec.
+    pub stdout: Option<OwnedFd>,
+    /// This process's end of a piped stderr: nonblocking, closed on exec.
+    pub stderr: Option<OwnedFd>,
+    /// Ends it. Dropping the keeper of a tree kills the tree.
+    pub keeper: Custodian,
+    /// Tells its end.
+    pub exit: ExitWatch,
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It exited with this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+impl Exit {
+    /// From what `wait` says.
+    pub(crate) fn from_raw(status: i32) -> Self {
+        if libc::WIFEXITED(status) {
+            Self::Code(libc::WEXITSTATUS(status))
+        } else {
+            Self::Signal(libc::WTERMSIG(status))
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
+}
+
+/// Resolves when it is over: for a tree, when the last process of it is proven dead. Cancel-safe when polled by
+/// reference; once it has resolved it is not to be polled again.
+#[derive(Debug)]
+pub struct ExitWatch(pub(crate) oneshot::Receiver<Exit>);
+
+impl Future for ExitWatch {
+    type Output = Exit;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Exit> {
+        match Pin::new(&mut self.0).poll(context) {
+            Poll::Ready(Ok(exit)) => Poll::Ready(exit),
+            // The nursery never ends while this process lives, so nobody drops the sender: there is no end to tell.
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// Ends a process or a tree, through descriptors that can never mean another one.
+#[derive(Debug)]
+pub struct Custodian {
+    pidfd: Arc<Pidfd>,
+    /// The pid behind `pidfd`, for looking only.
+    pid: u32,
+    grip: Grip,
+    kill_on_drop: AtomicBool,
+    kill_ordered: AtomicBool,
+}
+
+/// How to kill.
+#[derive(Debug, Clone)]
+pub(crate) enum Grip {
+    /// One process: kill it.
+    Process,
+    /// The init of a pid namespace: kill it, and the kernel kills the rest.
+    Namespace,
+    /// The init of a tree without a namespace: tell it through the cord, since it must outlive what it kills.
+    Subreaper(Arc<Cord>),
+}
+
+impl Custodian {
+    /// Kills on drop until told otherwise, so that a birth that nobody waits for any more leaves nothing.
+    pub(crate) fn new(pidfd: Arc<Pidfd>, pid: u32, grip: Grip) -> Self {
+        let (kill_on_drop, kill_ordered) = (AtomicBool::new(true), AtomicBool::new(false));
+        Self { pidfd, pid, grip, kill_on_drop, kill_ordered }
+    }
+
+    /// From now on only a tree is killed on drop.
+    pub(crate) fn settle(&self) {
+        self.kill_on_drop.store(!matches!(self.grip, Grip::Process), Ordering::Relaxed);
+    }
+
+    /// Asks it to end: SIGTERM (and SIGCONT, so that a stopped one hears it) to every process of the tree, or to the
+    /// child. Without effect on what has ended.
+    pub fn ask(&self) {
+        // An init forwards SIGTERM, to each with SIGCONT.
+        let _ = self.pidfd.signal(Signal::SIGTERM);
+        let _ = self.pidfd.signal(Signal::SIGCONT);
+    }
+
+    /// Kills it now, a tree with all its processes. Idempotent; the exit watch tells when it is done.
+    pub fn kill(&self) {
+        let again = self.kill_ordered.swap(true, Ordering::Relaxed);
+        match &self.grip {
+            Grip::Subreaper(cord) if !again => {
+                cord.cut();
+                // A stopped init would not notice.
+                let _ = self.pidfd.signal(Signal::SIGCONT);
+            }
+            // Its init was told before, and somebody waits: the nursery takes over from it.
+            Grip::Process | Grip::Namespace | Grip::Subreaper(_) => {
+                let _ = self.pidfd.signal(Signal::SIGKILL);
+            }
+        }
+    }
+
+    /// Why it is not gone though it was killed, for people; `None` where nothing holds it. Reads `/proc`.
+    pub fn stuck(&self) -> Option<String> {
+        if !self.kill_ordered.load(Ordering::Relaxed) || self.pidfd.is_dead() {
+            return None;
+        }
+        let mut census = Census::take().ok()?;
+        census.mark_tree(self.pid);
+        let stuck: Vec<String> = census
+            .marked()
+            .filter(|entry| entry.state == b'D')
+            .map(|entry| format!("process {} ({}) is in uninterruptible sleep", entry.pid, name_of(entry.pid)))
+            .collect();
+        (!stuck.is_empty()).then(|| stuck.join(", "))
+    }
+}
+
+fn name_of(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).map_or_else(|_| "?".into(), |name| name.trim_end().into())
+}
+
+impl Drop for Custodian {
+    fn drop(&mut self) {
+        if self.kill_on_drop.load(Ordering::Relaxed) && !self.kill_ordered.load(Ordering::Relaxed) {
+            self.kill();
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Who forks, reaps, owns and proves dead.
+//!
+//! A process that starts others has one [`Nursery`]: a thread that never ends, which forks every child and is the only
+//! one that waits for any. Both must be so. A parent-death signal follows the *thread* that forked, so a child of a
+//! thread pool dies at random; and whoever waits for "any child" steals the exit codes of every other reaper. So
+//! nothing else in such a process may fork and wait: no `std::process::Command`, no `tokio::process`.
+//!
+//! A [`Program`] is started in a [`Custody`]:
+//!
+//! | custody | what it is | when this process dies | when it is over |
+//! |---|---|---|---|
+//! | [`Custody::Tree`] | an agent: a program and all that it starts, however it detaches | all of it dies | the last process of it is proven dead |
+//! | [`Custody::Child`] | one process, as a private Redis | it dies | it was reaped |
+//! | [`Custody::Free`] | a worker | it goes on | it was reaped, and what it left to us is dead |
+//!
+//! # How a tree is held
+//! Between this process and the program stands a small init: a fork without an exec, which shares this process's
+//! pages. It starts the program, reaps what the program orphans, and ends when the tree has. Two means:
+//!
+//! - A *pid namespace* (with a user namespace, where we are not root). When its init dies, for whatever reason, the
+//!   kernel kills all in it, and lets nobody reap the init before all are gone. That is the proof.
+//! - *Best effort*, where the host gives no namespace: the init is a subreaper, so whatever detaches becomes its child
+//!   again when its parent dies. It stops and kills its descendants until there is no child left. Should somebody kill
+//!   the init itself, its orphans come to this process, a subreaper too, and the nursery does the same to every child
+//!   that it has not started. What both miss: the tree of an init that is killed in the same moment as this process.
+//!
+//! [`ownership`] says which it is, having tried. A socket pair, the cord, joins the init and its parent: it carries the
+//! program's exact end up, and its closing says that the parent is gone (the kernel closes it before a parent-death
+//! signal is sent, so one of the two always arrives).
+//!
+//! # The rest
+//! [`identity`] tells one process from every other over reboots and reused pids, [`Pidfd`] holds on to it, [`mark`]
+//! finds what a dead worker may have left, [`lock`] is the data folder's lock, and [`usage`] measures.
+
+mod birth;
+mod census;
+mod child;
+mod cord;
+mod fork;
+pub mod identity;
+mod init;
+mod keeper;
+pub mod lock;
+pub mod mark;
+mod nursery;
+mod ownership;
+mod pidfd;
+mod plan;
+mod program;
+mod search;
+mod stage;
+mod strays;
+mod table;
+pub mod usage;
+
+pub use child::{Child, Custodian, Exit, ExitWatch};
+pub use identity::Presence;
+pub use lock::DataLock;
+pub use nix::sys::signal::Signal;
+pub use nursery::{Nursery, detach};
+pub use ownership::{Means, Ownership, ownership};
+pub use pidfd::Pidfd;
+pub use program::{Custody, Program, SpawnError, Stdio};
+pub use usage::Usage;

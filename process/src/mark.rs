@@ -1,0 +1,80 @@
+//! Finding processes by a variable in their environment: what a dead worker may have left behind.
+//!
+//! A sweep proves nothing, since a program can clear its environment. It catches what the proofs cannot speak for: the
+//! trees of a worker whose parent was not this process. Both calls read every process, and block.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::signal::Signal;
+use std::os::fd::AsFd;
+
+use crate::pidfd::Pidfd;
+
+/// After this time what is still there is taken for unkillable, for now.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often an environment that is empty is read.
+const READ_AGAIN: usize = 3;
+
+/// The processes but this one that were started with `name=value` in their environment, and whose environment this
+/// user may read. Zombies have none.
+pub fn marked(name: &OsStr, value: &OsStr) -> Vec<u32> {
+    let mark = [name.as_bytes(), b"=", value.as_bytes()].concat();
+    let own = std::process::id();
+    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| *pid != own && carries(*pid, &mark)).collect()
+}
+
+/// Stops all such processes, kills all, and looks again until two passes find none (or what is left has not died within
+/// two seconds). Says how many it killed. Never kills this process.
+pub fn kill_marked(name: &OsStr, value: &OsStr) -> usize {
+    let mark = [name.as_bytes(), b"=", value.as_bytes()].concat();
+    let (mut killed, until, mut empty_passes) = (HashSet::new(), Instant::now() + PATIENCE, 0);
+    loop {
+        // A stopped process forks no more, so what the second look finds is all that there is.
+        strike(marked(name, value), &mark, Signal::SIGSTOP);
+        let struck = strike(marked(name, value), &mark, Signal::SIGKILL);
+        // In the middle of an exec a process shows no environment, so one pass may miss it.
+        empty_passes = if struck.is_empty() { empty_passes + 1 } else { 0 };
+        if empty_passes == 2 || Instant::now() > until {
+            return killed.len();
+        }
+        for (pid, pidfd) in struck {
+            killed.insert(pid);
+            await_end(&pidfd);
+        }
+    }
+}
+
+/// Signals those that, once held, still carry the mark: a reused pid does not.
+fn strike(pids: Vec<u32>, mark: &[u8], signal: Signal) -> Vec<(u32, Pidfd)> {
+    let held = pids.into_iter().filter_map(|pid| Some((pid, Pidfd::open(pid).ok()?)));
+    held.filter(|(pid, pidfd)| carries(*pid, mark) && pidfd.signal(signal).is_ok()).collect()
+}
+
+fn await_end(pidfd: &Pidfd) {
+    let timeout = PollTimeout::try_from(Duration::from_millis(50)).unwrap_or(PollTimeout::ZERO);
+    let _ = nix::poll::poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout);
+}
+
+fn carries(pid: u32, mark: &[u8]) -> bool {
+    environment(pid).split(|byte| *byte == 0).any(|variable| variable == mark)
+}
+
+/// A process's environment, empty where it cannot be read. In the middle of an exec it is empty too, for a moment, so an
+/// empty one is read again.
+fn environment(pid: u32) -> Vec<u8> {
+    let read = || std::fs::read(format!("/proc/{pid}/environ"));
+    for _ in 0..READ_AGAIN {
+        match read() {
+            Ok(environment) if environment.is_empty() => std::thread::yield_now(),
+            result => return result.unwrap_or_default(),
+        }
+    }
+    Vec::new()
+}

@@ -1,0 +1,152 @@
+//! From what to start to all that a fork needs: everything that can fail or allocate is done here, by the caller.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::birth::Birth;
+use crate::cord::Cord;
+use crate::ownership::{Maps, Means};
+use crate::program::{Custody, Program, SpawnError, Stdio};
+use crate::search;
+use crate::stage::{Stage, Words};
+
+/// What the nursery's thread gets.
+pub(crate) enum Plan {
+    /// A fork of ours, with or without an init between.
+    Fork {
+        stage: Box<Stage>,
+        /// The end of the birth's socket for the new process.
+        report: OwnedFd,
+        tree: Option<Box<Tree>>,
+    },
+    /// A free one, started as fast as can be: the standard library's way shares memory with the new process until its
+    /// exec, and copies no page table.
+    Free(Box<Command>),
+}
+
+/// What a tree needs in addition.
+pub(crate) struct Tree {
+    pub(crate) means: Means,
+    pub(crate) maps: Option<Maps>,
+    pub(crate) cord: Cord,
+    pub(crate) init_cord: OwnedFd,
+}
+
+/// What the caller keeps.
+pub(crate) struct Ends {
+    /// This process's ends of stdin, stdout and stderr.
+    pub(crate) pipes: [Option<OwnedFd>; 3],
+    /// `None` for a free one, whose start is told by its fork.
+    pub(crate) birth: Option<Birth>,
+    pub(crate) program: PathBuf,
+    pub(crate) cwd: Option<PathBuf>,
+}
+
+/// Prepares a start.
+pub(crate) fn prepare(program: Program, means: Means) -> Result<(Plan, Ends), SpawnError> {
+    let name = program.argv.first().filter(|name| !name.is_empty()).ok_or(SpawnError::Empty)?;
+    let path = search::find(name, program.search_path.as_deref())?;
+    let setup = |step| move |source| SpawnError::Setup { step, source };
+    let Program { argv, env, cwd, stdin, stdout, stderr, custody, allow_new_privileges, search_path: _ } = program;
+    let (stdin, stdin_end) = connect(stdin, 0).map_err(setup("set up its stdin"))?;
+    let (stdout, stdout_end) = connect(stdout, 1).map_err(setup("set up its stdout"))?;
+    let (stderr, stderr_end) = connect(stderr, 2).map_err(setup("set up its stderr"))?;
+    let (stdio, pipes) = ([stdin, stdout, stderr], [stdin_end, stdout_end, stderr_end]);
+    let mut ends = Ends { pipes, birth: None, program: path, cwd };
+    if custody == Custody::Free {
+        let command = free(&argv, env, stdio, &ends)?;
+        return Ok((Plan::Free(Box::new(command)), ends));
+    }
+    let stage = Stage {
+        path: c_string("the program's path", ends.program.as_os_str())?,
+        argv: Words::new(argv.iter().map(|word| c_string("the command line", word)).collect::<Result<_, _>>()?),
+        env: Words::new(env.iter().map(variable).collect::<Result<_, _>>()?),
+        cwd: ends.cwd.as_deref().map(|cwd| c_string("the folder's path", cwd.as_os_str())).transpose()?,
+        stdio,
+        no_new_privileges: !allow_new_privileges,
+    };
+    let (birth, report) = Birth::pair().map_err(setup("make a socket"))?;
+    ends.birth = Some(birth);
+    let tree = (custody == Custody::Tree).then(|| tree(means)).transpose().map_err(setup("make a socket"))?;
+    Ok((
+        Plan::Fork { stage: Box::new(stage), report: above_stdio(report).map_err(setup("make a socket"))?, tree },
+        ends,
+    ))
+}
+
+fn tree(means: Means) -> io::Result<Box<Tree>> {
+    let (cord, init_cord) = Cord::pair()?;
+    let maps = matches!(means, Means::PidNamespace { user_namespace: true, .. }).then(Maps::own);
+    Ok(Box::new(Tree { means, maps, cord, init_cord: above_stdio(init_cord)? }))
+}
+
+fn free(
+    argv: &[OsString],
+    env: Vec<(OsString, OsString)>,
+    stdio: [OwnedFd; 3],
+    ends: &Ends,
+) -> Result<Command, SpawnError> {
+    let [stdin, stdout, stderr] = stdio;
+    let mut command = Command::new(&ends.program);
+    let (name, arguments) = argv.split_first().ok_or(SpawnError::Empty)?;
+    command.arg0(name).args(arguments).env_clear().envs(env).stdin(stdin).stdout(stdout).stderr(stderr);
+    if let Some(cwd) = &ends.cwd {
+        check_folder(cwd)?;
+        command.current_dir(cwd);
+    }
+    Ok(command)
+}
+
+/// The standard library does not say which step failed, so the folder is looked at first.
+fn check_folder(folder: &Path) -> Result<(), SpawnError> {
+    let failed = |source| SpawnError::Folder { folder: folder.into(), source };
+    if std::fs::metadata(folder).map_err(failed)?.is_dir() {
+        return Ok(());
+    }
+    Err(failed(io::Error::from_raw_os_error(libc::ENOTDIR)))
+}
+
+/// The program's end and this process's end of a standard descriptor.
+fn connect(stdio: Stdio, number: i32) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
+    match stdio {
+        Stdio::Null => {
+            let null = File::options().read(number == 0).write(number != 0).open("/dev/null")?;
+            Ok((above_stdio(null.into())?, None))
+        }
+        Stdio::Fd(fd) => Ok((above_stdio(fd)?, None)),
+        Stdio::Pipe => {
+            let (reader, writer) = io::pipe()?;
+            let (reader, writer) = (OwnedFd::from(reader), OwnedFd::from(writer));
+            let (theirs, ours) = if number == 0 { (reader, writer) } else { (writer, reader) };
+            nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
+            Ok((above_stdio(theirs)?, Some(ours)))
+        }
+    }
+}
+
+/// The same file behind a descriptor above 2, closed on exec: what becomes 0, 1 or 2 must not be one of them.
+fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
+    }
+    let above = nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    // SAFETY: just made, owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(above) })
+}
+
+fn variable((name, value): &(OsString, OsString)) -> Result<CString, SpawnError> {
+    let mut text = name.clone();
+    text.push("=");
+    text.push(value);
+    c_string("the environment", &text)
+}
+
+fn c_string(what: &'static str, text: &OsStr) -> Result<CString, SpawnError> {
+    CString::new(text.as_bytes()).map_err(|_| SpawnError::NulByte { what, text: text.into() })
+}

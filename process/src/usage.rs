@@ -1,0 +1,75 @@
+//! What processes use: two small files per process, for heartbeats.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use nix::unistd::{SysconfVar, sysconf};
+
+use crate::census::{Census, Stat};
+
+/// What a process or a tree uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time so far, of user and kernel, in steps of a clock tick (usually 10 ms). That of members of a tree
+    /// that have ended is not in it, so for a tree it can fall.
+    pub cpu: Duration,
+    /// Resident memory in bytes, shared pages counted in each process that has them.
+    pub rss_bytes: u64,
+    /// Processes counted.
+    pub processes: u32,
+}
+
+impl Usage {
+    fn add(&mut self, other: Self) {
+        self.cpu += other.cpu;
+        self.rss_bytes += other.rss_bytes;
+        self.processes += other.processes;
+    }
+}
+
+/// What one process uses; `None` where there is none.
+pub fn of(pid: u32) -> Option<Usage> {
+    let stat = Stat::parse(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)?;
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    let (ticks, page) = units();
+    let cpu = Duration::from_nanos(stat.cpu.saturating_mul(1_000_000_000 / ticks));
+    Some(Usage { cpu, rss_bytes: pages * page, processes: 1 })
+}
+
+/// What these processes use together; those that have ended count nothing.
+pub fn of_all(pids: impl IntoIterator<Item = u32>) -> Usage {
+    pids.into_iter().filter_map(of).fold(Usage::default(), |mut sum, usage| {
+        sum.add(usage);
+        sum
+    })
+}
+
+/// What each of these trees uses, by the pid of its root, from one pass over all processes. Start from the program's
+/// pid or its init's: what detached from the program is found only from the init.
+pub fn of_trees(roots: &[u32]) -> HashMap<u32, Usage> {
+    let Ok(census) = Census::take() else { return HashMap::new() };
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for entry in census.all() {
+        children.entry(entry.parent).or_default().push(entry.pid);
+    }
+    roots.iter().map(|root| (*root, of_all(tree(*root, &children)))).collect()
+}
+
+fn tree(root: u32, children: &HashMap<u32, Vec<u32>>) -> Vec<u32> {
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(pid) = found.get(next) {
+        found.extend(children.get(pid).into_iter().flatten().copied());
+        next += 1;
+    }
+    found
+}
+
+/// Clock ticks a second, and bytes a page.
+fn units() -> (u64, u64) {
+    static UNITS: OnceLock<(u64, u64)> = OnceLock::new();
+    let read = |name, usual| sysconf(name).ok().flatten().and_then(|value| u64::try_from(value).ok()).unwrap_or(usual);
+    *UNITS.get_or_init(|| (read(SysconfVar::CLK_TCK, 100).max(1), read(SysconfVar::PAGE_SIZE, 4096)))
+}

@@ -1,0 +1,144 @@
+//! Whoever dies, in whatever order, nothing stays behind.
+//!
+//! The owner of the processes is another process: this test binary again, which runs [`owner_process`] alone.
+
+mod support;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use muster_process::{Child, Custody, Exit, Means, Nursery, Pidfd, Program, Signal, detach};
+use support::{all_means, await_wicked, new_tag, run, shell, spawn, tagged, wait_until, wicked};
+
+/// What an owner does.
+#[derive(Clone, Copy)]
+enum Role {
+    /// Owns a tree, a child and a free process.
+    Family,
+    /// Starts trees, one after the other.
+    Busy,
+    /// Holds a lock.
+    Lock,
+}
+
+/// Starts an owner. It tells about itself in files of the folder.
+async fn start_owner(role: Role, means: Means, tag: &str, folder: &Path) -> Child {
+    let own = std::env::current_exe().expect("a path");
+    let line: [OsString; 4] = [own.into(), "owner_process".into(), "--exact".into(), "--ignored".into()];
+    let mut program = Program::new(line, Custody::Free);
+    program.env = [
+        ("PATH", std::env::var("PATH").unwrap_or_default()),
+        ("OWNER_ROLE", (role as u8).to_string()),
+        ("OWNER_BEST_EFFORT", (means == Means::BestEffort).to_string()),
+        ("OWNER_TAG", tag.to_owned()),
+        ("OWNER_FOLDER", folder.to_str().expect("text").to_owned()),
+    ]
+    .map(|(name, value)| (name.into(), value.into()))
+    .into();
+    Nursery::start().expect("a nursery").spawn(program).await.expect("it starts")
+}
+
+#[test]
+#[ignore = "the process that the tests of this file kill, not a test"]
+fn owner_process() {
+    let Ok(tag) = std::env::var("OWNER_TAG") else { return };
+    let folder = std::path::PathBuf::from(std::env::var_os("OWNER_FOLDER").expect("a folder"));
+    let role = std::env::var("OWNER_ROLE").expect("a role").parse::<u8>().expect("a number");
+    let best_effort = std::env::var("OWNER_BEST_EFFORT").is_ok_and(|word| word == "true");
+    let means = if best_effort { Means::BestEffort } else { all_means()[0] };
+    detach().expect("a session");
+    run(async {
+        let (mut kept, lock) = (Vec::new(), muster_process::DataLock::acquire(&folder.join("lock")).expect("a lock"));
+        if role == Role::Family as u8 {
+            kept.push(spawn(wicked(&tag), means).await.expect("it starts"));
+            for (custody, number) in [(Custody::Child, 4), (Custody::Free, 5)] {
+                let script = format!("exec sleep {tag}{number}");
+                kept.push(spawn(shell(&script, custody), means).await.expect("it starts"));
+            }
+            await_wicked(&tag);
+        }
+        let init = kept.first().map_or(0, |tree| tree.identity.pid);
+        std::fs::write(folder.join("new"), init.to_string()).expect("written");
+        std::fs::rename(folder.join("new"), folder.join("ready")).expect("renamed");
+        if role == Role::Busy as u8 {
+            loop {
+                kept.push(spawn(wicked(&tag), means).await.expect("it starts"));
+            }
+        }
+        std::future::pending::<()>().await;
+        drop((kept, lock));
+    });
+}
+
+fn await_ready(folder: &Path) -> u32 {
+    let ready = folder.join("ready");
+    wait_until("the owner is ready", || ready.exists());
+    std::fs::read_to_string(ready).expect("read").parse().expect("a pid")
+}
+
+/// Kills all of these; stopped first, so that none can act on the death of another before its own.
+fn kill_together(pids: &[u32]) {
+    let held: Vec<Pidfd> = pids.iter().map(|pid| Pidfd::open(*pid).expect("it lives")).collect();
+    for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
+        held.iter().for_each(|pidfd| pidfd.signal(signal).expect("sent"));
+    }
+}
+
+/// Starts a family, kills some of it, and asserts that nothing is left in the moment that the owner's end is told. (Its
+/// free process goes too: this process is a subreaper that has not started it.)
+fn nothing_stays(victims: impl Fn(u32, u32) -> Vec<u32>) {
+    for means in all_means() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tag = new_tag();
+        run(async {
+            let owner = start_owner(Role::Family, means, &tag, folder.path()).await;
+            let init = await_ready(folder.path());
+            kill_together(&victims(owner.pid, init));
+            assert_eq!(owner.exit.await, Exit::Signal(libc::SIGKILL));
+            assert_eq!(tagged(&tag), [0; 0], "{means:?}");
+        });
+    }
+}
+
+#[test]
+fn the_owner_is_killed() {
+    nothing_stays(|owner, _| vec![owner]);
+}
+
+#[test]
+fn the_owner_and_the_init_are_killed() {
+    nothing_stays(|owner, init| vec![owner, init]);
+    nothing_stays(|owner, init| vec![init, owner]);
+}
+
+#[test]
+fn an_owner_is_killed_in_the_middle_of_starting() {
+    for (means, _) in all_means().into_iter().flat_map(|means| (0..5).map(move |round| (means, round))) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tag = new_tag();
+        run(async {
+            let owner = start_owner(Role::Busy, means, &tag, folder.path()).await;
+            await_ready(folder.path());
+            wait_until("some trees run", || tagged(&tag).len() > 5);
+            kill_together(&[owner.pid]);
+            assert_eq!(owner.exit.await, Exit::Signal(libc::SIGKILL));
+            assert_eq!(tagged(&tag), [0; 0], "{means:?}");
+        });
+    }
+}
+
+#[test]
+fn a_lock_ends_with_its_process() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("lock");
+    run(async {
+        let owner = start_owner(Role::Lock, Means::BestEffort, &new_tag(), folder.path()).await;
+        await_ready(folder.path());
+        assert!(muster_process::lock::is_held(&path).expect("asked"));
+        assert!(muster_process::DataLock::acquire(&path).expect("tried").is_none());
+        kill_together(&[owner.pid]);
+        owner.exit.await;
+        assert!(!muster_process::lock::is_held(&path).expect("asked"));
+        assert!(muster_process::DataLock::acquire(&path).expect("tried").is_some());
+    });
+}

@@ -1,0 +1,162 @@
+//! Knowing a process: who it is, whether it lives, what it uses, what carries a mark; and who holds the lock.
+
+mod support;
+
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use muster_process::{
+    Custody, DataLock, Nursery, Pidfd, Presence, Program, Signal, identity, lock, mark, ownership, usage,
+};
+use support::{all_means, new_tag, run, shell, spawn, tagged, wait_until};
+
+fn is_dead(identity: &muster_domain::WorkerIdentity) -> bool {
+    matches!(identity::find(identity).expect("asked"), Presence::Dead)
+}
+
+#[test]
+fn a_living_process_is_found_and_a_dead_one_is_not() {
+    run(async {
+        let child = spawn(shell("exec sleep 1000", Custody::Child), all_means()[0]).await.expect("it starts");
+        assert_eq!(identity::of(child.pid).expect("it lives"), child.identity);
+        let Presence::Alive(pidfd) = identity::find(&child.identity).expect("asked") else { panic!("it lives") };
+        assert!(!pidfd.is_dead());
+        pidfd.signal(Signal::SIGKILL).expect("sent");
+        tokio::try_join!(pidfd.dead(), pidfd.dead()).expect("two may wait");
+        assert!(pidfd.is_dead() && is_dead(&child.identity));
+        child.exit.await;
+        assert!(pidfd.is_dead() && is_dead(&child.identity));
+        assert_eq!(pidfd.signal(Signal::SIGKILL).expect_err("reaped").raw_os_error(), Some(libc::ESRCH));
+        assert_eq!(identity::of(child.pid).expect_err("gone").kind(), std::io::ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn another_process_with_the_same_pid_is_dead() {
+    let own = identity::own().expect("this one");
+    assert!(matches!(identity::find(&own), Ok(Presence::Alive(_))));
+    let mut reused = own.clone();
+    reused.start_time -= 1;
+    assert!(is_dead(&reused));
+    let mut nobody = own.clone();
+    nobody.pid = 0;
+    assert!(is_dead(&nobody));
+    let mut rebooted = own.clone();
+    rebooted.boot_id = "another".into();
+    assert!(is_dead(&rebooted));
+    let mut remote = rebooted.clone();
+    remote.host.push_str("-not");
+    assert!(matches!(identity::find(&remote), Ok(Presence::Elsewhere)));
+    let mut contained = own;
+    contained.pid_namespace += 1;
+    assert!(matches!(identity::find(&contained), Ok(Presence::Elsewhere)));
+}
+
+#[test]
+fn a_lock_has_one_holder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("lock");
+    assert!(!lock::is_held(&path).expect("no file, no lock"));
+    assert!(!path.exists());
+    let held = DataLock::acquire(&path).expect("tried").expect("free");
+    assert_eq!(std::fs::metadata(&path).expect("made").permissions().mode() & 0o777, 0o600);
+    assert!(lock::is_held(&path).expect("asked"));
+    assert!(DataLock::acquire(&path).expect("tried").is_none());
+    // What is started meanwhile does not keep it.
+    for (means, custody) in all_means().into_iter().flat_map(|means| [(means, Custody::Tree), (means, Custody::Free)]) {
+        run(async {
+            let held = DataLock::acquire(&folder.path().join("other")).expect("tried").expect("free");
+            let child = spawn(shell("exec sleep 1000", custody), means).await.expect("it starts");
+            drop(held);
+            assert!(!lock::is_held(&folder.path().join("other")).expect("asked"), "{custody:?}");
+            child.keeper.kill();
+            child.exit.await;
+        });
+    }
+    drop(held);
+    assert!(!lock::is_held(&path).expect("asked"));
+    assert!(DataLock::acquire(&folder.path().join("no/folder")).is_err());
+}
+
+#[test]
+fn marked_processes_are_found_and_killed() {
+    for means in all_means() {
+        run(async {
+            let tag = new_tag();
+            let (name, value) = (OsStr::new("MUSTER_TEST_MARK"), OsStr::new(&tag));
+            let script = format!("setsid sleep {tag}1 & ( trap '' TERM; sleep {tag}2 ) & exec sleep {tag}3");
+            let mut program = shell(&script, Custody::Child);
+            program.env.push((name.into(), value.into()));
+            let child = spawn(program, means).await.expect("it starts");
+            wait_until("all run", || tagged(&format!("sleep\0{tag}")).len() == 3);
+            wait_until("all are found", || mark::marked(name, value).len() >= 3);
+            assert_eq!(mark::marked(name, OsStr::new(&tag[1..])), [0; 0], "the whole value counts");
+            assert!(mark::kill_marked(name, value) >= 3);
+            assert_eq!(tagged(&tag), [0; 0]);
+            assert_eq!(mark::kill_marked(name, value), 0);
+            child.exit.await;
+        });
+    }
+}
+
+#[test]
+fn usage_is_that_of_the_tree() {
+    let own = usage::of(std::process::id()).expect("this one");
+    assert!(own.rss_bytes > 500_000 && own.processes == 1, "{own:?}");
+    assert_eq!(usage::of(0), None);
+    for means in all_means() {
+        run(async {
+            let script = "while :; do :; done & sleep 1000 & wait";
+            let child = spawn(shell(script, Custody::Tree), means).await.expect("it starts");
+            let root = child.identity.pid;
+            let of_tree = || usage::of_trees(&[root]).remove(&root).expect("it lives");
+            wait_until("it works", || of_tree().cpu > Duration::ZERO);
+            let seen = of_tree();
+            assert!(seen.processes == 4 && seen.rss_bytes > 1_000_000, "init, two shells, sleep: {seen:?}");
+            assert!(usage::of_all([child.pid, 0]).processes == 1);
+            child.keeper.kill();
+            child.exit.await;
+            assert_eq!(usage::of_trees(&[root]).remove(&root).map_or(0, |usage| usage.processes), 0);
+        });
+    }
+}
+
+#[test]
+fn there_is_one_nursery_and_it_says_what_the_host_gives() {
+    Nursery::start().expect("started");
+    Nursery::start().expect("the same");
+    let threads = std::fs::read_dir("/proc/self/task").expect("a folder");
+    let names = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+    assert_eq!(names.filter(|name| name == "muster-nursery\n").count(), 1);
+    assert!(!ownership().to_string().is_empty());
+}
+
+/// Not a judgement, since machines differ: figures for the reader, with bounds that only a fault breaks.
+#[test]
+fn a_tree_is_cheap() {
+    for means in all_means() {
+        run(async {
+            let mut times = Vec::new();
+            for _ in 0..50 {
+                let start = Instant::now();
+                let child = spawn(Program::new(["/bin/true"], Custody::Tree), means).await.expect("it starts");
+                let started = start.elapsed();
+                child.exit.await;
+                times.push((started, start.elapsed()));
+            }
+            times.sort();
+            let child = spawn(Program::new(["/bin/sleep", "1000"], Custody::Tree), means).await.expect("it starts");
+            let rollup =
+                std::fs::read_to_string(format!("/proc/{}/smaps_rollup", child.identity.pid)).unwrap_or_default();
+            let field = |name: &str| rollup.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+            let memory = ["Pss:", "Private_Dirty:", "Private_Clean:"].map(field);
+            let own = usage::of(std::process::id()).expect("this one").rss_bytes / 1024;
+            println!("{means:?}: median start and end {:?}, init {memory:?}, parent {own} kB", times[25]);
+            assert!(times[25].1 < Duration::from_millis(500));
+            assert!(Pidfd::open(child.pid).is_ok());
+            child.keeper.kill();
+            child.exit.await;
+        });
+    }
+}

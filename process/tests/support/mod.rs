@@ -1,0 +1,99 @@
+//! What the tests of this crate share.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::future::Future;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use muster_process::{Child, Custody, Means, Nursery, Ownership, Program, SpawnError, Stdio, ownership};
+
+/// Both means, where this host gives both.
+pub(crate) fn all_means() -> Vec<Means> {
+    match ownership() {
+        Ownership::BestEffort { why } => {
+            eprintln!("pid namespaces are not tested: {why}");
+            vec![Means::BestEffort]
+        }
+        better => vec![better.means(), Means::BestEffort],
+    }
+}
+
+/// Runs a test's future.
+pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(test)
+}
+
+/// A number that is in the command lines of one test's processes and nowhere else.
+pub(crate) fn new_tag() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{}.{}", 7_000_000 + std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed) + 1000)
+}
+
+/// The living processes with this tag in their command line.
+pub(crate) fn tagged(tag: &str) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").expect("a /proc");
+    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(tag)
+    })
+    .collect()
+}
+
+/// Polls a condition, and fails after 20 s.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < until, "not within 20 s: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A shell script as a program.
+pub(crate) fn shell(script: &str, custody: Custody) -> Program {
+    let mut program = Program::new(["/bin/sh", "-c", script], custody);
+    program.env = vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())];
+    program
+}
+
+/// Starts it by these means.
+pub(crate) async fn spawn(program: Program, means: Means) -> Result<Child, SpawnError> {
+    Nursery::start().expect("a nursery").spawn_by(program, means).await
+}
+
+/// Three processes: the program, which ignores SIGTERM; one that forked twice, left the session, cleared its environment
+/// and ignores signals; and one that a parent in between still holds.
+pub(crate) fn wicked(tag: &str) -> Program {
+    let detached = format!("trap '' TERM HUP INT; exec sleep {tag}1");
+    let script = format!(
+        "( ( setsid env -i /bin/sh -c \"{detached}\" & ) & )
+         ( trap '' TERM; setsid sleep {tag}2 & wait ) &
+         trap '' TERM HUP
+         exec sleep {tag}3"
+    );
+    shell(&script, Custody::Tree)
+}
+
+/// Waits until the three of [`wicked`] run.
+pub(crate) fn await_wicked(tag: &str) {
+    wait_until("the wicked tree stands", || (1..=3).all(|number| !tagged(&format!("sleep\0{tag}{number}")).is_empty()));
+}
+
+/// Reads a piped descriptor to its end.
+pub(crate) fn read_all(end: OwnedFd) -> String {
+    nix::fcntl::fcntl(&end, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty())).expect("blocking");
+    let mut text = String::new();
+    std::fs::File::from(end).read_to_string(&mut text).expect("its output");
+    text
+}
+
+/// Runs a program to its end, with its output.
+pub(crate) async fn output(mut program: Program, means: Means) -> (String, muster_process::Exit) {
+    program.stdout = Stdio::Pipe;
+    let mut child = spawn(program, means).await.expect("it starts");
+    let stdout = child.stdout.take().expect("a pipe");
+    let exit = (&mut child.exit).await;
+    (read_all(stdout), exit)
+}
