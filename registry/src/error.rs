@@ -1,0 +1,15 @@
+//! What can go wrong with the registry.
+
+/// An error of a [`Registry`](crate::Registry) or a [`Bus`](crate::Bus).
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// It does not answer, or not in time. It may answer again.
+    #[error("the registry is not available: {0}")]
+    Unavailable(String),
+    /// It answered with something that this version does not understand.
+    #[error("the registry answered with something unexpected: {0}")]
+    Unexpected(String),
+    /// The address is no address.
+    #[error("{0}")]
+    InvalidAddress(String),
+}

@@ -1,0 +1,140 @@
+//! What a worker knows the registry to hold of it, so that only changes are written.
+
+use std::collections::{HashMap, HashSet};
+
+use muster_domain::{AgentId, AgentPicture, Beat, Generation};
+
+/// What a worker knows the registry to hold of it, so that a beat writes only what changed. Engines fill it; a worker
+/// keeps one for its life and hands it to every [`beat`](crate::Registry::beat) and [`report`](crate::Bus::report).
+#[derive(Debug, Default)]
+pub struct Known {
+    generation: Option<Generation>,
+    agents: HashMap<AgentId, Held>,
+}
+
+/// What the registry holds of one agent.
+#[derive(Debug, PartialEq)]
+enum Held {
+    /// This picture.
+    Picture(AgentPicture),
+    /// This picture or none or an older one: a call about it failed, and may have been carried out or not.
+    Perhaps,
+}
+
+/// What is to be written.
+#[derive(Debug)]
+pub(crate) struct Changes<'a> {
+    /// Agents whose picture the registry does not hold.
+    pub(crate) changed: Vec<&'a AgentPicture>,
+    /// Agents that the registry may hold, and that are gone.
+    pub(crate) gone: Vec<AgentId>,
+}
+
+impl Known {
+    /// What a whole picture changes.
+    pub(crate) fn changes_of_beat<'a>(&self, beat: &'a Beat) -> Changes<'a> {
+        let held: HashSet<AgentId> = beat.agents.iter().map(|agent| agent.agent_id).collect();
+        let gone = self.agents.keys().copied().filter(|agent| !held.contains(agent)).collect();
+        Changes { changed: self.changed(&beat.agents), gone }
+    }
+
+    /// What these agents change; nothing is said about others.
+    pub(crate) fn changes_of_report<'a>(&self, pictures: &'a [AgentPicture], gone: &[AgentId]) -> Changes<'a> {
+        Changes { changed: self.changed(pictures), gone: gone.to_vec() }
+    }
+
+    fn changed<'a>(&self, pictures: &'a [AgentPicture]) -> Vec<&'a AgentPicture> {
+        let same = |picture: &AgentPicture| match self.agents.get(&picture.agent_id) {
+            Some(Held::Picture(held)) => held == picture,
+            Some(Held::Perhaps) | None => false,
+        };
+        pictures.iter().filter(|picture| !same(picture)).collect()
+    }
+
+    /// The changes were written.
+    pub(crate) fn record(&mut self, changes: &Changes<'_>) {
+        for agent in &changes.gone {
+            self.agents.remove(agent);
+        }
+        for picture in &changes.changed {
+            self.agents.insert(picture.agent_id, Held::Picture((*picture).clone()));
+        }
+    }
+
+    /// The call failed: nobody knows whether the changes were written, so they are written again, and an agent that
+    /// is gone by then is removed although no call about it ever succeeded.
+    pub(crate) fn doubt(&mut self, changes: &Changes<'_>) {
+        let agents = changes.changed.iter().map(|picture| picture.agent_id).chain(changes.gone.iter().copied());
+        self.agents.extend(agents.map(|agent| (agent, Held::Perhaps)));
+    }
+
+    /// Notes the generation that answered. Returns whether it is another than before, in which case nothing of what
+    /// was known is there any more.
+    pub(crate) fn enter(&mut self, generation: Generation) -> bool {
+        let before = self.generation.replace(generation);
+        let flushed = before.is_some_and(|before| before != generation);
+        if flushed {
+            self.agents.clear();
+        }
+        flushed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_domain::{Epoch, SeenState, Timestamp};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn picture(state: SeenState) -> AgentPicture {
+        AgentPicture {
+            agent_id: AgentId::from_uuid(Uuid::from_u128(7)),
+            epoch: Epoch(1),
+            state,
+            role_type: "developer".to_owned(),
+            project_id: "p".to_owned(),
+            pid: None,
+            updated_at: Timestamp::from_millis(0),
+            reason: None,
+        }
+    }
+
+    fn changed(known: &Known, pictures: &[AgentPicture]) -> usize {
+        known.changes_of_report(pictures, &[]).changed.len()
+    }
+
+    #[test]
+    fn what_was_written_is_not_written_again_until_it_changes() {
+        let mut known = Known::default();
+        let idle = [picture(SeenState::Idle)];
+        assert_eq!(changed(&known, &idle), 1);
+        known.record(&known.changes_of_report(&idle, &[]));
+        assert_eq!(changed(&known, &idle), 0);
+        assert_eq!(changed(&known, &[picture(SeenState::Stopping)]), 1);
+    }
+
+    #[test]
+    fn after_a_failed_call_all_is_written_again_or_removed() {
+        let mut known = Known::default();
+        let idle = [picture(SeenState::Idle)];
+        known.record(&known.changes_of_report(&idle, &[]));
+        known.doubt(&Changes { changed: vec![&idle[0]], gone: vec![] });
+        assert_eq!(changed(&known, &idle), 1);
+        known.record(&Changes { changed: vec![], gone: vec![idle[0].agent_id] });
+        known.doubt(&Changes { changed: vec![], gone: vec![idle[0].agent_id] });
+        assert_eq!(known.agents.get(&idle[0].agent_id), Some(&Held::Perhaps));
+    }
+
+    #[test]
+    fn another_generation_forgets_what_was_known() {
+        let mut known = Known::default();
+        let idle = [picture(SeenState::Idle)];
+        assert!(!known.enter(Generation(Uuid::from_u128(1))), "the first is no change");
+        known.record(&known.changes_of_report(&idle, &[]));
+        assert!(!known.enter(Generation(Uuid::from_u128(1))));
+        assert_eq!(changed(&known, &idle), 0);
+        assert!(known.enter(Generation(Uuid::from_u128(2))));
+        assert_eq!(changed(&known, &idle), 1);
+    }
+}

@@ -1,0 +1,125 @@
+//! Commands and reports within one process.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use muster_domain::{AgentId, AgentPicture, Envelope, Generation, PoolName, ProcessId, Report};
+
+use super::MemoryRegistry;
+use crate::{Bus, CommandStream, Known, RegistryError, ReportPost, ReportStream};
+
+#[async_trait]
+impl Bus for MemoryRegistry {
+    async fn send(&self, batch: &[(ProcessId, Envelope)]) -> Result<(), RegistryError> {
+        let mut state = self.state();
+        for (worker, envelope) in batch {
+            state.post.send(*worker, envelope);
+        }
+        Ok(())
+    }
+
+    async fn send_to_pool(&self, pool: &PoolName, envelope: &Envelope) -> Result<(), RegistryError> {
+        self.state().post.send_to_pool(pool, envelope);
+        Ok(())
+    }
+
+    async fn report(
+        &self,
+        reports: &[Report],
+        pictures: &[AgentPicture],
+        gone: &[AgentId],
+        known: &mut Known,
+    ) -> Result<(), RegistryError> {
+        let Some(first) = reports.first() else { return Ok(()) };
+        let changes = known.changes_of_report(pictures, gone);
+        {
+            let mut state = self.state();
+            state.content.write_agents(first.process_id, &first.pool_name, &changes);
+            for report in reports {
+                state.content.add_report(report);
+            }
+        }
+        known.record(&changes);
+        self.shared.news.notify_waiters();
+        Ok(())
+    }
+
+    async fn commands(&self, worker: ProcessId, pool: &PoolName) -> Result<CommandStream, RegistryError> {
+        Ok(self.state().post.subscribe(worker, pool))
+    }
+
+    async fn check_commands(&self, worker: ProcessId) -> Result<(), RegistryError> {
+        if self.state().post.is_subscribed(worker) {
+            Ok(())
+        } else {
+            Err(RegistryError::Unexpected(format!("worker {worker} has no subscription")))
+        }
+    }
+
+    async fn reports(&self, pools: Vec<PoolName>) -> Result<Box<dyn ReportStream>, RegistryError> {
+        Ok(Box::new(MemoryReports { registry: self.clone(), pools, generation: None, cursors: HashMap::new() }))
+    }
+
+    async fn settle(&self, entries: &[ReportPost], settled: &[(ProcessId, u64)]) -> Result<(), RegistryError> {
+        let mut state = self.state();
+        for post in entries {
+            let entry = post.entry.parse();
+            let entry = entry.map_err(|_| RegistryError::Unexpected(format!("no entry: {:?}", post.entry)))?;
+            state.content.remove_report(&post.pool, entry);
+        }
+        for (worker, number) in settled {
+            state.content.settle(*worker, *number);
+        }
+        Ok(())
+    }
+}
+
+/// Reads reports, and remembers of each pool up to which entry.
+struct MemoryReports {
+    registry: MemoryRegistry,
+    pools: Vec<PoolName>,
+    generation: Option<Generation>,
+    cursors: HashMap<PoolName, u64>,
+}
+
+impl MemoryReports {
+    fn read(&mut self) -> Vec<ReportPost> {
+        let state = self.registry.state();
+        let generation = state.content.generation();
+        if self.generation.replace(generation) != Some(generation) {
+            // Entries are counted anew after a flush.
+            self.cursors.clear();
+        }
+        let mut posts = Vec::new();
+        for pool in &self.pools {
+            let cursor = self.cursors.entry(pool.clone()).or_default();
+            for (entry, report) in state.content.reports_after(pool, *cursor) {
+                *cursor = entry;
+                posts.push(ReportPost { pool: pool.clone(), entry: entry.to_string(), report: Some(report.clone()) });
+            }
+        }
+        posts
+    }
+}
+
+#[async_trait]
+impl ReportStream for MemoryReports {
+    async fn next(&mut self) -> Result<Vec<ReportPost>, RegistryError> {
+        let shared = self.registry.shared.clone();
+        loop {
+            // Listens before it looks, so that a report between the two is not slept over.
+            let news = shared.news.notified();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            let posts = self.read();
+            if !posts.is_empty() {
+                return Ok(posts);
+            }
+            news.await;
+        }
+    }
+
+    fn watch(&mut self, pools: Vec<PoolName>) {
+        self.pools = pools;
+    }
+}

@@ -1,0 +1,117 @@
+//! Commands over pub/sub, reports over streams.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use muster_domain::{AgentId, AgentPicture, Envelope, PoolName, ProcessId, Report};
+
+use super::reports::RedisReports;
+use super::subscription::Subscription;
+use super::{RedisRegistry, agents, scripts};
+use crate::known::Changes;
+use crate::{Bus, CommandStream, Known, RegistryError, ReportPost, ReportStream, wire};
+
+/// Entries, or workers, that one call settles: Redis is kept from others for less than a millisecond.
+const SETTLED_PER_CALL: usize = 500;
+
+#[async_trait]
+impl Bus for RedisRegistry {
+    async fn send(&self, batch: &[(ProcessId, Envelope)]) -> Result<(), RegistryError> {
+        let mut publish = redis::pipe();
+        for (worker, envelope) in batch {
+            publish.publish(self.keys().worker_commands(*worker), wire::write(envelope)?).ignore();
+        }
+        if batch.is_empty() { Ok(()) } else { self.link().pipeline(&publish).await }
+    }
+
+    async fn send_to_pool(&self, pool: &PoolName, envelope: &Envelope) -> Result<(), RegistryError> {
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(self.keys().pool_commands(pool)).arg(wire::write(envelope)?);
+        self.link().command(&publish).await
+    }
+
+    async fn report(
+        &self,
+        reports: &[Report],
+        pictures: &[AgentPicture],
+        gone: &[AgentId],
+        known: &mut Known,
+    ) -> Result<(), RegistryError> {
+        let Some(first) = reports.first() else { return Ok(()) };
+        let changes = known.changes_of_report(pictures, gone);
+        let outcome = self.send_reports(first, reports, &changes).await;
+        match outcome {
+            Ok(()) => known.record(&changes),
+            Err(_) => known.doubt(&changes),
+        }
+        outcome
+    }
+
+    async fn commands(&self, worker: ProcessId, pool: &PoolName) -> Result<CommandStream, RegistryError> {
+        let channels = [self.keys().worker_commands(worker), self.keys().pool_commands(pool)];
+        let limit = self.shared.options.timeout;
+        let (stream, subscription) = Subscription::stand(self.shared.client.clone(), channels, limit).await?;
+        self.subscriptions().insert(worker, subscription);
+        Ok(stream)
+    }
+
+    async fn check_commands(&self, worker: ProcessId) -> Result<(), RegistryError> {
+        let check = self.subscriptions().get(&worker).map(Subscription::check);
+        match check {
+            Some(check) => check.await,
+            None => Err(RegistryError::Unexpected(format!("worker {worker} has no subscription"))),
+        }
+    }
+
+    async fn reports(&self, pools: Vec<PoolName>) -> Result<Box<dyn ReportStream>, RegistryError> {
+        let shared = &self.shared;
+        let reports = RedisReports::new(shared.client.clone(), shared.keys.clone(), shared.options.timeout, pools);
+        Ok(Box::new(reports))
+    }
+
+    async fn settle(&self, entries: &[ReportPost], settled: &[(ProcessId, u64)]) -> Result<(), RegistryError> {
+        // Deleted first: a worker that drops a report while its entry is still there would leave it to a next leader.
+        for chunk in entries.chunks(SETTLED_PER_CALL) {
+            self.call_settle(chunk, &[]).await?;
+        }
+        for chunk in settled.chunks(SETTLED_PER_CALL) {
+            self.call_settle(&[], chunk).await?;
+        }
+        Ok(())
+    }
+}
+
+impl RedisRegistry {
+    async fn send_reports(
+        &self,
+        first: &Report,
+        reports: &[Report],
+        changes: &Changes<'_>,
+    ) -> Result<(), RegistryError> {
+        let keys = self.keys();
+        let mut call = scripts::REPORT.prepare_invoke();
+        agents::begin(&mut call, keys, &first.pool_name, first.process_id);
+        call.key(keys.reports(&first.pool_name)).arg(keys.events(&first.pool_name)).arg(reports.len());
+        for report in reports {
+            call.arg(wire::write(report)?);
+        }
+        agents::finish(&mut call, keys, changes);
+        self.link().script(&call).await
+    }
+
+    async fn call_settle(&self, entries: &[ReportPost], settled: &[(ProcessId, u64)]) -> Result<(), RegistryError> {
+        let mut streams: BTreeMap<&PoolName, Vec<&str>> = BTreeMap::new();
+        for post in entries {
+            streams.entry(&post.pool).or_default().push(&post.entry);
+        }
+        let mut call = scripts::SETTLE.prepare_invoke();
+        call.arg(streams.len());
+        for (pool, entries) in &streams {
+            call.key(self.keys().reports(pool)).arg(entries.len()).arg(entries);
+        }
+        for (worker, number) in settled {
+            call.key(self.keys().process(*worker)).arg(*number);
+        }
+        self.link().script(&call).await
+    }
+}

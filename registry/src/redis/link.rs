@@ -1,0 +1,184 @@
+//! The connection for commands: made on first use, made again for ever, every call bounded in time.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use muster_domain::RegistryTarget;
+use muster_domain::orders::redact_url;
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion,
+    RedisError, RedisResult, ScriptInvocation, ServerErrorKind,
+};
+use tokio::sync::Mutex;
+
+use crate::RegistryError;
+
+/// Calls that may time out one after the other before the connection is made anew. Not the first: a server that stood
+/// still answers on the old connection, while a network that swallows packets never does.
+const LATE_BEFORE_RECONNECTING: u32 = 3;
+
+/// Reads an address.
+pub(super) fn open(target: &RegistryTarget) -> Result<Client, RegistryError> {
+    let invalid = |error: RedisError| {
+        let shown = redact_url(&target.url);
+        RegistryError::InvalidAddress(format!("{shown:?} is no address of a Redis server: {error}"))
+    };
+    let info = target.url.as_str().into_connection_info().map_err(invalid)?;
+    // RESP2 without a library's name needs no round trip before the first command.
+    let settings = info.redis_settings().clone().set_skip_set_lib_name().set_protocol(ProtocolVersion::RESP2);
+    Client::open(info.set_redis_settings(settings)).map_err(invalid)
+}
+
+/// Makes a connection that bounds no call by itself: the default of 500 ms would also end blocking reads.
+pub(super) async fn dial(client: &Client) -> RedisResult<MultiplexedConnection> {
+    let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
+    client.get_multiplexed_async_connection_with_config(&config).await
+}
+
+/// Bounds a call in time.
+pub(super) async fn within<T>(limit: Duration, call: impl Future<Output = RedisResult<T>>) -> Result<T, RegistryError> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(registry_error(&error)),
+        Err(_) => Err(late(limit)),
+    }
+}
+
+/// The error of a call that took longer than this.
+pub(super) fn late(limit: Duration) -> RegistryError {
+    RegistryError::Unavailable(format!("no answer within {} ms", limit.as_millis()))
+}
+
+fn registry_error(error: &RedisError) -> RegistryError {
+    let passing = matches!(
+        error.kind(),
+        ErrorKind::Server(
+            ServerErrorKind::BusyLoading
+                | ServerErrorKind::TryAgain
+                | ServerErrorKind::ClusterDown
+                | ServerErrorKind::MasterDown
+                | ServerErrorKind::ReadOnly
+        )
+    );
+    if passing || is_broken(error) {
+        RegistryError::Unavailable(error.to_string())
+    } else {
+        RegistryError::Unexpected(error.to_string())
+    }
+}
+
+/// Whether the connection is of no more use.
+fn is_broken(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error()
+}
+
+/// The connection for commands.
+pub(super) struct Link {
+    client: Client,
+    limit: Duration,
+    /// Held while connecting, so that many callers make one connection.
+    connection: Mutex<Option<MultiplexedConnection>>,
+    /// Calls that timed out since the last that did not.
+    late: AtomicU32,
+}
+
+impl Link {
+    /// A link that is not connected yet.
+    pub(super) fn new(client: Client, limit: Duration) -> Self {
+        Self { client, limit, connection: Mutex::new(None), late: AtomicU32::new(0) }
+    }
+
+    /// Runs a script. Sends its text only where the server does not have it.
+    pub(super) async fn script<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, RegistryError> {
+        self.bounded(move || async move { call.invoke_async(&mut self.connection().await?).await }).await
+    }
+
+    /// Runs a command.
+    pub(super) async fn command<T: FromRedisValue>(&self, call: &Cmd) -> Result<T, RegistryError> {
+        self.bounded(move || async move { call.query_async(&mut self.connection().await?).await }).await
+    }
+
+    /// Runs commands in one round trip.
+    pub(super) async fn pipeline<T: FromRedisValue>(&self, call: &Pipeline) -> Result<T, RegistryError> {
+        self.bounded(move || async move { call.query_async(&mut self.connection().await?).await }).await
+    }
+
+    /// Whether the server answers, and how fast.
+    pub(super) async fn ping(&self) -> Result<Duration, RegistryError> {
+        let started = Instant::now();
+        self.command::<String>(&redis::cmd("PING")).await?;
+        Ok(started.elapsed())
+    }
+
+    /// Carries out a call within the limit, and once more where the connection turns out to be broken: after a
+    /// restart of the server the first call is the one that notices. Every call may be carried out twice: beats and
+    /// removals say what is, and a doubled report is told by its number.
+    async fn bounded<T, F: Future<Output = RedisResult<T>>>(&self, call: impl Fn() -> F) -> Result<T, RegistryError> {
+        let twice = async {
+            match call().await {
+                Err(error) if is_broken(&error) => {
+                    self.connection.lock().await.take();
+                    call().await
+                }
+                outcome => outcome,
+            }
+        };
+        let outcome = tokio::time::timeout(self.limit, twice).await;
+        match outcome {
+            Ok(Ok(value)) => {
+                self.late.store(0, Ordering::Relaxed);
+                Ok(value)
+            }
+            Ok(Err(error)) => Err(registry_error(&error)),
+            Err(_) => {
+                self.note_late();
+                Err(late(self.limit))
+            }
+        }
+    }
+
+    fn note_late(&self) {
+        if self.late.fetch_add(1, Ordering::Relaxed) + 1 >= LATE_BEFORE_RECONNECTING
+            // Somebody who holds the lock is connecting anew already.
+            && let Ok(mut connection) = self.connection.try_lock()
+        {
+            self.late.store(0, Ordering::Relaxed);
+            connection.take();
+        }
+    }
+
+    async fn connection(&self) -> RedisResult<MultiplexedConnection> {
+        let mut connection = self.connection.lock().await;
+        if let Some(connection) = &*connection {
+            return Ok(connection.clone());
+        }
+        Ok(connection.insert(dial(&self.client).await?).clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(url: &str) -> RegistryTarget {
+        RegistryTarget { url: url.to_owned(), prefix: String::new() }
+    }
+
+    #[test]
+    fn addresses_are_urls_of_tcp_tls_or_a_socket() {
+        for good in ["redis://127.0.0.1:6379/0", "rediss://h:1/", "redis+unix:///tmp/a.sock", "unix:///tmp/a.sock?db=2"]
+        {
+            open(&target(good)).unwrap_or_else(|error| panic!("{good}: {error}"));
+        }
+    }
+
+    #[test]
+    fn a_wrong_address_is_named_without_its_password() {
+        for bad in ["http://me:s3cret@host/", "no url", "redis://me:s3cret@host:notaport/"] {
+            let error = open(&target(bad)).map(|_| ()).expect_err(bad).to_string();
+            assert!(error.contains("no address of a Redis server") && !error.contains("s3cret"), "{error}");
+        }
+    }
+}

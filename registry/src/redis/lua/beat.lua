@@ -1,0 +1,29 @@
+-- A worker's heartbeat: its hash, what changed of its agents, and the answer.
+--
+-- KEYS[1..2]      the sets of agents.lua
+-- KEYS[3]         hash of the worker
+-- KEYS[4..6]      generation; mirror of the leader; mark of a condemned worker
+-- KEYS[7...]      hashes of agents, see agents.lua
+-- ARGV[1..2]      the worker's id, the pool's name
+-- ARGV[3]         a generation, taken where there is none
+-- ARGV[4]         the beat's number
+-- ARGV[5]         seconds until the worker's hash expires
+-- ARGV[6]         how many fields and values follow, for the worker's hash
+-- ARGV[7...]      those, then the agents, see agents.lua
+-- Returns         {generation, number up to which reports are settled, 1 if condemned, 1 if there is a leader}
+local generation, leader, condemned = unpack(redis.call('MGET', KEYS[4], KEYS[5], KEYS[6]))
+if not generation then
+    generation = ARGV[3]
+    redis.call('SET', KEYS[4], generation)
+end
+local number, settled = unpack(redis.call('HMGET', KEYS[3], 'number', 'settled'))
+local fields = tonumber(ARGV[6])
+-- A beat that was sent over a former connection may arrive behind a later one, whose picture then stands.
+if not number or tonumber(number) <= tonumber(ARGV[4]) then
+    local now = redis.call('TIME')
+    local beat_at = string.format('%d%03d', now[1], math.floor(now[2] / 1000))
+    redis.call('HSET', KEYS[3], 'number', ARGV[4], 'beat_at', beat_at, unpack(ARGV, 7, 6 + fields))
+    redis.call('EXPIRE', KEYS[3], ARGV[5])
+    write_agents(7 + fields, 7)
+end
+return {generation, tonumber(settled or 0), condemned and 1 or 0, leader and 1 or 0}

@@ -1,0 +1,28 @@
+-- The latest beats of workers.
+--
+-- KEYS[1]         generation
+-- KEYS[2...]      hashes of workers
+-- ARGV[1]         a generation, taken where there is none
+-- ARGV[2...]      for each worker the number of the beat that the caller knows
+-- Returns         {generation, {{place in KEYS, number, age in ms, picture or nil if it is known}, ...}}; no entry for a
+--                 worker without a hash
+local generation = redis.call('GET', KEYS[1])
+if not generation then
+    generation = ARGV[1]
+    redis.call('SET', KEYS[1], generation)
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local seen = {}
+for i = 2, #KEYS do
+    local number, beat_at = unpack(redis.call('HMGET', KEYS[i], 'number', 'beat_at'))
+    if number and beat_at then
+        local picture = false
+        if number ~= ARGV[i] then
+            picture = redis.call('HGET', KEYS[i], 'picture')
+        end
+        -- A clock that was set back makes no beat come from the future.
+        seen[#seen + 1] = {i, tonumber(number), math.max(0, now - beat_at), picture}
+    end
+end
+return {generation, seen}

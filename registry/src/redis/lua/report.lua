@@ -1,0 +1,17 @@
+-- Reports of one worker, with the agents that they are about: whoever reads the report finds the agent.
+--
+-- KEYS[1..2]      the sets of agents.lua
+-- KEYS[3]         stream of the pool's reports
+-- KEYS[4...]      hashes of agents, see agents.lua
+-- ARGV[1..2]      the worker's id, the pool's name
+-- ARGV[3]         channel of the pool's events
+-- ARGV[4]         how many reports follow
+-- ARGV[5...]      those as JSON, then the agents, see agents.lua
+-- Returns         how many reports were added
+local reports = tonumber(ARGV[4])
+write_agents(5 + reports, 4)
+for i = 5, 4 + reports do
+    redis.call('XADD', KEYS[3], '*', 'report', ARGV[i])
+    redis.call('PUBLISH', ARGV[3], ARGV[i])
+end
+return reports

@@ -1,0 +1,25 @@
+-- Settles reports.
+--
+-- KEYS[1..n]      streams of reports
+-- KEYS[n+1...]    hashes of workers
+-- ARGV[1]         n
+-- ARGV[2...]      for each stream how many entries, then their ids
+-- ARGV[...]       for each worker the number up to which its reports are settled
+-- Returns         how many entries were deleted
+local streams = tonumber(ARGV[1])
+local arg = 2
+local deleted = 0
+for i = 1, streams do
+    local entries = tonumber(ARGV[arg])
+    deleted = deleted + redis.call('XDEL', KEYS[i], unpack(ARGV, arg + 1, arg + entries))
+    arg = arg + entries + 1
+end
+for i = streams + 1, #KEYS do
+    local number, settled = unpack(redis.call('HMGET', KEYS[i], 'number', 'settled'))
+    -- Not where there is no hash: it would look like a worker. The number never falls, whatever is sent late.
+    if number and tonumber(settled or 0) < tonumber(ARGV[arg]) then
+        redis.call('HSET', KEYS[i], 'settled', ARGV[arg])
+    end
+    arg = arg + 1
+end
+return deleted

@@ -1,0 +1,200 @@
+//! The engine for worker processes: one Redis (or Valkey) server that master and workers share.
+//!
+//! # Connections
+//! Commands go over one multiplexed connection (`link`), which is made on first use and made again whenever it broke;
+//! every call is bounded in time. A worker has a second one for its subscription (`subscription`), the master a
+//! second one for its blocking reads (`reports`). Neither relies on the client library to come back: they reconnect
+//! themselves, for ever, and say so.
+//!
+//! # One reader of reports
+//! Only the leader reads reports, and it deletes what it settled. So what is on a stream is what is not settled, a new
+//! leader begins with the oldest entry, and consumer groups would add nothing but a state that a flush loses.
+
+mod agents;
+mod backoff;
+mod beats;
+mod bus;
+mod link;
+mod reports;
+mod scripts;
+mod subscription;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use muster_domain::{Beat, BeatAnswer, Generation, PoolName, ProcessId, RegistryTarget};
+use redis::Client;
+use uuid::Uuid;
+
+use crate::{Keys, Known, LeaderMirror, Pictures, Registry, RegistryError, wire};
+use link::Link;
+use subscription::Subscription;
+
+/// How long the mark of a condemned worker stays, in milliseconds: a day, longer than any worker that nobody proved
+/// dead goes on without a heartbeat.
+const CONDEMNED_FOR_MS: u64 = 24 * 60 * 60 * 1000;
+/// Keys that one step of a scan looks at.
+const SCAN_STEP: usize = 1000;
+
+/// How the engine behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct RedisOptions {
+    /// Past this time a call fails with [`RegistryError::Unavailable`]. Default 2 s.
+    pub timeout: Duration,
+}
+
+impl Default for RedisOptions {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(2) }
+    }
+}
+
+/// The Redis engine. Clones share its connections.
+#[derive(Clone)]
+pub struct RedisRegistry {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client: Client,
+    keys: Keys,
+    options: RedisOptions,
+    link: Link,
+    subscriptions: Mutex<HashMap<ProcessId, Subscription>>,
+    /// Workers whose picture could not be read, so that this is logged once for each.
+    unreadable: Mutex<HashSet<ProcessId>>,
+}
+
+impl RedisRegistry {
+    /// The registry at this address. Connects with the first call, so that a worker's first beat and its subscription
+    /// connect at the same time, and a server that is away is an error of that call.
+    ///
+    /// Fails with [`RegistryError::InvalidAddress`] where the URL is none: `redis://host:port/db`, `rediss://...`,
+    /// `redis+unix:///path` or `unix:///path`.
+    pub fn connect(target: &RegistryTarget, options: RedisOptions) -> Result<Self, RegistryError> {
+        let client = link::open(target)?;
+        let shared = Shared {
+            link: Link::new(client.clone(), options.timeout),
+            client,
+            keys: Keys::new(&target.prefix),
+            options,
+            subscriptions: Mutex::default(),
+            unreadable: Mutex::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    fn keys(&self) -> &Keys {
+        &self.shared.keys
+    }
+
+    fn link(&self) -> &Link {
+        &self.shared.link
+    }
+
+    fn subscriptions(&self) -> MutexGuard<'_, HashMap<ProcessId, Subscription>> {
+        self.shared.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All keys that match a pattern.
+    async fn scan(&self, pattern: &str) -> Result<HashSet<String>, RegistryError> {
+        let mut found = HashSet::new();
+        let mut cursor = 0_u64;
+        loop {
+            let mut step = redis::cmd("SCAN");
+            step.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_STEP);
+            let (next, keys): (u64, Vec<String>) = self.link().command(&step).await?;
+            found.extend(keys);
+            if next == 0 {
+                return Ok(found);
+            }
+            cursor = next;
+        }
+    }
+}
+
+/// A generation to take where there is none.
+fn candidate() -> String {
+    Uuid::new_v4().to_string()
+}
+
+fn read_generation(text: &str) -> Result<Generation, RegistryError> {
+    let parsed = Uuid::parse_str(text).map(Generation);
+    parsed.map_err(|error| RegistryError::Unexpected(format!("no generation: {text:?} ({error})")))
+}
+
+#[async_trait]
+impl Registry for RedisRegistry {
+    async fn ping(&self) -> Result<Duration, RegistryError> {
+        self.link().ping().await
+    }
+
+    async fn beat(&self, beat: &Beat, known: &mut Known) -> Result<BeatAnswer, RegistryError> {
+        self.write_beat(beat, known).await
+    }
+
+    async fn pictures(&self, workers: &[(ProcessId, u64)]) -> Result<Pictures, RegistryError> {
+        self.read_pictures(workers).await
+    }
+
+    async fn present(&self) -> Result<Vec<ProcessId>, RegistryError> {
+        let before = self.keys().process_prefix();
+        let keys = self.scan(&self.keys().process_pattern()).await?;
+        Ok(keys.iter().filter_map(|key| key.strip_prefix(&before)?.parse().ok()).collect())
+    }
+
+    async fn mirror_slots(&self, pool: &PoolName, slots: &[(ProcessId, u32)]) -> Result<(), RegistryError> {
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let mut add = redis::cmd("ZADD");
+        add.arg(self.keys().slots(pool));
+        for (worker, free) in slots {
+            add.arg(*free).arg(worker.to_string());
+        }
+        self.link().command(&add).await
+    }
+
+    async fn forget(&self, pool: &PoolName, worker: ProcessId) -> Result<(), RegistryError> {
+        let keys = self.keys();
+        let mut call = scripts::FORGET.prepare_invoke();
+        call.key(keys.pool_agents(pool)).key(keys.worker_agents(pool, worker)).key(keys.process(worker));
+        call.key(keys.condemned(worker)).key(keys.slots(pool));
+        call.arg(worker.to_string()).arg(keys.agent_prefix());
+        self.link().script(&call).await
+    }
+
+    async fn forget_pool(&self, pool: &PoolName) -> Result<(), RegistryError> {
+        let keys = self.keys();
+        let mut call = scripts::FORGET_POOL.prepare_invoke();
+        call.key(keys.pool_agents(pool)).key(keys.slots(pool)).key(keys.reports(pool));
+        for set in self.scan(&keys.worker_agents_pattern(pool)).await? {
+            call.key(set);
+        }
+        call.arg(pool.as_str()).arg(keys.agent_prefix());
+        self.link().script(&call).await
+    }
+
+    async fn condemn(&self, worker: ProcessId) -> Result<(), RegistryError> {
+        let mut set = redis::cmd("SET");
+        set.arg(self.keys().condemned(worker)).arg(1).arg("PX").arg(CONDEMNED_FOR_MS);
+        self.link().command(&set).await
+    }
+
+    async fn announce_leader(&self, leader: &LeaderMirror, lease: Duration) -> Result<(), RegistryError> {
+        let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX).max(1);
+        let mut set = redis::cmd("SET");
+        set.arg(self.keys().leader()).arg(wire::write(leader)?).arg("PX").arg(lease_ms);
+        self.link().command(&set).await
+    }
+
+    async fn generation(&self) -> Result<Generation, RegistryError> {
+        let key = self.keys().generation();
+        let mut ask = redis::pipe();
+        ask.cmd("SET").arg(&key).arg(candidate()).arg("NX").ignore().cmd("GET").arg(&key);
+        let (text,): (String,) = self.link().pipeline(&ask).await?;
+        read_generation(&text)
+    }
+}

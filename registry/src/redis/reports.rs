@@ -1,0 +1,191 @@
+//! The leader's reading of reports, on a connection of its own: blocking reads would hold up everything else.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use muster_domain::PoolName;
+use redis::aio::MultiplexedConnection;
+use redis::{Client, Pipeline};
+use tokio::time::{Instant, sleep_until};
+
+use super::backoff::Backoff;
+use super::candidate;
+use super::link::{dial, within};
+use crate::{Keys, RegistryError, ReportPost, ReportStream, wire};
+
+/// How long one read waits for reports, in milliseconds: so soon after a flush the new generation is seen at the latest.
+const BLOCK_MS: u64 = 1000;
+/// Entries of one pool that one read takes.
+const ENTRIES_PER_READ: usize = 500;
+/// Before the first entry.
+const OLDEST: &str = "0";
+
+/// The names of an entry's fields and their values by turns.
+type Fields = Vec<Vec<u8>>;
+/// What `XREAD` says: streams with their entries, or nothing.
+type Streams = Option<Vec<(String, Vec<(String, Fields)>)>>;
+/// The generation before the read, and what was read.
+type Reading = (MultiplexedConnection, (String, Streams));
+
+/// The stream of all pools' reports.
+pub(super) struct RedisReports {
+    client: Client,
+    keys: Keys,
+    limit: Duration,
+    pools: Vec<PoolName>,
+    /// The latest entry that was returned of each pool.
+    cursors: HashMap<PoolName, String>,
+    generation: Option<String>,
+    /// There between two reads; a read takes it along.
+    connection: Option<MultiplexedConnection>,
+    /// The read that is under way. It is kept over a cancelled `next`, and a cursor moves only when its entries are
+    /// returned: so nothing is lost, whenever a caller stops waiting.
+    reading: Option<BoxFuture<'static, Result<Reading, RegistryError>>>,
+    outage: Option<Outage>,
+}
+
+/// A time in which the server does not answer.
+struct Outage {
+    backoff: Backoff,
+    retry_at: Instant,
+}
+
+impl RedisReports {
+    pub(super) fn new(client: Client, keys: Keys, limit: Duration, pools: Vec<PoolName>) -> Self {
+        Self {
+            client,
+            keys,
+            limit,
+            pools,
+            cursors: HashMap::new(),
+            generation: None,
+            connection: None,
+            reading: None,
+            outage: None,
+        }
+    }
+
+    /// Begins to read. The generation is read before, in the same round trip: then entries that it does not cover are
+    /// never taken for older than they are.
+    fn begin(&mut self) -> BoxFuture<'static, Result<Reading, RegistryError>> {
+        let request = self.request();
+        let connection = self.connection.take();
+        let client = self.client.clone();
+        let limit = self.limit;
+        Box::pin(async move {
+            let mut connection = match connection {
+                Some(connection) => connection,
+                None => within(limit, dial(&client)).await?,
+            };
+            // A server that stands still keeps the connection open and answers nothing.
+            let longest = limit + Duration::from_millis(BLOCK_MS);
+            let reply = within(longest, request.query_async(&mut connection)).await?;
+            Ok((connection, reply))
+        })
+    }
+
+    fn request(&self) -> Pipeline {
+        let generation = self.keys.generation();
+        let mut request = redis::pipe();
+        request.cmd("SET").arg(&generation).arg(candidate()).arg("NX").ignore();
+        request.cmd("GET").arg(&generation);
+        request.cmd("XREAD").arg("COUNT").arg(ENTRIES_PER_READ).arg("BLOCK").arg(BLOCK_MS).arg("STREAMS");
+        for pool in &self.pools {
+            request.arg(self.keys.reports(pool));
+        }
+        for pool in &self.pools {
+            request.arg(self.cursors.get(pool).map_or(OLDEST, String::as_str));
+        }
+        request
+    }
+
+    /// Takes what was read, and moves the cursors behind it.
+    fn take(&mut self, generation: String, streams: Streams) -> Vec<ReportPost> {
+        let before = self.generation.replace(generation);
+        if before.is_some() && before != self.generation {
+            // Flushed: the entries are counted anew, even from a lower number where the server's clock was set back. All
+            // are read again from the oldest, these too.
+            self.cursors.clear();
+            return Vec::new();
+        }
+        let mut posts = Vec::new();
+        for (stream, entries) in streams.into_iter().flatten() {
+            // A pool that is no longer watched while the read was under way is passed over.
+            let Some(pool) = self.pools.iter().find(|pool| self.keys.reports(pool) == stream) else { continue };
+            if let Some((last, _)) = entries.last() {
+                self.cursors.insert(pool.clone(), last.clone());
+            }
+            posts.extend(entries.into_iter().map(|(entry, fields)| read_post(pool, entry, &fields)));
+        }
+        posts
+    }
+
+    /// Notes a failed read; returns whether the outage is a new one.
+    fn note_failure(&mut self) -> bool {
+        let is_new = self.outage.is_none();
+        let outage = self.outage.get_or_insert_with(|| Outage { backoff: Backoff::new(), retry_at: Instant::now() });
+        outage.retry_at = Instant::now() + outage.backoff.wait();
+        is_new
+    }
+}
+
+fn read_post(pool: &PoolName, entry: String, fields: &[Vec<u8>]) -> ReportPost {
+    let value = fields.chunks_exact(2).find(|pair| pair[0] == b"report").map(|pair| pair[1].as_slice());
+    let report = match value.map_or_else(|| Err("it has no field `report`".to_owned()), wire::read_report) {
+        Ok(report) => Some(report),
+        Err(why) => {
+            tracing::warn!(pool.name = %pool, entry, "an entry on a pool's stream is no report: {why}");
+            None
+        }
+    };
+    ReportPost { pool: pool.clone(), entry, report }
+}
+
+#[async_trait]
+impl ReportStream for RedisReports {
+    async fn next(&mut self) -> Result<Vec<ReportPost>, RegistryError> {
+        loop {
+            if self.pools.is_empty() {
+                // Until the caller stops waiting and names some.
+                pending::<()>().await;
+            }
+            if self.reading.is_none() {
+                if let Some(outage) = &self.outage {
+                    sleep_until(outage.retry_at).await;
+                }
+                self.reading = Some(self.begin());
+            }
+            let Some(reading) = &mut self.reading else { continue };
+            let outcome = reading.await;
+            self.reading = None;
+            match outcome {
+                Ok((connection, (generation, streams))) => {
+                    self.connection = Some(connection);
+                    self.outage = None;
+                    let posts = self.take(generation, streams);
+                    if !posts.is_empty() {
+                        return Ok(posts);
+                    }
+                }
+                Err(error) => {
+                    if self.note_failure() {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn watch(&mut self, pools: Vec<PoolName>) {
+        if pools.iter().any(|pool| !self.pools.contains(pool)) {
+            // A read under way does not know the new pool, and a blocked one can't be changed. It ends with its
+            // connection, whose successor costs less than the new pool's first report would wait.
+            self.reading = None;
+        }
+        self.cursors.retain(|pool, _| pools.contains(pool));
+        self.pools = pools;
+    }
+}

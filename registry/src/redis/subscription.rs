@@ -1,0 +1,164 @@
+//! A worker's subscription, on a connection of its own.
+//!
+//! The client library's automatic resubscription gives up after some attempts, and an idle subscriber would then be
+//! deaf without an error. So one task per subscription owns the connection, reconnects for ever, and says
+//! [`CommandPost::Resubscribed`] after it. It ends when the engine or the receiver is dropped.
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use redis::Client;
+use redis::aio::{PubSubSink, PubSubStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use super::backoff::Backoff;
+use super::link::{late, within};
+use crate::{CommandPost, CommandStream, RegistryError, wire};
+
+/// Where the outcome of a check goes.
+type Reply = oneshot::Sender<Result<(), RegistryError>>;
+
+/// The engine's end of a subscription.
+pub(super) struct Subscription {
+    checks: UnboundedSender<Reply>,
+    limit: Duration,
+}
+
+impl Subscription {
+    /// Subscribes to these channels. Resolves when the server has confirmed all of them.
+    pub(super) async fn stand(
+        client: Client,
+        channels: [String; 2],
+        limit: Duration,
+    ) -> Result<(CommandStream, Self), RegistryError> {
+        let line = Line::connect(&client, &channels, limit).await?;
+        let (posts, stream) = unbounded_channel();
+        let (checks, asked) = unbounded_channel();
+        let listener = Listener { client, channels, limit, posts, asked, unanswered: Vec::new() };
+        tokio::spawn(listener.run(line));
+        Ok((stream, Self { checks, limit }))
+    }
+
+    /// Tests that the subscription stands, and has it renewed where it does not.
+    pub(super) fn check(&self) -> impl Future<Output = Result<(), RegistryError>> + use<> {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.checks.send(reply);
+        let limit = self.limit;
+        async move {
+            let nobody = || RegistryError::Unexpected("nobody receives the commands any more".to_owned());
+            asked.map_err(|_| nobody())?;
+            match tokio::time::timeout(limit, answer).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) => Err(nobody()),
+                Err(_) => Err(late(limit)),
+            }
+        }
+    }
+}
+
+/// A connection that is subscribed.
+struct Line {
+    sink: PubSubSink,
+    messages: PubSubStream,
+}
+
+impl Line {
+    async fn connect(client: &Client, channels: &[String], limit: Duration) -> Result<Self, RegistryError> {
+        let subscribed = async {
+            let (mut sink, messages) = client.get_async_pubsub().await?.split();
+            sink.subscribe(channels).await?;
+            Ok(Self { sink, messages })
+        };
+        within(limit, subscribed).await
+    }
+}
+
+/// The task behind a subscription.
+struct Listener {
+    client: Client,
+    channels: [String; 2],
+    limit: Duration,
+    posts: UnboundedSender<CommandPost>,
+    asked: UnboundedReceiver<Reply>,
+    /// Checks that found the line broken; answered by the first attempt to renew it.
+    unanswered: Vec<Reply>,
+}
+
+/// Why listening ended.
+enum Silence {
+    /// The connection is of no more use.
+    Broken(String),
+    /// Nobody listens any more.
+    Unwanted,
+}
+
+impl Listener {
+    async fn run(mut self, mut line: Line) {
+        loop {
+            let Silence::Broken(why) = self.listen(&mut line).await else { return };
+            tracing::warn!("the subscription to commands broke and is being renewed: {why}");
+            // Closed before another is opened: the server counts connections.
+            drop(line);
+            let Some(renewed) = self.renew().await else { return };
+            line = renewed;
+            tracing::info!("the subscription to commands stands again");
+            if self.posts.send(CommandPost::Resubscribed).is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn listen(&mut self, line: &mut Line) -> Silence {
+        loop {
+            tokio::select! {
+                message = line.messages.next() => {
+                    let Some(message) = message else { return Silence::Broken("it was closed".to_owned()) };
+                    if self.posts.send(wire::read_command(message.get_payload_bytes())).is_err() {
+                        return Silence::Unwanted;
+                    }
+                }
+                check = self.asked.recv() => {
+                    let Some(reply) = check else { return Silence::Unwanted };
+                    // Half of the caller's time, so that the other half is left for renewing.
+                    match within(self.limit / 2, line.sink.ping::<redis::Value>()).await {
+                        // It is no matter if the asker is gone.
+                        Ok(_) => drop(reply.send(Ok(()))),
+                        Err(error) => {
+                            self.unanswered.push(reply);
+                            return Silence::Broken(error.to_string());
+                        }
+                    }
+                }
+                () = self.posts.closed() => return Silence::Unwanted,
+            }
+        }
+    }
+
+    /// Connects until it succeeds; `None` when nobody wants it any more. A check is an attempt at once.
+    async fn renew(&mut self) -> Option<Line> {
+        let mut backoff = Backoff::new();
+        loop {
+            let attempt = Line::connect(&self.client, &self.channels, self.limit);
+            let error = tokio::select! {
+                outcome = attempt => match outcome {
+                    Ok(line) => {
+                        self.unanswered.drain(..).for_each(|reply| drop(reply.send(Ok(()))));
+                        return Some(line);
+                    }
+                    Err(error) => error.to_string(),
+                },
+                () = self.posts.closed() => return None,
+            };
+            let unavailable = || Err(RegistryError::Unavailable(error.clone()));
+            self.unanswered.drain(..).for_each(|reply| drop(reply.send(unavailable())));
+            tokio::select! {
+                () = sleep(backoff.wait()) => {}
+                check = self.asked.recv() => self.unanswered.push(check?),
+                () = self.posts.closed() => return None,
+            }
+        }
+    }
+}

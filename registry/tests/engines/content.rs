@@ -1,0 +1,210 @@
+//! What operators see in Redis, and what strangers may put there.
+
+use futures_util::StreamExt;
+use muster_domain::{AgentId, ReportBody, SeenState};
+use muster_registry::{Bus, CommandPost, Known, Registry, RegistryError};
+
+use crate::redis_server::{RedisServer, TIMEOUT};
+use crate::samples::{Worker, idle_agent, pool, probe};
+use crate::{soon, wait_until};
+
+#[tokio::test]
+async fn the_keys_are_those_that_operators_type() {
+    let server = RedisServer::start();
+    let engine = server.engine();
+    let mut worker = Worker::with_agents("p", 2);
+    let beat = worker.beat();
+    engine.beat(&beat, &mut worker.known).await.expect("an answer");
+    engine.condemn(worker.id).await.expect("condemned");
+    let mut agents: Vec<String> = worker.agents.iter().map(|agent| format!("agent:{}", agent.agent_id)).collect();
+    agents.sort();
+    assert_eq!(server.keys("agent:*").await, agents);
+    assert_eq!(server.keys("process:*").await, [format!("process:{}", worker.id)]);
+    let worker_key = format!("process:{}", worker.id);
+    let fields = ["pid", "host", "pool_name", "agent_count", "capacity", "status", "started_at", "number"];
+    let mut ask = vec!["HMGET", &worker_key];
+    ask.extend(fields);
+    let values: Vec<String> = server.ask(&ask).await;
+    assert_eq!(values, ["4711", "here", "p", "2", "10", "ready", "2025-11-21T03:20:00.123Z", "1"]);
+    let last: String = server.ask(&["HGET", &worker_key, "last_heartbeat"]).await;
+    assert!(last.starts_with("20") && last.ends_with('Z'), "{last}");
+    let picture: String = server.ask(&["HGET", &worker_key, "picture"]).await;
+    assert_eq!(serde_json::from_str::<muster_domain::Beat>(&picture).expect("a beat"), beat);
+    assert!(server.ask::<i64>(&["TTL", &worker_key]).await > 3000);
+    let fields = ["process_id", "pool_name", "role_type", "project_id", "status", "epoch", "updated_at", "pid"];
+    let mut ask = vec!["HMGET", &agents[0]];
+    ask.extend(fields);
+    let values: Vec<String> = server.ask(&ask).await;
+    let id = worker.id.to_string();
+    let project = &worker.agents[0].project_id;
+    assert_eq!(values, [&id, "p", "developer", project, "idle", "1", "2025-11-21T03:20:00.123Z", "99"]);
+    for set in ["pool:p:agents", &format!("pool:p:process:{id}:agents")] {
+        assert_eq!(server.ask::<usize>(&["SCARD", set]).await, 2, "{set}");
+    }
+}
+
+#[tokio::test]
+async fn only_agents_that_changed_are_written() {
+    let server = RedisServer::start();
+    let engine = server.engine();
+    let mut worker = Worker::with_agents("p", 3);
+    let beat = worker.beat();
+    engine.beat(&beat, &mut worker.known).await.expect("an answer");
+    let keys = server.keys("agent:*").await;
+    server.ask::<()>(&["DEL", &keys[0], &keys[1], &keys[2]]).await;
+    worker.agents[1].state = SeenState::Stopping;
+    let (new, changed) = (idle_agent(AgentId::generate(), 1), worker.agents[1].agent_id);
+    worker.agents.push(new.clone());
+    let beat = worker.beat();
+    engine.beat(&beat, &mut worker.known).await.expect("an answer");
+    let mut expected = [format!("agent:{changed}"), format!("agent:{}", new.agent_id)];
+    expected.sort();
+    assert_eq!(server.keys("agent:*").await, expected, "the others were not written again");
+}
+
+#[tokio::test]
+async fn a_late_beat_does_not_hide_a_later_one() {
+    let server = RedisServer::start();
+    let engine = server.engine();
+    let mut worker = Worker::with_agents("p", 1);
+    let (former, latter) = (worker.beat(), worker.beat());
+    engine.beat(&latter, &mut worker.known).await.expect("an answer");
+    engine.beat(&former, &mut Known::default()).await.expect("an answer");
+    let seen = engine.pictures(&[(worker.id, 0)]).await.expect("pictures").seen;
+    assert_eq!(seen[0].number, 2);
+}
+
+#[tokio::test]
+async fn two_prefixes_are_two_worlds() {
+    let server = RedisServer::start();
+    let (one, other) = (server.engine_with_prefix("one:"), server.engine_with_prefix("o*:"));
+    let mut worker = Worker::with_agents("p", 1);
+    let mut twin = Worker::with_agents("p", 1);
+    for (engine, worker) in [(&one, &mut worker), (&other, &mut twin)] {
+        let beat = worker.beat();
+        engine.beat(&beat, &mut worker.known).await.expect("an answer");
+        engine.mirror_slots(&worker.pool, &[(worker.id, 9)]).await.expect("mirrored");
+    }
+    assert!(server.keys("agent:*").await.is_empty());
+    assert_eq!(other.present().await.expect("ids"), [twin.id], "a prefix is no pattern");
+    other.forget_pool(&pool("p")).await.expect("forgotten");
+    other.forget(&pool("p"), twin.id).await.expect("forgotten");
+    assert_eq!(server.keys("o[*]:*").await, ["o*:supervisor:generation"]);
+    assert_eq!(server.keys("one:*").await.len(), 6);
+}
+
+#[tokio::test]
+async fn rubbish_on_a_channel_is_said_to_be_unreadable() {
+    let server = RedisServer::start();
+    let engine = server.engine();
+    let worker = Worker::new("p");
+    let mut heard = engine.commands(worker.id, &worker.pool).await.expect("a subscription");
+    let channel = format!("process:{}:commands", worker.id);
+    for rubbish in ["", "{}", "\u{1}", r#"{"v":77}"#] {
+        assert_eq!(server.ask::<usize>(&["PUBLISH", &channel, rubbish]).await, 1);
+        let post = soon("a post", heard.recv()).await.expect("it stands");
+        assert!(matches!(post, CommandPost::Unreadable(_)), "{post:?}");
+    }
+    engine.send(&[(worker.id, probe())]).await.expect("sent");
+    assert!(matches!(soon("a post", heard.recv()).await, Some(CommandPost::Command(_))));
+}
+
+#[tokio::test]
+async fn rubbish_on_a_stream_can_be_settled() {
+    let server = RedisServer::start();
+    let engine = server.engine();
+    let mut stream = engine.reports(vec![pool("p")]).await.expect("a stream");
+    server.ask::<()>(&["XADD", "pool:p:reports", "*", "report", "{"]).await;
+    server.ask::<()>(&["XADD", "pool:p:reports", "*", "something", "else"]).await;
+    let mut posts = Vec::new();
+    while posts.len() < 2 {
+        posts.extend(soon("posts", stream.next()).await.expect("posts"));
+    }
+    assert!(posts.iter().all(|post| post.report.is_none()), "{posts:?}");
+    engine.settle(&posts, &[]).await.expect("settled");
+    assert_eq!(server.ask::<usize>(&["XLEN", "pool:p:reports"]).await, 0);
+}
+
+#[tokio::test]
+async fn a_picture_of_another_language_hides_no_other() {
+    let server = RedisServer::start();
+    let engine = server.engine();
+    let (mut odd, mut plain) = (Worker::new("p"), Worker::new("p"));
+    for worker in [&mut odd, &mut plain] {
+        let beat = worker.beat();
+        engine.beat(&beat, &mut worker.known).await.expect("an answer");
+    }
+    server.ask::<()>(&["HSET", &format!("process:{}", odd.id), "picture", "?"]).await;
+    let seen = engine.pictures(&[(odd.id, 0), (plain.id, 0)]).await.expect("pictures").seen;
+    assert_eq!(seen.iter().map(|seen| (seen.number, seen.beat.is_some())).collect::<Vec<_>>(), [(1, false), (1, true)]);
+}
+
+#[tokio::test]
+async fn a_key_of_the_wrong_kind_is_no_outage() {
+    let server = RedisServer::start();
+    let engine = server.engine();
+    let worker = Worker::new("p");
+    server.ask::<()>(&["SET", "pool:p:processes", "mine"]).await;
+    let outcome = engine.mirror_slots(&worker.pool, &[(worker.id, 1)]).await;
+    assert!(matches!(outcome, Err(RegistryError::Unexpected(_))), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn operators_can_watch_a_pool() {
+    let server = RedisServer::start();
+    let engine = server.engine();
+    let mut worker = Worker::new("p");
+    let client = redis::Client::open(server.target("").url).expect("an address");
+    let mut watching = client.get_async_pubsub().await.expect("the server answers");
+    watching.subscribe("pool:p:events").await.expect("subscribed");
+    let agent = idle_agent(AgentId::generate(), 1);
+    let report = worker.started(&agent);
+    engine.report(std::slice::from_ref(&report), &[agent], &[], &mut worker.known).await.expect("reported");
+    let message = soon("an event", watching.on_message().next()).await.expect("an event");
+    assert_eq!(serde_json::from_slice::<muster_domain::Report>(message.get_payload_bytes()).expect("JSON"), report);
+}
+
+#[tokio::test]
+async fn entries_from_before_the_last_one_are_read_after_a_flush() {
+    let server = RedisServer::start();
+    let engine = server.engine();
+    let mut worker = Worker::new("p");
+    let mut stream = engine.reports(vec![worker.pool.clone()]).await.expect("a stream");
+    let report = worker.report(ReportBody::Ready);
+    engine.report(std::slice::from_ref(&report), &[], &[], &mut worker.known).await.expect("reported");
+    soon("the report", stream.next()).await.expect("reports");
+    // As a server does whose clock was set back: the new life's entries have lower ids than those that were read.
+    let text = serde_json::to_string(&report).expect("JSON");
+    let mut restart = redis::pipe();
+    restart.cmd("FLUSHALL").cmd("XADD").arg(&["pool:p:reports", "5-1", "report", &text]);
+    server.run(&restart).await;
+    let posts = soon("the report of the new life", stream.next()).await.expect("reports");
+    assert_eq!((posts[0].entry.as_str(), posts[0].report.as_ref()), ("5-1", Some(&report)));
+}
+
+#[tokio::test]
+async fn a_worker_and_a_master_hold_two_connections_each() {
+    let server = RedisServer::start();
+    let (of_worker, of_master) = (server.engine(), server.engine());
+    let mut worker = Worker::with_agents("p", 1);
+    let beat = worker.beat();
+    let (heard, answer) =
+        tokio::join!(of_worker.commands(worker.id, &worker.pool), of_worker.beat(&beat, &mut worker.known));
+    answer.expect("an answer");
+    let mut stream = of_master.reports(vec![worker.pool.clone()]).await.expect("a stream");
+    let report = worker.report(ReportBody::Ready);
+    of_worker.report(&[report], &[], &[], &mut worker.known).await.expect("reported");
+    soon("reports", stream.next()).await.expect("reports");
+    of_master.ping().await.expect("an answer");
+    assert_eq!(connections(&server).await, 4);
+    stream.watch(vec![worker.pool.clone(), pool("q")]);
+    let _ = tokio::time::timeout(TIMEOUT / 4, stream.next()).await;
+    wait_until("the former reading connection is closed", || async { connections(&server).await == 4 }).await;
+    drop((heard, of_worker, of_master, stream));
+    wait_until("all are closed", || async { connections(&server).await == 0 }).await;
+}
+
+/// Connections beside the one that asks.
+async fn connections(server: &RedisServer) -> usize {
+    server.ask::<String>(&["CLIENT", "LIST"]).await.lines().count() - 1
+}

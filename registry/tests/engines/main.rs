@@ -1,0 +1,32 @@
+//! Both engines pass one suite ([`conformance`]); what only Redis can suffer is in [`outages`], what only operators and
+//! strangers see of it in [`content`].
+
+mod bench;
+mod conformance;
+mod content;
+
+mod outages;
+mod redis_server;
+mod samples;
+mod speed;
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// Waits until the condition holds, and fails when it does not within ten seconds.
+async fn wait_until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits for something that must come, and fails when it does not within ten seconds.
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(Duration::from_secs(10), future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited in vain for {what}"),
+    }
+}

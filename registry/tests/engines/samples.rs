@@ -1,0 +1,102 @@
+//! Workers, agents and messages to test with.
+
+use muster_domain::{
+    AgentId, AgentPicture, Beat, Command, Envelope, Epoch, Fence, PoolName, ProcessId, Report, ReportBody, SeenState,
+    Timestamp, WIRE_VERSION, WorkerIdentity, WorkerState,
+};
+use muster_registry::Known;
+
+/// A worker as its own process would keep it.
+pub(crate) struct Worker {
+    pub(crate) id: ProcessId,
+    pub(crate) pool: PoolName,
+    pub(crate) agents: Vec<AgentPicture>,
+    pub(crate) known: Known,
+    beats: u64,
+    reports: u64,
+}
+
+pub(crate) fn pool(name: &str) -> PoolName {
+    name.parse().expect("a pool's name")
+}
+
+impl Worker {
+    pub(crate) fn new(pool_name: &str) -> Self {
+        Self {
+            id: ProcessId::generate(),
+            pool: pool(pool_name),
+            agents: Vec::new(),
+            known: Known::default(),
+            beats: 0,
+            reports: 0,
+        }
+    }
+
+    pub(crate) fn with_agents(pool_name: &str, count: usize) -> Self {
+        let mut worker = Self::new(pool_name);
+        worker.agents = (0..count).map(|_| idle_agent(AgentId::generate(), 1)).collect();
+        worker
+    }
+
+    /// The next beat.
+    pub(crate) fn beat(&mut self) -> Beat {
+        self.beats += 1;
+        Beat {
+            v: WIRE_VERSION,
+            process_id: self.id,
+            pool_name: self.pool.clone(),
+            identity: WorkerIdentity {
+                host: "here".to_owned(),
+                boot_id: "b".to_owned(),
+                pid_namespace: 1,
+                pid: 4711,
+                start_time: 2,
+            },
+            capacity: 10,
+            status: WorkerState::Ready,
+            started_at: Timestamp::from_millis(1_763_695_200_123),
+            number: self.beats,
+            reported: self.reports,
+            dropped: 0,
+            fence: Fence(1),
+            cpu_percent: 1.5,
+            rss_bytes: 1024,
+            agents: self.agents.clone(),
+        }
+    }
+
+    /// The next report: that an agent runs.
+    pub(crate) fn started(&mut self, agent: &AgentPicture) -> Report {
+        self.report(ReportBody::Started { agent_id: agent.agent_id, epoch: agent.epoch, pid: agent.pid })
+    }
+
+    /// The next report.
+    pub(crate) fn report(&mut self, body: ReportBody) -> Report {
+        self.reports += 1;
+        Report {
+            v: WIRE_VERSION,
+            process_id: self.id,
+            pool_name: self.pool.clone(),
+            seq: self.reports,
+            at: Timestamp::from_millis(1_763_695_200_123),
+            body,
+        }
+    }
+}
+
+pub(crate) fn idle_agent(agent_id: AgentId, epoch: u64) -> AgentPicture {
+    AgentPicture {
+        agent_id,
+        epoch: Epoch(epoch),
+        state: SeenState::Idle,
+        role_type: "developer".to_owned(),
+        project_id: "a project of \"ours\"\n".to_owned(),
+        pid: Some(99),
+        updated_at: Timestamp::from_millis(1_763_695_200_123),
+        reason: None,
+    }
+}
+
+pub(crate) fn probe() -> Envelope {
+    Envelope::new(Fence(1), Command::Probe)
+}
