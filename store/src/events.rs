@@ -1,0 +1,75 @@
+//! Events: numbered by the store, in the order of their commits.
+//!
+//! A reader that has seen number n asks for what is above n, and must never miss one. So no number may become visible
+//! after a higher one did. That holds because writers are one after the other: SQLite has one writer, and in PostgreSQL
+//! every batch locks the leader's row before its first event is numbered, and keeps it locked until its commit. A
+//! sequence would not do: it hands out numbers before the commit, in any order of commits, and leaves gaps.
+
+use muster_domain::{EventDraft, Timestamp};
+
+use crate::sql::{Fields, Step, Value};
+use crate::{EventRow, StoreError};
+
+// The mark stands in where all events were pruned; it is never above the highest event that is still there.
+const ADD: &str = "INSERT INTO events (seq, at, kind, pool_name, agent_id, process_id, reason) \
+    SELECT 1 + COALESCE((SELECT MAX(seq) FROM events), seq), $1, $2, $3, $4, $5, $6 FROM event_mark";
+
+const AFTER: &str = "SELECT seq, at, kind, pool_name, agent_id, process_id, reason FROM events WHERE seq > $1 \
+    ORDER BY seq LIMIT $2";
+
+const BOUNDS: &str = "SELECT COALESCE((SELECT MIN(seq) FROM events), CASE WHEN seq = 0 THEN 0 ELSE seq + 1 END), \
+    COALESCE((SELECT MAX(seq) FROM events), seq) FROM event_mark";
+
+// Pruning takes events from the lowest on, up to the first that is young enough, even where a clock that was set back
+// made a later one look older: so the numbers that are left have no gap, and the highest is not forgotten.
+const FIRST_YOUNG: &str = "SELECT COALESCE((SELECT seq FROM events WHERE at >= $1 ORDER BY seq LIMIT 1), \
+    (SELECT MAX(seq) + 1 FROM events), 0)";
+
+const MARK: &str = "UPDATE event_mark SET seq = COALESCE((SELECT MAX(events.seq) FROM events), event_mark.seq)";
+
+const PRUNE: &str = "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq < $1 ORDER BY seq LIMIT $2)";
+
+pub(crate) fn add(event: &EventDraft) -> Step {
+    let args = vec![
+        Value::int(event.at.as_millis()),
+        Value::text(event.kind.as_str()),
+        Value::text_or_null(event.pool_name.as_ref()),
+        Value::text_or_null(event.agent_id),
+        Value::text_or_null(event.process_id),
+        Value::text(&event.reason),
+    ];
+    Step::new(ADD, args)
+}
+
+pub(crate) fn after(seq: u64, limit: u32) -> Step {
+    Step::new(AFTER, vec![Value::count(seq), Value::count(limit)])
+}
+
+pub(crate) const fn bounds() -> Step {
+    Step::new(BOUNDS, Vec::new())
+}
+
+/// Asks for the number up to which, itself excluded, everything may go.
+pub(crate) fn first_young(before: Timestamp) -> Step {
+    Step::new(FIRST_YOUNG, vec![Value::int(before.as_millis())])
+}
+
+/// Deletes at most `limit` events below `seq`; the last of these steps says how many.
+pub(crate) fn prune(seq: u64, limit: u32) -> Vec<Step> {
+    vec![Step::new(MARK, Vec::new()), Step::new(PRUNE, vec![Value::count(seq), Value::count(limit)])]
+}
+
+/// Reads a row of [`after`].
+pub(crate) fn read(mut fields: Fields) -> Result<EventRow, StoreError> {
+    Ok(EventRow {
+        seq: fields.count()?,
+        event: EventDraft {
+            at: Timestamp::from_millis(fields.int()?),
+            kind: fields.parsed()?,
+            pool_name: fields.parsed_or_null()?,
+            agent_id: fields.parsed_or_null()?,
+            process_id: fields.parsed_or_null()?,
+            reason: fields.text()?,
+        },
+    })
+}

@@ -1,0 +1,67 @@
+//! Idempotency keys: the first request's agent and body, kept with the agent in one transaction.
+
+use muster_domain::{AgentId, PoolName, Timestamp};
+
+use crate::sql::{Fields, Step, Value};
+use crate::{IdempotencyKey, StoreError};
+
+// Whether the key is new or not, its row comes back: the update changes nothing, and makes RETURNING speak of it.
+const CLAIM: &str = "INSERT INTO idempotency_keys (caller, route, idempotency_key, body_hash, agent_id, created_at) \
+    SELECT $1, $2, $3, $4, $5, $6 FROM pools WHERE pool_name = $7 \
+    ON CONFLICT (caller, route, idempotency_key) DO UPDATE SET caller = excluded.caller RETURNING agent_id, body_hash";
+
+const PRUNE: &str = "DELETE FROM idempotency_keys WHERE (caller, route, idempotency_key) IN \
+    (SELECT caller, route, idempotency_key FROM idempotency_keys WHERE created_at < $1 LIMIT $2)";
+
+/// Takes the key for this agent where it is free, and answers whose it is. No row where the pool does not exist.
+pub(crate) fn claim(key: &IdempotencyKey, agent_id: AgentId, pool: &PoolName, at: Timestamp) -> Step {
+    let args = vec![
+        Value::text(&key.caller),
+        Value::text(&key.route),
+        Value::text(&key.key),
+        Value::Text(Some(to_hex(&key.body_hash))),
+        Value::text(agent_id),
+        Value::int(at.as_millis()),
+        Value::text(pool),
+    ];
+    Step::new(CLAIM, args)
+}
+
+pub(crate) fn prune(before: Timestamp, limit: u32) -> Step {
+    Step::new(PRUNE, vec![Value::int(before.as_millis()), Value::count(limit)])
+}
+
+/// Reads the row of [`claim`].
+pub(crate) fn read(mut fields: Fields) -> Result<(AgentId, [u8; 32]), StoreError> {
+    Ok((fields.parsed()?, from_hex(&fields.text()?)?))
+}
+
+fn to_hex(hash: &[u8; 32]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    hash.iter().flat_map(|b| [b >> 4, b & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+}
+
+fn from_hex(text: &str) -> Result<[u8; 32], StoreError> {
+    let corrupt = || StoreError::Corrupt(format!("no hash: {text:?}"));
+    let digits: Vec<u8> = text
+        .chars()
+        .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
+        .collect::<Option<_>>()
+        .ok_or_else(corrupt)?;
+    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+    bytes.try_into().map_err(|_| corrupt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_read_back_and_rubbish_is_not() {
+        let hash: [u8; 32] = std::array::from_fn(|i| (i * 37 % 256) as u8);
+        assert_eq!(from_hex(&to_hex(&hash)).expect("its own output"), hash);
+        for bad in ["", "0", &"0".repeat(62), &"x".repeat(64)] {
+            assert!(matches!(from_hex(bad), Err(StoreError::Corrupt(_))), "{bad:?} is no hash");
+        }
+    }
+}

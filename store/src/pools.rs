@@ -1,0 +1,69 @@
+//! Pools: their transitions and their rows.
+
+use muster_domain::{PoolName, PoolSpec, Timestamp};
+
+use crate::sql::{Fields, Step, Value};
+use crate::{PoolRow, StoreError};
+
+const ADD: &str = "INSERT INTO pools (pool_name, role_type, runtime, config, origin, draining, created_at, \
+    workers_spawned, workers_terminated) VALUES ($1, $2, $3, $4, $5, 0, $6, 0, 0) ON CONFLICT (pool_name) DO NOTHING";
+
+const CHANGE: &str = "UPDATE pools SET role_type = $2, runtime = $3, config = $4, origin = $5 WHERE pool_name = $1";
+
+const DRAIN: &str = "UPDATE pools SET draining = 1 WHERE pool_name = $1 AND draining = 0";
+
+const REMOVE: &str = "DELETE FROM pools WHERE pool_name = $1 \
+    AND NOT EXISTS (SELECT 1 FROM workers WHERE pool_name = $1 AND ended_at IS NULL) \
+    AND NOT EXISTS (SELECT 1 FROM agents WHERE pool_name = $1 AND (rest IS NULL OR process_id IS NOT NULL))";
+
+const ALL: &str = "SELECT pool_name, role_type, runtime, config, origin, draining, created_at, workers_spawned, \
+    workers_terminated FROM pools ORDER BY pool_name";
+
+pub(crate) fn add(spec: &PoolSpec, at: Timestamp) -> Step {
+    let mut args = spec_args(spec);
+    args.push(Value::int(at.as_millis()));
+    Step::new(ADD, args)
+}
+
+pub(crate) fn change(spec: &PoolSpec) -> Step {
+    Step::new(CHANGE, spec_args(spec))
+}
+
+pub(crate) fn drain(pool: &PoolName) -> Step {
+    Step::new(DRAIN, vec![Value::text(pool)])
+}
+
+pub(crate) fn remove(pool: &PoolName) -> Step {
+    Step::new(REMOVE, vec![Value::text(pool)])
+}
+
+pub(crate) const fn all() -> Step {
+    Step::new(ALL, Vec::new())
+}
+
+fn spec_args(spec: &PoolSpec) -> Vec<Value> {
+    vec![
+        Value::text(&spec.pool_name),
+        Value::text(&spec.role_type),
+        Value::text(&spec.runtime),
+        Value::json(&spec.config),
+        Value::text(spec.origin.as_str()),
+    ]
+}
+
+/// Reads a row of [`all`].
+pub(crate) fn read(mut fields: Fields) -> Result<PoolRow, StoreError> {
+    Ok(PoolRow {
+        spec: PoolSpec {
+            pool_name: fields.parsed()?,
+            role_type: fields.text()?,
+            runtime: fields.text()?,
+            config: fields.json()?,
+            origin: fields.parsed()?,
+        },
+        draining: fields.int()? != 0,
+        created_at: Timestamp::from_millis(fields.int()?),
+        workers_spawned: fields.count()?,
+        workers_terminated: fields.count()?,
+    })
+}

@@ -1,0 +1,170 @@
+//! The engine over a pool of PostgreSQL connections.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::TryStreamExt;
+use muster_domain::Fence;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgRow};
+use sqlx::{Connection, Either, Executor, PgConnection, Row as _, TypeInfo, ValueRef};
+
+use super::{address, within};
+use crate::StoreError;
+use crate::leader::{self, LeaderSql};
+use crate::sql::{Answer, Engine, Row, Step, Value};
+
+/// How long one transaction or one read may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Locks the leader's row until the end of the transaction. In the same round trip, and for this transaction only (so that
+/// it holds behind PgBouncer too): the server gives up on a supervisor that falls silent in the middle, and answers a COMMIT
+/// only when it is written, also where it is configured not to.
+const GUARD: &str = "SELECT fence, set_config('idle_in_transaction_session_timeout', '5000', true), \
+    set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' \
+    ELSE current_setting('synchronous_commit') END, true) FROM leader WHERE id = 1 FOR UPDATE";
+
+/// PostgreSQL.
+pub struct PostgresEngine {
+    pool: PgPool,
+    place: String,
+    pgbouncer: bool,
+}
+
+impl fmt::Debug for PostgresEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresEngine").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl PostgresEngine {
+    pub(super) fn new(pool: PgPool, options: &PgConnectOptions, pgbouncer: bool) -> Self {
+        Self { pool, place: address::describe(options), pgbouncer }
+    }
+
+    /// Runs steps on a connection, within a time. A connection whose work failed or was given up is not used again: what it
+    /// still has to say is nobody's answer any more.
+    async fn run(&self, steps: &[Step], guard: Option<Fence>) -> Result<Vec<Answer>, StoreError> {
+        let mut connection = within(ANSWER_TIMEOUT, self.pool.acquire()).await?;
+        // A read alone needs no transaction, unless somebody changes servers in between.
+        let alone = guard.is_none() && !self.pgbouncer;
+        let work = async {
+            match alone {
+                true => send_all(&mut connection, steps, true).await.map(Ok),
+                false => transact(&mut connection, steps, guard, !self.pgbouncer).await,
+            }
+        };
+        match within(ANSWER_TIMEOUT, work).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                connection.close_on_drop();
+                Err(error)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Engine for PostgresEngine {
+    fn describe(&self) -> String {
+        let through = if self.pgbouncer { " through pgbouncer" } else { "" };
+        format!("postgres at {}{through}", self.place)
+    }
+
+    fn leader_sql(&self) -> &'static LeaderSql {
+        &leader::POSTGRES
+    }
+
+    async fn commit(&self, fence: Fence, steps: &[Step]) -> Result<Vec<Answer>, StoreError> {
+        self.run(steps, Some(fence)).await
+    }
+
+    async fn update(&self, step: &Step) -> Result<Answer, StoreError> {
+        Ok(self.run(std::slice::from_ref(step), None).await?.pop().unwrap_or_default())
+    }
+
+    async fn read(&self, step: &Step) -> Result<Vec<Row>, StoreError> {
+        Ok(self.update(step).await?.rows)
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Runs steps in a transaction that is rolled back unless it reaches its end.
+async fn transact(
+    connection: &mut PgConnection,
+    steps: &[Step],
+    guard: Option<Fence>,
+    persistent: bool,
+) -> Result<Result<Vec<Answer>, StoreError>, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    if let Some(ours) = guard {
+        let current = match locked_fence(&mut transaction, persistent).await? {
+            Ok(current) => current,
+            Err(error) => return Ok(Err(error)),
+        };
+        if current != ours {
+            transaction.rollback().await?;
+            return Ok(Err(StoreError::Fenced { ours, current }));
+        }
+    }
+    let answers = send_all(&mut transaction, steps, persistent).await?;
+    transaction.commit().await?;
+    Ok(Ok(answers))
+}
+
+/// The fence in force, which stays so until the end of the transaction.
+async fn locked_fence(
+    connection: &mut PgConnection,
+    persistent: bool,
+) -> Result<Result<Fence, StoreError>, sqlx::Error> {
+    let answer = send(connection, &Step::new(GUARD, Vec::new()), persistent).await?;
+    let Some(row) = answer.rows.into_iter().next() else {
+        return Ok(Err(StoreError::Corrupt("the leader's row is missing".to_owned())));
+    };
+    Ok(row.into_fields().count().map(Fence))
+}
+
+async fn send_all(connection: &mut PgConnection, steps: &[Step], persistent: bool) -> Result<Vec<Answer>, sqlx::Error> {
+    let mut answers = Vec::with_capacity(steps.len());
+    for step in steps {
+        answers.push(send(connection, step, persistent).await?);
+    }
+    Ok(answers)
+}
+
+async fn send(connection: &mut PgConnection, step: &Step, persistent: bool) -> Result<Answer, sqlx::Error> {
+    let query = step.args.iter().cloned().fold(sqlx::query(step.sql), bind).persistent(persistent);
+    let mut results = connection.fetch_many(query);
+    let mut answer = Answer::default();
+    while let Some(result) = results.try_next().await? {
+        match result {
+            Either::Right(row) => answer.rows.push(read_row(&row)?),
+            Either::Left(done) => answer.changed += done.rows_affected(),
+        }
+    }
+    Ok(answer)
+}
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, PgArguments>;
+
+fn bind(query: Query<'_>, value: Value) -> Query<'_> {
+    match value {
+        Value::Text(text) => query.bind(text),
+        Value::Int(int) => query.bind(int),
+    }
+}
+
+fn read_row(row: &PgRow) -> Result<Row, sqlx::Error> {
+    let read = |index: usize| {
+        let raw = row.try_get_raw(index)?;
+        match raw.type_info().name() {
+            _ if raw.is_null() => Ok(Value::Text(None)),
+            "INT8" => row.try_get(index).map(Value::Int),
+            _ => row.try_get(index).map(Value::Text),
+        }
+    };
+    (0..row.len()).map(read).collect::<Result<_, _>>().map(Row)
+}

@@ -1,0 +1,105 @@
+//! What is read from the store.
+
+use muster_domain::{
+    AgentSpec, Assignment, Ending, Epoch, EventDraft, Intent, PoolName, PoolSpec, ProcessId, Timestamp, WorkerIdentity,
+    WorkerState,
+};
+
+/// A pool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolRow {
+    /// As somebody asked for it.
+    pub spec: PoolSpec,
+    /// Whether it is going: its agents are being stopped, and it takes no new ones.
+    pub draining: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Workers ever ordered for it.
+    pub workers_spawned: u64,
+    /// Workers of it that ended, however they did.
+    pub workers_terminated: u64,
+}
+
+/// A worker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerRow {
+    /// Its id.
+    pub process_id: ProcessId,
+    /// Its pool.
+    pub pool_name: PoolName,
+    /// Agents that it may hold.
+    pub capacity: u32,
+    /// Where it stands. `Starting` is stored; that it is ready is an observation, so `Ready` is not.
+    pub state: WorkerState,
+    /// Who it is for the operating system; `None` until the fork was recorded.
+    pub identity: Option<WorkerIdentity>,
+    /// When it was ordered.
+    pub created_at: Timestamp,
+    /// When it was proven dead.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// An agent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentRow {
+    /// As somebody asked for it.
+    pub spec: AgentSpec,
+    /// What is wanted of it.
+    pub intent: Intent,
+    /// Its open assignment.
+    pub assignment: Option<Assignment>,
+    /// The epoch of its latest assignment, open or not; 0 where it never had one.
+    pub epoch: Epoch,
+    /// Where it has come to rest.
+    pub rest: Option<Rest>,
+    /// How its latest run ended, if one did.
+    pub last_ending: Option<Ending>,
+    /// Restarts so far, over all of its life.
+    pub restarts: u64,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When its row last changed.
+    pub updated_at: Timestamp,
+}
+
+/// An agent's rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Ended by order: intent is "stop", and it holds no slot.
+    Terminated,
+    /// Ended by itself, for good: intent is "stop", and it holds no slot.
+    Failed,
+    /// Crashed too often: intent is "run", it holds no slot, and it waits for a person.
+    Quarantined,
+}
+
+impl Rest {
+    /// The word in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Terminated => "terminated",
+            Self::Failed => "failed",
+            Self::Quarantined => "quarantined",
+        }
+    }
+}
+
+/// Which agents to list. An empty filter lists all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgentFilter {
+    /// Only this pool's.
+    pub pool: Option<PoolName>,
+    /// Only this project's.
+    pub project: Option<String>,
+    /// Only those at rest in this way (`Some(Some(..))`), or those not at rest (`Some(None)`).
+    pub rest: Option<Option<Rest>>,
+}
+
+/// An event with its number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventRow {
+    /// Its number: rises, never used twice.
+    pub seq: u64,
+    /// The event.
+    pub event: EventDraft,
+}

@@ -1,0 +1,62 @@
+//! The small layer between the transitions, which are written once, and the engines, which are two.
+//!
+//! A transition is planned as [`Step`]s: static SQL that both engines understand (`$1` to `$n`, `ON CONFLICT`,
+//! `RETURNING`, no engine's own functions), with its arguments. No step is chosen by the answer to another: what depends
+//! on the state of the database is a condition inside the SQL. So an engine may send a whole batch at once.
+
+mod value;
+
+use async_trait::async_trait;
+use muster_domain::Fence;
+
+use crate::StoreError;
+use crate::leader::LeaderSql;
+pub(crate) use value::{Fields, Row, Value};
+
+/// One statement with its arguments.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The text. `$` stands before a parameter's number and nowhere else.
+    pub(crate) sql: &'static str,
+    /// `$1`, `$2`, ...
+    pub(crate) args: Vec<Value>,
+}
+
+impl Step {
+    pub(crate) const fn new(sql: &'static str, args: Vec<Value>) -> Self {
+        Self { sql, args }
+    }
+}
+
+/// What a step did.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// Rows inserted, updated or deleted.
+    pub(crate) changed: u64,
+    /// Rows returned.
+    pub(crate) rows: Vec<Row>,
+}
+
+/// A database.
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// The engine's name and where its data is, without secrets.
+    fn describe(&self) -> String;
+
+    /// The texts about leadership that the engines do not share.
+    fn leader_sql(&self) -> &'static LeaderSql;
+
+    /// Carries out all steps in one transaction, if the fence is the one in force ([`StoreError::Fenced`] otherwise),
+    /// with one answer per step. After an error nothing of it stands, except where the connection broke during the
+    /// commit itself: then nobody can know.
+    async fn commit(&self, fence: Fence, steps: &[Step]) -> Result<Vec<Answer>, StoreError>;
+
+    /// Carries out one step in a transaction of its own, whoever leads: for leadership itself.
+    async fn update(&self, step: &Step) -> Result<Answer, StoreError>;
+
+    /// Reads.
+    async fn read(&self, step: &Step) -> Result<Vec<Row>, StoreError>;
+
+    /// Closes every connection.
+    async fn close(&self);
+}

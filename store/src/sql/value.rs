@@ -1,0 +1,147 @@
+//! Values as both engines know them: 64-bit integers and text, each of which may be null.
+
+use std::str::FromStr;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::StoreError;
+
+/// An argument or a field. Nulls have a type, since PostgreSQL wants to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    /// An id, a word, JSON.
+    Text(Option<String>),
+    /// A number, a time, a truth value.
+    Int(Option<i64>),
+}
+
+impl Value {
+    pub(crate) fn text(value: impl ToString) -> Self {
+        Self::Text(Some(value.to_string()))
+    }
+
+    pub(crate) fn text_or_null(value: Option<impl ToString>) -> Self {
+        Self::Text(value.map(|v| v.to_string()))
+    }
+
+    pub(crate) const fn int(value: i64) -> Self {
+        Self::Int(Some(value))
+    }
+
+    /// A count. Nothing that is counted here comes near 2^63, so the bound is never met.
+    pub(crate) fn count(value: impl TryInto<i64>) -> Self {
+        Self::Int(Some(value.try_into().unwrap_or(i64::MAX)))
+    }
+
+    /// A value as JSON. The types given have string keys and finite numbers only, so writing them can't fail; should it
+    /// ever, the statement fails on a null instead of storing something else.
+    pub(crate) fn json(value: &impl Serialize) -> Self {
+        Self::Text(serde_json::to_string(value).ok())
+    }
+}
+
+/// A row: its fields in the order of the SELECT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row(pub(crate) Vec<Value>);
+
+impl Row {
+    pub(crate) fn into_fields(self) -> Fields {
+        Fields(self.0.into_iter())
+    }
+}
+
+/// Takes a row's fields one after the other; a field that is not what it must be is [`StoreError::Corrupt`].
+pub(crate) struct Fields(std::vec::IntoIter<Value>);
+
+impl Fields {
+    pub(crate) fn text_or_null(&mut self) -> Result<Option<String>, StoreError> {
+        match self.0.next() {
+            Some(Value::Text(text)) => Ok(text),
+            Some(Value::Int(None)) => Ok(None),
+            other => Err(StoreError::Corrupt(format!("text expected, found {other:?}"))),
+        }
+    }
+
+    pub(crate) fn int_or_null(&mut self) -> Result<Option<i64>, StoreError> {
+        match self.0.next() {
+            Some(Value::Int(int)) => Ok(int),
+            Some(Value::Text(None)) => Ok(None),
+            other => Err(StoreError::Corrupt(format!("a number expected, found {other:?}"))),
+        }
+    }
+
+    pub(crate) fn text(&mut self) -> Result<String, StoreError> {
+        self.text_or_null()?.ok_or_else(|| StoreError::Corrupt("text expected, found null".to_owned()))
+    }
+
+    pub(crate) fn int(&mut self) -> Result<i64, StoreError> {
+        self.int_or_null()?.ok_or_else(|| StoreError::Corrupt("a number expected, found null".to_owned()))
+    }
+
+    /// A number that is never negative, as the type it must fit into.
+    pub(crate) fn count<T: TryFrom<i64>>(&mut self) -> Result<T, StoreError> {
+        let int = self.int()?;
+        T::try_from(int).map_err(|_| StoreError::Corrupt(format!("{int} is out of range")))
+    }
+
+    /// A text that reads as an id, a name or a word.
+    pub(crate) fn parsed<T: FromStr<Err: ToString>>(&mut self) -> Result<T, StoreError> {
+        parse(&self.text()?)
+    }
+
+    pub(crate) fn parsed_or_null<T: FromStr<Err: ToString>>(&mut self) -> Result<Option<T>, StoreError> {
+        self.text_or_null()?.map(|text| parse(&text)).transpose()
+    }
+
+    pub(crate) fn json<T: DeserializeOwned>(&mut self) -> Result<T, StoreError> {
+        from_json(&self.text()?)
+    }
+
+    pub(crate) fn json_or_null<T: DeserializeOwned>(&mut self) -> Result<Option<T>, StoreError> {
+        self.text_or_null()?.map(|text| from_json(&text)).transpose()
+    }
+}
+
+fn parse<T: FromStr<Err: ToString>>(text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(|error: T::Err| StoreError::Corrupt(format!("{text:?}: {}", error.to_string())))
+}
+
+fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt(format!("{text:?}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_domain::{AgentId, StopReason};
+
+    use super::*;
+
+    #[test]
+    fn fields_are_read_in_order_and_nulls_may_have_either_type() {
+        let id = AgentId::generate();
+        let row = Row(vec![Value::text(id), Value::int(7), Value::Text(None), Value::Int(None), Value::count(3_u32)]);
+        let mut fields = row.into_fields();
+        assert_eq!(fields.parsed::<AgentId>().expect("an id"), id);
+        assert_eq!(fields.int().expect("a number"), 7);
+        assert_eq!(fields.int_or_null().expect("null"), None);
+        assert_eq!(fields.text_or_null().expect("null"), None);
+        assert_eq!(fields.count::<u32>().expect("a count"), 3);
+        assert!(matches!(fields.int(), Err(StoreError::Corrupt(_))), "there are no more fields");
+    }
+
+    #[test]
+    fn what_is_not_what_it_must_be_is_named() {
+        let corrupt = |value: Value, read: fn(&mut Fields) -> Result<(), StoreError>| {
+            let error = read(&mut Row(vec![value]).into_fields()).expect_err("unreadable");
+            assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
+            error.to_string()
+        };
+        assert!(corrupt(Value::text("x1"), |f| f.parsed::<AgentId>().map(drop)).contains("x1"));
+        assert!(corrupt(Value::text("tired"), |f| f.parsed::<StopReason>().map(drop)).contains("tired"));
+        assert!(corrupt(Value::int(-1), |f| f.count::<u32>().map(drop)).contains("-1"));
+        assert!(corrupt(Value::text("{"), |f| f.json::<Vec<u8>>().map(drop)).contains('{'));
+        assert!(corrupt(Value::int(1), |f| f.text().map(drop)).contains("text expected"));
+        assert!(corrupt(Value::Text(None), |f| f.text().map(drop)).contains("null"));
+    }
+}

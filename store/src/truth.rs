@@ -1,0 +1,134 @@
+//! The [`Store`] over any engine.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use muster_domain::{AgentId, Fence, ProcessId, Timestamp};
+
+use crate::commit::Committer;
+use crate::sql::{Engine, Fields, Step};
+use crate::{
+    AgentFilter, AgentRow, EventRow, Leadership, Outcome, PoolRow, Store, StoreError, WorkerRow, Write, agent_rows,
+    agents, events, keys, leader, pools, workers,
+};
+
+/// Rows that one step of [`Store::prune`] deletes at the most, so that writers in between wait a few milliseconds.
+const PRUNE_STEP: u32 = 500;
+
+/// A store over one engine: [`SqliteStore`](crate::sqlite::SqliteStore) or
+/// [`PostgresStore`](crate::postgres::PostgresStore).
+#[derive(Debug)]
+pub struct Truth<E> {
+    engine: Arc<E>,
+    committer: Committer,
+}
+
+impl<E: Engine> Truth<E> {
+    pub(crate) fn over(engine: E) -> Self {
+        let engine = Arc::new(engine);
+        let committer = Committer::start(Arc::clone(&engine));
+        Self { engine, committer }
+    }
+
+    async fn all<T>(&self, step: Step, read: fn(Fields) -> Result<T, StoreError>) -> Result<Vec<T>, StoreError> {
+        self.engine.read(&step).await?.into_iter().map(|row| read(row.into_fields())).collect()
+    }
+
+    async fn first<T>(&self, step: Step, read: fn(Fields) -> Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+        self.engine.read(&step).await?.into_iter().next().map(|row| read(row.into_fields())).transpose()
+    }
+
+    /// Repeats a deletion until it finds less than it may delete.
+    async fn prune_all(&self, fence: Fence, steps: Vec<Step>) -> Result<u64, StoreError> {
+        let mut gone = 0;
+        loop {
+            let answers = self.engine.commit(fence, &steps).await?;
+            let deleted = answers.last().map_or(0, |answer| answer.changed);
+            gone += deleted;
+            if deleted < u64::from(PRUNE_STEP) {
+                return Ok(gone);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl<E: Engine> Store for Truth<E> {
+    fn describe(&self) -> String {
+        self.engine.describe()
+    }
+
+    async fn lead(&self, holder: &str, address: &str, lease: Duration) -> Result<Leadership, StoreError> {
+        leader::lead(&*self.engine, holder, address, lease).await
+    }
+
+    async fn renew(&self, fence: Fence, lease: Duration) -> Result<(), StoreError> {
+        leader::renew(&*self.engine, fence, lease).await
+    }
+
+    async fn resign(&self, fence: Fence) -> Result<(), StoreError> {
+        leader::resign(&*self.engine, fence).await
+    }
+
+    async fn apply(&self, fence: Fence, writes: &[Write]) -> Result<Vec<Outcome>, StoreError> {
+        self.committer.apply(fence, writes).await
+    }
+
+    async fn pools(&self) -> Result<Vec<PoolRow>, StoreError> {
+        self.all(pools::all(), pools::read).await
+    }
+
+    async fn open_workers(&self) -> Result<Vec<WorkerRow>, StoreError> {
+        self.all(workers::open(), workers::read).await
+    }
+
+    async fn worker(&self, id: ProcessId) -> Result<Option<WorkerRow>, StoreError> {
+        self.first(workers::one(id), workers::read).await
+    }
+
+    async fn live_agents(&self) -> Result<Vec<AgentRow>, StoreError> {
+        self.all(agent_rows::live(), agent_rows::read).await
+    }
+
+    async fn agent(&self, id: AgentId) -> Result<Option<AgentRow>, StoreError> {
+        self.first(agent_rows::one(id), agent_rows::read).await
+    }
+
+    async fn agents(
+        &self,
+        filter: &AgentFilter,
+        after: Option<AgentId>,
+        limit: u32,
+    ) -> Result<Vec<AgentRow>, StoreError> {
+        self.all(agent_rows::page(filter, after, limit), agent_rows::read).await
+    }
+
+    async fn events(&self, after: u64, limit: u32) -> Result<Vec<EventRow>, StoreError> {
+        self.all(events::after(after, limit), events::read).await
+    }
+
+    async fn event_bounds(&self) -> Result<(u64, u64), StoreError> {
+        let bounds = self.first(events::bounds(), |mut fields| Ok((fields.count()?, fields.count()?))).await?;
+        bounds.ok_or_else(|| StoreError::Corrupt("the mark of the events is missing".to_owned()))
+    }
+
+    async fn prune(&self, fence: Fence, events_before: Timestamp, ended_before: Timestamp) -> Result<u64, StoreError> {
+        let first_young = self.first(events::first_young(events_before), |mut fields| fields.count()).await?;
+        let mut gone = self.prune_all(fence, events::prune(first_young.unwrap_or(0), PRUNE_STEP)).await?;
+        gone += self.prune_all(fence, vec![keys::prune(events_before, PRUNE_STEP)]).await?;
+        gone += self.prune_all(fence, vec![agents::prune(ended_before, PRUNE_STEP)]).await?;
+        gone += self.prune_all(fence, vec![workers::prune(ended_before, PRUNE_STEP)]).await?;
+        Ok(gone)
+    }
+
+    async fn ping(&self) -> Result<Duration, StoreError> {
+        let start = Instant::now();
+        leader::read(self.engine.read(&leader::current_step()).await?)?;
+        Ok(start.elapsed())
+    }
+
+    async fn close(&self) {
+        self.engine.close().await;
+    }
+}

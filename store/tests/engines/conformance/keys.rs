@@ -1,0 +1,60 @@
+//! Idempotency keys.
+
+use muster_store::Outcome::{Replayed, Unchanged, Unplaced};
+
+use super::*;
+
+pub(crate) async fn a_key_is_used_once(place: &Place) {
+    let fence = place.lead_with_pool().await;
+    let first = keyed("k", 1);
+    let replayed = Replayed { agent_id: first.spec.agent_id, body_hash: [1; 32] };
+    let other_caller = NewAgent { key: Some(IdempotencyKey { caller: "ann".into(), ..key("k", 1) }), ..keyed("", 1) };
+    let twice = [keyed("t", 3), keyed("t", 4)];
+    place
+        .all(
+            fence,
+            vec![
+                (add(&first), Unplaced),
+                (add(&keyed("k", 1)), replayed.clone()),
+                (add(&keyed("k", 2)), replayed),
+                (add(&other_caller), Unplaced),
+                // The very same write again, as after a lost answer: the agent is there already.
+                (add(&first), Unchanged),
+            ],
+        )
+        .await;
+    let outcomes = place.store.apply(fence, &twice.each_ref().map(add)).await.expect("a batch");
+    assert_eq!(outcomes, [Unplaced, Replayed { agent_id: twice[0].spec.agent_id, body_hash: [3; 32] }]);
+    assert_eq!(place.store.live_agents().await.expect("a read").len(), 3, "a replay makes nothing");
+}
+
+pub(crate) async fn two_requests_race_for_a_key(place: &Place) {
+    let fence = place.lead_with_pool().await;
+    let agents: Vec<NewAgent> = (0..8).map(|body| keyed("k", body)).collect();
+    let tasks: Vec<_> = agents
+        .iter()
+        .map(|agent| {
+            let (store, write) = (place.store.clone(), add(agent));
+            tokio::spawn(async move { store.apply(fence, &[write]).await.expect("a batch").remove(0) })
+        })
+        .collect();
+    let mut made = 0;
+    let mut named = std::collections::HashSet::new();
+    for (task, agent) in tasks.into_iter().zip(&agents) {
+        match task.await.expect("no panic") {
+            Unplaced => {
+                made += 1;
+                named.insert(agent.spec.agent_id);
+            }
+            Replayed { agent_id, .. } => drop(named.insert(agent_id)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((made, named.len()), (1, 1), "one agent, and all were told of it");
+}
+
+pub(crate) async fn a_key_needs_its_pool(place: &Place) {
+    let fence = place.lead_with_pool().await;
+    let nowhere = NewAgent { key: Some(key("k", 1)), ..new_agent("nowhere", None) };
+    place.all(fence, vec![(add(&nowhere), Unchanged), (add(&keyed("k", 1)), Unplaced)]).await;
+}

@@ -1,0 +1,164 @@
+//! What an engine must do.
+
+pub(crate) mod agents;
+pub(crate) mod batches;
+pub(crate) mod events;
+pub(crate) mod keys;
+pub(crate) mod leadership;
+pub(crate) mod pools;
+pub(crate) mod workers;
+
+use std::time::Duration;
+
+use muster_domain::{
+    AgentId, AgentSpec, Assignment, Cause, Ending, Epoch, EventDraft, EventKind, Fence, PoolConfig, PoolName,
+    PoolOrigin, PoolSpec, ProcessId, StopReason, Timestamp, WorkerIdentity,
+};
+use muster_store::{AfterRelease, IdempotencyKey, Leadership, NewAgent, Outcome, Store, Write};
+
+pub(crate) use crate::places::Place;
+
+/// Long enough for any test.
+pub(crate) const LEASE: Duration = Duration::from_secs(600);
+
+pub(crate) fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(1_800_000_000_000 + millis)
+}
+
+pub(crate) fn name(text: &str) -> PoolName {
+    text.parse().expect("a pool's name")
+}
+
+impl Place {
+    /// Becomes the leader of a store that has none.
+    pub(crate) async fn lead(&self) -> Fence {
+        match self.store.lead("the test", "127.0.0.1:1", LEASE).await.expect("a store that answers") {
+            Leadership::Leads(fence) => fence,
+            held @ Leadership::Held { .. } => panic!("somebody else leads: {held:?}"),
+        }
+    }
+
+    /// Leads, with a pool `dev`.
+    pub(crate) async fn lead_with_pool(&self) -> Fence {
+        let fence = self.lead().await;
+        assert_eq!(self.one(fence, add_pool("dev")).await, Outcome::Applied);
+        fence
+    }
+
+    /// Applies one write.
+    pub(crate) async fn one(&self, fence: Fence, write: Write) -> Outcome {
+        let mut outcomes = self.store.apply(fence, &[write]).await.expect("a store that answers");
+        assert_eq!(outcomes.len(), 1, "one outcome per write");
+        outcomes.remove(0)
+    }
+
+    /// Applies one write after the other, and compares the outcomes.
+    pub(crate) async fn all(&self, fence: Fence, writes: Vec<(Write, Outcome)>) {
+        for (write, expected) in writes {
+            let text = format!("{write:?}");
+            assert_eq!(self.one(fence, write).await, expected, "{text}");
+        }
+    }
+
+    /// A worker of `dev` with that many slots.
+    pub(crate) async fn worker(&self, fence: Fence, capacity: u32) -> ProcessId {
+        let process_id = ProcessId::generate();
+        assert_eq!(self.one(fence, add_worker(process_id, "dev", capacity)).await, Outcome::Applied);
+        process_id
+    }
+
+    /// An agent of `dev`, on the worker if one is given.
+    pub(crate) async fn agent(&self, fence: Fence, worker: Option<ProcessId>) -> AgentId {
+        let agent = new_agent("dev", worker);
+        let id = agent.spec.agent_id;
+        let expected = if worker.is_some() { Outcome::Applied } else { Outcome::Unplaced };
+        assert_eq!(self.one(fence, Write::AddAgent(Box::new(agent))).await, expected);
+        id
+    }
+
+    pub(crate) async fn read(&self, id: AgentId) -> muster_store::AgentRow {
+        self.store.agent(id).await.expect("a store that answers").expect("an agent")
+    }
+}
+
+pub(crate) fn pool_spec(pool: &str) -> PoolSpec {
+    PoolSpec {
+        pool_name: name(pool),
+        role_type: "developer".into(),
+        runtime: "echo".into(),
+        config: PoolConfig::default(),
+        origin: PoolOrigin::Api,
+    }
+}
+
+pub(crate) fn add_pool(pool: &str) -> Write {
+    Write::AddPool { spec: pool_spec(pool), at: at(0) }
+}
+
+pub(crate) fn add_worker(process_id: ProcessId, pool: &str, capacity: u32) -> Write {
+    Write::AddWorker { process_id, pool: name(pool), capacity, at: at(1) }
+}
+
+pub(crate) fn new_agent(pool: &str, worker: Option<ProcessId>) -> NewAgent {
+    let spec = AgentSpec {
+        agent_id: AgentId::generate(),
+        pool_name: name(pool),
+        role_type: "developer".into(),
+        project_id: "über 'project'; --".into(),
+        human_name: "Ada $1 Lovelace".into(),
+        heartbeat_interval: Duration::from_millis(1_500),
+        max_idle_time: Duration::from_secs(300),
+    };
+    NewAgent { spec, worker, key: None, at: at(2) }
+}
+
+pub(crate) fn key(text: &str, body: u8) -> IdempotencyKey {
+    IdempotencyKey { caller: String::new(), route: "POST /spawn".into(), key: text.into(), body_hash: [body; 32] }
+}
+
+pub(crate) fn keyed(text: &str, body: u8) -> NewAgent {
+    NewAgent { key: Some(key(text, body)), ..new_agent("dev", None) }
+}
+
+pub(crate) fn add(agent: &NewAgent) -> Write {
+    Write::AddAgent(Box::new(agent.clone()))
+}
+
+pub(crate) fn assign(agent_id: AgentId, process_id: ProcessId, epoch: u64) -> Write {
+    Write::Assign { agent_id, to: Assignment { process_id, epoch: Epoch(epoch) }, at: at(3) }
+}
+
+pub(crate) fn stop(agent_id: AgentId) -> Write {
+    Write::StopAgent { agent_id, reason: StopReason::Requested, at: at(4) }
+}
+
+pub(crate) fn ending() -> Ending {
+    Ending { cause: Cause::Exited { code: 7 }, last_output: "oh no\n".into(), at: at(5) }
+}
+
+pub(crate) fn release(agent_id: AgentId, epoch: u64, then: AfterRelease) -> Write {
+    Write::Release { agent_id, epoch: Epoch(epoch), ending: ending(), then, at: at(6) }
+}
+
+pub(crate) fn revive(agent_id: AgentId) -> Write {
+    Write::ReviveAgent { agent_id, at: at(7) }
+}
+
+pub(crate) fn end_worker(process_id: ProcessId) -> Write {
+    Write::EndWorker { process_id, lost: true, at: at(8) }
+}
+
+pub(crate) fn event(millis: i64) -> EventDraft {
+    EventDraft {
+        at: at(millis),
+        kind: EventKind::AgentSpawned,
+        pool_name: Some(name("dev")),
+        agent_id: Some(AgentId::generate()),
+        process_id: None,
+        reason: format!("event {millis}"),
+    }
+}
+
+pub(crate) fn identity(pid: u32) -> WorkerIdentity {
+    WorkerIdentity { host: "h".into(), boot_id: "b".into(), pid_namespace: u64::from(u32::MAX) + 1, pid, start_time: 5 }
+}

@@ -1,0 +1,69 @@
+//! Pools.
+
+use muster_domain::{PoolConfig, PoolOrigin};
+use muster_store::AfterRelease::Quarantined;
+use muster_store::Outcome::{Applied, Unchanged};
+use muster_store::Write;
+
+use super::*;
+
+pub(crate) async fn pools_are_made_changed_and_drained(place: &Place) {
+    let fence = place.lead().await;
+    let changed = PoolSpec {
+        role_type: "tester".into(),
+        runtime: "shell".into(),
+        config: PoolConfig { max_agents: 3, health_check_interval: Some(0.5), ..PoolConfig::default() },
+        origin: PoolOrigin::File,
+        ..pool_spec("dev")
+    };
+    place
+        .all(
+            fence,
+            vec![
+                (Write::ChangePool { spec: changed.clone() }, Unchanged),
+                (Write::DrainPool { pool: name("dev") }, Unchanged),
+                (Write::RemovePool { pool: name("dev") }, Unchanged),
+                (add_pool("dev"), Applied),
+                (add_pool("dev"), Unchanged),
+                (add_pool("abc"), Applied),
+                (Write::ChangePool { spec: changed.clone() }, Applied),
+                (Write::DrainPool { pool: name("dev") }, Applied),
+                (Write::DrainPool { pool: name("dev") }, Unchanged),
+            ],
+        )
+        .await;
+    let pools = place.store.pools().await.expect("pools");
+    assert_eq!(pools.len(), 2);
+    assert_eq!((pools[0].spec.clone(), pools[0].draining), (pool_spec("abc"), false));
+    assert_eq!((pools[1].spec.clone(), pools[1].draining), (changed, true));
+    assert_eq!((pools[1].created_at, pools[1].workers_spawned, pools[1].workers_terminated), (at(0), 0, 0));
+}
+
+pub(crate) async fn a_pool_goes_only_when_it_is_empty(place: &Place) {
+    let fence = place.lead_with_pool().await;
+    let remove = || Write::RemovePool { pool: name("dev") };
+    let worker = place.worker(fence, 1).await;
+    place.all(fence, vec![(remove(), Unchanged), (end_worker(worker), Applied)]).await;
+
+    let waiting = place.agent(fence, None).await;
+    let worker = place.worker(fence, 1).await;
+    let placed = place.agent(fence, Some(worker)).await;
+    place
+        .all(
+            fence,
+            vec![
+                (end_worker(worker), Applied),
+                (remove(), Unchanged),
+                (stop(waiting), Applied),
+                // Stopped, but its tree is not proven dead.
+                (stop(placed), Applied),
+                (remove(), Unchanged),
+                (release(placed, 1, Quarantined), Applied),
+                (remove(), Applied),
+                (remove(), Unchanged),
+                (add(&new_agent("dev", None)), Unchanged),
+            ],
+        )
+        .await;
+    assert!(place.store.pools().await.expect("pools").is_empty());
+}

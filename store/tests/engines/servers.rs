@@ -1,0 +1,217 @@
+//! PostgreSQL and PgBouncer on unix sockets in a temp folder. They end with the last test that uses them, also when it
+//! panics, and with this process however it ends.
+
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, Weak, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, User, geteuid};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+
+const MISSING: &str = "is missing: run `apt-get install postgresql pgbouncer`";
+
+/// Who runs the servers: they refuse root.
+#[derive(Clone, Copy)]
+struct Account(Option<(u32, u32)>);
+
+impl Account {
+    fn find() -> Self {
+        if !geteuid().is_root() {
+            return Self(None);
+        }
+        let user = User::from_name("postgres").ok().flatten();
+        let user = user.unwrap_or_else(|| panic!("the user postgres {MISSING}"));
+        Self(Some((user.uid.as_raw(), user.gid.as_raw())))
+    }
+
+    fn command(self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        if let Some((uid, gid)) = self.0 {
+            command.uid(uid).gid(gid);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+}
+
+/// A child that ends with its owner.
+struct Process {
+    stop: mpsc::Sender<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Process {
+    /// The parent-death signal comes when the forking thread ends, and a test's thread ends with its test; so the child is
+    /// forked by a thread of its own, which waits for its end.
+    fn start(mut command: Command, log: &Path) -> Self {
+        command.stderr(std::fs::File::create(log).expect("a log file"));
+        // SAFETY: prctl is async-signal-safe, and nothing else happens between fork and exec.
+        unsafe {
+            command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(Into::into));
+        }
+        let (stop, stopped) = mpsc::channel();
+        let (started, start) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let mut child = command.spawn().expect("a server starts");
+            let _ = started.send(());
+            let _ = stopped.recv();
+            end(&mut child);
+        });
+        start.recv().expect("a server starts");
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+/// SIGQUIT is PostgreSQL's "at once"; it kills its own children then.
+fn end(child: &mut Child) {
+    let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGQUIT);
+    let _ = child.wait();
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.stop.send(());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A PostgreSQL server.
+pub(crate) struct Postgres {
+    process: Mutex<Option<Process>>,
+    folder: tempfile::TempDir,
+    account: Account,
+    databases: AtomicU32,
+}
+
+impl Postgres {
+    pub(crate) async fn start() -> Self {
+        let account = Account::find();
+        let folder = tempfile::Builder::new().prefix("muster-pg-").tempdir().expect("a temp folder");
+        if let Some((uid, gid)) = account.0 {
+            chown(folder.path(), Some(uid), Some(gid)).expect("the folder is given away");
+        }
+        let mut initdb = account.command(&binary("initdb"));
+        initdb.arg("-D").arg(folder.path().join("data")).args([
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-sync",
+        ]);
+        let made = initdb.stderr(Stdio::piped()).output().expect("initdb runs");
+        assert!(made.status.success(), "initdb failed: {}", String::from_utf8_lossy(&made.stderr));
+        let server = Self { process: Mutex::new(None), folder, account, databases: AtomicU32::new(0) };
+        server.resume().await;
+        server
+    }
+
+    /// Starts the server, for the first time or after [`Self::stop`], and waits until it answers.
+    pub(crate) async fn resume(&self) {
+        let folder = self.folder.path();
+        let mut command = self.account.command(&binary("postgres"));
+        command.arg("-D").arg(folder.join("data")).arg("-k").arg(folder);
+        command.args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=300"]);
+        let log = folder.join("postgres.log");
+        *self.process.lock().expect("no panic before") = Some(Process::start(command, &log));
+        let url = self.url("postgres");
+        wait_until(&log, || async { PgConnection::connect(&url).await.is_ok() }).await;
+    }
+
+    pub(crate) fn stop(&self) {
+        *self.process.lock().expect("no panic before") = None;
+    }
+
+    fn url(&self, database: &str) -> String {
+        format!("postgresql://postgres@localhost/{database}?host={}", self.folder.path().display())
+    }
+
+    pub(crate) async fn make_database(&self) -> String {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let mut connection = PgConnection::connect(&self.url("postgres")).await.expect("the server answers");
+        connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.expect("a database");
+        self.url(&name)
+    }
+}
+
+/// Both servers.
+pub(crate) struct Servers {
+    // Fields are dropped in this order.
+    _pgbouncer: Process,
+    postgres: Postgres,
+}
+
+impl Servers {
+    /// The ones that other tests use at this moment, or new ones.
+    pub(crate) async fn shared() -> Arc<Self> {
+        static SHARED: tokio::sync::Mutex<Weak<Servers>> = tokio::sync::Mutex::const_new(Weak::new());
+        let mut shared = SHARED.lock().await;
+        if let Some(servers) = shared.upgrade() {
+            return servers;
+        }
+        let servers = Arc::new(Self::start().await);
+        *shared = Arc::downgrade(&servers);
+        servers
+    }
+
+    async fn start() -> Self {
+        let postgres = Postgres::start().await;
+        let folder = postgres.folder.path();
+        let config = folder.join("pgbouncer.ini");
+        let text = format!(
+            "[databases]\n* = host={0} user=postgres\n[pgbouncer]\nlisten_addr =\nunix_socket_dir = {0}\nlisten_port = 6432\n\
+             auth_type = any\npool_mode = transaction\ndefault_pool_size = 4\nmax_client_conn = 500\n",
+            folder.display()
+        );
+        std::fs::write(&config, text).expect("a configuration");
+        let mut command = postgres.account.command(&find(&["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"]));
+        command.arg("-q").arg(&config);
+        let log = folder.join("pgbouncer.log");
+        let pgbouncer = Process::start(command, &log);
+        let servers = Self { _pgbouncer: pgbouncer, postgres };
+        let url = servers.through_pgbouncer(&servers.postgres.url("postgres"));
+        wait_until(&log, || async { PgConnection::connect(&url).await.is_ok() }).await;
+        servers
+    }
+
+    pub(crate) async fn make_database(&self) -> String {
+        self.postgres.make_database().await
+    }
+
+    /// The URL of the same database through PgBouncer. Unlike [`muster_store`], the tests' own connections ask for nothing
+    /// that the bouncer does not know.
+    pub(crate) fn through_pgbouncer(&self, direct: &str) -> String {
+        direct.replacen("@localhost/", "@localhost:6432/", 1)
+    }
+}
+
+fn binary(name: &str) -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = versions.map(|v| v.path().join("bin").join(name)).filter(|p| p.exists()).collect();
+    found.sort();
+    found.pop().unwrap_or_else(|| panic!("/usr/lib/postgresql/*/bin/{name} {MISSING}"))
+}
+
+fn find(places: &[&str]) -> PathBuf {
+    let found = places.iter().map(PathBuf::from).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{} {MISSING}", places[0]))
+}
+
+async fn wait_until<F: Future<Output = bool>>(log: &Path, condition: impl Fn() -> F) {
+    for _ in 0..1_000 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("a server does not answer: {}", std::fs::read_to_string(log).unwrap_or_default());
+}
