@@ -1,0 +1,146 @@
+//! One worker process: slots, agent runtimes, heartbeat, drain.
+//!
+//! A worker is one loop on one task. It takes commands from the [`Bus`], owns the agents that it was told to run, says
+//! what became of each as numbered reports, and beats with its whole picture. It has no store, reads no configuration
+//! and makes no decision of policy: what is to run, and what follows from an end, is the master's affair.
+//!
+//! # Who does what
+//! The loop (`worker`) waits for the next thing: a command (`intake`), news of an agent (`runtime`), the end of a call to
+//! the registry (`exchange` over the `line`), the sign to stop, or a moment. It awaits nothing else, so an outage of the
+//! registry or an agent that floods its stdout holds up nobody. What to do is decided by values without IO, which are
+//! tested as tables:
+//!
+//! | part | decides |
+//! |---|---|
+//! | `slots`, `held` | what a command or an end means for the agents that are held |
+//! | `memory` | what became of an epoch, for commands that come twice or late |
+//! | `post` | which reports are kept, sent and sent again |
+//! | `heart` | when to beat, what an answer means, whether there is any master |
+//! | `departure` | how to leave, and when |
+//!
+//! Each agent with a program is a task of its own (`runtime::exec`): it reads the program's output, writes its [`log`],
+//! keeps its deadlines, and sends the loop three small pieces of news in its life. Output never passes through the loop.
+//!
+//! # What holds
+//! - An agent has at most one tree here: a later epoch starts when the earlier tree is proven dead.
+//! - A tree that is being stopped takes its slot until it is proven dead.
+//! - A report is kept until it is settled; what was lost in an outage or a flush is sent again.
+//! - When [`run`] returns, no tree of this worker is left. When its future is dropped, each is killed.
+
+mod departure;
+mod exchange;
+mod gauge;
+mod heart;
+mod held;
+mod intake;
+mod line;
+pub mod log;
+mod memory;
+mod post;
+mod runtime;
+mod slots;
+mod stop;
+mod worker;
+
+pub use stop::StopSign;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_domain::{WorkerIdentity, WorkerOrders};
+use muster_registry::{Bus, CommandStream, Registry, RegistryError};
+use tokio::time::{Instant, sleep};
+
+use crate::stop::{StopWatch, Urgency};
+use crate::worker::Worker;
+
+/// The waits between attempts to subscribe double from this one...
+const FIRST_ATTEMPT: Duration = Duration::from_millis(50);
+/// ... to this one.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// What a worker is given beside its orders: engines, and the sign to stop.
+pub struct Seat {
+    /// Where it beats.
+    pub registry: Arc<dyn Registry>,
+    /// Where its commands come from and its reports go to.
+    pub bus: Arc<dyn Bus>,
+    /// Who it is for the operating system; in single-process mode, who the master is.
+    pub identity: WorkerIdentity,
+    /// Tells it to stop.
+    pub stop: StopSign,
+    /// Whether it runs inside the master. Then it never is an orphan, and its own use of the machine is not measured,
+    /// since it can't be told from the master's.
+    pub in_process: bool,
+}
+
+/// Why a worker ended. In each case no tree of it is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerExit {
+    /// It was told to drain, and its last agent ended.
+    Drained,
+    /// It was told to shut down, by a command or by the sign to stop.
+    ShutDown,
+    /// It had been given up by the supervisor, and killed its agents.
+    Fenced,
+    /// No supervisor was there for `orphan_after`.
+    Orphaned,
+    /// [`StopSign::kill`] was given.
+    Killed,
+}
+
+/// Why a worker could not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// It could not subscribe to its commands within its start timeout.
+    #[error("could not subscribe to commands: {0}")]
+    Subscription(#[source] RegistryError),
+}
+
+/// Serves as the worker of these orders until there is a reason to end. Needs a tokio runtime with IO and time.
+///
+/// Fails only where it can't subscribe to its commands within `clocks.start_timeout`; no agent was started then.
+pub async fn run(orders: WorkerOrders, seat: Seat) -> Result<WorkerExit, WorkerError> {
+    let mut stop = seat.stop.watch();
+    let commands = match subscribe(&orders, &seat, &mut stop).await? {
+        Ok(commands) => commands,
+        Err(exit) => return Ok(exit),
+    };
+    Ok(Worker::new(orders, seat, commands, stop).serve().await)
+}
+
+/// Subscribes, through an outage if there is one. The inner error is the exit of a worker that was stopped meanwhile.
+async fn subscribe(
+    orders: &WorkerOrders,
+    seat: &Seat,
+    stop: &mut StopWatch,
+) -> Result<Result<CommandStream, WorkerExit>, WorkerError> {
+    let deadline = later(Instant::now(), orders.clocks.start_timeout);
+    let mut wait = FIRST_ATTEMPT;
+    loop {
+        let attempt = async {
+            let result = seat.bus.commands(orders.process_id, &orders.pool_name).await;
+            if result.is_err() {
+                sleep(wait).await;
+            }
+            result
+        };
+        let result = tokio::select! {
+            result = attempt => result,
+            urgency = stop.changed() => {
+                return Ok(Err(if urgency == Urgency::Kill { WorkerExit::Killed } else { WorkerExit::ShutDown }));
+            }
+        };
+        match result {
+            Ok(commands) => return Ok(Ok(commands)),
+            Err(error) if Instant::now() >= deadline => return Err(WorkerError::Subscription(error)),
+            Err(error) => tracing::warn!(%error, "could not subscribe to commands and tries again"),
+        }
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+/// The moment `by` after `now`; in a year where `by` is longer than that, since a configured duration may be anything.
+pub(crate) fn later(now: Instant, by: Duration) -> Instant {
+    now + by.min(Duration::from_secs(365 * 24 * 3600))
+}

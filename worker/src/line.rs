@@ -1,0 +1,96 @@
+//! The line to the registry: one call at a time, polled by the loop and never awaited in it, so that a registry that
+//! hangs holds up nothing but itself.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use muster_domain::{AgentId, AgentPicture, Beat, BeatAnswer, ProcessId, Report};
+use muster_registry::{Bus, Known, Registry, RegistryError};
+
+type Flight<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The calls under way.
+///
+/// A beat and a report both say what the registry holds of this worker ([`Known`]), and reports must not overtake each
+/// other: so there is one call at a time, and it owns `known` meanwhile. The test of the subscription is another
+/// matter, and goes beside it.
+pub(crate) struct Line {
+    registry: Arc<dyn Registry>,
+    bus: Arc<dyn Bus>,
+    known: Option<Known>,
+    call: Option<Flight<(Known, Landed)>>,
+    check: Option<Flight<Result<(), RegistryError>>>,
+}
+
+/// What became of a call.
+pub(crate) enum Landed {
+    /// Of a heartbeat.
+    Beat(Result<BeatAnswer, RegistryError>),
+    /// Of reports.
+    Reports(Vec<Report>, Result<(), RegistryError>),
+    /// Of the test of the subscription.
+    Check(Result<(), RegistryError>),
+}
+
+impl Line {
+    pub(crate) fn new(registry: Arc<dyn Registry>, bus: Arc<dyn Bus>) -> Self {
+        Self { registry, bus, known: Some(Known::default()), call: None, check: None }
+    }
+
+    /// Whether a beat or reports can be sent.
+    pub(crate) const fn is_free(&self) -> bool {
+        self.known.is_some()
+    }
+
+    /// Sends a heartbeat. Only when free.
+    pub(crate) fn beat(&mut self, beat: Beat) {
+        let Some(mut known) = self.known.take() else { return };
+        let registry = Arc::clone(&self.registry);
+        self.call = Some(Box::pin(async move {
+            let answer = registry.beat(&beat, &mut known).await;
+            (known, Landed::Beat(answer))
+        }));
+    }
+
+    /// Sends reports, with the pictures of the agents that they are about. Only when free.
+    pub(crate) fn report(&mut self, reports: Vec<Report>, pictures: Vec<AgentPicture>, gone: Vec<AgentId>) {
+        let Some(mut known) = self.known.take() else { return };
+        let bus = Arc::clone(&self.bus);
+        self.call = Some(Box::pin(async move {
+            let result = bus.report(&reports, &pictures, &gone, &mut known).await;
+            (known, Landed::Reports(reports, result))
+        }));
+    }
+
+    /// Tests the subscription, unless such a test is under way.
+    pub(crate) fn check(&mut self, worker: ProcessId) {
+        if self.check.is_none() {
+            let bus = Arc::clone(&self.bus);
+            self.check = Some(Box::pin(async move { bus.check_commands(worker).await }));
+        }
+    }
+
+    /// Waits for the next call to land; for ever where none is under way. Cancel-safe.
+    pub(crate) async fn landed(&mut self) -> Landed {
+        let landed = tokio::select! {
+            (known, landed) = fly(&mut self.call) => {
+                self.known = Some(known);
+                landed
+            }
+            result = fly(&mut self.check) => Landed::Check(result),
+        };
+        match landed {
+            Landed::Check(_) => self.check = None,
+            Landed::Beat(_) | Landed::Reports(..) => self.call = None,
+        }
+        landed
+    }
+}
+
+async fn fly<T>(flight: &mut Option<Flight<T>>) -> T {
+    match flight {
+        Some(flight) => flight.as_mut().await,
+        None => std::future::pending().await,
+    }
+}

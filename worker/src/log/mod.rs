@@ -1,0 +1,116 @@
+//! The log of an agent: what it printed, and its end. Written by its worker, read by the API.
+//!
+//! One file per agent, `logs/agents/ID.log` in the data folder, over all of its runs. When it is past its limit it is
+//! renamed to `ID.log.1`, over an older one. Each line is a time, the stream, and the text, which is UTF-8 and has no line
+//! break:
+//!
+//! ```text
+//! 2026-11-21T10:00:00.123Z out hello
+//! 2026-11-21T10:00:00.201Z err Traceback (most recent call last):
+//! 2026-11-21T10:00:00.400Z end exited with code 1
+//! ```
+
+mod writer;
+
+pub(crate) use writer::{Batch, LogFile, make_folder};
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use muster_domain::{AgentId, Timestamp};
+
+/// A log file is rotated when it is longer than this, in bytes.
+pub const ROTATE_AT: u64 = 10 * 1024 * 1024;
+
+/// The log of an agent.
+pub fn path(data_dir: &Path, agent_id: AgentId) -> PathBuf {
+    data_dir.join("logs").join("agents").join(format!("{agent_id}.log"))
+}
+
+/// The older part of the log at this path, if there is one.
+pub fn rotated(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".1");
+    PathBuf::from(name)
+}
+
+/// Where a line is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// The program's stdout.
+    Out,
+    /// The program's stderr.
+    Err,
+    /// The end of a run: why it ended.
+    End,
+}
+
+impl Stream {
+    /// The word in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Out => "out",
+            Self::Err => "err",
+            Self::End => "end",
+        }
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One line of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// When it was read from the program.
+    pub at: Timestamp,
+    /// Where it is from.
+    pub stream: Stream,
+    /// What was printed, without the line break.
+    pub text: &'a str,
+}
+
+/// Reads one line, without its line break. `None` where it is none: the rest of one that a full disk cut.
+pub fn parse(line: &str) -> Option<Line<'_>> {
+    let (at, rest) = line.split_once(' ')?;
+    let (word, text) = rest.split_once(' ').unwrap_or((rest, ""));
+    let stream = [Stream::Out, Stream::Err, Stream::End].into_iter().find(|stream| stream.as_str() == word)?;
+    Some(Line { at: at.parse().ok()?, stream, text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_read_back() {
+        let mut batch = Batch::default();
+        let at = Timestamp::from_millis(1_763_695_200_123);
+        batch.add(at, Stream::Out, b"hello  world ", 0);
+        batch.add(at, Stream::Err, b"", 0);
+        batch.add(at, Stream::End, b"exited with code 1", 0);
+        let text = String::from_utf8(batch.take()).expect("UTF-8");
+        let lines: Vec<Line<'_>> = text.lines().map(|line| parse(line).expect("a line")).collect();
+        assert_eq!(lines[0], Line { at, stream: Stream::Out, text: "hello  world " });
+        assert_eq!(lines[1], Line { at, stream: Stream::Err, text: "" });
+        assert_eq!(lines[2], Line { at, stream: Stream::End, text: "exited with code 1" });
+    }
+
+    #[test]
+    fn a_piece_of_a_line_is_no_line() {
+        for piece in ["", "out", "d code 1", "2025-11-21T03:20:00.123Z", "2025-11-21T03:20:00.123Z note x", "x out y"] {
+            assert_eq!(parse(piece), None, "{piece:?}");
+        }
+    }
+
+    #[test]
+    fn a_log_is_under_the_data_folder_with_its_older_part_beside_it() {
+        let agent = AgentId::generate();
+        let log = path(Path::new("/data"), agent);
+        assert_eq!(log, PathBuf::from(format!("/data/logs/agents/{agent}.log")));
+        assert_eq!(rotated(&log), PathBuf::from(format!("/data/logs/agents/{agent}.log.1")));
+    }
+}

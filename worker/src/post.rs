@@ -1,0 +1,280 @@
+//! The reports of a worker: numbered, kept until they are settled, sent again where they may be lost.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use muster_domain::{AgentId, Epoch, PoolName, ProcessId, Report, ReportBody, Timestamp, WIRE_VERSION};
+use tokio::time::Instant;
+
+/// Reports in one call, at most.
+const BATCH: usize = 256;
+/// The wait before unsettled reports are sent again doubles up to this multiple of the heartbeat, so that a store that
+/// is away for long does not fill the stream with copies.
+const LONGEST_WAIT: u32 = 16;
+
+/// Every report that is not settled, in order.
+///
+/// Nothing is ever dropped before it is settled, and it is bounded nevertheless: starts and endings by the commands
+/// that asked for them, which don't come while the registry is away; repeated answers and idleness by
+/// [`repeat`](Self::repeat), which never keeps two of a kind.
+#[derive(Debug)]
+pub(crate) struct Post {
+    process_id: ProcessId,
+    pool_name: PoolName,
+    last: u64,
+    /// The highest number that was dropped as settled. `kept` holds the numbers after it, without gaps.
+    dropped: u64,
+    kept: VecDeque<Kept>,
+    heartbeat: Duration,
+    wait: Duration,
+}
+
+#[derive(Debug)]
+struct Kept {
+    report: Report,
+    /// Whether it is to be sent with the next call.
+    due: bool,
+    sent_at: Option<Instant>,
+}
+
+impl Post {
+    pub(crate) fn new(process_id: ProcessId, pool_name: PoolName, heartbeat: Duration) -> Self {
+        Self { process_id, pool_name, last: 0, dropped: 0, kept: VecDeque::new(), heartbeat, wait: heartbeat }
+    }
+
+    /// The number of the latest report.
+    pub(crate) const fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// The number up to which reports were dropped as settled.
+    pub(crate) const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Whether everything is settled.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// Whether something is to be sent.
+    pub(crate) fn is_due(&self) -> bool {
+        // What is due is nearly always what came last.
+        self.kept.iter().rev().any(|kept| kept.due)
+    }
+
+    /// Numbers a report, keeps it, and says its number.
+    pub(crate) fn put(&mut self, body: ReportBody, at: Timestamp) -> u64 {
+        self.last += 1;
+        let report = Report {
+            v: WIRE_VERSION,
+            process_id: self.process_id,
+            pool_name: self.pool_name.clone(),
+            seq: self.last,
+            at,
+            body,
+        };
+        self.kept.push_back(Kept { report, due: true, sent_at: None });
+        self.last
+    }
+
+    /// Says something again: where a report of the same kind about the same epoch is still kept, that one is sent
+    /// again; otherwise this is a new report, and its number is the answer.
+    pub(crate) fn repeat(&mut self, body: ReportBody, at: Timestamp) -> Option<u64> {
+        let same = self.kept.iter_mut().rev().find(|kept| tells_the_same(&kept.report.body, &body));
+        match same {
+            Some(kept) => {
+                kept.due = true;
+                None
+            }
+            None => Some(self.put(body, at)),
+        }
+    }
+
+    /// Takes the next reports to send, in order. They stay kept; [`sent`](Self::sent) or [`failed`](Self::failed) says
+    /// how it went.
+    pub(crate) fn take(&mut self) -> Vec<Report> {
+        let due = self.kept.iter_mut().filter(|kept| kept.due).take(BATCH);
+        due.map(|kept| {
+            // Not due from now on: if it becomes due again while the call is under way (a flush), that must last.
+            kept.due = false;
+            kept.report.clone()
+        })
+        .collect()
+    }
+
+    /// These reports are on the stream.
+    pub(crate) fn sent(&mut self, reports: &[Report], now: Instant) {
+        for report in reports {
+            if let Some(kept) = self.find(report.seq) {
+                kept.sent_at = Some(now);
+            }
+        }
+    }
+
+    /// These reports may not be on the stream.
+    pub(crate) fn failed(&mut self, reports: &[Report]) {
+        for report in reports {
+            if let Some(kept) = self.find(report.seq) {
+                kept.due = true;
+            }
+        }
+    }
+
+    /// Drops what is settled.
+    pub(crate) fn settle(&mut self, up_to: u64) {
+        while self.kept.pop_front_if(|kept| kept.report.seq <= up_to).is_some() {
+            self.wait = self.heartbeat;
+        }
+        self.dropped = self.dropped.max(up_to.min(self.last));
+    }
+
+    /// Everything that is kept is to be sent again: what was sent before may be lost.
+    pub(crate) fn resend_all(&mut self) {
+        self.kept.iter_mut().for_each(|kept| kept.due = true);
+    }
+
+    /// What was sent and is not settled for longer than one heartbeat is to be sent again, then with doubling waits.
+    /// To be called after a beat's answer, which is the only way to learn what is settled.
+    pub(crate) fn resend_overdue(&mut self, now: Instant) {
+        let wait = self.wait;
+        let mut any = false;
+        for kept in self.kept.iter_mut().filter(|kept| kept.sent_at.is_some_and(|sent| now - sent > wait)) {
+            kept.due = true;
+            any = true;
+        }
+        if any {
+            self.wait = wait.saturating_mul(2).min(self.heartbeat.saturating_mul(LONGEST_WAIT));
+        }
+    }
+
+    fn find(&mut self, seq: u64) -> Option<&mut Kept> {
+        let first = self.kept.front()?.report.seq;
+        let index = usize::try_from(seq.checked_sub(first)?).ok()?;
+        self.kept.get_mut(index)
+    }
+}
+
+/// The agent and epoch that a report is about.
+pub(crate) const fn subject(body: &ReportBody) -> Option<(AgentId, Epoch)> {
+    match body {
+        ReportBody::Started { agent_id, epoch, .. }
+        | ReportBody::Ended { agent_id, epoch, .. }
+        | ReportBody::Refused { agent_id, epoch, .. }
+        | ReportBody::IdleTooLong { agent_id, epoch } => Some((*agent_id, *epoch)),
+        ReportBody::Ready | ReportBody::Probed { .. } => None,
+    }
+}
+
+fn tells_the_same(kept: &ReportBody, new: &ReportBody) -> bool {
+    std::mem::discriminant(kept) == std::mem::discriminant(new)
+        && match (kept, new) {
+            (ReportBody::Probed { command_id: old }, ReportBody::Probed { command_id: new }) => old == new,
+            _ => subject(kept) == subject(new),
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEAT: Duration = Duration::from_secs(2);
+
+    fn post() -> Post {
+        Post::new(ProcessId::generate(), "p".parse().expect("a name"), BEAT)
+    }
+
+    fn started(agent_id: AgentId) -> ReportBody {
+        ReportBody::Started { agent_id, epoch: Epoch(1), pid: None }
+    }
+
+    fn put(post: &mut Post, count: usize) {
+        for _ in 0..count {
+            post.put(started(AgentId::generate()), Timestamp::now());
+        }
+    }
+
+    fn numbers(reports: &[Report]) -> Vec<u64> {
+        reports.iter().map(|report| report.seq).collect()
+    }
+
+    #[test]
+    fn reports_are_numbered_from_one_and_sent_once() {
+        let (mut post, now) = (post(), Instant::now());
+        put(&mut post, 3);
+        let batch = post.take();
+        assert_eq!(numbers(&batch), [1, 2, 3]);
+        put(&mut post, 1);
+        post.sent(&batch, now);
+        assert_eq!(numbers(&post.take()), [4], "what came during the call goes with the next one");
+        assert!(!post.is_due());
+    }
+
+    #[test]
+    fn what_is_settled_is_dropped_and_never_sent_again() {
+        let (mut post, now) = (post(), Instant::now());
+        put(&mut post, 3);
+        let batch = post.take();
+        post.sent(&batch, now);
+        post.settle(2);
+        assert_eq!((post.dropped(), post.last(), post.is_settled()), (2, 3, false));
+        post.resend_all();
+        assert_eq!(numbers(&post.take()), [3]);
+        post.settle(99);
+        assert_eq!((post.dropped(), post.is_settled()), (3, true), "a number from nowhere drops only what there is");
+    }
+
+    #[test]
+    fn a_failed_call_loses_nothing_and_keeps_the_order() {
+        let (mut post, now) = (post(), Instant::now());
+        put(&mut post, 2);
+        let batch = post.take();
+        put(&mut post, 1);
+        post.failed(&batch);
+        let batch = post.take();
+        assert_eq!(numbers(&batch), [1, 2, 3]);
+        // A flush while the call is under way: it may have been written before the flush.
+        post.resend_all();
+        post.sent(&batch, now);
+        assert_eq!(numbers(&post.take()), [1, 2, 3]);
+    }
+
+    #[test]
+    fn what_stays_unsettled_is_sent_again_with_growing_waits() {
+        let (mut post, start) = (post(), Instant::now());
+        put(&mut post, 1);
+        let mut resent = Vec::new();
+        for beat in 0..40 {
+            let now = start + BEAT * beat;
+            post.resend_overdue(now);
+            if post.is_due() {
+                let batch = post.take();
+                post.sent(&batch, now);
+                resent.push(beat);
+            }
+        }
+        assert_eq!(resent, [0, 2, 5, 10, 19, 36]);
+    }
+
+    #[test]
+    fn a_repeated_answer_is_kept_once() {
+        let (mut post, now, agent) = (post(), Instant::now(), AgentId::generate());
+        post.put(started(agent), Timestamp::now());
+        let batch = post.take();
+        post.sent(&batch, now);
+        assert_eq!(post.repeat(started(agent), Timestamp::now()), None);
+        assert_eq!(numbers(&post.take()), [1], "the one that is kept goes out again");
+        post.settle(1);
+        assert_eq!(post.repeat(started(agent), Timestamp::now()), Some(2));
+        let ended = ReportBody::IdleTooLong { agent_id: agent, epoch: Epoch(1) };
+        assert_eq!(post.repeat(ended, Timestamp::now()), Some(3), "another kind is another report");
+    }
+
+    #[test]
+    fn a_call_carries_a_bounded_number() {
+        let mut post = post();
+        put(&mut post, BATCH + 1);
+        assert_eq!(post.take().len(), BATCH);
+        assert_eq!(post.take().len(), 1);
+    }
+}

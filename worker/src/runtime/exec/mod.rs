@@ -1,0 +1,99 @@
+//! A program per agent, speaking JSON lines.
+//!
+//! Each agent is a task (`agent`) that owns the program's tree, its pipes and its log; dropping its handle kills the
+//! tree. The loop holds one end of a channel to each: orders go in, news come out.
+
+mod agent;
+mod contract;
+mod journal;
+mod output;
+mod program;
+mod tail;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use muster_domain::{AgentId, ExecProfile, PoolName, ProcessId, SpawnOrder, WorkerOrders};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
+
+use super::News;
+use crate::slots::How;
+
+/// The agents of a worker that have a program.
+pub(crate) struct Exec {
+    common: Arc<Common>,
+    agents: HashMap<AgentId, Handle>,
+}
+
+/// What all agents of a worker have in common.
+struct Common {
+    profile: ExecProfile,
+    process_id: ProcessId,
+    pool_name: PoolName,
+    data_dir: std::path::PathBuf,
+    news: UnboundedSender<News>,
+    /// The zero of [`Activity`].
+    since: Instant,
+}
+
+/// The loop's end of an agent's task.
+struct Handle {
+    orders: UnboundedSender<How>,
+    activity: Arc<Activity>,
+}
+
+/// When an agent was last active, in milliseconds since the worker's start. Written for each piece of output and read
+/// when idleness is judged, so that output costs the loop nothing.
+#[derive(Debug, Default)]
+struct Activity(AtomicU64);
+
+impl Activity {
+    fn note(&self, since: Instant, now: Instant) {
+        let millis = u64::try_from((now - since).as_millis()).unwrap_or(u64::MAX);
+        self.0.store(millis, Ordering::Relaxed);
+    }
+
+    fn last(&self, since: Instant) -> Instant {
+        since + Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl Exec {
+    pub(super) fn new(orders: &WorkerOrders, profile: ExecProfile, news: UnboundedSender<News>) -> Self {
+        let common = Common {
+            profile,
+            process_id: orders.process_id,
+            pool_name: orders.pool_name.clone(),
+            data_dir: orders.data_dir.clone(),
+            news,
+            since: Instant::now(),
+        };
+        Self { common: Arc::new(common), agents: HashMap::new() }
+    }
+
+    pub(super) fn start(&mut self, order: SpawnOrder) {
+        let (orders, ordered) = unbounded_channel();
+        let activity = Arc::new(Activity::default());
+        let agent_id = order.agent.agent_id;
+        tokio::spawn(agent::run(Arc::clone(&self.common), order, ordered, Arc::clone(&activity)));
+        self.agents.insert(agent_id, Handle { orders, activity });
+    }
+
+    pub(super) fn stop(&mut self, agent_id: &AgentId, how: How) {
+        if let Some(handle) = self.agents.get(agent_id) {
+            // Where the task has ended, its last news is on the way.
+            let _ = handle.orders.send(how);
+        }
+    }
+
+    pub(super) fn forget(&mut self, agent_id: &AgentId) {
+        self.agents.remove(agent_id);
+    }
+
+    pub(super) fn last_active(&self, agent_id: &AgentId) -> Option<Instant> {
+        self.agents.get(agent_id).map(|handle| handle.activity.last(self.common.since))
+    }
+}

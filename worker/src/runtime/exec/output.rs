@@ -1,0 +1,141 @@
+//! Reads what a program prints, line by line, in bounded memory.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use tokio::net::unix::pipe::Receiver;
+
+use crate::log::Stream;
+
+/// The longest line that is kept, in bytes; what is beyond is counted and left out.
+pub(super) const LONGEST_LINE: usize = 64 * 1024;
+/// Read at once. A flood of short lines takes about a quarter of a millisecond a piece, then others have their turn.
+const PIECE: usize = 8 * 1024;
+
+/// One of a program's output streams.
+pub(super) struct Output {
+    pub(super) stream: Stream,
+    pipe: Option<Receiver>,
+    splitter: Splitter,
+}
+
+impl Output {
+    /// The reading end of a pipe. One that can't be read, or none, reads as ended.
+    pub(super) fn new(stream: Stream, fd: Option<OwnedFd>) -> io::Result<Self> {
+        let pipe = fd.map(Receiver::from_owned_fd).transpose()?;
+        Ok(Self { stream, pipe, splitter: Splitter::default() })
+    }
+
+    /// Waits until there is something to read; for ever after the end. Cancel-safe.
+    pub(super) async fn readable(&self) {
+        match &self.pipe {
+            // An error shows in the next read.
+            Some(pipe) => drop(pipe.readable().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Reads one piece without waiting, hands on its lines, and says whether there may be more at once.
+    pub(super) fn read(&mut self, line: &mut impl FnMut(&[u8], u64)) -> bool {
+        let Some(pipe) = &self.pipe else { return false };
+        let mut piece = [0; PIECE];
+        match pipe.try_read(&mut piece) {
+            Ok(0) => self.end(line),
+            Ok(count) => {
+                self.splitter.feed(&piece[..count], line);
+                return true;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
+            // A pipe has no other errors that pass.
+            Err(_) => self.end(line),
+        }
+        false
+    }
+
+    /// Reads no more; what there is of a last line without a line break is a line.
+    pub(super) fn end(&mut self, line: &mut impl FnMut(&[u8], u64)) {
+        self.pipe = None;
+        self.splitter.end(line);
+    }
+}
+
+/// Cuts a stream of bytes into lines.
+#[derive(Debug, Default)]
+struct Splitter {
+    /// The beginning of a line whose end was not read yet, at most [`LONGEST_LINE`] bytes.
+    partial: Vec<u8>,
+    /// Bytes of it that were left out.
+    cut: u64,
+}
+
+impl Splitter {
+    fn feed(&mut self, mut bytes: &[u8], line: &mut impl FnMut(&[u8], u64)) {
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            let (whole, rest) = (&bytes[..end], &bytes[end + 1..]);
+            if self.partial.is_empty() && self.cut == 0 {
+                // A piece is shorter than the longest line.
+                line(without_return(whole), 0);
+            } else {
+                self.keep(whole);
+                self.end(line);
+            }
+            bytes = rest;
+        }
+        self.keep(bytes);
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = (LONGEST_LINE - self.partial.len()).min(bytes.len());
+        self.partial.extend_from_slice(&bytes[..room]);
+        self.cut += (bytes.len() - room) as u64;
+    }
+
+    fn end(&mut self, line: &mut impl FnMut(&[u8], u64)) {
+        if !self.partial.is_empty() || self.cut > 0 {
+            line(without_return(&self.partial), self.cut);
+            // Gives the memory of a very long line back.
+            self.partial = Vec::new();
+            self.cut = 0;
+        }
+    }
+}
+
+fn without_return(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(pieces: &[&[u8]]) -> Vec<(Vec<u8>, u64)> {
+        let (mut splitter, mut found) = (Splitter::default(), Vec::new());
+        let mut line = |text: &[u8], cut: u64| found.push((text.to_vec(), cut));
+        pieces.iter().for_each(|piece| splitter.feed(piece, &mut line));
+        splitter.end(&mut line);
+        found
+    }
+
+    #[test]
+    fn lines_are_found_wherever_the_pieces_are_cut() {
+        let text = b"one\r\n\ntwo\xff\nthree";
+        let expected: Vec<(Vec<u8>, u64)> =
+            [&b"one"[..], b"", b"two\xff", b"three"].map(|line| (line.to_vec(), 0)).to_vec();
+        for at in 0..text.len() {
+            assert_eq!(lines(&[&text[..at], &text[at..]]), expected, "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn an_endless_line_takes_bounded_memory_and_is_counted() {
+        let mut splitter = Splitter::default();
+        for _ in 0..1000 {
+            splitter.feed(&[b'x'; PIECE], &mut |_, _| panic!("no line yet"));
+        }
+        assert!(splitter.partial.capacity() <= 2 * LONGEST_LINE);
+        let mut found = Vec::new();
+        splitter.feed(b"\nnext\n", &mut |text, cut| found.push((text.len(), cut)));
+        assert_eq!(found, [(LONGEST_LINE, (1000 * PIECE - LONGEST_LINE) as u64), (4, 0)]);
+    }
+}

@@ -1,0 +1,84 @@
+//! What runs an agent: nothing ([`echo`]) or a program ([`exec`]). The loop starts and stops agents here, and hears of
+//! them as [`News`].
+
+mod echo;
+mod exec;
+
+use muster_domain::{AgentId, Ending, Epoch, RuntimeProfile, SpawnOrder, WorkerOrders};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
+
+use crate::slots::How;
+
+/// News of an agent. At most a handful in its life.
+#[derive(Debug)]
+pub(crate) struct News {
+    pub(crate) agent_id: AgentId,
+    pub(crate) epoch: Epoch,
+    pub(crate) what: What,
+}
+
+/// What is new.
+#[derive(Debug)]
+pub(crate) enum What {
+    /// It runs, with this pid.
+    Started { pid: Option<u32> },
+    /// Its tree was killed and is not gone yet, for this reason; `None`: nothing holds it any more.
+    Stuck(Option<String>),
+    /// Its tree is proven dead. Always the last.
+    Ended(Ending),
+}
+
+/// The runtime of a worker: the same for all of its agents.
+pub(crate) enum Runtime {
+    Echo,
+    Exec(exec::Exec),
+}
+
+impl Runtime {
+    /// The runtime that these orders name. News that do not come at once go to `news`.
+    pub(crate) fn new(orders: &WorkerOrders, news: UnboundedSender<News>) -> Self {
+        match &orders.profile {
+            RuntimeProfile::Echo => Self::Echo,
+            RuntimeProfile::Exec(profile) => Self::Exec(exec::Exec::new(orders, profile.clone(), news)),
+        }
+    }
+
+    /// Starts an agent. Answers with what is known at once.
+    pub(crate) fn start(&mut self, order: SpawnOrder) -> Option<News> {
+        match self {
+            Self::Echo => Some(echo::start(&order)),
+            Self::Exec(exec) => {
+                exec.start(order);
+                None
+            }
+        }
+    }
+
+    /// Stops an agent that was started. Answers with what is known at once. May be called again, more urgently.
+    pub(crate) fn stop(&mut self, agent_id: AgentId, epoch: Epoch, how: How) -> Option<News> {
+        match self {
+            Self::Echo => Some(echo::stop(agent_id, epoch)),
+            Self::Exec(exec) => {
+                exec.stop(&agent_id, how);
+                None
+            }
+        }
+    }
+
+    /// Forgets an agent whose end was heard.
+    pub(crate) fn forget(&mut self, agent_id: &AgentId) {
+        match self {
+            Self::Echo => {}
+            Self::Exec(exec) => exec.forget(agent_id),
+        }
+    }
+
+    /// When an agent was last active, where that is known here.
+    pub(crate) fn last_active(&self, agent_id: &AgentId) -> Option<Instant> {
+        match self {
+            Self::Echo => None,
+            Self::Exec(exec) => exec.last_active(agent_id),
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The slots: what this worker holds, and what each command and each end means for it.
+//!
+//! Nothing here acts. Every method changes the table and answers with [`Step`]s, which the loop carries out. The races
+//! of the post are decided here, so they can be tested in both orders:
+//!
+//! - A command may come twice, or again after its work is done: each epoch is started once, and a repeated command is
+//!   answered with what became of it.
+//! - A terminate may overtake its spawn: the epoch is remembered as ended, and the spawn that comes late starts nothing.
+//! - A higher epoch may come while an older one runs here: the old tree is killed, and the new one starts when it is
+//!   proven dead, so there are never two.
+//! - A refusal is final for its epoch: the master may have placed the agent elsewhere because of it.
+
+use std::collections::HashMap;
+
+use muster_domain::{AgentId, AgentPicture, Cause, Ending, Epoch, Fence, Refusal, ReportBody, SpawnOrder, Timestamp};
+use tokio::time::Instant;
+
+use crate::held::{Held, Phase, Then};
+use crate::memory::{Fate, Memory};
+
+/// What is to be done next.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step {
+    /// Start this agent; its slot is taken.
+    Start(SpawnOrder),
+    /// Stop the agent that is held.
+    Stop(AgentId, Epoch, How),
+    /// Report this.
+    Say(ReportBody),
+    /// Report this again, or for the first time where its report is not kept any more.
+    Repeat(ReportBody),
+}
+
+/// How an agent is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum How {
+    /// Asked, and killed at its deadline.
+    Ask,
+    /// Killed.
+    Kill,
+}
+
+impl How {
+    pub(crate) const fn graceful(graceful: bool) -> Self {
+        if graceful { Self::Ask } else { Self::Kill }
+    }
+}
+
+/// The table.
+pub(crate) struct Slots {
+    capacity: u32,
+    fence: Fence,
+    open: bool,
+    held: HashMap<AgentId, Held>,
+    memory: Memory,
+}
+
+impl Slots {
+    pub(crate) fn new(capacity: u32, fence: Fence) -> Self {
+        Self { capacity, fence, open: true, held: HashMap::new(), memory: Memory::default() }
+    }
+
+    /// The highest fence seen.
+    pub(crate) const fn fence(&self) -> Fence {
+        self.fence
+    }
+
+    /// Whether new agents are taken.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.open
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Whether a command of this fence is to be obeyed. Remembers the highest.
+    pub(crate) fn admits(&mut self, fence: Fence) -> bool {
+        self.fence = self.fence.max(fence);
+        fence == self.fence
+    }
+
+    /// A spawn command came.
+    pub(crate) fn on_spawn(&mut self, order: SpawnOrder, fence: Fence, now: Instant, at: Timestamp) -> Option<Step> {
+        let (agent_id, epoch) = (order.agent.agent_id, order.epoch);
+        // Before the fence is looked at, since an answer changes nothing, and "refused" would be untrue of an epoch
+        // that runs here.
+        if let Some(known) = self.answer(agent_id, epoch) {
+            return known.map(Step::Repeat);
+        }
+        let obeyed = self.admits(fence);
+        let seen = self.memory.get(&agent_id).map_or(Epoch(0), |record| record.epoch);
+        if obeyed && epoch < seen {
+            return Some(Step::Say(refused(agent_id, epoch, Refusal::StaleEpoch { seen })));
+        }
+        let refusal = if !obeyed {
+            Some(Refusal::StaleFence { seen: self.fence })
+        } else if !self.open {
+            Some(Refusal::Draining)
+        } else if !self.held.contains_key(&agent_id) && self.is_full() {
+            Some(Refusal::Full { capacity: self.capacity })
+        } else {
+            None
+        };
+        let fate = refusal.map_or(Fate::Held, Fate::Refused);
+        self.memory.note(agent_id, epoch, fate);
+        match (self.held.get_mut(&agent_id), refusal) {
+            // An older epoch runs here that the leader gave up: it must end, whatever becomes of the new one.
+            (Some(held), None) if obeyed => held.replace(Then::Start(order)),
+            (Some(held), Some(refusal)) if obeyed => held.replace(Then::Say(refused(agent_id, epoch, refusal))),
+            (_, Some(refusal)) => Some(Step::Say(refused(agent_id, epoch, refusal))),
+            (_, None) => {
+                self.held.insert(agent_id, Held::starting(order.clone(), now, at));
+                Some(Step::Start(order))
+            }
+        }
+    }
+
+    /// A terminate command came.
+    ///
+    /// One of a leader that was replaced is not even refused: the current leader would have to take the refusal of a
+    /// command that it never sent for news of the agent.
+    pub(crate) fn on_terminate(
+        &mut self,
+        agent_id: AgentId,
+        epoch: Epoch,
+        how: How,
+        fence: Fence,
+        at: Timestamp,
+    ) -> Option<Step> {
+        if !self.admits(fence) {
+            return None;
+        }
+        let never_ran = Ending::new(Cause::Stopped, at);
+        let Some(held) = self.held.get_mut(&agent_id) else {
+            return Some(Step::Repeat(self.end_unheld(agent_id, epoch, never_ran)));
+        };
+        if held.epoch() == epoch {
+            return held.stop(how);
+        }
+        if epoch < held.epoch() || held.next_epoch().is_some_and(|next| epoch < next) {
+            // Over long ago, and what came after it is not touched.
+            return Some(Step::Repeat(ended(agent_id, epoch, false, never_ran)));
+        }
+        // It waits for the end of the older one, or is not known yet: it will never start. "Ended" is said when the
+        // older tree is proven dead, since whoever asked wants the agent gone.
+        self.memory.note(agent_id, epoch, Fate::Ended { ready: false, ending: never_ran.clone() });
+        held.replace(Then::Say(ended(agent_id, epoch, false, never_ran)))
+    }
+
+    /// The agent runs.
+    pub(crate) fn on_started(
+        &mut self,
+        agent_id: AgentId,
+        epoch: Epoch,
+        pid: Option<u32>,
+        now: Instant,
+        at: Timestamp,
+    ) -> Option<Step> {
+        let held = self.held.get_mut(&agent_id).filter(|held| held.epoch() == epoch)?;
+        held.started(pid, now, at).then_some(Step::Say(ReportBody::Started { agent_id, epoch, pid }))
+    }
+
+    /// The agent's tree is proven dead.
+    pub(crate) fn on_ended(&mut self, agent_id: AgentId, epoch: Epoch, ending: Ending, now: Instant) -> Vec<Step> {
+        if self.held.get(&agent_id).is_none_or(|held| held.epoch() != epoch) {
+            return Vec::new();
+        }
+        let Some(held) = self.held.remove(&agent_id) else { return Vec::new() };
+        let ready = held.ready();
+        let at = ending.at;
+        self.memory.note(agent_id, epoch, Fate::Ended { ready, ending: ending.clone() });
+        let mut steps = vec![Step::Say(ended(agent_id, epoch, ready, ending))];
+        match held.into_then() {
+            None => {}
+            Some(Then::Say(body)) => steps.push(Step::Say(body)),
+            Some(Then::Start(order)) => {
+                self.held.insert(agent_id, Held::starting(order.clone(), now, at));
+                steps.push(Step::Start(order));
+            }
+        }
+        steps
+    }
+
+    /// Says why an agent that is being stopped is not gone yet.
+    pub(crate) fn on_stuck(&mut self, agent_id: AgentId, epoch: Epoch, reason: Option<String>, at: Timestamp) {
+        if let Some(held) = self.held.get_mut(&agent_id).filter(|held| held.epoch() == epoch) {
+            held.explain(reason, at);
+        }
+    }
+
+    /// Takes no more agents. What waited for an older epoch's end is refused when that has come.
+    pub(crate) fn close(&mut self) {
+        self.open = false;
+        for held in self.held.values_mut() {
+            if let Some((agent_id, epoch)) = held.give_up_next() {
+                self.memory.note(agent_id, epoch, Fate::Refused(Refusal::Draining));
+            }
+        }
+    }
+
+    /// Stops everything that is held.
+    pub(crate) fn stop_all(&mut self, how: How) -> Vec<Step> {
+        self.held.values_mut().filter_map(|held| held.stop(how)).collect()
+    }
+
+    /// A report with this number is about this agent and says the last word on this epoch.
+    pub(crate) fn reported(&mut self, seq: u64, agent_id: AgentId, epoch: Epoch) {
+        self.memory.reported(seq, agent_id, epoch);
+    }
+
+    /// Reports up to this number are settled.
+    pub(crate) fn settle(&mut self, up_to: u64) {
+        self.memory.settle(up_to);
+    }
+
+    /// The earliest moment at which an agent may have been idle for too long.
+    pub(crate) fn next_idle(&self) -> Option<Instant> {
+        self.held.values().filter_map(Held::idle_at).min()
+    }
+
+    /// Reports agents that are idle for too long, each once per its `max_idle_time`. `last_active` knows of activity
+    /// that did not come through the loop.
+    pub(crate) fn idle(&mut self, now: Instant, last_active: impl Fn(&AgentId) -> Option<Instant>) -> Vec<Step> {
+        let due = self.held.values_mut().filter(|held| held.idle_at().is_some_and(|at| at <= now));
+        due.filter_map(|held| {
+            let (agent_id, epoch) = (held.agent_id(), held.epoch());
+            held.is_idle_since(last_active(&agent_id), now)
+                .then_some(Step::Repeat(ReportBody::IdleTooLong { agent_id, epoch }))
+        })
+        .collect()
+    }
+
+    /// The picture of every agent that is held.
+    pub(crate) fn pictures(&self) -> Vec<AgentPicture> {
+        self.held.values().map(Held::picture).collect()
+    }
+
+    /// The picture of one agent, where it is held.
+    pub(crate) fn picture(&self, agent_id: &AgentId) -> Option<AgentPicture> {
+        self.held.get(agent_id).map(Held::picture)
+    }
+
+    /// Every tree that is not proven dead takes a slot, one that is being stopped too.
+    fn is_full(&self) -> bool {
+        self.held.len() >= usize::try_from(self.capacity).unwrap_or(usize::MAX)
+    }
+
+    /// What became of an epoch that is known: `Some(None)` where there is nothing to say yet.
+    fn answer(&self, agent_id: AgentId, epoch: Epoch) -> Option<Option<ReportBody>> {
+        if let Some(held) = self.held.get(&agent_id).filter(|held| held.epoch() == epoch) {
+            let started = |pid| ReportBody::Started { agent_id, epoch, pid };
+            return Some(match held.phase() {
+                Phase::Running { pid } => Some(started(*pid)),
+                Phase::Starting | Phase::Stopping { .. } => None,
+            });
+        }
+        let waits = self.held.get(&agent_id).and_then(Held::next_epoch) == Some(epoch);
+        let record = self.memory.get(&agent_id).filter(|record| record.epoch == epoch)?;
+        Some(match &record.fate {
+            _ if waits => None,
+            Fate::Held => None,
+            Fate::Ended { ready, ending } => Some(ended(agent_id, epoch, *ready, ending.clone())),
+            Fate::Refused(refusal) => Some(refused(agent_id, epoch, *refusal)),
+        })
+    }
+
+    /// The answer to a terminate of an epoch that is not held, which from now on never runs here.
+    fn end_unheld(&mut self, agent_id: AgentId, epoch: Epoch, never_ran: Ending) -> ReportBody {
+        if let Some(record) = self.memory.get(&agent_id).filter(|record| record.epoch == epoch)
+            && let Fate::Ended { ready, ending } = &record.fate
+        {
+            return ended(agent_id, epoch, *ready, ending.clone());
+        }
+        self.memory.note(agent_id, epoch, Fate::Ended { ready: false, ending: never_ran.clone() });
+        ended(agent_id, epoch, false, never_ran)
+    }
+}
+
+fn refused(agent_id: AgentId, epoch: Epoch, refusal: Refusal) -> ReportBody {
+    ReportBody::Refused { agent_id, epoch, refusal }
+}
+
+fn ended(agent_id: AgentId, epoch: Epoch, ready: bool, ending: Ending) -> ReportBody {
+    ReportBody::Ended { agent_id, epoch, ready, ending }
+}
+
+#[cfg(test)]
+#[path = "slots_tests.rs"]
+mod tests;

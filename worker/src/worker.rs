@@ -1,0 +1,255 @@
+//! The loop: one task that owns everything a worker knows, and never waits for anything but the next thing to do.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use muster_domain::{ReportBody, Timestamp, WorkerOrders};
+use muster_registry::CommandStream;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::{Instant, sleep_until};
+
+use crate::departure::{Departure, Go, Remains};
+use crate::gauge::Gauge;
+use crate::heart::{Heart, Orphanhood};
+use crate::line::Line;
+use crate::post::{Post, subject};
+use crate::runtime::{News, Runtime, What};
+use crate::slots::{How, Slots, Step};
+use crate::stop::{StopWatch, Urgency};
+use crate::{Seat, WorkerExit, later};
+
+/// News of agents that are taken in one go before the loop looks at anything else.
+const NEWS_AT_ONCE: usize = 1024;
+
+/// A worker that serves.
+pub(crate) struct Worker {
+    pub(crate) orders: WorkerOrders,
+    pub(crate) seat: Seat,
+    pub(crate) slots: Slots,
+    pub(crate) runtime: Runtime,
+    pub(crate) post: Post,
+    pub(crate) line: Line,
+    pub(crate) heart: Heart,
+    pub(crate) orphanhood: Orphanhood,
+    pub(crate) gauge: Gauge,
+    pub(crate) departure: Option<Departure>,
+    pub(crate) started_at: Timestamp,
+    /// Whether the beat under way shows that no agent is left.
+    pub(crate) last_beat: bool,
+    commands: CommandStream,
+    news: UnboundedReceiver<News>,
+    stop: StopWatch,
+}
+
+impl Worker {
+    /// A worker whose subscription stands. Its first act is a beat, its first report `Ready`.
+    pub(crate) fn new(orders: WorkerOrders, seat: Seat, commands: CommandStream, stop: StopWatch) -> Self {
+        let now = Instant::now();
+        let (post_news, news) = unbounded_channel();
+        let mut post = Post::new(orders.process_id, orders.pool_name.clone(), orders.clocks.heartbeat);
+        let started_at = Timestamp::now();
+        post.put(ReportBody::Ready, started_at);
+        Self {
+            slots: Slots::new(orders.capacity, orders.fence),
+            runtime: Runtime::new(&orders, post_news),
+            post,
+            line: Line::new(seat.registry.clone(), seat.bus.clone()),
+            heart: Heart::new(orders.clocks.heartbeat, now),
+            orphanhood: Orphanhood::default(),
+            gauge: Gauge::new(seat.in_process),
+            departure: None,
+            started_at,
+            last_beat: false,
+            commands,
+            news,
+            stop,
+            orders,
+            seat,
+        }
+    }
+
+    /// Serves until there is a reason to leave.
+    pub(crate) async fn serve(mut self) -> WorkerExit {
+        let timer = sleep_until(Instant::now());
+        tokio::pin!(timer);
+        loop {
+            if let Some(exit) = self.depart(Instant::now()) {
+                return exit;
+            }
+            self.call(Instant::now());
+            timer.as_mut().reset(self.next_moment());
+            tokio::select! {
+                Some(post) = self.commands.recv() => self.take_commands(post),
+                Some(news) = self.news.recv() => self.take_news(news),
+                landed = self.line.landed() => self.land(landed, Instant::now()),
+                urgency = self.stop.changed() => self.obey_sign(urgency),
+                () = timer.as_mut() => self.on_time(Instant::now()),
+            }
+        }
+    }
+
+    fn take_commands(&mut self, first: muster_registry::CommandPost) {
+        let now = Instant::now();
+        self.on_post(first, now);
+        // Everything that is here already, so that one call carries all the answers.
+        for _ in 0..crate::intake::COMMANDS_AT_ONCE {
+            match self.commands.try_recv() {
+                Ok(post) => self.on_post(post, now),
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn take_news(&mut self, first: News) {
+        let now = Instant::now();
+        self.on_news(first, now);
+        for _ in 0..NEWS_AT_ONCE {
+            match self.news.try_recv() {
+                Ok(news) => self.on_news(news, now),
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn on_news(&mut self, news: News, now: Instant) {
+        let steps = self.steps_of(news, now);
+        self.carry_out(steps, now);
+    }
+
+    fn steps_of(&mut self, news: News, now: Instant) -> Vec<Step> {
+        let News { agent_id, epoch, what } = news;
+        let at = Timestamp::now();
+        match what {
+            What::Started { pid } => {
+                tracing::debug!(agent.id = %agent_id, agent.epoch = %epoch, "agent runs");
+                self.slots.on_started(agent_id, epoch, pid, now, at).into_iter().collect()
+            }
+            What::Stuck(reason) => {
+                self.slots.on_stuck(agent_id, epoch, reason, at);
+                Vec::new()
+            }
+            What::Ended(ending) => {
+                tracing::debug!(agent.id = %agent_id, agent.epoch = %epoch, cause = %ending.cause, "agent ended");
+                self.runtime.forget(&agent_id);
+                self.slots.on_ended(agent_id, epoch, ending, now)
+            }
+        }
+    }
+
+    /// Carries out what was decided, and what follows from that.
+    pub(crate) fn carry_out(&mut self, steps: impl IntoIterator<Item = Step>, now: Instant) {
+        let mut steps: VecDeque<Step> = steps.into_iter().collect();
+        while let Some(step) = steps.pop_front() {
+            let news = match step {
+                Step::Say(body) => {
+                    self.say(body);
+                    None
+                }
+                Step::Repeat(body) => {
+                    self.repeat(body);
+                    None
+                }
+                Step::Start(order) => self.runtime.start(order),
+                Step::Stop(agent_id, epoch, how) => self.runtime.stop(agent_id, epoch, how),
+            };
+            if let Some(news) = news {
+                steps.extend(self.steps_of(news, now));
+            }
+        }
+    }
+
+    pub(crate) fn say(&mut self, body: ReportBody) {
+        let (about, last_word) = (subject(&body), is_last_word(&body));
+        let seq = self.post.put(body, Timestamp::now());
+        if let Some((agent_id, epoch)) = about.filter(|_| last_word) {
+            self.slots.reported(seq, agent_id, epoch);
+        }
+    }
+
+    fn repeat(&mut self, body: ReportBody) {
+        let (about, last_word) = (subject(&body), is_last_word(&body));
+        let Some(seq) = self.post.repeat(body, Timestamp::now()) else { return };
+        if let Some((agent_id, epoch)) = about.filter(|_| last_word) {
+            self.slots.reported(seq, agent_id, epoch);
+        }
+    }
+
+    /// The earliest moment at which something is to be done that nothing else brings about. There is no ticking: a
+    /// worker that rests wakes up for its heartbeat only.
+    fn next_moment(&self) -> Instant {
+        // A beat that is due while a call is under way goes out when that has landed.
+        let beat = self.line.is_free().then(|| self.heart.next());
+        let silent = self.departure.as_ref().is_some_and(Departure::is_silent);
+        let departure = self.departure.as_ref().and_then(Departure::next);
+        let moments = [beat.filter(|_| !silent), departure, self.slots.next_idle()];
+        let far = later(Instant::now(), Duration::MAX);
+        moments.into_iter().flatten().min().unwrap_or(far)
+    }
+
+    fn on_time(&mut self, now: Instant) {
+        let runtime = &self.runtime;
+        let idle = self.slots.idle(now, |agent_id| runtime.last_active(agent_id));
+        self.carry_out(idle, now);
+        if self.departure.as_mut().is_some_and(|departure| departure.kills(now)) {
+            tracing::warn!("agents did not end within the stop deadline and are killed");
+            let steps = self.slots.stop_all(How::Kill);
+            self.carry_out(steps, now);
+        }
+    }
+
+    fn obey_sign(&mut self, urgency: Urgency) {
+        match urgency {
+            Urgency::None => {}
+            Urgency::Drain => self.leave(WorkerExit::ShutDown, How::Ask),
+            Urgency::Force => self.leave(WorkerExit::ShutDown, How::Kill),
+            Urgency::Kill => self.leave(WorkerExit::Killed, How::Kill),
+        }
+    }
+
+    /// Takes no more agents, and leaves when none is left.
+    pub(crate) fn drain(&mut self) {
+        self.begin_departure(Departure::drain());
+    }
+
+    /// Stops every agent, and leaves.
+    pub(crate) fn leave(&mut self, exit: WorkerExit, how: How) {
+        let now = Instant::now();
+        self.begin_departure(Departure::stop(exit, how, later(now, self.orders.clocks.stop_deadline)));
+        let steps = self.slots.stop_all(how);
+        self.carry_out(steps, now);
+    }
+
+    fn begin_departure(&mut self, order: Departure) {
+        self.departure = Some(match self.departure.take() {
+            Some(before) => before.and(order),
+            None => order,
+        });
+        if self.slots.is_open() {
+            self.slots.close();
+            // The registry is to know at once that nothing more is taken.
+            self.heart.hurry(Instant::now());
+        }
+    }
+
+    /// Says with what it leaves, when it is time.
+    fn depart(&mut self, now: Instant) -> Option<WorkerExit> {
+        let remains = Remains {
+            empty: self.slots.is_empty(),
+            settled: self.post.is_settled(),
+            connected: self.heart.is_connected(),
+        };
+        match self.departure.as_mut()?.go(remains, now) {
+            Go::On => None,
+            Go::BeatBy(at) => {
+                self.heart.hurry_at(at);
+                None
+            }
+            Go::Out(exit) => Some(exit),
+        }
+    }
+}
+
+/// Whether nothing more is ever said of the epoch that this is about.
+const fn is_last_word(body: &ReportBody) -> bool {
+    matches!(body, ReportBody::Ended { .. } | ReportBody::Refused { .. })
+}

@@ -1,0 +1,349 @@
+//! A worker on a bench: run as a task, with the in-memory engine, and with the test in the master's place.
+#![allow(dead_code, unreachable_pub, reason = "each test crate uses a part of it")]
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use muster_domain::{
+    AgentId, AgentPicture, AgentSpec, Beat, BeatAnswer, Clocks, Command, Ending, Envelope, Epoch, Fence, Generation,
+    PoolName, ProcessId, RegistryTarget, Report, ReportBody, RuntimeProfile, SpawnOrder, Timestamp, WorkerIdentity,
+    WorkerOrders,
+};
+use muster_registry::memory::MemoryRegistry;
+use muster_registry::{
+    Bus, CommandPost, CommandStream, Known, LeaderMirror, Pictures, Registry, RegistryError, ReportPost, ReportStream,
+};
+use muster_worker::{Seat, StopSign, WorkerError, WorkerExit};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinHandle;
+
+pub const FENCE: Fence = Fence(3);
+/// Longer than anything here takes: a test that waits for this long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(1000);
+
+/// The in-memory engine behind a switch.
+#[derive(Clone, Default)]
+pub struct Engine {
+    pub inner: MemoryRegistry,
+    pub away: Arc<AtomicBool>,
+    pub beats: Arc<AtomicU64>,
+    pub report_calls: Arc<AtomicU64>,
+    tap: Arc<Mutex<Option<UnboundedSender<CommandPost>>>>,
+}
+
+impl Engine {
+    /// Puts something into the latest subscription, as an engine does after a reconnection.
+    pub fn post(&self, post: CommandPost) {
+        let tap = self.tap.lock().expect("no panic under it");
+        tap.as_ref().expect("a subscription").send(post).expect("a worker that listens");
+    }
+
+    fn reach(&self) -> Result<(), RegistryError> {
+        if self.away.load(Ordering::SeqCst) { Err(RegistryError::Unavailable("switched off".into())) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl Registry for Engine {
+    async fn ping(&self) -> Result<Duration, RegistryError> {
+        self.inner.ping().await
+    }
+    async fn beat(&self, beat: &Beat, known: &mut Known) -> Result<BeatAnswer, RegistryError> {
+        self.beats.fetch_add(1, Ordering::SeqCst);
+        self.reach()?;
+        self.inner.beat(beat, known).await
+    }
+    async fn pictures(&self, workers: &[(ProcessId, u64)]) -> Result<Pictures, RegistryError> {
+        self.inner.pictures(workers).await
+    }
+    async fn present(&self) -> Result<Vec<ProcessId>, RegistryError> {
+        self.inner.present().await
+    }
+    async fn mirror_slots(&self, pool: &PoolName, slots: &[(ProcessId, u32)]) -> Result<(), RegistryError> {
+        self.inner.mirror_slots(pool, slots).await
+    }
+    async fn forget(&self, pool: &PoolName, worker: ProcessId) -> Result<(), RegistryError> {
+        self.inner.forget(pool, worker).await
+    }
+    async fn forget_pool(&self, pool: &PoolName) -> Result<(), RegistryError> {
+        self.inner.forget_pool(pool).await
+    }
+    async fn condemn(&self, worker: ProcessId) -> Result<(), RegistryError> {
+        self.inner.condemn(worker).await
+    }
+    async fn announce_leader(&self, leader: &LeaderMirror, lease: Duration) -> Result<(), RegistryError> {
+        self.inner.announce_leader(leader, lease).await
+    }
+    async fn generation(&self) -> Result<Generation, RegistryError> {
+        self.inner.generation().await
+    }
+}
+
+#[async_trait]
+impl Bus for Engine {
+    async fn send(&self, batch: &[(ProcessId, Envelope)]) -> Result<(), RegistryError> {
+        self.inner.send(batch).await
+    }
+    async fn send_to_pool(&self, pool: &PoolName, envelope: &Envelope) -> Result<(), RegistryError> {
+        self.inner.send_to_pool(pool, envelope).await
+    }
+    async fn report(
+        &self,
+        reports: &[Report],
+        pictures: &[AgentPicture],
+        gone: &[AgentId],
+        known: &mut Known,
+    ) -> Result<(), RegistryError> {
+        self.report_calls.fetch_add(1, Ordering::SeqCst);
+        self.reach()?;
+        self.inner.report(reports, pictures, gone, known).await
+    }
+    async fn commands(&self, worker: ProcessId, pool: &PoolName) -> Result<CommandStream, RegistryError> {
+        self.reach()?;
+        let mut stream = self.inner.commands(worker, pool).await?;
+        let (tap, tapped) = tokio::sync::mpsc::unbounded_channel();
+        *self.tap.lock().expect("no panic under it") = Some(tap.clone());
+        tokio::spawn(async move {
+            while let Some(post) = stream.recv().await {
+                let _ = tap.send(post);
+            }
+        });
+        Ok(tapped)
+    }
+    async fn check_commands(&self, worker: ProcessId) -> Result<(), RegistryError> {
+        self.inner.check_commands(worker).await
+    }
+    async fn reports(&self, pools: Vec<PoolName>) -> Result<Box<dyn ReportStream>, RegistryError> {
+        self.inner.reports(pools).await
+    }
+    async fn settle(&self, entries: &[ReportPost], settled: &[(ProcessId, u64)]) -> Result<(), RegistryError> {
+        self.inner.settle(entries, settled).await
+    }
+}
+
+/// A worker, and what its master has.
+pub struct Bench {
+    pub engine: Engine,
+    pub worker: ProcessId,
+    pub pool: PoolName,
+    pub stop: StopSign,
+    pub data: tempfile::TempDir,
+    heard: Vec<ReportPost>,
+    taken: usize,
+    highest: u64,
+    reports: Box<dyn ReportStream>,
+    task: JoinHandle<Result<WorkerExit, WorkerError>>,
+}
+
+pub fn exec(profile: serde_json::Value) -> RuntimeProfile {
+    RuntimeProfile::Exec(serde_json::from_value(profile).expect("a profile"))
+}
+
+/// A profile that runs a shell script.
+pub fn sh(script: &str) -> serde_json::Value {
+    serde_json::json!({"command": ["sh", "-c", script]})
+}
+
+impl Bench {
+    pub async fn echo() -> Self {
+        Self::start(RuntimeProfile::Echo, |_| {}).await
+    }
+
+    /// Starts a worker with two slots and waits until it is ready.
+    pub async fn start(profile: RuntimeProfile, change: impl FnOnce(&mut WorkerOrders)) -> Self {
+        let engine = Engine::default();
+        Self::start_on(engine, profile, change).await
+    }
+
+    pub async fn start_on(engine: Engine, profile: RuntimeProfile, change: impl FnOnce(&mut WorkerOrders)) -> Self {
+        let mut bench = Self::begin(engine, profile, change).await;
+        assert_eq!(bench.next().await.body, ReportBody::Ready);
+        assert_eq!(bench.heard[0].report.as_ref().map(|report| report.seq), Some(1));
+        assert_eq!(bench.picture().await.number, 1, "the first beat comes before the first report");
+        bench
+    }
+
+    /// Starts a worker.
+    pub async fn begin(engine: Engine, profile: RuntimeProfile, change: impl FnOnce(&mut WorkerOrders)) -> Self {
+        let data = tempfile::tempdir().expect("a folder");
+        let pool: PoolName = "developer_pool".parse().expect("a name");
+        let mut orders = WorkerOrders {
+            process_id: ProcessId::generate(),
+            pool_name: pool.clone(),
+            capacity: 2,
+            fence: FENCE,
+            registry: RegistryTarget { url: String::new(), prefix: String::new() },
+            data_dir: data.path().to_owned(),
+            lock_file: data.path().join("lock"),
+            profile,
+            clocks: Clocks::default(),
+        };
+        change(&mut orders);
+        let (worker, stop) = (orders.process_id, StopSign::new());
+        let reports = engine.inner.reports(vec![pool.clone()]).await.expect("reports");
+        let seat = Seat {
+            registry: Arc::new(engine.clone()),
+            bus: Arc::new(engine.clone()),
+            identity: identity(),
+            stop: stop.clone(),
+            in_process: false,
+        };
+        let task = tokio::spawn(muster_worker::run(orders, seat));
+        Self { engine, worker, pool, stop, data, heard: Vec::new(), taken: 0, highest: 0, reports, task }
+    }
+
+    pub async fn send(&self, command: Command) {
+        self.send_by(FENCE, command).await;
+    }
+
+    pub async fn send_by(&self, fence: Fence, command: Command) {
+        self.engine.send(&[(self.worker, Envelope::new(fence, command))]).await.expect("sent");
+    }
+
+    pub async fn spawn(&self, agent_id: AgentId, epoch: u64) {
+        self.send(spawn(agent_id, epoch)).await;
+    }
+
+    pub async fn terminate(&self, agent_id: AgentId, epoch: u64, graceful: bool) {
+        self.send(Command::Terminate { agent_id, epoch: Epoch(epoch), graceful }).await;
+    }
+
+    /// The next report that was not heard before: any may come twice.
+    pub async fn next(&mut self) -> Report {
+        loop {
+            let report = self.next_of_any().await;
+            if report.seq > self.highest {
+                self.highest = report.seq;
+                return report;
+            }
+        }
+    }
+
+    /// The next report, one that is sent again too.
+    pub async fn next_of_any(&mut self) -> Report {
+        while self.taken == self.heard.len() {
+            let posts = tokio::time::timeout(PATIENCE, self.reports.next()).await.expect("a report in time");
+            self.heard.extend(posts.expect("the engine is there"));
+        }
+        self.taken += 1;
+        self.heard[self.taken - 1].report.clone().expect("a readable report")
+    }
+
+    /// The next reports in short words, e.g. `started 1`.
+    pub async fn words(&mut self, count: usize) -> Vec<String> {
+        let mut words = Vec::new();
+        for _ in 0..count {
+            words.push(word(&self.next().await.body));
+        }
+        words
+    }
+
+    /// The ending that the next report tells.
+    pub async fn ending(&mut self) -> (bool, Ending) {
+        match self.next().await.body {
+            ReportBody::Ended { ready, ending, .. } => (ready, ending),
+            other => panic!("an ending, not {other:?}"),
+        }
+    }
+
+    /// Settles everything that was heard.
+    pub async fn settle(&mut self) {
+        let last = self.heard.iter().filter_map(|post| post.report.as_ref()).map(|report| report.seq).max();
+        self.engine.settle(&self.heard, &[(self.worker, last.unwrap_or(0))]).await.expect("settled");
+    }
+
+    /// The worker's latest beat.
+    pub async fn picture(&self) -> Beat {
+        let pictures = self.engine.pictures(&[(self.worker, 0)]).await.expect("pictures");
+        *pictures.seen.into_iter().next().expect("the worker is there").beat.expect("a beat")
+    }
+
+    /// Waits for the next beat that is so.
+    pub async fn beat_where(&self, is_so: impl Fn(&Beat) -> bool) -> Beat {
+        wait_until("the beat", async || {
+            let beat = self.picture().await;
+            is_so(&beat).then_some(beat)
+        })
+        .await
+    }
+
+    pub async fn lead(&self, lease: Duration) {
+        let address = "127.0.0.1:1".to_owned();
+        let leader = LeaderMirror { fence: FENCE, address, host: "here".into(), pid: 1, since: Timestamp::now() };
+        self.engine.announce_leader(&leader, lease).await.expect("announced");
+    }
+
+    pub fn log(&self, agent_id: AgentId) -> String {
+        std::fs::read_to_string(muster_worker::log::path(self.data.path(), agent_id)).unwrap_or_default()
+    }
+
+    pub fn switch(&self, away: bool) {
+        self.engine.away.store(away, Ordering::SeqCst);
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Waits for the worker's failure, and says what it was.
+    pub async fn fail(mut self) -> String {
+        let task = tokio::time::timeout(PATIENCE, &mut self.task).await.expect("an end in time");
+        task.expect("no panic").expect_err("a failure").to_string()
+    }
+
+    /// Waits for the worker's end.
+    pub async fn exit(&mut self) -> WorkerExit {
+        let task = tokio::time::timeout(PATIENCE, &mut self.task).await.expect("an end in time");
+        task.expect("no panic").expect("no error")
+    }
+}
+
+/// Kills the agents of a test that failed.
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Looks again and again until there is an answer.
+pub async fn wait_until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let begin = tokio::time::Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(begin.elapsed() < PATIENCE, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub fn word(body: &ReportBody) -> String {
+    match body {
+        ReportBody::Ready => "ready".into(),
+        ReportBody::Started { epoch, .. } => format!("started {epoch}"),
+        ReportBody::Ended { epoch, ending, .. } => format!("ended {epoch}: {}", ending.cause),
+        ReportBody::Refused { epoch, refusal, .. } => format!("refused {epoch}: {refusal}"),
+        ReportBody::IdleTooLong { epoch, .. } => format!("idle {epoch}"),
+        ReportBody::Probed { .. } => "probed".into(),
+    }
+}
+
+pub fn spawn(agent_id: AgentId, epoch: u64) -> Command {
+    let agent = AgentSpec {
+        agent_id,
+        pool_name: "developer_pool".parse().expect("a name"),
+        role_type: "developer".into(),
+        project_id: "shop".into(),
+        human_name: "Ada Brook".into(),
+        heartbeat_interval: Duration::from_secs(30),
+        max_idle_time: Duration::from_secs(300),
+    };
+    Command::Spawn(Box::new(SpawnOrder { agent, epoch: Epoch(epoch) }))
+}
+
+fn identity() -> WorkerIdentity {
+    let (host, boot_id) = ("here".into(), "boot".into());
+    WorkerIdentity { host, boot_id, pid_namespace: 1, pid: std::process::id(), start_time: 1 }
+}
