@@ -1,0 +1,101 @@
+//! The handle's calls that read agents and workers. The store says which agents there are; the keepers say how those
+//! that live are.
+
+use std::collections::{BTreeMap, HashMap};
+
+use muster_domain::{AgentId, AgentState, PoolName};
+use muster_store::{AgentFilter, AgentRow, Rest};
+
+use crate::error::SupervisorError;
+use crate::handle::{Handle, ask};
+use crate::keeper::mailbox::Ask;
+use crate::keeper::view_of_row;
+use crate::request::AgentQuery;
+use crate::view::{AgentView, Page, WorkerView};
+
+/// Rows read at once while looking for agents in a state that only the keepers know.
+const PAGE: u32 = 500;
+
+impl Handle {
+    /// One agent.
+    pub async fn agent(&self, agent: AgentId) -> Result<AgentView, SupervisorError> {
+        let row = self.row(agent).await?;
+        let mut views = self.overlay(vec![row]).await;
+        views.pop().ok_or_else(|| SupervisorError::UnknownAgent(agent.to_string()))
+    }
+
+    /// Agents in the order of their making, a page at a time.
+    pub async fn agents(&self, query: AgentQuery) -> Result<Page<AgentView>, SupervisorError> {
+        let limit = query.limit.clamp(1, 1_000) as usize;
+        let filter = AgentFilter { pool: query.pool, project: query.project, rest: query.state.map(rest_of) };
+        let (mut items, mut after) = (Vec::new(), query.after);
+        loop {
+            let rows = self.rows(&filter, after, PAGE).await?;
+            let last_page = rows.len() < PAGE as usize;
+            after = rows.last().map(|row| row.spec.agent_id).or(after);
+            let views = self.overlay(rows).await;
+            items.extend(views.into_iter().filter(|view| query.state.is_none_or(|state| view.state == state)));
+            if items.len() > limit {
+                items.truncate(limit);
+                let next = items.last().map(|view: &AgentView| view.agent_id);
+                return Ok(Page { items, next });
+            }
+            if last_page {
+                return Ok(Page { items, next: None });
+            }
+        }
+    }
+
+    /// Workers of one pool, or of all.
+    pub async fn workers(&self, pool: Option<&PoolName>) -> Result<Vec<WorkerView>, SupervisorError> {
+        let keepers = match pool {
+            Some(pool) => vec![self.keeper(pool)?],
+            None => self.context.directory.all().into_iter().map(|(_, keeper)| keeper).collect(),
+        };
+        let mut workers = Vec::new();
+        for keeper in keepers {
+            workers.extend(ask(&keeper, Ask::ViewWorkers).await.unwrap_or_default());
+        }
+        workers.sort_by_key(|worker| worker.process_id);
+        Ok(workers)
+    }
+
+    pub(crate) async fn row(&self, agent: AgentId) -> Result<AgentRow, SupervisorError> {
+        let row = self.context.store.agent(agent).await.map_err(|error| self.context.store_failed(&error))?;
+        row.ok_or_else(|| SupervisorError::UnknownAgent(agent.to_string()))
+    }
+
+    async fn rows(
+        &self,
+        filter: &AgentFilter,
+        after: Option<AgentId>,
+        limit: u32,
+    ) -> Result<Vec<AgentRow>, SupervisorError> {
+        self.context.store.agents(filter, after, limit).await.map_err(|error| self.context.store_failed(&error))
+    }
+
+    /// Rows as views, with what the keepers know of those that live.
+    async fn overlay(&self, rows: Vec<AgentRow>) -> Vec<AgentView> {
+        let mut asked: BTreeMap<PoolName, Vec<AgentId>> = BTreeMap::new();
+        for row in &rows {
+            asked.entry(row.spec.pool_name.clone()).or_default().push(row.spec.agent_id);
+        }
+        let mut live: HashMap<AgentId, AgentView> = HashMap::new();
+        for (pool, ids) in asked {
+            let Ok(keeper) = self.keeper(&pool) else { continue };
+            let views = ask(&keeper, |reply| Ask::ViewAgents(Some(ids), reply)).await.unwrap_or_default();
+            live.extend(views.into_iter().map(|view| (view.agent_id, view)));
+        }
+        rows.into_iter().map(|row| live.remove(&row.spec.agent_id).unwrap_or_else(|| view_of_row(row))).collect()
+    }
+}
+
+/// Where the store keeps agents in this state; those that live are told apart by their keepers.
+const fn rest_of(state: AgentState) -> Option<Rest> {
+    match state {
+        AgentState::Terminated => Some(Rest::Terminated),
+        AgentState::Failed => Some(Rest::Failed),
+        AgentState::Quarantined => Some(Rest::Quarantined),
+        AgentState::Spawning | AgentState::Idle | AgentState::Stopping => None,
+    }
+}

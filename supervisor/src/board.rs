@@ -1,0 +1,94 @@
+//! The health board: every way in which the supervisor is less than it should be, by subject. A failure is visible
+//! here, in the log once, and as an event, from when it begins until it is over.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use muster_domain::{EventDraft, EventKind, Timestamp};
+use tokio::sync::mpsc;
+
+use crate::error::SupervisorError;
+
+/// Subjects without which nothing new is begun.
+const NEEDED: [&str; 2] = ["registry", "store"];
+
+pub(crate) struct Board {
+    subjects: Mutex<BTreeMap<&'static str, String>>,
+    events: mpsc::UnboundedSender<EventDraft>,
+}
+
+impl Board {
+    /// Transitions are told to `events`.
+    pub(crate) fn new(events: mpsc::UnboundedSender<EventDraft>) -> Self {
+        Self { subjects: Mutex::default(), events }
+    }
+
+    /// Something is away or wrong. Only the first word on a subject is logged.
+    pub(crate) fn degrade(&self, subject: &'static str, reason: String) {
+        let previous = self.subjects().insert(subject, reason.clone());
+        if previous.is_none() {
+            tracing::warn!(subject, reason, "health is degraded");
+            self.tell(EventKind::HealthDegraded, format!("{subject}: {reason}"));
+        }
+    }
+
+    /// That is over.
+    pub(crate) fn recover(&self, subject: &'static str) {
+        if self.subjects().remove(subject).is_some() {
+            tracing::info!(subject, "health is back");
+            self.tell(EventKind::HealthRecovered, subject.to_owned());
+        }
+    }
+
+    /// Why nothing new is begun now, if so.
+    pub(crate) fn refusal(&self) -> Option<SupervisorError> {
+        let subjects = self.subjects();
+        let away = NEEDED.iter().find_map(|subject| subjects.get(subject))?;
+        Some(SupervisorError::unavailable(away.clone()))
+    }
+
+    /// Everything on the board, in words.
+    pub(crate) fn read(&self) -> Vec<String> {
+        self.subjects().iter().map(|(subject, reason)| format!("{subject}: {reason}")).collect()
+    }
+
+    fn tell(&self, kind: EventKind, reason: String) {
+        let event =
+            EventDraft { at: Timestamp::now(), kind, pool_name: None, agent_id: None, process_id: None, reason };
+        // Nobody listens any more in a shutdown.
+        let _ = self.events.send(event);
+    }
+
+    fn subjects(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
+        self.subjects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_told_once_when_it_begins_and_once_when_it_ends() {
+        let (events, mut told) = mpsc::unbounded_channel();
+        let board = Board::new(events);
+        board.degrade("store", "the disk is full".to_owned());
+        board.degrade("store", "the disk is still full".to_owned());
+        assert_eq!(board.read(), ["store: the disk is still full"]);
+        assert!(board.refusal().is_some());
+        board.recover("store");
+        board.recover("store");
+        assert!(board.refusal().is_none());
+        let kinds: Vec<EventKind> = std::iter::from_fn(|| told.try_recv().ok()).map(|event| event.kind).collect();
+        assert_eq!(kinds, [EventKind::HealthDegraded, EventKind::HealthRecovered]);
+    }
+
+    #[test]
+    fn what_is_not_needed_refuses_nobody() {
+        let (events, _told) = mpsc::unbounded_channel();
+        let board = Board::new(events);
+        board.degrade("ownership", "best effort".to_owned());
+        assert!(board.refusal().is_none());
+        assert_eq!(board.read(), ["ownership: best effort"]);
+    }
+}

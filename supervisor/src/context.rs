@@ -1,0 +1,123 @@
+//! What every part of the supervisor shares.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use muster_domain::{Clocks, Fence, PoolName, RegistryTarget, RuntimeProfile};
+use muster_registry::{Bus, Registry};
+use muster_store::{AgentRow, Outcome, Store, StoreError, WorkerRow, Write};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::board::Board;
+use crate::directory::Directory;
+use crate::error::SupervisorError;
+use crate::launch::Launcher;
+use crate::listener::Listener;
+use crate::pools::PoolLock;
+use crate::postman::Postman;
+use crate::probes::Probes;
+
+pub(crate) struct Context {
+    pub(crate) fence: Fence,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) clocks: Clocks,
+    pub(crate) profiles: BTreeMap<String, RuntimeProfile>,
+    pub(crate) worker_registry: RegistryTarget,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) lock_file: PathBuf,
+    pub(crate) postman: Postman,
+    pub(crate) listener: Listener,
+    pub(crate) directory: Directory,
+    pub(crate) pool_lock: PoolLock,
+    pub(crate) probes: Probes,
+    pub(crate) board: Board,
+    pub(crate) counters: Counters,
+    /// Rises whenever there may be new events.
+    pub(crate) events: watch::Sender<u64>,
+    /// Cancelled when another leader was met: nothing is done under this fence any more.
+    pub(crate) fenced: CancellationToken,
+}
+
+impl Context {
+    /// Commits a batch under this leader's fence, and keeps the health board true.
+    pub(crate) async fn apply(&self, writes: &[Write]) -> Result<Vec<Outcome>, SupervisorError> {
+        if self.fenced.is_cancelled() {
+            return Err(SupervisorError::unavailable("another supervisor leads".to_owned()));
+        }
+        match self.store.apply(self.fence, writes).await {
+            Ok(outcomes) => {
+                self.board.recover("store");
+                if writes.iter().any(|write| matches!(write, Write::Event(_))) {
+                    self.events.send_modify(|count| *count += 1);
+                }
+                Ok(outcomes)
+            }
+            Err(error) => Err(self.store_failed(&error)),
+        }
+    }
+
+    pub(crate) fn store_failed(&self, error: &StoreError) -> SupervisorError {
+        if matches!(error, StoreError::Fenced { .. }) {
+            tracing::error!(%error, "this supervisor is fenced off and changes nothing any more");
+            self.fenced.cancel();
+        } else {
+            self.board.degrade("store", error.to_string());
+        }
+        SupervisorError::unavailable(error.to_string())
+    }
+
+    pub(crate) async fn live_agents(&self, pool: &PoolName) -> Result<Vec<AgentRow>, SupervisorError> {
+        let rows = self.store.live_agents().await.map_err(|error| self.store_failed(&error))?;
+        Ok(rows.into_iter().filter(|row| row.spec.pool_name == *pool).collect())
+    }
+
+    pub(crate) async fn open_workers(&self, pool: &PoolName) -> Result<Vec<WorkerRow>, SupervisorError> {
+        let rows = self.store.open_workers().await.map_err(|error| self.store_failed(&error))?;
+        Ok(rows.into_iter().filter(|row| row.pool_name == *pool).collect())
+    }
+}
+
+impl SupervisorError {
+    /// Something is away; callers may try again soon.
+    pub(crate) const fn unavailable(what: String) -> Self {
+        Self::Unavailable { what, retry_after: Duration::from_secs(1) }
+    }
+}
+
+/// What was counted since this supervisor leads.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    spawns: AtomicU64,
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn spawn_asked(&self) {
+        metrics::counter!("muster_spawns_total", "outcome" => "asked").increment(1);
+        self.spawns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn spawn_succeeded(&self) {
+        metrics::counter!("muster_spawns_total", "outcome" => "succeeded").increment(1);
+        self.succeeded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn spawn_failed(&self) {
+        metrics::counter!("muster_spawns_total", "outcome" => "failed").increment(1);
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Asked for, succeeded, failed.
+    pub(crate) fn read(&self) -> (u64, u64, u64) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (read(&self.spawns), read(&self.succeeded), read(&self.failed))
+    }
+}

@@ -1,0 +1,95 @@
+//! What the supervisor refuses, and why.
+
+use std::time::Duration;
+
+use muster_domain::{AgentId, Ending, PoolName};
+
+/// A refusal. Its words are for the caller and say what to do.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// There is no such pool.
+    #[error("there is no pool {0}; GET /api/v1/agents/pools lists those there are")]
+    UnknownPool(String),
+    /// There is no such agent (in that pool).
+    #[error("there is no agent {0}")]
+    UnknownAgent(String),
+    /// There is no such runtime profile.
+    #[error("there is no runtime {name:?}; the configuration has {}", .known.join(", "))]
+    UnknownRuntime {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// The role is not the pool's.
+    #[error("the agents of {pool} are of role {expected:?}, not {asked:?}")]
+    WrongRole {
+        /// The pool.
+        pool: PoolName,
+        /// Its role.
+        expected: String,
+        /// The role asked for.
+        asked: String,
+    },
+    /// A field has a value that it can't have.
+    #[error("{0}")]
+    Invalid(String),
+    /// The pool's name is taken.
+    #[error("there is a pool {0} already")]
+    PoolExists(PoolName),
+    /// The pool belongs to the configuration file.
+    #[error("{0} is defined in the configuration file: change it there and restart")]
+    PoolOfFile(PoolName),
+    /// The pool is going.
+    #[error("{0} is being removed and takes no new agents")]
+    PoolDraining(PoolName),
+    /// The idempotency key was used with another body.
+    #[error("the Idempotency-Key was used before with another body: use a new key")]
+    KeyReused,
+    /// The agent is in a state in which this can't be done.
+    #[error("agent {agent_id} is {state}: {why}")]
+    WrongState {
+        /// The agent.
+        agent_id: AgentId,
+        /// Its state.
+        state: &'static str,
+        /// What would help.
+        why: String,
+    },
+    /// A bound is reached (429).
+    #[error("{pool} is full: {workers} workers of {capacity} agents each are all it may have (max_workers)")]
+    PoolFull {
+        /// The pool.
+        pool: PoolName,
+        /// Its bound on workers.
+        workers: u32,
+        /// Agents per worker.
+        capacity: u32,
+    },
+    /// The agent's program failed at its first start; the intent is ended (502).
+    #[error("agent {agent_id} {}", describe(.ending))]
+    StartFailed {
+        /// The agent.
+        agent_id: AgentId,
+        /// How it ended.
+        ending: Ending,
+    },
+    /// The store, the registry or the leadership is away (503). Nothing was changed.
+    #[error("{what}; nothing was changed, try again in {} s", .retry_after.as_secs())]
+    Unavailable {
+        /// What is away.
+        what: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The supervisor is stopping (503).
+    #[error("the supervisor is stopping")]
+    Stopping,
+}
+
+fn describe(ending: &Ending) -> String {
+    match ending.last_output.trim_end() {
+        "" => format!("{} and printed nothing", ending.cause),
+        output => format!("{}; its last output was:\n{output}", ending.cause),
+    }
+}

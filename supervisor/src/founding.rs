@@ -1,0 +1,153 @@
+//! What a new leader does once: makes the pools that there are to be, and clears the registry of strangers.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use muster_domain::{EventKind, PoolConfig, PoolName, PoolOrigin, PoolSpec, ProcessId, Timestamp, runtime};
+use muster_registry::RegistryError;
+use muster_store::{PoolRow, Write};
+
+use crate::context::Context;
+use crate::error::SupervisorError;
+use crate::pools::pool_event;
+
+/// The pools of a new store without a configuration file: name and role.
+const DEFAULTS: [(&str, &str); 4] = [
+    ("team_leader_pool", "team_leader"),
+    ("business_analyst_pool", "business_analyst"),
+    ("developer_pool", "developer"),
+    ("tester_pool", "tester"),
+];
+
+/// Makes the pools of the file as the file says; marks those that were taken out of it as going. Without a file a store
+/// without any pool gets the default ones.
+pub(crate) async fn found_pools(context: &Context, file: Option<&[PoolSpec]>) -> Result<(), SupervisorError> {
+    let rows = context.store.pools().await.map_err(|error| context.store_failed(&error))?;
+    let writes = match file {
+        Some(specs) => follow_file(&rows, specs),
+        None if rows.is_empty() => default_pools().iter().flat_map(add).collect(),
+        None => Vec::new(),
+    };
+    if !writes.is_empty() {
+        context.apply(&writes).await?;
+    }
+    Ok(())
+}
+
+fn follow_file(rows: &[PoolRow], specs: &[PoolSpec]) -> Vec<Write> {
+    let known: HashMap<&PoolName, &PoolRow> = rows.iter().map(|row| (&row.spec.pool_name, row)).collect();
+    let named: HashSet<&PoolName> = specs.iter().map(|spec| &spec.pool_name).collect();
+    let mut writes = Vec::new();
+    for spec in specs {
+        match known.get(&spec.pool_name) {
+            None => writes.extend(add(spec)),
+            Some(row) if row.spec != *spec => writes.extend(change(spec)),
+            Some(_) => {}
+        }
+    }
+    let orphaned = |row: &&PoolRow| row.spec.origin == PoolOrigin::File && !named.contains(&row.spec.pool_name);
+    for row in rows.iter().filter(orphaned).filter(|row| !row.draining) {
+        writes.push(Write::DrainPool { pool: row.spec.pool_name.clone() });
+        writes.push(Write::Event(pool_event(EventKind::PoolDraining, &row.spec.pool_name, Timestamp::now())));
+    }
+    writes
+}
+
+fn add(spec: &PoolSpec) -> [Write; 2] {
+    let at = Timestamp::now();
+    let event = pool_event(EventKind::PoolCreated, &spec.pool_name, at);
+    [Write::AddPool { spec: spec.clone(), at }, Write::Event(event)]
+}
+
+fn change(spec: &PoolSpec) -> [Write; 2] {
+    let event = pool_event(EventKind::PoolChanged, &spec.pool_name, Timestamp::now());
+    [Write::ChangePool { spec: spec.clone() }, Write::Event(event)]
+}
+
+fn default_pools() -> Vec<PoolSpec> {
+    let spec = |(name, role): &(&str, &str)| {
+        Some(PoolSpec {
+            pool_name: name.parse().ok()?,
+            role_type: (*role).to_owned(),
+            runtime: runtime::ECHO.to_owned(),
+            config: PoolConfig::default(),
+            origin: PoolOrigin::Default,
+        })
+    };
+    DEFAULTS.iter().filter_map(spec).collect()
+}
+
+/// Removes from the registry what no open worker has written: it was left by workers whose supervisor died with them.
+pub(crate) async fn clear_registry(context: Arc<Context>) {
+    loop {
+        match clear(&context).await {
+            Ok(()) => return,
+            Err(error) => tracing::debug!(%error, "the registry can't be cleared now"),
+        }
+        tokio::time::sleep(context.clocks.pass).await;
+    }
+}
+
+async fn clear(context: &Context) -> Result<(), RegistryError> {
+    let present = context.registry.present().await?;
+    let Ok(rows) = context.store.open_workers().await else { return Ok(()) };
+    let open: HashSet<ProcessId> = rows.into_iter().map(|row| row.process_id).collect();
+    let strangers: Vec<(ProcessId, u64)> =
+        present.into_iter().filter(|id| !open.contains(id)).map(|id| (id, 0)).collect();
+    for heard in context.registry.pictures(&strangers).await?.seen {
+        let Some(beat) = heard.beat else { continue };
+        tracing::info!(process.id = %heard.process_id, "the registry holds a worker that the store does not; it is forgotten");
+        context.registry.condemn(heard.process_id).await?;
+        context.registry.forget(&beat.pool_name, heard.process_id).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(spec: PoolSpec) -> PoolRow {
+        PoolRow {
+            spec,
+            draining: false,
+            created_at: Timestamp::from_millis(0),
+            workers_spawned: 0,
+            workers_terminated: 0,
+        }
+    }
+
+    fn of_file(name: &str, max_agents: u32) -> PoolSpec {
+        PoolSpec {
+            pool_name: name.parse().expect("a name"),
+            role_type: "developer".to_owned(),
+            runtime: runtime::ECHO.to_owned(),
+            config: PoolConfig { max_agents, ..PoolConfig::default() },
+            origin: PoolOrigin::File,
+        }
+    }
+
+    #[test]
+    fn four_pools_are_the_default() {
+        let names: Vec<String> = default_pools().iter().map(|spec| spec.pool_name.to_string()).collect();
+        assert_eq!(names, ["team_leader_pool", "business_analyst_pool", "developer_pool", "tester_pool"]);
+    }
+
+    #[test]
+    fn the_file_adds_changes_and_drains_only_its_own() {
+        let mut by_api = of_file("by_api", 10);
+        by_api.origin = PoolOrigin::Api;
+        let rows = [row(of_file("same", 10)), row(of_file("changed", 10)), row(of_file("gone", 10)), row(by_api)];
+        let writes = follow_file(&rows, &[of_file("same", 10), of_file("changed", 2), of_file("new", 1)]);
+        let kinds: Vec<String> = writes
+            .iter()
+            .filter_map(|write| match write {
+                Write::AddPool { spec, .. } => Some(format!("add {}", spec.pool_name)),
+                Write::ChangePool { spec } => Some(format!("change {}", spec.pool_name)),
+                Write::DrainPool { pool } => Some(format!("drain {pool}")),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(kinds, ["change changed", "add new", "drain gone"]);
+    }
+}

@@ -1,0 +1,212 @@
+//! The handle: what callers ask of the supervisor. It checks what needs no model, finds the pool's keeper, and waits
+//! for the answer.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use muster_domain::{AgentId, AgentSpec, PoolName, name};
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::directory::Mailbox;
+use crate::error::SupervisorError;
+use crate::keeper::agent::{Answer, Awaited};
+use crate::keeper::mailbox::{Ask, SpawnAnswer, SpawnAsk};
+use crate::keeper::view_of_row;
+use crate::request::{SpawnRequest, Spawned};
+use crate::supervisor::Facts;
+use crate::view::{AgentView, Event};
+
+/// The longest text of a project's id, in characters.
+const LONGEST_PROJECT: usize = 128;
+
+/// Cloneable; every clone speaks with the same supervisor. When the supervisor has ended, calls fail with
+/// [`SupervisorError::Stopping`].
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) context: Arc<Context>,
+    pub(crate) facts: Arc<Facts>,
+    pub(crate) stop: watch::Sender<Option<StopWish>>,
+    pub(crate) closing: CancellationToken,
+}
+
+/// How the supervisor was asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopWish {
+    /// Whether the workers are left for the next supervisor.
+    pub keep_workers: bool,
+}
+
+impl Handle {
+    /// Asks for an agent, and waits at most `wait` for it to run.
+    ///
+    /// # Errors
+    /// Before the intent is stored: unknown pool, wrong role, bad values, a bound, or something away. After it only
+    /// [`SupervisorError::StartFailed`], and then the intent is ended.
+    pub async fn spawn(&self, request: SpawnRequest, wait: Duration) -> Result<Spawned, SupervisorError> {
+        let keeper = self.keeper(&request.pool_name)?;
+        let deadline = Instant::now() + wait;
+        let key = request.key.clone();
+        let spec = self.specify(request).await?;
+        let answer = ask(&keeper, |reply| Ask::Spawn(Box::new(SpawnAsk { spec, key, deadline, reply }))).await??;
+        match answer {
+            SpawnAnswer::Waiting(fate) => fate.await.map_err(|_| SupervisorError::Stopping)?.map(Spawned::from),
+            SpawnAnswer::Replayed(agent) => self.replay(agent, deadline).await,
+        }
+    }
+
+    async fn specify(&self, request: SpawnRequest) -> Result<AgentSpec, SupervisorError> {
+        let traits = self.traits(&request.pool_name)?;
+        if request.role_type != traits.role_type {
+            return Err(SupervisorError::WrongRole {
+                pool: request.pool_name,
+                expected: traits.role_type.clone(),
+                asked: request.role_type,
+            });
+        }
+        let length = request.project_id.chars().count();
+        if !(1..=LONGEST_PROJECT).contains(&length) {
+            let message = format!("project_id must have 1 to {LONGEST_PROJECT} characters, not {length}");
+            return Err(SupervisorError::Invalid(message));
+        }
+        let at_least_a_second = |name: &str, value: Duration| match value < Duration::from_secs(1) {
+            true => Err(SupervisorError::Invalid(format!("{name} must be at least 1 s"))),
+            false => Ok(value),
+        };
+        let heartbeat = request.heartbeat_interval.unwrap_or(Duration::from_secs(30));
+        Ok(AgentSpec {
+            agent_id: AgentId::generate(),
+            pool_name: request.pool_name,
+            role_type: request.role_type,
+            project_id: request.project_id,
+            human_name: name::human_name(),
+            heartbeat_interval: at_least_a_second("heartbeat_interval", heartbeat)?,
+            max_idle_time: at_least_a_second("max_idle_time", request.max_idle_time.unwrap_or(traits.max_idle_time))?,
+        })
+    }
+
+    /// A repeated request waits for the same agent, and is answered as the first was.
+    async fn replay(&self, agent: AgentId, deadline: Instant) -> Result<Spawned, SupervisorError> {
+        let row = self.row(agent).await?;
+        let keeper = self.keeper(&row.spec.pool_name)?;
+        let awaited = Awaited::Running;
+        match ask(&keeper, |reply| Ask::Await { agent, awaited, deadline, reply }).await? {
+            Ok(answer) => Ok(answer.into()),
+            Err(SupervisorError::UnknownAgent(_)) => {
+                let view = view_of_row(row);
+                match (view.state, view.last_ending.clone()) {
+                    (muster_domain::AgentState::Failed, Some(ending)) => {
+                        Err(SupervisorError::StartFailed { agent_id: agent, ending })
+                    }
+                    _ => Ok(Spawned::Running(view)),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends an agent for good, and waits at most `wait` until its tree is gone. Ending it twice is no error.
+    pub async fn terminate(
+        &self,
+        pool: Option<PoolName>,
+        agent: AgentId,
+        graceful: bool,
+        wait: Duration,
+    ) -> Result<AgentView, SupervisorError> {
+        let row = self.row(agent).await?;
+        if pool.is_some_and(|pool| pool != row.spec.pool_name) {
+            return Err(SupervisorError::UnknownAgent(format!(
+                "{agent} in that pool; it is in {}",
+                row.spec.pool_name
+            )));
+        }
+        let deadline = Instant::now() + wait;
+        let Ok(keeper) = self.keeper(&row.spec.pool_name) else { return Ok(view_of_row(row)) };
+        match ask(&keeper, |reply| Ask::Terminate { agent, graceful, deadline, reply }).await? {
+            Ok(answer) => Ok(answer.view),
+            // The keeper has let go of it: it is at rest already.
+            Err(SupervisorError::UnknownAgent(_)) => Ok(view_of_row(self.row(agent).await?)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stops an agent's run and starts another; also releases one that is quarantined or failed. Waits at most `wait`
+    /// for it to run.
+    pub async fn restart(&self, agent: AgentId, wait: Duration) -> Result<AgentView, SupervisorError> {
+        let row = self.row(agent).await?;
+        let deadline = Instant::now() + wait;
+        let keeper = self.keeper(&row.spec.pool_name)?;
+        if row.rest == Some(muster_store::Rest::Terminated) {
+            return Err(SupervisorError::WrongState {
+                agent_id: agent,
+                state: "terminated",
+                why: "what was ended stays ended; spawn another".to_owned(),
+            });
+        }
+        let wish = |reply| match row.rest {
+            Some(muster_store::Rest::Failed) => Ask::Revive { row: Box::new(row), deadline, reply },
+            _ => Ask::Restart { agent, deadline, reply },
+        };
+        ask(&keeper, wish).await?.map(|answer| answer.view)
+    }
+
+    /// Where an agent's output is written.
+    pub fn log_path(&self, agent: AgentId) -> PathBuf {
+        self.context.data_dir.join("logs").join("agents").join(format!("{agent}.log"))
+    }
+
+    /// Events with a number above `seq`, at most `limit`.
+    pub async fn events_after(&self, seq: u64, limit: u32) -> Result<Vec<Event>, SupervisorError> {
+        let rows = self.context.store.events(seq, limit).await.map_err(|error| self.context.store_failed(&error))?;
+        Ok(rows.into_iter().map(|row| Event { seq: row.seq, event: row.event }).collect())
+    }
+
+    /// The lowest and the highest number of the events kept.
+    pub async fn event_bounds(&self) -> Result<(u64, u64), SupervisorError> {
+        self.context.store.event_bounds().await.map_err(|error| self.context.store_failed(&error))
+    }
+
+    /// Changes whenever there may be new events.
+    pub fn event_signal(&self) -> watch::Receiver<u64> {
+        self.context.events.subscribe()
+    }
+
+    /// Asks the supervisor to stop, and returns at once. The first wish counts.
+    pub fn stop(&self, keep_workers: bool) {
+        self.stop.send_if_modified(|wish| match wish {
+            Some(_) => false,
+            None => wish.replace(StopWish { keep_workers }).is_none(),
+        });
+    }
+
+    /// Cancelled when the HTTP server is to end: streams that would go on for ever end by it.
+    pub fn shutdown_token(&self) -> CancellationToken {
+        self.closing.clone()
+    }
+
+    pub(crate) fn keeper(&self, pool: &PoolName) -> Result<Mailbox, SupervisorError> {
+        self.context
+            .directory
+            .get(pool)
+            .map(|entry| entry.mailbox)
+            .ok_or_else(|| SupervisorError::UnknownPool(pool.to_string()))
+    }
+}
+
+impl From<Answer> for Spawned {
+    fn from(answer: Answer) -> Self {
+        if answer.reached { Self::Running(answer.view) } else { Self::Accepted(answer.view) }
+    }
+}
+
+/// Sends a request to a keeper and waits for its reply.
+pub(crate) async fn ask<T>(
+    keeper: &Mailbox,
+    request: impl FnOnce(oneshot::Sender<T>) -> Ask,
+) -> Result<T, SupervisorError> {
+    let (reply, answer) = oneshot::channel();
+    keeper.send(request(reply)).map_err(|_| SupervisorError::Stopping)?;
+    answer.await.map_err(|_| SupervisorError::Stopping)
+}

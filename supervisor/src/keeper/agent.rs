@@ -1,0 +1,206 @@
+//! One agent in the keeper's model: its row, its status, and who waits for it.
+
+use std::time::Instant;
+
+use muster_domain::agent::{AfterStop, Final};
+use muster_domain::{
+    AgentEvent, AgentSpec, AgentStatus, Cause, Ending, Envelope, Epoch, Intent, StopReason, Timestamp,
+};
+use muster_policy::agent::{Facts, Sent, Step, next_step};
+use muster_policy::restart::History;
+use muster_store::{AgentRow, Rest};
+use tokio::sync::oneshot;
+
+use crate::error::SupervisorError;
+use crate::view::AgentView;
+
+/// What a waiting caller is told: the agent, and whether what it waited for has come.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) view: AgentView,
+    pub(crate) reached: bool,
+}
+
+pub(crate) type Reply = oneshot::Sender<Result<Answer, SupervisorError>>;
+
+/// What a caller waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    Running,
+    Gone,
+}
+
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) awaited: Awaited,
+    pub(crate) deadline: Instant,
+    pub(crate) reply: Reply,
+}
+
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(crate) spec: AgentSpec,
+    pub(crate) status: AgentStatus,
+    /// The epoch of the latest assignment, open or not.
+    pub(crate) epoch: Epoch,
+    /// The command that goes with the status, once it was sent. A re-send is the same command.
+    pub(crate) command: Option<(Envelope, Sent)>,
+    /// Whether the program is asked before it is killed.
+    pub(crate) graceful: bool,
+    pub(crate) history: History,
+    pub(crate) restarts: u64,
+    pub(crate) last_ending: Option<Ending>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) pid: Option<u32>,
+    /// What its worker says about it, e.g. why stopping takes long.
+    pub(crate) remark: Option<String>,
+    /// A transition out of its slot is being committed: the same news again change nothing.
+    pub(crate) leaving: bool,
+    pub(crate) waiters: Vec<Waiter>,
+    /// Its entry in the agenda.
+    pub(crate) due: Option<Instant>,
+}
+
+impl Agent {
+    pub(crate) fn new(spec: AgentSpec, created_at: Timestamp) -> Self {
+        Self {
+            spec,
+            status: AgentStatus::Pending { not_before: None },
+            epoch: Epoch::default(),
+            command: None,
+            graceful: true,
+            history: History::default(),
+            restarts: 0,
+            last_ending: None,
+            created_at,
+            pid: None,
+            remark: None,
+            leaving: false,
+            waiters: Vec::new(),
+            due: None,
+        }
+    }
+
+    /// An agent as the store knows it. An open assignment is `Placed`: that it runs is for its worker to say.
+    pub(crate) fn from_row(row: AgentRow) -> Self {
+        let status = match (row.intent, row.assignment, row.rest) {
+            (Intent::Stop(reason), Some(at), _) => AgentStatus::Stopping { at, then: AfterStop::End(reason) },
+            (Intent::Run, Some(at), _) => AgentStatus::Placed(at),
+            (Intent::Run, None, Some(Rest::Quarantined)) => AgentStatus::Quarantined(ending_of(&row)),
+            (Intent::Run, None, _) => AgentStatus::Pending { not_before: None },
+            (Intent::Stop(_), None, Some(Rest::Failed)) => AgentStatus::Failed(ending_of(&row)),
+            (Intent::Stop(reason), None, _) => AgentStatus::Terminated(reason),
+        };
+        Self {
+            status,
+            epoch: row.epoch,
+            restarts: row.restarts,
+            last_ending: row.last_ending,
+            ..Self::new(row.spec, row.created_at)
+        }
+    }
+
+    /// Moves the status. A move that it does not have is a bug of the caller, not of the agent: it is said and changes
+    /// nothing.
+    pub(crate) fn apply(&mut self, event: &AgentEvent) {
+        match self.status.after(event) {
+            Ok(after) => {
+                self.status = after;
+                self.command = None;
+                if let AgentEvent::Assigned(at) = event {
+                    self.epoch = at.epoch;
+                }
+                if self.status.assignment().is_none() {
+                    self.pid = None;
+                    self.remark = None;
+                    self.leaving = false;
+                }
+            }
+            Err(error) => tracing::error!(agent.id = %self.spec.agent_id, %error, "the model of an agent took no move"),
+        }
+    }
+
+    pub(crate) fn next_step(&self, worker_listens: bool, resend: std::time::Duration, now: Instant) -> Step {
+        let sent = self.command.as_ref().map(|(_, sent)| *sent);
+        next_step(Facts { status: &self.status, sent, worker_listens, resend }, now)
+    }
+
+    /// Answers those who have what they waited for, can't get it any more, or have waited long enough.
+    pub(crate) fn answer_waiters(&mut self, now: Instant) {
+        if self.waiters.is_empty() {
+            return;
+        }
+        let view = self.view();
+        for waiter in std::mem::take(&mut self.waiters) {
+            match self.verdict(&waiter, now) {
+                Some(Ok(reached)) => drop(waiter.reply.send(Ok(Answer { view: view.clone(), reached }))),
+                Some(Err(error)) => drop(waiter.reply.send(Err(error))),
+                None => self.waiters.push(waiter),
+            }
+        }
+    }
+
+    fn verdict(&self, waiter: &Waiter, now: Instant) -> Option<Result<bool, SupervisorError>> {
+        let agent_id = self.spec.agent_id;
+        match (&self.status, waiter.awaited) {
+            (AgentStatus::Running { .. }, Awaited::Running) => Some(Ok(true)),
+            (AgentStatus::Failed(ending) | AgentStatus::Quarantined(ending), Awaited::Running) => {
+                Some(Err(SupervisorError::StartFailed { agent_id, ending: ending.clone() }))
+            }
+            (AgentStatus::Terminated(_), Awaited::Running) => Some(Ok(false)),
+            (status, Awaited::Gone) if status.is_final() => Some(Ok(true)),
+            _ => (waiter.deadline <= now).then_some(Ok(false)),
+        }
+    }
+
+    pub(crate) fn view(&self) -> AgentView {
+        AgentView {
+            agent_id: self.spec.agent_id,
+            human_name: self.spec.human_name.clone(),
+            role_type: self.spec.role_type.clone(),
+            project_id: self.spec.project_id.clone(),
+            pool_name: self.spec.pool_name.clone(),
+            process_id: self.status.assignment().map(|at| at.process_id),
+            pid: self.pid,
+            state: self.status.state(),
+            reason: self.reason(),
+            epoch: self.epoch.0,
+            restarts: self.restarts,
+            last_ending: self.last_ending.clone(),
+            heartbeat_interval: self.spec.heartbeat_interval,
+            max_idle_time: self.spec.max_idle_time,
+            created_at: self.created_at,
+        }
+    }
+
+    fn reason(&self) -> Option<String> {
+        match &self.status {
+            AgentStatus::Pending { not_before: Some(_) } => {
+                let cause = self.last_ending.as_ref().map_or("ended".to_owned(), |ending| ending.cause.to_string());
+                Some(format!("it {cause}, and waits to be restarted"))
+            }
+            AgentStatus::Pending { not_before: None } => Some("it waits for a free slot".to_owned()),
+            AgentStatus::Terminated(reason) => Some(reason.as_str().to_owned()),
+            AgentStatus::Stopping { then, .. } => self.remark.clone().or(match then {
+                AfterStop::End(reason) => Some(reason.as_str().to_owned()),
+                AfterStop::RunAgain => Some("restarting".to_owned()),
+            }),
+            AgentStatus::Failed(ending) | AgentStatus::Quarantined(ending) => Some(format!("it {}", ending.cause)),
+            AgentStatus::Placed(_) | AgentStatus::Running { .. } => self.remark.clone(),
+        }
+    }
+}
+
+fn ending_of(row: &AgentRow) -> Ending {
+    row.last_ending.clone().unwrap_or_else(|| Ending::new(Cause::Stopped, row.updated_at))
+}
+
+/// The view of an agent that no keeper holds: one at rest, straight from its row.
+pub(crate) fn view_of_row(row: AgentRow) -> AgentView {
+    Agent::from_row(row).view()
+}
+
+/// The end that follows from an order to stop.
+pub(crate) const fn ordered_end(reason: StopReason) -> Final {
+    Final::Terminated(reason)
+}

@@ -1,0 +1,156 @@
+//! Ends: of a worker, of all workers in a shutdown, of the pool.
+
+use muster_domain::agent::AfterStop;
+use muster_domain::worker::{WorkerEnd, WorkerEvent};
+use muster_domain::{AgentEvent, AgentId, AgentStatus, Command, Envelope, ProcessId, StopReason, WorkerStatus};
+use muster_store::{Outcome, Write};
+use tokio::sync::oneshot;
+
+use super::moves::Move;
+use super::{Keeper, Round};
+
+impl Keeper {
+    /// A worker and all that it owned is proven dead: its agents leave their slots, and are placed anew by the same
+    /// turn.
+    pub(super) fn died(&mut self, id: ProcessId, round: &mut Round) {
+        let Some(worker) = self.model.workers.get(&id) else { return };
+        let ended = worker.status.after(WorkerEvent::Died);
+        let lost = matches!(ended, Some(WorkerStatus::Gone(WorkerEnd::Lost)));
+        let started = !matches!(worker.status, WorkerStatus::Starting { .. });
+        let held: Vec<AgentId> = worker.held.iter().copied().collect();
+        self.context.listener.unwatch(id);
+        if lost {
+            tracing::warn!(process.id = %id, pool.name = %self.model.spec.pool_name, agents = held.len(), "a worker is lost");
+        } else {
+            tracing::info!(process.id = %id, pool.name = %self.model.spec.pool_name, "a worker ended");
+        }
+        if !started {
+            self.start_failed(round.now);
+        }
+        let outcome = if lost { "lost" } else { "stopped" };
+        metrics::counter!("muster_worker_endings_total", "pool" => self.pool_label(), "how" => outcome).increment(1);
+        for agent in held {
+            if let Some(place) = self.model.agent(agent).and_then(|agent| agent.status.assignment()) {
+                self.lost(agent, place.epoch, round);
+            }
+        }
+        let reason = if lost { "its process died" } else { "it was told to end" };
+        round.moves.push(Move::EndWorker { worker: id, lost, reason: reason.to_owned() });
+    }
+
+    /// Tells a worker to stop its agents and end. Where the registry is away, a signal says the same.
+    pub(super) fn end_worker(&mut self, id: ProcessId, how: WorkerEnd, round: &Round) {
+        let starting = self.model.workers.get(&id).is_some_and(|w| matches!(w.status, WorkerStatus::Starting { .. }));
+        if !self.model.move_worker(id, WorkerEvent::EndOrdered(round.now, how)) {
+            return;
+        }
+        let Some(process) = self.model.workers.get(&id).and_then(|worker| worker.process.clone()) else { return };
+        // A worker that does not listen yet, or can't, is told by a signal.
+        if starting || self.context.board.refusal().is_some() {
+            process.ask();
+        } else {
+            let envelope = Envelope::new(self.context.fence, Command::Shutdown { graceful: true });
+            self.context.postman.send(vec![(id, envelope)]);
+        }
+    }
+
+    /// Stops every worker, by signal: that works with and without the registry, and says the same as a command.
+    pub(super) fn stop_all(&mut self, reply: oneshot::Sender<()>, round: &mut Round) {
+        self.is_stopping = true;
+        self.stopping = Some(reply);
+        for id in self.worker_ids() {
+            self.model.move_worker(id, WorkerEvent::EndOrdered(round.now, WorkerEnd::Stopped));
+            if let Some(process) = self.model.workers.get(&id).and_then(|worker| worker.process.clone()) {
+                process.ask();
+            }
+        }
+    }
+
+    pub(super) fn kill_all(&mut self) {
+        for id in self.worker_ids() {
+            self.kill(id, "the supervisor was told to hurry");
+        }
+    }
+
+    fn worker_ids(&self) -> Vec<ProcessId> {
+        self.model.workers.keys().copied().collect()
+    }
+
+    /// Every agent of a pool that goes is to stop; empty workers then retire at once.
+    pub(super) fn pool_drains(&mut self, graceful: bool, round: &mut Round) {
+        self.model.draining = true;
+        for id in self.model.agent_ids() {
+            let Some(agent) = self.model.agent_mut(id) else { continue };
+            let told = matches!(agent.status, AgentStatus::Stopping { then: AfterStop::End(_), .. });
+            if told && agent.graceful && !graceful {
+                agent.graceful = false;
+                agent.command = None;
+                round.touched.push(id);
+            }
+            if !told && !agent.leaving {
+                round.moves.push(Move::Stop { agent: id, reason: StopReason::PoolRemoved, graceful, waiter: None });
+            }
+        }
+        let empty = |worker: &&super::worker::Worker| worker.held.is_empty() && worker.status.takes_agents();
+        let idle: Vec<ProcessId> = self.model.workers.values().filter(empty).map(|worker| worker.process_id).collect();
+        for worker in idle {
+            round.moves.push(Move::Retire { worker, reason: "its pool is being removed".to_owned() });
+        }
+    }
+
+    /// Answers those who wait for the end of the supervisor or of the pool.
+    pub(super) async fn conclude(&mut self) {
+        let workers_left = !self.model.workers.is_empty() || !self.unsaved.is_empty();
+        if workers_left {
+            return;
+        }
+        if let Some(reply) = self.stopping.take() {
+            self.finished = true;
+            let _ = reply.send(());
+        }
+        if self.removal.is_some() && self.model.draining && self.model.agents().next().is_none() {
+            self.remove_pool().await;
+        }
+    }
+
+    async fn remove_pool(&mut self) {
+        let pool = self.model.spec.pool_name.clone();
+        let event = self.pool_event(muster_domain::EventKind::PoolRemoved, muster_domain::Timestamp::now());
+        let outcome = self.commit(vec![Write::RemovePool { pool: pool.clone() }, Write::Event(event)]).await;
+        // Where the store does not take it now, the next pass tries again.
+        if !matches!(outcome.as_deref(), Ok([Outcome::Applied, ..])) {
+            return;
+        }
+        tracing::info!(pool.name = %pool, "a pool is gone");
+        self.finished = true;
+        self.context.postman.forget_pool(pool.clone());
+        self.context.directory.remove(&pool);
+        for reply in self.removal.take().into_iter().flat_map(|removal| removal.replies) {
+            drop(reply.send(Ok(())));
+        }
+    }
+
+    /// An agent that the store holds though its caller was refused: the commit went through after all.
+    pub(super) fn end_refused(&mut self, id: AgentId, round: &mut Round) {
+        round.moves.push(Move::Stop { agent: id, reason: StopReason::StartFailed, graceful: true, waiter: None });
+    }
+
+    /// Frees a slot in the model only: the store says that the assignment is over.
+    pub(super) fn follow_store(&mut self, agent: super::Agent, round: &mut Round) {
+        let id = agent.spec.agent_id;
+        self.model.put_agent(agent, round.now);
+        round.touched.push(id);
+    }
+
+    /// For agents that the store does not hold as live any more.
+    pub(super) fn drop_agent(&mut self, id: AgentId, round: &mut Round) {
+        let end = match self.model.agent(id).map(|agent| agent.status.clone()) {
+            Some(AgentStatus::Pending { .. } | AgentStatus::Quarantined(_)) => {
+                AgentEvent::StopOrdered(AfterStop::End(StopReason::Requested))
+            }
+            _ => return,
+        };
+        self.model.move_agent(id, &end, round.now);
+        round.touched.push(id);
+    }
+}

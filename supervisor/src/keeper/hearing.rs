@@ -1,0 +1,164 @@
+//! What the registry says of the workers: pictures are compared with the model, and the living are told from the dead.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use muster_domain::worker::{WorkerEnd, WorkerEvent};
+use muster_domain::{
+    AgentId, AgentStatus, Beat, Command, Envelope, Epoch, ProcessId, SeenState, WorkerState, WorkerStatus,
+};
+use muster_policy::worker::{Bounds, Hearing, Step, next_step};
+use muster_registry::Heard;
+
+use super::mailbox::HeardNews;
+use super::moves::Move;
+use super::{Keeper, Round};
+
+impl Keeper {
+    pub(super) fn hear(&mut self, news: HeardNews, round: &mut Round) {
+        if news.flushed {
+            self.model.forget_mirror();
+        }
+        for heard in &news.heard {
+            self.hear_worker(heard, news.at, round);
+        }
+        // News that lay in the mailbox while this process stood still say nothing about now.
+        if round.now.saturating_duration_since(news.at) < self.context.clocks.pass {
+            self.judge_workers(news.hearing, round);
+        }
+    }
+
+    fn hear_worker(&mut self, heard: &Heard, at: Instant, round: &mut Round) {
+        let id = heard.process_id;
+        let Some(worker) = self.model.workers.get_mut(&id) else { return };
+        // The age is the registry's own; before this process began there is no instant, and the pass's start serves.
+        let beat_at = at.checked_sub(heard.age).unwrap_or(at);
+        let heard_at = worker.pulse.map_or(beat_at, |pulse| pulse.heard.max(beat_at));
+        worker.hear(heard_at, heard.beat.as_deref());
+        let Some(beat) = heard.beat.as_deref() else { return };
+        if beat.fence > self.context.fence {
+            tracing::warn!(process.id = %id, fence = beat.fence.0, "a worker has seen a later leader");
+            return self.context.fenced.cancel();
+        }
+        self.worker_ready(id, round);
+        if beat.status == WorkerState::Draining {
+            self.model.move_worker(id, WorkerEvent::DrainOrdered(round.now));
+        }
+        self.compare(id, beat, round);
+    }
+
+    /// Compares a worker's picture with the assignments. It may be older than what was decided since; so it moves
+    /// nothing but "placed" to "running", and everything else is asked of the worker by idempotent commands.
+    fn compare(&mut self, id: ProcessId, beat: &Beat, round: &mut Round) {
+        let mut unwanted = Vec::new();
+        for picture in &beat.agents {
+            let wanted = self.model.agent(picture.agent_id).and_then(|agent| agent.status.assignment());
+            match wanted {
+                Some(place) if place.process_id == id && place.epoch == picture.epoch => {
+                    if picture.state == SeenState::Idle {
+                        self.started(picture.agent_id, picture.epoch, picture.pid, picture.updated_at, round);
+                    }
+                    if let Some(agent) = self.model.agent_mut(picture.agent_id) {
+                        agent.remark.clone_from(&picture.reason);
+                        agent.pid = picture.pid;
+                    }
+                }
+                // A later epoch makes the worker end the older one by itself.
+                Some(place) if place.process_id == id && place.epoch > picture.epoch => {}
+                _ => unwanted.push((picture.agent_id, picture.epoch)),
+            }
+        }
+        self.stop_unwanted(id, unwanted);
+        self.ask_for_missing(id, beat, round);
+    }
+
+    /// An agent that a live worker holds and the store does not want is stopped.
+    fn stop_unwanted(&self, worker: ProcessId, unwanted: Vec<(AgentId, Epoch)>) {
+        let batch: Vec<(ProcessId, Envelope)> = unwanted
+            .into_iter()
+            .map(|(agent_id, epoch)| {
+                tracing::warn!(agent.id = %agent_id, process.id = %worker, epoch = epoch.0, "a worker holds an agent that is not wanted there; it is stopped");
+                (worker, Envelope::new(self.context.fence, Command::Terminate { agent_id, epoch, graceful: true }))
+            })
+            .collect();
+        self.context.postman.send(batch);
+    }
+
+    /// An agent that should run and is not in the picture: its ending may be lost with the registry. The order to run
+    /// it, sent again, is answered with what became of it.
+    fn ask_for_missing(&mut self, worker: ProcessId, beat: &Beat, round: &mut Round) {
+        let seen: HashSet<AgentId> = beat.agents.iter().map(|picture| picture.agent_id).collect();
+        let held = self.model.workers.get(&worker).map(|worker| worker.held.clone()).unwrap_or_default();
+        for id in held.difference(&seen).copied() {
+            let missed = |status: &AgentStatus| {
+                // What started after the beat was taken can't be in it.
+                matches!(status, AgentStatus::Running { since, .. } if since.before(self.context.clocks.heartbeat) > beat.started_at)
+            };
+            if self.model.agent(id).is_some_and(|agent| missed(&agent.status) && !agent.leaving) {
+                self.ask_again(id, round.now);
+            }
+        }
+    }
+
+    fn judge_workers(&mut self, hearing: Hearing, round: &mut Round) {
+        let config = &self.model.spec.config;
+        let taking = self.model.taking_workers();
+        let bounds = Bounds {
+            idle_timeout: if self.model.draining { std::time::Duration::ZERO } else { config.worker_idle_timeout },
+            at_minimum: !self.model.draining && taking <= config.min_workers,
+        };
+        let steps: Vec<(ProcessId, Step)> = self
+            .model
+            .workers
+            .values()
+            .map(|worker| {
+                (worker.process_id, next_step(worker.facts(), hearing, &self.context.clocks, bounds, round.now))
+            })
+            .collect();
+        let mut retiring = 0;
+        for (id, step) in steps {
+            match step {
+                Step::Rest | Step::Wait(_) => {}
+                Step::Hold(reason) => {
+                    self.context
+                        .board
+                        .degrade("silence", format!("most workers are silent, so none is judged: {reason}"));
+                }
+                Step::Condemn(reason) => self.condemn(id, &reason, round),
+                Step::Kill(reason) => self.kill(id, &reason),
+                // Of several idle workers only so many retire that the minimum stays.
+                Step::Retire(_) if !self.model.draining && taking - retiring <= config_min(&self.model.spec.config) => {
+                }
+                Step::Retire(reason) => {
+                    retiring += 1;
+                    round.moves.push(Move::Retire { worker: id, reason });
+                }
+            }
+        }
+    }
+
+    fn condemn(&mut self, id: ProcessId, reason: &str, round: &mut Round) {
+        let starting = self.model.workers.get(&id).is_some_and(|w| matches!(w.status, WorkerStatus::Starting { .. }));
+        tracing::warn!(process.id = %id, pool.name = %self.model.spec.pool_name, reason, "a worker hangs; it is killed");
+        if starting {
+            self.start_failed(round.now);
+        }
+        self.model.move_worker(id, WorkerEvent::EndOrdered(round.now, WorkerEnd::Lost));
+        self.context.postman.condemn(id);
+        self.kill(id, reason);
+    }
+
+    /// Nothing is concluded from a kill: the worker is dead when its process is proven so.
+    pub(super) fn kill(&mut self, id: ProcessId, reason: &str) {
+        let Some(worker) = self.model.workers.get_mut(&id) else { return };
+        worker.kill_sent = true;
+        match &worker.process {
+            Some(process) => process.kill(),
+            None => tracing::warn!(process.id = %id, reason, "a worker of another host can't be killed from here"),
+        }
+    }
+}
+
+const fn config_min(config: &muster_domain::PoolConfig) -> u32 {
+    config.min_workers
+}

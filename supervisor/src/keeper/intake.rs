@@ -1,0 +1,154 @@
+//! Requests: each is sorted into the round, or refused at once.
+
+use std::time::Instant;
+
+use muster_domain::agent::AfterStop;
+use muster_domain::{AgentEvent, AgentId, AgentStatus, StopReason};
+use muster_store::AgentRow;
+
+use super::agent::{Awaited, Reply, Waiter};
+use super::mailbox::Ask;
+use super::moves::Move;
+use super::{Keeper, Removal, Round};
+use crate::error::SupervisorError;
+
+impl Keeper {
+    pub(super) fn take(&mut self, ask: Ask, round: &mut Round) {
+        match ask {
+            Ask::Spawn(spawn) => match self.refusal() {
+                Some(error) => drop(spawn.reply.send(Err(error))),
+                None => round.spawns.push(*spawn),
+            },
+            Ask::Terminate { agent, graceful, deadline, reply } => {
+                self.terminate(agent, graceful, deadline, reply, round);
+            }
+            Ask::Restart { agent, deadline, reply } => self.restart(agent, deadline, reply, round),
+            Ask::Revive { row, deadline, reply } => self.revive(row, deadline, reply, round),
+            Ask::Await { agent, awaited, deadline, reply } => {
+                self.wait_for(agent, Waiter { awaited, deadline, reply }, round);
+            }
+            Ask::ViewPool(reply) => drop(reply.send(self.model.view(round.now))),
+            Ask::ViewAgents(ids, reply) => {
+                let views = match ids {
+                    Some(ids) => ids.into_iter().filter_map(|id| Some(self.model.agent(id)?.view())).collect(),
+                    None => self.model.agents().map(super::Agent::view).collect(),
+                };
+                drop(reply.send(views));
+            }
+            Ask::ViewWorkers(reply) => {
+                let pool = &self.model.spec.pool_name;
+                drop(reply.send(self.model.workers.values().map(|worker| worker.view(pool, round.now)).collect()));
+            }
+            Ask::Change { spec, reply } => round.moves.push(Move::Change { spec, reply }),
+            Ask::Remove { graceful, reply } => self.remove(graceful, reply, round),
+            Ask::Reports(posts) => self.take_reports(posts, round),
+            Ask::Heard(news) => self.hear(news, round),
+            Ask::Launched(worker, result) => self.launched(worker, result, round),
+            Ask::Died(worker) => self.died(worker, round),
+            Ask::StopAll { reply } => self.stop_all(reply, round),
+            Ask::KillAll => self.kill_all(),
+        }
+    }
+
+    /// Why nothing new is begun now, if so.
+    fn refusal(&self) -> Option<SupervisorError> {
+        if self.is_stopping {
+            return Some(SupervisorError::Stopping);
+        }
+        if self.model.draining {
+            return Some(SupervisorError::PoolDraining(self.model.spec.pool_name.clone()));
+        }
+        self.context.board.refusal()
+    }
+
+    fn terminate(&mut self, id: AgentId, graceful: bool, deadline: Instant, reply: Reply, round: &mut Round) {
+        let waiter = Waiter { awaited: Awaited::Gone, deadline, reply };
+        let Some(agent) = self.model.agent_mut(id) else {
+            return drop(waiter.reply.send(Err(SupervisorError::UnknownAgent(id.to_string()))));
+        };
+        if let AgentStatus::Stopping { then: AfterStop::End(_), .. } = agent.status {
+            // Told so already. Whoever is not content with asking has it killed.
+            if agent.graceful && !graceful {
+                agent.graceful = false;
+                agent.command = None;
+            }
+            return self.wait_for(id, waiter, round);
+        }
+        if let Some(error) = self.context.board.refusal() {
+            return drop(waiter.reply.send(Err(error)));
+        }
+        round.moves.push(Move::Stop { agent: id, reason: StopReason::Requested, graceful, waiter: Some(waiter) });
+    }
+
+    fn restart(&mut self, id: AgentId, deadline: Instant, reply: Reply, round: &mut Round) {
+        let waiter = Waiter { awaited: Awaited::Running, deadline, reply };
+        let known = self.model.agent(id).map(|agent| agent.status.clone());
+        let refusal = self.refusal();
+        let answer = match (known, refusal) {
+            (None, _) => Err(SupervisorError::UnknownAgent(id.to_string())),
+            (_, Some(error)) => Err(error),
+            (Some(AgentStatus::Stopping { then: AfterStop::End(_), .. }), _) => Err(SupervisorError::WrongState {
+                agent_id: id,
+                state: "stopping",
+                why: "it was told to end; spawn another".to_owned(),
+            }),
+            (Some(status), None) => Ok(status),
+        };
+        match answer {
+            Err(error) => drop(waiter.reply.send(Err(error))),
+            Ok(AgentStatus::Quarantined(_) | AgentStatus::Failed(_)) => {
+                round.moves.push(Move::Revive { agent: id, row: None, waiter });
+            }
+            Ok(AgentStatus::Pending { .. }) => {
+                // Nothing to stop: the backoff ends here. Intent does not change, so nothing is written.
+                self.model.move_agent(id, &AgentEvent::Revived, round.now);
+                self.wait_for(id, waiter, round);
+            }
+            Ok(AgentStatus::Stopping { .. } | AgentStatus::Terminated(_)) => self.wait_for(id, waiter, round),
+            Ok(AgentStatus::Placed(_) | AgentStatus::Running { .. }) => {
+                // The intent stays "run": only the slot is left, and taken again with the next epoch.
+                self.model.move_agent(id, &AgentEvent::StopOrdered(AfterStop::RunAgain), round.now);
+                self.wait_for(id, waiter, round);
+            }
+        }
+    }
+
+    fn revive(&mut self, row: Box<AgentRow>, deadline: Instant, reply: Reply, round: &mut Round) {
+        let id = row.spec.agent_id;
+        if self.model.agent(id).is_some() {
+            return self.restart(id, deadline, reply, round);
+        }
+        match self.refusal() {
+            Some(error) => drop(reply.send(Err(error))),
+            None => {
+                let waiter = Waiter { awaited: Awaited::Running, deadline, reply };
+                round.moves.push(Move::Revive { agent: id, row: Some(row), waiter });
+            }
+        }
+    }
+
+    fn wait_for(&mut self, id: AgentId, waiter: Waiter, round: &mut Round) {
+        match self.model.agent_mut(id) {
+            Some(agent) => {
+                agent.waiters.push(waiter);
+                round.touched.push(id);
+            }
+            None => drop(waiter.reply.send(Err(SupervisorError::UnknownAgent(id.to_string())))),
+        }
+    }
+
+    fn remove(
+        &mut self,
+        graceful: bool,
+        reply: tokio::sync::oneshot::Sender<Result<(), SupervisorError>>,
+        round: &mut Round,
+    ) {
+        if let Some(removal) = &mut self.removal {
+            removal.graceful &= graceful;
+            removal.replies.push(reply);
+        } else {
+            self.removal = Some(Removal { graceful, replies: vec![reply] });
+        }
+        round.moves.push(Move::DrainPool { graceful });
+    }
+}

@@ -1,0 +1,95 @@
+//! What a keeper is asked and told.
+
+use std::time::Instant;
+
+use muster_domain::{AgentId, AgentSpec, PoolSpec, ProcessId};
+use muster_policy::worker::Hearing;
+use muster_registry::{Heard, ReportPost};
+use muster_store::{AgentRow, IdempotencyKey};
+use tokio::sync::oneshot;
+
+use super::agent::{Awaited, Reply};
+use crate::error::SupervisorError;
+use crate::launch::{LaunchError, Launched};
+use crate::view::{AgentView, PoolView, WorkerView};
+
+/// A message to a keeper. Requests carry their reply; where the asker has gone, the reply goes nowhere and what was
+/// asked for is done all the same.
+pub(crate) enum Ask {
+    Spawn(Box<SpawnAsk>),
+    Terminate {
+        agent: AgentId,
+        graceful: bool,
+        deadline: Instant,
+        reply: Reply,
+    },
+    Restart {
+        agent: AgentId,
+        deadline: Instant,
+        reply: Reply,
+    },
+    /// Wants an agent at rest as failed to run again.
+    Revive {
+        row: Box<AgentRow>,
+        deadline: Instant,
+        reply: Reply,
+    },
+    /// Waits for an agent without changing anything.
+    Await {
+        agent: AgentId,
+        awaited: Awaited,
+        deadline: Instant,
+        reply: Reply,
+    },
+    ViewPool(oneshot::Sender<PoolView>),
+    /// Views of these agents, or of all; those that the keeper does not hold are left out.
+    ViewAgents(Option<Vec<AgentId>>, oneshot::Sender<Vec<AgentView>>),
+    ViewWorkers(oneshot::Sender<Vec<WorkerView>>),
+    Change {
+        spec: Box<PoolSpec>,
+        reply: oneshot::Sender<Result<PoolView, SupervisorError>>,
+    },
+    Remove {
+        graceful: bool,
+        reply: oneshot::Sender<Result<(), SupervisorError>>,
+    },
+    /// Reports of this pool's workers.
+    Reports(Vec<ReportPost>),
+    /// What the registry says of this pool's workers.
+    Heard(HeardNews),
+    /// A launch is through.
+    Launched(ProcessId, Result<Launched, LaunchError>),
+    /// A worker and all that it owned is proven dead.
+    Died(ProcessId),
+    /// Stop every worker; answered when none is left.
+    StopAll {
+        reply: oneshot::Sender<()>,
+    },
+    /// Kill every worker that is left.
+    KillAll,
+}
+
+pub(crate) struct SpawnAsk {
+    pub(crate) spec: AgentSpec,
+    pub(crate) key: Option<IdempotencyKey>,
+    pub(crate) deadline: Instant,
+    pub(crate) reply: oneshot::Sender<Result<SpawnAnswer, SupervisorError>>,
+}
+
+/// What a spawn is answered with.
+pub(crate) enum SpawnAnswer {
+    /// The agent is wanted; its fate comes over this.
+    Waiting(oneshot::Receiver<Result<super::agent::Answer, SupervisorError>>),
+    /// The key was used before, for this agent.
+    Replayed(AgentId),
+}
+
+/// One round of listening.
+pub(crate) struct HeardNews {
+    /// When the registry was asked.
+    pub(crate) at: Instant,
+    pub(crate) hearing: Hearing,
+    /// Whether the registry has lost its content since the last round.
+    pub(crate) flushed: bool,
+    pub(crate) heard: Vec<Heard>,
+}

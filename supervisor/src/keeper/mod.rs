@@ -1,0 +1,254 @@
+//! A keeper: the one task that owns a pool's model.
+//!
+//! All others hold its mailbox. A turn takes whatever has come (under load many messages at once), and goes through the
+//! same steps, whether it was woken by a request, by news or by its timer:
+//!
+//! 1. sort the messages into a [`Round`]: transitions that were decided, agents to place;
+//! 2. commit the transitions, then change the model ([`moves`]);
+//! 3. place whoever needs a slot, in one commit with the new workers ([`placing`]);
+//! 4. send the commands that are due, first time or again ([`sending`]), and answer those who wait.
+//!
+//! When a keeper's task ends or panics its mailbox closes: requests fail with `Stopping`, and the supervisor ends, so
+//! that a successor adopts what lives. Agents do not notice.
+
+pub(crate) mod agent;
+mod doubt;
+mod ending;
+mod hearing;
+mod intake;
+pub(crate) mod mailbox;
+mod model;
+mod moves;
+mod placing;
+mod reports;
+mod sending;
+mod worker;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use muster_domain::{AgentId, EventDraft, ProcessId, Timestamp, WorkerState, WorkerStatus};
+use muster_registry::ReportPost;
+use muster_store::{AgentRow, Outcome, PoolRow, WorkerRow, Write};
+use tokio::sync::{mpsc, oneshot};
+
+use self::agent::Agent;
+pub(crate) use self::agent::view_of_row;
+use self::mailbox::{Ask, SpawnAsk};
+use self::model::Model;
+use self::moves::Move;
+use self::worker::Worker;
+use crate::context::Context;
+use crate::error::SupervisorError;
+use crate::launch::Adoption;
+
+/// Messages taken in one turn at the most: bounds a transaction.
+const LARGEST_TURN: usize = 512;
+
+/// How long an event may wait for a commit that takes it along.
+const EVENT_DELAY: Duration = Duration::from_millis(50);
+
+pub(crate) struct Keeper {
+    context: Arc<Context>,
+    mailbox: mpsc::UnboundedSender<Ask>,
+    model: Model,
+    /// Seen, decided, and not committed yet.
+    unsaved: Vec<Move>,
+    /// Events that the next commit takes along, and since when the oldest waits.
+    notes: Vec<EventDraft>,
+    notes_since: Option<Instant>,
+    /// The store may know something else than the model: read it again.
+    doubt: bool,
+    next_pass: Instant,
+    /// Starts of workers that failed in a row, and when the next may be tried.
+    failed_starts: u32,
+    start_not_before: Option<Instant>,
+    stopping: Option<oneshot::Sender<()>>,
+    is_stopping: bool,
+    removal: Option<Removal>,
+    finished: bool,
+}
+
+/// A pool on its way out.
+struct Removal {
+    graceful: bool,
+    replies: Vec<oneshot::Sender<Result<(), SupervisorError>>>,
+}
+
+/// A worker of an earlier supervisor, and what became of it.
+pub(crate) struct Found {
+    pub(crate) row: WorkerRow,
+    pub(crate) adoption: Adoption,
+}
+
+/// Takes a worker of an earlier supervisor into the model. That it is dead, or how to reach it, comes with the first
+/// turn, before anybody is placed. Commands go to it at once: one that is not connected again yet misses them, and gets
+/// them again.
+fn adopt(model: &mut Model, found: Found, context: &Context, mailbox: &mpsc::UnboundedSender<Ask>, now: Instant) {
+    let row = found.row;
+    let id = row.process_id;
+    let status = match row.state {
+        WorkerState::Draining => WorkerStatus::Draining { since: now },
+        _ => WorkerStatus::Ready,
+    };
+    let worker = Worker { status, identity: row.identity, ..Worker::new(id, row.capacity, row.created_at, now) };
+    model.put_worker(worker);
+    let news = match found.adoption {
+        Adoption::Alive(launched) => Ask::Launched(id, Ok(launched)),
+        Adoption::Dead => Ask::Died(id),
+        Adoption::Elsewhere => return context.listener.watch(id, mailbox.clone()),
+    };
+    context.listener.watch(id, mailbox.clone());
+    drop(mailbox.send(news));
+}
+
+/// One turn.
+pub(crate) struct Round {
+    now: Instant,
+    at: Timestamp,
+    moves: Vec<Move>,
+    spawns: Vec<SpawnAsk>,
+    /// Agents to look at in the last step.
+    touched: Vec<AgentId>,
+    /// Stream entries that are settled when this round's transitions are committed.
+    entries: Vec<ReportPost>,
+    settled: Vec<(ProcessId, u64)>,
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        context: Arc<Context>,
+        mailbox: mpsc::UnboundedSender<Ask>,
+        pool: PoolRow,
+        agents: Vec<AgentRow>,
+        workers: Vec<Found>,
+    ) -> Self {
+        let now = Instant::now();
+        let removal = pool.draining.then(|| Removal { graceful: true, replies: Vec::new() });
+        let mut model = Model::new(pool, now);
+        for found in workers {
+            adopt(&mut model, found, &context, &mailbox, now);
+        }
+        for row in agents {
+            model.put_agent(Agent::from_row(row), now);
+        }
+        Self {
+            context,
+            mailbox,
+            model,
+            unsaved: Vec::new(),
+            notes: Vec::new(),
+            notes_since: None,
+            doubt: false,
+            next_pass: now,
+            failed_starts: 0,
+            start_not_before: None,
+            stopping: None,
+            is_stopping: false,
+            removal,
+            finished: false,
+        }
+    }
+
+    /// Runs until the pool is gone or the supervisor has stopped.
+    pub(crate) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Ask>) {
+        let mut asks = Vec::new();
+        while !self.finished {
+            let wake = tokio::time::Instant::from_std(self.next_wake());
+            tokio::select! {
+                biased;
+                taken = inbox.recv_many(&mut asks, LARGEST_TURN) => if taken == 0 { break },
+                () = tokio::time::sleep_until(wake) => {}
+            }
+            self.turn(std::mem::take(&mut asks)).await;
+        }
+    }
+
+    fn next_wake(&self) -> Instant {
+        let flush = self.notes_since.map(|since| since + EVENT_DELAY);
+        [self.model.next_due(), flush, self.start_not_before].into_iter().flatten().fold(self.next_pass, Instant::min)
+    }
+
+    async fn turn(&mut self, asks: Vec<Ask>) {
+        let mut round = Round::new();
+        for ask in asks {
+            self.take(ask, &mut round);
+        }
+        if round.now >= self.next_pass {
+            self.full_pass(&mut round).await;
+        }
+        round.touched.extend(self.model.take_due(round.now));
+        self.commit_moves(&mut round).await;
+        self.place(&mut round).await;
+        self.send(&mut round);
+        self.flush_notes(round.now).await;
+        self.conclude().await;
+    }
+
+    /// What is right even where no signal came: every agent is looked at, and what the store could not take is tried
+    /// again.
+    async fn full_pass(&mut self, round: &mut Round) {
+        self.next_pass = round.now + self.context.clocks.pass;
+        self.start_not_before = self.start_not_before.filter(|at| *at > round.now);
+        if self.doubt {
+            self.read_again(round).await;
+        }
+        if let Some(removal) = &self.removal {
+            let graceful = removal.graceful;
+            self.pool_drains(graceful, round);
+        }
+        round.touched.extend(self.model.agent_ids());
+    }
+
+    /// Commits writes and the events that wait. An error has changed nothing that is known of: whether the commit went
+    /// through is doubted, and read again when the store answers.
+    async fn commit(&mut self, mut writes: Vec<Write>) -> Result<Vec<Outcome>, SupervisorError> {
+        writes.extend(self.notes.iter().cloned().map(Write::Event));
+        match self.context.apply(&writes).await {
+            Ok(outcomes) => {
+                self.notes.clear();
+                self.notes_since = None;
+                Ok(outcomes)
+            }
+            Err(error) => {
+                self.doubt = true;
+                self.notes_since = None;
+                Err(error)
+            }
+        }
+    }
+
+    fn note(&mut self, event: EventDraft, now: Instant) {
+        /// Events that wait while the store is away, at the most: they tell, they are not the truth.
+        const MOST_NOTES: usize = 10_000;
+        if self.notes.len() < MOST_NOTES {
+            self.notes.push(event);
+            self.notes_since.get_or_insert(now);
+        }
+    }
+
+    async fn flush_notes(&mut self, now: Instant) {
+        if self.notes_since.is_some_and(|since| now >= since + EVENT_DELAY) {
+            // A failure is on the health board already, and the events stay for the next commit.
+            let _ = self.commit(Vec::new()).await;
+        }
+    }
+
+    fn pool_label(&self) -> String {
+        self.model.spec.pool_name.to_string()
+    }
+}
+
+impl Round {
+    fn new() -> Self {
+        Self {
+            now: Instant::now(),
+            at: Timestamp::now(),
+            moves: Vec::new(),
+            spawns: Vec::new(),
+            touched: Vec::new(),
+            entries: Vec::new(),
+            settled: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Transitions on their way into the store: what is written, and what the model does once it is.
+//!
+//! The order is always the same: decide, commit, then change the model and tell others. So what a caller was told
+//! survives, and a commit that failed has changed nothing.
+
+use std::time::Instant;
+
+use muster_domain::agent::{AfterStop, Final};
+use muster_domain::worker::{WorkerEnd, WorkerEvent};
+use muster_domain::{
+    AgentEvent, AgentId, Ending, Epoch, EventDraft, EventKind, PoolSpec, ProcessId, StopReason, Timestamp,
+    WorkerIdentity,
+};
+use muster_policy::restart::Verdict;
+use muster_store::{AfterRelease, AgentRow, Outcome, Write};
+use tokio::sync::oneshot;
+
+use super::agent::{Agent, Waiter, ordered_end};
+use super::{Keeper, Round};
+use crate::error::SupervisorError;
+use crate::view::PoolView;
+
+/// A decided transition.
+pub(crate) enum Move {
+    /// An agent's tree is proven dead: it leaves its slot.
+    Leave { agent: AgentId, epoch: Epoch, ending: Ending, then: Leaving },
+    /// An agent is to stop, and to stay stopped.
+    Stop { agent: AgentId, reason: StopReason, graceful: bool, waiter: Option<Waiter> },
+    /// An agent at rest is to run again. The row is given for one that the model does not hold.
+    Revive { agent: AgentId, row: Option<Box<AgentRow>>, waiter: Waiter },
+    /// A worker's process is known.
+    Identify { worker: ProcessId, identity: WorkerIdentity },
+    /// A worker is not needed any more.
+    Retire { worker: ProcessId, reason: String },
+    /// A worker is proven dead.
+    EndWorker { worker: ProcessId, lost: bool, reason: String },
+    /// The pool's bounds change.
+    Change { spec: Box<PoolSpec>, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
+    /// The pool goes.
+    DrainPool { graceful: bool },
+}
+
+/// What follows when an agent leaves its slot.
+#[derive(Clone, Debug)]
+pub(crate) enum Leaving {
+    RunAgain { not_before: Option<Instant> },
+    End(Final),
+}
+
+impl Leaving {
+    /// What the policy's verdict means for this agent.
+    pub(crate) fn from_verdict(verdict: Verdict, ending: &Ending, now: Instant) -> Self {
+        match verdict {
+            Verdict::RunAgain { not_before } => Self::RunAgain { not_before: (not_before > now).then_some(not_before) },
+            Verdict::Complete => Self::End(Final::Terminated(StopReason::Completed)),
+            Verdict::Fail => Self::End(Final::Failed(ending.clone())),
+            Verdict::Quarantine { .. } => Self::End(Final::Quarantined(ending.clone())),
+        }
+    }
+
+    /// What follows for one that was told to stop.
+    pub(crate) const fn from_order(then: AfterStop) -> Self {
+        match then {
+            AfterStop::End(reason) => Self::End(ordered_end(reason)),
+            AfterStop::RunAgain => Self::RunAgain { not_before: None },
+        }
+    }
+
+    const fn release(&self, first_epoch: bool) -> AfterRelease {
+        match self {
+            Self::RunAgain { .. } => AfterRelease::RunAgain,
+            Self::End(Final::Terminated(reason)) => AfterRelease::Terminated(*reason),
+            Self::End(Final::Failed(_)) if first_epoch => AfterRelease::Failed(StopReason::StartFailed),
+            Self::End(Final::Failed(_)) => AfterRelease::Failed(StopReason::Completed),
+            Self::End(Final::Quarantined(_)) => AfterRelease::Quarantined,
+        }
+    }
+
+    const fn event_kind(&self) -> EventKind {
+        match self {
+            Self::RunAgain { .. } => EventKind::AgentRestarting,
+            Self::End(Final::Terminated(_)) => EventKind::AgentTerminated,
+            Self::End(Final::Failed(_)) => EventKind::AgentFailed,
+            Self::End(Final::Quarantined(_)) => EventKind::AgentQuarantined,
+        }
+    }
+
+    fn event(self, epoch: Epoch) -> AgentEvent {
+        match self {
+            Self::RunAgain { not_before } => AgentEvent::Released(epoch, not_before),
+            Self::End(end) => AgentEvent::Ended(epoch, end),
+        }
+    }
+}
+
+impl Move {
+    /// Whether somebody waits for it: then a commit that fails is told to them, and is not tried again.
+    const fn is_request(&self) -> bool {
+        matches!(self, Self::Stop { waiter: Some(_), .. } | Self::Revive { .. } | Self::Change { .. })
+    }
+}
+
+impl Keeper {
+    /// Commits the round's transitions and carries them out. What was seen but could not be committed is kept and
+    /// tried again by the next pass; what was asked for is refused.
+    pub(super) async fn commit_moves(&mut self, round: &mut Round) {
+        let mut moves: Vec<Move> = self.unsaved.drain(..).chain(round.moves.drain(..)).collect();
+        // Carrying out a transition may decide further ones, e.g. a pool that goes stops its agents.
+        while !moves.is_empty() {
+            if let Err(error) = self.commit_some(&mut moves, round).await {
+                return self.keep_unsaved(moves, &error);
+            }
+            moves.append(&mut round.moves);
+        }
+        self.settle(round);
+    }
+
+    /// Commits these transitions and carries them out; they are taken only where the commit went through.
+    async fn commit_some(&mut self, moves: &mut Vec<Move>, round: &mut Round) -> Result<(), SupervisorError> {
+        let mut writes = Vec::with_capacity(moves.len() * 2);
+        let mut heads = Vec::with_capacity(moves.len());
+        for step in moves.iter() {
+            heads.push(writes.len());
+            self.push_writes(step, round.at, &mut writes);
+        }
+        let outcomes = self.commit(writes).await?;
+        for (step, head) in moves.drain(..).zip(heads) {
+            let outcome = outcomes.get(head).cloned().unwrap_or(Outcome::Unchanged);
+            self.carry_out(step, &outcome, round);
+        }
+        Ok(())
+    }
+
+    fn keep_unsaved(&mut self, moves: Vec<Move>, error: &SupervisorError) {
+        for step in moves {
+            if !step.is_request() {
+                self.unsaved.push(step);
+                continue;
+            }
+            match step {
+                Move::Stop { waiter: Some(waiter), .. } | Move::Revive { waiter, .. } => {
+                    drop(waiter.reply.send(Err(error.clone())));
+                }
+                Move::Change { reply, .. } => drop(reply.send(Err(error.clone()))),
+                _ => {}
+            }
+        }
+    }
+
+    fn push_writes(&self, step: &Move, at: Timestamp, writes: &mut Vec<Write>) {
+        match step {
+            Move::Leave { agent, epoch, ending, then } => {
+                let then_write = then.release(*epoch == Epoch(1));
+                writes.push(Write::Release {
+                    agent_id: *agent,
+                    epoch: *epoch,
+                    ending: ending.clone(),
+                    then: then_write,
+                    at,
+                });
+                writes.push(Write::Event(self.agent_event(
+                    then.event_kind(),
+                    *agent,
+                    at,
+                    format!("it {}", ending.cause),
+                )));
+            }
+            Move::Stop { agent, reason, .. } => {
+                writes.push(Write::StopAgent { agent_id: *agent, reason: *reason, at });
+                let held = self.model.agent(*agent).is_some_and(|agent| agent.status.assignment().is_some());
+                let kind = if held { EventKind::AgentStopping } else { EventKind::AgentTerminated };
+                writes.push(Write::Event(self.agent_event(kind, *agent, at, reason.as_str().to_owned())));
+            }
+            Move::Revive { agent, .. } => writes.push(Write::ReviveAgent { agent_id: *agent, at }),
+            Move::Identify { worker, identity } => {
+                writes.push(Write::IdentifyWorker { process_id: *worker, identity: identity.clone() });
+            }
+            Move::Retire { worker, reason } => {
+                writes.push(Write::DrainWorker { process_id: *worker });
+                writes.push(Write::Event(self.worker_event(EventKind::WorkerDraining, *worker, at, reason.clone())));
+            }
+            Move::EndWorker { worker, lost, reason } => {
+                writes.push(Write::EndWorker { process_id: *worker, lost: *lost, at });
+                let kind = if *lost { EventKind::WorkerLost } else { EventKind::WorkerStopped };
+                writes.push(Write::Event(self.worker_event(kind, *worker, at, reason.clone())));
+            }
+            Move::Change { spec, .. } => {
+                writes.push(Write::ChangePool { spec: (**spec).clone() });
+                writes.push(Write::Event(self.pool_event(EventKind::PoolChanged, at)));
+            }
+            Move::DrainPool { .. } => {
+                writes.push(Write::DrainPool { pool: self.model.spec.pool_name.clone() });
+                writes.push(Write::Event(self.pool_event(EventKind::PoolDraining, at)));
+            }
+        }
+    }
+
+    fn carry_out(&mut self, step: Move, outcome: &Outcome, round: &mut Round) {
+        let changed = *outcome == Outcome::Applied;
+        match step {
+            Move::Leave { agent, epoch, ending, then } => self.leave(agent, epoch, ending, then, changed, round),
+            Move::Stop { agent, reason, graceful, waiter } => {
+                self.stopped(agent, reason, graceful, waiter, changed, round)
+            }
+            Move::Revive { agent, row, waiter } => self.revived(agent, row, waiter, changed, round),
+            Move::Identify { worker, identity } => {
+                if let Some(worker) = self.model.workers.get_mut(&worker) {
+                    worker.identity = Some(identity);
+                }
+            }
+            Move::Retire { worker, reason } => {
+                tracing::info!(process.id = %worker, pool.name = %self.model.spec.pool_name, reason, "a worker retires");
+                self.end_worker(worker, WorkerEnd::Stopped, round);
+            }
+            Move::EndWorker { worker, .. } => self.worker_ended(worker),
+            Move::Change { spec, reply } => {
+                self.model.spec = *spec;
+                drop(reply.send(Ok(self.model.view(round.now))));
+            }
+            Move::DrainPool { graceful } => self.pool_drains(graceful, round),
+        }
+    }
+
+    fn leave(&mut self, id: AgentId, epoch: Epoch, ending: Ending, then: Leaving, changed: bool, round: &mut Round) {
+        if !changed {
+            // The store knows another epoch: what is in the model is wrong, and is read again.
+            self.doubt = true;
+            return;
+        }
+        let runs_again = matches!(then, Leaving::RunAgain { .. });
+        if let Some(agent) = self.model.agent_mut(id) {
+            tracing::info!(agent.id = %id, epoch = epoch.0, again = runs_again, "an agent {}", ending.cause);
+            agent.restarts += u64::from(runs_again);
+            agent.last_ending = Some(ending);
+        }
+        let kind = then.event_kind().as_str();
+        metrics::counter!("muster_agent_endings_total", "pool" => self.pool_label(), "then" => kind).increment(1);
+        self.model.move_agent(id, &then.event(epoch), round.now);
+        round.touched.push(id);
+    }
+
+    fn stopped(
+        &mut self,
+        id: AgentId,
+        reason: StopReason,
+        graceful: bool,
+        waiter: Option<Waiter>,
+        changed: bool,
+        round: &mut Round,
+    ) {
+        let Some(agent) = self.model.agent_mut(id) else { return };
+        agent.graceful = graceful;
+        agent.waiters.extend(waiter);
+        if changed {
+            self.model.move_agent(id, &AgentEvent::StopOrdered(AfterStop::End(reason)), round.now);
+        } else {
+            self.doubt = true;
+        }
+        round.touched.push(id);
+    }
+
+    fn revived(&mut self, id: AgentId, row: Option<Box<AgentRow>>, waiter: Waiter, changed: bool, round: &mut Round) {
+        if let Some(row) = row.filter(|_| changed) {
+            self.model.put_agent(Agent::from_row(*row), round.now);
+        }
+        if changed {
+            self.model.move_agent(id, &AgentEvent::Revived, round.now);
+        }
+        let Some(agent) = self.model.agent_mut(id) else {
+            drop(waiter.reply.send(Err(SupervisorError::UnknownAgent(id.to_string()))));
+            return;
+        };
+        agent.history.clear();
+        agent.waiters.push(waiter);
+        round.touched.push(id);
+    }
+
+    pub(super) fn agent_event(&self, kind: EventKind, agent: AgentId, at: Timestamp, reason: String) -> EventDraft {
+        let process_id =
+            self.model.agent(agent).and_then(|agent| agent.status.assignment()).map(|place| place.process_id);
+        EventDraft { process_id, agent_id: Some(agent), reason, ..self.pool_event(kind, at) }
+    }
+
+    pub(super) fn worker_event(&self, kind: EventKind, worker: ProcessId, at: Timestamp, reason: String) -> EventDraft {
+        EventDraft { process_id: Some(worker), reason, ..self.pool_event(kind, at) }
+    }
+
+    pub(super) fn pool_event(&self, kind: EventKind, at: Timestamp) -> EventDraft {
+        let pool_name = Some(self.model.spec.pool_name.clone());
+        EventDraft { at, kind, pool_name, agent_id: None, process_id: None, reason: String::new() }
+    }
+
+    fn worker_ended(&mut self, id: ProcessId) {
+        let pool = self.model.spec.pool_name.clone();
+        self.model.move_worker(id, WorkerEvent::Died);
+        self.model.take_worker(id);
+        self.model.workers_terminated += 1;
+        self.context.postman.forget(pool, id);
+    }
+}

@@ -1,0 +1,274 @@
+//! Places whoever needs a slot: the agents that wait, the oldest first, then the new ones; in one commit with the new
+//! workers that they need.
+//!
+//! Races, each replayed by a test in both orders: the assignment is stored before the command goes out, so a crash in
+//! between is mended by the next master's re-send to the same worker; the assignment's write is conditional on the
+//! intent, so a terminate that arrives between reading and acting wins.
+
+use muster_domain::worker::WorkerEnd;
+use muster_domain::{AgentEvent, AgentId, Assignment, Epoch, EventKind, ProcessId, WorkerOrders, WorkerStatus};
+use muster_policy::backoff;
+use muster_policy::placement::{Bounds, Placement, Seat, place, workers_to_add};
+use muster_store::{NewAgent, Outcome, Write};
+use tokio::sync::oneshot;
+
+use super::agent::{Agent, Awaited, Waiter};
+use super::mailbox::{Ask, SpawnAnswer, SpawnAsk};
+use super::worker::Worker;
+use super::{Keeper, Round};
+use crate::error::SupervisorError;
+use crate::launch::{LaunchError, Launched};
+
+/// The wait after the first failed start of a worker; it doubles up to the longest.
+const START_BACKOFF: std::time::Duration = std::time::Duration::from_millis(200);
+const LONGEST_START_BACKOFF: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// A placement with the ids of its new workers and the writes that make it true.
+struct Seating {
+    waiting: Vec<(AgentId, Assignment)>,
+    spawns: Vec<(SpawnAsk, Option<ProcessId>)>,
+    new_workers: Vec<ProcessId>,
+    writes: Vec<Write>,
+}
+
+impl Keeper {
+    pub(super) async fn place(&mut self, round: &mut Round) {
+        let waiting = if self.is_stopping { Vec::new() } else { self.model.placeable(round.now) };
+        let spawns = std::mem::take(&mut round.spawns);
+        let bounds = self.bounds(round.now);
+        let plan = place(waiting.len() + spawns.len(), self.model.free_slots(), bounds);
+        let spare = self.spare_workers(&plan, bounds);
+        if waiting.is_empty() && spawns.is_empty() && spare == 0 {
+            return;
+        }
+        if !plan.reason.is_empty() {
+            tracing::debug!(pool.name = %self.model.spec.pool_name, reason = plan.reason, "placing agents");
+        }
+        let seating = self.seat(waiting, spawns, &plan, spare, round);
+        if seating.writes.is_empty() {
+            return;
+        }
+        match self.commit(seating.writes.clone()).await {
+            Ok(outcomes) => self.seated(seating, outcomes, round),
+            Err(error) => {
+                for (spawn, _) in seating.spawns {
+                    drop(spawn.reply.send(Err(error.clone())));
+                }
+            }
+        }
+    }
+
+    fn bounds(&self, now: std::time::Instant) -> Bounds {
+        let config = &self.model.spec.config;
+        let may_start = !self.is_stopping && self.start_not_before.is_none_or(|at| at <= now);
+        Bounds {
+            capacity: config.max_agents,
+            open_workers: self.model.open_workers(),
+            max_workers: config.max_workers,
+            may_start,
+        }
+    }
+
+    /// Workers beyond those that agents need, to keep the pool's minimum.
+    fn spare_workers(&self, plan: &Placement, bounds: Bounds) -> usize {
+        if self.model.draining {
+            return 0;
+        }
+        let coming = u32::try_from(plan.new_workers).unwrap_or(u32::MAX);
+        let taking = self.model.taking_workers().saturating_add(coming);
+        workers_to_add(self.model.spec.config.min_workers, taking, bounds.may_start) as usize
+    }
+
+    fn seat(
+        &self,
+        waiting: Vec<AgentId>,
+        spawns: Vec<SpawnAsk>,
+        plan: &Placement,
+        spare: usize,
+        round: &Round,
+    ) -> Seating {
+        let new_workers: Vec<ProcessId> = (0..plan.new_workers + spare).map(|_| ProcessId::generate()).collect();
+        let mut seating = Seating { waiting: Vec::new(), spawns: Vec::new(), writes: Vec::new(), new_workers };
+        for process_id in seating.new_workers.clone() {
+            seating.writes.push(self.worker_row(process_id, round));
+            let event = self.worker_event(EventKind::WorkerStarting, process_id, round.at, plan.reason.clone());
+            seating.writes.push(Write::Event(event));
+        }
+        let mut seats = plan.seats.iter().map(|seat| match seat {
+            Seat::Worker(id) => (Some(*id), false),
+            Seat::NewWorker(n) => (seating.new_workers.get(*n).copied(), false),
+            Seat::Wait => (None, false),
+            Seat::Full => (None, true),
+        });
+        for id in waiting {
+            let Some((Some(process_id), _)) = seats.next() else { continue };
+            let epoch = self.model.agent(id).map_or(Epoch(1), |agent| agent.epoch.next());
+            let to = Assignment { process_id, epoch };
+            seating.writes.push(Write::Assign { agent_id: id, to, at: round.at });
+            seating.waiting.push((id, to));
+        }
+        for spawn in spawns {
+            match seats.next() {
+                Some((_, true)) | None => drop(spawn.reply.send(Err(self.full()))),
+                Some((seat, false)) => {
+                    seating.writes.extend(self.agent_row(&spawn, seat, round));
+                    seating.spawns.push((spawn, seat));
+                }
+            }
+        }
+        seating
+    }
+
+    fn full(&self) -> SupervisorError {
+        let config = &self.model.spec.config;
+        SupervisorError::PoolFull {
+            pool: self.model.spec.pool_name.clone(),
+            workers: config.max_workers,
+            capacity: config.max_agents,
+        }
+    }
+
+    fn worker_row(&self, process_id: ProcessId, round: &Round) -> Write {
+        let pool = self.model.spec.pool_name.clone();
+        Write::AddWorker { process_id, pool, capacity: self.model.spec.config.max_agents, at: round.at }
+    }
+
+    fn agent_row(&self, spawn: &SpawnAsk, worker: Option<ProcessId>, round: &Round) -> [Write; 2] {
+        let event = self.pool_event(EventKind::AgentSpawned, round.at);
+        let agent_id = Some(spawn.spec.agent_id);
+        [
+            Write::AddAgent(Box::new(NewAgent {
+                spec: spawn.spec.clone(),
+                worker,
+                key: spawn.key.clone(),
+                at: round.at,
+            })),
+            Write::Event(muster_domain::EventDraft { agent_id, process_id: worker, ..event }),
+        ]
+    }
+
+    /// The commit went through: the model follows, in the order of the writes.
+    fn seated(&mut self, seating: Seating, outcomes: Vec<Outcome>, round: &mut Round) {
+        let mut outcomes = outcomes.into_iter();
+        for process_id in seating.new_workers {
+            outcomes.nth(1);
+            self.start_worker(process_id, round);
+        }
+        for (id, to) in seating.waiting {
+            match outcomes.next() {
+                Some(Outcome::Applied) => {
+                    self.model.move_agent(id, &AgentEvent::Assigned(to), round.now);
+                    round.touched.push(id);
+                }
+                _ => self.doubt = true,
+            }
+        }
+        for (spawn, worker) in seating.spawns {
+            let outcome = outcomes.next();
+            outcomes.next();
+            self.spawned(spawn, worker, outcome, round);
+        }
+    }
+
+    fn spawned(&mut self, spawn: SpawnAsk, worker: Option<ProcessId>, outcome: Option<Outcome>, round: &mut Round) {
+        let id = spawn.spec.agent_id;
+        match outcome {
+            Some(Outcome::Applied | Outcome::Unplaced) => {
+                let (tell, fate) = oneshot::channel();
+                let mut agent = Agent::new(spawn.spec, round.at);
+                agent.waiters.push(Waiter { awaited: Awaited::Running, deadline: spawn.deadline, reply: tell });
+                self.model.put_agent(agent, round.now);
+                if let Some(process_id) = worker.filter(|_| outcome == Some(Outcome::Applied)) {
+                    let to = Assignment { process_id, epoch: Epoch(1) };
+                    self.model.move_agent(id, &AgentEvent::Assigned(to), round.now);
+                }
+                self.context.counters.spawn_asked();
+                round.touched.push(id);
+                drop(spawn.reply.send(Ok(SpawnAnswer::Waiting(fate))));
+            }
+            Some(Outcome::Replayed { agent_id, body_hash }) => {
+                let same = spawn.key.is_some_and(|key| key.body_hash == body_hash);
+                let answer = if same { Ok(SpawnAnswer::Replayed(agent_id)) } else { Err(SupervisorError::KeyReused) };
+                drop(spawn.reply.send(answer));
+            }
+            Some(Outcome::Unchanged) | None => {
+                self.doubt = true;
+                let what = "the store did not take the agent".to_owned();
+                drop(spawn.reply.send(Err(SupervisorError::unavailable(what))));
+            }
+        }
+    }
+
+    fn start_worker(&mut self, process_id: ProcessId, round: &Round) {
+        let capacity = self.model.spec.config.max_agents;
+        self.model.put_worker(Worker::new(process_id, capacity, round.at, round.now));
+        self.model.workers_spawned += 1;
+        let Some(orders) = self.orders(process_id) else {
+            let error = LaunchError(format!("there is no runtime {:?} in the configuration", self.model.spec.runtime));
+            drop(self.mailbox.send(Ask::Launched(process_id, Err(error))));
+            return;
+        };
+        self.context.listener.watch(process_id, self.mailbox.clone());
+        let (context, mailbox) = (self.context.clone(), self.mailbox.clone());
+        tokio::spawn(async move {
+            let launched = context.launcher.launch(orders).await;
+            drop(mailbox.send(Ask::Launched(process_id, launched)));
+        });
+    }
+
+    fn orders(&self, process_id: ProcessId) -> Option<WorkerOrders> {
+        let spec = &self.model.spec;
+        let mut clocks = self.context.clocks.clone();
+        if let Some(interval) = spec.config.health_check_interval {
+            clocks.heartbeat = std::time::Duration::from_secs_f64(interval);
+        }
+        Some(WorkerOrders {
+            process_id,
+            pool_name: spec.pool_name.clone(),
+            capacity: spec.config.max_agents,
+            fence: self.context.fence,
+            registry: self.context.worker_registry.clone(),
+            data_dir: self.context.data_dir.clone(),
+            lock_file: self.context.lock_file.clone(),
+            profile: self.context.profiles.get(&spec.runtime)?.clone(),
+            clocks,
+        })
+    }
+
+    pub(super) fn launched(&mut self, id: ProcessId, result: Result<Launched, LaunchError>, round: &mut Round) {
+        match result {
+            Ok(launched) => self.take_over(id, launched, round),
+            Err(error) => {
+                tracing::error!(process.id = %id, pool.name = %self.model.spec.pool_name, %error, "a worker did not start");
+                self.start_failed(round.now);
+                self.end_worker(id, WorkerEnd::Lost, round);
+                self.died(id, round);
+            }
+        }
+    }
+
+    /// From now on the worker's death is known when it happens.
+    pub(super) fn take_over(&mut self, id: ProcessId, launched: Launched, round: &mut Round) {
+        round.moves.push(super::Move::Identify { worker: id, identity: launched.identity });
+        let process = launched.process;
+        if let Some(worker) = self.model.workers.get_mut(&id) {
+            worker.process = Some(process.clone());
+            if worker.kill_sent {
+                process.kill();
+            } else if matches!(worker.status, WorkerStatus::Ending { .. } | WorkerStatus::Draining { .. }) {
+                process.ask();
+            }
+        }
+        let mailbox = self.mailbox.clone();
+        tokio::spawn(async move {
+            process.dead().await;
+            drop(mailbox.send(Ask::Died(id)));
+        });
+    }
+
+    pub(super) fn start_failed(&mut self, now: std::time::Instant) {
+        let wait = backoff::doubled(START_BACKOFF, self.failed_starts, LONGEST_START_BACKOFF);
+        self.failed_starts = self.failed_starts.saturating_add(1);
+        self.start_not_before = Some(now + wait);
+    }
+}

@@ -1,0 +1,148 @@
+//! Reports of workers: each is compared with what is wanted, and settled with the commit of what follows from it.
+//!
+//! Reports come twice, late and from epochs that are over. Whatever does not fit the open assignment is only settled.
+
+use muster_domain::worker::WorkerEvent;
+use muster_domain::{
+    AgentEvent, AgentId, AgentStatus, Cause, Ending, Epoch, EventKind, ProcessId, Refusal, Report, ReportBody,
+    StopReason, Timestamp,
+};
+use muster_policy::restart;
+use muster_registry::ReportPost;
+
+use super::moves::{Leaving, Move};
+use super::{Keeper, Round};
+
+impl Keeper {
+    pub(super) fn take_reports(&mut self, posts: Vec<ReportPost>, round: &mut Round) {
+        for post in posts {
+            if let Some(report) = &post.report {
+                self.take_report(report, round);
+                if let Some(worker) = self.model.workers.get_mut(&report.process_id) {
+                    let upto = worker.reports.settle(report.seq);
+                    round.settled.push((report.process_id, upto));
+                }
+            }
+            round.entries.push(post);
+        }
+    }
+
+    /// Lets the workers forget what this round has committed. Entries that could not be committed stay on the stream
+    /// and in their workers.
+    pub(super) fn settle(&mut self, round: &mut Round) {
+        if !round.entries.is_empty() {
+            self.context.postman.settle(std::mem::take(&mut round.entries), std::mem::take(&mut round.settled));
+        }
+    }
+
+    fn take_report(&mut self, report: &Report, round: &mut Round) {
+        let worker = report.process_id;
+        match &report.body {
+            ReportBody::Ready => self.worker_ready(worker, round),
+            ReportBody::Started { agent_id, epoch, pid } => {
+                self.started(*agent_id, *epoch, *pid, report.at, round);
+            }
+            ReportBody::Ended { agent_id, epoch, ready, ending } => {
+                self.ended(*agent_id, *epoch, *ready, ending.clone(), round);
+            }
+            ReportBody::Refused { agent_id, epoch, refusal } => {
+                self.refused(worker, *agent_id, *epoch, *refusal, round);
+            }
+            ReportBody::IdleTooLong { agent_id, epoch } => self.idle_too_long(*agent_id, *epoch, round),
+            ReportBody::Probed { command_id } => self.context.probes.answer(*command_id),
+        }
+    }
+
+    pub(super) fn worker_ready(&mut self, id: ProcessId, round: &mut Round) {
+        if !self.model.move_worker(id, WorkerEvent::Heard) {
+            return;
+        }
+        self.failed_starts = 0;
+        self.start_not_before = None;
+        self.note(self.worker_event(EventKind::WorkerReady, id, round.at, String::new()), round.now);
+        if let Some(worker) = self.model.workers.get(&id) {
+            tracing::info!(process.id = %id, pool.name = %self.model.spec.pool_name, "a worker is ready");
+            round.touched.extend(worker.held.iter().copied());
+        }
+    }
+
+    /// The worker of the open assignment says that the agent runs. Also what a heartbeat's picture says.
+    pub(super) fn started(&mut self, id: AgentId, epoch: Epoch, pid: Option<u32>, at: Timestamp, round: &mut Round) {
+        let Some(agent) = self.model.agent_mut(id) else { return };
+        if !matches!(agent.status, AgentStatus::Placed(place) if place.epoch == epoch) {
+            return;
+        }
+        agent.pid = pid;
+        let waited = agent.command.as_ref().map(|(_, sent)| round.now.saturating_duration_since(sent.at));
+        self.model.move_agent(id, &AgentEvent::Started(epoch, at), round.now);
+        self.note(self.agent_event(EventKind::AgentStarted, id, at, String::new()), round.now);
+        if let Some(waited) = waited {
+            metrics::histogram!("muster_agent_start_seconds", "pool" => self.pool_label()).record(waited);
+        }
+        if epoch == Epoch(1) {
+            self.context.counters.spawn_succeeded();
+        }
+        round.touched.push(id);
+    }
+
+    fn ended(&mut self, id: AgentId, epoch: Epoch, ready: bool, ending: Ending, round: &mut Round) {
+        let policy = self.model.spec.config.restart.clone();
+        let is_stopping = self.is_stopping;
+        let Some(agent) = self.model.agent_mut(id) else { return };
+        if agent.leaving || agent.status.assignment().is_none_or(|place| place.epoch != epoch) {
+            return;
+        }
+        agent.leaving = true;
+        let then = match agent.status {
+            AgentStatus::Stopping { then, .. } => Leaving::from_order(then),
+            // The supervisor stops: whatever ended was to end with it, and runs again with the next one.
+            _ if is_stopping => Leaving::RunAgain { not_before: None },
+            _ => {
+                let first_start_failed = !ready && epoch == Epoch(1);
+                let verdict = restart::judge(&policy, &ending, first_start_failed, &mut agent.history, round.now);
+                Leaving::from_verdict(verdict, &ending, round.now)
+            }
+        };
+        if !ready && epoch == Epoch(1) {
+            self.context.counters.spawn_failed();
+        }
+        round.moves.push(Move::Leave { agent: id, epoch, ending, then });
+    }
+
+    /// A worker's death ends the runs of all its agents.
+    pub(super) fn lost(&mut self, id: AgentId, epoch: Epoch, round: &mut Round) {
+        self.ended(id, epoch, true, Ending::new(Cause::WorkerLost, round.at), round);
+    }
+
+    fn refused(&mut self, worker: ProcessId, id: AgentId, epoch: Epoch, refusal: Refusal, round: &mut Round) {
+        tracing::warn!(process.id = %worker, agent.id = %id, epoch = epoch.0, %refusal, "a worker refused a command");
+        match refusal {
+            Refusal::StaleFence { .. } => return self.context.fenced.cancel(),
+            Refusal::Draining => {
+                self.model.move_worker(worker, WorkerEvent::DrainOrdered(round.now));
+            }
+            Refusal::Full { .. } | Refusal::StaleEpoch { .. } => {}
+        }
+        let resend = self.context.clocks.resend;
+        let Some(agent) = self.model.agent_mut(id) else { return };
+        if agent.leaving || agent.status.assignment().is_none_or(|place| place.epoch != epoch) {
+            return;
+        }
+        agent.leaving = true;
+        let then = match agent.status {
+            AgentStatus::Stopping { then, .. } => Leaving::from_order(then),
+            // A wait keeps a full worker from being asked over and over.
+            _ => Leaving::RunAgain { not_before: Some(round.now + resend) },
+        };
+        let ending = Ending::new(Cause::NotStarted { error: format!("its worker refused it: {refusal}") }, round.at);
+        round.moves.push(Move::Leave { agent: id, epoch, ending, then });
+    }
+
+    /// Idleness is reported by the worker and decided here, after whatever was assigned since.
+    fn idle_too_long(&mut self, id: AgentId, epoch: Epoch, round: &mut Round) {
+        let running = |status: &AgentStatus| matches!(status, AgentStatus::Running { at, .. } if at.epoch == epoch);
+        if self.model.agent(id).is_some_and(|agent| running(&agent.status)) && !self.is_stopping {
+            round.moves.push(Move::Stop { agent: id, reason: StopReason::Idle, graceful: true, waiter: None });
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! One worker in the keeper's model.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use muster_domain::{AgentId, Beat, PoolName, ProcessId, Timestamp, WorkerIdentity, WorkerStatus};
+use muster_policy::worker::Facts;
+
+use crate::launch::RunningWorker;
+use crate::view::WorkerView;
+
+/// What the latest heartbeat said.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pulse {
+    pub(crate) heard: Instant,
+    pub(crate) cpu_percent: f32,
+    pub(crate) rss_bytes: u64,
+}
+
+pub(crate) struct Worker {
+    pub(crate) process_id: ProcessId,
+    pub(crate) capacity: u32,
+    pub(crate) status: WorkerStatus,
+    pub(crate) identity: Option<WorkerIdentity>,
+    /// The way to its process; `None` until the launch is through, and for one on another host.
+    pub(crate) process: Option<Arc<dyn RunningWorker>>,
+    /// Agents with an open assignment to it.
+    pub(crate) held: HashSet<AgentId>,
+    pub(crate) empty_since: Option<Instant>,
+    pub(crate) pulse: Option<Pulse>,
+    pub(crate) started_at: Timestamp,
+    pub(crate) kill_sent: bool,
+    pub(crate) reports: Reports,
+}
+
+impl Worker {
+    pub(crate) fn new(process_id: ProcessId, capacity: u32, started_at: Timestamp, now: Instant) -> Self {
+        Self {
+            process_id,
+            capacity,
+            status: WorkerStatus::Starting { since: now },
+            identity: None,
+            process: None,
+            held: HashSet::new(),
+            empty_since: Some(now),
+            pulse: None,
+            started_at,
+            kill_sent: false,
+            reports: Reports::default(),
+        }
+    }
+
+    /// Whether commands reach it: it has subscribed, and was not told to end for good.
+    pub(crate) const fn listens(&self) -> bool {
+        matches!(self.status, WorkerStatus::Ready | WorkerStatus::Draining { .. } | WorkerStatus::Ending { .. })
+    }
+
+    pub(crate) const fn is_open(&self) -> bool {
+        !matches!(self.status, WorkerStatus::Gone(_))
+    }
+
+    pub(crate) fn used(&self) -> u32 {
+        u32::try_from(self.held.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Slots that may be given out.
+    pub(crate) fn free(&self) -> u32 {
+        if self.status.takes_agents() { self.capacity.saturating_sub(self.used()) } else { 0 }
+    }
+
+    pub(crate) fn facts(&self) -> Facts {
+        Facts {
+            status: self.status,
+            heard: self.pulse.map(|pulse| pulse.heard),
+            used: self.used(),
+            empty_since: self.empty_since,
+            kill_sent: self.kill_sent,
+        }
+    }
+
+    pub(crate) fn hear(&mut self, heard: Instant, beat: Option<&Beat>) {
+        let (cpu_percent, rss_bytes) = match (beat, self.pulse) {
+            (Some(beat), _) => (beat.cpu_percent, beat.rss_bytes),
+            (None, Some(pulse)) => (pulse.cpu_percent, pulse.rss_bytes),
+            (None, None) => (0.0, 0),
+        };
+        self.pulse = Some(Pulse { heard, cpu_percent, rss_bytes });
+        if let Some(beat) = beat {
+            self.reports.dropped(beat.dropped);
+            if self.identity.is_none() {
+                self.identity = Some(beat.identity.clone());
+            }
+        }
+    }
+
+    pub(crate) fn view(&self, pool: &PoolName, now: Instant) -> WorkerView {
+        let age = self.pulse.map(|pulse| now.saturating_duration_since(pulse.heard));
+        WorkerView {
+            process_id: self.process_id,
+            pool_name: pool.clone(),
+            pid: self.identity.as_ref().map(|identity| identity.pid),
+            host: self.identity.as_ref().map(|identity| identity.host.clone()),
+            status: self.status.state(),
+            agent_count: self.used(),
+            max_agents: self.capacity,
+            cpu_percent: self.pulse.map(|pulse| pulse.cpu_percent),
+            rss_bytes: self.pulse.map(|pulse| pulse.rss_bytes),
+            started_at: self.started_at,
+            last_heartbeat: age.map(|age: Duration| Timestamp::now().before(age)),
+        }
+    }
+}
+
+/// Which of a worker's reports are settled. They may come twice and with gaps; the number that the worker is told is
+/// the one below which none is missing.
+#[derive(Debug, Default)]
+pub(crate) struct Reports {
+    settled: u64,
+    ahead: BTreeSet<u64>,
+}
+
+impl Reports {
+    /// The worker has dropped its reports up to `number`: they were settled with an earlier master.
+    pub(crate) fn dropped(&mut self, number: u64) {
+        self.settled = self.settled.max(number);
+        self.close_gaps();
+    }
+
+    /// A report was settled; returns the number up to which all are.
+    pub(crate) fn settle(&mut self, number: u64) -> u64 {
+        if number > self.settled {
+            self.ahead.insert(number);
+        }
+        self.close_gaps();
+        self.settled
+    }
+
+    fn close_gaps(&mut self) {
+        while let Some(first) = self.ahead.first().copied() {
+            if first > self.settled + 1 {
+                break;
+            }
+            self.settled = self.settled.max(first);
+            self.ahead.remove(&first);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settled_number_waits_for_gaps() {
+        let mut reports = Reports::default();
+        assert_eq!(reports.settle(1), 1);
+        assert_eq!(reports.settle(3), 1);
+        assert_eq!(reports.settle(3), 1, "twice is once");
+        assert_eq!(reports.settle(2), 3);
+    }
+
+    #[test]
+    fn an_adopted_worker_starts_where_it_dropped() {
+        let mut reports = Reports::default();
+        assert_eq!(reports.settle(8), 0, "1 to 7 may be missing");
+        reports.dropped(7);
+        assert_eq!(reports.settle(9), 9);
+    }
+}

@@ -1,0 +1,65 @@
+//! Starting worker processes and finding them again: the only place where the supervisor touches processes.
+//!
+//! | engine | a worker is |
+//! |---|---|
+//! | [`process`] | an OS process that outlives its master |
+//! | [`closure`] | a task of this process, in single-process mode |
+//!
+//! [`server`] owns the private Redis.
+
+pub mod closure;
+pub mod process;
+pub mod server;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use muster_domain::{WorkerIdentity, WorkerOrders};
+use muster_store::WorkerRow;
+
+/// Starts workers and finds those of an earlier supervisor.
+#[async_trait]
+pub trait Launcher: Send + Sync + 'static {
+    /// Starts a worker with these orders. It is not ready yet when this returns.
+    async fn launch(&self, orders: WorkerOrders) -> Result<Launched, LaunchError>;
+
+    /// Finds the process behind the row of a worker that another supervisor started.
+    async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LaunchError>;
+}
+
+/// A worker that runs.
+#[derive(Clone)]
+pub struct Launched {
+    /// Who it is for the operating system.
+    pub identity: WorkerIdentity,
+    /// The way to it.
+    pub process: Arc<dyn RunningWorker>,
+}
+
+/// The way to a worker's process.
+#[async_trait]
+pub trait RunningWorker: Send + Sync + 'static {
+    /// Asks it to drain (SIGTERM); the second time it is to hurry.
+    fn ask(&self);
+
+    /// Ends it at once (SIGKILL).
+    fn kill(&self);
+
+    /// Resolves when the worker, and every process that it owned, is proven dead.
+    async fn dead(&self);
+}
+
+/// What became of a worker of an earlier supervisor.
+pub enum Adoption {
+    /// It lives.
+    Alive(Launched),
+    /// It is dead, and so is every process that it owned.
+    Dead,
+    /// It is not of this host: only its heartbeats can say.
+    Elsewhere,
+}
+
+/// A worker could not be started or looked for.
+#[derive(Debug, thiserror::Error)]
+#[error("the worker process could not be started: {0}")]
+pub struct LaunchError(pub String);

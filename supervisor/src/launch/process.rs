@@ -1,0 +1,178 @@
+//! Workers as OS processes that outlive their master: an own session, an own log file, no pipe to the master.
+//!
+//! A worker is this same binary (`/proc/self/exe`, so that a replaced file on disk does not mix versions), started as
+//! `muster worker` with its orders on stdin: a sealed memory file, since they hold secrets. It bears the mark
+//! `MUSTER_PROCESS_ID` in its environment, and so does everything that it owns.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use muster_domain::{ProcessId, RuntimeProfile, WorkerIdentity, WorkerOrders};
+use muster_process::{Custody, Nursery, Pidfd, Presence, Program, Signal, Stdio, identity, mark};
+use muster_store::WorkerRow;
+
+use super::{Adoption, LaunchError, Launched, Launcher, RunningWorker};
+
+/// The variable that marks a worker and all that it owns.
+pub const MARK: &str = "MUSTER_PROCESS_ID";
+
+/// Variables of the master that a worker has no business with.
+const WITHHELD: [&str; 2] = ["PGBOUNCER_URL", "DATABASE_URL"];
+
+/// Starts worker processes.
+pub struct ProcessLauncher {
+    nursery: Nursery,
+    log_dir: PathBuf,
+}
+
+impl ProcessLauncher {
+    /// Workers write their own logs to `log_dir`, which is made where it is missing.
+    pub fn new(nursery: Nursery, log_dir: PathBuf) -> Result<Self, LaunchError> {
+        std::fs::create_dir_all(&log_dir)
+            .map_err(|error| LaunchError(format!("cannot make {}: {error}", log_dir.display())))?;
+        Ok(Self { nursery, log_dir })
+    }
+
+    fn program(&self, orders: &WorkerOrders) -> std::io::Result<Program> {
+        let id = orders.process_id.to_string();
+        let log = self.open_log(orders.process_id)?;
+        let stdout = Stdio::Fd(OwnedFd::from(log.try_clone()?));
+        let argv = ["/proc/self/exe", "worker", "--pool", orders.pool_name.as_str(), "--id", &id];
+        let env = std::env::vars_os()
+            .filter(|(name, _)| !is_withheld(name))
+            .chain([(OsString::from(MARK), OsString::from(&id))])
+            .collect();
+        Ok(Program {
+            env,
+            stdin: Stdio::Fd(orders_file(orders)?),
+            stdout,
+            stderr: Stdio::Fd(OwnedFd::from(log)),
+            ..Program::new(argv, Custody::Free)
+        })
+    }
+
+    fn open_log(&self, id: ProcessId) -> std::io::Result<File> {
+        let path = self.log_dir.join(format!("{id}.log"));
+        OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+    }
+
+    fn way_to(&self, id: ProcessId, pidfd: Pidfd, owns_trees: bool) -> Arc<dyn RunningWorker> {
+        Arc::new(WorkerProcess { id, pidfd: Arc::new(pidfd), owns_trees, log: self.log_dir.join(format!("{id}.log")) })
+    }
+}
+
+#[async_trait]
+impl Launcher for ProcessLauncher {
+    async fn launch(&self, orders: WorkerOrders) -> Result<Launched, LaunchError> {
+        let program = self.program(&orders).map_err(|error| LaunchError(error.to_string()))?;
+        let child = self.nursery.spawn(program).await.map_err(|error| LaunchError(error.to_string()))?;
+        let pidfd = Pidfd::open(child.identity.pid).map_err(|error| LaunchError(error.to_string()))?;
+        let owns_trees = !matches!(orders.profile, RuntimeProfile::Echo);
+        let process = self.way_to(orders.process_id, pidfd, owns_trees);
+        Ok(Launched { identity: child.identity, process })
+    }
+
+    async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LaunchError> {
+        let id = row.process_id;
+        let failed = |error: std::io::Error| LaunchError(format!("worker {id} can't be looked for: {error}"));
+        let identity = match &row.identity {
+            Some(identity) => Some(identity.clone()),
+            // Its master died between the fork and the row's update.
+            None => find_by_mark(id),
+        };
+        let presence = match &identity {
+            Some(identity) => identity::find(identity).map_err(failed)?,
+            None => Presence::Dead,
+        };
+        match (presence, identity) {
+            (Presence::Alive(pidfd), Some(identity)) => {
+                Ok(Adoption::Alive(Launched { identity, process: self.way_to(id, pidfd, true) }))
+            }
+            (Presence::Elsewhere, _) => Ok(Adoption::Elsewhere),
+            _ => {
+                sweep(id).await;
+                Ok(Adoption::Dead)
+            }
+        }
+    }
+}
+
+struct WorkerProcess {
+    id: ProcessId,
+    pidfd: Arc<Pidfd>,
+    /// Whether it may own processes: then its death is not theirs.
+    owns_trees: bool,
+    log: PathBuf,
+}
+
+impl WorkerProcess {
+    fn signal(&self, signal: Signal) {
+        if let Err(error) = self.pidfd.signal(signal) {
+            tracing::debug!(process.id = %self.id, %error, "a signal found no worker");
+        }
+    }
+}
+
+#[async_trait]
+impl RunningWorker for WorkerProcess {
+    fn ask(&self) {
+        self.signal(Signal::SIGTERM);
+    }
+
+    fn kill(&self) {
+        self.signal(Signal::SIGKILL);
+    }
+
+    async fn dead(&self) {
+        if let Err(error) = self.pidfd.dead().await {
+            tracing::error!(process.id = %self.id, %error, "a worker's death can't be waited for; it is looked for instead");
+            while !self.pidfd.is_dead() {
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+        if self.owns_trees {
+            sweep(self.id).await;
+        }
+        // A log in which nothing was said helps nobody.
+        if std::fs::metadata(&self.log).is_ok_and(|log| log.len() == 0) {
+            drop(std::fs::remove_file(&self.log));
+        }
+    }
+}
+
+/// Ends whatever still bears a dead worker's mark. Its trees die with it by themselves (their inits see to that); this
+/// waits until they have, and takes what the means at hand could not hold.
+async fn sweep(id: ProcessId) {
+    let swept =
+        tokio::task::spawn_blocking(move || mark::kill_marked(OsStr::new(MARK), OsStr::new(&id.to_string()))).await;
+    if let Ok(killed @ 1..) = swept {
+        tracing::info!(process.id = %id, killed, "processes of a dead worker were ended");
+    }
+}
+
+/// A worker is the oldest process that bears its mark: what it owns came later.
+fn find_by_mark(id: ProcessId) -> Option<WorkerIdentity> {
+    let marked = mark::marked(OsStr::new(MARK), OsStr::new(&id.to_string()));
+    marked.into_iter().filter_map(|pid| identity::of(pid).ok()).min_by_key(|found| (found.start_time, found.pid))
+}
+
+fn is_withheld(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let own = name.starts_with("MUSTER_") && name != "MUSTER_OWNERSHIP" && name != "MUSTER_LOG";
+    own || WITHHELD.contains(&name.as_ref())
+}
+
+fn orders_file(orders: &WorkerOrders) -> std::io::Result<OwnedFd> {
+    let fd = nix::sys::memfd::memfd_create("muster-orders", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)?;
+    let mut file = File::from(fd);
+    serde_json::to_writer(&mut file, orders)?;
+    file.flush()?;
+    file.rewind()?;
+    Ok(file.into())
+}

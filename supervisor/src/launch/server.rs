@@ -1,0 +1,232 @@
+//! The private Redis: a child server on a unix socket in the data folder, started again when it dies, and dead when its
+//! master is. It keeps nothing on disk: the registry is rebuilt from heartbeats.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::OpenOptions;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use muster_process::{Child, Custody, Nursery, Program, Stdio};
+use tokio_util::sync::CancellationToken;
+
+use super::LaunchError;
+
+/// Names under which a server is looked for, the preferred one first.
+const NAMES: [&str; 2] = ["valkey-server", "redis-server"];
+
+/// The longest path of a unix socket, from the kernel's `sockaddr_un`, less the final NUL.
+const LONGEST_SOCKET: usize = 107;
+
+/// How long a server may take until its socket answers.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Looks for a server: the one configured, else on the PATH, else in the data folder (itself or its `bin`).
+pub fn find_server(configured: Option<&Path>, search_path: Option<&OsStr>, data_dir: &Path) -> Option<PathBuf> {
+    if let Some(path) = configured {
+        return Some(path.to_owned());
+    }
+    let on_path = search_path.map(|path| std::env::split_paths(path).collect::<Vec<_>>()).unwrap_or_default();
+    let folders = on_path.into_iter().chain([data_dir.to_owned(), data_dir.join("bin")]);
+    folders.flat_map(|folder| NAMES.map(|name| folder.join(name))).find(|file| is_program(file))
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+/// What a private server needs.
+#[derive(Clone, Debug)]
+pub struct ServerPlan {
+    /// Its program.
+    pub program: PathBuf,
+    /// Its folder, which holds the socket and the log, and is readable by its owner only.
+    pub folder: PathBuf,
+    /// Connections that it is to accept at the most.
+    pub max_clients: u32,
+}
+
+impl ServerPlan {
+    /// The socket's path; an error where the kernel does not take one so long.
+    pub fn socket(&self) -> Result<PathBuf, LaunchError> {
+        let socket = self.folder.join("redis.sock");
+        let length = socket.as_os_str().len();
+        if length > LONGEST_SOCKET {
+            return Err(LaunchError(format!(
+                "the path of the socket {} has {length} bytes and {LONGEST_SOCKET} is the most: choose a data folder with a shorter path",
+                socket.display()
+            )));
+        }
+        Ok(socket)
+    }
+
+    fn arguments(&self, socket: &Path) -> Vec<OsString> {
+        let mut argv: Vec<OsString> = vec![self.program.clone().into()];
+        let plain = ["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no", "--unixsocketperm", "700"];
+        argv.extend(plain.map(OsString::from));
+        let clients = self.max_clients.to_string();
+        argv.extend([OsString::from("--maxclients"), clients.into()]);
+        // One slow pass of its own must not cut off workers that report.
+        argv.extend(["--client-output-buffer-limit", "pubsub", "64mb", "32mb", "60"].map(OsString::from));
+        argv.extend([
+            OsString::from("--unixsocket"),
+            socket.into(),
+            OsString::from("--dir"),
+            self.folder.clone().into(),
+        ]);
+        argv
+    }
+}
+
+/// A private server that runs. Dropping it ends it.
+pub struct PrivateServer {
+    stopped: CancellationToken,
+}
+
+impl PrivateServer {
+    /// Starts it and resolves when its socket answers. From then on it is started again whenever it dies; `told` hears
+    /// of each death (`Some(reason)`) and return (`None`).
+    pub async fn start(
+        nursery: Nursery,
+        plan: ServerPlan,
+        told: impl Fn(Option<String>) + Send + Sync + 'static,
+    ) -> Result<Self, LaunchError> {
+        let first = begin(&nursery, &plan).await?;
+        let server = Self { stopped: CancellationToken::new() };
+        tokio::spawn(keep(nursery, plan, first, server.stopped.clone(), told));
+        Ok(server)
+    }
+}
+
+impl Drop for PrivateServer {
+    fn drop(&mut self) {
+        self.stopped.cancel();
+    }
+}
+
+async fn keep(
+    nursery: Nursery,
+    plan: ServerPlan,
+    first: Child,
+    stopped: CancellationToken,
+    told: impl Fn(Option<String>) + Send + Sync + 'static,
+) {
+    let mut child = first;
+    let mut failures = 0;
+    loop {
+        let (exit, keeper) = (child.exit, child.keeper);
+        let reason = tokio::select! {
+            () = stopped.cancelled() => return keeper.kill(),
+            exit = exit => format!("the private Redis ended with {exit}"),
+        };
+        told(Some(reason));
+        child = loop {
+            match begin(&nursery, &plan).await {
+                Ok(child) => break child,
+                Err(error) => {
+                    failures += 1;
+                    told(Some(format!("the private Redis does not start: {error}")));
+                    let wait =
+                        muster_policy::backoff::doubled(Duration::from_millis(100), failures, Duration::from_secs(10));
+                    tokio::select! {
+                        () = stopped.cancelled() => return,
+                        () = tokio::time::sleep(wait) => {}
+                    }
+                }
+            }
+        };
+        failures = 0;
+        told(None);
+    }
+}
+
+async fn begin(nursery: &Nursery, plan: &ServerPlan) -> Result<Child, LaunchError> {
+    let socket = plan.socket()?;
+    let failed = |what: &str, error: std::io::Error| LaunchError(format!("{what}: {error}"));
+    make_private_folder(&plan.folder).map_err(|error| failed("the private Redis has no folder", error))?;
+    // What an earlier server left: nobody listens on it any more, since that server died with its master.
+    match std::fs::remove_file(&socket) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(failed("a stale socket stays", error));
+        }
+        _ => {}
+    }
+    let log = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(plan.folder.join("redis.log"))
+        .map_err(|error| failed("the private Redis has no log", error))?;
+    let stderr = log.try_clone().map_err(|error| failed("the private Redis has no log", error))?;
+    let program = Program {
+        stdout: Stdio::Fd(OwnedFd::from(log)),
+        stderr: Stdio::Fd(OwnedFd::from(stderr)),
+        ..Program::new(plan.arguments(&socket), Custody::Child)
+    };
+    let mut child = nursery.spawn(program).await.map_err(|error| LaunchError(error.to_string()))?;
+    await_socket(&mut child, &socket, plan).await?;
+    Ok(child)
+}
+
+async fn await_socket(child: &mut Child, socket: &Path, plan: &ServerPlan) -> Result<(), LaunchError> {
+    let until = Instant::now() + START_PATIENCE;
+    loop {
+        if UnixStream::connect(socket).is_ok() {
+            return Ok(());
+        }
+        let log = || plan.folder.join("redis.log").display().to_string();
+        tokio::select! {
+            exit = &mut child.exit => return Err(LaunchError(format!("it ended with {exit}; see {}", log()))),
+            () = tokio::time::sleep(Duration::from_millis(1)) => {}
+        }
+        if Instant::now() > until {
+            return Err(LaunchError(format!("its socket does not answer; see {}", log())));
+        }
+    }
+}
+
+fn make_private_folder(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configured_server_comes_before_the_path_and_that_before_the_data_folder() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let put = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+            std::fs::write(&path, "#!/bin/sh\n").expect("a file");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+            path
+        };
+        let data = folder.path().join("data");
+        assert_eq!(find_server(None, None, &data), None);
+        let in_data = put("data/bin/redis-server");
+        assert_eq!(find_server(None, None, &data), Some(in_data));
+        let redis = put("path/redis-server");
+        let path = folder.path().join("path");
+        assert_eq!(find_server(None, Some(path.as_os_str()), &data), Some(redis));
+        let valkey = put("path/valkey-server");
+        assert_eq!(find_server(None, Some(path.as_os_str()), &data), Some(valkey));
+        assert_eq!(find_server(Some(Path::new("/x")), Some(path.as_os_str()), &data), Some("/x".into()));
+    }
+
+    #[test]
+    fn a_socket_path_that_the_kernel_does_not_take_is_refused_with_advice() {
+        let folder = PathBuf::from("/").join("x".repeat(100));
+        let plan = ServerPlan { program: "redis-server".into(), folder, max_clients: 10 };
+        let error = plan.socket().expect_err("too long").to_string();
+        assert!(error.contains("111 bytes") && error.contains("shorter"), "{error}");
+    }
+}

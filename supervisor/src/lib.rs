@@ -1,0 +1,51 @@
+//! The master: it keeps what is wanted and what was seen apart, compares them, and acts.
+//!
+//! # Theory of operation
+//! Each pool has a [keeper](keeper): one task that owns the pool's model (agents, workers, free slots). Requests, reports
+//! of workers, heartbeats, deaths and timers come to it as messages; it takes what has come as a batch, asks `policy`
+//! what follows, commits that to the store in one transaction, and only then changes its model, sends commands and
+//! answers callers. Spawn, restart, restoration after a crash and scaling to a minimum are all the same step: an agent
+//! that is to run and has no slot is placed.
+//!
+//! | part | what it does |
+//! |---|---|
+//! | [`Supervisor`] | one life as the leader: start, shutdown |
+//! | [`Handle`] | what callers ask; cloneable |
+//! | [`keeper`] | a pool's model and its turns |
+//! | [`listener`] | heartbeats, and since when there was no gap in listening |
+//! | [`postman`], [`postmaster`] | commands out, reports in |
+//! | [`launch`] | worker processes, single-process workers, the private Redis |
+//! | [`leadership`], [`collector`] | the lease, and the rubbish |
+//! | [`board`] | every way in which the supervisor is less than it should be |
+//!
+//! # What happens when a part fails
+//! A keeper that panics ends this supervisor's lead (its model is gone); the next lead reads the truth again, and agents
+//! do not notice. A caller that goes away changes nothing of what it asked for.
+
+mod agents;
+mod board;
+mod collector;
+mod context;
+mod directory;
+mod error;
+mod founding;
+mod handle;
+mod keeper;
+pub mod launch;
+mod leadership;
+mod listener;
+mod pools;
+mod postman;
+mod postmaster;
+mod probes;
+mod request;
+mod supervisor;
+mod system;
+mod view;
+
+pub use error::SupervisorError;
+pub use handle::{Handle, StopWish};
+pub use pools::PoolChange;
+pub use request::{AgentQuery, IdempotencyKey, NewPool, SpawnRequest, Spawned};
+pub use supervisor::{Facts, LeadEnd, Parts, Supervisor};
+pub use view::{AgentView, CheckLine, Event, Mode, Page, PoolView, Reach, SystemView, WorkerView};

@@ -1,0 +1,179 @@
+//! Listens to the workers' heartbeats: asks the registry for their pictures, and tells each keeper what it says of its
+//! workers.
+//!
+//! It also knows since when it has listened without a gap. A late pass of its own (the process was stopped, or the
+//! machine slept), an outage or a flush of the registry begin a new listening; silence before it counts for nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use muster_domain::{Clocks, Generation, ProcessId, Timestamp};
+use muster_policy::worker::{Hearing, most_silent};
+use muster_registry::{Heard, Pictures, Registry, RegistryError};
+
+use crate::board::Board;
+use crate::context::Context;
+use crate::directory::Mailbox;
+use crate::keeper::mailbox::{Ask, HeardNews};
+
+/// The workers that are listened to.
+#[derive(Clone, Default)]
+pub(crate) struct Listener(Arc<Mutex<HashMap<ProcessId, Watched>>>);
+
+struct Watched {
+    keeper: Mailbox,
+    /// The number of the latest beat that the keeper was given.
+    number: u64,
+    heard: Option<Instant>,
+}
+
+impl Listener {
+    pub(crate) fn watch(&self, worker: ProcessId, keeper: Mailbox) {
+        self.watched().insert(worker, Watched { keeper, number: 0, heard: None });
+    }
+
+    pub(crate) fn unwatch(&self, worker: ProcessId) {
+        self.watched().remove(&worker);
+    }
+
+    fn watched(&self) -> MutexGuard<'_, HashMap<ProcessId, Watched>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn list(&self) -> Vec<(ProcessId, u64)> {
+        self.watched().iter().map(|(id, watched)| (*id, watched.number)).collect()
+    }
+
+    /// Notes what was heard, and sorts it by keeper. Every keeper that has workers gets news, also of silence.
+    fn sort(&self, seen: Vec<Heard>, at: Instant) -> Vec<(Mailbox, Vec<Heard>)> {
+        let mut watched = self.watched();
+        let mut news: Vec<(Mailbox, Vec<Heard>)> = Vec::new();
+        for entry in watched.values() {
+            if !news.iter().any(|(keeper, _)| keeper.same_channel(&entry.keeper)) {
+                news.push((entry.keeper.clone(), Vec::new()));
+            }
+        }
+        for heard in seen {
+            let Some(entry) = watched.get_mut(&heard.process_id) else { continue };
+            entry.number = heard.number;
+            entry.heard = at.checked_sub(heard.age);
+            if let Some((_, list)) = news.iter_mut().find(|(keeper, _)| keeper.same_channel(&entry.keeper)) {
+                list.push(heard);
+            }
+        }
+        news
+    }
+
+    /// How many workers are past the staleness bound and how many are not, of those that were ever heard.
+    fn silence(&self, stale: Duration, now: Instant) -> (usize, usize) {
+        let watched = self.watched();
+        let ages = watched.values().filter_map(|entry| Some(now.saturating_duration_since(entry.heard?)));
+        let (silent, heard): (Vec<_>, Vec<_>) = ages.partition(|age| *age >= stale);
+        (silent.len(), heard.len())
+    }
+
+    /// The next moment at which some worker's silence reaches the bound.
+    fn next_stale(&self, stale: Duration, now: Instant) -> Option<Instant> {
+        let deadlines = |entry: &Watched| entry.heard.map(|heard| heard + stale).filter(|at| *at > now);
+        self.watched().values().filter_map(deadlines).min()
+    }
+}
+
+/// One life of listening.
+pub(crate) struct Listening {
+    pub(crate) listener: Listener,
+    pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) clocks: Clocks,
+    since: Option<Instant>,
+    generation: Option<Generation>,
+    planned: Instant,
+    last_pass: (Instant, Timestamp),
+}
+
+impl Listening {
+    pub(crate) fn new(listener: Listener, registry: Arc<dyn Registry>, clocks: Clocks) -> Self {
+        let now = Instant::now();
+        Self {
+            listener,
+            registry,
+            clocks,
+            since: None,
+            generation: None,
+            planned: now,
+            last_pass: (now, Timestamp::now()),
+        }
+    }
+
+    /// Listens for ever.
+    pub(crate) async fn run(mut self, context: Arc<Context>) {
+        loop {
+            tokio::time::sleep_until(tokio::time::Instant::from_std(self.planned)).await;
+            self.pass(&context.board).await;
+        }
+    }
+
+    async fn pass(&mut self, board: &Board) {
+        self.notice_gap();
+        let list = self.listener.list();
+        match self.registry.pictures(&list).await {
+            Ok(pictures) => self.heard(pictures, board),
+            Err(error) => self.deaf(&error, board),
+        }
+        let now = Instant::now();
+        let next = now + self.interval();
+        // A silence that reaches its bound is looked at then, not at the next pass.
+        let stale = self.listener.next_stale(self.clocks.stale, now).map(|at| at + Duration::from_millis(1));
+        self.planned = stale.map_or(next, |at| at.min(next));
+        self.last_pass = (now, Timestamp::now());
+    }
+
+    /// Half a heartbeat, so that a picture is never much older than it must be.
+    fn interval(&self) -> Duration {
+        (self.clocks.heartbeat / 2).clamp(Duration::from_millis(20), Duration::from_secs(5))
+    }
+
+    /// A pass that comes late by a monotonic or a wall clock (which also counts a suspend) begins a new listening.
+    fn notice_gap(&mut self) {
+        let (instant, wall) = self.last_pass;
+        let elapsed = instant.elapsed();
+        let wall_elapsed = Timestamp::now().as_millis().saturating_sub(wall.as_millis());
+        let wall_elapsed = Duration::from_millis(u64::try_from(wall_elapsed).unwrap_or(0));
+        let allowed = self.interval() + self.clocks.pass.max(Duration::from_millis(500));
+        if elapsed.max(wall_elapsed) > allowed && self.since.is_some() {
+            tracing::warn!(
+                gap_seconds = elapsed.max(wall_elapsed).as_secs_f64(),
+                "this supervisor stood still; no worker is judged before one lease has been heard"
+            );
+            self.since = None;
+        }
+    }
+
+    fn heard(&mut self, pictures: Pictures, board: &Board) {
+        let at = Instant::now();
+        let flushed = self.generation.is_some_and(|known| known != pictures.generation);
+        if flushed {
+            tracing::warn!("the registry has lost its content; it is rebuilt from the next heartbeats");
+        }
+        if flushed || self.since.is_none() {
+            self.since = Some(at);
+        }
+        self.generation = Some(pictures.generation);
+        board.recover("registry");
+        let news = self.listener.sort(pictures.seen, at);
+        let (silent, heard) = self.listener.silence(self.clocks.stale, at);
+        let most_silent = most_silent(silent, heard);
+        if !most_silent {
+            board.recover("silence");
+        }
+        let hearing = Hearing { since: self.since, most_silent };
+        for (keeper, heard) in news {
+            drop(keeper.send(Ask::Heard(HeardNews { at, hearing, flushed, heard })));
+        }
+    }
+
+    fn deaf(&mut self, error: &RegistryError, board: &Board) {
+        self.since = None;
+        board.degrade("registry", error.to_string());
+    }
+}

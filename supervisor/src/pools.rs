@@ -1,0 +1,164 @@
+//! The handle's calls about pools.
+
+use std::sync::Arc;
+
+use muster_domain::{EventDraft, EventKind, PoolConfig, PoolName, PoolOrigin, PoolSpec, Timestamp, runtime};
+use muster_store::{Outcome, PoolRow, Write};
+use tokio::sync::{Mutex, mpsc};
+
+use crate::context::Context;
+use crate::directory::Entry;
+use crate::error::SupervisorError;
+use crate::handle::{Handle, ask};
+use crate::keeper::Keeper;
+use crate::keeper::mailbox::Ask;
+use crate::request::NewPool;
+use crate::view::PoolView;
+
+/// A change of a pool's bounds.
+pub type PoolChange = Box<dyn FnOnce(&mut PoolConfig) + Send>;
+
+/// Pools are made and changed one at a time, so that two changes of one pool do not overwrite each other.
+pub(crate) type PoolLock = Mutex<()>;
+
+impl Handle {
+    /// Every pool, by name.
+    pub async fn pools(&self) -> Result<Vec<PoolView>, SupervisorError> {
+        let mut views = Vec::new();
+        for (_, keeper) in self.context.directory.all() {
+            // One that ends meanwhile is a pool that is gone.
+            if let Ok(view) = ask(&keeper, Ask::ViewPool).await {
+                views.push(view);
+            }
+        }
+        Ok(views)
+    }
+
+    /// One pool.
+    pub async fn pool(&self, name: &PoolName) -> Result<PoolView, SupervisorError> {
+        ask(&self.keeper(name)?, Ask::ViewPool).await
+    }
+
+    /// Makes a pool.
+    pub async fn create_pool(&self, pool: NewPool) -> Result<PoolView, SupervisorError> {
+        let _alone = self.context.pool_lock.lock().await;
+        let runtime = pool.runtime.unwrap_or_else(|| runtime::ECHO.to_owned());
+        let spec = PoolSpec {
+            pool_name: pool.pool_name,
+            role_type: pool.role_type,
+            runtime,
+            config: pool.config,
+            origin: PoolOrigin::Api,
+        };
+        self.check_spec(&spec)?;
+        if self.context.directory.get(&spec.pool_name).is_some() {
+            return Err(SupervisorError::PoolExists(spec.pool_name));
+        }
+        let at = Timestamp::now();
+        let event = pool_event(EventKind::PoolCreated, &spec.pool_name, at);
+        let writes = [Write::AddPool { spec: spec.clone(), at }, Write::Event(event)];
+        match self.context.apply(&writes).await?.first() {
+            Some(Outcome::Applied) => {}
+            _ => return Err(SupervisorError::PoolExists(spec.pool_name)),
+        }
+        let name = spec.pool_name.clone();
+        let row = PoolRow { spec, draining: false, created_at: at, workers_spawned: 0, workers_terminated: 0 };
+        open(&self.context, row, Vec::new(), Vec::new());
+        tracing::info!(pool.name = %name, "a pool was made");
+        self.pool(&name).await
+    }
+
+    /// Changes a pool's bounds. What runs is not touched: new bounds count for what is started next.
+    pub async fn change_pool(&self, name: &PoolName, change: PoolChange) -> Result<PoolView, SupervisorError> {
+        let _alone = self.context.pool_lock.lock().await;
+        let keeper = self.keeper(name)?;
+        let view = ask(&keeper, Ask::ViewPool).await?;
+        if view.origin == PoolOrigin::File {
+            return Err(SupervisorError::PoolOfFile(name.clone()));
+        }
+        let mut config = view.config;
+        change(&mut config);
+        let spec = PoolSpec {
+            pool_name: name.clone(),
+            role_type: view.role_type,
+            runtime: view.runtime,
+            config,
+            origin: view.origin,
+        };
+        self.check_spec(&spec)?;
+        let entry = Entry::new(keeper.clone(), &spec);
+        let view = ask(&keeper, |reply| Ask::Change { spec: Box::new(spec), reply }).await??;
+        self.context.directory.insert(name.clone(), entry);
+        Ok(view)
+    }
+
+    /// Stops a pool's agents (`graceful`: asks them first) and removes it; returns when it is gone.
+    pub async fn remove_pool(&self, name: &PoolName, graceful: bool) -> Result<(), SupervisorError> {
+        let keeper = self.keeper(name)?;
+        if ask(&keeper, Ask::ViewPool).await?.origin == PoolOrigin::File {
+            return Err(SupervisorError::PoolOfFile(name.clone()));
+        }
+        if let Some(error) = self.context.board.refusal() {
+            return Err(error);
+        }
+        ask(&keeper, |reply| Ask::Remove { graceful, reply }).await?
+    }
+
+    fn check_spec(&self, spec: &PoolSpec) -> Result<(), SupervisorError> {
+        check_spec(spec, &self.context)
+    }
+
+    pub(crate) fn traits(&self, pool: &PoolName) -> Result<Entry, SupervisorError> {
+        self.context.directory.get(pool).ok_or_else(|| SupervisorError::UnknownPool(pool.to_string()))
+    }
+}
+
+fn check_spec(spec: &PoolSpec, context: &Context) -> Result<(), SupervisorError> {
+    spec.config.validate().map_err(SupervisorError::Invalid)?;
+    let role = spec.role_type.chars().count();
+    if !(1..=64).contains(&role) {
+        return Err(SupervisorError::Invalid(format!("role_type must have 1 to 64 characters, not {role}")));
+    }
+    if let Some(interval) = spec.config.health_check_interval
+        && interval * 3.0 > context.clocks.stale.as_secs_f64()
+    {
+        return Err(SupervisorError::Invalid(format!(
+            "3 x health_check_interval ({interval} s) is above the staleness bound ({} s)",
+            context.clocks.stale.as_secs_f64()
+        )));
+    }
+    if !context.profiles.contains_key(&spec.runtime) {
+        return Err(SupervisorError::UnknownRuntime {
+            name: spec.runtime.clone(),
+            known: context.profiles.keys().cloned().collect(),
+        });
+    }
+    Ok(())
+}
+
+pub(crate) fn pool_event(kind: EventKind, pool: &PoolName, at: Timestamp) -> EventDraft {
+    EventDraft { at, kind, pool_name: Some(pool.clone()), agent_id: None, process_id: None, reason: String::new() }
+}
+
+/// Starts the keeper of a pool.
+pub(crate) fn open(
+    context: &Arc<Context>,
+    row: PoolRow,
+    agents: Vec<muster_store::AgentRow>,
+    workers: Vec<crate::keeper::Found>,
+) {
+    let (mailbox, inbox) = mpsc::unbounded_channel();
+    let name = row.spec.pool_name.clone();
+    let entry = Entry::new(mailbox.clone(), &row.spec);
+    let keeper = Keeper::new(context.clone(), mailbox, row, agents, workers);
+    context.directory.insert(name.clone(), entry);
+    let context = context.clone();
+    tokio::spawn(async move {
+        let end = tokio::spawn(keeper.run(inbox)).await;
+        if let Err(error) = end {
+            // Its model is gone with it. A successor reads the truth again; the agents do not notice.
+            tracing::error!(pool.name = %name, %error, "a keeper failed; this supervisor gives up its lead");
+            context.fenced.cancel();
+        }
+    });
+}

@@ -1,0 +1,62 @@
+//! Reads the reports of all pools and hands each to its pool's keeper, which settles it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_domain::PoolName;
+use muster_registry::{RegistryError, ReportPost, ReportStream};
+
+use crate::context::Context;
+use crate::keeper::mailbox::Ask;
+
+/// The wait before another try where the stream can't be opened.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Reads for ever.
+pub(crate) async fn run(context: Arc<Context>) {
+    let mut names = context.directory.names();
+    loop {
+        let pools = names.borrow_and_update().clone();
+        match context.bus.reports(pools).await {
+            Ok(mut stream) => read(&context, stream.as_mut(), &mut names).await,
+            Err(error) => context.board.degrade("registry", error.to_string()),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn read(
+    context: &Context,
+    stream: &mut dyn ReportStream,
+    names: &mut tokio::sync::watch::Receiver<Vec<PoolName>>,
+) {
+    loop {
+        tokio::select! {
+            changed = names.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let pools = names.borrow_and_update().clone();
+                stream.watch(pools);
+            }
+            posts = stream.next() => deliver(context, posts),
+        }
+    }
+}
+
+fn deliver(context: &Context, posts: Result<Vec<ReportPost>, RegistryError>) {
+    let posts = match posts {
+        Ok(posts) => posts,
+        Err(error) => return tracing::debug!(%error, "reports can't be read for now"),
+    };
+    let mut by_pool: BTreeMap<PoolName, Vec<ReportPost>> = BTreeMap::new();
+    for post in posts {
+        by_pool.entry(post.pool.clone()).or_default().push(post);
+    }
+    for (pool, posts) in by_pool {
+        if let Some(keeper) = context.directory.get(&pool) {
+            drop(keeper.mailbox.send(Ask::Reports(posts)));
+        }
+    }
+}

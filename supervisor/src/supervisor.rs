@@ -1,0 +1,286 @@
+//! One life as the leader: from the start, which makes a model of what the store and the hosts say, to the shutdown.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use muster_domain::{
+    Clocks, EventDraft, EventKind, Fence, PoolName, PoolSpec, RegistryTarget, RuntimeProfile, Timestamp,
+};
+use muster_registry::{Bus, LeaderMirror, Registry};
+use muster_store::{PoolRow, Store, WorkerRow, Write};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::board::Board;
+use crate::context::{Context, Counters};
+use crate::directory::Directory;
+use crate::error::SupervisorError;
+use crate::founding;
+use crate::handle::{Handle, StopWish};
+use crate::keeper::Found;
+use crate::keeper::mailbox::Ask;
+use crate::launch::{Adoption, Launcher};
+use crate::listener::{Listener, Listening};
+use crate::pools::open;
+use crate::postman::Postman;
+use crate::probes::Probes;
+use crate::view::Mode;
+use crate::{collector, leadership, postmaster};
+
+/// What a supervisor is made of.
+pub struct Parts {
+    /// The fence under which it leads.
+    pub fence: Fence,
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// What is seen.
+    pub registry: Arc<dyn Registry>,
+    /// The post.
+    pub bus: Arc<dyn Bus>,
+    /// The hands.
+    pub launcher: Arc<dyn Launcher>,
+    /// The durations in force.
+    pub clocks: Clocks,
+    /// The runtime profiles, by name.
+    pub profiles: BTreeMap<String, RuntimeProfile>,
+    /// The pools of the configuration file; `None` where there is no file, and a new store gets the default ones.
+    pub file_pools: Option<Vec<PoolSpec>>,
+    /// Where workers find the registry.
+    pub worker_registry: RegistryTarget,
+    /// The data folder.
+    pub data_dir: PathBuf,
+    /// The file whose lock this process holds.
+    pub lock_file: PathBuf,
+    /// What it says about itself.
+    pub facts: Facts,
+}
+
+/// What a supervisor says about itself.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// How it runs.
+    pub mode: Mode,
+    /// Why it runs so.
+    pub mode_reason: String,
+    /// Its HTTP address.
+    pub address: String,
+    /// Where the registry is, without secrets.
+    pub registry_address: Option<String>,
+    /// How process trees are owned.
+    pub ownership: String,
+    /// Whether that proves anything against a program that hides.
+    pub ownership_proves: bool,
+    /// Since when it leads.
+    pub leads_since: Timestamp,
+    /// When this process began.
+    pub started: Instant,
+}
+
+/// A supervisor that leads.
+pub struct Supervisor {
+    handle: Handle,
+    tasks: JoinSet<()>,
+    wish: watch::Receiver<Option<StopWish>>,
+}
+
+/// Why a supervisor's lead ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeadEnd {
+    /// Somebody asked it to stop.
+    Asked(StopWish),
+    /// Another one leads, or a part of it failed: it must not go on.
+    Fenced,
+}
+
+impl Supervisor {
+    /// Reads the truth, finds the workers that live, and starts a keeper for every pool.
+    pub async fn start(parts: Parts) -> Result<Self, SupervisorError> {
+        let (told, board_events) = mpsc::unbounded_channel();
+        let context = Arc::new(make_context(&parts, Board::new(told)));
+        let facts = Arc::new(parts.facts);
+        founding::found_pools(&context, parts.file_pools.as_deref()).await?;
+        open_pools(&context).await?;
+        let mirror = mirror_of(&facts, context.fence);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(write_events(context.clone(), board_events));
+        tasks.spawn(listen(context.clone()));
+        tasks.spawn(postmaster::run(context.clone()));
+        tasks.spawn(leadership::run(context.clone(), mirror));
+        tasks.spawn(collector::run(context.clone()));
+        tasks.spawn(founding::clear_registry(context.clone()));
+        if !facts.ownership_proves {
+            context.board.degrade("ownership", facts.ownership.clone());
+        }
+        let (stop, wish) = watch::channel(None);
+        let handle = Handle { context, facts, stop, closing: CancellationToken::new() };
+        Ok(Self { handle, tasks, wish })
+    }
+
+    /// The way to ask it.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Resolves when it is to end.
+    pub async fn ended(&mut self) -> LeadEnd {
+        tokio::select! {
+            () = self.handle.context.fenced.cancelled() => LeadEnd::Fenced,
+            wish = self.wish.wait_for(Option::is_some) => {
+                let wish = wish.ok().and_then(|wish| *wish).unwrap_or(StopWish { keep_workers: false });
+                LeadEnd::Asked(wish)
+            }
+        }
+    }
+
+    /// Ends it in order: intake, then workers (asked, killed when `hurry` says so or their time is over), then its own
+    /// parts, then the lead. Whoever leads next finds nothing open.
+    pub async fn shut_down(mut self, end: LeadEnd, hurry: CancellationToken) {
+        let context = self.handle.context.clone();
+        self.handle.closing.cancel();
+        if let LeadEnd::Asked(StopWish { keep_workers: false }) = end {
+            stop_workers(&context, hurry).await;
+        }
+        self.tasks.shutdown().await;
+        if end != LeadEnd::Fenced
+            && let Err(error) = context.store.resign(context.fence).await
+        {
+            tracing::warn!(%error, "the lead was not given back; the next supervisor waits for the lease");
+        }
+        tracing::info!("the supervisor has ended");
+    }
+}
+
+fn make_context(parts: &Parts, board: Board) -> Context {
+    Context {
+        fence: parts.fence,
+        store: parts.store.clone(),
+        registry: parts.registry.clone(),
+        bus: parts.bus.clone(),
+        launcher: parts.launcher.clone(),
+        clocks: parts.clocks.clone(),
+        profiles: parts.profiles.clone(),
+        worker_registry: parts.worker_registry.clone(),
+        data_dir: parts.data_dir.clone(),
+        lock_file: parts.lock_file.clone(),
+        postman: Postman::start(parts.registry.clone(), parts.bus.clone()),
+        listener: Listener::default(),
+        directory: Directory::default(),
+        pool_lock: crate::pools::PoolLock::default(),
+        probes: Probes::default(),
+        board,
+        counters: Counters::default(),
+        events: watch::Sender::new(0),
+        fenced: CancellationToken::new(),
+    }
+}
+
+async fn open_pools(context: &Arc<Context>) -> Result<(), SupervisorError> {
+    let failed = |error| context.store_failed(&error);
+    let pools: Vec<PoolRow> = context.store.pools().await.map_err(failed)?;
+    let mut workers: HashMap<PoolName, Vec<Found>> = HashMap::new();
+    for found in find_workers(context, context.store.open_workers().await.map_err(failed)?).await {
+        workers.entry(found.row.pool_name.clone()).or_default().push(found);
+    }
+    let mut agents: HashMap<PoolName, Vec<_>> = HashMap::new();
+    for row in context.store.live_agents().await.map_err(failed)? {
+        agents.entry(row.spec.pool_name.clone()).or_default().push(row);
+    }
+    let to_restore: usize = agents.values().map(Vec::len).sum();
+    for pool in pools {
+        let name = pool.spec.pool_name.clone();
+        let (workers, agents) = (workers.remove(&name).unwrap_or_default(), agents.remove(&name).unwrap_or_default());
+        tracing::info!(
+            pool.name = %name,
+            runtime = pool.spec.runtime,
+            max_agents = pool.spec.config.max_agents,
+            workers = workers.len(),
+            "pool"
+        );
+        open(context, pool, agents, workers);
+    }
+    tracing::info!(agents = to_restore, "agents to restore");
+    Ok(())
+}
+
+/// Looks for the processes behind the open rows, all at once.
+async fn find_workers(context: &Arc<Context>, rows: Vec<WorkerRow>) -> Vec<Found> {
+    let searches = rows.into_iter().map(|row| async move {
+        let adoption = match context.launcher.adopt(&row).await {
+            Ok(adoption) => adoption,
+            Err(error) => {
+                // Not seen is not dead: only its heartbeats can say.
+                tracing::error!(process.id = %row.process_id, %error, "a worker can't be looked for");
+                Adoption::Elsewhere
+            }
+        };
+        Found { row, adoption }
+    });
+    futures_util::future::join_all(searches).await
+}
+
+fn mirror_of(facts: &Facts, fence: Fence) -> LeaderMirror {
+    let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    LeaderMirror { fence, address: facts.address.clone(), host, pid: std::process::id(), since: facts.leads_since }
+}
+
+async fn listen(context: Arc<Context>) {
+    let (listener, registry) = (context.listener.clone(), context.registry.clone());
+    Listening::new(listener, registry, context.clocks.clone()).run(context).await;
+}
+
+/// Writes what the health board tells, where the store can take it.
+async fn write_events(context: Arc<Context>, mut events: mpsc::UnboundedReceiver<EventDraft>) {
+    let mut next = Some(EventDraft {
+        at: Timestamp::now(),
+        kind: EventKind::SupervisorLeads,
+        pool_name: None,
+        agent_id: None,
+        process_id: None,
+        reason: format!("fence {}", context.fence),
+    });
+    while let Some(event) = next {
+        // A failure is on the board already; an event about it can't be stored where nothing can.
+        let _ = context.store.apply(context.fence, &[Write::Event(event)]).await;
+        context.events.send_modify(|count| *count += 1);
+        next = events.recv().await;
+    }
+}
+
+/// The last words of a worker, after its agents' deadlines.
+const GRACE: Duration = Duration::from_secs(5);
+
+async fn stop_workers(context: &Arc<Context>, hurry: CancellationToken) {
+    let mut ends = Vec::new();
+    for (_, keeper) in context.directory.all() {
+        let (reply, end) = oneshot::channel();
+        if keeper.send(Ask::StopAll { reply }).is_ok() {
+            ends.push(end);
+        }
+    }
+    tracing::info!(pools = ends.len(), "stopping the workers");
+    let all = futures_util::future::join_all(ends);
+    tokio::pin!(all);
+    let deadline = longest_stop(context) + GRACE;
+    tokio::select! {
+        _ = &mut all => return,
+        () = hurry.cancelled() => tracing::warn!("told to hurry: the workers are killed"),
+        () = tokio::time::sleep(deadline) => tracing::warn!("the workers' time is over; they are killed"),
+    }
+    for (_, keeper) in context.directory.all() {
+        drop(keeper.send(Ask::KillAll));
+    }
+    if tokio::time::timeout(GRACE, all).await.is_err() {
+        tracing::error!("some workers could not be proven dead; the next supervisor looks for them");
+    }
+}
+
+fn longest_stop(context: &Context) -> Duration {
+    let exec = |profile: &RuntimeProfile| match profile {
+        RuntimeProfile::Exec(exec) => exec.stop_deadline,
+        RuntimeProfile::Echo => Duration::ZERO,
+    };
+    context.profiles.values().map(exec).fold(context.clocks.stop_deadline, Duration::max)
+}

@@ -1,0 +1,178 @@
+//! The handle's calls about the supervisor itself: its figures, and a check of the whole installation.
+
+use std::time::{Duration, Instant};
+
+use muster_domain::{Command, Envelope, PoolName, ProcessId, WorkerState};
+use muster_registry::CommandPost;
+
+use crate::handle::Handle;
+use crate::view::{CheckLine, Reach, SystemView, WorkerView};
+
+/// How long a probe is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Open files that a supervisor of some size needs: two connections and one hold a worker, and those of the callers.
+const ENOUGH_FILES: u64 = 4_096;
+
+impl Handle {
+    /// The supervisor's figures, and whether the registry and the store answer.
+    pub async fn system(&self) -> SystemView {
+        let pools = self.pools().await.unwrap_or_default();
+        let (spawns, spawns_succeeded, spawns_failed) = self.context.counters.read();
+        let registry = match self.context.registry.ping().await {
+            Ok(took) => Reach::Ok(took),
+            Err(error) => Reach::Away(error.to_string()),
+        };
+        let store = match self.context.store.ping().await {
+            Ok(took) => Reach::Ok(took),
+            Err(error) => Reach::Away(error.to_string()),
+        };
+        let facts = &self.facts;
+        SystemView {
+            mode: facts.mode,
+            mode_reason: facts.mode_reason.clone(),
+            fence: self.context.fence,
+            address: facts.address.clone(),
+            leads_since: facts.leads_since,
+            registry_address: facts.registry_address.clone(),
+            registry,
+            store_description: self.context.store.describe(),
+            store,
+            ownership: facts.ownership.clone(),
+            data_dir: self.context.data_dir.display().to_string(),
+            uptime: facts.started.elapsed(),
+            degraded: self.context.board.read(),
+            pools: u32::try_from(pools.len()).unwrap_or(u32::MAX),
+            workers: pools.iter().map(|pool| pool.process_count).sum(),
+            agents: pools.iter().map(|pool| pool.agent_count).sum(),
+            spawns,
+            spawns_succeeded,
+            spawns_failed,
+        }
+    }
+
+    /// Sends a probe to one worker of each pool that has a ready one, and waits for its answer.
+    pub async fn canaries(&self) -> Vec<(PoolName, Result<Duration, String>)> {
+        let mut workers = self.workers(None).await.unwrap_or_default();
+        workers.retain(|worker| worker.status == WorkerState::Ready);
+        workers.sort_by(|a, b| a.pool_name.cmp(&b.pool_name));
+        workers.dedup_by(|a, b| a.pool_name == b.pool_name);
+        let probes = workers.into_iter().map(|worker| async move {
+            let answer = self.probe(worker.process_id).await;
+            (worker.pool_name, answer)
+        });
+        join_all(probes).await
+    }
+
+    async fn probe(&self, worker: ProcessId) -> Result<Duration, String> {
+        self.context.probes.send(self.context.bus.as_ref(), self.context.fence, worker, PATIENCE).await
+    }
+
+    /// Checks the whole installation, one line a part.
+    pub async fn check(&self) -> Vec<CheckLine> {
+        let mut lines = vec![check_open_files(), self.check_ownership()];
+        lines.push(self.check_registry().await);
+        lines.push(self.check_round_trip().await);
+        lines.push(self.check_store().await);
+        lines.push(self.check_leader().await);
+        let workers = self.workers(None).await.unwrap_or_default();
+        lines.extend(join_all(workers.into_iter().map(|worker| self.check_worker(worker))).await);
+        lines
+    }
+
+    fn check_ownership(&self) -> CheckLine {
+        let detail = self.facts.ownership.clone();
+        CheckLine { name: "ownership".to_owned(), ok: true, took: Duration::ZERO, detail, remedy: None }
+    }
+
+    async fn check_registry(&self) -> CheckLine {
+        let begun = Instant::now();
+        let result = self.context.registry.ping().await.map(|_| "it answers PING".to_owned());
+        let remedy = "start Redis, or correct redis.url";
+        line("registry", begun, result.map_err(|error| error.to_string()), remedy)
+    }
+
+    /// Subscribes as a worker would, sends itself a command and waits for it.
+    async fn check_round_trip(&self) -> CheckLine {
+        let begun = Instant::now();
+        let result = tokio::time::timeout(PATIENCE, self.round_trip()).await;
+        let result = result.unwrap_or_else(|_| Err(format!("no message came within {} s", PATIENCE.as_secs())));
+        line("pub/sub", begun, result, "see that nothing between here and Redis drops idle connections")
+    }
+
+    async fn round_trip(&self) -> Result<String, String> {
+        let me = ProcessId::generate();
+        let Some((pool, _)) = self.context.directory.all().into_iter().next() else {
+            return Ok("there is no pool to try it with".to_owned());
+        };
+        let mut commands = self.context.bus.commands(me, &pool).await.map_err(|error| error.to_string())?;
+        let envelope = Envelope::new(self.context.fence, Command::Probe);
+        let begun = Instant::now();
+        self.context.bus.send(&[(me, envelope.clone())]).await.map_err(|error| error.to_string())?;
+        while let Some(post) = commands.recv().await {
+            if matches!(&post, CommandPost::Command(heard) if heard.id == envelope.id) {
+                return Ok(format!("a message came back after {:.2} ms", begun.elapsed().as_secs_f64() * 1e3));
+            }
+        }
+        Err("the subscription ended".to_owned())
+    }
+
+    async fn check_store(&self) -> CheckLine {
+        let begun = Instant::now();
+        let result = self.context.store.ping().await.map(|_| self.context.store.describe());
+        line(
+            "store",
+            begun,
+            result.map_err(|error| error.to_string()),
+            "see that the database runs and its disk has room",
+        )
+    }
+
+    async fn check_leader(&self) -> CheckLine {
+        let begun = Instant::now();
+        let renewed = self.context.store.renew(self.context.fence, self.context.clocks.lease).await;
+        let words = || format!("this supervisor leads with fence {}", self.context.fence);
+        line(
+            "leader",
+            begun,
+            renewed.map(|()| words()).map_err(|error| error.to_string()),
+            "ask the supervisor that leads",
+        )
+    }
+
+    async fn check_worker(&self, worker: WorkerView) -> CheckLine {
+        let begun = Instant::now();
+        let answer = self.probe(worker.process_id).await.map(|_| format!("{} answers commands", worker.pool_name));
+        let name = format!("worker {}", worker.process_id);
+        line(
+            &name,
+            begun,
+            answer,
+            "its log is in the data folder under logs/workers; a worker that hangs is replaced by itself",
+        )
+    }
+}
+
+fn check_open_files() -> CheckLine {
+    let begun = Instant::now();
+    let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
+    let result = match limit {
+        Ok((soft, _)) if soft >= ENOUGH_FILES => Ok(format!("{soft} files may be open")),
+        Ok((soft, hard)) => Err(format!("only {soft} files may be open (the hard limit is {hard})")),
+        Err(error) => Err(error.to_string()),
+    };
+    line("open files", begun, result, "raise the limit: ulimit -n 20000, or LimitNOFILE= of the service")
+}
+
+fn line(name: &str, begun: Instant, result: Result<String, String>, remedy: &str) -> CheckLine {
+    let (name, took, ok) = (name.to_owned(), begun.elapsed(), result.is_ok());
+    let remedy = (!ok).then(|| remedy.to_owned());
+    let detail = match result {
+        Ok(detail) | Err(detail) => detail,
+    };
+    CheckLine { name, ok, took, detail, remedy }
+}
+
+async fn join_all<T>(tasks: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    futures_util::future::join_all(tasks).await
+}
