@@ -1,0 +1,308 @@
+//! Bodies, read strictly: one JSON value of the right shape within the bound, and nothing after it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_LENGTH;
+use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+use sha2::{Digest, Sha256};
+
+use crate::door::Door;
+use crate::problem::Problem;
+
+/// A client that does not send its body within this time is told so.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// What is read and thrown away of a body that is too large, so that the client is still there for the answer: one
+/// that writes into a closed connection sees a reset instead of the 413.
+const DISCARD: usize = 16 * 1024 * 1024;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A body as a value of `T`. Unknown fields are refused where `T` says so, as all bodies of the API do.
+pub(crate) struct StrictJson<T> {
+    pub(crate) value: T,
+    /// The body as it came, for what must tell two requests apart.
+    pub(crate) bytes: Bytes,
+}
+
+impl<T> StrictJson<T> {
+    pub(crate) fn hash(&self) -> [u8; 32] {
+        Sha256::digest(&self.bytes).into()
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<Door>> for StrictJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, door: &Arc<Door>) -> Result<Self, Problem> {
+        let bytes = read(request, door.config().max_body).await?;
+        Ok(Self { value: parse(&bytes)?, bytes })
+    }
+}
+
+/// A body that may be left out.
+pub(crate) struct OptionalJson<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Default> FromRequest<Arc<Door>> for OptionalJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, door: &Arc<Door>) -> Result<Self, Problem> {
+        let bytes = read(request, door.config().max_body).await?;
+        if bytes.is_empty() { Ok(Self(T::default())) } else { parse(&bytes).map(Self) }
+    }
+}
+
+/// Reads JSON, and says of what is wrong where it is.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let value = serde_json::from_slice(bytes).map_err(|error| explain::<T>(bytes, &error))?;
+    // serde takes a list for an object too, field by field in their order, which nobody promised.
+    if bytes.trim_ascii_start().starts_with(b"{") { Ok(value) } else { Err(no_object()) }
+}
+
+fn no_object() -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", "this must be a JSON object")
+}
+
+/// The second look at a body that is wrong: slower, and able to name the field.
+fn explain<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Problem {
+    if bytes.is_empty() {
+        return Problem::new(StatusCode::BAD_REQUEST, "invalid_json", "the body is empty: send a JSON object");
+    }
+    if error.classify() != Category::Data {
+        return Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is no JSON: {error}"));
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+        Err(error) => misfit(&error),
+        Ok(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", error.to_string()),
+    }
+}
+
+/// One item of a list that was read as JSON before.
+pub(crate) fn parse_item<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Problem> {
+    if !value.is_object() {
+        return Err(no_object());
+    }
+    serde_path_to_error::deserialize(value).map_err(|error| misfit(&error))
+}
+
+fn misfit(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let path = error.path().to_string();
+    let unprocessable = StatusCode::UNPROCESSABLE_ENTITY;
+    if path == "." {
+        Problem::new(unprocessable, "invalid_field", error.inner().to_string())
+    } else {
+        Problem::invalid_field(&path, format!("{path}: {}", error.inner()))
+    }
+}
+
+async fn read(request: Request, limit: usize) -> Result<Bytes, Problem> {
+    let announced = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok())
+        .unwrap_or_default();
+    let mut body = request.into_body();
+    if announced > limit as u64 {
+        discard(&mut body).await;
+        return Err(too_large(limit));
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, limit)).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => {
+            discard(&mut body).await;
+            Err(too_large(limit))
+        }
+        Ok(Err(error)) => {
+            Err(Problem::new(StatusCode::BAD_REQUEST, "broken_body", format!("the body ended early: {error}")))
+        }
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "slow_body",
+            format!("the body did not come within {} s", BODY_TIMEOUT.as_secs()),
+        )),
+    }
+}
+
+/// The whole body, or `None` where it is larger than `limit`.
+async fn collect(body: &mut Body, limit: usize) -> Result<Option<Bytes>, axum::Error> {
+    let mut stream = std::mem::take(body).into_data_stream();
+    let first = stream.next().await.transpose()?.unwrap_or_default();
+    let mut whole = Vec::new();
+    let mut length = first.len();
+    while length <= limit {
+        let Some(chunk) = stream.next().await.transpose()? else {
+            // Most bodies are one chunk, and need no copy.
+            return Ok(Some(if whole.is_empty() { first } else { whole.into() }));
+        };
+        if whole.is_empty() {
+            whole.extend_from_slice(&first);
+        }
+        length += chunk.len();
+        whole.extend_from_slice(&chunk);
+    }
+    *body = Body::from_stream(stream);
+    Ok(None)
+}
+
+async fn discard(body: &mut Body) {
+    let mut stream = std::mem::take(body).into_data_stream();
+    let drop_it = async {
+        let mut length = 0;
+        while let Some(Ok(chunk)) = stream.next().await {
+            length += chunk.len();
+            if length > DISCARD {
+                return;
+            }
+        }
+    };
+    // Whether it came to its end changes nothing: the answer is the same.
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, drop_it).await;
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "body_too_large",
+        format!("the body is larger than {limit} bytes: send less at once"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Outer {
+        name: String,
+        #[serde(default)]
+        bounds: Inner,
+    }
+
+    #[derive(Debug, Default, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields, default)]
+    struct Inner {
+        max_agents: u32,
+    }
+
+    fn refusal(text: &str) -> (u16, &'static str, String) {
+        let problem = parse::<Outer>(text.as_bytes()).expect_err(text);
+        (problem.status().as_u16(), problem.code(), problem.detail().to_owned())
+    }
+
+    #[test]
+    fn what_is_no_json_is_400_with_its_position() {
+        for text in ["", "{", "{\"name\": \"a\",}", "name=a", "{\"name\": \"a\"} {}", "{\"name\": \"a\"}x", "\u{0}"] {
+            let (status, code, _) = refusal(text);
+            assert_eq!((status, code), (400, "invalid_json"), "{text:?}");
+        }
+        assert!(refusal("{\"name\": \"a\"} x").2.contains("trailing characters at line 1 column 15"));
+        assert!(parse::<Outer>(b"{\"name\": \"\xff\"}").is_err(), "a string is UTF-8");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_422_and_names_the_field() {
+        let rows = [
+            (r#"{"nam": "a"}"#, "unknown field `nam`"),
+            (r#"{}"#, "missing field `name`"),
+            (r#"{"name": 7}"#, "name: invalid type: integer `7`"),
+            (r#"{"name": "a", "name": "b"}"#, "duplicate field `name`"),
+            (r#"{"name": "a", "bounds": {"max_agents": "2"}}"#, "bounds.max_agents: invalid type: string \"2\""),
+            (r#"{"name": "a", "bounds": {"max_agents": -1}}"#, "bounds.max_agents: invalid value: integer `-1`"),
+            (r#"{"name": "a", "bounds": {"max_agentz": 1}}"#, "unknown field `max_agentz`"),
+            (r#"[1]"#, "invalid type"),
+        ];
+        for (text, words) in rows {
+            let (status, code, detail) = refusal(text);
+            assert_eq!((status, code), (422, "invalid_field"), "{text}");
+            assert!(detail.contains(words), "{text}: {detail}");
+            assert!(detail.contains("line 1 column"), "{text}: {detail}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_no_object() {
+        let list = br#" ["a", {"max_agents": 1}]"#;
+        assert!(serde_json::from_slice::<Outer>(list).is_ok(), "or there is nothing to refuse");
+        assert_eq!(parse::<Outer>(list).expect_err("a list").status().as_u16(), 422);
+        assert!(parse_item::<Outer>(serde_json::json!(["a", {"max_agents": 1}])).is_err());
+        assert!(parse::<Outer>(b"\n {\"name\": \"a\"} ").is_ok());
+    }
+
+    #[test]
+    fn an_item_names_its_field_too() {
+        let item = serde_json::json!({"name": "a", "bounds": {"max_agents": true}});
+        let problem = parse_item::<Outer>(item).expect_err("a wrong type");
+        assert!(problem.detail().starts_with("bounds.max_agents: invalid type: boolean"), "{}", problem.detail());
+    }
+
+    fn door() -> Arc<Door> {
+        Door::new(crate::config::ApiConfig::new(([127, 0, 0, 1], 0).into(), "0"), None)
+    }
+
+    #[tokio::test]
+    async fn a_body_that_may_be_left_out_is_read_as_strictly() {
+        let read = async |text: &'static str| {
+            let body = OptionalJson::<Inner>::from_request(Request::new(Body::from(text)), &door()).await;
+            body.map(|OptionalJson(inner)| inner.max_agents)
+        };
+        assert_eq!(read("").await.expect("the default"), 0);
+        assert_eq!(read(r#"{"max_agents": 3}"#).await.expect("a value"), 3);
+        assert_eq!(read("{}x").await.expect_err("rubbish").code(), "invalid_json");
+        assert_eq!(read(r#"{"max_agentz": 3}"#).await.expect_err("unknown").code(), "invalid_field");
+    }
+
+    #[tokio::test]
+    async fn two_bodies_differ_in_their_hash() {
+        let hash = async |text: &'static str| {
+            let body = StrictJson::<Inner>::from_request(Request::new(Body::from(text)), &door()).await;
+            body.map(|body| body.hash()).expect("a body")
+        };
+        assert_eq!(hash(r#"{"max_agents": 3}"#).await, hash(r#"{"max_agents": 3}"#).await);
+        assert_ne!(hash(r#"{"max_agents": 3}"#).await, hash(r#"{"max_agents": 4}"#).await);
+    }
+
+    fn chunks(sizes: &[usize]) -> Body {
+        let chunks: Vec<Result<Bytes, std::io::Error>> = sizes.iter().map(|n| Ok(vec![b' '; *n].into())).collect();
+        Body::from_stream(stream::iter(chunks))
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_up_to_the_bound_and_no_further() {
+        for (sizes, expected) in [
+            (&[][..], Ok(0)),
+            (&[10][..], Ok(10)),
+            (&[4, 0, 6][..], Ok(10)),
+            (&[11][..], Err(413)),
+            (&[5, 5, 1][..], Err(413)),
+        ] {
+            let read = read(Request::new(chunks(sizes)), 10).await;
+            assert_eq!(read.map(|bytes| bytes.len()).map_err(|p| p.status().as_u16()), expected, "{sizes:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_announced_too_large_is_refused() {
+        let request = Request::builder().header(CONTENT_LENGTH, "11").body(chunks(&[11])).expect("a request");
+        assert_eq!(read(request, 10).await.expect_err("too large").code(), "body_too_large");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_comes_is_not_waited_for() {
+        let body = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+        assert_eq!(read(Request::new(body), 10).await.expect_err("nothing comes").status().as_u16(), 408);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_said_so() {
+        let body = Body::from_stream(stream::iter([Ok(Bytes::from_static(b"{")), Err(std::io::Error::other("gone"))]));
+        assert_eq!(read(Request::new(body), 10).await.expect_err("it broke").code(), "broken_body");
+    }
+}

@@ -1,0 +1,113 @@
+//! The door: what the API serves at the moment. The composition root moves it from one [`Stage`] to the next, while
+//! the server goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use metrics_exporter_prometheus::PrometheusHandle;
+use muster_supervisor::Handle;
+use tokio::sync::watch;
+
+use crate::config::ApiConfig;
+use crate::problem::Problem;
+
+/// What stands behind the door.
+#[derive(Clone)]
+pub enum Stage {
+    /// Nobody yet: something is being waited for (503).
+    Waiting {
+        /// What, as a stable word: `starting`, `registry_away`, `store_away`.
+        code: &'static str,
+        /// What, in words that say what to do.
+        reason: String,
+        /// When to ask again.
+        retry_after: Duration,
+    },
+    /// Another supervisor leads (503).
+    Standby {
+        /// Its HTTP address, as `host:port`.
+        leader: String,
+    },
+    /// This supervisor leads.
+    Leading(Handle),
+}
+
+impl Stage {
+    /// The stage in one word, as `/health` shows it.
+    pub(crate) const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Waiting { .. } => "waiting",
+            Self::Standby { .. } => "standby",
+            Self::Leading(_) => "leading",
+        }
+    }
+
+    /// The leading supervisor, or why there is none.
+    pub(crate) fn leader(&self) -> Result<Handle, Problem> {
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        match self {
+            Self::Leading(handle) => Ok(handle.clone()),
+            Self::Waiting { code, reason, retry_after } => {
+                Err(Problem::new(unavailable, code, reason.clone()).retry_after(*retry_after))
+            }
+            Self::Standby { leader } => {
+                let detail = format!("another supervisor leads: ask http://{leader}");
+                Err(Problem::new(unavailable, "not_leader", detail)
+                    .leader(leader.clone())
+                    .retry_after(Duration::from_secs(1)))
+            }
+        }
+    }
+}
+
+/// The state of the whole API.
+pub struct Door {
+    config: ApiConfig,
+    metrics: Option<PrometheusHandle>,
+    stage: watch::Sender<Stage>,
+}
+
+impl Door {
+    /// A door with nobody behind it yet: it waits with code `starting`. `metrics` is what `/metrics` shows of the
+    /// process's counters, from [`install_metrics`](crate::install_metrics).
+    pub fn new(config: ApiConfig, metrics: Option<PrometheusHandle>) -> Arc<Self> {
+        let stage = Stage::Waiting {
+            code: "starting",
+            reason: "the supervisor is starting: ask again in a moment".to_owned(),
+            retry_after: Duration::from_secs(1),
+        };
+        Arc::new(Self { config, metrics, stage: watch::Sender::new(stage) })
+    }
+
+    /// Puts something else behind the door. Requests that are being answered keep what they have.
+    pub fn set(&self, stage: Stage) {
+        self.stage.send_replace(stage);
+    }
+
+    /// What is behind it now.
+    pub fn stage(&self) -> Stage {
+        self.stage.borrow().clone()
+    }
+
+    pub(crate) const fn config(&self) -> &ApiConfig {
+        &self.config
+    }
+
+    pub(crate) const fn metrics(&self) -> Option<&PrometheusHandle> {
+        self.metrics.as_ref()
+    }
+}
+
+/// The leading supervisor; where there is none the request is answered with 503 before its body is read.
+pub(crate) struct Leader(pub(crate) Handle);
+
+impl FromRequestParts<Arc<Door>> for Leader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(_: &mut Parts, door: &Arc<Door>) -> Result<Self, Problem> {
+        door.stage.borrow().leader().map(Self)
+    }
+}

@@ -1,0 +1,263 @@
+//! Who may come in: one pass over each request's headers, before any route sees it.
+//!
+//! A web page in the operator's browser may send requests to 127.0.0.1, and a spawn starts programs. So the `Host` must
+//! be one that the server knows (else a name that an attacker points at 127.0.0.1 would do), and an `Origin`, which
+//! browsers add and pages can't change, must be the server itself.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::body::HttpBody;
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use subtle::ConstantTimeEq;
+
+use crate::config::ApiKey;
+use crate::door::Door;
+use crate::problem::Problem;
+use crate::query::Caller;
+
+/// The only route that answers without a key: what a load balancer asks.
+const OPEN_ROUTE: &str = "/health";
+
+/// The middleware.
+pub(crate) async fn guard(State(door): State<Arc<Door>>, mut request: Request, next: Next) -> Response {
+    match admit(&door, &request) {
+        Ok(caller) => {
+            if let Some(caller) = caller {
+                request.extensions_mut().insert(caller);
+            }
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+fn admit(door: &Door, request: &Request) -> Result<Option<Caller>, Problem> {
+    let config = door.config();
+    let host = host_of(request)?;
+    if !knows_host(host, config.listen, &config.known_hosts) {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "unknown_host",
+            format!("this server is not known as {host:?}: add the name to known_hosts in the configuration"),
+        ));
+    }
+    check_origin(request.headers(), host)?;
+    let caller = if config.keys.is_empty() || request.uri().path() == OPEN_ROUTE {
+        None
+    } else {
+        Some(authenticate(request.headers(), &config.keys)?)
+    };
+    check_content_type(request)?;
+    Ok(caller)
+}
+
+/// The host that the request is for, with its port as it was written.
+fn host_of(request: &Request) -> Result<&str, Problem> {
+    let invalid = |words: &str| Problem::new(StatusCode::BAD_REQUEST, "invalid_host", words.to_owned());
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (request.uri().authority(), hosts.next(), hosts.next()) {
+        (_, _, Some(_)) => Err(invalid("the request has more than one Host header")),
+        // The authority of an absolute request target goes before the header (RFC 9112, 3.2.2).
+        (Some(authority), ..) => Ok(authority.as_str()),
+        (None, Some(host), None) => host.to_str().map_err(|_| invalid("the Host header is no text")),
+        (None, None, None) => Err(invalid("the request has no Host header")),
+    }
+}
+
+fn knows_host(host: &str, listen: SocketAddr, known: &[String]) -> bool {
+    let name = without_port(host);
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<IpAddr>() {
+        // An attacker can point a name at this machine, but not an address: where the server listens on every address,
+        // it need not know its own.
+        Ok(address) => {
+            address.is_loopback() || address == listen.ip() || listen.ip().is_unspecified() || listed(name, known)
+        }
+        Err(_) => name.eq_ignore_ascii_case("localhost") || listed(name, known),
+    }
+}
+
+fn listed(name: &str, known: &[String]) -> bool {
+    known.iter().any(|host| host.eq_ignore_ascii_case(name))
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) && !name.ends_with(':') => {
+            // `::1` has colons and no port: an IPv6 address with a port stands in brackets.
+            if name.contains(':') && !name.starts_with('[') { host } else { name }
+        }
+        _ => host,
+    }
+}
+
+fn check_origin(headers: &HeaderMap, host: &str) -> Result<(), Problem> {
+    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
+    let own = origin
+        .to_str()
+        .ok()
+        .and_then(|text| text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")))
+        .is_some_and(|authority| authority.eq_ignore_ascii_case(host));
+    if own {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::FORBIDDEN,
+        "foreign_origin",
+        format!("a page of {origin:?} may not use this server: only pages that it serves itself may"),
+    ))
+}
+
+/// Compares with every key, in a time that does not tell which one was nearly right.
+fn authenticate(headers: &HeaderMap, keys: &[ApiKey]) -> Result<Caller, Problem> {
+    let refuse = |words: &str| Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", words.to_owned());
+    let value = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .ok_or_else(|| refuse("this server needs an API key: send Authorization: Bearer KEY"))?;
+    let token = match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        _ => return Err(refuse("the Authorization header is not of the form: Bearer KEY")),
+    };
+    let hash = ApiKey::hash(token);
+    let mut caller = None;
+    for key in keys {
+        if bool::from(key.sha256.ct_eq(&hash)) {
+            caller = Some(key);
+        }
+    }
+    caller.map(|key| Caller(key.name.as_str().into())).ok_or_else(|| refuse("the API key is not known to this server"))
+}
+
+/// A body must be declared to be JSON: a web form can't do that without asking first (CORS).
+fn check_content_type(request: &Request) -> Result<(), Problem> {
+    if request.body().is_end_stream() {
+        return Ok(());
+    }
+    let declared = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = declared.split(';').next().unwrap_or_default().trim();
+    if media_type.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "not_json",
+        format!("the body must be declared as Content-Type: application/json, not {declared:?}"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use axum::http::request::Builder;
+
+    use crate::config::ApiConfig;
+
+    fn listen(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    fn admitted(config: ApiConfig, request: Builder) -> Result<Option<Caller>, (u16, &'static str)> {
+        admitted_with(config, request, Body::empty())
+    }
+
+    fn admitted_with(config: ApiConfig, request: Builder, body: Body) -> Result<Option<Caller>, (u16, &'static str)> {
+        let door = Door::new(config, None);
+        admit(&door, &request.body(body).expect("a request")).map_err(|p| (p.status().as_u16(), p.code()))
+    }
+
+    fn config() -> ApiConfig {
+        ApiConfig::new(listen("127.0.0.1:8000"), "0")
+    }
+
+    fn keyed() -> ApiConfig {
+        let key = |name: &str, key: &str| ApiKey { name: name.to_owned(), sha256: ApiKey::hash(key) };
+        ApiConfig { keys: vec![key("ci", "first"), key("ops", "second")], ..config() }
+    }
+
+    #[test]
+    fn loopback_and_its_own_address_are_known() {
+        let known = ["Muster.Example".to_owned(), "10.9.9.9".to_owned()];
+        let at = |host: &str, address: &str| knows_host(host, listen(address), &known);
+        for host in ["localhost", "LOCALHOST:1", "127.0.0.1:8000", "127.0.0.1", "[::1]:8000", "[::1]", "::1"] {
+            assert!(at(host, "127.0.0.1:8000"), "{host}");
+        }
+        for host in ["muster.example", "muster.example:443", "10.9.9.9:80"] {
+            assert!(at(host, "127.0.0.1:8000"), "{host}");
+        }
+        for host in
+            ["evil.example", "localhost.evil.example", "10.0.0.7", "muster.example.", "", "[::2]", "localhost:x"]
+        {
+            assert!(!at(host, "127.0.0.1:8000"), "{host}");
+        }
+        assert!(at("10.0.0.7:8000", "10.0.0.7:8000"));
+        assert!(!at("10.0.0.8:8000", "10.0.0.7:8000"));
+        assert!(at("10.0.0.8:8000", "0.0.0.0:8000"), "every address of this machine");
+        assert!(!at("evil.example", "0.0.0.0:8000"), "but no name");
+    }
+
+    #[test]
+    fn a_request_says_for_which_host_it_is() {
+        let get = || Builder::new().uri("/ready");
+        assert_eq!(admitted(config(), get()), Err((400, "invalid_host")));
+        assert_eq!(
+            admitted(config(), get().header(HOST, "localhost").header(HOST, "evil")),
+            Err((400, "invalid_host"))
+        );
+        assert_eq!(admitted(config(), get().header(HOST, "evil.example")), Err((403, "unknown_host")));
+        assert_eq!(admitted(config(), get().header(HOST, "localhost:8000")), Ok(None));
+        let absolute = Builder::new().uri("http://evil.example/ready").header(HOST, "localhost");
+        assert_eq!(admitted(config(), absolute), Err((403, "unknown_host")));
+    }
+
+    #[test]
+    fn only_its_own_pages_may_ask() {
+        let from = |origin: &str| {
+            admitted(config(), Builder::new().uri("/x").header(HOST, "localhost:8000").header(ORIGIN, origin))
+        };
+        assert_eq!(from("http://localhost:8000"), Ok(None));
+        for foreign in
+            ["http://evil.example", "null", "http://localhost:3000", "http://localhost", "localhost:8000", ""]
+        {
+            assert_eq!(from(foreign), Err((403, "foreign_origin")), "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_lets_its_caller_in() {
+        let ask = |path: &str, value: Option<&str>| {
+            let request = Builder::new().uri(path).header(HOST, "localhost");
+            admitted(keyed(), value.into_iter().fold(request, |request, value| request.header(AUTHORIZATION, value)))
+        };
+        assert_eq!(ask("/x", Some("Bearer second")), Ok(Some(Caller("ops".into()))));
+        assert_eq!(ask("/x", Some("bearer  first")), Ok(Some(Caller("ci".into()))));
+        for wrong in [None, Some("Bearer third"), Some("Bearer"), Some("Bearer "), Some("Basic first"), Some("first")] {
+            assert_eq!(ask("/x", wrong), Err((401, "unauthorized")), "{wrong:?}");
+        }
+        assert_eq!(ask("/health", None), Ok(None));
+        assert_eq!(ask("/healthy", None), Err((401, "unauthorized")));
+        assert_eq!(ask("/api/health", None), Err((401, "unauthorized")));
+    }
+
+    #[test]
+    fn a_body_is_declared_as_json() {
+        let send = |content_type: Option<&str>, body: &'static str| {
+            let request = Builder::new().method("POST").uri("/x").header(HOST, "localhost");
+            let request = content_type.into_iter().fold(request, |request, value| request.header(CONTENT_TYPE, value));
+            admitted_with(config(), request, Body::from(body))
+        };
+        for good in ["application/json", "Application/JSON; charset=utf-8"] {
+            assert_eq!(send(Some(good), "{}"), Ok(None), "{good}");
+        }
+        for bad in [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/jsonx")] {
+            assert_eq!(send(bad, "{}"), Err((415, "not_json")), "{bad:?}");
+        }
+        assert_eq!(send(None, ""), Ok(None), "no body needs no type");
+    }
+}

@@ -1,0 +1,186 @@
+//! Figures of the whole system.
+
+use muster_domain::{PoolName, ProcessId, Timestamp, WorkerState};
+use muster_supervisor::{SystemView, WorkerView};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// The system in figures.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MonitorJson {
+    uptime_seconds: f64,
+    /// `multi-process` or `single-process`.
+    #[schema(value_type = String)]
+    mode: &'static str,
+    total_pools: u32,
+    total_workers: u32,
+    total_agents: u32,
+    /// Spawns since this supervisor leads.
+    total_executions: u64,
+    /// Of these, those whose agent ran.
+    successful_executions: u64,
+    /// Of these, those whose program failed at its first start.
+    failed_executions: u64,
+    /// `successful_executions` as a share of those that succeeded or failed, 0 to 1; null before the first.
+    success_rate: Option<f64>,
+    /// What is wrong now.
+    recent_alerts: Vec<AlertJson>,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Serialize, ToSchema)]
+struct AlertJson {
+    /// What, in words.
+    message: String,
+}
+
+impl From<SystemView> for MonitorJson {
+    fn from(view: SystemView) -> Self {
+        let done = view.spawns_succeeded + view.spawns_failed;
+        Self {
+            uptime_seconds: view.uptime.as_secs_f64(),
+            mode: view.mode.as_str(),
+            total_pools: view.pools,
+            total_workers: view.workers,
+            total_agents: view.agents,
+            total_executions: view.spawns,
+            successful_executions: view.spawns_succeeded,
+            failed_executions: view.spawns_failed,
+            success_rate: (done > 0).then(|| view.spawns_succeeded as f64 / done as f64),
+            recent_alerts: view.degraded.into_iter().map(|message| AlertJson { message }).collect(),
+        }
+    }
+}
+
+/// The workers and what they hold.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ProcessesJson {
+    summary: ProcessSummary,
+    processes: Vec<ProcessJson>,
+}
+
+/// The workers together.
+#[derive(Debug, Default, Serialize, ToSchema)]
+struct ProcessSummary {
+    total_processes: usize,
+    /// Slots of the workers that take agents, and taken slots of those that do not any more.
+    total_capacity: u32,
+    /// Taken slots.
+    used_capacity: u32,
+    /// Free slots.
+    available_capacity: u32,
+    /// The mean of the workers' `utilization`; 0 where there are none.
+    avg_utilization: f64,
+}
+
+/// A worker.
+#[derive(Debug, Serialize, ToSchema)]
+struct ProcessJson {
+    #[schema(value_type = String, format = Uuid)]
+    process_id: ProcessId,
+    #[schema(value_type = String)]
+    pool_name: PoolName,
+    pid: Option<u32>,
+    host: Option<String>,
+    /// Slots taken of it.
+    agent_count: u32,
+    /// Agents that it may hold.
+    max_agents: u32,
+    /// `agent_count` as a share of `max_agents`, 0 to 1.
+    utilization: f64,
+    /// CPU of it and its agents, in percent of one core, from its last heartbeat.
+    cpu: Option<f32>,
+    /// Resident memory of it and its agents, in bytes, from its last heartbeat.
+    rss_bytes: Option<u64>,
+    /// `starting`, `ready`, `draining`, `stopped` or `lost`.
+    #[schema(value_type = String)]
+    status: WorkerState,
+    #[schema(value_type = String, format = DateTime)]
+    started_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_heartbeat: Option<Timestamp>,
+}
+
+impl From<WorkerView> for ProcessJson {
+    fn from(view: WorkerView) -> Self {
+        Self {
+            process_id: view.process_id,
+            pool_name: view.pool_name,
+            pid: view.pid,
+            host: view.host,
+            agent_count: view.agent_count,
+            max_agents: view.max_agents,
+            utilization: f64::from(view.agent_count) / f64::from(view.max_agents.max(1)),
+            cpu: view.cpu_percent,
+            rss_bytes: view.rss_bytes,
+            status: view.status,
+            started_at: view.started_at,
+            last_heartbeat: view.last_heartbeat,
+        }
+    }
+}
+
+impl From<Vec<WorkerView>> for ProcessesJson {
+    fn from(views: Vec<WorkerView>) -> Self {
+        let mut summary = ProcessSummary { total_processes: views.len(), ..ProcessSummary::default() };
+        let processes: Vec<ProcessJson> = views.into_iter().map(ProcessJson::from).collect();
+        for process in &processes {
+            let takes_agents = matches!(process.status, WorkerState::Starting | WorkerState::Ready);
+            summary.total_capacity += if takes_agents { process.max_agents } else { process.agent_count };
+            summary.used_capacity += process.agent_count;
+            summary.avg_utilization += process.utilization / processes.len() as f64;
+        }
+        summary.available_capacity = summary.total_capacity.saturating_sub(summary.used_capacity);
+        Self { summary, processes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::system::tests::system;
+    use serde_json::json;
+
+    fn worker(status: WorkerState, agents: u32) -> WorkerView {
+        WorkerView {
+            process_id: ProcessId::generate(),
+            pool_name: "developer_pool".parse().expect("a name"),
+            pid: Some(7),
+            host: None,
+            status,
+            agent_count: agents,
+            max_agents: 10,
+            cpu_percent: Some(1.5),
+            rss_bytes: Some(4096),
+            started_at: Timestamp::from_millis(0),
+            last_heartbeat: None,
+        }
+    }
+
+    #[test]
+    fn workers_are_summed_up() {
+        let workers =
+            vec![worker(WorkerState::Ready, 10), worker(WorkerState::Ready, 4), worker(WorkerState::Draining, 1)];
+        let json = serde_json::to_value(ProcessesJson::from(workers)).expect("an object");
+        let summary = &json["summary"];
+        assert_eq!(summary["total_processes"], 3);
+        assert_eq!((&summary["total_capacity"], &summary["used_capacity"]), (&json!(21), &json!(15)));
+        assert_eq!(summary["available_capacity"], 6);
+        assert!((summary["avg_utilization"].as_f64().expect("a number") - 0.5).abs() < 1e-9);
+        assert_eq!((&json["processes"][1]["utilization"], &json["processes"][1]["cpu"]), (&json!(0.4), &json!(1.5)));
+        let none = serde_json::to_value(ProcessesJson::from(Vec::new())).expect("an object");
+        assert_eq!(none["summary"]["avg_utilization"], 0.0);
+    }
+
+    #[test]
+    fn a_rate_needs_something_to_be_a_share_of() {
+        let rate = |succeeded, failed| {
+            let view = SystemView { spawns: 9, spawns_succeeded: succeeded, spawns_failed: failed, ..system() };
+            serde_json::to_value(MonitorJson::from(view)).expect("an object")
+        };
+        assert_eq!(rate(0, 0)["success_rate"], json!(null));
+        assert_eq!(rate(6, 2)["success_rate"], 0.75);
+        assert_eq!(rate(6, 2)["total_executions"], 9);
+        assert_eq!(rate(1, 0)["recent_alerts"], json!([{"message": "ownership: best effort"}]));
+    }
+}

@@ -1,0 +1,48 @@
+//! HTTP over the supervisor's handle. This room reads requests and writes answers; it decides nothing.
+//!
+//! # How a request travels
+//! [`serve`] takes the connection. The guard looks at its headers: is the `Host` one of ours, the `Origin` not a foreign
+//! page's, the key known, the body declared as JSON. A route then reads the rest strictly (an unknown field is an
+//! error, since a misspelt one would silently be a default), asks the [`Handle`](muster_supervisor::Handle) that stands
+//! behind the [`Door`], and writes the view that it gets as JSON.
+//!
+//! # What stands behind the door
+//! Not always a supervisor: one that starts, waits for its registry, or stands by for another has the port open too, and
+//! says so with 503. The composition root moves the [`Door`] from one [`Stage`] to the next; `/health` answers in all of
+//! them.
+//!
+//! # Who does what
+//! | module | its part |
+//! |---|---|
+//! | `router`, `serve` | the routes together, and the server with its end |
+//! | `guard` | who may come in |
+//! | `door` | what stands behind the API at the moment |
+//! | `body`, `query` | strict reading |
+//! | `problem` | errors (RFC 9457), and the one map from the supervisor's refusals to them |
+//! | `json` | the names in bodies and answers: promises to callers, kept apart from the supervisor's types |
+//! | `routes` | one file a resource |
+//! | `events`, `logs`, `metrics` | the streams, and the page for Prometheus |
+//! | `openapi`, `reader` | the description, made from the routes, and the page that shows it |
+
+mod body;
+mod config;
+mod door;
+mod events;
+mod guard;
+mod json;
+mod logs;
+mod metrics;
+mod openapi;
+mod problem;
+mod query;
+mod reader;
+mod router;
+mod routes;
+mod serve;
+
+pub use config::{ApiConfig, ApiKey, MAX_BODY};
+pub use door::{Door, Stage};
+pub use metrics::install_metrics;
+pub use problem::Problem;
+pub use router::router;
+pub use serve::serve;

@@ -1,0 +1,168 @@
+//! A log as it grows.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use tokio_util::sync::CancellationToken;
+
+use super::{Tail, identity, open};
+
+/// Between two looks at a file that did not grow. There is no wish for more than a person sees.
+const LOOK: Duration = Duration::from_millis(200);
+/// What is read at once, in bytes. The client's pace bounds how often.
+const CHUNK: usize = 256 * 1024;
+
+/// What `start` holds, then what is appended to the log at `path`, over rotations, until the client goes or `end` is
+/// cancelled.
+pub(crate) fn follow(
+    path: PathBuf,
+    start: Tail,
+    end: CancellationToken,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let follower = Follower { path, at: start.end };
+    unfold((follower, start.bytes, end), |(mut follower, first, end)| async move {
+        if !first.is_empty() {
+            return Some((Ok(first.into()), (follower, Vec::new(), end)));
+        }
+        loop {
+            if end.is_cancelled() {
+                return None;
+            }
+            // Files block, also for long where a disk is busy: never on the executor's threads.
+            let looked = tokio::task::spawn_blocking(move || {
+                let read = follower.read();
+                (follower, read)
+            });
+            let (after, read) = looked.await.ok()?;
+            follower = after;
+            match read {
+                Ok(bytes) if bytes.is_empty() => {}
+                read => return Some((read.map(Bytes::from), (follower, Vec::new(), end))),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = end.cancelled() => return None,
+            }
+        }
+    })
+}
+
+/// Where the reader is.
+struct Follower {
+    path: PathBuf,
+    /// The file and the offset up to which it was read; none before there is a file.
+    at: Option<(File, u64)>,
+}
+
+impl Follower {
+    /// What is new; empty where nothing is.
+    fn read(&mut self) -> io::Result<Vec<u8>> {
+        // Whether there is a newer file is asked first: what is in the old one after that was written before.
+        let newer = self.newer_file()?;
+        let mut bytes = Vec::new();
+        if let Some((file, offset)) = &mut self.at {
+            bytes = vec![0; CHUNK];
+            let size = file.read_at(&mut bytes, *offset)?;
+            bytes.truncate(size);
+            *offset += size as u64;
+        }
+        // The old file is left only at its end.
+        if bytes.is_empty()
+            && let Some(file) = newer
+        {
+            self.at = Some((file, 0));
+            return self.read();
+        }
+        Ok(bytes)
+    }
+
+    /// The file that is now at the path, where it is another one than ours.
+    fn newer_file(&self) -> io::Result<Option<File>> {
+        let Some(present) = open(&self.path)? else { return Ok(None) };
+        match &self.at {
+            Some((file, _)) if identity(file)? == identity(&present)? => Ok(None),
+            _ => Ok(Some(present)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{OpenOptions, rename, write};
+    use std::io::Write;
+    use std::path::Path;
+    use std::pin::pin;
+
+    use crate::logs::{rotated, tail};
+    use futures_util::StreamExt;
+    use tempfile::TempDir;
+
+    fn append(path: &Path, text: &str) {
+        let mut file = OpenOptions::new().append(true).create(true).open(path).expect("opened");
+        file.write_all(text.as_bytes()).expect("written");
+    }
+
+    fn follower(path: &Path) -> Follower {
+        Follower { path: path.to_owned(), at: tail(path, 0).expect("a log").end }
+    }
+
+    #[test]
+    fn only_what_is_new_is_read() {
+        let folder = TempDir::new().expect("a folder");
+        let log = folder.path().join("a.log");
+        write(&log, "old\n").expect("written");
+        let mut follower = follower(&log);
+        assert_eq!(follower.read().expect("read"), b"");
+        append(&log, "new\n");
+        assert_eq!(follower.read().expect("read"), b"new\n");
+        assert_eq!(follower.read().expect("read"), b"");
+    }
+
+    #[test]
+    fn a_rotation_loses_and_doubles_nothing() {
+        let folder = TempDir::new().expect("a folder");
+        let log = folder.path().join("a.log");
+        let mut follower = follower(&log);
+        assert_eq!(follower.read().expect("no file yet"), b"");
+        append(&log, "1\n");
+        assert_eq!(follower.read().expect("read"), b"1\n");
+        append(&log, "2\n");
+        rename(&log, rotated(&log)).expect("rotated");
+        assert_eq!(follower.read().expect("the rest of the old file"), b"2\n");
+        assert_eq!(follower.read().expect("no new file yet"), b"");
+        append(&log, "3\n");
+        assert_eq!(follower.read().expect("the new file"), b"3\n");
+        rename(&log, rotated(&log)).expect("rotated");
+        append(&log, "4\n");
+        assert_eq!(follower.read().expect("straight on"), b"4\n");
+    }
+
+    #[tokio::test]
+    async fn it_streams_until_the_token_ends_it() {
+        let folder = TempDir::new().expect("a folder");
+        let log = folder.path().join("a.log");
+        write(&log, "1\n2\n").expect("written");
+        let end = CancellationToken::new();
+        let mut stream = pin!(follow(log.clone(), tail(&log, 1).expect("a log"), end.clone()));
+        assert_eq!(stream.next().await.expect("the tail").expect("read"), "2\n");
+        append(&log, "3\n");
+        assert_eq!(stream.next().await.expect("growth").expect("read"), "3\n");
+        end.cancel();
+        assert!(stream.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_an_error() {
+        let folder = TempDir::new().expect("a folder");
+        let start = Tail { bytes: Vec::new(), end: None };
+        let mut stream = pin!(follow(folder.path().to_owned(), start, CancellationToken::new()));
+        assert!(stream.next().await.expect("an answer").is_err(), "a folder is no log");
+    }
+}

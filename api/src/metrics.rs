@@ -1,0 +1,140 @@
+//! The Prometheus page. Counters and histograms are recorded where things happen; how many pools, workers and agents
+//! there are is read from the supervisor at each scrape, so that a pool that is gone leaves no series behind.
+
+use std::fmt::Write;
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use muster_supervisor::{PoolView, SystemView, WorkerView};
+
+/// Bounds of the histograms of seconds: from what a warm spawn takes to what a caller waits at the most.
+const SECONDS: [f64; 18] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 300.0,
+];
+
+/// Makes this process record what the `metrics` macros say. Fails where something else does already. Opens no port.
+pub fn install_metrics() -> Result<PrometheusHandle, BuildError> {
+    builder()?.install_recorder()
+}
+
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+}
+
+/// A figure of a pool: its name, its words, and where it is.
+type Figure = (&'static str, &'static str, fn(&PoolView) -> u32);
+
+/// A page under construction.
+pub(crate) struct Page(String);
+
+impl Page {
+    /// Begins with what the process recorded.
+    pub(crate) const fn new(recorded: String) -> Self {
+        Self(recorded)
+    }
+
+    /// The text of the page.
+    pub(crate) fn into_text(self) -> String {
+        self.0
+    }
+
+    /// Whether this supervisor leads.
+    pub(crate) fn leading(&mut self, leads: bool) {
+        self.family("muster_leading", "Whether this supervisor leads.", [(String::new(), f64::from(u8::from(leads)))]);
+    }
+
+    /// The figures of the supervisor.
+    pub(crate) fn system(&mut self, system: &SystemView) {
+        let one = |value| [(String::new(), value)];
+        self.family("muster_uptime_seconds", "How long this process runs.", one(system.uptime.as_secs_f64()));
+        self.family(
+            "muster_degraded",
+            "Ways in which the supervisor is less than it should be.",
+            one(system.degraded.len() as f64),
+        );
+    }
+
+    /// The figures of the pools.
+    pub(crate) fn pools(&mut self, pools: &[PoolView]) {
+        let figures: [Figure; 7] = [
+            ("muster_pool_workers", "Workers that may have a process.", |pool| pool.process_count),
+            ("muster_pool_workers_ready", "Workers that take commands.", |pool| pool.active_worker_processes),
+            ("muster_pool_slots", "Slots for agents.", |pool| pool.total_capacity),
+            ("muster_pool_slots_used", "Taken slots.", |pool| pool.used_capacity),
+            ("muster_pool_agents", "Agents wanted or still there.", |pool| pool.agent_count),
+            ("muster_pool_agents_pending", "Agents that wait for a slot or a backoff.", |pool| pool.pending_agents),
+            ("muster_pool_agents_quarantined", "Agents that wait for a person.", |pool| pool.quarantined_agents),
+        ];
+        for (name, help, figure) in figures {
+            // A pool's name has no character that would need escaping.
+            let label = |pool: &PoolView| format!("pool=\"{}\"", pool.pool_name);
+            self.family(name, help, pools.iter().map(|pool| (label(pool), f64::from(figure(pool)))));
+        }
+    }
+
+    /// What the workers use, added up by pool.
+    pub(crate) fn workers(&mut self, workers: &[WorkerView]) {
+        let mut used = std::collections::BTreeMap::<String, (f64, f64)>::new();
+        for worker in workers {
+            let sum = used.entry(format!("pool=\"{}\"", worker.pool_name)).or_default();
+            sum.0 += worker.rss_bytes.unwrap_or_default() as f64;
+            sum.1 += f64::from(worker.cpu_percent.unwrap_or_default()) / 100.0;
+        }
+        let rss = used.iter().map(|(label, (rss, _))| (label.clone(), *rss));
+        self.family("muster_pool_resident_bytes", "Resident memory of workers and agents.", rss);
+        let cores = used.iter().map(|(label, (_, cores))| (label.clone(), *cores));
+        self.family("muster_pool_cpu_cores", "CPU of workers and agents, in cores.", cores);
+    }
+
+    fn family(&mut self, name: &str, help: &str, values: impl IntoIterator<Item = (String, f64)>) {
+        // Writing to a String does not fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} gauge");
+        for (label, value) in values {
+            let _ = match label.as_str() {
+                "" => writeln!(self.0, "{name} {value}"),
+                label => writeln!(self.0, "{name}{{{label}}} {value}"),
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::tests_views::{pool, system};
+
+    #[test]
+    fn a_histogram_of_seconds_has_buckets() {
+        let recorder = builder().expect("bounds").build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            metrics::histogram!("muster_spawn_seconds").record(0.0004);
+            metrics::counter!("muster_spawns_total").increment(2);
+        });
+        let text = recorder.handle().render();
+        assert!(text.contains("# TYPE muster_spawn_seconds histogram"), "{text}");
+        assert!(text.contains("muster_spawn_seconds_bucket{le=\"0.00025\"} 0"), "{text}");
+        assert!(text.contains("muster_spawn_seconds_bucket{le=\"0.0005\"} 1"), "{text}");
+        assert!(text.contains("muster_spawns_total 2"), "{text}");
+    }
+
+    #[test]
+    fn the_figures_are_the_views() {
+        let mut page = Page::new("# recorded\n".to_owned());
+        page.leading(true);
+        page.system(&system());
+        page.pools(&[pool("a"), pool("b")]);
+        page.workers(&[]);
+        let text = page.into_text();
+        for line in [
+            "# recorded",
+            "muster_leading 1",
+            "muster_uptime_seconds 1.5",
+            "muster_degraded 1",
+            "# TYPE muster_pool_slots_used gauge",
+            "muster_pool_slots_used{pool=\"a\"} 15",
+            "muster_pool_slots_used{pool=\"b\"} 15",
+            "muster_pool_agents_quarantined{pool=\"a\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The OpenAPI document, made from the routes themselves, and the page that shows it.
+
+use std::sync::LazyLock;
+
+use serde_json::Value;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{
+    Components, ContentBuilder, InfoBuilder, OpenApi, PathItem, Ref, RefOr, Response, ResponseBuilder,
+};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::problem::{PROBLEM_JSON, Problem};
+use crate::reader;
+use crate::routes;
+
+/// The document as JSON and as a page, made once: neither changes while the program runs.
+pub(crate) struct Document {
+    pub(crate) json: String,
+    pub(crate) page: String,
+}
+
+/// The one document.
+pub(crate) static DOCUMENT: LazyLock<Document> = LazyLock::new(|| {
+    let document = describe(routes::all().into_openapi());
+    let value = serde_json::to_value(&document).unwrap_or(Value::Null);
+    Document { json: value.to_string(), page: reader::render(&value) }
+});
+
+/// Errors that any request may meet, before its route sees it.
+const COMMON: [(&str, &str); 5] = [
+    ("400", "The request is broken (`invalid_host`, `invalid_header`, `invalid_path`)"),
+    ("401", "The API key is missing or unknown (`unauthorized`)"),
+    ("403", "The `Host` is unknown (`unknown_host`) or the `Origin` foreign (`foreign_origin`)"),
+    ("500", "A fault of the server (`internal`)"),
+    (
+        "503",
+        "Nobody leads here (`starting`, `registry_away`, `store_away`, `not_leader` with the address of the `leader`), \
+         something is away (`unavailable`), or it is stopping (`stopping`); with `Retry-After`",
+    ),
+];
+
+/// Errors of requests with a body.
+const WITH_BODY: [(&str, &str); 5] = [
+    ("400", "The body is no JSON (`invalid_json`) or ended early (`broken_body`)"),
+    ("408", "The body did not come in time (`slow_body`)"),
+    ("413", "The body is too large (`body_too_large`)"),
+    ("415", "The body is not declared as application/json (`not_json`)"),
+    (
+        "422",
+        "A field (`invalid_field`, named in `field`) or a parameter (`invalid_parameter`) is wrong, the runtime is \
+         unknown (`unknown_runtime`), or the `Idempotency-Key` was used with another body (`key_reused`)",
+    ),
+];
+
+/// Adds to the routes' own words what holds for all of them.
+fn describe(mut document: OpenApi) -> OpenApi {
+    document.info = InfoBuilder::new()
+        .title("Muster")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(
+            "Supervises pools of AI agents. Every error is a problem detail (RFC 9457) with a stable `code`. Times are \
+             RFC 3339 in UTC, durations are seconds.",
+        ))
+        .build();
+    for (path, item) in &mut document.paths.paths {
+        for operation in operations_mut(item) {
+            // A function's name is unique within its resource only.
+            let resource = operation.tags.as_ref().and_then(|tags| tags.first()).cloned().unwrap_or_default();
+            operation.operation_id = operation.operation_id.take().map(|name| format!("{resource}_{name}"));
+            add_errors(operation, path);
+        }
+    }
+    let components = document.components.get_or_insert_with(Components::default);
+    let mut schemas = vec![(Problem::name().into_owned(), Problem::schema())];
+    Problem::schemas(&mut schemas);
+    components.schemas.extend(schemas);
+    components.add_security_scheme("key", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    // Without keys in the configuration nothing is needed, which the empty requirement says.
+    document.security =
+        Some(vec![SecurityRequirement::default(), SecurityRequirement::new::<_, [&str; 0], &str>("key", [])]);
+    document
+}
+
+fn operations_mut(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
+}
+
+fn add_errors(operation: &mut Operation, path: &str) {
+    let is_open = path == "/health";
+    let with_body = operation.request_body.as_ref().map_or(&[][..], |_| &WITH_BODY);
+    for (status, words) in with_body.iter().chain(&COMMON) {
+        let skipped = is_open && matches!(*status, "401" | "503");
+        if !skipped {
+            operation
+                .responses
+                .responses
+                .entry((*status).to_owned())
+                .or_insert_with(|| ResponseBuilder::new().description(*words).build().into());
+        }
+    }
+    for (status, response) in &mut operation.responses.responses {
+        if let RefOr::T(response) = response
+            && status.as_str() >= "400"
+        {
+            add_problem(response);
+        }
+    }
+}
+
+/// An error has the problem as its content, unless its route says otherwise.
+fn add_problem(response: &mut Response) {
+    if response.content.is_empty() {
+        let schema = Ref::from_schema_name(Problem::name());
+        response.content.insert(PROBLEM_JSON.to_owned(), ContentBuilder::new().schema(Some(schema)).build().into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn document() -> Value {
+        serde_json::from_str(&DOCUMENT.json).expect("JSON")
+    }
+
+    fn operations(document: &Value) -> Vec<(String, String, Value)> {
+        let paths = document["paths"].as_object().expect("paths");
+        let of_path = |(path, item): (&String, &Value)| {
+            let item = item.as_object().expect("operations").clone();
+            item.into_iter().map(|(method, operation)| (path.clone(), method, operation)).collect::<Vec<_>>()
+        };
+        paths.iter().flat_map(of_path).collect()
+    }
+
+    /// The promised surface, so that a route that is lost or renamed is seen.
+    const PROMISED: [&str; 29] = [
+        "delete /api/v1/agents/pools/{pool_name}",
+        "get /api/docs",
+        "get /api/health",
+        "get /api/health-docker",
+        "get /api/openapi.json",
+        "get /api/v1/agents",
+        "get /api/v1/agents/health",
+        "get /api/v1/agents/metrics/processes",
+        "get /api/v1/agents/monitor/system",
+        "get /api/v1/agents/pools",
+        "get /api/v1/agents/pools/{pool_name}",
+        "get /api/v1/agents/project/{project_id}",
+        "get /api/v1/agents/{agent_id}",
+        "get /api/v1/agents/{agent_id}/logs",
+        "get /api/v1/events",
+        "get /api/v1/system/check",
+        "get /api/v1/system/status",
+        "get /health",
+        "get /metrics",
+        "get /ready",
+        "patch /api/v1/agents/pools/{pool_name}",
+        "post /api/v1/agents/bulk/restart",
+        "post /api/v1/agents/bulk/spawn",
+        "post /api/v1/agents/bulk/terminate",
+        "post /api/v1/agents/pools",
+        "post /api/v1/agents/spawn",
+        "post /api/v1/agents/terminate",
+        "post /api/v1/agents/{agent_id}/restart",
+        "post /api/v1/system/stop",
+    ];
+
+    #[test]
+    fn the_document_has_the_promised_surface() {
+        let found: BTreeSet<String> =
+            operations(&document()).iter().map(|(path, method, _)| format!("{method} {path}")).collect();
+        assert_eq!(found, PROMISED.iter().map(|text| (*text).to_owned()).collect());
+    }
+
+    #[test]
+    fn every_operation_is_described() {
+        let document = document();
+        assert_eq!(document["openapi"], "3.1.0");
+        assert_eq!(document["info"]["title"], "Muster");
+        let mut ids = BTreeSet::new();
+        for (path, method, operation) in operations(&document) {
+            let name = format!("{method} {path}");
+            assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{name} has no summary");
+            assert!(operation["tags"].is_array(), "{name} has no tag");
+            assert!(ids.insert(operation["operationId"].to_string()), "{name}: its operationId is taken");
+            let responses = operation["responses"].as_object().expect("responses");
+            assert!(responses.keys().any(|status| status.starts_with('2')), "{name} has no success");
+            assert!(responses.contains_key("403") && responses.contains_key("500"), "{name} has no errors");
+            assert_eq!(responses.contains_key("401"), path != "/health", "{name}");
+            assert_eq!(responses.contains_key("415"), operation["requestBody"].is_object(), "{name}");
+            for (status, response) in responses {
+                assert!(response["description"].is_string(), "{name} {status}");
+                let is_problem = response["content"][PROBLEM_JSON]["schema"]["$ref"] == "#/components/schemas/Problem";
+                assert_eq!(is_problem, status.as_str() >= "400" && !(path.ends_with("docker") && status == "503"));
+            }
+            for part in path.split('/').filter(|part| part.starts_with('{')) {
+                let parameters = operation["parameters"].as_array().expect("parameters");
+                let named = parameters
+                    .iter()
+                    .any(|p| p["in"] == "path" && part == format!("{{{}}}", p["name"].as_str().unwrap_or_default()));
+                assert!(named, "{name} does not describe {part}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        fn references(value: &Value, found: &mut BTreeSet<String>) {
+            match value {
+                Value::Object(object) => {
+                    found.extend(object.get("$ref").and_then(|target| target.as_str()).map(str::to_owned));
+                    object.values().for_each(|value| references(value, found));
+                }
+                Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+                _ => {}
+            }
+        }
+        let document = document();
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        assert!(found.len() > 20, "{found:?}");
+        for reference in found {
+            let pointer = reference.strip_prefix('#').expect("a local reference");
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn a_problem_lists_its_extras() {
+        let schema = document()["components"]["schemas"]["Problem"].to_string();
+        for field in ["\"code\"", "\"detail\"", "\"status\"", "\"type\""] {
+            assert!(schema.contains(field), "{field} in {schema}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What a request says beside its body: the query, the path and the headers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use muster_domain::{AgentId, PoolName};
+use muster_supervisor::SupervisorError;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
+
+use crate::door::Door;
+use crate::problem::Problem;
+
+/// A query as a value of `T`; unknown parameters are refused where `T` says so.
+pub(crate) struct StrictQuery<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<Door>> for StrictQuery<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Door>) -> Result<Self, Problem> {
+        read(parts)
+    }
+}
+
+fn read<T: DeserializeOwned>(parts: &Parts) -> Result<StrictQuery<T>, Problem> {
+    match Query::<T>::try_from_uri(&parts.uri) {
+        Ok(Query(value)) => Ok(StrictQuery(value)),
+        Err(error) => {
+            let text = error.body_text();
+            let words = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_parameter", format!("in the query: {words}")))
+        }
+    }
+}
+
+/// The one parameter of a path, as text.
+pub(crate) struct PathText(pub(crate) String);
+
+impl FromRequestParts<Arc<Door>> for PathText {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, door: &Arc<Door>) -> Result<Self, Problem> {
+        match Path::<String>::from_request_parts(parts, door).await {
+            Ok(Path(text)) => Ok(Self(text)),
+            Err(error) => {
+                let detail = format!("the path can't be read: {}", error.body_text());
+                Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_path", detail))
+            }
+        }
+    }
+}
+
+/// The longest that a request may wait, in seconds.
+const MAX_WAIT: f64 = 300.0;
+
+/// How long the caller waits for the effect.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct WaitQuery {
+    /// Seconds to wait for the effect, 0 to 300, fractions allowed. Default 10. With 0 the answer comes as soon as the
+    /// wish is stored.
+    #[param(minimum = 0, maximum = 300)]
+    wait: Option<f64>,
+}
+
+impl WaitQuery {
+    pub(crate) fn duration(&self) -> Result<Duration, Problem> {
+        let seconds = self.wait.unwrap_or(10.0);
+        // NaN is in no range.
+        if (0.0..=MAX_WAIT).contains(&seconds) {
+            Ok(Duration::from_secs_f64(seconds))
+        } else {
+            Err(Problem::invalid_parameter("wait", format!("wait is 0 to {MAX_WAIT} seconds, not {seconds}")))
+        }
+    }
+}
+
+/// The pool that a path or a body names. A text that is no name is the name of no pool.
+pub(crate) fn pool_name(text: &str) -> Result<PoolName, Problem> {
+    text.parse().map_err(|_| SupervisorError::UnknownPool(short(text)).into())
+}
+
+/// The agent that a path or a body names. A text that is no id is the id of no agent.
+pub(crate) fn agent_id(text: &str) -> Result<AgentId, Problem> {
+    text.parse().map_err(|_| SupervisorError::UnknownAgent(short(text)).into())
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+/// Who asks: the name of the API key, empty where there are no keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Caller(pub(crate) Arc<str>);
+
+/// The caller's `Idempotency-Key`, if there is one, and who the caller is.
+pub(crate) struct KeyHeader {
+    pub(crate) caller: String,
+    pub(crate) key: Option<String>,
+}
+
+impl FromRequestParts<Arc<Door>> for KeyHeader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Door>) -> Result<Self, Problem> {
+        let key = parts.headers.get("idempotency-key").map(|value| key_of(value.as_bytes())).transpose()?;
+        let caller = match (&key, parts.extensions.get::<Caller>()) {
+            (Some(_), Some(caller)) => caller.0.to_string(),
+            _ => String::new(),
+        };
+        Ok(Self { caller, key })
+    }
+}
+
+fn key_of(value: &[u8]) -> Result<String, Problem> {
+    let fits = (1..=255).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic);
+    match std::str::from_utf8(value) {
+        Ok(text) if fits => Ok(text.to_owned()),
+        _ => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_header",
+            "an Idempotency-Key is 1 to 255 visible ASCII characters without spaces",
+        )
+        .field("Idempotency-Key")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::Request;
+
+    fn wait(query: &str) -> Result<Duration, Problem> {
+        let (parts, ()) = Request::get(format!("/x?{query}")).body(()).expect("a request").into_parts();
+        read::<WaitQuery>(&parts)?.0.duration()
+    }
+
+    #[test]
+    fn a_wait_is_seconds_within_its_bounds() {
+        for (query, millis) in [("", 10_000), ("wait=0", 0), ("wait=0.25", 250), ("wait=300", 300_000)] {
+            assert_eq!(wait(query).expect(query), Duration::from_millis(millis), "{query}");
+        }
+        for query in ["wait=-1", "wait=300.1", "wait=NaN", "wait=inf", "wait=ten", "wait=", "wait=1&wait=2", "wate=1"] {
+            let problem = wait(query).expect_err(query);
+            assert_eq!((problem.status().as_u16(), problem.code()), (422, "invalid_parameter"), "{query}");
+        }
+        assert!(wait("wate=1").expect_err("unknown").detail().contains("wate"));
+        assert!(wait("wait=ten").expect_err("no number").detail().contains("wait"));
+    }
+
+    #[test]
+    fn what_names_nothing_is_404() {
+        assert_eq!(agent_id("17").expect_err("no id").code(), "unknown_agent");
+        assert_eq!(pool_name("No Pool").expect_err("no name").code(), "unknown_pool");
+        assert!(agent_id(&"x".repeat(500)).expect_err("no id").detail().len() < 200);
+        let id = AgentId::generate();
+        assert_eq!(agent_id(&id.to_string().to_uppercase()).ok(), Some(id));
+    }
+
+    #[tokio::test]
+    async fn a_key_belongs_to_its_caller() {
+        let config = crate::config::ApiConfig::new(([127, 0, 0, 1], 0).into(), "0");
+        let door = Door::new(config, None);
+        let read = async |key: Option<&str>, caller: Option<&str>| {
+            let request =
+                key.into_iter().fold(Request::get("/x"), |request, key| request.header("Idempotency-Key", key));
+            let (mut parts, ()) = request.body(()).expect("a request").into_parts();
+            if let Some(name) = caller {
+                parts.extensions.insert(Caller(name.into()));
+            }
+            KeyHeader::from_request_parts(&mut parts, &door).await.map(|header| (header.caller, header.key))
+        };
+        assert_eq!(read(None, None).await.expect("nothing"), (String::new(), None));
+        assert_eq!(read(Some("k"), None).await.expect("a key"), (String::new(), Some("k".to_owned())));
+        assert_eq!(read(Some("k"), Some("ci")).await.expect("both"), ("ci".to_owned(), Some("k".to_owned())));
+        assert!(read(Some(""), None).await.is_err(), "an empty key is none");
+    }
+
+    #[test]
+    fn an_idempotency_key_is_visible_ascii() {
+        assert_eq!(key_of(b"order-17/a").expect("a key"), "order-17/a");
+        for bad in [&b""[..], b"a b", b"a\tb", "schl\u{fc}ssel".as_bytes(), b"\xff", &[b'k'; 256]] {
+            assert_eq!(key_of(bad).expect_err("no key").code(), "invalid_header", "{bad:?}");
+        }
+    }
+}

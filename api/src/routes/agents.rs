@@ -1,0 +1,243 @@
+//! Agents.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::response::IntoResponse;
+use muster_domain::AgentState;
+use muster_supervisor::{AgentQuery, AgentView, Handle, IdempotencyKey, Spawned};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::body::StrictJson;
+use crate::door::Leader;
+use crate::json::{AgentJson, AgentPage, ProjectAgentJson, SpawnBody, TerminateBody, TerminatedJson};
+use crate::problem::Problem;
+use crate::query::{KeyHeader, PathText, StrictQuery, WaitQuery, agent_id, pool_name};
+
+/// The most that is asked of the supervisor at once.
+const MAX_PAGE: u32 = 1_000;
+
+/// 201 for an agent that runs, 202 for one that is only wanted so far.
+pub(super) fn spawned(spawned: Spawned) -> (StatusCode, AgentJson) {
+    match spawned {
+        Spawned::Running(view) => (StatusCode::CREATED, view.into()),
+        Spawned::Accepted(view) => (StatusCode::ACCEPTED, view.into()),
+    }
+}
+
+/// Starts an agent
+///
+/// An `Idempotency-Key` (kept for 24 h) makes a repeated request answer as the first did.
+#[utoipa::path(post, path = "/api/v1/agents/spawn", tag = "agents", request_body = SpawnBody,
+    params(WaitQuery, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    responses(
+        (status = 201, description = "The agent runs", body = AgentJson),
+        (status = 202, description = "It is wanted, and did not run within `wait`: its state is `spawning`",
+            body = AgentJson),
+        (status = 404, description = "There is no such pool (`unknown_pool`)"),
+        (status = 409, description = "The role is not the pool's (`wrong_role`), or the pool is being removed \
+            (`pool_draining`)"),
+        (status = 429, description = "The pool is full (`pool_full`)"),
+        (status = 502, description = "The agent's program failed to start (`start_failed`), with its exit and last \
+            output"),
+    ))]
+pub(super) async fn spawn(
+    Leader(handle): Leader,
+    StrictQuery(wait): StrictQuery<WaitQuery>,
+    header: KeyHeader,
+    body: StrictJson<SpawnBody>,
+) -> Result<impl IntoResponse, Problem> {
+    let key = header.key.as_ref().map(|key| IdempotencyKey {
+        caller: header.caller.clone(),
+        route: "POST /api/v1/agents/spawn".to_owned(),
+        key: key.clone(),
+        body_hash: body.hash(),
+    });
+    let request = body.value.request(key)?;
+    let (status, agent) = spawned(handle.spawn(request, wait.duration()?).await?);
+    let location = [(LOCATION, format!("/api/v1/agents/{}", agent.agent_id))];
+    Ok((status, location, Json(agent)))
+}
+
+/// Carries out a wish to end an agent: 200 when it is gone, 202 before.
+pub(super) async fn end(
+    handle: &Handle,
+    body: TerminateBody,
+    wait: &WaitQuery,
+) -> Result<(StatusCode, TerminatedJson), Problem> {
+    let pool = body.pool_name.as_deref().map(pool_name).transpose()?;
+    let view = handle.terminate(pool, agent_id(&body.agent_id)?, body.graceful, wait.duration()?).await?;
+    let status = if view.state == AgentState::Stopping { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok((status, view.into()))
+}
+
+/// Ends an agent; answers when its process tree is gone
+///
+/// Ending it twice is no error.
+#[utoipa::path(post, path = "/api/v1/agents/terminate", tag = "agents", request_body = TerminateBody,
+    params(WaitQuery),
+    responses(
+        (status = 200, description = "The agent is gone", body = TerminatedJson),
+        (status = 202, description = "It was told to end, and was not gone within `wait`", body = TerminatedJson),
+        (status = 404, description = "There is no such agent (`unknown_agent`) or pool (`unknown_pool`)"),
+    ))]
+pub(super) async fn terminate(
+    Leader(handle): Leader,
+    StrictQuery(wait): StrictQuery<WaitQuery>,
+    body: StrictJson<TerminateBody>,
+) -> Result<impl IntoResponse, Problem> {
+    let (status, answer) = end(&handle, body.value, &wait).await?;
+    Ok((status, Json(answer)))
+}
+
+/// Which agents to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListQuery {
+    /// Only this pool's.
+    pool_name: Option<String>,
+    /// Only this project's.
+    project_id: Option<String>,
+    /// Only those in this state: `spawning`, `idle`, `stopping`, `terminated`, `failed` or `quarantined`.
+    state: Option<String>,
+    /// At most this many, 1 to 1000. Default 100.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl ListQuery {
+    fn query(self) -> Result<AgentQuery, Problem> {
+        let limit = self.limit.unwrap_or(100);
+        if !(1..=MAX_PAGE).contains(&limit) {
+            return Err(Problem::invalid_parameter("limit", format!("limit is 1 to {MAX_PAGE}, not {limit}")));
+        }
+        let state = self.state.map(|text| text.parse::<AgentState>()).transpose();
+        let after = self.cursor.map(|text| text.parse()).transpose();
+        Ok(AgentQuery {
+            pool: self.pool_name.as_deref().map(pool_name).transpose()?,
+            project: self.project_id,
+            state: state.map_err(|words| Problem::invalid_parameter("state", words))?,
+            after: after.map_err(|_| {
+                Problem::invalid_parameter("cursor", "the cursor is not one that a list gave as next_cursor")
+            })?,
+            limit,
+        })
+    }
+}
+
+/// Lists agents in the order in which they were asked for, those that ended included
+#[utoipa::path(get, path = "/api/v1/agents", tag = "agents", params(ListQuery), responses(
+    (status = 200, description = "One page", body = AgentPage),
+    (status = 404, description = "There is no such pool (`unknown_pool`)"),
+    (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
+))]
+pub(super) async fn list(
+    Leader(handle): Leader,
+    StrictQuery(query): StrictQuery<ListQuery>,
+) -> Result<Json<AgentPage>, Problem> {
+    Ok(Json(handle.agents(query.query()?).await?.into()))
+}
+
+/// Shows an agent
+#[utoipa::path(get, path = "/api/v1/agents/{agent_id}", tag = "agents",
+    params(("agent_id" = String, Path, description = "The agent", format = Uuid)),
+    responses(
+        (status = 200, description = "The agent", body = AgentJson),
+        (status = 404, description = "There is no such agent (`unknown_agent`)"),
+    ))]
+pub(super) async fn get(Leader(handle): Leader, PathText(agent): PathText) -> Result<Json<AgentJson>, Problem> {
+    Ok(Json(handle.agent(agent_id(&agent)?).await?.into()))
+}
+
+/// Restarts an agent: 200 when it runs again, 202 before.
+pub(super) async fn run_again(
+    handle: &Handle,
+    agent: &str,
+    wait: &WaitQuery,
+) -> Result<(StatusCode, AgentJson), Problem> {
+    let view = handle.restart(agent_id(agent)?, wait.duration()?).await?;
+    let status = if view.state == AgentState::Idle { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, view.into()))
+}
+
+/// Restarts an agent; releases one in quarantine
+#[utoipa::path(post, path = "/api/v1/agents/{agent_id}/restart", tag = "agents",
+    params(("agent_id" = String, Path, description = "The agent", format = Uuid), WaitQuery),
+    responses(
+        (status = 200, description = "The agent runs again", body = AgentJson),
+        (status = 202, description = "It is to run again, and did not within `wait`", body = AgentJson),
+        (status = 404, description = "There is no such agent (`unknown_agent`)"),
+        (status = 409, description = "It was terminated (`wrong_state`)"),
+        (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
+    ))]
+pub(super) async fn restart(
+    Leader(handle): Leader,
+    PathText(agent): PathText,
+    StrictQuery(wait): StrictQuery<WaitQuery>,
+) -> Result<impl IntoResponse, Problem> {
+    let (status, answer) = run_again(&handle, &agent, &wait).await?;
+    Ok((status, Json(answer)))
+}
+
+/// Every agent that fits, page by page.
+pub(super) async fn every(handle: &Handle, mut query: AgentQuery) -> Result<Vec<AgentView>, Problem> {
+    query.limit = MAX_PAGE;
+    let mut all = Vec::new();
+    loop {
+        let page = handle.agents(query.clone()).await?;
+        all.extend(page.items);
+        match page.next {
+            Some(_) if page.next == query.after => return Ok(all),
+            Some(next) => query.after = Some(next),
+            None => return Ok(all),
+        }
+    }
+}
+
+/// Lists the agents of a project, those that ended included
+#[utoipa::path(get, path = "/api/v1/agents/project/{project_id}", tag = "agents",
+    params(("project_id" = String, Path, description = "The project")),
+    responses((status = 200, description = "Its agents; none where nobody knows the project",
+        body = Vec<ProjectAgentJson>)))]
+pub(super) async fn of_project(
+    Leader(handle): Leader,
+    PathText(project): PathText,
+) -> Result<Json<Vec<ProjectAgentJson>>, Problem> {
+    let query = AgentQuery { project: Some(project), ..AgentQuery::default() };
+    Ok(Json(every(&handle, query).await?.into_iter().map(ProjectAgentJson::from).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::extract::Query;
+    use muster_domain::AgentId;
+
+    fn query(text: &str) -> Result<AgentQuery, Problem> {
+        let uri = format!("/x?{text}").parse().expect("a URI");
+        Query::<ListQuery>::try_from_uri(&uri).expect("a query").0.query()
+    }
+
+    #[test]
+    fn a_list_is_asked_for_within_bounds() {
+        assert_eq!(query("").expect("all").limit, 100);
+        let id = AgentId::generate();
+        let asked = query(&format!("pool_name=p&project_id=a%20b&state=idle&limit=1000&cursor={id}")).expect("a query");
+        assert_eq!((asked.limit, asked.after, asked.state), (1000, Some(id), Some(AgentState::Idle)));
+        assert_eq!(asked.project.as_deref(), Some("a b"));
+        for (text, code) in [
+            ("limit=0", "invalid_parameter"),
+            ("limit=1001", "invalid_parameter"),
+            ("state=asleep", "invalid_parameter"),
+            ("cursor=17", "invalid_parameter"),
+            ("pool_name=No%20Pool", "unknown_pool"),
+        ] {
+            assert_eq!(query(text).expect_err(text).code(), code, "{text}");
+        }
+        assert!(query("state=asleep").expect_err("no state").detail().contains("quarantined"));
+    }
+}

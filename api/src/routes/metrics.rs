@@ -1,0 +1,28 @@
+//! The page that Prometheus scrapes.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::door::{Door, Stage};
+use crate::metrics::Page;
+use crate::problem::Problem;
+
+/// Metrics in the text format of Prometheus
+#[utoipa::path(get, path = "/metrics", tag = "watching", responses(
+    (status = 200, description = "The page", body = String, content_type = "text/plain"),
+))]
+pub(super) async fn scrape(State(door): State<Arc<Door>>) -> Result<impl IntoResponse, Problem> {
+    let mut page = Page::new(door.metrics().map(PrometheusHandle::render).unwrap_or_default());
+    let stage = door.stage();
+    page.leading(matches!(stage, Stage::Leading(_)));
+    if let Stage::Leading(handle) = stage {
+        page.system(&handle.system().await);
+        page.pools(&handle.pools().await?);
+        page.workers(&handle.workers(None).await?);
+    }
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.into_text()))
+}

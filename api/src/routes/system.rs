@@ -1,0 +1,39 @@
+//! The supervisor itself.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+
+use crate::body::OptionalJson;
+use crate::door::{Door, Leader};
+use crate::json::{CheckJson, StatusJson, StopBody, StoppingJson};
+use crate::problem::Problem;
+
+/// Stops the supervisor and all that it started, or leaves the workers to the next one
+#[utoipa::path(post, path = "/api/v1/system/stop", tag = "system", request_body = Option<StopBody>, responses(
+    (status = 202, description = "It is stopping", body = StoppingJson),
+))]
+pub(super) async fn stop(Leader(handle): Leader, OptionalJson(body): OptionalJson<StopBody>) -> impl IntoResponse {
+    let StopBody { keep_workers } = body;
+    handle.stop(keep_workers);
+    (StatusCode::ACCEPTED, Json(StoppingJson { message: "the supervisor is stopping", keep_workers }))
+}
+
+/// Shows how the supervisor runs
+#[utoipa::path(get, path = "/api/v1/system/status", tag = "system", responses(
+    (status = 200, description = "Everything about it", body = StatusJson),
+))]
+pub(super) async fn status(State(door): State<Arc<Door>>, Leader(handle): Leader) -> Result<Json<StatusJson>, Problem> {
+    Ok(Json(StatusJson::new(&door.config().version, handle.system().await)))
+}
+
+/// Checks the whole installation, with a remedy for what is wrong
+#[utoipa::path(get, path = "/api/v1/system/check", tag = "system", responses(
+    (status = 200, description = "What was found; `ok` says whether all is well", body = CheckJson),
+))]
+pub(super) async fn check(Leader(handle): Leader) -> Result<Json<CheckJson>, Problem> {
+    Ok(Json(handle.check().await.into()))
+}
