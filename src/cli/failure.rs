@@ -1,0 +1,112 @@
+//! How a command ends when it does not end well: one line for people, one exit code for programs.
+
+use std::fmt;
+
+use crate::client::ClientError;
+use crate::config::ConfigError;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It was tried, and it failed.
+    Failed(String),
+    /// It can't be asked like that.
+    Usage(String),
+    /// No server was reached.
+    NoServer(String),
+    /// What it is about does not exist.
+    NotFound(String),
+    /// The configuration is wrong; one mistake a line.
+    Config(ConfigError),
+}
+
+impl Failure {
+    /// The exit code.
+    pub(crate) const fn code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::NoServer(_) => 3,
+            Self::NotFound(_) => 4,
+            Self::Config(_) => 64,
+        }
+    }
+
+    /// The first failure of a set of requests: of the same kind, and it says how many there were.
+    pub(super) fn of_many(self, failed: usize, asked: usize) -> Self {
+        let more = |text: String| format!("{failed} of {asked} failed; the first: {text}");
+        match self {
+            Self::Failed(text) => Self::Failed(more(text)),
+            Self::Usage(text) => Self::Usage(more(text)),
+            Self::NoServer(text) => Self::NoServer(more(text)),
+            Self::NotFound(text) => Self::NotFound(more(text)),
+            Self::Config(error) => Self::Config(error),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(text) | Self::Usage(text) | Self::NoServer(text) | Self::NotFound(text) => f.write_str(text),
+            Self::Config(error) => write!(f, "the configuration is wrong, and nothing was started\n{error}"),
+        }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match &error {
+            ClientError::Unreachable { .. } => Self::NoServer(format!("{error}; `muster serve` starts one")),
+            // Another 404 is a path that the server does not have.
+            ClientError::Refused { status: 404, code: Some(code), .. } if code.starts_with("unknown_") => {
+                Self::NotFound(error.to_string())
+            }
+            ClientError::Refused { .. } | ClientError::Unreadable { .. } => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<crate::client::NotFound> for Failure {
+    fn from(error: crate::client::NotFound) -> Self {
+        match error {
+            crate::client::NotFound::Config(error) => Self::Config(error),
+            crate::client::NotFound::NoAddress(file) => Self::NoServer(format!(
+                "no server found: there is no {}; `muster serve` starts one, and --url says where another one is",
+                file.display()
+            )),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(format!("{error:#}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_has_the_exit_code_that_it_means() {
+        let refused = |status, code: Option<&str>| {
+            let code = code.map(str::to_owned);
+            Failure::from(ClientError::Refused { status, code, detail: "no".to_owned() }).code()
+        };
+        assert_eq!(refused(404, Some("unknown_agent")), 4);
+        assert_eq!(refused(404, None), 1);
+        assert_eq!(refused(429, Some("limit")), 1);
+        let unreadable = ClientError::Unreadable { url: String::new(), problem: String::new() };
+        assert_eq!(Failure::from(unreadable).code(), 1);
+        assert_eq!(Failure::from(crate::client::NotFound::NoAddress("x".into())).code(), 3);
+        assert_eq!(Failure::Config(ConfigError(Vec::new())).code(), 64);
+    }
+}

@@ -1,0 +1,197 @@
+//! The command line: one file per command, each a function from its arguments to what it prints.
+//!
+//! `serve`, `worker` and `migrate` are the roles of the process, and are carried out elsewhere. All other commands
+//! speak to a server over the HTTP API. Results go to stdout, as tables for people or with `--json` as the server's
+//! JSON; a failure is one line on stderr, and its kind is the exit code: 1 it failed, 2 wrong usage, 3 no server
+//! reached, 4 not found, 64 bad configuration.
+
+mod agents;
+mod check;
+mod completions;
+mod config;
+mod failure;
+mod logs;
+mod pools;
+mod ps;
+mod restart;
+mod serve;
+mod spawn;
+mod status;
+mod stop;
+mod table;
+mod terminate;
+#[cfg(test)]
+mod tests;
+
+use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::client::{self, Found};
+use crate::config::{Config, Environment, Flags};
+use failure::Failure;
+
+/// Supervises pools of AI agents as real process trees.
+#[derive(Debug, Parser)]
+#[command(name = "muster", version, propagate_version = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Clone, Debug, Default, clap::Args)]
+struct Global {
+    /// The configuration [env: MUSTER_CONFIG] [default: ./muster.toml, else the data folder's]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    config: Option<PathBuf>,
+    /// Folder of everything that Muster writes [env: MUSTER_DATA_DIR]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    data_dir: Option<String>,
+    /// The server to speak to [env: MUSTER_URL] [default: the one of the data folder]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
+    url: Option<String>,
+    /// Print JSON for programs
+    #[arg(long, global = true, help_heading = "Global options")]
+    json: bool,
+}
+
+/// What `ps` shows of a worker. Its orders come over stdin.
+#[derive(Debug, clap::Args)]
+struct WorkerArgs {
+    /// Its pool
+    #[arg(long)]
+    pool: Option<String>,
+    /// Its id
+    #[arg(long)]
+    id: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the supervisor and its HTTP API
+    Serve(serve::Args),
+    /// Be a worker process; started by serve
+    #[command(hide = true)]
+    Worker(WorkerArgs),
+    /// Start agents
+    Spawn(spawn::Args),
+    /// End agents for good
+    Terminate(terminate::Args),
+    /// Start agents anew; also releases those in quarantine
+    Restart(restart::Args),
+    /// List agents, or workers
+    Ps(ps::Args),
+    /// List, create, change and remove pools
+    Pools(pools::Args),
+    /// Show what an agent printed
+    Logs(logs::Args),
+    /// Show how the supervisor is doing
+    Status,
+    /// Test limits, Redis, store, leader and workers
+    Check,
+    /// Show the configuration in force, and where each value is from
+    Config(config::Args),
+    /// Bring the database up to date
+    Migrate,
+    /// Stop the server
+    Stop(stop::Args),
+    /// Print a script that completes commands in a shell
+    Completions(completions::Args),
+}
+
+/// What a command printed, and how it went on from there.
+#[derive(Debug)]
+struct Done {
+    text: String,
+    failure: Option<Failure>,
+}
+
+impl From<String> for Done {
+    fn from(text: String) -> Self {
+        Self { text, failure: None }
+    }
+}
+
+/// What a command works with.
+#[derive(Debug)]
+struct Context {
+    global: Global,
+    environment: Environment,
+}
+
+impl Context {
+    /// What the command line says about the configuration.
+    fn flags(&self) -> Flags {
+        let mut flags = Flags { config: self.global.config.clone(), ..Flags::default() };
+        flags.set("data_dir", self.global.data_dir.clone());
+        flags
+    }
+
+    /// The server.
+    fn server(&self) -> Result<Found, Failure> {
+        Ok(client::find(self.global.url.as_deref(), &self.flags(), &self.environment)?)
+    }
+
+    fn load(&self, flags: &Flags) -> Result<Config, Failure> {
+        Ok(crate::config::load(flags, &self.environment)?)
+    }
+}
+
+/// Reads the command line and does what it says.
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let context = Context { global: cli.global, environment: Environment::of_process() };
+    match carry_out(cli.command, &context) {
+        Ok(done) => match (print(&done.text), done.failure) {
+            (_, Some(failure)) => fail(&failure),
+            // Whoever read the output has seen enough.
+            (Err(error), None) if error.kind() != ErrorKind::BrokenPipe => {
+                fail(&Failure::Failed(format!("the output can't be written: {error}")))
+            }
+            _ => ExitCode::SUCCESS,
+        },
+        Err(failure) => fail(&failure),
+    }
+}
+
+fn carry_out(command: Command, context: &Context) -> Result<Done, Failure> {
+    match command {
+        Command::Serve(args) => {
+            crate::serve::run(context.load(&args.flags(context.flags()))?)?;
+            Ok(String::new().into())
+        }
+        Command::Worker(_) => {
+            crate::worker::run()?;
+            Ok(String::new().into())
+        }
+        Command::Migrate => Ok(format!("{}\n", crate::migrate::run(&context.load(&context.flags())?)?).into()),
+        Command::Spawn(args) => spawn::run(&args, context),
+        Command::Terminate(args) => terminate::run(&args, context),
+        Command::Restart(args) => restart::run(&args, context),
+        Command::Ps(args) => ps::run(&args, context),
+        Command::Pools(args) => pools::run(args, context),
+        Command::Logs(args) => logs::run(&args, context),
+        Command::Status => status::run(context),
+        Command::Check => check::run(context),
+        Command::Config(args) => config::run(&args, context),
+        Command::Stop(args) => stop::run(&args, context),
+        Command::Completions(args) => Ok(completions::run(&args)),
+    }
+}
+
+fn print(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    // There is nowhere left to say that stderr is closed.
+    let _ = writeln!(std::io::stderr(), "muster: {failure}");
+    ExitCode::from(failure.code())
+}

@@ -1,0 +1,28 @@
+//! `muster restart`: starts agents anew.
+
+use muster_domain::{AgentId, Timestamp};
+use serde_json::json;
+
+use super::agents::{agents_table, each, outcome, waiting};
+use super::failure::Failure;
+use super::{Context, Done};
+
+/// Arguments of `muster restart`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The agents
+    #[arg(required = true)]
+    agents: Vec<AgentId>,
+    /// Seconds to wait until an agent runs; 0 asks only [default: 10]
+    #[arg(long, value_name = "SECONDS")]
+    wait: Option<f64>,
+}
+
+/// Restarts them, several at a time.
+pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
+    let client = context.server()?.client;
+    let (query, wait) = waiting(args.wait);
+    let answers =
+        each(&args.agents, |id| client.post(&format!("/api/v1/agents/{id}/restart"), &query, &json!({}), wait));
+    outcome(answers, context.global.json, |agents| agents_table(agents, Timestamp::now()))
+}

@@ -1,0 +1,62 @@
+//! `muster status`: how the supervisor is doing, on one page.
+
+use serde_json::Value;
+
+use super::failure::Failure;
+use super::table::{duration, field, pretty, printable, table};
+use super::{Context, Done};
+
+/// Asks and shows.
+pub(super) fn run(context: &Context) -> Result<Done, Failure> {
+    let status = context.server()?.client.get("/api/v1/system/status", &[])?;
+    Ok(if context.global.json { pretty(&status) } else { page(&status) }.into())
+}
+
+/// The page.
+pub(super) fn page(status: &Value) -> String {
+    let rows = vec![
+        ("version", field(status, "version")),
+        ("address", field(status, "address")),
+        ("uptime", status["uptime_seconds"].as_f64().map_or_else(|| "-".to_owned(), duration)),
+        ("mode", format!("{} ({})", field(status, "mode"), field(status, "mode_reason"))),
+        ("leader", format!("fence {}, since {}", field(status, "fence"), field(status, "leads_since"))),
+        ("redis", registry(status)),
+        ("store", with_reach(field(status, "store_description"), &status["store"])),
+        ("ownership", field(status, "ownership")),
+        ("data folder", field(status, "data_dir")),
+        ("pools", field(status, "pools")),
+        ("workers", field(status, "workers")),
+        ("agents", field(status, "agents")),
+    ];
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let mut page = String::new();
+    for (name, value) in rows {
+        page.push_str(&format!("{name:width$}  {}\n", printable(&value)));
+    }
+    let degraded: Vec<&str> = status["degraded"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if degraded.is_empty() {
+        page.push_str("\nhealthy\n");
+    } else {
+        let rows = degraded.iter().map(|reason| vec![(*reason).to_owned()]).collect();
+        page.push_str(&format!("\n{}", table(&["DEGRADED"], &[], rows)));
+    }
+    page
+}
+
+/// Where the registry is, and what to type to look into it.
+fn registry(status: &Value) -> String {
+    let Some(address) = status["registry_address"].as_str() else {
+        return with_reach("in memory".to_owned(), &status["registry"]);
+    };
+    let hint =
+        if address.starts_with('/') { format!("redis-cli -s {address}") } else { format!("redis-cli -u {address}") };
+    with_reach(hint, &status["registry"])
+}
+
+fn with_reach(what: String, reach: &Value) -> String {
+    match (reach["ok"].as_bool(), reach["error"].as_str()) {
+        (Some(false), Some(error)) => format!("{what} (away: {error})"),
+        (Some(false), None) => format!("{what} (away)"),
+        _ => what,
+    }
+}

@@ -1,0 +1,295 @@
+//! Commands as people type them, against a server that answers what it is told to.
+
+use std::collections::BTreeMap;
+
+use clap::CommandFactory;
+use muster_domain::Timestamp;
+use serde_json::{Value, json};
+
+use crate::client::fake::{FakeServer, Request};
+
+use super::*;
+
+/// What a command line came to.
+struct Ran {
+    result: Result<Done, Failure>,
+    requests: Vec<Request>,
+}
+
+impl Ran {
+    fn text(&self) -> &str {
+        &self.result.as_ref().unwrap_or_else(|failure| panic!("it went well: {failure}")).text
+    }
+
+    fn code(&self) -> u8 {
+        match &self.result {
+            Ok(done) => done.failure.as_ref().map_or(0, Failure::code),
+            Err(failure) => failure.code(),
+        }
+    }
+
+    fn lines(&self) -> Vec<&str> {
+        self.requests.iter().map(|request| request.line.strip_suffix(" HTTP/1.1").expect("HTTP/1.1")).collect()
+    }
+
+    fn body(&self, index: usize) -> Value {
+        serde_json::from_str(&self.requests[index].body).expect("a JSON body")
+    }
+}
+
+fn run(words: &str, answers: Vec<(u16, &'static str)>) -> Ran {
+    let server = FakeServer::start(answers);
+    let words: Vec<&str> = ["muster"].into_iter().chain(words.split_whitespace()).collect();
+    let cli = Cli::try_parse_from(words).expect("a good command line");
+    let variables = BTreeMap::from([("MUSTER_URL".to_owned(), server.url())]);
+    let folder = tempfile::tempdir().expect("a temp folder");
+    let environment = Environment { variables, folder: folder.path().to_owned(), root: false };
+    let result = carry_out(cli.command, &Context { global: cli.global, environment });
+    Ran { result, requests: server.requests() }
+}
+
+const ID: &str = "019aa000-0000-7000-8000-000000000001";
+const AGENT: &str = r#"{"agent_id": "019aa000-0000-7000-8000-000000000001", "human_name": "Ada Brook",
+    "pool_name": "developer_pool", "project_id": "shop", "state": "quarantined", "process_id": null, "restarts": 5,
+    "created_at": "2025-11-21T03:20:00Z", "reason": "exited with code 1", "role_type": "developer"}"#;
+const UNKNOWN: &str = r#"{"code": "unknown_agent", "detail": "there is no agent of this id"}"#;
+
+fn moment() -> Timestamp {
+    "2025-11-21T03:25:00Z".parse().expect("a moment")
+}
+
+#[test]
+fn the_command_line_is_well_formed() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn wrong_usage_is_refused() {
+    for words in ["", "fly", "terminate", "terminate 17", "spawn Pool!", "ps --state asleep", "spawn p --count 0"] {
+        let words = ["muster"].into_iter().chain(words.split_whitespace());
+        let error = Cli::try_parse_from(words).expect_err("wrong usage");
+        assert_eq!(error.exit_code(), 2, "{error}");
+    }
+    let both = format!("muster terminate {ID} --pool p");
+    assert_eq!(Cli::try_parse_from(both.split(' ')).expect_err("both").exit_code(), 2);
+}
+
+#[test]
+fn flags_of_serve_are_settings() {
+    let words = "muster serve --listen 127.0.0.1:0 --single-process --config c.toml --data-dir d --redis-url r \
+                 --database-url b --log-format json";
+    let cli = Cli::try_parse_from(words.split_whitespace()).expect("a good command line");
+    let environment = Environment { variables: BTreeMap::new(), folder: "/".into(), root: false };
+    let Command::Serve(args) = cli.command else { panic!("serve") };
+    let flags = args.flags(Context { global: cli.global, environment }.flags());
+    assert_eq!(flags.config, Some("c.toml".into()));
+    let expected = [
+        ("data_dir", "d"),
+        ("database.url", "b"),
+        ("listen", "127.0.0.1:0"),
+        ("log_format", "json"),
+        ("redis.url", "r"),
+        ("single_process", "true"),
+    ];
+    assert!(flags.values.iter().map(|(key, value)| (*key, value.as_str())).eq(expected));
+}
+
+#[test]
+fn spawn_asks_for_the_pools_role() {
+    let ran = run("spawn developer_pool -p shop --wait 2", vec![(200, r#"{"role_type": "developer"}"#), (201, AGENT)]);
+    assert_eq!(ran.lines(), ["GET /api/v1/agents/pools/developer_pool", "POST /api/v1/agents/spawn?wait=2"]);
+    let expected = json!({"pool_name": "developer_pool", "role_type": "developer", "project_id": "shop"});
+    assert_eq!(ran.body(1), expected);
+    assert!(ran.text().contains("Ada Brook") && ran.code() == 0, "{}", ran.text());
+}
+
+#[test]
+fn spawns_that_fail_are_counted_beside_those_that_run() {
+    let full = r#"{"code": "pool_full", "detail": "the pool is full"}"#;
+    let ran = run("spawn p --role r --count 3 --json", vec![(201, AGENT), (429, full), (429, full)]);
+    assert_eq!(ran.requests.len(), 3);
+    let printed: Value = serde_json::from_str(ran.text()).expect("JSON");
+    assert_eq!(printed.as_array().map(Vec::len), Some(1));
+    let failure = ran.result.as_ref().ok().and_then(|done| done.failure.as_ref()).expect("a failure");
+    assert_eq!(failure.to_string(), "2 of 3 failed; the first: the pool is full");
+    assert_eq!(ran.code(), 1);
+}
+
+#[test]
+fn terminate_names_the_agents_pool() {
+    let ended = r#"{"agent_id": "019aa000-0000-7000-8000-000000000001", "pool_name": "developer_pool", "state": "terminated", "message": "x"}"#;
+    let ran = run(&format!("terminate {ID} --force"), vec![(200, AGENT), (200, ended)]);
+    assert_eq!(ran.lines(), [format!("GET /api/v1/agents/{ID}"), "POST /api/v1/agents/terminate".to_owned()]);
+    assert_eq!(ran.body(1), json!({"pool_name": "developer_pool", "agent_id": ID, "graceful": false}));
+    let expected = format!("{:38}POOL            STATE\n{ID}  developer_pool  terminated\n", "AGENT");
+    assert_eq!(ran.text(), expected);
+    let ran = run(&format!("terminate {ID}"), vec![(404, UNKNOWN)]);
+    assert_eq!((ran.code(), ran.result.expect_err("404").to_string().as_str()), (4, "there is no agent of this id"));
+}
+
+#[test]
+fn terminating_a_pool_ends_what_lives_in_it() {
+    let none = r#"{"items": [], "next_cursor": null}"#;
+    let one = r#"{"items": [{"agent_id": "a", "pool_name": "p"}], "next_cursor": null}"#;
+    let answers = vec![(200, none), (200, one), (200, one), (200, none), (200, r#"{"agent_id": "a"}"#)];
+    let ran = run("terminate --pool p --wait 0", answers);
+    let lines = ran.lines();
+    assert_eq!(lines[0], "GET /api/v1/agents?pool_name=p&state=spawning&limit=1000");
+    assert_eq!(lines[3], "GET /api/v1/agents?pool_name=p&state=quarantined&limit=1000");
+    assert_eq!(lines[4..], ["POST /api/v1/agents/terminate?wait=0"], "seen in two states, ended once");
+}
+
+#[test]
+fn restart_asks_for_each() {
+    let ran = run(&format!("restart {ID}"), vec![(200, AGENT)]);
+    assert_eq!(ran.lines(), [format!("POST /api/v1/agents/{ID}/restart")]);
+    assert_eq!(run(&format!("restart {ID}"), vec![(404, UNKNOWN)]).code(), 4);
+}
+
+#[test]
+fn agents_are_a_table() {
+    let agent: Value = serde_json::from_str(AGENT).expect("JSON");
+    let id = "019aa000-0000-7000-8000-000000000001";
+    let expected = format!(
+        "AGENT                                 NAME       POOL            PROJECT  STATE        WORKER  RESTARTS  AGE  WHY\n\
+         {id}  Ada Brook  developer_pool  shop     quarantined  -              5   5m  exited with code 1\n"
+    );
+    assert_eq!(agents::agents_table(&[agent], moment()), expected);
+    let ran = run("ps --state idle --pool p", vec![(200, r#"{"items": [], "next_cursor": null}"#)]);
+    assert_eq!(ran.lines(), ["GET /api/v1/agents?pool_name=p&state=idle&limit=1000"]);
+    assert!(ran.text().starts_with("AGENT  NAME"));
+    let ran = run("ps --all --json", vec![(200, r#"{"items": [1], "next_cursor": null}"#)]);
+    assert_eq!(ran.lines(), ["GET /api/v1/agents?limit=1000"]);
+    assert_eq!(serde_json::from_str::<Value>(ran.text()).expect("JSON"), json!({"items": [1], "next_cursor": null}));
+}
+
+#[test]
+fn workers_are_a_table() {
+    let worker = json!({"process_id": "w1", "pool_name": "p", "pid": 7, "host": "h", "agent_count": 5, "max_agents": 10,
+        "cpu": 1.6, "rss_bytes": 12_582_912, "status": "ready", "started_at": "2025-11-21T03:20:00Z",
+        "last_heartbeat": "2025-11-21T03:24:59Z"});
+    let expected = "WORKER  POOL  PID  HOST  AGENTS  CPU  MEMORY  STATUS  AGE  HEARD\n\
+                    w1      p       7  h       5/10   2%  12 MiB  ready    5m     1s\n";
+    assert_eq!(ps::workers(&[worker], moment()), expected);
+    let answer = r#"{"summary": {}, "processes": [{"pool_name": "a"}, {"pool_name": "b"}]}"#;
+    let ran = run("ps --workers --pool b --json", vec![(200, answer)]);
+    assert_eq!(ran.lines(), ["GET /api/v1/agents/metrics/processes"]);
+    assert!(!ran.text().contains("\"a\"") && ran.text().contains("\"b\""));
+}
+
+const POOL: &str = r#"{"pool_name": "developer_pool", "role_type": "developer", "runtime": "echo", "process_count": 2,
+    "agent_count": 15, "used_capacity": 15, "available_capacity": 5, "total_capacity": 20, "utilization": 0.75,
+    "draining": false}"#;
+
+#[test]
+fn pools_are_a_table() {
+    let pool: Value = serde_json::from_str(POOL).expect("JSON");
+    let expected = "POOL            ROLE       RUNTIME  WORKERS  AGENTS  USED  FREE  SLOTS  LOAD\n\
+                    developer_pool  developer  echo           2      15    15     5     20   75%\n";
+    assert_eq!(pools::pools_table(&[pool]), expected);
+    let ran = run("pools", vec![(200, "[]")]);
+    assert_eq!(ran.lines(), ["GET /api/v1/agents/pools"]);
+}
+
+#[test]
+fn pools_are_made_changed_and_removed() {
+    let ran = run("pools create p --role r --runtime py --max-agents 2 --restart transient", vec![(201, POOL)]);
+    assert_eq!(ran.lines(), ["POST /api/v1/agents/pools"]);
+    let config = json!({"max_agents": 2, "restart": {"kind": "transient"}});
+    assert_eq!(ran.body(0), json!({"pool_name": "p", "role_type": "r", "runtime": "py", "config": config}));
+    let ran = run("pools set p --max-workers 0", vec![(200, POOL)]);
+    assert_eq!(
+        (ran.lines(), ran.body(0)),
+        (vec!["PATCH /api/v1/agents/pools/p"], json!({"config": {"max_workers": 0}}))
+    );
+    assert_eq!(run("pools set p", Vec::new()).code(), 2);
+    let ran = run("pools rm p --force", vec![(200, "{}")]);
+    assert_eq!(ran.lines(), ["DELETE /api/v1/agents/pools/p?graceful=false"]);
+    assert_eq!(ran.text(), "p is removed\n");
+}
+
+#[test]
+fn logs_are_asked_for_as_said() {
+    let ran = run(&format!("logs {ID} -f --tail 5"), vec![(404, UNKNOWN)]);
+    assert_eq!(ran.lines(), [format!("GET /api/v1/agents/{ID}/logs?follow=true&tail=5")]);
+    assert_eq!(ran.code(), 4);
+}
+
+#[test]
+fn status_is_a_page() {
+    let mut system = json!({"version": "0.1.0", "mode": "multi-process", "mode_reason": "a private valkey-server",
+        "fence": 3, "address": "127.0.0.1:8000", "leads_since": "2025-11-21T03:20:00Z", "uptime_seconds": 125.2,
+        "registry_address": "/d/redis.sock", "registry": {"name": "redis", "ok": true}, "data_dir": "/d",
+        "store_description": "sqlite in /d/muster.db", "store": {"name": "store", "ok": false, "error": "disk full"},
+        "ownership": "pid namespaces", "degraded": [], "pools": 4, "workers": 2, "agents": 15});
+    let expected = "\
+version      0.1.0
+address      127.0.0.1:8000
+uptime       2m
+mode         multi-process (a private valkey-server)
+leader       fence 3, since 2025-11-21T03:20:00Z
+redis        redis-cli -s /d/redis.sock
+store        sqlite in /d/muster.db (away: disk full)
+ownership    pid namespaces
+data folder  /d
+pools        4
+workers      2
+agents       15
+
+healthy
+";
+    assert_eq!(status::page(&system), expected);
+    system["degraded"] = json!(["the store is away"]);
+    system["registry_address"] = json!(null);
+    let page = status::page(&system);
+    assert!(page.ends_with("\nDEGRADED\nthe store is away\n") && page.contains("redis        in memory\n"), "{page}");
+}
+
+#[test]
+fn check_shows_remedies_and_fails_where_one_fails() {
+    let answer = r#"{"ok": false, "checks": [
+        {"name": "redis ping", "ok": true, "took_ms": 0.12, "detail": "PONG", "remedy": null},
+        {"name": "open files", "ok": false, "took_ms": 0.0, "detail": "1024", "remedy": "ulimit -n 65536"}]}"#;
+    let ran = run("check", vec![(200, answer)]);
+    let expected = "        CHECK         TOOK  FOUND\n\
+                    ok      redis ping  0.1 ms  PONG\n\
+                    FAILED  open files  0.0 ms  1024\n        remedy: ulimit -n 65536\n";
+    assert_eq!(ran.text(), expected);
+    assert_eq!(ran.code(), 1);
+    let good = r#"{"ok": true, "checks": [{"name": "a", "ok": true, "took_ms": 1, "detail": "d"}]}"#;
+    assert_eq!(run("check", vec![(200, good)]).code(), 0);
+}
+
+#[test]
+fn stop_waits_until_nobody_answers() {
+    let stopping = r#"{"message": "stopping", "keep_workers": true}"#;
+    // It still answers one look with its health, and is gone at the next.
+    let ran = run("stop --keep-workers", vec![(202, stopping), (200, "{}")]);
+    assert_eq!(ran.lines(), ["POST /api/v1/system/stop", "GET /health"]);
+    assert_eq!(ran.body(0), json!({"keep_workers": true}));
+    assert!(ran.text().ends_with(" is stopped\n"), "{}", ran.text());
+}
+
+#[test]
+fn config_shows_values_and_places() {
+    let ran = run("config --data-dir /d", Vec::new());
+    let line = |key: &str| ran.text().lines().find(|line| line.starts_with(key)).expect(key).to_owned();
+    assert_eq!(line("data_dir").split_whitespace().collect::<Vec<_>>(), ["data_dir", "/d", "--data-dir"]);
+    assert_eq!(line("database.url").split_whitespace().nth(1), Some("sqlite:/d/muster.db"));
+    let ran = run("config --json", Vec::new());
+    assert_eq!(serde_json::from_str::<Value>(ran.text()).expect("JSON")["settings"][0]["key"], "listen");
+    assert_eq!(run("config --config /nowhere/x.toml", Vec::new()).code(), 64);
+}
+
+#[test]
+fn nobody_there_is_exit_code_3() {
+    let ran = run("status", Vec::new());
+    assert_eq!(ran.code(), 3);
+    assert!(ran.result.expect_err("nobody").to_string().contains("`muster serve` starts one"));
+}
+
+#[test]
+fn completions_know_the_commands() {
+    let ran = run("completions bash", Vec::new());
+    assert!(ran.text().contains("terminate") && ran.text().contains("--keep-workers"));
+}

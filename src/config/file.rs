@@ -1,0 +1,186 @@
+//! The configuration file: TOML, with the line of everything in it.
+
+use std::ops::Range;
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::mistake::{Mistake, Origin};
+use super::settings::{Kind, SETTINGS, Setting, nearest};
+
+/// Tables of the file that are read by [`super::pools`].
+const NAMED_TABLES: [&str; 2] = ["runtimes", "pools"];
+
+/// A parsed file. It borrows the text.
+pub(crate) struct File<'a> {
+    path: &'a Path,
+    text: &'a str,
+    /// Its content.
+    pub(crate) root: DeTable<'a>,
+}
+
+impl<'a> File<'a> {
+    /// Parses a text; the mistake of a text that is no TOML names its line.
+    pub(crate) fn parse(path: &'a Path, text: &'a str) -> Result<Self, Mistake> {
+        match DeTable::parse(text) {
+            Ok(root) => Ok(Self { path, text, root: root.into_inner() }),
+            Err(error) => {
+                let at = error.span().unwrap_or(0..0);
+                let origin = Origin::Line { path: path.to_owned(), line: line_of(text, at.start) };
+                Err(Mistake::new(origin, "", format!("this is no TOML: {}", error.message())))
+            }
+        }
+    }
+
+    /// The file's folder: relative paths in it count from there.
+    pub(crate) fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// The place of a span.
+    pub(crate) fn origin(&self, span: &Range<usize>) -> Origin {
+        Origin::Line { path: self.path.to_owned(), line: line_of(self.text, span.start) }
+    }
+
+    /// What a serde error of a part of the file means: its key is found by the place that it names.
+    pub(crate) fn mistake(&self, error: &toml::de::Error, part: &str, default: &Range<usize>) -> Mistake {
+        let span = error.span().filter(|span| !span.is_empty()).unwrap_or_else(|| default.clone());
+        let key = key_at(&self.root, &span, "").unwrap_or_else(|| part.to_owned());
+        Mistake::new(self.origin(&span), key, error.message())
+    }
+
+    /// Every key that nobody knows.
+    pub(crate) fn unknown_keys(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        self.walk(&self.root, "", &mut mistakes);
+        mistakes
+    }
+
+    fn walk(&self, table: &DeTable<'_>, prefix: &str, mistakes: &mut Vec<Mistake>) {
+        for (name, value) in table {
+            let key = format!("{prefix}{}", name.get_ref());
+            if SETTINGS.iter().any(|s| s.key == key) || (prefix.is_empty() && NAMED_TABLES.contains(&key.as_str())) {
+                continue;
+            }
+            let inner = format!("{key}.");
+            match value.get_ref() {
+                DeValue::Table(table) if SETTINGS.iter().any(|s| s.key.starts_with(&inner)) => {
+                    self.walk(table, &inner, mistakes);
+                }
+                _ if SETTINGS.iter().any(|s| s.key.starts_with(&inner)) => {
+                    let message = format!("a table is expected, as in [{key}]");
+                    mistakes.push(Mistake::new(self.origin(&name.span()), key, message));
+                }
+                _ => {
+                    // At the top one may have meant a table as a whole.
+                    let tables = SETTINGS.iter().filter_map(|s| s.key.split_once('.')).map(|(table, _)| table);
+                    let tables = tables.chain(NAMED_TABLES).filter(|_| prefix.is_empty());
+                    let known = SETTINGS.iter().map(|s| s.key).chain(tables);
+                    mistakes.push(Mistake::new(self.origin(&name.span()), key.clone(), unknown(&key, known)));
+                }
+            }
+        }
+    }
+
+    /// What the file says about a setting, as the text that the environment would give, and where it says so.
+    pub(crate) fn given(&self, setting: &Setting) -> Result<Option<(String, Origin)>, Mistake> {
+        let mut segments = setting.key.split('.');
+        let mut value = self.root.get(segments.next().unwrap_or_default());
+        for segment in segments {
+            // What is no table here is told once, by `unknown_keys`.
+            value = value.and_then(|found| found.get_ref().as_table()).and_then(|table| table.get(segment));
+        }
+        let Some(value) = value else { return Ok(None) };
+        let origin = self.origin(&value.span());
+        match as_text(setting.kind, value) {
+            Ok(text) => Ok(Some((text, origin))),
+            Err(message) => Err(Mistake::new(origin, setting.key, message)),
+        }
+    }
+}
+
+/// What to say about a key that nobody knows.
+pub(crate) fn unknown<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    match nearest(key, known) {
+        Some((near, _)) => format!("there is no such key; the nearest is {near}"),
+        None => "there is no such key".to_owned(),
+    }
+}
+
+/// A value of the file as text, where its TOML type is the one of the setting.
+fn as_text(kind: Kind, value: &Spanned<DeValue<'_>>) -> Result<String, String> {
+    let found = value.get_ref();
+    let text = match kind {
+        Kind::Text | Kind::Url | Kind::Path | Kind::Choice(_) => found.as_str().map(str::to_owned),
+        Kind::Bool => found.as_bool().map(|flag| flag.to_string()),
+        Kind::Seconds => found
+            .as_float()
+            .map(|number| number.as_str().to_owned())
+            .or_else(|| found.as_integer().map(ToString::to_string)),
+        Kind::Count => found.as_integer().map(ToString::to_string),
+        Kind::List => return list(value),
+        Kind::Keys => return keys(value),
+    };
+    text.ok_or_else(|| format!("{} is expected, not {}", expected(kind), described(found)))
+}
+
+fn list(value: &Spanned<DeValue<'_>>) -> Result<String, String> {
+    let items = Vec::<String>::deserialize(toml::de::ValueDeserializer::from(value.clone()))
+        .map_err(|error| error.message().to_owned())?;
+    Ok(items.join(","))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Key {
+    name: String,
+    sha256: String,
+}
+
+fn keys(value: &Spanned<DeValue<'_>>) -> Result<String, String> {
+    let keys = Vec::<Key>::deserialize(toml::de::ValueDeserializer::from(value.clone()))
+        .map_err(|error| error.message().to_owned())?;
+    Ok(keys.iter().map(|key| format!("{}={}", key.name, key.sha256)).collect::<Vec<_>>().join(","))
+}
+
+const fn expected(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Text | Kind::Url | Kind::Path | Kind::Choice(_) => "a text in quotes",
+        Kind::Bool => "true or false",
+        Kind::Seconds => "a number of seconds",
+        Kind::Count => "a whole number",
+        Kind::List | Kind::Keys => "a list",
+    }
+}
+
+fn described(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(_) => "a text".to_owned(),
+        DeValue::Integer(_) | DeValue::Array(_) => format!("an {}", value.type_str()),
+        other => format!("a {}", other.type_str()),
+    }
+}
+
+/// The line of a byte, from 1.
+fn line_of(text: &str, offset: usize) -> usize {
+    text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// The key of the smallest entry that a span lies in: a key itself, or its value.
+fn key_at(table: &DeTable<'_>, span: &Range<usize>, prefix: &str) -> Option<String> {
+    let within = |outer: Range<usize>| outer.start <= span.start && span.end <= outer.end;
+    for (name, value) in table {
+        let key = format!("{prefix}{}", name.get_ref());
+        if let DeValue::Table(inner) = value.get_ref()
+            && let Some(found) = key_at(inner, span, &format!("{key}."))
+        {
+            return Some(found);
+        }
+        if within(name.span()) || within(value.span()) {
+            return Some(key);
+        }
+    }
+    None
+}

@@ -1,0 +1,78 @@
+//! Where the registry is: a configured Redis, or a private one.
+
+use std::path::PathBuf;
+
+use super::mistake::{Mistake, Origin};
+use super::reader::Reader;
+use super::settings::find;
+use super::sources::Sources;
+
+/// The registry.
+#[derive(Clone, Debug)]
+pub(crate) struct RedisConfig {
+    /// A Redis to use; none: a private server.
+    pub(crate) url: Option<String>,
+    /// Put before every key and channel.
+    pub(crate) prefix: String,
+    /// Program of the private server; none: it is looked for.
+    pub(crate) server: Option<PathBuf>,
+    /// What to do when the configured Redis does not answer at start.
+    pub(crate) fallback: Fallback,
+}
+
+/// What to do when a configured Redis does not answer at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fallback {
+    /// Wait for it, and answer 503 meanwhile.
+    Wait,
+    /// Run without it.
+    SingleProcess,
+}
+
+/// Reads `[redis]`.
+pub(crate) fn read(reader: &mut Reader<'_>, sources: &Sources<'_>) -> RedisConfig {
+    let url = read_url(reader, sources);
+    if let Some(url) = &url
+        && !["redis://", "rediss://", "redis+unix://", "unix://"].iter().any(|scheme| url.starts_with(scheme))
+    {
+        reader.refuse("redis.url", "redis://HOST:PORT/DB, rediss://... or redis+unix:///PATH is expected");
+    }
+    let prefix = reader.text("redis.prefix");
+    if prefix.len() > 64 || prefix.contains(|c: char| c.is_whitespace() || c.is_control() || "*?[]{}\\".contains(c)) {
+        reader.refuse("redis.prefix", "at most 64 characters are expected, without spaces and without *?[]{}\\");
+    }
+    RedisConfig {
+        url,
+        prefix,
+        server: reader.path("redis.server"),
+        fallback: [Fallback::Wait, Fallback::SingleProcess][reader.choice("redis.fallback")],
+    }
+}
+
+/// `redis.url`, or what `REDIS_HOST`, `REDIS_PORT` and `REDIS_DB` make. These belong to the environment, so they go
+/// before the file and after anything that the environment says by the setting's own name.
+fn read_url(reader: &mut Reader<'_>, sources: &Sources<'_>) -> Option<String> {
+    let url = reader.optional("redis.url");
+    let own_name = sources.flags.values.contains_key("redis.url") || sources.variable("MUSTER_REDIS_URL").is_some();
+    if own_name {
+        return url;
+    }
+    let host = sources.variable("REDIS_HOST");
+    // In Kubernetes a service named `redis` sets REDIS_PORT to tcp://..., which nobody meant for us.
+    let port = sources.variable("REDIS_PORT").filter(|(value, _)| !value.contains("://"));
+    let database = sources.variable("REDIS_DB");
+    let Some(origin) = [&host, &port, &database].into_iter().flatten().next().map(|(_, origin)| origin.clone()) else {
+        return url;
+    };
+    let mut number = |name: &str, given: Option<(String, Origin)>, default: u16| {
+        let Some((text, origin)) = given else { return default };
+        text.parse().unwrap_or_else(|_| {
+            reader.mistakes.push(Mistake::new(origin, name, format!("a number is expected, not {text:?}")));
+            default
+        })
+    };
+    let (port, database) = (number("REDIS_PORT", port, 6379), number("REDIS_DB", database, 0));
+    let host = host.map_or_else(|| "127.0.0.1".to_owned(), |(host, _)| host);
+    let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
+    Some(reader.note(find("redis.url"), format!("redis://{host}:{port}/{database}"), origin))
+}

@@ -1,0 +1,203 @@
+//! Where values are from: flag before environment before `.env` before file before default.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::dotenv::{self, Variable};
+use super::file::File;
+use super::mistake::{Mistake, Origin};
+use super::settings::{OTHER_VARIABLES, SETTINGS, Setting, nearest};
+
+/// What the command line said: a file, and values by the key of their setting.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flags {
+    /// `--config`.
+    pub(crate) config: Option<PathBuf>,
+    /// The others.
+    pub(crate) values: BTreeMap<&'static str, String>,
+}
+
+impl Flags {
+    /// Notes a value, where the flag was given.
+    pub(crate) fn set(&mut self, key: &'static str, value: Option<String>) {
+        if let Some(value) = value {
+            self.values.insert(key, value);
+        }
+    }
+}
+
+/// What the process was started with.
+#[derive(Clone, Debug)]
+pub(crate) struct Environment {
+    /// Its variables, as far as they are UTF-8.
+    pub(crate) variables: BTreeMap<String, String>,
+    /// Its folder.
+    pub(crate) folder: PathBuf,
+    /// Whether it runs as root.
+    pub(crate) root: bool,
+}
+
+impl Environment {
+    /// That of this process.
+    pub(crate) fn of_process() -> Self {
+        let utf8 = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self {
+            variables: std::env::vars_os().filter_map(utf8).collect(),
+            folder: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+            root: nix::unistd::geteuid().is_root(),
+        }
+    }
+
+    /// A variable that is set to something.
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// `~/x` in the user's home, and everything else in `folder` unless it is absolute.
+    pub(crate) fn absolute(&self, path: &str, folder: &Path) -> PathBuf {
+        match (path.strip_prefix("~/"), self.variable("HOME")) {
+            (Some(rest), Some(home)) => Path::new(home).join(rest),
+            _ => self.folder.join(folder).join(path).components().collect(),
+        }
+    }
+
+    /// The data folder of those who say nothing.
+    pub(crate) fn default_data_dir(&self) -> PathBuf {
+        if self.root {
+            return PathBuf::from("/var/lib/muster");
+        }
+        let data = self.variable("XDG_DATA_HOME").filter(|path| path.starts_with('/')).map(PathBuf::from);
+        data.or_else(|| self.variable("HOME").map(|home| Path::new(home).join(".local/share")))
+            .map_or_else(|| self.folder.join(".muster"), |data| data.join("muster"))
+    }
+}
+
+/// The environment, and the files that were found by it.
+#[derive(Debug)]
+pub(crate) struct Sources<'a> {
+    /// The command line.
+    pub(crate) flags: &'a Flags,
+    /// The environment.
+    pub(crate) environment: &'a Environment,
+    /// The configuration file and its text.
+    pub(crate) file: Option<(PathBuf, String)>,
+    /// Whether that file was found through the data folder, which it can then not move.
+    pub(crate) found_in_data_dir: bool,
+    dotenv_path: PathBuf,
+    dotenv: Vec<Variable>,
+}
+
+impl<'a> Sources<'a> {
+    /// Finds and reads the files: `--config`, `MUSTER_CONFIG`, `./muster.toml`, `<data folder>/muster.toml`, the first
+    /// that there is; and the `.env` beside it, or in the current folder where there is no configuration.
+    pub(crate) fn open(flags: &'a Flags, environment: &'a Environment) -> Result<Self, Mistake> {
+        let (file, found_in_data_dir) = find_file(flags, environment)?;
+        let folder = match &file {
+            Some((path, _)) => path.parent().unwrap_or(Path::new("")).to_owned(),
+            None => environment.folder.clone(),
+        };
+        let dotenv_path = folder.join(".env");
+        let dotenv = match std::fs::read_to_string(&dotenv_path) {
+            Ok(text) => dotenv::parse(&text, &dotenv_path)?,
+            // What can't be read as text or at all is somebody else's, as long as nobody asked for it.
+            Err(_) => Vec::new(),
+        };
+        Ok(Self { flags, environment, file, found_in_data_dir, dotenv_path, dotenv })
+    }
+
+    /// A variable of the environment or of `.env`, with its place.
+    pub(crate) fn variable(&self, name: &str) -> Option<(String, Origin)> {
+        if let Some(value) = self.environment.variable(name) {
+            return Some((value.to_owned(), Origin::Env(name.to_owned())));
+        }
+        // The last line wins, as in a shell that reads the file.
+        let found = self.dotenv.iter().rev().find(|variable| variable.name == name && !variable.value.is_empty())?;
+        Some((found.value.clone(), Origin::Line { path: self.dotenv_path.clone(), line: found.line }))
+    }
+
+    /// What somebody said about a setting, in the order of precedence; `None` where nobody did.
+    pub(crate) fn given(
+        &self,
+        setting: &Setting,
+        file: Option<&File<'_>>,
+    ) -> Result<Option<(String, Origin)>, Mistake> {
+        if let (Some(value), Some(flag)) = (self.flags.values.get(setting.key), setting.flag) {
+            return Ok(Some((value.clone(), Origin::Flag(flag))));
+        }
+        if let Some(found) = self.variables_of(setting) {
+            return Ok(Some(found));
+        }
+        file.map_or(Ok(None), |file| file.given(setting))
+    }
+
+    /// The environment goes before `.env` for the setting as a whole, whichever of its names each of them uses.
+    fn variables_of(&self, setting: &Setting) -> Option<(String, Origin)> {
+        let found: Vec<_> = setting.env.iter().filter_map(|name| self.variable(name)).collect();
+        let first = found.iter().position(|(_, origin)| matches!(origin, Origin::Env(_))).unwrap_or(0);
+        found.into_iter().nth(first)
+    }
+
+    /// Variables of `.env` that look like ours and are not.
+    pub(crate) fn unknown_variables(&self) -> Vec<Mistake> {
+        let settings = || SETTINGS.iter().flat_map(|setting| setting.env.iter().copied());
+        let ours = self.dotenv.iter().filter(|variable| variable.name.starts_with("MUSTER_"));
+        ours.filter(|v| !settings().chain(["MUSTER_URL", "MUSTER_API_KEY"]).any(|name| name == v.name))
+            .map(|variable| {
+                let origin = Origin::Line { path: self.dotenv_path.clone(), line: variable.line };
+                let near = nearest(&variable.name, settings()).map_or("", |(near, _)| near);
+                let message = format!("there is no such setting in a .env file; the nearest is {near}");
+                Mistake::new(origin, variable.name.clone(), message)
+            })
+            .collect()
+    }
+
+    /// Variables of the environment that are probably misspelt. The environment is shared (a Kubernetes service named
+    /// `muster` sets `MUSTER_PORT`), so this is only worth a note.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let known = || SETTINGS.iter().flat_map(|setting| setting.env.iter().copied()).chain(OTHER_VARIABLES.to_vec());
+        let ours = self.environment.variables.keys().filter(|name| name.starts_with("MUSTER_"));
+        ours.filter_map(|name| match nearest(name, known()) {
+            Some((near, 1..=2)) => Some(format!("{name} is no setting and was not read; {near} may be meant")),
+            _ => None,
+        })
+        .collect()
+    }
+}
+
+/// The configuration file and whether it was found through the data folder.
+fn find_file(flags: &Flags, environment: &Environment) -> Result<(Option<(PathBuf, String)>, bool), Mistake> {
+    let asked = match (&flags.config, environment.variable("MUSTER_CONFIG")) {
+        (Some(path), _) => Some((path.clone(), Origin::Flag("--config"))),
+        (None, Some(path)) => Some((PathBuf::from(path), Origin::Env("MUSTER_CONFIG".to_owned()))),
+        (None, None) => None,
+    };
+    if let Some((path, origin)) = asked {
+        let path = environment.folder.join(path);
+        return match std::fs::read_to_string(&path) {
+            Ok(text) => Ok((Some((path, text)), false)),
+            Err(error) => Err(Mistake::new(origin, "", format!("{} can't be read: {error}", path.display()))),
+        };
+    }
+    let data_dir = match (flags.values.get("data_dir"), environment.variable("MUSTER_DATA_DIR")) {
+        (Some(path), _) => environment.absolute(path, Path::new("")),
+        (None, Some(path)) => environment.absolute(path, Path::new("")),
+        (None, None) => environment.default_data_dir(),
+    };
+    for (folder, found_in_data_dir) in [(&environment.folder, false), (&data_dir, true)] {
+        let path = folder.join("muster.toml");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => return Ok((Some((path, text)), found_in_data_dir)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            // A data folder that belongs to somebody else is looked at when it is used.
+            Err(error) if found_in_data_dir && error.kind() == ErrorKind::PermissionDenied => {}
+            Err(error) => {
+                let origin = Origin::Line { path, line: 1 };
+                return Err(Mistake::new(origin, "", format!("the file can't be read: {error}")));
+            }
+        }
+    }
+    Ok((None, false))
+}

@@ -1,0 +1,19 @@
+//! The log: on stderr, readable sentences with dotted fields, or one JSON object a line.
+
+use std::io::IsTerminal;
+
+use anyhow::Context as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+
+/// Starts it. `colours` are used where stderr is a terminal.
+pub(crate) fn start(format: LogFormat, filter: &str, colours: bool) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter).with_context(|| format!("the log level {filter:?} is not understood"))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let started = match format {
+        LogFormat::Text => log.with_ansi(colours && std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
+}

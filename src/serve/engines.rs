@@ -1,0 +1,166 @@
+//! Which registry and which launcher, and why: a configured Redis, else a private one, else everything in one process.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use muster_domain::orders::redact_url;
+use muster_domain::{RegistryTarget, WorkerOrders};
+use muster_process::identity;
+use muster_registry::memory::MemoryRegistry;
+use muster_registry::redis::{RedisOptions, RedisRegistry};
+use muster_registry::{Bus, Registry};
+use muster_supervisor::Mode;
+use muster_supervisor::launch::Launcher;
+use muster_supervisor::launch::closure::{ClosureLauncher, Entry, Task};
+use muster_supervisor::launch::process::ProcessLauncher;
+use muster_supervisor::launch::server::{PrivateServer, ServerPlan, find_server};
+use muster_worker::{Seat, StopSign};
+
+use super::{Site, waiting};
+use crate::config::Fallback;
+
+/// Connections that the private Redis is to accept: two a worker, and some for the master and for people.
+const MAX_CLIENTS: u32 = 20_000;
+
+/// Between two looks at a Redis that is away.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// The engines of one life as the leader.
+pub(crate) struct Engines {
+    pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) target: RegistryTarget,
+    pub(crate) mode: Mode,
+    pub(crate) reason: String,
+    /// Where people find the registry.
+    pub(crate) address: Option<String>,
+    /// The private server; it ends with this.
+    #[expect(dead_code, reason = "held: the server ends when this is dropped")]
+    pub(crate) server: Option<PrivateServer>,
+}
+
+/// Chooses the engines; `None` where it was told to end meanwhile.
+pub(crate) async fn choose(site: &Site) -> anyhow::Result<Option<Engines>> {
+    let redis = &site.config.redis;
+    if site.config.single_process {
+        return single_process(site, "single_process is set").map(Some);
+    }
+    if let Some(url) = &redis.url {
+        return configured(site, url).await;
+    }
+    let path = std::env::var_os("PATH");
+    match find_server(redis.server.as_deref(), path.as_deref(), &site.config.data_dir) {
+        Some(program) => private(site, &program).await.map(Some),
+        None => {
+            single_process(site, "no Redis is configured, and no valkey-server or redis-server was found").map(Some)
+        }
+    }
+}
+
+async fn configured(site: &Site, url: &str) -> anyhow::Result<Option<Engines>> {
+    let shown = redact_url(url);
+    let target = RegistryTarget { url: url.to_owned(), prefix: site.config.redis.prefix.clone() };
+    let reason = "a Redis is configured".to_owned();
+    let engines = processes(site, target, reason, shown.clone(), None)?;
+    let mut told = false;
+    while let Err(error) = engines.registry.ping().await {
+        if site.config.redis.fallback == Fallback::SingleProcess {
+            let reason = format!("the Redis at {shown} does not answer ({error}), and redis.fallback says so");
+            return single_process(site, &reason).map(Some);
+        }
+        if !told {
+            tracing::warn!(%error, "waiting for the Redis at {shown}");
+            told = true;
+        }
+        site.door.set(waiting("registry_away", &format!("the Redis at {shown} does not answer: {error}")));
+        if site.signals.stop_within(RETRY).await {
+            return Ok(None);
+        }
+    }
+    Ok(Some(engines))
+}
+
+async fn private(site: &Site, program: &Path) -> anyhow::Result<Engines> {
+    let plan = ServerPlan {
+        program: program.to_owned(),
+        folder: site.config.data_dir.join("redis"),
+        max_clients: MAX_CLIENTS,
+    };
+    let socket = plan.socket()?;
+    let told = |end: Option<String>| match end {
+        Some(reason) => tracing::error!(reason, "the private Redis is away"),
+        None => tracing::info!("the private Redis is back"),
+    };
+    let server = PrivateServer::start(site.nursery.clone(), plan, told)
+        .await
+        .with_context(|| format!("cannot start {} as the private Redis", program.display()))?;
+    let socket = socket.display().to_string();
+    let target = RegistryTarget { url: format!("redis+unix://{socket}"), prefix: site.config.redis.prefix.clone() };
+    let reason = format!("a private {} runs", program.display());
+    processes(site, target, reason, socket, Some(server))
+}
+
+fn processes(
+    site: &Site,
+    target: RegistryTarget,
+    reason: String,
+    address: String,
+    server: Option<PrivateServer>,
+) -> anyhow::Result<Engines> {
+    let redis = RedisRegistry::connect(&target, RedisOptions::default())?;
+    Ok(Engines {
+        registry: Arc::new(redis.clone()),
+        bus: Arc::new(redis),
+        launcher: Arc::new(process_launcher(site)?),
+        target,
+        mode: Mode::MultiProcess,
+        reason,
+        address: Some(address),
+        server,
+    })
+}
+
+fn process_launcher(site: &Site) -> anyhow::Result<ProcessLauncher> {
+    Ok(ProcessLauncher::new(site.nursery.clone(), site.config.data_dir.join("logs").join("workers"))?)
+}
+
+fn single_process(site: &Site, reason: &str) -> anyhow::Result<Engines> {
+    let memory = MemoryRegistry::new();
+    let (registry, bus): (Arc<dyn Registry>, Arc<dyn Bus>) = (Arc::new(memory.clone()), Arc::new(memory));
+    let launcher = ClosureLauncher::new(entry(registry.clone(), bus.clone())?, process_launcher(site)?)?;
+    Ok(Engines {
+        registry,
+        bus,
+        launcher: Arc::new(launcher),
+        target: RegistryTarget { url: "memory".to_owned(), prefix: String::new() },
+        mode: Mode::SingleProcess,
+        reason: reason.to_owned(),
+        address: None,
+        server: None,
+    })
+}
+
+/// The worker's entry for single-process mode: the supervisor does not know the worker's crate.
+fn entry(registry: Arc<dyn Registry>, bus: Arc<dyn Bus>) -> anyhow::Result<Entry> {
+    let identity = identity::own()?;
+    Ok(Box::new(move |orders: WorkerOrders| {
+        let stop = StopSign::new();
+        let (asked, killed) = (stop.clone(), stop.clone());
+        let seat =
+            Seat { registry: registry.clone(), bus: bus.clone(), identity: identity.clone(), stop, in_process: true };
+        let id = orders.process_id;
+        Task {
+            run: Box::pin(async move {
+                match muster_worker::run(orders, seat).await {
+                    Ok(exit) => tracing::debug!(process.id = %id, ?exit, "a worker's task ended"),
+                    Err(error) => tracing::error!(process.id = %id, %error, "a worker's task failed"),
+                }
+            }),
+            ask: Box::new(move || asked.drain()),
+            kill: Box::new(move || killed.kill()),
+        }
+    }))
+}

@@ -1,0 +1,140 @@
+//! One life as the leader.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use muster_api::Stage;
+use muster_domain::{Fence, Timestamp};
+use muster_process::Ownership;
+use muster_store::{Leadership, Store, StoreError};
+use muster_supervisor::{Facts, LeadEnd, Parts, Supervisor, SupervisorError};
+
+use super::engines::{self, Engines};
+use super::{Site, truth, waiting};
+
+/// Between two looks at a store that is away, or at a leader that may be gone.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// How a life as the leader ended.
+pub(crate) enum Ended {
+    /// As somebody asked.
+    Asked,
+    /// Another one leads.
+    Fenced,
+}
+
+/// Becomes the leader and stays it as long as it may.
+pub(crate) async fn run(site: &Site) -> anyhow::Result<Ended> {
+    // The private Redis takes some milliseconds to start, and the store to open: neither waits for the other.
+    let (store, engines) = tokio::try_join!(open_store(site), engines::choose(site))?;
+    let (Some(store), Some(engines)) = (store, engines) else { return Ok(Ended::Asked) };
+    let ended = match take_lead(site, store.as_ref()).await? {
+        Some(fence) => lead(site, store.clone(), engines, fence).await,
+        None => Ok(Ended::Asked),
+    };
+    store.close().await;
+    ended
+}
+
+/// Opens the store. A file that can't be opened is a mistake to be told; a server that is away is waited for.
+async fn open_store(site: &Site) -> anyhow::Result<Option<Arc<dyn Store>>> {
+    let mut told = false;
+    loop {
+        let error = match truth::open(&site.config).await {
+            Ok(store) => return Ok(Some(store)),
+            Err(error @ StoreError::Unavailable(_)) => error,
+            Err(error) => return Err(error).context("cannot open the store"),
+        };
+        if !told {
+            tracing::warn!(%error, "waiting for the store");
+            told = true;
+        }
+        site.door.set(waiting("store_away", &error.to_string()));
+        if site.signals.stop_within(RETRY).await {
+            return Ok(None);
+        }
+    }
+}
+
+/// Waits for the lead; `None` where it was told to end meanwhile.
+async fn take_lead(site: &Site, store: &dyn Store) -> anyhow::Result<Option<Fence>> {
+    let holder = format!("pid {} on {}", std::process::id(), nix::unistd::gethostname()?.to_string_lossy());
+    let mut told = false;
+    loop {
+        match store.lead(&holder, &site.address, site.config.clocks.lease).await {
+            Ok(Leadership::Leads(fence)) => return Ok(Some(fence)),
+            Ok(Leadership::Held { address, holder }) => {
+                if !told {
+                    tracing::info!(leader = address, holder, "another supervisor leads; standing by");
+                    told = true;
+                }
+                site.door.set(Stage::Standby { leader: address });
+            }
+            Err(error) => site.door.set(waiting("store_away", &error.to_string())),
+        }
+        if site.signals.stop_within(RETRY).await {
+            return Ok(None);
+        }
+    }
+}
+
+async fn lead(site: &Site, store: Arc<dyn Store>, engines: Engines, fence: Fence) -> anyhow::Result<Ended> {
+    tracing::info!(mode = engines.mode.as_str(), reason = engines.reason, redis = engines.address, "mode");
+    tracing::info!(store = store.describe(), fence = fence.0, "store");
+    let mut supervisor = match Supervisor::start(parts(site, store, &engines, fence)).await {
+        Ok(supervisor) => supervisor,
+        Err(SupervisorError::Unavailable { what, .. }) => {
+            // The store went away between the lead and here: begin again.
+            tracing::warn!(what, "could not start to lead");
+            tokio::time::sleep(RETRY).await;
+            return Ok(Ended::Fenced);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let handle = supervisor.handle();
+    site.door.set(Stage::Leading(handle.clone()));
+    let (stop, asked) = (site.signals.stop.clone(), handle.clone());
+    let signal = tokio::spawn(async move {
+        stop.cancelled().await;
+        asked.stop(false);
+    });
+    let end = supervisor.ended().await;
+    signal.abort();
+    site.door.set(waiting("stopping", "the supervisor is stopping"));
+    supervisor.shut_down(end, site.signals.hurry.clone()).await;
+    // The private Redis goes last: workers have said their last words over it.
+    drop(engines);
+    Ok(match end {
+        LeadEnd::Asked(_) => Ended::Asked,
+        LeadEnd::Fenced => Ended::Fenced,
+    })
+}
+
+fn parts(site: &Site, store: Arc<dyn Store>, engines: &Engines, fence: Fence) -> Parts {
+    let config = &site.config;
+    let ownership = muster_process::ownership();
+    Parts {
+        fence,
+        store,
+        registry: engines.registry.clone(),
+        bus: engines.bus.clone(),
+        launcher: engines.launcher.clone(),
+        clocks: config.clocks.clone(),
+        profiles: config.runtimes.clone(),
+        file_pools: config.file.is_some().then(|| config.pools.clone()).filter(|pools| !pools.is_empty()),
+        worker_registry: engines.target.clone(),
+        data_dir: config.data_dir.clone(),
+        lock_file: site.house.lock_file(),
+        facts: Facts {
+            mode: engines.mode,
+            mode_reason: engines.reason.clone(),
+            address: site.address.clone(),
+            registry_address: engines.address.clone(),
+            ownership: ownership.to_string(),
+            ownership_proves: matches!(ownership, Ownership::PidNamespace { .. }),
+            leads_since: Timestamp::now(),
+            started: site.started,
+        },
+    }
+}

@@ -1,0 +1,139 @@
+//! The role `serve`: prepares the house, becomes the leader, runs the supervisor, and ends in order.
+//!
+//! | file | its part |
+//! |---|---|
+//! | `house` | the data folder, its lock, the address file |
+//! | `lead` | one life as the leader: store, registry, supervisor |
+//! | `engines` | which registry and which launcher, and why |
+//! | `truth` | which store |
+//! | `signals` | SIGINT and SIGTERM |
+
+mod engines;
+mod house;
+mod lead;
+mod signals;
+mod truth;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use muster_api::{Door, Stage};
+use muster_process::Nursery;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use house::House;
+use lead::Ended;
+use signals::Signals;
+
+/// Threads of the master: requests and keepers share them, and the database has its own.
+const THREADS: usize = 2;
+
+/// What every part of the role needs.
+struct Site {
+    config: Config,
+    house: House,
+    door: Arc<Door>,
+    signals: Signals,
+    nursery: Nursery,
+    started: Instant,
+    /// The address in use, `host:port`.
+    address: String,
+}
+
+/// Runs until it is told to end.
+pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+    let started = Instant::now();
+    crate::logging::start(config.log_format, &config.log_level, true)?;
+    for note in &config.notes {
+        tracing::warn!("{note}");
+    }
+    raise_open_files();
+    let nursery = Nursery::start().context("cannot start the thread that forks")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
+    let ended = runtime.block_on(serve(config, nursery, started));
+    // What still runs is of no use to anybody: every worker is proven dead or left on purpose.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    ended
+}
+
+async fn serve(config: Config, nursery: Nursery, started: Instant) -> anyhow::Result<()> {
+    let house = House::open(&config.data_dir)?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {} (another program may use the port)", config.listen))?;
+    let listen = listener.local_addr()?;
+    let metrics = muster_api::install_metrics().context("cannot record metrics")?;
+    let door = Door::new(door_config(&config, listen), Some(metrics));
+    let closing = CancellationToken::new();
+    let server = tokio::spawn(muster_api::serve(listener, door.clone(), closing.clone()));
+    tracing::info!(address = %listen, data_dir = %config.data_dir.display(), "listening");
+    let signals = Signals::listen()?;
+    let site = Site { config, house, door, signals, nursery, started, address: listen.to_string() };
+    let ended = live(&site).await;
+    closing.cancel();
+    server.await.context("the HTTP server failed")??;
+    ended
+}
+
+/// Waits for the data folder, then leads until it is asked to end. One that was fenced off starts over as a standby.
+async fn live(site: &Site) -> anyhow::Result<()> {
+    let Some(_lock) = stand_by(site).await? else { return Ok(()) };
+    site.house.write_address(&site.address)?;
+    let ended = loop {
+        match lead::run(site).await {
+            Ok(Ended::Asked) => break Ok(()),
+            Ok(Ended::Fenced) => {
+                site.door.set(waiting("starting", "this supervisor lost the lead and starts over"));
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    site.house.remove_address();
+    ended
+}
+
+/// Waits until no other supervisor holds the data folder. The database is not touched before.
+async fn stand_by(site: &Site) -> anyhow::Result<Option<muster_process::DataLock>> {
+    let mut told = false;
+    loop {
+        if let Some(lock) = site.house.try_lock()? {
+            return Ok(Some(lock));
+        }
+        let leader = site.house.read_address().unwrap_or_default();
+        if !told {
+            tracing::info!(leader, "another supervisor has this data folder; standing by");
+            told = true;
+        }
+        site.door.set(Stage::Standby { leader });
+        if site.signals.stop_within(Duration::from_millis(50)).await {
+            return Ok(None);
+        }
+    }
+}
+
+fn waiting(code: &'static str, reason: &str) -> Stage {
+    Stage::Waiting { code, reason: reason.to_owned(), retry_after: Duration::from_secs(1) }
+}
+
+fn door_config(config: &Config, listen: std::net::SocketAddr) -> muster_api::ApiConfig {
+    let key = |key: &crate::config::ApiKey| muster_api::ApiKey { name: key.name.clone(), sha256: key.sha256 };
+    muster_api::ApiConfig {
+        known_hosts: config.api.hosts.clone(),
+        keys: config.api.keys.iter().map(key).collect(),
+        ..muster_api::ApiConfig::new(listen, env!("CARGO_PKG_VERSION"))
+    }
+}
+
+/// A thousand workers are some thousand open files, here and in the private Redis. What the system allows is taken.
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
