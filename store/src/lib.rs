@@ -8,6 +8,25 @@
 //! A write whose precondition does not hold changes nothing and says so in its [`Outcome`]; the others go on. The whole
 //! batch is conditional on the leader's fence: a leader that was replaced gets [`StoreError::Fenced`] and changes
 //! nothing. When [`Store::apply`] returns, the batch survives the death of any process.
+//!
+//! A write is planned (`plan`) as statements whose conditions are its preconditions; the texts are in one file per
+//! subject (`pools`, `workers`, `agents`, `keys`, `events`, `leader`), written once for both engines. No statement is
+//! chosen by the answer to another, so SQLite gets a small batch in one journey to its thread. One task (`commit`) takes
+//! the batches that wait and commits them together; where that fails, each is tried alone.
+//!
+//! Writers are one after the other, in SQLite by its one writing connection, in PostgreSQL by a lock on the leader's row.
+//! The counting of a worker's slots and the numbering of events rely on it.
+//!
+//! # What an error means
+//! After [`StoreError::Fenced`] nothing of the batch stands. After [`StoreError::Unavailable`] nothing stands either, with
+//! one exception: where the connection to PostgreSQL broke, or its answer came too late, during the commit itself, nobody
+//! can know. Applying the same writes again is safe but for events, which would be written twice: a write that was carried
+//! out finds its precondition gone.
+//!
+//! # What is kept
+//! Rows of pools stay until they are removed; rows of ended workers and agents, events and idempotency keys until
+//! [`Store::prune`]. Events are numbered without gaps and pruned from the lowest on, so a reader whose last number is
+//! below the lowest kept one minus one has missed something.
 
 mod agent_rows;
 mod agents;
@@ -50,10 +69,11 @@ pub trait Store: Send + Sync + 'static {
     /// Extends the lease of the leader with this fence; [`StoreError::Fenced`] where another one leads.
     async fn renew(&self, fence: Fence, lease: Duration) -> Result<(), StoreError>;
 
-    /// Ends the leadership of this fence, if it still stands, so that a standby need not wait for the lease.
+    /// Ends the leadership of this fence, if it still stands, so that a standby need not wait for the lease. The fence
+    /// itself is void from then on: what is applied with it is [`StoreError::Fenced`].
     async fn resign(&self, fence: Fence) -> Result<(), StoreError>;
 
-    /// Commits a batch, with one outcome per write, in order.
+    /// Commits a batch, with one outcome per write, in order. A caller that stops waiting does not stop the batch.
     async fn apply(&self, fence: Fence, writes: &[Write]) -> Result<Vec<Outcome>, StoreError>;
 
     /// Every pool.
@@ -83,11 +103,12 @@ pub trait Store: Send + Sync + 'static {
     async fn events(&self, after: u64, limit: u32) -> Result<Vec<EventRow>, StoreError>;
 
     /// The lowest and the highest number of the events kept; (0, 0) where there never was one. The highest number
-    /// stays after its event was pruned.
+    /// stays after its event was pruned; where all were, the lowest is the one after it: the number of the next event.
     async fn event_bounds(&self) -> Result<(u64, u64), StoreError>;
 
     /// Deletes what nobody needs any more, in small steps: idempotency keys and events made before `events_before`,
-    /// agents and workers that ended before `ended_before`. Says how many rows went.
+    /// agents and workers that ended before `ended_before` (a worker stays as long as an agent is assigned to it). Says
+    /// how many rows went.
     async fn prune(&self, fence: Fence, events_before: Timestamp, ended_before: Timestamp) -> Result<u64, StoreError>;
 
     /// Whether the engine answers, with a read.

@@ -67,7 +67,8 @@ pub enum Write {
     },
     /// Makes an agent with intent "run", assigned with epoch 1 where a worker is given. Precondition: its idempotency
     /// key, if any, is free; otherwise [`Outcome::Replayed`]. Where the worker has no free slot or takes no agents, the
-    /// agent is made without an assignment: [`Outcome::Unplaced`].
+    /// agent is made without an assignment: [`Outcome::Unplaced`], as where no worker is given. Where the pool does not
+    /// exist, or the id is taken, nothing is made: [`Outcome::Unchanged`].
     AddAgent(Box<NewAgent>),
     /// Gives an agent a slot. Preconditions: intent is "run", it is not at rest, it has no open assignment, its epoch is
     /// one below the given one, and the worker takes agents and has a free slot.

@@ -74,11 +74,11 @@ impl PostgresStore {
     }
 }
 
-/// Brings the schema of a database up to date, as [`PostgresStore::connect`] does, and says what was done. The URL must be
+/// Brings the schema of a database up to date, as connecting does, and says what was done. The URL must be
 /// the server's own, not a PgBouncer's.
 ///
 /// # Errors
-/// As [`PostgresStore::connect`].
+/// The same as of connecting.
 pub async fn migrate(url: &str) -> Result<Migrated, StoreError> {
     let target = address::parse(url)?;
     let mut connection = within(ACQUIRE_TIMEOUT, target.connect()).await?;

@@ -54,10 +54,10 @@ impl SqliteStore {
     }
 }
 
-/// Brings the schema of a file up to date, as [`SqliteStore::open`] does, and says what was done.
+/// Brings the schema of a file up to date, as opening it does, and says what was done.
 ///
 /// # Errors
-/// As [`SqliteStore::open`].
+/// The same as of opening.
 pub async fn migrate(path: &Path) -> Result<Migrated, StoreError> {
     let mut connection = connect(path, Durability::Full).await?;
     let migrated = run_migrations(path, &mut connection).await;

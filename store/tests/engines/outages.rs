@@ -1,13 +1,14 @@
 //! PostgreSQL that is away and comes back, and databases that are not what they must be.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use muster_domain::Fence;
+use muster_domain::{Fence, ProcessId};
 use muster_store::postgres::{self, PostgresOptions, PostgresStore};
-use muster_store::{Leadership, Migrated, Store, StoreError};
+use muster_store::{Leadership, Migrated, Store, StoreError, Write};
 use sqlx::{Connection, Executor, PgConnection};
 
-use crate::conformance::{LEASE, add_pool};
+use crate::conformance::{LEASE, add, add_pool, add_worker, event, new_agent};
 use crate::servers::{Postgres, Servers};
 
 fn options(url: &str) -> PostgresOptions {
@@ -44,15 +45,13 @@ async fn a_server_that_was_away_is_used_again() {
     store.close().await;
 }
 
-/// A supervisor that stands still in the middle of a transaction holds the leader's row. The server takes it back.
+/// A person's transaction holds the leader's row: the batch gives up in time, and works afterwards.
 #[tokio::test]
-async fn a_commit_is_synced_and_bounded_whatever_the_server_is_set_to() {
+async fn a_lock_is_not_waited_for_for_ever() {
     let servers = Servers::shared().await;
     let url = servers.make_database().await;
     let store = PostgresStore::connect(options(&url)).await.expect("a new database");
     let fence = lead(&store).await;
-
-    // A person's transaction holds the row: the batch gives up in time, and works afterwards.
     let mut person = PgConnection::connect(&url).await.expect("a connection");
     let mut holding = person.begin().await.expect("a transaction");
     holding.execute("SELECT fence FROM leader FOR UPDATE").await.expect("a lock");
@@ -62,6 +61,31 @@ async fn a_commit_is_synced_and_bounded_whatever_the_server_is_set_to() {
     assert!(start.elapsed() < Duration::from_secs(9));
     holding.rollback().await.expect("the lock is given back");
     store.apply(fence, &[add_pool("one")]).await.expect("a batch");
+    store.close().await;
+}
+
+/// Whatever the server is set to, a commit is written before it is answered, and a supervisor that stands still in the
+/// middle of a transaction loses its lock on the leader's row. A trigger notes both settings from within the transaction.
+#[tokio::test]
+async fn a_transaction_brings_its_own_settings() {
+    let servers = Servers::shared().await;
+    let url = servers.make_database().await;
+    let store = PostgresStore::connect(options(&url)).await.expect("a new database");
+    let mut person = PgConnection::connect(&url).await.expect("a connection");
+    let spy = "CREATE TABLE noted (sync TEXT, idle TEXT); \
+        CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO noted VALUES \
+        (current_setting('synchronous_commit'), current_setting('idle_in_transaction_session_timeout')); \
+        RETURN NEW; END $$; CREATE TRIGGER note BEFORE INSERT ON pools FOR EACH ROW EXECUTE FUNCTION note(); \
+        DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$";
+    sqlx::raw_sql(spy).execute(&mut person).await.expect("a trigger");
+    store.close().await;
+
+    let store = PostgresStore::connect(options(&url)).await.expect("with the new setting");
+    let fence = lead(&store).await;
+    store.apply(fence, &[add_pool("one")]).await.expect("a batch");
+    let noted: (String, String) =
+        sqlx::query_as("SELECT sync, idle FROM noted").fetch_one(&mut person).await.expect("a note");
+    assert_eq!(noted, ("on".to_owned(), "5s".to_owned()));
     store.close().await;
 }
 
@@ -81,6 +105,54 @@ async fn migrations_are_reported_and_newer_ones_refused() {
     let refused = PostgresStore::connect(options(&url)).await;
     assert!(matches!(refused, Err(StoreError::TooNew { found: 99, known: 1 })), "{refused:?}");
     assert!(matches!(postgres::migrate(&url).await, Err(StoreError::TooNew { .. })));
+}
+
+/// Two supervisors with one fence, as around a takeover: one store alone commits one batch at a time, so only two of them
+/// show that the leader's row keeps writers apart. Slots are not given twice, and numbers become visible in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writers_of_two_supervisors_are_one_after_the_other() {
+    const BATCHES: u64 = 60;
+    let servers = Servers::shared().await;
+    let url = servers.make_database().await;
+    let stores = [
+        Arc::new(PostgresStore::connect(options(&url)).await.expect("one")),
+        Arc::new(PostgresStore::connect(options(&url)).await.expect("two")),
+    ];
+    let fence = lead(&stores[0]).await;
+    let worker = ProcessId::generate();
+    stores[0].apply(fence, &[add_pool("dev"), add_worker(worker, "dev", 50)]).await.expect("a batch");
+    let writers: Vec<_> = stores
+        .iter()
+        .cloned()
+        .map(|store| {
+            tokio::spawn(async move {
+                for n in 0..BATCHES {
+                    let batch = [Write::Event(event(n.cast_signed())), add(&new_agent("dev", Some(worker)))];
+                    store.apply(fence, &batch).await.expect("a batch");
+                }
+            })
+        })
+        .collect();
+    let mut seen = 0;
+    while seen < 2 * BATCHES && !(writers.iter().all(|w| w.is_finished()) && seen == bound(&stores[0]).await) {
+        for row in stores[1].events(seen, 10).await.expect("events") {
+            assert_eq!(row.seq, seen + 1, "a number became visible before a lower one");
+            seen = row.seq;
+        }
+    }
+    for writer in writers {
+        writer.await.expect("no batch failed");
+    }
+    let live = stores[0].live_agents().await.expect("agents");
+    assert_eq!(live.iter().filter(|row| row.assignment.is_some()).count(), 50, "as many as the worker holds");
+    assert_eq!(bound(&stores[1]).await, 2 * BATCHES);
+    for store in stores {
+        store.close().await;
+    }
+}
+
+async fn bound(store: &PostgresStore) -> u64 {
+    store.event_bounds().await.expect("bounds").1
 }
 
 #[tokio::test]

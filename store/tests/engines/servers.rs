@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, geteuid};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 const MISSING: &str = "is missing: run `apt-get install postgresql pgbouncer`";
@@ -179,7 +180,10 @@ impl Servers {
         let pgbouncer = Process::start(command, &log);
         let servers = Self { _pgbouncer: pgbouncer, postgres };
         let url = servers.through_pgbouncer(&servers.postgres.url("postgres"));
-        wait_until(&log, || async { PgConnection::connect(&url).await.is_ok() }).await;
+        // The bouncer refuses this parameter, which the library sends unless told otherwise.
+        let options: PgConnectOptions = url.parse().expect("a URL");
+        let options = options.extra_float_digits(None);
+        wait_until(&log, || async { PgConnection::connect_with(&options).await.is_ok() }).await;
         servers
     }
 
@@ -187,8 +191,7 @@ impl Servers {
         self.postgres.make_database().await
     }
 
-    /// The URL of the same database through PgBouncer. Unlike [`muster_store`], the tests' own connections ask for nothing
-    /// that the bouncer does not know.
+    /// The URL of the same database through PgBouncer.
     pub(crate) fn through_pgbouncer(&self, direct: &str) -> String {
         direct.replacen("@localhost/", "@localhost:6432/", 1)
     }

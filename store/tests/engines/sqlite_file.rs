@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use muster_domain::Fence;
 use muster_store::sqlite::{self, SqliteStore};
@@ -13,7 +14,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Executor};
 
-use crate::conformance::{LEASE, add_pool, event, name};
+use crate::conformance::{LEASE, add_pool, at, event, name};
 
 const FILE: &str = "MUSTER_STORE_TEST_FILE";
 
@@ -57,6 +58,26 @@ async fn what_was_committed_is_there_after_reopening() {
     let store = SqliteStore::open(&path, Durability::Full).await.expect("the same file");
     assert!(lead(&store).await > first);
     assert_eq!(store.pools().await.expect("pools")[0].spec.pool_name, name("dev"));
+    store.close().await;
+}
+
+/// A caller that goes away in the middle of a transaction leaves nothing open behind it.
+#[tokio::test]
+async fn a_caller_may_go_away_at_any_moment() {
+    const ROUNDS: u64 = 300;
+    let folder = tempfile::tempdir().expect("a temp folder");
+    let store = open(&folder.path().join("muster.db")).await;
+    let fence = lead(&store).await;
+    // Dropped a little later in every round, so before, in and after each of its transactions.
+    for round in 0..ROUNDS {
+        let batch: Vec<Write> = (0..30).map(|n| Write::Event(event(n))).collect();
+        store.apply(fence, &batch).await.expect("a batch");
+        let _ = tokio::time::timeout(Duration::from_micros(10 * round), store.prune(fence, at(1_000), at(0))).await;
+    }
+    let (_, highest) = store.event_bounds().await.expect("bounds");
+    assert_eq!(highest, ROUNDS * 30, "every batch stands");
+    store.prune(fence, at(1_000), at(0)).await.expect("pruned");
+    assert_eq!(store.event_bounds().await.expect("bounds"), (highest + 1, highest));
     store.close().await;
 }
 
