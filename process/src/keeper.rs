@@ -13,7 +13,7 @@ use tracing::warn;
 use crate::child::{Custodian, ExitWatch, Grip};
 use crate::fork::{Side, SignalsBlocked, clone_process};
 use crate::identity;
-use crate::init::Init;
+use crate::init::{Init, PATIENCE_WITH_INITS, is_init};
 use crate::ownership::Means;
 use crate::pidfd::Pidfd;
 use crate::plan::{Plan, Tree};
@@ -171,8 +171,10 @@ impl Keeper {
             warn!(process.ids = ?strays, "processes that a dead one left here do not die; its end is not told before");
         }
         unproven.passes += 1;
+        let patient = unproven.since.elapsed() < PATIENCE_WITH_INITS;
+        let (inits, strays): (Vec<u32>, Vec<u32>) = strays.into_iter().partition(|pid| patient && is_init(*pid));
         if unproven.passes.is_multiple_of(THOROUGH_EVERY) {
-            self.strays.kill_thoroughly(self.table.pids());
+            self.strays.kill_thoroughly(self.table.pids().chain(inits));
         } else {
             self.strays.kill(&strays);
         }

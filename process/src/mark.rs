@@ -12,6 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::Signal;
 use std::os::fd::AsFd;
 
+use crate::init::{PATIENCE_WITH_INITS, is_init};
 use crate::pidfd::Pidfd;
 
 /// After this time what is still there is taken for unkillable, for now.
@@ -31,18 +32,26 @@ pub fn marked(name: &OsStr, value: &OsStr) -> Vec<u32> {
 }
 
 /// Stops all such processes, kills all, and looks again until two passes find none (or what is left has not died within
-/// two seconds). Says how many it killed. Never kills this process.
+/// two seconds). Says how many it killed. Never kills this process. Inits of trees whose owner is dead are killing
+/// already, and struck only where they take long.
 pub fn kill_marked(name: &OsStr, value: &OsStr) -> usize {
     let mark = [name.as_bytes(), b"=", value.as_bytes()].concat();
-    let (mut killed, until, mut empty_passes) = (HashSet::new(), Instant::now() + PATIENCE, 0);
+    let (mut killed, begun, mut empty_passes) = (HashSet::new(), Instant::now(), 0);
     loop {
+        let spare_inits = begun.elapsed() < PATIENCE_WITH_INITS;
+        let find = || marked(name, value).into_iter().partition(|pid| spare_inits && is_init(*pid));
         // A stopped process forks no more, so what the second look finds is all that there is.
-        strike(marked(name, value), &mark, Signal::SIGSTOP);
-        let struck = strike(marked(name, value), &mark, Signal::SIGKILL);
+        let (_, found): (Vec<u32>, Vec<u32>) = find();
+        strike(found, &mark, Signal::SIGSTOP);
+        let (inits, found): (Vec<u32>, Vec<u32>) = find();
+        let struck = strike(found, &mark, Signal::SIGKILL);
         // In the middle of an exec a process shows no environment, so one pass may miss it.
-        empty_passes = if struck.is_empty() { empty_passes + 1 } else { 0 };
-        if empty_passes == 2 || Instant::now() > until {
+        empty_passes = if struck.is_empty() && inits.is_empty() { empty_passes + 1 } else { 0 };
+        if empty_passes == 2 || begun.elapsed() > PATIENCE {
             return killed.len();
+        }
+        if let Some(init) = inits.first().and_then(|pid| Pidfd::open(*pid).ok()) {
+            await_end(&init);
         }
         for (pid, pidfd) in struck {
             killed.insert(pid);

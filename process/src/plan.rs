@@ -51,9 +51,13 @@ pub(crate) struct Ends {
 /// Prepares a start.
 pub(crate) fn prepare(program: Program, means: Means) -> Result<(Plan, Ends), SpawnError> {
     let name = program.argv.first().filter(|name| !name.is_empty()).ok_or(SpawnError::Empty)?;
-    let path = search::find(name, program.search_path.as_deref())?;
+    let path = match &program.file {
+        Some(file) => file.clone(),
+        None => search::find(name, program.search_path.as_deref())?,
+    };
     let setup = |step| move |source| SpawnError::Setup { step, source };
-    let Program { argv, env, cwd, stdin, stdout, stderr, custody, allow_new_privileges, search_path: _ } = program;
+    let Program { file: _, argv, env, cwd, stdin, stdout, stderr, custody, allow_new_privileges, search_path: _ } =
+        program;
     let (stdin, stdin_end) = connect(stdin, 0).map_err(setup("set up its stdin"))?;
     let (stdout, stdout_end) = connect(stdout, 1).map_err(setup("set up its stdout"))?;
     let (stderr, stderr_end) = connect(stderr, 2).map_err(setup("set up its stderr"))?;

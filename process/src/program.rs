@@ -8,6 +8,8 @@ use std::path::PathBuf;
 /// A program to start. It inherits nothing but limits, umask and user: its environment and descriptors are given here.
 #[derive(Debug)]
 pub struct Program {
+    /// The file to run, where it is not the one that the first word of `argv` names.
+    pub file: Option<PathBuf>,
     /// The command line; the first word is the program, looked up in `search_path` where it has no slash.
     pub argv: Vec<OsString>,
     /// The whole environment.
@@ -34,6 +36,7 @@ impl Program {
     /// A program with an empty environment, nothing on its descriptors and no new privileges.
     pub fn new(argv: impl IntoIterator<Item = impl Into<OsString>>, custody: Custody) -> Self {
         Self {
+            file: None,
             argv: argv.into_iter().map(Into::into).collect(),
             env: Vec::new(),
             cwd: None,

@@ -5,12 +5,16 @@ use muster_process::lock;
 use muster_registry::RegistryError;
 use tokio::time::Instant;
 
-use crate::WorkerExit;
 use crate::departure::Departure;
 use crate::line::Landed;
 use crate::post::subject;
 use crate::slots::How;
 use crate::worker::Worker;
+use crate::{WorkerExit, later};
+
+/// Beats between two tests of the subscription. Three heartbeats fit into the staleness bound, so one that died is
+/// renewed before anybody would call the worker hung; and a thousand workers do not double their calls for it.
+const BEATS_PER_CHECK: u64 = 3;
 
 impl Worker {
     /// Starts the next call, where one is due and the line is free. A beat goes first: reports wait for a registry
@@ -53,6 +57,11 @@ impl Worker {
     fn beat(&mut self, now: Instant) {
         let agents = self.slots.pictures();
         self.last_beat = agents.is_empty();
+        let number = self.heart.beat(now);
+        // Some agent's picture may not be as old as a heartbeat.
+        if let Some(freshness) = self.slots.freshness() {
+            self.heart.hurry_at(later(now, freshness));
+        }
         let usage = self.gauge.read(agents.iter().filter_map(|agent| agent.pid), now);
         let status = if self.slots.is_open() { WorkerState::Ready } else { WorkerState::Draining };
         self.line.beat(Beat {
@@ -63,7 +72,7 @@ impl Worker {
             capacity: self.orders.capacity,
             status,
             started_at: self.started_at,
-            number: self.heart.beat(now),
+            number,
             reported: self.post.last(),
             dropped: self.post.dropped(),
             fence: self.slots.fence(),
@@ -71,7 +80,7 @@ impl Worker {
             rss_bytes: usage.rss_bytes,
             agents,
         });
-        if self.heart.is_connected() {
+        if self.heart.is_connected() && number.is_multiple_of(BEATS_PER_CHECK) {
             self.line.check(self.orders.process_id);
         }
     }

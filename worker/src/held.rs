@@ -8,6 +8,8 @@ use tokio::time::Instant;
 use crate::later;
 use crate::slots::{How, Step};
 
+/// What `heartbeat_interval` is at least.
+const SHORTEST_FRESHNESS: Duration = Duration::from_secs(1);
 /// What `max_idle_time` is at least, so that reporting idleness never becomes a busy loop.
 const SHORTEST_IDLE: Duration = Duration::from_secs(1);
 
@@ -67,6 +69,11 @@ impl Held {
 
     pub(crate) const fn agent_id(&self) -> AgentId {
         self.order.agent.agent_id
+    }
+
+    /// How old its picture may be. At least a second, so that an order that is wrong makes no busy loop.
+    pub(crate) fn heartbeat_interval(&self) -> Duration {
+        self.order.agent.heartbeat_interval.max(SHORTEST_FRESHNESS)
     }
 
     pub(crate) const fn epoch(&self) -> Epoch {

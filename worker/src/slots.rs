@@ -11,6 +11,7 @@
 //! - A refusal is final for its epoch: the master may have placed the agent elsewhere because of it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use muster_domain::{AgentId, AgentPicture, Cause, Ending, Epoch, Fence, Refusal, ReportBody, SpawnOrder, Timestamp};
 use tokio::time::Instant;
@@ -229,6 +230,11 @@ impl Slots {
                 .then_some(Step::Repeat(ReportBody::IdleTooLong { agent_id, epoch }))
         })
         .collect()
+    }
+
+    /// How old a picture of these agents may be: the shortest of their `heartbeat_interval`s.
+    pub(crate) fn freshness(&self) -> Option<Duration> {
+        self.held.values().map(Held::heartbeat_interval).min()
     }
 
     /// The picture of every agent that is held.

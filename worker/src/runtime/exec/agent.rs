@@ -151,6 +151,7 @@ impl Agent {
     /// process outside of the tree: so this reads what is there and does not wait for the end of the file.
     async fn read_rest(&mut self, running: &mut Running, out: &mut Output, err: &mut Output) {
         for output in [out, err] {
+            output.unwatch();
             while self.take_piece(running, output) {
                 while !self.journal.has_room() {
                     self.journal.written().await;

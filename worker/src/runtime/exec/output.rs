@@ -1,6 +1,7 @@
 //! Reads what a program prints, line by line, in bounded memory.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 
 use tokio::net::unix::pipe::Receiver;
@@ -15,31 +16,59 @@ const PIECE: usize = 8 * 1024;
 /// One of a program's output streams.
 pub(super) struct Output {
     pub(super) stream: Stream,
-    pipe: Option<Receiver>,
+    source: Source,
     splitter: Splitter,
+}
+
+/// Where it is read from.
+enum Source {
+    /// A pipe that the runtime watches: what it has not noticed yet is not read.
+    Watched(Receiver),
+    /// The same pipe for reading what is there, noticed or not. It does not block.
+    Plain(File),
+    /// There is nothing more.
+    Ended,
 }
 
 impl Output {
     /// The reading end of a pipe. One that can't be read, or none, reads as ended.
     pub(super) fn new(stream: Stream, fd: Option<OwnedFd>) -> io::Result<Self> {
-        let pipe = fd.map(Receiver::from_owned_fd).transpose()?;
-        Ok(Self { stream, pipe, splitter: Splitter::default() })
+        let source = match fd {
+            Some(fd) => Source::Watched(Receiver::from_owned_fd(fd)?),
+            None => Source::Ended,
+        };
+        Ok(Self { stream, source, splitter: Splitter::default() })
     }
 
     /// Waits until there is something to read; for ever after the end. Cancel-safe.
     pub(super) async fn readable(&self) {
-        match &self.pipe {
+        match &self.source {
             // An error shows in the next read.
-            Some(pipe) => drop(pipe.readable().await),
-            None => std::future::pending().await,
+            Source::Watched(pipe) => drop(pipe.readable().await),
+            Source::Plain(_) | Source::Ended => std::future::pending().await,
         }
+    }
+
+    /// From now on reads whatever is in the pipe. A program's end may be noticed before its last words are: then the
+    /// runtime, asked for them, says that there are none.
+    pub(super) fn unwatch(&mut self) {
+        self.source = match std::mem::replace(&mut self.source, Source::Ended) {
+            Source::Watched(pipe) => {
+                pipe.into_nonblocking_fd().map_or(Source::Ended, |fd| Source::Plain(File::from(fd)))
+            }
+            other => other,
+        };
     }
 
     /// Reads one piece without waiting, hands on its lines, and says whether there may be more at once.
     pub(super) fn read(&mut self, line: &mut impl FnMut(&[u8], u64)) -> bool {
-        let Some(pipe) = &self.pipe else { return false };
         let mut piece = [0; PIECE];
-        match pipe.try_read(&mut piece) {
+        let count = match &mut self.source {
+            Source::Watched(pipe) => pipe.try_read(&mut piece),
+            Source::Plain(file) => file.read(&mut piece),
+            Source::Ended => return false,
+        };
+        match count {
             Ok(0) => self.end(line),
             Ok(count) => {
                 self.splitter.feed(&piece[..count], line);
@@ -55,7 +84,7 @@ impl Output {
 
     /// Reads no more; what there is of a last line without a line break is a line.
     pub(super) fn end(&mut self, line: &mut impl FnMut(&[u8], u64)) {
-        self.pipe = None;
+        self.source = Source::Ended;
         self.splitter.end(line);
     }
 }
@@ -115,6 +144,19 @@ mod tests {
         pieces.iter().for_each(|piece| splitter.feed(piece, &mut line));
         splitter.end(&mut line);
         found
+    }
+
+    #[tokio::test]
+    async fn last_words_are_read_though_the_runtime_has_not_noticed_them() {
+        let (writer, reader) = tokio::net::unix::pipe::pipe().expect("a pipe");
+        let fd = reader.into_nonblocking_fd().expect("its descriptor");
+        let mut output = Output::new(Stream::Out, Some(fd)).expect("an output");
+        let mut writer = File::from(writer.into_blocking_fd().expect("its descriptor"));
+        io::Write::write_all(&mut writer, b"no model here\n").expect("room in the pipe");
+        let mut found = Vec::new();
+        output.unwatch();
+        while output.read(&mut |line, _| found.push(String::from_utf8_lossy(line).into_owned())) {}
+        assert_eq!(found, ["no model here"]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub(super) fn prepare(common: &Common, agent: &AgentSpec) -> Result<Program, Str
     let profile = &common.profile;
     let env = environment(common, agent, std::env::vars_os());
     Ok(Program {
+        file: None,
         argv: profile.command.iter().map(OsString::from).collect(),
         search_path: env.get(OsStr::new("PATH")).cloned(),
         env: env.into_iter().collect(),
