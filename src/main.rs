@@ -6,12 +6,13 @@ mod config;
 mod logging;
 mod migrate;
 mod serve;
+mod tls;
 mod worker;
 
 fn main() -> std::process::ExitCode {
-    // Several libraries speak TLS and none chooses who encrypts; the first choice of the process stands.
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
-        eprintln!("muster: TLS was set up twice");
+    if worker::is_meant() {
+        return worker::run();
     }
+    tls::choose();
     cli::run()
 }

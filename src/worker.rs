@@ -1,23 +1,44 @@
 //! The role `worker`: a process of its own, started by the supervisor with its orders on stdin.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
+use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use muster_domain::WorkerOrders;
 use muster_process::identity;
 use muster_registry::redis::{RedisOptions, RedisRegistry};
 use muster_worker::{Seat, StopSign};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::LogFormat;
+/// Whether this process was started as a worker. It is asked before anything else, since a fleet starts hundreds of
+/// workers a second, and the command line of people would be a tenth of a start.
+pub(crate) fn is_meant() -> bool {
+    std::env::args_os().nth(1).is_some_and(|word| word == "worker")
+}
 
 /// Runs until the worker has a reason to end.
-pub(crate) fn run() -> anyhow::Result<()> {
+pub(crate) fn run() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("muster worker: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> anyhow::Result<()> {
+    if std::io::stdin().is_terminal() {
+        bail!("workers are started by muster serve");
+    }
     // A session of its own: what ends the master's terminal does not end its workers.
     muster_process::detach().context("cannot begin a session")?;
-    crate::logging::start(LogFormat::Text, "info", false)?;
+    crate::logging::start_plain()?;
     let orders = read_orders()?;
+    if orders.registry.url.starts_with("rediss") {
+        crate::tls::choose();
+    }
     // One thread: a worker waits, and its agents are processes. A thousand of them must be lean.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let exit = runtime.block_on(work(orders))?;

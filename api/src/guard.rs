@@ -43,7 +43,7 @@ fn admit(door: &Door, request: &Request) -> Result<Option<Caller>, Problem> {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,
             "unknown_host",
-            format!("this server is not known as {host:?}: add the name to known_hosts in the configuration"),
+            format!("this server is not known as {host:?}: add the name to api.hosts in the configuration"),
         ));
     }
     check_origin(request.headers(), host)?;

@@ -1,6 +1,7 @@
 //! The command line: one file per command, each a function from its arguments to what it prints.
 //!
-//! `serve`, `worker` and `migrate` are the roles of the process, and are carried out elsewhere. All other commands
+//! `serve` and `migrate` are roles of the process, and are carried out elsewhere; so is `worker`, which is no command for
+//! people. All other commands
 //! speak to a server over the HTTP API. Results go to stdout, as tables for people or with `--json` as the server's
 //! JSON; a failure is one line on stderr, and its kind is the exit code: 1 it failed, 2 wrong usage, 3 no server
 //! reached, 4 not found, 64 bad configuration.
@@ -60,24 +61,10 @@ struct Global {
     json: bool,
 }
 
-/// What `ps` shows of a worker. Its orders come over stdin.
-#[derive(Debug, clap::Args)]
-struct WorkerArgs {
-    /// Its pool
-    #[arg(long)]
-    pool: Option<String>,
-    /// Its id
-    #[arg(long)]
-    id: Option<String>,
-}
-
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start the supervisor and its HTTP API
     Serve(serve::Args),
-    /// Be a worker process; started by serve
-    #[command(hide = true)]
-    Worker(WorkerArgs),
     /// Start agents
     Spawn(spawn::Args),
     /// End agents for good
@@ -163,10 +150,6 @@ fn carry_out(command: Command, context: &Context) -> Result<Done, Failure> {
     match command {
         Command::Serve(args) => {
             crate::serve::run(context.load(&args.flags(context.flags()))?)?;
-            Ok(String::new().into())
-        }
-        Command::Worker(_) => {
-            crate::worker::run()?;
             Ok(String::new().into())
         }
         Command::Migrate => Ok(format!("{}\n", crate::migrate::run(&context.load(&context.flags())?)?).into()),

@@ -122,7 +122,7 @@ fn parts(site: &Site, store: Arc<dyn Store>, engines: &Engines, fence: Fence) ->
         launcher: engines.launcher.clone(),
         clocks: config.clocks.clone(),
         profiles: config.runtimes.clone(),
-        file_pools: config.file.is_some().then(|| config.pools.clone()).filter(|pools| !pools.is_empty()),
+        file_pools: config.pools.clone(),
         worker_registry: engines.target.clone(),
         data_dir: config.data_dir.clone(),
         lock_file: site.house.lock_file(),

@@ -46,7 +46,7 @@ struct Site {
 /// Runs until it is told to end.
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let started = Instant::now();
-    crate::logging::start(config.log_format, &config.log_level, true)?;
+    crate::logging::start(config.log_format, &config.log_level)?;
     for note in &config.notes {
         tracing::warn!("{note}");
     }

@@ -41,7 +41,7 @@ pub(crate) struct Context {
     pub(crate) counters: Counters,
     /// Rises whenever there may be new events.
     pub(crate) events: watch::Sender<u64>,
-    /// Cancelled when another leader was met: nothing is done under this fence any more.
+    /// Cancelled when another leader was met, or this one has ended: nothing is done under this fence any more.
     pub(crate) fenced: CancellationToken,
 }
 

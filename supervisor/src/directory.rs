@@ -44,6 +44,15 @@ impl Directory {
         self.change(|pools| drop(pools.insert(pool, entry)));
     }
 
+    /// Changes the entry of a pool, unless the pool has gone meanwhile.
+    pub(crate) fn replace(&self, pool: &PoolName, entry: Entry) {
+        self.change(|pools| {
+            if let Some(known) = pools.get_mut(pool) {
+                *known = entry;
+            }
+        });
+    }
+
     pub(crate) fn remove(&self, pool: &PoolName) {
         self.change(|pools| drop(pools.remove(pool)));
     }

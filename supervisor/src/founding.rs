@@ -19,14 +19,13 @@ const DEFAULTS: [(&str, &str); 4] = [
     ("tester_pool", "tester"),
 ];
 
-/// Makes the pools of the file as the file says; marks those that were taken out of it as going. Without a file a store
-/// without any pool gets the default ones.
-pub(crate) async fn found_pools(context: &Context, file: Option<&[PoolSpec]>) -> Result<(), SupervisorError> {
+/// Makes the pools of the configuration as it says; marks those that were taken out of it as going. A store without any
+/// pool gets the default ones where the configuration has none.
+pub(crate) async fn found_pools(context: &Context, file: &[PoolSpec]) -> Result<(), SupervisorError> {
     let rows = context.store.pools().await.map_err(|error| context.store_failed(&error))?;
-    let writes = match file {
-        Some(specs) => follow_file(&rows, specs),
-        None if rows.is_empty() => default_pools().iter().flat_map(add).collect(),
-        None => Vec::new(),
+    let writes = match (rows.as_slice(), file) {
+        ([], []) => default_pools().iter().flat_map(add).collect(),
+        (rows, specs) => follow_file(rows, specs),
     };
     if !writes.is_empty() {
         context.apply(&writes).await?;
@@ -77,14 +76,19 @@ fn default_pools() -> Vec<PoolSpec> {
     DEFAULTS.iter().filter_map(spec).collect()
 }
 
-/// Removes from the registry what no open worker has written: it was left by workers whose supervisor died with them.
+/// Removes from the registry what no open worker has written: it was left by workers whose supervisor died with them,
+/// or by a removal that was lost in an outage. A worker that a supervisor started after it had lost the lead is found by
+/// its beat, and told to end.
 pub(crate) async fn clear_registry(context: Arc<Context>) {
     loop {
-        match clear(&context).await {
-            Ok(()) => return,
-            Err(error) => tracing::debug!(%error, "the registry can't be cleared now"),
-        }
-        tokio::time::sleep(context.clocks.pass).await;
+        let wait = match clear(&context).await {
+            Ok(()) => context.clocks.lease,
+            Err(error) => {
+                tracing::debug!(%error, "the registry can't be cleared now");
+                context.clocks.pass
+            }
+        };
+        tokio::time::sleep(wait).await;
     }
 }
 
@@ -97,8 +101,9 @@ async fn clear(context: &Context) -> Result<(), RegistryError> {
     for heard in context.registry.pictures(&strangers).await?.seen {
         let Some(beat) = heard.beat else { continue };
         tracing::info!(process.id = %heard.process_id, "the registry holds a worker that the store does not; it is forgotten");
-        context.registry.condemn(heard.process_id).await?;
+        // In this order: forgetting removes the mark too, which is there for one that lives and beats again.
         context.registry.forget(&beat.pool_name, heard.process_id).await?;
+        context.registry.condemn(heard.process_id).await?;
     }
     Ok(())
 }
@@ -149,5 +154,7 @@ mod tests {
             })
             .collect();
         assert_eq!(kinds, ["change changed", "add new", "drain gone"]);
+        let all_gone = follow_file(&rows, &[]).into_iter().filter(|write| matches!(write, Write::DrainPool { .. }));
+        assert_eq!(all_gone.count(), 3, "a file without pools has no pools");
     }
 }

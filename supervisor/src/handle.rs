@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use muster_domain::{AgentId, AgentSpec, PoolName, name};
+use muster_domain::{AgentId, AgentSpec, Intent, PoolName, StopReason, name};
+use muster_store::{AgentRow, Rest};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -94,15 +95,8 @@ impl Handle {
         let awaited = Awaited::Running;
         match ask(&keeper, |reply| Ask::Await { agent, awaited, deadline, reply }).await? {
             Ok(answer) => Ok(answer.into()),
-            Err(SupervisorError::UnknownAgent(_)) => {
-                let view = view_of_row(row);
-                match (view.state, view.last_ending.clone()) {
-                    (muster_domain::AgentState::Failed, Some(ending)) => {
-                        Err(SupervisorError::StartFailed { agent_id: agent, ending })
-                    }
-                    _ => Ok(Spawned::Running(view)),
-                }
-            }
+            // The keeper has let go of it since, or has not read yet that it was stored after all.
+            Err(SupervisorError::UnknownAgent(_)) => answer_at_rest(self.row(agent).await?),
             Err(error) => Err(error),
         }
     }
@@ -138,7 +132,7 @@ impl Handle {
         let row = self.row(agent).await?;
         let deadline = Instant::now() + wait;
         let keeper = self.keeper(&row.spec.pool_name)?;
-        if row.rest == Some(muster_store::Rest::Terminated) {
+        if row.rest == Some(Rest::Terminated) {
             return Err(SupervisorError::WrongState {
                 agent_id: agent,
                 state: "terminated",
@@ -146,7 +140,7 @@ impl Handle {
             });
         }
         let wish = |reply| match row.rest {
-            Some(muster_store::Rest::Failed) => Ask::Revive { row: Box::new(row), deadline, reply },
+            Some(Rest::Failed) => Ask::Revive { row: Box::new(row), deadline, reply },
             _ => Ask::Restart { agent, deadline, reply },
         };
         ask(&keeper, wish).await?.map(|answer| answer.view)
@@ -192,6 +186,18 @@ impl Handle {
             .get(pool)
             .map(|entry| entry.mailbox)
             .ok_or_else(|| SupervisorError::UnknownPool(pool.to_string()))
+    }
+}
+
+/// What the first request was answered with, for an agent that is at rest.
+fn answer_at_rest(row: AgentRow) -> Result<Spawned, SupervisorError> {
+    let agent_id = row.spec.agent_id;
+    match (row.rest, row.intent, &row.last_ending) {
+        (None, ..) => Err(SupervisorError::unavailable("it is not known yet what became of this request".to_owned())),
+        (Some(Rest::Failed), Intent::Stop(StopReason::StartFailed), Some(ending)) => {
+            Err(SupervisorError::StartFailed { agent_id, ending: ending.clone() })
+        }
+        _ => Ok(Spawned::Running(view_of_row(row))),
     }
 }
 

@@ -88,7 +88,7 @@ pub(crate) struct Listening {
     since: Option<Instant>,
     generation: Option<Generation>,
     planned: Instant,
-    last_pass: (Instant, Timestamp),
+    last_look: (Instant, Timestamp),
 }
 
 impl Listening {
@@ -101,7 +101,7 @@ impl Listening {
             since: None,
             generation: None,
             planned: now,
-            last_pass: (now, Timestamp::now()),
+            last_look: (now, Timestamp::now()),
         }
     }
 
@@ -116,8 +116,15 @@ impl Listening {
     async fn pass(&mut self, board: &Board) {
         self.notice_gap();
         let list = self.listener.list();
-        match self.registry.pictures(&list).await {
-            Ok(pictures) => self.heard(pictures, board),
+        let pictures = self.registry.pictures(&list).await;
+        // It may have stood still with a question under way.
+        self.notice_gap();
+        match pictures {
+            Ok(pictures) => {
+                // This process may have stood still while it waited for the answer, too.
+                self.notice_gap();
+                self.heard(pictures, board);
+            }
             Err(error) => self.deaf(&error, board),
         }
         let now = Instant::now();
@@ -125,7 +132,6 @@ impl Listening {
         // A silence that reaches its bound is looked at then, not at the next pass.
         let stale = self.listener.next_stale(self.clocks.stale, now).map(|at| at + Duration::from_millis(1));
         self.planned = stale.map_or(next, |at| at.min(next));
-        self.last_pass = (now, Timestamp::now());
     }
 
     /// Half a heartbeat, so that a picture is never much older than it must be.
@@ -133,9 +139,9 @@ impl Listening {
         (self.clocks.heartbeat / 2).clamp(Duration::from_millis(20), Duration::from_secs(5))
     }
 
-    /// A pass that comes late by a monotonic or a wall clock (which also counts a suspend) begins a new listening.
+    /// A look that comes late by a monotonic or a wall clock (which also counts a suspend) begins a new listening.
     fn notice_gap(&mut self) {
-        let (instant, wall) = self.last_pass;
+        let (instant, wall) = self.last_look;
         let elapsed = instant.elapsed();
         let wall_elapsed = Timestamp::now().as_millis().saturating_sub(wall.as_millis());
         let wall_elapsed = Duration::from_millis(u64::try_from(wall_elapsed).unwrap_or(0));
@@ -147,6 +153,7 @@ impl Listening {
             );
             self.since = None;
         }
+        self.last_look = (Instant::now(), Timestamp::now());
     }
 
     fn heard(&mut self, pictures: Pictures, board: &Board) {
@@ -155,7 +162,9 @@ impl Listening {
         if flushed {
             tracing::warn!("the registry has lost its content; it is rebuilt from the next heartbeats");
         }
-        if flushed || self.since.is_none() {
+        // Mirrors that were written into an outage are lost as those of a flushed registry are.
+        let rebuild = flushed || self.since.is_none();
+        if rebuild {
             self.since = Some(at);
         }
         self.generation = Some(pictures.generation);
@@ -168,7 +177,7 @@ impl Listening {
         }
         let hearing = Hearing { since: self.since, most_silent };
         for (keeper, heard) in news {
-            drop(keeper.send(Ask::Heard(HeardNews { at, hearing, flushed, heard })));
+            drop(keeper.send(Ask::Heard(HeardNews { at, hearing, rebuild, heard })));
         }
     }
 

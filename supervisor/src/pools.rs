@@ -88,7 +88,7 @@ impl Handle {
         self.check_spec(&spec)?;
         let entry = Entry::new(keeper.clone(), &spec);
         let view = ask(&keeper, |reply| Ask::Change { spec: Box::new(spec), reply }).await??;
-        self.context.directory.insert(name.clone(), entry);
+        self.context.directory.replace(name, entry);
         Ok(view)
     }
 

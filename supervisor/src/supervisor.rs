@@ -46,8 +46,8 @@ pub struct Parts {
     pub clocks: Clocks,
     /// The runtime profiles, by name.
     pub profiles: BTreeMap<String, RuntimeProfile>,
-    /// The pools of the configuration file; `None` where there is no file, and a new store gets the default ones.
-    pub file_pools: Option<Vec<PoolSpec>>,
+    /// The pools of the configuration. A store without any pool gets the default ones where there are none.
+    pub file_pools: Vec<PoolSpec>,
     /// Where workers find the registry.
     pub worker_registry: RegistryTarget,
     /// The data folder.
@@ -101,7 +101,7 @@ impl Supervisor {
         let (told, board_events) = mpsc::unbounded_channel();
         let context = Arc::new(make_context(&parts, Board::new(told)));
         let facts = Arc::new(parts.facts);
-        founding::found_pools(&context, parts.file_pools.as_deref()).await?;
+        founding::found_pools(&context, &parts.file_pools).await?;
         open_pools(&context).await?;
         let mirror = mirror_of(&facts, context.fence);
         let mut tasks = JoinSet::new();
@@ -143,6 +143,8 @@ impl Supervisor {
         if let LeadEnd::Asked(StopWish { keep_workers: false }) = end {
             stop_workers(&context, hurry).await;
         }
+        // From here on nobody acts under this fence, so that whoever leads next is alone.
+        context.fenced.cancel();
         self.tasks.shutdown().await;
         if end != LeadEnd::Fenced
             && let Err(error) = context.store.resign(context.fence).await

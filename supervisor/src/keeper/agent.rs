@@ -52,6 +52,8 @@ pub(crate) struct Agent {
     pub(crate) last_ending: Option<Ending>,
     pub(crate) created_at: Timestamp,
     pub(crate) pid: Option<u32>,
+    /// The number of its worker's report that says that it runs, or that was the latest when a heartbeat said so.
+    pub(crate) started_by: u64,
     /// What its worker says about it, e.g. why stopping takes long.
     pub(crate) remark: Option<String>,
     /// A transition out of its slot is being committed: the same news again change nothing.
@@ -74,6 +76,7 @@ impl Agent {
             last_ending: None,
             created_at,
             pid: None,
+            started_by: 0,
             remark: None,
             leaving: false,
             waiters: Vec::new(),
@@ -137,6 +140,14 @@ impl Agent {
                 Some(Err(error)) => drop(waiter.reply.send(Err(error))),
                 None => self.waiters.push(waiter),
             }
+        }
+    }
+
+    /// Answers everybody: the keeper ends, and knows no more than this.
+    pub(crate) fn dismiss_waiters(&mut self) {
+        let view = self.view();
+        for waiter in self.waiters.drain(..) {
+            drop(waiter.reply.send(Ok(Answer { view: view.clone(), reached: false })));
         }
     }
 

@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 
-use muster_domain::AgentId;
-use muster_store::AgentRow;
+use muster_domain::worker::WorkerEnd;
+use muster_domain::{AgentId, ProcessId, WorkerState, WorkerStatus};
+use muster_store::{AgentRow, WorkerRow};
 
 use super::agent::Agent;
-use super::moves::Move;
+use super::worker::Worker;
 use super::{Keeper, Round};
 
 impl Keeper {
@@ -18,11 +19,12 @@ impl Keeper {
             return;
         };
         self.doubt = false;
+        let never_started = self.take_never_started(workers, round);
         let mut rows: HashMap<AgentId, AgentRow> = agents.into_iter().map(|row| (row.spec.agent_id, row)).collect();
         for id in self.model.agent_ids() {
             match rows.remove(&id) {
                 Some(row) => self.compare_row(row, round),
-                None => self.drop_agent(id, round),
+                None => self.read_agent(id, round).await,
             }
         }
         for (id, row) in rows {
@@ -31,10 +33,37 @@ impl Keeper {
             self.follow_store(Agent::from_row(row), round);
             self.end_refused(id, round);
         }
-        for row in workers.iter().filter(|row| !self.model.workers.contains_key(&row.process_id)) {
-            // Its row was committed, but it was never started.
-            let reason = "it was never started".to_owned();
-            round.moves.push(Move::EndWorker { worker: row.process_id, lost: true, reason });
+        // Whoever was placed there leaves again.
+        for id in never_started {
+            self.died(id, round);
+        }
+    }
+
+    /// Takes in workers whose rows were committed though the commit seemed to fail: a worker is started after its
+    /// commit, so these never were. They are ended before anybody is placed on them.
+    fn take_never_started(&mut self, rows: Vec<WorkerRow>, round: &Round) -> Vec<ProcessId> {
+        let mut taken = Vec::new();
+        for row in rows {
+            if let Some(known) = self.model.workers.get(&row.process_id) {
+                if row.state == WorkerState::Draining && known.status.takes_agents() {
+                    self.end_worker(row.process_id, WorkerEnd::Stopped, round);
+                }
+                continue;
+            }
+            let worker = Worker::new(row.process_id, row.capacity, row.created_at, round.now);
+            let status = WorkerStatus::Ending { since: round.now, how: WorkerEnd::Lost };
+            self.model.put_worker(Worker { status, ..worker });
+            taken.push(row.process_id);
+        }
+        taken
+    }
+
+    /// An agent that is not among the live ones any more: it is at rest, and its row says how.
+    async fn read_agent(&mut self, id: AgentId, round: &mut Round) {
+        match self.context.store.agent(id).await {
+            Ok(Some(row)) => self.follow_store(Agent::from_row(row), round),
+            Ok(None) => drop(self.model.take_agent(id, round.now)),
+            Err(_) => self.doubt = true,
         }
     }
 

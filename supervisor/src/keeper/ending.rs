@@ -2,7 +2,7 @@
 
 use muster_domain::agent::AfterStop;
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
-use muster_domain::{AgentEvent, AgentId, AgentStatus, Command, Envelope, ProcessId, StopReason, WorkerStatus};
+use muster_domain::{AgentId, AgentStatus, Command, Envelope, ProcessId, StopReason, WorkerStatus};
 use muster_store::{Outcome, Write};
 use tokio::sync::oneshot;
 
@@ -34,6 +34,9 @@ impl Keeper {
                 self.lost(agent, place.epoch, round);
             }
         }
+        // At once, and not only when the store has taken it: nobody is to be placed on it in between.
+        let how = if lost { WorkerEnd::Lost } else { WorkerEnd::Stopped };
+        self.model.move_worker(id, WorkerEvent::EndOrdered(round.now, how));
         let reason = if lost { "its process died" } else { "it was told to end" };
         round.moves.push(Move::EndWorker { worker: id, lost, reason: reason.to_owned() });
     }
@@ -139,18 +142,6 @@ impl Keeper {
     pub(super) fn follow_store(&mut self, agent: super::Agent, round: &mut Round) {
         let id = agent.spec.agent_id;
         self.model.put_agent(agent, round.now);
-        round.touched.push(id);
-    }
-
-    /// For agents that the store does not hold as live any more.
-    pub(super) fn drop_agent(&mut self, id: AgentId, round: &mut Round) {
-        let end = match self.model.agent(id).map(|agent| agent.status.clone()) {
-            Some(AgentStatus::Pending { .. } | AgentStatus::Quarantined(_)) => {
-                AgentEvent::StopOrdered(AfterStop::End(StopReason::Requested))
-            }
-            _ => return,
-        };
-        self.model.move_agent(id, &end, round.now);
         round.touched.push(id);
     }
 }

@@ -12,20 +12,18 @@ use muster_registry::Heard;
 
 use super::mailbox::HeardNews;
 use super::moves::Move;
+use super::reports::Start;
 use super::{Keeper, Round};
 
 impl Keeper {
     pub(super) fn hear(&mut self, news: HeardNews, round: &mut Round) {
-        if news.flushed {
+        if news.rebuild {
             self.model.forget_mirror();
         }
         for heard in &news.heard {
             self.hear_worker(heard, news.at, round);
         }
-        // News that lay in the mailbox while this process stood still say nothing about now.
-        if round.now.saturating_duration_since(news.at) < self.context.clocks.pass {
-            self.judge_workers(news.hearing, round);
-        }
+        self.judge_workers(news.hearing, news.at, round);
     }
 
     fn hear_worker(&mut self, heard: &Heard, at: Instant, round: &mut Round) {
@@ -56,7 +54,8 @@ impl Keeper {
             match wanted {
                 Some(place) if place.process_id == id && place.epoch == picture.epoch => {
                     if picture.state == SeenState::Idle {
-                        self.started(picture.agent_id, picture.epoch, picture.pid, picture.updated_at, round);
+                        let start = Start { pid: picture.pid, at: picture.updated_at, by: beat.reported };
+                        self.started(picture.agent_id, picture.epoch, start, round);
                     }
                     if let Some(agent) = self.model.agent_mut(picture.agent_id) {
                         agent.remark.clone_from(&picture.reason);
@@ -68,7 +67,11 @@ impl Keeper {
                 _ => unwanted.push((picture.agent_id, picture.epoch)),
             }
         }
-        self.stop_unwanted(id, unwanted);
+        // A picture that is older than a report may show what has ended since.
+        let outdated = self.model.workers.get(&id).is_some_and(|worker| worker.reports.taken() > beat.reported);
+        if !outdated {
+            self.stop_unwanted(id, unwanted);
+        }
         self.ask_for_missing(id, beat, round);
     }
 
@@ -84,23 +87,29 @@ impl Keeper {
         self.context.postman.send(batch);
     }
 
-    /// An agent that should run and is not in the picture: its ending may be lost with the registry. The order to run
-    /// it, sent again, is answered with what became of it.
+    /// An agent that should run and is not in a picture that was taken after its start, though no report is missing that
+    /// could tell why. The order to run it, sent again, is answered with what became of it.
     fn ask_for_missing(&mut self, worker: ProcessId, beat: &Beat, round: &mut Round) {
         let seen: HashSet<AgentId> = beat.agents.iter().map(|picture| picture.agent_id).collect();
-        let held = self.model.workers.get(&worker).map(|worker| worker.held.clone()).unwrap_or_default();
-        for id in held.difference(&seen).copied() {
-            let missed = |status: &AgentStatus| {
-                // What started after the beat was taken can't be in it.
-                matches!(status, AgentStatus::Running { since, .. } if since.before(self.context.clocks.heartbeat) > beat.started_at)
-            };
-            if self.model.agent(id).is_some_and(|agent| missed(&agent.status) && !agent.leaving) {
-                self.ask_again(id, round.now);
-            }
+        let Some(known) = self.model.workers.get(&worker).filter(|known| known.reports.taken() >= beat.reported) else {
+            return;
+        };
+        let missed = |id: &AgentId| {
+            let agent = self.model.agent(*id);
+            agent.is_some_and(|agent| {
+                let running = matches!(agent.status, AgentStatus::Running { .. }) && !agent.leaving;
+                running && agent.started_by <= beat.reported
+            })
+        };
+        let missing: Vec<AgentId> = known.held.difference(&seen).copied().filter(missed).collect();
+        for id in missing {
+            self.ask_again(id, round.now);
         }
     }
 
-    fn judge_workers(&mut self, hearing: Hearing, round: &mut Round) {
+    /// Judges by the time of the listening: how long the news lay in the mailbox, e.g. while this process stood still,
+    /// says nothing about a worker.
+    fn judge_workers(&mut self, hearing: Hearing, at: Instant, round: &mut Round) {
         let config = &self.model.spec.config;
         let taking = self.model.taking_workers();
         let bounds = Bounds {
@@ -111,10 +120,9 @@ impl Keeper {
             .model
             .workers
             .values()
-            .map(|worker| {
-                (worker.process_id, next_step(worker.facts(), hearing, &self.context.clocks, bounds, round.now))
-            })
+            .map(|worker| (worker.process_id, next_step(worker.facts(), hearing, &self.context.clocks, bounds, at)))
             .collect();
+        let min_workers = config.min_workers;
         let mut retiring = 0;
         for (id, step) in steps {
             match step {
@@ -127,8 +135,7 @@ impl Keeper {
                 Step::Condemn(reason) => self.condemn(id, &reason, round),
                 Step::Kill(reason) => self.kill(id, &reason),
                 // Of several idle workers only so many retire that the minimum stays.
-                Step::Retire(_) if !self.model.draining && taking - retiring <= config_min(&self.model.spec.config) => {
-                }
+                Step::Retire(_) if !self.model.draining && taking - retiring <= min_workers => {}
                 Step::Retire(reason) => {
                     retiring += 1;
                     round.moves.push(Move::Retire { worker: id, reason });
@@ -157,8 +164,4 @@ impl Keeper {
             None => tracing::warn!(process.id = %id, reason, "a worker of another host can't be killed from here"),
         }
     }
-}
-
-const fn config_min(config: &muster_domain::PoolConfig) -> u32 {
-    config.min_workers
 }

@@ -89,7 +89,7 @@ pub(crate) struct HeardNews {
     /// When the registry was asked.
     pub(crate) at: Instant,
     pub(crate) hearing: Hearing,
-    /// Whether the registry has lost its content since the last round.
-    pub(crate) flushed: bool,
+    /// Whether the registry may have lost what was written to it: it was flushed, or away.
+    pub(crate) rebuild: bool,
     pub(crate) heard: Vec<Heard>,
 }

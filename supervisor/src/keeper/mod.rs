@@ -27,6 +27,7 @@ mod worker;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use muster_domain::worker::WorkerEnd;
 use muster_domain::{AgentId, EventDraft, ProcessId, Timestamp, WorkerState, WorkerStatus};
 use muster_registry::ReportPost;
 use muster_store::{AgentRow, Outcome, PoolRow, WorkerRow, Write};
@@ -57,6 +58,10 @@ pub(crate) struct Keeper {
     /// Events that the next commit takes along, and since when the oldest waits.
     notes: Vec<EventDraft>,
     notes_since: Option<Instant>,
+    /// Stream entries of reports that were taken, and the numbers up to which each worker may forget its own, until
+    /// what follows from them is committed.
+    entries: Vec<ReportPost>,
+    settled: Vec<(ProcessId, u64)>,
     /// The store may know something else than the model: read it again.
     doubt: bool,
     next_pass: Instant,
@@ -88,7 +93,8 @@ fn adopt(model: &mut Model, found: Found, context: &Context, mailbox: &mpsc::Unb
     let row = found.row;
     let id = row.process_id;
     let status = match row.state {
-        WorkerState::Draining => WorkerStatus::Draining { since: now },
+        // It was told to end; it is told again, and has its time for it.
+        WorkerState::Draining => WorkerStatus::Ending { since: now, how: WorkerEnd::Stopped },
         _ => WorkerStatus::Ready,
     };
     let worker = Worker { status, identity: row.identity, ..Worker::new(id, row.capacity, row.created_at, now) };
@@ -110,9 +116,6 @@ pub(crate) struct Round {
     spawns: Vec<SpawnAsk>,
     /// Agents to look at in the last step.
     touched: Vec<AgentId>,
-    /// Stream entries that are settled when this round's transitions are committed.
-    entries: Vec<ReportPost>,
-    settled: Vec<(ProcessId, u64)>,
 }
 
 impl Keeper {
@@ -139,6 +142,8 @@ impl Keeper {
             unsaved: Vec::new(),
             notes: Vec::new(),
             notes_since: None,
+            entries: Vec::new(),
+            settled: Vec::new(),
             doubt: false,
             next_pass: now,
             failed_starts: 0,
@@ -153,15 +158,20 @@ impl Keeper {
     /// Runs until the pool is gone or the supervisor has stopped.
     pub(crate) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Ask>) {
         let mut asks = Vec::new();
+        let fenced = self.context.fenced.clone();
         while !self.finished {
             let wake = tokio::time::Instant::from_std(self.next_wake());
             tokio::select! {
                 biased;
+                // Nothing is to go out under a fence that is over, not even a command that is sent again.
+                () = fenced.cancelled() => break,
                 taken = inbox.recv_many(&mut asks, LARGEST_TURN) => if taken == 0 { break },
                 () = tokio::time::sleep_until(wake) => {}
             }
             self.turn(std::mem::take(&mut asks)).await;
         }
+        // What they asked for is stored, so it is not refused: they hear how far it has come.
+        self.model.dismiss_waiters();
     }
 
     fn next_wake(&self) -> Instant {
@@ -174,6 +184,8 @@ impl Keeper {
         for ask in asks {
             self.take(ask, &mut round);
         }
+        // A moment that has passed is no reason to wake up again.
+        self.start_not_before = self.start_not_before.filter(|at| *at > round.now);
         if round.now >= self.next_pass {
             self.full_pass(&mut round).await;
         }
@@ -189,10 +201,10 @@ impl Keeper {
     /// again.
     async fn full_pass(&mut self, round: &mut Round) {
         self.next_pass = round.now + self.context.clocks.pass;
-        self.start_not_before = self.start_not_before.filter(|at| *at > round.now);
         if self.doubt {
             self.read_again(round).await;
         }
+        self.release_homeless(round);
         if let Some(removal) = &self.removal {
             let graceful = removal.graceful;
             self.pool_drains(graceful, round);
@@ -241,14 +253,6 @@ impl Keeper {
 
 impl Round {
     fn new() -> Self {
-        Self {
-            now: Instant::now(),
-            at: Timestamp::now(),
-            moves: Vec::new(),
-            spawns: Vec::new(),
-            touched: Vec::new(),
-            entries: Vec::new(),
-            settled: Vec::new(),
-        }
+        Self { now: Instant::now(), at: Timestamp::now(), moves: Vec::new(), spawns: Vec::new(), touched: Vec::new() }
     }
 }

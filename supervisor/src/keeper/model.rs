@@ -4,7 +4,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Instant;
 
 use muster_domain::worker::WorkerEvent;
-use muster_domain::{AgentEvent, AgentId, AgentStatus, Assignment, PoolSpec, ProcessId, Timestamp, WorkerStatus};
+use muster_domain::{
+    AgentEvent, AgentId, AgentStatus, Assignment, Epoch, PoolSpec, ProcessId, Timestamp, WorkerStatus,
+};
 use muster_store::PoolRow;
 
 use super::agent::Agent;
@@ -59,6 +61,22 @@ impl Model {
 
     pub(crate) fn agents(&self) -> impl Iterator<Item = &Agent> {
         self.agents.values()
+    }
+
+    /// Answers everybody who waits with how far it has come.
+    pub(crate) fn dismiss_waiters(&mut self) {
+        for agent in self.agents.values_mut() {
+            agent.dismiss_waiters();
+        }
+    }
+
+    /// Agents with a slot in a worker that is not in the model: its death is proven, or it was never started.
+    pub(crate) fn homeless(&self) -> Vec<(AgentId, Epoch)> {
+        let homeless = |agent: &Agent| {
+            let place = agent.status.assignment().filter(|at| !self.workers.contains_key(&at.process_id))?;
+            Some((agent.spec.agent_id, place.epoch))
+        };
+        self.agents.values().filter_map(homeless).collect()
     }
 
     pub(crate) fn agent_ids(&self) -> Vec<AgentId> {
@@ -186,6 +204,11 @@ impl Model {
             _ => false,
         };
         self.pending.iter().filter(ready).copied().collect()
+    }
+
+    /// Agents that have no slot, whether they may be placed now or not.
+    pub(crate) fn pending_agents(&self) -> usize {
+        self.pending.len()
     }
 
     /// Notes when an agent is to be looked at again.

@@ -8,8 +8,8 @@ use std::time::Instant;
 use muster_domain::agent::{AfterStop, Final};
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
 use muster_domain::{
-    AgentEvent, AgentId, Ending, Epoch, EventDraft, EventKind, PoolSpec, ProcessId, StopReason, Timestamp,
-    WorkerIdentity,
+    AgentEvent, AgentId, AgentStatus, Cause, Ending, Epoch, EventDraft, EventKind, PoolSpec, ProcessId, StopReason,
+    Timestamp, WorkerIdentity,
 };
 use muster_policy::restart::Verdict;
 use muster_store::{AfterRelease, AgentRow, Outcome, Write};
@@ -43,8 +43,12 @@ pub(crate) enum Move {
 /// What follows when an agent leaves its slot.
 #[derive(Clone, Debug)]
 pub(crate) enum Leaving {
-    RunAgain { not_before: Option<Instant> },
+    RunAgain {
+        not_before: Option<Instant>,
+    },
     End(Final),
+    /// Its program failed at its first start, and its caller is told so.
+    StartFailed(Ending),
 }
 
 impl Leaving {
@@ -66,11 +70,11 @@ impl Leaving {
         }
     }
 
-    const fn release(&self, first_epoch: bool) -> AfterRelease {
+    const fn release(&self) -> AfterRelease {
         match self {
             Self::RunAgain { .. } => AfterRelease::RunAgain,
             Self::End(Final::Terminated(reason)) => AfterRelease::Terminated(*reason),
-            Self::End(Final::Failed(_)) if first_epoch => AfterRelease::Failed(StopReason::StartFailed),
+            Self::StartFailed(_) => AfterRelease::Failed(StopReason::StartFailed),
             Self::End(Final::Failed(_)) => AfterRelease::Failed(StopReason::Completed),
             Self::End(Final::Quarantined(_)) => AfterRelease::Quarantined,
         }
@@ -80,7 +84,7 @@ impl Leaving {
         match self {
             Self::RunAgain { .. } => EventKind::AgentRestarting,
             Self::End(Final::Terminated(_)) => EventKind::AgentTerminated,
-            Self::End(Final::Failed(_)) => EventKind::AgentFailed,
+            Self::End(Final::Failed(_)) | Self::StartFailed(_) => EventKind::AgentFailed,
             Self::End(Final::Quarantined(_)) => EventKind::AgentQuarantined,
         }
     }
@@ -89,14 +93,8 @@ impl Leaving {
         match self {
             Self::RunAgain { not_before } => AgentEvent::Released(epoch, not_before),
             Self::End(end) => AgentEvent::Ended(epoch, end),
+            Self::StartFailed(ending) => AgentEvent::Ended(epoch, Final::Failed(ending)),
         }
-    }
-}
-
-impl Move {
-    /// Whether somebody waits for it: then a commit that fails is told to them, and is not tried again.
-    const fn is_request(&self) -> bool {
-        matches!(self, Self::Stop { waiter: Some(_), .. } | Self::Revive { .. } | Self::Change { .. })
     }
 }
 
@@ -112,7 +110,7 @@ impl Keeper {
             }
             moves.append(&mut round.moves);
         }
-        self.settle(round);
+        self.settle();
     }
 
     /// Commits these transitions and carries them out; they are taken only where the commit went through.
@@ -133,16 +131,19 @@ impl Keeper {
 
     fn keep_unsaved(&mut self, moves: Vec<Move>, error: &SupervisorError) {
         for step in moves {
-            if !step.is_request() {
-                self.unsaved.push(step);
-                continue;
-            }
             match step {
                 Move::Stop { waiter: Some(waiter), .. } | Move::Revive { waiter, .. } => {
                     drop(waiter.reply.send(Err(error.clone())));
                 }
                 Move::Change { reply, .. } => drop(reply.send(Err(error.clone()))),
-                _ => {}
+                Move::DrainPool { .. } if !self.model.draining => {
+                    for reply in self.removal.take().into_iter().flat_map(|removal| removal.replies) {
+                        drop(reply.send(Err(error.clone())));
+                    }
+                }
+                // What was not seen but decided is decided again, by what is so then.
+                Move::Retire { .. } | Move::Stop { reason: StopReason::PoolRemoved, .. } => {}
+                seen => self.unsaved.push(seen),
             }
         }
     }
@@ -150,7 +151,7 @@ impl Keeper {
     fn push_writes(&self, step: &Move, at: Timestamp, writes: &mut Vec<Write>) {
         match step {
             Move::Leave { agent, epoch, ending, then } => {
-                let then_write = then.release(*epoch == Epoch(1));
+                let then_write = then.release();
                 writes.push(Write::Release {
                     agent_id: *agent,
                     epoch: *epoch,
@@ -223,13 +224,22 @@ impl Keeper {
 
     fn leave(&mut self, id: AgentId, epoch: Epoch, ending: Ending, then: Leaving, changed: bool, round: &mut Round) {
         if !changed {
-            // The store knows another epoch: what is in the model is wrong, and is read again.
+            // The store knows another epoch, or has taken this already in a commit that seemed to fail: what is in the
+            // model is wrong, and is read again.
             self.doubt = true;
+            if let Some(agent) = self.model.agent_mut(id) {
+                agent.leaving = false;
+            }
             return;
         }
+        let then = match self.model.agent(id).map(|agent| &agent.status) {
+            // A wish to end that was committed in the same turn wins, as it does in the store.
+            Some(AgentStatus::Stopping { then: order @ AfterStop::End(_), .. }) => Leaving::from_order(*order),
+            _ => then,
+        };
         let runs_again = matches!(then, Leaving::RunAgain { .. });
         if let Some(agent) = self.model.agent_mut(id) {
-            tracing::info!(agent.id = %id, epoch = epoch.0, again = runs_again, "an agent {}", ending.cause);
+            log_end(id, epoch, &ending, runs_again);
             agent.restarts += u64::from(runs_again);
             agent.last_ending = Some(ending);
         }
@@ -249,11 +259,14 @@ impl Keeper {
         round: &mut Round,
     ) {
         let Some(agent) = self.model.agent_mut(id) else { return };
-        agent.graceful = graceful;
+        // Of two orders in one turn the one that does not only ask counts.
+        agent.graceful = graceful && (changed || agent.graceful);
         agent.waiters.extend(waiter);
+        let told =
+            agent.status.is_final() || matches!(agent.status, AgentStatus::Stopping { then: AfterStop::End(_), .. });
         if changed {
             self.model.move_agent(id, &AgentEvent::StopOrdered(AfterStop::End(reason)), round.now);
-        } else {
+        } else if !told {
             self.doubt = true;
         }
         round.touched.push(id);
@@ -296,5 +309,14 @@ impl Keeper {
         self.model.take_worker(id);
         self.model.workers_terminated += 1;
         self.context.postman.forget(pool, id);
+    }
+}
+
+/// An end that was ordered is no news; a shutdown has one an agent.
+fn log_end(agent: AgentId, epoch: Epoch, ending: &Ending, runs_again: bool) {
+    if ending.cause == Cause::Stopped {
+        tracing::debug!(agent.id = %agent, epoch = epoch.0, "an agent was stopped");
+    } else {
+        tracing::info!(agent.id = %agent, epoch = epoch.0, again = runs_again, "an agent {}", ending.cause);
     }
 }

@@ -34,8 +34,8 @@ struct Seating {
 impl Keeper {
     pub(super) async fn place(&mut self, round: &mut Round) {
         let waiting = if self.is_stopping { Vec::new() } else { self.model.placeable(round.now) };
-        let spawns = std::mem::take(&mut round.spawns);
         let bounds = self.bounds(round.now);
+        let spawns = self.admit(waiting.len(), std::mem::take(&mut round.spawns), bounds);
         let plan = place(waiting.len() + spawns.len(), self.model.free_slots(), bounds);
         let spare = self.spare_workers(&plan, bounds);
         if waiting.is_empty() && spawns.is_empty() && spare == 0 {
@@ -58,6 +58,21 @@ impl Keeper {
         }
     }
 
+    /// Turns away new agents for whom there is no room beside those that wait for their backoff to pass: what was
+    /// acknowledged keeps its claim to a slot.
+    fn admit(&self, waiting: usize, mut spawns: Vec<SpawnAsk>, bounds: Bounds) -> Vec<SpawnAsk> {
+        let resting = self.model.pending_agents() - waiting;
+        if resting == 0 || spawns.is_empty() {
+            return spawns;
+        }
+        let all = place(waiting + resting + spawns.len(), self.model.free_slots(), bounds);
+        let lacking = all.seats.iter().filter(|seat| **seat == Seat::Full).count();
+        for spawn in spawns.split_off(spawns.len().saturating_sub(lacking)) {
+            drop(spawn.reply.send(Err(self.full())));
+        }
+        spawns
+    }
+
     fn bounds(&self, now: std::time::Instant) -> Bounds {
         let config = &self.model.spec.config;
         let may_start = !self.is_stopping && self.start_not_before.is_none_or(|at| at <= now);
@@ -76,7 +91,12 @@ impl Keeper {
         }
         let coming = u32::try_from(plan.new_workers).unwrap_or(u32::MAX);
         let taking = self.model.taking_workers().saturating_add(coming);
-        workers_to_add(self.model.spec.config.min_workers, taking, bounds.may_start) as usize
+        let room = match bounds.max_workers {
+            0 => u32::MAX,
+            // Those that are ending are processes too.
+            max => max.saturating_sub(bounds.open_workers.saturating_add(coming)),
+        };
+        workers_to_add(self.model.spec.config.min_workers, taking, bounds.may_start).min(room) as usize
     }
 
     fn seat(
@@ -255,7 +275,7 @@ impl Keeper {
             worker.process = Some(process.clone());
             if worker.kill_sent {
                 process.kill();
-            } else if matches!(worker.status, WorkerStatus::Ending { .. } | WorkerStatus::Draining { .. }) {
+            } else if matches!(worker.status, WorkerStatus::Ending { .. }) {
                 process.ask();
             }
         }

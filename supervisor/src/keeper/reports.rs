@@ -2,6 +2,7 @@
 //!
 //! Reports come twice, late and from epochs that are over. Whatever does not fit the open assignment is only settled.
 
+use muster_domain::agent::Final;
 use muster_domain::worker::WorkerEvent;
 use muster_domain::{
     AgentEvent, AgentId, AgentStatus, Cause, Ending, Epoch, EventKind, ProcessId, Refusal, Report, ReportBody,
@@ -13,6 +14,14 @@ use muster_registry::ReportPost;
 use super::moves::{Leaving, Move};
 use super::{Keeper, Round};
 
+/// That an agent runs, as its worker says.
+pub(super) struct Start {
+    pub(super) pid: Option<u32>,
+    pub(super) at: Timestamp,
+    /// See [`Agent::started_by`](super::Agent).
+    pub(super) by: u64,
+}
+
 impl Keeper {
     pub(super) fn take_reports(&mut self, posts: Vec<ReportPost>, round: &mut Round) {
         for post in posts {
@@ -20,18 +29,18 @@ impl Keeper {
                 self.take_report(report, round);
                 if let Some(worker) = self.model.workers.get_mut(&report.process_id) {
                     let upto = worker.reports.settle(report.seq);
-                    round.settled.push((report.process_id, upto));
+                    self.settled.push((report.process_id, upto));
                 }
             }
-            round.entries.push(post);
+            self.entries.push(post);
         }
     }
 
-    /// Lets the workers forget what this round has committed. Entries that could not be committed stay on the stream
-    /// and in their workers.
-    pub(super) fn settle(&mut self, round: &mut Round) {
-        if !round.entries.is_empty() {
-            self.context.postman.settle(std::mem::take(&mut round.entries), std::mem::take(&mut round.settled));
+    /// Lets the workers forget what is committed. Entries that could not be committed yet stay on the stream and in
+    /// their workers.
+    pub(super) fn settle(&mut self) {
+        if !self.entries.is_empty() {
+            self.context.postman.settle(std::mem::take(&mut self.entries), std::mem::take(&mut self.settled));
         }
     }
 
@@ -40,7 +49,7 @@ impl Keeper {
         match &report.body {
             ReportBody::Ready => self.worker_ready(worker, round),
             ReportBody::Started { agent_id, epoch, pid } => {
-                self.started(*agent_id, *epoch, *pid, report.at, round);
+                self.started(*agent_id, *epoch, Start { pid: *pid, at: report.at, by: report.seq }, round);
             }
             ReportBody::Ended { agent_id, epoch, ready, ending } => {
                 self.ended(*agent_id, *epoch, *ready, ending.clone(), round);
@@ -67,12 +76,14 @@ impl Keeper {
     }
 
     /// The worker of the open assignment says that the agent runs. Also what a heartbeat's picture says.
-    pub(super) fn started(&mut self, id: AgentId, epoch: Epoch, pid: Option<u32>, at: Timestamp, round: &mut Round) {
+    pub(super) fn started(&mut self, id: AgentId, epoch: Epoch, start: Start, round: &mut Round) {
         let Some(agent) = self.model.agent_mut(id) else { return };
         if !matches!(agent.status, AgentStatus::Placed(place) if place.epoch == epoch) {
             return;
         }
-        agent.pid = pid;
+        agent.pid = start.pid;
+        agent.started_by = start.by;
+        let at = start.at;
         let waited = agent.command.as_ref().map(|(_, sent)| round.now.saturating_duration_since(sent.at));
         self.model.move_agent(id, &AgentEvent::Started(epoch, at), round.now);
         self.note(self.agent_event(EventKind::AgentStarted, id, at, String::new()), round.now);
@@ -100,7 +111,10 @@ impl Keeper {
             _ => {
                 let first_start_failed = !ready && epoch == Epoch(1);
                 let verdict = restart::judge(&policy, &ending, first_start_failed, &mut agent.history, round.now);
-                Leaving::from_verdict(verdict, &ending, round.now)
+                match (first_start_failed, Leaving::from_verdict(verdict, &ending, round.now)) {
+                    (true, Leaving::End(Final::Failed(_))) => Leaving::StartFailed(ending.clone()),
+                    (_, then) => then,
+                }
             }
         };
         if !ready && epoch == Epoch(1) {
@@ -111,13 +125,31 @@ impl Keeper {
 
     /// A worker's death ends the runs of all its agents.
     pub(super) fn lost(&mut self, id: AgentId, epoch: Epoch, round: &mut Round) {
-        self.ended(id, epoch, true, Ending::new(Cause::WorkerLost, round.at), round);
+        let ending = Ending::new(Cause::WorkerLost, round.at);
+        let Some(agent) = self.model.agent_mut(id) else { return };
+        // One whose order never went out has no part in it: that does not count against it.
+        let untold = matches!(agent.status, AgentStatus::Placed(at) if at.epoch == epoch) && agent.command.is_none();
+        if untold && !agent.leaving {
+            agent.leaving = true;
+            let then = Leaving::RunAgain { not_before: None };
+            return round.moves.push(Move::Leave { agent: id, epoch, ending, then });
+        }
+        self.ended(id, epoch, true, ending, round);
+    }
+
+    /// Agents that hold a slot in a worker that is no more leave it. So it is after a commit that seemed to fail.
+    pub(super) fn release_homeless(&mut self, round: &mut Round) {
+        for (id, epoch) in self.model.homeless() {
+            self.lost(id, epoch, round);
+        }
     }
 
     fn refused(&mut self, worker: ProcessId, id: AgentId, epoch: Epoch, refusal: Refusal, round: &mut Round) {
         tracing::warn!(process.id = %worker, agent.id = %id, epoch = epoch.0, %refusal, "a worker refused a command");
         match refusal {
-            Refusal::StaleFence { .. } => return self.context.fenced.cancel(),
+            Refusal::StaleFence { seen } if seen > self.context.fence => return self.context.fenced.cancel(),
+            // It was a leader before this one that was refused; but for the worker that epoch is over.
+            Refusal::StaleFence { .. } => {}
             Refusal::Draining => {
                 self.model.move_worker(worker, WorkerEvent::DrainOrdered(round.now));
             }

@@ -136,6 +136,11 @@ impl Reports {
         self.settled
     }
 
+    /// The number up to which every report was taken.
+    pub(crate) const fn taken(&self) -> u64 {
+        self.settled
+    }
+
     fn close_gaps(&mut self) {
         while let Some(first) = self.ahead.first().copied() {
             if first > self.settled + 1 {

@@ -14,8 +14,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use muster_domain::{ProcessId, RuntimeProfile, WorkerIdentity, WorkerOrders};
-use muster_process::{Custody, Nursery, Pidfd, Presence, Program, Signal, Stdio, identity, mark};
+use muster_process::{Custody, ExitWatch, Nursery, Pidfd, Presence, Program, Signal, Stdio, identity, mark};
 use muster_store::WorkerRow;
+use tokio::sync::Mutex;
 
 use super::{Adoption, LaunchError, Launched, Launcher, RunningWorker};
 
@@ -43,12 +44,13 @@ impl ProcessLauncher {
         let id = orders.process_id.to_string();
         let log = self.open_log(orders.process_id)?;
         let stdout = Stdio::Fd(OwnedFd::from(log.try_clone()?));
-        let argv = ["/proc/self/exe", "worker", "--pool", orders.pool_name.as_str(), "--id", &id];
+        let argv = ["muster", "worker", "--pool", orders.pool_name.as_str(), "--id", &id];
         let env = std::env::vars_os()
             .filter(|(name, _)| !is_withheld(name))
             .chain([(OsString::from(MARK), OsString::from(&id))])
             .collect();
         Ok(Program {
+            file: Some(PathBuf::from("/proc/self/exe")),
             env,
             stdin: Stdio::Fd(orders_file(orders)?),
             stdout,
@@ -62,8 +64,9 @@ impl ProcessLauncher {
         OpenOptions::new().create(true).append(true).mode(0o600).open(path)
     }
 
-    fn way_to(&self, id: ProcessId, pidfd: Pidfd, owns_trees: bool) -> Arc<dyn RunningWorker> {
-        Arc::new(WorkerProcess { id, pidfd: Arc::new(pidfd), owns_trees, log: self.log_dir.join(format!("{id}.log")) })
+    fn way_to(&self, id: ProcessId, pidfd: Pidfd, end: End) -> Arc<dyn RunningWorker> {
+        let log = self.log_dir.join(format!("{id}.log"));
+        Arc::new(WorkerProcess { id, pidfd, end: Mutex::new(end), log })
     }
 }
 
@@ -73,8 +76,11 @@ impl Launcher for ProcessLauncher {
         let program = self.program(&orders).map_err(|error| LaunchError(error.to_string()))?;
         let child = self.nursery.spawn(program).await.map_err(|error| LaunchError(error.to_string()))?;
         let pidfd = Pidfd::open(child.identity.pid).map_err(|error| LaunchError(error.to_string()))?;
-        let owns_trees = !matches!(orders.profile, RuntimeProfile::Echo);
-        let process = self.way_to(orders.process_id, pidfd, owns_trees);
+        let end = match orders.profile {
+            RuntimeProfile::Echo => End::Alone,
+            RuntimeProfile::Exec(_) => End::OfChild(child.exit),
+        };
+        let process = self.way_to(orders.process_id, pidfd, end);
         Ok(Launched { identity: child.identity, process })
     }
 
@@ -92,7 +98,7 @@ impl Launcher for ProcessLauncher {
         };
         match (presence, identity) {
             (Presence::Alive(pidfd), Some(identity)) => {
-                Ok(Adoption::Alive(Launched { identity, process: self.way_to(id, pidfd, true) }))
+                Ok(Adoption::Alive(Launched { identity, process: self.way_to(id, pidfd, End::OfStranger) }))
             }
             (Presence::Elsewhere, _) => Ok(Adoption::Elsewhere),
             _ => {
@@ -105,10 +111,19 @@ impl Launcher for ProcessLauncher {
 
 struct WorkerProcess {
     id: ProcessId,
-    pidfd: Arc<Pidfd>,
-    /// Whether it may own processes: then its death is not theirs.
-    owns_trees: bool,
+    pidfd: Pidfd,
+    end: Mutex<End>,
     log: PathBuf,
+}
+
+/// What a worker's end is, beside its own death.
+enum End {
+    /// It owns no processes.
+    Alone,
+    /// What its trees leave comes to this process, whose nursery tells the end when the last of it is dead.
+    OfChild(ExitWatch),
+    /// An earlier supervisor started it, so its trees do not come here: they are looked for by their mark.
+    OfStranger,
 }
 
 impl WorkerProcess {
@@ -136,7 +151,12 @@ impl RunningWorker for WorkerProcess {
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             }
         }
-        if self.owns_trees {
+        let mut end = self.end.lock().await;
+        if let End::OfChild(exit) = &mut *end {
+            exit.await;
+            *end = End::OfStranger;
+        }
+        if matches!(*end, End::OfStranger) {
             sweep(self.id).await;
         }
         // A log in which nothing was said helps nobody.

@@ -227,6 +227,6 @@ mod tests {
         let folder = PathBuf::from("/").join("x".repeat(100));
         let plan = ServerPlan { program: "redis-server".into(), folder, max_clients: 10 };
         let error = plan.socket().expect_err("too long").to_string();
-        assert!(error.contains("111 bytes") && error.contains("shorter"), "{error}");
+        assert!(error.contains("112 bytes") && error.contains("shorter"), "{error}");
     }
 }
