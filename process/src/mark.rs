@@ -4,7 +4,7 @@
 //! trees of a worker whose parent was not this process. Both calls read every process, and block.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
@@ -25,10 +25,26 @@ const READ_AGAIN: usize = 3;
 /// user may read. Zombies have none.
 pub fn marked(name: &OsStr, value: &OsStr) -> Vec<u32> {
     let mark = [name.as_bytes(), b"=", value.as_bytes()].concat();
+    others().filter(|pid| carries(*pid, &mark)).collect()
+}
+
+/// Every process but this one.
+fn others() -> impl Iterator<Item = u32> {
     let own = std::process::id();
-    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| *pid != own && carries(*pid, &mark)).collect()
+    let processes = std::fs::read_dir("/proc").into_iter().flatten();
+    processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter(move |pid| *pid != own)
+}
+
+/// The values that this variable has in any process but this one.
+pub fn values(name: &OsStr) -> HashSet<OsString> {
+    let prefix = [name.as_bytes(), b"="].concat();
+    let mut found = HashSet::new();
+    for pid in others() {
+        let environment = environment(pid);
+        let values = environment.split(|byte| *byte == 0).filter_map(|variable| variable.strip_prefix(&prefix[..]));
+        found.extend(values.map(|value| OsStr::from_bytes(value).to_owned()));
+    }
+    found
 }
 
 /// Stops all such processes, kills all, and looks again until two passes find none (or what is left has not died within

@@ -92,7 +92,9 @@ fn marked_processes_are_found_and_killed() {
             wait_until("all run", || tagged(&format!("sleep\0{tag}")).len() == 3);
             wait_until("all are found", || mark::marked(name, value).len() >= 3);
             assert_eq!(mark::marked(name, OsStr::new(&tag[1..])), [0; 0], "the whole value counts");
+            assert!(mark::values(name).contains(value));
             assert!(mark::kill_marked(name, value) >= 3);
+            assert!(!mark::values(name).contains(value));
             assert_eq!(tagged(&tag), [0; 0]);
             assert_eq!(mark::kill_marked(name, value), 0);
             child.exit.await;

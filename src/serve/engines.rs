@@ -38,7 +38,6 @@ pub(crate) struct Engines {
     /// Where people find the registry.
     pub(crate) address: Option<String>,
     /// The private server; it ends with this.
-    #[expect(dead_code, reason = "held: the server ends when this is dropped")]
     pub(crate) server: Option<PrivateServer>,
 }
 

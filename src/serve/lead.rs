@@ -12,6 +12,7 @@ use muster_supervisor::{Facts, LeadEnd, Parts, Supervisor, SupervisorError};
 
 use super::engines::{self, Engines};
 use super::{Site, truth, waiting};
+use crate::config::Database;
 
 /// Between two looks at a store that is away, or at a leader that may be gone.
 const RETRY: Duration = Duration::from_millis(250);
@@ -82,6 +83,9 @@ async fn take_lead(site: &Site, store: &dyn Store) -> anyhow::Result<Option<Fenc
 async fn lead(site: &Site, store: Arc<dyn Store>, engines: Engines, fence: Fence) -> anyhow::Result<Ended> {
     tracing::info!(mode = engines.mode.as_str(), reason = engines.reason, redis = engines.address, "mode");
     tracing::info!(store = store.describe(), fence = fence.0, "store");
+    if engines.server.is_some() && matches!(site.config.database, Database::Postgres { .. }) {
+        tracing::warn!("a standby with another data folder can't reach these workers: give both the same redis.url");
+    }
     let mut supervisor = match Supervisor::start(parts(site, store, &engines, fence)).await {
         Ok(supervisor) => supervisor,
         Err(SupervisorError::Unavailable { what, .. }) => {

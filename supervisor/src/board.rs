@@ -47,6 +47,11 @@ impl Board {
         Some(SupervisorError::unavailable(away.clone()))
     }
 
+    /// Whether this subject is on the board.
+    pub(crate) fn is_degraded(&self, subject: &'static str) -> bool {
+        self.subjects().contains_key(subject)
+    }
+
     /// Everything on the board, in words.
     pub(crate) fn read(&self) -> Vec<String> {
         self.subjects().iter().map(|(subject, reason)| format!("{subject}: {reason}")).collect()

@@ -3,16 +3,21 @@
 use std::sync::Arc;
 
 use muster_registry::LeaderMirror;
+use tokio::time::Instant;
 
 use crate::context::Context;
 
 /// Renews until the lead is lost.
 pub(crate) async fn run(context: Arc<Context>, mirror: LeaderMirror) {
     let lease = context.clocks.lease;
-    let mut ticks = tokio::time::interval(lease / 3);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut due = Instant::now();
     loop {
-        ticks.tick().await;
+        tokio::time::sleep_until(due.min(Instant::now() + context.clocks.pass)).await;
+        // A store that was missed is tried more often: intake waits for it.
+        if due > Instant::now() && !context.board.is_degraded("store") {
+            continue;
+        }
+        due = Instant::now() + lease / 3;
         match context.store.renew(context.fence, lease).await {
             Ok(()) => context.board.recover("store"),
             Err(error) => drop(context.store_failed(&error)),

@@ -15,7 +15,7 @@
 //! | [`listener`] | heartbeats, and since when there was no gap in listening |
 //! | [`postman`], [`postmaster`] | commands out, reports in |
 //! | [`launch`] | worker processes, single-process workers, the private Redis |
-//! | [`leadership`], [`collector`] | the lease, and the rubbish |
+//! | [`leadership`], [`collector`], [`sweeper`] | the lease, old rows, and processes that outlived their worker |
 //! | [`board`] | every way in which the supervisor is less than it should be |
 //!
 //! # What happens when a part fails
@@ -40,6 +40,7 @@ mod postmaster;
 mod probes;
 mod request;
 mod supervisor;
+mod sweeper;
 mod system;
 mod view;
 

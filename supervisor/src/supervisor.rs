@@ -28,7 +28,7 @@ use crate::pools::open;
 use crate::postman::Postman;
 use crate::probes::Probes;
 use crate::view::Mode;
-use crate::{collector, leadership, postmaster};
+use crate::{collector, leadership, postmaster, sweeper};
 
 /// What a supervisor is made of.
 pub struct Parts {
@@ -110,6 +110,7 @@ impl Supervisor {
         tasks.spawn(postmaster::run(context.clone()));
         tasks.spawn(leadership::run(context.clone(), mirror));
         tasks.spawn(collector::run(context.clone()));
+        tasks.spawn(sweeper::run(context.clone()));
         tasks.spawn(founding::clear_registry(context.clone()));
         if !facts.ownership_proves {
             context.board.degrade("ownership", facts.ownership.clone());

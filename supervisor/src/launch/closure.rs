@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use muster_domain::{WorkerIdentity, WorkerOrders};
+use muster_domain::{ProcessId, WorkerIdentity, WorkerOrders};
 use muster_process::identity;
 use muster_store::WorkerRow;
 use tokio::sync::watch;
@@ -68,6 +68,14 @@ impl Launcher for ClosureLauncher {
             return Ok(Adoption::Dead);
         }
         Ok(adoption)
+    }
+
+    async fn marked(&self) -> Vec<ProcessId> {
+        self.processes.marked().await
+    }
+
+    async fn sweep(&self, worker: ProcessId) {
+        self.processes.sweep(worker).await;
     }
 }
 

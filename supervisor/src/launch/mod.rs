@@ -14,7 +14,7 @@ pub mod server;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use muster_domain::{WorkerIdentity, WorkerOrders};
+use muster_domain::{ProcessId, WorkerIdentity, WorkerOrders};
 use muster_store::WorkerRow;
 
 /// Starts workers and finds those of an earlier supervisor.
@@ -25,6 +25,12 @@ pub trait Launcher: Send + Sync + 'static {
 
     /// Finds the process behind the row of a worker that another supervisor started.
     async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LaunchError>;
+
+    /// Workers, dead or alive and of whichever supervisor, whose mark some process of this host bears.
+    async fn marked(&self) -> Vec<ProcessId>;
+
+    /// Ends every process that bears the mark of this worker, which is dead.
+    async fn sweep(&self, worker: ProcessId);
 }
 
 /// A worker that runs.

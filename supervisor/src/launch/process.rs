@@ -107,6 +107,19 @@ impl Launcher for ProcessLauncher {
             }
         }
     }
+
+    async fn marked(&self) -> Vec<ProcessId> {
+        tokio::task::spawn_blocking(read_marks).await.unwrap_or_default()
+    }
+
+    async fn sweep(&self, worker: ProcessId) {
+        sweep(worker).await;
+    }
+}
+
+/// The workers whose mark is borne. Reads every process.
+fn read_marks() -> Vec<ProcessId> {
+    mark::values(OsStr::new(MARK)).iter().filter_map(|value| value.to_str()?.parse().ok()).collect()
 }
 
 struct WorkerProcess {

@@ -1,0 +1,31 @@
+//! Once a minute: ends what still bears the mark of a worker that is dead. The means of ownership see to a tree's end by
+//! themselves; this takes what the weakest of them could not hold.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_domain::ProcessId;
+
+use crate::context::Context;
+
+/// Between two sweeps.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Sweeps for ever.
+pub(crate) async fn run(context: Arc<Context>) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for worker in context.launcher.marked().await {
+            if is_dead(&context, worker).await {
+                context.launcher.sweep(worker).await;
+            }
+        }
+    }
+}
+
+/// Whether it was a worker of this store, and is proven dead. A worker of another supervisor has no row here.
+async fn is_dead(context: &Context, worker: ProcessId) -> bool {
+    matches!(context.store.worker(worker).await, Ok(Some(row)) if !row.state.is_open())
+}
