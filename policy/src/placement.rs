@@ -56,11 +56,22 @@ pub fn place(agents: usize, free: impl IntoIterator<Item = (ProcessId, u32)>, bo
     let new_workers = unseated.div_ceil(capacity).min(addable);
     seats.extend((0..unseated.min(new_workers.saturating_mul(capacity))).map(|n| Seat::NewWorker(n / capacity)));
     let turned_away = agents - seats.len();
-    // While the backoff runs a bound may still have room: those who wait are told to wait, not that the pool is full.
-    let at_bound = bounds.max_workers > 0 && bounds.open_workers >= bounds.max_workers;
-    let otherwise = if bounds.may_start || at_bound { Seat::Full } else { Seat::Wait };
-    seats.resize(agents, otherwise);
+    // While the backoff runs the bound may still have room: as many as fit are to wait, and no more than that, since
+    // whoever waits is promised a slot.
+    let waiting = turned_away.min(room_to_wait(bounds));
+    seats.resize(seats.len() + waiting, Seat::Wait);
+    seats.resize(agents, Seat::Full);
     Placement { seats, new_workers, reason: explain(unseated, new_workers, turned_away, bounds) }
+}
+
+/// Slots of the workers that may be started later, but not now.
+fn room_to_wait(bounds: Bounds) -> usize {
+    let addable = match (bounds.may_start, bounds.max_workers) {
+        (true, _) => 0,
+        (false, 0) => usize::MAX,
+        (false, max) => max.saturating_sub(bounds.open_workers) as usize,
+    };
+    addable.saturating_mul(bounds.capacity.max(1) as usize)
 }
 
 /// Workers to start so that `min_workers` take agents.
@@ -124,6 +135,8 @@ mod tests {
         assert_eq!(full.seats, [Seat::Full]);
         let wait = place(1, [], Bounds { may_start: false, ..BOUNDS });
         assert_eq!(wait.seats, [Seat::Wait]);
+        let some = place(3, [], Bounds { may_start: false, capacity: 2, open_workers: 19, ..BOUNDS });
+        assert_eq!(some.seats, [Seat::Wait, Seat::Wait, Seat::Full], "no more wait than there will be slots");
         let both = place(1, [], Bounds { may_start: false, open_workers: 20, ..BOUNDS });
         assert_eq!(both.seats, [Seat::Full]);
     }

@@ -55,12 +55,12 @@ pub fn judge(
     history: &mut History,
     now: Instant,
 ) -> Verdict {
-    if first_start_failed && ending.cause != Cause::WorkerLost {
-        return Verdict::Fail;
-    }
     // An order of the supervisor itself (a drain, a shutdown) is no act of the agent: it runs again at once.
     if ending.cause == Cause::Stopped {
         return Verdict::RunAgain { not_before: now };
+    }
+    if first_start_failed && ending.cause != Cause::WorkerLost {
+        return Verdict::Fail;
     }
     let wanted = match policy.kind {
         RestartKind::Permanent => true,
@@ -142,8 +142,10 @@ mod tests {
         let policy = RestartPolicy::default();
         let failed = ending(Cause::NotStarted { error: "no such file".to_owned() });
         assert_eq!(judge(&policy, &failed, true, &mut History::default(), Instant::now()), Verdict::Fail);
-        let lost = ending(Cause::WorkerLost);
-        assert_eq!(word(&judge(&policy, &lost, true, &mut History::default(), Instant::now())), "again");
+        for not_its_own in [Cause::WorkerLost, Cause::Stopped] {
+            let verdict = judge(&policy, &ending(not_its_own), true, &mut History::default(), Instant::now());
+            assert_eq!(word(&verdict), "again", "its worker died, or was told to end, before it was ready");
+        }
     }
 
     #[test]

@@ -68,6 +68,11 @@ impl Keeper {
         }
         self.failed_starts = 0;
         self.start_not_before = None;
+        if let Some(worker) = self.model.workers.get_mut(&id).filter(|worker| worker.pulse.is_none()) {
+            // It beat before it said so, but news of the registry that were read before that beat may come after this.
+            // Its silence counts from now, not from when the listening began.
+            worker.hear(round.now, None);
+        }
         self.note(self.worker_event(EventKind::WorkerReady, id, round.at, String::new()), round.now);
         if let Some(worker) = self.model.workers.get(&id) {
             tracing::info!(process.id = %id, pool.name = %self.model.spec.pool_name, "a worker is ready");

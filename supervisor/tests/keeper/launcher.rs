@@ -1,0 +1,126 @@
+//! A launcher whose workers are fakes of the test.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use muster_domain::{ProcessId, WorkerOrders};
+use muster_registry::memory::MemoryRegistry;
+use muster_store::WorkerRow;
+use muster_supervisor::launch::{Adoption, LaunchError, Launched, Launcher};
+use tokio::sync::watch;
+
+use crate::ledger::Ledger;
+use crate::worker::{FakeWorker, Habits};
+use std::sync::Arc;
+
+pub(crate) struct FakeLauncher {
+    registry: MemoryRegistry,
+    pub(crate) ledger: Ledger,
+    plan: Mutex<Plan>,
+    /// While true no launch returns.
+    pub(crate) held: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Plan {
+    workers: BTreeMap<ProcessId, FakeWorker>,
+    /// Habits of the next workers, in order; then of all others.
+    next: VecDeque<Habits>,
+    habits: Habits,
+    failures: u32,
+    launches: u32,
+    elsewhere: HashSet<ProcessId>,
+}
+
+impl FakeLauncher {
+    pub(crate) fn new(registry: MemoryRegistry, ledger: Ledger) -> Self {
+        Self { registry, ledger, plan: Mutex::default(), held: watch::Sender::new(false) }
+    }
+
+    /// How workers that are launched from now on behave.
+    pub(crate) fn habits(&self, change: impl FnOnce(&mut Habits)) {
+        change(&mut self.plan().habits);
+    }
+
+    /// How the next worker behaves; calls add up.
+    pub(crate) fn next(&self, change: impl FnOnce(&mut Habits)) {
+        let mut habits = Habits::default();
+        change(&mut habits);
+        self.plan().next.push_back(habits);
+    }
+
+    /// The next so many launches fail.
+    pub(crate) fn fail(&self, times: u32) {
+        self.plan().failures = times;
+    }
+
+    /// Launches that were tried.
+    pub(crate) fn launches(&self) -> u32 {
+        self.plan().launches
+    }
+
+    /// This worker is found to be on another host.
+    pub(crate) fn send_elsewhere(&self, worker: ProcessId) {
+        self.plan().elsewhere.insert(worker);
+    }
+
+    /// Every worker ever launched, the oldest first.
+    pub(crate) fn workers(&self) -> Vec<FakeWorker> {
+        self.plan().workers.values().cloned().collect()
+    }
+
+    pub(crate) fn living(&self) -> Vec<FakeWorker> {
+        self.workers().into_iter().filter(|worker| !worker.is_dead()).collect()
+    }
+
+    pub(crate) fn worker(&self, id: ProcessId) -> FakeWorker {
+        self.plan().workers.get(&id).expect("a worker of this launcher").clone()
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start(&self, orders: WorkerOrders) -> Result<FakeWorker, LaunchError> {
+        let mut plan = self.plan();
+        plan.launches += 1;
+        if plan.failures > 0 {
+            plan.failures -= 1;
+            return Err(LaunchError("out of memory".to_owned()));
+        }
+        let habits = plan.next.pop_front().unwrap_or_else(|| plan.habits.clone());
+        let worker = FakeWorker::start(orders, habits, self.registry.clone(), self.ledger.clone());
+        plan.workers.insert(worker.id(), worker.clone());
+        Ok(worker)
+    }
+}
+
+#[async_trait]
+impl Launcher for FakeLauncher {
+    async fn launch(&self, orders: WorkerOrders) -> Result<Launched, LaunchError> {
+        let worker = self.start(orders)?;
+        let mut held = self.held.subscribe();
+        let _ = held.wait_for(|held| !held).await;
+        Ok(Launched { identity: worker.identity(), process: Arc::new(worker) })
+    }
+
+    async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LaunchError> {
+        let plan = self.plan();
+        if plan.elsewhere.contains(&row.process_id) {
+            return Ok(Adoption::Elsewhere);
+        }
+        match plan.workers.get(&row.process_id) {
+            Some(worker) if !worker.is_dead() => {
+                Ok(Adoption::Alive(Launched { identity: worker.identity(), process: Arc::new(worker.clone()) }))
+            }
+            _ => Ok(Adoption::Dead),
+        }
+    }
+
+    async fn marked(&self) -> Vec<ProcessId> {
+        Vec::new()
+    }
+
+    async fn sweep(&self, _worker: ProcessId) {}
+}

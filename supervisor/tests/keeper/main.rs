@@ -1,0 +1,21 @@
+//! The keeper's rules and races, each in both orders, with a real supervisor, a real store, the in-memory registry, and
+//! workers that do what the test tells them.
+
+mod adoption;
+mod faults;
+mod idle;
+mod launcher;
+mod launching;
+mod ledger;
+mod outages;
+mod pools;
+mod posts;
+mod random;
+mod reports;
+mod restarts;
+mod shutdown;
+mod silence;
+mod stopping;
+mod store_away;
+mod worker;
+mod world;

@@ -1,0 +1,114 @@
+//! The registry is away, comes back, or has lost its content.
+
+use std::time::Duration;
+
+use muster_domain::{AgentState, Cause};
+use muster_supervisor::SupervisorError;
+
+use crate::world::{Ground, World, config, let_pass, pool, wait_until};
+
+async fn away(world: &World) {
+    world.ground.registry.leave();
+    wait_until("it is noticed", async || !world.degraded().await.is_empty()).await;
+}
+
+#[tokio::test]
+async fn while_the_registry_is_away_nothing_begins_and_nothing_ends() {
+    let world = World::new().await;
+    let agent = world.spawn().await;
+    away(&world).await;
+    for error in [
+        world.try_spawn(Duration::ZERO).await.expect_err("no spawn"),
+        world.handle.terminate(None, agent, true, Duration::ZERO).await.expect_err("no end"),
+        world.handle.restart(agent, Duration::ZERO).await.expect_err("no restart"),
+        world.handle.remove_pool(&pool(), true).await.expect_err("no removal"),
+    ] {
+        assert!(matches!(error, SupervisorError::Unavailable { .. }), "{error}");
+    }
+    world.ground.registry.come_back();
+    wait_until("it is back", async || world.degraded().await.is_empty()).await;
+    assert_eq!((world.state(agent).await, world.agent(agent).await.epoch), (AgentState::Idle, 1));
+    world.terminate(agent).await;
+    world.spawn().await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_in_an_outage_is_known_and_its_agents_run_again_afterwards() {
+    let world = World::new().await;
+    let agent = world.spawn().await;
+    let worker = world.worker_of(agent).await;
+    away(&world).await;
+    worker.die();
+    wait_until("it is placed anew", async || world.agent(agent).await.epoch == 2).await;
+    world.ground.registry.come_back();
+    world.wait_epoch(agent, 2).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_an_outage_has_swallowed_is_mirrored_again() {
+    let world = World::new().await;
+    let agents = world.spawn_many(2).await;
+    let worker = world.worker_of(agents[0]).await;
+    wait_until("no slot is free", async || world.ground.memory.slots(&pool()) == [(worker.id(), 0)]).await;
+    away(&world).await;
+    // The death is known at once; that there is no such worker any more can't be written.
+    worker.die();
+    wait_until("both are placed anew", async || world.agent(agents[1]).await.epoch == 2).await;
+    let_pass(&world).await;
+    world.ground.registry.come_back();
+    world.wait_epoch(agents[0], 2).await;
+    let next = world.worker_of(agents[0]).await;
+    wait_until("the next worker is mirrored", async || world.ground.memory.slots(&pool()).contains(&(next.id(), 0)))
+        .await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_flush_loses_nothing_and_is_mended() {
+    let world = World::new().await;
+    let agents = world.spawn_many(3).await;
+    world.ground.memory.flush();
+    wait_until("the slots are mirrored again", async || {
+        let mut free: Vec<u32> = world.ground.memory.slots(&pool()).into_iter().map(|(_, free)| free).collect();
+        free.sort_unstable();
+        free == [0, 1]
+    })
+    .await;
+    for agent in &agents {
+        wait_until("it is in the registry", async || world.ground.memory.agent(*agent).is_some()).await;
+        assert_eq!((world.state(*agent).await, world.agent(*agent).await.epoch), (AgentState::Idle, 1));
+    }
+    world.spawn().await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_end_that_a_flush_swallowed_is_said_again() {
+    let world = World::new().await;
+    let agent = world.spawn().await;
+    let worker = world.worker_of(agent).await;
+    let end = worker.end_unsaid(agent, Cause::Exited { code: 1 }).await;
+    worker.send(&end).await;
+    world.ground.memory.flush();
+    world.wait_epoch(agent, 2).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_supervisor_starts_without_a_registry_and_waits_for_it() {
+    let ground = Ground::new().await;
+    ground.registry.leave();
+    let world = ground.lead().await;
+    world.create_pool(config()).await;
+    wait_until("it is noticed", async || !world.degraded().await.is_empty()).await;
+    let refused = world.try_spawn(Duration::ZERO).await.expect_err("not yet");
+    assert!(matches!(refused, SupervisorError::Unavailable { .. }), "{refused}");
+    ground.registry.come_back();
+    wait_until("it is there", async || world.degraded().await.is_empty()).await;
+    let agent = world.spawn().await;
+    let_pass(&world).await;
+    assert_eq!(world.state(agent).await, AgentState::Idle);
+    world.end().await;
+}

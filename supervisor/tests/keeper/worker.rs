@@ -1,0 +1,489 @@
+//! A fake worker: it keeps the protocol of the post as a real one does, unless the test tells it to misbehave.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use muster_domain::{
+    AgentId, AgentPicture, AgentSpec, Beat, Cause, Command, Ending, Envelope, Epoch, Fence, ProcessId, Refusal, Report,
+    ReportBody, SeenState, Timestamp, WIRE_VERSION, WorkerIdentity, WorkerOrders, WorkerState,
+};
+use muster_registry::memory::MemoryRegistry;
+use muster_registry::{Bus, CommandPost, Known, Registry};
+use muster_supervisor::launch::RunningWorker;
+use tokio::sync::{Mutex, watch};
+
+use crate::ledger::Ledger;
+
+/// What a worker does with an order to run an agent.
+#[derive(Clone, Debug)]
+pub(crate) enum OnSpawn {
+    /// Runs it and says so.
+    Run,
+    /// Runs it and says nothing until told.
+    RunSilently,
+    /// Says that it ended before it was ready.
+    Fail(Cause),
+    /// Refuses it.
+    Refuse(Refusal),
+    /// Does not hear the next so many, then runs it.
+    Miss(u32),
+}
+
+/// What a worker does with an order to stop an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnStop {
+    /// Ends it and says so.
+    End,
+    /// Ends it only when it is to be killed.
+    EndIfForced,
+    /// Does not hear it.
+    Miss,
+}
+
+/// How a worker behaves.
+#[derive(Clone, Debug)]
+pub(crate) struct Habits {
+    pub(crate) on_spawn: OnSpawn,
+    pub(crate) on_stop: OnStop,
+    /// Whether it beats.
+    pub(crate) beats: bool,
+    /// Whether it obeys a request to end.
+    pub(crate) obeys: bool,
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Self { on_spawn: OnSpawn::Run, on_stop: OnStop::End, beats: true, obeys: true }
+    }
+}
+
+struct Held {
+    spec: AgentSpec,
+    epoch: Epoch,
+    state: SeenState,
+}
+
+/// What a worker remembers of an epoch that is over, and of the one that runs.
+#[derive(Clone)]
+enum Fate {
+    Runs,
+    Over(ReportBody),
+}
+
+struct Mind {
+    habits: Habits,
+    held: BTreeMap<AgentId, Held>,
+    fates: HashMap<(AgentId, Epoch), Fate>,
+    reports: Vec<Report>,
+    seq: u64,
+    dropped: u64,
+    beat: u64,
+    known: Known,
+    heard: Vec<Envelope>,
+    fence: Fence,
+}
+
+/// A worker of a test.
+#[derive(Clone)]
+pub(crate) struct FakeWorker(Arc<Inner>);
+
+struct Inner {
+    orders: WorkerOrders,
+    identity: WorkerIdentity,
+    registry: MemoryRegistry,
+    ledger: Ledger,
+    mind: Mutex<Mind>,
+    dead: watch::Sender<bool>,
+    asked: AtomicU32,
+}
+
+impl FakeWorker {
+    /// Starts its loop: it subscribes, beats, says that it is ready, and then obeys.
+    pub(crate) fn start(orders: WorkerOrders, habits: Habits, registry: MemoryRegistry, ledger: Ledger) -> Self {
+        let identity = WorkerIdentity {
+            host: "test".to_owned(),
+            boot_id: "boot".to_owned(),
+            pid_namespace: 1,
+            pid: 4_000_000,
+            start_time: 1,
+        };
+        let mind = Mind {
+            habits,
+            held: BTreeMap::new(),
+            fates: HashMap::new(),
+            reports: Vec::new(),
+            seq: 0,
+            dropped: 0,
+            beat: 0,
+            known: Known::default(),
+            heard: Vec::new(),
+            fence: orders.fence,
+        };
+        let (dead, asked) = (watch::Sender::new(false), AtomicU32::new(0));
+        let worker = Self(Arc::new(Inner { orders, identity, registry, ledger, mind: Mutex::new(mind), dead, asked }));
+        tokio::spawn(worker.clone().live());
+        worker
+    }
+
+    pub(crate) fn id(&self) -> ProcessId {
+        self.0.orders.process_id
+    }
+
+    pub(crate) fn orders(&self) -> &WorkerOrders {
+        &self.0.orders
+    }
+
+    pub(crate) fn identity(&self) -> WorkerIdentity {
+        self.0.identity.clone()
+    }
+
+    async fn live(self) {
+        let mut dead = self.0.dead.subscribe();
+        tokio::select! {
+            _ = dead.wait_for(|dead| *dead) => {}
+            () = self.serve() => {}
+        }
+    }
+
+    async fn serve(&self) {
+        let Inner { orders, registry, .. } = &*self.0;
+        let mut commands = registry.commands(orders.process_id, &orders.pool_name).await.expect("a subscription");
+        self.beat().await;
+        if self.0.mind.lock().await.habits.beats {
+            self.say(ReportBody::Ready).await;
+        }
+        let mut ticks = tokio::time::interval(orders.clocks.heartbeat);
+        loop {
+            tokio::select! {
+                post = commands.recv() => match post {
+                    Some(CommandPost::Command(envelope)) => self.obey(*envelope).await,
+                    Some(_) => {}
+                    None => return,
+                },
+                _ = ticks.tick() => self.beat().await,
+            }
+        }
+    }
+
+    /// Sends its picture, where its habit is to, and what the registry may have lost.
+    pub(crate) async fn beat(&self) {
+        let mut mind = self.0.mind.lock().await;
+        if !mind.habits.beats || self.is_dead() {
+            return;
+        }
+        mind.beat += 1;
+        let beat = self.picture_of(&mind);
+        let answer = self.0.registry.beat(&beat, &mut mind.known).await.expect("memory answers");
+        mind.dropped = mind.dropped.max(answer.settled);
+        let dropped = mind.dropped;
+        mind.reports.retain(|report| report.seq > dropped);
+        // What is not settled by the next beat is sent again.
+        let again = mind.reports.clone();
+        self.post(&mut mind, &again).await;
+    }
+
+    fn picture_of(&self, mind: &Mind) -> Beat {
+        let orders = &self.0.orders;
+        let agents = mind.held.values().map(picture).collect();
+        Beat {
+            v: WIRE_VERSION,
+            process_id: orders.process_id,
+            pool_name: orders.pool_name.clone(),
+            identity: self.0.identity.clone(),
+            capacity: orders.capacity,
+            status: WorkerState::Ready,
+            started_at: Timestamp::from_millis(0),
+            number: mind.beat,
+            reported: mind.seq,
+            dropped: mind.dropped,
+            fence: mind.fence,
+            cpu_percent: 1.0,
+            rss_bytes: 1,
+            agents,
+        }
+    }
+
+    /// Reports something new.
+    pub(crate) async fn say(&self, body: ReportBody) -> Report {
+        let mut mind = self.0.mind.lock().await;
+        let report = self.number(&mut mind, body);
+        self.post(&mut mind, std::slice::from_ref(&report)).await;
+        report
+    }
+
+    /// Numbers a report and keeps it, to be sent with the next beat only.
+    pub(crate) async fn say_later(&self, body: ReportBody) -> Report {
+        let mut mind = self.0.mind.lock().await;
+        self.number(&mut mind, body)
+    }
+
+    /// Sends a report as it is: again, late, or out of order.
+    pub(crate) async fn send(&self, report: &Report) {
+        let mut mind = self.0.mind.lock().await;
+        self.post(&mut mind, std::slice::from_ref(report)).await;
+    }
+
+    fn number(&self, mind: &mut Mind, body: ReportBody) -> Report {
+        if let Some(kept) = mind.reports.iter().find(|kept| kept.body == body) {
+            return kept.clone();
+        }
+        mind.seq += 1;
+        let (process_id, pool_name) = (self.id(), self.0.orders.pool_name.clone());
+        let report = Report { v: WIRE_VERSION, process_id, pool_name, seq: mind.seq, at: Timestamp::now(), body };
+        mind.reports.push(report.clone());
+        report
+    }
+
+    async fn post(&self, mind: &mut Mind, reports: &[Report]) {
+        if self.is_dead() {
+            return;
+        }
+        let pictures: Vec<AgentPicture> = mind.held.values().map(picture).collect();
+        self.0.registry.report(reports, &pictures, &[], &mut mind.known).await.expect("memory answers");
+    }
+
+    async fn obey(&self, envelope: Envelope) {
+        let mut mind = self.0.mind.lock().await;
+        mind.heard.push(envelope.clone());
+        if envelope.fence < mind.fence || self.is_dead() {
+            return;
+        }
+        mind.fence = envelope.fence;
+        let answer = match envelope.command {
+            Command::Spawn(order) => self.on_spawn(&mut mind, order.agent, order.epoch),
+            Command::Terminate { agent_id, epoch, graceful } => self.on_terminate(&mut mind, agent_id, epoch, graceful),
+            Command::Probe => Some(ReportBody::Probed { command_id: envelope.id }),
+            Command::Drain | Command::Shutdown { .. } => {
+                drop(mind);
+                return self.depart().await;
+            }
+        };
+        if let Some(body) = answer {
+            let report = self.number(&mut mind, body);
+            self.post(&mut mind, &[report]).await;
+        }
+    }
+
+    fn on_spawn(&self, mind: &mut Mind, spec: AgentSpec, epoch: Epoch) -> Option<ReportBody> {
+        let agent_id = spec.agent_id;
+        match mind.fates.get(&(agent_id, epoch)) {
+            Some(Fate::Over(body)) => return Some(body.clone()),
+            Some(Fate::Runs) => {
+                let said = matches!(mind.habits.on_spawn, OnSpawn::Run | OnSpawn::Fail(_));
+                return said.then_some(ReportBody::Started { agent_id, epoch, pid: None });
+            }
+            None => {}
+        }
+        let over = |mind: &mut Mind, body: ReportBody| {
+            mind.fates.insert((agent_id, epoch), Fate::Over(body.clone()));
+            Some(body)
+        };
+        match mind.habits.on_spawn.clone() {
+            OnSpawn::Miss(0) => mind.habits.on_spawn = OnSpawn::Run,
+            OnSpawn::Miss(more) => {
+                mind.habits.on_spawn = OnSpawn::Miss(more - 1);
+                return None;
+            }
+            OnSpawn::Fail(cause) => return over(mind, ended(agent_id, epoch, false, cause)),
+            OnSpawn::Refuse(refusal) => return over(mind, ReportBody::Refused { agent_id, epoch, refusal }),
+            OnSpawn::Run | OnSpawn::RunSilently => {}
+        }
+        self.hold_agent(mind, spec, epoch);
+        let said = matches!(mind.habits.on_spawn, OnSpawn::Run);
+        said.then_some(ReportBody::Started { agent_id, epoch, pid: None })
+    }
+
+    fn hold_agent(&self, mind: &mut Mind, spec: AgentSpec, epoch: Epoch) {
+        let agent_id = spec.agent_id;
+        self.0.ledger.begin(self.id(), agent_id, epoch);
+        let silent = matches!(mind.habits.on_spawn, OnSpawn::RunSilently);
+        let state = if silent { SeenState::Starting } else { SeenState::Idle };
+        mind.held.insert(agent_id, Held { spec, epoch, state });
+        mind.fates.insert((agent_id, epoch), Fate::Runs);
+        if mind.held.len() > self.0.orders.capacity as usize {
+            self.0.ledger.violate(format!("{} holds {} agents", self.id(), mind.held.len()));
+        }
+    }
+
+    fn on_terminate(&self, mind: &mut Mind, agent: AgentId, epoch: Epoch, graceful: bool) -> Option<ReportBody> {
+        match mind.habits.on_stop {
+            OnStop::Miss => return None,
+            OnStop::EndIfForced if graceful => return None,
+            OnStop::End | OnStop::EndIfForced => {}
+        }
+        self.finish(mind, agent, epoch, Cause::Stopped)
+    }
+
+    fn finish(&self, mind: &mut Mind, agent: AgentId, epoch: Epoch, cause: Cause) -> Option<ReportBody> {
+        if let Some(Fate::Over(body)) = mind.fates.get(&(agent, epoch)) {
+            return Some(body.clone());
+        }
+        let held = mind.held.get(&agent).is_some_and(|held| held.epoch == epoch);
+        if held {
+            mind.held.remove(&agent);
+            self.0.ledger.end(agent, epoch);
+        }
+        let body = ended(agent, epoch, held, cause);
+        mind.fates.insert((agent, epoch), Fate::Over(body.clone()));
+        Some(body)
+    }
+
+    /// An agent ends by itself. Says the report, which is kept but not sent.
+    pub(crate) async fn end_unsaid(&self, agent: AgentId, cause: Cause) -> Report {
+        let mut mind = self.0.mind.lock().await;
+        let epoch = mind.held.get(&agent).expect("it is held").epoch;
+        let body = self.finish(&mut mind, agent, epoch, cause).expect("it was held");
+        self.number(&mut mind, body)
+    }
+
+    /// An agent ends by itself, and its worker says so.
+    pub(crate) async fn end(&self, agent: AgentId, cause: Cause) -> Report {
+        let report = self.end_unsaid(agent, cause).await;
+        self.send(&report).await;
+        report
+    }
+
+    /// Holds an agent that nobody told it to run.
+    pub(crate) async fn hold(&self, spec: AgentSpec, epoch: Epoch) {
+        let mut mind = self.0.mind.lock().await;
+        self.hold_agent(&mut mind, spec, epoch);
+    }
+
+    /// Loses an agent without a word: it is gone from the picture, and what became of it is known.
+    pub(crate) async fn lose(&self, agent: AgentId) {
+        let report = self.end_unsaid(agent, Cause::Exited { code: 1 }).await;
+        let mut mind = self.0.mind.lock().await;
+        mind.reports.retain(|kept| kept.seq != report.seq);
+        mind.seq -= 1;
+    }
+
+    /// Says that an agent runs that it started silently.
+    pub(crate) async fn confirm(&self, agent: AgentId) -> Report {
+        let epoch = {
+            let mut mind = self.0.mind.lock().await;
+            let held = mind.held.get_mut(&agent).expect("it is held");
+            held.state = SeenState::Idle;
+            held.epoch
+        };
+        self.say(ReportBody::Started { agent_id: agent, epoch, pid: None }).await
+    }
+
+    /// From now on it behaves so.
+    pub(crate) async fn change(&self, change: impl FnOnce(&mut Habits)) {
+        change(&mut self.0.mind.lock().await.habits);
+    }
+
+    /// What it was told.
+    pub(crate) async fn heard(&self) -> Vec<Envelope> {
+        self.0.mind.lock().await.heard.clone()
+    }
+
+    /// Orders to run this agent that it heard.
+    pub(crate) async fn spawns_of(&self, agent: AgentId) -> Vec<Envelope> {
+        let is_it =
+            |envelope: &Envelope| matches!(&envelope.command, Command::Spawn(order) if order.agent.agent_id == agent);
+        self.heard().await.into_iter().filter(is_it).collect()
+    }
+
+    /// Orders to stop this agent that it heard: whether each is graceful.
+    pub(crate) async fn stops_of(&self, agent: AgentId) -> Vec<bool> {
+        let graceful = |envelope: Envelope| match envelope.command {
+            Command::Terminate { agent_id, graceful, .. } if agent_id == agent => Some(graceful),
+            _ => None,
+        };
+        self.heard().await.into_iter().filter_map(graceful).collect()
+    }
+
+    pub(crate) async fn holds(&self) -> Vec<AgentId> {
+        self.0.mind.lock().await.held.keys().copied().collect()
+    }
+
+    /// The number up to which it knows its reports to be settled, and the number of the latest.
+    pub(crate) async fn settled(&self) -> (u64, u64) {
+        let mind = self.0.mind.lock().await;
+        (mind.dropped, mind.seq)
+    }
+
+    /// Beats once, against its habit, to learn the settled number; it sends nothing again.
+    pub(crate) async fn ask_what_is_settled(&self) -> u64 {
+        let mut mind = self.0.mind.lock().await;
+        mind.beat += 1;
+        let beat = self.picture_of(&mind);
+        let answer = self.0.registry.beat(&beat, &mut mind.known).await.expect("memory answers");
+        answer.settled
+    }
+
+    /// How often it was asked to end.
+    pub(crate) fn times_asked(&self) -> u32 {
+        self.0.asked.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        *self.0.dead.borrow()
+    }
+
+    /// Dies at once, with all its agents.
+    pub(crate) fn die(&self) {
+        self.0.ledger.end_worker(self.id());
+        self.0.dead.send_replace(true);
+    }
+
+    /// Stops its agents, says so, and ends.
+    async fn depart(&self) {
+        {
+            let mut mind = self.0.mind.lock().await;
+            if !mind.habits.obeys || self.is_dead() {
+                return;
+            }
+            mind.habits.on_spawn = OnSpawn::Refuse(Refusal::Draining);
+            let held: Vec<(AgentId, Epoch)> = mind.held.iter().map(|(id, held)| (*id, held.epoch)).collect();
+            for (agent, epoch) in held {
+                let body = self.finish(&mut mind, agent, epoch, Cause::Stopped).expect("it was held");
+                let report = self.number(&mut mind, body);
+                self.post(&mut mind, &[report]).await;
+            }
+        }
+        self.die();
+    }
+}
+
+#[async_trait]
+impl RunningWorker for FakeWorker {
+    fn ask(&self) {
+        self.0.asked.fetch_add(1, Ordering::SeqCst);
+        let worker = self.clone();
+        tokio::spawn(async move { worker.depart().await });
+    }
+
+    fn kill(&self) {
+        self.die();
+    }
+
+    async fn dead(&self) {
+        let mut dead = self.0.dead.subscribe();
+        let _ = dead.wait_for(|dead| *dead).await;
+    }
+}
+
+fn picture(held: &Held) -> AgentPicture {
+    AgentPicture {
+        agent_id: held.spec.agent_id,
+        epoch: held.epoch,
+        state: held.state,
+        role_type: held.spec.role_type.clone(),
+        project_id: held.spec.project_id.clone(),
+        pid: None,
+        updated_at: Timestamp::from_millis(0),
+        reason: None,
+    }
+}
+
+pub(crate) fn ended(agent_id: AgentId, epoch: Epoch, ready: bool, cause: Cause) -> ReportBody {
+    ReportBody::Ended { agent_id, epoch, ready, ending: Ending::new(cause, Timestamp::now()) }
+}
+
+/// Longer than anything in these tests takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
