@@ -80,7 +80,7 @@ async fn take_lead(site: &Site, store: &dyn Store) -> anyhow::Result<Option<Fenc
     }
 }
 
-async fn lead(site: &Site, store: Arc<dyn Store>, engines: Engines, fence: Fence) -> anyhow::Result<Ended> {
+async fn lead(site: &Site, store: Arc<dyn Store>, mut engines: Engines, fence: Fence) -> anyhow::Result<Ended> {
     tracing::info!(mode = engines.mode.as_str(), reason = engines.reason, redis = engines.address, "mode");
     tracing::info!(store = store.describe(), fence = fence.0, "store");
     if engines.server.is_some() && matches!(site.config.database, Database::Postgres { .. }) {
@@ -108,7 +108,9 @@ async fn lead(site: &Site, store: Arc<dyn Store>, engines: Engines, fence: Fence
     site.door.set(waiting("stopping", "the supervisor is stopping"));
     supervisor.shut_down(end, site.signals.hurry.clone()).await;
     // The private Redis goes last: workers have said their last words over it.
-    drop(engines);
+    if let Some(server) = engines.server.take() {
+        server.stop().await;
+    }
     Ok(match end {
         LeadEnd::Asked(_) => Ended::Asked,
         LeadEnd::Fenced => Ended::Fenced,

@@ -59,7 +59,8 @@ impl Keeper {
                     }
                     if let Some(agent) = self.model.agent_mut(picture.agent_id) {
                         agent.remark.clone_from(&picture.reason);
-                        agent.pid = picture.pid;
+                        // A picture from before the start has none, and may come after the report of it.
+                        agent.pid = picture.pid.or(agent.pid);
                     }
                 }
                 // A later epoch makes the worker end the older one by itself.

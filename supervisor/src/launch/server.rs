@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use muster_process::{Child, Custody, Nursery, Program, Stdio};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::LaunchError;
@@ -81,9 +82,10 @@ impl ServerPlan {
     }
 }
 
-/// A private server that runs. Dropping it ends it.
+/// A private server that runs. Dropping it ends it, some time later; [`PrivateServer::stop`] waits for its end.
 pub struct PrivateServer {
     stopped: CancellationToken,
+    task: JoinHandle<()>,
 }
 
 impl PrivateServer {
@@ -95,9 +97,17 @@ impl PrivateServer {
         told: impl Fn(Option<String>) + Send + Sync + 'static,
     ) -> Result<Self, LaunchError> {
         let first = begin(&nursery, &plan).await?;
-        let server = Self { stopped: CancellationToken::new() };
-        tokio::spawn(keep(nursery, plan, first, server.stopped.clone(), told));
-        Ok(server)
+        let stopped = CancellationToken::new();
+        let task = tokio::spawn(keep(nursery, plan, first, stopped.clone(), told));
+        Ok(Self { stopped, task })
+    }
+
+    /// Ends it, and returns when it is dead, or when that takes too long.
+    pub async fn stop(mut self) {
+        self.stopped.cancel();
+        if tokio::time::timeout(START_PATIENCE, &mut self.task).await.is_err() {
+            tracing::error!("the private Redis does not end");
+        }
     }
 }
 
@@ -117,10 +127,14 @@ async fn keep(
     let mut child = first;
     let mut failures = 0;
     loop {
-        let (exit, keeper) = (child.exit, child.keeper);
+        let (mut exit, keeper) = (child.exit, child.keeper);
         let reason = tokio::select! {
-            () = stopped.cancelled() => return keeper.kill(),
-            exit = exit => format!("the private Redis ended with {exit}"),
+            () = stopped.cancelled() => {
+                keeper.kill();
+                exit.await;
+                return;
+            }
+            exit = &mut exit => format!("the private Redis ended with {exit}"),
         };
         told(Some(reason));
         child = loop {
