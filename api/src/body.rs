@@ -8,7 +8,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_LENGTH;
 use futures_util::StreamExt;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use sha2::{Digest, Sha256};
 
@@ -72,8 +72,10 @@ fn explain<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Prob
     if bytes.is_empty() {
         return Problem::new(StatusCode::BAD_REQUEST, "invalid_json", "the body is empty: send a JSON object");
     }
-    if error.classify() != Category::Data {
-        return Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is no JSON: {error}"));
+    // A value of the wrong shape may be met before the place where the text stops being JSON.
+    let syntax = serde_json::from_slice::<IgnoredAny>(bytes).err().map(|error| error.to_string());
+    if let Some(syntax) = syntax.or_else(|| (error.classify() != Category::Data).then(|| error.to_string())) {
+        return Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is no JSON: {syntax}"));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {

@@ -20,7 +20,7 @@ pub(crate) fn boot(round: &mut Round<'_>) -> anyhow::Result<()> {
             match client.send(&spawn)? {
                 // It listens before it leads, and says so.
                 answer if answer.status == 503 => std::thread::sleep(Duration::from_micros(200)),
-                answer => break drop(answer.expect(201)?),
+                answer => break drop(answer.of_status(201)?),
             }
             if started.elapsed() > PATIENCE {
                 bail!("it does not lead");

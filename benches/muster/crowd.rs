@@ -32,7 +32,7 @@ fn lively(round: &mut Round<'_>, agents: usize) -> anyhow::Result<()> {
     let own: Vec<u32> = family.iter().copied().filter(|pid| *pid != redis).collect();
     ensure!(own.len() == agents / 10 + 1, "{} processes beside Redis", own.len());
     rest(round, 3.0);
-    let load = share_of_a_core(&[redis], window);
+    let [load, all] = shares_of_a_core([&[redis], &family], window);
     let calls = client_calls(&server.redis(), window / 3)?;
     let kib = own.iter().map(|pid| family::memory(*pid)).sum::<anyhow::Result<u64>>()?;
     let mib = kib as f64 / 1024.0;
@@ -41,7 +41,6 @@ fn lively(round: &mut Round<'_>, agents: usize) -> anyhow::Result<()> {
     round.add(ROW, "PSS / 0.25 MiB for a minimal worker", "x", Goal::Shown, mib / least);
     round.add(ROW, "heartbeats at 1 s: Redis", "% core", Goal::HereAtMost(10.0), load);
     round.add(ROW, "heartbeats at 1 s: calls of clients to Redis", "/s", Goal::AtMost(2000.0), calls);
-    let all = share_of_a_core(&family, window);
     round.add(ROW, "heartbeats at 1 s: the whole system", "% core", Goal::Shown, all);
     finish(server, agents)
 }
@@ -53,7 +52,7 @@ fn resting(round: &mut Round<'_>, agents: usize) -> anyhow::Result<()> {
     let (server, _) = gather(agents, &clocks)?;
     let family = family::members(server.pid());
     rest(round, 5.0);
-    let load = share_of_a_core(&family, window);
+    let [load] = shares_of_a_core([&family], window);
     round.add(ROW, "heartbeats at 10 s: the whole system", "% core", Goal::HereAtMost(10.0), load);
     finish(server, agents)
 }
@@ -71,7 +70,7 @@ fn gather(agents: usize, clocks: &[(&str, &str)]) -> anyhow::Result<(Server, Dur
 fn finish(mut server: Server, agents: usize) -> anyhow::Result<()> {
     server.wait_pool(POOL, |pool| pool["agent_count"] == agents && pool["process_count"] == agents / 10)?;
     let path = format!("/api/v1/agents?pool_name={POOL}&state=spawning&limit=1");
-    let spawning = server.client()?.send(&crate::http::request("GET", &path, ""))?.expect(200)?;
+    let spawning = server.client()?.send(&crate::http::request("GET", &path, ""))?.of_status(200)?;
     ensure!(spawning["items"].as_array().is_some_and(Vec::is_empty), "not all run: {spawning}");
     server.stop()
 }
@@ -81,13 +80,15 @@ fn rest(round: &Round<'_>, seconds: f64) {
     std::thread::sleep(Duration::from_secs_f64(round.sized(0.0, seconds)));
 }
 
-/// What these processes run within a time, in percent of one core.
-fn share_of_a_core(pids: &[u32], time: Duration) -> f64 {
-    let ran = || -> Duration { pids.iter().map(|pid| family::cpu(*pid)).sum() };
+/// What each of these groups of processes runs within a time, in percent of one core.
+fn shares_of_a_core<const N: usize>(groups: [&[u32]; N], time: Duration) -> [f64; N] {
+    let ran = || groups.map(|pids| pids.iter().map(|pid| family::cpu(*pid)).sum::<Duration>());
     let (before, started) = (ran(), Instant::now());
     std::thread::sleep(time);
     let (after, elapsed) = (ran(), started.elapsed());
-    after.saturating_sub(before).as_secs_f64() / elapsed.as_secs_f64() * 100.0
+    std::array::from_fn(|group| {
+        after[group].saturating_sub(before[group]).as_secs_f64() / elapsed.as_secs_f64() * 100.0
+    })
 }
 
 /// Calls that clients make in a second; what scripts call is not among them. Redis counts both alike, so they are

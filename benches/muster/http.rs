@@ -15,7 +15,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// The body of an answer that must have this status.
-    pub(crate) fn expect(self, status: u16) -> anyhow::Result<Value> {
+    pub(crate) fn of_status(self, status: u16) -> anyhow::Result<Value> {
         if self.status != status {
             bail!("{status} was expected, not {}: {}", self.status, String::from_utf8_lossy(&self.body));
         }

@@ -77,7 +77,7 @@ fn http(count: usize) -> anyhow::Result<f64> {
     let mut server = Bare::start(bare::HTTP, None)?;
     let mut client = Client::connect(&server.line()?)?;
     let post = request("POST", "/", r#"{"project_id":"bench","role_type":"developer","pool_name":"warm"}"#);
-    median(count, || client.send(&post)?.expect(200).map(drop))
+    median(count, || client.send(&post)?.of_status(200).map(drop))
 }
 
 fn commit(count: usize, synchronous: SqliteSynchronous) -> anyhow::Result<f64> {

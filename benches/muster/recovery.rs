@@ -76,7 +76,7 @@ fn populate(server: &mut Server, number: usize) -> anyhow::Result<String> {
     server.pool(&pool, 0, &json!({}))?;
     let mut client = server.client()?;
     for _ in 0..AGENTS {
-        client.send(&spawn_request(&pool))?.expect(201)?;
+        client.send(&spawn_request(&pool))?.of_status(201)?;
     }
     Ok(pool)
 }
@@ -96,7 +96,7 @@ fn recover(server: &Server, pool: &str, signal: Signal) -> anyhow::Result<f64> {
 }
 
 fn worker_of(client: &mut Client, pool: &str) -> anyhow::Result<(String, u32)> {
-    let list = client.send(&request("GET", "/api/v1/agents/metrics/processes", ""))?.expect(200)?;
+    let list = client.send(&request("GET", "/api/v1/agents/metrics/processes", ""))?.of_status(200)?;
     let workers = list["processes"].as_array().context("a list of workers")?;
     let worker = workers.iter().find(|worker| worker["pool_name"] == pool).context("its worker")?;
     let id = worker["process_id"].as_str().context("an id")?;
@@ -105,7 +105,8 @@ fn worker_of(client: &mut Client, pool: &str) -> anyhow::Result<(String, u32)> {
 }
 
 fn runs_elsewhere(client: &mut Client, pool: &str, worker: &str) -> anyhow::Result<bool> {
-    let list = client.send(&request("GET", &format!("/api/v1/agents?pool_name={pool}&limit=100"), ""))?.expect(200)?;
+    let list =
+        client.send(&request("GET", &format!("/api/v1/agents?pool_name={pool}&limit=100"), ""))?.of_status(200)?;
     let agents = list["items"].as_array().context("a list of agents")?;
     let running = agents.iter().filter(|agent| agent["state"] == "idle" && agent["process_id"] != worker);
     let running: HashSet<&str> = running.filter_map(|agent: &Value| agent["agent_id"].as_str()).collect();

@@ -118,7 +118,7 @@ impl Server {
         }
         let body = json!({"role_type": "developer", "pool_name": name, "config": config}).to_string();
         let mut client = self.client()?;
-        client.send(&request("POST", "/api/v1/agents/pools", &body))?.expect(201)?;
+        client.send(&request("POST", "/api/v1/agents/pools", &body))?.of_status(201)?;
         self.wait_pool(name, |pool| pool["active_worker_processes"].as_u64() >= Some(min_workers.into()))
     }
 
@@ -127,7 +127,7 @@ impl Server {
         let mut client = self.client()?;
         let get = request("GET", &format!("/api/v1/agents/pools/{name}"), "");
         self.wait(Duration::from_millis(5), || {
-            client.send(&get).ok().and_then(|answer| answer.expect(200).ok()).filter(&is_so)
+            client.send(&get).ok().and_then(|answer| answer.of_status(200).ok()).filter(&is_so)
         })
         .with_context(|| format!("the pool {name}"))
         .map(drop)

@@ -45,7 +45,7 @@ fn one_by_one(server: &Server, warm_up: usize, count: usize) -> anyhow::Result<V
     let mut times = Vec::with_capacity(count);
     for turn in 0..warm_up + count {
         let started = Instant::now();
-        client.send(&spawn)?.expect(201)?;
+        client.send(&spawn)?.of_status(201)?;
         if turn >= warm_up {
             times.push(millis(started.elapsed()));
         }
@@ -109,7 +109,7 @@ pub(crate) fn together(server: &Server, clients: usize, count: usize) -> anyhow:
             let (begun, spawn) = (begun.clone(), spawn_request(POOL));
             tasks.spawn(async move {
                 while begun.fetch_add(1, Ordering::Relaxed) < count {
-                    client.send(&spawn).await?.expect(201)?;
+                    client.send(&spawn).await?.of_status(201)?;
                 }
                 anyhow::Ok(())
             });
@@ -134,7 +134,7 @@ pub(crate) fn first(round: &mut Round<'_>) -> anyhow::Result<()> {
             server.pool(&name, 0, &json!({}))?;
             let spawn = spawn_request(&name);
             let started = Instant::now();
-            client.send(&spawn)?.expect(201)?;
+            client.send(&spawn)?.of_status(201)?;
             times.push(millis(started.elapsed()));
         }
         server.stop()?;

@@ -10,6 +10,9 @@ const CLAIM: &str = "INSERT INTO idempotency_keys (caller, route, idempotency_ke
     SELECT $1, $2, $3, $4, $5, $6 FROM pools WHERE pool_name = $7 \
     ON CONFLICT (caller, route, idempotency_key) DO UPDATE SET caller = excluded.caller RETURNING agent_id, body_hash";
 
+const HOLDER: &str = "SELECT agent_id, body_hash FROM idempotency_keys \
+    WHERE caller = $1 AND route = $2 AND idempotency_key = $3";
+
 const PRUNE: &str = "DELETE FROM idempotency_keys WHERE (caller, route, idempotency_key) IN \
     (SELECT caller, route, idempotency_key FROM idempotency_keys WHERE created_at < $1 LIMIT $2)";
 
@@ -27,11 +30,16 @@ pub(crate) fn claim(key: &IdempotencyKey, agent_id: AgentId, pool: &PoolName, at
     Step::new(CLAIM, args)
 }
 
+/// Asks whose the key is.
+pub(crate) fn holder(key: &IdempotencyKey) -> Step {
+    Step::new(HOLDER, vec![Value::text(&key.caller), Value::text(&key.route), Value::text(&key.key)])
+}
+
 pub(crate) fn prune(before: Timestamp, limit: u32) -> Step {
     Step::new(PRUNE, vec![Value::int(before.as_millis()), Value::count(limit)])
 }
 
-/// Reads the row of [`claim`].
+/// Reads a row of [`claim`] or of [`holder`].
 pub(crate) fn read(mut fields: Fields) -> Result<(AgentId, [u8; 32]), StoreError> {
     Ok((fields.parsed()?, from_hex(&fields.text()?)?))
 }

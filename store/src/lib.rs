@@ -91,6 +91,10 @@ pub trait Store: Send + Sync + 'static {
     /// One agent, live or not.
     async fn agent(&self, id: AgentId) -> Result<Option<AgentRow>, StoreError>;
 
+    /// The agent that was made with this idempotency key (by caller, route and key), and the hash of that request's body;
+    /// `None` where the key is free.
+    async fn key_holder(&self, key: &IdempotencyKey) -> Result<Option<(AgentId, [u8; 32])>, StoreError>;
+
     /// Agents in the order of their ids (the order of their making), after `after`, at most `limit`.
     async fn agents(
         &self,

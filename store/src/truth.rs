@@ -9,8 +9,8 @@ use muster_domain::{AgentId, Fence, ProcessId, Timestamp};
 use crate::commit::Committer;
 use crate::sql::{Engine, Fields, Step};
 use crate::{
-    AgentFilter, AgentRow, EventRow, Leadership, Outcome, PoolRow, Store, StoreError, WorkerRow, Write, agent_rows,
-    agents, events, keys, leader, pools, workers,
+    AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, Outcome, PoolRow, Store, StoreError, WorkerRow, Write,
+    agent_rows, agents, events, keys, leader, pools, workers,
 };
 
 /// Rows that one step of [`Store::prune`] deletes at the most, so that writers in between wait a few milliseconds.
@@ -93,6 +93,10 @@ impl<E: Engine> Store for Truth<E> {
 
     async fn agent(&self, id: AgentId) -> Result<Option<AgentRow>, StoreError> {
         self.first(agent_rows::one(id), agent_rows::read).await
+    }
+
+    async fn key_holder(&self, key: &IdempotencyKey) -> Result<Option<(AgentId, [u8; 32])>, StoreError> {
+        self.first(keys::holder(key), keys::read).await
     }
 
     async fn agents(

@@ -15,7 +15,7 @@ use muster_registry::{Heard, Pictures, Registry, RegistryError};
 use crate::board::Board;
 use crate::context::Context;
 use crate::directory::Mailbox;
-use crate::keeper::mailbox::{Ask, HeardNews};
+use crate::keeper::mailbox::{Ask, HeardNews, Voice};
 
 /// The workers that are listened to.
 #[derive(Clone, Default)]
@@ -46,9 +46,9 @@ impl Listener {
     }
 
     /// Notes what was heard, and sorts it by keeper. Every keeper that has workers gets news, also of silence.
-    fn sort(&self, seen: Vec<Heard>, at: Instant) -> Vec<(Mailbox, Vec<Heard>)> {
+    fn sort(&self, seen: Vec<Heard>, at: Instant) -> Vec<(Mailbox, Vec<Voice>)> {
         let mut watched = self.watched();
-        let mut news: Vec<(Mailbox, Vec<Heard>)> = Vec::new();
+        let mut news: Vec<(Mailbox, Vec<Voice>)> = Vec::new();
         for entry in watched.values() {
             if !news.iter().any(|(keeper, _)| keeper.same_channel(&entry.keeper)) {
                 news.push((entry.keeper.clone(), Vec::new()));
@@ -57,9 +57,13 @@ impl Listener {
         for heard in seen {
             let Some(entry) = watched.get_mut(&heard.process_id) else { continue };
             entry.number = heard.number;
-            entry.heard = at.checked_sub(heard.age);
+            // The age jitters with the round trip. Of one beat the latest estimate counts, here and at the keeper, so that
+            // the pass that is planned for the end of a silence does not come a moment before it.
+            let beat_at = at.checked_sub(heard.age).unwrap_or(at);
+            let voice_at = entry.heard.map_or(beat_at, |known| known.max(beat_at));
+            entry.heard = Some(voice_at);
             if let Some((_, list)) = news.iter_mut().find(|(keeper, _)| keeper.same_channel(&entry.keeper)) {
-                list.push(heard);
+                list.push(Voice { at: voice_at, heard });
             }
         }
         news

@@ -1,7 +1,7 @@
 //! What goes out to the registry. Keepers never wait for it: commands are sent again until they are acknowledged, and
 //! mirrors are written again after a flush, so a letter that is lost costs time and nothing else.
 //!
-//! Commands and errands have a line each, so that a command never waits behind a mirror.
+//! Commands go first, and whatever else came with them follows when they are out: a command never waits behind a mirror.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,8 +16,12 @@ type Batch = Vec<(ProcessId, Envelope)>;
 const LARGEST_BAG: usize = 1_024;
 
 pub(crate) struct Postman {
-    commands: mpsc::UnboundedSender<Batch>,
-    errands: mpsc::UnboundedSender<Errand>,
+    letters: mpsc::UnboundedSender<Letter>,
+}
+
+enum Letter {
+    Commands(Batch),
+    Errand(Errand),
 }
 
 enum Errand {
@@ -31,48 +35,68 @@ enum Errand {
 impl Postman {
     /// Starts both lines. They end when the postman is dropped.
     pub(crate) fn start(registry: Arc<dyn Registry>, bus: Arc<dyn Bus>) -> Self {
-        let (commands, command_line) = mpsc::unbounded_channel();
+        let (letters, letter_line) = mpsc::unbounded_channel();
         let (errands, errand_line) = mpsc::unbounded_channel();
-        tokio::spawn(carry_commands(bus.clone(), command_line));
+        tokio::spawn(carry_commands(bus.clone(), letter_line, errands));
         tokio::spawn(run_errands(registry, bus, errand_line));
-        Self { commands, errands }
+        Self { letters }
     }
 
     pub(crate) fn send(&self, batch: Batch) {
         if !batch.is_empty() {
-            drop(self.commands.send(batch));
+            drop(self.letters.send(Letter::Commands(batch)));
         }
     }
 
     pub(crate) fn mirror(&self, pool: &PoolName, slots: Vec<(ProcessId, u32)>) {
         if !slots.is_empty() {
-            drop(self.errands.send(Errand::Mirror(pool.clone(), slots)));
+            self.run(Errand::Mirror(pool.clone(), slots));
         }
     }
 
     pub(crate) fn settle(&self, entries: Vec<ReportPost>, settled: Vec<(ProcessId, u64)>) {
-        drop(self.errands.send(Errand::Settle(entries, settled)));
+        self.run(Errand::Settle(entries, settled));
     }
 
     pub(crate) fn forget(&self, pool: PoolName, worker: ProcessId) {
-        drop(self.errands.send(Errand::Forget(pool, worker)));
+        self.run(Errand::Forget(pool, worker));
     }
 
     pub(crate) fn forget_pool(&self, pool: PoolName) {
-        drop(self.errands.send(Errand::ForgetPool(pool)));
+        self.run(Errand::ForgetPool(pool));
+    }
+
+    fn run(&self, errand: Errand) {
+        drop(self.letters.send(Letter::Errand(errand)));
     }
 
     pub(crate) fn condemn(&self, worker: ProcessId) {
-        drop(self.errands.send(Errand::Condemn(worker)));
+        self.run(Errand::Condemn(worker));
     }
 }
 
-async fn carry_commands(bus: Arc<dyn Bus>, mut line: mpsc::UnboundedReceiver<Batch>) {
+async fn carry_commands(
+    bus: Arc<dyn Bus>,
+    mut line: mpsc::UnboundedReceiver<Letter>,
+    errands: mpsc::UnboundedSender<Errand>,
+) {
     let mut bag = Vec::new();
     while line.recv_many(&mut bag, LARGEST_BAG).await > 0 {
-        let batch: Batch = bag.drain(..).flatten().collect();
-        if let Err(error) = bus.send(&batch).await {
+        let (mut batch, mut others) = (Batch::new(), Vec::new());
+        for letter in bag.drain(..) {
+            match letter {
+                Letter::Commands(commands) => batch.extend(commands),
+                Letter::Errand(errand) => others.push(errand),
+            }
+        }
+        if !batch.is_empty()
+            && let Err(error) = bus.send(&batch).await
+        {
             tracing::debug!(commands = batch.len(), %error, "commands did not go out; they are sent again");
+        }
+        for errand in others {
+            // The line of errands ends with this one.
+            let _ = errands.send(errand);
         }
     }
 }

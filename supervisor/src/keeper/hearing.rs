@@ -8,9 +8,8 @@ use muster_domain::{
     AgentId, AgentStatus, Beat, Command, Envelope, Epoch, ProcessId, SeenState, WorkerState, WorkerStatus,
 };
 use muster_policy::worker::{Bounds, Hearing, Step, next_step};
-use muster_registry::Heard;
 
-use super::mailbox::HeardNews;
+use super::mailbox::{HeardNews, Voice};
 use super::moves::Move;
 use super::reports::Start;
 use super::{Keeper, Round};
@@ -20,18 +19,18 @@ impl Keeper {
         if news.rebuild {
             self.model.forget_mirror();
         }
-        for heard in &news.heard {
-            self.hear_worker(heard, news.at, round);
+        for voice in &news.heard {
+            self.hear_worker(voice, round);
         }
         self.judge_workers(news.hearing, news.at, round);
     }
 
-    fn hear_worker(&mut self, heard: &Heard, at: Instant, round: &mut Round) {
+    fn hear_worker(&mut self, voice: &Voice, round: &mut Round) {
+        let heard = &voice.heard;
         let id = heard.process_id;
         let Some(worker) = self.model.workers.get_mut(&id) else { return };
-        // The age is the registry's own; before this process began there is no instant, and the pass's start serves.
-        let beat_at = at.checked_sub(heard.age).unwrap_or(at);
-        let heard_at = worker.pulse.map_or(beat_at, |pulse| pulse.heard.max(beat_at));
+        // Its "ready" may have been heard after its beat.
+        let heard_at = worker.pulse.map_or(voice.at, |pulse| pulse.heard.max(voice.at));
         worker.hear(heard_at, heard.beat.as_deref());
         let Some(beat) = heard.beat.as_deref() else { return };
         if beat.fence > self.context.fence {

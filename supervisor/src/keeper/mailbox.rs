@@ -91,5 +91,13 @@ pub(crate) struct HeardNews {
     pub(crate) hearing: Hearing,
     /// Whether the registry may have lost what was written to it: it was flushed, or away.
     pub(crate) rebuild: bool,
-    pub(crate) heard: Vec<Heard>,
+    pub(crate) heard: Vec<Voice>,
+}
+
+/// One worker in a round of listening.
+pub(crate) struct Voice {
+    /// When its latest beat was made, on this process's clock.
+    pub(crate) at: Instant,
+    /// What the registry says.
+    pub(crate) heard: Heard,
 }

@@ -20,6 +20,7 @@ pub(crate) mod mailbox;
 mod model;
 mod moves;
 mod placing;
+mod repeats;
 mod reports;
 mod sending;
 mod worker;

@@ -35,7 +35,8 @@ impl Keeper {
     pub(super) async fn place(&mut self, round: &mut Round) {
         let waiting = if self.is_stopping { Vec::new() } else { self.model.placeable(round.now) };
         let bounds = self.bounds(round.now);
-        let spawns = self.admit(waiting.len(), std::mem::take(&mut round.spawns), bounds);
+        let new = self.answer_repeats(std::mem::take(&mut round.spawns)).await;
+        let spawns = self.admit(waiting.len(), new, bounds);
         let plan = place(waiting.len() + spawns.len(), self.model.free_slots(), bounds);
         let spare = self.spare_workers(&plan, bounds);
         if waiting.is_empty() && spawns.is_empty() && spare == 0 {

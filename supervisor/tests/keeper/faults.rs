@@ -14,7 +14,7 @@ use muster_registry::{
 };
 use muster_store::sqlite::SqliteStore;
 use muster_store::{
-    AgentFilter, AgentRow, EventRow, Leadership, Outcome, PoolRow, Store, StoreError, WorkerRow, Write,
+    AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, Outcome, PoolRow, Store, StoreError, WorkerRow, Write,
 };
 
 /// What becomes of a commit.
@@ -126,6 +126,10 @@ impl Store for FaultyStore {
     async fn agent(&self, id: AgentId) -> Result<Option<AgentRow>, StoreError> {
         self.see()?;
         self.inner.agent(id).await
+    }
+    async fn key_holder(&self, key: &IdempotencyKey) -> Result<Option<(AgentId, [u8; 32])>, StoreError> {
+        self.see()?;
+        self.inner.key_holder(key).await
     }
     async fn agents(
         &self,

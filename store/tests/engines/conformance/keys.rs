@@ -26,6 +26,9 @@ pub(crate) async fn a_key_is_used_once(place: &Place) {
     let outcomes = place.store.apply(fence, &twice.each_ref().map(add)).await.expect("a batch");
     assert_eq!(outcomes, [Unplaced, Replayed { agent_id: twice[0].spec.agent_id, body_hash: [3; 32] }]);
     assert_eq!(place.store.live_agents().await.expect("a read").len(), 3, "a replay makes nothing");
+    let holder = place.store.key_holder(&key("k", 9)).await.expect("a read");
+    assert_eq!(holder, Some((first.spec.agent_id, [1; 32])), "whatever the body of who asks");
+    assert_eq!(place.store.key_holder(&key("free", 1)).await.expect("a read"), None);
 }
 
 pub(crate) async fn two_requests_race_for_a_key(place: &Place) {
