@@ -1,0 +1,19 @@
+//! End-to-end tests: the real program, real processes, a real Redis, a real database. One binary, so that it links once.
+#![allow(missing_docs)]
+
+mod cli;
+mod doors;
+mod exec;
+mod harness;
+mod idleness;
+mod master;
+mod orphans;
+mod pools;
+mod registry;
+mod shutdown;
+mod single;
+mod spawn;
+mod store;
+mod trees;
+mod watching;
+mod workers;

@@ -1,0 +1,147 @@
+//! The registry away, restarted empty, flushed: agents go on, nothing is half done, and it is whole again by itself.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::harness::faults::{self, RedisServer, kill9, lives};
+use crate::harness::{Muster, Options, wait_until};
+
+const BOUND: Duration = Duration::from_secs(20);
+
+/// How long Redis stays away: above staleness and lease together.
+const OUTAGE: Duration = Duration::from_secs(3);
+
+/// Clocks by which a worker that a busy machine holds up for a moment is not taken for one that hangs.
+fn patient() -> Options {
+    Options::default().env("MUSTER_CLOCKS_STALE", "1").env("MUSTER_CLOCKS_LEASE", "1.2")
+}
+
+fn epochs(muster: &Muster) -> BTreeMap<String, (String, u64)> {
+    muster.all_agents().into_iter().map(|agent| (agent.id, (agent.process_id, agent.epoch))).collect()
+}
+
+/// Everything that operators find in the registry is there: workers, agents, slots, sets, the leader.
+fn is_whole(muster: &Muster) -> bool {
+    let mut redis = muster.redis();
+    let (agents, workers) = (muster.all_agents(), muster.all_workers());
+    let agents_are = agents.iter().all(|agent| {
+        let (process, epoch): (Option<String>, Option<u64>) = redis::cmd("HMGET")
+            .arg(format!("agent:{}", agent.id))
+            .arg(&["process_id", "epoch"])
+            .query(&mut redis)
+            .expect("an answer");
+        let member = |key: String| -> bool {
+            redis::cmd("SISMEMBER").arg(key).arg(&agent.id).query(&mut muster.redis()).expect("an answer")
+        };
+        process.as_ref() == Some(&agent.process_id)
+            && epoch == Some(agent.epoch)
+            && member("pool:developer_pool:agents".to_owned())
+            && member(format!("pool:developer_pool:process:{}:agents", agent.process_id))
+    });
+    let workers_are = workers.iter().all(|worker| {
+        let free: Option<u64> = redis::cmd("ZSCORE")
+            .arg("pool:developer_pool:processes")
+            .arg(&worker.id)
+            .query(&mut redis)
+            .expect("an answer");
+        let held: Option<u64> = redis::cmd("HGET")
+            .arg(format!("process:{}", worker.id))
+            .arg("agent_count")
+            .query(&mut redis)
+            .expect("an answer");
+        free == Some(worker.max_agents - worker.agent_count) && held == Some(worker.agent_count)
+    });
+    let leader: Option<String> = redis::cmd("GET").arg("supervisor:leader").query(&mut redis).expect("an answer");
+    let strangers: Vec<String> = redis::cmd("KEYS").arg("agent:*").query(&mut redis).expect("an answer");
+    agents_are && workers_are && leader.is_some() && strangers.len() == agents.len()
+}
+
+fn assert_recovers(muster: &Muster, before: &BTreeMap<String, (String, u64)>) {
+    wait_until("the registry is whole again", BOUND, || muster.redis_answers() && is_whole(muster));
+    wait_until("health is back", BOUND, || muster.get("/health").body["degraded"] == json!([]));
+    muster.spawn_many("developer_pool", 1);
+    // Past every clock that might judge somebody for the outage.
+    muster.await_beats(30);
+    let mut after = epochs(muster);
+    after.retain(|id, _| before.contains_key(id));
+    assert_eq!(after, *before, "nothing was restarted");
+    muster.await_each_in_one_worker();
+    wait_until("the registry is whole", BOUND, || is_whole(muster));
+}
+
+#[test]
+fn a_private_redis_that_dies_is_started_again_and_filled() {
+    let muster = Muster::start(patient());
+    muster.spawn_many("developer_pool", 12);
+    wait_until("the registry is whole", BOUND, || is_whole(&muster));
+    let before = epochs(&muster);
+    for _ in 0..3 {
+        let server = muster.redis_pid().expect("a private Redis runs");
+        kill9(server);
+        wait_until("another one runs", BOUND, || !lives(server) && muster.redis_pid().is_some());
+        assert_recovers(&muster, &before);
+    }
+}
+
+#[test]
+fn a_flush_loses_nothing() {
+    let muster = Muster::start(patient());
+    muster.spawn_many("developer_pool", 12);
+    wait_until("the registry is whole", BOUND, || is_whole(&muster));
+    let before = epochs(&muster);
+    for _ in 0..5 {
+        redis::cmd("FLUSHALL").exec(&mut muster.redis()).expect("flushed");
+        assert_recovers(&muster, &before);
+    }
+}
+
+#[test]
+fn a_configured_redis_may_stay_away_and_come_back_empty() {
+    let mut redis = RedisServer::start();
+    let muster = Muster::start(patient().env("MUSTER_REDIS_URL", redis.url()));
+    muster.spawn_many("developer_pool", 12);
+    let before = epochs(&muster);
+    let workers: Vec<u32> = muster.all_workers().into_iter().map(|worker| worker.pid).collect();
+    redis.stop();
+    wait_until("health says so", BOUND, || {
+        muster.get("/health").body["degraded"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|what| faults::starts(what, "registry")))
+    });
+    let away = Instant::now();
+    while away.elapsed() < OUTAGE {
+        let refused = muster.post("/api/v1/agents/spawn", &spawn_body());
+        assert_eq!(refused.status, 503, "{refused:?}");
+        assert!(refused.header("retry-after").is_some(), "{refused:?}");
+        assert!(workers.iter().all(|pid| lives(*pid)), "the workers go on");
+        assert_eq!(epochs(&muster), before, "nothing is half done, and nobody is restarted");
+    }
+    let ended = muster
+        .post("/api/v1/agents/terminate", &json!({"pool_name": "developer_pool", "agent_id": before.keys().next()}));
+    assert_eq!(ended.status, 503, "{ended:?}");
+    redis.resume();
+    assert_recovers(&muster, &before);
+    assert_eq!(muster.all_workers().len(), workers.len());
+}
+
+fn spawn_body() -> serde_json::Value {
+    json!({"project_id": "p", "role_type": "developer", "pool_name": "developer_pool"})
+}
+
+#[test]
+fn a_worker_that_dies_while_redis_is_away_is_replaced_when_it_is_back() {
+    let mut redis = RedisServer::start();
+    let muster = Muster::start(patient().env("MUSTER_REDIS_URL", redis.url()));
+    muster.spawn_many("developer_pool", 12);
+    let victim = muster.all_workers().into_iter().find(|worker| worker.agent_count == 10).expect("a full worker");
+    redis.stop();
+    kill9(victim.pid);
+    wait_until("its death is known", BOUND, || muster.all_workers().iter().all(|worker| worker.id != victim.id));
+    redis.resume();
+    wait_until("all run", BOUND, || muster.all_agents().iter().all(|agent| agent.state == "idle"));
+    muster.await_each_in_one_worker();
+    wait_until("the registry is whole, and knows the dead worker no more", BOUND, || is_whole(&muster));
+    assert_eq!(muster.all_agents().iter().filter(|agent| agent.epoch == 2).count(), 10);
+}

@@ -1,0 +1,183 @@
+//! The store away: intake is refused, agents go on, what ends meanwhile is settled later, and it heals by itself.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+use sqlx::{Connection, Executor};
+
+use crate::harness::faults::{self, Postgres, kill9, lives};
+use crate::harness::{Answer, Muster, Options, wait_until};
+
+const BOUND: Duration = Duration::from_secs(40);
+
+fn spawn_body() -> serde_json::Value {
+    json!({"project_id": "p", "role_type": "developer", "pool_name": "developer_pool"})
+}
+
+fn is_degraded(muster: &Muster) -> bool {
+    let health = muster.get("/health").body;
+    health["degraded"].as_array().is_some_and(|all| all.iter().any(|what| faults::starts(what, "store")))
+}
+
+/// A spawn is refused, or taken and answered so: the ids of those taken are returned.
+fn knock(muster: &Muster) -> Result<String, Answer> {
+    let answer = muster.post("/api/v1/agents/spawn", &spawn_body());
+    match answer.status {
+        201 | 202 => Ok(answer.body["agent_id"].as_str().expect("an id").to_owned()),
+        _ => Err(answer),
+    }
+}
+
+/// Everybody runs, each once, and the store has no others.
+fn await_all(muster: &Muster, acknowledged: &[String]) {
+    wait_until("all run", BOUND, || muster.all_agents().iter().all(|agent| agent.state == "idle"));
+    let mut running: Vec<String> = muster.all_agents().into_iter().map(|agent| agent.id).collect();
+    let mut wanted = acknowledged.to_vec();
+    running.sort();
+    wanted.sort();
+    assert_eq!(running, wanted);
+    muster.await_each_in_one_worker();
+}
+
+/// A small file system of its own, unmounted with the test.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Result<Self, std::io::Error> {
+        let folder = tempfile::Builder::new().prefix("md").tempdir_in("/tmp")?;
+        let path = std::ffi::CString::new(folder.path().to_str().expect("text")).expect("no NUL");
+        let (kind, size) = (c"tmpfs".as_ptr(), c"size=8m".as_ptr());
+        // SAFETY: strings that end with a NUL.
+        match unsafe { libc::mount(kind, path.as_ptr(), kind, 0, size.cast()) } {
+            0 => Ok(Self(folder)),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Takes all the space that is left.
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.path().join("filler")).expect("a file");
+        for size in [1 << 16, 1 << 10, 1] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.path().join("filler")).expect("there is one");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let path = std::ffi::CString::new(self.path().to_str().expect("text")).expect("no NUL");
+        // SAFETY: a string that ends with a NUL.
+        unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_the_new_and_keeps_the_old() {
+    let disk = match SmallDisk::mount() {
+        Ok(disk) => disk,
+        Err(error) => return eprintln!("skipped: a file system can be mounted by root only ({error})"),
+    };
+    let folder = disk.path().join("d");
+    let muster = Muster::start(Options { data_dir: Some(folder), ..Options::default() });
+    let mut taken = muster.spawn_many("developer_pool", 12);
+    let victim = muster.all_workers().into_iter().find(|worker| worker.agent_count == 2).expect("the second worker");
+    disk.fill();
+    // Space inside of the database's files may serve some more.
+    let mut refused = None;
+    wait_until("a spawn is refused", BOUND, || match knock(&muster) {
+        Ok(id) => {
+            taken.push(id);
+            false
+        }
+        Err(answer) => {
+            refused = Some(answer);
+            true
+        }
+    });
+    let refused = refused.expect("an answer");
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    wait_until("health says so", BOUND, || is_degraded(&muster));
+    kill9(victim.pid);
+    let others: Vec<u32> =
+        muster.all_workers().into_iter().filter(|worker| worker.id != victim.id).map(|worker| worker.pid).collect();
+    assert!(others.iter().all(|pid| lives(*pid)), "the others go on");
+    disk.free();
+    wait_until("health is back", BOUND, || muster.get("/health").body["degraded"] == json!([]));
+    await_all(&muster, &taken);
+    let moved = muster.all_agents().iter().filter(|agent| agent.epoch == 2).count();
+    assert!(moved >= 2, "those of the dead worker run again: {moved}");
+    taken.extend(muster.spawn_many("developer_pool", 1));
+    await_all(&muster, &taken);
+    drop(muster);
+}
+
+#[test]
+fn a_locked_database_is_waited_for() {
+    let muster = Muster::start(Options::default());
+    let mut taken = muster.spawn_many("developer_pool", 3);
+    let worker = muster.all_workers().remove(0);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let url = format!("sqlite:{}", muster.data_dir().join("muster.db").display());
+    let mut other = runtime.block_on(sqlx::SqliteConnection::connect(&url)).expect("the database opens");
+    runtime.block_on(other.execute("BEGIN EXCLUSIVE")).expect("the lock");
+    let refused = knock(&muster).expect_err("nothing can be stored");
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    assert!(is_degraded(&muster), "health says so");
+    kill9(worker.pid);
+    runtime.block_on(other.execute("ROLLBACK")).expect("the lock is given back");
+    wait_until("health is back", BOUND, || !is_degraded(&muster));
+    wait_until("those of the dead worker run again", BOUND, || {
+        muster.all_agents().iter().all(|agent| (agent.state.as_str(), agent.epoch) == ("idle", 2))
+    });
+    taken.extend(muster.spawn_many("developer_pool", 1));
+    await_all(&muster, &taken);
+}
+
+/// PostgreSQL ends in the middle of many commits: some were written though their answer was lost. Whoever was refused
+/// does not run, whoever was taken does, and nobody is stuck in between.
+#[test]
+fn postgres_may_go_and_come_back_in_the_middle_of_spawns() {
+    let mut postgres = Postgres::start();
+    let env = vec![("MUSTER_DATABASE_URL".to_owned(), postgres.url())];
+    let muster = Muster::start(Options { env, ..Options::default() });
+    let mut taken = muster.spawn_many("developer_pool", 3);
+    for _ in 0..4 {
+        let answers: Vec<Result<String, Answer>> = std::thread::scope(|scope| {
+            let asks: Vec<_> = (0..40).map(|_| scope.spawn(|| knock(&muster))).collect();
+            let before = taken.len();
+            wait_until("some are stored", BOUND, || muster.all_agents().len() > before + 4);
+            postgres.stop();
+            asks.into_iter().map(|ask| ask.join().expect("answered")).collect()
+        });
+        for answer in answers {
+            match answer {
+                Ok(id) => taken.push(id),
+                Err(refused) => assert_eq!(refused.status, 503, "{refused:?}"),
+            }
+        }
+        wait_until("health says so", BOUND, || is_degraded(&muster));
+        let worker = muster.all_workers().remove(0);
+        kill9(worker.pid);
+        postgres.resume();
+        wait_until("health is back", BOUND, || !is_degraded(&muster));
+        wait_until("the dead worker is known", BOUND, || {
+            muster.all_workers().iter().all(|other| other.id != worker.id)
+        });
+        wait_until("those that were refused are gone", BOUND, || {
+            muster.all_agents().iter().all(|agent| agent.state == "idle") && muster.all_agents().len() == taken.len()
+        });
+        await_all(&muster, &taken);
+    }
+}

@@ -1,0 +1,210 @@
+//! Trees that will not die, under every order of deaths: nothing stays that no agent owns, and no agent runs twice.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::harness::faults::{Process, Wicked, kill9, lives, process};
+use crate::harness::{Muster, Options, wait_until};
+
+const BOUND: Duration = Duration::from_secs(30);
+
+/// Who is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Victim {
+    Program,
+    Init,
+    Worker,
+    Master,
+}
+use Victim::{Init, Master, Program, Worker};
+
+const ORDERS: &[&[Victim]] = &[
+    &[Program],
+    &[Init],
+    &[Worker],
+    &[Program, Worker, Master],
+    &[Program, Master, Worker],
+    &[Worker, Program, Master],
+    &[Worker, Master, Program],
+    &[Master, Program, Worker],
+    &[Master, Worker, Program],
+    &[Init, Worker, Master],
+    &[Init, Master, Worker],
+    &[Worker, Init, Master],
+    &[Worker, Master, Init],
+    &[Master, Init, Worker],
+    &[Master, Worker, Init],
+];
+
+/// Without a namespace, an init that is killed in the same moment as its worker and its master leaves what it held:
+/// that is said of best effort. These orders it does hold.
+const ORDERS_OF_BEST_EFFORT: &[&[Victim]] = &[
+    &[Program],
+    &[Init],
+    &[Worker],
+    &[Program, Worker, Master],
+    &[Program, Master, Worker],
+    &[Worker, Program, Master],
+    &[Master, Program, Worker],
+    &[Master, Worker, Program],
+];
+
+/// Agents that will not die, of which no two of one id may ever be seen.
+struct Stage {
+    muster: Muster,
+    wicked: Wicked,
+    _folder: tempfile::TempDir,
+}
+
+impl Stage {
+    fn set(best_effort: bool) -> Self {
+        let folder = tempfile::Builder::new().prefix("mw").tempdir_in("/tmp").expect("a folder");
+        let wicked = Wicked::new(folder.path());
+        let config = format!(
+            "[runtimes.wicked]\nkind = \"exec\"\ncommand = {}\nready = \"started\"\nstop_deadline = 0.5\n\
+             [pools.wild]\nrole_type = \"developer\"\nruntime = \"wicked\"\nmax_agents = 2\n\
+             restart.max_restarts = 1000\nrestart.backoff_min = 0.01\nrestart.backoff_max = 0.02\n",
+            wicked.command()
+        );
+        let mut env = Vec::new();
+        if best_effort {
+            env.push(("MUSTER_OWNERSHIP".to_owned(), "best-effort".to_owned()));
+        }
+        let muster = Muster::start(Options { config, env, ..Options::default() });
+        muster.spawn_many("wild", 2);
+        let stage = Self { muster, wicked, _folder: folder };
+        stage.await_calm();
+        stage
+    }
+
+    /// Waits until both agents run, each with its program and its grandchild below a worker of this master, and nothing
+    /// else of the kind is left.
+    fn await_calm(&self) {
+        wait_until("both trees stand, and nothing is left of others", BOUND, || {
+            let agents = self.muster.all_agents();
+            let workers: Vec<u32> = self.muster.all_workers().iter().map(|worker| worker.pid).collect();
+            let (mains, grandchildren) = (self.wicked.mains(), self.wicked.grandchildren());
+            let all = self.wicked.all();
+            agents.iter().all(|agent| agent.state == "idle")
+                && all.len() == 4
+                && mains.len() == 2
+                && grandchildren.len() == 2
+                && all.iter().all(|process| ancestors(process).iter().any(|pid| workers.contains(pid)))
+                && mains.iter().all(|main| agents.iter().any(|agent| agent.pid == Some(main.pid)))
+        });
+    }
+
+    fn strike(&mut self, victim: Victim, scene: &Scene) {
+        match victim {
+            Program => scene.mains.iter().for_each(|main| kill9(main.pid)),
+            Init => scene.mains.iter().for_each(|main| kill9(main.parent)),
+            Worker => scene.workers.iter().for_each(|pid| kill9(*pid)),
+            Master => self.muster.kill9(),
+        }
+    }
+
+    fn scene(&self) -> Scene {
+        Scene {
+            mains: self.wicked.mains(),
+            workers: self.muster.all_workers().into_iter().map(|worker| worker.pid).collect(),
+        }
+    }
+
+    /// One order of deaths, with or without the time to act in between.
+    fn play(&mut self, order: &[Victim], in_turn: bool) {
+        let scene = self.scene();
+        for victim in order {
+            self.strike(*victim, &scene);
+            if in_turn {
+                self.await_effect(*victim, &scene);
+            }
+        }
+        if order.contains(&Master) {
+            self.muster.restart();
+        }
+        self.await_calm();
+    }
+
+    fn await_effect(&self, victim: Victim, scene: &Scene) {
+        wait_until("the victims are dead", BOUND, || match victim {
+            Program | Init => scene.mains.iter().all(|main| !lives(main.pid)),
+            Worker => scene.workers.iter().all(|pid| !lives(*pid)),
+            Master => true,
+        });
+    }
+
+    fn end(mut self) {
+        self.muster.stop();
+        let left = self.wicked.all();
+        assert!(left.is_empty(), "after the stop something is left: {left:?}");
+    }
+}
+
+struct Scene {
+    mains: Vec<Process>,
+    workers: Vec<u32>,
+}
+
+fn ancestors(of: &Process) -> Vec<u32> {
+    let mut parents = Vec::new();
+    let mut next = Some(of.clone());
+    while let Some(child) = next {
+        parents.push(child.parent);
+        next = process(child.parent);
+    }
+    parents
+}
+
+/// Watches, while `play` goes on, that no agent's program is there twice.
+fn never_twice(fifo: &Wicked, over: &AtomicBool) {
+    while !over.load(Ordering::Relaxed) {
+        let mut seen: HashMap<String, Vec<Process>> = HashMap::new();
+        for main in fifo.mains() {
+            let id = main.command_line.split_whitespace().last().expect("a marked one").to_owned();
+            seen.entry(id).or_default().push(main);
+        }
+        // The look at all processes takes time, in which one may have ended and the next begun: both must still live.
+        for twins in seen.values().filter(|mains| mains.len() > 1) {
+            let alive: Vec<&Process> = twins.iter().filter(|twin| lives(twin.pid)).collect();
+            assert!(alive.len() < 2, "an agent runs twice: {alive:?}");
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn play_all(orders: &[&[Victim]], best_effort: bool, in_turn: bool) {
+    let mut stage = Stage::set(best_effort);
+    let watched = stage.wicked.clone();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(|| never_twice(&watched, &over));
+        let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for order in orders {
+                eprintln!("order of deaths: {order:?}");
+                stage.play(order, in_turn);
+            }
+        }));
+        over.store(true, Ordering::Relaxed);
+        watch.join().expect("no agent ran twice");
+        if let Err(panic) = played {
+            std::panic::resume_unwind(panic);
+        }
+    });
+    stage.end();
+}
+
+#[test]
+fn no_order_of_deaths_leaves_anything_or_runs_an_agent_twice() {
+    play_all(ORDERS, false, true);
+}
+
+#[test]
+fn deaths_in_the_same_moment_leave_nothing_either() {
+    play_all(ORDERS, false, false);
+}
+
+#[test]
+fn best_effort_holds_what_it_can() {
+    play_all(ORDERS_OF_BEST_EFFORT, true, true);
+}
