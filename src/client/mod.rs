@@ -1,6 +1,6 @@
 //! A client of the HTTP API for the commands: blocking, and no more than they need.
 //!
-//! [`find`] says where the server is: `--url`, else `MUSTER_URL`, else `<data folder>/muster.addr`, which the server
+//! [`find()`] says where the server is: `--url`, else `MUSTER_URL`, else `<data folder>/muster.addr`, which the server
 //! writes when it listens. A refusal of the server is a problem document (RFC 9457), and its `detail` says what to do,
 //! so that is what people get to read.
 

@@ -1,7 +1,7 @@
 //! The master: it keeps what is wanted and what was seen apart, compares them, and acts.
 //!
 //! # Theory of operation
-//! Each pool has a [keeper](keeper): one task that owns the pool's model (agents, workers, free slots). Requests, reports
+//! Each pool has a keeper: one task that owns the pool's model (agents, workers, free slots). Requests, reports
 //! of workers, heartbeats, deaths and timers come to it as messages; it takes what has come as a batch, asks `policy`
 //! what follows, commits that to the store in one transaction, and only then changes its model, sends commands and
 //! answers callers. Spawn, restart, restoration after a crash and scaling to a minimum are all the same step: an agent
@@ -11,12 +11,12 @@
 //! |---|---|
 //! | [`Supervisor`] | one life as the leader: start, shutdown |
 //! | [`Handle`] | what callers ask; cloneable |
-//! | [`keeper`] | a pool's model and its turns |
-//! | [`listener`] | heartbeats, and since when there was no gap in listening |
-//! | [`postman`], [`postmaster`] | commands out, reports in |
+//! | `keeper` | a pool's model and its turns |
+//! | `listener` | heartbeats, and since when there was no gap in listening |
+//! | `postman`, `postmaster` | commands out, reports in |
 //! | [`launch`] | worker processes, single-process workers, the private Redis |
-//! | [`leadership`], [`collector`], [`sweeper`] | the lease, old rows, and processes that outlived their worker |
-//! | [`board`] | every way in which the supervisor is less than it should be |
+//! | `leadership`, `collector`, `sweeper` | the lease, old rows, and processes that outlived their worker |
+//! | `board` | every way in which the supervisor is less than it should be |
 //!
 //! # What happens when a part fails
 //! A keeper that panics ends this supervisor's lead (its model is gone); the next lead reads the truth again, and agents
