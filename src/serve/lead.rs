@@ -91,7 +91,6 @@ async fn lead(site: &Site, store: Arc<dyn Store>, mut engines: Engines, fence: F
         Err(SupervisorError::Unavailable { what, .. }) => {
             // The store went away between the lead and here: begin again.
             tracing::warn!(what, "could not start to lead");
-            tokio::time::sleep(RETRY).await;
             return Ok(Ended::Fenced);
         }
         Err(error) => return Err(error.into()),

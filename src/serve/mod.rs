@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `house` | the data folder, its lock, the address file |
 //! | `lead` | one life as the leader: store, registry, supervisor |
+//! | `pause` | the pause between two lives |
 //! | `engines` | which registry and which launcher, and why |
 //! | `truth` | which store |
 //! | `signals` | SIGINT and SIGTERM |
@@ -11,6 +12,7 @@
 mod engines;
 mod house;
 mod lead;
+mod pause;
 mod signals;
 mod truth;
 
@@ -26,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use house::House;
 use lead::Ended;
+use pause::Pauses;
 use signals::Signals;
 
 /// Threads of the master: requests and keepers share them, and the database has its own.
@@ -82,13 +85,16 @@ async fn serve(config: Config, nursery: Nursery, started: Instant) -> anyhow::Re
 async fn live(site: &Site) -> anyhow::Result<()> {
     let Some(_lock) = stand_by(site).await? else { return Ok(()) };
     site.house.write_address(&site.address)?;
+    let mut pauses = Pauses::default();
     let ended = loop {
+        let begun = Instant::now();
         match lead::run(site).await {
             Ok(Ended::Asked) => break Ok(()),
-            Ok(Ended::Fenced) => {
-                site.door.set(waiting("starting", "this supervisor lost the lead and starts over"));
-            }
+            Ok(Ended::Fenced) => site.door.set(waiting("starting", "this supervisor lost the lead and starts over")),
             Err(error) => break Err(error),
+        }
+        if site.signals.stop_within(pauses.after(begun.elapsed())).await {
+            break Ok(());
         }
     };
     site.house.remove_address();

@@ -51,7 +51,9 @@ impl Bus for RedisRegistry {
         let channels = [self.keys().worker_commands(worker), self.keys().pool_commands(pool)];
         let limit = self.shared.options.timeout;
         let (stream, subscription) = Subscription::stand(self.shared.client.clone(), channels, limit).await?;
-        self.subscriptions().insert(worker, subscription);
+        let mut subscriptions = self.subscriptions();
+        subscriptions.retain(|_, stood| stood.is_wanted());
+        subscriptions.insert(worker, subscription);
         Ok(stream)
     }
 

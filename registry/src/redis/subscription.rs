@@ -42,6 +42,11 @@ impl Subscription {
         Ok((stream, Self { checks, limit }))
     }
 
+    /// Whether somebody still listens.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.checks.is_closed()
+    }
+
     /// Tests that the subscription stands, and has it renewed where it does not.
     pub(super) fn check(&self) -> impl Future<Output = Result<(), RegistryError>> + use<> {
         let (reply, answer) = oneshot::channel();

@@ -4,7 +4,7 @@
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::thread::JoinHandle;
@@ -49,8 +49,8 @@ struct Process {
 
 impl Process {
     /// The parent-death signal comes when the forking thread ends, and a test's thread ends with its test; so the child is
-    /// forked by a thread of its own, which waits for its end.
-    fn start(mut command: Command, log: &Path) -> Self {
+    /// forked by a thread of its own, which waits for its end. `last` is the signal that ends it.
+    fn start(mut command: Command, log: &Path, last: Signal) -> Self {
         command.stderr(std::fs::File::create(log).expect("a log file"));
         // SAFETY: prctl is async-signal-safe, and nothing else happens between fork and exec.
         unsafe {
@@ -62,17 +62,12 @@ impl Process {
             let mut child = command.spawn().expect("a server starts");
             let _ = started.send(());
             let _ = stopped.recv();
-            end(&mut child);
+            let _ = kill(Pid::from_raw(child.id().cast_signed()), last);
+            let _ = child.wait();
         });
         start.recv().expect("a server starts");
         Self { stop, thread: Some(thread) }
     }
-}
-
-/// SIGQUIT is PostgreSQL's "at once"; it kills its own children then.
-fn end(child: &mut Child) {
-    let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGQUIT);
-    let _ = child.wait();
 }
 
 impl Drop for Process {
@@ -123,7 +118,9 @@ impl Postgres {
         command.arg("-D").arg(folder.join("data")).arg("-k").arg(folder);
         command.args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=300"]);
         let log = folder.join("postgres.log");
-        *self.process.lock().expect("no panic before") = Some(Process::start(command, &log));
+        // PostgreSQL's "at once": it kills its own children then.
+        let process = Process::start(command, &log, Signal::SIGQUIT);
+        *self.process.lock().expect("no panic before") = Some(process);
         let url = self.url("postgres");
         wait_until(&log, || async { PgConnection::connect(&url).await.is_ok() }).await;
     }
@@ -177,7 +174,8 @@ impl Servers {
         let mut command = postgres.account.command(&find(&["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"]));
         command.arg("-q").arg(&config);
         let log = folder.join("pgbouncer.log");
-        let pgbouncer = Process::start(command, &log);
+        // It leaves SIGQUIT as it was inherited: ignored, where the tests run in a shell's background.
+        let pgbouncer = Process::start(command, &log, Signal::SIGKILL);
         let servers = Self { _pgbouncer: pgbouncer, postgres };
         let url = servers.through_pgbouncer(&servers.postgres.url("postgres"));
         // The bouncer refuses this parameter, which the library sends unless told otherwise.
