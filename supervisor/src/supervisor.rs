@@ -147,6 +147,7 @@ impl Supervisor {
         // From here on nobody acts under this fence, so that whoever leads next is alone.
         context.fenced.cancel();
         self.tasks.shutdown().await;
+        leave_workers(&context, end).await;
         if end != LeadEnd::Fenced
             && let Err(error) = context.store.resign(context.fence).await
         {
@@ -277,6 +278,15 @@ async fn stop_workers(context: &Arc<Context>, hurry: CancellationToken) {
     }
     if tokio::time::timeout(GRACE, all).await.is_err() {
         tracing::error!("some workers could not be proven dead; the next supervisor looks for them");
+    }
+}
+
+/// Workers that are tasks of this process end before the next life begins, which would find them and start their agents
+/// anew. A process that ends is not held up for long: what it owns dies with it.
+async fn leave_workers(context: &Context, end: LeadEnd) {
+    tokio::select! {
+        () = context.launcher.leave() => {}
+        () = tokio::time::sleep(GRACE), if end != LeadEnd::Fenced => {}
     }
 }
 

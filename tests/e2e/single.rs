@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::json;
+use sqlx::{Connection, Executor};
 
-use crate::harness::faults::{RedisServer, Wicked, lives};
+use crate::harness::faults::{Postgres, RedisServer, Wicked, lives};
 use crate::harness::{BOUND, Muster, Options, wait_until};
 use crate::spawn::{assert_fifteen, spawn_fifteen};
 
@@ -169,6 +170,52 @@ fn over_every_change_of_mode_each_agent_is_restored_once() {
         eprintln!("the end before the change: {end:?}");
         change_mode(&mut muster, &wicked, end);
         assert_eq!(muster.one_agent(&ended).state, "terminated", "what was ended stays ended");
+    }
+    muster.stop();
+    assert!(wicked.all().is_empty(), "{:?}", wicked.all());
+}
+
+/// Takes the lead away, as another supervisor does after the lease, and gives it up at once.
+fn depose(postgres: &Postgres) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut database = sqlx::PgConnection::connect(&postgres.url()).await.expect("the database answers");
+        database.execute("UPDATE leader SET fence = fence + 1, until_ms = 0").await.expect("the row is changed");
+    });
+}
+
+#[test]
+fn after_a_lost_lead_the_same_process_starts_every_agent_once() {
+    let folder = tempfile::Builder::new().prefix("ml").tempdir_in("/tmp").expect("a folder");
+    let (wicked, postgres) = (Wicked::new(folder.path()), Postgres::start());
+    let config = format!(
+        "[runtimes.wicked]\nkind = \"exec\"\ncommand = {}\nready = \"started\"\nstop_deadline = 0.2\n\
+         [pools.wild]\nrole_type = \"developer\"\nruntime = \"wicked\"\nmax_agents = 2\n\
+         [pools.calm]\nrole_type = \"developer\"\nmax_agents = 2\n",
+        wicked.command()
+    );
+    let options = Options::config(config).arg(SINGLE).env("MUSTER_DATABASE_URL", postgres.url());
+    let mut muster = Muster::start(options);
+    muster.spawn_many("wild", 3);
+    muster.spawn_many("calm", 3);
+    let pid = muster.pid();
+    for epoch in 2..4 {
+        wait_until("three trees stand", BOUND, || wicked.all().len() == 6);
+        let old = wicked.all();
+        depose(&postgres);
+        wait_until("every agent runs again", Duration::from_secs(30), || {
+            let mains = wicked.mains();
+            let told: BTreeSet<&str> = mains.iter().map(|main| main.command_line.as_str()).collect();
+            let twice = told.len() < mains.len() && mains.iter().all(|main| lives(main.pid));
+            assert!(!twice, "an agent runs twice: {mains:?}");
+            assert!(lives(pid), "the server stays up");
+            // While it starts over, the answer has no agents.
+            let answer = muster.get("/api/v1/agents");
+            let agents = answer.body["items"].as_array().cloned().unwrap_or_default();
+            agents.len() == 6
+                && agents.iter().all(|agent| (&agent["state"], &agent["epoch"]) == (&json!("idle"), &json!(epoch)))
+        });
+        assert!(!old.iter().any(|process| lives(process.pid)), "nothing of the former life is left");
     }
     muster.stop();
     assert!(wicked.all().is_empty(), "{:?}", wicked.all());

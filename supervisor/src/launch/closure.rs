@@ -1,8 +1,9 @@
-//! Workers as tasks of this process: single-process mode. Their pid is the master's; they end with it.
+//! Workers as tasks of this process: single-process mode. Their pid is the master's. They end with it, and with the life
+//! as the leader that started them.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use muster_domain::{ProcessId, WorkerIdentity, WorkerOrders};
@@ -10,7 +11,7 @@ use muster_process::identity;
 use muster_store::WorkerRow;
 use tokio::sync::watch;
 
-use super::process::ProcessLauncher;
+use super::process::{self, ProcessLauncher};
 use super::{Adoption, LaunchError, Launched, Launcher, RunningWorker};
 
 /// A worker's entry, as the composition root gives it: this crate does not know the worker's.
@@ -30,6 +31,8 @@ pub struct Task {
 pub struct ClosureLauncher {
     entry: Entry,
     identity: WorkerIdentity,
+    /// Those that may live; `None` when no more are started.
+    tasks: Mutex<Option<Vec<Arc<WorkerTask>>>>,
     /// For worker processes that an earlier supervisor in the other mode has left.
     processes: ProcessLauncher,
 }
@@ -38,29 +41,45 @@ impl ClosureLauncher {
     /// `processes` finds workers that were left in the other mode.
     pub fn new(entry: Entry, processes: ProcessLauncher) -> Result<Self, LaunchError> {
         let identity = identity::own().map_err(|error| LaunchError(error.to_string()))?;
-        Ok(Self { entry, identity, processes })
+        Ok(Self { entry, identity, tasks: Mutex::new(Some(Vec::new())), processes })
+    }
+
+    fn start(&self, orders: WorkerOrders) -> Arc<WorkerTask> {
+        let id = orders.process_id;
+        let task = (self.entry)(orders);
+        let (done, dead) = watch::channel(false);
+        let run = tokio::spawn(task.run);
+        tokio::spawn(async move {
+            if let Err(error) = run.await {
+                tracing::error!(process.id = %id, %error, "a worker's task failed");
+                // What it held is being killed, and nobody else waits for the end of that.
+                process::sweep(id).await;
+            }
+            done.send_replace(true);
+        });
+        Arc::new(WorkerTask { ask: task.ask, kill: task.kill, dead })
     }
 }
 
 #[async_trait]
 impl Launcher for ClosureLauncher {
     async fn launch(&self, orders: WorkerOrders) -> Result<Launched, LaunchError> {
-        let task = (self.entry)(orders);
-        let (done, dead) = watch::channel(false);
-        let run = tokio::spawn(task.run);
-        tokio::spawn(async move {
-            if let Err(error) = run.await {
-                tracing::error!(%error, "a worker's task failed");
-            }
-            done.send_replace(true);
-        });
-        let process = Arc::new(WorkerTask { ask: task.ask, kill: task.kill, dead });
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        // A launch may come late, from a keeper that was in the middle of a turn when the life ended.
+        let tasks = tasks.as_mut().ok_or_else(|| LaunchError("this supervisor does not lead any more".to_owned()))?;
+        let process = self.start(orders);
+        tasks.retain(|task| !*task.dead.borrow());
+        tasks.push(process.clone());
         Ok(Launched { identity: self.identity.clone(), process })
     }
 
-    /// A task dies with its process. A worker process of the other mode can't be reached without its registry, so it
+    /// A task dies with the life that started it, which is over: another process's with that process, this one's in
+    /// [`leave`](Launcher::leave). A worker process of the other mode can't be reached without its registry, so it
     /// is ended, and its agents are placed anew when it is proven dead.
     async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LaunchError> {
+        if row.identity.as_ref() == Some(&self.identity) {
+            return Ok(Adoption::Dead);
+        }
         let adoption = self.processes.adopt(row).await?;
         if let Adoption::Alive(launched) = &adoption {
             launched.process.kill();
@@ -76,6 +95,14 @@ impl Launcher for ClosureLauncher {
 
     async fn sweep(&self, worker: ProcessId) {
         self.processes.sweep(worker).await;
+    }
+
+    async fn leave(&self) {
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+        tasks.iter().for_each(|task| task.kill());
+        for task in tasks {
+            task.dead().await;
+        }
     }
 }
 

@@ -31,6 +31,10 @@ pub trait Launcher: Send + Sync + 'static {
 
     /// Ends every process that bears the mark of this worker, which is dead.
     async fn sweep(&self, worker: ProcessId);
+
+    /// The life of this supervisor is over: no worker is started any more, and those that can't outlive it are ended.
+    /// Returns when all that they owned is dead.
+    async fn leave(&self);
 }
 
 /// A worker that runs.

@@ -115,6 +115,9 @@ impl Launcher for ProcessLauncher {
     async fn sweep(&self, worker: ProcessId) {
         sweep(worker).await;
     }
+
+    /// Worker processes outlive every supervisor.
+    async fn leave(&self) {}
 }
 
 /// The workers whose mark is borne. Reads every process.
@@ -181,7 +184,7 @@ impl RunningWorker for WorkerProcess {
 
 /// Ends whatever still bears a dead worker's mark. Its trees die with it by themselves (their inits see to that); this
 /// waits until they have, and takes what the means at hand could not hold.
-async fn sweep(id: ProcessId) {
+pub(super) async fn sweep(id: ProcessId) {
     let swept =
         tokio::task::spawn_blocking(move || mark::kill_marked(OsStr::new(MARK), OsStr::new(&id.to_string()))).await;
     if let Ok(killed @ 1..) = swept {

@@ -123,4 +123,6 @@ impl Launcher for FakeLauncher {
     }
 
     async fn sweep(&self, _worker: ProcessId) {}
+
+    async fn leave(&self) {}
 }
