@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::census::Census;
 use crate::cord::Cord;
 use crate::pidfd::Pidfd;
+use crate::tag::name_of;
 
 /// A program that runs.
 #[derive(Debug)]
@@ -115,6 +116,11 @@ impl Custodian {
         self.kill_on_drop.store(!matches!(self.grip, Grip::Process), Ordering::Relaxed);
     }
 
+    /// A hold on it that was opened before it could be reaped, so that it never means another process.
+    pub fn pidfd(&self) -> Arc<Pidfd> {
+        Arc::clone(&self.pidfd)
+    }
+
     /// Asks it to end: SIGTERM (and SIGCONT, so that a stopped one hears it) to every process of the tree, or to the
     /// child. Without effect on what has ended.
     pub fn ask(&self) {
@@ -149,14 +155,17 @@ impl Custodian {
         let stuck: Vec<String> = census
             .marked()
             .filter(|entry| entry.state == b'D')
-            .map(|entry| format!("process {} ({}) is in uninterruptible sleep", entry.pid, name_of(entry.pid)))
+            .map(|entry| format!("process {} ({}) is in uninterruptible sleep", entry.pid, name_for_people(entry.pid)))
             .collect();
         (!stuck.is_empty()).then(|| stuck.join(", "))
     }
 }
 
-fn name_of(pid: u32) -> String {
-    std::fs::read_to_string(format!("/proc/{pid}/comm")).map_or_else(|_| "?".into(), |name| name.trim_end().into())
+fn name_for_people(pid: u32) -> String {
+    match name_of(pid) {
+        name if name.is_empty() => "?".into(),
+        name => String::from_utf8_lossy(&name).into_owned(),
+    }
 }
 
 impl Drop for Custodian {

@@ -10,12 +10,13 @@ use crate::census::{Census, kill_descendants};
 use crate::fork::{Side, clone_process};
 use crate::ownership::{Maps, Means};
 use crate::stage::{Stage, close_range, fail, reset_signal_handlers};
+use crate::tag::InitName;
 
 /// The init's exit code that says: I have no child left, and so there is nobody left of the tree.
 pub(crate) const PROVEN: i32 = 0;
 
-/// The name of every init, as `ps` and `/proc/PID/comm` show it.
-const INIT_NAME: &CStr = c"muster-init";
+/// The command line of every init, as `ps` shows it.
+const INIT_TITLE: &CStr = c"muster-init";
 
 /// For so long an init whose owner is dead is left to its work: it knows every descendant, ends when none is left, and
 /// does so even if whoever looks on is killed.
@@ -35,6 +36,8 @@ pub(crate) struct Init<'a> {
     pub(crate) report: RawFd,
     /// The descriptors above and those of the stage, in ascending order: all others are closed.
     pub(crate) keep: [RawFd; 5],
+    /// Its name, by which it is found where its environment can't be read.
+    pub(crate) name: &'a InitName,
     /// Where the command line of this process is in memory.
     pub(crate) title: Option<(usize, usize)>,
 }
@@ -101,12 +104,12 @@ impl Init<'_> {
     unsafe fn take_name(&self) {
         // SAFETY: the area of the command line is writable and, after the fork, this process's own copy.
         unsafe {
-            libc::prctl(libc::PR_SET_NAME, INIT_NAME.as_ptr(), 0, 0, 0);
+            libc::prctl(libc::PR_SET_NAME, self.name.as_c_str().as_ptr(), 0, 0, 0);
             // The parent's memory is in this process: the tree has no business there.
             libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);
             let Some((start, end)) = self.title else { return };
             let (area, length) = (ptr::with_exposed_provenance_mut::<u8>(start), end.saturating_sub(start));
-            let name = INIT_NAME.to_bytes();
+            let name = INIT_TITLE.to_bytes();
             ptr::write_bytes(area, 0, length);
             ptr::copy_nonoverlapping(name.as_ptr(), area, name.len().min(length.saturating_sub(1)));
         }
@@ -166,11 +169,6 @@ unsafe fn is_closed(socket: RawFd) -> bool {
     let mut poll = libc::pollfd { fd: socket, events: libc::POLLRDHUP, revents: 0 };
     // SAFETY: one valid pollfd, no waiting.
     unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
-}
-
-/// Whether this is the init of a tree, by its name; not for use in an init. One that only calls itself so gains a second.
-pub(crate) fn is_init(pid: u32) -> bool {
-    std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_ascii_end() == INIT_NAME.to_bytes())
 }
 
 /// Writes a whole small file.

@@ -3,32 +3,27 @@
 use std::convert::Infallible;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, OnceLock, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use muster_domain::WorkerIdentity;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use tokio::sync::oneshot;
-use tracing::warn;
 
 use crate::child::{Custodian, ExitWatch, Grip};
 use crate::fork::{Side, SignalsBlocked, clone_process};
 use crate::identity;
-use crate::init::{Init, PATIENCE_WITH_INITS, is_init};
+use crate::init::Init;
 use crate::ownership::Means;
 use crate::pidfd::Pidfd;
 use crate::plan::{Plan, Tree};
 use crate::program::SpawnError;
 use crate::stage::Stage;
 use crate::strays::Strays;
-use crate::table::{Ended, Kind, Table, Ward};
+use crate::table::{Kind, Leaves, Table, Ward};
+use crate::unproven::{Blow, Unproven};
 
 /// Strays that do not die are struck again after this time.
 const STRIKE_AGAIN: Duration = Duration::from_millis(10);
-/// Every so many passes everything below a stray is stopped before it is killed. The passes between are cheap, and enough
-/// for all but those who fork faster than they are killed.
-const THOROUGH_EVERY: u32 = 16;
-/// After this time one that still lives is worth a line in the log.
-const STUBBORN: Duration = Duration::from_secs(5);
 
 /// A start that is asked for.
 pub(crate) struct Request {
@@ -50,26 +45,17 @@ pub(crate) struct Keeper {
     requests: mpsc::Receiver<Request>,
     table: Table,
     strays: Strays,
-    unproven: Option<Unproven>,
-}
-
-/// Children that ended, whose end is told when no stray is left.
-struct Unproven {
-    ended: Vec<Ended>,
-    since: Instant,
-    /// How often strays were struck.
-    passes: u32,
-    warned: bool,
+    unproven: Unproven,
 }
 
 impl Keeper {
     pub(crate) fn new(bell: Arc<OwnedFd>, requests: mpsc::Receiver<Request>) -> Self {
-        Self { bell, requests, table: Table::default(), strays: Strays::new(), unproven: None }
+        Self { bell, requests, table: Table::default(), strays: Strays::new(), unproven: Unproven::default() }
     }
 
     pub(crate) fn run(mut self) {
         loop {
-            let timeout = if self.unproven.is_some() { STRIKE_AGAIN } else { Duration::MAX };
+            let timeout = if self.unproven.is_empty() { Duration::MAX } else { STRIKE_AGAIN };
             self.wait(timeout);
             while let Ok(Request { plan, reply }) = self.requests.try_recv() {
                 // Where nobody waits for it any more, what is born is dropped here, and so killed.
@@ -91,13 +77,13 @@ impl Keeper {
 
     fn fork(&mut self, plan: Plan) -> Result<Born, SpawnError> {
         match plan {
-            Plan::Free(mut command) => {
+            Plan::Free { mut command, tag } => {
                 let failed = |source| SpawnError::Exec { program: "".into(), source };
                 // Dropping the standard library's child neither kills nor reaps it.
                 let pid = command.spawn().map_err(failed)?.id();
                 // Not reaped yet, so the pid is still its own.
                 let pidfd = Pidfd::open(pid).map_err(|source| SpawnError::Setup { step: "hold on to it", source })?;
-                self.enter(pid, pidfd, Kind::Free, Grip::Process)
+                self.enter(pid, pidfd, Kind::Free(tag), Grip::Process)
             }
             Plan::Fork { stage, report, tree: None } => {
                 let (own, report) = (std::process::id() as libc::pid_t, report.as_raw_fd());
@@ -110,13 +96,13 @@ impl Keeper {
     }
 
     fn fork_tree(&mut self, stage: &Stage, report: &OwnedFd, tree: Tree) -> Result<Born, SpawnError> {
-        let Tree { means, maps, cord, init_cord } = tree;
+        let Tree { means, maps, cord, init_cord, name } = tree;
         let (report, init_cord) = (report.as_raw_fd(), init_cord);
         let [stdin, stdout, stderr] = stage.stdio.each_ref().map(AsRawFd::as_raw_fd);
         let mut keep = [stdin, stdout, stderr, report, init_cord.as_raw_fd()];
         keep.sort_unstable();
         let maps = maps.as_ref();
-        let init = Init { stage, means, maps, cord: init_cord.as_raw_fd(), report, keep, title: title() };
+        let init = Init { stage, means, maps, cord: init_cord.as_raw_fd(), report, keep, name: &name, title: title() };
         // SAFETY: an init does only what is safe after a fork.
         let (pid, pidfd) = unsafe { fork(libc::SIGCHLD | means.clone_flags(), || init.run()) }?;
         let cord = Arc::new(cord);
@@ -147,11 +133,7 @@ impl Keeper {
             }
             // `None` is a stray's zombie: it has no one else.
             match self.table.remove(pid as u32, status) {
-                Some(ended) if ended.leaves_strays => {
-                    let since = Instant::now();
-                    let fresh = || Unproven { ended: Vec::new(), since, passes: 0, warned: false };
-                    self.unproven.get_or_insert_with(fresh).ended.push(ended);
-                }
+                Some(ended) if ended.leaves != Leaves::Nothing => self.unproven.add(ended),
                 Some(ended) => ended.tell(),
                 None => {}
             }
@@ -160,23 +142,13 @@ impl Keeper {
 
     /// Tells the ends that are proven now, and strikes what is in the way of the proof.
     fn prove(&mut self) {
-        let Some(unproven) = &mut self.unproven else { return };
-        let strays = self.strays.find(|pid| self.table.has(pid));
-        if strays.is_empty() {
-            self.unproven.take().into_iter().flat_map(|unproven| unproven.ended).for_each(Ended::tell);
+        if self.unproven.is_empty() {
             return;
         }
-        if !unproven.warned && unproven.since.elapsed() > STUBBORN {
-            unproven.warned = true;
-            warn!(process.ids = ?strays, "processes that a dead one left here do not die; its end is not told before");
-        }
-        unproven.passes += 1;
-        let patient = unproven.since.elapsed() < PATIENCE_WITH_INITS;
-        let (inits, strays): (Vec<u32>, Vec<u32>) = strays.into_iter().partition(|pid| patient && is_init(*pid));
-        if unproven.passes.is_multiple_of(THOROUGH_EVERY) {
-            self.strays.kill_thoroughly(self.table.pids().chain(inits));
-        } else {
-            self.strays.kill(&strays);
+        let strays = self.strays.find(|pid| self.table.has(pid));
+        match self.unproven.judge(&strays) {
+            Blow::Strike(strays) => self.strays.kill(&strays),
+            Blow::StrikeThoroughly { spared } => self.strays.kill_thoroughly(self.table.pids().chain(spared)),
         }
     }
 }

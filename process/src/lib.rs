@@ -30,7 +30,8 @@
 //!
 //! # The rest
 //! [`identity`] tells one process from every other over reboots and reused pids, [`Pidfd`] holds on to it, [`mark`]
-//! finds what a dead worker may have left, [`lock`] is the data folder's lock, and [`usage`] measures.
+//! finds what a dead worker may have left: programs by their environment, inits by their name, which is `mi-` and the end
+//! of the worker's id. [`lock`] is the data folder's lock, and [`usage`] measures.
 
 mod birth;
 mod census;
@@ -51,6 +52,8 @@ mod search;
 mod stage;
 mod strays;
 mod table;
+mod tag;
+mod unproven;
 pub mod usage;
 
 pub use child::{Child, Custodian, Exit, ExitWatch};

@@ -11,10 +11,12 @@ use std::process::Command;
 
 use crate::birth::Birth;
 use crate::cord::Cord;
+use crate::mark;
 use crate::ownership::{Maps, Means};
 use crate::program::{Custody, Program, SpawnError, Stdio};
 use crate::search;
 use crate::stage::{Stage, Words};
+use crate::tag::{InitName, Tag};
 
 /// What the nursery's thread gets.
 pub(crate) enum Plan {
@@ -27,7 +29,11 @@ pub(crate) enum Plan {
     },
     /// A free one, started as fast as can be: the standard library's way shares memory with the new process until its
     /// exec, and copies no page table.
-    Free(Box<Command>),
+    Free {
+        command: Box<Command>,
+        /// The worker that it is, by the mark in its environment.
+        tag: Option<Tag>,
+    },
 }
 
 /// What a tree needs in addition.
@@ -36,6 +42,7 @@ pub(crate) struct Tree {
     pub(crate) maps: Option<Maps>,
     pub(crate) cord: Cord,
     pub(crate) init_cord: OwnedFd,
+    pub(crate) name: InitName,
 }
 
 /// What the caller keeps.
@@ -58,6 +65,8 @@ pub(crate) fn prepare(program: Program, means: Means) -> Result<(Plan, Ends), Sp
     let setup = |step| move |source| SpawnError::Setup { step, source };
     let Program { file: _, argv, env, cwd, stdin, stdout, stderr, custody, allow_new_privileges, search_path: _ } =
         program;
+    // What bears a worker's mark is that worker, or an agent's program, whose init is to bear it too.
+    let tag = env.iter().find(|(name, _)| name == mark::WORKER).map(|(_, worker)| Tag::of(worker));
     let (stdin, stdin_end) = connect(stdin, 0).map_err(setup("set up its stdin"))?;
     let (stdout, stdout_end) = connect(stdout, 1).map_err(setup("set up its stdout"))?;
     let (stderr, stderr_end) = connect(stderr, 2).map_err(setup("set up its stderr"))?;
@@ -65,7 +74,7 @@ pub(crate) fn prepare(program: Program, means: Means) -> Result<(Plan, Ends), Sp
     let mut ends = Ends { pipes, birth: None, program: path, cwd };
     if custody == Custody::Free {
         let command = free(&argv, env, stdio, &ends)?;
-        return Ok((Plan::Free(Box::new(command)), ends));
+        return Ok((Plan::Free { command: Box::new(command), tag }, ends));
     }
     let stage = Stage {
         path: c_string("the program's path", ends.program.as_os_str())?,
@@ -77,17 +86,20 @@ pub(crate) fn prepare(program: Program, means: Means) -> Result<(Plan, Ends), Sp
     };
     let (birth, report) = Birth::pair().map_err(setup("make a socket"))?;
     ends.birth = Some(birth);
-    let tree = (custody == Custody::Tree).then(|| tree(means)).transpose().map_err(setup("make a socket"))?;
+    let tree = (custody == Custody::Tree)
+        .then(|| tree(means, InitName::of(tag)))
+        .transpose()
+        .map_err(setup("make a socket"))?;
     Ok((
         Plan::Fork { stage: Box::new(stage), report: above_stdio(report).map_err(setup("make a socket"))?, tree },
         ends,
     ))
 }
 
-fn tree(means: Means) -> io::Result<Box<Tree>> {
+fn tree(means: Means, name: InitName) -> io::Result<Box<Tree>> {
     let (cord, init_cord) = Cord::pair()?;
     let maps = matches!(means, Means::PidNamespace { user_namespace: true, .. }).then(Maps::own);
-    Ok(Box::new(Tree { means, maps, cord, init_cord: above_stdio(init_cord)? }))
+    Ok(Box::new(Tree { means, maps, cord, init_cord: above_stdio(init_cord)?, name }))
 }
 
 fn free(

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use crate::child::Exit;
 use crate::cord::Cord;
 use crate::init::PROVEN;
+use crate::tag::Tag;
 
 /// A child.
 pub(crate) struct Ward {
@@ -23,19 +25,38 @@ pub(crate) enum Kind {
     Subreaper(Arc<Cord>),
     /// One process that dies with this one.
     Child,
-    /// One that does not.
-    Free,
+    /// One that does not: this worker, where it is one.
+    Free(Option<Tag>),
 }
 
 /// A child that ended.
 pub(crate) struct Ended {
     how: Exit,
     exit: oneshot::Sender<Exit>,
-    /// Whether what it left may have come to this process, and must be dead before its end is told.
-    pub(crate) leaves_strays: bool,
+    /// What it left may have come to this process, and must be dead before its end is told.
+    pub(crate) leaves: Leaves,
+    pub(crate) since: Instant,
+}
+
+/// What a child that ended may have left to this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaves {
+    Nothing,
+    /// What comes from this worker, or does not tell where it comes from.
+    OfWorker(Tag),
+    /// Anything.
+    Strays,
 }
 
 impl Ended {
+    /// The worker that it was.
+    pub(crate) fn worker(&self) -> Option<Tag> {
+        match self.leaves {
+            Leaves::OfWorker(tag) => Some(tag),
+            Leaves::Nothing | Leaves::Strays => None,
+        }
+    }
+
     /// Tells it; nobody may be waiting.
     pub(crate) fn tell(self) {
         let _ = self.exit.send(self.how);
@@ -65,14 +86,15 @@ impl Table {
         let own = Exit::from_raw(status);
         // The init's word about its program counts, whenever it was said. Without one the program was killed.
         let program = |cord: &Cord| cord.status().map_or(Exit::Signal(libc::SIGKILL), Exit::from_raw);
-        let (how, leaves_strays) = match kind {
-            Kind::Namespace(cord) => (program(&cord), false),
-            Kind::Subreaper(cord) => (program(&cord), own != Exit::Code(PROVEN)),
-            Kind::Child => (own, false),
+        let leaves_unless = |proven| if proven { Leaves::Nothing } else { Leaves::Strays };
+        let (how, leaves) = match kind {
+            Kind::Namespace(cord) => (program(&cord), Leaves::Nothing),
+            Kind::Subreaper(cord) => (program(&cord), leaves_unless(own == Exit::Code(PROVEN))),
+            Kind::Child => (own, Leaves::Nothing),
             // Its trees' inits come to us with its end; in a namespace they are being killed, else they are killing.
-            Kind::Free => (own, true),
+            Kind::Free(worker) => (own, worker.map_or(Leaves::Strays, Leaves::OfWorker)),
         };
-        Some(Ended { how, exit, leaves_strays })
+        Some(Ended { how, exit, leaves, since: Instant::now() })
     }
 }
 
@@ -87,16 +109,16 @@ mod tests {
     const EXIT_7: i32 = 7 << 8;
     const KILLED: i32 = libc::SIGKILL;
 
-    /// What is told of a child of this kind that ended so, and whether strays are looked for.
-    fn end(kind: Kind, status: i32) -> (Exit, bool) {
+    /// What is told of a child of this kind that ended so, and what it may have left.
+    fn end(kind: Kind, status: i32) -> (Exit, Leaves) {
         let (mut table, (exit, mut watch)) = (Table::default(), oneshot::channel());
         table.add(1, Ward { kind, exit });
         assert!(table.has(1) && table.pids().eq([1]));
         let ended = table.remove(1, status).expect("it is in the table");
         assert!(!table.has(1) && table.remove(1, status).is_none());
-        let leaves_strays = ended.leaves_strays;
+        let leaves = ended.leaves;
         ended.tell();
-        (watch.try_recv().expect("told"), leaves_strays)
+        (watch.try_recv().expect("told"), leaves)
     }
 
     /// A cord on which an init has said this.
@@ -111,11 +133,12 @@ mod tests {
     #[test]
     fn the_word_of_an_init_counts_and_its_proof() {
         let killed = Exit::Signal(libc::SIGKILL);
+        let (nothing, strays) = (Leaves::Nothing, Leaves::Strays);
         for (said, status, namespace, subreaper) in [
-            (Some(EXIT_7), PROVEN, (Exit::Code(7), false), (Exit::Code(7), false)),
-            (Some(EXIT_7), KILLED, (Exit::Code(7), false), (Exit::Code(7), true)),
-            (None, PROVEN, (killed, false), (killed, false)),
-            (None, KILLED, (killed, false), (killed, true)),
+            (Some(EXIT_7), PROVEN, (Exit::Code(7), nothing), (Exit::Code(7), nothing)),
+            (Some(EXIT_7), KILLED, (Exit::Code(7), nothing), (Exit::Code(7), strays)),
+            (None, PROVEN, (killed, nothing), (killed, nothing)),
+            (None, KILLED, (killed, nothing), (killed, strays)),
         ] {
             assert_eq!(end(Kind::Namespace(cord(said)), status), namespace);
             assert_eq!(end(Kind::Subreaper(cord(said)), status), subreaper);
@@ -124,7 +147,9 @@ mod tests {
 
     #[test]
     fn a_process_without_an_init_speaks_for_itself() {
-        assert_eq!(end(Kind::Child, EXIT_7), (Exit::Code(7), false));
-        assert_eq!(end(Kind::Free, KILLED), (Exit::Signal(libc::SIGKILL), true));
+        let (killed, worker) = (Exit::Signal(libc::SIGKILL), Tag::of("w".as_ref()));
+        assert_eq!(end(Kind::Child, EXIT_7), (Exit::Code(7), Leaves::Nothing));
+        assert_eq!(end(Kind::Free(None), KILLED), (killed, Leaves::Strays));
+        assert_eq!(end(Kind::Free(Some(worker)), KILLED), (killed, Leaves::OfWorker(worker)));
     }
 }

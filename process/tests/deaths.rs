@@ -6,9 +6,10 @@ mod support;
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 
-use muster_process::{Child, Custody, Exit, Means, Nursery, Pidfd, Program, Signal, detach};
-use support::{all_means, await_wicked, new_tag, run, shell, spawn, tagged, wait_until, wicked};
+use muster_process::{Child, Custody, Exit, Means, Nursery, Pidfd, Program, Signal, detach, mark};
+use support::{Freezer, all_means, await_wicked, new_tag, run, shell, spawn, tagged, wait_until, wicked};
 
 /// What an owner does.
 #[derive(Clone, Copy)]
@@ -141,4 +142,68 @@ fn a_lock_ends_with_its_process() {
         assert!(!muster_process::lock::is_held(&path).expect("asked"));
         assert!(muster_process::DataLock::acquire(&path).expect("tried").is_some());
     });
+}
+
+/// Starts a script as the worker of this id.
+async fn worker(id: &str, script: &str) -> Child {
+    let mut program = shell(script, Custody::Free);
+    program.env.push((mark::WORKER.into(), id.into()));
+    spawn(program, Means::BestEffort).await.expect("it starts")
+}
+
+/// Whether the end was told. Polls once.
+async fn is_told(exit: &mut muster_process::ExitWatch) -> bool {
+    tokio::select! {
+        biased;
+        _ = exit => true,
+        () = std::future::ready(()) => false,
+    }
+}
+
+/// A worker leaves something that cannot die, which does or does not tell whose it is; another one ends cleanly.
+fn play_with_a_frozen_stray(mark_is_kept: bool) {
+    let (tag, other) = (new_tag(), new_tag());
+    let Some(freezer) = Freezer::new(&tag) else {
+        eprintln!("not tested: there is no freezer here that this user may use");
+        return;
+    };
+    run(async {
+        let clear = if mark_is_kept { "" } else { "env -i " };
+        // The fifo holds it until it is frozen.
+        let folder = tempfile::tempdir().expect("a folder");
+        let fifo = folder.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("made");
+        let script = format!("setsid {clear}sleep {tag}1 & read go < {}", fifo.display());
+        let mut first = worker(&tag, &script).await;
+        wait_until("it runs", || tagged(&format!("sleep\0{tag}1")).len() == 1);
+        freezer.freeze(tagged(&format!("sleep\0{tag}1"))[0]);
+        std::fs::write(&fifo, "go\n").expect("written");
+        first.keeper.pidfd().dead().await.expect("it ends");
+        let mut second = worker(&other, &format!("setsid sleep {other}1 & exit 0")).await;
+        second.keeper.pidfd().dead().await.expect("it ends");
+        if mark_is_kept {
+            let told = tokio::time::timeout(Duration::from_secs(20), &mut second.exit).await;
+            assert_eq!(told, Ok(Exit::Code(0)), "nothing of it is left");
+            assert!(!is_told(&mut first.exit).await, "what it left lives");
+            assert_eq!(tagged(&other), [0; 0]);
+            drop(freezer);
+        } else {
+            wait_until("what can die is dead", || tagged(&other).is_empty());
+            assert!(!is_told(&mut second.exit).await && !is_told(&mut first.exit).await, "it may be of either");
+            drop(freezer);
+            second.exit.await;
+        }
+        first.exit.await;
+        assert_eq!(tagged(&tag), [0; 0]);
+    });
+}
+
+#[test]
+fn what_does_not_die_holds_up_the_end_of_its_own_worker() {
+    play_with_a_frozen_stray(true);
+}
+
+#[test]
+fn what_does_not_tell_whose_it_is_holds_up_all() {
+    play_with_a_frozen_stray(false);
 }

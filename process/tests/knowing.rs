@@ -2,14 +2,15 @@
 
 mod support;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
+use muster_process::mark::Sweep;
 use muster_process::{
-    Custody, DataLock, Nursery, Pidfd, Presence, Program, Signal, identity, lock, mark, ownership, usage,
+    Custody, DataLock, Exit, Nursery, Pidfd, Presence, Program, Signal, identity, lock, mark, ownership, usage,
 };
-use support::{all_means, new_tag, run, shell, spawn, tagged, wait_until};
+use support::{Freezer, all_means, new_tag, output, run, shell, spawn, tagged, wait_until};
 
 fn is_dead(identity: &muster_domain::WorkerIdentity) -> bool {
     matches!(identity::find(identity).expect("asked"), Presence::Dead)
@@ -27,6 +28,7 @@ fn a_living_process_is_found_and_a_dead_one_is_not() {
         assert!(pidfd.is_dead() && is_dead(&child.identity));
         child.exit.await;
         assert!(pidfd.is_dead() && is_dead(&child.identity));
+        assert!(child.keeper.pidfd().is_dead(), "this one can be had however late");
         assert_eq!(pidfd.signal(Signal::SIGKILL).expect_err("reaped").raw_os_error(), Some(libc::ESRCH));
         assert_eq!(identity::of(child.pid).expect_err("gone").kind(), std::io::ErrorKind::NotFound);
     });
@@ -79,27 +81,109 @@ fn a_lock_has_one_holder() {
     assert!(DataLock::acquire(&folder.path().join("no/folder")).is_err());
 }
 
+/// A shell script that bears a worker's mark.
+fn marked_shell(script: &str, custody: Custody, worker: &str) -> Program {
+    let mut program = shell(script, custody);
+    program.env.push((mark::WORKER.into(), worker.into()));
+    program
+}
+
+const NOTHING: Sweep = Sweep { killed: 0, clean: true };
+
 #[test]
 fn marked_processes_are_found_and_killed() {
     for means in all_means() {
         run(async {
             let tag = new_tag();
-            let (name, value) = (OsStr::new("MUSTER_TEST_MARK"), OsStr::new(&tag));
+            let worker = OsStr::new(&tag);
+            let marked = |worker| mark::marked(worker).expect("read");
             let script = format!("setsid sleep {tag}1 & ( trap '' TERM; sleep {tag}2 ) & exec sleep {tag}3");
-            let mut program = shell(&script, Custody::Child);
-            program.env.push((name.into(), value.into()));
-            let child = spawn(program, means).await.expect("it starts");
+            let child = spawn(marked_shell(&script, Custody::Child, &tag), means).await.expect("it starts");
             wait_until("all run", || tagged(&format!("sleep\0{tag}")).len() == 3);
-            wait_until("all are found", || mark::marked(name, value).len() >= 3);
-            assert_eq!(mark::marked(name, OsStr::new(&tag[1..])), [0; 0], "the whole value counts");
-            assert!(mark::values(name).contains(value));
-            assert!(mark::kill_marked(name, value) >= 3);
-            assert!(!mark::values(name).contains(value));
+            wait_until("all are found", || marked(worker).len() >= 3);
+            assert_eq!(marked(OsStr::new(&tag[1..])), [0; 0], "the whole value counts");
+            assert!(mark::workers().expect("read").contains(worker));
+            let sweep = mark::sweep(worker);
+            assert!(sweep.killed >= 3 && sweep.clean, "{sweep:?}");
+            assert!(!mark::workers().expect("read").contains(worker));
             assert_eq!(tagged(&tag), [0; 0]);
-            assert_eq!(mark::kill_marked(name, value), 0);
+            assert_eq!(mark::sweep(worker), NOTHING);
             child.exit.await;
         });
     }
+}
+
+#[test]
+fn a_sweep_is_not_clean_while_something_does_not_die() {
+    let tag = new_tag();
+    let Some(freezer) = Freezer::new(&tag) else {
+        eprintln!("not tested: there is no freezer here that this user may use");
+        return;
+    };
+    run(async {
+        let child = spawn(marked_shell(&format!("exec sleep {tag}"), Custody::Child, &tag), all_means()[0]);
+        let child = child.await.expect("it starts");
+        wait_until("it runs", || !tagged(&format!("sleep\0{tag}")).is_empty());
+        freezer.freeze(child.pid);
+        assert_eq!(mark::sweep(OsStr::new(&tag)), Sweep { killed: 1, clean: false });
+        drop(freezer);
+        assert!(mark::sweep(OsStr::new(&tag)).clean);
+        child.exit.await;
+    });
+}
+
+/// All that bears the worker's mark has cleared its environment, but for the init, which nobody but root can read.
+fn assert_an_init_is_swept() {
+    for means in all_means() {
+        run(async {
+            let tag = new_tag();
+            let script = format!("exec env -i sleep {tag}");
+            let child = spawn(marked_shell(&script, Custody::Tree, &tag), means).await.expect("it starts");
+            wait_until("its mark is gone", || !tagged(&format!("sleep\0{tag}")).is_empty());
+            let other = spawn(marked_shell("sleep 1000", Custody::Tree, "another"), means).await.expect("it starts");
+            assert_eq!(mark::marked(OsStr::new(&tag)).expect("read"), [0; 0]);
+            let sweep = mark::sweep(OsStr::new(&tag));
+            assert!(sweep.killed >= 1 && sweep.clean, "{means:?}: {sweep:?}");
+            assert_eq!(child.exit.await, Exit::Signal(libc::SIGKILL));
+            assert_eq!(tagged(&tag), [0; 0], "{means:?}");
+            assert!(!other.keeper.pidfd().is_dead(), "another worker's is left alone");
+            other.keeper.kill();
+            other.exit.await;
+        });
+    }
+}
+
+#[test]
+fn an_init_is_found_by_its_name() {
+    assert_an_init_is_swept();
+}
+
+#[test]
+#[ignore = "the process that the test below starts as another user, not a test"]
+fn another_user() {
+    if std::env::var_os("ANOTHER_USER").is_some() {
+        assert_an_init_is_swept();
+    }
+}
+
+#[test]
+fn an_init_is_found_by_its_name_without_root() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).expect("open to all");
+    let program = folder.path().join("tests");
+    std::fs::copy(std::env::current_exe().expect("a path"), &program).expect("copied");
+    let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups"].map(OsString::from);
+    let test = ["another_user", "--exact", "--ignored", "--nocapture"].map(OsString::from);
+    let line = [OsString::from("setpriv")].into_iter().chain(nobody).chain([program.into()]).chain(test);
+    let mut program = Program::new(line, Custody::Free);
+    program.env =
+        vec![("ANOTHER_USER".into(), "yes".into()), ("PATH".into(), std::env::var_os("PATH").unwrap_or_default())];
+    let (said, exit) = run(output(program, all_means()[0]));
+    assert_eq!(exit, Exit::Code(0), "{said}");
+    assert!(said.contains("1 passed"), "{said}");
 }
 
 #[test]

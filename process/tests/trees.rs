@@ -2,8 +2,10 @@
 
 mod support;
 
-use muster_process::{Child, Custody, Exit, Pidfd, Signal, Stdio};
-use support::{all_means, await_wicked, new_tag, output, read_all, run, shell, spawn, tagged, wait_until, wicked};
+use muster_process::{Child, Custody, Exit, Pidfd, Signal, Stdio, mark};
+use support::{
+    Freezer, all_means, await_wicked, new_tag, output, read_all, run, shell, spawn, tagged, wait_until, wicked,
+};
 
 const KILLED: Exit = Exit::Signal(libc::SIGKILL);
 
@@ -160,11 +162,13 @@ fn a_bomb_ends() {
 fn an_init_has_its_own_name_and_no_descriptor_of_its_parent() {
     for means in all_means() {
         run(async {
-            let child = spawn(shell("sleep 1000", Custody::Tree), means).await.expect("it starts");
+            let mut program = shell("sleep 1000", Custody::Tree);
+            program.env.push((mark::WORKER.into(), "01a1fc69-6e61-701a-8fcf-034646c8fef3".into()));
+            let child = spawn(program, means).await.expect("it starts");
             let init = format!("/proc/{}", child.identity.pid);
             let line = std::fs::read_to_string(format!("{init}/cmdline")).expect("a command line");
             assert_eq!(line.trim_end_matches('\0'), "muster-init");
-            assert_eq!(std::fs::read_to_string(format!("{init}/comm")).expect("a name"), "muster-init\n");
+            assert_eq!(std::fs::read_to_string(format!("{init}/comm")).expect("a name"), "mi-034646c8fef3\n");
             let parent = std::fs::read_to_string(format!("/proc/{}/stat", child.pid)).expect("a stat");
             assert!(parent.contains(&format!(" {} ", child.identity.pid)), "its parent is the init: {parent}");
             // The init is not dumpable, so only root may look.
@@ -189,27 +193,6 @@ fn in_a_namespace_proc_shows_the_tree_alone() {
     }
 }
 
-/// A folder of the version 1 freezer, which keeps its processes from dying; thawed and removed on drop.
-struct Freezer(std::path::PathBuf);
-
-impl Freezer {
-    fn new(name: &str) -> Option<Self> {
-        let folder = std::path::Path::new("/sys/fs/cgroup/freezer").join(format!("muster-test-{name}"));
-        std::fs::create_dir(&folder).ok().map(|()| Self(folder))
-    }
-
-    fn write(&self, file: &str, text: &str) {
-        std::fs::write(self.0.join(file), text).expect("written");
-    }
-}
-
-impl Drop for Freezer {
-    fn drop(&mut self) {
-        self.write("freezer.state", "THAWED");
-        wait_until("the freezer is empty", || std::fs::remove_dir(&self.0).is_ok());
-    }
-}
-
 #[test]
 fn one_that_cannot_die_is_named_and_its_end_not_told() {
     for means in all_means() {
@@ -221,8 +204,7 @@ fn one_that_cannot_die_is_named_and_its_end_not_told() {
         run(async {
             let mut child = spawn(shell(&format!("exec sleep {tag}"), Custody::Tree), means).await.expect("it starts");
             wait_until("it runs", || !tagged(&format!("sleep\0{tag}")).is_empty());
-            freezer.write("cgroup.procs", &child.pid.to_string());
-            freezer.write("freezer.state", "FROZEN");
+            freezer.freeze(child.pid);
             assert_eq!(child.keeper.stuck(), None, "nobody wants it dead");
             child.keeper.kill();
             let expected = format!("process {} (sleep) is in uninterruptible sleep", child.pid);

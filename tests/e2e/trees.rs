@@ -208,3 +208,62 @@ fn deaths_in_the_same_moment_leave_nothing_either() {
 fn best_effort_holds_what_it_can() {
     play_all(ORDERS_OF_BEST_EFFORT, true, true);
 }
+
+/// A folder of the version 1 freezer: what is in it neither runs nor dies. Thawed and removed on drop.
+struct Freezer(std::path::PathBuf);
+
+impl Freezer {
+    /// `None` where there is none that this user may use.
+    fn new() -> Option<Self> {
+        let name = format!("muster-e2e-{}", std::process::id());
+        let folder = std::path::Path::new("/sys/fs/cgroup/freezer").join(name);
+        std::fs::create_dir(&folder).ok().map(|()| Self(folder))
+    }
+
+    fn freeze(&self, pids: &[u32]) {
+        pids.iter().for_each(|pid| self.write("cgroup.procs", &pid.to_string()));
+        self.write("freezer.state", "FROZEN");
+        wait_until("they are frozen", BOUND, || {
+            std::fs::read_to_string(self.0.join("freezer.state")).is_ok_and(|state| state == "FROZEN\n")
+        });
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        std::fs::write(self.0.join(file), text).expect("written");
+    }
+}
+
+impl Drop for Freezer {
+    fn drop(&mut self) {
+        self.write("freezer.state", "THAWED");
+        wait_until("the freezer is empty", BOUND, || std::fs::remove_dir(&self.0).is_ok());
+    }
+}
+
+#[test]
+fn what_cannot_die_is_not_started_anew_however_long_that_takes() {
+    let Some(freezer) = Freezer::new() else {
+        eprintln!("not tested: there is no freezer here that this user may use");
+        return;
+    };
+    let mut stage = Stage::set(false);
+    let (scene, old) = (stage.scene(), stage.muster.all_agents());
+    freezer.freeze(&scene.mains.iter().map(|main| main.pid).collect::<Vec<_>>());
+    stage.strike(Master, &scene);
+    stage.strike(Worker, &scene);
+    stage.await_effect(Worker, &scene);
+    // It leads at once, takes in a new agent, and says why the old ones do not run.
+    stage.muster.restart();
+    stage.muster.spawn_many("wild", 1);
+    wait_until("the log tells of them", BOUND, || stage.muster.log().contains("what a dead worker left does not die"));
+    let are = |state: &str, epoch: u64| {
+        let now: Vec<_> = old.iter().map(|agent| stage.muster.one_agent(&agent.id)).collect();
+        now.iter().all(|agent| (agent.state.as_str(), agent.epoch) == (state, epoch))
+    };
+    assert!(are("spawning", 1), "they keep their places");
+    assert_eq!(stage.wicked.mains().len(), 3, "two that can't die, and the new one");
+    drop(freezer);
+    wait_until("they run again", BOUND, || are("idle", 2));
+    assert!(!scene.mains.iter().any(|main| lives(main.pid)));
+    stage.end();
+}

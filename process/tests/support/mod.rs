@@ -97,3 +97,34 @@ pub(crate) async fn output(mut program: Program, means: Means) -> (String, muste
     let exit = (&mut child.exit).await;
     (read_all(stdout), exit)
 }
+
+/// A folder of the version 1 freezer, which keeps its processes from dying; thawed and removed on drop.
+pub(crate) struct Freezer(std::path::PathBuf);
+
+impl Freezer {
+    /// `None` where there is none that this user may use.
+    pub(crate) fn new(name: &str) -> Option<Self> {
+        let folder = std::path::Path::new("/sys/fs/cgroup/freezer").join(format!("muster-test-{name}"));
+        std::fs::create_dir(&folder).ok().map(|()| Self(folder))
+    }
+
+    /// This process neither runs nor dies any more.
+    pub(crate) fn freeze(&self, pid: u32) {
+        self.write("cgroup.procs", &pid.to_string());
+        self.write("freezer.state", "FROZEN");
+        wait_until("it is frozen", || {
+            std::fs::read_to_string(self.0.join("freezer.state")).is_ok_and(|state| state == "FROZEN\n")
+        });
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        std::fs::write(self.0.join(file), text).expect("written");
+    }
+}
+
+impl Drop for Freezer {
+    fn drop(&mut self) {
+        self.write("freezer.state", "THAWED");
+        wait_until("the freezer is empty", || std::fs::remove_dir(&self.0).is_ok());
+    }
+}

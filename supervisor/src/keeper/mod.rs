@@ -39,6 +39,7 @@ pub(crate) use self::agent::view_of_row;
 use self::mailbox::{Ask, SpawnAsk};
 use self::model::Model;
 use self::moves::Move;
+use self::placing::await_death;
 use self::worker::Worker;
 use crate::context::Context;
 use crate::error::SupervisorError;
@@ -87,26 +88,33 @@ pub(crate) struct Found {
     pub(crate) adoption: Adoption,
 }
 
-/// Takes a worker of an earlier supervisor into the model. That it is dead, or how to reach it, comes with the first
-/// turn, before anybody is placed. Commands go to it at once: one that is not connected again yet misses them, and gets
-/// them again.
+/// Takes a worker of an earlier supervisor into the model. How to reach it comes with the first turn, before anybody is
+/// placed. Commands go to it at once: one that is not connected again yet misses them, and gets them again. Of one that
+/// is dead the agents keep their places until all that it owned is proven dead too.
 fn adopt(model: &mut Model, found: Found, context: &Context, mailbox: &mpsc::UnboundedSender<Ask>, now: Instant) {
     let row = found.row;
     let id = row.process_id;
-    let status = match row.state {
+    let ending = |how| WorkerStatus::Ending { since: now, how };
+    let status = match (row.state, &found.adoption) {
         // It was told to end; it is told again, and has its time for it.
-        WorkerState::Draining => WorkerStatus::Ending { since: now, how: WorkerEnd::Stopped },
+        (WorkerState::Draining, _) => ending(WorkerEnd::Stopped),
+        (_, Adoption::Ended(_)) => ending(WorkerEnd::Lost),
         _ => WorkerStatus::Ready,
     };
-    let worker = Worker { status, identity: row.identity, ..Worker::new(id, row.capacity, row.created_at, now) };
+    let mut worker = Worker { status, identity: row.identity, ..Worker::new(id, row.capacity, row.created_at, now) };
+    match found.adoption {
+        Adoption::Alive(launched) => {
+            context.listener.watch(id, mailbox.clone());
+            drop(mailbox.send(Ask::Launched(id, Ok(launched))));
+        }
+        // Its last picture may still be in the registry, and is nobody's any more: so it is not listened to.
+        Adoption::Ended(process) => {
+            worker.process = Some(process.clone());
+            await_death(id, process, mailbox.clone());
+        }
+        Adoption::Elsewhere => context.listener.watch(id, mailbox.clone()),
+    }
     model.put_worker(worker);
-    let news = match found.adoption {
-        Adoption::Alive(launched) => Ask::Launched(id, Ok(launched)),
-        Adoption::Dead => Ask::Died(id),
-        Adoption::Elsewhere => return context.listener.watch(id, mailbox.clone()),
-    };
-    context.listener.watch(id, mailbox.clone());
-    drop(mailbox.send(news));
 }
 
 /// One turn.

@@ -5,6 +5,8 @@
 //! between is mended by the next master's re-send to the same worker; the assignment's write is conditional on the
 //! intent, so a terminate that arrives between reading and acting wins.
 
+use std::sync::Arc;
+
 use muster_domain::worker::WorkerEnd;
 use muster_domain::{AgentEvent, AgentId, Assignment, Epoch, EventKind, ProcessId, WorkerOrders, WorkerStatus};
 use muster_policy::backoff;
@@ -16,8 +18,9 @@ use super::agent::{Agent, Awaited, Waiter};
 use super::mailbox::{Ask, SpawnAnswer, SpawnAsk};
 use super::worker::Worker;
 use super::{Keeper, Round};
+use crate::directory::Mailbox;
 use crate::error::SupervisorError;
-use crate::launch::{LaunchError, Launched};
+use crate::launch::{LaunchError, Launched, RunningWorker};
 
 /// The wait after the first failed start of a worker; it doubles up to the longest.
 const START_BACKOFF: std::time::Duration = std::time::Duration::from_millis(200);
@@ -280,11 +283,7 @@ impl Keeper {
                 process.ask();
             }
         }
-        let mailbox = self.mailbox.clone();
-        tokio::spawn(async move {
-            process.dead().await;
-            drop(mailbox.send(Ask::Died(id)));
-        });
+        await_death(id, process, self.mailbox.clone());
     }
 
     pub(super) fn start_failed(&mut self, now: std::time::Instant) {
@@ -292,4 +291,12 @@ impl Keeper {
         self.failed_starts = self.failed_starts.saturating_add(1);
         self.start_not_before = Some(now + wait);
     }
+}
+
+/// Tells the keeper when a worker, and all that it owned, is proven dead.
+pub(super) fn await_death(id: ProcessId, process: Arc<dyn RunningWorker>, mailbox: Mailbox) {
+    tokio::spawn(async move {
+        process.dead().await;
+        drop(mailbox.send(Ask::Died(id)));
+    });
 }

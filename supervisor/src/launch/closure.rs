@@ -11,7 +11,7 @@ use muster_process::identity;
 use muster_store::WorkerRow;
 use tokio::sync::watch;
 
-use super::process::{self, ProcessLauncher};
+use super::process::{self, ProcessLauncher, Remains};
 use super::{Adoption, LaunchError, Launched, Launcher, RunningWorker};
 
 /// A worker's entry, as the composition root gives it: this crate does not know the worker's.
@@ -78,15 +78,12 @@ impl Launcher for ClosureLauncher {
     /// is ended, and its agents are placed anew when it is proven dead.
     async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LaunchError> {
         if row.identity.as_ref() == Some(&self.identity) {
-            return Ok(Adoption::Dead);
+            return Ok(Adoption::Ended(Arc::new(Remains(row.process_id))));
         }
         let adoption = self.processes.adopt(row).await?;
-        if let Adoption::Alive(launched) = &adoption {
-            launched.process.kill();
-            launched.process.dead().await;
-            return Ok(Adoption::Dead);
-        }
-        Ok(adoption)
+        let Adoption::Alive(launched) = adoption else { return Ok(adoption) };
+        launched.process.kill();
+        Ok(Adoption::Ended(launched.process))
     }
 
     async fn marked(&self) -> Vec<ProcessId> {

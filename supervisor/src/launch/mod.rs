@@ -23,13 +23,13 @@ pub trait Launcher: Send + Sync + 'static {
     /// Starts a worker with these orders. It is not ready yet when this returns.
     async fn launch(&self, orders: WorkerOrders) -> Result<Launched, LaunchError>;
 
-    /// Finds the process behind the row of a worker that another supervisor started.
+    /// Finds the process behind the row of a worker that another supervisor started. Does not wait for anybody's death.
     async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LaunchError>;
 
     /// Workers, dead or alive and of whichever supervisor, whose mark some process of this host bears.
     async fn marked(&self) -> Vec<ProcessId>;
 
-    /// Ends every process that bears the mark of this worker, which is dead.
+    /// Ends every process that bears the mark of this worker, which is dead. What does not die soon is left.
     async fn sweep(&self, worker: ProcessId);
 
     /// The life of this supervisor is over: no worker is started any more, and those that can't outlive it are ended.
@@ -63,8 +63,8 @@ pub trait RunningWorker: Send + Sync + 'static {
 pub enum Adoption {
     /// It lives.
     Alive(Launched),
-    /// It is dead, and so is every process that it owned.
-    Dead,
+    /// It is dead, or was killed. The way to it tells when every process that it owned is proven dead too.
+    Ended(Arc<dyn RunningWorker>),
     /// It is not of this host: only its heartbeats can say.
     Elsewhere,
 }

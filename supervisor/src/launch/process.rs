@@ -2,7 +2,7 @@
 //!
 //! A worker is this same binary (`/proc/self/exe`, so that a replaced file on disk does not mix versions), started as
 //! `muster worker` with its orders on stdin: a sealed memory file, since they hold secrets. It bears the mark
-//! `MUSTER_PROCESS_ID` in its environment, and so does everything that it owns.
+//! `MUSTER_PROCESS_ID` in its environment, and so does everything that it owns ([`muster_process::mark`]).
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -11,20 +11,26 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_domain::{ProcessId, RuntimeProfile, WorkerIdentity, WorkerOrders};
-use muster_process::{Custody, ExitWatch, Nursery, Pidfd, Presence, Program, Signal, Stdio, identity, mark};
+use muster_process::mark::{self, Sweep};
+use muster_process::{Custody, ExitWatch, Nursery, Pidfd, Presence, Program, Signal, Stdio, identity};
 use muster_store::WorkerRow;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::{Adoption, LaunchError, Launched, Launcher, RunningWorker};
 
-/// The variable that marks a worker and all that it owns.
-pub const MARK: &str = "MUSTER_PROCESS_ID";
-
 /// Variables of the master that a worker has no business with.
 const WITHHELD: [&str; 2] = ["PGBOUNCER_URL", "DATABASE_URL"];
+
+/// Between two sweeps over what a dead worker left.
+const SWEEP_AGAIN: Duration = Duration::from_millis(100);
+
+/// After this time one that still lives is worth a line in the log.
+const STUBBORN: Duration = Duration::from_secs(5);
 
 /// Starts worker processes.
 pub struct ProcessLauncher {
@@ -47,7 +53,7 @@ impl ProcessLauncher {
         let argv = ["muster", "worker", "--pool", orders.pool_name.as_str(), "--id", &id];
         let env = std::env::vars_os()
             .filter(|(name, _)| !is_withheld(name))
-            .chain([(OsString::from(MARK), OsString::from(&id))])
+            .chain([(OsString::from(mark::WORKER), OsString::from(&id))])
             .collect();
         Ok(Program {
             file: Some(PathBuf::from("/proc/self/exe")),
@@ -64,7 +70,7 @@ impl ProcessLauncher {
         OpenOptions::new().create(true).append(true).mode(0o600).open(path)
     }
 
-    fn way_to(&self, id: ProcessId, pidfd: Pidfd, end: End) -> Arc<dyn RunningWorker> {
+    fn way_to(&self, id: ProcessId, pidfd: Arc<Pidfd>, end: End) -> Arc<dyn RunningWorker> {
         let log = self.log_dir.join(format!("{id}.log"));
         Arc::new(WorkerProcess { id, pidfd, end: Mutex::new(end), log })
     }
@@ -75,12 +81,11 @@ impl Launcher for ProcessLauncher {
     async fn launch(&self, orders: WorkerOrders) -> Result<Launched, LaunchError> {
         let program = self.program(&orders).map_err(|error| LaunchError(error.to_string()))?;
         let child = self.nursery.spawn(program).await.map_err(|error| LaunchError(error.to_string()))?;
-        let pidfd = Pidfd::open(child.identity.pid).map_err(|error| LaunchError(error.to_string()))?;
         let end = match orders.profile {
             RuntimeProfile::Echo => End::Alone,
             RuntimeProfile::Exec(_) => End::OfChild(child.exit),
         };
-        let process = self.way_to(orders.process_id, pidfd, end);
+        let process = self.way_to(orders.process_id, child.keeper.pidfd(), end);
         Ok(Launched { identity: child.identity, process })
     }
 
@@ -90,7 +95,7 @@ impl Launcher for ProcessLauncher {
         let identity = match &row.identity {
             Some(identity) => Some(identity.clone()),
             // Its master died between the fork and the row's update.
-            None => find_by_mark(id),
+            None => find_by_mark(id).await.map_err(failed)?,
         };
         let presence = match &identity {
             Some(identity) => identity::find(identity).map_err(failed)?,
@@ -98,36 +103,36 @@ impl Launcher for ProcessLauncher {
         };
         match (presence, identity) {
             (Presence::Alive(pidfd), Some(identity)) => {
-                Ok(Adoption::Alive(Launched { identity, process: self.way_to(id, pidfd, End::OfStranger) }))
+                Ok(Adoption::Alive(Launched { identity, process: self.way_to(id, Arc::new(pidfd), End::OfStranger) }))
             }
             (Presence::Elsewhere, _) => Ok(Adoption::Elsewhere),
-            _ => {
-                sweep(id).await;
-                Ok(Adoption::Dead)
-            }
+            _ => Ok(Adoption::Ended(Arc::new(Remains(id)))),
         }
     }
 
     async fn marked(&self) -> Vec<ProcessId> {
-        tokio::task::spawn_blocking(read_marks).await.unwrap_or_default()
+        match blocking(mark::workers).await {
+            Ok(ids) => ids.iter().filter_map(|id| id.to_str()?.parse().ok()).collect(),
+            Err(error) => {
+                tracing::warn!(%error, "the processes of this host can't be read for the marks of dead workers");
+                Vec::new()
+            }
+        }
     }
 
     async fn sweep(&self, worker: ProcessId) {
-        sweep(worker).await;
+        if let Sweep { killed: killed @ 1.., clean } = sweep_once(worker).await {
+            tracing::info!(process.id = %worker, killed, clean, "processes of a dead worker were ended");
+        }
     }
 
     /// Worker processes outlive every supervisor.
     async fn leave(&self) {}
 }
 
-/// The workers whose mark is borne. Reads every process.
-fn read_marks() -> Vec<ProcessId> {
-    mark::values(OsStr::new(MARK)).iter().filter_map(|value| value.to_str()?.parse().ok()).collect()
-}
-
 struct WorkerProcess {
     id: ProcessId,
-    pidfd: Pidfd,
+    pidfd: Arc<Pidfd>,
     end: Mutex<End>,
     log: PathBuf,
 }
@@ -138,7 +143,9 @@ enum End {
     Alone,
     /// What its trees leave comes to this process, whose nursery tells the end when the last of it is dead.
     OfChild(ExitWatch),
-    /// An earlier supervisor started it, so its trees do not come here: they are looked for by their mark.
+    /// What it left is looked for by its mark: nobody tells its end here. An earlier master started it, and its trees do
+    /// not come to this process; or this process did, in a life as the leader that is over. Then they come here and are
+    /// killed by the nursery, but who was to be told of that is gone.
     OfStranger,
 }
 
@@ -164,7 +171,7 @@ impl RunningWorker for WorkerProcess {
         if let Err(error) = self.pidfd.dead().await {
             tracing::error!(process.id = %self.id, %error, "a worker's death can't be waited for; it is looked for instead");
             while !self.pidfd.is_dead() {
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
         let mut end = self.end.lock().await;
@@ -182,20 +189,57 @@ impl RunningWorker for WorkerProcess {
     }
 }
 
-/// Ends whatever still bears a dead worker's mark. Its trees die with it by themselves (their inits see to that); this
-/// waits until they have, and takes what the means at hand could not hold.
+/// A worker whose process is dead: what is left to wait for is the end of all that it owned.
+pub(super) struct Remains(pub(super) ProcessId);
+
+#[async_trait]
+impl RunningWorker for Remains {
+    fn ask(&self) {}
+
+    fn kill(&self) {}
+
+    async fn dead(&self) {
+        sweep(self.0).await;
+    }
+}
+
+/// Ends whatever a dead worker left, and returns when it is proven that nothing is. Its trees die with it by themselves
+/// (their inits see to that); this waits until they have, and takes what the means at hand could not hold. It goes on for
+/// as long as something does not die: an agent of it is not to be started elsewhere before.
 pub(super) async fn sweep(id: ProcessId) {
-    let swept =
-        tokio::task::spawn_blocking(move || mark::kill_marked(OsStr::new(MARK), OsStr::new(&id.to_string()))).await;
-    if let Ok(killed @ 1..) = swept {
+    let (begun, mut killed, mut told) = (Instant::now(), 0, false);
+    loop {
+        let sweep = sweep_once(id).await;
+        killed += sweep.killed;
+        if sweep.clean {
+            break;
+        }
+        if !told && begun.elapsed() > STUBBORN {
+            tracing::warn!(process.id = %id, "what a dead worker left does not die; its agents do not run again before");
+            told = true;
+        }
+        tokio::time::sleep(SWEEP_AGAIN).await;
+    }
+    if killed > 0 || told {
         tracing::info!(process.id = %id, killed, "processes of a dead worker were ended");
     }
 }
 
+/// One sweep, which is not clean where it could not be made.
+async fn sweep_once(id: ProcessId) -> Sweep {
+    let sweep = move || Ok(mark::sweep(OsStr::new(&id.to_string())));
+    blocking(sweep).await.unwrap_or(Sweep { killed: 0, clean: false })
+}
+
 /// A worker is the oldest process that bears its mark: what it owns came later.
-fn find_by_mark(id: ProcessId) -> Option<WorkerIdentity> {
-    let marked = mark::marked(OsStr::new(MARK), OsStr::new(&id.to_string()));
-    marked.into_iter().filter_map(|pid| identity::of(pid).ok()).min_by_key(|found| (found.start_time, found.pid))
+async fn find_by_mark(id: ProcessId) -> std::io::Result<Option<WorkerIdentity>> {
+    let marked = blocking(move || mark::marked(OsStr::new(&id.to_string()))).await?;
+    let identities = marked.into_iter().filter_map(|pid| identity::of(pid).ok());
+    Ok(identities.min_by_key(|found| (found.start_time, found.pid)))
+}
+
+async fn blocking<T: Send + 'static>(read: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?
 }
 
 fn is_withheld(name: &OsStr) -> bool {

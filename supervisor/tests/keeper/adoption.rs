@@ -7,7 +7,7 @@ use muster_store::Store;
 use muster_supervisor::{LeadEnd, SupervisorError};
 use tokio_util::sync::CancellationToken;
 
-use crate::worker::{OnStop, PATIENCE};
+use crate::worker::{FakeWorker, OnStop, PATIENCE};
 use crate::world::{World, let_pass, wait_until};
 
 /// The old supervisor goes on while another takes the lead.
@@ -81,6 +81,59 @@ async fn what_died_without_a_master_is_restored() {
     }
     let pool = world.pool().await;
     assert_eq!((pool.process_count, pool.used_capacity), (2, 3));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn nobody_is_placed_anew_before_all_that_a_dead_worker_owned_is_dead() {
+    let old = World::new().await;
+    let agents = old.spawn_many(3).await;
+    let ground = old.ground.clone();
+    old.shut_down(true).await;
+    let workers = ground.launcher.living();
+    workers[0].leave_remains(true);
+    workers.iter().for_each(FakeWorker::die);
+    // The start waits for nobody's death.
+    let world = ground.lead().await;
+    let held = workers[0].id();
+    for agent in &agents {
+        let place = world.agent(*agent).await.process_id;
+        if place != Some(held) {
+            world.wait_epoch(*agent, 2).await;
+        }
+    }
+    let new = world.spawn().await;
+    assert_ne!(world.worker_of(new).await.id(), held, "nobody is placed on it");
+    let_pass(&world).await;
+    let mut kept = 0;
+    for agent in &agents {
+        let agent = world.agent(*agent).await;
+        if agent.process_id == Some(held) {
+            assert_eq!((agent.epoch, agent.state), (1, AgentState::Spawning));
+            kept += 1;
+        }
+    }
+    assert_eq!(kept, 2, "its agents keep their places");
+    workers[0].leave_remains(false);
+    for agent in agents {
+        world.wait_epoch(agent, 2).await;
+        world.wait_state(agent, AgentState::Idle).await;
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_leaves_its_agents_in_their_places_until_its_remains_are_dead() {
+    let world = World::new().await;
+    let agent = world.spawn().await;
+    let worker = world.worker_of(agent).await;
+    worker.leave_remains(true);
+    worker.die();
+    let_pass(&world).await;
+    let seen = world.agent(agent).await;
+    assert_eq!((seen.epoch, seen.process_id), (1, Some(worker.id())));
+    worker.leave_remains(false);
+    world.wait_epoch(agent, 2).await;
     world.end().await;
 }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use muster_domain::{ProcessId, WorkerOrders};
 use muster_registry::memory::MemoryRegistry;
 use muster_store::WorkerRow;
-use muster_supervisor::launch::{Adoption, LaunchError, Launched, Launcher};
+use muster_supervisor::launch::{Adoption, LaunchError, Launched, Launcher, RunningWorker};
 use tokio::sync::watch;
 
 use crate::ledger::Ledger;
@@ -114,7 +114,8 @@ impl Launcher for FakeLauncher {
             Some(worker) if !worker.is_dead() => {
                 Ok(Adoption::Alive(Launched { identity: worker.identity(), process: Arc::new(worker.clone()) }))
             }
-            _ => Ok(Adoption::Dead),
+            Some(worker) => Ok(Adoption::Ended(Arc::new(worker.clone()))),
+            None => Ok(Adoption::Ended(Arc::new(Nothing))),
         }
     }
 
@@ -125,4 +126,16 @@ impl Launcher for FakeLauncher {
     async fn sweep(&self, _worker: ProcessId) {}
 
     async fn leave(&self) {}
+}
+
+/// What is left of a worker that never was.
+struct Nothing;
+
+#[async_trait]
+impl RunningWorker for Nothing {
+    fn ask(&self) {}
+
+    fn kill(&self) {}
+
+    async fn dead(&self) {}
 }

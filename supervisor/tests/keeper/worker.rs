@@ -97,6 +97,8 @@ struct Inner {
     ledger: Ledger,
     mind: Mutex<Mind>,
     dead: watch::Sender<bool>,
+    /// While true something that it owned lives.
+    remains: watch::Sender<bool>,
     asked: AtomicU32,
 }
 
@@ -122,8 +124,9 @@ impl FakeWorker {
             heard: Vec::new(),
             fence: orders.fence,
         };
-        let (dead, asked) = (watch::Sender::new(false), AtomicU32::new(0));
-        let worker = Self(Arc::new(Inner { orders, identity, registry, ledger, mind: Mutex::new(mind), dead, asked }));
+        let (dead, remains, asked) = (watch::Sender::new(false), watch::Sender::new(false), AtomicU32::new(0));
+        let mind = Mutex::new(mind);
+        let worker = Self(Arc::new(Inner { orders, identity, registry, ledger, mind, dead, remains, asked }));
         tokio::spawn(worker.clone().live());
         worker
     }
@@ -425,6 +428,11 @@ impl FakeWorker {
         *self.0.dead.borrow()
     }
 
+    /// Whether something that it owned outlives it for now.
+    pub(crate) fn leave_remains(&self, remains: bool) {
+        self.0.remains.send_replace(remains);
+    }
+
     /// Dies at once, with all its agents.
     pub(crate) fn die(&self) {
         self.0.ledger.end_worker(self.id());
@@ -463,8 +471,9 @@ impl RunningWorker for FakeWorker {
     }
 
     async fn dead(&self) {
-        let mut dead = self.0.dead.subscribe();
+        let (mut dead, mut remains) = (self.0.dead.subscribe(), self.0.remains.subscribe());
         let _ = dead.wait_for(|dead| *dead).await;
+        let _ = remains.wait_for(|remains| !remains).await;
     }
 }
 
