@@ -7,10 +7,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use muster_process::{Child, Custody, Nursery, Program, Stdio};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::LaunchError;
@@ -157,6 +158,7 @@ async fn keep(
     }
 }
 
+/// Starts it once, and waits until its socket answers. Where it does not, nothing of it is left.
 async fn begin(nursery: &Nursery, plan: &ServerPlan) -> Result<Child, LaunchError> {
     let socket = plan.socket()?;
     let failed = |what: &str, error: std::io::Error| LaunchError(format!("{what}: {error}"));
@@ -198,6 +200,9 @@ async fn await_socket(child: &mut Child, socket: &Path, plan: &ServerPlan) -> Re
             () = tokio::time::sleep(Duration::from_millis(1)) => {}
         }
         if Instant::now() > until {
+            // It would else live as long as this process, and the next attempt would stand beside it.
+            child.keeper.kill();
+            (&mut child.exit).await;
             return Err(LaunchError(format!("its socket does not answer; see {}", log())));
         }
     }
@@ -234,6 +239,30 @@ mod tests {
         let valkey = put("path/valkey-server");
         assert_eq!(find_server(None, Some(path.as_os_str()), &data), Some(valkey));
         assert_eq!(find_server(Some(Path::new("/x")), Some(path.as_os_str()), &data), Some("/x".into()));
+    }
+
+    /// Whether a process with this in its command line lives.
+    fn runs(text: &str) -> bool {
+        let processes = std::fs::read_dir("/proc").expect("a /proc").flatten();
+        let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+        lines.map(|line| String::from_utf8_lossy(&line).into_owned()).any(|line| line.contains(text))
+    }
+
+    /// The clock stands still, so the patience is over as soon as nothing else is to be done.
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_does_not_answer_is_dead_when_that_is_told() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = folder.path().join("server");
+        let (script, tag) = (program.display().to_string(), format!("{}.1001", 7_000_000 + std::process::id()));
+        std::fs::write(&program, format!("#!/bin/sh\nexec sleep {tag}\n")).expect("a file");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+        let plan = ServerPlan { program, folder: folder.path().join("redis"), max_clients: 10 };
+        let nursery = Nursery::start().expect("a nursery");
+        let started = PrivateServer::start(nursery, plan, |_| {}).await;
+        let error = started.err().expect("it does not answer").to_string();
+        assert!(error.contains("does not answer"), "{error}");
+        assert!(!runs(&script) && !runs(&tag));
     }
 
     #[test]
