@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_domain::{ProcessId, WorkerIdentity, WorkerOrders};
@@ -11,8 +12,11 @@ use muster_process::identity;
 use muster_store::WorkerRow;
 use tokio::sync::watch;
 
-use super::process::{self, ProcessLauncher, Remains};
+use super::process::{self, ProcessLauncher};
 use super::{Adoption, LaunchError, Launched, Launcher, RunningWorker};
+
+/// After this time a worker that was killed and still runs is worth a line in the log.
+const STUBBORN: Duration = Duration::from_secs(5);
 
 /// A worker's entry, as the composition root gives it: this crate does not know the worker's.
 pub type Entry = Box<dyn Fn(WorkerOrders) -> Task + Send + Sync>;
@@ -73,13 +77,9 @@ impl Launcher for ClosureLauncher {
         Ok(Launched { identity: self.identity.clone(), process })
     }
 
-    /// A task dies with the life that started it, which is over: another process's with that process, this one's in
-    /// [`leave`](Launcher::leave). A worker process of the other mode can't be reached without its registry, so it
-    /// is ended, and its agents are placed anew when it is proven dead.
+    /// A task died with the life that started it. A worker process of the other mode can't be reached without its
+    /// registry, so it is ended, and its agents are placed anew when it is proven dead.
     async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LaunchError> {
-        if row.identity.as_ref() == Some(&self.identity) {
-            return Ok(Adoption::Ended(Arc::new(Remains(row.process_id))));
-        }
         let adoption = self.processes.adopt(row).await?;
         let Adoption::Alive(launched) = adoption else { return Ok(adoption) };
         launched.process.kill();
@@ -98,7 +98,10 @@ impl Launcher for ClosureLauncher {
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
         tasks.iter().for_each(|task| task.kill());
         for task in tasks {
-            task.dead().await;
+            if tokio::time::timeout(STUBBORN, task.dead()).await.is_err() {
+                tracing::warn!("a worker of this process does not end; this process does not lead again before");
+                task.dead().await;
+            }
         }
     }
 }
@@ -123,5 +126,92 @@ impl RunningWorker for WorkerTask {
         let mut dead = self.dead.clone();
         // An error means that the task that tells is gone, and with it the worker.
         let _ = dead.wait_for(|dead| *dead).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_domain::{Clocks, Fence, RegistryTarget, RuntimeProfile, Timestamp, WorkerState};
+    use muster_process::Nursery;
+
+    use super::*;
+
+    fn orders() -> WorkerOrders {
+        WorkerOrders {
+            process_id: ProcessId::generate(),
+            pool_name: "p".parse().expect("a name"),
+            capacity: 1,
+            fence: Fence(1),
+            registry: RegistryTarget { url: "memory".to_owned(), prefix: String::new() },
+            data_dir: "/nowhere".into(),
+            lock_file: "/nowhere".into(),
+            profile: RuntimeProfile::Echo,
+            clocks: Clocks::default(),
+        }
+    }
+
+    /// How far a task that dies slowly is.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Stage {
+        Runs,
+        Killed,
+        MayEnd,
+    }
+
+    fn launcher(stage: &watch::Sender<Stage>, folder: &tempfile::TempDir) -> Arc<ClosureLauncher> {
+        let stage = stage.clone();
+        let entry = move |_| {
+            let (mut seen, told) = (stage.subscribe(), stage.clone());
+            Task {
+                run: Box::pin(async move { drop(seen.wait_for(|stage| *stage == Stage::MayEnd).await) }),
+                ask: Box::new(|| {}),
+                kill: Box::new(move || _ = told.send_replace(Stage::Killed)),
+            }
+        };
+        let nursery = Nursery::start().expect("a nursery");
+        let processes = ProcessLauncher::new(nursery, folder.path().join("logs")).expect("a launcher");
+        Arc::new(ClosureLauncher::new(Box::new(entry), processes).expect("a launcher"))
+    }
+
+    #[tokio::test]
+    async fn a_life_is_over_when_all_its_tasks_are() {
+        let (stage, folder) = (watch::Sender::new(Stage::Runs), tempfile::tempdir().expect("a folder"));
+        let launcher = launcher(&stage, &folder);
+        let worker = launcher.launch(orders()).await.expect("it starts");
+        let left = tokio::spawn({
+            let launcher = launcher.clone();
+            async move { launcher.leave().await }
+        });
+        stage.subscribe().wait_for(|stage| *stage == Stage::Killed).await.expect("it is killed");
+        assert!(launcher.launch(orders()).await.is_err(), "nothing is started any more");
+        assert!(!left.is_finished(), "it has not ended");
+        stage.send_replace(Stage::MayEnd);
+        left.await.expect("it ends");
+        tokio::select! {
+            biased;
+            () = worker.process.dead() => {}
+            () = std::future::ready(()) => panic!("the life was over before its task"),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_rows_of_an_earlier_life_of_this_process_are_of_dead_workers() {
+        let (stage, folder) = (watch::Sender::new(Stage::Runs), tempfile::tempdir().expect("a folder"));
+        let launcher = launcher(&stage, &folder);
+        let row = WorkerRow {
+            process_id: ProcessId::generate(),
+            pool_name: "p".parse().expect("a name"),
+            capacity: 1,
+            state: WorkerState::Starting,
+            identity: Some(identity::own().expect("this process")),
+            created_at: Timestamp::now(),
+            ended_at: None,
+        };
+        // In either mode: the next life may be in the other one.
+        for adoption in [launcher.adopt(&row).await, launcher.processes.adopt(&row).await] {
+            let Ok(Adoption::Ended(worker)) = adoption else { panic!("it is this process's own") };
+            worker.kill();
+            worker.dead().await;
+        }
     }
 }

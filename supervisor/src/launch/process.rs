@@ -92,7 +92,10 @@ impl Launcher for ProcessLauncher {
     async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LaunchError> {
         let id = row.process_id;
         let failed = |error: std::io::Error| LaunchError(format!("worker {id} can't be looked for: {error}"));
+        let own = identity::own().map_err(failed)?;
         let identity = match &row.identity {
+            // A task of this process, in an earlier life as the leader, which ended with all its tasks.
+            Some(identity) if *identity == own => return Ok(Adoption::Ended(Arc::new(Remains(id)))),
             Some(identity) => Some(identity.clone()),
             // Its master died between the fork and the row's update.
             None => find_by_mark(id).await.map_err(failed)?,
@@ -190,7 +193,7 @@ impl RunningWorker for WorkerProcess {
 }
 
 /// A worker whose process is dead: what is left to wait for is the end of all that it owned.
-pub(super) struct Remains(pub(super) ProcessId);
+struct Remains(ProcessId);
 
 #[async_trait]
 impl RunningWorker for Remains {
