@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use muster_process::mark::Sweep;
 use muster_process::{
-    Custody, DataLock, Exit, Nursery, Pidfd, Presence, Program, Signal, identity, lock, mark, ownership, usage,
+    Custody, DataLock, Exit, Means, Nursery, Pidfd, Presence, Program, Signal, identity, lock, mark, ownership, usage,
 };
 use support::{Freezer, all_means, new_tag, output, run, shell, spawn, tagged, wait_until};
 
@@ -87,6 +87,9 @@ fn marked_shell(script: &str, custody: Custody, worker: &str) -> Program {
     program.env.push((mark::WORKER.into(), worker.into()));
     program
 }
+
+/// Becomes a user who owns nothing; for root only.
+const NOBODY: [&str; 6] = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
 
 const NOTHING: Sweep = Sweep { killed: 0, clean: true };
 
@@ -175,15 +178,44 @@ fn an_init_is_found_by_its_name_without_root() {
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).expect("open to all");
     let program = folder.path().join("tests");
     std::fs::copy(std::env::current_exe().expect("a path"), &program).expect("copied");
-    let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups"].map(OsString::from);
     let test = ["another_user", "--exact", "--ignored", "--nocapture"].map(OsString::from);
-    let line = [OsString::from("setpriv")].into_iter().chain(nobody).chain([program.into()]).chain(test);
+    let line = NOBODY.map(OsString::from).into_iter().chain([program.into()]).chain(test);
     let mut program = Program::new(line, Custody::Free);
     program.env =
         vec![("ANOTHER_USER".into(), "yes".into()), ("PATH".into(), std::env::var_os("PATH").unwrap_or_default())];
     let (said, exit) = run(output(program, all_means()[0]));
     assert_eq!(exit, Exit::Code(0), "{said}");
     assert!(said.contains("1 passed"), "{said}");
+}
+
+/// A script bears its file's name. This one waits until it is killed.
+#[test]
+fn an_inits_name_is_not_believed_of_everybody() {
+    let (folder, tag) = (tempfile::tempdir().expect("a folder"), format!("worker-{}", new_tag()));
+    let (script, fifo) = (folder.path().join(format!("mi-{}", &tag[tag.len() - 12..])), folder.path().join("fifo"));
+    std::fs::write(&script, format!("#!/bin/sh\nread go < {}\n", fifo.display())).expect("written");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("made");
+    for path in [folder.path(), &script, &fifo] {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("open to all");
+    }
+    let foreign: &[&str] = if nix::unistd::geteuid().is_root() { &NOBODY } else { &[] };
+    for (user, mark, is_struck) in
+        [(&[][..], None, true), (&[], Some("another"), false), (foreign, None, foreign.is_empty())]
+    {
+        run(async {
+            let line = user.iter().map(OsString::from).chain([OsString::from(&script)]);
+            let mut program = Program::new(line, Custody::Child);
+            program.env = mark.map(|mark| (mark::WORKER.into(), mark.into())).into_iter().collect();
+            let child = spawn(program, Means::BestEffort).await.expect("it starts");
+            let name = format!("/proc/{}/comm", child.pid);
+            let expected = format!("{}\n", script.file_name().and_then(OsStr::to_str).expect("a name"));
+            wait_until("it has its name", || std::fs::read_to_string(&name).is_ok_and(|name| name == expected));
+            let sweep = mark::sweep(OsStr::new(&tag));
+            assert_eq!(sweep, Sweep { killed: usize::from(is_struck), clean: true }, "{user:?} {mark:?}");
+            child.keeper.kill();
+            child.exit.await;
+        });
+    }
 }
 
 #[test]
