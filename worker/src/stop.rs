@@ -32,7 +32,8 @@ impl StopSign {
         Self(watch::Sender::new(Urgency::None))
     }
 
-    /// Stop: take no more agents, ask every agent to end, kill what is left at the deadline, and leave (SIGTERM).
+    /// Stop: take no more agents, ask every agent to end (the stop message first, SIGTERM after a pause within the
+    /// deadline), kill what is left at the deadline, and leave (SIGTERM to the worker).
     pub fn drain(&self) {
         self.raise(Urgency::Drain);
     }

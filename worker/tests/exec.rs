@@ -172,6 +172,60 @@ async fn an_agent_that_ignores_the_request_is_killed_at_its_deadline() {
     assert!(asked.elapsed() >= Duration::from_millis(300) && asked.elapsed() < Duration::from_secs(5));
 }
 
+#[tokio::test]
+async fn an_agent_that_ends_at_the_stop_message_never_sees_the_signal() {
+    let script = format!(r#"trap 'echo signalled' TERM; {READY}; read line; echo "got $line"; exit 0"#);
+    let (mut bench, agent) = start(sh(&script)).await;
+    bench.words(1).await;
+    bench.terminate(agent, 1, true).await;
+    assert_eq!(bench.ending().await.1.cause, Cause::Stopped);
+    assert_eq!(lines(&bench, agent), [r#"out got {"type":"stop"}"#, "end was stopped"]);
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_read_its_stdin_gets_the_signal_after_a_pause() {
+    let script = format!("trap 'echo signalled; exit 0' TERM; {READY}; while :; do sleep 0.02; done");
+    // The shorter of both deadlines counts, so that the signal comes before either kills.
+    let profile = with(sh(&script), "stop_deadline", json!(1000));
+    let mut bench = Bench::start(exec(profile), |orders| orders.clocks.stop_deadline = Duration::from_secs(5)).await;
+    let agent = AgentId::generate();
+    bench.spawn(agent, 1).await;
+    bench.words(1).await;
+    let asked = Instant::now();
+    bench.terminate(agent, 1, true).await;
+    assert_eq!(bench.ending().await.1.cause, Cause::Stopped);
+    assert!(asked.elapsed() >= Duration::from_millis(500) && asked.elapsed() < Duration::from_secs(5));
+    assert!(lines(&bench, agent).contains(&"out signalled".into()));
+}
+
+#[tokio::test]
+async fn an_agent_without_a_stdin_gets_the_signal_at_once() {
+    let script = format!("trap 'echo signalled; exit 0' TERM; exec <&-; {READY}; while :; do sleep 0.02; done");
+    let (mut bench, agent) = start(sh(&script)).await;
+    bench.words(1).await;
+    let asked = Instant::now();
+    bench.terminate(agent, 1, true).await;
+    bench.ending().await;
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert!(lines(&bench, agent).contains(&"out signalled".into()));
+}
+
+#[tokio::test]
+async fn many_agents_are_stopped_side_by_side() {
+    let script = format!("{READY}; exec sleep 1000");
+    let mut bench = Bench::start(exec(sh(&script)), |orders| orders.capacity = 5).await;
+    for _ in 0..5 {
+        bench.spawn(AgentId::generate(), 1).await;
+    }
+    bench.words(5).await;
+    let asked = Instant::now();
+    bench.send(Command::Shutdown { graceful: true }).await;
+    assert_eq!(bench.words(5).await, ["ended 1: was stopped"; 5]);
+    assert_eq!(bench.exit().await, WorkerExit::ShutDown);
+    // One after the other would take a pause each.
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+}
+
 /// Forks twice, in a session of its own, without the mark, deaf to SIGTERM.
 fn family(marker: &str) -> String {
     format!("(setsid env -i sh -c 'trap \"\" TERM; exec sleep {marker}' &) ; {READY}; cat")

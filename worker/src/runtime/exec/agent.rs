@@ -19,6 +19,11 @@ use crate::log::Stream;
 use crate::runtime::{News, What};
 use crate::slots::How;
 
+/// The share of the stop deadline that a program has for the stop message alone, before SIGTERM follows: most of it is
+/// left for those that only know the signal.
+const MESSAGE_SHARE: u32 = 10;
+/// The longest that SIGTERM waits for the stop message to work.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// A killed tree that is not gone after this time is looked at, for the reason, and then again.
 const STUCK_AFTER: Duration = Duration::from_secs(1);
 
@@ -72,8 +77,15 @@ struct Running {
 #[derive(Debug)]
 enum Stage {
     Runs,
-    Asked { kill_at: Instant },
-    Killed { look_at: Instant, stuck: Option<String> },
+    /// Was told to stop; `signal_at`: SIGTERM is still to come.
+    Asked {
+        signal_at: Option<Instant>,
+        kill_at: Instant,
+    },
+    Killed {
+        look_at: Instant,
+        stuck: Option<String>,
+    },
 }
 
 impl Agent {
@@ -125,7 +137,9 @@ impl Agent {
                         Exit::Signal(signal) => Cause::Signaled { signal },
                     });
                 }
-                Turn::Ordered(Some(How::Ask)) => running.ask(self.common.profile.stop_deadline),
+                Turn::Ordered(Some(How::Ask)) => {
+                    running.ask(self.common.profile.stop_deadline, self.common.worker_deadline)
+                }
                 Turn::Ordered(Some(How::Kill)) => running.kill(Cause::Stopped),
                 // Nobody holds the other end any more: the worker is gone, so nobody waits for a graceful end.
                 Turn::Ordered(None) => {
@@ -206,7 +220,11 @@ impl Agent {
             running.kill(Cause::StartTimeout { after_ms });
         }
         match &mut running.stage {
-            Stage::Asked { kill_at } if *kill_at <= now => running.kill(Cause::Stopped),
+            Stage::Asked { kill_at, .. } if *kill_at <= now => running.kill(Cause::Stopped),
+            Stage::Asked { signal_at, .. } if signal_at.is_some_and(|at| at <= now) => {
+                *signal_at = None;
+                running.keeper.ask();
+            }
             Stage::Killed { look_at, stuck } if *look_at <= now => {
                 *look_at = now + STUCK_AFTER;
                 let reason = running.keeper.stuck();
@@ -248,17 +266,19 @@ impl Running {
         }
     }
 
-    /// Asks it to end, by its stdin and by SIGTERM.
-    fn ask(&mut self, deadline: Duration) {
+    /// Asks it to end: by the stop message and the end of its stdin, after a pause by SIGTERM. Both at once would end a
+    /// program by the signal before it has read the message, and a message that asks to finish would be worth nothing.
+    fn ask(&mut self, deadline: Duration, worker_deadline: Duration) {
         if !matches!(self.stage, Stage::Runs) {
             return;
         }
-        if let Some(stdin) = self.stdin.take() {
-            // Not waited for: a program that does not read its stdin has the signal. The end of the file follows.
-            let _ = stdin.try_write(contract::STOP);
-        }
-        self.keeper.ask();
-        self.begin_end(Cause::Stopped, Stage::Asked { kill_at: later(Instant::now(), deadline) });
+        // Not waited for: a program that does not read its stdin gets the signal. The end of the file follows.
+        let told = self.stdin.take().is_some_and(|stdin| stdin.try_write(contract::STOP).is_ok());
+        let now = Instant::now();
+        // One that has closed its stdin can't hear the message, so nothing is gained by waiting.
+        let pause = if told { pause(deadline.min(worker_deadline)) } else { Duration::ZERO };
+        let stage = Stage::Asked { signal_at: Some(now + pause), kill_at: later(now, deadline) };
+        self.begin_end(Cause::Stopped, stage);
     }
 
     fn kill(&mut self, cause: Cause) {
@@ -278,9 +298,26 @@ impl Running {
     fn next(&self) -> Option<Instant> {
         let stage = match &self.stage {
             Stage::Runs => None,
-            Stage::Asked { kill_at } => Some(*kill_at),
+            Stage::Asked { signal_at, kill_at } => Some(signal_at.map_or(*kill_at, |at| at.min(*kill_at))),
             Stage::Killed { look_at, .. } => Some(*look_at),
         };
         [self.start_by, stage].into_iter().flatten().min()
+    }
+}
+
+/// How long SIGTERM waits behind the stop message, of this time from the request to the kill.
+fn pause(deadline: Duration) -> Duration {
+    (deadline / MESSAGE_SHARE).min(MAX_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signal_waits_for_a_tenth_of_the_deadline_and_a_second_at_the_most() {
+        let millis = |deadline| pause(Duration::from_millis(deadline)).as_millis();
+        assert_eq!([0, 300, 10_000, 60_000].map(millis), [0, 30, 1_000, 1_000]);
+        assert_eq!(pause(Duration::MAX), MAX_PAUSE);
     }
 }

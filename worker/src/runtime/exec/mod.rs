@@ -35,6 +35,8 @@ struct Common {
     pool_name: PoolName,
     data_dir: std::path::PathBuf,
     news: UnboundedSender<News>,
+    /// After which time the worker kills all agents when it stops as a whole.
+    worker_deadline: Duration,
     /// The zero of [`Activity`].
     since: Instant,
 }
@@ -69,6 +71,7 @@ impl Exec {
             pool_name: orders.pool_name.clone(),
             data_dir: orders.data_dir.clone(),
             news,
+            worker_deadline: orders.clocks.stop_deadline,
             since: Instant::now(),
         };
         Self { common: Arc::new(common), agents: HashMap::new() }

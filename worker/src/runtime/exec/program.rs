@@ -82,7 +82,8 @@ mod tests {
         let (news, _) = tokio::sync::mpsc::unbounded_channel();
         let process_id = ProcessId::generate();
         let data_dir = tempfile::tempdir().expect("a folder").keep();
-        Common { profile, process_id, pool_name: "p".parse().expect("a name"), data_dir, news, since: Instant::now() }
+        let (pool_name, worker_deadline) = ("p".parse().expect("a name"), Duration::from_secs(10));
+        Common { profile, process_id, pool_name, data_dir, news, worker_deadline, since: Instant::now() }
     }
 
     fn agent() -> AgentSpec {
