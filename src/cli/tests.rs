@@ -6,7 +6,7 @@ use clap::CommandFactory;
 use muster_domain::Timestamp;
 use serde_json::{Value, json};
 
-use crate::client::fake::{FakeServer, Request};
+use crate::client::fake_tests::{FakeServer, Request};
 
 use super::*;
 

@@ -6,7 +6,7 @@
 
 mod error;
 #[cfg(test)]
-pub(crate) mod fake;
+pub(crate) mod fake_tests;
 mod find;
 
 pub(crate) use error::ClientError;
@@ -175,7 +175,7 @@ fn is_loopback(base: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::fake::FakeServer;
+    use super::fake_tests::FakeServer;
     use super::*;
 
     #[test]
