@@ -1,6 +1,6 @@
 //! The role `worker`: a process of its own, started by the supervisor with its orders on stdin.
 
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -22,7 +22,8 @@ pub(crate) fn run() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("muster worker: {error:#}");
+            // There is nowhere left to say that stderr can't be written.
+            let _ = writeln!(std::io::stderr(), "muster worker: {error:#}");
             ExitCode::FAILURE
         }
     }

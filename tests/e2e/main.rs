@@ -8,6 +8,7 @@ mod harness;
 mod idleness;
 mod master;
 mod orphans;
+mod pipes;
 mod pools;
 mod registry;
 mod shutdown;
