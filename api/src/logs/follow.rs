@@ -18,22 +18,29 @@ const LOOK: Duration = Duration::from_millis(200);
 /// What is read at once, in bytes. The client's pace bounds how often.
 const CHUNK: usize = 256 * 1024;
 
-/// What `start` holds, then what is appended to the log at `path`, over rotations, until the client goes or `end` is
-/// cancelled.
-pub(crate) fn follow(
+/// What `start` holds, then what is appended to the log at `path`, over rotations, until the client goes, `end` is
+/// cancelled, or `is_over` says that nothing more is to come and all was read.
+pub(crate) fn follow<Over, Answer>(
     path: PathBuf,
     start: Tail,
+    is_over: Over,
     end: CancellationToken,
-) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static
+where
+    Over: Fn() -> Answer + Send + 'static,
+    Answer: Future<Output = bool> + Send,
+{
     let follower = Follower { path, at: start.end };
-    unfold((follower, start.bytes, end), |(mut follower, first, end)| async move {
+    unfold((follower, start.bytes, is_over, end), |(mut follower, first, is_over, end)| async move {
         if !first.is_empty() {
-            return Some((Ok(first.into()), (follower, Vec::new(), end)));
+            return Some((Ok(first.into()), (follower, Vec::new(), is_over, end)));
         }
         loop {
             if end.is_cancelled() {
                 return None;
             }
+            // Asked before the look: last words are written before the end is told, so the look finds them all.
+            let over = is_over().await;
             // Files block, also for long where a disk is busy: never on the executor's threads.
             let looked = tokio::task::spawn_blocking(move || {
                 let read = follower.read();
@@ -42,8 +49,9 @@ pub(crate) fn follow(
             let (after, read) = looked.await.ok()?;
             follower = after;
             match read {
+                Ok(bytes) if bytes.is_empty() && over => return None,
                 Ok(bytes) if bytes.is_empty() => {}
-                read => return Some((read.map(Bytes::from), (follower, Vec::new(), end))),
+                read => return Some((read.map(Bytes::from), (follower, Vec::new(), is_over, end))),
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
@@ -150,7 +158,8 @@ mod tests {
         let log = folder.path().join("a.log");
         write(&log, "1\n2\n").expect("written");
         let end = CancellationToken::new();
-        let mut stream = pin!(follow(log.clone(), tail(&log, 1).expect("a log"), end.clone()));
+        let start = tail(&log, 1).expect("a log");
+        let mut stream = pin!(follow(log.clone(), start, || async { false }, end.clone()));
         assert_eq!(stream.next().await.expect("the tail").expect("read"), "2\n");
         append(&log, "3\n");
         assert_eq!(stream.next().await.expect("growth").expect("read"), "3\n");
@@ -162,7 +171,20 @@ mod tests {
     async fn a_file_that_cannot_be_read_is_an_error() {
         let folder = TempDir::new().expect("a folder");
         let start = Tail { bytes: Vec::new(), end: None };
-        let mut stream = pin!(follow(folder.path().to_owned(), start, CancellationToken::new()));
+        let end = CancellationToken::new();
+        let mut stream = pin!(follow(folder.path().to_owned(), start, || async { false }, end));
         assert!(stream.next().await.expect("an answer").is_err(), "a folder is no log");
+    }
+
+    #[tokio::test]
+    async fn it_ends_by_itself_when_all_was_read_and_nothing_more_is_to_come() {
+        let folder = TempDir::new().expect("a folder");
+        let log = folder.path().join("a.log");
+        write(&log, "1\n").expect("written");
+        let start = tail(&log, 0).expect("a log");
+        append(&log, "the last words\n");
+        let mut stream = pin!(follow(log.clone(), start, || async { true }, CancellationToken::new()));
+        assert_eq!(stream.next().await.expect("what was said before the end").expect("read"), "the last words\n");
+        assert!(stream.next().await.is_none());
     }
 }

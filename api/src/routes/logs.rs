@@ -6,6 +6,8 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::IntoResponse;
+use muster_domain::{AgentId, AgentState};
+use muster_supervisor::{Handle, SupervisorError};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -22,7 +24,8 @@ pub(super) struct LogQuery {
     /// This many of the last lines, 0 to 10000. Default 100.
     #[param(minimum = 0, maximum = 10000)]
     tail: Option<usize>,
-    /// Whether to go on with what is printed from then on, until one side ends it. Default false.
+    /// Whether to go on with what is printed from then on, until the client goes or the agent has ended and is not
+    /// started again by itself (`terminated` or `failed`). Default false.
     #[serde(default)]
     #[param(required = false)]
     follow: bool,
@@ -66,12 +69,27 @@ pub(super) async fn read(
         tracing::error!(agent.id = %agent, %error, "the log of an agent can't be read");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "log_unreadable", format!("the log can't be read: {error}"))
     })?;
-    let body =
-        if query.follow { Body::from_stream(follow(path, start, handle.shutdown_token())) } else { start.bytes.into() };
+    let body = if query.follow {
+        let end = handle.shutdown_token();
+        Body::from_stream(follow(path, start, move || is_over(handle.clone(), agent), end))
+    } else {
+        start.bytes.into()
+    };
     // What an agent prints is no page, even where it looks like one.
     let headers =
         [(CONTENT_TYPE, "text/plain; charset=utf-8"), (X_CONTENT_TYPE_OPTIONS, "nosniff"), (CACHE_CONTROL, "no-store")];
     Ok((headers, body))
+}
+
+/// Whether the agent prints nothing more unless somebody starts it again.
+async fn is_over(handle: Handle, agent: AgentId) -> bool {
+    match handle.agent(agent).await {
+        Ok(view) => matches!(view.state, AgentState::Terminated | AgentState::Failed),
+        // Forgotten, some days after its end.
+        Err(SupervisorError::UnknownAgent(_)) => true,
+        // Nobody knows; whoever follows can wait.
+        Err(_) => false,
+    }
 }
 
 #[cfg(test)]
