@@ -1,15 +1,16 @@
 //! One life as the leader: from the start, which makes a model of what the store and the hosts say, to the shutdown.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_domain::{
-    Clocks, EventDraft, EventKind, Fence, PoolName, PoolSpec, RegistryTarget, RuntimeProfile, Timestamp,
+    Clocks, EventDraft, EventKind, Fence, Intent, PoolName, PoolSpec, ProcessId, RegistryTarget, RuntimeProfile,
+    Timestamp,
 };
 use muster_registry::{Bus, LeaderMirror, Registry};
-use muster_store::{PoolRow, Store, WorkerRow, Write};
+use muster_store::{AgentRow, PoolRow, Store, WorkerRow, Write};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -192,7 +193,7 @@ async fn open_pools(context: &Arc<Context>) -> Result<(), SupervisorError> {
     for row in context.store.live_agents().await.map_err(failed)? {
         agents.entry(row.spec.pool_name.clone()).or_default().push(row);
     }
-    let to_restore: usize = agents.values().map(Vec::len).sum();
+    let (adopted, again) = to_restore(&workers, &agents);
     for pool in pools {
         let name = pool.spec.pool_name.clone();
         let (workers, agents) = (workers.remove(&name).unwrap_or_default(), agents.remove(&name).unwrap_or_default());
@@ -205,8 +206,20 @@ async fn open_pools(context: &Arc<Context>) -> Result<(), SupervisorError> {
         );
         open(context, pool, agents, workers);
     }
-    tracing::info!(agents = to_restore, "agents to restore");
+    tracing::info!("agents to restore: {adopted} run still and are adopted, {again} are started again");
     Ok(())
+}
+
+/// What the former supervisor left: how many agents run still, and how many are to be started again.
+fn to_restore(workers: &HashMap<PoolName, Vec<Found>>, agents: &HashMap<PoolName, Vec<AgentRow>>) -> (usize, usize) {
+    let lives = |found: &&Found| !matches!(found.adoption, Adoption::Ended(_));
+    let held: HashSet<ProcessId> = workers.values().flatten().filter(lives).map(|found| found.row.process_id).collect();
+    let is_held = |row: &&AgentRow| row.assignment.as_ref().is_some_and(|place| held.contains(&place.process_id));
+    let rows = || agents.values().flatten();
+    let adopted = rows().filter(is_held).count();
+    // One in quarantine waits for a person.
+    let again = rows().filter(|row| row.intent == Intent::Run && row.rest.is_none() && !is_held(row)).count();
+    (adopted, again)
 }
 
 /// Looks for the processes behind the open rows, all at once.
