@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use metrics_exporter_prometheus::PrometheusHandle;
 use muster_supervisor::Handle;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::ApiConfig;
 use crate::problem::Problem;
@@ -68,6 +69,7 @@ pub struct Door {
     config: ApiConfig,
     metrics: Option<PrometheusHandle>,
     stage: watch::Sender<Stage>,
+    stop_requested: CancellationToken,
 }
 
 impl Door {
@@ -79,7 +81,8 @@ impl Door {
             reason: "the supervisor is starting: ask again in a moment".to_owned(),
             retry_after: Duration::from_secs(1),
         };
-        Arc::new(Self { config, metrics, stage: watch::Sender::new(stage) })
+        let stop_requested = CancellationToken::new();
+        Arc::new(Self { config, metrics, stage: watch::Sender::new(stage), stop_requested })
     }
 
     /// Puts something else behind the door. Requests that are being answered keep what they have.
@@ -90,6 +93,11 @@ impl Door {
     /// What is behind it now.
     pub fn stage(&self) -> Stage {
         self.stage.borrow().clone()
+    }
+
+    /// Cancelled when somebody asks a standby to stop. A supervisor that leads is asked by its handle.
+    pub fn stop_requested(&self) -> CancellationToken {
+        self.stop_requested.clone()
     }
 
     pub(crate) const fn config(&self) -> &ApiConfig {

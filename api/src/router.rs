@@ -115,6 +115,12 @@ mod tests {
                 assert_eq!(response.status(), 200, "{method} {path}");
                 continue;
             }
+            if path == "/api/v1/system/stop" {
+                // That is for the one that was asked, whoever leads.
+                assert_eq!(response.status(), 202);
+                assert!(door.stop_requested().is_cancelled());
+                continue;
+            }
             assert_eq!(response.status(), 503, "{method} {path}");
             if path == "/api/health-docker" {
                 let words = json["checks"][0]["error"].as_str().expect("a failed check");
@@ -127,10 +133,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_health_of_a_standby_names_the_leader() {
+        let (_, json) = answer(&standby(), ask("GET", "/health"), "").await;
+        assert_eq!((&json["state"], &json["leader"]), (&"standby".into(), &"10.0.0.7:8000".into()));
+    }
+
+    #[tokio::test]
     async fn a_waiting_server_says_for_what() {
         let door = Door::new(config(), None);
         let (response, json) = answer(&door, ask("GET", "/api/v1/agents/pools"), "").await;
         assert_eq!((response.status().as_u16(), &json["code"]), (503, &"starting".into()));
+        // Nobody may stop what may be about to lead, and take agents along that are to be kept.
+        let (response, _) = answer(&door, ask("POST", "/api/v1/system/stop"), "").await;
+        assert_eq!((response.status().as_u16(), door.stop_requested().is_cancelled()), (503, false));
         door.set(Stage::Waiting {
             code: "registry_away",
             reason: "redis at 10.0.0.1 does not answer".to_owned(),

@@ -2,14 +2,37 @@
 
 use serde_json::Value;
 
+use crate::client::ClientError;
+
 use super::failure::Failure;
 use super::table::{duration, field, pretty, printable, table};
 use super::{Context, Done};
 
 /// Asks and shows.
 pub(super) fn run(context: &Context) -> Result<Done, Failure> {
-    let status = context.server()?.client.get("/api/v1/system/status", &[])?;
+    let client = context.server()?.client;
+    let (status, page): (Value, fn(&Value) -> String) = match client.get("/api/v1/system/status", &[]) {
+        Ok(status) => (status, page),
+        // A standby leads nothing that it could show, and is well all the same.
+        Err(ClientError::Refused { code: Some(code), .. }) if code == "not_leader" => {
+            (client.get("/health", &[])?, |health| standby_page(health))
+        }
+        Err(error) => return Err(error.into()),
+    };
     Ok(if context.global.json { pretty(&status) } else { page(&status) }.into())
+}
+
+/// The page of a standby, from its health.
+pub(super) fn standby_page(health: &Value) -> String {
+    let leader = health["leader"].as_str().map_or_else(
+        || "another supervisor; its address is not known yet".to_owned(),
+        |leader| format!("http://{}", printable(leader)),
+    );
+    format!(
+        "version  {}\nstate    {}\nleader   {leader}\n\nIt takes over when the leader is gone; `muster status --url URL` asks the leader.\n",
+        printable(&field(health, "version")),
+        printable(&field(health, "state")),
+    )
 }
 
 /// The page.

@@ -11,7 +11,7 @@ use muster_store::{Leadership, Store, StoreError};
 use muster_supervisor::{Facts, LeadEnd, Parts, Supervisor, SupervisorError};
 
 use super::engines::{self, Engines};
-use super::{Site, truth, waiting};
+use super::{STARTING, Site, truth, waiting};
 use crate::config::Database;
 
 /// Between two looks at a store that is away, or at a leader that may be gone.
@@ -64,7 +64,11 @@ async fn take_lead(site: &Site, store: &dyn Store) -> anyhow::Result<Option<Fenc
     let mut told = false;
     loop {
         match store.lead(&holder, &site.address, site.config.clocks.lease).await {
-            Ok(Leadership::Leads(fence)) => return Ok(Some(fence)),
+            Ok(Leadership::Leads(fence)) => {
+                // No standby any more: see where the data folder's lock is taken.
+                site.door.set(waiting("starting", STARTING));
+                return Ok(if site.signals.stop.is_cancelled() { None } else { Some(fence) });
+            }
             Ok(Leadership::Held { address, holder }) => {
                 if !told {
                     tracing::info!(leader = address, holder, "another supervisor leads; standing by");

@@ -34,6 +34,9 @@ use signals::Signals;
 /// Threads of the master: requests and keepers share them, and the database has its own.
 const THREADS: usize = 2;
 
+/// Why nobody is served before the supervisor leads.
+const STARTING: &str = "the supervisor is starting: ask again in a moment";
+
 /// What every part of the role needs.
 struct Site {
     config: Config,
@@ -73,7 +76,7 @@ async fn serve(config: Config, nursery: Nursery, started: Instant) -> anyhow::Re
     let closing = CancellationToken::new();
     let server = tokio::spawn(muster_api::serve(listener, door.clone(), closing.clone()));
     tracing::info!(address = %listen, data_dir = %config.data_dir.display(), "listening");
-    let signals = Signals::listen()?;
+    let signals = Signals::listen(door.stop_requested())?;
     let site = Site { config, house, door, signals, nursery, started, address: listen.to_string() };
     let ended = live(&site).await;
     closing.cancel();
@@ -106,7 +109,10 @@ async fn stand_by(site: &Site) -> anyhow::Result<Option<muster_process::DataLock
     let mut told = false;
     loop {
         if let Some(lock) = site.house.try_lock()? {
-            return Ok(Some(lock));
+            // No standby any more. A request to stop that one came before this, or is refused until it leads: otherwise
+            // it would stop the agents of a supervisor that has just taken over.
+            site.door.set(waiting("starting", STARTING));
+            return Ok(if site.signals.stop.is_cancelled() { None } else { Some(lock) });
         }
         let leader = site.house.read_address().unwrap_or_default();
         if !told {

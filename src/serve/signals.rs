@@ -8,17 +8,17 @@ use tokio_util::sync::CancellationToken;
 /// What was asked for by signals.
 #[derive(Clone)]
 pub(crate) struct Signals {
-    /// Cancelled by the first signal.
+    /// Cancelled by the first signal, or by a request to stop a standby.
     pub(crate) stop: CancellationToken,
     /// Cancelled by the second.
     pub(crate) hurry: CancellationToken,
 }
 
 impl Signals {
-    /// Listens from now on.
-    pub(crate) fn listen() -> std::io::Result<Self> {
+    /// Listens from now on; `stop` is what the first signal cancels.
+    pub(crate) fn listen(stop: CancellationToken) -> std::io::Result<Self> {
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let signals = Self { stop: CancellationToken::new(), hurry: CancellationToken::new() };
+        let signals = Self { stop, hurry: CancellationToken::new() };
         let told = signals.clone();
         tokio::spawn(async move {
             loop {

@@ -27,6 +27,8 @@ pub(crate) struct HealthJson {
     /// `leading`, `standby` or `waiting`.
     #[schema(value_type = String)]
     pub(crate) state: &'static str,
+    /// The HTTP address of the supervisor that leads, where this one stands by and knows it.
+    pub(crate) leader: Option<String>,
     /// Every way in which it is less than it should be. Empty is healthy.
     pub(crate) degraded: Vec<String>,
 }

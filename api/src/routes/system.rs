@@ -8,18 +8,30 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 
 use crate::body::OptionalJson;
-use crate::door::{Door, Leader};
+use crate::door::{Door, Leader, Stage};
 use crate::json::{CheckJson, StatusJson, StopBody, StoppingJson};
 use crate::problem::Problem;
 
 /// Stops the supervisor and all that it started, or leaves the workers to the next one
+///
+/// A standby stops too, and nothing else with it: the one that leads goes on.
 #[utoipa::path(post, path = "/api/v1/system/stop", tag = "system", request_body = Option<StopBody>, responses(
     (status = 202, description = "It is stopping", body = StoppingJson),
 ))]
-pub(super) async fn stop(Leader(handle): Leader, OptionalJson(body): OptionalJson<StopBody>) -> impl IntoResponse {
+pub(super) async fn stop(
+    State(door): State<Arc<Door>>,
+    OptionalJson(body): OptionalJson<StopBody>,
+) -> Result<impl IntoResponse, Problem> {
     let StopBody { keep_workers } = body;
-    handle.stop(keep_workers);
-    (StatusCode::ACCEPTED, Json(StoppingJson { message: "the supervisor is stopping", keep_workers }))
+    let stage = door.stage();
+    let message = if matches!(stage, Stage::Standby { .. }) {
+        door.stop_requested().cancel();
+        "the standby is stopping"
+    } else {
+        stage.leader()?.stop(keep_workers);
+        "the supervisor is stopping"
+    };
+    Ok((StatusCode::ACCEPTED, Json(StoppingJson { message, keep_workers })))
 }
 
 /// Shows how the supervisor runs

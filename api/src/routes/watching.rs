@@ -31,10 +31,11 @@ pub(super) async fn health(State(door): State<Arc<Door>>) -> Json<HealthJson> {
         mode_reason: None,
         version: door.config().version.clone(),
         state: stage.as_str(),
+        leader: None,
         degraded: Vec::new(),
     };
     match stage {
-        Stage::Standby { .. } => {}
+        Stage::Standby { leader } => health.leader = Some(leader).filter(|leader| !leader.is_empty()),
         Stage::Waiting { reason, .. } => health.degraded.push(reason),
         Stage::Leading(handle) => match timeout(PATIENCE, handle.system()).await {
             Ok(system) => {
@@ -55,7 +56,7 @@ fn silence(patience: Duration) -> String {
     format!("the supervisor did not answer within {} s", patience.as_secs())
 }
 
-/// The same as /health
+/// The same as /health, and behind the API keys like every other path
 #[utoipa::path(get, path = "/api/health", tag = "watching", responses(
     (status = 200, description = "It lives; `status` and `degraded` say how", body = HealthJson),
 ))]
