@@ -54,14 +54,27 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What to do about a refusal in the words of the command line, where the server speaks of HTTP.
+fn in_commands(code: &str, detail: &str) -> String {
+    let (about, _) = detail.split_once([';', ':']).unwrap_or((detail, ""));
+    match code {
+        "unauthorized" => format!("{about}: put a key that it knows into MUSTER_API_KEY"),
+        "unknown_pool" => format!("{about}; `muster pools` lists those there are"),
+        "unknown_agent" => format!("{detail}; `muster ps -a` lists those there are"),
+        "not_leader" => format!("{detail} (--url or MUSTER_URL)"),
+        _ => detail.to_owned(),
+    }
+}
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match &error {
             ClientError::Unreachable { .. } => Self::NoServer(format!("{error}; `muster serve` starts one")),
-            // Another 404 is a path that the server does not have.
-            ClientError::Refused { status: 404, code: Some(code), .. } if code.starts_with("unknown_") => {
-                Self::NotFound(error.to_string())
-            }
+            ClientError::Refused { code: Some(code), detail, .. } => match code.as_str() {
+                // Another 404 is a path that the server does not have.
+                "unknown_agent" | "unknown_pool" => Self::NotFound(in_commands(code, detail)),
+                _ => Self::Failed(in_commands(code, detail)),
+            },
             ClientError::Refused { .. } | ClientError::Unreadable { .. } => Self::Failed(error.to_string()),
         }
     }
@@ -96,12 +109,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn remedies_are_commands() {
+        let rows = [
+            (
+                "unauthorized",
+                "this server needs an API key: send Authorization: Bearer KEY",
+                "this server needs an API key: put a key that it knows into MUSTER_API_KEY",
+            ),
+            (
+                "unknown_pool",
+                "there is no pool x; GET /api/v1/agents/pools lists those there are",
+                "there is no pool x; `muster pools` lists those there are",
+            ),
+            ("unknown_agent", "there is no agent x", "there is no agent x; `muster ps -a` lists those there are"),
+            ("pool_full", "p is full: wait; or not", "p is full: wait; or not"),
+        ];
+        for (code, detail, expected) in rows {
+            let error = ClientError::Refused { status: 400, code: Some(code.into()), detail: detail.into() };
+            assert_eq!(Failure::from(error).to_string(), expected);
+        }
+    }
+
+    #[test]
     fn a_refusal_has_the_exit_code_that_it_means() {
         let refused = |status, code: Option<&str>| {
             let code = code.map(str::to_owned);
             Failure::from(ClientError::Refused { status, code, detail: "no".to_owned() }).code()
         };
         assert_eq!(refused(404, Some("unknown_agent")), 4);
+        assert_eq!(refused(404, Some("unknown_path")), 1);
         assert_eq!(refused(404, None), 1);
         assert_eq!(refused(429, Some("limit")), 1);
         let unreadable = ClientError::Unreadable { url: String::new(), problem: String::new() };

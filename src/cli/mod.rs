@@ -11,6 +11,7 @@ mod check;
 mod completions;
 mod config;
 mod failure;
+mod id;
 mod logs;
 mod pools;
 mod ps;

@@ -23,7 +23,7 @@ pub(super) struct Args {
     /// Also agents that have ended
     #[arg(long, short, conflicts_with_all = ["workers", "state"])]
     all: bool,
-    /// List worker processes
+    /// List worker processes instead of agents
     #[arg(long, short)]
     workers: bool,
 }
@@ -36,6 +36,10 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
         let mut answer = client.get("/api/v1/agents/metrics/processes", &[])?;
         if let (Some(pool), Some(processes)) = (&pool, answer["processes"].as_array_mut()) {
             processes.retain(|process| process["pool_name"] == json!(pool));
+            if processes.is_empty() {
+                // Without workers, or without existence?
+                client.get(&format!("/api/v1/agents/pools/{pool}"), &[])?;
+            }
         }
         let processes = answer["processes"].as_array().map_or(&[][..], Vec::as_slice);
         return Ok(if context.global.json { pretty(&answer) } else { workers(processes, Timestamp::now()) }.into());

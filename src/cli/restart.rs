@@ -1,18 +1,19 @@
 //! `muster restart`: starts agents anew.
 
-use muster_domain::{AgentId, Timestamp};
+use muster_domain::Timestamp;
 use serde_json::json;
 
 use super::agents::{agents_table, each, outcome, waiting};
 use super::failure::Failure;
+use super::id::{AgentArg, resolve_all};
 use super::{Context, Done};
 
 /// Arguments of `muster restart`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The agents
+    /// The agents, by their ids or beginnings of them
     #[arg(required = true)]
-    agents: Vec<AgentId>,
+    agents: Vec<AgentArg>,
     /// Seconds to wait until an agent runs; 0 asks only [default: 10]
     #[arg(long, value_name = "SECONDS")]
     wait: Option<f64>,
@@ -22,7 +23,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
     let client = context.server()?.client;
     let (query, wait) = waiting(args.wait);
-    let answers =
-        each(&args.agents, |id| client.post(&format!("/api/v1/agents/{id}/restart"), &query, &json!({}), wait));
+    let answers = each(&resolve_all(&client, &args.agents)?, |id| {
+        client.post(&format!("/api/v1/agents/{id}/restart"), &query, &json!({}), wait)
+    });
     outcome(answers, context.global.json, |agents| agents_table(agents, Timestamp::now()))
 }

@@ -1,19 +1,20 @@
 //! `muster terminate`: ends agents for good.
 
-use muster_domain::{AgentId, PoolName};
+use muster_domain::PoolName;
 use serde_json::{Value, json};
 
 use super::agents::{Filter, each, outcome, read, waiting};
 use super::failure::Failure;
+use super::id::{AgentArg, resolve_all};
 use super::table::{field, table};
 use super::{Context, Done};
 
 /// Arguments of `muster terminate`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The agents
+    /// The agents, by their ids or beginnings of them
     #[arg(required_unless_present_any = ["pool", "project"], conflicts_with_all = ["pool", "project"])]
-    agents: Vec<AgentId>,
+    agents: Vec<AgentArg>,
     /// All agents of this pool
     #[arg(long, value_name = "POOL")]
     pool: Option<PoolName>,
@@ -41,7 +42,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
         each(&Filter { pool, project: args.project.clone() }.live(&client)?, end)
     } else {
         // The server wants to hear the pool too, so that an id of another pool is never hit by mistake.
-        each(&args.agents, |id| end(&read(&client, id)?))
+        each(&resolve_all(&client, &args.agents)?, |id| end(&read(&client, id)?))
     };
     outcome(answers, context.global.json, |ended| {
         let rows = ended.iter().map(|end| vec![field(end, "agent_id"), field(end, "pool_name"), field(end, "state")]);

@@ -70,6 +70,11 @@ fn wrong_usage_is_refused() {
         let error = Cli::try_parse_from(words).expect_err("wrong usage");
         assert_eq!(error.exit_code(), 2, "{error}");
     }
+    for words in ["ps -a -w", "ps -a --state idle", "ps -w -p shop", "ps -w --state idle"] {
+        let words = ["muster"].into_iter().chain(words.split(' '));
+        let error = Cli::try_parse_from(words).expect_err("flags that contradict");
+        assert!(error.exit_code() == 2 && error.to_string().contains("cannot be used with"), "{error}");
+    }
     let both = format!("muster terminate {ID} --pool p");
     assert_eq!(Cli::try_parse_from(both.split(' ')).expect_err("both").exit_code(), 2);
 }
@@ -124,7 +129,8 @@ fn terminate_names_the_agents_pool() {
     let expected = format!("{:38}POOL            STATE\n{ID}  developer_pool  terminated\n", "AGENT");
     assert_eq!(ran.text(), expected);
     let ran = run(&format!("terminate {ID}"), vec![(404, UNKNOWN)]);
-    assert_eq!((ran.code(), ran.result.expect_err("404").to_string().as_str()), (4, "there is no agent of this id"));
+    let expected = "there is no agent of this id; `muster ps -a` lists those there are";
+    assert_eq!((ran.code(), ran.result.expect_err("404").to_string().as_str()), (4, expected));
 }
 
 #[test]
@@ -137,6 +143,50 @@ fn terminating_a_pool_ends_what_lives_in_it() {
     assert_eq!(lines[0], "GET /api/v1/agents?pool_name=p&state=spawning&limit=1000");
     assert_eq!(lines[3], "GET /api/v1/agents?pool_name=p&state=quarantined&limit=1000");
     assert_eq!(lines[4..], ["POST /api/v1/agents/terminate?wait=0"], "seen in two states, ended once");
+}
+
+#[test]
+fn the_beginning_of_an_id_is_enough_where_it_fits_one_agent() {
+    let two = r#"{"items": [{"agent_id": "019aa000-0000-7000-8000-000000000001"},
+        {"agent_id": "019ab000-0000-7000-8000-000000000002"}], "next_cursor": null}"#;
+    let ran = run("restart 019AA", vec![(200, two), (200, AGENT)]);
+    assert_eq!(ran.lines(), ["GET /api/v1/agents?limit=1000".to_owned(), format!("POST /api/v1/agents/{ID}/restart")]);
+    let ran = run("logs 019a", vec![(200, two)]);
+    assert_eq!(ran.code(), 2);
+    assert!(ran.result.expect_err("two fit").to_string().starts_with("2 agents have an id that begins with 019a"));
+    let ran = run("terminate ffff", vec![(200, two)]);
+    assert_eq!((ran.code(), ran.lines()), (4, vec!["GET /api/v1/agents?limit=1000"]));
+}
+
+#[test]
+fn an_agent_that_printed_nothing_is_explained() {
+    let silence = |agent: Value| logs::silence(&agent);
+    let failed = json!({"state": "failed", "reason": "could not be started: no such program"});
+    assert_eq!(
+        silence(failed),
+        "the agent has printed nothing so far; it is failed (could not be started: no such program)"
+    );
+    let ended = json!({"state": "idle", "reason": null, "last_ending": {"summary": "lost its worker"}});
+    assert_eq!(silence(ended), "the agent has printed nothing so far; it is idle (lost its worker)");
+    assert_eq!(silence(json!({"state": "idle"})), "the agent has printed nothing so far; it is idle");
+}
+
+#[test]
+fn a_standby_says_that_it_is_one() {
+    let refused = r#"{"code": "not_leader", "detail": "another supervisor leads: ask http://h:1"}"#;
+    let health = r#"{"version": "0.1.0", "state": "standby", "leader": "h:1"}"#;
+    let ran = run("status", vec![(503, refused), (200, health)]);
+    assert_eq!(ran.code(), 0);
+    assert!(ran.text().starts_with("version  0.1.0\nstate    standby\nleader   http://h:1\n"), "{}", ran.text());
+    assert!(status::standby_page(&json!({"state": "standby"})).contains("address is not known yet"));
+}
+
+#[test]
+fn a_pool_without_workers_is_told_from_one_that_is_not_there() {
+    let none = r#"{"processes": []}"#;
+    let unknown = r#"{"code": "unknown_pool", "detail": "there is no pool nope; GET x"}"#;
+    assert_eq!(run("ps -w --pool p", vec![(200, none), (200, POOL)]).code(), 0);
+    assert_eq!(run("ps -w --pool nope", vec![(200, none), (404, unknown)]).code(), 4);
 }
 
 #[test]

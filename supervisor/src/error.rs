@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentId, Ending, PoolName};
+use muster_domain::{AgentId, Cause, Ending, PoolName};
 
 /// A refusal. Its words are for the caller and say what to do.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -11,7 +11,7 @@ pub enum SupervisorError {
     #[error("there is no pool {0}; GET /api/v1/agents/pools lists those there are")]
     UnknownPool(String),
     /// There is no such agent (in that pool).
-    #[error("there is no agent {0}")]
+    #[error("there is no agent {0} (an agent is forgotten 4 days after its end)")]
     UnknownAgent(String),
     /// There is no such runtime profile.
     #[error("there is no runtime {name:?}; the configuration has {}", .known.join(", "))]
@@ -89,6 +89,8 @@ pub enum SupervisorError {
 
 fn describe(ending: &Ending) -> String {
     match ending.last_output.trim_end() {
+        // Nothing ran that could have printed.
+        "" if matches!(ending.cause, Cause::NotStarted { .. }) => ending.cause.to_string(),
         "" => format!("{} and printed nothing", ending.cause),
         output => format!("{}; its last output was:\n{output}", ending.cause),
     }

@@ -150,6 +150,67 @@ fn logs_are_shown_and_followed_to_the_end_of_the_server() {
 }
 
 #[test]
+fn logs_that_are_followed_end_with_the_agent() {
+    let config = "[runtimes.r]\nkind = \"exec\"\ncommand = [\"sh\", \"-c\", '''echo '{\"type\":\"ready\"}'; read line; \
+                  echo farewell''']\n[pools.p]\nrole_type = \"developer\"\nruntime = \"r\"\n";
+    let muster = Muster::start(Options::config(config));
+    let id = muster.spawn_many("p", 1).remove(0);
+    let followed = std::thread::scope(|scope| {
+        let follow = scope.spawn(|| muster.command(&["logs", "-f", &id]));
+        // A restart is no end of the log.
+        muster.command(&["restart", &id]).expect(0);
+        muster.command(&["terminate", &id]).expect(0);
+        follow.join().expect("it ended")
+    });
+    let printed = followed.expect(0).stdout;
+    assert!(printed.contains("farewell") && printed.ends_with("end was stopped\n"), "{printed}");
+    let again = muster.command(&["logs", "-f", &id]).expect(0);
+    assert_eq!(again.stdout.matches(" out farewell").count(), 2, "{again:?}");
+}
+
+#[test]
+fn a_log_without_lines_is_explained() {
+    let config = "[runtimes.r]\nkind = \"exec\"\ncommand = [\"/no/such/program\"]\n\
+                  [pools.p]\nrole_type = \"developer\"\nruntime = \"r\"\n";
+    let muster = Muster::start(Options::config(config));
+    let failed = muster.command(&["spawn", "p"]).expect(1);
+    assert!(failed.stderr.contains("/no/such/program") && !failed.stderr.contains("printed nothing"), "{failed:?}");
+    let agent = muster.command(&["ps", "-a", "--json"]).expect(0).json()["items"][0].clone();
+    assert_eq!(text(&agent, "state"), "failed");
+    let logs = muster.command(&["logs", text(&agent, "agent_id")]).expect(0);
+    assert!(logs.stdout.contains("end could not be started") && logs.stdout.contains("/no/such/program"), "{logs:?}");
+}
+
+#[test]
+fn an_agent_of_echo_has_printed_nothing_and_that_is_said() {
+    let muster = Muster::start(Options::default());
+    let id = muster.spawn_many("developer_pool", 1).remove(0);
+    let logs = muster.command(&["logs", &id]).expect(0);
+    assert!(logs.stdout.is_empty() && logs.stderr.contains("printed nothing so far; it is idle"), "{logs:?}");
+    // The last characters of an id differ, so this much names one agent.
+    let ended = muster.command(&["terminate", &id[..35]]).expect(0);
+    assert!(ended.stdout.contains(&id), "{ended:?}");
+}
+
+#[test]
+fn a_standby_is_shown_and_stopped_by_its_own_door() {
+    let muster = Muster::start(Options::default());
+    let agent = muster.spawn_many("developer_pool", 1).remove(0);
+    let mut standby = muster.standby();
+    let url = format!("http://{}", standby.address());
+    let ask = |arguments: &[&str]| run(muster.folder(), &[arguments, &["--url", &url]].concat(), &[]);
+    wait_until("it knows who leads", BOUND, || ask(&["status"]).stdout.contains(&muster.address()));
+    let status = ask(&["status"]).expect(0);
+    assert!(status.stdout.contains("standby"), "{status:?}");
+    assert_eq!(ask(&["status", "--json"]).expect(0).json()["state"], "standby");
+    let refused = ask(&["ps"]).expect(1);
+    assert!(refused.stderr.contains(&muster.address()) && refused.stderr.contains("--url"), "{refused:?}");
+    ask(&["stop"]).expect(0);
+    standby.await_exit(0);
+    assert_eq!(muster.one_agent(&agent).state, "idle", "the leader and its agents go on");
+}
+
+#[test]
 fn stop_ends_all_or_leaves_the_workers() {
     let mut muster = Muster::start(Options::default());
     muster.spawn_many("developer_pool", 2);
@@ -185,6 +246,9 @@ fn the_exit_code_says_what_went_wrong() {
         (4, nobody, &["restart", nobody]),
         (4, nobody, &["logs", nobody]),
         (4, "nobody", &["pools", "set", "nobody", "--max-agents", "2"]),
+        (4, "there is no pool nobody; `muster pools`", &["ps", "--pool", "nobody"]),
+        (4, "there is no pool nobody", &["ps", "-w", "--pool", "nobody"]),
+        (4, "there is no pool nobody", &["terminate", "--pool", "nobody"]),
     ] {
         if code == 1 && arguments[0] == "restart" {
             muster.terminate(&agents[0]);

@@ -132,14 +132,21 @@ impl ListQuery {
 /// Lists agents in the order in which they were asked for, those that ended included
 #[utoipa::path(get, path = "/api/v1/agents", tag = "agents", params(ListQuery), responses(
     (status = 200, description = "One page", body = AgentPage),
-    (status = 404, description = "There is no such pool (`unknown_pool`)"),
+    (status = 404, description = "There is no such pool (`unknown_pool`), and no agent of it is kept"),
     (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
 ))]
 pub(super) async fn list(
     Leader(handle): Leader,
     StrictQuery(query): StrictQuery<ListQuery>,
 ) -> Result<Json<AgentPage>, Problem> {
-    Ok(Json(handle.agents(query.query()?).await?.into()))
+    let query = query.query()?;
+    let pool = query.pool.clone();
+    let page = handle.agents(query).await?;
+    // Agents of a pool that was removed are kept for a while, so only one without any is unknown.
+    if let (Some(pool), true) = (pool, page.items.is_empty()) {
+        handle.pool(&pool).await?;
+    }
+    Ok(Json(page.into()))
 }
 
 /// Shows an agent
