@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use muster_domain::{AgentId, PoolName};
+use muster_domain::{AgentId, PoolName, plain};
 use muster_supervisor::SupervisorError;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +32,13 @@ fn read<T: DeserializeOwned>(parts: &Parts) -> Result<StrictQuery<T>, Problem> {
         Err(error) => {
             let text = error.body_text();
             let words = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+            // One that is known and wrong is named before the words about its value.
+            let words = match words.split_once(": ") {
+                Some((name, about)) if name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') => {
+                    format!("{name}: {}", plain(about))
+                }
+                _ => plain(words),
+            };
             Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_parameter", format!("in the query: {words}")))
         }
     }
@@ -150,7 +157,11 @@ mod tests {
             assert_eq!((problem.status().as_u16(), problem.code()), (422, "invalid_parameter"), "{query}");
         }
         assert!(wait("wate=1").expect_err("unknown").detail().contains("wate"));
-        assert!(wait("wait=ten").expect_err("no number").detail().contains("wait"));
+        assert_eq!(wait("wait=ten").expect_err("no number").detail(), "in the query: wait: a number is expected");
+        assert_eq!(
+            wait("wate=1").expect_err("unknown").detail(),
+            "in the query: wate: there is no field wate; there are: wait"
+        );
     }
 
     #[test]

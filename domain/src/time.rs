@@ -88,7 +88,7 @@ pub mod seconds {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let seconds = f64::deserialize(deserializer)?;
         Duration::try_from_secs_f64(seconds)
-            .map_err(|error| serde::de::Error::custom(format!("{seconds} is no number of seconds: {error}")))
+            .map_err(|_| serde::de::Error::custom(format!("a number of seconds from 0 is expected, not {seconds}")))
     }
 }
 

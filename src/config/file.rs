@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use muster_domain::plain;
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -48,7 +49,7 @@ impl<'a> File<'a> {
     pub(crate) fn mistake(&self, error: &toml::de::Error, part: &str, default: &Range<usize>) -> Mistake {
         let span = error.span().filter(|span| !span.is_empty()).unwrap_or_else(|| default.clone());
         let key = key_at(&self.root, &span, "").unwrap_or_else(|| part.to_owned());
-        Mistake::new(self.origin(&span), key, error.message())
+        Mistake::new(self.origin(&span), key, plain(error.message()))
     }
 
     /// Every key that nobody knows.
@@ -128,7 +129,7 @@ fn as_text(kind: Kind, value: &Spanned<DeValue<'_>>) -> Result<String, String> {
 
 fn list(value: &Spanned<DeValue<'_>>) -> Result<String, String> {
     let items = Vec::<String>::deserialize(toml::de::ValueDeserializer::from(value.clone()))
-        .map_err(|error| error.message().to_owned())?;
+        .map_err(|error| plain(error.message()))?;
     Ok(items.join(","))
 }
 
@@ -141,7 +142,7 @@ struct Key {
 
 fn keys(value: &Spanned<DeValue<'_>>) -> Result<String, String> {
     let keys = Vec::<Key>::deserialize(toml::de::ValueDeserializer::from(value.clone()))
-        .map_err(|error| error.message().to_owned())?;
+        .map_err(|error| plain(error.message()))?;
     Ok(keys.iter().map(|key| format!("{}={}", key.name, key.sha256)).collect::<Vec<_>>().join(","))
 }
 

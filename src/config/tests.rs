@@ -226,7 +226,10 @@ fn an_open_door_needs_keys() {
     assert_eq!(place.load().api.keys.len(), 2);
     assert!(!format!("{:?}", place.load()).contains("ba78"), "no hash is shown");
     assert!(mistake_of("[[api.keys]]\nname = 'ops'\nsha256 = 'secret'\n").contains("sha256sum"));
-    assert!(mistake_of("[[api.keys]]\nname = 'ops'\nkey = 'secret'\n").contains("unknown field `key`"));
+    assert!(
+        mistake_of("[[api.keys]]\nname = 'ops'\nkey = 'secret'\n")
+            .contains("there is no field key; there are: name, sha256")
+    );
     let twice = Place::new().env("MUSTER_API_KEYS", &format!("a={hash},a={hash}"));
     assert!(twice.mistakes()[0].contains("twice"));
 }
@@ -340,7 +343,7 @@ fn mistakes_of_pools_and_runtimes_name_their_line() {
         (
             "max_agents = 4",
             "max_agents = 'x'",
-            "muster.toml:12: pools.coders.max_agents: invalid type: string \"x\", expected u32",
+            "muster.toml:12: pools.coders.max_agents: a whole number from 0 to 4294967295 is expected, not the text \"x\"",
         ),
         (
             "max_agents = 4",
@@ -362,7 +365,18 @@ fn mistakes_of_pools_and_runtimes_name_their_line() {
         (
             "command = ['python3', 'agent.py']",
             "command = 'x'",
-            "muster.toml:4: runtimes.py.command: invalid type: string \"x\", expected a sequence",
+            "muster.toml:4: runtimes.py.command: a list is expected, not the text \"x\"",
+        ),
+        ("command = ['python3', 'agent.py']", "", "muster.toml:2: runtimes.py: command is missing"),
+        (
+            "pass_env = ['API_TOKEN']",
+            "pass_env = ['API_TOKEN', 5]",
+            "muster.toml:6: runtimes.py.pass_env: a text is expected, not the number 5",
+        ),
+        (
+            "kind = 'transient'",
+            "kind = 'often'",
+            "muster.toml:13: pools.coders.restart.kind: \"often\" is not known; it is one of: permanent, transient, temporary",
         ),
         (
             "TOKEN = 's3cret'",
@@ -372,7 +386,7 @@ fn mistakes_of_pools_and_runtimes_name_their_line() {
         (
             "start_timeout = 2.5",
             "start_timeout = -1",
-            "muster.toml:7: runtimes.py.start_timeout: -1 is no number of seconds: cannot convert float seconds to Duration: value is negative",
+            "muster.toml:7: runtimes.py.start_timeout: a number of seconds from 0 is expected, not -1",
         ),
     ];
     for (from, to, expected) in cases {
