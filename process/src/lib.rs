@@ -64,4 +64,5 @@ pub use nursery::{Nursery, detach};
 pub use ownership::{Means, Ownership, ownership};
 pub use pidfd::Pidfd;
 pub use program::{Custody, Program, SpawnError, Stdio};
+pub use search::find as find_program;
 pub use usage::Usage;

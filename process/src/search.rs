@@ -11,8 +11,12 @@ use crate::program::SpawnError;
 /// Where programs are looked for when nothing is said.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The path of a program: itself where it has a slash, else the first executable file of that name.
-pub(crate) fn find(program: &OsStr, search_path: Option<&OsStr>) -> Result<PathBuf, SpawnError> {
+/// The path of a program: itself where it has a slash, else the first executable file of that name in `search_path`, or
+/// in the system's folders where that is `None`.
+///
+/// # Errors
+/// No folder has a file of that name.
+pub fn find(program: &OsStr, search_path: Option<&OsStr>) -> Result<PathBuf, SpawnError> {
     if program.as_bytes().contains(&b'/') {
         return Ok(program.into());
     }

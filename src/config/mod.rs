@@ -13,12 +13,14 @@
 //! | `file`, `dotenv` | the two forms of text, with their lines |
 //! | `reader` | from text to values; collects mistakes |
 //! | `pools` | the tables `[runtimes.NAME]` and `[pools.NAME]` |
+//! | `programs` | whether the programs and folders of the runtimes are there |
 //! | `show` | `muster config`, and the README's table |
 
 mod dotenv;
 mod file;
 mod mistake;
 mod pools;
+mod programs;
 mod reader;
 mod redis;
 mod settings;
@@ -75,7 +77,7 @@ pub(crate) struct Config {
     pub(crate) file: Option<PathBuf>,
     /// Every setting with its value and place, in the order of the table.
     pub(crate) shown: Vec<Shown>,
-    /// What is odd and no mistake, for the log.
+    /// What is odd and no mistake: told as a warning when `serve` starts, and by `muster config`.
     pub(crate) notes: Vec<String>,
 }
 
@@ -149,6 +151,8 @@ pub(crate) fn load(flags: &Flags, environment: &Environment) -> Result<Config, C
     let api = read_api(&mut reader);
     let runtimes = pools::runtimes(file.as_ref(), environment, &mut reader.mistakes);
     let pools = pools::pools(file.as_ref(), &runtimes, clocks.stale, &mut reader.mistakes);
+    let mut notes = sources.notes();
+    notes.extend(programs::notes(&runtimes, &pools, environment));
     let config = Config {
         listen: read_listen(&mut reader, !api.keys.is_empty()),
         single_process: reader.flag("single_process"),
@@ -168,7 +172,7 @@ pub(crate) fn load(flags: &Flags, environment: &Environment) -> Result<Config, C
             .iter()
             .filter_map(|s| reader.shown.iter().find(|r| r.key == s.key).cloned())
             .collect(),
-        notes: sources.notes(),
+        notes,
     };
     if reader.mistakes.is_empty() { Ok(config) } else { Err(ConfigError(reader.mistakes)) }
 }

@@ -58,14 +58,21 @@ impl<'a> Reader<'a> {
     /// The text of a setting; empty where it has neither a value nor a default.
     pub(crate) fn text(&mut self, key: &'static str) -> String {
         let setting = find(key);
-        let (text, origin) = match self.sources.given(setting, self.file) {
-            Ok(found) => found.unwrap_or_else(|| (setting.default.to_owned(), Origin::Default)),
-            Err(mistake) => {
-                self.mistakes.push(mistake);
-                (setting.default.to_owned(), Origin::Default)
-            }
-        };
+        // The file is read also where something goes before it: a mistake in it is told before the day on which it counts.
+        let in_file = self.file.map_or(Ok(None), |file| file.given(setting)).unwrap_or_else(|mistake| {
+            self.mistakes.push(mistake);
+            None
+        });
+        let found = self.sources.given(setting).or(in_file);
+        let (text, origin) = found.unwrap_or_else(|| (setting.default.to_owned(), Origin::Default));
         self.note(setting, text, origin)
+    }
+
+    /// What the file says about a setting although something else goes before it.
+    fn overridden(&self, key: &str) -> Option<(String, Origin)> {
+        let setting = find(key);
+        self.sources.given(setting)?;
+        self.file?.given(setting).ok()?
     }
 
     /// Records a text that was found in another way than by its own names.
@@ -83,6 +90,11 @@ impl<'a> Reader<'a> {
     /// A text that `parse` understands; its default otherwise, after the mistake was noted.
     pub(crate) fn parsed<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let text = self.text(key);
+        if let Some((unused, origin)) = self.overridden(key)
+            && let Err(message) = parse(&unused)
+        {
+            self.mistakes.push(Mistake::new(origin, key, message));
+        }
         match parse(&text) {
             Ok(value) => Some(value),
             Err(message) => {

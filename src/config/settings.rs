@@ -152,6 +152,7 @@ pub(crate) const OTHER_VARIABLES: &[&str] = &[
     "MUSTER_CONFIG",
     "MUSTER_URL",
     "MUSTER_API_KEY",
+    "MUSTER_OWNERSHIP",
     "MUSTER_AGENT_ID",
     "MUSTER_POOL",
     "MUSTER_ROLE",

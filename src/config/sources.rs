@@ -5,7 +5,6 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::dotenv::{self, Variable};
-use super::file::File;
 use super::mistake::{Mistake, Origin};
 use super::settings::{OTHER_VARIABLES, SETTINGS, Setting, nearest};
 
@@ -118,19 +117,12 @@ impl<'a> Sources<'a> {
         Some((found.value.clone(), Origin::Line { path: self.dotenv_path.clone(), line: found.line }))
     }
 
-    /// What somebody said about a setting, in the order of precedence; `None` where nobody did.
-    pub(crate) fn given(
-        &self,
-        setting: &Setting,
-        file: Option<&File<'_>>,
-    ) -> Result<Option<(String, Origin)>, Mistake> {
-        if let (Some(value), Some(flag)) = (self.flags.values.get(setting.key), setting.flag) {
-            return Ok(Some((value.clone(), Origin::Flag(flag))));
+    /// What a flag or a variable says about a setting, in the order of precedence: all that goes before the file.
+    pub(crate) fn given(&self, setting: &Setting) -> Option<(String, Origin)> {
+        match (self.flags.values.get(setting.key), setting.flag) {
+            (Some(value), Some(flag)) => Some((value.clone(), Origin::Flag(flag))),
+            _ => self.variables_of(setting),
         }
-        if let Some(found) = self.variables_of(setting) {
-            return Ok(Some(found));
-        }
-        file.map_or(Ok(None), |file| file.given(setting))
     }
 
     /// The environment goes before `.env` for the setting as a whole, whichever of its names each of them uses.
@@ -154,17 +146,28 @@ impl<'a> Sources<'a> {
             .collect()
     }
 
-    /// Variables of the environment that are probably misspelt. The environment is shared (a Kubernetes service named
-    /// `muster` sets `MUSTER_PORT`), so this is only worth a note.
+    /// Variables of the environment that look like ours and are not. The environment is shared, so this is only worth a
+    /// note.
     pub(crate) fn notes(&self) -> Vec<String> {
         let known = || SETTINGS.iter().flat_map(|setting| setting.env.iter().copied()).chain(OTHER_VARIABLES.to_vec());
         let ours = self.environment.variables.keys().filter(|name| name.starts_with("MUSTER_"));
-        ours.filter_map(|name| match nearest(name, known()) {
-            Some((near, 1..=2)) => Some(format!("{name} is no setting and was not read; {near} may be meant")),
-            _ => None,
-        })
-        .collect()
+        ours.filter(|name| !is_of_kubernetes(name))
+            .filter_map(|name| match nearest(name, known()) {
+                Some((_, 0)) => None,
+                Some((near, 1..=2)) => Some(format!("{name} is no setting and was not read; {near} may be meant")),
+                _ => Some(format!("{name} is no setting and was not read")),
+            })
+            .collect()
     }
+}
+
+/// Whether Kubernetes sets a variable of this name in every pod beside a service called `muster`.
+fn is_of_kubernetes(name: &str) -> bool {
+    let rest = name.strip_prefix("MUSTER_").unwrap_or_default();
+    ["SERVICE_HOST", "SERVICE_PORT", "PORT"].iter().any(|word| {
+        rest.strip_prefix(word)
+            .is_some_and(|rest| rest.is_empty() || (*word != "SERVICE_HOST" && rest.starts_with('_')))
+    })
 }
 
 /// The configuration file and whether it was found through the data folder.

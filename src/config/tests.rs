@@ -205,9 +205,61 @@ fn a_mistake_names_variable_or_flag() {
 }
 
 #[test]
-fn a_misspelt_variable_is_worth_a_note() {
-    let place = Place::new().env("MUSTER_LISEN", "x").env("MUSTER_AGENT_ID", "y").env("MUSTER_SERVICE_HOST", "z");
-    assert_eq!(place.load().notes, ["MUSTER_LISEN is no setting and was not read; MUSTER_LISTEN may be meant"]);
+fn a_mistake_in_the_file_is_told_although_something_else_goes_before_it() {
+    let place = Place::with_file("listen = 8000\nlog_format = 'xml'\n[clocks]\nstale = 'x'\nlease = -1\n");
+    let place = place.flag("listen", "127.0.0.1:1").env("MUSTER_LOG_FORMAT", "json");
+    let place = place.env("MUSTER_CLOCKS_STALE", "10").env("MUSTER_CLOCKS_LEASE", "15");
+    let expected = [
+        "muster.toml:4: clocks.stale: a number of seconds is expected, not a text",
+        "muster.toml:5: clocks.lease: a number of seconds is expected, not \"-1\"",
+        "muster.toml:1: listen: a text in quotes is expected, not an integer",
+        "muster.toml:2: log_format: text or json is expected, not \"xml\"",
+    ];
+    assert_eq!(place.mistakes(), expected);
+}
+
+#[test]
+fn a_variable_that_nobody_reads_is_worth_a_note() {
+    let place = Place::new().env("MUSTER_LISEN", "x").env("MUSTER_AGENT_ID", "y").env("MUSTER_WORKERS", "3");
+    // What Kubernetes sets beside a service named `muster` is nobody's mistake.
+    let names = ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_8000_TCP_ADDR"];
+    let place = names.iter().fold(place, |place, name| place.env(&format!("MUSTER_{name}"), "z"));
+    let expected = [
+        "MUSTER_LISEN is no setting and was not read; MUSTER_LISTEN may be meant",
+        "MUSTER_WORKERS is no setting and was not read",
+    ];
+    assert_eq!(place.load().notes, expected);
+}
+
+#[test]
+fn programs_and_folders_that_are_not_there_are_worth_a_note() {
+    let runtime = |name: &str, more: &str| format!("[runtimes.{name}]\nkind = 'exec'\n{more}\n");
+    let pool = |name: &str, runtime: &str| format!("[pools.{name}]\nrole_type = 'x'\nruntime = '{runtime}'\n");
+    let file = [
+        runtime("gone", "command = ['/no/such/program']"),
+        runtime("unknown", "command = ['no-such-program']"),
+        runtime("away", "command = ['sh']\ncwd = 'nowhere'"),
+        runtime("relative", "command = ['./agent.sh']"),
+        runtime("good", "command = ['sh', 'x']"),
+        runtime("local", "command = ['./agent.sh']\ncwd = '.'"),
+        runtime("other_path", "command = ['agent.sh']\nenv = { PATH = 'FOLDER' }"),
+        pool("one", "gone"),
+        pool("two", "gone"),
+        pool("three", "away"),
+    ];
+    let place = Place::new().env("PATH", "/usr/bin:/bin");
+    place.write("muster.toml", &file.concat().replace("FOLDER", &place.path().display().to_string()));
+    place.write("agent.sh", "#!/bin/sh\n");
+    let notes = place.load().notes;
+    let folder = place.path().join("nowhere").display().to_string();
+    let expected = [
+        format!("agents of the pool three can't start: runtimes.away: there is no folder {folder} (cwd)"),
+        "agents of the pools one, two can't start: runtimes.gone: there is no program /no/such/program (command)"
+            .into(),
+        "agents can't start: runtimes.relative: there is no program ./agent.sh (command)".into(),
+        "agents can't start: runtimes.unknown: \"no-such-program\" was not found in \"/usr/bin:/bin\"".into(),
+    ];
+    assert_eq!(notes, expected);
 }
 
 #[test]
