@@ -90,6 +90,11 @@ impl From<crate::client::NotFound> for Failure {
     fn from(error: crate::client::NotFound) -> Self {
         match error {
             crate::client::NotFound::Config(error) => Self::Config(error),
+            crate::client::NotFound::Closed(file, error) => Self::NoServer(format!(
+                "{} can't be read ({error}): the data folder belongs to another user; be that user, or say with --url \
+                 where the server is",
+                file.display()
+            )),
             crate::client::NotFound::NoAddress(file) => Self::NoServer(format!(
                 "no server found: there is no {}; `muster serve` starts one, and --url says where another one is",
                 file.display()

@@ -1,5 +1,6 @@
 //! Where the server is.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::config::{ConfigError, Environment, Flags, Sources, data_dir};
@@ -25,6 +26,8 @@ pub(crate) enum NotFound {
     Config(ConfigError),
     /// No server has said where it is.
     NoAddress(PathBuf),
+    /// The file in which one may have said it can't be read.
+    Closed(PathBuf, std::io::Error),
 }
 
 impl From<ConfigError> for NotFound {
@@ -48,6 +51,7 @@ pub(crate) fn find(url: Option<&str>, flags: &Flags, environment: &Environment) 
             let client = Client::new(&format!("http://{}", address.trim()), key);
             Ok(Found { client, address_file: Some(file) })
         }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(NotFound::Closed(file, error)),
         _ => Err(NotFound::NoAddress(file)),
     }
 }
