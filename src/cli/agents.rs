@@ -60,6 +60,12 @@ pub(super) fn read(client: &Client, id: &AgentId) -> Result<Value, ClientError> 
     client.get(&format!("/api/v1/agents/{id}"), &[])
 }
 
+/// A number of seconds, as an argument.
+pub(super) fn seconds(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+    number.ok_or_else(|| "a number of seconds is expected".to_owned())
+}
+
 /// `--wait` as the query and as the time that the answer may take.
 pub(super) fn waiting(wait: Option<f64>) -> (Vec<(&'static str, String)>, Duration) {
     let query = wait.map(|seconds| ("wait", seconds.to_string())).into_iter().collect();

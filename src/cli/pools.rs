@@ -6,6 +6,7 @@ use clap::builder::PossibleValuesParser;
 use muster_domain::PoolName;
 use serde_json::{Value, json};
 
+use super::agents::seconds;
 use super::failure::Failure;
 use super::table::{field, percent, pretty, table};
 use super::{Context, Done};
@@ -66,13 +67,13 @@ struct Bounds {
     #[arg(long, value_name = "N")]
     min_workers: Option<u32>,
     /// Seconds between a worker's heartbeats
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     health_check_interval: Option<f64>,
     /// An empty worker ends after this many seconds
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     worker_idle_timeout: Option<f64>,
     /// An agent that is idle for longer ends, in seconds
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     max_idle_time: Option<f64>,
     /// Which endings are followed by a restart
     #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(["permanent", "transient", "temporary"]))]

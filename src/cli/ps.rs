@@ -10,6 +10,8 @@ use super::{Context, Done};
 
 /// Arguments of `muster ps`.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "muster ps [--pool <POOL>] [--project <PROJECT>] [--all | --state <STATE>]\n       \
+                            muster ps --workers [--pool <POOL>]")]
 pub(super) struct Args {
     /// Only this pool's
     #[arg(long, value_name = "POOL")]

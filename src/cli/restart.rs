@@ -3,7 +3,7 @@
 use muster_domain::Timestamp;
 use serde_json::json;
 
-use super::agents::{agents_table, each, outcome, waiting};
+use super::agents::{agents_table, each, outcome, seconds, waiting};
 use super::failure::Failure;
 use super::id::{AgentArg, resolve_all};
 use super::{Context, Done};
@@ -15,7 +15,7 @@ pub(super) struct Args {
     #[arg(required = true)]
     agents: Vec<AgentArg>,
     /// Seconds to wait until an agent runs; 0 asks only [default: 10]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     wait: Option<f64>,
 }
 

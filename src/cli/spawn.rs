@@ -3,7 +3,7 @@
 use muster_domain::{PoolName, Timestamp};
 use serde_json::{Value, json};
 
-use super::agents::{agents_table, each, outcome, waiting};
+use super::agents::{agents_table, each, outcome, seconds, waiting};
 use super::failure::Failure;
 use super::{Context, Done};
 
@@ -22,10 +22,10 @@ pub(super) struct Args {
     #[arg(long, short = 'n', value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     count: u32,
     /// Seconds to wait until an agent runs; 0 asks only [default: 10]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     wait: Option<f64>,
     /// An agent that is idle for longer ends, in seconds [default: the pool's]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     max_idle_time: Option<f64>,
 }
 

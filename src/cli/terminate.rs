@@ -3,7 +3,7 @@
 use muster_domain::PoolName;
 use serde_json::{Value, json};
 
-use super::agents::{Filter, each, outcome, read, waiting};
+use super::agents::{Filter, each, outcome, read, seconds, waiting};
 use super::failure::Failure;
 use super::id::{AgentArg, resolve_all};
 use super::table::{field, table};
@@ -11,6 +11,10 @@ use super::{Context, Done};
 
 /// Arguments of `muster terminate`.
 #[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "muster terminate [OPTIONS] <AGENTS>...\n       muster terminate [OPTIONS] --pool <POOL>\n       \
+                            muster terminate [OPTIONS] --project <PROJECT> [--pool <POOL>]"
+)]
 pub(super) struct Args {
     /// The agents, by their ids or beginnings of them
     #[arg(required_unless_present_any = ["pool", "project"], conflicts_with_all = ["pool", "project"])]
@@ -25,7 +29,7 @@ pub(super) struct Args {
     #[arg(long, short)]
     force: bool,
     /// Seconds to wait until an agent is gone; 0 asks only [default: 10]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     wait: Option<f64>,
 }
 

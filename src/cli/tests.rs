@@ -75,6 +75,12 @@ fn wrong_usage_is_refused() {
         let error = Cli::try_parse_from(words).expect_err("flags that contradict");
         assert!(error.exit_code() == 2 && error.to_string().contains("cannot be used with"), "{error}");
     }
+    let words = |words: &str| {
+        let words = ["muster"].into_iter().chain(words.split(' '));
+        Cli::try_parse_from(words).expect_err("wrong usage").to_string()
+    };
+    assert!(words("terminate").contains("--pool <POOL>"), "{}", words("terminate"));
+    assert!(words("restart 019a --wait soon").contains("a number of seconds is expected"));
     let both = format!("muster terminate {ID} --pool p");
     assert_eq!(Cli::try_parse_from(both.split(' ')).expect_err("both").exit_code(), 2);
 }
