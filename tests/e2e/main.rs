@@ -10,6 +10,7 @@ mod master;
 mod orphans;
 mod pipes;
 mod pools;
+mod readme;
 mod registry;
 mod shutdown;
 mod single;

@@ -93,7 +93,8 @@ pub(crate) struct AgentJson {
     reason: Option<String>,
     /// The number of its latest assignment to a worker.
     epoch: u64,
-    /// Restarts over its life.
+    /// How often it was started again over its life, whatever the reason: its end, the loss of its worker, a request, or a
+    /// stop and start of the supervisor.
     restarts: u64,
     /// How its latest run ended, where one did.
     last_ending: Option<EndingJson>,
