@@ -95,10 +95,13 @@ impl<'a> File<'a> {
         }
         let Some(value) = value else { return Ok(None) };
         let origin = self.origin(&value.span());
-        match as_text(setting.kind, value) {
-            Ok(text) => Ok(Some((text, origin))),
-            Err(message) => Err(Mistake::new(origin, setting.key, message)),
-        }
+        let text = match setting.kind {
+            // What is wrong within a list is told with its own line.
+            Kind::List => list(value).map_err(|error| self.mistake(&error, setting.key, &value.span())),
+            Kind::Keys => keys(value).map_err(|error| self.mistake(&error, setting.key, &value.span())),
+            kind => as_text(kind, value).map_err(|message| Mistake::new(origin.clone(), setting.key, message)),
+        };
+        text.map(|text| Some((text, origin)))
     }
 }
 
@@ -121,15 +124,14 @@ fn as_text(kind: Kind, value: &Spanned<DeValue<'_>>) -> Result<String, String> {
             .map(|number| number.as_str().to_owned())
             .or_else(|| found.as_integer().map(ToString::to_string)),
         Kind::Count => found.as_integer().map(ToString::to_string),
-        Kind::List => return list(value),
-        Kind::Keys => return keys(value),
+        // Read as a whole, by `list` and `keys`.
+        Kind::List | Kind::Keys => None,
     };
     text.ok_or_else(|| format!("{} is expected, not {}", expected(kind), described(found)))
 }
 
-fn list(value: &Spanned<DeValue<'_>>) -> Result<String, String> {
-    let items = Vec::<String>::deserialize(toml::de::ValueDeserializer::from(value.clone()))
-        .map_err(|error| plain(error.message()))?;
+fn list(value: &Spanned<DeValue<'_>>) -> Result<String, toml::de::Error> {
+    let items = Vec::<String>::deserialize(toml::de::ValueDeserializer::from(value.clone()))?;
     Ok(items.join(","))
 }
 
@@ -140,9 +142,8 @@ struct Key {
     sha256: String,
 }
 
-fn keys(value: &Spanned<DeValue<'_>>) -> Result<String, String> {
-    let keys = Vec::<Key>::deserialize(toml::de::ValueDeserializer::from(value.clone()))
-        .map_err(|error| plain(error.message()))?;
+fn keys(value: &Spanned<DeValue<'_>>) -> Result<String, toml::de::Error> {
+    let keys = Vec::<Key>::deserialize(toml::de::ValueDeserializer::from(value.clone()))?;
     Ok(keys.iter().map(|key| format!("{}={}", key.name, key.sha256)).collect::<Vec<_>>().join(","))
 }
 

@@ -171,6 +171,8 @@ fn a_mistake_names_file_line_and_key() {
         ),
         ("single_process = 'yes'", "muster.toml:1: single_process: true or false is expected, not a text"),
         ("log_format = 'xml'", "muster.toml:1: log_format: text or json is expected, not \"xml\""),
+        ("[api]\nhosts = [\n  'a',\n  5\n]", "muster.toml:4: api.hosts: a text is expected, not the number 5"),
+        ("[[api.keys]]\nname = 'a'\nsha256 = 7", "muster.toml:3: api.keys: a text is expected, not the number 7"),
         ("durability = 'none'", "muster.toml:1: durability: process or full is expected, not \"none\""),
         (
             "[database]\nmax_connections = 11",

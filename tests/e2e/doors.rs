@@ -278,6 +278,23 @@ fn a_bad_config_is_told_with_file_line_and_key_and_nothing_starts() {
 }
 
 #[test]
+fn what_can_not_work_is_told_at_the_start() {
+    let config = "[runtimes.r]\nkind = \"exec\"\ncommand = [\"/no/such/program\"]\n\
+                  [pools.p]\nrole_type = \"developer\"\nruntime = \"r\"\n";
+    let muster = Muster::start(Options::config(config).env("MUSTER_WORKERS", "3"));
+    let warnings: Vec<String> =
+        muster.log().lines().filter(|line| line.contains(" WARN ")).map(str::to_owned).collect();
+    for words in
+        ["the pool p can't start: runtimes.r: there is no program /no/such/program", "MUSTER_WORKERS is no setting"]
+    {
+        assert!(warnings.iter().any(|line| line.contains(words)), "{words}: {warnings:?}");
+    }
+    let file = muster.folder().join("muster.toml").display().to_string();
+    let shown = run(muster.folder(), &["config", "--config", &file], &[("MUSTER_WORKERS", "3")]).expect(0);
+    assert_eq!(shown.stdout.matches("\nnote: ").count(), 2, "{shown:?}");
+}
+
+#[test]
 fn with_keys_any_address_is_served() {
     let options = Options { listen: "0.0.0.0:0".to_owned(), ..Options::default() };
     let muster = Muster::launch(options.env("MUSTER_API_KEYS", format!("ali={SESAME}")));
