@@ -220,10 +220,15 @@ fn stop_ends_all_or_leaves_the_workers() {
     assert!(lives(worker.pid));
     muster.restart();
     assert_eq!(muster.all_workers().remove(0).pid, worker.pid);
+    assert!(muster.log().contains("agents to restore: 2 run still and are adopted, 0 are started again"));
     let stopped = muster.command(&["stop", "--json"]).expect(0);
     assert!(stopped.json().is_object());
     muster.await_exit(0);
     assert!(!lives(worker.pid));
+    muster.restart();
+    assert!(muster.log().contains("agents to restore: 0 run still and are adopted, 2 are started again"));
+    muster.command(&["stop"]).expect(0);
+    muster.await_exit(0);
     muster.command(&["ps"]).expect(3);
 }
 
