@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::seconds;
+use crate::time::{check_longest, seconds};
 
 /// Every shared duration, in seconds where it is written down.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,8 +52,12 @@ impl Default for Clocks {
 }
 
 impl Clocks {
-    /// Refuses clocks that contradict each other, naming the two.
+    /// Refuses clocks that contradict each other, naming the two, and clocks beyond what can be counted.
     pub fn validate(&self) -> Result<(), String> {
+        // First: the sums and products below may overflow with longer ones.
+        for (name, value) in self.named() {
+            check_longest(name, value)?;
+        }
         let pairs = [
             ("3 x heartbeat", self.heartbeat * 3, "stale", self.stale),
             ("stale", self.stale, "lease", self.lease),
@@ -79,6 +83,19 @@ impl Clocks {
             None => Ok(()),
         }
     }
+
+    const fn named(&self) -> [(&'static str, Duration); 8] {
+        [
+            ("heartbeat", self.heartbeat),
+            ("stale", self.stale),
+            ("lease", self.lease),
+            ("orphan_after", self.orphan_after),
+            ("start_timeout", self.start_timeout),
+            ("stop_deadline", self.stop_deadline),
+            ("resend", self.resend),
+            ("pass", self.pass),
+        ]
+    }
 }
 
 #[cfg(test)]
@@ -101,5 +118,16 @@ mod tests {
         assert!(wrong(|c| c.stale = Duration::from_secs(16)).contains("lease"));
         assert!(wrong(|c| c.orphan_after = Duration::from_secs(1)).contains("orphan_after"));
         assert!(wrong(|c| c.pass = Duration::ZERO).contains("pass"));
+    }
+
+    #[test]
+    fn a_clock_that_is_too_long_is_named() {
+        let names = Clocks::default().named().map(|(name, _)| name);
+        for name in names {
+            let json = format!("{{\"{name}\": 1e19}}");
+            let clocks: Clocks = serde_json::from_str(&json).expect("a number of seconds");
+            let refused = clocks.validate().expect_err("too long");
+            assert!(refused.starts_with(&format!("{name} must be at most 1000000000 s")), "{refused}");
+        }
     }
 }

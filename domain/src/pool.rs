@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::restart::RestartPolicy;
-use crate::time::seconds;
+use crate::time::{LONGEST, check_longest, seconds};
 
 /// The name of a pool: 1 to 64 characters of `a-z`, `0-9`, `-` and `_`. It is part of keys and channel names.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -166,10 +166,15 @@ impl PoolConfig {
             return Err(format!("min_workers ({}) is above max_workers ({})", self.min_workers, self.max_workers));
         }
         if let Some(interval) = self.health_check_interval
-            && !(interval.is_finite() && interval >= 0.05)
+            && !(0.05..=LONGEST.as_secs_f64()).contains(&interval)
         {
-            return Err(format!("health_check_interval must be at least 0.05 s, not {interval}"));
+            let longest = LONGEST.as_secs();
+            return Err(format!(
+                "health_check_interval must be at least 0.05 s and at most {longest} s, not {interval}"
+            ));
         }
+        check_longest("worker_idle_timeout", self.worker_idle_timeout)?;
+        check_longest("max_idle_time", self.max_idle_time)?;
         if self.max_idle_time < Duration::from_secs(1) {
             return Err("max_idle_time must be at least 1 s".to_owned());
         }
@@ -209,6 +214,21 @@ mod tests {
         assert!(wrong(|c| (c.min_workers, c.max_workers) = (3, 2)).contains("min_workers"));
         assert!(wrong(|c| c.health_check_interval = Some(0.0)).contains("health_check_interval"));
         assert!(wrong(|c| c.max_idle_time = Duration::ZERO).contains("max_idle_time"));
+        let ages = Duration::from_secs(10_000_000_000_000_000_000);
+        for (message, field) in [
+            (wrong(|c| c.health_check_interval = Some(1e19)), "health_check_interval"),
+            (wrong(|c| c.health_check_interval = Some(f64::NAN)), "health_check_interval"),
+            (
+                PoolConfig { worker_idle_timeout: ages, ..PoolConfig::default() }.validate().expect_err("too long"),
+                "worker_idle_timeout",
+            ),
+            (
+                PoolConfig { max_idle_time: ages, ..PoolConfig::default() }.validate().expect_err("too long"),
+                "max_idle_time",
+            ),
+        ] {
+            assert!(message.starts_with(field) && message.contains("1000000000 s"), "{message}");
+        }
         let unbounded = PoolConfig { max_workers: 0, min_workers: 5, ..PoolConfig::default() };
         assert_eq!(unbounded.validate(), Ok(()));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::seconds;
+use crate::time::{check_longest, seconds};
 
 /// Which endings are followed by a restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +60,8 @@ impl RestartPolicy {
         if self.backoff_min > self.backoff_max {
             return Err("restart.backoff_min is above restart.backoff_max".to_owned());
         }
-        Ok(())
+        check_longest("restart.window", self.window)?;
+        check_longest("restart.backoff_max", self.backoff_max)
     }
 }
 
@@ -74,5 +75,13 @@ mod tests {
         assert!(policy.validate().expect_err("min above max").contains("backoff_min"));
         let policy = RestartPolicy { window: Duration::ZERO, ..RestartPolicy::default() };
         assert!(policy.validate().expect_err("no window").contains("window"));
+    }
+
+    #[test]
+    fn times_that_are_too_long_are_refused() {
+        let policy = RestartPolicy { window: Duration::from_secs(u64::MAX), ..RestartPolicy::default() };
+        assert!(policy.validate().expect_err("too long").starts_with("restart.window must be at most 1000000000 s"));
+        let policy = RestartPolicy { backoff_max: Duration::from_secs(2_000_000_000), ..RestartPolicy::default() };
+        assert!(policy.validate().expect_err("too long").starts_with("restart.backoff_max must be at most"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -69,6 +69,23 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
+/// The longest duration that a setting may have: some 30 years. Sums of times that keep to it never overflow.
+pub const LONGEST: Duration = Duration::from_secs(1_000_000_000);
+
+/// Refuses a duration above [`LONGEST`], in words that begin with the field's name.
+pub fn check_longest(field: &str, value: Duration) -> Result<(), String> {
+    if value <= LONGEST {
+        return Ok(());
+    }
+    Err(format!("{field} must be at most {} s, not {} s", LONGEST.as_secs(), value.as_secs_f64()))
+}
+
+/// The moment `by` after `at`, or [`LONGEST`] after it where `by` is longer. Settings are checked where they come in, but
+/// a store may hold rows from before that check, and a sum that overflows would end whoever makes it.
+pub fn later(at: Instant, by: Duration) -> Instant {
+    at + by.min(LONGEST)
+}
+
 /// Serde form of a [`Duration`]: seconds as a number, fractions allowed. For `#[serde(with = "seconds")]`.
 pub mod seconds {
     use std::time::Duration;
@@ -108,6 +125,17 @@ mod tests {
     fn earlier_never_wraps_around() {
         assert_eq!(Timestamp::from_millis(5_000).before(Duration::from_secs(2)), Timestamp::from_millis(3_000));
         assert_eq!(Timestamp::from_millis(i64::MIN).before(Duration::MAX), Timestamp::from_millis(i64::MIN));
+    }
+
+    #[test]
+    fn a_duration_is_bounded_and_a_sum_never_overflows() {
+        assert_eq!(check_longest("pass", LONGEST), Ok(()));
+        let refused = check_longest("pass", Duration::from_secs(10_000_000_000)).expect_err("too long");
+        assert_eq!(refused, "pass must be at most 1000000000 s, not 10000000000 s");
+        let now = Instant::now();
+        assert_eq!(later(now, Duration::from_secs(1)), now + Duration::from_secs(1));
+        assert_eq!(later(now, Duration::MAX), now + LONGEST);
+        assert_eq!(later(later(now, Duration::MAX), Duration::MAX), now + LONGEST + LONGEST);
     }
 
     #[test]

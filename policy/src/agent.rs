@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use muster_domain::AgentStatus;
+use muster_domain::time::later;
 
 use crate::backoff;
 
@@ -63,7 +64,7 @@ pub fn next_step(facts: Facts<'_>, now: Instant) -> Step {
     if !facts.worker_listens {
         return Step::Rest;
     }
-    match facts.sent.map(|sent| sent.at + backoff::doubled(facts.resend, sent.resends, LONGEST_RESEND)) {
+    match facts.sent.map(|sent| later(sent.at, backoff::doubled(facts.resend, sent.resends, LONGEST_RESEND))) {
         Some(due) if due > now => Step::Wait(due),
         _ => command,
     }

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use muster_domain::time::later;
 use muster_domain::{Cause, Ending, RestartKind, RestartPolicy};
 
 use crate::backoff;
@@ -87,7 +88,7 @@ fn run_again(policy: &RestartPolicy, ending: &Ending, history: &mut History, now
         return Verdict::RunAgain { not_before: now };
     }
     let tries = u32::try_from(earlier).unwrap_or(u32::MAX);
-    Verdict::RunAgain { not_before: now + backoff::doubled(policy.backoff_min, tries, policy.backoff_max) }
+    Verdict::RunAgain { not_before: later(now, backoff::doubled(policy.backoff_min, tries, policy.backoff_max)) }
 }
 
 #[cfg(test)]
@@ -180,6 +181,23 @@ mod tests {
     }
 
     proptest! {
+        /// A row of a store may hold any durations.
+        #[test]
+        fn no_policy_overflows(window in 0_u64.., min in 0_u64.., max in 0_u64.., crashes in 1_usize..70) {
+            let policy = RestartPolicy {
+                max_restarts: u32::MAX,
+                window: Duration::from_secs(window),
+                backoff_min: Duration::from_secs(min),
+                backoff_max: Duration::from_secs(max),
+                ..RestartPolicy::default()
+            };
+            let (mut history, now) = (History::default(), Instant::now());
+            for _ in 0..crashes {
+                let verdict = judge(&policy, &ending(Cause::Exited { code: 1 }), false, &mut history, now);
+                prop_assert_eq!(word(&verdict), "again");
+            }
+        }
+
         /// In no window of any sequence of crashes are there more restarts than allowed.
         #[test]
         fn the_intensity_is_bounded(gaps in prop::collection::vec(0_u64..40_000, 1..80), max in 0_u32..6) {

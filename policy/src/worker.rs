@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use muster_domain::time::later;
 use muster_domain::{Clocks, WorkerStatus};
 
 /// What is known of one worker.
@@ -83,7 +84,7 @@ pub fn next_step(facts: Facts, hearing: Hearing, clocks: &Clocks, bounds: Bounds
 fn judge_start(since: Instant, hearing: Hearing, clocks: &Clocks, now: Instant) -> Step {
     // A start is judged only where its "ready" could have been heard.
     let Some(listening) = hearing.since else { return Step::Rest };
-    let deadline = since.max(listening) + clocks.start_timeout;
+    let deadline = later(since.max(listening), clocks.start_timeout);
     if deadline > now {
         return Step::Wait(deadline);
     }
@@ -92,8 +93,8 @@ fn judge_start(since: Instant, hearing: Hearing, clocks: &Clocks, now: Instant) 
 
 fn judge_silence(facts: Facts, hearing: Hearing, clocks: &Clocks, now: Instant) -> Step {
     let Some(listening) = hearing.since else { return Step::Rest };
-    let judged_from = listening + clocks.lease;
-    let stale_at = facts.heard.map_or(judged_from, |heard| heard + clocks.stale);
+    let judged_from = later(listening, clocks.lease);
+    let stale_at = facts.heard.map_or(judged_from, |heard| later(heard, clocks.stale));
     let deadline = stale_at.max(judged_from);
     if deadline > now {
         return Step::Wait(deadline);
@@ -107,7 +108,7 @@ fn judge_need(facts: Facts, bounds: Bounds, now: Instant) -> Step {
     let Some(empty_since) = facts.empty_since.filter(|_| facts.used == 0 && !bounds.at_minimum) else {
         return Step::Rest;
     };
-    let deadline = empty_since + bounds.idle_timeout;
+    let deadline = later(empty_since, bounds.idle_timeout);
     if deadline > now {
         return Step::Wait(deadline);
     }
@@ -115,7 +116,7 @@ fn judge_need(facts: Facts, bounds: Bounds, now: Instant) -> Step {
 }
 
 fn judge_end(since: Instant, kill_sent: bool, clocks: &Clocks, now: Instant) -> Step {
-    let deadline = since + clocks.stop_deadline + LAST_WORDS;
+    let deadline = later(since, clocks.stop_deadline) + LAST_WORDS;
     match (kill_sent, deadline > now) {
         (true, _) => Step::Rest,
         (false, true) => Step::Wait(deadline),
@@ -132,6 +133,7 @@ pub const fn most_silent(silent: usize, heard: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use muster_domain::worker::WorkerEnd;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -229,5 +231,26 @@ mod tests {
         assert!(matches!(step(&case), Step::Kill(_)));
         case.facts.kill_sent = true;
         assert_eq!(step(&case), Step::Rest);
+    }
+
+    proptest! {
+        /// A row of a store may hold any durations, and so may clocks of before they were bounded.
+        #[test]
+        fn no_duration_overflows(seconds in proptest::array::uniform5(0_u64..)) {
+            let [stale, lease, start_timeout, stop_deadline, idle_timeout] = seconds.map(Duration::from_secs);
+            let clocks = Clocks { stale, lease, start_timeout, stop_deadline, ..Clocks::default() };
+            let bounds = Bounds { idle_timeout, at_minimum: false };
+            let Case { now, facts, hearing } = case();
+            for status in [
+                WorkerStatus::Starting { since: now },
+                WorkerStatus::Ready,
+                WorkerStatus::Draining { since: now },
+                WorkerStatus::Ending { since: now, how: WorkerEnd::Stopped },
+            ] {
+                let facts = Facts { status, used: 0, empty_since: Some(now), ..facts };
+                let step = next_step(facts, hearing, &clocks, bounds, now);
+                prop_assert!(!matches!(step, Step::Wait(at) if at < now), "{:?}", step);
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use muster_domain::time::{LONGEST, check_longest, later};
 use muster_domain::{AgentId, AgentSpec, Intent, PoolName, StopReason, name};
 use muster_store::{AgentRow, Rest};
 use tokio::sync::{oneshot, watch};
@@ -48,7 +49,7 @@ impl Handle {
     /// [`SupervisorError::StartFailed`], and then the intent is ended.
     pub async fn spawn(&self, request: SpawnRequest, wait: Duration) -> Result<Spawned, SupervisorError> {
         let keeper = self.keeper(&request.pool_name)?;
-        let deadline = Instant::now() + wait;
+        let deadline = later(Instant::now(), wait);
         let key = request.key.clone();
         let spec = self.specify(request).await?;
         let answer = ask(&keeper, |reply| Ask::Spawn(Box::new(SpawnAsk { spec, key, deadline, reply }))).await??;
@@ -72,19 +73,21 @@ impl Handle {
             let message = format!("project_id must have 1 to {LONGEST_PROJECT} characters, not {length}");
             return Err(SupervisorError::Invalid(message));
         }
-        let at_least_a_second = |name: &str, value: Duration| match value < Duration::from_secs(1) {
+        let within_bounds = |name: &str, value: Duration| match value < Duration::from_secs(1) {
             true => Err(SupervisorError::Invalid(format!("{name} must be at least 1 s"))),
-            false => Ok(value),
+            false => check_longest(name, value).map_err(SupervisorError::Invalid).map(|()| value),
         };
         let heartbeat = request.heartbeat_interval.unwrap_or(Duration::from_secs(30));
+        // The pool's row may be older than the bound, and that is not the caller's fault.
+        let max_idle_time = request.max_idle_time.unwrap_or(traits.max_idle_time.min(LONGEST));
         Ok(AgentSpec {
             agent_id: AgentId::generate(),
             pool_name: request.pool_name,
             role_type: request.role_type,
             project_id: request.project_id,
             human_name: name::human_name(),
-            heartbeat_interval: at_least_a_second("heartbeat_interval", heartbeat)?,
-            max_idle_time: at_least_a_second("max_idle_time", request.max_idle_time.unwrap_or(traits.max_idle_time))?,
+            heartbeat_interval: within_bounds("heartbeat_interval", heartbeat)?,
+            max_idle_time: within_bounds("max_idle_time", max_idle_time)?,
         })
     }
 
@@ -116,7 +119,7 @@ impl Handle {
                 row.spec.pool_name
             )));
         }
-        let deadline = Instant::now() + wait;
+        let deadline = later(Instant::now(), wait);
         let Ok(keeper) = self.keeper(&row.spec.pool_name) else { return Ok(view_of_row(row)) };
         match ask(&keeper, |reply| Ask::Terminate { agent, graceful, deadline, reply }).await? {
             Ok(answer) => Ok(answer.view),
@@ -130,7 +133,7 @@ impl Handle {
     /// for it to run.
     pub async fn restart(&self, agent: AgentId, wait: Duration) -> Result<AgentView, SupervisorError> {
         let row = self.row(agent).await?;
-        let deadline = Instant::now() + wait;
+        let deadline = later(Instant::now(), wait);
         let keeper = self.keeper(&row.spec.pool_name)?;
         if row.rest == Some(Rest::Terminated) {
             return Err(SupervisorError::WrongState {

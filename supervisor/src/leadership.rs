@@ -1,9 +1,10 @@
 //! Keeps the lead: renews the lease in the store and says in the registry who leads, three times a lease.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use muster_domain::time::later;
 use muster_registry::LeaderMirror;
-use tokio::time::Instant;
 
 use crate::context::Context;
 
@@ -12,12 +13,12 @@ pub(crate) async fn run(context: Arc<Context>, mirror: LeaderMirror) {
     let lease = context.clocks.lease;
     let mut due = Instant::now();
     loop {
-        tokio::time::sleep_until(due.min(Instant::now() + context.clocks.pass)).await;
+        tokio::time::sleep_until(due.min(later(Instant::now(), context.clocks.pass)).into()).await;
         // A store that was missed is tried more often: intake waits for it.
         if due > Instant::now() && !context.board.is_degraded("store") {
             continue;
         }
-        due = Instant::now() + lease / 3;
+        due = later(Instant::now(), lease / 3);
         match context.store.renew(context.fence, lease).await {
             Ok(()) => context.board.recover("store"),
             Err(error) => drop(context.store_failed(&error)),

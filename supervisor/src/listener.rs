@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use muster_domain::time::later;
 use muster_domain::{Clocks, Generation, ProcessId, Timestamp};
 use muster_policy::worker::{Hearing, most_silent};
 use muster_registry::{Heard, Pictures, Registry, RegistryError};
@@ -79,7 +80,7 @@ impl Listener {
 
     /// The next moment at which some worker's silence reaches the bound.
     fn next_stale(&self, stale: Duration, now: Instant) -> Option<Instant> {
-        let deadlines = |entry: &Watched| entry.heard.map(|heard| heard + stale).filter(|at| *at > now);
+        let deadlines = |entry: &Watched| entry.heard.map(|heard| later(heard, stale)).filter(|at| *at > now);
         self.watched().values().filter_map(deadlines).min()
     }
 }
@@ -149,7 +150,7 @@ impl Listening {
         let elapsed = instant.elapsed();
         let wall_elapsed = Timestamp::now().as_millis().saturating_sub(wall.as_millis());
         let wall_elapsed = Duration::from_millis(u64::try_from(wall_elapsed).unwrap_or(0));
-        let allowed = self.interval() + self.clocks.pass.max(Duration::from_millis(500));
+        let allowed = self.interval().saturating_add(self.clocks.pass.max(Duration::from_millis(500)));
         if elapsed.max(wall_elapsed) > allowed && self.since.is_some() {
             tracing::warn!(
                 gap_seconds = elapsed.max(wall_elapsed).as_secs_f64(),

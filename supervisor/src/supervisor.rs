@@ -280,7 +280,7 @@ async fn stop_workers(context: &Arc<Context>, hurry: CancellationToken) {
     tracing::info!(pools = ends.len(), "stopping the workers");
     let all = futures_util::future::join_all(ends);
     tokio::pin!(all);
-    let deadline = longest_stop(context) + GRACE;
+    let deadline = longest_stop(context).saturating_add(GRACE);
     tokio::select! {
         _ = &mut all => return,
         () = hurry.cancelled() => tracing::warn!("told to hurry: the workers are killed"),

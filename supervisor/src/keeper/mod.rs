@@ -28,6 +28,7 @@ mod worker;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use muster_domain::time::later;
 use muster_domain::worker::WorkerEnd;
 use muster_domain::{AgentId, EventDraft, ProcessId, Timestamp, WorkerState, WorkerStatus};
 use muster_registry::ReportPost;
@@ -209,7 +210,7 @@ impl Keeper {
     /// What is right even where no signal came: every agent is looked at, and what the store could not take is tried
     /// again.
     async fn full_pass(&mut self, round: &mut Round) {
-        self.next_pass = round.now + self.context.clocks.pass;
+        self.next_pass = later(round.now, self.context.clocks.pass);
         if self.doubt {
             self.read_again(round).await;
         }

@@ -243,8 +243,10 @@ impl Keeper {
     fn orders(&self, process_id: ProcessId) -> Option<WorkerOrders> {
         let spec = &self.model.spec;
         let mut clocks = self.context.clocks.clone();
-        if let Some(interval) = spec.config.health_check_interval {
-            clocks.heartbeat = std::time::Duration::from_secs_f64(interval);
+        let interval = spec.config.health_check_interval;
+        // It was checked when it came in, but the row may be older than the check.
+        if let Some(Ok(interval)) = interval.map(std::time::Duration::try_from_secs_f64) {
+            clocks.heartbeat = interval;
         }
         Some(WorkerOrders {
             process_id,

@@ -3,6 +3,7 @@
 //! Reports come twice, late and from epochs that are over. Whatever does not fit the open assignment is only settled.
 
 use muster_domain::agent::Final;
+use muster_domain::time::later;
 use muster_domain::worker::WorkerEvent;
 use muster_domain::{
     AgentEvent, AgentId, AgentStatus, Cause, Ending, Epoch, EventKind, ProcessId, Refusal, Report, ReportBody,
@@ -169,7 +170,7 @@ impl Keeper {
         let then = match agent.status {
             AgentStatus::Stopping { then, .. } => Leaving::from_order(then),
             // A wait keeps a full worker from being asked over and over.
-            _ => Leaving::RunAgain { not_before: Some(round.now + resend) },
+            _ => Leaving::RunAgain { not_before: Some(later(round.now, resend)) },
         };
         let ending = Ending::new(Cause::NotStarted { error: format!("its worker refused it: {refusal}") }, round.at);
         round.moves.push(Move::Leave { agent: id, epoch, ending, then });

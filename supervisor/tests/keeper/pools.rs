@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentState, Cause, PoolOrigin, PoolSpec};
+use muster_domain::{AgentState, Cause, PoolConfig, PoolOrigin, PoolSpec, RestartPolicy};
 use muster_store::Store;
 use muster_supervisor::SupervisorError;
 
@@ -165,5 +165,42 @@ async fn a_name_is_taken_once() {
     assert!(matches!(refused, Err(SupervisorError::PoolExists(_))), "{refused:?}");
     let unknown = muster_supervisor::NewPool { runtime: Some("none".to_owned()), ..again };
     assert!(matches!(world.handle.create_pool(unknown).await, Err(SupervisorError::UnknownRuntime { .. })));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_pool_is_kept_whatever_durations_its_row_has() {
+    let ages = Duration::from_secs(10_000_000_000_000_000_000);
+    let restart = RestartPolicy { window: ages, backoff_min: ages, backoff_max: ages, ..config().restart };
+    let config = PoolConfig {
+        worker_idle_timeout: ages,
+        max_idle_time: ages,
+        health_check_interval: Some(-1.0),
+        restart,
+        ..config()
+    };
+    let refused = World::new().await;
+    let name = "other".parse().expect("a name");
+    let new = muster_supervisor::NewPool {
+        pool_name: name,
+        role_type: "developer".to_owned(),
+        runtime: None,
+        config: PoolConfig { health_check_interval: None, ..config.clone() },
+    };
+    let answer = refused.handle.create_pool(new).await;
+    assert!(matches!(answer, Err(SupervisorError::Invalid(_))), "{answer:?}");
+    refused.end().await;
+
+    let mut ground = Ground::new().await;
+    // What the file says is checked when it is read; here it stands for a row from before there was a bound.
+    let role_type = "developer".to_owned();
+    let runtime = "echo".to_owned();
+    ground.file_pools = vec![PoolSpec { pool_name: pool(), role_type, runtime, config, origin: PoolOrigin::File }];
+    let world = ground.lead().await;
+    let agent = world.spawn().await;
+    world.worker_of(agent).await.end(agent, Cause::Exited { code: 1 }).await;
+    wait_until("it waits for its backoff", async || world.agent(agent).await.process_id.is_none()).await;
+    let_pass(&world).await;
+    assert_eq!(world.state(agent).await, AgentState::Spawning);
     world.end().await;
 }
