@@ -16,16 +16,18 @@
 //! | `postman`, `postmaster` | commands out, reports in |
 //! | [`launch`] | worker processes, single-process workers, the private Redis |
 //! | `leadership`, `collector`, `sweeper` | the lease, old rows, and processes that outlived their worker |
+//! | `crew` | the tasks by name, so that none of them is missed when it ends |
 //! | `board` | every way in which the supervisor is less than it should be |
 //!
 //! # What happens when a part fails
-//! A keeper that panics ends this supervisor's lead (its model is gone); the next lead reads the truth again, and agents
-//! do not notice. A caller that goes away changes nothing of what it asked for.
+//! A keeper that panics, or another task that ends, ends this supervisor's lead; the next lead reads the truth again, and
+//! agents do not notice. A caller that goes away changes nothing of what it asked for.
 
 mod agents;
 mod board;
 mod collector;
 mod context;
+mod crew;
 mod directory;
 mod error;
 mod founding;

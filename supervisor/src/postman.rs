@@ -10,6 +10,8 @@ use muster_domain::{Envelope, PoolName, ProcessId};
 use muster_registry::{Bus, Registry, RegistryError, ReportPost};
 use tokio::sync::mpsc;
 
+use crate::crew::Crew;
+
 type Batch = Vec<(ProcessId, Envelope)>;
 
 /// Letters taken at once at the most.
@@ -33,12 +35,13 @@ enum Errand {
 }
 
 impl Postman {
-    /// Starts both lines. They end when the postman is dropped.
-    pub(crate) fn start(registry: Arc<dyn Registry>, bus: Arc<dyn Bus>) -> Self {
+    /// Starts both lines. They end when the postman is dropped and its last letters are out, also in a shutdown; till then
+    /// the crew watches them.
+    pub(crate) fn start(registry: Arc<dyn Registry>, bus: Arc<dyn Bus>, crew: &mut Crew) -> Self {
         let (letters, letter_line) = mpsc::unbounded_channel();
         let (errands, errand_line) = mpsc::unbounded_channel();
-        tokio::spawn(carry_commands(bus.clone(), letter_line, errands));
-        tokio::spawn(run_errands(registry, bus, errand_line));
+        crew.watch("commands", tokio::spawn(carry_commands(bus.clone(), letter_line, errands)));
+        crew.watch("errands", tokio::spawn(run_errands(registry, bus, errand_line)));
         Self { letters }
     }
 

@@ -12,11 +12,11 @@ use muster_domain::{
 use muster_registry::{Bus, LeaderMirror, Registry};
 use muster_store::{AgentRow, PoolRow, Store, WorkerRow, Write};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
 use crate::context::{Context, Counters};
+use crate::crew::Crew;
 use crate::directory::Directory;
 use crate::error::SupervisorError;
 use crate::founding;
@@ -83,7 +83,7 @@ pub struct Facts {
 /// A supervisor that leads.
 pub struct Supervisor {
     handle: Handle,
-    tasks: JoinSet<()>,
+    crew: Crew,
     wish: watch::Receiver<Option<StopWish>>,
 }
 
@@ -100,25 +100,26 @@ impl Supervisor {
     /// Reads the truth, finds the workers that live, and starts a keeper for every pool.
     pub async fn start(parts: Parts) -> Result<Self, SupervisorError> {
         let (told, board_events) = mpsc::unbounded_channel();
-        let context = Arc::new(make_context(&parts, Board::new(told)));
+        let mut crew = Crew::default();
+        let postman = Postman::start(parts.registry.clone(), parts.bus.clone(), &mut crew);
+        let context = Arc::new(make_context(&parts, postman, Board::new(told)));
         let facts = Arc::new(parts.facts);
         founding::found_pools(&context, &parts.file_pools).await?;
         open_pools(&context).await?;
         let mirror = mirror_of(&facts, context.fence);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(write_events(context.clone(), board_events));
-        tasks.spawn(listen(context.clone()));
-        tasks.spawn(postmaster::run(context.clone()));
-        tasks.spawn(leadership::run(context.clone(), mirror));
-        tasks.spawn(collector::run(context.clone()));
-        tasks.spawn(sweeper::run(context.clone()));
-        tasks.spawn(founding::clear_registry(context.clone()));
+        crew.spawn("events", write_events(context.clone(), board_events));
+        crew.spawn("listener", listen(context.clone()));
+        crew.spawn("postmaster", postmaster::run(context.clone()));
+        crew.spawn("leadership", leadership::run(context.clone(), mirror));
+        crew.spawn("collector", collector::run(context.clone()));
+        crew.spawn("sweeper", sweeper::run(context.clone()));
+        crew.spawn("registry clearing", founding::clear_registry(context.clone()));
         if !facts.ownership_proves {
             context.board.degrade("ownership", facts.ownership.clone());
         }
         let (stop, wish) = watch::channel(None);
         let handle = Handle { context, facts, stop, closing: CancellationToken::new() };
-        Ok(Self { handle, tasks, wish })
+        Ok(Self { handle, crew, wish })
     }
 
     /// The way to ask it.
@@ -126,10 +127,17 @@ impl Supervisor {
         self.handle.clone()
     }
 
-    /// Resolves when it is to end.
+    /// Resolves when it is to end: somebody asked, another one leads, or one of its own tasks is gone.
     pub async fn ended(&mut self) -> LeadEnd {
         tokio::select! {
+            // First: tasks that end because of it are no news.
+            biased;
             () = self.handle.context.fenced.cancelled() => LeadEnd::Fenced,
+            leaver = self.crew.leaver() => {
+                tracing::error!(task = leaver.name, how = leaver.how, "a task of this supervisor is gone; it gives up its lead");
+                self.handle.context.fenced.cancel();
+                LeadEnd::Fenced
+            }
             wish = self.wish.wait_for(Option::is_some) => {
                 let wish = wish.ok().and_then(|wish| *wish).unwrap_or(StopWish { keep_workers: false });
                 LeadEnd::Asked(wish)
@@ -139,7 +147,7 @@ impl Supervisor {
 
     /// Ends it in order: intake, then workers (asked, killed when `hurry` says so or their time is over), then its own
     /// parts, then the lead. Whoever leads next finds nothing open.
-    pub async fn shut_down(mut self, end: LeadEnd, hurry: CancellationToken) {
+    pub async fn shut_down(self, end: LeadEnd, hurry: CancellationToken) {
         let context = self.handle.context.clone();
         self.handle.closing.cancel();
         if let LeadEnd::Asked(StopWish { keep_workers: false }) = end {
@@ -147,18 +155,17 @@ impl Supervisor {
         }
         // From here on nobody acts under this fence, so that whoever leads next is alone.
         context.fenced.cancel();
-        self.tasks.shutdown().await;
+        self.crew.dismiss().await;
         leave_workers(&context, end).await;
-        if end != LeadEnd::Fenced
-            && let Err(error) = context.store.resign(context.fence).await
-        {
+        // Where another one leads this changes nothing; where a part of this one failed, nobody need wait for the lease.
+        if let Err(error) = context.store.resign(context.fence).await {
             tracing::warn!(%error, "the lead was not given back; the next supervisor waits for the lease");
         }
         tracing::info!("the supervisor has ended");
     }
 }
 
-fn make_context(parts: &Parts, board: Board) -> Context {
+fn make_context(parts: &Parts, postman: Postman, board: Board) -> Context {
     Context {
         fence: parts.fence,
         store: parts.store.clone(),
@@ -170,7 +177,7 @@ fn make_context(parts: &Parts, board: Board) -> Context {
         worker_registry: parts.worker_registry.clone(),
         data_dir: parts.data_dir.clone(),
         lock_file: parts.lock_file.clone(),
-        postman: Postman::start(parts.registry.clone(), parts.bus.clone()),
+        postman,
         listener: Listener::default(),
         directory: Directory::default(),
         pool_lock: crate::pools::PoolLock::default(),

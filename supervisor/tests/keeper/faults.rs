@@ -1,5 +1,6 @@
 //! A store and a registry that fail when the test wants.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -170,6 +171,9 @@ struct Faults {
     away: AtomicBool,
     /// Commands are taken and not delivered.
     drops: AtomicBool,
+    /// Calls that fail, and a call that panics, by the name of the method.
+    failing: Mutex<HashSet<&'static str>>,
+    breaking: Mutex<Option<&'static str>>,
 }
 
 impl FaultyRegistry {
@@ -189,7 +193,28 @@ impl FaultyRegistry {
         self.state.drops.store(drops, Ordering::SeqCst);
     }
 
-    fn answer(&self) -> Result<(), RegistryError> {
+    /// From now on only this call fails.
+    pub(crate) fn fail(&self, call: &'static str) {
+        self.state.failing.lock().unwrap_or_else(PoisonError::into_inner).insert(call);
+    }
+
+    /// No single call fails any more.
+    pub(crate) fn mend(&self) {
+        self.state.failing.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The next call of this panics: a bug of the supervisor, as its other parts see it.
+    pub(crate) fn break_once(&self, call: &'static str) {
+        *self.state.breaking.lock().unwrap_or_else(PoisonError::into_inner) = Some(call);
+    }
+
+    fn answer(&self, call: &'static str) -> Result<(), RegistryError> {
+        let broken =
+            self.state.breaking.lock().unwrap_or_else(PoisonError::into_inner).take_if(|broken| *broken == call);
+        assert!(broken.is_none(), "{call} breaks, as the test wants it");
+        if self.state.failing.lock().unwrap_or_else(PoisonError::into_inner).contains(call) {
+            return Err(RegistryError::Unavailable(format!("{call} fails")));
+        }
         if self.state.away.load(Ordering::SeqCst) {
             return Err(RegistryError::Unavailable("no connection".to_owned()));
         }
@@ -200,42 +225,42 @@ impl FaultyRegistry {
 #[async_trait]
 impl Registry for FaultyRegistry {
     async fn ping(&self) -> Result<Duration, RegistryError> {
-        self.answer()?;
+        self.answer("ping")?;
         self.inner.ping().await
     }
     async fn beat(&self, beat: &Beat, known: &mut Known) -> Result<BeatAnswer, RegistryError> {
         self.inner.beat(beat, known).await
     }
     async fn pictures(&self, workers: &[(ProcessId, u64)]) -> Result<Pictures, RegistryError> {
-        self.answer()?;
+        self.answer("pictures")?;
         self.inner.pictures(workers).await
     }
     async fn present(&self) -> Result<Vec<ProcessId>, RegistryError> {
-        self.answer()?;
+        self.answer("present")?;
         self.inner.present().await
     }
     async fn mirror_slots(&self, pool: &PoolName, slots: &[(ProcessId, u32)]) -> Result<(), RegistryError> {
-        self.answer()?;
+        self.answer("mirror_slots")?;
         self.inner.mirror_slots(pool, slots).await
     }
     async fn forget(&self, pool: &PoolName, worker: ProcessId) -> Result<(), RegistryError> {
-        self.answer()?;
+        self.answer("forget")?;
         self.inner.forget(pool, worker).await
     }
     async fn forget_pool(&self, pool: &PoolName) -> Result<(), RegistryError> {
-        self.answer()?;
+        self.answer("forget_pool")?;
         self.inner.forget_pool(pool).await
     }
     async fn condemn(&self, worker: ProcessId) -> Result<(), RegistryError> {
-        self.answer()?;
+        self.answer("condemn")?;
         self.inner.condemn(worker).await
     }
     async fn announce_leader(&self, leader: &LeaderMirror, lease: Duration) -> Result<(), RegistryError> {
-        self.answer()?;
+        self.answer("announce_leader")?;
         self.inner.announce_leader(leader, lease).await
     }
     async fn generation(&self) -> Result<Generation, RegistryError> {
-        self.answer()?;
+        self.answer("generation")?;
         self.inner.generation().await
     }
 }
@@ -243,14 +268,14 @@ impl Registry for FaultyRegistry {
 #[async_trait]
 impl Bus for FaultyRegistry {
     async fn send(&self, batch: &[(ProcessId, Envelope)]) -> Result<(), RegistryError> {
-        self.answer()?;
+        self.answer("send")?;
         if self.state.drops.load(Ordering::SeqCst) {
             return Ok(());
         }
         self.inner.send(batch).await
     }
     async fn send_to_pool(&self, pool: &PoolName, envelope: &Envelope) -> Result<(), RegistryError> {
-        self.answer()?;
+        self.answer("send_to_pool")?;
         self.inner.send_to_pool(pool, envelope).await
     }
     async fn report(
@@ -263,18 +288,18 @@ impl Bus for FaultyRegistry {
         self.inner.report(reports, pictures, gone, known).await
     }
     async fn commands(&self, worker: ProcessId, pool: &PoolName) -> Result<CommandStream, RegistryError> {
-        self.answer()?;
+        self.answer("commands")?;
         self.inner.commands(worker, pool).await
     }
     async fn check_commands(&self, worker: ProcessId) -> Result<(), RegistryError> {
         self.inner.check_commands(worker).await
     }
     async fn reports(&self, pools: Vec<PoolName>) -> Result<Box<dyn ReportStream>, RegistryError> {
-        self.answer()?;
+        self.answer("reports")?;
         self.inner.reports(pools).await
     }
     async fn settle(&self, entries: &[ReportPost], settled: &[(ProcessId, u64)]) -> Result<(), RegistryError> {
-        self.answer()?;
+        self.answer("settle")?;
         self.inner.settle(entries, settled).await
     }
 }

@@ -8,6 +8,7 @@ mod launcher;
 mod launching;
 mod ledger;
 mod outages;
+mod parts;
 mod pools;
 mod posts;
 mod random;
