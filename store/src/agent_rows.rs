@@ -11,7 +11,8 @@ macro_rules! select_agents {
     ($($rest:literal),+) => {
         concat!(
             "SELECT agent_id, pool_name, role_type, project_id, human_name, heartbeat_interval_ms, max_idle_time_ms, \
-             intent, stop_reason, process_id, epoch, rest, last_ending, restarts, created_at, updated_at FROM agents ",
+             intent, stop_reason, process_id, epoch, rest, last_ending, restarts, created_at, updated_at, \
+             restart_of FROM agents ",
             $($rest),+
         )
     };
@@ -88,6 +89,8 @@ pub(crate) fn read(mut fields: Fields) -> Result<AgentRow, StoreError> {
         restarts: fields.count()?,
         created_at: Timestamp::from_millis(fields.int()?),
         updated_at: Timestamp::from_millis(fields.int()?),
+        // A mark of an earlier epoch was obeyed when that epoch ended.
+        restart: fields.int_or_null()?.is_some_and(|of| process_id.is_some() && u64::try_from(of) == Ok(epoch.0)),
     })
 }
 

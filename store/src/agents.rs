@@ -39,6 +39,9 @@ const RELEASE: &str = "UPDATE agents SET process_id = NULL, last_ending = $3, up
     restarts = restarts + CASE WHEN intent = 'run' THEN $7 ELSE 0 END \
     WHERE agent_id = $1 AND epoch = $2 AND process_id IS NOT NULL";
 
+const RESTART: &str = "UPDATE agents SET restart_of = $2, updated_at = $3 \
+    WHERE agent_id = $1 AND intent = 'run' AND process_id IS NOT NULL AND epoch = $2";
+
 const REVIVE: &str = "UPDATE agents SET intent = 'run', stop_reason = NULL, rest = NULL, ended_at = NULL, \
     updated_at = $2 WHERE agent_id = $1 AND rest IN ('failed', 'quarantined')";
 
@@ -92,6 +95,10 @@ pub(crate) fn release(agent_id: AgentId, epoch: Epoch, ending: &Ending, then: Af
         Value::int(at.as_millis()),
     ];
     Step::new(RELEASE, args)
+}
+
+pub(crate) fn restart(agent_id: AgentId, epoch: Epoch, at: Timestamp) -> Step {
+    Step::new(RESTART, vec![Value::text(agent_id), Value::count(epoch.0), Value::int(at.as_millis())])
 }
 
 pub(crate) fn revive(agent_id: AgentId, at: Timestamp) -> Step {

@@ -42,6 +42,7 @@ impl Plan {
             Write::Release { agent_id, epoch, ending, then, at } => {
                 vec![agents::release(*agent_id, *epoch, ending, *then, *at)]
             }
+            Write::RestartAgent { agent_id, epoch, at } => vec![agents::restart(*agent_id, *epoch, *at)],
             Write::ReviveAgent { agent_id, at } => vec![agents::revive(*agent_id, *at)],
             Write::Event(event) => vec![events::add(event)],
         };

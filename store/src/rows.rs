@@ -60,6 +60,8 @@ pub struct AgentRow {
     pub created_at: Timestamp,
     /// When its row last changed.
     pub updated_at: Timestamp,
+    /// Whether the run of the open assignment is to end so that another follows.
+    pub restart: bool,
 }
 
 /// An agent's rest.

@@ -104,6 +104,16 @@ pub enum Write {
         /// When.
         at: Timestamp,
     },
+    /// Notes that the run of this epoch is to end and another to follow. Precondition: intent is "run", and the assignment
+    /// is open with this epoch.
+    RestartAgent {
+        /// The agent.
+        agent_id: AgentId,
+        /// The epoch that is to end.
+        epoch: Epoch,
+        /// When.
+        at: Timestamp,
+    },
     /// Wants an agent that rests as failed or quarantined to run again: intent "run", not at rest. Precondition: it
     /// rests so.
     ReviveAgent {

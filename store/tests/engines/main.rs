@@ -30,7 +30,8 @@ macro_rules! suites {
             workers { workers_open_and_end, workers_are_counted_once }
             agents {
                 agents_are_made_with_a_slot_or_without, assigning_has_preconditions, stopping_has_preconditions,
-                releasing_says_what_comes_next, reviving_has_preconditions, capacity_is_never_exceeded,
+                releasing_says_what_comes_next, reviving_has_preconditions,
+                restarting_has_preconditions, capacity_is_never_exceeded,
                 agents_are_listed_in_pages, only_live_agents_are_live,
             }
             keys { a_key_is_used_once, two_requests_race_for_a_key, a_key_needs_its_pool }

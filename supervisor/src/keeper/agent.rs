@@ -88,6 +88,8 @@ impl Agent {
     pub(crate) fn from_row(row: AgentRow) -> Self {
         let status = match (row.intent, row.assignment, row.rest) {
             (Intent::Stop(reason), Some(at), _) => AgentStatus::Stopping { at, then: AfterStop::End(reason) },
+            // Somebody was told that it restarts: that run is to end, whatever it does now.
+            (Intent::Run, Some(at), _) if row.restart => AgentStatus::Stopping { at, then: AfterStop::RunAgain },
             (Intent::Run, Some(at), _) => AgentStatus::Placed(at),
             (Intent::Run, None, Some(Rest::Quarantined)) => AgentStatus::Quarantined(ending_of(&row)),
             (Intent::Run, None, _) => AgentStatus::Pending { not_before: None },

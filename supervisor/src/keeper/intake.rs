@@ -105,10 +105,9 @@ impl Keeper {
                 self.wait_for(id, waiter, round);
             }
             Ok(AgentStatus::Stopping { .. } | AgentStatus::Terminated(_)) => self.wait_for(id, waiter, round),
-            Ok(AgentStatus::Placed(_) | AgentStatus::Running { .. }) => {
-                // The intent stays "run": only the slot is left, and taken again with the next epoch.
-                self.model.move_agent(id, &AgentEvent::StopOrdered(AfterStop::RunAgain), round.now);
-                self.wait_for(id, waiter, round);
+            // The intent stays "run": only the slot is left, and taken again with the next epoch.
+            Ok(AgentStatus::Placed(at) | AgentStatus::Running { at, .. }) => {
+                round.moves.push(Move::Restart { agent: id, epoch: at.epoch, waiter });
             }
         }
     }
@@ -127,7 +126,7 @@ impl Keeper {
         }
     }
 
-    fn wait_for(&mut self, id: AgentId, waiter: Waiter, round: &mut Round) {
+    pub(super) fn wait_for(&mut self, id: AgentId, waiter: Waiter, round: &mut Round) {
         match self.model.agent_mut(id) {
             Some(agent) => {
                 agent.waiters.push(waiter);

@@ -16,6 +16,7 @@ use muster_store::{AfterRelease, AgentRow, Outcome, Write};
 use tokio::sync::oneshot;
 
 use super::agent::{Agent, Waiter, ordered_end};
+use super::mailbox::Ask;
 use super::{Keeper, Round};
 use crate::error::SupervisorError;
 use crate::view::PoolView;
@@ -28,6 +29,8 @@ pub(crate) enum Move {
     Stop { agent: AgentId, reason: StopReason, graceful: bool, waiter: Option<Waiter> },
     /// An agent at rest is to run again. The row is given for one that the model does not hold.
     Revive { agent: AgentId, row: Option<Box<AgentRow>>, waiter: Waiter },
+    /// An agent's run is to end, and another to follow.
+    Restart { agent: AgentId, epoch: Epoch, waiter: Waiter },
     /// A worker's process is known.
     Identify { worker: ProcessId, identity: WorkerIdentity },
     /// A worker is not needed any more.
@@ -132,7 +135,9 @@ impl Keeper {
     fn keep_unsaved(&mut self, moves: Vec<Move>, error: &SupervisorError) {
         for step in moves {
             match step {
-                Move::Stop { waiter: Some(waiter), .. } | Move::Revive { waiter, .. } => {
+                Move::Stop { waiter: Some(waiter), .. }
+                | Move::Revive { waiter, .. }
+                | Move::Restart { waiter, .. } => {
                     drop(waiter.reply.send(Err(error.clone())));
                 }
                 Move::Change { reply, .. } => drop(reply.send(Err(error.clone()))),
@@ -173,6 +178,9 @@ impl Keeper {
                 writes.push(Write::Event(self.agent_event(kind, *agent, at, reason.as_str().to_owned())));
             }
             Move::Revive { agent, .. } => writes.push(Write::ReviveAgent { agent_id: *agent, at }),
+            Move::Restart { agent, epoch, .. } => {
+                writes.push(Write::RestartAgent { agent_id: *agent, epoch: *epoch, at });
+            }
             Move::Identify { worker, identity } => {
                 writes.push(Write::IdentifyWorker { process_id: *worker, identity: identity.clone() });
             }
@@ -204,6 +212,7 @@ impl Keeper {
                 self.stopped(agent, reason, graceful, waiter, changed, round)
             }
             Move::Revive { agent, row, waiter } => self.revived(agent, row, waiter, changed, round),
+            Move::Restart { agent, epoch, waiter } => self.restarting(agent, epoch, waiter, changed, round),
             Move::Identify { worker, identity } => {
                 if let Some(worker) = self.model.workers.get_mut(&worker) {
                     worker.identity = Some(identity);
@@ -286,6 +295,26 @@ impl Keeper {
         agent.history.clear();
         agent.waiters.push(waiter);
         round.touched.push(id);
+    }
+
+    fn restarting(&mut self, id: AgentId, epoch: Epoch, waiter: Waiter, changed: bool, round: &mut Round) {
+        if changed {
+            self.model.move_agent(id, &AgentEvent::StopOrdered(AfterStop::RunAgain), round.now);
+            return self.wait_for(id, waiter, round);
+        }
+        let holds = self.model.agent(id).is_some_and(|agent| {
+            let running = matches!(agent.status, AgentStatus::Placed(_) | AgentStatus::Running { .. });
+            running && agent.epoch == epoch
+        });
+        if holds {
+            self.doubt = true;
+            let what = "the store knows another run of this agent".to_owned();
+            return drop(waiter.reply.send(Err(SupervisorError::unavailable(what))));
+        }
+        // What was committed before it in the same turn came first, e.g. the run's own end. What the wish means now is
+        // judged anew.
+        let Waiter { deadline, reply, .. } = waiter;
+        drop(self.mailbox.send(Ask::Restart { agent: id, deadline, reply }));
     }
 
     pub(super) fn agent_event(&self, kind: EventKind, agent: AgentId, at: Timestamp, reason: String) -> EventDraft {

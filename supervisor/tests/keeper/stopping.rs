@@ -98,6 +98,61 @@ async fn restart_ends_the_run_and_begins_the_next_in_place() {
 }
 
 #[tokio::test]
+async fn a_restart_that_was_acknowledged_survives_the_master_and_happens_once() {
+    let world = World::new().await;
+    let agent = world.spawn().await;
+    let worker = world.worker_of(agent).await;
+    // Nothing that this master sends arrives.
+    world.ground.registry.drop_commands(true);
+    let told = world.handle.restart(agent, std::time::Duration::ZERO).await.expect("acknowledged");
+    assert_eq!((told.state, told.epoch), (AgentState::Stopping, 1));
+    let ground = world.ground.clone();
+    world.shut_down(true).await;
+    assert_eq!(worker.stops_of(agent).await, Vec::<bool>::new(), "it has heard nothing");
+    ground.registry.drop_commands(false);
+    let world = ground.lead().await;
+    world.wait_epoch(agent, 2).await;
+    let ground = world.ground.clone();
+    world.shut_down(true).await;
+    let world = ground.lead().await;
+    world.wait_state(agent, AgentState::Idle).await;
+    let_pass(&world).await;
+    assert_eq!((world.state(agent).await, world.agent(agent).await.epoch), (AgentState::Idle, 2));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_restart_that_could_not_be_stored_is_refused() {
+    let world = World::new().await;
+    let agent = world.spawn().await;
+    world.store().once(|write| matches!(write, Write::RestartAgent { .. }), Commit::Refuse);
+    let refused = world.handle.restart(agent, PATIENCE).await.expect_err("the store is away");
+    assert!(matches!(refused, SupervisorError::Unavailable { .. }), "{refused}");
+    let_pass(&world).await;
+    assert_eq!((world.state(agent).await, world.agent(agent).await.epoch), (AgentState::Idle, 1));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_restart_and_the_end_of_the_run_meet_in_both_orders() {
+    for restart_first in [true, false] {
+        for _ in 0..10 {
+            let world = World::new().await;
+            let agent = world.spawn().await;
+            let worker = world.worker_of(agent).await;
+            let (restart, crash) =
+                (world.handle.restart(agent, PATIENCE), worker.end(agent, Cause::Exited { code: 1 }));
+            let view = match restart_first {
+                true => tokio::join!(restart, crash).0,
+                false => tokio::join!(crash, restart).1,
+            };
+            assert_eq!(view.expect("it runs again").state, AgentState::Idle);
+            world.end().await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn terminate_wins_over_a_restart_and_a_restart_never_over_it() {
     let world = World::new().await;
     let agent = world.spawn().await;

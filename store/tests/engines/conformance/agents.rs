@@ -35,6 +35,7 @@ pub(crate) async fn agents_are_made_with_a_slot_or_without(place: &Place) {
         restarts: 0,
         created_at: at(2),
         updated_at: at(2),
+        restart: false,
     };
     assert_eq!(place.read(placed.spec.agent_id).await, expected);
     let row = place.read(crowded.spec.agent_id).await;
@@ -161,6 +162,27 @@ pub(crate) async fn releasing_says_what_comes_next(place: &Place) {
             assert_eq!(live, matches!(expected.0, Intent::Run), "{then:?}, stopped: {stopped}");
         }
     }
+}
+
+pub(crate) async fn restarting_has_preconditions(place: &Place) {
+    let fence = place.lead_with_pool().await;
+    let worker = place.worker(fence, 5).await;
+    let agent = place.agent(fence, Some(worker)).await;
+    place.all(fence, vec![(restart(agent, 0), Unchanged), (restart(agent, 2), Unchanged)]).await;
+    assert!(!place.read(agent).await.restart);
+    place.all(fence, vec![(restart(agent, 1), Applied), (restart(agent, 1), Applied)]).await;
+    let row = place.read(agent).await;
+    assert_eq!((row.intent, row.restart, row.updated_at), (Intent::Run, true, at(8)));
+    assert!(place.store.live_agents().await.expect("rows").iter().any(|row| row.restart));
+
+    assert_eq!(place.one(fence, release(agent, 1, RunAgain)).await, Applied);
+    assert!(!place.read(agent).await.restart, "that run is over");
+    place.all(fence, vec![(restart(agent, 1), Unchanged), (assign(agent, worker, 2), Applied)]).await;
+    assert!(!place.read(agent).await.restart, "the mark was of an earlier epoch");
+
+    assert_eq!(place.one(fence, stop(agent)).await, Applied);
+    assert_eq!(place.one(fence, restart(agent, 2)).await, Unchanged, "what is to end stays ended");
+    assert_eq!(place.one(fence, restart(AgentId::generate(), 1)).await, Unchanged);
 }
 
 pub(crate) async fn reviving_has_preconditions(place: &Place) {

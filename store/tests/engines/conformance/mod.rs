@@ -140,6 +140,10 @@ pub(crate) fn release(agent_id: AgentId, epoch: u64, then: AfterRelease) -> Writ
     Write::Release { agent_id, epoch: Epoch(epoch), ending: ending(), then, at: at(6) }
 }
 
+pub(crate) fn restart(agent_id: AgentId, epoch: u64) -> Write {
+    Write::RestartAgent { agent_id, epoch: Epoch(epoch), at: at(8) }
+}
+
 pub(crate) fn revive(agent_id: AgentId) -> Write {
     Write::ReviveAgent { agent_id, at: at(7) }
 }
