@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use muster_domain::{Clocks, Fence, PoolName, RegistryTarget, RuntimeProfile};
 use muster_registry::{Bus, Registry};
-use muster_store::{AgentRow, Outcome, Store, StoreError, WorkerRow, Write};
+use muster_store::{AgentRow, Outcome, PoolRow, Store, StoreError, WorkerRow, Write};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -71,6 +71,11 @@ impl Context {
             self.board.degrade("store", error.to_string());
         }
         SupervisorError::unavailable(error.to_string())
+    }
+
+    pub(crate) async fn pool(&self, pool: &PoolName) -> Result<Option<PoolRow>, SupervisorError> {
+        let rows = self.store.pools().await.map_err(|error| self.store_failed(&error))?;
+        Ok(rows.into_iter().find(|row| row.spec.pool_name == *pool))
     }
 
     pub(crate) async fn live_agents(&self, pool: &PoolName) -> Result<Vec<AgentRow>, SupervisorError> {

@@ -5,20 +5,29 @@ use std::collections::HashMap;
 
 use muster_domain::worker::WorkerEnd;
 use muster_domain::{AgentId, ProcessId, WorkerState, WorkerStatus};
-use muster_store::{AgentRow, WorkerRow};
+use muster_store::{AgentRow, PoolRow, WorkerRow};
 
 use super::agent::Agent;
 use super::worker::Worker;
-use super::{Keeper, Round};
+use super::{Keeper, Removal, Round};
+use crate::directory::Entry;
 
 impl Keeper {
     pub(super) async fn read_again(&mut self, round: &mut Round) {
         let pool = self.model.spec.pool_name.clone();
-        let (Ok(agents), Ok(workers)) = (self.context.live_agents(&pool).await, self.context.open_workers(&pool).await)
-        else {
+        let (Ok(row), Ok(agents), Ok(workers)) = (
+            self.context.pool(&pool).await,
+            self.context.live_agents(&pool).await,
+            self.context.open_workers(&pool).await,
+        ) else {
             return;
         };
         self.doubt = false;
+        match row {
+            Some(row) => self.compare_pool(row),
+            // It was removed after all.
+            None => return self.pool_gone(),
+        }
         let never_started = self.take_never_started(workers, round);
         let mut rows: HashMap<AgentId, AgentRow> = agents.into_iter().map(|row| (row.spec.agent_id, row)).collect();
         for id in self.model.agent_ids() {
@@ -36,6 +45,20 @@ impl Keeper {
         // Whoever was placed there leaves again.
         for id in never_started {
             self.died(id, round);
+        }
+    }
+
+    /// A change or a removal that was stored though its caller was refused is followed.
+    fn compare_pool(&mut self, row: PoolRow) {
+        if self.model.spec != row.spec {
+            tracing::warn!(pool.name = %row.spec.pool_name, "a pool was changed after all, though its caller was refused");
+            self.context.directory.replace(&row.spec.pool_name, Entry::new(self.mailbox.clone(), &row.spec));
+            self.model.spec = row.spec;
+        }
+        if row.draining && !self.model.draining {
+            tracing::warn!(pool.name = %self.model.spec.pool_name, "a pool is going after all, though its caller was refused");
+            self.removal.get_or_insert(Removal { graceful: true, replies: Vec::new() });
+            self.model.draining = true;
         }
     }
 

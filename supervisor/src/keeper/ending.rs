@@ -120,10 +120,18 @@ impl Keeper {
         let pool = self.model.spec.pool_name.clone();
         let event = self.pool_event(muster_domain::EventKind::PoolRemoved, muster_domain::Timestamp::now());
         let outcome = self.commit(vec![Write::RemovePool { pool: pool.clone() }, Write::Event(event)]).await;
-        // Where the store does not take it now, the next pass tries again.
-        if !matches!(outcome.as_deref(), Ok([Outcome::Applied, ..])) {
-            return;
+        match outcome.as_deref() {
+            Ok([Outcome::Applied, ..]) => self.pool_gone(),
+            // Something of it is left that the model does not know, or it is gone already.
+            Ok(_) => self.doubt = true,
+            // The next pass tries again.
+            Err(_) => {}
         }
+    }
+
+    /// The store has no such pool any more.
+    pub(super) fn pool_gone(&mut self) {
+        let pool = self.model.spec.pool_name.clone();
         tracing::info!(pool.name = %pool, "a pool is gone");
         self.finished = true;
         self.context.postman.forget_pool(pool.clone());

@@ -215,7 +215,8 @@ impl Keeper {
             self.read_again(round).await;
         }
         self.release_homeless(round);
-        if let Some(removal) = &self.removal {
+        // Only what is stored: an order to remove the pool that came in this turn is committed first.
+        if let Some(removal) = self.removal.as_ref().filter(|_| self.model.draining) {
             let graceful = removal.graceful;
             self.pool_drains(graceful, round);
         }

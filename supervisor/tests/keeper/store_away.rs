@@ -56,6 +56,50 @@ async fn a_removal_that_could_not_be_stored_is_refused() {
 }
 
 #[tokio::test]
+async fn a_removal_that_could_not_be_stored_is_refused_in_a_full_pass_too() {
+    // Every turn is a full pass.
+    let world = World::with(|clocks| clocks.pass = Duration::ZERO, |_| {}).await;
+    let agent = world.spawn().await;
+    world.store().once(|write| matches!(write, Write::DrainPool { .. }), Commit::Refuse);
+    is_unavailable(world.handle.remove_pool(&pool(), true).await);
+    healthy(&world).await;
+    world.spawn().await;
+    assert_eq!((world.state(agent).await, world.pool().await.draining), (AgentState::Idle, false));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_removal_that_was_stored_though_its_caller_was_refused_is_carried_out() {
+    let world = World::new().await;
+    world.spawn().await;
+    world.store().once(|write| matches!(write, Write::DrainPool { .. }), Commit::Lie);
+    is_unavailable(world.handle.remove_pool(&pool(), true).await);
+    wait_until("the pool is gone", async || world.handle.pool(&pool()).await.is_err()).await;
+    assert_eq!(world.store().live_agents().await.expect("rows"), []);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_removal_whose_last_commit_seemed_to_fail_comes_to_its_end() {
+    let world = World::new().await;
+    world.spawn().await;
+    world.store().once(|write| matches!(write, Write::RemovePool { .. }), Commit::Lie);
+    let removed = tokio::time::timeout(PATIENCE, world.handle.remove_pool(&pool(), true)).await;
+    removed.expect("it is answered").expect("removed");
+    assert!(matches!(world.handle.pool(&pool()).await, Err(SupervisorError::UnknownPool(_))));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_change_that_was_stored_though_its_caller_was_refused_is_followed() {
+    let world = World::new().await;
+    world.store().once(|write| matches!(write, Write::ChangePool { .. }), Commit::Lie);
+    is_unavailable(world.handle.change_pool(&pool(), Box::new(|config| config.max_agents = 3)).await);
+    wait_until("it is in force", async || world.pool().await.config.max_agents == 3).await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn an_end_is_kept_and_committed_later() {
     let world = World::new().await;
     let agent = world.spawn().await;
