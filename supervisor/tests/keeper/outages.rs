@@ -112,3 +112,49 @@ async fn a_supervisor_starts_without_a_registry_and_waits_for_it() {
     assert_eq!(world.state(agent).await, AgentState::Idle);
     world.end().await;
 }
+
+#[tokio::test]
+async fn an_errand_that_fails_takes_no_other_with_it_and_is_run_again() {
+    let world = World::new().await;
+    let agents = world.spawn_many(2).await;
+    let first = world.worker_of(agents[0]).await;
+    wait_until("it is mirrored", async || world.ground.memory.slots(&pool()) == [(first.id(), 0)]).await;
+    world.ground.registry.fail("mirror_slots");
+    first.die();
+    world.wait_epoch(agents[0], 2).await;
+    world.wait_epoch(agents[1], 2).await;
+    wait_until("the dead worker is forgotten", async || world.ground.memory.slots(&pool()).is_empty()).await;
+    world.ground.registry.mend();
+    let next = world.worker_of(agents[0]).await;
+    wait_until("the next worker is mirrored", async || world.ground.memory.slots(&pool()) == [(next.id(), 0)]).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn reports_are_settled_in_the_end_where_that_failed() {
+    let world = World::new().await;
+    world.ground.registry.fail("settle");
+    let agent = world.spawn().await;
+    let worker = world.worker_of(agent).await;
+    // All that comes again is settled again; nothing but a later try takes the first entries off the stream.
+    worker.change(|habits| habits.beats = false).await;
+    world.ground.registry.mend();
+    wait_until("all is settled", async || {
+        let (_, latest) = worker.settled().await;
+        worker.ask_what_is_settled().await == latest
+    })
+    .await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_removed_pool_is_forgotten_when_the_registry_is_well() {
+    let world = World::new().await;
+    world.spawn().await;
+    world.ground.registry.fail("forget");
+    world.ground.registry.fail("forget_pool");
+    world.handle.remove_pool(&pool(), true).await.expect("removed");
+    world.ground.registry.mend();
+    wait_until("nothing is left", async || world.ground.memory.is_empty()).await;
+    world.end().await;
+}
