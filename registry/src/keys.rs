@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use muster_domain::{AgentId, PoolName, ProcessId};
 
+/// What stands before the name of a pool.
+const POOL: &str = "pool:";
+
 /// Spells keys and channels, each behind the configured prefix (default: none).
 ///
 /// `KEYS 'agent:*'` lists the agents' hashes and nothing else, `KEYS 'process:*'` the workers' hashes and nothing
@@ -80,6 +83,16 @@ impl Keys {
         glob_literal(&self.name(format_args!("pool:{pool}:process:"))) + "*:agents"
     }
 
+    /// The glob pattern of all keys about any pool.
+    pub fn pool_pattern(&self) -> String {
+        glob_literal(&self.name(POOL)) + "*"
+    }
+
+    /// The pool that a key is about; `None` where it is about something else.
+    pub fn pool_of(&self, key: &str) -> Option<PoolName> {
+        key.strip_prefix(&*self.prefix)?.strip_prefix(POOL)?.split(':').next()?.parse().ok()
+    }
+
     /// The glob pattern of all keys that [`Keys::process`] makes.
     pub fn process_pattern(&self) -> String {
         glob_literal(&self.process_prefix()) + "*"
@@ -137,6 +150,20 @@ mod tests {
         assert_eq!(keys.pool_agents(&pool), "pool:developer_pool:agents");
         assert_eq!(keys.worker_agents(&pool, worker), format!("pool:developer_pool:process:{worker}:agents"));
         assert_eq!(keys.leader(), "supervisor:leader");
+    }
+
+    #[test]
+    fn a_key_of_a_pool_says_which() {
+        let keys = Keys::new("a:");
+        let pool: PoolName = "p-1".parse().expect("a name");
+        let worker = ProcessId::generate();
+        for key in [keys.slots(&pool), keys.reports(&pool), keys.worker_agents(&pool, worker)] {
+            assert_eq!(keys.pool_of(&key), Some(pool.clone()), "{key}");
+        }
+        for key in [keys.leader(), keys.process(worker), "pool:p-1:agents".to_owned(), "a:pool:No:agents".to_owned()] {
+            assert_eq!(keys.pool_of(&key), None, "{key}");
+        }
+        assert_eq!(keys.pool_pattern(), "a:pool:*");
     }
 
     #[test]

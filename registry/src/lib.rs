@@ -52,6 +52,9 @@ pub trait Registry: Send + Sync + 'static {
     /// The ids of all workers that have a hash, for finding workers that the master does not know.
     async fn present(&self) -> Result<Vec<ProcessId>, RegistryError>;
 
+    /// The pools of which there is any trace, by name, for finding those that the master does not know.
+    async fn pools(&self) -> Result<Vec<PoolName>, RegistryError>;
+
     /// Mirrors the free slots of these workers into the pool's zset; a worker that is not among them keeps what it had until
     /// it is forgotten. Written by the leader only.
     async fn mirror_slots(&self, pool: &PoolName, slots: &[(ProcessId, u32)]) -> Result<(), RegistryError>;

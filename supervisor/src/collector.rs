@@ -1,4 +1,5 @@
-//! Takes away what nobody needs any more: old events and idempotency keys, and what ended long ago, with its log.
+//! Takes away what nobody needs any more: old events and idempotency keys, what ended long ago, with its log, and what the
+//! registry holds of pools that are gone.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +32,26 @@ pub(crate) async fn run(context: Arc<Context>) {
             Err(error) => drop(context.store_failed(&error)),
         }
         remove_logs(&context).await;
+        forget_lost_pools(&context).await;
+    }
+}
+
+/// Removes from the registry what is left of pools that the store does not have: a removal that was lost with its master,
+/// or the last words of a worker after it.
+async fn forget_lost_pools(context: &Context) {
+    let present = match context.registry.pools().await {
+        Ok(present) => present,
+        Err(error) => return tracing::debug!(%error, "the registry can't be looked through for pools that are gone"),
+    };
+    // The store is read after the registry, and no pool is made in between: whatever is not there now is gone.
+    let _alone = context.pool_lock.lock().await;
+    let Ok(rows) = context.store.pools().await else { return };
+    for pool in present {
+        let known = rows.iter().any(|row| row.spec.pool_name == pool) || context.directory.get(&pool).is_some();
+        if !known {
+            tracing::info!(pool.name = %pool, "the registry holds a pool that the store does not; it is forgotten");
+            context.postman.forget_pool(pool);
+        }
     }
 }
 

@@ -55,8 +55,11 @@ fn deliver(context: &Context, posts: Result<Vec<ReportPost>, RegistryError>) {
         by_pool.entry(post.pool.clone()).or_default().push(post);
     }
     for (pool, posts) in by_pool {
-        if let Some(keeper) = context.directory.get(&pool) {
-            drop(keeper.mailbox.send(Ask::Reports(posts)));
+        match context.directory.get(&pool) {
+            Some(keeper) => drop(keeper.mailbox.send(Ask::Reports(posts))),
+            // A pool is in the directory from before its stream is read until the store has no row of it any more; so this
+            // one is gone for good, and nobody will ever settle what its workers said last.
+            None => context.postman.settle(posts, Vec::new()),
         }
     }
 }

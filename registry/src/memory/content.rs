@@ -1,6 +1,6 @@
 //! What a flush loses, and how it changes. Nothing here waits or reads a clock.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use muster_domain::{AgentId, AgentPicture, Beat, BeatAnswer, Generation, PoolName, ProcessId, Report};
 use tokio::time::Instant;
@@ -126,6 +126,13 @@ impl Content {
                 self.slots.remove(pool);
             }
         }
+    }
+
+    /// The pools of which anything is kept, by name.
+    pub(super) fn pools(&self) -> Vec<PoolName> {
+        let of_agents = self.agents.values().map(|agent| &agent.pool_name);
+        let pools: BTreeSet<&PoolName> = self.slots.keys().chain(self.reports.keys()).chain(of_agents).collect();
+        pools.into_iter().cloned().collect()
     }
 
     /// Removes what is kept by pool. Workers are forgotten one by one.

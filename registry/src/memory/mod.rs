@@ -107,6 +107,10 @@ impl Registry for MemoryRegistry {
         Ok(self.state().content.present())
     }
 
+    async fn pools(&self) -> Result<Vec<PoolName>, RegistryError> {
+        Ok(self.state().content.pools())
+    }
+
     async fn mirror_slots(&self, pool: &PoolName, slots: &[(ProcessId, u32)]) -> Result<(), RegistryError> {
         self.state().content.mirror_slots(pool, slots);
         Ok(())

@@ -19,7 +19,7 @@ mod reports;
 mod scripts;
 mod subscription;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -143,6 +143,12 @@ impl Registry for RedisRegistry {
         let before = self.keys().process_prefix();
         let keys = self.scan(&self.keys().process_pattern()).await?;
         Ok(keys.iter().filter_map(|key| key.strip_prefix(&before)?.parse().ok()).collect())
+    }
+
+    async fn pools(&self) -> Result<Vec<PoolName>, RegistryError> {
+        let keys = self.scan(&self.keys().pool_pattern()).await?;
+        let pools: BTreeSet<PoolName> = keys.iter().filter_map(|key| self.keys().pool_of(key)).collect();
+        Ok(pools.into_iter().collect())
     }
 
     async fn mirror_slots(&self, pool: &PoolName, slots: &[(ProcessId, u32)]) -> Result<(), RegistryError> {

@@ -181,7 +181,9 @@ async fn a_pool_is_forgotten_with_all_that_is_in_it(bench: &impl Bench) {
         let report = worker.report(ReportBody::Ready);
         bench.engine().report(&[report], &[], &[], &mut worker.known).await.expect("reported");
     }
+    assert_eq!(bench.engine().pools().await.expect("names"), [worker.pool.clone(), other.pool.clone()]);
     bench.engine().forget_pool(&worker.pool).await.expect("forgotten");
+    assert_eq!(bench.engine().pools().await.expect("names"), std::slice::from_ref(&other.pool));
     assert_eq!(bench.agent(worker.agents[0].agent_id).await, None);
     assert!(bench.slots(&worker.pool).await.is_empty());
     let left = next(&mut reports(bench, &["gone", "stays"]).await).await;

@@ -75,6 +75,7 @@ impl Scene {
         unavailable("beat", engine.beat(&beat, &mut known)).await;
         unavailable("pictures", engine.pictures(&[(id, 0)])).await;
         unavailable("present", engine.present()).await;
+        unavailable("pools", engine.pools()).await;
         unavailable("mirror_slots", engine.mirror_slots(pool, &[(id, 1)])).await;
         unavailable("forget", engine.forget(pool, id)).await;
         unavailable("forget_pool", engine.forget_pool(pool)).await;

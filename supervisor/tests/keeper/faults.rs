@@ -239,6 +239,10 @@ impl Registry for FaultyRegistry {
         self.answer("present")?;
         self.inner.present().await
     }
+    async fn pools(&self) -> Result<Vec<PoolName>, RegistryError> {
+        self.answer("pools")?;
+        self.inner.pools().await
+    }
     async fn mirror_slots(&self, pool: &PoolName, slots: &[(ProcessId, u32)]) -> Result<(), RegistryError> {
         self.answer("mirror_slots")?;
         self.inner.mirror_slots(pool, slots).await

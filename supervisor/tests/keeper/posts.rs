@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentState, Refusal};
+use muster_domain::{AgentState, PoolName, ProcessId, Refusal, Report, ReportBody, Timestamp, WIRE_VERSION};
+use muster_registry::{Bus, Known, Registry};
 use muster_store::Store;
 
 use crate::worker::OnSpawn;
-use crate::world::{World, let_pass, wait_until};
+use crate::world::{Ground, World, let_pass, wait_until};
 
 #[tokio::test]
 async fn a_lost_command_is_sent_again_to_the_same_worker_with_the_same_id() {
@@ -95,5 +96,26 @@ async fn slots_are_filled_two_two_one() {
         mirrored == [0, 0, 1]
     })
     .await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_pool_that_is_gone_is_removed() {
+    let ground = Ground::new().await;
+    let worker = ProcessId::generate();
+    let ghost: PoolName = "ghost".parse().expect("a name");
+    // A master was killed after it had removed the pool from the store, before it could do so in the registry.
+    let report = Report {
+        v: WIRE_VERSION,
+        process_id: worker,
+        pool_name: ghost.clone(),
+        seq: 1,
+        at: Timestamp::now(),
+        body: ReportBody::Ready,
+    };
+    ground.memory.report(&[report], &[], &[], &mut Known::default()).await.expect("memory answers");
+    ground.memory.mirror_slots(&ghost, &[(worker, 2)]).await.expect("memory answers");
+    let world = ground.lead().await;
+    wait_until("it is forgotten", async || world.ground.memory.is_empty()).await;
     world.end().await;
 }

@@ -61,6 +61,9 @@ impl Registry for Engine {
     async fn present(&self) -> Result<Vec<ProcessId>, RegistryError> {
         self.inner.present().await
     }
+    async fn pools(&self) -> Result<Vec<PoolName>, RegistryError> {
+        self.inner.pools().await
+    }
     async fn mirror_slots(&self, pool: &PoolName, slots: &[(ProcessId, u32)]) -> Result<(), RegistryError> {
         self.inner.mirror_slots(pool, slots).await
     }
