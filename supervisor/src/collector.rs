@@ -1,13 +1,15 @@
-//! Takes away what nobody needs any more: old events and idempotency keys, what ended long ago, with its log, and what the
-//! registry holds of pools that are gone.
+//! Takes away what nobody needs any more: old events and idempotency keys, what ended long ago, with its folder and its log, and
+//! what the registry holds of pools that are gone.
 
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::{AgentId, Timestamp};
 
 use crate::context::Context;
+use crate::launch::remains::{self, Owner, Remain};
 
 /// Between two rounds.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -22,6 +24,7 @@ const ENDED_KEPT: Duration = Duration::from_hours(4 * 24);
 pub(crate) async fn run(context: Arc<Context>) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut told = HashSet::new();
     tracing::info!(interval_seconds = INTERVAL.as_secs(), "collector");
     loop {
         ticks.tick().await;
@@ -31,7 +34,7 @@ pub(crate) async fn run(context: Arc<Context>) {
             Ok(rows) => tracing::debug!(rows, "old rows were taken away"),
             Err(error) => drop(context.store_failed(&error)),
         }
-        remove_logs(&context).await;
+        remove_remains(&context, &mut told).await;
         forget_lost_pools(&context).await;
     }
 }
@@ -55,44 +58,43 @@ async fn forget_lost_pools(context: &Context) {
     }
 }
 
-/// Removes the logs of agents that the store has forgotten.
-async fn remove_logs(context: &Context) {
-    let folder = context.data_dir.join("logs").join("agents");
-    let Ok(old) = tokio::task::spawn_blocking(move || old_logs(&folder, ENDED_KEPT)).await else { return };
-    for (agent, path) in old {
-        if matches!(context.store.agent(agent).await, Ok(None))
-            && let Err(error) = std::fs::remove_file(&path)
-        {
-            tracing::debug!(%error, path = %path.display(), "an old log stays");
+/// Removes what agents and workers that the store has forgotten have left in the data folder. What can't be removed is told
+/// once.
+async fn remove_remains(context: &Context, told: &mut HashSet<PathBuf>) {
+    let data_dir = context.data_dir.clone();
+    let Ok(old) = tokio::task::spawn_blocking(move || remains::old(&data_dir, ENDED_KEPT)).await else { return };
+    if old.is_empty() {
+        return;
+    }
+    // Those that live may be many, and may have written nothing for days: they are told apart by one question.
+    let Ok(live) = context.store.live_agents().await else { return };
+    let live: HashSet<AgentId> = live.into_iter().map(|row| row.spec.agent_id).collect();
+    for remain in old {
+        if is_forgotten(context, remain.owner, &live).await {
+            remove(context, remain, told).await;
         }
     }
 }
 
-/// Logs to which nothing was written for `kept`, with the agents that wrote them.
-fn old_logs(folder: &Path, kept: Duration) -> Vec<(AgentId, PathBuf)> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let old = entries.filter_map(|entry| {
-        let entry = entry.ok()?;
-        let age = entry.metadata().ok()?.modified().ok()?.elapsed().ok()?;
-        let name = entry.file_name().into_string().ok()?;
-        let agent = name.split('.').next()?.parse().ok()?;
-        (age > kept).then(|| (agent, entry.path()))
-    });
-    old.collect()
+/// Whether the store has no row of it any more. What can't be known is not forgotten.
+async fn is_forgotten(context: &Context, owner: Owner, live: &HashSet<AgentId>) -> bool {
+    match owner {
+        Owner::Agent(agent) if live.contains(&agent) => false,
+        Owner::Agent(agent) => matches!(context.store.agent(agent).await, Ok(None)),
+        Owner::Worker(worker) => matches!(context.store.worker(worker).await, Ok(None)),
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_logs_of_agents_that_are_old_are_found() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let agent = AgentId::generate();
-        std::fs::write(folder.path().join(format!("{agent}.log")), "out hello\n").expect("a log");
-        std::fs::write(folder.path().join("notes.txt"), "mine\n").expect("a file of somebody else");
-        assert_eq!(old_logs(folder.path(), Duration::from_secs(3_600)), []);
-        let found: Vec<AgentId> = old_logs(folder.path(), Duration::ZERO).into_iter().map(|(id, _)| id).collect();
-        assert_eq!(found, [agent]);
+async fn remove(context: &Context, remain: Remain, told: &mut HashSet<PathBuf>) {
+    let (data_dir, path) = (context.data_dir.clone(), remain.path(&context.data_dir));
+    match tokio::task::spawn_blocking(move || remain.remove(&data_dir)).await {
+        Ok(Ok(())) => tracing::debug!(path = %path.display(), "what somebody long gone has left was removed"),
+        Ok(Err(error)) => {
+            if told.insert(path.clone()) {
+                tracing::warn!(%error, path = %path.display(), "what somebody long gone has left can't be removed");
+            }
+        }
+        // The process is ending.
+        Err(_) => {}
     }
 }

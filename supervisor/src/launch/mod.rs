@@ -5,10 +5,11 @@
 //! | [`process`] | an OS process that outlives its master |
 //! | [`closure`] | a task of this process, in single-process mode |
 //!
-//! [`server`] owns the private Redis.
+//! [`server`] owns the private Redis; `remains` removes what agents and workers have left in the data folder.
 
 pub mod closure;
 pub mod process;
+pub(crate) mod remains;
 pub mod server;
 
 use std::sync::Arc;

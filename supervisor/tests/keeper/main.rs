@@ -12,6 +12,7 @@ mod parts;
 mod pools;
 mod posts;
 mod random;
+mod remains;
 mod reports;
 mod restarts;
 mod shutdown;

@@ -1,7 +1,7 @@
 //! A supervisor with a real store, the in-memory registry and fake workers.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -93,6 +93,10 @@ impl Ground {
         let Leadership::Leads(fence) = led else { panic!("a file has one leader") };
         let supervisor = Supervisor::start(self.parts(fence)).await.expect("a supervisor");
         World { handle: supervisor.handle(), supervisor, ground: self.clone() }
+    }
+
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.dir.path()
     }
 
     fn parts(&self, fence: Fence) -> Parts {
