@@ -119,17 +119,14 @@ impl Listening {
     }
 
     async fn pass(&mut self, board: &Board) {
+        // It may have stood still between two passes, and with a question under way: each stretch is looked at by itself, so
+        // that a wait that was planned and an answer that took its time do not add up to a gap.
         self.notice_gap();
         let list = self.listener.list();
         let pictures = self.registry.pictures(&list).await;
-        // It may have stood still with a question under way.
         self.notice_gap();
         match pictures {
-            Ok(pictures) => {
-                // This process may have stood still while it waited for the answer, too.
-                self.notice_gap();
-                self.heard(pictures, board);
-            }
+            Ok(pictures) => self.heard(pictures, board),
             Err(error) => self.deaf(&error, board),
         }
         let now = Instant::now();
