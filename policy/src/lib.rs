@@ -10,6 +10,7 @@
 //! | [`agent`] | what does this agent need now, and when must it be looked at again? |
 //! | [`restart`] | an agent's run ended: again, never again, or quarantine? |
 //! | [`placement`] | which worker gets it, and are new workers needed? |
+//! | [`starts`] | when may the next worker be started, after those that failed? |
 //! | [`worker`] | is this worker alive, suspect or dead; is it needed? |
 //! | [`backoff`] | how long until the next try? |
 
@@ -17,4 +18,5 @@ pub mod agent;
 pub mod backoff;
 pub mod placement;
 pub mod restart;
+pub mod starts;
 pub mod worker;

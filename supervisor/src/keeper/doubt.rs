@@ -75,7 +75,7 @@ impl Keeper {
             }
             let worker = Worker::new(row.process_id, row.capacity, row.created_at, round.now);
             let status = WorkerStatus::Ending { since: round.now, how: WorkerEnd::Lost };
-            self.model.put_worker(Worker { status, ..worker });
+            self.model.put_worker(Worker { status, begun: None, ..worker });
             taken.push(row.process_id);
         }
         taken

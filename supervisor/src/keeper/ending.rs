@@ -16,7 +16,7 @@ impl Keeper {
         let Some(worker) = self.model.workers.get(&id) else { return };
         let ended = worker.status.after(WorkerEvent::Died);
         let lost = matches!(ended, Some(WorkerStatus::Gone(WorkerEnd::Lost)));
-        let started = !matches!(worker.status, WorkerStatus::Starting { .. });
+        let loss = worker.loss().filter(|_| lost);
         let held: Vec<AgentId> = worker.held.iter().copied().collect();
         self.context.listener.unwatch(id);
         if lost {
@@ -24,8 +24,8 @@ impl Keeper {
         } else {
             tracing::info!(process.id = %id, pool.name = %self.model.spec.pool_name, "a worker ended");
         }
-        if !started {
-            self.start_failed(round.now);
+        if let Some(loss) = loss {
+            self.starts.lost(loss, self.model.spec.config.restart.window, round.now);
         }
         let outcome = if lost { "lost" } else { "stopped" };
         metrics::counter!("muster_worker_endings_total", "pool" => self.pool_label(), "how" => outcome).increment(1);

@@ -4,9 +4,7 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
-use muster_domain::{
-    AgentId, AgentStatus, Beat, Command, Envelope, Epoch, ProcessId, SeenState, WorkerState, WorkerStatus,
-};
+use muster_domain::{AgentId, AgentStatus, Beat, Command, Envelope, Epoch, ProcessId, SeenState, WorkerState};
 use muster_policy::worker::{Bounds, Hearing, Step, next_step};
 
 use super::mailbox::{HeardNews, Voice};
@@ -145,11 +143,7 @@ impl Keeper {
     }
 
     fn condemn(&mut self, id: ProcessId, reason: &str, round: &mut Round) {
-        let starting = self.model.workers.get(&id).is_some_and(|w| matches!(w.status, WorkerStatus::Starting { .. }));
         tracing::warn!(process.id = %id, pool.name = %self.model.spec.pool_name, reason, "a worker hangs; it is killed");
-        if starting {
-            self.start_failed(round.now);
-        }
         self.model.move_worker(id, WorkerEvent::EndOrdered(round.now, WorkerEnd::Lost));
         self.context.postman.condemn(id);
         self.kill(id, reason);

@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 use muster_domain::time::later;
 use muster_domain::worker::WorkerEnd;
 use muster_domain::{AgentId, EventDraft, ProcessId, Timestamp, WorkerState, WorkerStatus};
+use muster_policy::starts::Starts;
 use muster_registry::ReportPost;
 use muster_store::{AgentRow, Outcome, PoolRow, WorkerRow, Write};
 use tokio::sync::{mpsc, oneshot};
@@ -68,9 +69,10 @@ pub(crate) struct Keeper {
     /// The store may know something else than the model: read it again.
     doubt: bool,
     next_pass: Instant,
-    /// Starts of workers that failed in a row, and when the next may be tried.
-    failed_starts: u32,
-    start_not_before: Option<Instant>,
+    /// When the latest turn began.
+    looked_at: Instant,
+    /// Starts of workers that failed, and when the next may be tried.
+    starts: Starts,
     stopping: Option<oneshot::Sender<()>>,
     is_stopping: bool,
     removal: Option<Removal>,
@@ -102,7 +104,8 @@ fn adopt(model: &mut Model, found: Found, context: &Context, mailbox: &mpsc::Unb
         (_, Adoption::Ended(_)) => ending(WorkerEnd::Lost),
         _ => WorkerStatus::Ready,
     };
-    let mut worker = Worker { status, identity: row.identity, ..Worker::new(id, row.capacity, row.created_at, now) };
+    let mut worker =
+        Worker { status, identity: row.identity, begun: None, ..Worker::new(id, row.capacity, row.created_at, now) };
     match found.adoption {
         Adoption::Alive(launched) => {
             context.listener.watch(id, mailbox.clone());
@@ -156,8 +159,8 @@ impl Keeper {
             settled: Vec::new(),
             doubt: false,
             next_pass: now,
-            failed_starts: 0,
-            start_not_before: None,
+            looked_at: now,
+            starts: Starts::default(),
             stopping: None,
             is_stopping: false,
             removal,
@@ -186,7 +189,9 @@ impl Keeper {
 
     fn next_wake(&self) -> Instant {
         let flush = self.notes_since.map(|since| since + EVENT_DELAY);
-        [self.model.next_due(), flush, self.start_not_before].into_iter().flatten().fold(self.next_pass, Instant::min)
+        // A moment that has passed is no reason to wake up again.
+        let start = self.starts.not_before().filter(|at| *at > self.looked_at);
+        [self.model.next_due(), flush, start].into_iter().flatten().fold(self.next_pass, Instant::min)
     }
 
     async fn turn(&mut self, asks: Vec<Ask>) {
@@ -194,8 +199,7 @@ impl Keeper {
         for ask in asks {
             self.take(ask, &mut round);
         }
-        // A moment that has passed is no reason to wake up again.
-        self.start_not_before = self.start_not_before.filter(|at| *at > round.now);
+        self.looked_at = round.now;
         if round.now >= self.next_pass {
             self.full_pass(&mut round).await;
         }

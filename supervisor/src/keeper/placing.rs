@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use muster_domain::worker::WorkerEnd;
 use muster_domain::{AgentEvent, AgentId, Assignment, Epoch, EventKind, ProcessId, WorkerOrders, WorkerStatus};
-use muster_policy::backoff;
 use muster_policy::placement::{Bounds, Placement, Seat, place, workers_to_add};
 use muster_store::{NewAgent, Outcome, Write};
 use tokio::sync::oneshot;
@@ -21,10 +20,6 @@ use super::{Keeper, Round};
 use crate::directory::Mailbox;
 use crate::error::SupervisorError;
 use crate::launch::{LaunchError, Launched, RunningWorker};
-
-/// The wait after the first failed start of a worker; it doubles up to the longest.
-const START_BACKOFF: std::time::Duration = std::time::Duration::from_millis(200);
-const LONGEST_START_BACKOFF: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// A placement with the ids of its new workers and the writes that make it true.
 struct Seating {
@@ -79,7 +74,7 @@ impl Keeper {
 
     fn bounds(&self, now: std::time::Instant) -> Bounds {
         let config = &self.model.spec.config;
-        let may_start = !self.is_stopping && self.start_not_before.is_none_or(|at| at <= now);
+        let may_start = !self.is_stopping && self.starts.not_before().is_none_or(|at| at <= now);
         Bounds {
             capacity: config.max_agents,
             open_workers: self.model.open_workers(),
@@ -266,7 +261,6 @@ impl Keeper {
             Ok(launched) => self.take_over(id, launched, round),
             Err(error) => {
                 tracing::error!(process.id = %id, pool.name = %self.model.spec.pool_name, %error, "a worker did not start");
-                self.start_failed(round.now);
                 self.end_worker(id, WorkerEnd::Lost, round);
                 self.died(id, round);
             }
@@ -286,12 +280,6 @@ impl Keeper {
             }
         }
         await_death(id, process, self.mailbox.clone());
-    }
-
-    pub(super) fn start_failed(&mut self, now: std::time::Instant) {
-        let wait = backoff::doubled(START_BACKOFF, self.failed_starts, LONGEST_START_BACKOFF);
-        self.failed_starts = self.failed_starts.saturating_add(1);
-        self.start_not_before = Some(now + wait);
     }
 }
 

@@ -67,8 +67,6 @@ impl Keeper {
         if !self.model.move_worker(id, WorkerEvent::Heard) {
             return;
         }
-        self.failed_starts = 0;
-        self.start_not_before = None;
         if let Some(worker) = self.model.workers.get_mut(&id).filter(|worker| worker.pulse.is_none()) {
             // It beat before it said so, but news of the registry that were read before that beat may come after this.
             // Its silence counts from now, not from when the listening began.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_domain::{AgentId, Beat, PoolName, ProcessId, Timestamp, WorkerIdentity, WorkerStatus};
+use muster_policy::starts::Loss;
 use muster_policy::worker::Facts;
 
 use crate::launch::RunningWorker;
@@ -30,6 +31,8 @@ pub(crate) struct Worker {
     pub(crate) empty_since: Option<Instant>,
     pub(crate) pulse: Option<Pulse>,
     pub(crate) started_at: Timestamp,
+    /// When this supervisor started it; `None` for one that it found.
+    pub(crate) begun: Option<Instant>,
     pub(crate) kill_sent: bool,
     pub(crate) reports: Reports,
 }
@@ -46,6 +49,7 @@ impl Worker {
             empty_since: Some(now),
             pulse: None,
             started_at,
+            begun: Some(now),
             kill_sent: false,
             reports: Reports::default(),
         }
@@ -67,6 +71,12 @@ impl Worker {
     /// Slots that may be given out.
     pub(crate) fn free(&self) -> u32 {
         if self.status.takes_agents() { self.capacity.saturating_sub(self.used()) } else { 0 }
+    }
+
+    /// What its end says about starts, where it was not told to end.
+    pub(crate) fn loss(&self) -> Option<Loss> {
+        // It was heard before it was ready, and is ready as soon as it is heard.
+        Some(Loss { begun: self.begun?, ready: self.pulse.is_some() })
     }
 
     pub(crate) fn facts(&self) -> Facts {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use muster_domain::{AgentState, Cause};
 use muster_supervisor::SupervisorError;
 
-use crate::worker::{OnSpawn, PATIENCE};
+use crate::worker::{FakeWorker, OnSpawn, PATIENCE};
 use crate::world::{World, let_pass, wait_until};
 
 #[tokio::test]
@@ -33,6 +33,24 @@ async fn failing_launches_are_spaced_out() {
     for agent in agents {
         world.wait_state(agent, AgentState::Idle).await;
     }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_spare_worker_that_dies_when_it_is_ready_is_not_started_over_and_over() {
+    let world = World::with(|_| {}, |pool| pool.min_workers = 1).await;
+    // For as long as 20 passes it dies whenever it is ready.
+    let end = std::time::Instant::now() + world.ground.clocks.pass * 20;
+    wait_until("the time is over", async || {
+        if world.pool().await.active_worker_processes > 0 {
+            world.launcher().living().iter().for_each(FakeWorker::die);
+        }
+        std::time::Instant::now() > end
+    })
+    .await;
+    // At once, after 0.2 s, 0.4 s, ...: not one launch a pass.
+    assert!((2..=4).contains(&world.launcher().launches()), "{}", world.launcher().launches());
+    wait_until("it is started again", async || world.pool().await.active_worker_processes == 1).await;
     world.end().await;
 }
 
