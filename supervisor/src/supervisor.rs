@@ -219,7 +219,7 @@ async fn open_pools(context: &Arc<Context>) -> Result<(), SupervisorError> {
 
 /// What the former supervisor left: how many agents run still, and how many are to be started again.
 fn to_restore(workers: &HashMap<PoolName, Vec<Found>>, agents: &HashMap<PoolName, Vec<AgentRow>>) -> (usize, usize) {
-    let lives = |found: &&Found| !matches!(found.adoption, Adoption::Ended(_));
+    let lives = |found: &&Found| !matches!(found.adoption, Some(Adoption::Ended(_)));
     let held: HashSet<ProcessId> = workers.values().flatten().filter(lives).map(|found| found.row.process_id).collect();
     let is_held = |row: &&AgentRow| row.assignment.as_ref().is_some_and(|place| held.contains(&place.process_id));
     let rows = || agents.values().flatten();
@@ -233,11 +233,10 @@ fn to_restore(workers: &HashMap<PoolName, Vec<Found>>, agents: &HashMap<PoolName
 async fn find_workers(context: &Arc<Context>, rows: Vec<WorkerRow>) -> Vec<Found> {
     let searches = rows.into_iter().map(|row| async move {
         let adoption = match context.launcher.adopt(&row).await {
-            Ok(adoption) => adoption,
+            Ok(adoption) => Some(adoption),
             Err(error) => {
-                // Not seen is not dead: only its heartbeats can say.
-                tracing::error!(process.id = %row.process_id, %error, "a worker can't be looked for");
-                Adoption::Elsewhere
+                tracing::error!(process.id = %row.process_id, %error, "a worker can't be looked for; it is tried again");
+                None
             }
         };
         Found { row, adoption }

@@ -11,6 +11,7 @@
 //! When a keeper's task ends or panics its mailbox closes: requests fail with `Stopping`, and the supervisor ends, so
 //! that a successor adopts what lives. Agents do not notice.
 
+mod adopting;
 pub(crate) mod agent;
 mod doubt;
 mod ending;
@@ -29,23 +30,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_domain::time::later;
-use muster_domain::worker::WorkerEnd;
-use muster_domain::{AgentId, EventDraft, ProcessId, Timestamp, WorkerState, WorkerStatus};
+use muster_domain::{AgentId, EventDraft, ProcessId, Timestamp};
 use muster_policy::starts::Starts;
 use muster_registry::ReportPost;
-use muster_store::{AgentRow, Outcome, PoolRow, WorkerRow, Write};
+use muster_store::{AgentRow, Outcome, PoolRow, Write};
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use self::adopting::Found;
+use self::adopting::adopt;
 use self::agent::Agent;
 pub(crate) use self::agent::view_of_row;
 use self::mailbox::{Ask, SpawnAsk};
 use self::model::Model;
 use self::moves::Move;
-use self::placing::await_death;
-use self::worker::Worker;
 use crate::context::Context;
 use crate::error::SupervisorError;
-use crate::launch::Adoption;
 
 /// Messages taken in one turn at the most: bounds a transaction.
 const LARGEST_TURN: usize = 512;
@@ -83,42 +82,6 @@ pub(crate) struct Keeper {
 struct Removal {
     graceful: bool,
     replies: Vec<oneshot::Sender<Result<(), SupervisorError>>>,
-}
-
-/// A worker of an earlier supervisor, and what became of it.
-pub(crate) struct Found {
-    pub(crate) row: WorkerRow,
-    pub(crate) adoption: Adoption,
-}
-
-/// Takes a worker of an earlier supervisor into the model. How to reach it comes with the first turn, before anybody is
-/// placed. Commands go to it at once: one that is not connected again yet misses them, and gets them again. Of one that
-/// is dead the agents keep their places until all that it owned is proven dead too.
-fn adopt(model: &mut Model, found: Found, context: &Context, mailbox: &mpsc::UnboundedSender<Ask>, now: Instant) {
-    let row = found.row;
-    let id = row.process_id;
-    let ending = |how| WorkerStatus::Ending { since: now, how };
-    let status = match (row.state, &found.adoption) {
-        // It was told to end; it is told again, and has its time for it.
-        (WorkerState::Draining, _) => ending(WorkerEnd::Stopped),
-        (_, Adoption::Ended(_)) => ending(WorkerEnd::Lost),
-        _ => WorkerStatus::Ready,
-    };
-    let mut worker =
-        Worker { status, identity: row.identity, begun: None, ..Worker::new(id, row.capacity, row.created_at, now) };
-    match found.adoption {
-        Adoption::Alive(launched) => {
-            context.listener.watch(id, mailbox.clone());
-            drop(mailbox.send(Ask::Launched(id, Ok(launched))));
-        }
-        // Its last picture may still be in the registry, and is nobody's any more: so it is not listened to.
-        Adoption::Ended(process) => {
-            worker.process = Some(process.clone());
-            await_death(id, process, mailbox.clone());
-        }
-        Adoption::Elsewhere => context.listener.watch(id, mailbox.clone()),
-    }
-    model.put_worker(worker);
 }
 
 /// One turn.

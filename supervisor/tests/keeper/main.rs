@@ -7,6 +7,7 @@ mod idle;
 mod launcher;
 mod launching;
 mod ledger;
+mod looking;
 mod outages;
 mod parts;
 mod pools;

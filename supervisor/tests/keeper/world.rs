@@ -89,9 +89,16 @@ impl Ground {
 
     /// Takes the lead and starts a supervisor.
     pub(crate) async fn lead(&self) -> World {
+        self.lead_with(|_| {}).await
+    }
+
+    /// The same, with other parts.
+    pub(crate) async fn lead_with(&self, change: impl FnOnce(&mut Parts)) -> World {
         let led = self.store.lead("test", "", Duration::from_secs(60)).await.expect("the store answers");
         let Leadership::Leads(fence) = led else { panic!("a file has one leader") };
-        let supervisor = Supervisor::start(self.parts(fence)).await.expect("a supervisor");
+        let mut parts = self.parts(fence);
+        change(&mut parts);
+        let supervisor = Supervisor::start(parts).await.expect("a supervisor");
         World { handle: supervisor.handle(), supervisor, ground: self.clone() }
     }
 

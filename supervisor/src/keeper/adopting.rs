@@ -1,0 +1,78 @@
+//! Workers of an earlier supervisor come into a new keeper's model.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use muster_domain::worker::WorkerEnd;
+use muster_domain::{ProcessId, WorkerState, WorkerStatus};
+use muster_store::WorkerRow;
+
+use super::mailbox::Ask;
+use super::model::Model;
+use super::placing::await_death;
+use super::worker::Worker;
+use crate::context::Context;
+use crate::directory::Mailbox;
+use crate::launch::Adoption;
+
+/// A worker of an earlier supervisor, and what became of it.
+pub(crate) struct Found {
+    pub(crate) row: WorkerRow,
+    /// `None` where it could not be looked for; then it is looked for again.
+    pub(crate) adoption: Option<Adoption>,
+}
+
+/// Takes a worker into the model. How to reach it comes with the first turn, before anybody is placed. Commands go to it at
+/// once: one that is not connected again yet misses them, and gets them again. Of one that is dead the agents keep their
+/// places until all that it owned is proven dead too.
+pub(super) fn adopt(model: &mut Model, found: Found, context: &Arc<Context>, keeper: &Mailbox, now: Instant) {
+    let Found { row, adoption } = found;
+    let id = row.process_id;
+    let ending = |how| WorkerStatus::Ending { since: now, how };
+    let status = match (row.state, &adoption) {
+        // It was told to end; it is told again, and has its time for it.
+        (WorkerState::Draining, _) => ending(WorkerEnd::Stopped),
+        (_, Some(Adoption::Ended(_))) => ending(WorkerEnd::Lost),
+        _ => WorkerStatus::Ready,
+    };
+    let identity = row.identity.clone();
+    let mut worker = Worker { status, identity, begun: None, ..Worker::new(id, row.capacity, row.created_at, now) };
+    if let Some(Adoption::Ended(process)) = &adoption {
+        worker.process = Some(process.clone());
+    }
+    model.put_worker(worker);
+    context.listener.watch(id, keeper.clone());
+    match adoption {
+        Some(adoption) => tell(context, keeper, id, adoption),
+        None => drop(tokio::spawn(look_again(context.clone(), row, keeper.clone()))),
+    }
+}
+
+/// Tells the keeper what became of a worker. Of one elsewhere only its heartbeats can say.
+fn tell(context: &Context, keeper: &Mailbox, worker: ProcessId, adoption: Adoption) {
+    match adoption {
+        Adoption::Alive(launched) => drop(keeper.send(Ask::Launched(worker, Ok(launched)))),
+        Adoption::Ended(process) => {
+            // Its last picture may still be in the registry, and is nobody's any more.
+            context.listener.unwatch(worker);
+            await_death(worker, process, keeper.clone());
+        }
+        Adoption::Elsewhere => {}
+    }
+}
+
+/// Looks for a worker that could not be looked for, until that works or the keeper has ended. Till then its agents stay where
+/// they are: a worker that was not looked for is not dead.
+async fn look_again(context: Arc<Context>, row: WorkerRow, keeper: Mailbox) {
+    loop {
+        tokio::select! {
+            () = keeper.closed() => return,
+            () = context.fenced.cancelled() => return,
+            () = tokio::time::sleep(context.clocks.pass) => {}
+        }
+        match context.launcher.adopt(&row).await {
+            Ok(adoption) => return tell(&context, &keeper, row.process_id, adoption),
+            Err(error) => tracing::debug!(process.id = %row.process_id, %error, "a worker still can't be looked for"),
+        }
+    }
+}

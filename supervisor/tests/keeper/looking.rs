@@ -1,0 +1,63 @@
+//! A worker of an earlier supervisor that can't be looked for is looked for again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use muster_domain::{AgentState, ProcessId, WorkerOrders};
+use muster_store::WorkerRow;
+use muster_supervisor::launch::{Adoption, LaunchError, Launched, Launcher};
+
+use crate::launcher::FakeLauncher;
+use crate::world::{World, wait_until};
+
+/// Fails to look for workers, so many times; then sees what there is.
+struct Blind {
+    inner: Arc<FakeLauncher>,
+    times: AtomicU32,
+}
+
+#[async_trait]
+impl Launcher for Blind {
+    async fn launch(&self, orders: WorkerOrders) -> Result<Launched, LaunchError> {
+        self.inner.launch(orders).await
+    }
+    async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LaunchError> {
+        let seen = self.times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |times| times.checked_sub(1)).is_err();
+        if seen { self.inner.adopt(row).await } else { Err(LaunchError("too many open files".to_owned())) }
+    }
+    async fn marked(&self) -> Vec<ProcessId> {
+        self.inner.marked().await
+    }
+    async fn sweep(&self, worker: ProcessId) {
+        self.inner.sweep(worker).await;
+    }
+    async fn leave(&self) {
+        self.inner.leave().await;
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_could_not_be_looked_for_is_found_dead_or_alive() {
+    for dies in [true, false] {
+        let world = World::new().await;
+        let agent = world.spawn().await;
+        let worker = world.worker_of(agent).await;
+        let ground = world.ground.clone();
+        world.shut_down(true).await;
+        if dies {
+            worker.die();
+        }
+        let blind = Arc::new(Blind { inner: ground.launcher.clone(), times: AtomicU32::new(3) });
+        let world = ground.lead_with(|parts| parts.launcher = blind.clone()).await;
+        wait_until("it is looked for again", async || blind.times.load(Ordering::SeqCst) == 0).await;
+        if !dies {
+            world.wait_state(agent, AgentState::Idle).await;
+            assert_eq!(world.agent(agent).await.epoch, 1);
+            // Its process is known now, so its death is too.
+            worker.die();
+        }
+        world.wait_epoch(agent, 2).await;
+        world.end().await;
+    }
+}
