@@ -220,3 +220,44 @@ fn after_a_lost_lead_the_same_process_starts_every_agent_once() {
     muster.stop();
     assert!(wicked.all().is_empty(), "{:?}", wicked.all());
 }
+
+/// Writes another fence into the store, as if another supervisor had led.
+fn take_the_lead_away(muster: &Muster) {
+    let url = format!("sqlite:{}", muster.data_dir().join("muster.db").display());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut database = sqlx::SqliteConnection::connect(&url).await.expect("the database opens");
+        database.execute("UPDATE leader SET fence = fence + 1").await.expect("another fence");
+        database.close().await.expect("closed");
+    });
+}
+
+#[test]
+fn a_lead_that_is_lost_is_followed_by_another_in_both_modes() {
+    for (args, epoch) in [(&[][..], 1), (&[SINGLE][..], 2)] {
+        let folder = tempfile::Builder::new().prefix("mm").tempdir_in("/tmp").expect("a folder");
+        let wicked = Wicked::new(folder.path());
+        let config = format!(
+            "[clocks]\nheartbeat = 0.2\nstale = 1\nlease = 1\n\
+             [runtimes.wicked]\nkind = \"exec\"\ncommand = {}\nready = \"started\"\nstop_deadline = 0.2\n\
+             [pools.wild]\nrole_type = \"developer\"\nruntime = \"wicked\"\nmax_agents = 2\n",
+            wicked.command()
+        );
+        let options = args.iter().fold(Options::config(config), |options, arg| options.arg(*arg));
+        let mut muster = Muster::start(options);
+        let agent = muster.spawn_many("wild", 1).remove(0);
+        let before = muster.get("/api/v1/system/status").body["fence"].as_u64().expect("a fence");
+        take_the_lead_away(&muster);
+        wait_until("it leads again", BOUND, || {
+            let answer = muster.get("/api/v1/system/status");
+            answer.body["fence"].as_u64().is_some_and(|fence| fence > before + 1)
+        });
+        wait_until("the agent runs", BOUND, || muster.one_agent(&agent).state == "idle");
+        // Worker processes outlive a lead, and their agents do not notice. Workers in one process end with it.
+        assert_eq!(muster.one_agent(&agent).epoch, epoch, "{args:?}");
+        wait_until("one tree stands", BOUND, || wicked.all().len() == 2);
+        muster.spawn_many("wild", 1);
+        muster.stop();
+        assert!(wicked.all().is_empty(), "{:?}", wicked.all());
+    }
+}
