@@ -10,6 +10,7 @@ use std::time::Duration;
 use muster_domain::{Envelope, PoolName, ProcessId};
 use muster_registry::{Bus, Registry, RegistryError, ReportPost};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::crew::Crew;
 
@@ -42,11 +43,16 @@ enum Errand {
 impl Postman {
     /// Starts both lines. They end when the postman is dropped and its last letters are out, also in a shutdown; till then
     /// the crew watches them.
-    pub(crate) fn start(registry: Arc<dyn Registry>, bus: Arc<dyn Bus>, crew: &mut Crew) -> Self {
+    pub(crate) fn start(
+        registry: Arc<dyn Registry>,
+        bus: Arc<dyn Bus>,
+        fenced: CancellationToken,
+        crew: &mut Crew,
+    ) -> Self {
         let (letters, letter_line) = mpsc::unbounded_channel();
         let (errands, errand_line) = mpsc::unbounded_channel();
         crew.watch("commands", tokio::spawn(carry_commands(bus.clone(), letter_line, errands)));
-        crew.watch("errands", tokio::spawn(run_errands(registry, bus, errand_line)));
+        crew.watch("errands", tokio::spawn(run_errands(registry, bus, fenced, errand_line)));
         Self { letters }
     }
 
@@ -109,13 +115,19 @@ async fn carry_commands(
     }
 }
 
-async fn run_errands(registry: Arc<dyn Registry>, bus: Arc<dyn Bus>, mut line: mpsc::UnboundedReceiver<Errand>) {
+async fn run_errands(
+    registry: Arc<dyn Registry>,
+    bus: Arc<dyn Bus>,
+    fenced: CancellationToken,
+    mut line: mpsc::UnboundedReceiver<Errand>,
+) {
     let (mut errands, mut bag) = (Errands::default(), Vec::new());
     let mut failing = false;
     loop {
         let taken = tokio::select! {
             taken = line.recv_many(&mut bag, LARGEST_BAG) => Some(taken),
-            () = tokio::time::sleep(RETRY), if !errands.is_empty() => None,
+            // When the lead is over what is in the line is run, but nothing again: a later leader writes the same by then.
+            () = tokio::time::sleep(RETRY), if !errands.is_empty() && !fenced.is_cancelled() => None,
         };
         for errand in bag.drain(..) {
             errands.add(errand);

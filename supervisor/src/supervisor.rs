@@ -101,8 +101,9 @@ impl Supervisor {
     pub async fn start(parts: Parts) -> Result<Self, SupervisorError> {
         let (told, board_events) = mpsc::unbounded_channel();
         let mut crew = Crew::default();
-        let postman = Postman::start(parts.registry.clone(), parts.bus.clone(), &mut crew);
-        let context = Arc::new(make_context(&parts, postman, Board::new(told)));
+        let fenced = CancellationToken::new();
+        let postman = Postman::start(parts.registry.clone(), parts.bus.clone(), fenced.clone(), &mut crew);
+        let context = Arc::new(make_context(&parts, postman, fenced, Board::new(told)));
         let facts = Arc::new(parts.facts);
         founding::found_pools(&context, &parts.file_pools).await?;
         open_pools(&context).await?;
@@ -165,7 +166,7 @@ impl Supervisor {
     }
 }
 
-fn make_context(parts: &Parts, postman: Postman, board: Board) -> Context {
+fn make_context(parts: &Parts, postman: Postman, fenced: CancellationToken, board: Board) -> Context {
     Context {
         fence: parts.fence,
         store: parts.store.clone(),
@@ -185,7 +186,7 @@ fn make_context(parts: &Parts, postman: Postman, board: Board) -> Context {
         board,
         counters: Counters::default(),
         events: watch::Sender::new(0),
-        fenced: CancellationToken::new(),
+        fenced,
     }
 }
 
