@@ -5,11 +5,17 @@ use muster_domain::{AgentPicture, Envelope, PoolName, ProcessId, Report};
 
 use crate::{Known, RegistryError};
 
+/// Free slots of some of a pool's workers. Those that are not among them keep what the mirror says until they are forgotten.
+/// Written by the leader only.
+pub type FreeSlots = (PoolName, Vec<(ProcessId, u32)>);
+
 /// Commands to workers, reports from them.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
-    /// Publishes commands to workers, in one round trip for all of them. Nobody may be listening; that is no error.
-    async fn send(&self, batch: &[(ProcessId, Envelope)]) -> Result<(), RegistryError>;
+    /// Writes free slots into the pools' zsets, where they mirror the store's, then publishes commands to workers; all in
+    /// one round trip. So whoever hears what became of a command finds its slot taken. Nobody may be listening; that is
+    /// no error. After an error any part of it may have been carried out.
+    async fn send(&self, slots: &[FreeSlots], batch: &[(ProcessId, Envelope)]) -> Result<(), RegistryError>;
 
     /// Publishes one command to every worker of a pool.
     async fn send_to_pool(&self, pool: &PoolName, envelope: &Envelope) -> Result<(), RegistryError>;

@@ -23,7 +23,7 @@ pub mod memory;
 pub mod redis;
 mod wire;
 
-pub use bus::{Bus, CommandPost, CommandStream, ReportPost, ReportStream};
+pub use bus::{Bus, CommandPost, CommandStream, FreeSlots, ReportPost, ReportStream};
 pub use error::RegistryError;
 pub use keys::Keys;
 pub use known::Known;
@@ -54,10 +54,6 @@ pub trait Registry: Send + Sync + 'static {
 
     /// The pools of which there is any trace, by name, for finding those that the master does not know.
     async fn pools(&self) -> Result<Vec<PoolName>, RegistryError>;
-
-    /// Mirrors the free slots of these workers into the pool's zset; a worker that is not among them keeps what it had until
-    /// it is forgotten. Written by the leader only.
-    async fn mirror_slots(&self, pool: &PoolName, slots: &[(ProcessId, u32)]) -> Result<(), RegistryError>;
 
     /// Removes all traces of a worker: its hash, its agents' hashes and set, its place in the zset. What its agents
     /// wrote from another worker since (an agent hash that names another process) stays.

@@ -1,14 +1,15 @@
-//! What goes out to the registry. Keepers never wait for it: commands are sent again until they are acknowledged, and
-//! errands are run until they succeed, each by itself, so that what the registry shows never stays wrong.
+//! What goes out to the registry. Keepers never wait for it: commands are sent again until they are acknowledged, mirrors
+//! of free slots are written until that succeeds, and so are errands, each by itself: what the registry shows never stays
+//! wrong.
 //!
-//! Commands go first, and whatever else came with them follows when they are out: a command never waits behind a mirror.
+//! Commands take the mirrors along, and go first: what else came with them follows when they are out.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::{Envelope, PoolName, ProcessId};
-use muster_registry::{Bus, Registry, RegistryError, ReportPost};
+use muster_registry::{Bus, FreeSlots, Registry, RegistryError, ReportPost};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -28,15 +29,15 @@ pub(crate) struct Postman {
 
 enum Letter {
     Commands(Batch),
+    Mirror(PoolName, Vec<(ProcessId, u32)>),
+    ForgetPool(PoolName),
     Errand(Errand),
 }
 
 #[derive(Clone, Debug, PartialEq)]
 enum Errand {
-    Mirror(PoolName, Vec<(ProcessId, u32)>),
     Settle(Vec<ReportPost>, Vec<(ProcessId, u64)>),
     Forget(PoolName, ProcessId),
-    ForgetPool(PoolName),
     Condemn(ProcessId),
 }
 
@@ -51,7 +52,10 @@ impl Postman {
     ) -> Self {
         let (letters, letter_line) = mpsc::unbounded_channel();
         let (errands, errand_line) = mpsc::unbounded_channel();
-        crew.watch("commands", tokio::spawn(carry_commands(bus.clone(), letter_line, errands)));
+        crew.watch(
+            "commands",
+            tokio::spawn(carry_commands(registry.clone(), bus.clone(), fenced.clone(), letter_line, errands)),
+        );
         crew.watch("errands", tokio::spawn(run_errands(registry, bus, fenced, errand_line)));
         Self { letters }
     }
@@ -64,7 +68,7 @@ impl Postman {
 
     pub(crate) fn mirror(&self, pool: &PoolName, slots: Vec<(ProcessId, u32)>) {
         if !slots.is_empty() {
-            self.run(Errand::Mirror(pool.clone(), slots));
+            drop(self.letters.send(Letter::Mirror(pool.clone(), slots)));
         }
     }
 
@@ -77,7 +81,7 @@ impl Postman {
     }
 
     pub(crate) fn forget_pool(&self, pool: PoolName) {
-        self.run(Errand::ForgetPool(pool));
+        drop(self.letters.send(Letter::ForgetPool(pool)));
     }
 
     fn run(&self, errand: Errand) {
@@ -90,27 +94,86 @@ impl Postman {
 }
 
 async fn carry_commands(
+    registry: Arc<dyn Registry>,
     bus: Arc<dyn Bus>,
+    fenced: CancellationToken,
     mut line: mpsc::UnboundedReceiver<Letter>,
     errands: mpsc::UnboundedSender<Errand>,
 ) {
-    let mut bag = Vec::new();
-    while line.recv_many(&mut bag, LARGEST_BAG).await > 0 {
+    let (mut mirrors, mut bag) = (Mirrors::default(), Vec::new());
+    loop {
+        let taken = tokio::select! {
+            taken = line.recv_many(&mut bag, LARGEST_BAG) => Some(taken),
+            // As for errands: nothing is written again under a lead that is over.
+            () = tokio::time::sleep(RETRY), if !mirrors.is_empty() && !fenced.is_cancelled() => None,
+        };
         let (mut batch, mut others) = (Batch::new(), Vec::new());
         for letter in bag.drain(..) {
             match letter {
                 Letter::Commands(commands) => batch.extend(commands),
-                Letter::Errand(errand) => others.push(errand),
+                Letter::Mirror(pool, slots) => mirrors.add(pool, slots),
+                // At once, since what follows may be of a pool with that name again.
+                Letter::ForgetPool(pool) => forget_pool(registry.as_ref(), &mut mirrors, &pool).await,
+                Letter::Errand(errand) => {
+                    mirrors.heed(&errand);
+                    others.push(errand);
+                }
             }
         }
-        if !batch.is_empty()
-            && let Err(error) = bus.send(&batch).await
-        {
-            tracing::debug!(commands = batch.len(), %error, "commands did not go out; they are sent again");
-        }
+        mirrors.send(bus.as_ref(), &batch).await;
         for errand in others {
             // The line of errands ends with this one.
             let _ = errands.send(errand);
+        }
+        if taken == Some(0) {
+            return;
+        }
+    }
+}
+
+/// Removes the traces of a pool that is gone. Where that fails the collector finds them.
+async fn forget_pool(registry: &dyn Registry, mirrors: &mut Mirrors, pool: &PoolName) {
+    mirrors.slots.remove(pool);
+    if let Err(error) = registry.forget_pool(pool).await {
+        tracing::debug!(pool.name = %pool, %error, "traces of a pool that is gone stay in the registry for now");
+    }
+}
+
+/// Free slots that the registry is to show. What comes later overrides what could not be written before.
+#[derive(Default)]
+struct Mirrors {
+    slots: HashMap<PoolName, HashMap<ProcessId, u32>>,
+}
+
+impl Mirrors {
+    fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    fn add(&mut self, pool: PoolName, slots: impl IntoIterator<Item = (ProcessId, u32)>) {
+        self.slots.entry(pool).or_default().extend(slots);
+    }
+
+    /// Nothing of a worker may be written after it is forgotten.
+    fn heed(&mut self, errand: &Errand) {
+        if let Errand::Forget(pool, worker) = errand
+            && let Some(slots) = self.slots.get_mut(pool)
+        {
+            slots.remove(worker);
+        }
+    }
+
+    /// Sends all of it with these commands; what does not go out stays for the next time.
+    async fn send(&mut self, bus: &dyn Bus, batch: &[(ProcessId, Envelope)]) {
+        if self.is_empty() && batch.is_empty() {
+            return;
+        }
+        let slots = std::mem::take(&mut self.slots);
+        let slots: Vec<FreeSlots> =
+            slots.into_iter().map(|(pool, slots)| (pool, slots.into_iter().collect())).collect();
+        if let Err(error) = bus.send(&slots, batch).await {
+            tracing::debug!(commands = batch.len(), %error, "commands did not go out; they are sent again");
+            slots.into_iter().for_each(|(pool, slots)| self.add(pool, slots));
         }
     }
 }
@@ -148,22 +211,15 @@ async fn run_errands(
 /// failed can wait beside those that came after it.
 #[derive(Default)]
 struct Errands {
-    slots: HashMap<PoolName, HashMap<ProcessId, u32>>,
     entries: Vec<ReportPost>,
     settled: HashMap<ProcessId, u64>,
     condemned: HashSet<ProcessId>,
     forgotten: HashMap<ProcessId, PoolName>,
-    forgotten_pools: HashSet<PoolName>,
 }
 
 impl Errands {
     fn add(&mut self, errand: Errand) {
         match errand {
-            Errand::Mirror(pool, slots) => {
-                // There is a pool of that name again, and what is in the registry is its own.
-                self.forgotten_pools.remove(&pool);
-                self.slots.entry(pool).or_default().extend(slots);
-            }
             Errand::Settle(entries, settled) => {
                 self.entries.extend(entries);
                 self.settled.extend(settled);
@@ -171,39 +227,27 @@ impl Errands {
             Errand::Condemn(worker) => drop(self.condemned.insert(worker)),
             Errand::Forget(pool, worker) => {
                 // Nothing that was to be written of it earlier may come back after it is forgotten.
-                if let Some(slots) = self.slots.get_mut(&pool) {
-                    slots.remove(&worker);
-                }
                 self.settled.remove(&worker);
                 self.condemned.remove(&worker);
                 self.forgotten.insert(worker, pool);
-            }
-            Errand::ForgetPool(pool) => {
-                self.slots.remove(&pool);
-                self.entries.retain(|post| post.pool != pool);
-                self.forgotten_pools.insert(pool);
             }
         }
     }
 
     fn is_empty(&self) -> bool {
-        let slots = self.slots.values().all(HashMap::is_empty);
         let settled = self.entries.is_empty() && self.settled.is_empty();
-        slots && settled && self.condemned.is_empty() && self.forgotten.is_empty() && self.forgotten_pools.is_empty()
+        settled && self.condemned.is_empty() && self.forgotten.is_empty()
     }
 
     /// Takes all, each to be run by itself. None of them depends on another.
     fn take(&mut self) -> Vec<Errand> {
-        let Self { slots, entries, settled, condemned, forgotten, forgotten_pools } = std::mem::take(self);
+        let Self { entries, settled, condemned, forgotten } = std::mem::take(self);
         let mut all = Vec::new();
         if !entries.is_empty() || !settled.is_empty() {
             all.push(Errand::Settle(entries, settled.into_iter().collect()));
         }
-        let mirrors = slots.into_iter().filter(|(_, slots)| !slots.is_empty());
-        all.extend(mirrors.map(|(pool, slots)| Errand::Mirror(pool, slots.into_iter().collect())));
         all.extend(condemned.into_iter().map(Errand::Condemn));
         all.extend(forgotten.into_iter().map(|(worker, pool)| Errand::Forget(pool, worker)));
-        all.extend(forgotten_pools.into_iter().map(Errand::ForgetPool));
         all
     }
 
@@ -228,11 +272,9 @@ impl Errands {
 impl Errand {
     async fn run(&self, registry: &dyn Registry, bus: &dyn Bus) -> Result<(), RegistryError> {
         match self {
-            Self::Mirror(pool, slots) => registry.mirror_slots(pool, slots).await,
             Self::Settle(entries, settled) => bus.settle(entries, settled).await,
             Self::Condemn(worker) => registry.condemn(*worker).await,
             Self::Forget(pool, worker) => registry.forget(pool, *worker).await,
-            Self::ForgetPool(pool) => registry.forget_pool(pool).await,
         }
     }
 }
@@ -255,27 +297,27 @@ mod tests {
         all
     }
 
+    fn mirrored(mirrors: &Mirrors) -> Vec<(ProcessId, u32)> {
+        mirrors.slots.get(&pool()).into_iter().flatten().map(|(worker, free)| (*worker, *free)).collect()
+    }
+
     #[test]
     fn of_two_mirrors_of_one_worker_the_later_one_counts() {
-        let worker = ProcessId::generate();
-        let mirror = |free| Errand::Mirror(pool(), vec![(worker, free)]);
-        assert_eq!(waiting([mirror(2), mirror(1)]), [mirror(1)]);
+        let (worker, mut mirrors) = (ProcessId::generate(), Mirrors::default());
+        mirrors.add(pool(), [(worker, 2)]);
+        mirrors.add(pool(), [(worker, 1)]);
+        assert_eq!(mirrored(&mirrors), [(worker, 1)]);
     }
 
     #[test]
     fn nothing_of_a_worker_is_written_after_it_is_forgotten() {
-        let worker = ProcessId::generate();
+        let (worker, other) = (ProcessId::generate(), ProcessId::generate());
         let forget = Errand::Forget(pool(), worker);
-        let mirror = Errand::Mirror(pool(), vec![(worker, 2)]);
         let settle = Errand::Settle(Vec::new(), vec![(worker, 3)]);
-        assert_eq!(waiting([mirror, settle, Errand::Condemn(worker), forget.clone()]), [forget]);
-    }
-
-    #[test]
-    fn a_pool_that_was_made_again_is_not_forgotten() {
-        let mirror = Errand::Mirror(pool(), vec![(ProcessId::generate(), 2)]);
-        let forget = Errand::ForgetPool(pool());
-        assert_eq!(waiting([forget.clone(), mirror.clone()]), std::slice::from_ref(&mirror));
-        assert_eq!(waiting([mirror, forget.clone()]), [forget]);
+        assert_eq!(waiting([settle, Errand::Condemn(worker), forget.clone()]), std::slice::from_ref(&forget));
+        let mut mirrors = Mirrors::default();
+        mirrors.add(pool(), [(worker, 2), (other, 1)]);
+        mirrors.heed(&forget);
+        assert_eq!(mirrored(&mirrors), [(other, 1)]);
     }
 }

@@ -25,7 +25,7 @@ impl Probes {
         let (answer, answered) = oneshot::channel();
         self.waiting().insert(id, answer);
         let begun = Instant::now();
-        let sent = bus.send(&[(worker, envelope)]).await;
+        let sent = bus.send(&[], &[(worker, envelope)]).await;
         let result = match sent {
             Err(error) => Err(error.to_string()),
             Ok(()) => match tokio::time::timeout(patience, answered).await {

@@ -108,7 +108,7 @@ impl Handle {
         let mut commands = self.context.bus.commands(me, &pool).await.map_err(|error| error.to_string())?;
         let envelope = Envelope::new(self.context.fence, Command::Probe);
         let begun = Instant::now();
-        self.context.bus.send(&[(me, envelope.clone())]).await.map_err(|error| error.to_string())?;
+        self.context.bus.send(&[], &[(me, envelope.clone())]).await.map_err(|error| error.to_string())?;
         while let Some(post) = commands.recv().await {
             if matches!(&post, CommandPost::Command(heard) if heard.id == envelope.id) {
                 return Ok(format!("a message came back after {:.2} ms", begun.elapsed().as_secs_f64() * 1e3));

@@ -42,7 +42,7 @@ async fn commands_that_came_together_are_answered_in_one_call() {
     let mut bench = Bench::start(RuntimeProfile::Echo, |orders| orders.capacity = 50).await;
     let calls = bench.engine.report_calls.load(Ordering::SeqCst);
     let batch: Vec<_> = (0..51).map(|_| (bench.worker, Envelope::new(FENCE, spawn(AgentId::generate(), 1)))).collect();
-    bench.engine.send(&batch).await.expect("sent");
+    bench.engine.send(&[], &batch).await.expect("sent");
     let words = bench.words(51).await;
     assert!(words[..50].iter().all(|word| word == "started 1"), "{words:?}");
     assert_eq!(words[50], "refused 1: all of its 50 slots are taken");

@@ -6,12 +6,15 @@ use async_trait::async_trait;
 use muster_domain::{AgentId, AgentPicture, Envelope, Generation, PoolName, ProcessId, Report};
 
 use super::MemoryRegistry;
-use crate::{Bus, CommandStream, Known, RegistryError, ReportPost, ReportStream};
+use crate::{Bus, CommandStream, FreeSlots, Known, RegistryError, ReportPost, ReportStream};
 
 #[async_trait]
 impl Bus for MemoryRegistry {
-    async fn send(&self, batch: &[(ProcessId, Envelope)]) -> Result<(), RegistryError> {
+    async fn send(&self, slots: &[FreeSlots], batch: &[(ProcessId, Envelope)]) -> Result<(), RegistryError> {
         let mut state = self.state();
+        for (pool, slots) in slots {
+            state.content.mirror_slots(pool, slots);
+        }
         for (worker, envelope) in batch {
             state.post.send(*worker, envelope);
         }

@@ -111,11 +111,6 @@ impl Registry for MemoryRegistry {
         Ok(self.state().content.pools())
     }
 
-    async fn mirror_slots(&self, pool: &PoolName, slots: &[(ProcessId, u32)]) -> Result<(), RegistryError> {
-        self.state().content.mirror_slots(pool, slots);
-        Ok(())
-    }
-
     async fn forget(&self, pool: &PoolName, worker: ProcessId) -> Result<(), RegistryError> {
         self.state().content.forget(pool, worker);
         Ok(())

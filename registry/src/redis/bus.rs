@@ -9,19 +9,23 @@ use super::reports::RedisReports;
 use super::subscription::Subscription;
 use super::{RedisRegistry, agents, scripts};
 use crate::known::Changes;
-use crate::{Bus, CommandStream, Known, RegistryError, ReportPost, ReportStream, wire};
+use crate::{Bus, CommandStream, FreeSlots, Known, RegistryError, ReportPost, ReportStream, wire};
 
 /// Entries, or workers, that one call settles: Redis is kept from others for less than a millisecond.
 const SETTLED_PER_CALL: usize = 500;
 
 #[async_trait]
 impl Bus for RedisRegistry {
-    async fn send(&self, batch: &[(ProcessId, Envelope)]) -> Result<(), RegistryError> {
-        let mut publish = redis::pipe();
-        for (worker, envelope) in batch {
-            publish.publish(self.keys().worker_commands(*worker), wire::write(envelope)?).ignore();
+    async fn send(&self, slots: &[FreeSlots], batch: &[(ProcessId, Envelope)]) -> Result<(), RegistryError> {
+        let mut journey = redis::pipe();
+        for (pool, slots) in slots.iter().filter(|(_, slots)| !slots.is_empty()) {
+            let slots: Vec<(u32, String)> = slots.iter().map(|(worker, free)| (*free, worker.to_string())).collect();
+            journey.zadd_multiple(self.keys().slots(pool), &slots).ignore();
         }
-        if batch.is_empty() { Ok(()) } else { self.link().pipeline(&publish).await }
+        for (worker, envelope) in batch {
+            journey.publish(self.keys().worker_commands(*worker), wire::write(envelope)?).ignore();
+        }
+        if journey.is_empty() { Ok(()) } else { self.link().pipeline(&journey).await }
     }
 
     async fn send_to_pool(&self, pool: &PoolName, envelope: &Envelope) -> Result<(), RegistryError> {

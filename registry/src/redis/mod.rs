@@ -151,18 +151,6 @@ impl Registry for RedisRegistry {
         Ok(pools.into_iter().collect())
     }
 
-    async fn mirror_slots(&self, pool: &PoolName, slots: &[(ProcessId, u32)]) -> Result<(), RegistryError> {
-        if slots.is_empty() {
-            return Ok(());
-        }
-        let mut add = redis::cmd("ZADD");
-        add.arg(self.keys().slots(pool));
-        for (worker, free) in slots {
-            add.arg(*free).arg(worker.to_string());
-        }
-        self.link().command(&add).await
-    }
-
     async fn forget(&self, pool: &PoolName, worker: ProcessId) -> Result<(), RegistryError> {
         let keys = self.keys();
         let mut call = scripts::FORGET.prepare_invoke();

@@ -145,7 +145,7 @@ async fn a_condemned_worker_is_fenced(bench: &impl Bench) {
 async fn forgetting_leaves_nothing_behind(bench: &impl Bench) {
     let mut worker = Worker::with_agents("p", 3);
     beat(bench, &mut worker).await;
-    bench.engine().mirror_slots(&worker.pool, &[(worker.id, 7)]).await.expect("mirrored");
+    bench.engine().send(&[(worker.pool.clone(), vec![(worker.id, 7)])], &[]).await.expect("mirrored");
     bench.engine().condemn(worker.id).await.expect("condemned");
     let report = worker.report(ReportBody::Ready);
     bench.engine().report(&[report], &[], &[], &mut worker.known).await.expect("reported");
@@ -177,7 +177,7 @@ async fn a_pool_is_forgotten_with_all_that_is_in_it(bench: &impl Bench) {
     let mut other = Worker::with_agents("stays", 2);
     for worker in [&mut worker, &mut other] {
         beat(bench, worker).await;
-        bench.engine().mirror_slots(&worker.pool, &[(worker.id, 8)]).await.expect("mirrored");
+        bench.engine().send(&[(worker.pool.clone(), vec![(worker.id, 8)])], &[]).await.expect("mirrored");
         let report = worker.report(ReportBody::Ready);
         bench.engine().report(&[report], &[], &[], &mut worker.known).await.expect("reported");
     }
@@ -194,9 +194,9 @@ async fn a_pool_is_forgotten_with_all_that_is_in_it(bench: &impl Bench) {
 
 async fn slots_are_mirrored(bench: &impl Bench) {
     let (first, second) = (Worker::new("p"), Worker::new("p"));
-    bench.engine().mirror_slots(&first.pool, &[(first.id, 3), (second.id, 5)]).await.expect("mirrored");
-    bench.engine().mirror_slots(&first.pool, &[(first.id, 10)]).await.expect("mirrored");
-    bench.engine().mirror_slots(&first.pool, &[]).await.expect("nothing to mirror");
+    bench.engine().send(&[(first.pool.clone(), vec![(first.id, 3), (second.id, 5)])], &[]).await.expect("mirrored");
+    bench.engine().send(&[(first.pool.clone(), vec![(first.id, 10)])], &[]).await.expect("mirrored");
+    bench.engine().send(&[(first.pool.clone(), vec![])], &[]).await.expect("nothing to mirror");
     let mut slots = bench.slots(&first.pool).await;
     slots.sort();
     let mut expected = [(first.id, 10), (second.id, 5)];
@@ -235,12 +235,12 @@ async fn commands_are_heard_by_whom_they_are_for(bench: &impl Bench) {
     let mine: Vec<Envelope> = (0..3).map(|_| probe()).collect();
     let mut batch: Vec<_> = mine.iter().map(|envelope| (first.id, envelope.clone())).collect();
     batch.insert(1, (Worker::new("p").id, probe()));
-    bench.engine().send(&batch).await.expect("sent");
-    bench.engine().send(&[]).await.expect("nothing to send");
+    bench.engine().send(&[], &batch).await.expect("sent");
+    bench.engine().send(&[], &[]).await.expect("nothing to send");
     let all = Envelope::new(Fence(1), Command::Drain);
     bench.engine().send_to_pool(&first.pool, &all).await.expect("sent");
     let last = probe();
-    bench.engine().send(&[(stranger.id, last.clone())]).await.expect("sent");
+    bench.engine().send(&[], &[(stranger.id, last.clone())]).await.expect("sent");
     for expected in mine.into_iter().chain([all.clone()]) {
         assert_eq!(hear(&mut heard_first).await, command(expected));
     }
@@ -253,7 +253,7 @@ async fn a_command_of_another_version_is_unreadable(bench: &impl Bench) {
     let worker = Worker::new("p");
     let mut heard = listen(bench, &worker).await;
     let newer = Envelope { v: WIRE_VERSION + 1, ..probe() };
-    bench.engine().send(&[(worker.id, newer)]).await.expect("sent");
+    bench.engine().send(&[], &[(worker.id, newer)]).await.expect("sent");
     let CommandPost::Unreadable(why) = hear(&mut heard).await else { panic!("it was read") };
     assert!(why.contains("version 2"), "{why}");
 }

@@ -83,7 +83,7 @@ async fn two_prefixes_are_two_worlds() {
     for (engine, worker) in [(&one, &mut worker), (&other, &mut twin)] {
         let beat = worker.beat();
         engine.beat(&beat, &mut worker.known).await.expect("an answer");
-        engine.mirror_slots(&worker.pool, &[(worker.id, 9)]).await.expect("mirrored");
+        engine.send(&[(worker.pool.clone(), vec![(worker.id, 9)])], &[]).await.expect("mirrored");
     }
     assert!(server.keys("agent:*").await.is_empty());
     assert_eq!(other.present().await.expect("ids"), [twin.id], "a prefix is no pattern");
@@ -105,7 +105,7 @@ async fn rubbish_on_a_channel_is_said_to_be_unreadable() {
         let post = soon("a post", heard.recv()).await.expect("it stands");
         assert!(matches!(post, CommandPost::Unreadable(_)), "{post:?}");
     }
-    engine.send(&[(worker.id, probe())]).await.expect("sent");
+    engine.send(&[], &[(worker.id, probe())]).await.expect("sent");
     assert!(matches!(soon("a post", heard.recv()).await, Some(CommandPost::Command(_))));
 }
 
@@ -145,7 +145,7 @@ async fn a_key_of_the_wrong_kind_is_no_outage() {
     let engine = server.engine();
     let worker = Worker::new("p");
     server.ask::<()>(&["SET", "pool:p:processes", "mine"]).await;
-    let outcome = engine.mirror_slots(&worker.pool, &[(worker.id, 1)]).await;
+    let outcome = engine.send(&[(worker.pool.clone(), vec![(worker.id, 1)])], &[]).await;
     assert!(matches!(outcome, Err(RegistryError::Unexpected(_))), "{outcome:?}");
 }
 

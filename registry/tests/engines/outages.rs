@@ -46,7 +46,7 @@ impl Scene {
     async fn round_trip(&mut self) {
         let envelope = probe();
         let command_id = envelope.id;
-        self.of_master.send(&[(self.worker.id, envelope.clone())]).await.expect("sent");
+        self.of_master.send(&[], &[(self.worker.id, envelope.clone())]).await.expect("sent");
         let post = soon("the command", self.heard.recv()).await.expect("the subscription stands");
         assert_eq!(post, CommandPost::Command(Box::new(envelope)));
         let report = self.worker.report(ReportBody::Probed { command_id });
@@ -76,12 +76,12 @@ impl Scene {
         unavailable("pictures", engine.pictures(&[(id, 0)])).await;
         unavailable("present", engine.present()).await;
         unavailable("pools", engine.pools()).await;
-        unavailable("mirror_slots", engine.mirror_slots(pool, &[(id, 1)])).await;
+        unavailable("mirror", engine.send(&[(pool.clone(), vec![(id, 1)])], &[])).await;
         unavailable("forget", engine.forget(pool, id)).await;
         unavailable("forget_pool", engine.forget_pool(pool)).await;
         unavailable("condemn", engine.condemn(id)).await;
         unavailable("generation", engine.generation()).await;
-        unavailable("send", engine.send(&[(id, probe())])).await;
+        unavailable("send", engine.send(&[], &[(id, probe())])).await;
         unavailable("report", engine.report(&[report], &[], &[], &mut known)).await;
         unavailable("settle", engine.settle(&[], &[(id, 1)])).await;
         unavailable("commands", engine.commands(id, pool)).await;

@@ -45,7 +45,7 @@ async fn figures() {
     for round in 0..3000 {
         let started = Instant::now();
         let envelope = probe();
-        master.send(&[(id, envelope)]).await.expect("sent");
+        master.send(&[], &[(id, envelope)]).await.expect("sent");
         let posts = stream.next().await.expect("reports");
         if round >= 500 {
             times.push(started.elapsed());

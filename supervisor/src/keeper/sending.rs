@@ -16,9 +16,10 @@ impl Keeper {
         for id in touched {
             self.attend(id, round.now, &mut batch);
         }
-        self.context.postman.send(batch);
+        // The mirror first: whoever hears what became of a command finds its slot taken.
         let slots = self.model.take_changed_slots();
         self.context.postman.mirror(&self.model.spec.pool_name, slots);
+        self.context.postman.send(batch);
     }
 
     /// Does what one agent needs now, and notes when to look at it again.

@@ -11,7 +11,7 @@ use muster_domain::{
 };
 use muster_registry::memory::MemoryRegistry;
 use muster_registry::{
-    Bus, CommandStream, Known, LeaderMirror, Pictures, Registry, RegistryError, ReportPost, ReportStream,
+    Bus, CommandStream, FreeSlots, Known, LeaderMirror, Pictures, Registry, RegistryError, ReportPost, ReportStream,
 };
 use muster_store::sqlite::SqliteStore;
 use muster_store::{
@@ -243,10 +243,6 @@ impl Registry for FaultyRegistry {
         self.answer("pools")?;
         self.inner.pools().await
     }
-    async fn mirror_slots(&self, pool: &PoolName, slots: &[(ProcessId, u32)]) -> Result<(), RegistryError> {
-        self.answer("mirror_slots")?;
-        self.inner.mirror_slots(pool, slots).await
-    }
     async fn forget(&self, pool: &PoolName, worker: ProcessId) -> Result<(), RegistryError> {
         self.answer("forget")?;
         self.inner.forget(pool, worker).await
@@ -271,12 +267,14 @@ impl Registry for FaultyRegistry {
 
 #[async_trait]
 impl Bus for FaultyRegistry {
-    async fn send(&self, batch: &[(ProcessId, Envelope)]) -> Result<(), RegistryError> {
+    async fn send(&self, slots: &[FreeSlots], batch: &[(ProcessId, Envelope)]) -> Result<(), RegistryError> {
         self.answer("send")?;
-        if self.state.drops.load(Ordering::SeqCst) {
-            return Ok(());
-        }
-        self.inner.send(batch).await
+        // A part of it may fail alone.
+        let mirror = if slots.is_empty() { Ok(()) } else { self.answer("mirror") };
+        let slots = if mirror.is_ok() { slots } else { &[] };
+        let batch = if self.state.drops.load(Ordering::SeqCst) { &[] } else { batch };
+        self.inner.send(slots, batch).await?;
+        mirror
     }
     async fn send_to_pool(&self, pool: &PoolName, envelope: &Envelope) -> Result<(), RegistryError> {
         self.answer("send_to_pool")?;

@@ -119,7 +119,7 @@ async fn an_errand_that_fails_takes_no_other_with_it_and_is_run_again() {
     let agents = world.spawn_many(2).await;
     let first = world.worker_of(agents[0]).await;
     wait_until("it is mirrored", async || world.ground.memory.slots(&pool()) == [(first.id(), 0)]).await;
-    world.ground.registry.fail("mirror_slots");
+    world.ground.registry.fail("mirror");
     first.die();
     world.wait_epoch(agents[0], 2).await;
     world.wait_epoch(agents[1], 2).await;

@@ -27,7 +27,7 @@ async fn breaks(call: &'static str) {
 
 #[tokio::test]
 async fn a_task_that_fails_ends_the_lead_and_the_next_lead_goes_on() {
-    for call in ["pictures", "mirror_slots", "send"] {
+    for call in ["pictures", "settle", "send"] {
         breaks(call).await;
     }
 }

@@ -13,7 +13,8 @@ use muster_domain::{
 };
 use muster_registry::memory::MemoryRegistry;
 use muster_registry::{
-    Bus, CommandPost, CommandStream, Known, LeaderMirror, Pictures, Registry, RegistryError, ReportPost, ReportStream,
+    Bus, CommandPost, CommandStream, FreeSlots, Known, LeaderMirror, Pictures, Registry, RegistryError, ReportPost,
+    ReportStream,
 };
 use muster_worker::{Seat, StopSign, WorkerError, WorkerExit};
 use tokio::sync::mpsc::UnboundedSender;
@@ -64,9 +65,6 @@ impl Registry for Engine {
     async fn pools(&self) -> Result<Vec<PoolName>, RegistryError> {
         self.inner.pools().await
     }
-    async fn mirror_slots(&self, pool: &PoolName, slots: &[(ProcessId, u32)]) -> Result<(), RegistryError> {
-        self.inner.mirror_slots(pool, slots).await
-    }
     async fn forget(&self, pool: &PoolName, worker: ProcessId) -> Result<(), RegistryError> {
         self.inner.forget(pool, worker).await
     }
@@ -86,8 +84,8 @@ impl Registry for Engine {
 
 #[async_trait]
 impl Bus for Engine {
-    async fn send(&self, batch: &[(ProcessId, Envelope)]) -> Result<(), RegistryError> {
-        self.inner.send(batch).await
+    async fn send(&self, slots: &[FreeSlots], batch: &[(ProcessId, Envelope)]) -> Result<(), RegistryError> {
+        self.inner.send(slots, batch).await
     }
     async fn send_to_pool(&self, pool: &PoolName, envelope: &Envelope) -> Result<(), RegistryError> {
         self.inner.send_to_pool(pool, envelope).await
@@ -202,7 +200,7 @@ impl Bench {
     }
 
     pub async fn send_by(&self, fence: Fence, command: Command) {
-        self.engine.send(&[(self.worker, Envelope::new(fence, command))]).await.expect("sent");
+        self.engine.send(&[], &[(self.worker, Envelope::new(fence, command))]).await.expect("sent");
     }
 
     pub async fn spawn(&self, agent_id: AgentId, epoch: u64) {
