@@ -38,6 +38,7 @@ mod census;
 mod child;
 mod cord;
 mod fork;
+mod hunt;
 pub mod identity;
 mod init;
 mod keeper;
@@ -57,6 +58,7 @@ mod unproven;
 pub mod usage;
 
 pub use child::{Child, Custodian, Exit, ExitWatch};
+pub use hunt::{Hunt, Pass};
 pub use identity::Presence;
 pub use lock::DataLock;
 pub use nix::sys::signal::Signal;

@@ -6,9 +6,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use muster_process::mark::Sweep;
 use muster_process::{
-    Custody, DataLock, Exit, Means, Nursery, Pidfd, Presence, Program, Signal, identity, lock, mark, ownership, usage,
+    Custody, DataLock, Exit, Hunt, Means, Nursery, Pidfd, Presence, Program, Signal, identity, lock, mark, ownership,
+    usage,
 };
 use support::{Freezer, all_means, new_tag, output, run, shell, spawn, tagged, wait_until};
 
@@ -91,7 +91,26 @@ fn marked_shell(script: &str, custody: Custody, worker: &str) -> Program {
 /// Becomes a user who owns nothing; for root only.
 const NOBODY: [&str; 6] = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
 
+/// What a search for one worker came to.
+#[derive(Debug, PartialEq, Eq)]
+struct Sweep {
+    killed: usize,
+    clean: bool,
+}
+
 const NOTHING: Sweep = Sweep { killed: 0, clean: true };
+
+/// Makes passes until nothing of the worker is left, or two seconds are over.
+fn sweep(worker: &str) -> Sweep {
+    let (mut hunt, begun) = (Hunt::default(), Instant::now());
+    hunt.add(OsStr::new(worker));
+    while begun.elapsed() < Duration::from_secs(2) {
+        if let Some((_, killed)) = hunt.pass().expect("the processes can be read").clean.pop() {
+            return Sweep { killed, clean: true };
+        }
+    }
+    Sweep { killed: 0, clean: false }
+}
 
 #[test]
 fn marked_processes_are_found_and_killed() {
@@ -106,11 +125,11 @@ fn marked_processes_are_found_and_killed() {
             wait_until("all are found", || marked(worker).len() >= 3);
             assert_eq!(marked(OsStr::new(&tag[1..])), [0; 0], "the whole value counts");
             assert!(mark::workers().expect("read").contains(worker));
-            let sweep = mark::sweep(worker);
-            assert!(sweep.killed >= 3 && sweep.clean, "{sweep:?}");
+            let swept = sweep(&tag);
+            assert!(swept.killed >= 3 && swept.clean, "{swept:?}");
             assert!(!mark::workers().expect("read").contains(worker));
             assert_eq!(tagged(&tag), [0; 0]);
-            assert_eq!(mark::sweep(worker), NOTHING);
+            assert_eq!(sweep(&tag), NOTHING);
             child.exit.await;
         });
     }
@@ -128,9 +147,9 @@ fn a_sweep_is_not_clean_while_something_does_not_die() {
         let child = child.await.expect("it starts");
         wait_until("it runs", || !tagged(&format!("sleep\0{tag}")).is_empty());
         freezer.freeze(child.pid);
-        assert_eq!(mark::sweep(OsStr::new(&tag)), Sweep { killed: 1, clean: false });
+        assert_eq!(sweep(&tag), Sweep { killed: 0, clean: false });
         drop(freezer);
-        assert!(mark::sweep(OsStr::new(&tag)).clean);
+        assert!(sweep(&tag).clean);
         child.exit.await;
     });
 }
@@ -145,8 +164,8 @@ fn assert_an_init_is_swept() {
             wait_until("its mark is gone", || !tagged(&format!("sleep\0{tag}")).is_empty());
             let other = spawn(marked_shell("sleep 1000", Custody::Tree, "another"), means).await.expect("it starts");
             assert_eq!(mark::marked(OsStr::new(&tag)).expect("read"), [0; 0]);
-            let sweep = mark::sweep(OsStr::new(&tag));
-            assert!(sweep.killed >= 1 && sweep.clean, "{means:?}: {sweep:?}");
+            let swept = sweep(&tag);
+            assert!(swept.killed >= 1 && swept.clean, "{means:?}: {swept:?}");
             assert_eq!(child.exit.await, Exit::Signal(libc::SIGKILL));
             assert_eq!(tagged(&tag), [0; 0], "{means:?}");
             assert!(!other.keeper.pidfd().is_dead(), "another worker's is left alone");
@@ -210,8 +229,7 @@ fn an_inits_name_is_not_believed_of_everybody() {
             let name = format!("/proc/{}/comm", child.pid);
             let expected = format!("{}\n", script.file_name().and_then(OsStr::to_str).expect("a name"));
             wait_until("it has its name", || std::fs::read_to_string(&name).is_ok_and(|name| name == expected));
-            let sweep = mark::sweep(OsStr::new(&tag));
-            assert_eq!(sweep, Sweep { killed: usize::from(is_struck), clean: true }, "{user:?} {mark:?}");
+            assert_eq!(sweep(&tag), Sweep { killed: usize::from(is_struck), clean: true }, "{user:?} {mark:?}");
             child.keeper.kill();
             child.exit.await;
         });

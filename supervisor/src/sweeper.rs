@@ -17,11 +17,15 @@ pub(crate) async fn run(context: Arc<Context>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        let mut dead = Vec::new();
         for worker in context.launcher.marked().await {
             if is_dead(&context, worker).await {
-                context.launcher.sweep(worker).await;
+                dead.push(worker);
             }
         }
+        let sweeps = dead.into_iter().map(|worker| context.launcher.sweep(worker));
+        // What does not die until then is found again by the next one.
+        let _ = tokio::time::timeout(INTERVAL, futures_util::future::join_all(sweeps)).await;
     }
 }
 

@@ -12,7 +12,7 @@ use muster_process::identity;
 use muster_store::WorkerRow;
 use tokio::sync::watch;
 
-use super::process::{self, ProcessLauncher};
+use super::process::ProcessLauncher;
 use super::{Adoption, LaunchError, Launched, Launcher, RunningWorker};
 
 /// After this time a worker that was killed and still runs is worth a line in the log.
@@ -53,11 +53,12 @@ impl ClosureLauncher {
         let task = (self.entry)(orders);
         let (done, dead) = watch::channel(false);
         let run = tokio::spawn(task.run);
+        let remnants = self.processes.remnants();
         tokio::spawn(async move {
             if let Err(error) = run.await {
                 tracing::error!(process.id = %id, %error, "a worker's task failed");
                 // What it held is being killed, and nobody else waits for the end of that.
-                process::sweep(id).await;
+                remnants.end(id).await;
             }
             done.send_replace(true);
         });

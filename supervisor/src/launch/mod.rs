@@ -5,11 +5,13 @@
 //! | [`process`] | an OS process that outlives its master |
 //! | [`closure`] | a task of this process, in single-process mode |
 //!
-//! [`server`] owns the private Redis; `remains` removes what agents and workers have left in the data folder.
+//! [`server`] owns the private Redis; `remains` removes what agents and workers have left in the data
+//! folder, `remnants` ends the processes that dead workers have left.
 
 pub mod closure;
 pub mod process;
 pub(crate) mod remains;
+mod remnants;
 pub mod server;
 
 use std::sync::Arc;
@@ -30,7 +32,8 @@ pub trait Launcher: Send + Sync + 'static {
     /// Workers, dead or alive and of whichever supervisor, whose mark some process of this host bears.
     async fn marked(&self) -> Vec<ProcessId>;
 
-    /// Ends every process that bears the mark of this worker, which is dead. What does not die soon is left.
+    /// Ends every process that bears the mark of this worker, which is dead. Returns when none is left; whoever stops waiting
+    /// stops that.
     async fn sweep(&self, worker: ProcessId);
 
     /// The life of this supervisor is over: no worker is started any more, and those that can't outlive it are ended.

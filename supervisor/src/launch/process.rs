@@ -15,35 +15,34 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_domain::{ProcessId, RuntimeProfile, WorkerIdentity, WorkerOrders};
-use muster_process::mark::{self, Sweep};
-use muster_process::{Custody, ExitWatch, Nursery, Pidfd, Presence, Program, Signal, Stdio, identity};
+use muster_process::{Custody, ExitWatch, Nursery, Pidfd, Presence, Program, Signal, Stdio, identity, mark};
 use muster_store::WorkerRow;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 
+use super::remnants::Remnants;
 use super::{Adoption, LaunchError, Launched, Launcher, RunningWorker};
 
 /// Variables of the master that a worker has no business with.
 const WITHHELD: [&str; 2] = ["PGBOUNCER_URL", "DATABASE_URL"];
 
-/// Between two sweeps over what a dead worker left.
-const SWEEP_AGAIN: Duration = Duration::from_millis(100);
-
-/// After this time one that still lives is worth a line in the log.
-const STUBBORN: Duration = Duration::from_secs(5);
-
 /// Starts worker processes.
 pub struct ProcessLauncher {
     nursery: Nursery,
     log_dir: PathBuf,
+    remnants: Remnants,
 }
 
 impl ProcessLauncher {
-    /// Workers write their own logs to `log_dir`, which is made where it is missing.
+    /// Workers write their own logs to `log_dir`, which is made where it is missing. Must be called within a runtime.
     pub fn new(nursery: Nursery, log_dir: PathBuf) -> Result<Self, LaunchError> {
         std::fs::create_dir_all(&log_dir)
             .map_err(|error| LaunchError(format!("cannot make {}: {error}", log_dir.display())))?;
-        Ok(Self { nursery, log_dir })
+        Ok(Self { nursery, log_dir, remnants: Remnants::start() })
+    }
+
+    /// The search for what dead workers left.
+    pub(super) fn remnants(&self) -> Remnants {
+        self.remnants.clone()
     }
 
     fn program(&self, orders: &WorkerOrders) -> std::io::Result<Program> {
@@ -72,7 +71,12 @@ impl ProcessLauncher {
 
     fn way_to(&self, id: ProcessId, pidfd: Arc<Pidfd>, end: End) -> Arc<dyn RunningWorker> {
         let log = self.log_dir.join(format!("{id}.log"));
-        Arc::new(WorkerProcess { id, pidfd, end: Mutex::new(end), log })
+        Arc::new(WorkerProcess { id, pidfd, end: Mutex::new(end), log, remnants: self.remnants.clone() })
+    }
+
+    /// The way to what is left of a worker whose own process is dead.
+    fn way_to_remains(&self, id: ProcessId) -> Arc<dyn RunningWorker> {
+        Arc::new(Remains { id, remnants: self.remnants.clone() })
     }
 }
 
@@ -95,7 +99,7 @@ impl Launcher for ProcessLauncher {
         let own = identity::own().map_err(failed)?;
         let identity = match &row.identity {
             // A task of this process, in an earlier life as the leader, which ended with all its tasks.
-            Some(identity) if *identity == own => return Ok(Adoption::Ended(Arc::new(Remains(id)))),
+            Some(identity) if *identity == own => return Ok(Adoption::Ended(self.way_to_remains(id))),
             Some(identity) => Some(identity.clone()),
             // Its master died between the fork and the row's update.
             None => find_by_mark(id).await.map_err(failed)?,
@@ -109,7 +113,7 @@ impl Launcher for ProcessLauncher {
                 Ok(Adoption::Alive(Launched { identity, process: self.way_to(id, Arc::new(pidfd), End::OfStranger) }))
             }
             (Presence::Elsewhere, _) => Ok(Adoption::Elsewhere),
-            _ => Ok(Adoption::Ended(Arc::new(Remains(id)))),
+            _ => Ok(Adoption::Ended(self.way_to_remains(id))),
         }
     }
 
@@ -124,9 +128,7 @@ impl Launcher for ProcessLauncher {
     }
 
     async fn sweep(&self, worker: ProcessId) {
-        if let Sweep { killed: killed @ 1.., clean } = sweep_once(worker).await {
-            tracing::info!(process.id = %worker, killed, clean, "processes of a dead worker were ended");
-        }
+        self.remnants.end(worker).await;
     }
 
     /// Worker processes outlive every supervisor.
@@ -138,6 +140,7 @@ struct WorkerProcess {
     pidfd: Arc<Pidfd>,
     end: Mutex<End>,
     log: PathBuf,
+    remnants: Remnants,
 }
 
 /// What a worker's end is, beside its own death.
@@ -183,7 +186,7 @@ impl RunningWorker for WorkerProcess {
             *end = End::OfStranger;
         }
         if matches!(*end, End::OfStranger) {
-            sweep(self.id).await;
+            self.remnants.end(self.id).await;
         }
         // A log in which nothing was said helps nobody.
         if std::fs::metadata(&self.log).is_ok_and(|log| log.len() == 0) {
@@ -193,7 +196,10 @@ impl RunningWorker for WorkerProcess {
 }
 
 /// A worker whose process is dead: what is left to wait for is the end of all that it owned.
-struct Remains(ProcessId);
+struct Remains {
+    id: ProcessId,
+    remnants: Remnants,
+}
 
 #[async_trait]
 impl RunningWorker for Remains {
@@ -202,36 +208,8 @@ impl RunningWorker for Remains {
     fn kill(&self) {}
 
     async fn dead(&self) {
-        sweep(self.0).await;
+        self.remnants.end(self.id).await;
     }
-}
-
-/// Ends whatever a dead worker left, and returns when it is proven that nothing is. Its trees die with it by themselves
-/// (their inits see to that); this waits until they have, and takes what the means at hand could not hold. It goes on for
-/// as long as something does not die: an agent of it is not to be started elsewhere before.
-pub(super) async fn sweep(id: ProcessId) {
-    let (begun, mut killed, mut told) = (Instant::now(), 0, false);
-    loop {
-        let sweep = sweep_once(id).await;
-        killed += sweep.killed;
-        if sweep.clean {
-            break;
-        }
-        if !told && begun.elapsed() > STUBBORN {
-            tracing::warn!(process.id = %id, "what a dead worker left does not die; its agents do not run again before");
-            told = true;
-        }
-        tokio::time::sleep(SWEEP_AGAIN).await;
-    }
-    if killed > 0 || told {
-        tracing::info!(process.id = %id, killed, "processes of a dead worker were ended");
-    }
-}
-
-/// One sweep, which is not clean where it could not be made.
-async fn sweep_once(id: ProcessId) -> Sweep {
-    let sweep = move || Ok(mark::sweep(OsStr::new(&id.to_string())));
-    blocking(sweep).await.unwrap_or(Sweep { killed: 0, clean: false })
 }
 
 /// A worker is the oldest process that bears its mark: what it owns came later.

@@ -1,0 +1,194 @@
+//! Ending what dead workers left. One search serves all of them, so that the death of many workers costs no more looks at
+//! every process than that of one.
+//!
+//! It proves nothing against a program that clears its environment. It speaks for what the proofs cannot: the trees of a
+//! worker whose parent was not this process.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::signal::Signal;
+
+use crate::init::PATIENCE_WITH_INITS;
+use crate::mark::{environment, lives_as_ours, marks_in, others};
+use crate::pidfd::Pidfd;
+use crate::tag::{Tag, is_init_name, name_of};
+
+/// How long a pass waits for the ends of those that it has struck.
+const STRIKE: Duration = Duration::from_millis(50);
+
+/// Passes in a row that must find nothing of a worker. One is not enough: in the middle of an exec a process shows no
+/// environment.
+const PROOF: u32 = 2;
+
+/// A search for what these workers left.
+#[derive(Debug, Default)]
+pub struct Hunt {
+    quarries: HashMap<OsString, Quarry>,
+}
+
+/// What is known of one worker.
+#[derive(Debug)]
+struct Quarry {
+    tag: Tag,
+    since: Instant,
+    empty_passes: u32,
+    killed: HashSet<u32>,
+}
+
+/// What a pass over all processes came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Pass {
+    /// Workers of which nothing is left, and how many processes of each were killed. They are not searched for any more.
+    pub clean: Vec<(OsString, usize)>,
+    /// Whether anything of any worker was there.
+    pub found: bool,
+}
+
+/// A process, and the worker that it is of.
+type Find = (u32, OsString);
+
+impl Hunt {
+    /// Searches for this worker, which is dead, from now on.
+    pub fn add(&mut self, worker: &OsStr) {
+        let fresh = || Quarry { tag: Tag::of(worker), since: Instant::now(), empty_passes: 0, killed: HashSet::new() };
+        self.quarries.entry(worker.to_owned()).or_insert_with(fresh);
+    }
+
+    /// Searches for this worker no more.
+    pub fn forget(&mut self, worker: &OsStr) {
+        self.quarries.remove(worker);
+    }
+
+    /// Stops everything of all these workers, and kills it. Reads every process, blocks for up to some 100 ms, and never kills
+    /// this process. Inits of trees whose owner is dead are killing already, and struck only where they take long.
+    ///
+    /// Fails where the processes can't be read. Who can't look has seen nothing, which is not the same as that there is
+    /// nothing: the proofs begin anew.
+    pub fn pass(&mut self) -> io::Result<Pass> {
+        let outcome = self.strike_all();
+        if outcome.is_err() {
+            self.quarries.values_mut().for_each(|quarry| quarry.empty_passes = 0);
+        }
+        let (found, killed) = outcome?;
+        Ok(self.conclude(&found, killed))
+    }
+
+    /// Counts the passes that found nothing of a worker, and takes out those of which that is proven.
+    fn conclude(&mut self, found: &[Find], killed: Vec<Find>) -> Pass {
+        for (pid, worker) in killed {
+            if let Some(quarry) = self.quarries.get_mut(&worker) {
+                quarry.killed.insert(pid);
+            }
+        }
+        let seen: HashSet<&OsStr> = found.iter().map(|(_, worker)| worker.as_os_str()).collect();
+        for (worker, quarry) in &mut self.quarries {
+            quarry.empty_passes = if seen.contains(worker.as_os_str()) { 0 } else { quarry.empty_passes + 1 };
+        }
+        let clean = self.quarries.extract_if(|_, quarry| quarry.empty_passes >= PROOF);
+        Pass { clean: clean.map(|(worker, quarry)| (worker, quarry.killed.len())).collect(), found: !found.is_empty() }
+    }
+
+    /// All that was found, and what of it was killed.
+    fn strike_all(&self) -> io::Result<(Vec<Find>, Vec<Find>)> {
+        let found = self.look()?;
+        if found.is_empty() {
+            return Ok((found, Vec::new()));
+        }
+        let not_spared = |found: Vec<Find>| found.into_iter().filter(|find| !self.is_spared(find)).collect::<Vec<_>>();
+        self.strike(not_spared(found), Signal::SIGSTOP);
+        // A stopped process forks no more, so what the second look finds is all that there is.
+        let found = self.look()?;
+        let struck = self.strike(not_spared(found.clone()), Signal::SIGKILL);
+        let spared = found.iter().filter(|find| self.is_spared(find)).filter_map(|(pid, _)| Pidfd::open(*pid).ok());
+        await_ends(&struck.iter().map(|(_, pidfd)| pidfd).chain(&spared.collect::<Vec<_>>()).collect::<Vec<_>>());
+        Ok((found, struck.into_iter().map(|(find, _)| find).collect()))
+    }
+
+    fn look(&self) -> io::Result<Vec<Find>> {
+        let mut found = Vec::new();
+        for pid in others()? {
+            found.extend(self.owner(pid)?.map(|worker| (pid, worker)));
+        }
+        Ok(found)
+    }
+
+    /// The worker of this hunt that a process is of: by its environment, or, unless that says something else, as a living init
+    /// of this user with the worker's name.
+    fn owner(&self, pid: u32) -> io::Result<Option<OsString>> {
+        let environment = environment(pid)?;
+        if marks_in(&environment).next().is_some() {
+            return Ok(marks_in(&environment).find(|worker| self.quarries.contains_key(*worker)).map(OsStr::to_owned));
+        }
+        let Some(tag) = Tag::in_name(&name_of(pid)) else { return Ok(None) };
+        let named = self.quarries.iter().find(|(_, quarry)| quarry.tag == tag);
+        Ok(named.filter(|_| lives_as_ours(pid)).map(|(worker, _)| worker.clone()))
+    }
+
+    fn is_spared(&self, (pid, worker): &Find) -> bool {
+        let is_young = self.quarries.get(worker).is_some_and(|quarry| quarry.since.elapsed() < PATIENCE_WITH_INITS);
+        is_young && is_init_name(&name_of(*pid))
+    }
+
+    /// Signals those that, once held, still are of their worker: a reused pid is not.
+    fn strike(&self, found: Vec<Find>, signal: Signal) -> Vec<(Find, Pidfd)> {
+        let held = found.into_iter().filter_map(|find| Some((Pidfd::open(find.0).ok()?, find)));
+        let is_same = |(pid, worker): &Find| self.owner(*pid).is_ok_and(|owner| owner.as_ref() == Some(worker));
+        let struck = held.filter(|(pidfd, find)| is_same(find) && pidfd.signal(signal).is_ok());
+        struck.map(|(pidfd, find)| (find, pidfd)).collect()
+    }
+}
+
+/// Waits until all have ended, but not for long.
+fn await_ends(pidfds: &[&Pidfd]) {
+    let until = Instant::now() + STRIKE;
+    for pidfd in pidfds {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        let _ = nix::poll::poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hunt(workers: &[&str]) -> Hunt {
+        let mut hunt = Hunt::default();
+        workers.iter().for_each(|worker| hunt.add(OsStr::new(worker)));
+        hunt
+    }
+
+    fn find(pid: u32, worker: &str) -> Find {
+        (pid, worker.into())
+    }
+
+    #[test]
+    fn two_empty_passes_in_a_row_are_the_proof() {
+        let mut hunt = hunt(&["a", "b"]);
+        let found = [find(7, "a")];
+        assert_eq!(hunt.conclude(&found, found.to_vec()), Pass { clean: Vec::new(), found: true });
+        // Nothing was there of the other, twice.
+        let pass = hunt.conclude(&found, found.to_vec());
+        assert_eq!(pass, Pass { clean: vec![("b".into(), 0)], found: true });
+        assert_eq!(hunt.conclude(&[], Vec::new()).clean, []);
+        assert_eq!(hunt.conclude(&found, Vec::new()).clean, [], "it came back");
+        assert_eq!(hunt.conclude(&[], Vec::new()).clean, []);
+        assert_eq!(hunt.conclude(&[], Vec::new()).clean, [("a".into(), 1)]);
+        assert!(hunt.quarries.is_empty());
+    }
+
+    #[test]
+    fn who_is_added_twice_is_searched_for_once_and_who_is_forgotten_is_not() {
+        let mut hunt = hunt(&["a", "b"]);
+        assert_eq!(hunt.conclude(&[], Vec::new()).clean, []);
+        hunt.add(OsStr::new("a"));
+        hunt.forget(OsStr::new("b"));
+        assert_eq!(hunt.conclude(&[], Vec::new()).clean, [("a".into(), 0)], "its first pass still counts");
+        assert_eq!(hunt.conclude(&[find(7, "b")], Vec::new()).clean, []);
+    }
+}
