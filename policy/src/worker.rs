@@ -124,7 +124,7 @@ fn judge_end(since: Instant, kill_sent: bool, clocks: &Clocks, now: Instant) -> 
     }
 }
 
-/// Whether silence is general: more than half of at least three workers have missed the staleness bound.
+/// Whether silence is general: more than half of at least three workers are silent.
 pub const fn most_silent(silent: usize, heard: usize) -> bool {
     let all = silent + heard;
     all >= 3 && silent * 2 > all

@@ -70,11 +70,14 @@ impl Listener {
         news
     }
 
-    /// How many workers are past the staleness bound and how many are not, of those that were ever heard.
-    fn silence(&self, stale: Duration, now: Instant) -> (usize, usize) {
+    /// How many workers are silent and how many are not, of those that were ever heard. Silent is who will be past the
+    /// staleness bound within one heartbeat: those who fall silent in the same moment had their last beats spread over the
+    /// heartbeat before it, and the first of them must not be judged as if it were the only one.
+    fn silence(&self, clocks: &Clocks, now: Instant) -> (usize, usize) {
+        let silence = clocks.stale.saturating_sub(clocks.heartbeat);
         let watched = self.watched();
         let ages = watched.values().filter_map(|entry| Some(now.saturating_duration_since(entry.heard?)));
-        let (silent, heard): (Vec<_>, Vec<_>) = ages.partition(|age| *age >= stale);
+        let (silent, heard): (Vec<_>, Vec<_>) = ages.partition(|age| *age >= silence);
         (silent.len(), heard.len())
     }
 
@@ -172,7 +175,7 @@ impl Listening {
         self.generation = Some(pictures.generation);
         board.recover("registry");
         let news = self.listener.sort(pictures.seen, at);
-        let (silent, heard) = self.listener.silence(self.clocks.stale, at);
+        let (silent, heard) = self.listener.silence(&self.clocks, at);
         let most_silent = most_silent(silent, heard);
         if !most_silent {
             board.recover("silence");
@@ -186,5 +189,28 @@ impl Listening {
     fn deaf(&mut self, error: &RegistryError, board: &Board) {
         self.since = None;
         board.degrade("registry", error.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_fell_silent_with_the_first_is_counted_when_the_first_is_judged() {
+        let (listener, clocks, now) = (Listener::default(), Clocks::default(), Instant::now());
+        let (keeper, _inbox) = tokio::sync::mpsc::unbounded_channel();
+        let silent_for = |age: Option<Duration>| {
+            let worker = ProcessId::generate();
+            listener.watch(worker, keeper.clone());
+            let heard = age.and_then(|age| now.checked_sub(age));
+            listener.watched().entry(worker).and_modify(|entry| entry.heard = heard);
+        };
+        silent_for(Some(clocks.stale));
+        silent_for(Some(clocks.stale - clocks.heartbeat));
+        silent_for(Some(clocks.heartbeat * 2));
+        silent_for(Some(Duration::ZERO));
+        silent_for(None);
+        assert_eq!(listener.silence(&clocks, now), (2, 2), "one that was never heard is still starting");
     }
 }
