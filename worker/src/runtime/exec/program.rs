@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use muster_domain::AgentSpec;
-use muster_process::{Custody, Program, Stdio};
+use muster_process::{Custody, Program, Stdio, mark};
 
 use super::Common;
 use crate::log::make_folder;
@@ -62,7 +62,7 @@ fn environment(
         ("MUSTER_POOL", common.pool_name.to_string()),
         ("MUSTER_ROLE", agent.role_type.clone()),
         ("MUSTER_PROJECT_ID", agent.project_id.clone()),
-        ("MUSTER_PROCESS_ID", common.process_id.to_string()),
+        (mark::WORKER, common.process_id.to_string()),
     ];
     env.extend(identity.map(|(name, value)| (name.into(), value.into())));
     env
