@@ -112,14 +112,30 @@ pub trait Store: Send + Sync + 'static {
 
     /// Deletes what nobody needs any more, in small steps: idempotency keys and events made before `events_before`,
     /// agents and workers that ended before `ended_before` (a worker stays as long as an agent is assigned to it). Says
-    /// how many rows went.
-    async fn prune(&self, fence: Fence, events_before: Timestamp, ended_before: Timestamp) -> Result<u64, StoreError>;
+    /// who went.
+    async fn prune(
+        &self,
+        fence: Fence,
+        events_before: Timestamp,
+        ended_before: Timestamp,
+    ) -> Result<Pruned, StoreError>;
 
     /// Whether the engine answers, with a read.
     async fn ping(&self) -> Result<Duration, StoreError>;
 
     /// Closes every connection; SQLite also folds its write-ahead log into the file.
     async fn close(&self);
+}
+
+/// What [`Store::prune`] has deleted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Events and idempotency keys.
+    pub others: u64,
+    /// Agents of which there is no row any more.
+    pub agents: Vec<AgentId>,
+    /// Workers of which there is none.
+    pub workers: Vec<ProcessId>,
 }
 
 /// An answer to [`Store::lead`].

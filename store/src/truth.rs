@@ -9,8 +9,8 @@ use muster_domain::{AgentId, Fence, ProcessId, Timestamp};
 use crate::commit::Committer;
 use crate::sql::{Engine, Fields, Step};
 use crate::{
-    AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, Outcome, PoolRow, Store, StoreError, WorkerRow, Write,
-    agent_rows, agents, events, keys, leader, pools, workers,
+    AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, Outcome, PoolRow, Pruned, Store, StoreError,
+    WorkerRow, Write, agent_rows, agents, events, keys, leader, pools, workers,
 };
 
 /// Rows that one step of [`Store::prune`] deletes at the most, so that writers in between wait a few milliseconds.
@@ -39,14 +39,22 @@ impl<E: Engine> Truth<E> {
         self.engine.read(&step).await?.into_iter().next().map(|row| read(row.into_fields())).transpose()
     }
 
-    /// Repeats a deletion until it finds less than it may delete.
-    async fn prune_all(&self, fence: Fence, steps: Vec<Step>) -> Result<u64, StoreError> {
+    /// Repeats a deletion until it finds less than it may delete. `take` is given the rows that it returned; says how many
+    /// were deleted.
+    async fn prune_all(
+        &self,
+        fence: Fence,
+        steps: Vec<Step>,
+        mut take: impl FnMut(Fields) -> Result<(), StoreError> + Send,
+    ) -> Result<u64, StoreError> {
         let mut gone = 0;
         loop {
-            let answers = self.engine.commit(fence, &steps).await?;
-            let deleted = answers.last().map_or(0, |answer| answer.changed);
-            gone += deleted;
-            if deleted < u64::from(PRUNE_STEP) {
+            let answer = self.engine.commit(fence, &steps).await?.pop().unwrap_or_default();
+            gone += answer.changed;
+            for row in answer.rows {
+                take(row.into_fields())?;
+            }
+            if answer.changed < u64::from(PRUNE_STEP) {
                 return Ok(gone);
             }
         }
@@ -117,13 +125,21 @@ impl<E: Engine> Store for Truth<E> {
         bounds.ok_or_else(|| StoreError::Corrupt("the mark of the events is missing".to_owned()))
     }
 
-    async fn prune(&self, fence: Fence, events_before: Timestamp, ended_before: Timestamp) -> Result<u64, StoreError> {
+    async fn prune(
+        &self,
+        fence: Fence,
+        events_before: Timestamp,
+        ended_before: Timestamp,
+    ) -> Result<Pruned, StoreError> {
         let first_young = self.first(events::first_young(events_before), |mut fields| fields.count()).await?;
-        let mut gone = self.prune_all(fence, events::prune(first_young.unwrap_or(0), PRUNE_STEP)).await?;
-        gone += self.prune_all(fence, vec![keys::prune(events_before, PRUNE_STEP)]).await?;
-        gone += self.prune_all(fence, vec![agents::prune(ended_before, PRUNE_STEP)]).await?;
-        gone += self.prune_all(fence, vec![workers::prune(ended_before, PRUNE_STEP)]).await?;
-        Ok(gone)
+        let (mut pruned, nobody) = (Pruned::default(), |_: Fields| Ok(()));
+        pruned.others += self.prune_all(fence, events::prune(first_young.unwrap_or(0), PRUNE_STEP), nobody).await?;
+        pruned.others += self.prune_all(fence, vec![keys::prune(events_before, PRUNE_STEP)], nobody).await?;
+        let old_agents = vec![agents::prune(ended_before, PRUNE_STEP)];
+        self.prune_all(fence, old_agents, |mut row| row.parsed().map(|agent| pruned.agents.push(agent))).await?;
+        let old_workers = vec![workers::prune(ended_before, PRUNE_STEP)];
+        self.prune_all(fence, old_workers, |mut row| row.parsed().map(|worker| pruned.workers.push(worker))).await?;
+        Ok(pruned)
     }
 
     async fn ping(&self) -> Result<Duration, StoreError> {

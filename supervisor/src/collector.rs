@@ -1,15 +1,14 @@
 //! Takes away what nobody needs any more: old events and idempotency keys, what ended long ago, with its folder and its log, and
 //! what the registry holds of pools that are gone.
 
-use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_domain::{AgentId, Timestamp};
+use muster_domain::Timestamp;
+use muster_store::Pruned;
 
 use crate::context::Context;
-use crate::launch::remains::{self, Owner, Remain};
+use crate::launch::remains::{self, Remain};
 
 /// Between two rounds.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -24,17 +23,14 @@ const ENDED_KEPT: Duration = Duration::from_hours(4 * 24);
 pub(crate) async fn run(context: Arc<Context>) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut told = HashSet::new();
     tracing::info!(interval_seconds = INTERVAL.as_secs(), "collector");
     loop {
         ticks.tick().await;
         let now = Timestamp::now();
         match context.store.prune(context.fence, now.before(EVENTS_KEPT), now.before(ENDED_KEPT)).await {
-            Ok(0) => {}
-            Ok(rows) => tracing::debug!(rows, "old rows were taken away"),
+            Ok(pruned) => remove_remains(&context, pruned).await,
             Err(error) => drop(context.store_failed(&error)),
         }
-        remove_remains(&context, &mut told).await;
         forget_lost_pools(&context).await;
     }
 }
@@ -58,43 +54,20 @@ async fn forget_lost_pools(context: &Context) {
     }
 }
 
-/// Removes what agents and workers that the store has forgotten have left in the data folder. What can't be removed is told
-/// once.
-async fn remove_remains(context: &Context, told: &mut HashSet<PathBuf>) {
+/// Removes what those that the store has just forgotten left in the data folder. Nothing else: a store that has no row of an
+/// agent need not be the one that the agent belongs to.
+async fn remove_remains(context: &Context, pruned: Pruned) {
+    let of_agents = pruned.agents.into_iter().flat_map(remains::of_agent);
+    let remains: Vec<Remain> = of_agents.chain(pruned.workers.into_iter().map(remains::of_worker)).collect();
     let data_dir = context.data_dir.clone();
-    let Ok(old) = tokio::task::spawn_blocking(move || remains::old(&data_dir, ENDED_KEPT)).await else { return };
-    if old.is_empty() {
-        return;
-    }
-    // Those that live may be many, and may have written nothing for days: they are told apart by one question.
-    let Ok(live) = context.store.live_agents().await else { return };
-    let live: HashSet<AgentId> = live.into_iter().map(|row| row.spec.agent_id).collect();
-    for remain in old {
-        if is_forgotten(context, remain.owner, &live).await {
-            remove(context, remain, told).await;
-        }
-    }
-}
-
-/// Whether the store has no row of it any more. What can't be known is not forgotten.
-async fn is_forgotten(context: &Context, owner: Owner, live: &HashSet<AgentId>) -> bool {
-    match owner {
-        Owner::Agent(agent) if live.contains(&agent) => false,
-        Owner::Agent(agent) => matches!(context.store.agent(agent).await, Ok(None)),
-        Owner::Worker(worker) => matches!(context.store.worker(worker).await, Ok(None)),
-    }
-}
-
-async fn remove(context: &Context, remain: Remain, told: &mut HashSet<PathBuf>) {
-    let (data_dir, path) = (context.data_dir.clone(), remain.path(&context.data_dir));
-    match tokio::task::spawn_blocking(move || remain.remove(&data_dir)).await {
-        Ok(Ok(())) => tracing::debug!(path = %path.display(), "what somebody long gone has left was removed"),
-        Ok(Err(error)) => {
-            if told.insert(path.clone()) {
+    let removal = move || {
+        for remain in remains {
+            if let Err(error) = remain.remove(&data_dir) {
+                let path = remain.path(&data_dir);
                 tracing::warn!(%error, path = %path.display(), "what somebody long gone has left can't be removed");
             }
         }
-        // The process is ending.
-        Err(_) => {}
-    }
+    };
+    // An error means that the process is ending.
+    let _ = tokio::task::spawn_blocking(removal).await;
 }

@@ -15,7 +15,8 @@ use muster_registry::{
 };
 use muster_store::sqlite::SqliteStore;
 use muster_store::{
-    AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, Outcome, PoolRow, Store, StoreError, WorkerRow, Write,
+    AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, Outcome, PoolRow, Pruned, Store, StoreError,
+    WorkerRow, Write,
 };
 
 /// What becomes of a commit.
@@ -146,7 +147,7 @@ impl Store for FaultyStore {
     async fn event_bounds(&self) -> Result<(u64, u64), StoreError> {
         self.inner.event_bounds().await
     }
-    async fn prune(&self, fence: Fence, events: Timestamp, ended: Timestamp) -> Result<u64, StoreError> {
+    async fn prune(&self, fence: Fence, events: Timestamp, ended: Timestamp) -> Result<Pruned, StoreError> {
         self.see()?;
         self.inner.prune(fence, events, ended).await
     }

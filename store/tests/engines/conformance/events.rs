@@ -1,8 +1,8 @@
 //! Events.
 
 use muster_store::AfterRelease::{Quarantined, RunAgain};
-use muster_store::EventRow;
 use muster_store::Outcome::Applied;
+use muster_store::{EventRow, Pruned};
 
 use super::*;
 
@@ -66,10 +66,10 @@ pub(crate) async fn pruning_keeps_the_highest_number(place: &Place) {
     for millis in [10, 20, 40, 15, 50] {
         assert_eq!(place.one(fence, Write::Event(event(millis))).await, Applied);
     }
-    assert_eq!(place.store.prune(fence, at(5), at(0)).await.expect("pruned"), 0);
-    assert_eq!(place.store.prune(fence, at(30), at(0)).await.expect("pruned"), 2);
+    assert_eq!(place.store.prune(fence, at(5), at(0)).await.expect("pruned").others, 0);
+    assert_eq!(place.store.prune(fence, at(30), at(0)).await.expect("pruned").others, 2);
     assert_eq!(place.bounds().await, (3, 5), "from the lowest on, without a gap");
-    assert_eq!(place.store.prune(fence, at(100), at(0)).await.expect("pruned"), 3);
+    assert_eq!(place.store.prune(fence, at(100), at(0)).await.expect("pruned").others, 3);
     assert_eq!(place.bounds().await, (6, 5), "nothing is kept, and the next one is 6");
     assert_eq!(place.one(fence, Write::Event(event(60))).await, Applied);
     assert_eq!(place.events_after(0, 10).await[0].seq, 6);
@@ -100,13 +100,19 @@ pub(crate) async fn pruning_takes_what_is_old(place: &Place) {
     let many: Vec<Write> = (0..1_201).map(|_| Write::Event(event(0))).collect();
     place.store.apply(fence, &many).await.expect("a batch");
 
-    assert_eq!(place.store.prune(fence, at(0), at(4)).await.expect("pruned"), 0, "nothing is old enough");
-    assert_eq!(place.store.prune(fence, at(3), at(100)).await.expect("pruned"), 1_203, "events, the key, the agent");
+    assert_eq!(
+        place.store.prune(fence, at(0), at(4)).await.expect("pruned"),
+        Pruned::default(),
+        "nothing is old enough"
+    );
+    let pruned = place.store.prune(fence, at(3), at(100)).await.expect("pruned");
+    assert_eq!(pruned, Pruned { others: 1_202, agents: vec![ended], workers: Vec::new() }, "events and the key");
     assert_eq!(place.store.agent(ended).await.expect("a read"), None);
     assert!(place.store.worker(worker).await.expect("a read").is_some(), "an agent is still placed on it");
     place.read(quarantined).await;
     assert_eq!(place.one(fence, release(running, 1, RunAgain)).await, Applied);
-    assert_eq!(place.store.prune(fence, at(3), at(100)).await.expect("pruned"), 1);
+    let pruned = place.store.prune(fence, at(3), at(100)).await.expect("pruned");
+    assert_eq!(pruned, Pruned { workers: vec![worker], ..Pruned::default() });
     assert_eq!(place.store.worker(worker).await.expect("a read"), None);
     let again = NewAgent { spec: new_agent("dev", None).spec, ..keyed };
     assert_eq!(place.one(fence, add(&again)).await, Outcome::Unplaced, "the key is free again");
