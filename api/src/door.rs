@@ -100,6 +100,20 @@ impl Door {
         self.stop_requested.clone()
     }
 
+    /// Asks it to stop if it stands by; says whether it does. Nothing can be put behind the door in between, so one that
+    /// takes over is never stopped by what was meant for a standby.
+    pub(crate) fn stop_standby(&self) -> bool {
+        let mut stands_by = false;
+        self.stage.send_if_modified(|stage| {
+            stands_by = matches!(stage, Stage::Standby { .. });
+            if stands_by {
+                self.stop_requested.cancel();
+            }
+            false
+        });
+        stands_by
+    }
+
     pub(crate) const fn config(&self) -> &ApiConfig {
         &self.config
     }

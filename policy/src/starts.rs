@@ -42,7 +42,7 @@ impl Starts {
         let may_start = self.latest.map_or(now, |latest| latest.not_before);
         let is_old = loss.ready && now >= later(loss.begun, steady);
         // Of workers that die together only the first counts: the others were started before, and say nothing new.
-        let is_known = self.latest.is_some_and(|latest| loss.begun <= latest.at);
+        let is_known = self.latest.is_some_and(|latest| loss.begun < latest.at);
         if is_old || is_known {
             return may_start;
         }
@@ -82,8 +82,7 @@ mod tests {
             let now = begun + life;
             let next = starts.lost(Loss { begun, ready }, STEADY, now);
             waits.push((next - now).as_millis());
-            // The moment of the failure itself is no later start.
-            begun = next.max(now + MS);
+            begun = next;
         }
         waits
     }

@@ -145,7 +145,8 @@ impl Keeper {
         if self.unproven.is_empty() {
             return;
         }
-        let strays = self.strays.find(|pid| self.table.has(pid));
+        // Where nobody can look, nothing is proven; it is tried again in a moment.
+        let Ok(strays) = self.strays.find(|pid| self.table.has(pid)) else { return };
         match self.unproven.judge(&strays) {
             Blow::Strike(strays) => self.strays.kill(&strays),
             Blow::StrikeThoroughly { spared } => self.strays.kill_thoroughly(self.table.pids().chain(spared)),

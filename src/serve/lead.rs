@@ -67,7 +67,13 @@ async fn take_lead(site: &Site, store: &dyn Store) -> anyhow::Result<Option<Fenc
             Ok(Leadership::Leads(fence)) => {
                 // No standby any more: see where the data folder's lock is taken.
                 site.door.set(waiting("starting", STARTING));
-                return Ok(if site.signals.stop.is_cancelled() { None } else { Some(fence) });
+                if told && site.signals.stop.is_cancelled() {
+                    // Told to end as a standby, which stops no agents. Nobody need wait for the lease of a leader that
+                    // never was.
+                    store.resign(fence).await?;
+                    return Ok(None);
+                }
+                return Ok(Some(fence));
             }
             Ok(Leadership::Held { address, holder }) => {
                 if !told {

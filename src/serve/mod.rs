@@ -94,7 +94,7 @@ async fn serve(config: Config, nursery: Nursery, started: Instant) -> anyhow::Re
 async fn live(site: &Site) -> anyhow::Result<()> {
     let Some(_lock) = stand_by(site).await? else { return Ok(()) };
     site.house.write_address(&site.address)?;
-    let mut pauses = Pauses::default();
+    let (mut pauses, mut is_last) = (Pauses::default(), false);
     let ended = loop {
         let begun = Instant::now();
         match lead::run(site).await {
@@ -102,9 +102,11 @@ async fn live(site: &Site) -> anyhow::Result<()> {
             Ok(Ended::Fenced) => site.door.set(waiting("starting", "this supervisor lost the lead and starts over")),
             Err(error) => break Err(error),
         }
-        if site.signals.stop_within(pauses.after(begun.elapsed())).await {
+        if is_last {
             break Ok(());
         }
+        // Told to stop between two lives it leads once more, if it may: else nobody would stop the workers.
+        is_last = site.signals.stop_within(pauses.after(begun.elapsed())).await;
     };
     site.house.remove_address();
     ended

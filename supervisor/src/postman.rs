@@ -113,6 +113,8 @@ async fn carry_commands(
                 Letter::Commands(commands) => batch.extend(commands),
                 Letter::Mirror(pool, slots) => mirrors.add(pool, slots),
                 // At once, since what follows may be of a pool with that name again.
+                // Not under a lead that is over: a later leader may have made that pool again.
+                Letter::ForgetPool(_) if fenced.is_cancelled() => {}
                 Letter::ForgetPool(pool) => forget_pool(registry.as_ref(), &mut mirrors, &pool).await,
                 Letter::Errand(errand) => {
                     mirrors.heed(&errand);

@@ -152,12 +152,12 @@ impl Supervisor {
         let context = self.handle.context.clone();
         self.handle.closing.cancel();
         if let LeadEnd::Asked(StopWish { keep_workers: false }) = end {
-            stop_workers(&context, hurry).await;
+            stop_workers(&context, hurry.clone()).await;
         }
         // From here on nobody acts under this fence, so that whoever leads next is alone.
         context.fenced.cancel();
         self.crew.dismiss().await;
-        leave_workers(&context, end).await;
+        leave_workers(&context, end, hurry).await;
         // Where another one leads this changes nothing; where a part of this one failed, nobody need wait for the lease.
         if let Err(error) = context.store.resign(context.fence).await {
             tracing::warn!(%error, "the lead was not given back; the next supervisor waits for the lease");
@@ -303,10 +303,12 @@ async fn stop_workers(context: &Arc<Context>, hurry: CancellationToken) {
 
 /// Workers that are tasks of this process end before the next life begins, which would find them and start their agents
 /// anew. A process that ends is not held up for long: what it owns dies with it.
-async fn leave_workers(context: &Context, end: LeadEnd) {
+async fn leave_workers(context: &Context, end: LeadEnd, hurry: CancellationToken) {
     tokio::select! {
         () = context.launcher.leave() => {}
         () = tokio::time::sleep(GRACE), if end != LeadEnd::Fenced => {}
+        // The process ends then, and does not lead again.
+        () = hurry.cancelled() => {}
     }
 }
 

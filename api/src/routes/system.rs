@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 
 use crate::body::OptionalJson;
-use crate::door::{Door, Leader, Stage};
+use crate::door::{Door, Leader};
 use crate::json::{CheckJson, StatusJson, StopBody, StoppingJson};
 use crate::problem::Problem;
 
@@ -23,12 +23,10 @@ pub(super) async fn stop(
     OptionalJson(body): OptionalJson<StopBody>,
 ) -> Result<impl IntoResponse, Problem> {
     let StopBody { keep_workers } = body;
-    let stage = door.stage();
-    let message = if matches!(stage, Stage::Standby { .. }) {
-        door.stop_requested().cancel();
+    let message = if door.stop_standby() {
         "the standby is stopping"
     } else {
-        stage.leader()?.stop(keep_workers);
+        door.stage().leader()?.stop(keep_workers);
         "the supervisor is stopping"
     };
     Ok((StatusCode::ACCEPTED, Json(StoppingJson { message, keep_workers })))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use muster_domain::worker::WorkerEnd;
+use muster_domain::worker::{WorkerEnd, WorkerEvent};
 use muster_domain::{ProcessId, WorkerState, WorkerStatus};
 use muster_store::WorkerRow;
 
@@ -11,9 +11,10 @@ use super::mailbox::Ask;
 use super::model::Model;
 use super::placing::await_death;
 use super::worker::Worker;
+use super::{Keeper, Round};
 use crate::context::Context;
 use crate::directory::Mailbox;
-use crate::launch::Adoption;
+use crate::launch::{Adoption, RunningWorker};
 
 /// A worker of an earlier supervisor, and what became of it.
 pub(crate) struct Found {
@@ -22,42 +23,45 @@ pub(crate) struct Found {
     pub(crate) adoption: Option<Adoption>,
 }
 
-/// Takes a worker into the model. How to reach it comes with the first turn, before anybody is placed. Commands go to it at
-/// once: one that is not connected again yet misses them, and gets them again. Of one that is dead the agents keep their
-/// places until all that it owned is proven dead too.
+/// Takes a worker into the model. What became of it comes with the first turn, before anybody is placed. Commands go to it at
+/// once: one that is not connected again yet misses them, and gets them again.
 pub(super) fn adopt(model: &mut Model, found: Found, context: &Arc<Context>, keeper: &Mailbox, now: Instant) {
     let Found { row, adoption } = found;
     let id = row.process_id;
-    let ending = |how| WorkerStatus::Ending { since: now, how };
-    let status = match (row.state, &adoption) {
+    let status = match row.state {
         // It was told to end; it is told again, and has its time for it.
-        (WorkerState::Draining, _) => ending(WorkerEnd::Stopped),
-        (_, Some(Adoption::Ended(_))) => ending(WorkerEnd::Lost),
+        WorkerState::Draining => WorkerStatus::Ending { since: now, how: WorkerEnd::Stopped },
         _ => WorkerStatus::Ready,
     };
     let identity = row.identity.clone();
-    let mut worker = Worker { status, identity, begun: None, ..Worker::new(id, row.capacity, row.created_at, now) };
-    if let Some(Adoption::Ended(process)) = &adoption {
-        worker.process = Some(process.clone());
-    }
-    model.put_worker(worker);
+    model.put_worker(Worker { status, identity, begun: None, ..Worker::new(id, row.capacity, row.created_at, now) });
     context.listener.watch(id, keeper.clone());
     match adoption {
-        Some(adoption) => tell(context, keeper, id, adoption),
+        Some(adoption) => tell(keeper, id, adoption),
         None => drop(tokio::spawn(look_again(context.clone(), row, keeper.clone()))),
     }
 }
 
 /// Tells the keeper what became of a worker. Of one elsewhere only its heartbeats can say.
-fn tell(context: &Context, keeper: &Mailbox, worker: ProcessId, adoption: Adoption) {
-    match adoption {
-        Adoption::Alive(launched) => drop(keeper.send(Ask::Launched(worker, Ok(launched)))),
-        Adoption::Ended(process) => {
-            // Its last picture may still be in the registry, and is nobody's any more.
-            context.listener.unwatch(worker);
-            await_death(worker, process, keeper.clone());
+fn tell(keeper: &Mailbox, worker: ProcessId, adoption: Adoption) {
+    let news = match adoption {
+        Adoption::Alive(launched) => Ask::Launched(worker, Ok(launched)),
+        Adoption::Ended(process) => Ask::FoundDead(worker, process),
+        Adoption::Elsewhere => return,
+    };
+    drop(keeper.send(news));
+}
+
+impl Keeper {
+    /// Nobody is placed on it any more, and its agents keep their places until all that it owned is proven dead too.
+    pub(super) fn found_dead(&mut self, id: ProcessId, process: Arc<dyn RunningWorker>, round: &Round) {
+        // Its last picture may still be in the registry, and is nobody's any more.
+        self.context.listener.unwatch(id);
+        self.model.move_worker(id, WorkerEvent::EndOrdered(round.now, WorkerEnd::Lost));
+        if let Some(worker) = self.model.workers.get_mut(&id) {
+            worker.process = Some(process.clone());
         }
-        Adoption::Elsewhere => {}
+        await_death(id, process, self.mailbox.clone());
     }
 }
 
@@ -71,7 +75,7 @@ async fn look_again(context: Arc<Context>, row: WorkerRow, keeper: Mailbox) {
             () = tokio::time::sleep(context.clocks.pass) => {}
         }
         match context.launcher.adopt(&row).await {
-            Ok(adoption) => return tell(&context, &keeper, row.process_id, adoption),
+            Ok(adoption) => return tell(&keeper, row.process_id, adoption),
             Err(error) => tracing::debug!(process.id = %row.process_id, %error, "a worker still can't be looked for"),
         }
     }

@@ -44,6 +44,7 @@ impl Keeper {
             Ask::Reports(posts) => self.take_reports(posts, round),
             Ask::Heard(news) => self.hear(news, round),
             Ask::Launched(worker, result) => self.launched(worker, result, round),
+            Ask::FoundDead(worker, process) => self.found_dead(worker, process, round),
             Ask::Died(worker) => self.died(worker, round),
             Ask::StopAll { reply } => self.stop_all(reply, round),
             Ask::KillAll => self.kill_all(),

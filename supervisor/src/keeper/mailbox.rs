@@ -1,5 +1,6 @@
 //! What a keeper is asked and told.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use muster_domain::{AgentId, AgentSpec, PoolSpec, ProcessId};
@@ -10,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::agent::{Awaited, Reply};
 use crate::error::SupervisorError;
-use crate::launch::{LaunchError, Launched};
+use crate::launch::{LaunchError, Launched, RunningWorker};
 use crate::view::{AgentView, PoolView, WorkerView};
 
 /// A message to a keeper. Requests carry their reply; where the asker has gone, the reply goes nowhere and what was
@@ -59,6 +60,8 @@ pub(crate) enum Ask {
     Heard(HeardNews),
     /// A launch is through.
     Launched(ProcessId, Result<Launched, LaunchError>),
+    /// A worker of an earlier supervisor is dead; what it owned may not be yet.
+    FoundDead(ProcessId, Arc<dyn RunningWorker>),
     /// A worker and all that it owned is proven dead.
     Died(ProcessId),
     /// Stop every worker; answered when none is left.

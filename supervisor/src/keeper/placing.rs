@@ -283,10 +283,13 @@ impl Keeper {
     }
 }
 
-/// Tells the keeper when a worker, and all that it owned, is proven dead.
+/// Tells the keeper when a worker, and all that it owned, is proven dead. Ends with the keeper: each life as the leader
+/// waits anew, and holds on to no worker of an earlier one.
 pub(super) fn await_death(id: ProcessId, process: Arc<dyn RunningWorker>, mailbox: Mailbox) {
     tokio::spawn(async move {
-        process.dead().await;
-        drop(mailbox.send(Ask::Died(id)));
+        tokio::select! {
+            () = mailbox.closed() => {}
+            () = process.dead() => drop(mailbox.send(Ask::Died(id))),
+        }
     });
 }

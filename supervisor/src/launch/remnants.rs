@@ -89,8 +89,14 @@ impl Search {
     async fn pass(&mut self) -> bool {
         let mut hunt = std::mem::take(&mut self.hunt);
         let passed = tokio::task::spawn_blocking(move || (hunt.pass(), hunt)).await;
-        // The program is ending; nobody is told of a proof any more.
-        let Ok((outcome, hunt)) = passed else { return true };
+        let (outcome, hunt) = match passed {
+            Ok(passed) => passed,
+            Err(error) => {
+                tracing::error!(%error, "the search for what dead workers left broke, and begins anew");
+                self.waiting.keys().for_each(|worker| self.hunt.add(worker.to_string().as_ref()));
+                return true;
+            }
+        };
         self.hunt = hunt;
         match outcome {
             Ok(Pass { clean, found }) => {
