@@ -1,5 +1,7 @@
 //! The role `migrate`: brings the store's schema up to date, and says what was done.
 
+use std::os::unix::fs::DirBuilderExt;
+
 use muster_store::{postgres, sqlite};
 
 use crate::config::{Config, Database};
@@ -11,7 +13,8 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<String> {
         match &config.database {
             Database::Sqlite(path) => {
                 if let Some(folder) = path.parent() {
-                    std::fs::create_dir_all(folder)?;
+                    // As `serve` makes it: closed to other users.
+                    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
                 }
                 anyhow::Ok(sqlite::migrate(path).await?)
             }

@@ -61,7 +61,11 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<Door>> for OptionalJson<T> {
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let value = serde_json::from_slice(bytes).map_err(|error| explain::<T>(bytes, &error))?;
     // serde takes a list for an object too, field by field in their order, which nobody promised.
-    if bytes.trim_ascii_start().starts_with(b"{") { Ok(value) } else { Err(no_object()) }
+    if is_object(bytes) { Ok(value) } else { Err(no_object()) }
+}
+
+fn is_object(json: &[u8]) -> bool {
+    json.trim_ascii_start().starts_with(b"{")
 }
 
 fn no_object() -> Problem {
@@ -77,6 +81,9 @@ fn explain<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Prob
     let syntax = serde_json::from_slice::<IgnoredAny>(bytes).err().map(|error| error.to_string());
     if let Some(syntax) = syntax.or_else(|| (error.classify() != Category::Data).then(|| error.to_string())) {
         return Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is no JSON: {syntax}"));
+    }
+    if !is_object(bytes) {
+        return no_object();
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
@@ -223,7 +230,6 @@ mod tests {
             ),
             (r#"{"name": "a", "bounds": {"max_agents": -1}}"#, "not the number -1"),
             (r#"{"name": "a", "bounds": {"max_agentz": 1}}"#, "bounds.max_agentz: there is no field max_agentz"),
-            (r#"[1]"#, "is expected, not"),
         ];
         for (text, words) in rows {
             let (status, code, detail) = refusal(text);
@@ -238,6 +244,14 @@ mod tests {
         let list = br#" ["a", {"max_agents": 1}]"#;
         assert!(serde_json::from_slice::<Outer>(list).is_ok(), "or there is nothing to refuse");
         assert_eq!(parse::<Outer>(list).expect_err("a list").status().as_u16(), 422);
+        for short in ["[]", "[1]", "7"] {
+            let (status, code, detail) = refusal(short);
+            assert_eq!(
+                (status, code, detail.as_str()),
+                (422, "invalid_field", "this must be a JSON object"),
+                "{short}"
+            );
+        }
         assert!(parse_item::<Outer>(serde_json::json!(["a", {"max_agents": 1}])).is_err());
         assert!(parse::<Outer>(b"\n {\"name\": \"a\"} ").is_ok());
     }

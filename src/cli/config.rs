@@ -27,7 +27,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
     });
     let mut text = table(&["KEY", "VALUE", "FROM"], &[], rows.collect());
     for note in &config.notes {
-        text.push_str(&format!("\nnote: {note}"));
+        text.push_str(&format!("\nnote: {note}\n"));
     }
     Ok(text.into())
 }

@@ -149,10 +149,10 @@ impl<'a> Sources<'a> {
     /// Variables of the environment that look like ours and are not. The environment is shared, so this is only worth a
     /// note.
     pub(crate) fn notes(&self) -> Vec<String> {
-        let known = || SETTINGS.iter().flat_map(|setting| setting.env.iter().copied()).chain(OTHER_VARIABLES.to_vec());
+        let settings = || SETTINGS.iter().flat_map(|setting| setting.env.iter().copied());
         let ours = self.environment.variables.keys().filter(|name| name.starts_with("MUSTER_"));
-        ours.filter(|name| !is_of_kubernetes(name))
-            .filter_map(|name| match nearest(name, known()) {
+        ours.filter(|name| !is_of_kubernetes(name) && !OTHER_VARIABLES.contains(&name.as_str()))
+            .filter_map(|name| match nearest(name, settings()) {
                 Some((_, 0)) => None,
                 Some((near, 1..=2)) => Some(format!("{name} is no setting and was not read; {near} may be meant")),
                 _ => Some(format!("{name} is no setting and was not read")),

@@ -222,13 +222,14 @@ fn a_mistake_in_the_file_is_told_although_something_else_goes_before_it() {
 
 #[test]
 fn a_variable_that_nobody_reads_is_worth_a_note() {
-    let place = Place::new().env("MUSTER_LISEN", "x").env("MUSTER_AGENT_ID", "y").env("MUSTER_WORKERS", "3");
+    // MUSTER_FOO is near to MUSTER_POOL, which is no setting.
+    let place = Place::new().env("MUSTER_LISEN", "x").env("MUSTER_AGENT_ID", "y").env("MUSTER_FOO", "3");
     // What Kubernetes sets beside a service named `muster` is nobody's mistake.
     let names = ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_8000_TCP_ADDR"];
     let place = names.iter().fold(place, |place, name| place.env(&format!("MUSTER_{name}"), "z"));
     let expected = [
+        "MUSTER_FOO is no setting and was not read",
         "MUSTER_LISEN is no setting and was not read; MUSTER_LISTEN may be meant",
-        "MUSTER_WORKERS is no setting and was not read",
     ];
     assert_eq!(place.load().notes, expected);
 }

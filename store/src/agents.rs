@@ -43,7 +43,7 @@ const RESTART: &str = "UPDATE agents SET restart_of = $2, updated_at = $3 \
     WHERE agent_id = $1 AND intent = 'run' AND process_id IS NOT NULL AND epoch = $2";
 
 const REVIVE: &str = "UPDATE agents SET intent = 'run', stop_reason = NULL, rest = NULL, ended_at = NULL, \
-    updated_at = $2 WHERE agent_id = $1 AND rest IN ('failed', 'quarantined')";
+    restarts = restarts + 1, updated_at = $2 WHERE agent_id = $1 AND rest IN ('failed', 'quarantined')";
 
 /// Makes an agent. The row that comes back has its worker or null; there is none where nothing was made.
 pub(crate) fn add(agent: &NewAgent) -> Step {

@@ -345,6 +345,9 @@ fn migrations_are_run_by_a_command_and_newer_ones_are_respected() {
     let path = data_dir.display().to_string();
     let first = run(folder.path(), &["migrate", "--data-dir", &path], &[]).expect(0);
     assert!(first.stdout.contains("applied"), "{first:?}");
+    let mode = std::fs::metadata(&data_dir).expect("it was made").permissions();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&mode);
+    assert_eq!(mode & 0o777, 0o700, "closed to other users");
     let second = run(folder.path(), &["migrate", "--data-dir", &path], &[]).expect(0);
     assert!(second.stdout.contains("up to date"), "{second:?}");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

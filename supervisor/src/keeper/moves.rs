@@ -292,6 +292,7 @@ impl Keeper {
             drop(waiter.reply.send(Err(SupervisorError::UnknownAgent(id.to_string()))));
             return;
         };
+        agent.restarts += u64::from(changed);
         agent.history.clear();
         agent.waiters.push(waiter);
         round.touched.push(id);

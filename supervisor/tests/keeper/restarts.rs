@@ -95,8 +95,8 @@ async fn crashes_past_the_bound_are_quarantine_until_a_person_releases_it() {
     assert_eq!((row.rest, row.assignment, row.restarts), (Some(Rest::Quarantined), None, 2));
     assert_eq!((world.pool().await.quarantined_agents, world.pool().await.used_capacity), (1, 0));
     let view = world.handle.restart(agent, PATIENCE).await.expect("released");
-    assert_eq!((view.state, view.epoch), (AgentState::Idle, 4));
-    // The count begins anew.
+    assert_eq!((view.state, view.epoch, view.restarts), (AgentState::Idle, 4, 3));
+    // The count within the window begins anew.
     world.worker_of(agent).await.end(agent, Cause::Exited { code: 3 }).await;
     world.wait_epoch(agent, 5).await;
     world.end().await;

@@ -209,6 +209,7 @@ pub(crate) async fn reviving_has_preconditions(place: &Place) {
         if expected == Applied {
             let row = place.read(agent).await;
             assert_eq!((row.intent, row.rest, row.updated_at), (Intent::Run, None, at(7)));
+            assert_eq!(row.restarts, 1, "it is started a further time");
             assert_eq!(place.one(fence, assign(agent, worker, 2)).await, Applied, "it may be placed again");
         }
     }
