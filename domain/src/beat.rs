@@ -31,9 +31,9 @@ pub struct Beat {
     pub dropped: u64,
     /// The highest fence that it has seen.
     pub fence: Fence,
-    /// CPU that the worker and its agents used since the last beat, in percent of one core.
+    /// CPU that the worker and its agents' programs (not what these start) used since the last beat, in percent of one core.
     pub cpu_percent: f32,
-    /// Resident memory of the worker and its agents, in bytes.
+    /// Resident memory of the same processes, in bytes.
     pub rss_bytes: u64,
     /// Every agent that it holds.
     pub agents: Vec<AgentPicture>,
