@@ -258,11 +258,16 @@ async fn a_worker_that_is_killed_or_dropped_leaves_no_process() {
     assert_eq!(bench.exit().await, WorkerExit::Killed);
     assert_eq!(count("86102"), 0, "proven dead when the worker's run returns");
 
-    let (mut bench, _) = start(sh(&family("86103"))).await;
+    let (mut bench, agent) = start(sh(&family("86103"))).await;
     bench.words(1).await;
     wait_until("the grandchild", async || (count("86103") == 1).then_some(())).await;
+    // Its last words are written when the worker is gone: the folder stays until then.
+    let data = std::mem::replace(&mut bench.data, tempfile::tempdir().expect("a folder"));
     drop(bench);
     wait_until("the end of all", async || (count("86103") == 0).then_some(())).await;
+    let log = data.path().join(format!("logs/agents/{agent}.log"));
+    let is_written = || std::fs::read_to_string(&log).is_ok_and(|text| text.contains(" end "));
+    wait_until("the last words", async || is_written().then_some(())).await;
 }
 
 #[tokio::test]
