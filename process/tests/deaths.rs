@@ -175,8 +175,12 @@ fn play_with_a_frozen_stray(mark_is_kept: bool) {
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("made");
         let script = format!("setsid {clear}sleep {tag}1 & read go < {}", fifo.display());
         let mut first = worker(&tag, &script).await;
-        wait_until("it runs", || tagged(&format!("sleep\0{tag}1")).len() == 1);
-        freezer.freeze(tagged(&format!("sleep\0{tag}1"))[0]);
+        // Not yet as the `setsid` or the `env` that becomes it: their environment is still the worker's.
+        let is_sleep =
+            |pid: &u32| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"sleep\0"));
+        let sleeper = || tagged(&format!("sleep\0{tag}1")).into_iter().find(is_sleep);
+        wait_until("it runs", || sleeper().is_some());
+        freezer.freeze(sleeper().expect("it sleeps for long"));
         std::fs::write(&fifo, "go\n").expect("written");
         first.keeper.pidfd().dead().await.expect("it ends");
         let mut second = worker(&other, &format!("setsid sleep {other}1 & exit 0")).await;
