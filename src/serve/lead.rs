@@ -61,13 +61,13 @@ async fn open_store(site: &Site) -> anyhow::Result<Option<Arc<dyn Store>>> {
 /// Waits for the lead; `None` where it was told to end meanwhile.
 async fn take_lead(site: &Site, store: &dyn Store) -> anyhow::Result<Option<Fence>> {
     let holder = format!("pid {} on {}", std::process::id(), nix::unistd::gethostname()?.to_string_lossy());
-    let mut told = false;
+    let mut stands_by = false;
     loop {
         match store.lead(&holder, &site.address, site.config.clocks.lease).await {
             Ok(Leadership::Leads(fence)) => {
                 // No standby any more: see where the data folder's lock is taken.
                 site.door.set(waiting("starting", STARTING));
-                if told && site.signals.stop.is_cancelled() {
+                if stands_by && site.signals.stop.is_cancelled() {
                     // Told to end as a standby, which stops no agents. Nobody need wait for the lease of a leader that
                     // never was.
                     store.resign(fence).await?;
@@ -76,9 +76,9 @@ async fn take_lead(site: &Site, store: &dyn Store) -> anyhow::Result<Option<Fenc
                 return Ok(Some(fence));
             }
             Ok(Leadership::Held { address, holder }) => {
-                if !told {
+                if !stands_by {
                     tracing::info!(leader = address, holder, "another supervisor leads; standing by");
-                    told = true;
+                    stands_by = true;
                 }
                 site.door.set(Stage::Standby { leader: address });
             }

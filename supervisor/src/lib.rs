@@ -21,7 +21,7 @@
 //!
 //! # What happens when a part fails
 //! A keeper that panics, or another task that ends, ends this supervisor's lead; the next lead reads the truth again, and
-//! agents do not notice. A caller that goes away changes nothing of what it asked for.
+//! agents in worker processes do not notice. A caller that goes away changes nothing of what it asked for.
 
 mod agents;
 mod board;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::faults::{lives, processes_with, signal};
+use crate::harness::faults::{lives, processes_with, signal, take_the_lead_away};
 use crate::harness::{Muster, Options, wait_until};
 
 const BOUND: Duration = Duration::from_secs(20);
@@ -141,4 +141,26 @@ fn a_worker_that_is_told_to_end_drains_and_its_agents_run_elsewhere() {
             .all(|agent| agent.state == "idle" && agent.epoch > 1 && agent.process_id != worker.id)
     });
     muster.await_each_in_one_worker();
+}
+
+#[test]
+fn a_stop_between_two_leads_ends_the_workers_too() {
+    let config =
+        "[clocks]\nheartbeat = 0.2\nstale = 1\nlease = 1\n[pools.small]\nrole_type = \"developer\"\nmax_agents = 2\n";
+    let mut muster = Muster::start(Options::config(config));
+    muster.spawn_many("small", 3);
+    let workers: Vec<u32> = muster.all_workers().into_iter().map(|worker| worker.pid).collect();
+    let fence = |muster: &Muster| muster.get("/api/v1/system/status").body["fence"].as_u64();
+    // Each lead that is lost soon is followed by a longer pause: the last of these by two seconds.
+    for _ in 0..3 {
+        let before = fence(&muster).expect("it leads");
+        take_the_lead_away(&muster);
+        wait_until("it leads again", BOUND, || fence(&muster).is_some_and(|fence| fence > before));
+    }
+    take_the_lead_away(&muster);
+    wait_until("it pauses", BOUND, || muster.log().matches("the supervisor has ended").count() == 4);
+    assert!(workers.iter().all(|worker| lives(*worker)), "worker processes outlive a lead");
+    signal(muster.pid(), libc::SIGTERM);
+    muster.await_exit(0);
+    assert!(!workers.iter().any(|worker| lives(*worker)), "a stop ends them");
 }

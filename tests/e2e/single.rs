@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use sqlx::{Connection, Executor};
 
-use crate::harness::faults::{Postgres, RedisServer, Wicked, lives};
+use crate::harness::faults::{Postgres, RedisServer, Wicked, lives, take_the_lead_away};
 use crate::harness::{BOUND, Muster, Options, wait_until};
 use crate::spawn::{assert_fifteen, spawn_fifteen};
 
@@ -219,17 +219,6 @@ fn after_a_lost_lead_the_same_process_starts_every_agent_once() {
     }
     muster.stop();
     assert!(wicked.all().is_empty(), "{:?}", wicked.all());
-}
-
-/// Writes another fence into the store, as if another supervisor had led.
-fn take_the_lead_away(muster: &Muster) {
-    let url = format!("sqlite:{}", muster.data_dir().join("muster.db").display());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let mut database = sqlx::SqliteConnection::connect(&url).await.expect("the database opens");
-        database.execute("UPDATE leader SET fence = fence + 1").await.expect("another fence");
-        database.close().await.expect("closed");
-    });
 }
 
 #[test]

@@ -9,7 +9,7 @@
 //! 4. send the commands that are due, first time or again ([`sending`]), and answer those who wait.
 //!
 //! When a keeper's task ends or panics its mailbox closes: requests fail with `Stopping`, and the supervisor ends, so
-//! that a successor adopts what lives. Agents do not notice.
+//! that a successor adopts what lives. Agents in worker processes do not notice.
 
 mod adopting;
 pub(crate) mod agent;

@@ -407,3 +407,15 @@ pub(crate) fn try_spawn(address: &str, body: &Value) -> Option<(u16, String)> {
     let json: Value = serde_json::from_str(body).ok()?;
     Some((status, json["agent_id"].as_str().unwrap_or_default().to_owned()))
 }
+
+/// Writes another fence into the store, as if another supervisor had led.
+pub(crate) fn take_the_lead_away(muster: &Muster) {
+    let url = format!("sqlite:{}", muster.data_dir().join("muster.db").display());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut database =
+            <sqlx::SqliteConnection as sqlx::Connection>::connect(&url).await.expect("the database opens");
+        sqlx::Executor::execute(&mut database, "UPDATE leader SET fence = fence + 1").await.expect("another fence");
+        sqlx::Connection::close(database).await.expect("closed");
+    });
+}
