@@ -1,5 +1,5 @@
 #!/bin/sh
-# The smallest agent in shell: it says that it is ready, and runs until it is told to stop.
+# A small agent in shell: it says that it is ready, and does one task after the other until it is told to stop.
 # Muster speaks in JSON objects, one a line, over stdin and stdout; any other line that is printed is the agent's log.
 set -eu
 
@@ -7,6 +7,12 @@ echo "agent ${MUSTER_AGENT_ID:-?} of ${MUSTER_POOL:-?} starts"
 echo '{"type":"ready"}'
 while IFS= read -r line; do
     case $line in
+    '{"type":"task","id":"'*)
+        # The first of the three, since the input of a task may hold any text.
+        id=${line#'{"type":"task","id":"'}
+        id=${id%%'"'*}
+        echo "{\"type\":\"result\",\"id\":\"$id\",\"output\":{\"length\":${#line}}}"
+        ;;
     *'"type":"stop"'* | *'"type": "stop"'*)
         echo "told to stop"
         exit 0

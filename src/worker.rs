@@ -37,12 +37,14 @@ fn serve() -> anyhow::Result<()> {
     muster_process::detach().context("cannot begin a session")?;
     crate::logging::start_plain()?;
     let orders = read_orders()?;
-    if orders.registry.url.starts_with("rediss") {
-        crate::tls::choose();
-    }
+    // For the registry, and for what checks try.
+    crate::tls::choose();
     // One thread: a worker waits, and its agents are processes. A thousand of them must be lean.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let exit = runtime.block_on(work(orders))?;
+    let exit = runtime.block_on(work(orders));
+    // Nobody can stop the look-up of a name, and nobody waits for its end any more.
+    runtime.shutdown_background();
+    let exit = exit?;
     tracing::debug!(?exit, "the worker ended");
     Ok(())
 }

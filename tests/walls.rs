@@ -32,14 +32,15 @@ const ROOMS: [(&str, &[&str]); 9] = [
 ];
 
 /// Crates that one room alone may name; the tests at the root may look at a server from outside.
-const TENANTS: [(&str, &str); 3] = [("redis", "muster-registry"), ("sqlx", "muster-store"), ("axum", "muster-api")];
+const TENANTS: [(&str, &str); 4] =
+    [("redis", "muster-registry"), ("sqlx", "muster-store"), ("rusqlite", "muster-store"), ("axum", "muster-api")];
 
 /// Crates that must not be reachable from a room at all.
 const FAR_FROM: [(&str, &[&str]); 3] = [
-    ("muster-domain", &["tokio", "redis", "sqlx", "axum"]),
-    ("muster-policy", &["tokio", "redis", "sqlx", "axum"]),
-    // A worker is lean: no store, no HTTP.
-    ("muster-worker", &["sqlx", "axum"]),
+    ("muster-domain", &["tokio", "redis", "sqlx", "rusqlite", "axum"]),
+    ("muster-policy", &["tokio", "redis", "sqlx", "rusqlite", "axum"]),
+    // A worker is lean: no store, no server of HTTP.
+    ("muster-worker", &["sqlx", "rusqlite", "axum"]),
 ];
 
 /// What cargo knows, for this platform.
@@ -95,7 +96,7 @@ fn no_room_sees_another_one_of_its_layer() {
 }
 
 #[test]
-fn redis_sqlx_and_axum_have_one_room_each() {
+fn redis_the_databases_and_axum_have_one_room_each() {
     let metadata = metadata();
     for (room, package) in rooms(&metadata) {
         for dependency in items(package, "dependencies") {

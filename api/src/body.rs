@@ -23,6 +23,21 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const DISCARD: usize = 16 * 1024 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How large a body may be.
+pub(crate) struct Bound {
+    /// In bytes.
+    pub(crate) bytes: usize,
+    /// What to do where it is larger.
+    pub(crate) remedy: &'static str,
+}
+
+impl Bound {
+    /// The bound of bodies of which nothing else is said.
+    fn usual(door: &Door) -> Self {
+        Self { bytes: door.config().max_body, remedy: "send less at once" }
+    }
+}
+
 /// A body as a value of `T`. Unknown fields are refused where `T` says so, as all bodies of the API do.
 pub(crate) struct StrictJson<T> {
     pub(crate) value: T,
@@ -40,7 +55,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Door>> for StrictJson<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, door: &Arc<Door>) -> Result<Self, Problem> {
-        let bytes = read(request, door.config().max_body).await?;
+        let bytes = read(request, &Bound::usual(door)).await?;
         Ok(Self { value: parse(&bytes)?, bytes })
     }
 }
@@ -52,7 +67,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<Door>> for OptionalJson<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, door: &Arc<Door>) -> Result<Self, Problem> {
-        let bytes = read(request, door.config().max_body).await?;
+        let bytes = read(request, &Bound::usual(door)).await?;
         if bytes.is_empty() { Ok(Self(T::default())) } else { parse(&bytes).map(Self) }
     }
 }
@@ -110,22 +125,23 @@ fn misfit(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     }
 }
 
-async fn read(request: Request, limit: usize) -> Result<Bytes, Problem> {
+/// The whole body, within the bound.
+pub(crate) async fn read(request: Request, bound: &Bound) -> Result<Bytes, Problem> {
     let announced = request
         .headers()
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok())
         .unwrap_or_default();
     let mut body = request.into_body();
-    if announced > limit as u64 {
+    if announced > bound.bytes as u64 {
         discard(&mut body).await;
-        return Err(too_large(limit));
+        return Err(too_large(bound));
     }
-    match tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, limit)).await {
+    match tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, bound.bytes)).await {
         Ok(Ok(Some(bytes))) => Ok(bytes),
         Ok(Ok(None)) => {
             discard(&mut body).await;
-            Err(too_large(limit))
+            Err(too_large(bound))
         }
         Ok(Err(error)) => {
             Err(Problem::new(StatusCode::BAD_REQUEST, "broken_body", format!("the body ended early: {error}")))
@@ -174,11 +190,11 @@ async fn discard(body: &mut Body) {
     let _ = tokio::time::timeout(DISCARD_TIMEOUT, drop_it).await;
 }
 
-fn too_large(limit: usize) -> Problem {
+fn too_large(bound: &Bound) -> Problem {
     Problem::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         "body_too_large",
-        format!("the body is larger than {limit} bytes: send less at once"),
+        format!("the body is larger than {} bytes: {}", bound.bytes, bound.remedy),
     )
 }
 
@@ -294,6 +310,8 @@ mod tests {
         Body::from_stream(stream::iter(chunks))
     }
 
+    const TEN: Bound = Bound { bytes: 10, remedy: "say it in fewer words" };
+
     #[tokio::test]
     async fn a_body_is_read_up_to_the_bound_and_no_further() {
         for (sizes, expected) in [
@@ -303,7 +321,7 @@ mod tests {
             (&[11][..], Err(413)),
             (&[5, 5, 1][..], Err(413)),
         ] {
-            let read = read(Request::new(chunks(sizes)), 10).await;
+            let read = read(Request::new(chunks(sizes)), &TEN).await;
             assert_eq!(read.map(|bytes| bytes.len()).map_err(|p| p.status().as_u16()), expected, "{sizes:?}");
         }
     }
@@ -311,18 +329,20 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_is_announced_too_large_is_refused() {
         let request = Request::builder().header(CONTENT_LENGTH, "11").body(chunks(&[11])).expect("a request");
-        assert_eq!(read(request, 10).await.expect_err("too large").code(), "body_too_large");
+        let problem = read(request, &TEN).await.expect_err("too large");
+        assert_eq!(problem.code(), "body_too_large");
+        assert_eq!(problem.detail(), "the body is larger than 10 bytes: say it in fewer words");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_comes_is_not_waited_for() {
         let body = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
-        assert_eq!(read(Request::new(body), 10).await.expect_err("nothing comes").status().as_u16(), 408);
+        assert_eq!(read(Request::new(body), &TEN).await.expect_err("nothing comes").status().as_u16(), 408);
     }
 
     #[tokio::test]
     async fn a_body_that_breaks_off_is_said_so() {
         let body = Body::from_stream(stream::iter([Ok(Bytes::from_static(b"{")), Err(std::io::Error::other("gone"))]));
-        assert_eq!(read(Request::new(body), 10).await.expect_err("it broke").code(), "broken_body");
+        assert_eq!(read(Request::new(body), &TEN).await.expect_err("it broke").code(), "broken_body");
     }
 }

@@ -160,9 +160,11 @@ fn message(next: Next) -> Message {
     }
 }
 
-fn with_data<T: serde::Serialize>(message: Message, data: &T) -> Message {
-    // JSON has no line break outside of strings, and none inside: one line of data.
-    message.data(serde_json::to_string(data).unwrap_or_default())
+/// A message with JSON as its one line of data.
+pub(crate) fn with_data<T: serde::Serialize>(message: Message, data: &T) -> Message {
+    let json = serde_json::to_string(data).unwrap_or_default();
+    // JSON has no line break inside of strings, and ours none outside; a task's input is somebody else's.
+    message.data(if json.contains(['\n', '\r']) { json.replace(['\n', '\r'], " ") } else { json })
 }
 
 #[cfg(test)]

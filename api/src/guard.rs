@@ -23,6 +23,9 @@ use crate::query::Caller;
 /// The only route that answers without a key: what a load balancer asks.
 const OPEN_ROUTE: &str = "/health";
 
+/// The only route whose body is not one JSON value.
+const LINES_ROUTE: &str = "/api/v1/tasks/bulk";
+
 /// The middleware.
 pub(crate) async fn guard(State(door): State<Arc<Door>>, mut request: Request, next: Next) -> Response {
     match admit(&door, &request) {
@@ -134,20 +137,25 @@ fn authenticate(headers: &HeaderMap, keys: &[ApiKey]) -> Result<Caller, Problem>
     caller.map(|key| Caller(key.name.as_str().into())).ok_or_else(|| refuse("the API key is not known to this server"))
 }
 
-/// A body must be declared to be JSON: a web form can't do that without asking first (CORS).
+/// A body must be declared to be JSON, or lines of it where a route reads those: a web form can't do that without asking
+/// first (CORS).
 fn check_content_type(request: &Request) -> Result<(), Problem> {
     if request.body().is_end_stream() {
         return Ok(());
     }
     let declared = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = declared.split(';').next().unwrap_or_default().trim();
-    if media_type.eq_ignore_ascii_case("application/json") {
+    let (expected, code) = match request.uri().path() {
+        LINES_ROUTE => ("application/x-ndjson", "not_ndjson"),
+        _ => ("application/json", "not_json"),
+    };
+    if media_type.eq_ignore_ascii_case(expected) {
         return Ok(());
     }
     Err(Problem::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "not_json",
-        format!("the body must be declared as Content-Type: application/json, not {declared:?}"),
+        code,
+        format!("the body must be declared as Content-Type: {expected}, not {declared:?}"),
     ))
 }
 
@@ -259,5 +267,16 @@ mod tests {
             assert_eq!(send(bad, "{}"), Err((415, "not_json")), "{bad:?}");
         }
         assert_eq!(send(None, ""), Ok(None), "no body needs no type");
+    }
+
+    #[test]
+    fn lines_are_declared_as_lines() {
+        let send = |path: &str, content_type: &str| {
+            let request = Builder::new().method("POST").uri(path).header(HOST, "localhost");
+            admitted_with(config(), request.header(CONTENT_TYPE, content_type), Body::from("{}"))
+        };
+        assert_eq!(send("/api/v1/tasks/bulk", "application/x-ndjson; charset=utf-8"), Ok(None));
+        assert_eq!(send("/api/v1/tasks/bulk", "application/json"), Err((415, "not_ndjson")));
+        assert_eq!(send("/api/v1/tasks", "application/x-ndjson"), Err((415, "not_json")));
     }
 }

@@ -21,7 +21,7 @@
 //! | `problem` | errors (RFC 9457), and the one map from the supervisor's refusals to them |
 //! | `json` | the names in bodies and answers: promises to callers, kept apart from the supervisor's types |
 //! | `routes` | one file a resource |
-//! | `events`, `logs`, `metrics` | the streams, and the page for Prometheus |
+//! | `events`, `task_feed`, `logs`, `metrics` | the streams, and the page for Prometheus |
 //! | `openapi`, `reader` | the description, made from the routes, and the page that shows it |
 
 mod body;
@@ -39,6 +39,7 @@ mod reader;
 mod router;
 mod routes;
 mod serve;
+mod task_feed;
 
 pub use config::{ApiConfig, ApiKey, MAX_BODY};
 pub use door::{Door, Stage};

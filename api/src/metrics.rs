@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use muster_supervisor::{PoolView, SystemView, WorkerView};
+use muster_supervisor::{Percentiles, PoolView, QueueView, SystemView, WorkerView};
 
 /// Bounds of the histograms of seconds: from what a warm spawn takes to what a caller waits at the most.
 const SECONDS: [f64; 18] = [
@@ -22,6 +22,35 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
 
 /// A figure of a pool: its name, its words, and where it is.
 type Figure = (&'static str, &'static str, fn(&PoolView) -> u32);
+
+/// A figure of a queue, where it has one.
+type QueueFigure = (&'static str, &'static str, fn(&QueueView) -> Option<f64>);
+
+/// The figures of a queue.
+const QUEUE: [QueueFigure; 11] = [
+    ("muster_queue_depth", "Tasks that wait and may start.", |queue| Some(queue.depth as f64)),
+    ("muster_queue_delayed", "Tasks that wait for their time.", |queue| Some(queue.delayed as f64)),
+    ("muster_queue_dead", "Tasks that were given up.", |queue| Some(queue.dead as f64)),
+    ("muster_queue_running", "Tasks that run.", |queue| Some(queue.running as f64)),
+    // Nothing that waits has waited for no time, so that a graph comes back to zero.
+    ("muster_queue_oldest_wait_seconds", "How long the oldest ready task has been waiting.", |queue| {
+        Some(queue.oldest_wait.unwrap_or_default().as_secs_f64())
+    }),
+    ("muster_queue_rate_in", "Tasks taken in per second, over the last minute.", |queue| Some(queue.rate_in)),
+    ("muster_queue_rate_out", "Tasks ended per second, over the last minute.", |queue| Some(queue.rate_out)),
+    ("muster_queue_wait_p50_seconds", "Wait for the first agent, median.", |queue| queue.wait.map(p50)),
+    ("muster_queue_wait_p99_seconds", "Wait for the first agent, 99 of 100 less.", |queue| queue.wait.map(p99)),
+    ("muster_queue_run_p50_seconds", "Time of an attempt, median.", |queue| queue.run.map(p50)),
+    ("muster_queue_run_p99_seconds", "Time of an attempt, 99 of 100 less.", |queue| queue.run.map(p99)),
+];
+
+const fn p50(times: Percentiles) -> f64 {
+    times.p50.as_secs_f64()
+}
+
+const fn p99(times: Percentiles) -> f64 {
+    times.p99.as_secs_f64()
+}
 
 /// A page under construction.
 pub(crate) struct Page(String);
@@ -71,6 +100,14 @@ impl Page {
         }
     }
 
+    /// The figures of the queues.
+    pub(crate) fn queues(&mut self, queues: &[QueueView]) {
+        for (name, help, figure) in QUEUE {
+            let value = |queue: &QueueView| Some((format!("pool=\"{}\"", queue.pool_name), figure(queue)?));
+            self.family(name, help, queues.iter().filter_map(value));
+        }
+    }
+
     /// What the workers use, added up by pool.
     pub(crate) fn workers(&mut self, workers: &[WorkerView]) {
         let mut used = std::collections::BTreeMap::<String, (f64, f64)>::new();
@@ -100,7 +137,7 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::tests_views::{pool, system};
+    use crate::json::tests_views::{pool, queue, system};
 
     #[test]
     fn a_histogram_of_seconds_has_buckets() {
@@ -122,6 +159,7 @@ mod tests {
         page.leading(true);
         page.system(&system());
         page.pools(&[pool("a"), pool("b")]);
+        page.queues(&[queue("a"), QueueView { oldest_wait: None, wait: None, ..queue("b") }]);
         page.workers(&[]);
         let text = page.into_text();
         for line in [
@@ -133,8 +171,14 @@ mod tests {
             "muster_pool_slots_used{pool=\"a\"} 15",
             "muster_pool_slots_used{pool=\"b\"} 15",
             "muster_pool_agents_quarantined{pool=\"a\"} 1",
+            "# TYPE muster_queue_depth gauge",
+            "muster_queue_depth{pool=\"a\"} 3",
+            "muster_queue_oldest_wait_seconds{pool=\"a\"} 1.5",
+            "muster_queue_oldest_wait_seconds{pool=\"b\"} 0",
+            "muster_queue_wait_p99_seconds{pool=\"a\"} 2",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }
+        assert!(!text.contains("muster_queue_wait_p99_seconds{pool=\"b\"}"), "what is not known is not shown: {text}");
     }
 }

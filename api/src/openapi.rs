@@ -36,7 +36,8 @@ const COMMON: [(&str, &str); 5] = [
     (
         "503",
         "Nobody leads here (`starting`, `registry_away`, `store_away`, `not_leader` with the address of the `leader`), \
-         something is away (`unavailable`), or it is stopping (`stopping`); with `Retry-After`",
+         something is away (`unavailable`), the pool is drained (`intake_closed`), or it is stopping (`stopping`); with \
+         `Retry-After`",
     ),
 ];
 
@@ -135,11 +136,12 @@ mod tests {
     }
 
     /// The promised surface, so that a route that is lost or renamed is seen.
-    const PROMISED: [&str; 29] = [
+    const PROMISED: [&str; 46] = [
         "delete /api/v1/agents/pools/{pool_name}",
         "get /api/docs",
         "get /api/health",
         "get /api/health-docker",
+        "get /api/metrics/queue",
         "get /api/openapi.json",
         "get /api/v1/agents",
         "get /api/v1/agents/health",
@@ -150,9 +152,15 @@ mod tests {
         "get /api/v1/agents/project/{project_id}",
         "get /api/v1/agents/{agent_id}",
         "get /api/v1/agents/{agent_id}/logs",
+        "get /api/v1/alerts",
         "get /api/v1/events",
+        "get /api/v1/quota",
         "get /api/v1/system/check",
         "get /api/v1/system/status",
+        "get /api/v1/tasks",
+        "get /api/v1/tasks/dead",
+        "get /api/v1/tasks/{task_id}",
+        "get /api/v1/tasks/{task_id}/events",
         "get /health",
         "get /metrics",
         "get /ready",
@@ -161,10 +169,20 @@ mod tests {
         "post /api/v1/agents/bulk/spawn",
         "post /api/v1/agents/bulk/terminate",
         "post /api/v1/agents/pools",
+        "post /api/v1/agents/pools/{pool_name}/drain",
+        "post /api/v1/agents/pools/{pool_name}/pause",
+        "post /api/v1/agents/pools/{pool_name}/resume",
         "post /api/v1/agents/spawn",
         "post /api/v1/agents/terminate",
         "post /api/v1/agents/{agent_id}/restart",
+        "post /api/v1/system/pause",
+        "post /api/v1/system/resume",
         "post /api/v1/system/stop",
+        "post /api/v1/tasks",
+        "post /api/v1/tasks/bulk",
+        "post /api/v1/tasks/dead/redrive",
+        "post /api/v1/tasks/{task_id}/cancel",
+        "post /api/v1/tasks/{task_id}/retry",
     ];
 
     #[test]

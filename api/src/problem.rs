@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use muster_domain::AgentId;
+use muster_domain::{AgentId, TaskId};
 use muster_supervisor::SupervisorError;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -54,6 +54,10 @@ struct ProblemExtras {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Uuid)]
     agent_id: Option<AgentId>,
+    /// The task that this is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = Uuid)]
+    task_id: Option<TaskId>,
     /// How its program ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     ending: Option<EndingJson>,
@@ -127,6 +131,10 @@ impl Problem {
 
 /// How long to wait where a bound is reached: a slot is free when an agent ends, which nobody can foretell.
 const FULL_RETRY: Duration = Duration::from_secs(5);
+/// How long to wait where a queue is full: tasks end all the time.
+const QUEUE_RETRY: Duration = Duration::from_secs(1);
+/// How long to wait where a pool is drained: until a person resumes it.
+const INTAKE_RETRY: Duration = Duration::from_secs(30);
 /// How long to wait where the supervisor stops: another one may follow.
 const STOPPING_RETRY: Duration = Duration::from_secs(5);
 
@@ -136,6 +144,7 @@ impl From<SupervisorError> for Problem {
         let (status, code) = match &error {
             E::UnknownPool(_) => (StatusCode::NOT_FOUND, "unknown_pool"),
             E::UnknownAgent(_) => (StatusCode::NOT_FOUND, "unknown_agent"),
+            E::UnknownTask(_) => (StatusCode::NOT_FOUND, "unknown_task"),
             E::UnknownRuntime { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_runtime"),
             E::WrongRole { .. } => (StatusCode::CONFLICT, "wrong_role"),
             E::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_field"),
@@ -144,6 +153,11 @@ impl From<SupervisorError> for Problem {
             E::PoolDraining(_) => (StatusCode::CONFLICT, "pool_draining"),
             E::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key_reused"),
             E::WrongState { .. } => (StatusCode::CONFLICT, "wrong_state"),
+            E::WrongTaskState { .. } => (StatusCode::CONFLICT, "wrong_state"),
+            E::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue_full"),
+            E::QuotaExceeded { .. } => (StatusCode::TOO_MANY_REQUESTS, "quota_exceeded"),
+            E::BudgetExceeded(_) => (StatusCode::TOO_MANY_REQUESTS, "budget_exceeded"),
+            E::IntakeClosed(_) => (StatusCode::SERVICE_UNAVAILABLE, "intake_closed"),
             E::PoolFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "pool_full"),
             E::StartFailed { .. } => (StatusCode::BAD_GATEWAY, "start_failed"),
             E::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
@@ -152,9 +166,13 @@ impl From<SupervisorError> for Problem {
         let mut problem = Self::new(status, code, error.to_string());
         match error {
             E::PoolFull { .. } => problem = problem.retry_after(FULL_RETRY),
+            E::QueueFull { .. } => problem = problem.retry_after(QUEUE_RETRY),
+            E::QuotaExceeded { retry_after: Some(wait), .. } => problem = problem.retry_after(wait),
+            E::IntakeClosed(_) => problem = problem.retry_after(INTAKE_RETRY),
             E::Stopping => problem = problem.retry_after(STOPPING_RETRY),
             E::Unavailable { retry_after, .. } => problem = problem.retry_after(retry_after),
             E::WrongState { agent_id, .. } => problem.more.agent_id = Some(agent_id),
+            E::WrongTaskState { task_id, .. } | E::UnknownTask(task_id) => problem.more.task_id = Some(task_id),
             E::StartFailed { agent_id, ending } => {
                 problem.more.agent_id = Some(agent_id);
                 problem.more.ending = Some(ending.into());
@@ -185,7 +203,7 @@ impl IntoResponse for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use muster_domain::{Cause, Ending, Timestamp};
+    use muster_domain::{Cause, Ending, TaskState, Timestamp};
 
     fn pool() -> muster_domain::PoolName {
         "developer_pool".parse().expect("a name")
@@ -218,6 +236,22 @@ mod tests {
                 None,
             ),
             (E::PoolFull { pool: pool(), workers: 20, capacity: 10 }, 429, "pool_full", Some(5)),
+            (E::UnknownTask(TaskId::generate()), 404, "unknown_task", None),
+            (
+                E::WrongTaskState { task_id: TaskId::generate(), state: TaskState::Running, why: "wait".into() },
+                409,
+                "wrong_state",
+                None,
+            ),
+            (E::QueueFull { pool: pool(), waiting: 10, max: 10 }, 429, "queue_full", Some(1)),
+            (
+                E::QuotaExceeded { tenant: "t".into(), limit: "rate", retry_after: Some(Duration::from_millis(1500)) },
+                429,
+                "quota_exceeded",
+                Some(2),
+            ),
+            (E::BudgetExceeded("the pool p has used 5 of 5 tokens".into()), 429, "budget_exceeded", None),
+            (E::IntakeClosed(pool()), 503, "intake_closed", Some(30)),
             (failed(), 502, "start_failed", None),
             (unavailable(1500), 503, "unavailable", Some(2)),
             (unavailable(0), 503, "unavailable", Some(1)),
@@ -245,6 +279,14 @@ mod tests {
         assert_eq!(json["ending"]["last_output"], "no module named agent\n");
         assert!(json["detail"].as_str().expect("text").contains("exited with code 3"));
         assert!(json["agent_id"].is_string() && json.get("leader").is_none());
+    }
+
+    #[test]
+    fn a_task_in_the_wrong_state_is_named() {
+        let task_id = TaskId::generate();
+        let error = SupervisorError::WrongTaskState { task_id, state: TaskState::Queued, why: "it waits".to_owned() };
+        let json = serde_json::to_value(Problem::from(error)).expect("an object");
+        assert_eq!((&json["code"], &json["task_id"]), (&"wrong_state".into(), &task_id.to_string().into()));
     }
 
     #[test]

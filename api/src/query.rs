@@ -1,13 +1,14 @@
 //! What a request says beside its body: the query, the path and the headers.
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use muster_domain::{AgentId, PoolName, plain};
-use muster_supervisor::SupervisorError;
+use muster_domain::{AgentId, PoolName, TaskId, plain};
+use muster_supervisor::{IdempotencyKey, SupervisorError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
@@ -77,14 +78,52 @@ pub(crate) struct WaitQuery {
 
 impl WaitQuery {
     pub(crate) fn duration(&self) -> Result<Duration, Problem> {
-        let seconds = self.wait.unwrap_or(10.0);
-        // NaN is in no range.
-        if (0.0..=MAX_WAIT).contains(&seconds) {
-            Ok(Duration::from_secs_f64(seconds))
-        } else {
-            Err(Problem::invalid_parameter("wait", format!("wait is 0 to {MAX_WAIT} seconds, not {seconds}")))
-        }
+        patience(self.wait.unwrap_or(10.0))
     }
+}
+
+/// How long the caller waits for the end of a task.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct EndQuery {
+    /// Seconds to wait for the end of the task, 0 to 300, fractions allowed. Default 0: the answer comes at once.
+    #[param(minimum = 0, maximum = 300)]
+    wait: Option<f64>,
+}
+
+impl EndQuery {
+    pub(crate) fn duration(&self) -> Result<Duration, Problem> {
+        patience(self.wait.unwrap_or_default())
+    }
+}
+
+fn patience(seconds: f64) -> Result<Duration, Problem> {
+    // NaN is in no range.
+    if (0.0..=MAX_WAIT).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(Problem::invalid_parameter("wait", format!("wait is 0 to {MAX_WAIT} seconds, not {seconds}")))
+    }
+}
+
+/// The most that is asked of the supervisor at once.
+pub(crate) const MAX_PAGE: u32 = 1_000;
+
+/// The length of a page, at most `most`.
+pub(crate) fn page_limit(asked: Option<u32>, most: u32) -> Result<u32, Problem> {
+    match asked.unwrap_or(100) {
+        limit if (1..=most).contains(&limit) => Ok(limit),
+        limit => Err(Problem::invalid_parameter("limit", format!("limit is 1 to {most}, not {limit}"))),
+    }
+}
+
+/// Where a page begins: after the last item of the page before.
+pub(crate) fn page_start<Id: FromStr>(cursor: Option<&str>) -> Result<Option<Id>, Problem> {
+    cursor
+        .map(str::parse)
+        .transpose()
+        .map_err(|_| Problem::invalid_parameter("cursor", "the cursor is not one that a list gave as next_cursor"))
 }
 
 /// The pool that a path or a body names. A text that is no name is the name of no pool.
@@ -97,6 +136,12 @@ pub(crate) fn agent_id(text: &str) -> Result<AgentId, Problem> {
     text.parse().map_err(|_| SupervisorError::UnknownAgent(short(text)).into())
 }
 
+/// The task that a path names. A text that is no id is the id of no task.
+pub(crate) fn task_id(text: &str) -> Result<TaskId, Problem> {
+    text.parse()
+        .map_err(|_| Problem::new(StatusCode::NOT_FOUND, "unknown_task", format!("there is no task {}", short(text))))
+}
+
 fn short(text: &str) -> String {
     text.chars().take(80).collect()
 }
@@ -105,7 +150,7 @@ fn short(text: &str) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Caller(pub(crate) Arc<str>);
 
-/// The caller's `Idempotency-Key`, if there is one, and who the caller is.
+/// Who the caller is, and the caller's `Idempotency-Key`, if there is one.
 pub(crate) struct KeyHeader {
     pub(crate) caller: String,
     pub(crate) key: Option<String>,
@@ -116,25 +161,41 @@ impl FromRequestParts<Arc<Door>> for KeyHeader {
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<Door>) -> Result<Self, Problem> {
         let key = parts.headers.get("idempotency-key").map(|value| key_of(value.as_bytes())).transpose()?;
-        let caller = match (&key, parts.extensions.get::<Caller>()) {
-            (Some(_), Some(caller)) => caller.0.to_string(),
-            _ => String::new(),
-        };
+        let caller = parts.extensions.get::<Caller>().map(|caller| caller.0.to_string()).unwrap_or_default();
         Ok(Self { caller, key })
     }
 }
 
-fn key_of(value: &[u8]) -> Result<String, Problem> {
-    let fits = (1..=255).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic);
-    match std::str::from_utf8(value) {
-        Ok(text) if fits => Ok(text.to_owned()),
-        _ => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_header",
-            "an Idempotency-Key is 1 to 255 visible ASCII characters without spaces",
-        )
-        .field("Idempotency-Key")),
+impl KeyHeader {
+    /// A key of this caller. `body_hash` tells a repeated request from another one with the same key.
+    pub(crate) fn key_for(&self, route: &str, key: String, body_hash: [u8; 32]) -> IdempotencyKey {
+        IdempotencyKey { caller: self.caller.clone(), route: route.to_owned(), key, body_hash }
     }
+}
+
+/// What an idempotency key may be.
+const KEY_RULE: &str = "is 1 to 255 visible ASCII characters without spaces";
+
+fn key_of(value: &[u8]) -> Result<String, Problem> {
+    match std::str::from_utf8(value) {
+        Ok(text) if is_key(value) => Ok(text.to_owned()),
+        _ => {
+            let detail = format!("an Idempotency-Key {KEY_RULE}");
+            Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_header", detail).field("Idempotency-Key"))
+        }
+    }
+}
+
+fn is_key(value: &[u8]) -> bool {
+    (1..=255).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic)
+}
+
+/// A key that stands in the body instead.
+pub(crate) fn key_in_body(text: String) -> Result<String, Problem> {
+    if is_key(text.as_bytes()) {
+        return Ok(text);
+    }
+    Err(Problem::invalid_field("idempotency_key", format!("idempotency_key {KEY_RULE}")))
 }
 
 #[cfg(test)]
@@ -156,6 +217,8 @@ mod tests {
             let problem = wait(query).expect_err(query);
             assert_eq!((problem.status().as_u16(), problem.code()), (422, "invalid_parameter"), "{query}");
         }
+        assert_eq!(EndQuery::default().duration().expect("none"), Duration::ZERO);
+        assert!(EndQuery { wait: Some(301.0) }.duration().is_err());
         assert!(wait("wate=1").expect_err("unknown").detail().contains("wate"));
         assert_eq!(wait("wait=ten").expect_err("no number").detail(), "in the query: wait: a number is expected");
         assert_eq!(
@@ -168,6 +231,7 @@ mod tests {
     fn what_names_nothing_is_404() {
         assert_eq!(agent_id("17").expect_err("no id").code(), "unknown_agent");
         assert_eq!(pool_name("No Pool").expect_err("no name").code(), "unknown_pool");
+        assert_eq!(task_id("17").expect_err("no id").code(), "unknown_task");
         assert!(agent_id(&"x".repeat(500)).expect_err("no id").detail().len() < 200);
         let id = AgentId::generate();
         assert_eq!(agent_id(&id.to_string().to_uppercase()).ok(), Some(id));
@@ -198,5 +262,7 @@ mod tests {
         for bad in [&b""[..], b"a b", b"a\tb", "schl\u{fc}ssel".as_bytes(), b"\xff", &[b'k'; 256]] {
             assert_eq!(key_of(bad).expect_err("no key").code(), "invalid_header", "{bad:?}");
         }
+        assert_eq!(key_in_body("order-17/a".to_owned()).expect("a key"), "order-17/a");
+        assert_eq!(key_in_body("a b".to_owned()).expect_err("no key").code(), "invalid_field");
     }
 }

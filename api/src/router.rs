@@ -98,6 +98,7 @@ mod tests {
         let paths = document["paths"].as_object().expect("paths");
         let of_path = |(path, item): (&String, &Value)| {
             let path = path.replace("{pool_name}", "p").replace("{agent_id}", "a").replace("{project_id}", "x");
+            let path = path.replace("{task_id}", "t");
             let methods = item.as_object().expect("operations").keys();
             methods.map(|method| (method.to_uppercase(), path.clone())).collect::<Vec<_>>()
         };
@@ -164,12 +165,18 @@ mod tests {
     #[tokio::test]
     async fn a_path_or_method_that_is_not_there_is_a_problem() {
         let door = standby();
-        for path in ["/", "/api/v1/tasks", "/api/v1/agents/pools/p/scale", "/api/v1/alerts", "/api/v1/system/pause"] {
+        for path in ["/", "/api/v1/nothing", "/api/v1/agents/pools/p/scale", "/api/v1/approvals"] {
             let (response, json) = answer(&door, ask("GET", path), "").await;
             assert_eq!((response.status().as_u16(), &json["code"]), (404, &"unknown_path".into()), "{path}");
             assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
         }
-        for path in ["/api/v1/agents/spawn", "/api/v1/agents/terminate", "/api/v1/agents/bulk/spawn"] {
+        for path in [
+            "/api/v1/agents/spawn",
+            "/api/v1/agents/terminate",
+            "/api/v1/agents/bulk/spawn",
+            "/api/v1/tasks/bulk",
+            "/api/v1/tasks/dead/redrive",
+        ] {
             let (response, json) = answer(&door, ask("GET", path), "").await;
             assert_eq!((response.status().as_u16(), &json["code"]), (405, &"wrong_method".into()), "{path}");
             assert_eq!(response.headers()[ALLOW], "POST");

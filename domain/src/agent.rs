@@ -52,12 +52,15 @@ pub enum StopReason {
     PoolRemoved,
     /// Its program failed at the first start, and the caller was told so.
     StartFailed,
+    /// It has done its task, and its pool's agents do one each.
+    TaskDone,
     /// It ended by itself, and its pool's restart policy wants no other run.
     Completed,
 }
 
 impl StopReason {
-    const ALL: [Self; 5] = [Self::Requested, Self::Idle, Self::PoolRemoved, Self::StartFailed, Self::Completed];
+    const ALL: [Self; 6] =
+        [Self::Requested, Self::Idle, Self::PoolRemoved, Self::StartFailed, Self::TaskDone, Self::Completed];
 
     /// The word in the store and in JSON.
     pub const fn as_str(self) -> &'static str {
@@ -66,6 +69,7 @@ impl StopReason {
             Self::Idle => "idle",
             Self::PoolRemoved => "pool_removed",
             Self::StartFailed => "start_failed",
+            Self::TaskDone => "task_done",
             Self::Completed => "completed",
         }
     }
@@ -96,6 +100,8 @@ pub enum AgentState {
     Spawning,
     /// It runs and has no work.
     Idle,
+    /// It has work.
+    Busy,
     /// It was told to stop, and its tree is not proven dead yet.
     Stopping,
     /// It was asked to stop, and it is gone.
@@ -107,14 +113,24 @@ pub enum AgentState {
 }
 
 impl AgentState {
-    const ALL: [Self; 6] =
-        [Self::Spawning, Self::Idle, Self::Stopping, Self::Terminated, Self::Failed, Self::Quarantined];
+    const ALL: [Self; 7] =
+        [Self::Spawning, Self::Idle, Self::Busy, Self::Stopping, Self::Terminated, Self::Failed, Self::Quarantined];
+
+    /// The states of an agent that is there or on its way. It may go to and fro between them at any moment, so whoever looks for
+    /// such agents asks for all of these at once.
+    pub const LIVE: [Self; 4] = [Self::Spawning, Self::Idle, Self::Busy, Self::Stopping];
+
+    /// Whether it runs, and nobody wants it to end.
+    pub const fn is_running(self) -> bool {
+        matches!(self, Self::Idle | Self::Busy)
+    }
 
     /// The word in the store and in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Spawning => "spawning",
             Self::Idle => "idle",
+            Self::Busy => "busy",
             Self::Stopping => "stopping",
             Self::Terminated => "terminated",
             Self::Failed => "failed",

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::attempt::{Progress, Usage};
 use crate::worker::WorkerIdentity;
-use crate::{AgentId, Epoch, Fence, PoolName, ProcessId, Timestamp, WorkerState};
+use crate::{AgentId, Epoch, Fence, PoolName, ProcessId, TaskId, Timestamp, WorkerState};
 
 /// One heartbeat.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,6 +61,26 @@ pub struct AgentPicture {
     /// Why it is not gone yet, where stopping takes long: e.g. a process in uninterruptible sleep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Every task that it has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<TaskPicture>,
+}
+
+/// One task as the worker of its agent sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskPicture {
+    /// The task.
+    pub task_id: TaskId,
+    /// The number of the attempt.
+    pub attempt: u32,
+    /// For how long there has been no sign of progress (output of any kind, while the registry answered), in milliseconds.
+    pub quiet_ms: u64,
+    /// How far it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// What it has used so far.
+    #[serde(default, skip_serializing_if = "Usage::is_zero")]
+    pub usage: Usage,
 }
 
 /// How a worker sees an agent that it holds.
@@ -70,6 +91,8 @@ pub enum SeenState {
     Starting,
     /// It runs and has no work.
     Idle,
+    /// It has work.
+    Busy,
     /// It is being stopped.
     Stopping,
 }
@@ -80,6 +103,7 @@ impl SeenState {
         match self {
             Self::Starting => "starting",
             Self::Idle => "idle",
+            Self::Busy => "busy",
             Self::Stopping => "stopping",
         }
     }

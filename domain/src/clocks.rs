@@ -31,6 +31,9 @@ pub struct Clocks {
     /// A command without an answer is sent again after this time, then with doubling waits. Default 0.25.
     #[serde(with = "seconds")]
     pub resend: Duration,
+    /// How long tasks, agents and workers are kept after their end. Default 345,600 (4 days).
+    #[serde(with = "seconds")]
+    pub retention: Duration,
     /// Between two full passes of a keeper. Default 1.
     #[serde(with = "seconds")]
     pub pass: Duration,
@@ -46,6 +49,7 @@ impl Default for Clocks {
             start_timeout: Duration::from_secs(30),
             stop_deadline: Duration::from_secs(10),
             resend: Duration::from_millis(250),
+            retention: Duration::from_hours(4 * 24),
             pass: Duration::from_secs(1),
         }
     }
@@ -84,7 +88,7 @@ impl Clocks {
         }
     }
 
-    const fn named(&self) -> [(&'static str, Duration); 8] {
+    const fn named(&self) -> [(&'static str, Duration); 9] {
         [
             ("heartbeat", self.heartbeat),
             ("stale", self.stale),
@@ -94,6 +98,7 @@ impl Clocks {
             ("stop_deadline", self.stop_deadline),
             ("resend", self.resend),
             ("pass", self.pass),
+            ("retention", self.retention),
         ]
     }
 }

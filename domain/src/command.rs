@@ -3,9 +3,15 @@
 //! A command is idempotent, carries the leader's fence and, where it is about an agent, the agent's epoch. It is
 //! acknowledged by a [`Report`](crate::Report), and sent again until it is: the channel may forget it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, AgentSpec, CommandId, Epoch, Fence};
+use crate::attempt::Halt;
+use crate::check::CheckOrder;
+use crate::payload::Payload;
+use crate::time::optional_seconds;
+use crate::{AgentId, AgentSpec, CommandId, Epoch, Fence, TaskId};
 
 /// The version of the post's messages. A master speaks with workers of this and the previous version.
 pub const WIRE_VERSION: u16 = 1;
@@ -54,6 +60,54 @@ pub enum Command {
     },
     /// Answer with `Probed`: a test of the way there and back.
     Probe,
+    /// Have these tasks done. Each is acknowledged by being named in a `Tasks` report.
+    RunTasks {
+        /// In the order in which they are to begin.
+        tasks: Vec<TaskOrder>,
+    },
+    /// Stop these tasks: each is over when its work is proven to have stopped. Acknowledged by `Tasks` reports that name
+    /// them as over, also where they are not held (any more).
+    HaltTasks {
+        /// Each with its reason.
+        tasks: Vec<TaskHalt>,
+    },
+}
+
+/// The order to have one task done by one agent. A worker begins each attempt once, and answers a repeated order with
+/// what became of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskOrder {
+    /// The task.
+    pub task_id: TaskId,
+    /// The number of this attempt.
+    pub attempt: u32,
+    /// Who is to do it.
+    pub agent_id: AgentId,
+    /// In which of its runs.
+    pub epoch: Epoch,
+    /// The work.
+    pub input: Payload,
+    /// How long it may take from its beginning, in seconds; past it the worker halts it as timed out.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_seconds")]
+    pub timeout: Option<Duration>,
+    /// Set where the worker is to answer itself with what it reaches; the agent does not hear of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Box<CheckOrder>>,
+}
+
+/// The order to stop one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskHalt {
+    /// The task.
+    pub task_id: TaskId,
+    /// The attempt that is to stop.
+    pub attempt: u32,
+    /// Whose it is.
+    pub agent_id: AgentId,
+    /// In which of its runs.
+    pub epoch: Epoch,
+    /// Why.
+    pub halt: Halt,
 }
 
 /// The order to run one agent.

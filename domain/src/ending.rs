@@ -47,6 +47,8 @@ pub enum Cause {
     },
     /// Muster stopped it by order.
     Stopped,
+    /// Muster ended it because of a task that it was told to stop and did not.
+    TaskHalted,
     /// Its worker died, and with it the agent's tree.
     WorkerLost,
 }
@@ -54,7 +56,12 @@ pub enum Cause {
 impl Cause {
     /// Whether the end is a normal one in the sense of OTP: asked for, or exit code 0.
     pub const fn is_normal(&self) -> bool {
-        matches!(self, Self::Stopped | Self::Exited { code: 0 })
+        self.is_of_muster() || matches!(self, Self::Exited { code: 0 })
+    }
+
+    /// Whether Muster ended the run, for reasons of its own: the agent did nothing that counts against it.
+    pub const fn is_of_muster(&self) -> bool {
+        matches!(self, Self::Stopped | Self::TaskHalted)
     }
 }
 
@@ -70,6 +77,7 @@ impl fmt::Display for Cause {
             ),
             Self::NotStarted { error } => write!(f, "could not be started: {error}"),
             Self::Stopped => f.write_str("was stopped"),
+            Self::TaskHalted => f.write_str("was ended with a task that did not stop"),
             Self::WorkerLost => f.write_str("lost its worker"),
         }
     }
@@ -89,7 +97,7 @@ mod tests {
     #[test]
     fn only_exit_0_and_an_order_are_normal() {
         assert!(Cause::Exited { code: 0 }.is_normal());
-        assert!(Cause::Stopped.is_normal());
+        assert!(Cause::Stopped.is_normal() && Cause::TaskHalted.is_normal());
         for abnormal in [
             Cause::Exited { code: 1 },
             Cause::Signaled { signal: 9 },

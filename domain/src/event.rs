@@ -56,6 +56,16 @@ kinds! {
     PoolDraining = "pool.draining",
     /// A pool is gone.
     PoolRemoved = "pool.removed",
+    /// A pool's tasks are not given to agents any more.
+    PoolPaused = "pool.paused",
+    /// A pool takes no new tasks any more, and gives none to agents.
+    PoolDrained = "pool.drained",
+    /// That is over.
+    PoolResumed = "pool.resumed",
+    /// So many of a pool's tasks fail that it gives out no more for a while.
+    BreakerOpened = "pool.breaker_opened",
+    /// That is over.
+    BreakerClosed = "pool.breaker_closed",
     /// A worker was ordered.
     WorkerStarting = "worker.starting",
     /// A worker takes commands.
@@ -80,6 +90,12 @@ kinds! {
     AgentFailed = "agent.failed",
     /// An agent crashed too often.
     AgentQuarantined = "agent.quarantined",
+    /// A task was given up.
+    TaskDead = "task.dead",
+    /// The tasks of no pool are given to agents any more.
+    SystemPaused = "system.paused",
+    /// That is over.
+    SystemResumed = "system.resumed",
     /// A supervisor leads.
     SupervisorLeads = "supervisor.leads",
     /// Something is away or wrong; the supervisor goes on with less.

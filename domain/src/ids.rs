@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::Timestamp;
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -61,8 +63,25 @@ id! {
     ProcessId
 }
 id! {
+    /// One task, over all of its attempts.
+    TaskId
+}
+id! {
+    /// One alert, from its beginning to its end.
+    AlertId
+}
+id! {
     /// One command to a worker. A re-sent command keeps its id.
     CommandId
+}
+
+impl TaskId {
+    /// An id that sorts before every one that was made at this moment or later.
+    pub fn first_at(at: Timestamp) -> Self {
+        let millis = u64::try_from(at.as_millis()).unwrap_or(0);
+        // The first 48 bits of a UUIDv7 are the milliseconds since 1970.
+        Self(Uuid::from_u128(u128::from(millis) << 80))
+    }
 }
 
 macro_rules! number {
@@ -107,6 +126,15 @@ mod tests {
     fn ids_sort_by_the_time_they_were_made() {
         let ids: Vec<AgentId> = (0..100).map(|_| AgentId::generate()).collect();
         assert!(ids.is_sorted());
+    }
+
+    #[test]
+    fn the_first_id_of_a_moment_sorts_before_all_that_follow() {
+        let before = TaskId::generate();
+        let now = Timestamp::now();
+        assert!(TaskId::first_at(now) < TaskId::generate());
+        assert!(TaskId::first_at(Timestamp::from_millis(now.as_millis() + 1_000)) > before);
+        assert!(TaskId::first_at(Timestamp::from_millis(-1)) < before);
     }
 
     #[test]

@@ -11,6 +11,11 @@
 //! | [`pool`] | a named kind of agent and its limits |
 //! | [`agent`] | one agent: what is wanted of it, and its status with its moves |
 //! | [`worker`] | one worker process: who it is for the operating system, and its status with its moves |
+//! | [`task`], [`attempt`] | one piece of work: its status with its moves; its attempts, how they ended and what they cost |
+//! | [`check`] | a task that only tests the way to an agent, and what it found |
+//! | [`payload`] | JSON that is carried for others |
+//! | [`queue`] | how a pool treats its tasks |
+//! | [`tenant`], [`budget`] | on whose account tasks run, and what they may use |
 //! | [`ending`] | how a run of an agent ended, and what that means for a restart |
 //! | [`command`], [`report`], [`beat`] | the post between the master and its workers |
 //! | [`runtime`], [`orders`] | what a worker is told at its birth |
@@ -19,7 +24,10 @@
 //! Nothing here does IO, reads a clock for a decision or knows of an executor.
 
 pub mod agent;
+pub mod attempt;
 pub mod beat;
+pub mod budget;
+pub mod check;
 pub mod clocks;
 pub mod command;
 pub mod ending;
@@ -27,26 +35,37 @@ pub mod event;
 pub mod ids;
 pub mod name;
 pub mod orders;
+pub mod payload;
 pub mod plain;
 pub mod pool;
+pub mod queue;
 pub mod report;
 pub mod restart;
 pub mod runtime;
+pub mod task;
+pub mod tenant;
 pub mod time;
 pub mod worker;
 
 pub use agent::{AgentEvent, AgentSpec, AgentState, AgentStatus, Assignment, Intent, StopReason};
-pub use beat::{AgentPicture, Beat, BeatAnswer, Generation, SeenState};
+pub use attempt::{Attempt, AttemptEnd, AttemptRecord, Halt, Progress, Tally, Usage};
+pub use beat::{AgentPicture, Beat, BeatAnswer, Generation, SeenState, TaskPicture};
+pub use budget::{Budget, Budgets};
+pub use check::{CheckOrder, Connectivity, Dependency, Reach};
 pub use clocks::Clocks;
-pub use command::{Command, Envelope, SpawnOrder, WIRE_VERSION};
+pub use command::{Command, Envelope, SpawnOrder, TaskHalt, TaskOrder, WIRE_VERSION};
 pub use ending::{Cause, Ending};
 pub use event::{EventDraft, EventKind};
-pub use ids::{AgentId, CommandId, Epoch, Fence, ProcessId};
+pub use ids::{AgentId, AlertId, CommandId, Epoch, Fence, ProcessId, TaskId};
 pub use orders::{RegistryTarget, WorkerOrders};
+pub use payload::Payload;
 pub use plain::plain;
 pub use pool::{PoolConfig, PoolName, PoolOrigin, PoolSpec};
-pub use report::{Refusal, Report, ReportBody};
+pub use queue::{BreakerPolicy, Gate, OnDemand, RetryPolicy};
+pub use report::{Refusal, Report, ReportBody, TaskBegun, TaskOver};
 pub use restart::{RestartKind, RestartPolicy};
-pub use runtime::{ExecProfile, Readiness, RuntimeProfile};
+pub use runtime::{ExecMode, ExecProfile, Readiness, RuntimeProfile};
+pub use task::{After, Priority, TaskError, TaskEvent, TaskSpec, TaskState, TaskStatus};
+pub use tenant::{DEFAULT_TENANT, TenantLimits, Tenants};
 pub use time::Timestamp;
 pub use worker::{WorkerIdentity, WorkerState, WorkerStatus};

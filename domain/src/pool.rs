@@ -1,13 +1,16 @@
 //! A pool: a named kind of agent, and the bounds within which it lives.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::{Dependency, check_dependencies};
+use crate::queue::{BreakerPolicy, OnDemand, RetryPolicy};
 use crate::restart::RestartPolicy;
-use crate::time::{LONGEST, check_longest, seconds};
+use crate::time::{LONGEST, check_longest, optional_seconds, seconds};
 
 /// The name of a pool: 1 to 64 characters of `a-z`, `0-9`, `-` and `_`. It is part of keys and channel names.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -137,6 +140,31 @@ pub struct PoolConfig {
     pub max_idle_time: Duration,
     /// When and how often an agent is started again.
     pub restart: RestartPolicy,
+    /// Tasks that one agent has at a time, 1 to 1,000. More than 1 is for agents that keep ids apart. Default 1.
+    pub tasks_per_agent: u32,
+    /// Agents are started by themselves for tasks that wait; unset: somebody spawns them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_demand: Option<OnDemand>,
+    /// Tasks that may wait, the delayed ones among them; 0 is no bound. Default 0. A task past it is refused (429).
+    pub max_queued: u64,
+    /// Attempts at a task, where it does not say otherwise, at least 1. Default 3.
+    pub max_attempts: u32,
+    /// How long one attempt at a task may take, in seconds, where the task does not say otherwise. Default: no bound.
+    #[serde(skip_serializing_if = "Option::is_none", with = "optional_seconds")]
+    pub task_timeout: Option<Duration>,
+    /// A running task whose agent shows no sign of progress for this time loses its agent, in seconds. Default 900.
+    #[serde(with = "seconds")]
+    pub task_lease: Duration,
+    /// When a task is tried again.
+    pub retry: RetryPolicy,
+    /// When no more tasks are given out because too many fail.
+    pub breaker: BreakerPolicy,
+    /// What its agents need, by name: a check tells whether a worker of the pool reaches it. Default: nothing.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub dependencies: BTreeMap<String, Dependency>,
+    /// A task whose input has this text in one of its strings becomes a check. Default: the supervisor's, which is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skip_phrase: Option<String>,
 }
 
 impl Default for PoolConfig {
@@ -149,12 +177,25 @@ impl Default for PoolConfig {
             worker_idle_timeout: Duration::from_secs(300),
             max_idle_time: Duration::from_secs(300),
             restart: RestartPolicy::default(),
+            tasks_per_agent: 1,
+            on_demand: None,
+            max_queued: 0,
+            max_attempts: 3,
+            task_timeout: None,
+            task_lease: Duration::from_secs(900),
+            retry: RetryPolicy::default(),
+            breaker: BreakerPolicy::default(),
+            dependencies: BTreeMap::new(),
+            skip_phrase: None,
         }
     }
 }
 
 /// Agents that one worker may hold at the most: what one loop can watch well.
 pub const MAX_AGENTS_PER_WORKER: u32 = 1_000;
+
+/// Tasks that one agent may have at a time, at the most.
+pub const MAX_TASKS_PER_AGENT: u32 = 1_000;
 
 impl PoolConfig {
     /// Says what is wrong with these bounds, in words that name the field.
@@ -178,7 +219,32 @@ impl PoolConfig {
         if self.max_idle_time < Duration::from_secs(1) {
             return Err("max_idle_time must be at least 1 s".to_owned());
         }
+        self.validate_tasks()?;
         self.restart.validate()
+    }
+
+    fn validate_tasks(&self) -> Result<(), String> {
+        if !(1..=MAX_TASKS_PER_AGENT).contains(&self.tasks_per_agent) {
+            return Err(format!("tasks_per_agent must be 1 to {MAX_TASKS_PER_AGENT}, not {}", self.tasks_per_agent));
+        }
+        if self.max_attempts == 0 {
+            return Err("max_attempts must be at least 1".to_owned());
+        }
+        for (field, value) in [("task_timeout", self.task_timeout), ("task_lease", Some(self.task_lease))] {
+            let Some(value) = value else { continue };
+            check_longest(field, value)?;
+            if value.is_zero() {
+                return Err(format!("{field} must be above 0 s"));
+            }
+        }
+        self.retry.validate()?;
+        self.breaker.validate()?;
+        check_dependencies(&self.dependencies)?;
+        // Every text has the empty one in it.
+        if self.skip_phrase.as_deref() == Some("") {
+            return Err("skip_phrase must have at least one character".to_owned());
+        }
+        Ok(())
     }
 }
 
@@ -214,6 +280,16 @@ mod tests {
         assert!(wrong(|c| (c.min_workers, c.max_workers) = (3, 2)).contains("min_workers"));
         assert!(wrong(|c| c.health_check_interval = Some(0.0)).contains("health_check_interval"));
         assert!(wrong(|c| c.max_idle_time = Duration::ZERO).contains("max_idle_time"));
+        assert!(wrong(|c| c.tasks_per_agent = 0).contains("tasks_per_agent"));
+        assert!(wrong(|c| c.max_attempts = 0).contains("max_attempts"));
+        assert!(wrong(|c| c.task_lease = Duration::ZERO).contains("task_lease"));
+        assert!(wrong(|c| c.retry.backoff_min = Duration::from_secs(1_000)).contains("retry.backoff_min"));
+        assert!(wrong(|c| c.breaker.share = -0.1).contains("breaker.share"));
+        assert!(wrong(|c| c.skip_phrase = Some(String::new())).contains("skip_phrase"));
+        let name_store = |c: &mut PoolConfig| {
+            c.dependencies.insert("store".to_owned(), "tcp://h:1".parse().expect("a URL"));
+        };
+        assert!(wrong(name_store).contains("dependencies"));
         let ages = Duration::from_secs(10_000_000_000_000_000_000);
         for (message, field) in [
             (wrong(|c| c.health_check_interval = Some(1e19)), "health_check_interval"),

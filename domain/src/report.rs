@@ -5,8 +5,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::attempt::{AttemptEnd, Usage};
 use crate::ending::Ending;
-use crate::{AgentId, CommandId, Epoch, Fence, PoolName, ProcessId, Timestamp};
+use crate::payload::Payload;
+use crate::{AgentId, CommandId, Epoch, Fence, PoolName, ProcessId, TaskId, Timestamp};
 
 /// One numbered report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +74,46 @@ pub enum ReportBody {
         /// The probe's id.
         command_id: CommandId,
     },
+    /// News of tasks. What happened between two calls travels as one report, so that a thousand short tasks a second do not
+    /// make a thousand entries.
+    Tasks {
+        /// Those that were begun and are not over yet.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        begun: Vec<TaskBegun>,
+        /// Those that are over.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        over: Vec<TaskOver>,
+    },
+}
+
+/// An attempt was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskBegun {
+    /// The task.
+    pub task_id: TaskId,
+    /// The number of the attempt.
+    pub attempt: u32,
+}
+
+/// An attempt is over: nothing of its work goes on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskOver {
+    /// The task.
+    pub task_id: TaskId,
+    /// The number of the attempt.
+    pub attempt: u32,
+    /// How it ended.
+    pub end: AttemptEnd,
+    /// The result, where it succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Payload>,
+    /// What the program printed last, where it did not succeed; at most
+    /// [`MAX_LAST_OUTPUT`](crate::ending::MAX_LAST_OUTPUT) bytes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub last_output: String,
+    /// What it used.
+    #[serde(default, skip_serializing_if = "Usage::is_zero")]
+    pub usage: Usage,
 }
 
 /// Why a worker did not carry out a command.

@@ -28,6 +28,9 @@ pub enum RuntimeProfile {
 pub struct ExecProfile {
     /// The program and its arguments. A program without a slash is looked for on the PATH.
     pub command: Vec<String>,
+    /// Whether one program does the agent's tasks one after the other, or each task starts one.
+    #[serde(default)]
+    pub mode: ExecMode,
     /// Its folder. Default: one per agent under the data folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<PathBuf>,
@@ -49,6 +52,17 @@ pub struct ExecProfile {
     /// Whether the program and its children may gain privileges, e.g. by sudo. Default false.
     #[serde(default)]
     pub allow_new_privileges: bool,
+}
+
+/// What is a program's life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExecMode {
+    /// The agent's: it is started with the agent, and gets tasks as JSON lines.
+    #[default]
+    Agent,
+    /// A task's: it is started per task, with the input on its stdin; its stdout is the output, its exit code the success.
+    Oneshot,
 }
 
 /// When an exec agent counts as started.

@@ -26,10 +26,21 @@ impl Timestamp {
         self.0
     }
 
+    /// This moment later by `by`, at the latest the end of time.
+    #[must_use]
+    pub fn after(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+    }
+
     /// This moment earlier by `by`, at the earliest the beginning of time.
     #[must_use]
     pub fn before(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// The time from `earlier` to this moment; zero where that is not earlier.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 }
 
@@ -109,6 +120,29 @@ pub mod seconds {
     }
 }
 
+/// Serde form of a [`Duration`] that may be absent: seconds as a number. For
+/// `#[serde(default, with = "optional_seconds")]`.
+pub mod optional_seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::seconds;
+
+    #[derive(Serialize, Deserialize)]
+    struct Seconds(#[serde(with = "seconds")] Duration);
+
+    /// Writes what [`seconds`] writes, or nothing.
+    pub fn serialize<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.map(Seconds).serialize(serializer)
+    }
+
+    /// Reads what [`seconds`] reads, or nothing.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<Seconds>::deserialize(deserializer)?.map(|seconds| seconds.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +159,8 @@ mod tests {
     fn earlier_never_wraps_around() {
         assert_eq!(Timestamp::from_millis(5_000).before(Duration::from_secs(2)), Timestamp::from_millis(3_000));
         assert_eq!(Timestamp::from_millis(i64::MIN).before(Duration::MAX), Timestamp::from_millis(i64::MIN));
+        assert_eq!(Timestamp::from_millis(5).since(Timestamp::from_millis(2)), Duration::from_millis(3));
+        assert_eq!(Timestamp::from_millis(2).since(Timestamp::from_millis(5)), Duration::ZERO);
     }
 
     #[test]

@@ -11,12 +11,22 @@
 //! | [`restart`] | an agent's run ended: again, never again, or quarantine? |
 //! | [`placement`] | which worker gets it, and are new workers needed? |
 //! | [`starts`] | when may the next worker be started, after those that failed? |
+//! | [`dispatch`] | which waiting task goes to which idle agent? |
+//! | [`retry`] | an attempt at a task is over: is there another? |
+//! | [`breaker`] | do so many attempts fail that a pool had better wait? |
+//! | [`quota`] | may a tenant submit so many tasks now, and if not, when? |
+//! | [`budget`] | has more been used than a budget allows? |
 //! | [`worker`] | is this worker alive, suspect or dead; is it needed? |
 //! | [`backoff`] | how long until the next try? |
 
 pub mod agent;
 pub mod backoff;
+pub mod breaker;
+pub mod budget;
+pub mod dispatch;
 pub mod placement;
+pub mod quota;
 pub mod restart;
+pub mod retry;
 pub mod starts;
 pub mod worker;

@@ -56,8 +56,8 @@ pub fn judge(
     history: &mut History,
     now: Instant,
 ) -> Verdict {
-    // An order of the supervisor itself (a drain, a shutdown) is no act of the agent: it runs again at once.
-    if ending.cause == Cause::Stopped {
+    // What Muster itself did (a drain, a shutdown, a task that had to end) is no act of the agent: it runs again at once.
+    if ending.cause.is_of_muster() {
         return Verdict::RunAgain { not_before: now };
     }
     if first_start_failed && ending.cause != Cause::WorkerLost {
@@ -121,11 +121,12 @@ mod tests {
             Cause::Signaled { signal: 9 },
             Cause::WorkerLost,
             Cause::Stopped,
+            Cause::TaskHalted,
         ];
         for (kind, expected) in [
-            (RestartKind::Permanent, "again again again again again"),
-            (RestartKind::Transient, "complete again again again again"),
-            (RestartKind::Temporary, "complete fail fail again again"),
+            (RestartKind::Permanent, "again again again again again again"),
+            (RestartKind::Transient, "complete again again again again again"),
+            (RestartKind::Temporary, "complete fail fail again again again"),
         ] {
             let policy = RestartPolicy { kind, ..RestartPolicy::default() };
             let row: Vec<&str> = causes
@@ -143,7 +144,7 @@ mod tests {
         let policy = RestartPolicy::default();
         let failed = ending(Cause::NotStarted { error: "no such file".to_owned() });
         assert_eq!(judge(&policy, &failed, true, &mut History::default(), Instant::now()), Verdict::Fail);
-        for not_its_own in [Cause::WorkerLost, Cause::Stopped] {
+        for not_its_own in [Cause::WorkerLost, Cause::Stopped, Cause::TaskHalted] {
             let verdict = judge(&policy, &ending(not_its_own), true, &mut History::default(), Instant::now());
             assert_eq!(word(&verdict), "again", "its worker died, or was told to end, before it was ready");
         }
@@ -168,6 +169,18 @@ mod tests {
         assert_eq!(sixth, Verdict::Quarantine { restarts: 5 });
         let later = judge(&policy, &crash, false, &mut history, start + Duration::from_secs(62));
         assert_eq!(word(&later), "again", "two of the five are out of the window");
+    }
+
+    #[test]
+    fn an_agent_that_muster_ends_is_never_given_up_for_it() {
+        let policy = RestartPolicy { max_restarts: 0, ..RestartPolicy::default() };
+        let (mut history, now) = (History::default(), Instant::now());
+        for cause in [Cause::Stopped, Cause::TaskHalted] {
+            for _ in 0..10 {
+                let verdict = judge(&policy, &ending(cause.clone()), false, &mut history, now);
+                assert_eq!(verdict, Verdict::RunAgain { not_before: now }, "{cause}");
+            }
+        }
     }
 
     #[test]

@@ -22,7 +22,8 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Puts reports of one worker on its pool's stream, together with the hashes and sets of the agents that they are
     /// about (`pictures`: those that the worker now holds; an agent of `gone` is removed), so that an agent is in the
-    /// registry when its start is known. Also publishes each on the pool's event channel. One call.
+    /// registry when its start is known. Also publishes each on the pool's event channel, but for
+    /// those about tasks. One call.
     async fn report(
         &self,
         reports: &[Report],

@@ -21,6 +21,14 @@ enum Held {
     Perhaps,
 }
 
+/// Whether what the registry mirrors of an agent is the same in both. Its tasks are not mirrored: they travel in the
+/// worker's picture, and how long each is quiet differs with every beat.
+fn is_mirrored(held: &AgentPicture, picture: &AgentPicture) -> bool {
+    let AgentPicture { agent_id, epoch, state, role_type, project_id, pid, updated_at, reason, tasks: _ } = picture;
+    (held.agent_id, held.epoch, held.state, held.pid, held.updated_at) == (*agent_id, *epoch, *state, *pid, *updated_at)
+        && (&held.role_type, &held.project_id, &held.reason) == (role_type, project_id, reason)
+}
+
 /// What is to be written.
 #[derive(Debug)]
 pub(crate) struct Changes<'a> {
@@ -45,7 +53,7 @@ impl Known {
 
     fn changed<'a>(&self, pictures: &'a [AgentPicture]) -> Vec<&'a AgentPicture> {
         let same = |picture: &AgentPicture| match self.agents.get(&picture.agent_id) {
-            Some(Held::Picture(held)) => held == picture,
+            Some(Held::Picture(held)) => is_mirrored(held, picture),
             Some(Held::Perhaps) | None => false,
         };
         pictures.iter().filter(|picture| !same(picture)).collect()
@@ -82,7 +90,7 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use muster_domain::{Epoch, SeenState, Timestamp};
+    use muster_domain::{Epoch, SeenState, TaskId, TaskPicture, Timestamp, Usage};
     use uuid::Uuid;
 
     use super::*;
@@ -97,6 +105,7 @@ mod tests {
             pid: None,
             updated_at: Timestamp::from_millis(0),
             reason: None,
+            tasks: Vec::new(),
         }
     }
 
@@ -112,6 +121,18 @@ mod tests {
         known.record(&known.changes_of_report(&idle, &[]));
         assert_eq!(changed(&known, &idle), 0);
         assert_eq!(changed(&known, &[picture(SeenState::Stopping)]), 1);
+    }
+
+    #[test]
+    fn a_task_that_goes_on_is_no_change_of_its_agent() {
+        let mut known = Known::default();
+        let busy = |quiet_ms| {
+            let (progress, usage) = (None, Usage::default());
+            let task = TaskPicture { task_id: TaskId::from_uuid(Uuid::nil()), attempt: 1, quiet_ms, progress, usage };
+            [AgentPicture { tasks: vec![task], ..picture(SeenState::Busy) }]
+        };
+        known.record(&known.changes_of_report(&busy(0), &[]));
+        assert_eq!(changed(&known, &busy(2000)), 0);
     }
 
     #[test]

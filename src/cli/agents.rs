@@ -1,23 +1,13 @@
-//! What the commands about agents share: which agents are meant, and how a set of requests is made.
+//! What the commands about agents share: which agents are meant, and how they are shown.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use muster_domain::{AgentId, AgentState, Timestamp};
 use serde_json::Value;
 
 use crate::client::{Client, ClientError};
 
-use super::Done;
-use super::failure::Failure;
-use super::table::{age, field, pretty, table};
-
-/// States of an agent that is wanted or still there.
-const LIVE: [AgentState; 4] = [AgentState::Spawning, AgentState::Idle, AgentState::Stopping, AgentState::Quarantined];
-/// Requests under way at once: enough to start a pool fast, few enough not to be a flood.
-const AT_ONCE: usize = 16;
+use super::table::{age, field, table};
 
 /// The bounds of a list of agents.
 #[derive(Clone, Debug, Default)]
@@ -29,99 +19,32 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Agents in these states, or in any, in the order of their making.
+    /// Agents in one of these states, or in any, in the order of their making.
     pub(super) fn list(&self, client: &Client, states: &[AgentState]) -> Result<Vec<Value>, ClientError> {
         let mut query = Vec::new();
         query.extend(self.pool.iter().map(|pool| ("pool_name", pool.clone())));
         query.extend(self.project.iter().map(|project| ("project_id", project.clone())));
-        if states.is_empty() {
-            return client.list("/api/v1/agents", &query);
+        if !states.is_empty() {
+            query.push(("state", states.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")));
         }
-        // An agent may change its state between two lists: the later sight of it counts, and ids are in order.
-        let mut found = BTreeMap::new();
-        for state in states {
-            let mut query = query.clone();
-            query.push(("state", state.to_string()));
-            for agent in client.list("/api/v1/agents", &query)? {
-                found.insert(field(&agent, "agent_id"), agent);
-            }
-        }
-        Ok(found.into_values().collect())
+        client.list("/api/v1/agents", &query)
     }
 
     /// Agents that are wanted or still there.
     pub(super) fn live(&self, client: &Client) -> Result<Vec<Value>, ClientError> {
-        self.list(client, &LIVE)
+        // Two lists, since one of all would go through those that have ended too. An agent may get into quarantine between
+        // them: the later sight of it counts, and ids are in order.
+        let mut found = BTreeMap::new();
+        for states in [&AgentState::LIVE[..], &[AgentState::Quarantined]] {
+            found.extend(self.list(client, states)?.into_iter().map(|agent| (field(&agent, "agent_id"), agent)));
+        }
+        Ok(found.into_values().collect())
     }
 }
 
 /// One agent.
 pub(super) fn read(client: &Client, id: &AgentId) -> Result<Value, ClientError> {
     client.get(&format!("/api/v1/agents/{id}"), &[])
-}
-
-/// A number of seconds, as an argument.
-pub(super) fn seconds(text: &str) -> Result<f64, String> {
-    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
-    number.ok_or_else(|| "a number of seconds is expected".to_owned())
-}
-
-/// `--wait` as the query and as the time that the answer may take.
-pub(super) fn waiting(wait: Option<f64>) -> (Vec<(&'static str, String)>, Duration) {
-    let query = wait.map(|seconds| ("wait", seconds.to_string())).into_iter().collect();
-    (query, Duration::try_from_secs_f64(wait.unwrap_or(10.0)).unwrap_or_default())
-}
-
-/// Does `ask` for each item, several at a time, and gives the answers in the order of the items.
-pub(super) fn each<T: Sync>(
-    items: &[T],
-    ask: impl Fn(&T) -> Result<Value, ClientError> + Sync,
-) -> Vec<Result<Value, ClientError>> {
-    let next = AtomicUsize::new(0);
-    let answers = Mutex::new(BTreeMap::new());
-    std::thread::scope(|scope| {
-        for _ in 0..items.len().min(AT_ONCE) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(index) else { break };
-                    let answer = ask(item);
-                    answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(index, answer);
-                }
-            });
-        }
-    });
-    answers.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).into_values().collect()
-}
-
-/// What became of a set of requests: a table or JSON of the good ones, and the first failure. A set of one is no list.
-pub(super) fn outcome(
-    answers: Vec<Result<Value, ClientError>>,
-    json: bool,
-    rows: impl Fn(&[Value]) -> String,
-) -> Result<Done, Failure> {
-    let asked = answers.len();
-    let (mut good, mut failures) = (Vec::new(), Vec::new());
-    for answer in answers {
-        match answer {
-            Ok(value) => good.push(value),
-            Err(error) => failures.push(Failure::from(error)),
-        }
-    }
-    let failed = failures.len();
-    let failure = failures.into_iter().next();
-    let failure = match failure {
-        Some(first) if asked == 1 => return Err(first),
-        Some(first) => Some(first.of_many(failed, asked)),
-        None => None,
-    };
-    let text = match (json, good.as_slice()) {
-        (true, [one]) if asked == 1 => pretty(one),
-        (true, _) => pretty(&Value::Array(good)),
-        (false, []) => String::new(),
-        (false, good) => rows(good),
-    };
-    Ok(Done { text, failure })
 }
 
 /// A table of agents.

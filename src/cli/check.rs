@@ -1,13 +1,31 @@
-//! `muster check`: tests the installation, with a remedy per line that fails.
+//! `muster check`: tests the installation, with a remedy per line that fails, or with `--pool` what a worker reaches.
 
+use muster_domain::PoolName;
 use serde_json::Value;
 
+use super::asking::seconds;
 use super::failure::Failure;
+use super::reach;
 use super::table::{field, pretty, printable, table};
 use super::{Context, Done};
 
+/// Arguments of `muster check`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Ask a worker of this pool what it reaches: by a task that goes the whole way of a task and is answered before the agent.
+    /// Where no agent of the pool is idle it waits for one. Fails where something is not reached
+    #[arg(long, value_name = "POOL")]
+    pool: Option<PoolName>,
+    /// Seconds to wait for that answer
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "30", requires = "pool")]
+    wait: f64,
+}
+
 /// Asks and shows; fails where one check fails.
-pub(super) fn run(context: &Context) -> Result<Done, Failure> {
+pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
+    if let Some(pool) = &args.pool {
+        return reach::run(pool, args.wait, context);
+    }
     let answer = context.server()?.client.get("/api/v1/system/check", &[])?;
     let checks = answer["checks"].as_array().map_or(&[][..], Vec::as_slice);
     let failed = checks.iter().filter(|check| check["ok"] != Value::Bool(true)).count();

@@ -34,12 +34,20 @@ impl Failure {
 
     /// The first failure of a set of requests: of the same kind, and it says how many there were.
     pub(super) fn of_many(self, failed: usize, asked: usize) -> Self {
-        let more = |text: String| format!("{failed} of {asked} failed; the first: {text}");
+        self.in_words(|text| format!("{failed} of {asked} failed; the first: {text}"))
+    }
+
+    /// The same failure, and what it is about.
+    pub(super) fn about(self, what: &str) -> Self {
+        self.in_words(|text| format!("{what}: {text}"))
+    }
+
+    fn in_words(self, words: impl FnOnce(String) -> String) -> Self {
         match self {
-            Self::Failed(text) => Self::Failed(more(text)),
-            Self::Usage(text) => Self::Usage(more(text)),
-            Self::NoServer(text) => Self::NoServer(more(text)),
-            Self::NotFound(text) => Self::NotFound(more(text)),
+            Self::Failed(text) => Self::Failed(words(text)),
+            Self::Usage(text) => Self::Usage(words(text)),
+            Self::NoServer(text) => Self::NoServer(words(text)),
+            Self::NotFound(text) => Self::NotFound(words(text)),
             Self::Config(error) => Self::Config(error),
         }
     }
@@ -61,6 +69,8 @@ fn in_commands(code: &str, detail: &str) -> String {
         "unauthorized" => format!("{about}: put a key that it knows into MUSTER_API_KEY"),
         "unknown_pool" => format!("{about}; `muster pools` lists those there are"),
         "unknown_agent" => format!("{detail}; `muster ps -a` lists those there are"),
+        "unknown_task" => format!("{detail}; `muster tasks` lists those there are"),
+        "intake_closed" => format!("{detail} (`muster resume`)"),
         "not_leader" => format!("{detail} (--url or MUSTER_URL)"),
         _ => detail.to_owned(),
     }
@@ -72,7 +82,7 @@ impl From<ClientError> for Failure {
             ClientError::Unreachable { .. } => Self::NoServer(format!("{error}; `muster serve` starts one")),
             ClientError::Refused { code: Some(code), detail, .. } => match code.as_str() {
                 // Another 404 is a path that the server does not have.
-                "unknown_agent" | "unknown_pool" => Self::NotFound(in_commands(code, detail)),
+                "unknown_agent" | "unknown_pool" | "unknown_task" => Self::NotFound(in_commands(code, detail)),
                 _ => Self::Failed(in_commands(code, detail)),
             },
             ClientError::Refused { .. } | ClientError::Unreadable { .. } => Self::Failed(error.to_string()),
@@ -127,6 +137,8 @@ mod tests {
                 "there is no pool x; `muster pools` lists those there are",
             ),
             ("unknown_agent", "there is no agent x", "there is no agent x; `muster ps -a` lists those there are"),
+            ("unknown_task", "there is no task x", "there is no task x; `muster tasks` lists those there are"),
+            ("intake_closed", "p is drained", "p is drained (`muster resume`)"),
             ("pool_full", "p is full: wait; or not", "p is full: wait; or not"),
         ];
         for (code, detail, expected) in rows {
@@ -142,6 +154,7 @@ mod tests {
             Failure::from(ClientError::Refused { status, code, detail: "no".to_owned() }).code()
         };
         assert_eq!(refused(404, Some("unknown_agent")), 4);
+        assert_eq!(refused(404, Some("unknown_task")), 4);
         assert_eq!(refused(404, Some("unknown_path")), 1);
         assert_eq!(refused(404, None), 1);
         assert_eq!(refused(429, Some("limit")), 1);

@@ -7,20 +7,33 @@
 //! reached, 4 not found, 64 bad configuration.
 
 mod agents;
+mod asking;
+mod cancel;
 mod check;
 mod completions;
 mod config;
 mod failure;
+mod follow;
+mod hold;
 mod id;
+mod lines;
 mod logs;
 mod pools;
 mod ps;
+mod queue;
+mod reach;
+mod redrive;
 mod restart;
 mod serve;
 mod spawn;
 mod status;
 mod stop;
+mod submit;
 mod table;
+mod task;
+#[cfg(test)]
+mod task_tests;
+mod tasks;
 mod terminate;
 #[cfg(test)]
 mod tests;
@@ -78,10 +91,28 @@ enum Command {
     Pools(pools::Args),
     /// Show what an agent printed
     Logs(logs::Args),
+    /// Give the agents of a pool work
+    Submit(submit::Args),
+    /// List tasks
+    Tasks(tasks::Args),
+    /// Show a task, or what becomes of it
+    Task(task::Args),
+    /// Call tasks off
+    Cancel(cancel::Args),
+    /// Send dead tasks to the queue again
+    Redrive(redrive::Args),
+    /// Show how much work waits, and how fast it goes
+    Queue,
+    /// Give the agents of a pool, or all agents, no more tasks
+    Pause(hold::Pause),
+    /// Give agents tasks again
+    Resume(hold::Resume),
+    /// Take no more tasks for a pool, and give its agents none
+    Drain(hold::Drain),
     /// Show how the supervisor is doing
     Status,
-    /// Test limits, Redis, store, leader and workers
-    Check,
+    /// Test limits, Redis, store, leader and workers; or what a worker of a pool reaches
+    Check(check::Args),
     /// Show the configuration in force, and where each value is from
     Config(config::Args),
     /// Bring the database up to date
@@ -160,8 +191,17 @@ fn carry_out(command: Command, context: &Context) -> Result<Done, Failure> {
         Command::Ps(args) => ps::run(&args, context),
         Command::Pools(args) => pools::run(args, context),
         Command::Logs(args) => logs::run(&args, context),
+        Command::Submit(args) => submit::run(&args, context),
+        Command::Tasks(args) => tasks::run(&args, context),
+        Command::Task(args) => task::run(&args, context),
+        Command::Cancel(args) => cancel::run(&args, context),
+        Command::Redrive(args) => redrive::run(&args, context),
+        Command::Queue => queue::run(context),
+        Command::Pause(args) => hold::pause(&args, context),
+        Command::Resume(args) => hold::resume(&args, context),
+        Command::Drain(args) => hold::drain(&args, context),
         Command::Status => status::run(context),
-        Command::Check => check::run(context),
+        Command::Check(args) => check::run(&args, context),
         Command::Config(args) => config::run(&args, context),
         Command::Stop(args) => stop::run(&args, context),
         Command::Completions(args) => Ok(completions::run(&args)),

@@ -6,7 +6,7 @@ use clap::builder::PossibleValuesParser;
 use muster_domain::PoolName;
 use serde_json::{Value, json};
 
-use super::agents::seconds;
+use super::asking::seconds;
 use super::failure::Failure;
 use super::table::{field, percent, pretty, table};
 use super::{Context, Done};
@@ -81,6 +81,24 @@ struct Bounds {
     /// Restarts within the window; one more and the agent is quarantined
     #[arg(long, value_name = "N")]
     max_restarts: Option<u32>,
+    /// Tasks that one agent has at a time; more than 1 is for agents that keep ids apart
+    #[arg(long, value_name = "N")]
+    tasks_per_agent: Option<u32>,
+    /// Start agents for tasks that wait, as long as there are fewer than this; 0 is no bound but the pool's
+    #[arg(long, value_name = "N", conflicts_with = "no_on_demand")]
+    on_demand: Option<u32>,
+    /// Start no agents for tasks that wait
+    #[arg(long)]
+    no_on_demand: bool,
+    /// Tasks that may wait; 0 is no bound
+    #[arg(long, value_name = "N")]
+    max_queued: Option<u64>,
+    /// Attempts at a task that does not say otherwise
+    #[arg(long, value_name = "N")]
+    max_attempts: Option<u32>,
+    /// Seconds that one attempt may take, where the task does not say otherwise
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    task_timeout: Option<f64>,
 }
 
 impl Bounds {
@@ -93,6 +111,10 @@ impl Bounds {
             ("kind", self.restart.as_ref().map(|kind| json!(kind))),
             ("max_restarts", self.max_restarts.map(Value::from)),
         ]);
+        let on_demand = match self.on_demand {
+            _ if self.no_on_demand => Some(json!(null)),
+            agents => agents.map(|agents| json!({"max_agents": agents})),
+        };
         given(vec![
             ("max_agents", self.max_agents.map(Value::from)),
             ("max_workers", self.max_workers.map(Value::from)),
@@ -101,6 +123,11 @@ impl Bounds {
             ("worker_idle_timeout", self.worker_idle_timeout.map(Value::from)),
             ("max_idle_time", self.max_idle_time.map(Value::from)),
             ("restart", Some(restart).filter(|restart| restart != &json!({}))),
+            ("tasks_per_agent", self.tasks_per_agent.map(Value::from)),
+            ("on_demand", on_demand),
+            ("max_queued", self.max_queued.map(Value::from)),
+            ("max_attempts", self.max_attempts.map(Value::from)),
+            ("task_timeout", self.task_timeout.map(Value::from)),
         ])
     }
 }
@@ -141,6 +168,12 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Done, Failure> {
     .into())
 }
 
+/// Why a pool does not do work as usual; empty where it does.
+fn hold(pool: &Value) -> &'static str {
+    let holds = [("draining", "being removed"), ("intake_closed", "drained"), ("paused", "paused")];
+    holds.into_iter().find(|(field, _)| pool[field] == json!(true)).map_or("", |(_, words)| words)
+}
+
 /// A table of pools.
 pub(super) fn pools_table(pools: &[Value]) -> String {
     let row = |pool: &Value| {
@@ -158,7 +191,7 @@ pub(super) fn pools_table(pools: &[Value]) -> String {
         .map(|name| field(pool, name))
         .collect();
         row.push(percent(pool, "utilization"));
-        row.push(if pool["draining"] == json!(true) { "draining".to_owned() } else { String::new() });
+        row.push(hold(pool).to_owned());
         row
     };
     let head = ["POOL", "ROLE", "RUNTIME", "WORKERS", "AGENTS", "USED", "FREE", "SLOTS", "LOAD", ""];

@@ -3,7 +3,8 @@
 use muster_domain::{PoolName, Timestamp};
 use serde_json::{Value, json};
 
-use super::agents::{agents_table, each, outcome, seconds, waiting};
+use super::agents::agents_table;
+use super::asking::{each, outcome, seconds, waiting};
 use super::failure::Failure;
 use super::{Context, Done};
 

@@ -1,6 +1,6 @@
 //! `muster status`: how the supervisor is doing, on one page.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::client::ClientError;
 
@@ -51,6 +51,9 @@ pub(super) fn page(status: &Value) -> String {
         ("workers", field(status, "workers")),
         ("agents", field(status, "agents")),
     ];
+    let paused = status["paused"] == json!(true);
+    let held = paused.then(|| ("tasks", "paused; `muster resume --all` lets them go on".to_owned()));
+    let rows: Vec<(&str, String)> = rows.into_iter().chain(held).collect();
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     let mut page = String::new();
     for (name, value) in rows {

@@ -3,7 +3,8 @@
 use muster_domain::PoolName;
 use serde_json::{Value, json};
 
-use super::agents::{Filter, each, outcome, read, seconds, waiting};
+use super::agents::{Filter, read};
+use super::asking::{each, outcome, seconds, waiting};
 use super::failure::Failure;
 use super::id::{AgentArg, resolve_all};
 use super::table::{field, table};

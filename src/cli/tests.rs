@@ -11,33 +11,34 @@ use crate::client::fake_tests::{FakeServer, Request};
 use super::*;
 
 /// What a command line came to.
-struct Ran {
-    result: Result<Done, Failure>,
-    requests: Vec<Request>,
+pub(super) struct Ran {
+    pub(super) result: Result<Done, Failure>,
+    pub(super) requests: Vec<Request>,
 }
 
 impl Ran {
-    fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         &self.result.as_ref().unwrap_or_else(|failure| panic!("it went well: {failure}")).text
     }
 
-    fn code(&self) -> u8 {
+    pub(super) fn code(&self) -> u8 {
         match &self.result {
             Ok(done) => done.failure.as_ref().map_or(0, Failure::code),
             Err(failure) => failure.code(),
         }
     }
 
-    fn lines(&self) -> Vec<&str> {
+    pub(super) fn lines(&self) -> Vec<&str> {
         self.requests.iter().map(|request| request.line.strip_suffix(" HTTP/1.1").expect("HTTP/1.1")).collect()
     }
 
-    fn body(&self, index: usize) -> Value {
+    pub(super) fn body(&self, index: usize) -> Value {
         serde_json::from_str(&self.requests[index].body).expect("a JSON body")
     }
 }
 
-fn run(words: &str, answers: Vec<(u16, &'static str)>) -> Ran {
+/// Runs a command line against a server that gives these answers.
+pub(super) fn run(words: &str, answers: Vec<(u16, &'static str)>) -> Ran {
     let server = FakeServer::start(answers);
     let words: Vec<&str> = ["muster"].into_iter().chain(words.split_whitespace()).collect();
     let cli = Cli::try_parse_from(words).expect("a good command line");
@@ -54,7 +55,7 @@ const AGENT: &str = r#"{"agent_id": "019aa000-0000-7000-8000-000000000001", "hum
     "created_at": "2025-11-21T03:20:00Z", "reason": "exited with code 1", "role_type": "developer"}"#;
 const UNKNOWN: &str = r#"{"code": "unknown_agent", "detail": "there is no agent of this id"}"#;
 
-fn moment() -> Timestamp {
+pub(super) fn moment() -> Timestamp {
     "2025-11-21T03:25:00Z".parse().expect("a moment")
 }
 
@@ -141,14 +142,13 @@ fn terminate_names_the_agents_pool() {
 
 #[test]
 fn terminating_a_pool_ends_what_lives_in_it() {
-    let none = r#"{"items": [], "next_cursor": null}"#;
     let one = r#"{"items": [{"agent_id": "a", "pool_name": "p"}], "next_cursor": null}"#;
-    let answers = vec![(200, none), (200, one), (200, one), (200, none), (200, r#"{"agent_id": "a"}"#)];
+    let answers = vec![(200, one), (200, one), (200, r#"{"agent_id": "a"}"#)];
     let ran = run("terminate --pool p --wait 0", answers);
     let lines = ran.lines();
-    assert_eq!(lines[0], "GET /api/v1/agents?pool_name=p&state=spawning&limit=1000");
-    assert_eq!(lines[3], "GET /api/v1/agents?pool_name=p&state=quarantined&limit=1000");
-    assert_eq!(lines[4..], ["POST /api/v1/agents/terminate?wait=0"], "seen in two states, ended once");
+    assert_eq!(lines[0], "GET /api/v1/agents?pool_name=p&state=spawning%2Cidle%2Cbusy%2Cstopping&limit=1000");
+    assert_eq!(lines[1], "GET /api/v1/agents?pool_name=p&state=quarantined&limit=1000");
+    assert_eq!(lines[2..], ["POST /api/v1/agents/terminate?wait=0"], "seen in two states, ended once");
 }
 
 #[test]
@@ -298,6 +298,10 @@ healthy
     system["degraded"] = json!(["the store is away"]);
     system["registry_address"] = json!(null);
     let page = status::page(&system);
+    assert!(!page.contains("tasks  "), "{page}");
+    system["paused"] = json!(true);
+    let paused = status::page(&system);
+    assert!(paused.contains("\ntasks        paused; `muster resume --all` lets them go on\n"), "{paused}");
     assert!(page.ends_with("\nDEGRADED\nthe store is away\n") && page.contains("redis        in memory\n"), "{page}");
 }
 

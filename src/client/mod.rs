@@ -5,16 +5,19 @@
 //! so that is what people get to read.
 
 mod error;
+mod events;
 #[cfg(test)]
 pub(crate) mod fake_tests;
 mod find;
 
 pub(crate) use error::ClientError;
+pub(crate) use events::{Event, Events};
 pub(crate) use find::{Found, NotFound, find};
 
 use std::io::Read;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 use ureq::http::Response;
 use ureq::{Agent, Body, RequestBuilder};
@@ -26,10 +29,21 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest answer that is read.
 const MAX_ANSWER: u64 = 256 * 1024 * 1024;
 /// Items per page of a list: the most that the server gives.
-const PAGE: &str = "1000";
+const PAGE: usize = 1_000;
 
 /// Names and values of a query string.
 pub(crate) type Query<'a> = &'a [(&'a str, String)];
+
+/// A body that goes out as it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Content<'a> {
+    /// What it is.
+    pub(crate) media_type: &'static str,
+    /// Its Idempotency-Key, where it has one.
+    pub(crate) key: Option<&'a str>,
+    /// The body.
+    pub(crate) text: &'a str,
+}
 
 /// Speaks to one server. Cheap to clone; clones share connections.
 #[derive(Clone, Debug)]
@@ -65,21 +79,50 @@ impl Client {
         self.read(self.prepare(self.agent.get(self.url(path)), query).call())
     }
 
+    /// Reads one thing, as the server wrote it.
+    pub(crate) fn get_text(&self, path: &str, query: Query<'_>, wait: Duration) -> Result<String, ClientError> {
+        let request = self.prepare(self.agent.get(self.url(path)), query);
+        self.text(request.config().timeout_recv_response(Some(ANSWER_TIMEOUT + wait)).build().call())
+    }
+
     /// Reads a list to its end, page by page.
     pub(crate) fn list(&self, path: &str, query: Query<'_>) -> Result<Vec<Value>, ClientError> {
+        Ok(self.list_first(path, query, usize::MAX)?.0)
+    }
+
+    /// Reads the first `count` items of a list, page by page, and where the rest begins, if there is one.
+    pub(crate) fn list_first(
+        &self,
+        path: &str,
+        query: Query<'_>,
+        count: usize,
+    ) -> Result<(Vec<Value>, Option<String>), ClientError> {
         let mut items = Vec::new();
-        let mut page_query = query.to_vec();
-        page_query.push(("limit", PAGE.to_owned()));
+        let mut cursor: Option<String> = None;
         loop {
+            let mut page_query = query.to_vec();
+            page_query.push(("limit", PAGE.min(count - items.len()).to_string()));
+            page_query.extend(cursor.map(|cursor| ("cursor", cursor)));
             let mut page = self.get(path, &page_query)?;
             match page.get_mut("items").map(Value::take) {
                 Some(Value::Array(more)) => items.extend(more),
                 _ => return Err(self.unreadable("there are no items in a list")),
             }
-            let Some(cursor) = page["next_cursor"].as_str() else { return Ok(items) };
-            page_query.truncate(query.len() + 1);
-            page_query.push(("cursor", cursor.to_owned()));
+            cursor = page["next_cursor"].as_str().map(str::to_owned);
+            if cursor.is_none() || items.len() >= count {
+                return Ok((items, cursor));
+            }
         }
+    }
+
+    /// Sends a body as it is, and gives the answer as the server wrote it.
+    pub(crate) fn send(&self, path: &str, content: &Content<'_>) -> Result<String, ClientError> {
+        let request = self.prepare(self.agent.post(self.url(path)), &[]).content_type(content.media_type);
+        let request = match content.key {
+            Some(key) => request.header("idempotency-key", key),
+            None => request,
+        };
+        self.text(request.send(content.text))
     }
 
     /// Asks for something. `wait` is how long the server was told to wait with its answer.
@@ -106,13 +149,26 @@ impl Client {
 
     /// Opens a text that may go on for ever.
     pub(crate) fn stream(&self, path: &str, query: Query<'_>) -> Result<impl Read + use<>, ClientError> {
-        let response = self.prepare(self.agent.get(self.url(path)), query).call();
-        let response = response.map_err(|error| self.unreachable(error))?;
+        self.open(self.prepare(self.agent.get(self.url(path)), query).call())
+    }
+
+    fn open(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<impl Read + use<>, ClientError> {
+        let response = answer.map_err(|error| self.unreachable(error))?;
         if response.status().is_success() {
             Ok(response.into_body().into_with_config().limit(u64::MAX).reader())
         } else {
             Err(self.refusal(response))
         }
+    }
+
+    /// Opens a stream of events that goes on after the message with the id `after`.
+    pub(crate) fn events(&self, path: &str, after: Option<&str>) -> Result<Events<impl Read + use<>>, ClientError> {
+        let request = self.prepare(self.agent.get(self.url(path)), &[]);
+        let response = match after {
+            Some(id) => request.header("last-event-id", id).call(),
+            None => request.call(),
+        };
+        Ok(Events::new(self.open(response)?))
     }
 
     /// Whether somebody answers at the address, be it with an error.
@@ -137,16 +193,26 @@ impl Client {
 
     /// The JSON of an answer; null where it has no body.
     fn read(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<Value, ClientError> {
+        let text = self.text(answer)?;
+        if text.trim().is_empty() {
+            return Ok(json!(null));
+        }
+        self.parse(&text)
+    }
+
+    /// The JSON of a text that the server wrote.
+    pub(crate) fn parse<'a, T: Deserialize<'a>>(&self, text: &'a str) -> Result<T, ClientError> {
+        serde_json::from_str(text).map_err(|error| self.unreadable(&error.to_string()))
+    }
+
+    /// The body of an answer.
+    fn text(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<String, ClientError> {
         let mut response = answer.map_err(|error| self.unreachable(error))?;
         if !response.status().is_success() {
             return Err(self.refusal(response));
         }
         let text = response.body_mut().with_config().limit(MAX_ANSWER).read_to_string();
-        let text = text.map_err(|error| self.unreadable(&error.to_string()))?;
-        if text.trim().is_empty() {
-            return Ok(json!(null));
-        }
-        serde_json::from_str(&text).map_err(|error| self.unreadable(&error.to_string()))
+        text.map_err(|error| self.unreadable(&error.to_string()))
     }
 
     fn refusal(&self, mut response: Response<Body>) -> ClientError {
@@ -168,7 +234,8 @@ impl Client {
     }
 }
 
-fn is_loopback(base: &str) -> bool {
+/// Whether a URL is one of this machine.
+pub(crate) fn is_loopback(base: &str) -> bool {
     let host = base.split_once("://").map_or(base, |(_, rest)| rest);
     ["127.", "localhost", "[::1]"].iter().any(|name| host.starts_with(name))
 }
@@ -203,6 +270,26 @@ mod tests {
         let lines: Vec<String> = server.requests().into_iter().map(|request| request.line).collect();
         let expected = ["GET /x?state=idle&limit=1000 HTTP/1.1", "GET /x?state=idle&limit=1000&cursor=c HTTP/1.1"];
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn the_beginning_of_a_list_is_enough() {
+        let server = FakeServer::start(vec![(200, r#"{"items": [1, 2], "next_cursor": "c"}"#)]);
+        let (items, rest) = Client::new(&server.url(), None).list_first("/x", &[], 2).expect("a page");
+        assert_eq!((items, rest.as_deref()), (vec![json!(1), json!(2)], Some("c")));
+        assert_eq!(server.requests()[0].line, "GET /x?limit=2 HTTP/1.1");
+    }
+
+    #[test]
+    fn a_body_goes_out_as_it_is() {
+        let server = FakeServer::start(vec![(202, "{\"a\":  1.50}")]);
+        let content = Content { media_type: "application/json", key: Some("k-1"), text: "{\"b\":  2.0}" };
+        let answer = Client::new(&server.url(), None).send("/x", &content);
+        assert_eq!(answer.expect("an answer"), "{\"a\":  1.50}");
+        let request = server.requests().remove(0);
+        assert_eq!((request.line.as_str(), request.body.as_str()), ("POST /x HTTP/1.1", "{\"b\":  2.0}"));
+        assert!(request.head.contains("idempotency-key: k-1"), "{}", request.head);
+        assert!(request.head.contains("content-type: application/json"), "{}", request.head);
     }
 
     #[test]

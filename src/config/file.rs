@@ -11,8 +11,8 @@ use toml::de::{DeTable, DeValue};
 use super::mistake::{Mistake, Origin};
 use super::settings::{Kind, SETTINGS, Setting, nearest};
 
-/// Tables of the file that are read by [`super::pools`].
-const NAMED_TABLES: [&str; 2] = ["runtimes", "pools"];
+/// Tables of the file that are read by [`super::pools`] and [`super::limits`].
+const NAMED_TABLES: [&str; 4] = ["runtimes", "pools", "tenants", "budgets"];
 
 /// A parsed file. It borrows the text.
 pub(crate) struct File<'a> {

@@ -12,12 +12,18 @@
 //! | `sources` | flags, environment, `.env`, file: finds them and keeps their order |
 //! | `file`, `dotenv` | the two forms of text, with their lines |
 //! | `reader` | from text to values; collects mistakes |
+//! | `entry` | tables that there may be any number of |
 //! | `pools` | the tables `[runtimes.NAME]` and `[pools.NAME]` |
+//! | `alerts` | whom alerts are told |
+//! | `limits` | the tables `[tenants.NAME]` and `[[budgets]]` |
 //! | `programs` | whether the programs and folders of the runtimes are there |
 //! | `show` | `muster config`, and the README's table |
 
+mod alerts;
 mod dotenv;
+mod entry;
 mod file;
+mod limits;
 mod mistake;
 mod pools;
 mod programs;
@@ -29,6 +35,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use alerts::{AlertsConfig, WebhookConfig, presentable_webhook};
 pub(crate) use mistake::{ConfigError, Origin};
 pub(crate) use show::markdown;
 pub(crate) use sources::{Environment, Flags, Sources};
@@ -37,7 +44,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use muster_domain::{Clocks, PoolSpec, RuntimeProfile};
+use muster_domain::{Budgets, Clocks, PoolSpec, RuntimeProfile, Tenants};
 
 use file::File;
 use reader::{Reader, Shown};
@@ -73,6 +80,14 @@ pub(crate) struct Config {
     pub(crate) runtimes: BTreeMap<String, RuntimeProfile>,
     /// Pools of the file. Without any, a new store gets the default pools.
     pub(crate) pools: Vec<PoolSpec>,
+    /// What makes a task a check, in pools that do not say so themselves.
+    pub(crate) skip_phrase: Option<String>,
+    /// What tenants may do.
+    pub(crate) tenants: Tenants,
+    /// What may be used.
+    pub(crate) budgets: Budgets,
+    /// Whom alerts are told.
+    pub(crate) alerts: AlertsConfig,
     /// The file, where there is one.
     pub(crate) file: Option<PathBuf>,
     /// Every setting with its value and place, in the order of the table.
@@ -151,6 +166,8 @@ pub(crate) fn load(flags: &Flags, environment: &Environment) -> Result<Config, C
     let api = read_api(&mut reader);
     let runtimes = pools::runtimes(file.as_ref(), environment, &mut reader.mistakes);
     let pools = pools::pools(file.as_ref(), &runtimes, clocks.stale, &mut reader.mistakes);
+    let tenants = limits::tenants(file.as_ref(), &mut reader.mistakes);
+    let budgets = limits::budgets(file.as_ref(), &mut reader.mistakes);
     let mut notes = sources.notes();
     notes.extend(programs::notes(&runtimes, &pools, environment));
     let config = Config {
@@ -167,6 +184,10 @@ pub(crate) fn load(flags: &Flags, environment: &Environment) -> Result<Config, C
         clocks,
         runtimes,
         pools,
+        skip_phrase: reader.optional("skip_phrase"),
+        tenants,
+        budgets,
+        alerts: alerts::read(&mut reader, &sources),
         file: sources.file.as_ref().map(|(path, _)| path.clone()),
         shown: settings::SETTINGS
             .iter()
@@ -206,6 +227,7 @@ fn read_clocks(reader: &mut Reader<'_>) -> Clocks {
         orphan_after: reader.seconds("clocks.orphan_after"),
         start_timeout: reader.seconds("clocks.start_timeout"),
         stop_deadline: reader.seconds("clocks.stop_deadline"),
+        retention: reader.seconds("clocks.retention"),
         resend: reader.seconds("clocks.resend"),
         pass: reader.seconds("clocks.pass"),
     };

@@ -1,125 +1,21 @@
 //! The tables of the file that there may be any number of: what agents run, and the pools that run it.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
 use muster_domain::pool::{PoolConfig, PoolOrigin, PoolSpec};
 use muster_domain::runtime::{ECHO, ExecProfile};
 use muster_domain::{PoolName, RuntimeProfile};
-use serde::de::DeserializeOwned;
-use toml::Spanned;
-use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::file::{File, unknown};
+use super::entry::{Entry, entries};
+use super::file::File;
 use super::mistake::Mistake;
-use super::settings::TABLES;
 use super::sources::Environment;
 
 /// Variables by which an agent's processes are known; a profile must not forge them.
 const MARKS: [&str; 6] =
     ["MUSTER_AGENT_ID", "MUSTER_POOL", "MUSTER_ROLE", "MUSTER_PROJECT_ID", "MUSTER_PROCESS_ID", "MUSTER_TASK_ID"];
-
-/// One `[TABLE.NAME]`.
-struct Entry<'a> {
-    file: &'a File<'a>,
-    /// `runtimes.NAME` or `pools.NAME`.
-    path: String,
-    name: String,
-    /// Where it begins.
-    span: Range<usize>,
-    table: DeTable<'a>,
-}
-
-impl Entry<'_> {
-    /// A mistake at a key of the entry, or at its head where that key is not written.
-    fn mistake(&self, key: &str, message: impl Into<String>) -> Mistake {
-        let place = |table: &DeTable<'_>, name: &str| table.get_key_value(name).map(|(key, _)| key.span());
-        let span = match key.split_once('.') {
-            Some((outer, inner)) => self.table.get(outer).and_then(|value| match value.get_ref() {
-                DeValue::Table(table) => place(table, inner),
-                _ => None,
-            }),
-            None => place(&self.table, key),
-        };
-        let origin = self.file.origin(&span.unwrap_or_else(|| self.span.clone()));
-        let key = if key.is_empty() { self.path.clone() } else { format!("{}.{key}", self.path) };
-        Mistake::new(origin, key, message)
-    }
-
-    /// Keys that such an entry does not have, also those of its inner tables.
-    fn unknown_keys(&self, kind: &str) -> Vec<Mistake> {
-        let known = || TABLES.iter().filter(move |key| key.table == kind).map(|key| key.key);
-        let mut mistakes = Vec::new();
-        for (name, value) in &self.table {
-            let name = name.get_ref().as_ref();
-            let inner = format!("{name}.");
-            match value.get_ref() {
-                _ if known().any(|key| key == name) => {}
-                DeValue::Table(table) if known().any(|key| key.starts_with(&inner)) => {
-                    let keys = table.keys().map(|key| format!("{inner}{}", key.get_ref()));
-                    mistakes.extend(
-                        keys.filter(|key| !known().any(|known| known == key))
-                            .map(|key| self.mistake(&key, unknown(&key, known()))),
-                    );
-                }
-                _ if known().any(|key| key.starts_with(&inner)) => {}
-                _ => mistakes.push(self.mistake(name, unknown(name, known()))),
-            }
-        }
-        mistakes
-    }
-
-    /// What is left of the table after `without` was taken out.
-    fn read<T: DeserializeOwned>(&self, without: &[&str]) -> Result<T, Mistake> {
-        let mut table = self.table.clone();
-        for key in without {
-            table.remove(*key);
-        }
-        let value = Spanned::new(self.span.clone(), DeValue::Table(table));
-        T::deserialize(ValueDeserializer::from(value))
-            .map_err(|error| self.file.mistake(&error, &self.path, &self.span))
-    }
-
-    /// A text of the table.
-    fn text(&self, key: &str) -> Result<Option<&str>, Mistake> {
-        match self.table.get(key).map(Spanned::get_ref) {
-            None => Ok(None),
-            Some(DeValue::String(text)) if !text.is_empty() => Ok(Some(text)),
-            Some(_) => Err(self.mistake(key, "a text in quotes is expected")),
-        }
-    }
-}
-
-/// The entries of `[runtimes]` or `[pools]`.
-fn entries<'a>(file: &'a File<'a>, kind: &str, mistakes: &mut Vec<Mistake>) -> Vec<Entry<'a>> {
-    let Some(tables) = file.root.get(kind) else { return Vec::new() };
-    let DeValue::Table(tables) = tables.get_ref() else {
-        let message = format!("a table with a name is expected, as in [{kind}.NAME]");
-        mistakes.push(Mistake::new(file.origin(&tables.span()), kind, message));
-        return Vec::new();
-    };
-    let mut found = Vec::new();
-    for (name, value) in tables {
-        let path = format!("{kind}.{}", name.get_ref());
-        match value.get_ref() {
-            DeValue::Table(table) => found.push(Entry {
-                file,
-                path,
-                name: name.get_ref().to_string(),
-                span: name.span(),
-                table: table.clone(),
-            }),
-            _ => mistakes.push(Mistake::new(
-                file.origin(&name.span()),
-                path.clone(),
-                format!("a table is expected, as in [{path}]"),
-            )),
-        }
-    }
-    found
-}
 
 /// What agents can run: the file's profiles and the built-in one.
 pub(crate) fn runtimes(
@@ -128,13 +24,7 @@ pub(crate) fn runtimes(
     mistakes: &mut Vec<Mistake>,
 ) -> BTreeMap<String, RuntimeProfile> {
     let mut profiles = BTreeMap::from([(ECHO.to_owned(), RuntimeProfile::Echo)]);
-    let Some(file) = file else { return profiles };
     for entry in entries(file, "runtimes", mistakes) {
-        let unknown = entry.unknown_keys("runtimes");
-        if !unknown.is_empty() {
-            mistakes.extend(unknown);
-            continue;
-        }
         match runtime(&entry, environment) {
             Ok(profile) => {
                 profiles.insert(entry.name, profile);
@@ -191,14 +81,8 @@ pub(crate) fn pools(
     stale: Duration,
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<PoolSpec> {
-    let Some(file) = file else { return Vec::new() };
     let mut pools = Vec::new();
     for entry in entries(file, "pools", mistakes) {
-        let unknown = entry.unknown_keys("pools");
-        if !unknown.is_empty() {
-            mistakes.extend(unknown);
-            continue;
-        }
         match pool(&entry, runtimes, stale) {
             Ok(pool) => pools.push(pool),
             Err(mistake) => mistakes.push(mistake),
@@ -220,12 +104,7 @@ fn pool(entry: &Entry<'_>, runtimes: &BTreeMap<String, RuntimeProfile>, stale: D
         return Err(entry.mistake("runtime", message));
     }
     let config: PoolConfig = entry.read(&["role_type", "runtime"])?;
-    config.validate().map_err(|message| {
-        // The message begins with the key that it is about.
-        let key = message.split([' ', ',']).next().unwrap_or_default().to_owned();
-        let known = TABLES.iter().any(|known| known.table == "pools" && known.key == key);
-        entry.mistake(if known { &key } else { "" }, message)
-    })?;
+    config.validate().map_err(|message| entry.invalid(message))?;
     if let Some(interval) = config.health_check_interval
         && interval * 3.0 > stale.as_secs_f64()
     {
@@ -233,6 +112,19 @@ fn pool(entry: &Entry<'_>, runtimes: &BTreeMap<String, RuntimeProfile>, stale: D
         return Err(entry.mistake("health_check_interval", message));
     }
     Ok(PoolSpec { pool_name, role_type, runtime, config, origin: PoolOrigin::File })
+}
+
+/// A pool as it may be shown: of its dependencies scheme, host and port.
+pub(crate) fn presentable_pool(pool: &PoolSpec) -> String {
+    let mut text = format!("role {}, runtime {}", pool.role_type, pool.runtime);
+    let needs: Vec<String> = pool.config.dependencies.iter().map(|(name, url)| format!("{name} ({url})")).collect();
+    if !needs.is_empty() {
+        text.push_str(&format!(", needs {}", needs.join(", ")));
+    }
+    if let Some(phrase) = &pool.config.skip_phrase {
+        text.push_str(&format!(", a task that mentions {phrase:?} is a check"));
+    }
+    text
 }
 
 /// A profile as it may be shown: names of variables, not their values.
@@ -251,5 +143,53 @@ pub(crate) fn presentable(profile: &RuntimeProfile) -> String {
             }
             text
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Place, mistake_of};
+
+    const POOL: &str = "[pools.p]\nrole_type = 'x'\nskip_phrase = 'of p'\n[pools.p.dependencies]\n\
+                        broker = 'amqp://me:s3cret@rabbit/s3cret'\n'the model' = 'https://api.example?k=s3cret'\n";
+
+    #[test]
+    fn dependencies_are_read_and_shown_without_their_secrets() {
+        let config = Place::with_file(POOL).load();
+        let pool = &config.pools[0].config;
+        assert_eq!(pool.dependencies["the model"].url(), "https://api.example?k=s3cret");
+        assert_eq!((pool.skip_phrase.as_deref(), config.skip_phrase.as_deref()), (Some("of p"), None));
+        let shown = config.rows().into_iter().find(|row| row[0] == "pools.p").expect("a row");
+        let words = "role x, runtime echo, needs broker (amqp://rabbit:5672), the model (https://api.example:443), \
+                     a task that mentions \"of p\" is a check";
+        assert_eq!(shown[1], words);
+        for shown in [format!("{config:?}"), config.to_json().to_string()] {
+            assert!(!shown.contains("s3cret"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_dependency_is_named_without_its_secrets() {
+        for (from, to, expected) in [
+            (
+                "amqp://",
+                "ftp://",
+                "muster.toml:5: pools.p.dependencies.broker: http://..., https://..., tcp://HOST:PORT,",
+            ),
+            ("broker", "store", "muster.toml:4: pools.p.dependencies: dependencies can't have the name \"store\""),
+            ("'of p'", "''", "muster.toml:3: pools.p.skip_phrase: skip_phrase must have at least one character"),
+        ] {
+            let mistake = mistake_of(&POOL.replace(from, to));
+            assert!(mistake.starts_with(expected) && !mistake.contains("s3cret"), "{mistake}");
+        }
+    }
+
+    #[test]
+    fn a_skip_phrase_of_all_pools_comes_from_the_environment_too() {
+        let place = Place::with_file("").env("AGENT_SKIP_PHRASE", "just a test");
+        assert_eq!(place.load().skip_phrase.as_deref(), Some("just a test"));
+        let place = Place::with_file("skip_phrase = 'of the file'\n");
+        assert_eq!(place.load().skip_phrase.as_deref(), Some("of the file"));
+        assert_eq!(Place::with_file("").load().skip_phrase, None, "it is off");
     }
 }

@@ -48,6 +48,11 @@ impl<'a> Reader<'a> {
         self.shown.iter().find(|shown| shown.key == key).map_or(Origin::Default, |shown| shown.origin.clone())
     }
 
+    /// Whether nobody said anything about a setting that was read before.
+    pub(crate) fn origin_is_default(&self, key: &str) -> bool {
+        self.origin(key) == Origin::Default
+    }
+
     /// Replaces what is shown of a setting, where its default is made of others.
     pub(crate) fn show(&mut self, key: &str, value: String) {
         if let Some(shown) = self.shown.iter_mut().find(|shown| shown.key == key) {

@@ -86,6 +86,16 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "Keys that the API accepts (`Authorization: Bearer`), each a `name` and the `sha256` of the key in hex; `NAME=SHA256,...` in the variable"),
     setting("api.hosts", &["MUSTER_API_HOSTS"], None, Kind::List, "",
         "Further names by which the server may be addressed (Host and Origin headers)"),
+    setting("alerts.webhook", &["MUSTER_ALERTS_WEBHOOK"], None, Kind::Url, "",
+        "URL that is told (POST) when an alert begins and when it ends; needs a secret"),
+    setting("alerts.secret_file", &["MUSTER_ALERTS_SECRET_FILE"], None, Kind::Path, "",
+        "File with the secret that signs what the webhook gets"),
+    setting("alerts.secret_env", &["MUSTER_ALERTS_SECRET_ENV"], None, Kind::Text, "",
+        "Name of a variable with that secret, instead of the file; not `MUSTER_...`"),
+    setting("alerts.min_interval", &["MUSTER_ALERTS_MIN_INTERVAL"], None, Kind::Seconds, "60",
+        "An alert that comes back within so many seconds is the same one, and its end is told only after them"),
+    setting("skip_phrase", &["MUSTER_SKIP_PHRASE", "AGENT_SKIP_PHRASE"], None, Kind::Text, "",
+        "A task whose input has this text in one of its strings becomes a check, in pools that name no other. Default: off"),
     setting("clocks.heartbeat", &["MUSTER_CLOCKS_HEARTBEAT"], None, Kind::Seconds, "2",
         "Seconds between two heartbeats of a worker"),
     setting("clocks.stale", &["MUSTER_CLOCKS_STALE"], None, Kind::Seconds, "10",
@@ -98,6 +108,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "A worker that is not ready by then is condemned"),
     setting("clocks.stop_deadline", &["MUSTER_CLOCKS_STOP_DEADLINE"], None, Kind::Seconds, "10",
         "From the request to stop to the kill, for a worker as a whole"),
+    setting("clocks.retention", &["MUSTER_CLOCKS_RETENTION"], None, Kind::Seconds, "345600",
+        "How long tasks, agents and workers are kept after their end (4 days)"),
     setting("clocks.resend", &["MUSTER_CLOCKS_RESEND"], None, Kind::Seconds, "0.25",
         "A command without an answer is sent again after this time, then with doubling waits"),
     setting("clocks.pass", &["MUSTER_CLOCKS_PASS"], None, Kind::Seconds, "1",
@@ -106,7 +118,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
 
 /// One key of a table that the file may hold any number of, by name.
 pub(crate) struct TableKey {
-    /// The table: `runtimes` or `pools`.
+    /// The table: `runtimes`, `pools`, `tenants` or `budgets`.
     pub(crate) table: &'static str,
     /// The key within one entry.
     pub(crate) key: &'static str,
@@ -120,11 +132,12 @@ const fn table_key(table: &'static str, key: &'static str, default: &'static str
     TableKey { table, key, default, doc }
 }
 
-/// The keys of `[runtimes.NAME]` and `[pools.NAME]`, which only the file can say.
+/// The keys of `[runtimes.NAME]`, `[pools.NAME]`, `[tenants.NAME]` and `[[budgets]]`, which only the file can say.
 #[rustfmt::skip]
 pub(crate) static TABLES: &[TableKey] = &[
     table_key("runtimes", "kind", "", "`exec`: a program per agent. (`echo` is built in, and always there by that name)"),
     table_key("runtimes", "command", "", "The program and its arguments, as a list"),
+    table_key("runtimes", "mode", "agent", "Whose life a program has: `agent` (it is started with the agent, and gets tasks as JSON lines) or `oneshot` (each task starts one)"),
     table_key("runtimes", "cwd", "", "Its folder; a relative one counts from the file's folder. Default: one per agent under the data folder"),
     table_key("runtimes", "env", "{}", "Variables set for it"),
     table_key("runtimes", "pass_env", "[]", "Variables of the supervisor that are handed on, by name"),
@@ -145,6 +158,32 @@ pub(crate) static TABLES: &[TableKey] = &[
     table_key("pools", "restart.window", "60", "Seconds over which restarts are counted"),
     table_key("pools", "restart.backoff_min", "0.2", "Seconds before the first restart; doubles with each further one"),
     table_key("pools", "restart.backoff_max", "30", "The longest wait before a restart, in seconds"),
+    table_key("pools", "tasks_per_agent", "1", "Tasks that one agent has at a time, 1 to 1,000; more than 1 is for agents that keep ids apart"),
+    table_key("pools", "on_demand.max_agents", "0", "Agents that the pool may have when it starts one by itself for a waiting task; 0 is no bound but the pool's. Without `on_demand` none is started"),
+    table_key("pools", "on_demand.reuse", "true", "Whether such agents take further tasks and end after `max_idle_time`; else each agent of the pool does one task and ends"),
+    table_key("pools", "max_queued", "0", "Tasks that may wait; 0 is no bound"),
+    table_key("pools", "max_attempts", "3", "Attempts at a task that does not say otherwise"),
+    table_key("pools", "task_timeout", "", "Seconds that one attempt may take, where the task does not say otherwise. Default: no bound"),
+    table_key("pools", "task_lease", "900", "Seconds without a sign of progress after which a running task loses its agent"),
+    table_key("pools", "retry.backoff_min", "1", "Seconds before the second attempt; doubles with each further one"),
+    table_key("pools", "retry.backoff_max", "300", "The longest wait before an attempt, in seconds"),
+    table_key("pools", "retry.poison_bound", "5", "Attempts that may end with their worker, or be ended by Muster; one more and the task is dead"),
+    table_key("pools", "breaker.enabled", "true", "Whether tasks wait when too many of them fail"),
+    table_key("pools", "breaker.share", "0.1", "The share of attempts that may fail, 0 to 1"),
+    table_key("pools", "breaker.window", "300", "Seconds over which attempts are counted; also the longest pause"),
+    table_key("pools", "breaker.least", "20", "Attempts within the window before their share says anything"),
+    table_key("pools", "breaker.pause", "30", "Seconds without any task before some are tried; doubles while these fail"),
+    table_key("pools", "breaker.probes", "1", "Tasks that are tried: so many may run, and so many must succeed"),
+    table_key("pools", "dependencies", "{}", "What its agents need, by name: URLs (`http`, `https`, `tcp`, `redis`, `rediss`, `amqp`, `amqps`) that a check tries"),
+    table_key("pools", "skip_phrase", "", "A task whose input has this text in one of its strings becomes a check. Default: `skip_phrase`"),
+    table_key("tenants", "weight", "1", "Its share while others wait too, 1 to 1,000"),
+    table_key("tenants", "max_running", "", "Tasks that run at a time; others wait. Default: no bound"),
+    table_key("tenants", "rate", "", "Tasks per second that it may submit, and one second's worth of them at once. Default: no bound"),
+    table_key("tenants", "per_day", "", "Tasks that it may submit in a day of UTC. Default: no bound"),
+    table_key("budgets", "scope", "", "Whose usage is summed: `task`, `agent`, `project`, `tenant` or `pool`; needed"),
+    table_key("budgets", "name", "", "Its id or name, or `*` for each that has no budget of its own; needed"),
+    table_key("budgets", "tokens", "", "Tokens read and written at the most"),
+    table_key("budgets", "cost_usd", "", "Cost at the most, in US dollars"),
 ];
 
 /// Variables of the name space that are no settings: for the commands, and those that agents see.

@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::pools::presentable;
+use super::limits::{presentable_budget, presentable_limits};
+use super::pools::{presentable, presentable_pool};
 use super::settings::{SETTINGS, TABLES};
 use super::{Config, Origin};
 
 impl Config {
-    /// Rows of key, value and place: every setting, then the runtimes and the pools.
+    /// Rows of key, value and place: every setting, then the file's tables.
     pub(crate) fn rows(&self) -> Vec<[String; 3]> {
         let mut rows: Vec<[String; 3]> =
             self.shown.iter().map(|s| [s.key.to_owned(), s.value.clone(), s.origin.to_string()]).collect();
@@ -18,8 +19,13 @@ impl Config {
             rows.push([format!("runtimes.{name}"), presentable(profile), from]);
         }
         for pool in &self.pools {
-            let value = format!("role {}, runtime {}", pool.role_type, pool.runtime);
-            rows.push([format!("pools.{}", pool.pool_name), value, file.clone()]);
+            rows.push([format!("pools.{}", pool.pool_name), presentable_pool(pool), file.clone()]);
+        }
+        for (name, limits) in self.tenants.iter() {
+            rows.push([format!("tenants.{name}"), presentable_limits(limits), file.clone()]);
+        }
+        for (scope, name, budget) in self.budgets.iter() {
+            rows.push([format!("budgets of the {scope} {name}"), presentable_budget(budget), file.clone()]);
         }
         rows
     }
@@ -35,7 +41,7 @@ impl Config {
     }
 }
 
-/// The README's tables: all settings, then the keys of `[runtimes.NAME]` and `[pools.NAME]`.
+/// The README's tables: all settings, then the keys of the file's tables.
 pub(crate) fn markdown() -> String {
     let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
     let mut out = String::from("| key | variable | flag | default | what it does |\n|---|---|---|---|---|\n");
@@ -50,7 +56,13 @@ pub(crate) fn markdown() -> String {
             s.doc
         ));
     }
-    for (table, title) in [("runtimes", "[runtimes.NAME]"), ("pools", "[pools.NAME]")] {
+    let tables = [
+        ("runtimes", "[runtimes.NAME]"),
+        ("pools", "[pools.NAME]"),
+        ("tenants", "[tenants.NAME]"),
+        ("budgets", "[[budgets]]"),
+    ];
+    for (table, title) in tables {
         out.push_str(&format!("\n| `{title}` | default | what it does |\n|---|---|---|\n"));
         for key in TABLES.iter().filter(|key| key.table == table) {
             out.push_str(&format!("| `{}` | {} | {} |\n", key.key, code(key.default), key.doc));

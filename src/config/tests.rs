@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 
 /// A folder with the files of one test, and the environment of a user in it.
-struct Place {
+pub(super) struct Place {
     folder: tempfile::TempDir,
     environment: Environment,
     flags: Flags,
@@ -24,7 +24,7 @@ impl Place {
         Self { folder, environment, flags: Flags::default() }
     }
 
-    fn with_file(text: &str) -> Self {
+    pub(super) fn with_file(text: &str) -> Self {
         let place = Self::new();
         place.write("muster.toml", text);
         place
@@ -34,13 +34,13 @@ impl Place {
         self.folder.path()
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(super) fn write(&self, name: &str, text: &str) {
         let path = self.path().join(name);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("the folder is made");
         std::fs::write(path, text).expect("the file is written");
     }
 
-    fn env(mut self, name: &str, value: &str) -> Self {
+    pub(super) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.variables.insert(name.to_owned(), value.to_owned());
         self
     }
@@ -50,12 +50,12 @@ impl Place {
         self
     }
 
-    fn load(&self) -> Config {
+    pub(super) fn load(&self) -> Config {
         load(&self.flags, &self.environment).unwrap_or_else(|error| panic!("the configuration is good: {error}"))
     }
 
     /// The mistakes, with the test's folder left out.
-    fn mistakes(&self) -> Vec<String> {
+    pub(super) fn mistakes(&self) -> Vec<String> {
         let error = load(&self.flags, &self.environment).expect_err("a mistake").to_string();
         error.replace(&format!("{}/", self.path().display()), "").lines().map(str::to_owned).collect()
     }
@@ -67,7 +67,7 @@ impl Place {
     }
 }
 
-fn mistake_of(file: &str) -> String {
+pub(super) fn mistake_of(file: &str) -> String {
     Place::with_file(file).mistakes().join(" | ")
 }
 
@@ -360,15 +360,15 @@ fn every_documented_key_of_a_table_is_accepted() {
     let given =
         |table: &'static str| settings::TABLES.iter().filter(move |k| k.table == table && !k.default.is_empty());
     let quoted = |text: &str| {
-        let plain = text.starts_with(['{', '[']) || text == "false" || text.parse::<f64>().is_ok();
+        let plain = text.starts_with(['{', '[']) || text == "false" || text == "true" || text.parse::<f64>().is_ok();
         if plain { text.to_owned() } else { format!("'{text}'") }
     };
     given("runtimes").for_each(|key| file.push_str(&format!("{} = {}\n", key.key, quoted(key.default))));
     file.push_str("[pools.x]\nrole_type = 'x'\nhealth_check_interval = 1\n");
     given("pools").for_each(|key| file.push_str(&format!("{} = {}\n", key.key, quoted(key.default))));
-    let config = Place::with_file(&file).load();
-    let defaults = muster_domain::PoolConfig { health_check_interval: Some(1.0), ..Default::default() };
-    assert_eq!(config.pools[0].config, defaults, "the table says the defaults that hold");
+    let mut defaults = muster_domain::PoolConfig { health_check_interval: Some(1.0), ..Default::default() };
+    defaults.on_demand = Some(Default::default());
+    assert_eq!(Place::with_file(&file).load().pools[0].config, defaults, "the table says the defaults that hold");
 }
 
 #[test]

@@ -8,10 +8,10 @@ use muster_api::Stage;
 use muster_domain::{Fence, Timestamp};
 use muster_process::Ownership;
 use muster_store::{Leadership, Store, StoreError};
-use muster_supervisor::{Facts, LeadEnd, Parts, Supervisor, SupervisorError};
+use muster_supervisor::{Facts, LeadEnd, Parts, Supervisor, SupervisorError, WallClock};
 
 use super::engines::{self, Engines};
-use super::{STARTING, Site, truth, waiting};
+use super::{STARTING, Site, courier, truth, waiting};
 use crate::config::Database;
 
 /// Between two looks at a store that is away, or at a leader that may be gone.
@@ -136,11 +136,16 @@ fn parts(site: &Site, store: Arc<dyn Store>, engines: &Engines, fence: Fence) ->
         bus: engines.bus.clone(),
         launcher: engines.launcher.clone(),
         clocks: config.clocks.clone(),
+        wall: WallClock::default(),
         profiles: config.runtimes.clone(),
         file_pools: config.pools.clone(),
+        skip_phrase: config.skip_phrase.clone(),
+        tenants: config.tenants.clone(),
+        budgets: config.budgets.clone(),
         worker_registry: engines.target.clone(),
         data_dir: config.data_dir.clone(),
         lock_file: site.house.lock_file(),
+        alerts: courier::alert_parts(&config.alerts),
         facts: Facts {
             mode: engines.mode,
             mode_reason: engines.reason.clone(),

@@ -7,8 +7,10 @@
 //! | `pause` | the pause between two lives |
 //! | `engines` | which registry and which launcher, and why |
 //! | `truth` | which store |
+//! | `courier` | letters to the webhook, over HTTP |
 //! | `signals` | SIGINT and SIGTERM |
 
+mod courier;
 mod engines;
 mod house;
 mod lead;

@@ -16,7 +16,7 @@ const ADD: &str = "INSERT INTO agents (agent_id, pool_name, role_type, project_i
     0, $9, $9 FROM pools p LEFT JOIN workers w ON w.process_id = $8 AND w.state IN ('starting', 'ready') \
     AND (SELECT COUNT(*) FROM agents a WHERE a.process_id = $8 AND a.ended_at IS NULL) < w.capacity \
     WHERE p.pool_name = $2 AND ($10 IS NULL OR EXISTS (SELECT 1 FROM idempotency_keys WHERE caller = $10 \
-    AND route = $11 AND idempotency_key = $12 AND agent_id = $1)) \
+    AND route = $11 AND idempotency_key = $12 AND made_id = $1)) \
     ON CONFLICT (agent_id) DO NOTHING RETURNING process_id";
 
 const ASSIGN: &str = "UPDATE agents SET process_id = $2, epoch = $3, updated_at = $4 WHERE agent_id = $1 \

@@ -18,8 +18,8 @@ use crate::{Outcome, StoreError, Write};
 
 /// Batches that may wait; whoever comes later waits for a place.
 const MAX_WAITING: usize = 1_024;
-/// Statements that one transaction shares at the most; a single larger batch has a transaction of its own.
-const MAX_SHARED_STEPS: usize = 1_000;
+/// Rows that one transaction of several batches is about at the most; a single larger batch has a transaction of its own.
+const MAX_SHARED_ROWS: usize = 1_000;
 
 /// The queue's end for callers.
 #[derive(Clone, Debug)]
@@ -35,8 +35,12 @@ struct Batch {
 }
 
 impl Batch {
-    fn steps(&self) -> usize {
-        self.plans.iter().map(|plan| plan.steps.len()).sum()
+    fn steps(&self) -> impl Iterator<Item = &Arc<Step>> {
+        self.plans.iter().flat_map(|plan| &plan.steps)
+    }
+
+    fn rows(&self) -> usize {
+        self.steps().map(|step| step.rows).sum()
     }
 }
 
@@ -79,10 +83,10 @@ async fn commit_batches(engine: Arc<impl Engine>, mut batches: mpsc::Receiver<Ba
 /// Adds what waits to the group, and returns the first batch that does not belong to it.
 fn gather(group: &mut Vec<Batch>, batches: &mut mpsc::Receiver<Batch>) -> Option<Batch> {
     let fence = group[0].fence;
-    let mut steps = group[0].steps();
+    let mut rows = group[0].rows();
     while let Ok(batch) = batches.try_recv() {
-        steps += batch.steps();
-        if batch.fence != fence || steps > MAX_SHARED_STEPS {
+        rows += batch.rows();
+        if batch.fence != fence || rows > MAX_SHARED_ROWS {
             return Some(batch);
         }
         group.push(batch);
@@ -92,8 +96,8 @@ fn gather(group: &mut Vec<Batch>, batches: &mut mpsc::Receiver<Batch>) -> Option
 
 async fn commit_group(engine: &impl Engine, group: Vec<Batch>) {
     if group.len() > 1 {
-        let steps: Vec<Step> = group.iter().flat_map(|batch| &batch.plans).flat_map(|p| p.steps.clone()).collect();
-        if let Ok(answers) = engine.commit(group[0].fence, &steps).await {
+        let steps: Vec<Arc<Step>> = group.iter().flat_map(Batch::steps).cloned().collect();
+        if let Ok(answers) = engine.commit(group[0].fence, steps).await {
             let mut answers = answers.into_iter();
             for batch in group {
                 let outcomes = read_outcomes(&batch.plans, &mut answers);
@@ -110,8 +114,8 @@ async fn commit_group(engine: &impl Engine, group: Vec<Batch>) {
 }
 
 async fn commit_alone(engine: &impl Engine, batch: &Batch) -> Result<Vec<Outcome>, StoreError> {
-    let steps: Vec<Step> = batch.plans.iter().flat_map(|plan| plan.steps.clone()).collect();
-    let answers = engine.commit(batch.fence, &steps).await?;
+    let steps: Vec<Arc<Step>> = batch.steps().cloned().collect();
+    let answers = engine.commit(batch.fence, steps).await?;
     read_outcomes(&batch.plans, &mut answers.into_iter())
 }
 

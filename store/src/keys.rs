@@ -1,29 +1,35 @@
-//! Idempotency keys: the first request's agent and body, kept with the agent in one transaction.
+//! Idempotency keys: what the first request made, an agent or a task, and its body, kept in the transaction that made it.
 
-use muster_domain::{AgentId, PoolName, Timestamp};
+use std::str::FromStr;
+use std::sync::LazyLock;
 
-use crate::sql::{Fields, Step, Value};
+use muster_domain::{PoolName, TaskId, Timestamp};
+
+use crate::sql::{Batched, Fields, Step, Value};
 use crate::{IdempotencyKey, StoreError};
 
 // Whether the key is new or not, its row comes back: the update changes nothing, and makes RETURNING speak of it.
-const CLAIM: &str = "INSERT INTO idempotency_keys (caller, route, idempotency_key, body_hash, agent_id, created_at) \
+const CLAIM: &str = "INSERT INTO idempotency_keys (caller, route, idempotency_key, body_hash, made_id, created_at) \
     SELECT $1, $2, $3, $4, $5, $6 FROM pools WHERE pool_name = $7 \
-    ON CONFLICT (caller, route, idempotency_key) DO UPDATE SET caller = excluded.caller RETURNING agent_id, body_hash";
+    ON CONFLICT (caller, route, idempotency_key) DO UPDATE SET caller = excluded.caller RETURNING made_id, body_hash";
 
-const HOLDER: &str = "SELECT agent_id, body_hash FROM idempotency_keys \
+const HOLDER: &str = "SELECT made_id, body_hash FROM idempotency_keys \
     WHERE caller = $1 AND route = $2 AND idempotency_key = $3";
+
+static FORGET: LazyLock<Batched> =
+    LazyLock::new(|| Batched::new(1, "DELETE FROM idempotency_keys WHERE made_id IN (VALUES {rows})"));
 
 const PRUNE: &str = "DELETE FROM idempotency_keys WHERE (caller, route, idempotency_key) IN \
     (SELECT caller, route, idempotency_key FROM idempotency_keys WHERE created_at < $1 LIMIT $2)";
 
-/// Takes the key for this agent where it is free, and answers whose it is. No row where the pool does not exist.
-pub(crate) fn claim(key: &IdempotencyKey, agent_id: AgentId, pool: &PoolName, at: Timestamp) -> Step {
+/// Takes the key for this agent or task where it is free, and answers whose it is. No row where the pool does not exist.
+pub(crate) fn claim(key: &IdempotencyKey, made_id: impl ToString, pool: &PoolName, at: Timestamp) -> Step {
     let args = vec![
         Value::text(&key.caller),
         Value::text(&key.route),
         Value::text(&key.key),
-        Value::Text(Some(to_hex(&key.body_hash))),
-        Value::text(agent_id),
+        Value::text(to_hex(&key.body_hash)),
+        Value::text(made_id),
         Value::int(at.as_millis()),
         Value::text(pool),
     ];
@@ -39,8 +45,13 @@ pub(crate) fn prune(before: Timestamp, limit: u32) -> Step {
     Step::new(PRUNE, vec![Value::int(before.as_millis()), Value::count(limit)])
 }
 
+/// Forgets the keys with which these tasks were made, at most [`MAX_ROWS`](crate::sql::MAX_ROWS) of them.
+pub(crate) fn forget(tasks: &[TaskId]) -> Step {
+    FORGET.step(tasks.iter().map(Value::text).collect())
+}
+
 /// Reads a row of [`claim`] or of [`holder`].
-pub(crate) fn read(mut fields: Fields) -> Result<(AgentId, [u8; 32]), StoreError> {
+pub(crate) fn read<T: FromStr<Err: ToString>>(mut fields: Fields) -> Result<(T, [u8; 32]), StoreError> {
     Ok((fields.parsed()?, from_hex(&fields.text()?)?))
 }
 

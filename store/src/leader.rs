@@ -46,7 +46,7 @@ pub(crate) async fn lead(
     lease: Duration,
 ) -> Result<Leadership, StoreError> {
     let args = vec![Value::text(holder), Value::text(address), Value::count(lease.as_millis())];
-    let answer = engine.update(&Step::new(engine.leader_sql().lead, args)).await?;
+    let answer = engine.update(Step::new(engine.leader_sql().lead, args)).await?;
     if let Some(row) = answer.rows.into_iter().next() {
         return Ok(Leadership::Leads(Fence(row.into_fields().count()?)));
     }
@@ -56,7 +56,7 @@ pub(crate) async fn lead(
 
 pub(crate) async fn renew(engine: &impl Engine, fence: Fence, lease: Duration) -> Result<(), StoreError> {
     let args = vec![Value::count(fence.0), Value::count(lease.as_millis())];
-    let answer = engine.update(&Step::new(engine.leader_sql().renew, args)).await?;
+    let answer = engine.update(Step::new(engine.leader_sql().renew, args)).await?;
     if answer.changed == 1 {
         return Ok(());
     }
@@ -65,11 +65,11 @@ pub(crate) async fn renew(engine: &impl Engine, fence: Fence, lease: Duration) -
 }
 
 pub(crate) async fn resign(engine: &impl Engine, fence: Fence) -> Result<(), StoreError> {
-    engine.update(&Step::new(RESIGN, vec![Value::count(fence.0)])).await.map(drop)
+    engine.update(Step::new(RESIGN, vec![Value::count(fence.0)])).await.map(drop)
 }
 
 async fn current(engine: &impl Engine) -> Result<(Fence, String, String), StoreError> {
-    read(engine.read(&current_step()).await?)
+    read(engine.read(current_step()).await?)
 }
 
 /// Asks for the leader's row.

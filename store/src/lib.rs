@@ -10,8 +10,9 @@
 //! nothing. When [`Store::apply`] returns, the batch survives the death of any process.
 //!
 //! A write is planned (`plan`) as statements whose conditions are its preconditions; the texts are in one file per
-//! subject (`pools`, `workers`, `agents`, `keys`, `events`, `leader`), written once for both engines. No statement is
-//! chosen by the answer to another, so SQLite gets a small batch in one journey to its thread. One task (`commit`) takes
+//! subject (`pools`, `workers`, `agents`, `tasks`, `keys`, `events`, `leader`), written once for both engines. No statement
+//! is chosen by the answer to another, so SQLite gets a small batch in one journey to its thread. Tasks change by the
+//! hundred, so one statement is about many of them, and returns the ids of those whose precondition held. One task (`commit`) takes
 //! the batches that wait and commits them together; where that fails, each is tried alone.
 //!
 //! Writers are one after the other, in SQLite by its one writing connection, in PostgreSQL by a lock on the leader's row.
@@ -24,8 +25,8 @@
 //! out finds its precondition gone.
 //!
 //! # What is kept
-//! Rows of pools stay until they are removed; rows of ended workers and agents, events and idempotency keys until
-//! [`Store::prune`]. Events are numbered without gaps and pruned from the lowest on, so a reader whose last number is
+//! Rows of pools stay until they are removed; rows of ended workers, agents and tasks, events and idempotency keys until
+//! [`Store::prune`]. A task may outlive its pool, and a pool that is made again with the same name lists it. Events are numbered without gaps and pruned from the lowest on, so a reader whose last number is
 //! below the lowest kept one minus one has missed something.
 
 mod agent_rows;
@@ -39,26 +40,92 @@ mod migrate;
 mod plan;
 mod pools;
 pub mod postgres;
+mod queue;
 mod rows;
 mod sql;
 pub mod sqlite;
+mod task_lists;
+mod task_pages;
+mod task_rows;
+mod task_steps;
+mod task_writes;
+mod tasks;
 mod truth;
+mod usage;
 mod workers;
 mod write;
 
 pub use error::StoreError;
 pub use migrate::Migrated;
 pub use rows::{AgentFilter, AgentRow, EventRow, PoolRow, Rest, WorkerRow};
+pub use task_rows::{LineKey, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, TaskFilter, TaskRow};
+pub use task_writes::{NewTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded};
 pub use write::{AfterRelease, IdempotencyKey, NewAgent, Outcome, Write};
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{AgentId, Fence, ProcessId, Timestamp};
+use muster_domain::budget::Scope;
+use muster_domain::{AgentId, Fence, Payload, PoolName, ProcessId, TaskId, Timestamp, Usage};
+
+/// The queue of tasks, read. It is changed by [`Store::apply`].
+#[async_trait]
+pub trait Queue: Send + Sync + 'static {
+    /// One task.
+    async fn task(&self, id: TaskId) -> Result<Option<TaskRow>, StoreError>;
+
+    /// Tasks in the order of their ids (the order of their making), after `after`, at most `limit`.
+    async fn tasks(&self, filter: &TaskFilter, after: Option<TaskId>, limit: u32) -> Result<Vec<TaskRow>, StoreError>;
+
+    /// The task that was made with this idempotency key, and the hash of that request's body.
+    async fn task_key_holder(&self, key: &IdempotencyKey) -> Result<Option<(TaskId, [u8; 32])>, StoreError>;
+
+    /// The lines of a pool with the number of ready tasks in each.
+    async fn task_lines(&self, pool: &PoolName) -> Result<Vec<(LineKey, u64)>, StoreError>;
+
+    /// The ready tasks of a line after `after`, the oldest first, at most `limit`.
+    async fn line(
+        &self,
+        pool: &PoolName,
+        line: &LineKey,
+        after: Option<TaskId>,
+        limit: u32,
+    ) -> Result<Vec<QueuedTask>, StoreError>;
+
+    /// Every running task of a pool.
+    async fn running_tasks(&self, pool: &PoolName) -> Result<Vec<RunningTask>, StoreError>;
+
+    /// Delayed tasks of a pool whose time came at `by` or before, the earliest first, at most `limit`.
+    async fn due_tasks(&self, pool: &PoolName, by: Timestamp, limit: u32) -> Result<Vec<QueuedTask>, StoreError>;
+
+    /// When the next delayed task of a pool is due, of those due after `after`.
+    async fn next_due(&self, pool: &PoolName, after: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Queued tasks of a pool, ready or delayed, that were to start by `by` or before, the earliest first, at most `limit`.
+    async fn expired_tasks(&self, pool: &PoolName, by: Timestamp, limit: u32) -> Result<Vec<QueuedTask>, StoreError>;
+
+    /// When the next queued task of a pool expires, of those that expire after `after`.
+    async fn next_expiry(&self, pool: &PoolName, after: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Queued tasks of a pool, ready or delayed, that are for this agent, the oldest first, at most `limit`.
+    async fn tasks_for(&self, pool: &PoolName, agent: AgentId, limit: u32) -> Result<Vec<QueuedTask>, StoreError>;
+
+    /// The inputs of these tasks, at most a few hundred; those that do not exist are left out.
+    async fn inputs(&self, tasks: &[TaskId]) -> Result<Vec<(TaskId, Payload)>, StoreError>;
+
+    /// What was used on the accounts of a scope, after the name `after`, in the order of the names, at most `limit`.
+    async fn usage(&self, scope: Scope, after: &str, limit: u32) -> Result<Vec<(String, Usage)>, StoreError>;
+
+    /// How many tasks of a tenant were made since then, of those that were not pruned.
+    async fn made_since(&self, tenant: &str, since: Timestamp) -> Result<u64, StoreError>;
+
+    /// Tasks of a pool that are not in its lines.
+    async fn queue_counts(&self, pool: &PoolName) -> Result<QueueCounts, StoreError>;
+}
 
 /// Durable truth.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Queue {
     /// The engine for people: `sqlite` or `postgres`, and where its data is, without secrets.
     fn describe(&self) -> String;
 
@@ -78,6 +145,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Every pool.
     async fn pools(&self) -> Result<Vec<PoolRow>, StoreError>;
+
+    /// Whether the queues of all pools are paused.
+    async fn all_paused(&self) -> Result<bool, StoreError>;
 
     /// Every worker that may still have a process behind it: starting, ready, draining.
     async fn open_workers(&self) -> Result<Vec<WorkerRow>, StoreError>;
@@ -111,8 +181,8 @@ pub trait Store: Send + Sync + 'static {
     async fn event_bounds(&self) -> Result<(u64, u64), StoreError>;
 
     /// Deletes what nobody needs any more, in small steps: idempotency keys and events made before `events_before`,
-    /// agents and workers that ended before `ended_before` (a worker stays as long as an agent is assigned to it). Says
-    /// who went.
+    /// agents, workers and tasks that ended before `ended_before` (a worker stays as long as an agent is assigned to it).
+    /// Says who went. SQLite then gives back what its file has too much of.
     async fn prune(
         &self,
         fence: Fence,
@@ -136,6 +206,8 @@ pub struct Pruned {
     pub agents: Vec<AgentId>,
     /// Workers of which there is none.
     pub workers: Vec<ProcessId>,
+    /// Tasks of which there is none.
+    pub tasks: u64,
 }
 
 /// An answer to [`Store::lead`].

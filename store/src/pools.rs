@@ -1,6 +1,6 @@
 //! Pools: their transitions and their rows.
 
-use muster_domain::{PoolName, PoolSpec, Timestamp};
+use muster_domain::{Gate, PoolName, PoolSpec, Timestamp};
 
 use crate::sql::{Fields, Step, Value};
 use crate::{PoolRow, StoreError};
@@ -14,10 +14,17 @@ const DRAIN: &str = "UPDATE pools SET draining = 1 WHERE pool_name = $1 AND drai
 
 const REMOVE: &str = "DELETE FROM pools WHERE pool_name = $1 \
     AND NOT EXISTS (SELECT 1 FROM workers WHERE pool_name = $1 AND ended_at IS NULL) \
-    AND NOT EXISTS (SELECT 1 FROM agents WHERE pool_name = $1 AND (rest IS NULL OR process_id IS NOT NULL))";
+    AND NOT EXISTS (SELECT 1 FROM agents WHERE pool_name = $1 AND (rest IS NULL OR process_id IS NOT NULL)) \
+    AND NOT EXISTS (SELECT 1 FROM tasks WHERE pool_name = $1 AND state IN ('queued', 'running'))";
+
+const GATE: &str = "UPDATE pools SET paused = $2, intake_closed = $3 WHERE pool_name = $1";
+
+const PAUSE_ALL: &str = "UPDATE system SET paused = $1 WHERE id = 1";
+
+const ALL_PAUSED: &str = "SELECT paused FROM system WHERE id = 1";
 
 const ALL: &str = "SELECT pool_name, role_type, runtime, config, origin, draining, created_at, workers_spawned, \
-    workers_terminated FROM pools ORDER BY pool_name";
+    workers_terminated, paused, intake_closed FROM pools ORDER BY pool_name";
 
 pub(crate) fn add(spec: &PoolSpec, at: Timestamp) -> Step {
     let mut args = spec_args(spec);
@@ -35,6 +42,19 @@ pub(crate) fn drain(pool: &PoolName) -> Step {
 
 pub(crate) fn remove(pool: &PoolName) -> Step {
     Step::new(REMOVE, vec![Value::text(pool)])
+}
+
+pub(crate) fn gate(pool: &PoolName, gate: Gate) -> Step {
+    Step::new(GATE, vec![Value::text(pool), Value::int(gate.paused.into()), Value::int(gate.closed.into())])
+}
+
+pub(crate) fn pause_all(paused: bool) -> Step {
+    Step::new(PAUSE_ALL, vec![Value::int(paused.into())])
+}
+
+/// Asks whether the queues of all pools are paused.
+pub(crate) const fn all_paused() -> Step {
+    Step::new(ALL_PAUSED, Vec::new())
 }
 
 pub(crate) const fn all() -> Step {
@@ -65,5 +85,6 @@ pub(crate) fn read(mut fields: Fields) -> Result<PoolRow, StoreError> {
         created_at: Timestamp::from_millis(fields.int()?),
         workers_spawned: fields.count()?,
         workers_terminated: fields.count()?,
+        gate: Gate { paused: fields.int()? != 0, closed: fields.int()? != 0 },
     })
 }

@@ -1,8 +1,8 @@
 //! What is read from the store.
 
 use muster_domain::{
-    AgentSpec, Assignment, Ending, Epoch, EventDraft, Intent, PoolName, PoolSpec, ProcessId, Timestamp, WorkerIdentity,
-    WorkerState,
+    AgentSpec, Assignment, Ending, Epoch, EventDraft, Gate, Intent, PoolName, PoolSpec, ProcessId, Timestamp,
+    WorkerIdentity, WorkerState,
 };
 
 /// A pool.
@@ -18,6 +18,8 @@ pub struct PoolRow {
     pub workers_spawned: u64,
     /// Workers of it that ended, however they did.
     pub workers_terminated: u64,
+    /// What a person has closed of its queue.
+    pub gate: Gate,
 }
 
 /// A worker.

@@ -10,7 +10,7 @@ use crate::commit::Committer;
 use crate::sql::{Engine, Fields, Step};
 use crate::{
     AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, Outcome, PoolRow, Pruned, Store, StoreError,
-    WorkerRow, Write, agent_rows, agents, events, keys, leader, pools, workers,
+    WorkerRow, Write, agent_rows, agents, events, keys, leader, pools, tasks, usage, workers,
 };
 
 /// Rows that one step of [`Store::prune`] deletes at the most, so that writers in between wait a few milliseconds.
@@ -31,12 +31,20 @@ impl<E: Engine> Truth<E> {
         Self { engine, committer }
     }
 
-    async fn all<T>(&self, step: Step, read: fn(Fields) -> Result<T, StoreError>) -> Result<Vec<T>, StoreError> {
-        self.engine.read(&step).await?.into_iter().map(|row| read(row.into_fields())).collect()
+    pub(crate) async fn all<T>(
+        &self,
+        step: Step,
+        read: fn(Fields) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.engine.read(step).await?.into_iter().map(|row| read(row.into_fields())).collect()
     }
 
-    async fn first<T>(&self, step: Step, read: fn(Fields) -> Result<T, StoreError>) -> Result<Option<T>, StoreError> {
-        self.engine.read(&step).await?.into_iter().next().map(|row| read(row.into_fields())).transpose()
+    pub(crate) async fn first<T>(
+        &self,
+        step: Step,
+        read: fn(Fields) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        self.engine.read(step).await?.into_iter().next().map(|row| read(row.into_fields())).transpose()
     }
 
     /// Repeats a deletion until it finds less than it may delete. `take` is given the rows that it returned; says how many
@@ -47,9 +55,10 @@ impl<E: Engine> Truth<E> {
         steps: Vec<Step>,
         mut take: impl FnMut(Fields) -> Result<(), StoreError> + Send,
     ) -> Result<u64, StoreError> {
+        let steps: Vec<Arc<Step>> = steps.into_iter().map(Arc::new).collect();
         let mut gone = 0;
         loop {
-            let answer = self.engine.commit(fence, &steps).await?.pop().unwrap_or_default();
+            let answer = self.engine.commit(fence, steps.clone()).await?.pop().unwrap_or_default();
             gone += answer.changed;
             for row in answer.rows {
                 take(row.into_fields())?;
@@ -85,6 +94,10 @@ impl<E: Engine> Store for Truth<E> {
 
     async fn pools(&self) -> Result<Vec<PoolRow>, StoreError> {
         self.all(pools::all(), pools::read).await
+    }
+
+    async fn all_paused(&self) -> Result<bool, StoreError> {
+        Ok(self.first(pools::all_paused(), |mut fields| fields.int()).await?.is_some_and(|paused| paused != 0))
     }
 
     async fn open_workers(&self) -> Result<Vec<WorkerRow>, StoreError> {
@@ -139,12 +152,15 @@ impl<E: Engine> Store for Truth<E> {
         self.prune_all(fence, old_agents, |mut row| row.parsed().map(|agent| pruned.agents.push(agent))).await?;
         let old_workers = vec![workers::prune(ended_before, PRUNE_STEP)];
         self.prune_all(fence, old_workers, |mut row| row.parsed().map(|worker| pruned.workers.push(worker))).await?;
+        pruned.others += self.prune_all(fence, vec![usage::prune(PRUNE_STEP)], nobody).await?;
+        pruned.tasks = self.prune_all(fence, vec![tasks::prune(ended_before, PRUNE_STEP)], nobody).await?;
+        self.engine.shrink().await?;
         Ok(pruned)
     }
 
     async fn ping(&self) -> Result<Duration, StoreError> {
         let start = Instant::now();
-        leader::read(self.engine.read(&leader::current_step()).await?)?;
+        leader::read(self.engine.read(leader::current_step()).await?)?;
         Ok(start.elapsed())
     }
 

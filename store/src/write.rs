@@ -1,9 +1,11 @@
 //! The transitions: every change of the truth is one of these, with its precondition.
 
 use muster_domain::{
-    AgentId, AgentSpec, Assignment, Ending, Epoch, EventDraft, PoolName, PoolSpec, ProcessId, StopReason, Timestamp,
-    WorkerIdentity,
+    AgentId, AgentSpec, Assignment, Ending, Epoch, EventDraft, Gate, PoolName, PoolSpec, ProcessId, StopReason, TaskId,
+    Timestamp, WorkerIdentity,
 };
+
+use crate::task_writes::{NewTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded};
 
 /// One transition. Each says its precondition; where that does not hold, the outcome is [`Outcome::Unchanged`] unless
 /// said otherwise.
@@ -26,10 +28,23 @@ pub enum Write {
         /// The pool.
         pool: PoolName,
     },
-    /// Removes a pool. Precondition: it has no open worker, and no agent with an open assignment or not at rest.
+    /// Removes a pool. Precondition: it has no open worker, no agent with an open assignment or not at rest, and no task that
+    /// waits or runs.
     RemovePool {
         /// The pool.
         pool: PoolName,
+    },
+    /// Closes or opens a pool's queue. Precondition: it exists.
+    GatePool {
+        /// The pool.
+        pool: PoolName,
+        /// What is closed from now on.
+        gate: Gate,
+    },
+    /// Pauses or resumes the queues of all pools. No precondition.
+    PauseAll {
+        /// Whether they are paused from now on.
+        paused: bool,
     },
     /// Makes a worker's row before the fork, in state `starting`, and counts it as spawned. Precondition: the pool
     /// exists.
@@ -122,6 +137,27 @@ pub enum Write {
         /// When.
         at: Timestamp,
     },
+    /// Makes tasks, started where an attempt is given. Precondition of each: the pool exists, and its idempotency key, if any,
+    /// is free; otherwise [`TaskOutcome::Replayed`]. The outcome is [`Outcome::Tasks`], as of all that follow.
+    AddTasks(Vec<NewTask>),
+    /// Gives waiting tasks to agents. Precondition of each: it is queued, and the attempt's number is the next.
+    StartTasks(Vec<TaskStart>),
+    /// Notes that running tasks are to stop. Precondition of each: it runs as this attempt, and is not being stopped
+    /// already; but `Cancelled` overrides every other reason.
+    HaltTasks(Vec<TaskHalting>),
+    /// Ends attempts. Precondition of each: it runs as this attempt.
+    EndTasks(Vec<TaskEnding>),
+    /// Ends tasks that wait. Precondition of each: it is queued.
+    SettleTasks(Vec<TaskVerdict>),
+    /// Lets tasks whose time has come into their lines. Precondition of each: it is delayed.
+    PromoteTasks(Vec<TaskId>),
+    /// Sends dead or failed tasks to the queue again, ready, with a new tally and without an expiry. Precondition of each: it
+    /// is dead or failed, and its pool exists.
+    RedriveTasks(Vec<TaskId>),
+    /// Removes tasks of which nobody was told that they are stored, whatever their state, and their idempotency keys.
+    WithdrawTasks(Vec<TaskId>),
+    /// Adds to the sums of accounts. No precondition.
+    AddUsage(Vec<UsageAdded>),
     /// Writes an event. No precondition.
     Event(EventDraft),
 }
@@ -181,4 +217,6 @@ pub enum Outcome {
         /// The hash of the first request's body.
         body_hash: [u8; 32],
     },
+    /// What became of each task of a batch, in order.
+    Tasks(Vec<TaskOutcome>),
 }

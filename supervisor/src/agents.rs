@@ -27,14 +27,15 @@ impl Handle {
     /// Agents in the order of their making, a page at a time.
     pub async fn agents(&self, query: AgentQuery) -> Result<Page<AgentView>, SupervisorError> {
         let limit = query.limit.clamp(1, 1_000) as usize;
-        let filter = AgentFilter { pool: query.pool, project: query.project, rest: query.state.map(rest_of) };
+        let filter = AgentFilter { pool: query.pool, project: query.project, rest: common_rest(&query.states) };
         let (mut items, mut after) = (Vec::new(), query.after);
         loop {
             let rows = self.rows(&filter, after, PAGE).await?;
             let last_page = rows.len() < PAGE as usize;
             after = rows.last().map(|row| row.spec.agent_id).or(after);
             let views = self.overlay(rows).await;
-            items.extend(views.into_iter().filter(|view| query.state.is_none_or(|state| view.state == state)));
+            items
+                .extend(views.into_iter().filter(|view| query.states.is_empty() || query.states.contains(&view.state)));
             if items.len() > limit {
                 items.truncate(limit);
                 let next = items.last().map(|view: &AgentView| view.agent_id);
@@ -90,12 +91,19 @@ impl Handle {
     }
 }
 
+/// Where the store keeps agents in these states, if that is one place; `None` is anywhere.
+fn common_rest(states: &[AgentState]) -> Option<Option<Rest>> {
+    let (first, others) = states.split_first()?;
+    let rest = rest_of(*first);
+    others.iter().all(|state| rest_of(*state) == rest).then_some(rest)
+}
+
 /// Where the store keeps agents in this state; those that live are told apart by their keepers.
 const fn rest_of(state: AgentState) -> Option<Rest> {
     match state {
         AgentState::Terminated => Some(Rest::Terminated),
         AgentState::Failed => Some(Rest::Failed),
         AgentState::Quarantined => Some(Rest::Quarantined),
-        AgentState::Spawning | AgentState::Idle | AgentState::Stopping => None,
+        AgentState::Spawning | AgentState::Idle | AgentState::Busy | AgentState::Stopping => None,
     }
 }

@@ -1,12 +1,13 @@
 //! The health board: every way in which the supervisor is less than it should be, by subject. A failure is visible
-//! here, in the log once, and as an event, from when it begins until it is over.
+//! here, in the log once, as an event, and as an alert, from when it begins until it is over.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use muster_domain::{EventDraft, EventKind, Timestamp};
 use tokio::sync::mpsc;
 
+use crate::alerts::{AlertKind, Alerts};
 use crate::error::SupervisorError;
 
 /// Subjects without which nothing new is begun.
@@ -15,17 +16,19 @@ const NEEDED: [&str; 2] = ["registry", "store"];
 pub(crate) struct Board {
     subjects: Mutex<BTreeMap<&'static str, String>>,
     events: mpsc::UnboundedSender<EventDraft>,
+    alerts: Arc<Alerts>,
 }
 
 impl Board {
-    /// Transitions are told to `events`.
-    pub(crate) fn new(events: mpsc::UnboundedSender<EventDraft>) -> Self {
-        Self { subjects: Mutex::default(), events }
+    /// Transitions are told to `events` and `alerts`.
+    pub(crate) fn new(events: mpsc::UnboundedSender<EventDraft>, alerts: Arc<Alerts>) -> Self {
+        Self { subjects: Mutex::default(), events, alerts }
     }
 
     /// Something is away or wrong. Only the first word on a subject is logged.
     pub(crate) fn degrade(&self, subject: &'static str, reason: String) {
         let previous = self.subjects().insert(subject, reason.clone());
+        self.alerts.raise(AlertKind::Degraded, None, subject, reason.clone());
         if previous.is_none() {
             tracing::warn!(subject, reason, "health is degraded");
             self.tell(EventKind::HealthDegraded, format!("{subject}: {reason}"));
@@ -36,6 +39,7 @@ impl Board {
     pub(crate) fn recover(&self, subject: &'static str) {
         if self.subjects().remove(subject).is_some() {
             tracing::info!(subject, "health is back");
+            self.alerts.clear(AlertKind::Degraded, None, subject);
             self.tell(EventKind::HealthRecovered, subject.to_owned());
         }
     }
@@ -45,6 +49,11 @@ impl Board {
         let subjects = self.subjects();
         let away = NEEDED.iter().find_map(|subject| subjects.get(subject))?;
         Some(SupervisorError::unavailable(away.clone()))
+    }
+
+    /// Why nothing can be stored now, if so.
+    pub(crate) fn store_refusal(&self) -> Option<SupervisorError> {
+        self.subjects().get("store").cloned().map(SupervisorError::unavailable)
     }
 
     /// Whether this subject is on the board.
@@ -72,11 +81,17 @@ impl Board {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alerts::AlertParts;
+
+    fn board(events: mpsc::UnboundedSender<EventDraft>) -> (Board, Arc<Alerts>) {
+        let alerts = Arc::new(Alerts::new(&AlertParts::default()));
+        (Board::new(events, alerts.clone()), alerts)
+    }
 
     #[test]
     fn a_subject_is_told_once_when_it_begins_and_once_when_it_ends() {
         let (events, mut told) = mpsc::unbounded_channel();
-        let board = Board::new(events);
+        let (board, alerts) = board(events);
         board.degrade("store", "the disk is full".to_owned());
         board.degrade("store", "the disk is still full".to_owned());
         assert_eq!(board.read(), ["store: the disk is still full"]);
@@ -86,12 +101,15 @@ mod tests {
         assert!(board.refusal().is_none());
         let kinds: Vec<EventKind> = std::iter::from_fn(|| told.try_recv().ok()).map(|event| event.kind).collect();
         assert_eq!(kinds, [EventKind::HealthDegraded, EventKind::HealthRecovered]);
+        let [alert] = alerts.list().try_into().expect("one alert");
+        assert_eq!((alert.kind, alert.subject.as_str(), alert.count), (AlertKind::Degraded, "store", 2));
+        assert!(alert.until.is_some(), "it is over");
     }
 
     #[test]
     fn what_is_not_needed_refuses_nobody() {
         let (events, _told) = mpsc::unbounded_channel();
-        let board = Board::new(events);
+        let (board, _) = board(events);
         board.degrade("ownership", "best effort".to_owned());
         assert!(board.refusal().is_none());
         assert_eq!(board.read(), ["ownership: best effort"]);

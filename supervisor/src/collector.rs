@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_domain::Timestamp;
 use muster_store::Pruned;
 
 use crate::context::Context;
+use crate::keeper::mailbox::Ask;
 use crate::launch::remains::{self, Remain};
 
 /// Between two rounds.
@@ -16,9 +16,6 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// How long events and idempotency keys are kept.
 const EVENTS_KEPT: Duration = Duration::from_hours(24);
 
-/// How long agents and workers are kept after their end.
-const ENDED_KEPT: Duration = Duration::from_hours(4 * 24);
-
 /// Collects for ever.
 pub(crate) async fn run(context: Arc<Context>) {
     let mut ticks = tokio::time::interval(INTERVAL);
@@ -26,12 +23,26 @@ pub(crate) async fn run(context: Arc<Context>) {
     tracing::info!(interval_seconds = INTERVAL.as_secs(), "collector");
     loop {
         ticks.tick().await;
-        let now = Timestamp::now();
-        match context.store.prune(context.fence, now.before(EVENTS_KEPT), now.before(ENDED_KEPT)).await {
-            Ok(pruned) => remove_remains(&context, pruned).await,
+        let now = context.wall.now();
+        match context.store.prune(context.fence, now.before(EVENTS_KEPT), now.before(context.clocks.retention)).await {
+            Ok(pruned) => {
+                count_dead_tasks(&context).await;
+                remove_remains(&context, pruned).await;
+            }
             Err(error) => drop(context.store_failed(&error)),
         }
         forget_lost_pools(&context).await;
+    }
+}
+
+/// Tasks that were given up may be among those that went.
+async fn count_dead_tasks(context: &Context) {
+    for (pool, keeper) in context.directory.all() {
+        match context.store.queue_counts(&pool).await {
+            // One that ends meanwhile counts no more.
+            Ok(counts) => drop(keeper.send(Ask::CountDead(counts.dead))),
+            Err(error) => return drop(context.store_failed(&error)),
+        }
     }
 }
 
@@ -59,6 +70,9 @@ async fn forget_lost_pools(context: &Context) {
 async fn remove_remains(context: &Context, pruned: Pruned) {
     let of_agents = pruned.agents.into_iter().flat_map(remains::of_agent);
     let remains: Vec<Remain> = of_agents.chain(pruned.workers.into_iter().map(remains::of_worker)).collect();
+    if remains.is_empty() {
+        return;
+    }
     let data_dir = context.data_dir.clone();
     let removal = move || {
         for remain in remains {

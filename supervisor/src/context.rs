@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use muster_domain::{Clocks, Fence, PoolName, RegistryTarget, RuntimeProfile};
@@ -12,7 +12,10 @@ use muster_store::{AgentRow, Outcome, PoolRow, Store, StoreError, WorkerRow, Wri
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts::Accounts;
+use crate::alerts::Alerts;
 use crate::board::Board;
+use crate::clock::WallClock;
 use crate::directory::Directory;
 use crate::error::SupervisorError;
 use crate::launch::Launcher;
@@ -20,6 +23,7 @@ use crate::listener::Listener;
 use crate::pools::PoolLock;
 use crate::postman::Postman;
 use crate::probes::Probes;
+use crate::quotas::Quotas;
 
 pub(crate) struct Context {
     pub(crate) fence: Fence,
@@ -28,7 +32,10 @@ pub(crate) struct Context {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) launcher: Arc<dyn Launcher>,
     pub(crate) clocks: Clocks,
+    pub(crate) wall: WallClock,
     pub(crate) profiles: BTreeMap<String, RuntimeProfile>,
+    /// The skip phrase of pools that name none.
+    pub(crate) skip_phrase: Option<String>,
     pub(crate) worker_registry: RegistryTarget,
     pub(crate) data_dir: PathBuf,
     pub(crate) lock_file: PathBuf,
@@ -37,7 +44,12 @@ pub(crate) struct Context {
     pub(crate) directory: Directory,
     pub(crate) pool_lock: PoolLock,
     pub(crate) probes: Probes,
+    pub(crate) quotas: Quotas,
+    pub(crate) accounts: Accounts,
+    /// Whether the queues of all pools are paused.
+    pub(crate) all_paused: AtomicBool,
     pub(crate) board: Board,
+    pub(crate) alerts: Arc<Alerts>,
     pub(crate) counters: Counters,
     /// Rises whenever there may be new events.
     pub(crate) events: watch::Sender<u64>,

@@ -20,11 +20,24 @@ pub(crate) struct Entry {
     pub(crate) role_type: String,
     /// How long its agents may idle, where the spawn does not say.
     pub(crate) max_idle_time: Duration,
+    /// Attempts at a task, where it does not say.
+    pub(crate) max_attempts: u32,
+    /// How long an attempt may take, where the task does not say.
+    pub(crate) task_timeout: Option<Duration>,
+    /// A task whose input mentions it becomes a check.
+    pub(crate) skip_phrase: Option<String>,
 }
 
 impl Entry {
     pub(crate) fn new(mailbox: Mailbox, spec: &PoolSpec) -> Self {
-        Self { mailbox, role_type: spec.role_type.clone(), max_idle_time: spec.config.max_idle_time }
+        Self {
+            mailbox,
+            role_type: spec.role_type.clone(),
+            max_idle_time: spec.config.max_idle_time,
+            max_attempts: spec.config.max_attempts,
+            task_timeout: spec.config.task_timeout,
+            skip_phrase: spec.config.skip_phrase.clone(),
+        }
     }
 }
 

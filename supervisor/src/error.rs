@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentId, Cause, Ending, PoolName};
+use muster_domain::{AgentId, Cause, Ending, PoolName, TaskId, TaskState};
 
 /// A refusal. Its words are for the caller and say what to do.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -13,6 +13,9 @@ pub enum SupervisorError {
     /// There is no such agent (in that pool).
     #[error("there is no agent {0} (an agent is forgotten 4 days after its end)")]
     UnknownAgent(String),
+    /// There is no such task.
+    #[error("there is no task {0} (a task is forgotten 4 days after its end)")]
+    UnknownTask(TaskId),
     /// There is no such runtime profile.
     #[error("there is no runtime {name:?}; the configuration has {}", .known.join(", "))]
     UnknownRuntime {
@@ -56,6 +59,42 @@ pub enum SupervisorError {
         /// What would help.
         why: String,
     },
+    /// The task is in a state in which this can't be done.
+    #[error("task {task_id} is {state}: {why}")]
+    WrongTaskState {
+        /// The task.
+        task_id: TaskId,
+        /// Its state.
+        state: TaskState,
+        /// What would help.
+        why: String,
+    },
+    /// As many tasks wait as may (429).
+    #[error("{pool} has {waiting} waiting tasks, and takes no more than {max} (max_queued)")]
+    QueueFull {
+        /// The pool.
+        pool: PoolName,
+        /// Tasks that wait.
+        waiting: u64,
+        /// Its bound.
+        max: u64,
+    },
+    /// A tenant has submitted as many tasks as it may (429).
+    #[error("tenant {tenant} has submitted as many tasks as it may ({limit}){}", .retry_after.map_or_else(String::new, |wait| format!("; try again in {} s", wait.as_secs_f64().ceil())))]
+    QuotaExceeded {
+        /// The tenant.
+        tenant: String,
+        /// The limit's name in the configuration.
+        limit: &'static str,
+        /// When to try again; none where waiting does not help.
+        retry_after: Option<Duration>,
+    },
+    /// Nothing is left of a budget (429).
+    #[error("{0}: nothing is left of that budget")]
+    BudgetExceeded(String),
+    /// The pool takes no tasks for now (503).
+    #[error("{0} is drained and takes no tasks until it is resumed")]
+    IntakeClosed(PoolName),
     /// A bound is reached (429).
     #[error("{pool} is full: {workers} workers of {capacity} agents each are all it may have (max_workers)")]
     PoolFull {

@@ -119,6 +119,7 @@ mod tests {
             created_at: Timestamp::from_millis(0),
             workers_spawned: 0,
             workers_terminated: 0,
+            gate: muster_domain::Gate::default(),
         }
     }
 

@@ -11,6 +11,7 @@ use muster_store::{AgentRow, Rest};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::context::Context;
 use crate::directory::Mailbox;
 use crate::error::SupervisorError;
@@ -49,7 +50,7 @@ impl Handle {
     /// [`SupervisorError::StartFailed`], and then the intent is ended.
     pub async fn spawn(&self, request: SpawnRequest, wait: Duration) -> Result<Spawned, SupervisorError> {
         let keeper = self.keeper(&request.pool_name)?;
-        let deadline = later(Instant::now(), wait);
+        let deadline = later(clock::now(), wait);
         let key = request.key.clone();
         let spec = self.specify(request).await?;
         let answer = ask(&keeper, |reply| Ask::Spawn(Box::new(SpawnAsk { spec, key, deadline, reply }))).await??;
@@ -119,7 +120,7 @@ impl Handle {
                 row.spec.pool_name
             )));
         }
-        let deadline = later(Instant::now(), wait);
+        let deadline = later(clock::now(), wait);
         let Ok(keeper) = self.keeper(&row.spec.pool_name) else { return Ok(view_of_row(row)) };
         match ask(&keeper, |reply| Ask::Terminate { agent, graceful, deadline, reply }).await? {
             Ok(answer) => Ok(answer.view),
@@ -133,7 +134,7 @@ impl Handle {
     /// for it to run.
     pub async fn restart(&self, agent: AgentId, wait: Duration) -> Result<AgentView, SupervisorError> {
         let row = self.row(agent).await?;
-        let deadline = later(Instant::now(), wait);
+        let deadline = later(clock::now(), wait);
         let keeper = self.keeper(&row.spec.pool_name)?;
         if row.rest == Some(Rest::Terminated) {
             return Err(SupervisorError::WrongState {

@@ -1,24 +1,24 @@
 //! Keeps the lead: renews the lease in the store and says in the registry who leads, three times a lease.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use muster_domain::time::later;
 use muster_registry::LeaderMirror;
 
+use crate::clock;
 use crate::context::Context;
 
 /// Renews until the lead is lost.
 pub(crate) async fn run(context: Arc<Context>, mirror: LeaderMirror) {
     let lease = context.clocks.lease;
-    let mut due = Instant::now();
+    let mut due = clock::now();
     loop {
-        tokio::time::sleep_until(due.min(later(Instant::now(), context.clocks.pass)).into()).await;
+        tokio::time::sleep_until(due.min(later(clock::now(), context.clocks.pass)).into()).await;
         // A store that was missed is tried more often: intake waits for it.
-        if due > Instant::now() && !context.board.is_degraded("store") {
+        if due > clock::now() && !context.board.is_degraded("store") {
             continue;
         }
-        due = later(Instant::now(), lease / 3);
+        due = later(clock::now(), lease / 3);
         match context.store.renew(context.fence, lease).await {
             Ok(()) => context.board.recover("store"),
             Err(error) => drop(context.store_failed(&error)),

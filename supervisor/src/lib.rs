@@ -11,26 +11,34 @@
 //! |---|---|
 //! | [`Supervisor`] | one life as the leader: start, shutdown |
 //! | [`Handle`] | what callers ask; cloneable |
-//! | `keeper` | a pool's model and its turns |
+//! | `keeper` | a pool's model and its turns; `keeper/work` is its queue of tasks |
+//! | `submitting`, `tasks`, `follower`, `gates` | new tasks; what callers ask about those that are there; one who follows a task; pause, drain, resume |
+//! | `quotas`, `accounts` | what tenants have submitted and run; what was used of each budget |
 //! | `listener` | heartbeats, and since when there was no gap in listening |
 //! | `postman`, `postmaster` | commands out, reports in |
 //! | [`launch`] | worker processes, single-process workers, the private Redis |
 //! | `leadership`, `collector`, `sweeper` | the lease, old rows, and processes that outlived their worker |
 //! | `crew` | the tasks by name, so that none of them is missed when it ends |
 //! | `board` | every way in which the supervisor is less than it should be |
+//! | `alerts` | what needs a person, and the webhook that is told |
 //!
 //! # What happens when a part fails
 //! A keeper that panics, or another task that ends, ends this supervisor's lead; the next lead reads the truth again, and
 //! agents in worker processes do not notice. A caller that goes away changes nothing of what it asked for.
 
+mod accounts;
 mod agents;
+mod alerts;
 mod board;
+mod clock;
 mod collector;
 mod context;
 mod crew;
 mod directory;
 mod error;
+mod follower;
 mod founding;
+mod gates;
 mod handle;
 mod keeper;
 pub mod launch;
@@ -40,15 +48,23 @@ mod pools;
 mod postman;
 mod postmaster;
 mod probes;
+mod quotas;
 mod request;
+mod submitting;
 mod supervisor;
 mod sweeper;
 mod system;
+mod task_view;
+mod tasks;
 mod view;
 
+pub use alerts::{Alert, AlertKind, AlertParts, Courier, Secret, Webhook};
+pub use clock::WallClock;
 pub use error::SupervisorError;
+pub use follower::TaskFollower;
 pub use handle::{Handle, StopWish};
 pub use pools::PoolChange;
-pub use request::{AgentQuery, IdempotencyKey, NewPool, SpawnRequest, Spawned};
+pub use request::{AgentQuery, IdempotencyKey, NewPool, SpawnRequest, Spawned, TaskQuery, TaskRequest};
 pub use supervisor::{Facts, LeadEnd, Parts, Supervisor};
+pub use task_view::{Left, Percentiles, QueueView, QuotaView, Submitted, TaskNews, TaskView};
 pub use view::{AgentView, CheckLine, Event, Mode, Page, PoolView, Reach, SystemView, WorkerView};

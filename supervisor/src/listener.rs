@@ -4,7 +4,7 @@
 //! It also knows since when it has listened without a gap. A late pass of its own (the process was stopped, or the
 //! machine slept), an outage or a flush of the registry begin a new listening; silence before it counts for nothing.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,14 @@ use muster_policy::worker::{Hearing, most_silent};
 use muster_registry::{Heard, Pictures, Registry, RegistryError};
 
 use crate::board::Board;
+use crate::clock::{self, WallClock};
 use crate::context::Context;
 use crate::directory::Mailbox;
 use crate::keeper::mailbox::{Ask, HeardNews, Voice};
 
 /// The workers that are listened to.
 #[derive(Clone, Default)]
-pub(crate) struct Listener(Arc<Mutex<HashMap<ProcessId, Watched>>>);
+pub(crate) struct Listener(Arc<Mutex<BTreeMap<ProcessId, Watched>>>);
 
 struct Watched {
     keeper: Mailbox,
@@ -38,7 +39,7 @@ impl Listener {
         self.watched().remove(&worker);
     }
 
-    fn watched(&self) -> MutexGuard<'_, HashMap<ProcessId, Watched>> {
+    fn watched(&self) -> MutexGuard<'_, BTreeMap<ProcessId, Watched>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -93,6 +94,7 @@ pub(crate) struct Listening {
     pub(crate) listener: Listener,
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) clocks: Clocks,
+    wall: WallClock,
     since: Option<Instant>,
     generation: Option<Generation>,
     planned: Instant,
@@ -100,8 +102,8 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
-    pub(crate) fn new(listener: Listener, registry: Arc<dyn Registry>, clocks: Clocks) -> Self {
-        let now = Instant::now();
+    pub(crate) fn new(listener: Listener, registry: Arc<dyn Registry>, clocks: Clocks, wall: WallClock) -> Self {
+        let now = clock::now();
         Self {
             listener,
             registry,
@@ -109,7 +111,8 @@ impl Listening {
             since: None,
             generation: None,
             planned: now,
-            last_look: (now, Timestamp::now()),
+            last_look: (now, wall.now()),
+            wall,
         }
     }
 
@@ -132,7 +135,7 @@ impl Listening {
             Ok(pictures) => self.heard(pictures, board),
             Err(error) => self.deaf(&error, board),
         }
-        let now = Instant::now();
+        let now = clock::now();
         let next = now + self.interval();
         // A silence that reaches its bound is looked at then, not at the next pass.
         let stale = self.listener.next_stale(self.clocks.stale, now).map(|at| at + Duration::from_millis(1));
@@ -147,8 +150,8 @@ impl Listening {
     /// A look that comes late by a monotonic or a wall clock (which also counts a suspend) begins a new listening.
     fn notice_gap(&mut self) {
         let (instant, wall) = self.last_look;
-        let elapsed = instant.elapsed();
-        let wall_elapsed = Timestamp::now().as_millis().saturating_sub(wall.as_millis());
+        let elapsed = clock::now().saturating_duration_since(instant);
+        let wall_elapsed = self.wall.now().as_millis().saturating_sub(wall.as_millis());
         let wall_elapsed = Duration::from_millis(u64::try_from(wall_elapsed).unwrap_or(0));
         let allowed = self.interval().saturating_add(self.clocks.pass.max(Duration::from_millis(500)));
         if elapsed.max(wall_elapsed) > allowed && self.since.is_some() {
@@ -158,11 +161,11 @@ impl Listening {
             );
             self.since = None;
         }
-        self.last_look = (Instant::now(), Timestamp::now());
+        self.last_look = (clock::now(), self.wall.now());
     }
 
     fn heard(&mut self, pictures: Pictures, board: &Board) {
-        let at = Instant::now();
+        let at = clock::now();
         let flushed = self.generation.is_some_and(|known| known != pictures.generation);
         if flushed {
             tracing::warn!("the registry has lost its content; it is rebuilt from the next heartbeats");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use muster_domain::{EventDraft, EventKind, PoolConfig, PoolName, PoolOrigin, PoolSpec, Timestamp, runtime};
+use muster_domain::{EventDraft, EventKind, Gate, PoolConfig, PoolName, PoolOrigin, PoolSpec, Timestamp, runtime};
 use muster_store::{Outcome, PoolRow, Write};
 use tokio::sync::{Mutex, mpsc};
 
@@ -62,7 +62,14 @@ impl Handle {
             _ => return Err(SupervisorError::PoolExists(spec.pool_name)),
         }
         let name = spec.pool_name.clone();
-        let row = PoolRow { spec, draining: false, created_at: at, workers_spawned: 0, workers_terminated: 0 };
+        let row = PoolRow {
+            spec,
+            draining: false,
+            created_at: at,
+            workers_spawned: 0,
+            workers_terminated: 0,
+            gate: Gate::default(),
+        };
         open(&self.context, row, Vec::new(), Vec::new());
         tracing::info!(pool.name = %name, "a pool was made");
         self.pool(&name).await

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use muster_domain::{Command, CommandId, Envelope, Fence, ProcessId};
 use muster_registry::Bus;
 use tokio::sync::oneshot;
+
+use crate::clock;
 
 #[derive(Default)]
 pub(crate) struct Probes(Mutex<HashMap<CommandId, oneshot::Sender<()>>>);
@@ -24,12 +26,12 @@ impl Probes {
         let id = envelope.id;
         let (answer, answered) = oneshot::channel();
         self.waiting().insert(id, answer);
-        let begun = Instant::now();
+        let begun = clock::now();
         let sent = bus.send(&[], &[(worker, envelope)]).await;
         let result = match sent {
             Err(error) => Err(error.to_string()),
             Ok(()) => match tokio::time::timeout(patience, answered).await {
-                Ok(Ok(())) => Ok(begun.elapsed()),
+                Ok(Ok(())) => Ok(clock::now().saturating_duration_since(begun)),
                 _ => Err(format!("worker {worker} did not answer within {} s", patience.as_secs_f64())),
             },
         };

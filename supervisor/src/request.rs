@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentId, AgentState, PoolConfig, PoolName};
+use muster_domain::{AgentId, AgentState, Payload, PoolConfig, PoolName, Priority, TaskId, TaskState, Timestamp};
 pub use muster_store::IdempotencyKey;
 
 use crate::view::AgentView;
@@ -53,10 +53,58 @@ pub struct AgentQuery {
     pub pool: Option<PoolName>,
     /// Only this project's.
     pub project: Option<String>,
-    /// Only those in this state.
-    pub state: Option<AgentState>,
+    /// Only those in one of these states; none: in any.
+    pub states: Vec<AgentState>,
     /// Only those after this one.
     pub after: Option<AgentId>,
+    /// At most this many, 1 to 1,000.
+    pub limit: u32,
+}
+
+/// A piece of work that somebody wants done.
+#[derive(Clone, Debug)]
+pub struct TaskRequest {
+    /// The pool whose agents do it.
+    pub pool_name: PoolName,
+    /// The work: any JSON.
+    pub input: Payload,
+    /// Whether it only tests the way to an agent. It is one too where its input has the pool's skip phrase in it.
+    pub check: bool,
+    /// On whose account it runs, 1 to 128 characters; default [`muster_domain::DEFAULT_TENANT`].
+    pub tenant: Option<String>,
+    /// The project that it belongs to, 1 to 128 characters.
+    pub project_id: Option<String>,
+    /// The one agent that is to do it; of this pool.
+    pub agent_id: Option<AgentId>,
+    /// How urgent it is; default 5.
+    pub priority: Option<Priority>,
+    /// Attempts at the most, 1 to 1,000; default the pool's.
+    pub max_attempts: Option<u32>,
+    /// How long one attempt may take; default the pool's.
+    pub timeout: Option<Duration>,
+    /// It is not started before.
+    pub not_before: Option<Timestamp>,
+    /// Not started by then, it fails.
+    pub expires_at: Option<Timestamp>,
+    /// Makes a repeated request answer as the first did.
+    pub key: Option<IdempotencyKey>,
+}
+
+/// Which tasks to list.
+#[derive(Clone, Debug, Default)]
+pub struct TaskQuery {
+    /// Only this pool's.
+    pub pool: Option<PoolName>,
+    /// Only this project's.
+    pub project: Option<String>,
+    /// Only this tenant's.
+    pub tenant: Option<String>,
+    /// Only those in this state.
+    pub state: Option<TaskState>,
+    /// Only those after this one.
+    pub after: Option<TaskId>,
+    /// Without their inputs and outputs.
+    pub brief: bool,
     /// At most this many, 1 to 1,000.
     pub limit: u32,
 }

@@ -3,18 +3,23 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use muster_domain::budget::Budgets;
 use muster_domain::{
     Clocks, EventDraft, EventKind, Fence, Intent, PoolName, PoolSpec, ProcessId, RegistryTarget, RuntimeProfile,
-    Timestamp,
+    Tenants, Timestamp,
 };
 use muster_registry::{Bus, LeaderMirror, Registry};
 use muster_store::{AgentRow, PoolRow, Store, WorkerRow, Write};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts::Accounts;
+use crate::alerts::{self, AlertParts, Alerts, Webhook};
 use crate::board::Board;
+use crate::clock::WallClock;
 use crate::context::{Context, Counters};
 use crate::crew::Crew;
 use crate::directory::Directory;
@@ -28,6 +33,7 @@ use crate::listener::{Listener, Listening};
 use crate::pools::open;
 use crate::postman::Postman;
 use crate::probes::Probes;
+use crate::quotas::Quotas;
 use crate::view::Mode;
 use crate::{collector, leadership, postmaster, sweeper};
 
@@ -45,16 +51,26 @@ pub struct Parts {
     pub launcher: Arc<dyn Launcher>,
     /// The durations in force.
     pub clocks: Clocks,
+    /// What time it is for people.
+    pub wall: WallClock,
     /// The runtime profiles, by name.
     pub profiles: BTreeMap<String, RuntimeProfile>,
     /// The pools of the configuration. A store without any pool gets the default ones where there are none.
     pub file_pools: Vec<PoolSpec>,
+    /// The skip phrase of pools that name none.
+    pub skip_phrase: Option<String>,
+    /// What tenants may do.
+    pub tenants: Tenants,
+    /// What may be used.
+    pub budgets: Budgets,
     /// Where workers find the registry.
     pub worker_registry: RegistryTarget,
     /// The data folder.
     pub data_dir: PathBuf,
     /// The file whose lock this process holds.
     pub lock_file: PathBuf,
+    /// Where alerts go.
+    pub alerts: AlertParts,
     /// What it says about itself.
     pub facts: Facts,
 }
@@ -103,7 +119,7 @@ impl Supervisor {
         let mut crew = Crew::default();
         let fenced = CancellationToken::new();
         let postman = Postman::start(parts.registry.clone(), parts.bus.clone(), fenced.clone(), &mut crew);
-        let context = Arc::new(make_context(&parts, postman, fenced, Board::new(told)));
+        let context = Arc::new(make_context(&parts, postman, fenced, told));
         let facts = Arc::new(parts.facts);
         founding::found_pools(&context, &parts.file_pools).await?;
         open_pools(&context).await?;
@@ -113,6 +129,7 @@ impl Supervisor {
         crew.spawn("postmaster", postmaster::run(context.clone()));
         crew.spawn("leadership", leadership::run(context.clone(), mirror));
         crew.spawn("collector", collector::run(context.clone()));
+        crew.spawn("alerts", tell_alerts(context.clone(), parts.alerts.webhook));
         crew.spawn("sweeper", sweeper::run(context.clone()));
         crew.spawn("registry clearing", founding::clear_registry(context.clone()));
         if !facts.ownership_proves {
@@ -166,7 +183,13 @@ impl Supervisor {
     }
 }
 
-fn make_context(parts: &Parts, postman: Postman, fenced: CancellationToken, board: Board) -> Context {
+fn make_context(
+    parts: &Parts,
+    postman: Postman,
+    fenced: CancellationToken,
+    told: mpsc::UnboundedSender<EventDraft>,
+) -> Context {
+    let alerts = Arc::new(Alerts::new(&parts.alerts));
     Context {
         fence: parts.fence,
         store: parts.store.clone(),
@@ -174,7 +197,9 @@ fn make_context(parts: &Parts, postman: Postman, fenced: CancellationToken, boar
         bus: parts.bus.clone(),
         launcher: parts.launcher.clone(),
         clocks: parts.clocks.clone(),
+        wall: parts.wall.clone(),
         profiles: parts.profiles.clone(),
+        skip_phrase: parts.skip_phrase.clone(),
         worker_registry: parts.worker_registry.clone(),
         data_dir: parts.data_dir.clone(),
         lock_file: parts.lock_file.clone(),
@@ -183,7 +208,11 @@ fn make_context(parts: &Parts, postman: Postman, fenced: CancellationToken, boar
         directory: Directory::default(),
         pool_lock: crate::pools::PoolLock::default(),
         probes: Probes::default(),
-        board,
+        quotas: Quotas::new(parts.tenants.clone()),
+        accounts: Accounts::new(parts.budgets.clone()),
+        board: Board::new(told, alerts.clone()),
+        alerts,
+        all_paused: AtomicBool::new(false),
         counters: Counters::default(),
         events: watch::Sender::new(0),
         fenced,
@@ -193,6 +222,8 @@ fn make_context(parts: &Parts, postman: Postman, fenced: CancellationToken, boar
 async fn open_pools(context: &Arc<Context>) -> Result<(), SupervisorError> {
     let failed = |error| context.store_failed(&error);
     let pools: Vec<PoolRow> = context.store.pools().await.map_err(failed)?;
+    context.accounts.load(context.store.as_ref()).await.map_err(failed)?;
+    context.all_paused.store(context.store.all_paused().await.map_err(failed)?, Ordering::Relaxed);
     let mut workers: HashMap<PoolName, Vec<Found>> = HashMap::new();
     for found in find_workers(context, context.store.open_workers().await.map_err(failed)?).await {
         workers.entry(found.row.pool_name.clone()).or_default().push(found);
@@ -252,7 +283,16 @@ fn mirror_of(facts: &Facts, fence: Fence) -> LeaderMirror {
 
 async fn listen(context: Arc<Context>) {
     let (listener, registry) = (context.listener.clone(), context.registry.clone());
-    Listening::new(listener, registry, context.clocks.clone()).run(context).await;
+    Listening::new(listener, registry, context.clocks.clone(), context.wall.clone()).run(context).await;
+}
+
+async fn tell_alerts(context: Arc<Context>, webhook: Option<Webhook>) {
+    let alerts = context.alerts.clone();
+    let told = move |away| match away {
+        Some(reason) => context.board.degrade("webhook", reason),
+        None => context.board.recover("webhook"),
+    };
+    alerts::run(alerts, webhook, told).await;
 }
 
 /// Writes what the health board tells, where the store can take it.

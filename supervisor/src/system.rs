@@ -1,10 +1,12 @@
 //! The handle's calls about the supervisor itself: its figures, and a check of the whole installation.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use muster_domain::{Command, Envelope, PoolName, ProcessId, WorkerState};
 use muster_registry::CommandPost;
 
+use crate::alerts::Alert;
 use crate::handle::Handle;
 use crate::view::{CheckLine, Reach, SystemView, WorkerView};
 
@@ -42,6 +44,7 @@ impl Handle {
             data_dir: self.context.data_dir.display().to_string(),
             uptime: facts.started.elapsed(),
             degraded: self.context.board.read(),
+            paused: self.context.all_paused.load(Ordering::Relaxed),
             pools: u32::try_from(pools.len()).unwrap_or(u32::MAX),
             workers: pools.iter().map(|pool| pool.process_count).sum(),
             agents: pools.iter().map(|pool| pool.agent_count).sum(),
@@ -49,6 +52,11 @@ impl Handle {
             spawns_succeeded,
             spawns_failed,
         }
+    }
+
+    /// What needs a person, or did: the alerts that are kept, the newest first.
+    pub fn alerts(&self) -> Vec<Alert> {
+        self.context.alerts.list()
     }
 
     /// Sends a probe to one worker of each pool that has a ready one, and waits for its answer.

@@ -21,6 +21,10 @@ pub struct PoolView {
     pub origin: PoolOrigin,
     /// Whether it is going.
     pub draining: bool,
+    /// Whether its tasks are not given to agents, until it is resumed.
+    pub paused: bool,
+    /// Whether it takes no new tasks, until it is resumed.
+    pub intake_closed: bool,
     /// Workers that may have a process: starting, ready, draining.
     pub process_count: u32,
     /// Of these, the ones that are ready.
@@ -121,11 +125,11 @@ pub struct AgentView {
 
 /// One page of a list.
 #[derive(Clone, Debug)]
-pub struct Page<T> {
+pub struct Page<T, Id = AgentId> {
     /// The items.
     pub items: Vec<T>,
     /// Where the next page starts; `None` after the last.
-    pub next: Option<AgentId>,
+    pub next: Option<Id>,
 }
 
 /// How the supervisor runs.
@@ -176,6 +180,8 @@ pub struct SystemView {
     pub uptime: Duration,
     /// Every way in which it is less than it should be, in words. Empty is healthy.
     pub degraded: Vec<String>,
+    /// Whether the tasks of no pool are given to agents, until it is resumed.
+    pub paused: bool,
     /// Pools.
     pub pools: u32,
     /// Workers.

@@ -166,7 +166,7 @@ fn paths_and_methods_that_are_not_there() {
     }
     assert_refused(&stage.muster.delete(SPAWN), 405, "wrong_method");
     assert_refused(&stage.muster.post("/health", &json!({})), 405, "wrong_method");
-    for path in ["/", "/nothing", "/api/v2/agents", "/api/v1/agents/../../etc/passwd", "/api/v1/tasks"] {
+    for path in ["/", "/nothing", "/api/v2/agents", "/api/v1/agents/../../etc/passwd", "/api/v1/nothing"] {
         assert_refused(&stage.muster.get(path), 404, "unknown_path");
     }
     assert_refused(&stage.muster.get("/api/v1/agents/no-id"), 404, "unknown_agent");

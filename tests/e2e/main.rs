@@ -1,6 +1,7 @@
 //! End-to-end tests: the real program, real processes, a real Redis, a real database. One binary, so that it links once.
 #![allow(missing_docs)]
 
+mod alerts;
 mod cli;
 mod doors;
 mod exec;
@@ -16,6 +17,7 @@ mod shutdown;
 mod single;
 mod spawn;
 mod store;
+mod tasks;
 mod trees;
 mod watching;
 mod workers;

@@ -44,10 +44,36 @@ fn the_examples_run_by_copy_and_paste() {
     let folder = tempfile::Builder::new().prefix("mr").tempdir_in("/tmp").expect("a folder");
     let place = folder.path().join("example").display().to_string();
     let printed = play(&block("--config examples/muster.toml").replace("/tmp/muster-example", &place), folder.path());
+    for words in [
+        "python_pool  demo     idle",
+        "shell_pool",
+        "{\"words\": 3}",
+        "terminated",
+        "out told to stop",
+        "end was stopped",
+        "is stopped",
+    ] {
+        assert!(printed.contains(words), "{words}: {printed}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "all that it made is gone");
+}
+
+#[test]
+fn a_command_line_works_off_a_queue_by_copy_and_paste() {
+    let folder = tempfile::Builder::new().prefix("mr").tempdir_in("/tmp").expect("a folder");
+    let place = folder.path().join("queue").display().to_string();
+    let bulk = block("--data-binary @tasks.ndjson");
+    let whole = block("> /tmp/muster-queue/muster.toml").replace("muster queue\n", &format!("{bulk}muster queue\n"));
+    let printed = play(&whole.replace("/tmp/muster-queue", &place), folder.path());
+    let mut lines = printed.lines();
+    assert_eq!(lines.next(), Some("3"), "{printed}");
     for words in
-        ["python_pool  demo     idle", "shell_pool", "terminated", "out told to stop", "end was stopped", "is stopped"]
+        ["succeeded\n", "\"state\":\"queued\"", "\"input\": \"line 100\"", "\"output\": 2", "WAITING", "is stopped"]
     {
         assert!(printed.contains(words), "{words}: {printed}");
     }
+    let ids: Vec<&str> = printed.lines().filter(|line| line.len() == 36 && !line.contains(' ')).collect();
+    assert_eq!((ids.len(), &ids[..2]), (4, &ids[2..]), "a repeat answers for the same tasks: {printed}");
+    assert!(printed.contains("\"accepted\":1,\"refused\":1"), "each line is answered for itself: {printed}");
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "all that it made is gone");
 }

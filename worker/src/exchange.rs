@@ -16,6 +16,9 @@ use crate::{WorkerExit, later};
 /// renewed before anybody would call the worker hung; and a thousand workers do not double their calls for it.
 const BEATS_PER_CHECK: u64 = 3;
 
+/// The share of a heartbeat after which a worker that keeps a lot beats.
+const HURRY: u32 = 10;
+
 impl Worker {
     /// Starts the next call, where one is due and the line is free. A beat goes first: reports wait for a registry
     /// that answers, and the beat is what finds out.
@@ -23,8 +26,8 @@ impl Worker {
         if !self.line.is_free() || self.departure.as_ref().is_some_and(Departure::is_silent) {
             return;
         }
-        if self.post.is_due() && self.heart.is_connected() && !self.is_beat_overdue(now) {
-            self.send_reports();
+        if (self.post.is_due() || self.tasks.has_news()) && self.heart.is_connected() && !self.is_beat_overdue(now) {
+            self.send_reports(now);
         } else if self.heart.next() <= now {
             self.beat(now);
         }
@@ -36,14 +39,18 @@ impl Worker {
         now.saturating_duration_since(self.heart.next()) > self.orders.clocks.heartbeat / 4
     }
 
-    fn send_reports(&mut self) {
+    fn send_reports(&mut self, now: Instant) {
+        self.say_tasks();
         let reports = self.post.take();
         let mut pictures = Vec::new();
         let mut gone: Vec<AgentId> = Vec::new();
         for report in &reports {
             let Some((agent_id, _)) = subject(&report.body) else { continue };
             match self.slots.picture(&agent_id) {
-                Some(picture) => pictures.push(picture),
+                Some(mut picture) => {
+                    self.tasks.complete(&mut picture, now);
+                    pictures.push(picture);
+                }
                 // A refused agent never was here: where it is, is not ours to say.
                 None if matches!(report.body, ReportBody::Ended { .. }) => gone.push(agent_id),
                 None => {}
@@ -55,7 +62,10 @@ impl Worker {
     }
 
     fn beat(&mut self, now: Instant) {
-        let agents = self.slots.pictures();
+        // What the picture does not show any more is said in a report that was made before it, and is numbered in it.
+        self.say_tasks();
+        let mut agents = self.slots.pictures();
+        agents.iter_mut().for_each(|agent| self.tasks.complete(agent, now));
         self.last_beat = agents.is_empty();
         let number = self.heart.beat(now);
         // Some agent's picture may not be as old as a heartbeat.
@@ -93,7 +103,13 @@ impl Worker {
                 self.on_outage(&error, now);
                 self.look_for_master(false, now);
             }
-            Landed::Reports(reports, Ok(())) => self.post.sent(&reports, now),
+            Landed::Reports(reports, Ok(())) => {
+                self.post.sent(&reports, now);
+                if self.post.is_heavy() {
+                    // Only a beat's answer tells what is settled and need not be kept in memory.
+                    self.heart.hurry_at(now + self.orders.clocks.heartbeat / HURRY);
+                }
+            }
             Landed::Reports(reports, Err(error)) => {
                 self.post.failed(&reports);
                 self.on_outage(&error, now);
@@ -109,9 +125,11 @@ impl Worker {
         let news = self.heart.answered(answer);
         if news.back {
             tracing::info!("the registry is back");
+            self.tasks.listen_anew(now);
         }
         self.post.settle(answer.settled);
         self.slots.settle(answer.settled);
+        self.tasks.settle(answer.settled, now);
         if news.emptied {
             tracing::info!("the registry has lost its content, so everything is sent again");
             self.post.resend_all();

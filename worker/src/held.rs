@@ -187,6 +187,7 @@ impl Held {
             pid,
             updated_at: self.updated_at,
             reason,
+            tasks: Vec::new(),
         }
     }
 }

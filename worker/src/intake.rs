@@ -33,12 +33,14 @@ impl Worker {
                 let step = self.slots.on_terminate(agent_id, epoch, How::graceful(graceful), fence, at);
                 self.carry_out(step, now);
             }
+            Command::RunTasks { tasks } => self.run_tasks(tasks, fence, now, at),
             command if !self.slots.admits(fence) => {
                 let seen = self.slots.fence();
                 tracing::warn!(command.id = %id, %fence, %seen, ?command, "a command of a replaced leader is ignored");
             }
             Command::Drain => self.drain(),
             Command::Shutdown { graceful } => self.leave(WorkerExit::ShutDown, How::graceful(graceful)),
+            Command::HaltTasks { tasks } => self.halt_tasks(tasks, now),
             Command::Probe => self.say(ReportBody::Probed { command_id: id }),
         }
     }

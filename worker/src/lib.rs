@@ -13,20 +13,28 @@
 //! | part | decides |
 //! |---|---|
 //! | `slots`, `held` | what a command or an end means for the agents that are held |
+//! | `tasks` | what an order, a halt or an end means for the tasks of those agents, and what is reported of them |
 //! | `memory` | what became of an epoch, for commands that come twice or late |
 //! | `post` | which reports are kept, sent and sent again |
 //! | `heart` | when to beat, what an answer means, whether there is any master |
 //! | `departure` | how to leave, and when |
 //!
 //! Each agent with a program is a task of its own (`runtime::exec`): it reads the program's output, writes its [`log`],
-//! keeps its deadlines, and sends the loop three small pieces of news in its life. Output never passes through the loop.
+//! keeps its deadlines, and sends the loop three small pieces of news in its life, and one of each piece of work. Output
+//! never passes through the loop, nor does progress (`sign`): both are looked at when a heartbeat is made.
+//!
+//! A task that is a check is no agent's: a task of its own beside the loop (`checks`) tries what can be reached, and the loop
+//! hears of its end.
 //!
 //! # What holds
 //! - An agent has at most one tree here: a later epoch starts when the earlier tree is proven dead.
 //! - A tree that is being stopped takes its slot until it is proven dead.
+//! - An attempt at a task is begun once, and is over when nothing of its work goes on: when its program has answered, or
+//!   when the tree that did it is proven dead.
 //! - A report is kept until it is settled; what was lost in an outage or a flush is sent again.
 //! - When [`run`] returns, no tree of this worker is left. When its future is dropped, each is killed.
 
+mod checks;
 mod departure;
 mod exchange;
 mod gauge;
@@ -38,9 +46,12 @@ pub mod log;
 mod memory;
 mod post;
 mod runtime;
+mod sign;
 mod slots;
 mod stop;
+mod tasks;
 mod worker;
+mod workload;
 
 pub use stop::StopSign;
 

@@ -1,13 +1,18 @@
 //! The reports of a worker: numbered, kept until they are settled, sent again where they may be lost.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use muster_domain::{AgentId, Epoch, PoolName, ProcessId, Report, ReportBody, Timestamp, WIRE_VERSION};
+use muster_domain::{AgentId, Epoch, Payload, PoolName, ProcessId, Report, ReportBody, Timestamp, WIRE_VERSION};
 use tokio::time::Instant;
 
 /// Reports in one call, at most.
 const BATCH: usize = 256;
+/// Their length in one call, in bytes and roughly, at most; a report that is longer by itself goes alone. The registry is
+/// kept from others meanwhile.
+const HEAVIEST: usize = 1024 * 1024;
+/// From this length on what is kept is heavy, in bytes.
+const HEAVY: usize = 8 * HEAVIEST;
 /// The wait before unsettled reports are sent again doubles up to this multiple of the heartbeat, so that a store that
 /// is away for long does not fill the stream with copies.
 const LONGEST_WAIT: u32 = 16;
@@ -25,6 +30,10 @@ pub(crate) struct Post {
     /// The highest number that was dropped as settled. `kept` holds the numbers after it, without gaps.
     dropped: u64,
     kept: VecDeque<Kept>,
+    /// The numbers of those that are to be sent with the next call: so it costs nothing to know, however many are kept.
+    due: BTreeSet<u64>,
+    /// The sum of what is kept.
+    weight: usize,
     heartbeat: Duration,
     wait: Duration,
 }
@@ -32,14 +41,15 @@ pub(crate) struct Post {
 #[derive(Debug)]
 struct Kept {
     report: Report,
-    /// Whether it is to be sent with the next call.
-    due: bool,
+    /// How long it is on the wire, roughly.
+    weight: usize,
     sent_at: Option<Instant>,
 }
 
 impl Post {
     pub(crate) fn new(process_id: ProcessId, pool_name: PoolName, heartbeat: Duration) -> Self {
-        Self { process_id, pool_name, last: 0, dropped: 0, kept: VecDeque::new(), heartbeat, wait: heartbeat }
+        let (kept, due) = (VecDeque::new(), BTreeSet::new());
+        Self { process_id, pool_name, last: 0, dropped: 0, kept, due, weight: 0, heartbeat, wait: heartbeat }
     }
 
     /// The number of the latest report.
@@ -57,10 +67,14 @@ impl Post {
         self.kept.is_empty()
     }
 
+    /// Whether so much is kept that it is time to ask what of it is settled.
+    pub(crate) const fn is_heavy(&self) -> bool {
+        self.weight > HEAVY
+    }
+
     /// Whether something is to be sent.
     pub(crate) fn is_due(&self) -> bool {
-        // What is due is nearly always what came last.
-        self.kept.iter().rev().any(|kept| kept.due)
+        !self.due.is_empty()
     }
 
     /// Numbers a report, keeps it, and says its number.
@@ -74,33 +88,50 @@ impl Post {
             at,
             body,
         };
-        self.kept.push_back(Kept { report, due: true, sent_at: None });
+        let weight = weight_of(&report.body);
+        self.weight += weight;
+        self.kept.push_back(Kept { report, weight, sent_at: None });
+        self.due.insert(self.last);
         self.last
     }
 
     /// Says something again: where a report of the same kind about the same epoch is still kept, that one is sent
     /// again; otherwise this is a new report, and its number is the answer.
     pub(crate) fn repeat(&mut self, body: ReportBody, at: Timestamp) -> Option<u64> {
-        let same = self.kept.iter_mut().rev().find(|kept| tells_the_same(&kept.report.body, &body));
+        let same = self.kept.iter().rev().find(|kept| tells_the_same(&kept.report.body, &body));
         match same {
             Some(kept) => {
-                kept.due = true;
+                self.due.insert(kept.report.seq);
                 None
             }
             None => Some(self.put(body, at)),
         }
     }
 
+    /// The report of this number is to be sent again, where it is kept.
+    pub(crate) fn resend(&mut self, seq: u64) {
+        if self.find(seq).is_some() {
+            self.due.insert(seq);
+        }
+    }
+
     /// Takes the next reports to send, in order. They stay kept; [`sent`](Self::sent) or [`failed`](Self::failed) says
     /// how it went.
     pub(crate) fn take(&mut self) -> Vec<Report> {
-        let due = self.kept.iter_mut().filter(|kept| kept.due).take(BATCH);
-        due.map(|kept| {
+        let (mut batch, mut weight) = (Vec::new(), 0);
+        while batch.len() < BATCH
+            && let Some(seq) = self.due.first().copied()
+        {
+            let Some(kept) = self.find(seq) else { break };
+            weight += kept.weight;
+            if weight > HEAVIEST && !batch.is_empty() {
+                break;
+            }
+            batch.push(kept.report.clone());
             // Not due from now on: if it becomes due again while the call is under way (a flush), that must last.
-            kept.due = false;
-            kept.report.clone()
-        })
-        .collect()
+            self.due.remove(&seq);
+        }
+        batch
     }
 
     /// These reports are on the stream.
@@ -115,37 +146,37 @@ impl Post {
     /// These reports may not be on the stream.
     pub(crate) fn failed(&mut self, reports: &[Report]) {
         for report in reports {
-            if let Some(kept) = self.find(report.seq) {
-                kept.due = true;
-            }
+            self.resend(report.seq);
         }
     }
 
     /// Drops what is settled.
     pub(crate) fn settle(&mut self, up_to: u64) {
-        while self.kept.pop_front_if(|kept| kept.report.seq <= up_to).is_some() {
+        while let Some(kept) = self.kept.pop_front_if(|kept| kept.report.seq <= up_to) {
+            self.weight -= kept.weight;
             self.wait = self.heartbeat;
+        }
+        while self.due.first().is_some_and(|seq| *seq <= up_to) {
+            self.due.pop_first();
         }
         self.dropped = self.dropped.max(up_to.min(self.last));
     }
 
     /// Everything that is kept is to be sent again: what was sent before may be lost.
     pub(crate) fn resend_all(&mut self) {
-        self.kept.iter_mut().for_each(|kept| kept.due = true);
+        self.due.extend(self.kept.iter().map(|kept| kept.report.seq));
     }
 
     /// What was sent and is not settled for longer than one heartbeat is to be sent again, then with doubling waits.
     /// To be called after a beat's answer, which is the only way to learn what is settled.
     pub(crate) fn resend_overdue(&mut self, now: Instant) {
         let wait = self.wait;
-        let mut any = false;
-        for kept in self.kept.iter_mut().filter(|kept| kept.sent_at.is_some_and(|sent| now - sent > wait)) {
-            kept.due = true;
-            any = true;
-        }
-        if any {
+        let overdue = self.kept.iter().filter(|kept| kept.sent_at.is_some_and(|sent| now - sent > wait));
+        let overdue: Vec<u64> = overdue.map(|kept| kept.report.seq).collect();
+        if !overdue.is_empty() {
             self.wait = wait.saturating_mul(2).min(self.heartbeat.saturating_mul(LONGEST_WAIT));
         }
+        self.due.extend(overdue);
     }
 
     fn find(&mut self, seq: u64) -> Option<&mut Kept> {
@@ -162,8 +193,17 @@ pub(crate) const fn subject(body: &ReportBody) -> Option<(AgentId, Epoch)> {
         | ReportBody::Ended { agent_id, epoch, .. }
         | ReportBody::Refused { agent_id, epoch, .. }
         | ReportBody::IdleTooLong { agent_id, epoch } => Some((*agent_id, *epoch)),
-        ReportBody::Ready | ReportBody::Probed { .. } => None,
+        ReportBody::Ready | ReportBody::Probed { .. } | ReportBody::Tasks { .. } => None,
     }
+}
+
+/// How long a report is on the wire, roughly: what others say in it, and some for the rest.
+fn weight_of(body: &ReportBody) -> usize {
+    const FRAME: usize = 200;
+    let ReportBody::Tasks { begun, over } = body else { return FRAME };
+    let outputs: usize = over.iter().filter_map(|over| over.output.as_ref()).map(Payload::len).sum();
+    let words: usize = over.iter().map(|over| over.last_output.len()).sum();
+    outputs + words + FRAME * (1 + over.len()) + FRAME / 2 * begun.len()
 }
 
 fn tells_the_same(kept: &ReportBody, new: &ReportBody) -> bool {
@@ -176,6 +216,8 @@ fn tells_the_same(kept: &ReportBody, new: &ReportBody) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use muster_domain::{AttemptEnd, TaskId, TaskOver, Usage};
+
     use super::*;
 
     const BEAT: Duration = Duration::from_secs(2);
@@ -268,6 +310,31 @@ mod tests {
         assert_eq!(post.repeat(started(agent), Timestamp::now()), Some(2));
         let ended = ReportBody::IdleTooLong { agent_id: agent, epoch: Epoch(1) };
         assert_eq!(post.repeat(ended, Timestamp::now()), Some(3), "another kind is another report");
+    }
+
+    #[test]
+    fn a_call_carries_a_bounded_length_and_a_longer_report_alone() {
+        let mut post = post();
+        for length in [HEAVIEST / 2, HEAVIEST / 3, HEAVIEST * 2, 10] {
+            let over = TaskOver {
+                task_id: TaskId::generate(),
+                attempt: 1,
+                end: AttemptEnd::Succeeded,
+                output: Some(Payload::quoted(&"x".repeat(length))),
+                last_output: String::new(),
+                usage: Usage::default(),
+            };
+            post.put(ReportBody::Tasks { begun: Vec::new(), over: vec![over] }, Timestamp::now());
+        }
+        let calls: Vec<_> = std::iter::from_fn(|| post.is_due().then(|| numbers(&post.take()))).collect();
+        assert_eq!(calls, [vec![1, 2], vec![3], vec![4]]);
+        assert!(post.weight > 2 * HEAVIEST && !post.is_heavy());
+        post.resend(2);
+        post.settle(1);
+        post.resend(1);
+        assert_eq!(numbers(&post.take()), [2], "what is settled is not kept");
+        post.settle(4);
+        assert_eq!(post.weight, 0);
     }
 
     #[test]

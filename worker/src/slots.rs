@@ -232,6 +232,19 @@ impl Slots {
         .collect()
     }
 
+    /// Why this run of an agent is given no task; `None` where it can be.
+    pub(crate) fn work_refusal(&self, agent_id: &AgentId, epoch: Epoch) -> Option<String> {
+        if !self.open {
+            return Some("its worker is draining".to_owned());
+        }
+        match self.held.get(agent_id).filter(|held| held.epoch() == epoch).map(Held::phase) {
+            None => Some(format!("its worker does not have run {epoch} of its agent")),
+            Some(Phase::Starting) => Some("its agent is starting".to_owned()),
+            Some(Phase::Stopping { .. }) => Some("its agent is being stopped".to_owned()),
+            Some(Phase::Running { .. }) => None,
+        }
+    }
+
     /// How old a picture of these agents may be: the shortest of their `heartbeat_interval`s.
     pub(crate) fn freshness(&self) -> Option<Duration> {
         self.held.values().map(Held::heartbeat_interval).min()

@@ -8,6 +8,7 @@ use muster_registry::CommandStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
+use crate::checks::Checks;
 use crate::departure::{Departure, Go, Remains};
 use crate::gauge::Gauge;
 use crate::heart::{Heart, Orphanhood};
@@ -16,6 +17,7 @@ use crate::post::{Post, subject};
 use crate::runtime::{News, Runtime, What};
 use crate::slots::{How, Slots, Step};
 use crate::stop::{StopWatch, Urgency};
+use crate::tasks::Tasks;
 use crate::{Seat, WorkerExit, later};
 
 /// News of agents that are taken in one go before the loop looks at anything else.
@@ -26,7 +28,9 @@ pub(crate) struct Worker {
     pub(crate) orders: WorkerOrders,
     pub(crate) seat: Seat,
     pub(crate) slots: Slots,
+    pub(crate) tasks: Tasks,
     pub(crate) runtime: Runtime,
+    pub(crate) checks: Checks,
     pub(crate) post: Post,
     pub(crate) line: Line,
     pub(crate) heart: Heart,
@@ -51,7 +55,9 @@ impl Worker {
         post.put(ReportBody::Ready, started_at);
         Self {
             slots: Slots::new(orders.capacity, orders.fence),
+            tasks: Tasks::new(orders.clocks.heartbeat, now),
             runtime: Runtime::new(&orders, post_news),
+            checks: Checks::new(seat.registry.clone(), seat.bus.clone(), orders.process_id),
             post,
             line: Line::new(seat.registry.clone(), seat.bus.clone()),
             heart: Heart::new(orders.clocks.heartbeat, now),
@@ -81,6 +87,7 @@ impl Worker {
             tokio::select! {
                 Some(post) = self.commands.recv() => self.take_commands(post),
                 Some(news) = self.news.recv() => self.take_news(news),
+                finish = self.checks.landed() => self.tasks.on_finish(finish, Instant::now(), Timestamp::now()),
                 landed = self.line.landed() => self.land(landed, Instant::now()),
                 urgency = self.stop.changed() => self.obey_sign(urgency),
                 () = timer.as_mut() => self.on_time(Instant::now()),
@@ -128,9 +135,17 @@ impl Worker {
                 self.slots.on_stuck(agent_id, epoch, reason, at);
                 Vec::new()
             }
+            What::Finished(finish) => {
+                self.tasks.on_finish(finish, now, at);
+                Vec::new()
+            }
             What::Ended(ending) => {
                 tracing::debug!(agent.id = %agent_id, agent.epoch = %epoch, cause = %ending.cause, "agent ended");
                 self.runtime.forget(&agent_id);
+                self.checks.drop_of(agent_id);
+                self.tasks.on_agent_ended(agent_id, epoch, &ending, now);
+                // Before the agent's own end is said.
+                self.say_tasks();
                 self.slots.on_ended(agent_id, epoch, ending, now)
             }
         }
@@ -181,15 +196,17 @@ impl Worker {
         let beat = self.line.is_free().then(|| self.heart.next());
         let silent = self.departure.as_ref().is_some_and(Departure::is_silent);
         let departure = self.departure.as_ref().and_then(Departure::next);
-        let moments = [beat.filter(|_| !silent), departure, self.slots.next_idle()];
+        let moments = [beat.filter(|_| !silent), departure, self.slots.next_idle(), self.tasks.next_deadline()];
         let far = later(Instant::now(), Duration::MAX);
         moments.into_iter().flatten().min().unwrap_or(far)
     }
 
     fn on_time(&mut self, now: Instant) {
-        let runtime = &self.runtime;
-        let idle = self.slots.idle(now, |agent_id| runtime.last_active(agent_id));
+        let (runtime, tasks) = (&self.runtime, &self.tasks);
+        let idle = self.slots.idle(now, |agent_id| runtime.last_active(agent_id).max(tasks.last_busy(agent_id, now)));
         self.carry_out(idle, now);
+        let late = self.tasks.on_time(now);
+        self.act(late, now);
         if self.departure.as_mut().is_some_and(|departure| departure.kills(now)) {
             tracing::warn!("agents did not end within the stop deadline and are killed");
             let steps = self.slots.stop_all(How::Kill);
@@ -235,7 +252,7 @@ impl Worker {
     fn depart(&mut self, now: Instant) -> Option<WorkerExit> {
         let remains = Remains {
             empty: self.slots.is_empty(),
-            settled: self.post.is_settled(),
+            settled: self.post.is_settled() && !self.tasks.has_news(),
             connected: self.heart.is_connected(),
         };
         match self.departure.as_mut()?.go(remains, now) {

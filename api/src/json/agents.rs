@@ -9,7 +9,7 @@ use muster_supervisor::{AgentView, IdempotencyKey, Page, SpawnRequest};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::check_text;
+use super::{check_text, duration};
 use crate::problem::Problem;
 use crate::query::pool_name;
 
@@ -46,19 +46,6 @@ impl SpawnBody {
             max_idle_time: duration("max_idle_time", self.max_idle_time)?,
             key,
         })
-    }
-}
-
-/// The longest duration that is taken, in seconds: some 30 years, so that sums of times never overflow.
-const MAX_SECONDS: f64 = 1e9;
-
-/// A number of seconds as a duration. What is too short is the supervisor's to say.
-fn duration(field: &str, seconds: Option<f64>) -> Result<Option<Duration>, Problem> {
-    match seconds {
-        Some(seconds) if !(0.0..=MAX_SECONDS).contains(&seconds) => {
-            Err(Problem::invalid_field(field, format!("{field} is 1 to {MAX_SECONDS} seconds, not {seconds}")))
-        }
-        seconds => Ok(seconds.map(Duration::from_secs_f64)),
     }
 }
 

@@ -2,31 +2,61 @@
 //! nothing of JSON, so that a name here is a promise to callers only.
 
 mod agents;
+mod alerts;
 mod bulk;
 mod events;
 mod monitor;
+mod pool_config;
 mod pools;
+mod queue;
+mod quota;
 mod system;
+mod task_body;
+mod task_lines;
+mod tasks;
 
 pub(crate) use agents::{
     AgentHealthJson, AgentJson, AgentPage, EndingJson, ProjectAgentJson, SpawnBody, TerminateBody, TerminatedJson,
 };
+pub(crate) use alerts::AlertJson;
 pub(crate) use bulk::{BulkAnswer, BulkBody, BulkItem, BulkRestart, BulkSpawn, BulkTerminate, RestartItem};
 pub(crate) use events::{EventJson, ResetJson};
 pub(crate) use monitor::{MonitorJson, ProcessesJson};
 pub(crate) use pools::{ChangePoolBody, CreatePoolBody, PoolJson};
+pub(crate) use queue::QueuesJson;
+pub(crate) use quota::{QuotaJson, rate_limit};
 pub(crate) use system::{
-    CheckJson, DeepHealthJson, HealthJson, ReachJson, ReadyJson, StatusJson, StopBody, StoppingJson,
+    CheckJson, DeepHealthJson, HealthJson, HoldBody, ReachJson, ReadyJson, StatusJson, StopBody, StoppingJson,
 };
+pub(crate) use task_body::{MAX_INPUT, RedriveBody, TaskBody};
+pub(crate) use task_lines::{TaskLineJson, TaskLinesJson};
+pub(crate) use tasks::{ProgressJson, RedrivenJson, SubmittedJson, TaskJson, TaskPage};
 
 #[cfg(test)]
 pub(crate) mod tests_views {
     pub(crate) use super::agents::tests::agent;
     pub(crate) use super::pools::tests::pool;
+    pub(crate) use super::queue::tests::queue;
     pub(crate) use super::system::tests::system;
+    pub(crate) use super::tasks::tests::task;
 }
 
+use std::time::Duration;
+
 use crate::problem::Problem;
+
+/// The longest duration that is taken, in seconds: some 30 years, so that sums of times never overflow.
+const MAX_SECONDS: f64 = 1e9;
+
+/// A number of seconds as a duration. What is too short is the supervisor's to say.
+pub(super) fn duration(field: &str, seconds: Option<f64>) -> Result<Option<Duration>, Problem> {
+    match seconds {
+        Some(seconds) if !(0.0..=MAX_SECONDS).contains(&seconds) => {
+            Err(Problem::invalid_field(field, format!("{field} is 0 to {MAX_SECONDS} seconds, not {seconds}")))
+        }
+        seconds => Ok(seconds.map(Duration::from_secs_f64)),
+    }
+}
 
 /// Refuses a text with control characters: no database keeps a NUL, and a line break would forge lines of a log. How
 /// long it may be is the supervisor's to say.

@@ -1,9 +1,11 @@
 //! Figures of the whole system.
 
 use muster_domain::{PoolName, ProcessId, Timestamp, WorkerState};
-use muster_supervisor::{SystemView, WorkerView};
+use muster_supervisor::{Alert, SystemView, WorkerView};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use super::alerts::{AlertJson, recent};
 
 /// The system in figures.
 #[derive(Debug, Serialize, ToSchema)]
@@ -23,19 +25,13 @@ pub(crate) struct MonitorJson {
     failed_executions: u64,
     /// `successful_executions` as a share of those that succeeded or failed, 0 to 1; null before the first.
     success_rate: Option<f64>,
-    /// What is wrong now.
+    /// What is wrong, or was within the last hour: the newest 100 alerts.
     recent_alerts: Vec<AlertJson>,
 }
 
-/// Something that is wrong.
-#[derive(Debug, Serialize, ToSchema)]
-struct AlertJson {
-    /// What, in words.
-    message: String,
-}
-
-impl From<SystemView> for MonitorJson {
-    fn from(view: SystemView) -> Self {
+impl MonitorJson {
+    /// Of a supervisor with these alerts, the newest first.
+    pub(crate) fn new(view: SystemView, alerts: Vec<Alert>, now: Timestamp) -> Self {
         let done = view.spawns_succeeded + view.spawns_failed;
         Self {
             uptime_seconds: view.uptime.as_secs_f64(),
@@ -47,7 +43,7 @@ impl From<SystemView> for MonitorJson {
             successful_executions: view.spawns_succeeded,
             failed_executions: view.spawns_failed,
             success_rate: (done > 0).then(|| view.spawns_succeeded as f64 / done as f64),
-            recent_alerts: view.degraded.into_iter().map(|message| AlertJson { message }).collect(),
+            recent_alerts: recent(alerts, now),
         }
     }
 }
@@ -138,6 +134,7 @@ impl From<Vec<WorkerView>> for ProcessesJson {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::alerts::tests::alert;
     use crate::json::system::tests::system;
     use serde_json::json;
 
@@ -176,11 +173,12 @@ mod tests {
     fn a_rate_needs_something_to_be_a_share_of() {
         let rate = |succeeded, failed| {
             let view = SystemView { spawns: 9, spawns_succeeded: succeeded, spawns_failed: failed, ..system() };
-            serde_json::to_value(MonitorJson::from(view)).expect("an object")
+            let alerts = vec![alert("ownership", None)];
+            serde_json::to_value(MonitorJson::new(view, alerts, Timestamp::now())).expect("an object")
         };
         assert_eq!(rate(0, 0)["success_rate"], json!(null));
         assert_eq!(rate(6, 2)["success_rate"], 0.75);
         assert_eq!(rate(6, 2)["total_executions"], 9);
-        assert_eq!(rate(1, 0)["recent_alerts"], json!([{"message": "ownership: best effort"}]));
+        assert_eq!(rate(1, 0)["recent_alerts"][0]["message"], "best effort");
     }
 }

@@ -1,15 +1,12 @@
 //! Pools.
 
-use std::time::Duration;
-
-use muster_domain::restart::{RestartKind, RestartPolicy};
-use muster_domain::time::seconds;
 use muster_domain::{PoolConfig, PoolName, PoolOrigin, Timestamp};
 use muster_supervisor::{NewPool, PoolView};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::check_text;
+use super::pool_config::{ConfigChange, ConfigJson};
 use crate::problem::Problem;
 
 /// A new pool.
@@ -50,98 +47,6 @@ pub(crate) struct ChangePoolBody {
     pub(crate) config: ConfigChange,
 }
 
-/// Bounds of a pool. Every field may be left out; null is the same as left out where nothing else is said.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ConfigChange {
-    /// Agents that one worker holds, 1 to 1000. Default 10.
-    #[schema(minimum = 1, maximum = 1000)]
-    max_agents: Option<u32>,
-    /// Workers at the most; 0 is no bound. Default 20.
-    max_workers: Option<u32>,
-    /// Workers kept ready even when they are empty. Default 0.
-    min_workers: Option<u32>,
-    /// Seconds between a worker's heartbeats, at least 0.05; null: the supervisor's.
-    #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<f64>, minimum = 0.05)]
-    health_check_interval: Option<Option<f64>>,
-    /// An empty worker ends after this time, in seconds. Default 300.
-    #[serde(default, deserialize_with = "optional_seconds")]
-    #[schema(value_type = Option<f64>, minimum = 0)]
-    worker_idle_timeout: Option<Duration>,
-    /// An agent that is idle longer ends, in seconds, at least 1. Default 300.
-    #[serde(default, deserialize_with = "optional_seconds")]
-    #[schema(value_type = Option<f64>, minimum = 1)]
-    max_idle_time: Option<Duration>,
-    /// When and how often an agent is started again.
-    restart: Option<RestartChange>,
-}
-
-/// When and how often an agent is started again. Every field may be left out.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RestartChange {
-    /// `permanent` (always), `transient` (after an abnormal end) or `temporary` (never). Default `permanent`.
-    #[schema(value_type = Option<String>)]
-    kind: Option<RestartKind>,
-    /// Restarts allowed within `window`; one more and the agent is quarantined. Default 5.
-    max_restarts: Option<u32>,
-    /// Seconds over which restarts are counted. Default 60.
-    #[serde(default, deserialize_with = "optional_seconds")]
-    #[schema(value_type = Option<f64>)]
-    window: Option<Duration>,
-    /// Wait before the first restart, in seconds; it doubles with each further one. Default 0.2.
-    #[serde(default, deserialize_with = "optional_seconds")]
-    #[schema(value_type = Option<f64>)]
-    backoff_min: Option<Duration>,
-    /// The longest wait, in seconds. Default 30.
-    #[serde(default, deserialize_with = "optional_seconds")]
-    #[schema(value_type = Option<f64>)]
-    backoff_max: Option<Duration>,
-}
-
-/// Tells null from left out.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<f64>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
-}
-
-fn optional_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    #[derive(Deserialize)]
-    struct Seconds(#[serde(with = "seconds")] Duration);
-    Ok(Option::<Seconds>::deserialize(deserializer)?.map(|Seconds(value)| value))
-}
-
-fn set<T>(field: &mut T, wanted: Option<T>) {
-    if let Some(value) = wanted {
-        *field = value;
-    }
-}
-
-impl ConfigChange {
-    /// Writes what is given over `config`.
-    pub(crate) fn apply(self, config: &mut PoolConfig) {
-        set(&mut config.max_agents, self.max_agents);
-        set(&mut config.max_workers, self.max_workers);
-        set(&mut config.min_workers, self.min_workers);
-        set(&mut config.health_check_interval, self.health_check_interval);
-        set(&mut config.worker_idle_timeout, self.worker_idle_timeout);
-        set(&mut config.max_idle_time, self.max_idle_time);
-        if let Some(restart) = self.restart {
-            restart.apply(&mut config.restart);
-        }
-    }
-}
-
-impl RestartChange {
-    fn apply(self, policy: &mut RestartPolicy) {
-        set(&mut policy.kind, self.kind);
-        set(&mut policy.max_restarts, self.max_restarts);
-        set(&mut policy.window, self.window);
-        set(&mut policy.backoff_min, self.backoff_min);
-        set(&mut policy.backoff_max, self.backoff_max);
-    }
-}
-
 /// A pool with its figures. A slot counts from the moment it is taken, so that the figures are right at once.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PoolJson {
@@ -155,6 +60,10 @@ pub(crate) struct PoolJson {
     origin: PoolOrigin,
     /// Whether it is being removed.
     draining: bool,
+    /// Whether its tasks wait until it is resumed.
+    paused: bool,
+    /// Whether it takes no new tasks until it is resumed.
+    intake_closed: bool,
     /// Workers that may have a process: starting, ready, draining.
     process_count: u32,
     /// Of these, the ones that are ready.
@@ -195,6 +104,8 @@ impl From<PoolView> for PoolJson {
             runtime: view.runtime,
             origin: view.origin,
             draining: view.draining,
+            paused: view.paused,
+            intake_closed: view.intake_closed,
             process_count: view.process_count,
             active_worker_processes: view.active_worker_processes,
             total_capacity: view.total_capacity,
@@ -211,58 +122,11 @@ impl From<PoolView> for PoolJson {
     }
 }
 
-/// The bounds of a pool, as they are in force. Durations are seconds.
-#[derive(Debug, Serialize, ToSchema)]
-struct ConfigJson {
-    max_agents: u32,
-    max_workers: u32,
-    min_workers: u32,
-    health_check_interval: Option<f64>,
-    #[serde(with = "seconds")]
-    #[schema(value_type = f64)]
-    worker_idle_timeout: Duration,
-    #[serde(with = "seconds")]
-    #[schema(value_type = f64)]
-    max_idle_time: Duration,
-    restart: RestartJson,
-}
-
-/// When and how often an agent is started again, as it is in force. Durations are seconds.
-#[derive(Debug, Serialize, ToSchema)]
-struct RestartJson {
-    #[schema(value_type = String)]
-    kind: RestartKind,
-    max_restarts: u32,
-    #[serde(with = "seconds")]
-    #[schema(value_type = f64)]
-    window: Duration,
-    #[serde(with = "seconds")]
-    #[schema(value_type = f64)]
-    backoff_min: Duration,
-    #[serde(with = "seconds")]
-    #[schema(value_type = f64)]
-    backoff_max: Duration,
-}
-
-impl From<PoolConfig> for ConfigJson {
-    fn from(config: PoolConfig) -> Self {
-        let RestartPolicy { kind, max_restarts, window, backoff_min, backoff_max } = config.restart;
-        Self {
-            max_agents: config.max_agents,
-            max_workers: config.max_workers,
-            min_workers: config.min_workers,
-            health_check_interval: config.health_check_interval,
-            worker_idle_timeout: config.worker_idle_timeout,
-            max_idle_time: config.max_idle_time,
-            restart: RestartJson { kind, max_restarts, window, backoff_min, backoff_max },
-        }
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::body::parse;
+    use std::time::Duration;
 
     pub(crate) fn pool(name: &str) -> PoolView {
         PoolView {
@@ -272,6 +136,8 @@ pub(crate) mod tests {
             config: PoolConfig::default(),
             origin: PoolOrigin::Default,
             draining: false,
+            paused: true,
+            intake_closed: false,
             process_count: 2,
             active_worker_processes: 2,
             total_capacity: 20,
@@ -307,24 +173,9 @@ pub(crate) mod tests {
             (json["pool_name"].as_str(), json["role_type"].as_str()),
             (Some("developer_pool"), Some("developer"))
         );
+        assert_eq!((json["paused"].as_bool(), json["intake_closed"].as_bool()), (Some(true), Some(false)));
         assert_eq!(json["config"]["worker_idle_timeout"], 300);
         assert_eq!(json["config"]["restart"]["kind"], "permanent");
-    }
-
-    #[test]
-    fn a_change_leaves_what_it_does_not_name() {
-        let mut config = PoolConfig { min_workers: 1, health_check_interval: Some(2.0), ..PoolConfig::default() };
-        let body: ChangePoolBody =
-            parse(br#"{"config": {"max_agents": 4, "max_idle_time": 0.5, "restart": {"kind": "transient"}}}"#)
-                .expect("a change");
-        body.config.apply(&mut config);
-        assert_eq!((config.max_agents, config.min_workers, config.health_check_interval), (4, 1, Some(2.0)));
-        assert_eq!(config.max_idle_time, Duration::from_millis(500));
-        assert_eq!((config.restart.kind, config.restart.max_restarts), (RestartKind::Transient, 5));
-        let body: ChangePoolBody =
-            parse(br#"{"config": {"health_check_interval": null, "max_workers": null}}"#).expect("a change");
-        body.config.apply(&mut config);
-        assert_eq!((config.health_check_interval, config.max_workers), (None, 20));
     }
 
     #[test]

@@ -117,6 +117,8 @@ pub(crate) struct StatusJson {
     data_dir: String,
     /// Every way in which it is less than it should be. Empty is healthy.
     degraded: Vec<String>,
+    /// Whether the tasks of all pools wait until it is resumed.
+    paused: bool,
     pools: u32,
     workers: u32,
     agents: u32,
@@ -145,6 +147,7 @@ impl StatusJson {
             ownership: view.ownership,
             data_dir: view.data_dir,
             degraded: view.degraded,
+            paused: view.paused,
             pools: view.pools,
             workers: view.workers,
             agents: view.agents,
@@ -209,6 +212,14 @@ pub(crate) struct StoppingJson {
     pub(crate) keep_workers: bool,
 }
 
+/// How work is held up: of the whole system, or of a pool that is drained.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct HoldBody {
+    /// Stop the tasks that run and hand them back to the queue. Default false: they go on to their end.
+    pub(crate) hand_back: bool,
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -230,6 +241,7 @@ pub(crate) mod tests {
             data_dir: "/data".to_owned(),
             uptime: Duration::from_millis(1500),
             degraded: vec!["ownership: best effort".to_owned()],
+            paused: false,
             pools: 4,
             workers: 2,
             agents: 15,
@@ -243,7 +255,7 @@ pub(crate) mod tests {
     fn a_status_says_all() {
         let json = serde_json::to_value(StatusJson::new("0.1.0", system())).expect("an object");
         assert_eq!((&json["mode"], &json["fence"]), (&json!("multi-process"), &json!(3)));
-        assert_eq!(json["uptime_seconds"], 1.5);
+        assert_eq!((&json["uptime_seconds"], &json["paused"]), (&json!(1.5), &json!(false)));
         assert_eq!(json["store"], json!({"name": "store", "ok": true, "took_ms": 0.25, "error": null}));
         assert_eq!(json["registry"]["error"], "connection refused");
     }

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::IntoResponse;
 use muster_domain::AgentState;
-use muster_supervisor::{AgentQuery, AgentView, Handle, IdempotencyKey, Spawned};
+use muster_supervisor::{AgentQuery, AgentView, Handle, Spawned};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -13,10 +13,9 @@ use crate::body::StrictJson;
 use crate::door::Leader;
 use crate::json::{AgentJson, AgentPage, ProjectAgentJson, SpawnBody, TerminateBody, TerminatedJson};
 use crate::problem::Problem;
-use crate::query::{KeyHeader, PathText, StrictQuery, WaitQuery, agent_id, pool_name};
-
-/// The most that is asked of the supervisor at once.
-const MAX_PAGE: u32 = 1_000;
+use crate::query::{
+    KeyHeader, MAX_PAGE, PathText, StrictQuery, WaitQuery, agent_id, page_limit, page_start, pool_name,
+};
 
 /// 201 for an agent that runs, 202 for one that is only wanted so far.
 pub(super) fn spawned(spawned: Spawned) -> (StatusCode, AgentJson) {
@@ -48,12 +47,7 @@ pub(super) async fn spawn(
     header: KeyHeader,
     body: StrictJson<SpawnBody>,
 ) -> Result<impl IntoResponse, Problem> {
-    let key = header.key.as_ref().map(|key| IdempotencyKey {
-        caller: header.caller.clone(),
-        route: "POST /api/v1/agents/spawn".to_owned(),
-        key: key.clone(),
-        body_hash: body.hash(),
-    });
+    let key = header.key.clone().map(|key| header.key_for("POST /api/v1/agents/spawn", key, body.hash()));
     let request = body.value.request(key)?;
     let (status, agent) = spawned(handle.spawn(request, wait.duration()?).await?);
     let location = [(LOCATION, format!("/api/v1/agents/{}", agent.agent_id))];
@@ -100,7 +94,8 @@ pub(super) struct ListQuery {
     pool_name: Option<String>,
     /// Only this project's.
     project_id: Option<String>,
-    /// Only those in this state: `spawning`, `idle`, `stopping`, `terminated`, `failed` or `quarantined`.
+    /// Only those in this state, or in one of several with commas between them: `spawning`, `idle`, `busy`, `stopping`,
+    /// `terminated`, `failed` or `quarantined`.
     state: Option<String>,
     /// At most this many, 1 to 1000. Default 100.
     #[param(minimum = 1, maximum = 1000)]
@@ -111,20 +106,14 @@ pub(super) struct ListQuery {
 
 impl ListQuery {
     fn query(self) -> Result<AgentQuery, Problem> {
-        let limit = self.limit.unwrap_or(100);
-        if !(1..=MAX_PAGE).contains(&limit) {
-            return Err(Problem::invalid_parameter("limit", format!("limit is 1 to {MAX_PAGE}, not {limit}")));
-        }
-        let state = self.state.map(|text| text.parse::<AgentState>()).transpose();
-        let after = self.cursor.map(|text| text.parse()).transpose();
+        let words = self.state.as_deref().into_iter().flat_map(|text| text.split(','));
+        let states: Result<Vec<AgentState>, String> = words.map(str::parse).collect();
         Ok(AgentQuery {
             pool: self.pool_name.as_deref().map(pool_name).transpose()?,
             project: self.project_id,
-            state: state.map_err(|words| Problem::invalid_parameter("state", words))?,
-            after: after.map_err(|_| {
-                Problem::invalid_parameter("cursor", "the cursor is not one that a list gave as next_cursor")
-            })?,
-            limit,
+            states: states.map_err(|words| Problem::invalid_parameter("state", words))?,
+            after: page_start(self.cursor.as_deref())?,
+            limit: page_limit(self.limit, MAX_PAGE)?,
         })
     }
 }
@@ -167,7 +156,7 @@ pub(super) async fn run_again(
     wait: &WaitQuery,
 ) -> Result<(StatusCode, AgentJson), Problem> {
     let view = handle.restart(agent_id(agent)?, wait.duration()?).await?;
-    let status = if view.state == AgentState::Idle { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let status = if view.state.is_running() { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, view.into()))
 }
 
@@ -234,12 +223,14 @@ mod tests {
         assert_eq!(query("").expect("all").limit, 100);
         let id = AgentId::generate();
         let asked = query(&format!("pool_name=p&project_id=a%20b&state=idle&limit=1000&cursor={id}")).expect("a query");
-        assert_eq!((asked.limit, asked.after, asked.state), (1000, Some(id), Some(AgentState::Idle)));
+        assert_eq!((asked.limit, asked.after, asked.states), (1000, Some(id), vec![AgentState::Idle]));
+        assert_eq!(query("state=idle,busy").expect("two").states, [AgentState::Idle, AgentState::Busy]);
         assert_eq!(asked.project.as_deref(), Some("a b"));
         for (text, code) in [
             ("limit=0", "invalid_parameter"),
             ("limit=1001", "invalid_parameter"),
             ("state=asleep", "invalid_parameter"),
+            ("state=idle,", "invalid_parameter"),
             ("cursor=17", "invalid_parameter"),
             ("pool_name=No%20Pool", "unknown_pool"),
         ] {

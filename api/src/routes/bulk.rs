@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::http::StatusCode;
 use futures_util::future::join_all;
-use muster_supervisor::IdempotencyKey;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -54,12 +53,8 @@ pub(super) async fn spawn(
     let body_hash = body.hash();
     // Each item is a request of its own to the store, so each has a key of its own, told apart by its place.
     let key_of = |index: usize| {
-        header.key.as_ref().map(|key| IdempotencyKey {
-            caller: header.caller.clone(),
-            route: "POST /api/v1/agents/bulk/spawn".to_owned(),
-            key: format!("{key}/{index}"),
-            body_hash,
-        })
+        let key = header.key.as_ref().map(|key| format!("{key}/{index}"))?;
+        Some(header.key_for("POST /api/v1/agents/bulk/spawn", key, body_hash))
     };
     each(body.value, |index, item: SpawnBody| {
         let request = item.request(key_of(index));

@@ -12,7 +12,7 @@ use crate::json::EventJson;
 use crate::problem::Problem;
 
 /// A comment goes out after this time without an event, so that a client or proxy can tell silence from death.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Streams events (Server-Sent Events), from now on or after `Last-Event-ID`
 ///
@@ -30,10 +30,11 @@ pub(super) async fn stream(Leader(handle): Leader, headers: HeaderMap) -> Result
     Ok(Sse::new(feed.stream()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
-fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+/// The number after which a client wants to go on.
+pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let Some(value) = headers.get("last-event-id") else { return Ok(None) };
     value.to_str().ok().and_then(|text| text.trim().parse().ok()).map(Some).ok_or_else(|| {
-        Problem::new(StatusCode::BAD_REQUEST, "invalid_header", "Last-Event-ID is the number of an event")
+        Problem::new(StatusCode::BAD_REQUEST, "invalid_header", "Last-Event-ID is the id of a message: a number")
             .field("Last-Event-ID")
     })
 }

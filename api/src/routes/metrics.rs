@@ -22,6 +22,7 @@ pub(super) async fn scrape(State(door): State<Arc<Door>>) -> Result<impl IntoRes
     if let Stage::Leading(handle) = stage {
         page.system(&handle.system().await);
         page.pools(&handle.pools().await?);
+        page.queues(&handle.queues().await?);
         page.workers(&handle.workers(None).await?);
     }
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.into_text()))

@@ -2,6 +2,7 @@
 //! what is decided is decided behind the handle.
 
 mod agents;
+mod alerts;
 mod bulk;
 mod docs;
 mod events;
@@ -9,7 +10,12 @@ mod logs;
 mod metrics;
 mod monitor;
 mod pools;
+mod queue;
+mod quota;
 mod system;
+mod task_events;
+mod task_lines;
+mod tasks;
 mod watching;
 
 use std::sync::Arc;
@@ -24,6 +30,9 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Door>> {
     OpenApiRouter::new()
         .routes(routes!(pools::create, pools::list))
         .routes(routes!(pools::get, pools::change, pools::remove))
+        .routes(routes!(pools::pause))
+        .routes(routes!(pools::resume))
+        .routes(routes!(pools::drain))
         .routes(routes!(agents::spawn))
         .routes(routes!(agents::terminate))
         .routes(routes!(agents::list))
@@ -34,7 +43,18 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Door>> {
         .routes(routes!(bulk::spawn))
         .routes(routes!(bulk::terminate))
         .routes(routes!(bulk::restart))
+        .routes(routes!(tasks::submit, tasks::list))
+        .routes(routes!(task_lines::submit_many))
+        .routes(routes!(tasks::dead))
+        .routes(routes!(tasks::redrive))
+        .routes(routes!(tasks::get))
+        .routes(routes!(tasks::cancel))
+        .routes(routes!(tasks::retry))
+        .routes(routes!(task_events::events))
+        .routes(routes!(quota::quota))
         .routes(routes!(system::stop))
+        .routes(routes!(system::pause))
+        .routes(routes!(system::resume))
         .routes(routes!(system::status))
         .routes(routes!(system::check))
         .routes(routes!(watching::health))
@@ -44,6 +64,8 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Door>> {
         .routes(routes!(monitor::agents))
         .routes(routes!(monitor::system))
         .routes(routes!(monitor::processes))
+        .routes(routes!(queue::queue))
+        .routes(routes!(alerts::list))
         .routes(routes!(events::stream))
         .routes(routes!(metrics::scrape))
         .routes(routes!(docs::document))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use muster_domain::{AgentId, AgentState};
+use muster_domain::{AgentId, AgentState, Timestamp};
 use muster_supervisor::{AgentQuery, AgentView};
 
 use super::agents::every;
@@ -11,10 +11,9 @@ use crate::door::Leader;
 use crate::json::{AgentHealthJson, MonitorJson, ProcessesJson};
 use crate::problem::Problem;
 
-/// The states of agents that have not ended, in the order in which an agent goes through them: one that moves on
-/// between two questions is found by the later one, and `Spawning` comes again for those that were restarted meanwhile.
-const LIVE: [AgentState; 5] =
-    [AgentState::Spawning, AgentState::Idle, AgentState::Stopping, AgentState::Quarantined, AgentState::Spawning];
+/// The states of agents that have not ended, question by question: one that moves on between two questions is found by the
+/// later one, and `Spawning` comes again for those that were restarted meanwhile.
+const NOT_ENDED: [&[AgentState]; 3] = [&AgentState::LIVE, &[AgentState::Quarantined], &[AgentState::Spawning]];
 
 /// Shows every agent that has not ended, by pool
 #[utoipa::path(get, path = "/api/v1/agents/health", tag = "watching", responses(
@@ -23,8 +22,8 @@ const LIVE: [AgentState; 5] =
 pub(super) async fn agents(Leader(handle): Leader) -> Result<Json<BTreeMap<String, Vec<AgentHealthJson>>>, Problem> {
     let pools = handle.pools().await?.into_iter().map(|pool| pool.pool_name.to_string());
     let mut seen = BTreeMap::new();
-    for state in LIVE {
-        let query = AgentQuery { state: Some(state), ..AgentQuery::default() };
+    for states in NOT_ENDED {
+        let query = AgentQuery { states: states.to_vec(), ..AgentQuery::default() };
         seen.extend(every(&handle, query).await?.into_iter().map(|agent| (agent.agent_id, agent)));
     }
     Ok(Json(by_pool(pools, seen)))
@@ -46,7 +45,7 @@ fn by_pool(
     (status = 200, description = "The figures", body = MonitorJson),
 ))]
 pub(super) async fn system(Leader(handle): Leader) -> Json<MonitorJson> {
-    Json(handle.system().await.into())
+    Json(MonitorJson::new(handle.system().await, handle.alerts(), Timestamp::now()))
 }
 
 /// Shows the workers and what they hold and use

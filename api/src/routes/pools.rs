@@ -7,9 +7,9 @@ use axum::response::IntoResponse;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::body::StrictJson;
+use crate::body::{OptionalJson, StrictJson};
 use crate::door::Leader;
-use crate::json::{ChangePoolBody, CreatePoolBody, PoolJson};
+use crate::json::{ChangePoolBody, CreatePoolBody, HoldBody, PoolJson};
 use crate::problem::Problem;
 use crate::query::{PathText, StrictQuery, pool_name};
 
@@ -96,4 +96,47 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, Problem> {
     handle.remove_pool(&pool_name(&pool)?, query.graceful).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Gives no task of the pool to an agent until it is resumed; what runs goes on, and tasks are taken in all the same
+#[utoipa::path(post, path = "/api/v1/agents/pools/{pool_name}/pause", tag = "pools",
+    params(("pool_name" = String, Path, description = "The pool")),
+    responses(
+        (status = 200, description = "The pool as it is now", body = PoolJson),
+        (status = 404, description = "There is no such pool (`unknown_pool`)"),
+    ))]
+pub(super) async fn pause(Leader(handle): Leader, PathText(pool): PathText) -> Result<Json<PoolJson>, Problem> {
+    let pool = pool_name(&pool)?;
+    handle.pause_pool(pool.clone()).await?;
+    Ok(Json(handle.pool(&pool).await?.into()))
+}
+
+/// Ends a pause or a drain of the pool
+#[utoipa::path(post, path = "/api/v1/agents/pools/{pool_name}/resume", tag = "pools",
+    params(("pool_name" = String, Path, description = "The pool")),
+    responses(
+        (status = 200, description = "The pool as it is now", body = PoolJson),
+        (status = 404, description = "There is no such pool (`unknown_pool`)"),
+    ))]
+pub(super) async fn resume(Leader(handle): Leader, PathText(pool): PathText) -> Result<Json<PoolJson>, Problem> {
+    let pool = pool_name(&pool)?;
+    handle.resume_pool(pool.clone()).await?;
+    Ok(Json(handle.pool(&pool).await?.into()))
+}
+
+/// Takes no more tasks for the pool and gives none to its agents until it is resumed
+#[utoipa::path(post, path = "/api/v1/agents/pools/{pool_name}/drain", tag = "pools",
+    request_body = Option<HoldBody>, params(("pool_name" = String, Path, description = "The pool")),
+    responses(
+        (status = 200, description = "The pool as it is now", body = PoolJson),
+        (status = 404, description = "There is no such pool (`unknown_pool`)"),
+    ))]
+pub(super) async fn drain(
+    Leader(handle): Leader,
+    PathText(pool): PathText,
+    OptionalJson(body): OptionalJson<HoldBody>,
+) -> Result<Json<PoolJson>, Problem> {
+    let pool = pool_name(&pool)?;
+    handle.drain_pool(pool.clone(), body.hand_back).await?;
+    Ok(Json(handle.pool(&pool).await?.into()))
 }

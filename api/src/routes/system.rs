@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 
 use crate::body::OptionalJson;
 use crate::door::{Door, Leader};
-use crate::json::{CheckJson, StatusJson, StopBody, StoppingJson};
+use crate::json::{CheckJson, HoldBody, StatusJson, StopBody, StoppingJson};
 use crate::problem::Problem;
 
 /// Stops the supervisor and all that it started, or leaves the workers to the next one
@@ -46,4 +46,26 @@ pub(super) async fn status(State(door): State<Arc<Door>>, Leader(handle): Leader
 ))]
 pub(super) async fn check(Leader(handle): Leader) -> Result<Json<CheckJson>, Problem> {
     Ok(Json(handle.check().await.into()))
+}
+
+/// Gives no task of any pool to an agent until it is resumed; tasks are taken in all the same
+#[utoipa::path(post, path = "/api/v1/system/pause", tag = "system", request_body = Option<HoldBody>, responses(
+    (status = 200, description = "The supervisor as it is now", body = StatusJson),
+))]
+pub(super) async fn pause(
+    State(door): State<Arc<Door>>,
+    Leader(handle): Leader,
+    OptionalJson(body): OptionalJson<HoldBody>,
+) -> Result<Json<StatusJson>, Problem> {
+    handle.pause_system(body.hand_back).await?;
+    Ok(Json(StatusJson::new(&door.config().version, handle.system().await)))
+}
+
+/// Gives tasks to agents again; a pool that was paused by itself stays so
+#[utoipa::path(post, path = "/api/v1/system/resume", tag = "system", responses(
+    (status = 200, description = "The supervisor as it is now", body = StatusJson),
+))]
+pub(super) async fn resume(State(door): State<Arc<Door>>, Leader(handle): Leader) -> Result<Json<StatusJson>, Problem> {
+    handle.resume_system().await?;
+    Ok(Json(StatusJson::new(&door.config().version, handle.system().await)))
 }

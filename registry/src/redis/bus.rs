@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use muster_domain::{AgentId, AgentPicture, Envelope, PoolName, ProcessId, Report};
+use muster_domain::{AgentId, AgentPicture, Envelope, PoolName, ProcessId, Report, ReportBody};
 
 use super::reports::RedisReports;
 use super::subscription::Subscription;
@@ -99,7 +99,9 @@ impl RedisRegistry {
         agents::begin(&mut call, keys, &first.pool_name, first.process_id);
         call.key(keys.reports(&first.pool_name)).arg(keys.events(&first.pool_name)).arg(reports.len());
         for report in reports {
-            call.arg(wire::write(report)?);
+            // The channel is for people who watch agents; tasks come by the thousand, with their outputs.
+            let is_published = !matches!(report.body, ReportBody::Tasks { .. });
+            call.arg(wire::write(report)?).arg(u8::from(is_published));
         }
         agents::finish(&mut call, keys, changes);
         self.link().script(&call).await

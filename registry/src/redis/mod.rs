@@ -15,6 +15,7 @@ mod backoff;
 mod beats;
 mod bus;
 mod link;
+mod reach;
 mod reports;
 mod scripts;
 mod subscription;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 
 use crate::{Keys, Known, LeaderMirror, Pictures, Registry, RegistryError, wire};
 use link::Link;
+pub use reach::reach;
 use subscription::Subscription;
 
 /// How long the mark of a condemned worker stays, in milliseconds: a day, longer than any worker that nobody proved

@@ -18,8 +18,8 @@ use crate::{Keys, RegistryError, ReportPost, ReportStream, wire};
 
 /// How long one read waits for reports, in milliseconds: so soon after a flush the new generation is seen at the latest.
 const BLOCK_MS: u64 = 1000;
-/// Entries of one pool that one read takes.
-const ENTRIES_PER_READ: usize = 500;
+/// Entries of one pool that one read takes. One may hold the ends of hundreds of tasks, or an output of a mebibyte.
+const ENTRIES_PER_READ: usize = 100;
 /// Before the first entry.
 const OLDEST: &str = "0";
 

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentId, Command, Ending, Envelope, Fence, ReportBody, SeenState, Timestamp, WIRE_VERSION};
-use muster_domain::{Cause, Epoch};
+use muster_domain::{
+    AgentId, AttemptEnd, Cause, CheckOrder, Command, Ending, Envelope, Epoch, Fence, Halt, Reach, ReportBody,
+    SeenState, TaskBegun, TaskHalt, TaskId, TaskOrder, TaskOver, Timestamp, Usage, WIRE_VERSION,
+};
 use muster_registry::{Bus, CommandPost, CommandStream, LeaderMirror, Registry, ReportPost, ReportStream};
 
 use crate::bench::{Bench, InMemory, OnRedis};
-use crate::samples::{Worker, idle_agent, pool, probe};
+use crate::samples::{Worker, idle_agent, payload, pool, probe, task};
 use crate::{soon, wait_until};
 
 macro_rules! both_engines {
@@ -40,6 +42,7 @@ both_engines! {
     a_command_of_another_version_is_unreadable,
     a_subscription_can_be_checked,
     reports_arrive_in_order_with_their_agents,
+    what_is_carried_for_others_arrives_as_it_was,
     what_is_not_settled_is_read_again,
     settling_travels_back_with_the_beat,
     a_new_pools_reports_are_read_at_once,
@@ -49,6 +52,7 @@ both_engines! {
 
 async fn a_beat_is_read_back_with_its_age(bench: &impl Bench) {
     let mut worker = Worker::with_agents("p", 3);
+    worker.agents[1].tasks = vec![task(), task()];
     let beat = worker.beat();
     let answer = bench.engine().beat(&beat, &mut worker.known).await.expect("an answer");
     assert_eq!((answer.settled, answer.fenced, answer.leader_present), (0, false, false));
@@ -89,10 +93,12 @@ async fn the_agents_of_a_beat_are_in_the_registry(bench: &impl Bench) {
     beat(bench, &mut worker).await;
     let [first, second] = [worker.agents[0].agent_id, worker.agents[1].agent_id];
     assert_eq!(bench.agent(first).await, Some((worker.id, Epoch(1), "idle".to_owned())));
-    worker.agents[0].state = SeenState::Stopping;
-    worker.agents.remove(1);
-    beat(bench, &mut worker).await;
-    assert_eq!(bench.agent(first).await, Some((worker.id, Epoch(1), "stopping".to_owned())));
+    for (state, word) in [(SeenState::Busy, "busy"), (SeenState::Stopping, "stopping")] {
+        worker.agents[0].state = state;
+        worker.agents.truncate(1);
+        beat(bench, &mut worker).await;
+        assert_eq!(bench.agent(first).await, Some((worker.id, Epoch(1), word.to_owned())));
+    }
     assert_eq!(bench.agent(second).await, None);
 }
 
@@ -289,6 +295,44 @@ async fn reports_arrive_in_order_with_their_agents(bench: &impl Bench) {
     bench.engine().report(&[end], &[], &[agents[0].agent_id], &mut worker.known).await.expect("reported");
     next(&mut stream).await;
     assert_eq!(bench.agent(agents[0].agent_id).await, None);
+}
+
+async fn what_is_carried_for_others_arrives_as_it_was(bench: &impl Bench) {
+    let mut worker = Worker::new("p");
+    let mut heard = listen(bench, &worker).await;
+    let mut stream = reports(bench, &["p"]).await;
+    let dependency = "amqp://guest:s3cret@rabbit/v".parse().expect("a URL");
+    let check = CheckOrder {
+        store: Reach::new(Duration::from_millis(3), Err("it is away".to_owned())),
+        dependencies: [("broker".to_owned(), dependency)].into(),
+    };
+    for length in [80, 1024 * 1024] {
+        let carried = payload(length);
+        assert!(carried.len() >= length);
+        let order = TaskOrder {
+            task_id: TaskId::generate(),
+            attempt: 3,
+            agent_id: AgentId::generate(),
+            epoch: Epoch(1),
+            input: carried.clone(),
+            timeout: Some(Duration::from_millis(1500)),
+            check: Some(Box::new(check.clone())),
+        };
+        let (task_id, agent_id) = (order.task_id, order.agent_id);
+        let halt = TaskHalt { task_id, attempt: 3, agent_id, epoch: Epoch(1), halt: Halt::TimedOut };
+        for body in [Command::RunTasks { tasks: vec![order] }, Command::HaltTasks { tasks: vec![halt] }] {
+            let envelope = Envelope::new(Fence(1), body);
+            bench.engine().send(&[], &[(worker.id, envelope.clone())]).await.expect("sent");
+            assert_eq!(hear(&mut heard).await, command(envelope));
+        }
+        let end = AttemptEnd::Failed { message: "a \"quote\"\n".to_owned(), retryable: false };
+        let (last_output, usage) = ("\u{fffd}\u{0}".to_owned(), Usage { input_tokens: 1, ..Usage::default() });
+        let over = TaskOver { task_id, attempt: 3, end, output: Some(carried), last_output, usage };
+        let report =
+            worker.report(ReportBody::Tasks { begun: vec![TaskBegun { task_id, attempt: 3 }], over: vec![over] });
+        bench.engine().report(std::slice::from_ref(&report), &[], &[], &mut worker.known).await.expect("reported");
+        assert_eq!(next(&mut stream).await[0].report.as_ref(), Some(&report));
+    }
 }
 
 async fn what_is_not_settled_is_read_again(bench: &impl Bench) {

@@ -6,6 +6,7 @@ mod conformance;
 mod content;
 
 mod outages;
+mod reaching;
 mod redis_server;
 mod samples;
 mod speed;

@@ -1,8 +1,8 @@
 //! Workers, agents and messages to test with.
 
 use muster_domain::{
-    AgentId, AgentPicture, Beat, Command, Envelope, Epoch, Fence, PoolName, ProcessId, Report, ReportBody, SeenState,
-    Timestamp, WIRE_VERSION, WorkerIdentity, WorkerState,
+    AgentId, AgentPicture, Beat, Command, Envelope, Epoch, Fence, Payload, PoolName, ProcessId, Progress, Report,
+    ReportBody, SeenState, TaskId, TaskPicture, Timestamp, Usage, WIRE_VERSION, WorkerIdentity, WorkerState,
 };
 use muster_registry::Known;
 
@@ -94,7 +94,26 @@ pub(crate) fn idle_agent(agent_id: AgentId, epoch: u64) -> AgentPicture {
         pid: Some(99),
         updated_at: Timestamp::from_millis(1_763_695_200_123),
         reason: None,
+        tasks: Vec::new(),
     }
+}
+
+/// The picture of a task that tells all that a task can.
+pub(crate) fn task() -> TaskPicture {
+    TaskPicture {
+        task_id: TaskId::generate(),
+        attempt: 2,
+        quiet_ms: 1500,
+        progress: Some(Progress { message: "reading \"it\"\n".to_owned(), percent: Some(12.5) }),
+        usage: Usage { input_tokens: 1, output_tokens: 2, cost_micros: 3 },
+    }
+}
+
+/// JSON of about this length that every layer could trip over.
+pub(crate) fn payload(length: usize) -> Payload {
+    let text = "a \"quote\", a \\, a\nbreak, \u{1}, \u{e4}\u{1f600} ".repeat(length / 40);
+    let quoted = Payload::quoted(&text);
+    Payload::parse(&format!("{{ \"b\": 1.50,\n \"a\":{quoted}, \"b\": [] }}")).expect("JSON")
 }
 
 pub(crate) fn probe() -> Envelope {

@@ -1,6 +1,7 @@
 //! The engine over a pool of PostgreSQL connections.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -44,7 +45,7 @@ impl PostgresEngine {
 
     /// Runs steps on a connection, within a time. A connection whose work failed or was given up is not used again: what it
     /// still has to say is nobody's answer any more.
-    async fn run(&self, steps: &[Step], guard: Option<Fence>) -> Result<Vec<Answer>, StoreError> {
+    async fn run(&self, steps: &[Arc<Step>], guard: Option<Fence>) -> Result<Vec<Answer>, StoreError> {
         let mut connection = within(ANSWER_TIMEOUT, self.pool.acquire()).await?;
         // A read alone needs no transaction, unless somebody changes servers in between.
         let alone = guard.is_none() && !self.pgbouncer;
@@ -75,16 +76,21 @@ impl Engine for PostgresEngine {
         &leader::POSTGRES
     }
 
-    async fn commit(&self, fence: Fence, steps: &[Step]) -> Result<Vec<Answer>, StoreError> {
-        self.run(steps, Some(fence)).await
+    async fn commit(&self, fence: Fence, steps: Vec<Arc<Step>>) -> Result<Vec<Answer>, StoreError> {
+        self.run(&steps, Some(fence)).await
     }
 
-    async fn update(&self, step: &Step) -> Result<Answer, StoreError> {
-        Ok(self.run(std::slice::from_ref(step), None).await?.pop().unwrap_or_default())
+    async fn update(&self, step: Step) -> Result<Answer, StoreError> {
+        Ok(self.run(&[Arc::new(step)], None).await?.pop().unwrap_or_default())
     }
 
-    async fn read(&self, step: &Step) -> Result<Vec<Row>, StoreError> {
+    async fn read(&self, step: Step) -> Result<Vec<Row>, StoreError> {
         Ok(self.update(step).await?.rows)
+    }
+
+    /// Nothing to do: the server's own cleaning does it.
+    async fn shrink(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn close(&self) {
@@ -95,7 +101,7 @@ impl Engine for PostgresEngine {
 /// Runs steps in a transaction that is rolled back unless it reaches its end.
 async fn transact(
     connection: &mut PgConnection,
-    steps: &[Step],
+    steps: &[Arc<Step>],
     guard: Option<Fence>,
     persistent: bool,
 ) -> Result<Result<Vec<Answer>, StoreError>, sqlx::Error> {
@@ -127,7 +133,11 @@ async fn locked_fence(
     Ok(row.into_fields().count().map(Fence))
 }
 
-async fn send_all(connection: &mut PgConnection, steps: &[Step], persistent: bool) -> Result<Vec<Answer>, sqlx::Error> {
+async fn send_all(
+    connection: &mut PgConnection,
+    steps: &[Arc<Step>],
+    persistent: bool,
+) -> Result<Vec<Answer>, sqlx::Error> {
     let mut answers = Vec::with_capacity(steps.len());
     for step in steps {
         answers.push(send(connection, step, persistent).await?);
@@ -136,7 +146,7 @@ async fn send_all(connection: &mut PgConnection, steps: &[Step], persistent: boo
 }
 
 async fn send(connection: &mut PgConnection, step: &Step, persistent: bool) -> Result<Answer, sqlx::Error> {
-    let query = step.args.iter().cloned().fold(sqlx::query(step.sql), bind).persistent(persistent);
+    let query = step.args.iter().fold(sqlx::query(step.sql), bind).persistent(persistent);
     let mut results = connection.fetch_many(query);
     let mut answer = Answer::default();
     while let Some(result) = results.try_next().await? {
@@ -150,10 +160,10 @@ async fn send(connection: &mut PgConnection, step: &Step, persistent: bool) -> R
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, PgArguments>;
 
-fn bind(query: Query<'_>, value: Value) -> Query<'_> {
+fn bind<'q>(query: Query<'q>, value: &'q Value) -> Query<'q> {
     match value {
-        Value::Text(text) => query.bind(text),
-        Value::Int(int) => query.bind(int),
+        Value::Text(text) => query.bind(text.as_deref()),
+        Value::Int(int) => query.bind(*int),
     }
 }
 
@@ -163,7 +173,7 @@ fn read_row(row: &PgRow) -> Result<Row, sqlx::Error> {
         match raw.type_info().name() {
             _ if raw.is_null() => Ok(Value::Text(None)),
             "INT8" => row.try_get(index).map(Value::Int),
-            _ => row.try_get(index).map(Value::Text),
+            _ => row.try_get::<&str, _>(index).map(Value::shared),
         }
     };
     (0..row.len()).map(read).collect::<Result<_, _>>().map(Row)

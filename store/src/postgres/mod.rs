@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, Executor};
 
 pub use engine::PostgresEngine;
 
@@ -38,6 +38,11 @@ pub const MAX_CONNECTIONS: u32 = 10;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long migrations may take, another supervisor's included, for whom they wait.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Settings of connections that keep statements prepared. A plan is kept with its statement, and one that was made while the
+/// queue was short would read the whole table also when that has a million rows a minute later. Every statement here
+/// is meant to find few rows, each by an index. Behind PgBouncer each is planned anew.
+const PLANNING: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
 
 /// Where the database is.
 #[derive(Clone, Debug)]
@@ -69,6 +74,14 @@ impl PostgresStore {
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections.clamp(1, MAX_CONNECTIONS))
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    if !options.pgbouncer {
+                        connection.execute(PLANNING).await?;
+                    }
+                    Ok(())
+                })
+            })
             .connect_lazy_with(target.clone());
         Ok(Self::over(PostgresEngine::new(pool, &target, options.pgbouncer)))
     }

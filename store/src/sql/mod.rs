@@ -4,13 +4,17 @@
 //! `RETURNING`, no engine's own functions), with its arguments. No step is chosen by the answer to another: what depends
 //! on the state of the database is a condition inside the SQL. So an engine may send a whole batch at once.
 
+mod batch;
 mod value;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use muster_domain::Fence;
 
 use crate::StoreError;
 use crate::leader::LeaderSql;
+pub(crate) use batch::{Batched, MAX_ROWS};
 pub(crate) use value::{Fields, Row, Value};
 
 /// One statement with its arguments.
@@ -20,11 +24,13 @@ pub struct Step {
     pub(crate) sql: &'static str,
     /// `$1`, `$2`, ...
     pub(crate) args: Vec<Value>,
+    /// Rows that it is about, as a measure of its work.
+    pub(crate) rows: usize,
 }
 
 impl Step {
     pub(crate) const fn new(sql: &'static str, args: Vec<Value>) -> Self {
-        Self { sql, args }
+        Self { sql, args, rows: 1 }
     }
 }
 
@@ -49,13 +55,16 @@ pub trait Engine: Send + Sync + 'static {
     /// Carries out all steps in one transaction, if the fence is the one in force ([`StoreError::Fenced`] otherwise),
     /// with one answer per step. After an error nothing of it stands, except where the connection broke during the
     /// commit itself: then nobody can know.
-    async fn commit(&self, fence: Fence, steps: &[Step]) -> Result<Vec<Answer>, StoreError>;
+    async fn commit(&self, fence: Fence, steps: Vec<Arc<Step>>) -> Result<Vec<Answer>, StoreError>;
 
     /// Carries out one step in a transaction of its own, whoever leads: for leadership itself.
-    async fn update(&self, step: &Step) -> Result<Answer, StoreError>;
+    async fn update(&self, step: Step) -> Result<Answer, StoreError>;
 
     /// Reads.
-    async fn read(&self, step: &Step) -> Result<Vec<Row>, StoreError>;
+    async fn read(&self, step: Step) -> Result<Vec<Row>, StoreError>;
+
+    /// Gives back room that deletions have left, if there is much of it. For engines that do not do so by themselves.
+    async fn shrink(&self) -> Result<(), StoreError>;
 
     /// Closes every connection.
     async fn close(&self);

@@ -1,6 +1,7 @@
 //! Values as both engines know them: 64-bit integers and text, each of which may be null.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,23 +11,49 @@ use crate::StoreError;
 /// An argument or a field. Nulls have a type, since PostgreSQL wants to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Value {
-    /// An id, a word, JSON.
-    Text(Option<String>),
+    /// An id, a word, JSON. Shared, since it may be long and is handed on several times.
+    Text(Option<Arc<str>>),
     /// A number, a time, a truth value.
     Int(Option<i64>),
 }
 
 impl Value {
     pub(crate) fn text(value: impl ToString) -> Self {
-        Self::Text(Some(value.to_string()))
+        Self::Text(Some(value.to_string().into()))
     }
 
     pub(crate) fn text_or_null(value: Option<impl ToString>) -> Self {
-        Self::Text(value.map(|v| v.to_string()))
+        Self::Text(value.map(|v| v.to_string().into()))
+    }
+
+    /// A word that is known when this is compiled, or text that is shared already.
+    pub(crate) fn shared(text: impl Into<Arc<str>>) -> Self {
+        Self::Text(Some(text.into()))
     }
 
     pub(crate) const fn int(value: i64) -> Self {
         Self::Int(Some(value))
+    }
+
+    pub(crate) const fn int_or_null(value: Option<i64>) -> Self {
+        Self::Int(value)
+    }
+
+    /// Null, of the same type.
+    pub(crate) const fn null_like(&self) -> Self {
+        match self {
+            Self::Text(_) => Self::Text(None),
+            Self::Int(_) => Self::Int(None),
+        }
+    }
+
+    pub(crate) fn json_or_null(value: Option<&impl Serialize>) -> Self {
+        value.map_or(Self::Text(None), Self::json)
+    }
+
+    /// A value as one line of JSON, with the line break that ends it.
+    pub(crate) fn json_line(value: &impl Serialize) -> Self {
+        Self::Text(serde_json::to_string(value).ok().map(|json| (json + "\n").into()))
     }
 
     /// A count. Nothing that is counted here comes near 2^63, so the bound is never met.
@@ -37,7 +64,7 @@ impl Value {
     /// A value as JSON. The types given have string keys and finite numbers only, so writing them can't fail; should it
     /// ever, the statement fails on a null instead of storing something else.
     pub(crate) fn json(value: &impl Serialize) -> Self {
-        Self::Text(serde_json::to_string(value).ok())
+        Self::Text(serde_json::to_string(value).ok().map(Arc::from))
     }
 }
 
@@ -55,7 +82,7 @@ impl Row {
 pub(crate) struct Fields(std::vec::IntoIter<Value>);
 
 impl Fields {
-    pub(crate) fn text_or_null(&mut self) -> Result<Option<String>, StoreError> {
+    pub(crate) fn text_or_null(&mut self) -> Result<Option<Arc<str>>, StoreError> {
         match self.0.next() {
             Some(Value::Text(text)) => Ok(text),
             Some(Value::Int(None)) => Ok(None),
@@ -72,6 +99,11 @@ impl Fields {
     }
 
     pub(crate) fn text(&mut self) -> Result<String, StoreError> {
+        self.shared_text().map(|text| (*text).to_owned())
+    }
+
+    /// Text that may be long.
+    pub(crate) fn shared_text(&mut self) -> Result<Arc<str>, StoreError> {
         self.text_or_null()?.ok_or_else(|| StoreError::Corrupt("text expected, found null".to_owned()))
     }
 
@@ -85,9 +117,14 @@ impl Fields {
         T::try_from(int).map_err(|_| StoreError::Corrupt(format!("{int} is out of range")))
     }
 
+    pub(crate) fn count_or_null<T: TryFrom<i64>>(&mut self) -> Result<Option<T>, StoreError> {
+        let read = |int| T::try_from(int).map_err(|_| StoreError::Corrupt(format!("{int} is out of range")));
+        self.int_or_null()?.map(read).transpose()
+    }
+
     /// A text that reads as an id, a name or a word.
     pub(crate) fn parsed<T: FromStr<Err: ToString>>(&mut self) -> Result<T, StoreError> {
-        parse(&self.text()?)
+        parse(&self.shared_text()?)
     }
 
     pub(crate) fn parsed_or_null<T: FromStr<Err: ToString>>(&mut self) -> Result<Option<T>, StoreError> {
@@ -95,7 +132,7 @@ impl Fields {
     }
 
     pub(crate) fn json<T: DeserializeOwned>(&mut self) -> Result<T, StoreError> {
-        from_json(&self.text()?)
+        from_json(&self.shared_text()?)
     }
 
     pub(crate) fn json_or_null<T: DeserializeOwned>(&mut self) -> Result<Option<T>, StoreError> {

@@ -1,48 +1,38 @@
 //! The engine over SQLite's connections.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::TryStreamExt;
 use muster_domain::Fence;
-use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
-use sqlx::{AssertSqlSafe, Connection, Either, Executor, Row as _, SqliteConnection, TypeInfo, ValueRef};
-use tokio::sync::Mutex;
+use rusqlite::types::{Null, ValueRef};
+use rusqlite::{Connection, TransactionBehavior};
 
-use super::text::{STATEMENTS_OF_BEGIN, Text};
+use super::threads::Threads;
 use crate::StoreError;
 use crate::leader::{self, LeaderSql};
 use crate::sql::{Answer, Engine, Row, Step, Value};
 
-/// Statements that travel as one text. Enough for the batches of single requests; large batches make several journeys, so
-/// that the texts stay few and are found prepared.
-const STEPS_PER_TEXT: usize = 8;
+/// How many free pages the file has above a tenth of its pages; those will be used again. None where the file was made by a
+/// version that did not keep it ready to shrink (`auto_vacuum` 0): it uses its free pages again, and keeps its size.
+const SPARE_PAGES: &str = "SELECT CASE WHEN auto_vacuum = 0 THEN 0 ELSE freelist_count - page_count / 10 END \
+    FROM pragma_auto_vacuum, pragma_freelist_count, pragma_page_count";
+/// Gives back a few of them: a step that writers in between wait for a few milliseconds.
+const GIVE_BACK: &str = "PRAGMA incremental_vacuum(256)";
+const FOLD_LOG: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
 /// SQLite.
 pub struct SqliteEngine {
-    path: PathBuf,
-    writer: Mutex<Option<Writer>>,
-    readers: SqlitePool,
-}
-
-/// The connection that writes.
-struct Writer {
-    connection: SqliteConnection,
-    /// Whether a transaction was begun whose end was not seen: an error, or a caller that went away in the middle.
-    unfinished: bool,
+    pub(super) path: PathBuf,
+    /// One connection, so writers are one after the other.
+    pub(super) writer: Threads,
+    pub(super) readers: Threads,
 }
 
 impl fmt::Debug for SqliteEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteEngine").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-impl SqliteEngine {
-    pub(super) fn new(path: &Path, connection: SqliteConnection, readers: SqlitePool) -> Self {
-        let writer = Mutex::new(Some(Writer { connection, unfinished: false }));
-        Self { path: path.to_owned(), writer, readers }
     }
 }
 
@@ -56,143 +46,84 @@ impl Engine for SqliteEngine {
         &leader::SQLITE
     }
 
-    async fn commit(&self, fence: Fence, steps: &[Step]) -> Result<Vec<Answer>, StoreError> {
-        let mut writer = self.writer.lock().await;
-        let writer = writer.as_mut().ok_or_else(closed)?;
-        writer.settle().await?;
-        writer.unfinished = true;
-        match transact(&mut writer.connection, fence, steps).await {
-            Ok(answers) => {
-                writer.unfinished = false;
-                Ok(answers)
+    async fn commit(&self, fence: Fence, steps: Vec<Arc<Step>>) -> Result<Vec<Answer>, StoreError> {
+        self.writer.run(move |connection| transact(connection, fence, &steps)).await?
+    }
+
+    async fn update(&self, step: Step) -> Result<Answer, StoreError> {
+        self.writer.run(move |connection| run(connection, &step)).await?
+    }
+
+    async fn read(&self, step: Step) -> Result<Vec<Row>, StoreError> {
+        Ok(self.readers.run(move |connection| run(connection, &step)).await??.rows)
+    }
+
+    async fn shrink(&self) -> Result<(), StoreError> {
+        loop {
+            let spare = self.update(Step::new(SPARE_PAGES, Vec::new())).await?;
+            let spare = spare.rows.into_iter().next().map_or(Ok(0), |row| row.into_fields().int())?;
+            if spare <= 0 {
+                return Ok(());
             }
-            Err(error) => {
-                writer.settle().await?;
-                if !is_fenced(&error) {
-                    return Err(unavailable(error));
-                }
-                let row = run(&mut writer.connection, leader::current_step()).await?;
-                let (current, ..) = leader::read(row.rows)?;
-                Err(StoreError::Fenced { ours: fence, current })
-            }
+            self.update(Step::new(GIVE_BACK, Vec::new())).await?;
         }
-    }
-
-    async fn update(&self, step: &Step) -> Result<Answer, StoreError> {
-        let mut writer = self.writer.lock().await;
-        let writer = writer.as_mut().ok_or_else(closed)?;
-        writer.settle().await?;
-        run(&mut writer.connection, step.clone()).await
-    }
-
-    async fn read(&self, step: &Step) -> Result<Vec<Row>, StoreError> {
-        let mut reader = self.readers.acquire().await.map_err(unavailable)?;
-        Ok(run(&mut reader, step.clone()).await?.rows)
     }
 
     async fn close(&self) {
         self.readers.close().await;
-        let Some(mut writer) = self.writer.lock().await.take() else { return };
         // The log is part of the database until it is folded in, so a failure here loses nothing.
-        let folded = async {
-            writer.settle().await?;
-            run(&mut writer.connection, Step::new("PRAGMA wal_checkpoint(TRUNCATE)", Vec::new())).await?;
-            writer.connection.close().await.map_err(unavailable)
-        };
-        if let Err(error) = folded.await {
-            tracing::warn!(%error, store.path = %self.path.display(), "could not close the database properly");
-        }
-    }
-}
-
-impl Writer {
-    /// Rolls back what was left behind. SQLite itself may have done so already (a full disk), hence the question.
-    async fn settle(&mut self) -> Result<(), StoreError> {
-        if self.unfinished {
-            match self.connection.execute("ROLLBACK").await {
-                Ok(_) => {}
-                Err(sqlx::Error::Database(error)) if error.message().contains("no transaction is active") => {}
-                Err(error) => return Err(unavailable(error)),
+        match self.update(Step::new(FOLD_LOG, Vec::new())).await {
+            Ok(_) => self.writer.close().await,
+            Err(error) => {
+                self.writer.close().await;
+                tracing::warn!(%error, store.path = %self.path.display(), "could not close the database properly");
             }
-            self.unfinished = false;
         }
-        Ok(())
     }
 }
 
-/// Runs a transaction, in as few journeys as its size allows. An error ends the text before its COMMIT.
-async fn transact(connection: &mut SqliteConnection, fence: Fence, steps: &[Step]) -> Result<Vec<Answer>, sqlx::Error> {
-    let mut text = Text::default();
-    text.begin(Value::count(fence.0));
-    let mut answers = Vec::with_capacity(steps.len() + STATEMENTS_OF_BEGIN + 1);
-    for (index, step) in steps.iter().enumerate() {
-        if index > 0 && index % STEPS_PER_TEXT == 0 {
-            send(connection, std::mem::take(&mut text), &mut answers).await?;
-        }
-        text.add(step);
+/// Runs a transaction. What is dropped before its commit is rolled back.
+fn transact(connection: &mut Connection, ours: Fence, steps: &[Arc<Step>]) -> Result<Vec<Answer>, StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(unavailable)?;
+    let (current, ..) = leader::read(run(&transaction, &leader::current_step())?.rows)?;
+    if current != ours {
+        return Err(StoreError::Fenced { ours, current });
     }
-    text.commit();
-    send(connection, text, &mut answers).await?;
-    answers.truncate(STATEMENTS_OF_BEGIN + steps.len());
-    answers.drain(..STATEMENTS_OF_BEGIN);
+    let answers = steps.iter().map(|step| run(&transaction, step)).collect::<Result<_, _>>()?;
+    transaction.commit().map_err(unavailable)?;
     Ok(answers)
 }
 
-async fn run(connection: &mut SqliteConnection, step: Step) -> Result<Answer, StoreError> {
-    let mut answers = Vec::with_capacity(1);
-    let text = Text { sql: step.sql.to_owned(), args: step.args };
-    send(connection, text, &mut answers).await.map_err(unavailable)?;
-    Ok(answers.pop().unwrap_or_default())
-}
-
-async fn send(connection: &mut SqliteConnection, text: Text, answers: &mut Vec<Answer>) -> Result<(), sqlx::Error> {
-    // The text is made of this crate's own statements; what comes from outside is an argument.
-    let query = text.args.into_iter().fold(sqlx::query(AssertSqlSafe(text.sql)), bind);
-    let mut results = connection.fetch_many(query);
-    let mut rows = Vec::new();
-    while let Some(result) = results.try_next().await? {
-        match result {
-            Either::Right(row) => rows.push(read_row(&row)?),
-            Either::Left(done) => {
-                answers.push(Answer { changed: done.rows_affected(), rows: std::mem::take(&mut rows) })
-            }
+/// Carries out a statement to its end.
+pub(super) fn run(connection: &Connection, step: &Step) -> Result<Answer, StoreError> {
+    // `$1` would be a name to SQLite; `?1` is the number 1.
+    let mut statement = connection.prepare_cached(&step.sql.replace('$', "?")).map_err(unavailable)?;
+    for (index, value) in step.args.iter().enumerate() {
+        match value {
+            Value::Text(Some(text)) => statement.raw_bind_parameter(index + 1, text.as_ref()),
+            Value::Int(Some(int)) => statement.raw_bind_parameter(index + 1, int),
+            Value::Text(None) | Value::Int(None) => statement.raw_bind_parameter(index + 1, Null),
         }
+        .map_err(unavailable)?;
     }
-    Ok(())
+    let columns = statement.column_count();
+    let mut answer = Answer::default();
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next().map_err(unavailable)? {
+        answer.rows.push(Row((0..columns).map(|index| read_field(row, index)).collect::<Result<_, _>>()?));
+    }
+    answer.changed = connection.changes();
+    Ok(answer)
 }
 
-type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments>;
-
-fn bind(query: Query<'_>, value: Value) -> Query<'_> {
-    match value {
-        Value::Text(text) => query.bind(text),
-        Value::Int(int) => query.bind(int),
+fn read_field(row: &rusqlite::Row<'_>, index: usize) -> Result<Value, StoreError> {
+    match row.get_ref(index).map_err(unavailable)? {
+        ValueRef::Null => Ok(Value::Text(None)),
+        ValueRef::Integer(int) => Ok(Value::int(int)),
+        other => other.as_str().map(Value::shared).map_err(|error| StoreError::Corrupt(error.to_string())),
     }
 }
 
-fn read_row(row: &SqliteRow) -> Result<Row, sqlx::Error> {
-    let read = |index: usize| {
-        let raw = row.try_get_raw(index)?;
-        if raw.is_null() {
-            Ok(Value::Text(None))
-        } else if raw.type_info().name() == "INTEGER" {
-            row.try_get(index).map(Value::Int)
-        } else {
-            row.try_get(index).map(Value::Text)
-        }
-    };
-    (0..row.len()).map(read).collect::<Result<_, _>>().map(Row)
-}
-
-/// Whether the guard of the transaction spoke.
-fn is_fenced(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| error.message() == "fenced")
-}
-
-fn unavailable(error: sqlx::Error) -> StoreError {
+pub(super) fn unavailable(error: rusqlite::Error) -> StoreError {
     StoreError::Unavailable(Box::new(error))
-}
-
-fn closed() -> StoreError {
-    StoreError::Unavailable("it was closed".into())
 }

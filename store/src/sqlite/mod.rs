@@ -1,22 +1,26 @@
 //! SQLite: a file in the data folder, the default.
 //!
 //! Its one user is the leader, who holds the lock of the data folder. There is one connection that writes, and a few
-//! that read and see the last commit (WAL). A batch of a few writes travels as one text, from `BEGIN` to `COMMIT`, since
-//! each statement of its own would be a journey to the connection's thread and back, which costs more than the statement.
+//! that read and see the last commit (WAL). Each is on a thread of its own (`threads`), and a transaction is one journey to
+//! it. Migrations are the one thing that is left to sqlx, as for PostgreSQL.
 
 mod engine;
-mod text;
+#[cfg(test)]
+mod indexes;
+mod threads;
 
 use std::fs;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::OpenFlags;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{ConnectOptions, Connection};
 
 pub use engine::SqliteEngine;
+use threads::Threads;
 
 use crate::migrate::{self, Migrated};
 use crate::truth::Truth;
@@ -31,8 +35,13 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 const READERS: u32 = 3;
 /// How long a lock of the file is waited for. Only a person with a shell or a backup takes one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The size in bytes that the log is cut to when it begins anew, after some long reading had made it larger.
+const LOG_SIZE: u32 = 64 << 20;
+/// Pages that the log has when it is folded into the file, which waits for the disk. A queue changes the same pages again and
+/// again, and each is folded once.
+const LOG_PAGES: u32 = 4_000;
 /// Texts kept prepared per connection. Batches of the same writes have the same text.
-const PREPARED_TEXTS: usize = 128;
+const PREPARED_TEXTS: usize = 256;
 
 impl SqliteStore {
     /// Opens the file, makes it (mode 0600) where there is none, and brings its schema up to date. Its folder must exist.
@@ -40,18 +49,39 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::InvalidAddress`] where it can't be opened, written or is no database; [`StoreError::TooNew`].
     pub async fn open(path: &Path, durability: Durability) -> Result<Self, StoreError> {
-        let mut writer = connect(path, durability).await?;
-        run_migrations(path, &mut writer).await?;
-        let options = options(path, durability).pragma("query_only", "ON");
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .test_before_acquire(false)
-            .acquire_timeout(BUSY_TIMEOUT)
-            .connect_lazy_with(options);
-        Ok(Self::over(SqliteEngine::new(path, writer, readers)))
+        migrate_with(path, durability).await?;
+        let writer = connection(path, durability)?;
+        let readers = (0..READERS).map(|_| reader(path, durability)).collect::<Result<_, _>>()?;
+        let start = |name, connections| {
+            Threads::start(name, connections).map_err(|error| StoreError::Unavailable(Box::new(error)))
+        };
+        let (writer, readers) = (start("sqlite-writer", vec![writer])?, start("sqlite-reader", readers)?);
+        Ok(Self::over(SqliteEngine { path: path.to_owned(), writer, readers }))
     }
+}
+
+fn reader(path: &Path, durability: Durability) -> Result<rusqlite::Connection, StoreError> {
+    let connection = connection(path, durability)?;
+    connection.pragma_update(None, "query_only", true).map_err(engine::unavailable)?;
+    Ok(connection)
+}
+
+/// A connection to a file whose schema is up to date.
+fn connection(path: &Path, durability: Durability) -> Result<rusqlite::Connection, StoreError> {
+    // Nobody but its thread uses it, so it needs no lock of its own.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || {
+        let connection = rusqlite::Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "synchronous", synchronous(durability))?;
+        connection.pragma_update_and_check(None, "wal_autocheckpoint", LOG_PAGES, |_| Ok(()))?;
+        connection.set_prepared_statement_cache_capacity(PREPARED_TEXTS);
+        // The answer is the limit that is now in force.
+        connection.pragma_update_and_check(None, "journal_size_limit", LOG_SIZE, |_| Ok(()))?;
+        Ok(connection)
+    };
+    open().map_err(engine::unavailable)
 }
 
 /// Brings the schema of a file up to date, as opening it does, and says what was done.
@@ -59,7 +89,11 @@ impl SqliteStore {
 /// # Errors
 /// The same as of opening.
 pub async fn migrate(path: &Path) -> Result<Migrated, StoreError> {
-    let mut connection = connect(path, Durability::Full).await?;
+    migrate_with(path, Durability::Full).await
+}
+
+async fn migrate_with(path: &Path, durability: Durability) -> Result<Migrated, StoreError> {
+    let mut connection = connect(path, durability).await?;
     let migrated = run_migrations(path, &mut connection).await;
     // What it has done is committed, so a failure to close it properly loses nothing.
     let _ = connection.close().await;
@@ -69,15 +103,20 @@ pub async fn migrate(path: &Path) -> Result<Migrated, StoreError> {
 fn options(path: &Path, durability: Durability) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
+        // Of effect in a new file only.
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(match durability {
-            Durability::Process => SqliteSynchronous::Normal,
-            Durability::Full => SqliteSynchronous::Full,
-        })
+        .pragma("synchronous", synchronous(durability))
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(true)
-        .statement_cache_capacity(PREPARED_TEXTS)
         .disable_statement_logging()
+}
+
+const fn synchronous(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Process => "NORMAL",
+        Durability::Full => "FULL",
+    }
 }
 
 async fn connect(path: &Path, durability: Durability) -> Result<SqliteConnection, StoreError> {

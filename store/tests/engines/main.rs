@@ -2,10 +2,12 @@
 //! only one of them can do. The servers are Debian's, started here on private unix sockets, one set for all tests.
 
 mod conformance;
+mod older;
 mod outages;
 mod places;
 mod servers;
 mod sqlite_file;
+mod sqlite_size;
 
 /// Makes a test of every function of the suite, for one engine.
 macro_rules! suite {
@@ -26,7 +28,9 @@ macro_rules! suite {
 macro_rules! suites {
     ($($engine:ident),+) => {
         $(suite! { $engine:
-            pools { pools_are_made_changed_and_drained, a_pool_goes_only_when_it_is_empty }
+            pools {
+                pools_are_made_changed_and_drained, queues_are_paused_and_closed, a_pool_goes_only_when_it_is_empty,
+            }
             workers { workers_open_and_end, workers_are_counted_once }
             agents {
                 agents_are_made_with_a_slot_or_without, assigning_has_preconditions, stopping_has_preconditions,
@@ -34,11 +38,27 @@ macro_rules! suites {
                 restarting_has_preconditions, capacity_is_never_exceeded,
                 agents_are_listed_in_pages, only_live_agents_are_live,
             }
+            accounts { usage_is_summed_by_account, a_sum_has_a_bound, sums_of_agents_go_with_them, queues_are_closed_and_opened }
             keys { a_key_is_used_once, two_requests_race_for_a_key, a_key_needs_its_pool }
             batches { a_batch_is_atomic_on_error, one_batch_s_error_is_not_another_s, nobody_gets_anothers_rows,
                 a_large_batch_is_one_transaction }
             events { events_are_numbered_and_resumed, events_have_no_holes_under_concurrency,
                 pruning_keeps_the_highest_number, pruning_takes_what_is_old }
+            tasks {
+                a_task_is_read_as_it_was_made, a_task_needs_its_pool, starting_has_preconditions,
+                halting_has_preconditions, ending_says_what_comes_next, an_end_and_a_cancellation_race,
+                the_history_keeps_every_attempt, settling_has_preconditions, redriving_has_preconditions,
+                withdrawing_leaves_nothing,
+            }
+            task_batches {
+                batches_of_any_size, a_batch_is_carried_out_in_order, a_fenced_leader_changes_no_task,
+                a_tasks_key_is_used_once, two_requests_race_for_a_tasks_key, long_texts_are_kept_whole,
+            }
+            task_lists {
+                lines_are_in_the_order_of_age, a_task_for_one_agent_waits_in_its_own_line,
+                delayed_tasks_are_due_in_time, tasks_expire_while_they_wait, what_runs_is_found,
+                tasks_are_listed_in_pages, a_tenants_tasks_are_counted_since_a_time, pruning_takes_tasks_by_their_end,
+            }
             leadership { a_fenced_leader_changes_nothing, resigning_ends_it_at_once }
         })+
     };

@@ -8,7 +8,7 @@ use muster_store::postgres::{self, PostgresOptions, PostgresStore};
 use muster_store::{Leadership, Migrated, Store, StoreError, Write};
 use sqlx::{Connection, Executor, PgConnection};
 
-use crate::conformance::{LEASE, add, add_pool, add_worker, event, new_agent};
+use crate::conformance::{LEASE, NEWEST, add, add_pool, add_worker, event, new_agent};
 use crate::servers::{Postgres, Servers};
 
 fn options(url: &str) -> PostgresOptions {
@@ -94,16 +94,16 @@ async fn migrations_are_reported_and_newer_ones_refused() {
     let servers = Servers::shared().await;
     let url = servers.make_database().await;
     let first = postgres::migrate(&url).await.expect("an empty database");
-    assert_eq!(first, Migrated { before: 0, after: 2, applied: vec![1, 2] });
+    assert_eq!(first, Migrated { before: 0, after: NEWEST, applied: (1..=NEWEST).collect() });
     let second = postgres::migrate(&url).await.expect("nothing to do");
-    assert_eq!(second, Migrated { before: 2, after: 2, applied: vec![] });
+    assert_eq!(second, Migrated { before: NEWEST, after: NEWEST, applied: vec![] });
 
     let mut person = PgConnection::connect(&url).await.expect("a connection");
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
         VALUES (99, 'newer', true, '', 0)";
     person.execute(newer).await.expect("a newer migration");
     let refused = PostgresStore::connect(options(&url)).await;
-    assert!(matches!(refused, Err(StoreError::TooNew { found: 99, known: 2 })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::TooNew { found: 99, known: NEWEST })), "{refused:?}");
     assert!(matches!(postgres::migrate(&url).await, Err(StoreError::TooNew { .. })));
 }
 

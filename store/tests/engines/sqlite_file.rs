@@ -14,7 +14,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Executor};
 
-use crate::conformance::{LEASE, add_pool, at, event, name};
+use crate::conformance::{LEASE, NEWEST, add_pool, at, event, name};
 
 const FILE: &str = "MUSTER_STORE_TEST_FILE";
 
@@ -119,16 +119,16 @@ async fn migrations_are_reported_and_newer_ones_refused() {
     let folder = tempfile::tempdir().expect("a temp folder");
     let path = folder.path().join("muster.db");
     let first = sqlite::migrate(&path).await.expect("a new file");
-    assert_eq!(first, Migrated { before: 0, after: 2, applied: vec![1, 2] });
+    assert_eq!(first, Migrated { before: 0, after: NEWEST, applied: (1..=NEWEST).collect() });
     let second = sqlite::migrate(&path).await.expect("nothing to do");
-    assert_eq!(second, Migrated { before: 2, after: 2, applied: vec![] });
+    assert_eq!(second, Migrated { before: NEWEST, after: NEWEST, applied: vec![] });
 
     let mut person = SqliteConnectOptions::new().filename(&path).connect().await.expect("a connection");
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
         VALUES (99, 'newer', true, '', 0)";
     person.execute(newer).await.expect("a newer migration");
     let refused = SqliteStore::open(&path, Durability::Process).await;
-    assert!(matches!(refused, Err(StoreError::TooNew { found: 99, known: 2 })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::TooNew { found: 99, known: NEWEST })), "{refused:?}");
 }
 
 #[test]

@@ -34,7 +34,13 @@ pub(super) fn adopt(model: &mut Model, found: Found, context: &Arc<Context>, kee
         _ => WorkerStatus::Ready,
     };
     let identity = row.identity.clone();
-    model.put_worker(Worker { status, identity, begun: None, ..Worker::new(id, row.capacity, row.created_at, now) });
+    model.put_worker(Worker {
+        status,
+        identity,
+        vouched: true,
+        begun: None,
+        ..Worker::new(id, row.capacity, row.created_at, now)
+    });
     context.listener.watch(id, keeper.clone());
     match adoption {
         Some(adoption) => tell(keeper, id, adoption),

@@ -37,6 +37,14 @@ pub(crate) struct Waiter {
     pub(crate) reply: Reply,
 }
 
+/// News of an agent's quarantine.
+pub(crate) enum Quarantine {
+    /// It began, for this reason.
+    Begun(String),
+    /// Somebody released it, or it is gone.
+    Over,
+}
+
 #[derive(Debug)]
 pub(crate) struct Agent {
     pub(crate) spec: AgentSpec,
@@ -59,6 +67,8 @@ pub(crate) struct Agent {
     /// A transition out of its slot is being committed: the same news again change nothing.
     pub(crate) leaving: bool,
     pub(crate) waiters: Vec<Waiter>,
+    /// Whether its quarantine was made an alert.
+    pub(crate) alerted: bool,
     /// Its entry in the agenda.
     pub(crate) due: Option<Instant>,
 }
@@ -80,6 +90,7 @@ impl Agent {
             remark: None,
             leaving: false,
             waiters: Vec::new(),
+            alerted: false,
             due: None,
         }
     }
@@ -128,6 +139,19 @@ impl Agent {
     pub(crate) fn next_step(&self, worker_listens: bool, resend: std::time::Duration, now: Instant) -> Step {
         let sent = self.command.as_ref().map(|(_, sent)| *sent);
         next_step(Facts { status: &self.status, sent, worker_listens, resend }, now)
+    }
+
+    /// Whether its quarantine began (with the reason) or ended since this was asked last.
+    pub(crate) fn quarantine_news(&mut self) -> Option<Quarantine> {
+        let news = match &self.status {
+            AgentStatus::Quarantined(ending) if !self.alerted => {
+                Some(Quarantine::Begun(format!("it crashes again and again; the last time it {}", ending.cause)))
+            }
+            AgentStatus::Quarantined(_) => None,
+            _ => self.alerted.then_some(Quarantine::Over),
+        };
+        self.alerted = matches!(self.status, AgentStatus::Quarantined(_));
+        news
     }
 
     /// Answers those who have what they waited for, can't get it any more, or have waited long enough.

@@ -1,7 +1,7 @@
 //! When a commit failed nobody knows whether it went through, and when a precondition did not hold the model is wrong.
 //! Then the truth is read again, and the model follows it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use muster_domain::worker::WorkerEnd;
 use muster_domain::{AgentId, ProcessId, WorkerState, WorkerStatus};
@@ -24,12 +24,12 @@ impl Keeper {
         };
         self.doubt = false;
         match row {
-            Some(row) => self.compare_pool(row),
+            Some(row) => self.compare_pool(row, round),
             // It was removed after all.
             None => return self.pool_gone(),
         }
         let never_started = self.take_never_started(workers, round);
-        let mut rows: HashMap<AgentId, AgentRow> = agents.into_iter().map(|row| (row.spec.agent_id, row)).collect();
+        let mut rows: BTreeMap<AgentId, AgentRow> = agents.into_iter().map(|row| (row.spec.agent_id, row)).collect();
         for id in self.model.agent_ids() {
             match rows.remove(&id) {
                 Some(row) => self.compare_row(row, round),
@@ -49,12 +49,14 @@ impl Keeper {
     }
 
     /// A change or a removal that was stored though its caller was refused is followed.
-    fn compare_pool(&mut self, row: PoolRow) {
+    fn compare_pool(&mut self, row: PoolRow, round: &mut Round) {
         if self.model.spec != row.spec {
             tracing::warn!(pool.name = %row.spec.pool_name, "a pool was changed after all, though its caller was refused");
             self.context.directory.replace(&row.spec.pool_name, Entry::new(self.mailbox.clone(), &row.spec));
             self.model.spec = row.spec;
+            self.tasks_reconfigured(round);
         }
+        self.model.gate = row.gate;
         if row.draining && !self.model.draining {
             tracing::warn!(pool.name = %self.model.spec.pool_name, "a pool is going after all, though its caller was refused");
             self.removal.get_or_insert(Removal { graceful: true, replies: Vec::new() });
@@ -75,7 +77,7 @@ impl Keeper {
             }
             let worker = Worker::new(row.process_id, row.capacity, row.created_at, round.now);
             let status = WorkerStatus::Ending { since: round.now, how: WorkerEnd::Lost };
-            self.model.put_worker(Worker { status, begun: None, ..worker });
+            self.model.put_worker(Worker { status, vouched: true, begun: None, ..worker });
             taken.push(row.process_id);
         }
         taken

@@ -2,7 +2,7 @@
 
 use muster_domain::agent::AfterStop;
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
-use muster_domain::{AgentId, AgentStatus, Command, Envelope, ProcessId, StopReason, WorkerStatus};
+use muster_domain::{AgentId, AgentStatus, Cause, Command, Ending, Envelope, ProcessId, StopReason, WorkerStatus};
 use muster_store::{Outcome, Write};
 use tokio::sync::oneshot;
 
@@ -75,6 +75,15 @@ impl Keeper {
         }
     }
 
+    /// Workers that were started while the lead was lost: whoever leads now may not have seen them.
+    pub(super) fn kill_unvouched(&mut self) {
+        for worker in self.model.workers.values().filter(|worker| !worker.vouched) {
+            if let Some(process) = &worker.process {
+                process.kill();
+            }
+        }
+    }
+
     fn worker_ids(&self) -> Vec<ProcessId> {
         self.model.workers.keys().copied().collect()
     }
@@ -103,7 +112,7 @@ impl Keeper {
 
     /// Answers those who wait for the end of the supervisor or of the pool.
     pub(super) async fn conclude(&mut self) {
-        let workers_left = !self.model.workers.is_empty() || !self.unsaved.is_empty();
+        let workers_left = !self.model.workers.is_empty() || !self.unsaved.is_empty() || !self.desk.is_settled();
         if workers_left {
             return;
         }
@@ -111,14 +120,15 @@ impl Keeper {
             self.finished = true;
             let _ = reply.send(());
         }
-        if self.removal.is_some() && self.model.draining && self.model.agents().next().is_none() {
+        let is_empty = self.model.agents().next().is_none() && self.desk.is_empty();
+        if self.removal.is_some() && self.model.draining && is_empty {
             self.remove_pool().await;
         }
     }
 
     async fn remove_pool(&mut self) {
         let pool = self.model.spec.pool_name.clone();
-        let event = self.pool_event(muster_domain::EventKind::PoolRemoved, muster_domain::Timestamp::now());
+        let event = self.pool_event(muster_domain::EventKind::PoolRemoved, self.context.wall.now());
         let outcome = self.commit(vec![Write::RemovePool { pool: pool.clone() }, Write::Event(event)]).await;
         match outcome.as_deref() {
             Ok([Outcome::Applied, ..]) => self.pool_gone(),
@@ -135,6 +145,8 @@ impl Keeper {
         tracing::info!(pool.name = %pool, "a pool is gone");
         self.finished = true;
         self.context.postman.forget_pool(pool.clone());
+        self.context.quotas.forget(&pool);
+        self.context.alerts.clear_pool(&pool);
         self.context.directory.remove(&pool);
         for reply in self.removal.take().into_iter().flat_map(|removal| removal.replies) {
             drop(reply.send(Ok(())));
@@ -149,6 +161,13 @@ impl Keeper {
     /// Frees a slot in the model only: the store says that the assignment is over.
     pub(super) fn follow_store(&mut self, agent: super::Agent, round: &mut Round) {
         let id = agent.spec.agent_id;
+        let before = self.model.agent(id).and_then(|known| known.status.assignment());
+        if let Some(at) = before.filter(|at| agent.status.assignment() != Some(*at)) {
+            // That run is over, and with it what it had to do.
+            let lost = || Ending::new(Cause::WorkerLost, round.at);
+            let ending = agent.last_ending.clone().unwrap_or_else(lost);
+            self.agent_left(id, at.epoch, &ending);
+        }
         self.model.put_agent(agent, round.now);
         round.touched.push(id);
     }

@@ -1,6 +1,6 @@
 //! What the registry says of the workers: pictures are compared with the model, and the living are told from the dead.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
@@ -50,7 +50,7 @@ impl Keeper {
             let wanted = self.model.agent(picture.agent_id).and_then(|agent| agent.status.assignment());
             match wanted {
                 Some(place) if place.process_id == id && place.epoch == picture.epoch => {
-                    if picture.state == SeenState::Idle {
+                    if matches!(picture.state, SeenState::Idle | SeenState::Busy) {
                         let start = Start { pid: picture.pid, at: picture.updated_at, by: beat.reported };
                         self.started(picture.agent_id, picture.epoch, start, round);
                     }
@@ -70,6 +70,7 @@ impl Keeper {
         if !outdated {
             self.stop_unwanted(id, unwanted);
         }
+        self.compare_tasks(id, beat, outdated, round);
         self.ask_for_missing(id, beat, round);
     }
 
@@ -88,7 +89,7 @@ impl Keeper {
     /// An agent that should run and is not in a picture that was taken after its start, though no report is missing that
     /// could tell why. The order to run it, sent again, is answered with what became of it.
     fn ask_for_missing(&mut self, worker: ProcessId, beat: &Beat, round: &mut Round) {
-        let seen: HashSet<AgentId> = beat.agents.iter().map(|picture| picture.agent_id).collect();
+        let seen: BTreeSet<AgentId> = beat.agents.iter().map(|picture| picture.agent_id).collect();
         let Some(known) = self.model.workers.get(&worker).filter(|known| known.reports.taken() >= beat.reported) else {
             return;
         };

@@ -3,14 +3,15 @@
 use std::time::Instant;
 
 use muster_domain::agent::AfterStop;
-use muster_domain::{AgentEvent, AgentId, AgentStatus, StopReason};
+use muster_domain::{AgentEvent, AgentId, AgentState, AgentStatus, StopReason};
 use muster_store::AgentRow;
 
-use super::agent::{Awaited, Reply, Waiter};
+use super::agent::{Agent, Awaited, Reply, Waiter};
 use super::mailbox::Ask;
 use super::moves::Move;
 use super::{Keeper, Removal, Round};
 use crate::error::SupervisorError;
+use crate::view::AgentView;
 
 impl Keeper {
     pub(super) fn take(&mut self, ask: Ask, round: &mut Round) {
@@ -30,8 +31,8 @@ impl Keeper {
             Ask::ViewPool(reply) => drop(reply.send(self.model.view(round.now))),
             Ask::ViewAgents(ids, reply) => {
                 let views = match ids {
-                    Some(ids) => ids.into_iter().filter_map(|id| Some(self.model.agent(id)?.view())).collect(),
-                    None => self.model.agents().map(super::Agent::view).collect(),
+                    Some(ids) => ids.into_iter().filter_map(|id| Some(self.view(self.model.agent(id)?))).collect(),
+                    None => self.model.agents().map(|agent| self.view(agent)).collect(),
                 };
                 drop(reply.send(views));
             }
@@ -46,9 +47,26 @@ impl Keeper {
             Ask::Launched(worker, result) => self.launched(worker, result, round),
             Ask::FoundDead(worker, process) => self.found_dead(worker, process, round),
             Ask::Died(worker) => self.died(worker, round),
+            Ask::Submit(submit) => self.take_submit(submit),
+            Ask::Cancel(cancel) => self.take_cancel(cancel),
+            Ask::Redrive(redrive) => self.take_redrive(redrive),
+            Ask::Follow(task, reply) => drop(reply.send(self.desk.follow(task))),
+            Ask::SetGate { gate, hand_back, reply } => round.moves.push(Move::Gate { gate, hand_back, reply }),
+            Ask::AllGated { hand_back } => self.desk.hand_back(hand_back),
+            Ask::Spent(agent) => self.stop_spent(agent, round),
+            Ask::CountDead(dead) => self.count_dead(dead),
+            Ask::ViewRun(task, reply) => drop(reply.send(self.desk.view_run(task))),
+            Ask::ViewQueue(reply) => drop(reply.send(self.desk.figures(round.now, round.at))),
             Ask::StopAll { reply } => self.stop_all(reply, round),
             Ask::KillAll => self.kill_all(),
         }
+    }
+
+    /// An agent as it is shown: one that runs and has work is busy.
+    fn view(&self, agent: &Agent) -> AgentView {
+        let view = agent.view();
+        let busy = view.state == AgentState::Idle && self.desk.is_busy(view.agent_id);
+        if busy { AgentView { state: AgentState::Busy, ..view } } else { view }
     }
 
     /// Why nothing new is begun now, if so.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use muster_domain::{AgentId, AgentSpec, PoolSpec, ProcessId};
+use muster_domain::{AgentId, AgentSpec, Gate, PoolSpec, ProcessId, Progress, TaskId, Usage};
 use muster_policy::worker::Hearing;
 use muster_registry::{Heard, ReportPost};
 use muster_store::{AgentRow, IdempotencyKey};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::agent::{Awaited, Reply};
+use super::work::{Cancel, QueueFigures, Redrive, Signal, SubmitAsk};
 use crate::error::SupervisorError;
 use crate::launch::{LaunchError, Launched, RunningWorker};
 use crate::view::{AgentView, PoolView, WorkerView};
@@ -64,6 +65,32 @@ pub(crate) enum Ask {
     FoundDead(ProcessId, Arc<dyn RunningWorker>),
     /// A worker and all that it owned is proven dead.
     Died(ProcessId),
+    /// Tasks to store.
+    Submit(SubmitAsk),
+    /// A task is to stop.
+    Cancel(Cancel),
+    /// Tasks that were given up are to be tried again.
+    Redrive(Redrive),
+    /// Wants to hear of a task's changes.
+    Follow(TaskId, oneshot::Sender<watch::Receiver<Signal>>),
+    /// Closes or opens the queue.
+    SetGate {
+        gate: Gate,
+        /// Whether what runs goes back to the queue.
+        hand_back: bool,
+        reply: oneshot::Sender<Result<PoolView, SupervisorError>>,
+    },
+    /// The queues of all pools were paused or resumed.
+    AllGated {
+        hand_back: bool,
+    },
+    /// How far a running task is, and what its attempt has used.
+    ViewRun(TaskId, oneshot::Sender<Option<(Option<Progress>, Usage)>>),
+    /// An agent that does one task has done it.
+    Spent(AgentId),
+    /// So many tasks are dead now, as the store counts.
+    CountDead(u64),
+    ViewQueue(oneshot::Sender<QueueFigures>),
     /// Stop every worker; answered when none is left.
     StopAll {
         reply: oneshot::Sender<()>,

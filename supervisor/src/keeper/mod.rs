@@ -6,7 +6,8 @@
 //! 1. sort the messages into a [`Round`]: transitions that were decided, agents to place;
 //! 2. commit the transitions, then change the model ([`moves`]);
 //! 3. place whoever needs a slot, in one commit with the new workers ([`placing`]);
-//! 4. send the commands that are due, first time or again ([`sending`]), and answer those who wait.
+//! 4. do what there is to do with tasks: ends, new ones, who gets which ([`work`]), in one commit;
+//! 5. send the commands that are due, first time or again ([`sending`]), and answer those who wait.
 //!
 //! When a keeper's task ends or panics its mailbox closes: requests fail with `Stopping`, and the supervisor ends, so
 //! that a successor adopts what lives. Agents in worker processes do not notice.
@@ -24,6 +25,7 @@ mod placing;
 mod repeats;
 mod reports;
 mod sending;
+pub(crate) mod work;
 mod worker;
 
 use std::sync::Arc;
@@ -43,6 +45,8 @@ pub(crate) use self::agent::view_of_row;
 use self::mailbox::{Ask, SpawnAsk};
 use self::model::Model;
 use self::moves::Move;
+use self::work::Desk;
+use crate::clock;
 use crate::context::Context;
 use crate::error::SupervisorError;
 
@@ -56,6 +60,8 @@ pub(crate) struct Keeper {
     context: Arc<Context>,
     mailbox: mpsc::UnboundedSender<Ask>,
     model: Model,
+    /// The pool's tasks.
+    desk: Desk,
     /// Seen, decided, and not committed yet.
     unsaved: Vec<Move>,
     /// Events that the next commit takes along, and since when the oldest waits.
@@ -102,7 +108,7 @@ impl Keeper {
         agents: Vec<AgentRow>,
         workers: Vec<Found>,
     ) -> Self {
-        let now = Instant::now();
+        let now = clock::now();
         let removal = pool.draining.then(|| Removal { graceful: true, replies: Vec::new() });
         let mut model = Model::new(pool, now);
         for found in workers {
@@ -112,6 +118,7 @@ impl Keeper {
             model.put_agent(Agent::from_row(row), now);
         }
         Self {
+            desk: Desk::new(&model.spec.config, now),
             context,
             mailbox,
             model,
@@ -146,6 +153,13 @@ impl Keeper {
             }
             self.turn(std::mem::take(&mut asks)).await;
         }
+        inbox.close();
+        while let Ok(ask) = inbox.try_recv() {
+            placing::kill_unheard(ask);
+        }
+        if fenced.is_cancelled() {
+            self.kill_unvouched();
+        }
         // What they asked for is stored, so it is not refused: they hear how far it has come.
         self.model.dismiss_waiters();
     }
@@ -154,11 +168,14 @@ impl Keeper {
         let flush = self.notes_since.map(|since| since + EVENT_DELAY);
         // A moment that has passed is no reason to wake up again.
         let start = self.starts.not_before().filter(|at| *at > self.looked_at);
-        [self.model.next_due(), flush, start].into_iter().flatten().fold(self.next_pass, Instant::min)
+        [self.model.next_due(), flush, start, self.desk.next_wake()]
+            .into_iter()
+            .flatten()
+            .fold(self.next_pass, Instant::min)
     }
 
     async fn turn(&mut self, asks: Vec<Ask>) {
-        let mut round = Round::new();
+        let mut round = Round::new(&self.context);
         for ask in asks {
             self.take(ask, &mut round);
         }
@@ -169,6 +186,8 @@ impl Keeper {
         round.touched.extend(self.model.take_due(round.now));
         self.commit_moves(&mut round).await;
         self.place(&mut round).await;
+        self.work(&mut round).await;
+        self.settle();
         self.send(&mut round);
         self.flush_notes(round.now).await;
         self.conclude().await;
@@ -188,6 +207,7 @@ impl Keeper {
             self.pool_drains(graceful, round);
         }
         round.touched.extend(self.model.agent_ids());
+        self.desk.audit();
     }
 
     /// Commits writes and the events that wait. An error has changed nothing that is known of: whether the commit went
@@ -230,7 +250,7 @@ impl Keeper {
 }
 
 impl Round {
-    fn new() -> Self {
-        Self { now: Instant::now(), at: Timestamp::now(), moves: Vec::new(), spawns: Vec::new(), touched: Vec::new() }
+    fn new(context: &Context) -> Self {
+        Self { now: clock::now(), at: context.wall.now(), moves: Vec::new(), spawns: Vec::new(), touched: Vec::new() }
     }
 }

@@ -1,11 +1,11 @@
 //! The keeper's model of its pool: agents, workers, free slots and the agenda. It only keeps; it decides nothing.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use muster_domain::worker::WorkerEvent;
 use muster_domain::{
-    AgentEvent, AgentId, AgentStatus, Assignment, Epoch, PoolSpec, ProcessId, Timestamp, WorkerStatus,
+    AgentEvent, AgentId, AgentStatus, Assignment, Epoch, Gate, PoolSpec, ProcessId, Timestamp, WorkerStatus,
 };
 use muster_store::PoolRow;
 
@@ -16,12 +16,13 @@ use crate::view::PoolView;
 pub(crate) struct Model {
     pub(crate) spec: PoolSpec,
     pub(crate) draining: bool,
+    pub(crate) gate: Gate,
     pub(crate) created_at: Timestamp,
     pub(crate) workers_spawned: u64,
     pub(crate) workers_terminated: u64,
     pub(crate) since: Instant,
-    agents: HashMap<AgentId, Agent>,
-    pub(crate) workers: HashMap<ProcessId, Worker>,
+    agents: BTreeMap<AgentId, Agent>,
+    pub(crate) workers: BTreeMap<ProcessId, Worker>,
     /// Workers with a free slot in the order of preference: ready ones first, then the fullest, then the oldest.
     free: BTreeSet<(bool, u32, ProcessId)>,
     /// Agents without a slot, in the order of their making.
@@ -29,7 +30,7 @@ pub(crate) struct Model {
     /// When each agent is to be looked at again.
     agenda: BTreeSet<(Instant, AgentId)>,
     /// Workers whose free slots changed since they were mirrored.
-    changed_slots: HashSet<ProcessId>,
+    changed_slots: BTreeSet<ProcessId>,
 }
 
 impl Model {
@@ -37,16 +38,17 @@ impl Model {
         Self {
             spec: row.spec,
             draining: row.draining,
+            gate: row.gate,
             created_at: row.created_at,
             workers_spawned: row.workers_spawned,
             workers_terminated: row.workers_terminated,
             since: now,
-            agents: HashMap::new(),
-            workers: HashMap::new(),
+            agents: BTreeMap::new(),
+            workers: BTreeMap::new(),
             free: BTreeSet::new(),
             pending: BTreeSet::new(),
             agenda: BTreeSet::new(),
-            changed_slots: HashSet::new(),
+            changed_slots: BTreeSet::new(),
         }
     }
 
@@ -267,6 +269,8 @@ impl Model {
             config: self.spec.config.clone(),
             origin: self.spec.origin,
             draining: self.draining,
+            paused: self.gate.paused,
+            intake_closed: self.gate.closed,
             process_count: count(open()),
             active_worker_processes: count(open().filter(|worker| worker.status == WorkerStatus::Ready)),
             total_capacity: open().map(slots).sum(),

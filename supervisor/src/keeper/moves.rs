@@ -8,8 +8,8 @@ use std::time::Instant;
 use muster_domain::agent::{AfterStop, Final};
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
 use muster_domain::{
-    AgentEvent, AgentId, AgentStatus, Cause, Ending, Epoch, EventDraft, EventKind, PoolSpec, ProcessId, StopReason,
-    Timestamp, WorkerIdentity,
+    AgentEvent, AgentId, AgentStatus, Cause, Ending, Epoch, EventDraft, EventKind, Gate, PoolSpec, ProcessId,
+    StopReason, Timestamp, WorkerIdentity,
 };
 use muster_policy::restart::Verdict;
 use muster_store::{AfterRelease, AgentRow, Outcome, Write};
@@ -39,6 +39,8 @@ pub(crate) enum Move {
     EndWorker { worker: ProcessId, lost: bool, reason: String },
     /// The pool's bounds change.
     Change { spec: Box<PoolSpec>, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
+    /// The pool's queue is closed or opened.
+    Gate { gate: Gate, hand_back: bool, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
     /// The pool goes.
     DrainPool { graceful: bool },
 }
@@ -113,7 +115,6 @@ impl Keeper {
             }
             moves.append(&mut round.moves);
         }
-        self.settle();
     }
 
     /// Commits these transitions and carries them out; they are taken only where the commit went through.
@@ -140,7 +141,7 @@ impl Keeper {
                 | Move::Restart { waiter, .. } => {
                     drop(waiter.reply.send(Err(error.clone())));
                 }
-                Move::Change { reply, .. } => drop(reply.send(Err(error.clone()))),
+                Move::Change { reply, .. } | Move::Gate { reply, .. } => drop(reply.send(Err(error.clone()))),
                 Move::DrainPool { .. } if !self.model.draining => {
                     for reply in self.removal.take().into_iter().flat_map(|removal| removal.replies) {
                         drop(reply.send(Err(error.clone())));
@@ -197,6 +198,10 @@ impl Keeper {
                 writes.push(Write::ChangePool { spec: (**spec).clone() });
                 writes.push(Write::Event(self.pool_event(EventKind::PoolChanged, at)));
             }
+            Move::Gate { gate, .. } => {
+                writes.push(Write::GatePool { pool: self.model.spec.pool_name.clone(), gate: *gate });
+                writes.push(Write::Event(self.pool_event(gate_event(*gate), at)));
+            }
             Move::DrainPool { .. } => {
                 writes.push(Write::DrainPool { pool: self.model.spec.pool_name.clone() });
                 writes.push(Write::Event(self.pool_event(EventKind::PoolDraining, at)));
@@ -215,7 +220,8 @@ impl Keeper {
             Move::Restart { agent, epoch, waiter } => self.restarting(agent, epoch, waiter, changed, round),
             Move::Identify { worker, identity } => {
                 if let Some(worker) = self.model.workers.get_mut(&worker) {
-                    worker.identity = Some(identity);
+                    (worker.identity, worker.vouched) = (Some(identity), true);
+                    round.touched.extend(worker.held.iter().copied());
                 }
             }
             Move::Retire { worker, reason } => {
@@ -225,6 +231,12 @@ impl Keeper {
             Move::EndWorker { worker, .. } => self.worker_ended(worker),
             Move::Change { spec, reply } => {
                 self.model.spec = *spec;
+                self.tasks_reconfigured(round);
+                drop(reply.send(Ok(self.model.view(round.now))));
+            }
+            Move::Gate { gate, hand_back, reply } => {
+                self.model.gate = gate;
+                self.desk.hand_back(hand_back);
                 drop(reply.send(Ok(self.model.view(round.now))));
             }
             Move::DrainPool { graceful } => self.pool_drains(graceful, round),
@@ -241,6 +253,7 @@ impl Keeper {
             }
             return;
         }
+        self.agent_left(id, epoch, &ending);
         let then = match self.model.agent(id).map(|agent| &agent.status) {
             // A wish to end that was committed in the same turn wins, as it does in the store.
             Some(AgentStatus::Stopping { then: order @ AfterStop::End(_), .. }) => Leaving::from_order(*order),
@@ -339,6 +352,14 @@ impl Keeper {
         self.model.take_worker(id);
         self.model.workers_terminated += 1;
         self.context.postman.forget(pool, id);
+    }
+}
+
+const fn gate_event(gate: Gate) -> EventKind {
+    match (gate.closed, gate.paused) {
+        (true, _) => EventKind::PoolDrained,
+        (false, true) => EventKind::PoolPaused,
+        (false, false) => EventKind::PoolResumed,
     }
 }
 

@@ -210,7 +210,7 @@ impl Keeper {
                 let answer = if same { Ok(SpawnAnswer::Replayed(agent_id)) } else { Err(SupervisorError::KeyReused) };
                 drop(spawn.reply.send(answer));
             }
-            Some(Outcome::Unchanged) | None => {
+            Some(Outcome::Unchanged | Outcome::Tasks(_)) | None => {
                 self.doubt = true;
                 let what = "the store did not take the agent".to_owned();
                 drop(spawn.reply.send(Err(SupervisorError::unavailable(what))));
@@ -230,8 +230,14 @@ impl Keeper {
         self.context.listener.watch(process_id, self.mailbox.clone());
         let (context, mailbox) = (self.context.clone(), self.mailbox.clone());
         tokio::spawn(async move {
+            // Whoever leads next has looked for the workers by then, and would not know of this one.
+            if context.fenced.is_cancelled() {
+                return;
+            }
             let launched = context.launcher.launch(orders).await;
-            drop(mailbox.send(Ask::Launched(process_id, launched)));
+            if let Err(unheard) = mailbox.send(Ask::Launched(process_id, launched)) {
+                kill_unheard(unheard.0);
+            }
         });
     }
 
@@ -292,4 +298,12 @@ pub(super) fn await_death(id: ProcessId, process: Arc<dyn RunningWorker>, mailbo
             () = process.dead() => drop(mailbox.send(Ask::Died(id))),
         }
     });
+}
+
+/// A worker that was launched when its keeper was gone: nobody would ever tell it anything.
+pub(super) fn kill_unheard(ask: Ask) {
+    if let Ask::Launched(worker, Ok(launched)) = ask {
+        tracing::warn!(process.id = %worker, "a worker was started for a lead that is over; it is killed");
+        launched.process.kill();
+    }
 }

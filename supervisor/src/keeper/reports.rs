@@ -40,7 +40,8 @@ impl Keeper {
     /// Lets the workers forget what is committed. Entries that could not be committed yet stay on the stream and in
     /// their workers.
     pub(super) fn settle(&mut self) {
-        if !self.entries.is_empty() {
+        let all_saved = self.unsaved.is_empty() && self.desk.is_settled();
+        if all_saved && !self.entries.is_empty() {
             self.context.postman.settle(std::mem::take(&mut self.entries), std::mem::take(&mut self.settled));
         }
     }
@@ -60,6 +61,7 @@ impl Keeper {
             }
             ReportBody::IdleTooLong { agent_id, epoch } => self.idle_too_long(*agent_id, *epoch, round),
             ReportBody::Probed { command_id } => self.context.probes.answer(*command_id),
+            ReportBody::Tasks { begun, over } => self.hear_tasks(begun, over, report.seq),
         }
     }
 
@@ -96,6 +98,7 @@ impl Keeper {
         }
         if epoch == Epoch(1) {
             self.context.counters.spawn_succeeded();
+            self.agent_tried(true, round.now);
         }
         round.touched.push(id);
     }
@@ -123,6 +126,7 @@ impl Keeper {
         };
         if !ready && epoch == Epoch(1) {
             self.context.counters.spawn_failed();
+            self.agent_tried(false, round.now);
         }
         round.moves.push(Move::Leave { agent: id, epoch, ending, then });
     }
@@ -177,7 +181,8 @@ impl Keeper {
     /// Idleness is reported by the worker and decided here, after whatever was assigned since.
     fn idle_too_long(&mut self, id: AgentId, epoch: Epoch, round: &mut Round) {
         let running = |status: &AgentStatus| matches!(status, AgentStatus::Running { at, .. } if at.epoch == epoch);
-        if self.model.agent(id).is_some_and(|agent| running(&agent.status)) && !self.is_stopping {
+        let is_idle = self.model.agent(id).is_some_and(|agent| running(&agent.status)) && !self.desk.is_busy(id);
+        if is_idle && !self.is_stopping {
             round.moves.push(Move::Stop { agent: id, reason: StopReason::Idle, graceful: true, waiter: None });
         }
     }

@@ -5,7 +5,9 @@ use std::time::Instant;
 use muster_domain::{AgentId, AgentStatus, Command, Envelope, ProcessId, SpawnOrder};
 use muster_policy::agent::{Sent, Step};
 
+use super::agent::Quarantine;
 use super::{Agent, Keeper, Round};
+use crate::alerts::AlertKind;
 
 impl Keeper {
     pub(super) fn send(&mut self, round: &mut Round) {
@@ -29,6 +31,7 @@ impl Keeper {
         let (resend, fence) = (self.context.clocks.resend, self.context.fence);
         let Some(agent) = self.model.agent_mut(id) else { return };
         agent.answer_waiters(now);
+        let quarantine = agent.quarantine_news();
         let due = match agent.next_step(listens, resend, now) {
             Step::Rest => None,
             Step::Wait(at) => Some(at),
@@ -49,8 +52,19 @@ impl Keeper {
         if forget {
             // At rest for good: the store has it, and answers for it.
             self.model.take_agent(id, now);
+            self.agent_gone(id);
         } else {
             self.model.schedule(id, due.into_iter().chain(deadline).min());
+        }
+        self.alert_quarantine(id, quarantine);
+    }
+
+    fn alert_quarantine(&self, id: AgentId, news: Option<Quarantine>) {
+        let (alerts, pool) = (&self.context.alerts, &self.model.spec.pool_name);
+        match news {
+            None => {}
+            Some(Quarantine::Begun(reason)) => alerts.raise(AlertKind::Quarantine, Some(pool), &id.to_string(), reason),
+            Some(Quarantine::Over) => alerts.clear(AlertKind::Quarantine, Some(pool), &id.to_string()),
         }
     }
 

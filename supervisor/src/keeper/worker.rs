@@ -1,6 +1,6 @@
 //! One worker in the keeper's model.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,10 +24,14 @@ pub(crate) struct Worker {
     pub(crate) capacity: u32,
     pub(crate) status: WorkerStatus,
     pub(crate) identity: Option<WorkerIdentity>,
+    /// Whether this supervisor still led after its process began: who it is was stored under this lead, or it was found. Nothing
+    /// is told to it before. Else one that was started while another supervisor took over, which did not see it and has
+    /// placed its agents elsewhere, would run them a second time.
+    pub(crate) vouched: bool,
     /// The way to its process; `None` until the launch is through, and for one on another host.
     pub(crate) process: Option<Arc<dyn RunningWorker>>,
     /// Agents with an open assignment to it.
-    pub(crate) held: HashSet<AgentId>,
+    pub(crate) held: BTreeSet<AgentId>,
     pub(crate) empty_since: Option<Instant>,
     pub(crate) pulse: Option<Pulse>,
     pub(crate) started_at: Timestamp,
@@ -44,8 +48,9 @@ impl Worker {
             capacity,
             status: WorkerStatus::Starting { since: now },
             identity: None,
+            vouched: false,
             process: None,
-            held: HashSet::new(),
+            held: BTreeSet::new(),
             empty_since: Some(now),
             pulse: None,
             started_at,
@@ -57,7 +62,9 @@ impl Worker {
 
     /// Whether commands reach it: it has subscribed, and was not told to end for good.
     pub(crate) const fn listens(&self) -> bool {
-        matches!(self.status, WorkerStatus::Ready | WorkerStatus::Draining { .. } | WorkerStatus::Ending { .. })
+        let hears =
+            matches!(self.status, WorkerStatus::Ready | WorkerStatus::Draining { .. } | WorkerStatus::Ending { .. });
+        hears && self.vouched
     }
 
     pub(crate) const fn is_open(&self) -> bool {

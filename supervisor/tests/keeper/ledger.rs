@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use muster_domain::{AgentId, Epoch, ProcessId};
+use muster_domain::{AgentId, Epoch, ProcessId, TaskId};
 
 /// Shared by the workers of a world.
 #[derive(Clone, Default)]
@@ -13,7 +13,21 @@ pub(crate) struct Ledger(Arc<Mutex<Book>>);
 struct Book {
     running: HashMap<AgentId, (ProcessId, Epoch)>,
     starts: HashMap<AgentId, Vec<Epoch>>,
+    /// Attempts that are under way.
+    tasks: HashMap<TaskId, Live>,
+    /// The number of the latest attempt at each task.
+    attempts: HashMap<TaskId, u32>,
+    /// How often each task was done.
+    done: HashMap<TaskId, u32>,
+    /// Tasks that an agent may have at once, if not one.
+    tasks_per_agent: Option<usize>,
     violations: Vec<String>,
+}
+
+struct Live {
+    worker: ProcessId,
+    agent: AgentId,
+    number: u32,
 }
 
 impl Ledger {
@@ -39,7 +53,56 @@ impl Ledger {
     }
 
     pub(crate) fn end_worker(&self, worker: ProcessId) {
-        self.book().running.retain(|_, (on, _)| *on != worker);
+        let mut book = self.book();
+        book.running.retain(|_, (on, _)| *on != worker);
+        book.tasks.retain(|_, live| live.worker != worker);
+    }
+
+    /// From now on an agent may have so many tasks at once.
+    pub(crate) fn allow_tasks(&self, per_agent: usize) {
+        self.book().tasks_per_agent = Some(per_agent);
+    }
+
+    /// An attempt begins: at most one at a task, each number once and rising, and an agent has no more than it takes.
+    pub(crate) fn begin_task(&self, worker: ProcessId, agent: AgentId, (task, number): (TaskId, u32)) {
+        let mut book = self.book();
+        if let Some(other) = book.tasks.insert(task, Live { worker, agent, number }) {
+            let Live { agent: before, number: old, .. } = other;
+            book.violations.push(format!("{agent} has attempt {number} at {task} while {before} has {old}"));
+        }
+        let latest = book.attempts.insert(task, number).unwrap_or(0);
+        if number <= latest {
+            book.violations.push(format!("attempt {number} at {task} comes after {latest}"));
+        }
+        let held = book.tasks.values().filter(|live| live.agent == agent).count();
+        if held > book.tasks_per_agent.unwrap_or(1) {
+            book.violations.push(format!("{agent} has {held} tasks at once"));
+        }
+    }
+
+    pub(crate) fn end_task(&self, (task, number): (TaskId, u32), succeeded: bool) {
+        let mut book = self.book();
+        if book.tasks.get(&task).is_some_and(|live| live.number == number) {
+            book.tasks.remove(&task);
+        }
+        if succeeded {
+            *book.done.entry(task).or_default() += 1;
+        }
+    }
+
+    /// How often a task was done.
+    pub(crate) fn times_done(&self, task: TaskId) -> u32 {
+        self.book().done.get(&task).copied().unwrap_or(0)
+    }
+
+    /// The number of the latest attempt that was begun.
+    pub(crate) fn latest_attempt(&self, task: TaskId) -> u32 {
+        self.book().attempts.get(&task).copied().unwrap_or(0)
+    }
+
+    /// Tasks that are under way, and who has them.
+    pub(crate) fn under_way(&self) -> HashMap<TaskId, AgentId> {
+        self.book().tasks.iter().map(|(task, live)| (*task, live.agent)).collect()
     }
 
     pub(crate) fn violate(&self, what: String) {

@@ -20,5 +20,6 @@ mod shutdown;
 mod silence;
 mod stopping;
 mod store_away;
+mod tasks;
 mod worker;
 mod world;

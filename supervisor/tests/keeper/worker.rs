@@ -1,5 +1,9 @@
 //! A fake worker: it keeps the protocol of the post as a real one does, unless the test tells it to misbehave.
 
+mod habits;
+mod jobs;
+mod working;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,51 +18,11 @@ use muster_registry::memory::MemoryRegistry;
 use muster_registry::{Bus, CommandPost, Known, Registry};
 use muster_supervisor::launch::RunningWorker;
 use tokio::sync::{Mutex, watch};
+use tokio::time::MissedTickBehavior;
 
 use crate::ledger::Ledger;
-
-/// What a worker does with an order to run an agent.
-#[derive(Clone, Debug)]
-pub(crate) enum OnSpawn {
-    /// Runs it and says so.
-    Run,
-    /// Runs it and says nothing until told.
-    RunSilently,
-    /// Says that it ended before it was ready.
-    Fail(Cause),
-    /// Refuses it.
-    Refuse(Refusal),
-    /// Does not hear the next so many, then runs it.
-    Miss(u32),
-}
-
-/// What a worker does with an order to stop an agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OnStop {
-    /// Ends it and says so.
-    End,
-    /// Ends it only when it is to be killed.
-    EndIfForced,
-    /// Does not hear it.
-    Miss,
-}
-
-/// How a worker behaves.
-#[derive(Clone, Debug)]
-pub(crate) struct Habits {
-    pub(crate) on_spawn: OnSpawn,
-    pub(crate) on_stop: OnStop,
-    /// Whether it beats.
-    pub(crate) beats: bool,
-    /// Whether it obeys a request to end.
-    pub(crate) obeys: bool,
-}
-
-impl Default for Habits {
-    fn default() -> Self {
-        Self { on_spawn: OnSpawn::Run, on_stop: OnStop::End, beats: true, obeys: true }
-    }
-}
+pub(crate) use habits::{Habits, OnHalt, OnSpawn, OnStop, OnTask};
+use jobs::Jobs;
 
 struct Held {
     spec: AgentSpec,
@@ -77,7 +41,12 @@ struct Mind {
     habits: Habits,
     held: BTreeMap<AgentId, Held>,
     fates: HashMap<(AgentId, Epoch), Fate>,
+    jobs: Jobs,
+    departing: bool,
+    /// Reports that are kept until they are settled.
     reports: Vec<Report>,
+    /// Those that go out before the next one.
+    unsent: Vec<Report>,
     seq: u64,
     dropped: u64,
     beat: u64,
@@ -116,6 +85,9 @@ impl FakeWorker {
             habits,
             held: BTreeMap::new(),
             fates: HashMap::new(),
+            jobs: Jobs::default(),
+            departing: false,
+            unsent: Vec::new(),
             reports: Vec::new(),
             seq: 0,
             dropped: 0,
@@ -159,8 +131,10 @@ impl FakeWorker {
             self.say(ReportBody::Ready).await;
         }
         let mut ticks = tokio::time::interval(orders.clocks.heartbeat);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                biased;
                 post = commands.recv() => match post {
                     Some(CommandPost::Command(envelope)) => self.obey(*envelope).await,
                     Some(_) => {}
@@ -177,6 +151,7 @@ impl FakeWorker {
         if !mind.habits.beats || self.is_dead() {
             return;
         }
+        self.stop_late_work(&mut mind);
         mind.beat += 1;
         let beat = self.picture_of(&mind);
         let answer = self.0.registry.beat(&beat, &mut mind.known).await.expect("memory answers");
@@ -190,7 +165,7 @@ impl FakeWorker {
 
     fn picture_of(&self, mind: &Mind) -> Beat {
         let orders = &self.0.orders;
-        let agents = mind.held.values().map(picture).collect();
+        let agents = mind.pictures();
         Beat {
             v: WIRE_VERSION,
             process_id: orders.process_id,
@@ -233,6 +208,10 @@ impl FakeWorker {
         if let Some(kept) = mind.reports.iter().find(|kept| kept.body == body) {
             return kept.clone();
         }
+        self.make_report(mind, body)
+    }
+
+    fn make_report(&self, mind: &mut Mind, body: ReportBody) -> Report {
         mind.seq += 1;
         let (process_id, pool_name) = (self.id(), self.0.orders.pool_name.clone());
         let report = Report { v: WIRE_VERSION, process_id, pool_name, seq: mind.seq, at: Timestamp::now(), body };
@@ -244,20 +223,29 @@ impl FakeWorker {
         if self.is_dead() {
             return;
         }
-        let pictures: Vec<AgentPicture> = mind.held.values().map(picture).collect();
-        self.0.registry.report(reports, &pictures, &[], &mut mind.known).await.expect("memory answers");
+        let mut all = std::mem::take(&mut mind.unsent);
+        all.extend_from_slice(reports);
+        let pictures = mind.pictures();
+        self.0.registry.report(&all, &pictures, &[], &mut mind.known).await.expect("memory answers");
     }
 
     async fn obey(&self, envelope: Envelope) {
         let mut mind = self.0.mind.lock().await;
         mind.heard.push(envelope.clone());
-        if envelope.fence < mind.fence || self.is_dead() {
+        if self.is_dead() {
             return;
         }
-        mind.fence = envelope.fence;
+        if matches!(envelope.command, Command::RunTasks { .. }) || envelope.fence >= mind.fence {
+            mind.fence = mind.fence.max(envelope.fence);
+        } else {
+            return;
+        }
         let answer = match envelope.command {
             Command::Spawn(order) => self.on_spawn(&mut mind, order.agent, order.epoch),
             Command::Terminate { agent_id, epoch, graceful } => self.on_terminate(&mut mind, agent_id, epoch, graceful),
+            Command::RunTasks { .. } | Command::HaltTasks { .. } => {
+                return self.obey_work(&mut mind, &envelope.command, envelope.fence).await;
+            }
             Command::Probe => Some(ReportBody::Probed { command_id: envelope.id }),
             Command::Drain | Command::Shutdown { .. } => {
                 drop(mind);
@@ -326,6 +314,7 @@ impl FakeWorker {
         }
         let held = mind.held.get(&agent).is_some_and(|held| held.epoch == epoch);
         if held {
+            self.end_work_of(mind, agent, &cause);
             mind.held.remove(&agent);
             self.0.ledger.end(agent, epoch);
         }
@@ -447,6 +436,7 @@ impl FakeWorker {
                 return;
             }
             mind.habits.on_spawn = OnSpawn::Refuse(Refusal::Draining);
+            mind.departing = true;
             let held: Vec<(AgentId, Epoch)> = mind.held.iter().map(|(id, held)| (*id, held.epoch)).collect();
             for (agent, epoch) in held {
                 let body = self.finish(&mut mind, agent, epoch, Cause::Stopped).expect("it was held");
@@ -477,6 +467,19 @@ impl RunningWorker for FakeWorker {
     }
 }
 
+impl Mind {
+    /// Its agents with their tasks.
+    fn pictures(&self) -> Vec<AgentPicture> {
+        let with_tasks = |held: &Held| {
+            let tasks = self.jobs.pictures(held.spec.agent_id, self.habits.quiet);
+            let busy = held.state == SeenState::Idle && !tasks.is_empty();
+            let state = if busy { SeenState::Busy } else { held.state };
+            AgentPicture { state, tasks, ..picture(held) }
+        };
+        self.held.values().map(with_tasks).collect()
+    }
+}
+
 fn picture(held: &Held) -> AgentPicture {
     AgentPicture {
         agent_id: held.spec.agent_id,
@@ -487,6 +490,7 @@ fn picture(held: &Held) -> AgentPicture {
         pid: None,
         updated_at: Timestamp::from_millis(0),
         reason: None,
+        tasks: Vec::new(),
     }
 }
 

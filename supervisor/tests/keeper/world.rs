@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use muster_domain::budget::Budgets;
 use muster_domain::{
     AgentId, AgentState, Clocks, Fence, PoolConfig, PoolName, PoolSpec, RegistryTarget, RestartPolicy, RuntimeProfile,
-    Timestamp,
+    Tenants, Timestamp,
 };
 use muster_registry::memory::MemoryRegistry;
 use muster_store::sqlite::SqliteStore;
 use muster_store::{Durability, Leadership, Store};
 use muster_supervisor::{
-    AgentView, Facts, Handle, LeadEnd, Mode, NewPool, Parts, PoolView, SpawnRequest, Spawned, StopWish, Supervisor,
-    SupervisorError,
+    AgentView, AlertParts, Facts, Handle, LeadEnd, Mode, NewPool, Parts, PoolView, SpawnRequest, Spawned, StopWish,
+    Supervisor, SupervisorError, WallClock,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +41,7 @@ pub(crate) struct Ground {
     pub(crate) launcher: Arc<FakeLauncher>,
     pub(crate) ledger: Ledger,
     pub(crate) clocks: Clocks,
+    pub(crate) wall: WallClock,
     pub(crate) file_pools: Vec<PoolSpec>,
     dir: Arc<tempfile::TempDir>,
 }
@@ -54,6 +56,7 @@ pub(crate) fn clocks() -> Clocks {
         orphan_after: Duration::from_secs(600),
         start_timeout: Duration::from_secs(20),
         stop_deadline: Duration::from_secs(2),
+        retention: Duration::from_hours(96),
         resend: ms(20),
         pass: ms(25),
     }
@@ -74,6 +77,10 @@ impl Ground {
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let store = SqliteStore::open(&dir.path().join("muster.db"), Durability::Process).await.expect("a store");
+        Self::over(Arc::new(store), dir)
+    }
+
+    pub(crate) fn over(store: Arc<dyn Store>, dir: tempfile::TempDir) -> Self {
         let (memory, ledger) = (MemoryRegistry::new(), Ledger::default());
         Self {
             store: Arc::new(FaultyStore::new(store)),
@@ -82,6 +89,7 @@ impl Ground {
             memory,
             ledger,
             clocks: clocks(),
+            wall: WallClock::default(),
             file_pools: Vec::new(),
             dir: Arc::new(dir),
         }
@@ -114,11 +122,16 @@ impl Ground {
             bus: Arc::new(self.registry.clone()),
             launcher: self.launcher.clone(),
             clocks: self.clocks.clone(),
+            wall: self.wall.clone(),
             profiles: BTreeMap::from([("echo".to_owned(), RuntimeProfile::Echo)]),
             file_pools: self.file_pools.clone(),
+            skip_phrase: None,
+            tenants: Tenants::default(),
+            budgets: Budgets::default(),
             worker_registry: RegistryTarget { url: "memory".to_owned(), prefix: String::new() },
             data_dir: self.dir.path().to_owned(),
             lock_file: PathBuf::from("lock"),
+            alerts: AlertParts::default(),
             facts: Facts {
                 mode: Mode::SingleProcess,
                 mode_reason: "a test".to_owned(),

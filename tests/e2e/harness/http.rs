@@ -89,6 +89,14 @@ impl Request {
         Ok(Answer { status, headers, body })
     }
 
+    /// Sends it and reads the body of the answer as it comes.
+    pub(crate) fn send_for_text(self) -> String {
+        let (_, _, mut reader) = self.open().expect("an answer");
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("text");
+        text
+    }
+
     /// Sends it and reads the answer as a stream of lines.
     pub(crate) fn stream(self) -> Stream {
         let (status, _, reader) = self.open().expect("an answer");

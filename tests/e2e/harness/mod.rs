@@ -1,6 +1,7 @@
 //! What every end-to-end test needs: the real program in a folder of its own, a client, the command line, and a look at
 //! what is left behind.
 
+pub(crate) mod disk;
 pub(crate) mod faults;
 mod http;
 mod leftovers;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use http::{Answer, Request, Stream};
 pub(crate) use muster::{Muster, Options, developer};
-pub(crate) use program::{Ended, run};
+pub(crate) use program::{Ended, Running, run};
 
 /// How long anything may take that is not itself a question of time: generous, since machines that test are busy.
 pub(crate) const BOUND: Duration = Duration::from_secs(20);

@@ -195,6 +195,11 @@ impl Muster {
         self.ask("GET", path).send()
     }
 
+    /// The body of an answer as it came.
+    pub(crate) fn get_text(&self, path: &str) -> String {
+        self.ask("GET", path).send_for_text()
+    }
+
     pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         self.ask("POST", path).json(body).send()
     }

@@ -1,7 +1,9 @@
 //! The program as a command that ends.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -49,35 +51,64 @@ pub(super) fn command(folder: &Path) -> Command {
 
 /// Runs the program in `folder` until it ends by itself.
 pub(crate) fn run(folder: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Ended {
-    let mut command = command(folder);
-    command.args(arguments).envs(env.iter().copied());
-    // Into files: a pipe that nobody empties would hold it up.
-    let (stdout, stderr) = (capture(), capture());
-    command.stdout(stdout.try_clone().expect("a file")).stderr(stderr.try_clone().expect("a file"));
-    let mut child = command.spawn().expect("the program starts");
-    let mut status = None;
-    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        wait_until(&format!("`muster {}` ends", arguments.join(" ")), PATIENCE, || {
-            status = child.try_wait().expect("a child of ours");
-            status.is_some()
-        });
-    }));
-    if let Err(panic) = ended {
-        drop(child.kill());
-        drop(child.wait());
-        eprintln!("{}{}", content(stdout), content(stderr));
-        std::panic::resume_unwind(panic);
-    }
-    Ended { code: status.and_then(|status| status.code()), stdout: content(stdout), stderr: content(stderr) }
+    Running::start(folder, arguments, env).end()
 }
 
-fn capture() -> std::fs::File {
+/// A command that is under way. Dropping it kills it.
+pub(crate) struct Running {
+    child: Child,
+    words: String,
+    stdout: File,
+    stderr: File,
+}
+
+impl Running {
+    /// Starts the program in `folder`.
+    pub(crate) fn start(folder: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut command = command(folder);
+        command.args(arguments).envs(env.iter().copied());
+        // Into files: a pipe that nobody empties would hold it up.
+        let (stdout, stderr) = (capture(), capture());
+        command.stdout(stdout.try_clone().expect("a file")).stderr(stderr.try_clone().expect("a file"));
+        let child = command.spawn().expect("the program starts");
+        Self { child, words: arguments.join(" "), stdout, stderr }
+    }
+
+    /// What it printed so far.
+    pub(crate) fn stdout(&self) -> String {
+        content(&self.stdout)
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) fn end(mut self) -> Ended {
+        let mut status = None;
+        wait_until(&format!("`muster {}` ends", self.words), PATIENCE, || {
+            status = self.child.try_wait().expect("a child of ours");
+            status.is_some()
+        });
+        let (stdout, stderr) = (content(&self.stdout), content(&self.stderr));
+        Ended { code: status.and_then(|status| status.code()), stdout, stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}{}", content(&self.stdout), content(&self.stderr));
+        }
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn capture() -> File {
     tempfile::tempfile().expect("a file")
 }
 
-fn content(mut file: std::fs::File) -> String {
-    use std::io::{Read, Seek};
-    let mut bytes = Vec::new();
-    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).expect("a file that can be read");
+/// From its beginning, wherever the program writes in it: both have one offset.
+fn content(file: &File) -> String {
+    let length = file.metadata().expect("a file").len();
+    let mut bytes = vec![0; usize::try_from(length).expect("a short text")];
+    file.read_exact_at(&mut bytes, 0).expect("a file that can be read");
     String::from_utf8_lossy(&bytes).into_owned()
 }

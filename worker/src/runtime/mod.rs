@@ -9,8 +9,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
 use crate::slots::How;
+use crate::tasks::{AttemptId, Errand, Finish};
 
-/// News of an agent. At most a handful in its life.
+/// News of an agent: a handful in its life, and one of each of its tasks.
 #[derive(Debug)]
 pub(crate) struct News {
     pub(crate) agent_id: AgentId,
@@ -25,6 +26,8 @@ pub(crate) enum What {
     Started { pid: Option<u32> },
     /// Its tree was killed and is not gone yet, for this reason; `None`: nothing holds it any more.
     Stuck(Option<String>),
+    /// It is done with a task.
+    Finished(Finish),
     /// Its tree is proven dead. Always the last.
     Ended(Ending),
 }
@@ -63,6 +66,23 @@ impl Runtime {
                 exec.stop(&agent_id, how);
                 None
             }
+        }
+    }
+
+    /// Has a task begun by an agent that runs. Answers with its end, where that is known at once.
+    pub(crate) fn begin(&mut self, errand: Errand) -> Option<Finish> {
+        match self {
+            Self::Echo => Some(echo::answer(errand)),
+            Self::Exec(exec) => exec.begin(errand),
+        }
+    }
+
+    /// Has an agent stop a task that it was given. Its end is news of the agent.
+    pub(crate) fn halt(&mut self, agent_id: &AgentId, id: AttemptId) {
+        match self {
+            // Whatever it was given is done.
+            Self::Echo => {}
+            Self::Exec(exec) => exec.halt(agent_id, id),
         }
     }
 

@@ -1,6 +1,7 @@
 //! A worker on a bench: run as a task, with the in-memory engine, and with the test in the master's place.
 #![allow(dead_code, unreachable_pub, reason = "each test crate uses a part of it")]
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -169,20 +170,9 @@ impl Bench {
     /// Starts a worker.
     pub async fn begin(engine: Engine, profile: RuntimeProfile, change: impl FnOnce(&mut WorkerOrders)) -> Self {
         let data = tempfile::tempdir().expect("a folder");
-        let pool: PoolName = "developer_pool".parse().expect("a name");
-        let mut orders = WorkerOrders {
-            process_id: ProcessId::generate(),
-            pool_name: pool.clone(),
-            capacity: 2,
-            fence: FENCE,
-            registry: RegistryTarget { url: String::new(), prefix: String::new() },
-            data_dir: data.path().to_owned(),
-            lock_file: data.path().join("lock"),
-            profile,
-            clocks: Clocks::default(),
-        };
+        let mut orders = Self::orders(data.path(), profile);
         change(&mut orders);
-        let (worker, stop) = (orders.process_id, StopSign::new());
+        let (worker, pool, stop) = (orders.process_id, orders.pool_name.clone(), StopSign::new());
         let reports = engine.inner.reports(vec![pool.clone()]).await.expect("reports");
         let seat = Seat {
             registry: Arc::new(engine.clone()),
@@ -193,6 +183,21 @@ impl Bench {
         };
         let task = tokio::spawn(muster_worker::run(orders, seat));
         Self { engine, worker, pool, stop, data, heard: Vec::new(), taken: 0, highest: 0, reports, task }
+    }
+
+    /// What a worker with two slots is told.
+    pub fn orders(data: &Path, profile: RuntimeProfile) -> WorkerOrders {
+        WorkerOrders {
+            process_id: ProcessId::generate(),
+            pool_name: "developer_pool".parse().expect("a name"),
+            capacity: 2,
+            fence: FENCE,
+            registry: RegistryTarget { url: String::new(), prefix: String::new() },
+            data_dir: data.to_owned(),
+            lock_file: data.join("lock"),
+            profile,
+            clocks: Clocks::default(),
+        }
     }
 
     pub async fn send(&self, command: Command) {
@@ -328,6 +333,11 @@ pub fn word(body: &ReportBody) -> String {
         ReportBody::Refused { epoch, refusal, .. } => format!("refused {epoch}: {refusal}"),
         ReportBody::IdleTooLong { epoch, .. } => format!("idle {epoch}"),
         ReportBody::Probed { .. } => "probed".into(),
+        ReportBody::Tasks { begun, over } => {
+            let begun = begun.iter().map(|begun| format!("begun {}", begun.attempt));
+            let over = over.iter().map(|over| format!("over {}: {}", over.attempt, over.end));
+            begun.chain(over).collect::<Vec<_>>().join(", ")
+        }
     }
 }
 
@@ -344,7 +354,7 @@ pub fn spawn(agent_id: AgentId, epoch: u64) -> Command {
     Command::Spawn(Box::new(SpawnOrder { agent, epoch: Epoch(epoch) }))
 }
 
-fn identity() -> WorkerIdentity {
+pub fn identity() -> WorkerIdentity {
     let (host, boot_id) = ("here".into(), "boot".into());
     WorkerIdentity { host, boot_id, pid_namespace: 1, pid: std::process::id(), start_time: 1 }
 }

@@ -6,12 +6,14 @@
 -- ARGV[1..2]      the worker's id, the pool's name
 -- ARGV[3]         channel of the pool's events
 -- ARGV[4]         how many reports follow
--- ARGV[5...]      those as JSON, then the agents, see agents.lua
+-- ARGV[5...]      each as JSON and whether it is published (1 or 0), then the agents, see agents.lua
 -- Returns         how many reports were added
 local reports = tonumber(ARGV[4])
-write_agents(5 + reports, 4)
-for i = 5, 4 + reports do
+write_agents(5 + 2 * reports, 4)
+for i = 5, 3 + 2 * reports, 2 do
     redis.call('XADD', KEYS[3], '*', 'report', ARGV[i])
-    redis.call('PUBLISH', ARGV[3], ARGV[i])
+    if ARGV[i + 1] == '1' then
+        redis.call('PUBLISH', ARGV[3], ARGV[i])
+    end
 end
 return reports

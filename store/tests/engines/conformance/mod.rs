@@ -1,11 +1,15 @@
 //! What an engine must do.
 
+pub(crate) mod accounts;
 pub(crate) mod agents;
 pub(crate) mod batches;
 pub(crate) mod events;
 pub(crate) mod keys;
 pub(crate) mod leadership;
 pub(crate) mod pools;
+pub(crate) mod task_batches;
+pub(crate) mod task_lists;
+pub(crate) mod tasks;
 pub(crate) mod workers;
 
 use std::time::Duration;
@@ -18,6 +22,8 @@ use muster_store::{AfterRelease, IdempotencyKey, Leadership, NewAgent, Outcome, 
 
 pub(crate) use crate::places::Place;
 
+/// The newest migration.
+pub(crate) const NEWEST: i64 = 5;
 /// Long enough for any test.
 pub(crate) const LEASE: Duration = Duration::from_secs(600);
 

@@ -1,6 +1,6 @@
 //! Pools.
 
-use muster_domain::{PoolConfig, PoolOrigin};
+use muster_domain::{Gate, PoolConfig, PoolOrigin};
 use muster_store::AfterRelease::Quarantined;
 use muster_store::Outcome::{Applied, Unchanged};
 use muster_store::Write;
@@ -37,6 +37,30 @@ pub(crate) async fn pools_are_made_changed_and_drained(place: &Place) {
     assert_eq!((pools[0].spec.clone(), pools[0].draining), (pool_spec("abc"), false));
     assert_eq!((pools[1].spec.clone(), pools[1].draining), (changed, true));
     assert_eq!((pools[1].created_at, pools[1].workers_spawned, pools[1].workers_terminated), (at(0), 0, 0));
+}
+
+pub(crate) async fn queues_are_paused_and_closed(place: &Place) {
+    let fence = place.lead_with_pool().await;
+    place.one(fence, add_pool("other")).await;
+    let gates = || async {
+        let pools = place.store.pools().await.expect("pools");
+        pools.into_iter().map(|row| (row.gate.paused, row.gate.closed)).collect::<Vec<_>>()
+    };
+    assert_eq!(gates().await, [(false, false), (false, false)]);
+    let gate = |pool, paused, closed| Write::GatePool { pool: name(pool), gate: Gate { paused, closed } };
+    place.all(fence, vec![(gate("nowhere", true, true), Unchanged), (gate("dev", true, false), Applied)]).await;
+    assert_eq!(gates().await, [(true, false), (false, false)]);
+    place.all(fence, vec![(gate("dev", false, true), Applied), (gate("other", true, true), Applied)]).await;
+    assert_eq!(gates().await, [(false, true), (true, true)]);
+    place.all(fence, vec![(Write::ChangePool { spec: pool_spec("dev") }, Applied)]).await;
+    assert_eq!(gates().await, [(false, true), (true, true)], "another setting does not open it");
+
+    assert!(!place.store.all_paused().await.expect("a word"));
+    for paused in [true, true, false] {
+        assert_eq!(place.one(fence, Write::PauseAll { paused }).await, Applied);
+        assert_eq!(place.store.all_paused().await.expect("a word"), paused);
+    }
+    assert_eq!(gates().await, [(false, true), (true, true)], "each pool keeps its own");
 }
 
 pub(crate) async fn a_pool_goes_only_when_it_is_empty(place: &Place) {

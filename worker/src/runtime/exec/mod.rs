@@ -1,13 +1,19 @@
-//! A program per agent, speaking JSON lines.
+//! Agents with programs: one for each agent, speaking JSON lines, or one for each of its tasks.
 //!
 //! Each agent is a task (`agent`) that owns the program's tree, its pipes and its log; dropping its handle kills the
-//! tree. The loop holds one end of a channel to each: orders go in, news come out.
+//! tree. The loop holds one end of a channel to each: orders go in, news come out. An agent of the other kind (`oneshot`)
+//! owns its log and a task for each of its programs (`job`).
 
 mod agent;
 mod contract;
+mod desk;
+mod job;
 mod journal;
+mod ladder;
+mod oneshot;
 mod output;
 mod program;
+mod stdin;
 mod tail;
 
 use std::collections::HashMap;
@@ -15,14 +21,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use muster_domain::{AgentId, ExecProfile, PoolName, ProcessId, SpawnOrder, WorkerOrders};
+use muster_domain::{AgentId, ExecMode, ExecProfile, PoolName, ProcessId, SpawnOrder, WorkerOrders};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
 use super::News;
 use crate::slots::How;
+use crate::tasks::{AttemptId, Errand, Finish, Finished};
 
-/// The agents of a worker that have a program.
+/// The agents of a worker that have programs.
 pub(crate) struct Exec {
     common: Arc<Common>,
     agents: HashMap<AgentId, Handle>,
@@ -43,8 +50,18 @@ struct Common {
 
 /// The loop's end of an agent's task.
 struct Handle {
-    orders: UnboundedSender<How>,
+    orders: UnboundedSender<Order>,
     activity: Arc<Activity>,
+}
+
+/// What the loop tells an agent's task.
+enum Order {
+    /// Stop, and end.
+    Stop(How),
+    /// Have this done.
+    Begin(Box<Errand>),
+    /// Stop this.
+    Halt(AttemptId),
 }
 
 /// When an agent was last active, in milliseconds since the worker's start. Written for each piece of output and read
@@ -81,14 +98,31 @@ impl Exec {
         let (orders, ordered) = unbounded_channel();
         let activity = Arc::new(Activity::default());
         let agent_id = order.agent.agent_id;
-        tokio::spawn(agent::run(Arc::clone(&self.common), order, ordered, Arc::clone(&activity)));
+        let (common, active) = (Arc::clone(&self.common), Arc::clone(&activity));
+        match common.profile.mode {
+            ExecMode::Agent => drop(tokio::spawn(agent::run(common, order, ordered, active))),
+            ExecMode::Oneshot => drop(tokio::spawn(oneshot::run(common, order, ordered, active))),
+        }
         self.agents.insert(agent_id, Handle { orders, activity });
     }
 
     pub(super) fn stop(&mut self, agent_id: &AgentId, how: How) {
         if let Some(handle) = self.agents.get(agent_id) {
             // Where the task has ended, its last news is on the way.
-            let _ = handle.orders.send(how);
+            let _ = handle.orders.send(Order::Stop(how));
+        }
+    }
+
+    /// Hands on a task. Answers where there is nobody to take it.
+    pub(super) fn begin(&mut self, errand: Errand) -> Option<Finish> {
+        let (id, handle) = (errand.id(), self.agents.get(&errand.order.agent_id));
+        let taken = handle.is_some_and(|handle| handle.orders.send(Order::Begin(Box::new(errand))).is_ok());
+        (!taken).then(|| not_begun(id))
+    }
+
+    pub(super) fn halt(&mut self, agent_id: &AgentId, id: AttemptId) {
+        if let Some(handle) = self.agents.get(agent_id) {
+            let _ = handle.orders.send(Order::Halt(id));
         }
     }
 
@@ -99,4 +133,10 @@ impl Exec {
     pub(super) fn last_active(&self, agent_id: &AgentId) -> Option<Instant> {
         self.agents.get(agent_id).map(|handle| handle.activity.last(self.common.since))
     }
+}
+
+/// The answer for a task that comes when its agent takes none any more.
+fn not_begun(id: AttemptId) -> Finish {
+    let end = Finished::NotBegun("its agent is ending".to_owned());
+    Finish { id, end, last_output: String::new() }
 }

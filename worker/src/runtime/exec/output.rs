@@ -6,9 +6,11 @@ use std::os::fd::OwnedFd;
 
 use tokio::net::unix::pipe::Receiver;
 
+use super::contract::LONGEST_MESSAGE;
 use crate::log::Stream;
 
-/// The longest line that is kept, in bytes; what is beyond is counted and left out.
+/// The longest line that is logged, in bytes; what is beyond is counted and left out. Of one that may be a message more is
+/// kept: see [`Output::listening`].
 pub(super) const LONGEST_LINE: usize = 64 * 1024;
 /// Read at once. A flood of short lines takes about a quarter of a millisecond a piece, then others have their turn.
 const PIECE: usize = 8 * 1024;
@@ -18,6 +20,15 @@ pub(super) struct Output {
     pub(super) stream: Stream,
     source: Source,
     splitter: Splitter,
+    copy: Option<Copy>,
+}
+
+/// All that was printed, up to a bound.
+struct Copy {
+    bytes: Vec<u8>,
+    most: usize,
+    /// Whether there was more.
+    is_over: bool,
 }
 
 /// Where it is read from.
@@ -37,7 +48,28 @@ impl Output {
             Some(fd) => Source::Watched(Receiver::from_owned_fd(fd)?),
             None => Source::Ended,
         };
-        Ok(Self { stream, source, splitter: Splitter::default() })
+        Ok(Self { stream, source, splitter: Splitter::default(), copy: None })
+    }
+
+    /// The same, of a program whose lines may be messages: those that look so are kept up to [`LONGEST_MESSAGE`].
+    pub(super) fn listening(stream: Stream, fd: Option<OwnedFd>) -> io::Result<Self> {
+        let splitter = Splitter { longest_object: LONGEST_MESSAGE, ..Splitter::default() };
+        Ok(Self { splitter, ..Self::new(stream, fd)? })
+    }
+
+    /// The same, with a copy of all that is printed, up to so many bytes.
+    pub(super) fn copying(stream: Stream, fd: Option<OwnedFd>, most: usize) -> io::Result<Self> {
+        Ok(Self { copy: Some(Copy { bytes: Vec::new(), most, is_over: false }), ..Self::new(stream, fd)? })
+    }
+
+    /// Whether more was printed than is copied.
+    pub(super) fn is_over(&self) -> bool {
+        self.copy.as_ref().is_some_and(|copy| copy.is_over)
+    }
+
+    /// The copy, where everything fits in.
+    pub(super) fn into_copy(self) -> Option<Vec<u8>> {
+        self.copy.filter(|copy| !copy.is_over).map(|copy| copy.bytes)
     }
 
     /// Waits until there is something to read; for ever after the end. Cancel-safe.
@@ -61,7 +93,7 @@ impl Output {
     }
 
     /// Reads one piece without waiting, hands on its lines, and says whether there may be more at once.
-    pub(super) fn read(&mut self, line: &mut impl FnMut(&[u8], u64)) -> bool {
+    pub(super) fn read(&mut self, line: &mut dyn FnMut(&[u8], u64)) -> bool {
         let mut piece = [0; PIECE];
         let count = match &mut self.source {
             Source::Watched(pipe) => pipe.try_read(&mut piece),
@@ -71,6 +103,9 @@ impl Output {
         match count {
             Ok(0) => self.end(line),
             Ok(count) => {
+                if let Some(copy) = &mut self.copy {
+                    copy.add(&piece[..count]);
+                }
                 self.splitter.feed(&piece[..count], line);
                 return true;
             }
@@ -83,23 +118,39 @@ impl Output {
     }
 
     /// Reads no more; what there is of a last line without a line break is a line.
-    pub(super) fn end(&mut self, line: &mut impl FnMut(&[u8], u64)) {
+    pub(super) fn end(&mut self, line: &mut dyn FnMut(&[u8], u64)) {
         self.source = Source::Ended;
         self.splitter.end(line);
     }
 }
 
+impl Copy {
+    fn add(&mut self, bytes: &[u8]) {
+        let room = (self.most - self.bytes.len()).min(bytes.len());
+        self.bytes.extend_from_slice(&bytes[..room]);
+        self.is_over |= room < bytes.len();
+    }
+}
+
 /// Cuts a stream of bytes into lines.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Splitter {
-    /// The beginning of a line whose end was not read yet, at most [`LONGEST_LINE`] bytes.
+    /// The beginning of a line whose end was not read yet, at most [`LONGEST_LINE`] bytes, or as many as an object may have.
     partial: Vec<u8>,
     /// Bytes of it that were left out.
     cut: u64,
+    /// The bytes that are kept of a line that begins as a JSON object does.
+    longest_object: usize,
+}
+
+impl Default for Splitter {
+    fn default() -> Self {
+        Self { partial: Vec::new(), cut: 0, longest_object: LONGEST_LINE }
+    }
 }
 
 impl Splitter {
-    fn feed(&mut self, mut bytes: &[u8], line: &mut impl FnMut(&[u8], u64)) {
+    fn feed(&mut self, mut bytes: &[u8], line: &mut dyn FnMut(&[u8], u64)) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             let (whole, rest) = (&bytes[..end], &bytes[end + 1..]);
             if self.partial.is_empty() && self.cut == 0 {
@@ -115,12 +166,14 @@ impl Splitter {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        let room = (LONGEST_LINE - self.partial.len()).min(bytes.len());
+        let begin = if self.partial.is_empty() { bytes } else { &self.partial };
+        let longest = if begin.first() == Some(&b'{') { self.longest_object } else { LONGEST_LINE };
+        let room = (longest - self.partial.len()).min(bytes.len());
         self.partial.extend_from_slice(&bytes[..room]);
         self.cut += (bytes.len() - room) as u64;
     }
 
-    fn end(&mut self, line: &mut impl FnMut(&[u8], u64)) {
+    fn end(&mut self, line: &mut dyn FnMut(&[u8], u64)) {
         if !self.partial.is_empty() || self.cut > 0 {
             line(without_return(&self.partial), self.cut);
             // Gives the memory of a very long line back.
@@ -128,6 +181,12 @@ impl Splitter {
             self.cut = 0;
         }
     }
+}
+
+/// The part of a line that is logged, and how much is left out of it.
+pub(super) fn shortened(line: &[u8], cut: u64) -> (&[u8], u64) {
+    let kept = line.len().min(LONGEST_LINE);
+    (&line[..kept], cut + (line.len() - kept) as u64)
 }
 
 fn without_return(line: &[u8]) -> &[u8] {
@@ -179,5 +238,30 @@ mod tests {
         let mut found = Vec::new();
         splitter.feed(b"\nnext\n", &mut |text, cut| found.push((text.len(), cut)));
         assert_eq!(found, [(LONGEST_LINE, (1000 * PIECE - LONGEST_LINE) as u64), (4, 0)]);
+    }
+
+    #[test]
+    fn an_object_may_be_longer_where_messages_are_listened_to() {
+        let object = [&b"{"[..], &[b'x'; 3 * LONGEST_LINE]].concat();
+        for (longest_object, kept) in [(LONGEST_LINE, LONGEST_LINE), (LONGEST_MESSAGE, object.len())] {
+            let (mut splitter, mut found) = (Splitter { longest_object, ..Splitter::default() }, Vec::new());
+            for piece in [&object, &b"\n"[..], &object[1..], b"\n"] {
+                piece.chunks(PIECE).for_each(|piece| {
+                    splitter.feed(piece, &mut |text, cut| found.push((text.len(), cut)));
+                });
+            }
+            assert_eq!(found[0], (kept, (object.len() - kept) as u64));
+            assert_eq!(found[1], (LONGEST_LINE, 2 * LONGEST_LINE as u64), "this one begins as no object does");
+        }
+    }
+
+    #[test]
+    fn a_copy_is_bounded_and_says_when_there_was_more() {
+        let mut copy = Copy { bytes: Vec::new(), most: 5, is_over: false };
+        copy.add(b"abc");
+        copy.add(b"de");
+        assert!(!copy.is_over);
+        copy.add(b"f");
+        assert_eq!((&copy.bytes[..], copy.is_over), (&b"abcde"[..], true));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use muster_domain::AgentSpec;
+use muster_domain::{AgentSpec, TaskId};
 use muster_process::{Custody, Program, Stdio, mark};
 
 use super::Common;
@@ -13,10 +13,14 @@ use crate::log::make_folder;
 /// Variables of the worker's own environment that every program gets, and all that begin with `LC_`.
 const INHERITED: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
 
-/// The program of an agent. Makes its folder, where the profile names none.
-pub(super) fn prepare(common: &Common, agent: &AgentSpec) -> Result<Program, String> {
+/// The variable that tells the program of a single task which one that is.
+const TASK: &str = "MUSTER_TASK_ID";
+
+/// The program of an agent, or of a single task of it. Makes its folder, where the profile names none.
+pub(super) fn prepare(common: &Common, agent: &AgentSpec, task: Option<TaskId>) -> Result<Program, String> {
     let profile = &common.profile;
-    let env = environment(common, agent, std::env::vars_os());
+    let mut env = environment(common, agent, std::env::vars_os());
+    env.extend(task.map(|task_id| (TASK.into(), task_id.to_string().into())));
     Ok(Program {
         file: None,
         argv: profile.command.iter().map(OsString::from).collect(),
@@ -142,12 +146,12 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let own = common(serde_json::json!({"command": ["x"]}));
         let agent = agent();
-        let program = prepare(&own, &agent).expect("a program");
+        let program = prepare(&own, &agent, None).expect("a program");
         let folder = own.data_dir.join("agents").join(agent.agent_id.to_string());
         assert_eq!(program.cwd.as_ref(), Some(&folder));
         assert_eq!(folder.metadata().expect("made").permissions().mode() & 0o777, 0o700);
         let named = common(serde_json::json!({"command": ["x"], "cwd": "/somewhere"}));
-        assert_eq!(prepare(&named, &agent).expect("a program").cwd, Some(PathBuf::from("/somewhere")));
+        assert_eq!(prepare(&named, &agent, None).expect("a program").cwd, Some(PathBuf::from("/somewhere")));
         assert!(!named.data_dir.join("agents").exists());
         for common in [own, named] {
             std::fs::remove_dir_all(common.data_dir).expect("removed");

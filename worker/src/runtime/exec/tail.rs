@@ -18,7 +18,7 @@ impl Tail {
     }
 
     /// The last output as text: whole lines, unless the last one alone is too long.
-    pub(super) fn into_text(self) -> String {
+    pub(super) fn text(&self) -> String {
         let text = String::from_utf8_lossy(&self.0);
         let text = text.trim_end_matches('\n');
         if text.len() <= MAX_LAST_OUTPUT {
@@ -42,7 +42,7 @@ mod tests {
     fn tail(lines: impl IntoIterator<Item = Vec<u8>>) -> String {
         let mut tail = Tail::default();
         lines.into_iter().for_each(|line| tail.add(&line));
-        tail.into_text()
+        tail.text()
     }
 
     #[test]

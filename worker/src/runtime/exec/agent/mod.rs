@@ -1,19 +1,23 @@
 //! The task of one agent: from the start of its program to the proof that its tree is dead.
 
+mod work;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::{Cause, Ending, Readiness, SpawnOrder, Timestamp};
 use muster_process::{Child, Custodian, Exit, Nursery};
-use tokio::net::unix::pipe;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
-use super::contract;
+use super::contract::{self, Said};
+use super::desk::{Desk, Heard};
 use super::journal::Journal;
-use super::output::Output;
+use super::ladder::Ladder;
+use super::output::{Output, shortened};
+use super::stdin::Stdin;
 use super::tail::Tail;
-use super::{Activity, Common, program};
+use super::{Activity, Common, Order, program};
 use crate::later;
 use crate::log::Stream;
 use crate::runtime::{News, What};
@@ -24,22 +28,26 @@ use crate::slots::How;
 const MESSAGE_SHARE: u32 = 10;
 /// The longest that SIGTERM waits for the stop message to work.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
-/// A killed tree that is not gone after this time is looked at, for the reason, and then again.
-const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 /// Runs an agent. Its last news is its end; whatever goes wrong, there is one.
 pub(super) async fn run(
     common: Arc<Common>,
     order: SpawnOrder,
-    ordered: UnboundedReceiver<How>,
+    mut ordered: UnboundedReceiver<Order>,
     activity: Arc<Activity>,
 ) {
     let journal = Journal::new(&common.data_dir, order.agent.agent_id);
-    let mut agent = Agent { common, order, activity, journal, tail: Tail::default() };
+    let mut agent = Agent { common, order, activity, journal, tail: Tail::default(), desk: Desk::default() };
     let cause = match agent.start().await {
-        Ok(child) => agent.attend(child, ordered).await,
+        Ok(child) => agent.attend(child, &mut ordered).await,
         Err(error) => Cause::NotStarted { error },
     };
+    // What was given to it and never reached its program.
+    while let Ok(order) = ordered.try_recv() {
+        if let Order::Begin(errand) = order {
+            agent.refuse(&errand);
+        }
+    }
     agent.end(cause).await;
 }
 
@@ -49,43 +57,28 @@ struct Agent {
     activity: Arc<Activity>,
     journal: Journal,
     tail: Tail,
+    desk: Desk,
 }
 
 /// What the task is to do next.
 enum Turn {
     Ended(Exit),
-    Ordered(Option<How>),
+    Ordered(Option<Order>),
     Out,
     Err,
+    In,
     Written,
     Time,
 }
 
 /// A program that runs, and how far it is.
 struct Running {
-    stdin: Option<pipe::Sender>,
-    keeper: Custodian,
+    stdin: Stdin,
+    ladder: Ladder,
     /// Its pid, until it was said that it runs.
     unannounced: Option<u32>,
     /// When it must be ready.
     start_by: Option<Instant>,
-    stage: Stage,
-    /// Why it ends, where that is known before it does.
-    cause: Option<Cause>,
-}
-
-#[derive(Debug)]
-enum Stage {
-    Runs,
-    /// Was told to stop; `signal_at`: SIGTERM is still to come.
-    Asked {
-        signal_at: Option<Instant>,
-        kill_at: Instant,
-    },
-    Killed {
-        look_at: Instant,
-        stuck: Option<String>,
-    },
 }
 
 impl Agent {
@@ -93,7 +86,7 @@ impl Agent {
         let (common, agent) = (Arc::clone(&self.common), self.order.agent.clone());
         // Makes a folder, and the first time finds out what the host gives: neither is for the loop's thread.
         let prepared = tokio::task::spawn_blocking(move || {
-            let program = program::prepare(&common, &agent)?;
+            let program = program::prepare(&common, &agent, None)?;
             let nursery = Nursery::start().map_err(|error| format!("cannot start processes: {error}"))?;
             Ok::<_, String>((nursery, program))
         });
@@ -102,17 +95,19 @@ impl Agent {
     }
 
     /// Attends to a program until its tree is proven dead, and says why it ended.
-    async fn attend(&mut self, child: Child, mut ordered: UnboundedReceiver<How>) -> Cause {
+    async fn attend(&mut self, child: Child, ordered: &mut UnboundedReceiver<Order>) -> Cause {
         let Child { pid, stdin, stdout, stderr, keeper, mut exit, .. } = child;
         // From here on, whatever fails: the keeper kills the tree.
-        let mut running = Running::new(pid, stdin, keeper, self.common.profile.start_timeout);
-        let outputs = Output::new(Stream::Out, stdout).and_then(|out| Ok((out, Output::new(Stream::Err, stderr)?)));
+        let mut running = Running::new(pid, Stdin::new(stdin), keeper, self.common.profile.start_timeout);
+        let outputs =
+            Output::listening(Stream::Out, stdout).and_then(|out| Ok((out, Output::new(Stream::Err, stderr)?)));
         let (mut out, mut err) = match outputs {
             Ok(outputs) => outputs,
             Err(error) => {
-                running.keeper.kill();
-                (&mut exit).await;
-                return Cause::NotStarted { error: format!("cannot read its output: {error}") };
+                let cause = Cause::NotStarted { error: format!("cannot read its output: {error}") };
+                running.ladder.kill(cause);
+                let ended = (&mut exit).await;
+                return running.ladder.into_cause(ended);
             }
         };
         if self.common.profile.ready == Readiness::Started {
@@ -121,36 +116,41 @@ impl Agent {
         let mut abandoned = false;
         loop {
             let room = self.journal.has_room();
+            let next = running.next(&self.desk);
             let turn = tokio::select! {
                 ended = &mut exit => Turn::Ended(ended),
-                how = ordered.recv(), if !abandoned => Turn::Ordered(how),
+                order = ordered.recv(), if !abandoned => Turn::Ordered(order),
                 () = out.readable(), if room => Turn::Out,
                 () = err.readable(), if room => Turn::Err,
+                () = running.stdin.writable() => Turn::In,
                 () = self.journal.written() => Turn::Written,
-                () = sleep_until(running.next().unwrap_or_else(Instant::now)), if running.next().is_some() => Turn::Time,
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => Turn::Time,
             };
             match turn {
                 Turn::Ended(ended) => {
                     self.read_rest(&mut running, &mut out, &mut err).await;
-                    return running.cause.unwrap_or(match ended {
-                        Exit::Code(code) => Cause::Exited { code },
-                        Exit::Signal(signal) => Cause::Signaled { signal },
-                    });
+                    return running.ladder.into_cause(ended);
                 }
-                Turn::Ordered(Some(How::Ask)) => {
-                    running.ask(self.common.profile.stop_deadline, self.common.worker_deadline)
-                }
-                Turn::Ordered(Some(How::Kill)) => running.kill(Cause::Stopped),
-                // Nobody holds the other end any more: the worker is gone, so nobody waits for a graceful end.
-                Turn::Ordered(None) => {
-                    abandoned = true;
-                    running.kill(Cause::Stopped);
+                Turn::Ordered(order) => {
+                    abandoned = order.is_none();
+                    self.obey(&mut running, order);
                 }
                 Turn::Out => self.read(&mut running, &mut out).await,
                 Turn::Err => self.read(&mut running, &mut err).await,
+                Turn::In => self.write(&mut running),
                 Turn::Written => {}
                 Turn::Time => self.on_time(&mut running),
             }
+        }
+    }
+
+    fn obey(&mut self, running: &mut Running, order: Option<Order>) {
+        match order {
+            Some(Order::Stop(How::Ask)) => self.ask(running, Cause::Stopped),
+            // None: nobody holds the other end any more. The worker is gone, so nobody waits for a graceful end.
+            Some(Order::Stop(How::Kill)) | None => running.kill(Cause::Stopped),
+            Some(Order::Begin(errand)) => self.begin(running, &errand),
+            Some(Order::Halt(id)) => self.halt(running, id),
         }
     }
 
@@ -171,37 +171,57 @@ impl Agent {
                     self.journal.written().await;
                 }
             }
-            let (now, stream) = (Timestamp::now(), output.stream);
-            output.end(&mut |line, cut| {
-                self.journal.add(now, stream, line, cut);
-                self.tail.add(line);
-            });
+            self.take_lines(running, output.stream, |line| output.end(line));
         }
     }
 
     /// Reads one piece, if there is one.
     fn take_piece(&mut self, running: &mut Running, output: &mut Output) -> bool {
-        let now = Timestamp::now();
-        let stream = output.stream;
-        let mut ready = false;
-        let mut any = false;
-        let (journal, tail) = (&mut self.journal, &mut self.tail);
-        let more = output.read(&mut |line, cut| {
+        self.take_lines(running, output.stream, |line| output.read(line))
+    }
+
+    /// Takes what this reads: messages, and lines for the log.
+    fn take_lines<T>(
+        &mut self,
+        running: &mut Running,
+        stream: Stream,
+        read: impl FnOnce(&mut dyn FnMut(&[u8], u64)) -> T,
+    ) -> T {
+        let (now, at) = (Instant::now(), Timestamp::now());
+        let (mut ready, mut any, mut ends) = (false, false, Vec::new());
+        let (journal, tail, desk) = (&mut self.journal, &mut self.tail, &mut self.desk);
+        let result = read(&mut |line, cut| {
             any = true;
-            if stream == Stream::Out && contract::is_ready(line) {
-                ready = true;
-            } else {
-                journal.add(now, stream, line, cut);
-                tail.add(line);
+            let said = if stream == Stream::Out { contract::read(line, cut) } else { None };
+            let heard = match said {
+                Some(Said::Ready) => {
+                    ready = true;
+                    Heard::Noted
+                }
+                Some(Said::Task(word)) => desk.hear(word),
+                None => Heard::Foreign,
+            };
+            match heard {
+                Heard::Noted => {}
+                Heard::Last(id, end) => ends.push((id, end)),
+                Heard::Foreign => {
+                    let (line, cut) = shortened(line, cut);
+                    journal.add(at, stream, line, cut);
+                    tail.add(line);
+                }
             }
         });
         if any {
-            self.activity.note(self.common.since, Instant::now());
+            self.activity.note(self.common.since, now);
+            self.desk.note(now);
         }
         if ready {
             self.announce(running);
         }
-        more
+        for (id, end) in ends {
+            self.finish(id, end);
+        }
+        result
     }
 
     /// Says that it runs, once.
@@ -213,28 +233,33 @@ impl Agent {
         }
     }
 
-    fn on_time(&self, running: &mut Running) {
+    fn on_time(&mut self, running: &mut Running) {
         let now = Instant::now();
         if running.start_by.is_some_and(|by| by <= now) {
             let after_ms = u64::try_from(self.common.profile.start_timeout.as_millis()).unwrap_or(u64::MAX);
             running.kill(Cause::StartTimeout { after_ms });
         }
-        match &mut running.stage {
-            Stage::Asked { kill_at, .. } if *kill_at <= now => running.kill(Cause::Stopped),
-            Stage::Asked { signal_at, .. } if signal_at.is_some_and(|at| at <= now) => {
-                *signal_at = None;
-                running.keeper.ask();
-            }
-            Stage::Killed { look_at, stuck } if *look_at <= now => {
-                *look_at = now + STUCK_AFTER;
-                let reason = running.keeper.stuck();
-                if reason != *stuck {
-                    stuck.clone_from(&reason);
-                    self.say(What::Stuck(reason));
-                }
-            }
-            Stage::Runs | Stage::Asked { .. } | Stage::Killed { .. } => {}
+        if self.desk.next().is_some_and(|by| by <= now) {
+            self.ask(running, Cause::TaskHalted);
         }
+        if let Some(reason) = running.ladder.on_time(now) {
+            self.say(What::Stuck(reason));
+        }
+    }
+
+    /// Asks the program to end: by the stop message and the end of its stdin, after a pause by SIGTERM. Both at once would
+    /// end a program by the signal before it has read the message, and a message that asks to finish would be worth nothing.
+    fn ask(&self, running: &mut Running, cause: Cause) {
+        if !running.ladder.is_running() {
+            return;
+        }
+        let deadline = self.common.profile.stop_deadline;
+        // Not waited for: a program that does not read its stdin gets the signal. The end of the file follows.
+        let told = running.stdin.close_with(contract::STOP);
+        // One that has closed its stdin can't hear the message, so nothing is gained by waiting.
+        let pause = if told { pause(deadline.min(self.common.worker_deadline)) } else { Duration::ZERO };
+        running.start_by = None;
+        running.ladder.ask(cause, pause, deadline);
     }
 
     /// The last words: in the log first, so that who hears of the end finds them there.
@@ -242,7 +267,7 @@ impl Agent {
         let at = Timestamp::now();
         self.journal.add(at, Stream::End, cause.to_string().as_bytes(), 0);
         self.journal.finish().await;
-        let last_output = std::mem::take(&mut self.tail).into_text();
+        let last_output = self.tail.text();
         self.say(What::Ended(Ending { cause, last_output, at }));
     }
 
@@ -254,54 +279,21 @@ impl Agent {
 }
 
 impl Running {
-    fn new(pid: u32, stdin: Option<std::os::fd::OwnedFd>, keeper: Custodian, start_timeout: Duration) -> Self {
-        Self {
-            // A program whose stdin can't be written is told to stop by the signal alone.
-            stdin: stdin.and_then(|fd| pipe::Sender::from_owned_fd(fd).ok()),
-            keeper,
-            unannounced: Some(pid),
-            start_by: Some(later(Instant::now(), start_timeout)),
-            stage: Stage::Runs,
-            cause: None,
-        }
-    }
-
-    /// Asks it to end: by the stop message and the end of its stdin, after a pause by SIGTERM. Both at once would end a
-    /// program by the signal before it has read the message, and a message that asks to finish would be worth nothing.
-    fn ask(&mut self, deadline: Duration, worker_deadline: Duration) {
-        if !matches!(self.stage, Stage::Runs) {
-            return;
-        }
-        // Not waited for: a program that does not read its stdin gets the signal. The end of the file follows.
-        let told = self.stdin.take().is_some_and(|stdin| stdin.try_write(contract::STOP).is_ok());
-        let now = Instant::now();
-        // One that has closed its stdin can't hear the message, so nothing is gained by waiting.
-        let pause = if told { pause(deadline.min(worker_deadline)) } else { Duration::ZERO };
-        let stage = Stage::Asked { signal_at: Some(now + pause), kill_at: later(now, deadline) };
-        self.begin_end(Cause::Stopped, stage);
+    fn new(pid: u32, stdin: Stdin, keeper: Custodian, start_timeout: Duration) -> Self {
+        let start_by = Some(later(Instant::now(), start_timeout));
+        // A program whose stdin can't be written is told to stop by the signal alone.
+        Self { stdin, ladder: Ladder::new(keeper), unannounced: Some(pid), start_by }
     }
 
     fn kill(&mut self, cause: Cause) {
-        self.keeper.kill();
-        if !matches!(self.stage, Stage::Killed { .. }) {
-            self.begin_end(cause, Stage::Killed { look_at: Instant::now() + STUCK_AFTER, stuck: None });
-        }
+        self.start_by = None;
+        self.ladder.kill(cause);
     }
 
-    /// The first cause counts: one that was asked to stop was stopped, however it ends.
-    fn begin_end(&mut self, cause: Cause, stage: Stage) {
-        self.cause.get_or_insert(cause);
-        (self.start_by, self.stage) = (None, stage);
-    }
-
-    /// The next deadline.
-    fn next(&self) -> Option<Instant> {
-        let stage = match &self.stage {
-            Stage::Runs => None,
-            Stage::Asked { signal_at, kill_at } => Some(signal_at.map_or(*kill_at, |at| at.min(*kill_at))),
-            Stage::Killed { look_at, .. } => Some(*look_at),
-        };
-        [self.start_by, stage].into_iter().flatten().min()
+    /// The next deadline. No answer to a halt is waited for any more where all of it is being ended.
+    fn next(&self, desk: &Desk) -> Option<Instant> {
+        let answer = self.ladder.is_running().then(|| desk.next());
+        [self.start_by, self.ladder.next(), answer.flatten()].into_iter().flatten().min()
     }
 }
 

@@ -1,0 +1,276 @@
+//! Tasks: one is taken in, looked at, called off, or sent again.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::response::{IntoResponse, Response};
+use muster_domain::{DEFAULT_TENANT, TaskState, Timestamp};
+use muster_supervisor::{Handle, TaskQuery, TaskRequest};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use utoipa::IntoParams;
+
+use super::quota;
+use crate::body::{Bound, OptionalJson, parse, read};
+use crate::door::Leader;
+use crate::json::{MAX_INPUT, RedriveBody, RedrivenJson, SubmittedJson, TaskBody, TaskJson, TaskPage};
+use crate::problem::Problem;
+use crate::query::{EndQuery, KeyHeader, MAX_PAGE, PathText, StrictQuery, page_limit, page_start, pool_name, task_id};
+
+/// The largest body with a task: its input, and room for what is said beside it.
+const TASK: Bound = Bound { bytes: MAX_INPUT + 64 * 1024, remedy: "the input of a task may have 1048576 bytes" };
+/// Whole tasks in one answer at the most: each may have an input and an output of 1 MiB.
+const MAX_FULL_PAGE: u32 = 100;
+
+/// The route under which keys of tasks are kept, whichever way a task comes in.
+pub(super) const SUBMIT: &str = "POST /api/v1/tasks";
+
+/// Takes in a task for the agents of a pool
+///
+/// It is stored when the answer goes out. An `Idempotency-Key` (kept for 24 h) makes a repeated request answer for the
+/// same task. For a tenant that has limits the header `RateLimit` says what is left of them.
+#[utoipa::path(post, path = "/api/v1/tasks", tag = "tasks", request_body = TaskBody,
+    params(EndQuery, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    responses(
+        (status = 200, description = "The task, which was over within `wait`", body = TaskJson),
+        (status = 202, description = "It was taken in", body = SubmittedJson),
+        (status = 404, description = "There is no such pool (`unknown_pool`) or agent (`unknown_agent`)"),
+        (status = 429, description = "As many tasks wait as may (`queue_full`), or the tenant has submitted as many as it may \
+            (`quota_exceeded`); with `Retry-After`"),
+    ))]
+pub(super) async fn submit(
+    Leader(handle): Leader,
+    StrictQuery(wait): StrictQuery<EndQuery>,
+    header: KeyHeader,
+    request: Request,
+) -> Result<Response, Problem> {
+    let wait = wait.duration()?;
+    let bytes = read(request, &TASK).await?;
+    let mut body: TaskBody = parse(&bytes)?;
+    let key = match body.take_key()? {
+        Some(key) => Some(key),
+        None => header.key.clone(),
+    };
+    let key = key.map(|key| header.key_for(SUBMIT, key, Sha256::digest(&bytes).into()));
+    let request = body.request(key, Timestamp::now())?;
+    let tenant = request.tenant.clone();
+    let answer = take_in(&handle, request, wait).await.unwrap_or_else(Problem::into_response);
+    Ok(quota::tell(&handle, tenant.as_deref().unwrap_or(DEFAULT_TENANT), answer).await)
+}
+
+async fn take_in(handle: &Handle, request: TaskRequest, wait: Duration) -> Result<Response, Problem> {
+    let task = SubmittedJson::from(handle.submit(request).await?);
+    let location = [(LOCATION, format!("/api/v1/tasks/{}", task.task_id))];
+    if !wait.is_zero()
+        // Whatever goes wrong from here on, the task is stored, and the answer must not say otherwise.
+        && let Ok(view) = handle.task(task.task_id, wait).await
+        && view.state.is_final()
+    {
+        return Ok((location, Json(TaskJson::new(view, Timestamp::now()))).into_response());
+    }
+    Ok((StatusCode::ACCEPTED, location, Json(task)).into_response())
+}
+
+/// Shows a task; waits for its end if it is asked to
+#[utoipa::path(get, path = "/api/v1/tasks/{task_id}", tag = "tasks",
+    params(("task_id" = String, Path, description = "The task", format = Uuid), EndQuery),
+    responses(
+        (status = 200, description = "The task", body = TaskJson),
+        (status = 404, description = "There is no such task (`unknown_task`)"),
+        (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
+    ))]
+pub(super) async fn get(
+    Leader(handle): Leader,
+    PathText(task): PathText,
+    StrictQuery(wait): StrictQuery<EndQuery>,
+) -> Result<Json<TaskJson>, Problem> {
+    let view = handle.task(task_id(&task)?, wait.duration()?).await?;
+    Ok(Json(TaskJson::new(view, Timestamp::now())))
+}
+
+/// Which tasks to list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListQuery {
+    /// Only this pool's.
+    pool_name: Option<String>,
+    /// Only this project's.
+    project_id: Option<String>,
+    /// Only this tenant's.
+    tenant: Option<String>,
+    /// Only those in this state: `queued`, `running`, `succeeded`, `failed`, `cancelled` or `dead`.
+    state: Option<String>,
+    /// At most this many, 1 to 1000, with `full` 1 to 100. Default 100.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Whether inputs and outputs are shown too. Default false.
+    #[param(required = false)]
+    full: bool,
+}
+
+impl ListQuery {
+    fn query(&self) -> Result<TaskQuery, Problem> {
+        Ok(TaskQuery {
+            pool: self.pool_name.as_deref().map(pool_name).transpose()?,
+            project: self.project_id.clone(),
+            tenant: self.tenant.clone(),
+            state: self.state.as_deref().map(state).transpose()?,
+            after: page_start(self.cursor.as_deref())?,
+            brief: !self.full,
+            limit: page_limit(self.limit, if self.full { MAX_FULL_PAGE } else { MAX_PAGE })?,
+        })
+    }
+}
+
+fn state(text: &str) -> Result<TaskState, Problem> {
+    text.parse().map_err(|_| {
+        let detail = "state is one of queued, running, succeeded, failed, cancelled, dead";
+        Problem::invalid_parameter("state", detail)
+    })
+}
+
+async fn page(handle: &Handle, query: &ListQuery) -> Result<Json<TaskPage>, Problem> {
+    let asked = query.query()?;
+    let pool = asked.pool.clone();
+    let page = handle.tasks(asked).await?;
+    // Tasks of a pool that was removed are kept for a while, so only one without any is unknown.
+    if let (Some(pool), true) = (pool, page.items.is_empty()) {
+        handle.pool(&pool).await?;
+    }
+    Ok(Json(TaskPage::new(page, query.full, Timestamp::now())))
+}
+
+/// Lists tasks in the order in which they were asked for, those that are over included
+#[utoipa::path(get, path = "/api/v1/tasks", tag = "tasks", params(ListQuery), responses(
+    (status = 200, description = "One page", body = TaskPage),
+    (status = 404, description = "There is no such pool (`unknown_pool`), and no task of it is kept"),
+    (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
+))]
+pub(super) async fn list(
+    Leader(handle): Leader,
+    StrictQuery(query): StrictQuery<ListQuery>,
+) -> Result<Json<TaskPage>, Problem> {
+    page(&handle, &query).await
+}
+
+/// Which dead tasks to list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeadQuery {
+    /// Only this pool's.
+    pool_name: Option<String>,
+    /// At most this many, 1 to 1000, with `full` 1 to 100. Default 100.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Whether inputs and outputs are shown too. Default false.
+    #[param(required = false)]
+    full: bool,
+}
+
+/// Lists the tasks that were given up and wait for a person
+#[utoipa::path(get, path = "/api/v1/tasks/dead", tag = "tasks", params(DeadQuery), responses(
+    (status = 200, description = "One page", body = TaskPage),
+    (status = 404, description = "There is no such pool (`unknown_pool`), and no task of it is kept"),
+    (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
+))]
+pub(super) async fn dead(
+    Leader(handle): Leader,
+    StrictQuery(query): StrictQuery<DeadQuery>,
+) -> Result<Json<TaskPage>, Problem> {
+    let DeadQuery { pool_name, limit, cursor, full } = query;
+    let state = Some(TaskState::Dead.to_string());
+    page(&handle, &ListQuery { pool_name, state, limit, cursor, full, ..ListQuery::default() }).await
+}
+
+/// Calls a task off
+///
+/// Its state is `cancelled` once its work has stopped; before that it is `running` with `halting` "cancelled". Calling off
+/// one that is over changes nothing.
+#[utoipa::path(post, path = "/api/v1/tasks/{task_id}/cancel", tag = "tasks",
+    params(("task_id" = String, Path, description = "The task", format = Uuid), EndQuery),
+    responses(
+        (status = 200, description = "The task", body = TaskJson),
+        (status = 404, description = "There is no such task (`unknown_task`)"),
+        (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
+    ))]
+pub(super) async fn cancel(
+    Leader(handle): Leader,
+    PathText(task): PathText,
+    StrictQuery(wait): StrictQuery<EndQuery>,
+) -> Result<Json<TaskJson>, Problem> {
+    let view = handle.cancel_task(task_id(&task)?, wait.duration()?).await?;
+    Ok(Json(TaskJson::new(view, Timestamp::now())))
+}
+
+/// Sends a task that is dead or failed to the queue again
+#[utoipa::path(post, path = "/api/v1/tasks/{task_id}/retry", tag = "tasks",
+    params(("task_id" = String, Path, description = "The task", format = Uuid)),
+    responses(
+        (status = 200, description = "The task, which waits again", body = TaskJson),
+        (status = 404, description = "There is no such task (`unknown_task`)"),
+        (status = 409, description = "It is neither dead nor failed (`wrong_state`)"),
+    ))]
+pub(super) async fn retry(Leader(handle): Leader, PathText(task): PathText) -> Result<Json<TaskJson>, Problem> {
+    let view = handle.retry_task(task_id(&task)?).await?;
+    Ok(Json(TaskJson::new(view, Timestamp::now())))
+}
+
+/// Sends the dead tasks of a pool, or of all pools, to the queue again
+#[utoipa::path(post, path = "/api/v1/tasks/dead/redrive", tag = "tasks", request_body = Option<RedriveBody>, responses(
+    (status = 200, description = "How many there were", body = RedrivenJson),
+    (status = 404, description = "There is no such pool (`unknown_pool`)"),
+))]
+pub(super) async fn redrive(
+    Leader(handle): Leader,
+    OptionalJson(body): OptionalJson<RedriveBody>,
+) -> Result<Json<RedrivenJson>, Problem> {
+    let pool = body.pool_name.as_deref().map(pool_name).transpose()?;
+    Ok(Json(RedrivenJson { redriven: handle.redrive(pool).await? }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::extract::Query;
+    use muster_domain::TaskId;
+
+    fn query(text: &str) -> Result<TaskQuery, Problem> {
+        let uri = format!("/x?{text}").parse().expect("a URI");
+        Query::<ListQuery>::try_from_uri(&uri).expect("a query").0.query()
+    }
+
+    #[test]
+    fn a_list_is_asked_for_within_bounds() {
+        assert_eq!(query("").expect("all").limit, 100);
+        let id = TaskId::generate();
+        let asked = query(&format!("pool_name=p&project_id=a%20b&tenant=t&state=dead&limit=1000&cursor={id}"));
+        let asked = asked.expect("a query");
+        assert_eq!((asked.limit, asked.after, asked.state), (1000, Some(id), Some(TaskState::Dead)));
+        assert_eq!((asked.project.as_deref(), asked.tenant.as_deref()), (Some("a b"), Some("t")));
+        assert_eq!(query("full=true&limit=100").expect("whole ones").limit, 100);
+        for (text, code) in [
+            ("limit=0", "invalid_parameter"),
+            ("limit=1001", "invalid_parameter"),
+            ("limit=101&full=true", "invalid_parameter"),
+            ("state=asleep", "invalid_parameter"),
+            ("cursor=17", "invalid_parameter"),
+            ("pool_name=No%20Pool", "unknown_pool"),
+        ] {
+            assert_eq!(query(text).expect_err(text).code(), code, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_bound_of_a_body_says_the_bound_of_an_input() {
+        assert!(TASK.remedy.contains(&MAX_INPUT.to_string()));
+    }
+}

@@ -1,0 +1,346 @@
+//! One task: a piece of work for an agent, its attempts, and its status with its moves.
+//!
+//! The store is the queue. A task runs as *attempts*, numbered from 1: each belongs to one agent's run, and only the
+//! attempt that the store names may end the task, so what an older one still says changes nothing.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::attempt::{Attempt, Halt};
+use crate::{AgentId, PoolName, TaskId, Timestamp};
+
+/// How urgent a task is: 0 to 9, the higher the sooner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub struct Priority(u8);
+
+impl Priority {
+    /// The most urgent.
+    pub const HIGHEST: Self = Self(9);
+    /// Where nothing else is said.
+    pub const NORMAL: Self = Self(5);
+
+    /// The number, 0 to 9.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl Default for Priority {
+    fn default() -> Self {
+        Self::NORMAL
+    }
+}
+
+impl From<Priority> for u8 {
+    fn from(priority: Priority) -> Self {
+        priority.0
+    }
+}
+
+impl TryFrom<u8> for Priority {
+    type Error = String;
+
+    fn try_from(number: u8) -> Result<Self, String> {
+        if number > Self::HIGHEST.0 {
+            return Err(format!("a priority is a number from 0 to {}, not {number}", Self::HIGHEST.0));
+        }
+        Ok(Self(number))
+    }
+}
+
+/// A task as somebody asked for it, without its input. It does not change over the task's life.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskSpec {
+    /// Its id.
+    pub task_id: TaskId,
+    /// The pool whose agents do it.
+    pub pool_name: PoolName,
+    /// On whose account it runs: shares, limits and quotas are per tenant.
+    pub tenant: String,
+    /// The project that it belongs to; agents of the same project are preferred.
+    pub project_id: Option<String>,
+    /// The one agent that is to do it.
+    pub agent_id: Option<AgentId>,
+    /// Whether it only tests the way to an agent: the worker answers it itself.
+    pub check: bool,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Attempts at the most, at least 1: see [`Tally::spent`](crate::Tally).
+    pub max_attempts: u32,
+    /// How long one attempt may take, by its worker's clock.
+    pub timeout: Option<Duration>,
+    /// It is not started before.
+    pub not_before: Option<Timestamp>,
+    /// Not started by then, it fails.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What went wrong, for people and programs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskError {
+    /// A stable word, e.g. `agent_error`, `timeout`, `worker_lost`, `poison`.
+    pub code: String,
+    /// What happened, in words.
+    pub message: String,
+}
+
+/// Where a task stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskStatus {
+    /// It waits for an agent; with a time, not before that.
+    Queued {
+        /// When it may start.
+        not_before: Option<Timestamp>,
+    },
+    /// An agent has it.
+    Running(Attempt),
+    /// An agent has it and is being stopped. It is not over before that is proven.
+    Halting(Attempt, Halt),
+    /// Done.
+    Succeeded,
+    /// Ended without success, for good.
+    Failed(TaskError),
+    /// Ended by request.
+    Cancelled,
+    /// Given up after too many attempts; a person may send it again.
+    Dead(TaskError),
+}
+
+/// What happens to a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskEvent {
+    /// An agent gets it.
+    Started(Attempt),
+    /// It is to stop.
+    Halt(Halt),
+    /// The attempt of this number is over, and this follows.
+    Over(u32, After),
+    /// A person sends one that is dead or failed to the queue again.
+    Redriven,
+}
+
+/// What follows the end of an attempt, or of the wait for one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum After {
+    /// It has its result.
+    Succeed,
+    /// It goes back to the queue.
+    Retry {
+        /// When it may start.
+        not_before: Option<Timestamp>,
+    },
+    /// It failed for good.
+    Fail(TaskError),
+    /// It was cancelled.
+    Cancel,
+    /// It is given up.
+    Die(TaskError),
+}
+
+/// A move that a status does not have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a task that is {from} takes no {event}")]
+pub struct TaskMoveError {
+    from: &'static str,
+    event: &'static str,
+}
+
+impl TaskStatus {
+    /// The status after this event. An attempt's end with another number than the current one's is refused, so that a
+    /// late word of a former attempt changes nothing.
+    pub fn after(&self, event: &TaskEvent) -> Result<Self, TaskMoveError> {
+        let to = match (self, event) {
+            (Self::Queued { .. }, TaskEvent::Started(attempt)) => Self::Running(*attempt),
+            // Nothing runs, so there is nothing to wait for.
+            (Self::Queued { .. }, TaskEvent::Halt(Halt::Cancelled)) => Self::Cancelled,
+            (Self::Queued { .. }, TaskEvent::Over(0, After::Fail(error))) => Self::Failed(error.clone()),
+            (Self::Running(attempt), TaskEvent::Halt(halt)) => Self::Halting(*attempt, *halt),
+            // A person's wish stands above all else that stops it.
+            (Self::Halting(attempt, _), TaskEvent::Halt(Halt::Cancelled)) => Self::Halting(*attempt, Halt::Cancelled),
+            (Self::Running(attempt) | Self::Halting(attempt, _), TaskEvent::Over(number, then))
+                if attempt.number == *number =>
+            {
+                Self::settled(then)
+            }
+            (Self::Dead(_) | Self::Failed(_), TaskEvent::Redriven) => Self::Queued { not_before: None },
+            _ => return Err(TaskMoveError { from: self.state().as_str(), event: event.name() }),
+        };
+        Ok(to)
+    }
+
+    fn settled(then: &After) -> Self {
+        match then {
+            After::Succeed => Self::Succeeded,
+            After::Retry { not_before } => Self::Queued { not_before: *not_before },
+            After::Fail(error) => Self::Failed(error.clone()),
+            After::Cancel => Self::Cancelled,
+            After::Die(error) => Self::Dead(error.clone()),
+        }
+    }
+
+    /// The attempt that an agent has.
+    pub const fn attempt(&self) -> Option<Attempt> {
+        match self {
+            Self::Running(attempt) | Self::Halting(attempt, _) => Some(*attempt),
+            _ => None,
+        }
+    }
+
+    /// The word for it.
+    pub const fn state(&self) -> TaskState {
+        match self {
+            Self::Queued { .. } => TaskState::Queued,
+            Self::Running(_) | Self::Halting(..) => TaskState::Running,
+            Self::Succeeded => TaskState::Succeeded,
+            Self::Failed(_) => TaskState::Failed,
+            Self::Cancelled => TaskState::Cancelled,
+            Self::Dead(_) => TaskState::Dead,
+        }
+    }
+}
+
+impl TaskEvent {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Started(_) => "start",
+            Self::Halt(_) => "halt",
+            Self::Over(..) => "end of that attempt",
+            Self::Redriven => "redrive",
+        }
+    }
+}
+
+/// A task's status as one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    /// It waits.
+    Queued,
+    /// An agent has it.
+    Running,
+    /// Done.
+    Succeeded,
+    /// Ended without success.
+    Failed,
+    /// Ended by request.
+    Cancelled,
+    /// Given up.
+    Dead,
+}
+
+impl TaskState {
+    const ALL: [Self; 6] = [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled, Self::Dead];
+
+    /// The word in the store and in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// Whether it is over (a dead or failed one may be sent again by a person).
+    pub const fn is_final(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+}
+
+impl fmt::Display for TaskState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for TaskState {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| format!("no task state: {text:?}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Epoch, ProcessId};
+
+    fn attempt(number: u32) -> Attempt {
+        Attempt {
+            number,
+            agent_id: AgentId::from_uuid(uuid::Uuid::from_u128(1)),
+            epoch: Epoch(1),
+            process_id: ProcessId::from_uuid(uuid::Uuid::from_u128(2)),
+        }
+    }
+
+    fn error() -> TaskError {
+        TaskError { code: "agent_error".to_owned(), message: "no".to_owned() }
+    }
+
+    fn statuses() -> [TaskStatus; 8] {
+        [
+            TaskStatus::Queued { not_before: None },
+            TaskStatus::Running(attempt(2)),
+            TaskStatus::Halting(attempt(2), Halt::TimedOut),
+            TaskStatus::Halting(attempt(2), Halt::Cancelled),
+            TaskStatus::Succeeded,
+            TaskStatus::Failed(error()),
+            TaskStatus::Cancelled,
+            TaskStatus::Dead(error()),
+        ]
+    }
+
+    /// One row per event, one column per status of [`statuses`]: the word after it, or `-` where it is refused.
+    #[test]
+    fn every_move_of_every_status() {
+        let over = |number, then| TaskEvent::Over(number, then);
+        let table = [
+            (TaskEvent::Started(attempt(3)), "running - - - - - - -"),
+            (TaskEvent::Halt(Halt::Cancelled), "cancelled running running running - - - -"),
+            (TaskEvent::Halt(Halt::TimedOut), "- running - - - - - -"),
+            (over(2, After::Succeed), "- succeeded succeeded succeeded - - - -"),
+            (over(2, After::Retry { not_before: None }), "- queued queued queued - - - -"),
+            (over(2, After::Cancel), "- cancelled cancelled cancelled - - - -"),
+            (over(2, After::Die(error())), "- dead dead dead - - - -"),
+            (over(1, After::Succeed), "- - - - - - - -"),
+            (over(0, After::Fail(error())), "failed - - - - - - -"),
+            (TaskEvent::Redriven, "- - - - - queued - queued"),
+        ];
+        for (event, row) in table {
+            let after = statuses().map(|status| status.after(&event).map_or("-", |status| status.state().as_str()));
+            assert_eq!(after.join(" "), row, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn a_wish_to_cancel_stands_above_a_timeout_and_not_the_other_way_round() {
+        let halting = TaskStatus::Halting(attempt(2), Halt::TimedOut);
+        let cancelled = TaskStatus::Halting(attempt(2), Halt::Cancelled);
+        assert_eq!(halting.after(&TaskEvent::Halt(Halt::Cancelled)).expect("a move"), cancelled);
+        let refused = cancelled.after(&TaskEvent::Halt(Halt::TimedOut)).expect_err("no move");
+        assert_eq!(refused.to_string(), "a task that is running takes no halt");
+    }
+
+    #[test]
+    fn a_priority_is_0_to_9() {
+        assert_eq!(serde_json::from_str::<Priority>("9").expect("a priority"), Priority::HIGHEST);
+        assert!(serde_json::from_str::<Priority>("10").expect_err("none").to_string().contains("from 0 to 9"));
+        assert!(Priority::default() < Priority::HIGHEST);
+    }
+
+    #[test]
+    fn a_state_is_its_word() {
+        for state in TaskState::ALL {
+            assert_eq!(state.as_str().parse(), Ok(state));
+        }
+        assert!("done".parse::<TaskState>().is_err());
+    }
+}

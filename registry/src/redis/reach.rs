@@ -1,0 +1,26 @@
+//! Whether a Redis answers that is not the registry: one that agents need.
+
+use muster_domain::RegistryTarget;
+use redis::RedisError;
+
+use super::link::{dial, open};
+
+/// Connects as the URL says, password included, and sends a PING. It takes as long as it takes: the caller bounds it.
+///
+/// # Errors
+/// In words without the URL: where it is none, where nobody answers, or where the answer is a refusal.
+pub async fn reach(url: &str) -> Result<(), String> {
+    let target = RegistryTarget { url: url.to_owned(), prefix: String::new() };
+    let client = open(&target).map_err(|_| "its URL is not understood".to_owned())?;
+    let ask = async { redis::cmd("PING").exec_async(&mut dial(&client).await?).await };
+    ask.await.map_err(|error| describe(&error))
+}
+
+/// Of what a server says only the code is repeated: one that is no Redis may send back whatever it was sent.
+fn describe(error: &RedisError) -> String {
+    match error.code() {
+        _ if error.is_io_error() => error.to_string(),
+        Some(code) => format!("it answered {code}"),
+        None => error.category().to_owned(),
+    }
+}

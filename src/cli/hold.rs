@@ -1,0 +1,84 @@
+//! `muster pause`, `muster drain` and `muster resume`: hold work up, and let it go on.
+
+use std::time::Duration;
+
+use muster_domain::PoolName;
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::pools::pools_table;
+use super::table::pretty;
+use super::{Context, Done};
+
+/// Arguments of `muster pause`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Pause {
+    #[command(flatten)]
+    what: What,
+    /// Stop the tasks that run, and hand them back to the queue; without it they go on to their end
+    #[arg(long, conflicts_with = "pool")]
+    hand_back: bool,
+}
+
+/// Arguments of `muster resume`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Resume {
+    #[command(flatten)]
+    what: What,
+}
+
+/// Arguments of `muster drain`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Drain {
+    /// The pool
+    pool: PoolName,
+    /// Stop the tasks that run, and hand them back to the queue; without it they go on to their end
+    #[arg(long)]
+    hand_back: bool,
+}
+
+/// What is meant: a pool, or all of them together.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// The pool
+    pool: Option<PoolName>,
+    /// The whole system; what was done to single pools stays
+    #[arg(long)]
+    all: bool,
+}
+
+/// Gives agents no more tasks.
+pub(super) fn pause(args: &Pause, context: &Context) -> Result<Done, Failure> {
+    match &args.what.pool {
+        Some(pool) => of_pool(pool, "pause", &json!({}), context),
+        None => {
+            of_system("pause", &json!({"hand_back": args.hand_back}), "paused: tasks are taken in and wait", context)
+        }
+    }
+}
+
+/// Gives agents tasks again.
+pub(super) fn resume(args: &Resume, context: &Context) -> Result<Done, Failure> {
+    match &args.what.pool {
+        Some(pool) => of_pool(pool, "resume", &json!({}), context),
+        None => of_system("resume", &json!({}), "resumed", context),
+    }
+}
+
+/// Takes no more tasks either.
+pub(super) fn drain(args: &Drain, context: &Context) -> Result<Done, Failure> {
+    of_pool(&args.pool, "drain", &json!({"hand_back": args.hand_back}), context)
+}
+
+fn of_pool(pool: &PoolName, verb: &str, body: &Value, context: &Context) -> Result<Done, Failure> {
+    let client = context.server()?.client;
+    let answer = client.post(&format!("/api/v1/agents/pools/{pool}/{verb}"), &[], body, Duration::ZERO)?;
+    Ok(if context.global.json { pretty(&answer) } else { pools_table(&[answer]) }.into())
+}
+
+fn of_system(verb: &str, body: &Value, words: &str, context: &Context) -> Result<Done, Failure> {
+    let client = context.server()?.client;
+    let answer = client.post(&format!("/api/v1/system/{verb}"), &[], body, Duration::ZERO)?;
+    Ok(if context.global.json { pretty(&answer) } else { format!("the system is {words}\n") }.into())
+}

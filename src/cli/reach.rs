@@ -1,0 +1,58 @@
+//! `muster check --pool`: sends a task that only tests the way to an agent, and shows what its worker reaches.
+
+use std::time::Duration;
+
+use muster_domain::{Connectivity, PoolName, TaskId};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::client::Client;
+
+use super::failure::Failure;
+use super::submit::last_word;
+use super::table::{faithful, field, table};
+use super::task::{Ended, PATH, task_id};
+use super::{Context, Done};
+
+/// Sends the check, and waits so many seconds for its answer; fails where something was not reached.
+pub(super) fn run(pool: &PoolName, wait: f64, context: &Context) -> Result<Done, Failure> {
+    let client = context.server()?.client;
+    let taken = client.post(PATH, &[], &json!({"pool_name": pool, "check": true}), Duration::ZERO)?;
+    let task_id = task_id(&field(&taken, "task_id")).map_err(Failure::Failed)?;
+    let text = last_word(&client, task_id, Some(wait))?;
+    let ended: Ended<'_> = client.parse(&text)?;
+    let in_json = |shown: String| if context.global.json { faithful(&text) } else { shown };
+    if !ended.state.is_final() {
+        call_off(&client, task_id);
+        let words = format!(
+            "no answer within {wait} s: task {task_id} was {}, and is called off; `muster ps` tells whether {pool} has an \
+             agent that is idle",
+            ended.state
+        );
+        return Ok(Done { text: in_json(String::new()), failure: Some(Failure::Failed(words)) });
+    }
+    if let failure @ Some(_) = ended.failure(task_id) {
+        return Ok(Done { text: in_json(String::new()), failure });
+    }
+    let found: Connectivity = client.parse(ended.output.map_or("null", RawValue::get))?;
+    Ok(Done { text: in_json(lines(&found)), failure: failure(&found) })
+}
+
+/// Nobody waits for its answer any more. Where it can't be called off it only does what it was asked.
+fn call_off(client: &Client, task: TaskId) {
+    drop(client.post(&format!("{PATH}/{task}/cancel"), &[], &json!({}), Duration::ZERO));
+}
+
+fn failure(found: &Connectivity) -> Option<Failure> {
+    let missed = found.connectivity.values().filter(|reach| !reach.ok).count();
+    (!found.success).then(|| Failure::Failed(format!("{missed} of {} were not reached", found.connectivity.len())))
+}
+
+/// A line for each thing that was tried.
+fn lines(found: &Connectivity) -> String {
+    let rows = found.connectivity.iter().map(|(name, reach)| {
+        let ok = if reach.ok { "yes" } else { "NO" };
+        vec![name.clone(), ok.to_owned(), format!("{:.1}", reach.ms), reach.error.clone().unwrap_or_default()]
+    });
+    table(&["NAME", "OK", "MS", "ERROR"], &["MS"], rows.collect())
+}

@@ -1,0 +1,74 @@
+//! Statements over many rows: one text per size, so that the texts are few and stay prepared.
+
+use super::{Step, Value};
+
+/// Rows of the largest text: 2^8.
+pub(crate) const MAX_ROWS: usize = 256;
+const SIZES: usize = MAX_ROWS.trailing_zeros() as usize + 1;
+
+/// A statement over a list of rows. There is a text for 1, 2, 4, ... rows; where fewer are given, the rest is filled with
+/// nulls, which the statement must pass over: a null is no task's id.
+#[derive(Debug)]
+pub(crate) struct Batched {
+    texts: [String; SIZES],
+    columns: usize,
+}
+
+impl Batched {
+    /// Makes the texts: `{rows}` in the template stands for the list, as it follows the word VALUES.
+    pub(crate) fn new(columns: usize, template: &str) -> Self {
+        let texts = std::array::from_fn(|size| template.replace("{rows}", &placeholders(1 << size, columns)));
+        Self { texts, columns }
+    }
+
+    /// A step over these rows, 1 to [`MAX_ROWS`] of them, given field by field.
+    pub(crate) fn step(&'static self, mut fields: Vec<Value>) -> Step {
+        let rows = fields.len() / self.columns;
+        let size = rows.next_power_of_two().trailing_zeros() as usize;
+        for field in fields.len()..self.columns << size {
+            fields.push(fields[field % self.columns].null_like());
+        }
+        Step { sql: &self.texts[size], args: fields, rows }
+    }
+}
+
+/// `($1, $2), ($3, $4)`
+fn placeholders(rows: usize, columns: usize) -> String {
+    let row = |row: usize| {
+        let numbers: Vec<String> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+        format!("({})", numbers.join(", "))
+    };
+    (0..rows).map(row).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use super::*;
+
+    static TWO: LazyLock<Batched> = LazyLock::new(|| Batched::new(2, "WITH e (a, b) AS (VALUES {rows}) DELETE"));
+
+    fn fields(rows: i64) -> Vec<Value> {
+        (0..rows).flat_map(|row| [Value::int(row), Value::text(row)]).collect()
+    }
+
+    #[test]
+    fn a_text_has_the_next_power_of_two_of_rows_and_nulls_fill_it() {
+        let step = TWO.step(fields(1));
+        assert_eq!(step.sql, "WITH e (a, b) AS (VALUES ($1, $2)) DELETE");
+        assert_eq!((step.args, step.rows), (fields(1), 1));
+        let step = TWO.step(fields(3));
+        assert_eq!(step.sql, "WITH e (a, b) AS (VALUES ($1, $2), ($3, $4), ($5, $6), ($7, $8)) DELETE");
+        assert_eq!(step.args[..6], fields(3));
+        assert_eq!(step.args[6..], [Value::Int(None), Value::Text(None)]);
+        assert_eq!(step.rows, 3);
+    }
+
+    #[test]
+    fn as_many_rows_as_fit_need_no_filling() {
+        let most = i64::try_from(MAX_ROWS).expect("a small number");
+        assert_eq!(TWO.step(fields(most)).args, fields(most));
+        assert!(TWO.step(fields(most)).sql.ends_with("($511, $512)) DELETE"));
+    }
+}

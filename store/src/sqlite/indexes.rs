@@ -1,0 +1,76 @@
+//! Tests that each question about tasks is a range of the index that was made for it.
+
+use muster_domain::{AgentId, PoolName, Priority, TaskId, TaskState, Timestamp};
+use rusqlite::Connection;
+use rusqlite::types::Null;
+
+use crate::sql::Step;
+use crate::{LineKey, TaskFilter, pools, task_lists, task_pages, tasks};
+
+/// How the bundled SQLite would carry it out.
+fn explain(connection: &Connection, step: &Step) -> String {
+    let question = format!("EXPLAIN QUERY PLAN {}", step.sql.replace('$', "?"));
+    let mut statement = connection.prepare(&question).expect(step.sql);
+    for index in 1..=step.args.len() {
+        statement.raw_bind_parameter(index, Null).expect("a parameter");
+    }
+    let details = statement.raw_query().mapped(|row| row.get::<_, String>("detail"));
+    details.map(|detail| detail.expect("a detail") + "\n").collect()
+}
+
+fn filter(pool: Option<&PoolName>, project: Option<&str>, state: Option<TaskState>) -> TaskFilter {
+    TaskFilter { pool: pool.cloned(), project: project.map(str::to_owned), tenant: None, state, brief: false }
+}
+
+#[tokio::test]
+async fn each_question_about_tasks_is_a_range_of_an_index() {
+    let folder = tempfile::tempdir().expect("a temp folder");
+    let path = folder.path().join("muster.db");
+    super::migrate(&path).await.expect("a new file");
+    let connection = Connection::open(&path).expect("a connection");
+    let (dev, id, at): (PoolName, _, _) = ("dev".parse().expect("a name"), TaskId::generate(), Timestamp::now());
+    let shared = LineKey::Shared { tenant: String::new(), priority: Priority::NORMAL };
+    let (agent, dead) = (AgentId::generate(), Some(TaskState::Dead));
+    let page = |pool, project, state| task_pages::page(&filter(pool, project, state), Some(id), 10);
+    let questions = [
+        (
+            task_lists::line(&dev, &shared, Some(id), 9),
+            "tasks_shared (pool_name=? AND tenant=? AND (priority,task_id)>(?,?) AND priority<?)",
+        ),
+        (
+            task_lists::line(&dev, &LineKey::Own(agent), None, 9),
+            "tasks_of_agent (pool_name=? AND (agent_id,task_id)>(?,?) AND agent_id<?)",
+        ),
+        (
+            task_lists::of_agent(&dev, agent, 9),
+            "tasks_of_agent (pool_name=? AND (agent_id,task_id)>(?,?) AND agent_id<?)",
+        ),
+        (task_lists::due(&dev, at, 9), "tasks_delayed (pool_name=? AND due_at<?)"),
+        (task_lists::next_due(&dev, at), "COVERING INDEX tasks_delayed (pool_name=? AND due_at>?)"),
+        (task_lists::expired(&dev, at, 9), "tasks_expiring (pool_name=? AND expires_at<?)"),
+        (task_lists::next_expiry(&dev, at), "tasks_expiring (pool_name=? AND expires_at>?)"),
+        (task_lists::running(&dev), "tasks_by_state (pool_name=? AND state=?)"),
+        (task_lists::lines(&dev), "COVERING INDEX tasks_shared (pool_name=?)"),
+        (task_lists::lines(&dev), "COVERING INDEX tasks_of_agent (pool_name=? AND agent_id>?)"),
+        (task_lists::counts(&dev), "COVERING INDEX tasks_delayed (pool_name=?)"),
+        (task_lists::counts(&dev), "COVERING INDEX tasks_by_state (pool_name=? AND state=?)"),
+        (task_lists::made_since("acme", at), "sqlite_autoindex_tasks_1 (task_id>?)"),
+        (task_lists::inputs(&[id]), "sqlite_autoindex_tasks_1 (task_id=?)"),
+        (task_pages::one(id), "sqlite_autoindex_tasks_1 (task_id=?)"),
+        (page(None, None, None), "sqlite_autoindex_tasks_1 (task_id>?)"),
+        (page(None, Some("p"), dead), "tasks_of_project ((project_id,task_id)>(?,?) AND project_id<?)"),
+        (page(Some(&dev), None, dead), "tasks_by_state (pool_name=? AND (state,task_id)>(?,?) AND state<?)"),
+        (page(Some(&dev), None, None), "tasks_by_state (pool_name=? AND state=? AND task_id>? AND task_id<?)"),
+        (page(None, None, dead), "tasks_by_state (pool_name=? AND state=? AND task_id>? AND task_id<?)"),
+        (tasks::promote(&[id]).steps.remove(0), "sqlite_autoindex_tasks_1 (task_id=?)"),
+        (tasks::redrive(&[id]).steps.remove(0), "sqlite_autoindex_tasks_1 (task_id=?)"),
+        (tasks::withdraw(&[id, id]).steps.remove(0), "idempotency_keys_by_made (made_id=?)"),
+        (tasks::prune(at, 9), "tasks_ended (finished_at<?)"),
+        (pools::remove(&dev), "tasks_by_state (pool_name=? AND state=?)"),
+    ];
+    for (question, range) in questions {
+        let plan = explain(&connection, &question);
+        assert!(plan.contains(range), "{range} is not used:\n{plan}");
+        assert!(!plan.contains("SCAN tasks") && !plan.contains("SCAN t\n"), "{range}:\n{plan}");
+    }
+}

@@ -1,0 +1,200 @@
+//! Tasks that wait or run: lines, what is due, what runs. Each question is a small range of one index.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use muster_domain::{AgentId, Attempt, Epoch, Payload, PoolName, TaskId, Timestamp};
+
+use crate::sql::{Batched, Fields, Step, Value};
+use crate::task_pages::{take_priority, take_tally, take_usage};
+use crate::{LineKey, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, StoreError};
+
+/// The fields of a [`QueuedTask`] but its input.
+macro_rules! queued_fields {
+    () => {
+        "task_id, tenant, priority, project_id, agent_id, is_check, max_attempts, timeout_ms, expires_at, attempt, \
+         spent, spoiled, input_tokens, output_tokens, cost_micros, created_at"
+    };
+}
+
+/// `$1`: up to which length an input is read, too.
+macro_rules! select_queued {
+    ($rest:literal) => {
+        concat!(
+            "SELECT ",
+            queued_fields!(),
+            ", CASE WHEN octet_length(input) <= $1 THEN input END FROM tasks WHERE ",
+            $rest
+        )
+    };
+}
+
+// A line is asked for as a range from (priority, task) to priority, and its order as of both, where `priority = $4` would
+// mean the same: PostgreSQL would then know two indexes that are in the order of the ids, and take the primary key where it
+// believes that most tasks are in this line.
+const SHARED_LINE: &str = select_queued!(
+    "pool_name = $2 AND tenant = $3 AND line = 'shared' AND (priority, task_id) > ($4, $5) AND priority <= $4 \
+     ORDER BY priority, task_id LIMIT $6"
+);
+const OWN_LINE: &str = select_queued!(
+    "pool_name = $2 AND line = 'own' AND (agent_id, task_id) > ($3, $4) AND agent_id <= $3 \
+     ORDER BY agent_id, task_id LIMIT $5"
+);
+const OF_AGENT: &str = select_queued!(
+    "pool_name = $2 AND line IS NOT NULL AND (agent_id, task_id) > ($3, $4) AND agent_id <= $3 \
+     ORDER BY agent_id, task_id LIMIT $5"
+);
+const DUE: &str =
+    select_queued!("pool_name = $2 AND line = 'delayed' AND due_at <= $3 ORDER BY due_at, task_id LIMIT $4");
+const EXPIRED: &str =
+    select_queued!("pool_name = $2 AND line IS NOT NULL AND expires_at <= $3 ORDER BY expires_at, task_id LIMIT $4");
+
+const NEXT_DUE: &str = "SELECT due_at FROM tasks WHERE pool_name = $1 AND line = 'delayed' AND due_at > $2 \
+    ORDER BY due_at, task_id LIMIT 1";
+const NEXT_EXPIRY: &str = "SELECT expires_at FROM tasks WHERE pool_name = $1 AND line IS NOT NULL \
+    AND expires_at > $2 ORDER BY expires_at, task_id LIMIT 1";
+
+const MADE_SINCE: &str = "SELECT COUNT(*) FROM tasks WHERE task_id >= $1 AND tenant = $2";
+
+const RUNNING: &str = concat!(
+    "SELECT ",
+    queued_fields!(),
+    ", NULL, run_agent_id, run_epoch, process_id, halt, started_at FROM tasks \
+     WHERE pool_name = $1 AND state = 'running' ORDER BY task_id"
+);
+
+const LINES: &str = "SELECT CAST(NULL AS TEXT), tenant, priority, COUNT(*) FROM tasks \
+    WHERE pool_name = $1 AND line = 'shared' GROUP BY tenant, priority UNION ALL \
+    SELECT agent_id, '', 0, COUNT(*) FROM tasks \
+    WHERE pool_name = $1 AND agent_id IS NOT NULL AND line = 'own' GROUP BY agent_id";
+
+const COUNTS: &str = "SELECT (SELECT COUNT(*) FROM tasks WHERE pool_name = $1 AND line = 'delayed'), \
+    (SELECT COUNT(*) FROM tasks WHERE pool_name = $1 AND state = 'dead')";
+
+static INPUTS: LazyLock<Batched> =
+    LazyLock::new(|| Batched::new(1, "SELECT task_id, input FROM tasks WHERE task_id IN (VALUES {rows})"));
+
+/// Sorts before every id.
+const BEFORE_ALL: &str = "";
+
+pub(crate) fn lines(pool: &PoolName) -> Step {
+    Step::new(LINES, vec![Value::text(pool)])
+}
+
+pub(crate) fn line(pool: &PoolName, line: &LineKey, after: Option<TaskId>, limit: u32) -> Step {
+    let mut args = vec![Value::count(SHORT_INPUT), Value::text(pool)];
+    let sql = match line {
+        LineKey::Shared { tenant, priority } => {
+            args.extend([Value::text(tenant), Value::int(priority.get().into())]);
+            SHARED_LINE
+        }
+        LineKey::Own(agent_id) => {
+            args.push(Value::text(agent_id));
+            OWN_LINE
+        }
+    };
+    args.extend([after.map_or_else(|| Value::shared(BEFORE_ALL), Value::text), Value::count(limit)]);
+    Step::new(sql, args)
+}
+
+pub(crate) fn of_agent(pool: &PoolName, agent_id: AgentId, limit: u32) -> Step {
+    let (pool, agent_id) = (Value::text(pool), Value::text(agent_id));
+    Step::new(OF_AGENT, vec![Value::count(SHORT_INPUT), pool, agent_id, Value::shared(BEFORE_ALL), Value::count(limit)])
+}
+
+pub(crate) fn due(pool: &PoolName, by: Timestamp, limit: u32) -> Step {
+    Step::new(DUE, until(pool, by, limit))
+}
+
+pub(crate) fn expired(pool: &PoolName, by: Timestamp, limit: u32) -> Step {
+    Step::new(EXPIRED, until(pool, by, limit))
+}
+
+fn until(pool: &PoolName, by: Timestamp, limit: u32) -> Vec<Value> {
+    vec![Value::count(SHORT_INPUT), Value::text(pool), Value::int(by.as_millis()), Value::count(limit)]
+}
+
+pub(crate) fn next_due(pool: &PoolName, after: Timestamp) -> Step {
+    Step::new(NEXT_DUE, vec![Value::text(pool), Value::int(after.as_millis())])
+}
+
+pub(crate) fn next_expiry(pool: &PoolName, after: Timestamp) -> Step {
+    Step::new(NEXT_EXPIRY, vec![Value::text(pool), Value::int(after.as_millis())])
+}
+
+/// Asks by the ids, which are in the order of time.
+pub(crate) fn made_since(tenant: &str, since: Timestamp) -> Step {
+    Step::new(MADE_SINCE, vec![Value::text(TaskId::first_at(since)), Value::text(tenant)])
+}
+
+pub(crate) fn running(pool: &PoolName) -> Step {
+    Step::new(RUNNING, vec![Value::text(pool)])
+}
+
+pub(crate) fn counts(pool: &PoolName) -> Step {
+    Step::new(COUNTS, vec![Value::text(pool)])
+}
+
+/// Asks for the inputs of at most [`MAX_ROWS`](crate::sql::MAX_ROWS) tasks.
+pub(crate) fn inputs(tasks: &[TaskId]) -> Step {
+    INPUTS.step(tasks.iter().map(Value::text).collect())
+}
+
+/// Reads a row of [`lines`].
+pub(crate) fn read_line(mut fields: Fields) -> Result<(LineKey, u64), StoreError> {
+    let agent_id: Option<AgentId> = fields.parsed_or_null()?;
+    let shared = LineKey::Shared { tenant: fields.text()?, priority: take_priority(&mut fields)? };
+    Ok((agent_id.map_or(shared, LineKey::Own), fields.count()?))
+}
+
+/// Reads a row of [`line`], [`of_agent`], [`due`] or [`expired`].
+pub(crate) fn read_queued(mut fields: Fields) -> Result<QueuedTask, StoreError> {
+    take_queued(&mut fields)
+}
+
+/// Reads a row of [`running`].
+pub(crate) fn read_running(mut fields: Fields) -> Result<RunningTask, StoreError> {
+    let task = take_queued(&mut fields)?;
+    let attempt = Attempt {
+        number: task.attempt,
+        agent_id: fields.parsed()?,
+        epoch: Epoch(fields.count()?),
+        process_id: fields.parsed()?,
+    };
+    let halt = fields.parsed_or_null()?;
+    Ok(RunningTask { task, attempt, halt, started_at: Timestamp::from_millis(fields.int()?) })
+}
+
+/// Reads a row of [`inputs`].
+pub(crate) fn read_input(mut fields: Fields) -> Result<(TaskId, Payload), StoreError> {
+    Ok((fields.parsed()?, Payload::trusted(fields.shared_text()?)))
+}
+
+/// Reads the row of [`counts`].
+pub(crate) fn read_counts(mut fields: Fields) -> Result<QueueCounts, StoreError> {
+    Ok(QueueCounts { delayed: fields.count()?, dead: fields.count()? })
+}
+
+/// Reads the row of [`next_due`] or [`next_expiry`].
+pub(crate) fn read_time(mut fields: Fields) -> Result<Timestamp, StoreError> {
+    fields.int().map(Timestamp::from_millis)
+}
+
+fn take_queued(fields: &mut Fields) -> Result<QueuedTask, StoreError> {
+    Ok(QueuedTask {
+        task_id: fields.parsed()?,
+        tenant: fields.text()?,
+        priority: take_priority(fields)?,
+        project_id: fields.text_or_null()?.map(|text| text.as_ref().to_owned()),
+        agent_id: fields.parsed_or_null()?,
+        check: fields.int()? != 0,
+        max_attempts: fields.count()?,
+        timeout: fields.count_or_null()?.map(Duration::from_millis),
+        expires_at: fields.int_or_null()?.map(Timestamp::from_millis),
+        attempt: fields.count()?,
+        tally: take_tally(fields)?,
+        usage: take_usage(fields)?,
+        created_at: Timestamp::from_millis(fields.int()?),
+        input: fields.text_or_null()?.map(Payload::trusted),
+    })
+}

@@ -1,0 +1,204 @@
+//! Tasks as people see them: one by one, and in pages.
+
+use std::time::Duration;
+
+use muster_domain::{
+    Attempt, AttemptRecord, Epoch, Payload, Priority, Tally, TaskError, TaskId, TaskSpec, TaskState, TaskStatus,
+    Timestamp, Usage,
+};
+
+use crate::sql::{Fields, Step, Value};
+use crate::{StoreError, TaskFilter, TaskRow};
+
+macro_rules! select_tasks {
+    ($input:literal, $output:literal, $($condition:expr),+) => {
+        concat!(
+            "SELECT task_id, pool_name, tenant, project_id, agent_id, is_check, priority, max_attempts, timeout_ms, \
+             not_before, expires_at, ",
+            $input,
+            ", state, error, due_at, attempt, run_agent_id, run_epoch, process_id, halt, version, spent, spoiled, ",
+            $output,
+            ", input_tokens, output_tokens, cost_micros, history, created_at, started_at, finished_at FROM tasks WHERE ",
+            $($condition),+
+        )
+    };
+}
+
+/// A page: `$1` after which id, `$2` how many, `$3` of which tenant, or null, `$4` whether inputs and outputs are read. The ids come first, from an index, so that
+/// only the rows of the page itself are read.
+macro_rules! page {
+    ($($ids:expr),+) => {
+        select_tasks!(
+            "CASE WHEN $4 = 1 THEN input ELSE 'null' END", "CASE WHEN $4 = 1 THEN output END",
+            "task_id IN (", $($ids),+, " LIMIT $2) ORDER BY task_id"
+        )
+    };
+}
+
+macro_rules! of_tenant {
+    () => {
+        " AND ($3 IS NULL OR t.tenant = $3) "
+    };
+}
+
+/// After `$1` in one range of an index, whose order is that of the column and the id: why both are said, the lines of tasks
+/// (`task_lists`) explain.
+macro_rules! after {
+    ($column:literal, $is:literal) => {
+        concat!("(t.", $column, ", t.task_id) > (", $is, ", $1) AND t.", $column, " <= ", $is, of_tenant!())
+    };
+}
+
+/// In several ranges of the index by pool and state, of which each holds its tasks in order: as many as fit are taken from
+/// each, and of these the first. `$parts`: the table `parts` with a row per range.
+macro_rules! page_of_parts {
+    ($parts:literal, $pool:literal, $state:literal) => {
+        page!(
+            "WITH RECURSIVE ",
+            $parts,
+            ", upto (part, task_id) AS (SELECT part, COALESCE((SELECT t.task_id FROM tasks t WHERE t.pool_name = ",
+            $pool,
+            " AND ",
+            after!("state", $state),
+            "ORDER BY t.state, t.task_id LIMIT 1 OFFSET $2), '~') FROM parts WHERE part IS NOT NULL), \
+             ids (task_id) AS MATERIALIZED (SELECT t.task_id FROM upto CROSS JOIN tasks t WHERE t.pool_name = ",
+            $pool,
+            " AND t.state = ",
+            $state,
+            " AND t.task_id > $1 AND t.task_id < upto.task_id",
+            of_tenant!(),
+            ") SELECT task_id FROM ids ORDER BY task_id"
+        )
+    };
+}
+
+const ONE: &str = select_tasks!("input", "output", "task_id = $1");
+const PAGE: &str = page!("SELECT t.task_id FROM tasks t WHERE t.task_id > $1", of_tenant!(), "ORDER BY t.task_id");
+const PAGE_OF_PROJECT: &str = page!(
+    "SELECT t.task_id FROM tasks t WHERE ",
+    after!("project_id", "$5"),
+    "AND ($6 IS NULL OR t.pool_name = $6) AND ($7 IS NULL OR t.state = $7) ORDER BY t.project_id, t.task_id"
+);
+const PAGE_OF_POOL_AND_STATE: &str = page!(
+    "SELECT t.task_id FROM tasks t WHERE t.pool_name = $5 AND ",
+    after!("state", "$6"),
+    "ORDER BY t.state, t.task_id"
+);
+const PAGE_OF_POOL: &str = page_of_parts!(
+    "parts (part) AS (VALUES ('queued'), ('running'), ('succeeded'), ('failed'), ('cancelled'), ('dead'))",
+    "$5",
+    "part"
+);
+// The pools that tasks name, one look into the index for each: some may be gone.
+const PAGE_OF_STATE: &str = page_of_parts!(
+    "parts (part) AS (SELECT MIN(p.pool_name) FROM tasks p UNION ALL \
+     SELECT (SELECT MIN(p.pool_name) FROM tasks p WHERE p.pool_name > part) FROM parts WHERE part IS NOT NULL)",
+    "part",
+    "$5"
+);
+
+pub(crate) fn one(task_id: TaskId) -> Step {
+    Step::new(ONE, vec![Value::text(task_id)])
+}
+
+pub(crate) fn page(filter: &TaskFilter, after: Option<TaskId>, limit: u32) -> Step {
+    let TaskFilter { pool, project, tenant, state, brief } = filter;
+    // The empty text sorts before every id.
+    let after = after.map_or_else(String::new, |id| id.to_string());
+    let whole = Value::int(i64::from(!*brief));
+    let mut args = vec![Value::text(after), Value::count(limit), Value::text_or_null(tenant.as_ref()), whole];
+    let sql = match (project, pool, state) {
+        (Some(project), ..) => {
+            args.extend([Value::text(project), Value::text_or_null(pool.as_ref()), Value::text_or_null(*state)]);
+            return Step::new(PAGE_OF_PROJECT, args);
+        }
+        (None, None, None) => PAGE,
+        (None, Some(_), Some(_)) => PAGE_OF_POOL_AND_STATE,
+        (None, Some(_), None) => PAGE_OF_POOL,
+        (None, None, Some(_)) => PAGE_OF_STATE,
+    };
+    args.extend(pool.as_ref().map(Value::text));
+    args.extend(state.map(Value::text));
+    Step::new(sql, args)
+}
+
+/// Reads a row of [`one`] or [`page`].
+pub(crate) fn read(mut fields: Fields) -> Result<TaskRow, StoreError> {
+    let fields = &mut fields;
+    let spec = take_spec(fields)?;
+    let input = Payload::trusted(fields.shared_text()?);
+    let (status, attempt) = take_status(fields)?;
+    Ok(TaskRow {
+        spec,
+        input,
+        status,
+        version: fields.count()?,
+        attempt,
+        tally: take_tally(fields)?,
+        output: fields.text_or_null()?.map(Payload::trusted),
+        usage: take_usage(fields)?,
+        history: read_history(&fields.shared_text()?)?,
+        created_at: Timestamp::from_millis(fields.int()?),
+        started_at: fields.int_or_null()?.map(Timestamp::from_millis),
+        finished_at: fields.int_or_null()?.map(Timestamp::from_millis),
+    })
+}
+
+fn take_spec(fields: &mut Fields) -> Result<TaskSpec, StoreError> {
+    Ok(TaskSpec {
+        task_id: fields.parsed()?,
+        pool_name: fields.parsed()?,
+        tenant: fields.text()?,
+        project_id: fields.text_or_null()?.map(|text| text.as_ref().to_owned()),
+        agent_id: fields.parsed_or_null()?,
+        check: fields.int()? != 0,
+        priority: take_priority(fields)?,
+        max_attempts: fields.count()?,
+        timeout: fields.count_or_null()?.map(Duration::from_millis),
+        not_before: fields.int_or_null()?.map(Timestamp::from_millis),
+        expires_at: fields.int_or_null()?.map(Timestamp::from_millis),
+    })
+}
+
+/// The status, and the number of the latest attempt.
+fn take_status(fields: &mut Fields) -> Result<(TaskStatus, u32), StoreError> {
+    let state: TaskState = fields.parsed()?;
+    let error: Option<TaskError> = fields.json_or_null()?;
+    let due_at = fields.int_or_null()?;
+    let number = fields.count()?;
+    let (agent_id, epoch) = (fields.parsed_or_null()?, fields.count_or_null()?);
+    let (process_id, halt) = (fields.parsed_or_null()?, fields.parsed_or_null()?);
+    let missing = || StoreError::Corrupt(format!("a task that is {state} lacks a field"));
+    let attempt = || {
+        let (agent_id, process_id) = (agent_id.ok_or_else(missing)?, process_id.ok_or_else(missing)?);
+        Ok(Attempt { number, agent_id, epoch: Epoch(epoch.ok_or_else(missing)?), process_id })
+    };
+    let status = match (state, halt) {
+        (TaskState::Queued, _) => TaskStatus::Queued { not_before: due_at.map(Timestamp::from_millis) },
+        (TaskState::Running, None) => TaskStatus::Running(attempt()?),
+        (TaskState::Running, Some(halt)) => TaskStatus::Halting(attempt()?, halt),
+        (TaskState::Succeeded, _) => TaskStatus::Succeeded,
+        (TaskState::Failed, _) => TaskStatus::Failed(error.ok_or_else(missing)?),
+        (TaskState::Cancelled, _) => TaskStatus::Cancelled,
+        (TaskState::Dead, _) => TaskStatus::Dead(error.ok_or_else(missing)?),
+    };
+    Ok((status, number))
+}
+
+pub(crate) fn take_priority(fields: &mut Fields) -> Result<Priority, StoreError> {
+    fields.count::<u8>()?.try_into().map_err(StoreError::Corrupt)
+}
+
+pub(crate) fn take_tally(fields: &mut Fields) -> Result<Tally, StoreError> {
+    Ok(Tally { spent: fields.count()?, spoiled: fields.count()? })
+}
+
+pub(crate) fn take_usage(fields: &mut Fields) -> Result<Usage, StoreError> {
+    Ok(Usage { input_tokens: fields.count()?, output_tokens: fields.count()?, cost_micros: fields.count()? })
+}
+
+/// One line of JSON per attempt that is over.
+fn read_history(lines: &str) -> Result<Vec<AttemptRecord>, StoreError> {
+    let read = |line| serde_json::from_str(line).map_err(|error| StoreError::Corrupt(format!("{line:?}: {error}")));
+    lines.lines().map(read).collect()
+}

@@ -1,0 +1,124 @@
+//! Tasks as they are read.
+
+use std::time::Duration;
+
+use muster_domain::{
+    AgentId, Attempt, AttemptRecord, Halt, Payload, PoolName, Priority, Tally, TaskId, TaskSpec, TaskState, TaskStatus,
+    Timestamp, Usage,
+};
+
+/// A task, whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskRow {
+    /// As it was asked for.
+    pub spec: TaskSpec,
+    /// The work.
+    pub input: Payload,
+    /// Where it stands.
+    pub status: TaskStatus,
+    /// 1 when it is made; rises by one with every transition.
+    pub version: u64,
+    /// The number of its latest attempt; 0 before the first.
+    pub attempt: u32,
+    /// What its attempts have cost.
+    pub tally: Tally,
+    /// The result.
+    pub output: Option<Payload>,
+    /// What its attempts that are over have used.
+    pub usage: Usage,
+    /// Its attempts that are over, in order, but for those that never began.
+    pub history: Vec<AttemptRecord>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When its latest attempt was started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// A waiting task: what it takes to give it to an agent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueuedTask {
+    /// The task.
+    pub task_id: TaskId,
+    /// Its tenant.
+    pub tenant: String,
+    /// Its priority.
+    pub priority: Priority,
+    /// Its project.
+    pub project_id: Option<String>,
+    /// The one agent that is to do it.
+    pub agent_id: Option<AgentId>,
+    /// Whether it only tests the way.
+    pub check: bool,
+    /// Attempts at the most.
+    pub max_attempts: u32,
+    /// How long one attempt may take.
+    pub timeout: Option<Duration>,
+    /// Not started by then, it fails.
+    pub expires_at: Option<Timestamp>,
+    /// The number of its latest attempt; 0 before the first.
+    pub attempt: u32,
+    /// What its attempts have cost.
+    pub tally: Tally,
+    /// What its attempts have used.
+    pub usage: Usage,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// Its input, where that is short: see [`SHORT_INPUT`].
+    pub input: Option<Payload>,
+}
+
+/// Inputs up to this length, in bytes, are read with the lines that they wait in.
+pub const SHORT_INPUT: u32 = 1_024;
+
+/// A running task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunningTask {
+    /// The task; without its input.
+    pub task: QueuedTask,
+    /// Who has it.
+    pub attempt: Attempt,
+    /// Why it is being stopped, where it is.
+    pub halt: Option<Halt>,
+    /// When it was started.
+    pub started_at: Timestamp,
+}
+
+/// A line in which ready tasks of a pool wait, in the order of their ids.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LineKey {
+    /// For any agent: one line per tenant and priority.
+    Shared {
+        /// The tenant.
+        tenant: String,
+        /// The priority.
+        priority: Priority,
+    },
+    /// For one agent.
+    Own(AgentId),
+}
+
+/// Which tasks to list. An empty filter lists all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskFilter {
+    /// Only this pool's.
+    pub pool: Option<PoolName>,
+    /// Only this project's.
+    pub project: Option<String>,
+    /// Only this tenant's.
+    pub tenant: Option<String>,
+    /// Only those in this state.
+    pub state: Option<TaskState>,
+    /// Without their inputs and outputs, which may be long: the inputs read as `null`, and there are no outputs.
+    pub brief: bool,
+}
+
+/// Tasks of a pool that are not in its lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueCounts {
+    /// Waiting for their time.
+    pub delayed: u64,
+    /// Given up, and kept for a person.
+    pub dead: u64,
+}

@@ -1,0 +1,69 @@
+//! Sums of what was used, and what a person has closed.
+
+use muster_domain::budget::Scope;
+use muster_domain::{Gate, Usage};
+use muster_store::Outcome::{Applied, Unchanged};
+use muster_store::{UsageAdded, Write};
+
+use super::*;
+
+fn used(scope: Scope, name: &str, number: u64) -> UsageAdded {
+    let usage = Usage { input_tokens: number, output_tokens: 2 * number, cost_micros: 3 * number };
+    UsageAdded { scope, name: name.to_owned(), usage }
+}
+
+pub(crate) async fn usage_is_summed_by_account(place: &Place) {
+    let fence = place.lead().await;
+    let first = vec![used(Scope::Project, "shop", 1), used(Scope::Tenant, "shop", 5), used(Scope::Project, "b", 7)];
+    let then = vec![used(Scope::Project, "shop", 10), used(Scope::Project, "shop", 100)];
+    place.all(fence, vec![(Write::AddUsage(first), Applied), (Write::AddUsage(then), Applied)]).await;
+    let page = async |scope, after, limit| place.store.usage(scope, after, limit).await.expect("a read");
+    let sum = |number| used(Scope::Pool, "", number).usage;
+    assert_eq!(page(Scope::Project, "", 9).await, [("b".to_owned(), sum(7)), ("shop".to_owned(), sum(111))]);
+    assert_eq!(page(Scope::Project, "b", 1).await, [("shop".to_owned(), sum(111))]);
+    assert_eq!(page(Scope::Tenant, "", 1).await, [("shop".to_owned(), sum(5))]);
+    assert_eq!(page(Scope::Pool, "", 1).await, []);
+}
+
+pub(crate) async fn a_sum_has_a_bound(place: &Place) {
+    let fence = place.lead().await;
+    let much = UsageAdded { usage: Usage { input_tokens: u64::MAX, ..Usage::default() }, ..used(Scope::Pool, "p", 1) };
+    for _ in 0..10 {
+        place.all(fence, vec![(Write::AddUsage(vec![much.clone()]), Applied)]).await;
+    }
+    let page = place.store.usage(Scope::Pool, "", 9).await.expect("it is still a number");
+    assert_eq!(page[0].1.input_tokens, 1 << 60);
+}
+
+pub(crate) async fn sums_of_agents_go_with_them(place: &Place) {
+    let fence = place.lead_with_pool().await;
+    let lives = keyed("lives", 1);
+    let id = lives.spec.agent_id.to_string();
+    let used = vec![used(Scope::Agent, &id, 1), used(Scope::Agent, "gone", 1), used(Scope::Project, "gone", 1)];
+    place.store.apply(fence, &[add(&lives), Write::AddUsage(used)]).await.expect("stored");
+    place.store.prune(fence, at(0), at(0)).await.expect("pruned");
+    let names = async |scope| place.store.usage(scope, "", 9).await.expect("a read").into_iter().map(|(name, _)| name);
+    assert_eq!(names(Scope::Agent).await.collect::<Vec<_>>(), [id]);
+    assert_eq!(names(Scope::Project).await.collect::<Vec<_>>(), ["gone"]);
+}
+
+pub(crate) async fn queues_are_closed_and_opened(place: &Place) {
+    let fence = place.lead_with_pool().await;
+    let gates = async || place.store.pools().await.expect("pools").into_iter().map(|row| row.gate).collect::<Vec<_>>();
+    assert_eq!(gates().await, [Gate::default()]);
+    let gate = Gate { paused: true, closed: true };
+    place
+        .all(
+            fence,
+            vec![
+                (Write::GatePool { pool: name("dev"), gate }, Applied),
+                (Write::GatePool { pool: name("nope"), gate }, Unchanged),
+                (Write::PauseAll { paused: true }, Applied),
+            ],
+        )
+        .await;
+    assert_eq!(gates().await, [gate]);
+    assert!(place.store.all_paused().await.expect("a read"));
+    place.all(fence, vec![(Write::PauseAll { paused: false }, Applied)]).await;
+    assert!(!place.store.all_paused().await.expect("a read"));
+}

@@ -1,0 +1,194 @@
+//! Alerts: what is wrong and needs a person, from when it begins until it is over.
+//!
+//! There is one alert at a time for a kind, a pool and a subject. While it lasts it is counted, not repeated. One that comes
+//! back soon after its end is the same one, so that what flaps is one alert; its end is told only after that time.
+//!
+//! They are in memory: a new supervisor begins with an empty book and writes down what it sees.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `book` | the alerts |
+//! | `outbox` | letters that wait for the webhook, in order, and when each is sent again |
+//! | `webhook` | writes, signs and sends them |
+
+mod book;
+mod outbox;
+#[cfg(test)]
+mod tests;
+mod webhook;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use muster_domain::{AlertId, PoolName, Timestamp};
+use serde::Serialize;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use book::{Book, Topic};
+use outbox::{Letter, Outbox, Then};
+use webhook::News;
+pub(crate) use webhook::run;
+pub use webhook::{Courier, Secret, Webhook};
+
+/// Where alerts go, and when they are over.
+pub struct AlertParts {
+    /// An alert that comes back within this time after its end is the same one.
+    pub min_interval: Duration,
+    /// Who is told; none: they are only listed.
+    pub webhook: Option<Webhook>,
+}
+
+/// Only listed, and a minute's interval.
+impl Default for AlertParts {
+    fn default() -> Self {
+        Self { min_interval: Duration::from_secs(60), webhook: None }
+    }
+}
+
+/// Something is or was wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alert {
+    /// Its id; later alerts have later ones.
+    pub id: AlertId,
+    /// What kind of thing.
+    pub kind: AlertKind,
+    /// In which pool, where it is about one.
+    pub pool: Option<PoolName>,
+    /// About what: an agent, a part of the supervisor. Empty where the pool says it all.
+    pub subject: String,
+    /// What is wrong, in words; the latest ones.
+    pub message: String,
+    /// When it began.
+    pub since: Timestamp,
+    /// When it ended; none while it lasts.
+    pub until: Option<Timestamp>,
+    /// How often it was noticed.
+    pub count: u64,
+}
+
+/// What kind of thing is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertKind {
+    /// A pool gives out no tasks, since too many failed.
+    BreakerOpen,
+    /// Many of a pool's tasks fail.
+    FailureRate,
+    /// An agent is quarantined and waits for a person.
+    Quarantine,
+    /// The supervisor is less than it should be.
+    Degraded,
+    /// Tasks were given up.
+    DeadLetter,
+}
+
+/// The book of alerts and the post about them.
+pub(crate) struct Alerts {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+struct State {
+    book: Book,
+    /// None without a webhook.
+    outbox: Option<Outbox>,
+}
+
+impl Alerts {
+    pub(crate) fn new(parts: &AlertParts) -> Self {
+        let outbox = parts.webhook.as_ref().map(|_| Outbox::default());
+        Self { state: Mutex::new(State { book: Book::new(parts.min_interval), outbox }), changed: Notify::new() }
+    }
+
+    /// Something is wrong. Said again while it lasts, it is counted.
+    pub(crate) fn raise(&self, kind: AlertKind, pool: Option<&PoolName>, subject: &str, message: String) {
+        let topic = topic(kind, pool, subject);
+        let mut state = self.state();
+        if let Some(alert) = state.book.raise(topic, message, Timestamp::now()) {
+            state.tell(News::Begun, &alert);
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
+    /// That is over. Where nothing was wrong nothing happens.
+    pub(crate) fn clear(&self, kind: AlertKind, pool: Option<&PoolName>, subject: &str) {
+        let was_there = self.state().book.clear(&topic(kind, pool, subject), Timestamp::now(), now());
+        if was_there {
+            self.changed.notify_one();
+        }
+    }
+
+    /// A pool is gone, and with it all that was wrong in it.
+    pub(crate) fn clear_pool(&self, pool: &PoolName) {
+        let was_there = self.state().book.clear_pool(pool, Timestamp::now(), now());
+        if was_there {
+            self.changed.notify_one();
+        }
+    }
+
+    /// All that are kept, the newest first.
+    pub(crate) fn list(&self) -> Vec<Alert> {
+        self.state().book.list()
+    }
+
+    /// Closes what is over for good, and gives the next letter to send.
+    fn next_letter(&self) -> Option<Letter> {
+        let mut state = self.state();
+        for alert in state.book.settle(now()) {
+            state.tell(News::Ended, &alert);
+        }
+        state.outbox.as_ref()?.next(now())
+    }
+
+    /// Waits until there may be something to do.
+    async fn pause(&self) {
+        let next = {
+            let state = self.state();
+            let due = state.outbox.as_ref().and_then(Outbox::due);
+            due.into_iter().chain(state.book.settles_at()).min()
+        };
+        tokio::select! {
+            () = self.changed.notified() => {}
+            () = webhook::until(next) => {}
+        }
+    }
+
+    fn delivered(&self, delivery: Uuid) {
+        if let Some(outbox) = &mut self.state().outbox {
+            outbox.delivered(delivery);
+        }
+    }
+
+    fn failed(&self, delivery: Uuid) -> Then {
+        self.state().outbox.as_mut().map_or(Then::GivenUp, |outbox| outbox.failed(delivery, now()))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn tell(&mut self, news: News, alert: &Alert) {
+        let Some(outbox) = &mut self.outbox else { return };
+        if let Some(dropped) = outbox.push(webhook::letter(news, alert), now()) {
+            tracing::error!(
+                alert.id = %dropped.alert,
+                delivery.id = %dropped.delivery,
+                "too much waits for the webhook: the oldest is dropped"
+            );
+        }
+    }
+}
+
+fn topic(kind: AlertKind, pool: Option<&PoolName>, subject: &str) -> Topic {
+    Topic { kind, pool: pool.cloned(), subject: subject.to_owned() }
+}
+
+/// The clock of the executor, which tests may set.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}

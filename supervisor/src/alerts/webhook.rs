@@ -1,0 +1,206 @@
+//! Tells a webhook when an alert begins and when it ends: one letter at a time, signed, and sent again until it arrives.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hmac::{Hmac, KeyInit, Mac};
+use muster_domain::{AlertId, PoolName, Timestamp};
+use serde::Serialize;
+use sha2::Sha256;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::outbox::{Letter, Then};
+use super::{Alert, AlertKind, Alerts};
+
+/// How long one delivery may take.
+const CALL_LIMIT: Duration = Duration::from_secs(15);
+
+/// The header with the signature of the body: `sha256=` and the HMAC in hex.
+const SIGNATURE: &str = "X-Muster-Signature";
+/// The header with the id of the delivery: the same when a letter is sent again.
+const DELIVERY: &str = "X-Muster-Delivery";
+
+/// Where alerts are told. The supervisor knows no HTTP: it writes and signs letters, and a courier carries them.
+pub struct Webhook {
+    /// Who carries them.
+    pub courier: Arc<dyn Courier>,
+    /// What they are signed with.
+    pub secret: Secret,
+}
+
+/// Carries letters to the webhook.
+#[async_trait]
+pub trait Courier: Send + Sync {
+    /// Sends a POST with this JSON and these headers. The status of the answer, or what went wrong in words without
+    /// secrets. A call that is given up may go on behind the scenes for a while.
+    async fn post(&self, headers: &[(&'static str, String)], body: String) -> Result<u16, String>;
+}
+
+/// A secret that is not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// This secret.
+    pub fn new(secret: String) -> Self {
+        Self(secret)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+/// What happened to an alert.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) enum News {
+    #[serde(rename = "alert.begun")]
+    Begun,
+    #[serde(rename = "alert.ended")]
+    Ended,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    event: News,
+    alert: AlertBody<'a>,
+}
+
+#[derive(Serialize)]
+struct AlertBody<'a> {
+    id: AlertId,
+    kind: AlertKind,
+    pool_name: Option<&'a PoolName>,
+    subject: &'a str,
+    message: &'a str,
+    since: Timestamp,
+    until: Option<Timestamp>,
+    count: u64,
+}
+
+/// The letter that tells this.
+pub(super) fn letter(event: News, alert: &Alert) -> Letter {
+    let Alert { id, kind, pool, subject, message, since, until, count } = alert;
+    let body = Body {
+        event,
+        alert: AlertBody {
+            id: *id,
+            kind: *kind,
+            pool_name: pool.as_ref(),
+            subject,
+            message,
+            since: *since,
+            until: *until,
+            count: *count,
+        },
+    };
+    // Words, numbers and ids always have a JSON.
+    let body = serde_json::to_string(&body).unwrap_or_default();
+    Letter { delivery: Uuid::now_v7(), alert: *id, body }
+}
+
+/// Closes alerts in time and sends what is to be told, for ever. `told` hears when the webhook is away, and why, and when it
+/// is not.
+pub(crate) async fn run(alerts: Arc<Alerts>, webhook: Option<Webhook>, told: impl Fn(Option<String>)) {
+    loop {
+        let letter = alerts.next_letter();
+        match (&webhook, letter) {
+            (Some(webhook), Some(letter)) => told(webhook.deliver(&alerts, letter).await.err()),
+            _ => alerts.pause().await,
+        }
+    }
+}
+
+impl Webhook {
+    async fn deliver(&self, alerts: &Alerts, letter: Letter) -> Result<(), String> {
+        let delivery = letter.delivery;
+        let sent = self.send(letter).await;
+        match &sent {
+            Ok(()) => alerts.delivered(delivery),
+            Err(reason) => match alerts.failed(delivery) {
+                Then::Again(_) => {
+                    tracing::debug!(delivery.id = %delivery, reason, "an alert did not reach the webhook")
+                }
+                Then::GivenUp => {
+                    tracing::error!(delivery.id = %delivery, reason, "an alert did not reach the webhook for a day; it is given up");
+                }
+            },
+        }
+        sent
+    }
+
+    async fn send(&self, letter: Letter) -> Result<(), String> {
+        let headers =
+            [(SIGNATURE, sign(&self.secret, letter.body.as_bytes())), (DELIVERY, letter.delivery.to_string())];
+        let call = self.courier.post(&headers, letter.body);
+        match tokio::time::timeout(CALL_LIMIT, call).await {
+            Ok(Ok(200..=299)) => Ok(()),
+            Ok(Ok(status)) => Err(format!("it answered {status}")),
+            Ok(Err(reason)) => Err(reason),
+            Err(_) => Err(format!("it did not answer within {} s", CALL_LIMIT.as_secs())),
+        }
+    }
+}
+
+/// The signature of a body.
+fn sign(secret: &Secret, body: &[u8]) -> String {
+    // An HMAC takes a key of any length.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.0.as_bytes()) else { return String::new() };
+    mac.update(body);
+    let digits: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256={digits}")
+}
+
+/// Waits until this moment, for ever where there is none.
+pub(super) async fn until(moment: Option<std::time::Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(Instant::from_std(moment)).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The second case of RFC 4231.
+    #[test]
+    fn a_signature_is_the_hmac_of_the_body() {
+        let signature = sign(&Secret::new("Jefe".to_owned()), b"what do ya want for nothing?");
+        assert_eq!(signature, "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    }
+
+    #[test]
+    fn a_letter_tells_all_about_its_alert() {
+        let alert = Alert {
+            id: AlertId::generate(),
+            kind: AlertKind::BreakerOpen,
+            pool: Some("coders".parse().expect("a name")),
+            subject: "coders".to_owned(),
+            message: "3 of 20 failed".to_owned(),
+            since: Timestamp::from_millis(0),
+            until: None,
+            count: 2,
+        };
+        let letter = letter(News::Begun, &alert);
+        let json: serde_json::Value = serde_json::from_str(&letter.body).expect("JSON");
+        let expected = serde_json::json!({
+            "event": "alert.begun",
+            "alert": {
+                "id": alert.id, "kind": "breaker_open", "pool_name": "coders", "subject": "coders",
+                "message": "3 of 20 failed", "since": "1970-01-01T00:00:00.000Z", "until": null, "count": 2,
+            },
+        });
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        assert_eq!(format!("{:?}", Secret::new("s3cret".to_owned())), "Secret(***)");
+    }
+}

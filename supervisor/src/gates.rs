@@ -1,0 +1,57 @@
+//! The handle's calls that close and open queues.
+
+use std::sync::atomic::Ordering;
+
+use muster_domain::{EventDraft, EventKind, Gate, PoolName, Timestamp};
+use muster_store::Write;
+
+use crate::error::SupervisorError;
+use crate::handle::{Handle, ask};
+use crate::keeper::mailbox::Ask;
+use crate::view::PoolView;
+
+impl Handle {
+    /// Gives no more tasks of this pool to agents, until it is resumed. What runs goes on, what comes waits.
+    pub async fn pause_pool(&self, pool: PoolName) -> Result<PoolView, SupervisorError> {
+        self.set_gate(pool, Gate { paused: true, closed: false }, false).await
+    }
+
+    /// Ends a pause or a drain of this pool.
+    pub async fn resume_pool(&self, pool: PoolName) -> Result<PoolView, SupervisorError> {
+        self.set_gate(pool, Gate::default(), false).await
+    }
+
+    /// Takes no more tasks for this pool (503) and gives no more to agents, until it is resumed. What runs goes on to its end,
+    /// or is handed back to the queue.
+    pub async fn drain_pool(&self, pool: PoolName, hand_back: bool) -> Result<PoolView, SupervisorError> {
+        self.set_gate(pool, Gate { paused: true, closed: true }, hand_back).await
+    }
+
+    async fn set_gate(&self, pool: PoolName, gate: Gate, hand_back: bool) -> Result<PoolView, SupervisorError> {
+        ask(&self.keeper(&pool)?, |reply| Ask::SetGate { gate, hand_back, reply }).await?
+    }
+
+    /// Pauses the tasks of all pools; what runs goes on, or is handed back to the queue.
+    pub async fn pause_system(&self, hand_back: bool) -> Result<(), SupervisorError> {
+        self.gate_all(true, hand_back).await
+    }
+
+    /// Ends the pause of the system. Pools that were paused by themselves stay so.
+    pub async fn resume_system(&self) -> Result<(), SupervisorError> {
+        self.gate_all(false, false).await
+    }
+
+    /// Stored first, so that it holds over any restart.
+    async fn gate_all(&self, paused: bool, hand_back: bool) -> Result<(), SupervisorError> {
+        let kind = if paused { EventKind::SystemPaused } else { EventKind::SystemResumed };
+        let (at, reason) = (Timestamp::now(), String::new());
+        let event = EventDraft { at, kind, pool_name: None, agent_id: None, process_id: None, reason };
+        self.context.apply(&[Write::PauseAll { paused }, Write::Event(event)]).await?;
+        self.context.all_paused.store(paused, Ordering::Relaxed);
+        for (_, keeper) in self.context.directory.all() {
+            // A keeper that has ended gives out no tasks.
+            let _ = keeper.send(Ask::AllGated { hand_back });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,67 @@
+//! What a keeper is asked about tasks.
+
+use std::time::Duration;
+
+use muster_domain::{Payload, Progress, TaskId, TaskSpec};
+use muster_store::{IdempotencyKey, TaskRow};
+use tokio::sync::oneshot;
+
+use crate::error::SupervisorError;
+use crate::task_view::{Percentiles, Submitted};
+
+/// Tasks that somebody submits in one request; each is answered, in order.
+pub(crate) struct SubmitAsk {
+    pub(crate) tasks: Vec<TaskDraft>,
+    pub(crate) reply: oneshot::Sender<Vec<Result<TaskAnswer, SupervisorError>>>,
+}
+
+/// One task that is to be stored.
+pub(crate) struct TaskDraft {
+    pub(crate) spec: TaskSpec,
+    pub(crate) input: Payload,
+    pub(crate) key: Option<IdempotencyKey>,
+    /// Why it is not taken in, unless the key says that it was before.
+    pub(crate) refused: Option<SupervisorError>,
+}
+
+/// What the submission of a task is answered with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TaskAnswer {
+    Stored(Submitted),
+    /// The key was used before, for this task.
+    Replayed(TaskId),
+}
+
+/// Somebody wants a task stopped. Answered when the wish is stored, or where there is nothing to stop.
+pub(crate) struct Cancel {
+    pub(crate) task: Box<TaskRow>,
+    pub(crate) reply: oneshot::Sender<Result<(), SupervisorError>>,
+}
+
+/// Somebody wants tasks that are dead or failed to be tried again. Answered with how many of them are.
+pub(crate) struct Redrive {
+    pub(crate) tasks: Vec<TaskRow>,
+    pub(crate) reply: oneshot::Sender<Result<u64, SupervisorError>>,
+}
+
+/// A pool's queue as its keeper knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct QueueFigures {
+    /// Ready and delayed.
+    pub(crate) waiting: u64,
+    pub(crate) running: u64,
+    pub(crate) oldest_wait: Option<Duration>,
+    pub(crate) rate_in: f64,
+    pub(crate) rate_out: f64,
+    pub(crate) wait: Option<Percentiles>,
+    pub(crate) run: Option<Percentiles>,
+}
+
+/// What those who follow a task see of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Signal {
+    /// Rises with each change that the store has.
+    pub(crate) changes: u64,
+    /// How far it is.
+    pub(crate) progress: Option<Progress>,
+}

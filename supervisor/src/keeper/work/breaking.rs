@@ -1,0 +1,67 @@
+//! The circuit breaker of the pool: where too many attempts fail, tasks wait.
+
+use muster_domain::{AttemptEnd, EventKind, TaskId};
+use muster_policy::breaker::{Breaker, Moved};
+
+use super::plan::Plan;
+use crate::alerts::AlertKind;
+use crate::keeper::{Keeper, Round};
+
+impl Keeper {
+    /// An attempt has ended; the breaker may move.
+    pub(super) fn count_end(&mut self, task: TaskId, end: &AttemptEnd, plan: &mut Plan, round: &Round) {
+        let Some(moved) = self.desk.breaker.ended(task, end, round.now) else { return };
+        let (pool, alerts) = (&self.model.spec.pool_name, &self.context.alerts);
+        let (kind, reason) = match moved {
+            Moved::Opened(reason) => {
+                alerts.raise(AlertKind::BreakerOpen, Some(pool), "", reason.clone());
+                tracing::warn!(pool.name = %pool, reason, "the circuit breaker of a pool is open");
+                (EventKind::BreakerOpened, reason)
+            }
+            Moved::Closed(reason) => {
+                alerts.clear(AlertKind::BreakerOpen, Some(pool), "");
+                tracing::info!(pool.name = %pool, reason, "the circuit breaker of a pool is closed");
+                (EventKind::BreakerClosed, reason)
+            }
+            Moved::Failing(reason) => {
+                tracing::warn!(pool.name = %pool, reason, "many tasks of a pool fail");
+                return alerts.raise(AlertKind::FailureRate, Some(pool), "", reason);
+            }
+            Moved::Recovered => return alerts.clear(AlertKind::FailureRate, Some(pool), ""),
+        };
+        plan.events.push(muster_domain::EventDraft { reason, ..self.pool_event(kind, round.at) });
+    }
+
+    /// A probe that no agent ran makes room for another.
+    pub(super) fn uncount(&mut self, task: TaskId, round: &Round) {
+        let end = AttemptEnd::NotBegun { message: String::new() };
+        let _ = self.desk.breaker.ended(task, &end, round.now);
+    }
+
+    /// So many tasks of the pool are dead now, and wait for a person.
+    pub(in crate::keeper) fn count_dead(&mut self, dead: u64) {
+        let (pool, before) = (&self.model.spec.pool_name, std::mem::replace(&mut self.desk.dead, dead));
+        if dead > before {
+            let message = format!("{dead} tasks were given up: GET /api/v1/tasks/dead lists them");
+            self.context.alerts.raise(AlertKind::DeadLetter, Some(pool), "", message);
+        } else if dead == 0 && before > 0 {
+            self.context.alerts.clear(AlertKind::DeadLetter, Some(pool), "");
+        }
+    }
+
+    /// The pool's bounds were changed.
+    pub(in crate::keeper) fn tasks_reconfigured(&mut self, round: &mut Round) {
+        let config = &self.model.spec.config;
+        if self.desk.breaker.policy() != config.breaker {
+            self.desk.breaker = Breaker::new(config.breaker, round.now);
+            for kind in [AlertKind::BreakerOpen, AlertKind::FailureRate] {
+                self.context.alerts.clear(kind, Some(&self.model.spec.pool_name), "");
+            }
+        }
+        if !self.one_task_each() {
+            self.desk.spent.clear();
+        }
+        // Agents may have more or less room.
+        round.touched.extend(self.model.agent_ids());
+    }
+}

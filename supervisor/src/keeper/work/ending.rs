@@ -1,0 +1,218 @@
+//! Ends of attempts: what follows is judged by the policy.
+
+use muster_domain::{
+    After, AgentId, AgentStatus, AttemptEnd, AttemptRecord, Cause, Ending, Epoch, EventKind, Halt, Payload, TaskError,
+    TaskId, TaskOver, Timestamp, Usage,
+};
+use muster_policy::retry::judge;
+use muster_store::{QueuedTask, TaskEnding};
+
+use super::plan::Plan;
+use super::runs::Run;
+use crate::accounts::Payers;
+use crate::keeper::{Keeper, Round};
+
+/// An attempt that is over, as it was seen.
+#[derive(Clone, Debug)]
+pub(super) struct Over {
+    task_id: TaskId,
+    number: u32,
+    end: AttemptEnd,
+    output: Option<Payload>,
+    last_output: String,
+    used: Usage,
+}
+
+impl From<&TaskOver> for Over {
+    fn from(over: &TaskOver) -> Self {
+        Self {
+            task_id: over.task_id,
+            number: over.attempt,
+            end: over.end.clone(),
+            output: over.output.clone(),
+            last_output: over.last_output.clone(),
+            used: over.usage,
+        }
+    }
+}
+
+impl Keeper {
+    /// The run of an agent is over, and with it whatever it still has. Its worker has said so of each task before, unless it
+    /// is gone itself.
+    pub(in crate::keeper) fn agent_left(&mut self, agent: AgentId, epoch: Epoch, ending: &Ending) {
+        self.desk.rooms.close(agent);
+        self.desk.spent.remove(&agent);
+        let left = self.desk.runs.of_agent(agent).iter().filter_map(|id| self.desk.runs.get(*id));
+        let overs: Vec<Over> = left
+            .filter(|run| run.attempt.epoch == epoch)
+            .map(|run| over_of(run, &end_with(run, &ending.cause)))
+            .collect();
+        self.desk.overs.extend(overs);
+    }
+
+    /// An agent is gone for good: nobody is left to do what waits for it by name.
+    pub(in crate::keeper) fn agent_gone(&mut self, agent: AgentId) {
+        self.desk.gone.insert(agent);
+    }
+
+    pub(super) fn plan_ends(&mut self, plan: &mut Plan, round: &mut Round) {
+        for over in std::mem::take(&mut self.desk.overs) {
+            // The first word counts; one of another attempt says nothing about this one.
+            let current = self.desk.runs.get(over.task_id).is_some_and(|run| run.attempt.number == over.number);
+            if !current {
+                continue;
+            }
+            if let Some(run) = self.desk.runs.take(over.task_id) {
+                plan.overs.push(over.clone());
+                self.plan_end(run, over, plan, round);
+            }
+        }
+    }
+
+    fn plan_end(&mut self, run: Run, over: Over, plan: &mut Plan, round: &mut Round) {
+        let mut task = run.task;
+        let end = true_end(run.halt, over.end);
+        let policy = self.model.spec.config.retry;
+        let verdict = judge(&end, task.max_attempts, task.tally, policy, round.at, fastrand::f64());
+        let then = self.unless_agent_is_gone(verdict.then, task.agent_id);
+        let usage = task.usage.plus(over.used);
+        let record = AttemptRecord {
+            number: over.number,
+            agent_id: run.attempt.agent_id,
+            process_id: run.attempt.process_id,
+            started_at: run.started_at,
+            ended_at: round.at,
+            end,
+            last_output: over.last_output,
+            usage: over.used,
+        };
+        let added = self.payers(&task, Some(run.attempt.agent_id)).additions(over.used);
+        plan.spent.push((task.task_id, added));
+        if task.check {
+            // No agent was asked: it says nothing about the pool's agents, and costs none of them its one task.
+            self.uncount(task.task_id, round);
+        } else {
+            self.count_end(task.task_id, &record.end, plan, round);
+            self.done_with(run.attempt.agent_id, run.attempt.epoch);
+        }
+        self.note_end(&record, &then, task.task_id, plan, round);
+        self.look_at_room(run.attempt.agent_id);
+        let ending = TaskEnding {
+            task_id: task.task_id,
+            record,
+            then: then.clone(),
+            output: over.output,
+            usage,
+            tally: verdict.tally,
+        };
+        plan.endings.push(ending);
+        if let After::Retry { not_before } = then {
+            (task.attempt, task.tally, task.usage, task.input) = (over.number, verdict.tally, usage, None);
+            self.queue(task, not_before, round.at);
+        }
+    }
+
+    /// A task for a named agent that is gone by now is not tried again.
+    fn unless_agent_is_gone(&self, then: After, named: Option<AgentId>) -> After {
+        match (named, &then) {
+            (Some(agent), After::Retry { .. }) if self.is_gone(agent) => After::Fail(agent_gone(agent)),
+            _ => then,
+        }
+    }
+
+    /// Whether an agent will never take a task again.
+    pub(super) fn is_gone(&self, agent: AgentId) -> bool {
+        self.model
+            .agent(agent)
+            .is_none_or(|agent| matches!(agent.status, AgentStatus::Terminated(_) | AgentStatus::Failed(_)))
+    }
+
+    fn note_end(&mut self, record: &AttemptRecord, then: &After, task: TaskId, plan: &mut Plan, round: &Round) {
+        self.desk.run_times.add(record.ended_at.since(record.started_at), round.now);
+        let how = match then {
+            After::Succeed => "succeeded",
+            After::Retry { .. } => "retried",
+            After::Fail(_) => "failed",
+            After::Cancel => "cancelled",
+            After::Die(_) => "dead",
+        };
+        metrics::counter!("muster_task_attempts_total", "pool" => self.pool_label(), "then" => how).increment(1);
+        if let After::Die(error) = then {
+            self.count_dead(self.desk.dead + 1);
+            tracing::warn!(task.id = %task, attempt = record.number, code = error.code, "a task is given up: the attempt {}", record.end);
+            let event = self.agent_event(
+                EventKind::TaskDead,
+                record.agent_id,
+                round.at,
+                format!("task {task}: {}", error.message),
+            );
+            plan.events.push(event);
+        } else if *then != After::Succeed {
+            tracing::info!(task.id = %task, attempt = record.number, then = how, "an attempt {}", record.end);
+        }
+    }
+
+    /// Puts a task into its line, or notes when it is due.
+    pub(super) fn queue(&mut self, task: QueuedTask, not_before: Option<Timestamp>, at: Timestamp) {
+        self.desk.waiting += 1;
+        // Nobody would ever take it: the next turn says so.
+        if let Some(agent) = task.agent_id.filter(|agent| self.is_gone(*agent)) {
+            self.desk.gone.insert(agent);
+        }
+        self.desk.next_expiry = earliest(self.desk.next_expiry, task.expires_at);
+        match not_before.filter(|due| *due > at) {
+            Some(due) => self.desk.next_due = earliest(self.desk.next_due, Some(due)),
+            None => self.desk.lines.add(task),
+        }
+    }
+}
+
+impl Keeper {
+    /// Who pays for a task.
+    pub(super) fn payers<'a>(&'a self, task: &'a QueuedTask, agent: Option<AgentId>) -> Payers<'a> {
+        Payers { agent, project: task.project_id.as_deref(), tenant: &task.tenant, pool: &self.model.spec.pool_name }
+    }
+}
+
+/// A task that was being stopped was stopped, however its work ended, unless it was done before it heard of it.
+fn true_end(halt: Option<Halt>, end: AttemptEnd) -> AttemptEnd {
+    match (halt, end) {
+        (_, AttemptEnd::Succeeded) => AttemptEnd::Succeeded,
+        (Some(halt), _) => AttemptEnd::Halted { halt },
+        (None, end) => end,
+    }
+}
+
+/// How the end of its agent ends a task of which its worker did not say that it is over. It says so before, of every task that
+/// was begun, unless it is gone itself: so this one never was.
+fn end_with(run: &Run, cause: &Cause) -> AttemptEnd {
+    match cause {
+        Cause::WorkerLost => AttemptEnd::WorkerLost,
+        cause if run.begun_by.is_none() => AttemptEnd::NotBegun { message: format!("its agent {cause}") },
+        cause if cause.is_of_muster() => AttemptEnd::Interrupted { message: format!("its agent {cause}") },
+        cause => AttemptEnd::AgentDied { message: cause.to_string() },
+    }
+}
+
+pub(super) fn over_of(run: &Run, end: &AttemptEnd) -> Over {
+    Over {
+        task_id: run.task.task_id,
+        number: run.attempt.number,
+        end: end.clone(),
+        output: None,
+        last_output: String::new(),
+        used: run.used,
+    }
+}
+
+/// Why a task for a named agent fails when that agent is gone.
+pub(super) fn agent_gone(agent: AgentId) -> TaskError {
+    TaskError { code: "agent_gone".to_owned(), message: format!("agent {agent}, which was to do it, is gone") }
+}
+
+pub(super) fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

@@ -1,0 +1,167 @@
+//! Commands about tasks: first time or again, until their workers have heard them.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use muster_domain::time::later;
+use muster_domain::{CheckOrder, Command, Envelope, Payload, ProcessId, Reach, TaskHalt, TaskId, TaskOrder};
+use muster_policy::agent::{LONGEST_RESEND, Sent};
+use muster_policy::backoff::doubled;
+
+use super::runs::Run;
+use crate::keeper::{Keeper, Round};
+
+/// Orders in one command, and bytes of their inputs (unless a single one is longer): a message stays small enough that others
+/// wait little behind it.
+const ORDERS_PER_COMMAND: usize = 256;
+const BYTES_PER_COMMAND: usize = 256 * 1024;
+
+/// How long the store is waited for on behalf of a check. It has just taken its start.
+const STORE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What goes to one worker.
+#[derive(Default)]
+struct Letter {
+    orders: Vec<TaskOrder>,
+    halts: Vec<TaskHalt>,
+}
+
+impl Keeper {
+    /// Sends what is due to workers that listen.
+    pub(super) async fn send_orders(&mut self, round: &Round) {
+        let due = self.desk.runs.due(round.now);
+        if due.is_empty() {
+            return;
+        }
+        self.find_inputs(&due).await;
+        let mut letters: BTreeMap<ProcessId, Letter> = BTreeMap::new();
+        for id in due {
+            self.write_order(id, round.now, &mut letters);
+        }
+        let fence = self.context.fence;
+        let envelopes = letters.into_iter().flat_map(|(worker, letter)| {
+            letter.into_commands().into_iter().map(move |command| (worker, Envelope::new(fence, command)))
+        });
+        self.context.postman.send(envelopes.collect());
+    }
+
+    /// Puts what one run needs into its worker's letter, and notes when to look again.
+    fn write_order(&mut self, id: TaskId, now: Instant, letters: &mut BTreeMap<ProcessId, Letter>) {
+        let Some(run) = self.desk.runs.get(id) else { return };
+        let worker = run.attempt.process_id;
+        if !run.is_unheard() || !self.model.worker_listens(worker) {
+            // A worker that does not listen is new, or ends; both bring news of their own.
+            return self.desk.runs.schedule(id, None);
+        }
+        let letter = letters.entry(worker).or_default();
+        if let Some(halt) = run.halt_order() {
+            letter.halts.push(halt);
+        } else if let Some(order) = &run.order {
+            letter.orders.push(order.clone());
+        }
+        let resend = self.context.clocks.resend;
+        let due = self.desk.runs.get_mut(id).map(|run| run.note_sent(resend, now));
+        self.desk.runs.schedule(id, due);
+    }
+
+    /// Completes the orders of those whose input is not in memory.
+    async fn find_inputs(&mut self, due: &[TaskId]) {
+        let check = self.check_order(due).await;
+        let mut missing = Vec::new();
+        for id in due {
+            let Some(run) = self.desk.runs.get_mut(*id).filter(|run| run.needs_order()) else { continue };
+            match run.task.input.take() {
+                Some(input) => run.order = Some(run.order_with(input, check.as_ref())),
+                None => missing.push(*id),
+            }
+        }
+        for some in missing.chunks(ORDERS_PER_COMMAND) {
+            match self.context.store.inputs(some).await {
+                Ok(inputs) => self.complete_orders(inputs, check.as_ref()),
+                // What has no order yet is due again with the next look.
+                Err(error) => return drop(self.context.store_failed(&error)),
+            }
+        }
+    }
+
+    /// What checks are told beside their tasks, where some of these are checks: how the store is now, and what else to try.
+    async fn check_order(&self, due: &[TaskId]) -> Option<CheckOrder> {
+        let is_check = |id: &TaskId| self.desk.runs.get(*id).is_some_and(|run| run.task.check && run.needs_order());
+        if !due.iter().any(is_check) {
+            return None;
+        }
+        let begun = Instant::now();
+        let outcome = match tokio::time::timeout(STORE_PATIENCE, self.context.store.ping()).await {
+            Ok(answer) => answer.map(drop).map_err(|error| error.to_string()),
+            Err(_) => Err(format!("no answer within {} s", STORE_PATIENCE.as_secs())),
+        };
+        let store = Reach::new(begun.elapsed(), outcome);
+        Some(CheckOrder { store, dependencies: self.model.spec.config.dependencies.clone() })
+    }
+
+    fn complete_orders(&mut self, inputs: Vec<(TaskId, Payload)>, check: Option<&CheckOrder>) {
+        for (id, input) in inputs {
+            if let Some(run) = self.desk.runs.get_mut(id) {
+                run.order = Some(run.order_with(input, check));
+            }
+        }
+    }
+}
+
+impl Run {
+    fn needs_order(&self) -> bool {
+        self.begun_by.is_none() && self.halt.is_none() && self.order.is_none()
+    }
+
+    fn order_with(&self, input: Payload, check: Option<&CheckOrder>) -> TaskOrder {
+        TaskOrder {
+            task_id: self.task.task_id,
+            attempt: self.attempt.number,
+            agent_id: self.attempt.agent_id,
+            epoch: self.attempt.epoch,
+            input,
+            timeout: self.task.timeout,
+            check: check.filter(|_| self.task.check).cloned().map(Box::new),
+        }
+    }
+
+    fn halt_order(&self) -> Option<TaskHalt> {
+        Some(TaskHalt {
+            task_id: self.task.task_id,
+            attempt: self.attempt.number,
+            agent_id: self.attempt.agent_id,
+            epoch: self.attempt.epoch,
+            halt: self.halt?,
+        })
+    }
+
+    /// Notes that a command went out, and says when it goes out again.
+    fn note_sent(&mut self, resend: Duration, now: Instant) -> Instant {
+        let resends = self.sent.map_or(0, |sent| sent.resends.saturating_add(1));
+        self.sent = Some(Sent { at: now, resends });
+        later(now, doubled(resend, resends, LONGEST_RESEND))
+    }
+}
+
+impl Letter {
+    fn into_commands(self) -> Vec<Command> {
+        let mut commands = Vec::new();
+        let (mut tasks, mut bytes) = (Vec::new(), 0);
+        for order in self.orders {
+            let full = tasks.len() == ORDERS_PER_COMMAND || bytes + order.input.len() > BYTES_PER_COMMAND;
+            if full && !tasks.is_empty() {
+                commands.push(Command::RunTasks { tasks: std::mem::take(&mut tasks) });
+                bytes = 0;
+            }
+            bytes += order.input.len();
+            tasks.push(order);
+        }
+        if !tasks.is_empty() {
+            commands.push(Command::RunTasks { tasks });
+        }
+        if !self.halts.is_empty() {
+            commands.push(Command::HaltTasks { tasks: self.halts });
+        }
+        commands
+    }
+}

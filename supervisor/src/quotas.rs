@@ -1,0 +1,164 @@
+//! What tenants have submitted and run, over all pools.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use muster_domain::{PoolName, TenantLimits, Tenants, Timestamp};
+use muster_policy::quota::{Left, Quota, Refusal, may_start};
+
+/// The limits of tenants, and what counts against them.
+pub(crate) struct Quotas {
+    tenants: Tenants,
+    /// Whether any tenant has a bound on running tasks: else nobody counts them.
+    bounds_running: bool,
+    submitted: Mutex<HashMap<String, Quota>>,
+    running: Mutex<Running>,
+}
+
+/// Running tasks by tenant and pool.
+#[derive(Default)]
+pub(crate) struct Running {
+    counts: HashMap<String, HashMap<PoolName, u32>>,
+}
+
+impl Quotas {
+    pub(crate) fn new(tenants: Tenants) -> Self {
+        let bounds_running = tenants.iter().any(|(_, limits)| limits.max_running.is_some());
+        Self { tenants, bounds_running, submitted: Mutex::default(), running: Mutex::default() }
+    }
+
+    pub(crate) fn limits(&self, tenant: &str) -> TenantLimits {
+        self.tenants.of(tenant)
+    }
+
+    /// Whether what was submitted today has to be known before a tenant's next task is judged.
+    pub(crate) fn wants_history(&self, tenant: &str) -> bool {
+        self.limits(tenant).per_day.is_some() && !self.submitted().contains_key(tenant)
+    }
+
+    /// From now on a tenant is judged, of whom so many tasks were taken in today before. The first word counts.
+    pub(crate) fn know(&self, tenant: &str, used_today: u64, wall: Timestamp) {
+        let limits = self.limits(tenant);
+        self.submitted().entry(tenant.to_owned()).or_insert_with(|| Quota::new(&limits, used_today, wall));
+    }
+
+    /// Lets so many tasks of a tenant in, or none. Without limits nothing is counted.
+    pub(crate) fn take(
+        &self,
+        tenant: &str,
+        count: u64,
+        now: Instant,
+        wall: Timestamp,
+    ) -> Result<Option<Left>, Refusal> {
+        let limits = self.limits(tenant);
+        if limits.rate.is_none() && limits.per_day.is_none() {
+            return Ok(None);
+        }
+        let mut submitted = self.submitted();
+        let quota = submitted.entry(tenant.to_owned()).or_insert_with(|| Quota::new(&limits, 0, wall));
+        quota.take(count, now, wall).map(Some)
+    }
+
+    /// A task that was let in was not taken in after all.
+    pub(crate) fn give_back(&self, tenant: &str, count: u64, wall: Timestamp) {
+        if let Some(quota) = self.submitted().get_mut(tenant) {
+            quota.give_back(count, wall);
+        }
+    }
+
+    /// A pool is gone.
+    pub(crate) fn forget(&self, pool: &PoolName) {
+        self.lock_running().set(pool, &HashMap::new());
+    }
+
+    /// What is left for a tenant.
+    pub(crate) fn left(&self, tenant: &str, now: Instant, wall: Timestamp) -> Left {
+        let limits = self.limits(tenant);
+        let submitted = self.submitted();
+        match submitted.get(tenant) {
+            Some(quota) => quota.left(now, wall),
+            None => Quota::new(&limits, 0, wall).left(now, wall),
+        }
+    }
+
+    /// Tasks of a tenant that run, over all pools.
+    pub(crate) fn running_of(&self, tenant: &str) -> u32 {
+        self.lock_running().of(tenant)
+    }
+
+    /// Holds the counts of running tasks while tasks are given out, so that two pools do not both use the last one; nothing
+    /// where no tenant has such a bound.
+    pub(crate) fn count_running(&self) -> Option<MutexGuard<'_, Running>> {
+        self.bounds_running.then(|| self.lock_running())
+    }
+
+    fn lock_running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn submitted(&self) -> MutexGuard<'_, HashMap<String, Quota>> {
+        self.submitted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    fn of(&self, tenant: &str) -> u32 {
+        self.counts.get(tenant).map_or(0, |pools| pools.values().sum())
+    }
+
+    /// Tasks that a tenant with these limits may start now.
+    pub(crate) fn allowance(&self, tenant: &str, limits: &TenantLimits) -> u32 {
+        may_start(limits, self.of(tenant))
+    }
+
+    /// A pool says how many of each tenant's tasks it runs.
+    pub(crate) fn set(&mut self, pool: &PoolName, counts: &HashMap<String, u32>) {
+        for pools in self.counts.values_mut() {
+            pools.remove(pool);
+        }
+        for (tenant, count) in counts {
+            self.counts.entry(tenant.clone()).or_default().insert(pool.clone(), *count);
+        }
+        self.counts.retain(|_, pools| !pools.is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(name: &str) -> PoolName {
+        name.parse().expect("a name")
+    }
+
+    #[test]
+    fn what_runs_is_counted_over_all_pools() {
+        let mut tenants = Tenants::default();
+        let limits = TenantLimits { max_running: Some(5), ..TenantLimits::default() };
+        tenants.insert("acme".to_owned(), limits);
+        let quotas = Quotas::new(tenants);
+        let counts = |count| HashMap::from([("acme".to_owned(), count)]);
+        let mut running = quotas.count_running().expect("there is a bound");
+        running.set(&pool("a"), &counts(2));
+        running.set(&pool("b"), &counts(1));
+        assert_eq!(running.allowance("acme", &limits), 2);
+        running.set(&pool("a"), &HashMap::new());
+        assert_eq!(running.allowance("acme", &limits), 4);
+        drop(running);
+        assert_eq!((quotas.running_of("acme"), quotas.running_of("other")), (1, 0));
+    }
+
+    #[test]
+    fn a_new_master_counts_on_from_what_the_day_has_seen() {
+        let mut tenants = Tenants::default();
+        tenants.insert("acme".to_owned(), TenantLimits { per_day: Some(10), ..TenantLimits::default() });
+        let (quotas, now, wall) = (Quotas::new(tenants), Instant::now(), Timestamp::from_millis(1_000));
+        assert!(quotas.wants_history("acme") && !quotas.wants_history("other"));
+        quotas.know("acme", 9, wall);
+        assert!(quotas.take("acme", 1, now, wall).is_ok());
+        assert!(quotas.take("acme", 1, now, wall).is_err());
+        assert_eq!(quotas.left("acme", now, wall).today, Some(0));
+        assert_eq!(quotas.take("other", 1_000, now, wall), Ok(None));
+    }
+}

@@ -1,0 +1,218 @@
+//! The way of new tasks to the keeper of their pool: checked, counted against their tenant's limits, and answered when they
+//! are stored.
+
+use std::collections::BTreeMap;
+
+use muster_domain::tenant::check_tenant_name;
+use muster_domain::time::check_longest;
+use muster_domain::{DEFAULT_TENANT, PoolName, Priority, TaskId, TaskSpec, Timestamp};
+
+use crate::accounts::Payers;
+use crate::clock;
+use crate::directory::Mailbox;
+use crate::error::SupervisorError;
+use crate::handle::{Handle, ask};
+use crate::keeper::mailbox::Ask;
+use crate::keeper::work::{SubmitAsk, TaskAnswer, TaskDraft};
+use crate::request::TaskRequest;
+use crate::task_view::{QuotaView, Submitted};
+
+/// The longest name of a tenant or a project, in characters.
+const LONGEST_NAME: usize = 128;
+/// Attempts that a task may ask for, at the most.
+const MOST_ATTEMPTS: u32 = 1_000;
+/// Tasks that one message to a keeper carries, at the most.
+const TASKS_PER_ASK: usize = 250;
+type Answer = Result<Submitted, SupervisorError>;
+
+impl Handle {
+    /// Takes in a task; it is stored when this returns.
+    ///
+    /// # Errors
+    /// Before it is stored: unknown pool or agent, bad values, a bound (429), or something away. Then nothing was changed.
+    pub async fn submit(&self, request: TaskRequest) -> Answer {
+        let keeper = self.keeper(&request.pool_name)?;
+        let draft = self.prepare(request).await?;
+        let payer = payer_of(&draft);
+        let asked = ask(&keeper, |reply| Ask::Submit(SubmitAsk { tasks: vec![draft], reply })).await;
+        let answer = asked.and_then(|answers| answers.into_iter().next().unwrap_or(Err(SupervisorError::Stopping)));
+        self.submitted(payer, answer).await
+    }
+
+    /// Takes in many tasks; each answers for itself, in order. Those of one pool are stored in few commits.
+    pub async fn submit_all(&self, requests: Vec<TaskRequest>) -> Vec<Answer> {
+        let mut answers: Vec<Answer> = Vec::with_capacity(requests.len());
+        let mut drafts: BTreeMap<PoolName, Vec<(usize, TaskDraft)>> = BTreeMap::new();
+        for (place, request) in requests.into_iter().enumerate() {
+            let pool = request.pool_name.clone();
+            // Overwritten by what becomes of it.
+            answers.push(Err(SupervisorError::Stopping));
+            match self.prepare(request).await {
+                Ok(draft) => drafts.entry(pool).or_default().push((place, draft)),
+                Err(error) => answers[place] = Err(error),
+            }
+        }
+        let pools = drafts.into_iter().map(|(pool, drafts)| self.submit_to(pool, drafts));
+        for (place, payer, answer) in futures_util::future::join_all(pools).await.into_iter().flatten() {
+            answers[place] = self.submitted(payer, answer).await;
+        }
+        answers
+    }
+
+    /// Everything about a task that needs no keeper. One with an idempotency key goes to it even where it is refused: it may
+    /// be there already, and the first answer stands.
+    async fn prepare(&self, request: TaskRequest) -> Result<TaskDraft, SupervisorError> {
+        let mut draft = self.draft(request)?;
+        match self.admit(&draft.spec).await {
+            Err(refusal) if draft.key.is_some() => draft.refused = Some(refusal),
+            admitted => admitted?,
+        }
+        Ok(draft)
+    }
+
+    async fn submit_to(
+        &self,
+        pool: PoolName,
+        drafts: Vec<(usize, TaskDraft)>,
+    ) -> Vec<(usize, Option<String>, Result<TaskAnswer, SupervisorError>)> {
+        let places: Vec<(usize, Option<String>)> =
+            drafts.iter().map(|(place, draft)| (*place, payer_of(draft))).collect();
+        let mut drafts: Vec<TaskDraft> = drafts.into_iter().map(|(_, draft)| draft).collect();
+        let keeper = self.keeper(&pool);
+        let mut waiting = Vec::new();
+        while !drafts.is_empty() {
+            let rest = drafts.split_off(drafts.len().min(TASKS_PER_ASK));
+            waiting.push(submit_some(&keeper, std::mem::replace(&mut drafts, rest)));
+        }
+        let answers = futures_util::future::join_all(waiting).await.into_iter().flatten();
+        places.into_iter().zip(answers).map(|((place, payer), answer)| (place, payer, answer)).collect()
+    }
+
+    /// A repeated request is answered as the first was, with the state now. What was not taken in costs its tenant nothing.
+    async fn submitted(&self, payer: Option<String>, answer: Result<TaskAnswer, SupervisorError>) -> Answer {
+        if let Some(tenant) = payer.filter(|_| !matches!(answer, Ok(TaskAnswer::Stored(_)))) {
+            self.context.quotas.give_back(&tenant, 1, self.context.wall.now());
+        }
+        match answer? {
+            TaskAnswer::Stored(submitted) => Ok(submitted),
+            TaskAnswer::Replayed(task_id) => {
+                let row = self.task_row(task_id).await?;
+                Ok(Submitted { task_id, state: row.status.state(), created_at: row.created_at })
+            }
+        }
+    }
+
+    /// Counts a task against its tenant's limits, unless nothing is left for it.
+    async fn admit(&self, spec: &TaskSpec) -> Result<(), SupervisorError> {
+        let (tenant, project) = (spec.tenant.as_str(), spec.project_id.as_deref());
+        let payers = Payers { agent: spec.agent_id, project, tenant, pool: &spec.pool_name };
+        if let Some(spent) = self.context.accounts.exhausted(None, payers) {
+            return Err(SupervisorError::BudgetExceeded(spent.reason));
+        }
+        self.know_tenant(tenant).await?;
+        let taken = self.context.quotas.take(tenant, 1, clock::now(), self.context.wall.now());
+        taken.map(drop).map_err(|refusal| SupervisorError::QuotaExceeded {
+            tenant: tenant.to_owned(),
+            limit: refusal.what.as_str(),
+            retry_after: refusal.retry_after,
+        })
+    }
+
+    /// A limit per day counts what the day has seen before this supervisor led.
+    async fn know_tenant(&self, tenant: &str) -> Result<(), SupervisorError> {
+        if !self.context.quotas.wants_history(tenant) {
+            return Ok(());
+        }
+        let wall = self.context.wall.now();
+        let used = self.context.store.made_since(tenant, day_begin(wall)).await;
+        self.context.quotas.know(tenant, used.map_err(|error| self.context.store_failed(&error))?, wall);
+        Ok(())
+    }
+
+    /// A tenant's limits and what is left of them.
+    pub async fn quota(&self, tenant: &str) -> Result<QuotaView, SupervisorError> {
+        check_tenant_name(tenant).map_err(SupervisorError::Invalid)?;
+        self.know_tenant(tenant).await?;
+        let quotas = &self.context.quotas;
+        Ok(QuotaView {
+            tenant: tenant.to_owned(),
+            limits: quotas.limits(tenant),
+            running: quotas.running_of(tenant),
+            left: quotas.left(tenant, clock::now(), self.context.wall.now()),
+        })
+    }
+
+    fn draft(&self, request: TaskRequest) -> Result<TaskDraft, SupervisorError> {
+        let traits = self.traits(&request.pool_name)?;
+        let tenant = request.tenant.unwrap_or_else(|| DEFAULT_TENANT.to_owned());
+        check_tenant_name(&tenant).map_err(SupervisorError::Invalid)?;
+        if let Some(project) = &request.project_id {
+            check_name("project_id", project)?;
+        }
+        let max_attempts = request.max_attempts.unwrap_or(traits.max_attempts);
+        if !(1..=MOST_ATTEMPTS).contains(&max_attempts) {
+            let message = format!("max_attempts must be 1 to {MOST_ATTEMPTS}, not {max_attempts}");
+            return Err(SupervisorError::Invalid(message));
+        }
+        if let Some(timeout) = request.timeout {
+            check_longest("timeout", timeout).map_err(SupervisorError::Invalid)?;
+            if timeout.is_zero() {
+                return Err(SupervisorError::Invalid("timeout must be above 0 s".to_owned()));
+            }
+        }
+        if let (Some(from), Some(until)) = (request.not_before, request.expires_at)
+            && until <= from
+        {
+            return Err(SupervisorError::Invalid("expires_at must be after not_before".to_owned()));
+        }
+        if request.expires_at.is_some_and(|at| at <= self.context.wall.now()) {
+            return Err(SupervisorError::Invalid("expires_at has passed already".to_owned()));
+        }
+        let skip_phrase = traits.skip_phrase.as_deref().or(self.context.skip_phrase.as_deref());
+        let spec = TaskSpec {
+            task_id: TaskId::generate(),
+            pool_name: request.pool_name,
+            tenant,
+            project_id: request.project_id,
+            agent_id: request.agent_id,
+            check: request.check || skip_phrase.is_some_and(|phrase| request.input.mentions(phrase)),
+            priority: request.priority.unwrap_or(Priority::NORMAL),
+            max_attempts,
+            timeout: request.timeout.or(traits.task_timeout),
+            not_before: request.not_before,
+            expires_at: request.expires_at,
+        };
+        Ok(TaskDraft { spec, input: request.input, key: request.key, refused: None })
+    }
+}
+
+/// The beginning of the day of UTC.
+const fn day_begin(at: Timestamp) -> Timestamp {
+    const DAY: i64 = 24 * 60 * 60 * 1_000;
+    Timestamp::from_millis(at.as_millis() - at.as_millis().rem_euclid(DAY))
+}
+
+/// Against whose limits a task was counted, if it was.
+fn payer_of(draft: &TaskDraft) -> Option<String> {
+    draft.refused.is_none().then(|| draft.spec.tenant.clone())
+}
+
+async fn submit_some(
+    keeper: &Result<Mailbox, SupervisorError>,
+    tasks: Vec<TaskDraft>,
+) -> Vec<Result<TaskAnswer, SupervisorError>> {
+    let count = tasks.len();
+    let answers = match keeper {
+        Ok(keeper) => ask(keeper, |reply| Ask::Submit(SubmitAsk { tasks, reply })).await,
+        Err(error) => Err(error.clone()),
+    };
+    answers.unwrap_or_else(|error| (0..count).map(|_| Err(error.clone())).collect())
+}
+
+fn check_name(field: &str, name: &str) -> Result<(), SupervisorError> {
+    let length = name.chars().count();
+    if (1..=LONGEST_NAME).contains(&length) {
+        return Ok(());
+    }
+    Err(SupervisorError::Invalid(format!("{field} must have 1 to {LONGEST_NAME} characters, not {length}")))
+}

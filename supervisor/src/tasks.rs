@@ -1,0 +1,192 @@
+//! What callers ask about tasks that are there: read from the store, and changed by the pool's keeper.
+
+use std::time::Duration;
+
+use muster_domain::time::later;
+use muster_domain::{PoolName, TaskId, TaskState};
+use muster_store::{TaskFilter, TaskRow};
+use tokio::sync::watch;
+
+use crate::clock;
+use crate::directory::Mailbox;
+use crate::error::SupervisorError;
+use crate::follower::TaskFollower;
+use crate::handle::{Handle, ask};
+use crate::keeper::mailbox::Ask;
+use crate::keeper::work::{Cancel, Redrive, Signal};
+use crate::request::TaskQuery;
+use crate::task_view::{QueueView, TaskView};
+use crate::view::Page;
+
+/// Dead tasks that one step sends to the queue again.
+const REDRIVEN_AT_ONCE: u32 = 500;
+
+impl Handle {
+    /// One task; waits at most `wait` for its end.
+    ///
+    /// # Errors
+    /// There is no such task (any more), or something is away.
+    pub async fn task(&self, task: TaskId, wait: Duration) -> Result<TaskView, SupervisorError> {
+        if wait.is_zero() {
+            return self.view_task(self.task_row(task).await?).await;
+        }
+        let deadline = later(clock::now(), wait);
+        let row = self.task_row(task).await?;
+        if row.status.state().is_final() {
+            return Ok(row.into());
+        }
+        let mut signal = self.signal(&row).await?;
+        loop {
+            // Read after the subscription stands: what changes from now on is heard.
+            let row = self.task_row(task).await?;
+            if row.status.state().is_final() {
+                return Ok(row.into());
+            }
+            match tokio::time::timeout_at(deadline.into(), signal.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(SupervisorError::Stopping),
+                Err(_) => return self.view_task(row).await,
+            }
+        }
+    }
+
+    /// Hears of a task's changes from now on.
+    pub(crate) async fn signal(&self, row: &TaskRow) -> Result<watch::Receiver<Signal>, SupervisorError> {
+        let keeper = self.keeper(&row.spec.pool_name)?;
+        ask(&keeper, |reply| Ask::Follow(row.spec.task_id, reply)).await
+    }
+
+    /// The picture of a task: its row, and how far it is where it runs.
+    pub(crate) async fn view_task(&self, row: TaskRow) -> Result<TaskView, SupervisorError> {
+        let mut view = TaskView::from(row);
+        if view.state == TaskState::Running
+            && let Ok(keeper) = self.keeper(&view.spec.pool_name)
+            && let Some((progress, used)) = ask(&keeper, |reply| Ask::ViewRun(view.spec.task_id, reply)).await?
+        {
+            view.progress = progress;
+            view.usage = view.usage.plus(used);
+        }
+        Ok(view)
+    }
+
+    pub(crate) async fn task_row(&self, task: TaskId) -> Result<TaskRow, SupervisorError> {
+        let row = self.context.store.task(task).await.map_err(|error| self.context.store_failed(&error))?;
+        row.ok_or(SupervisorError::UnknownTask(task))
+    }
+
+    /// Tasks in the order of their making. How far running ones are is not told here.
+    pub async fn tasks(&self, query: TaskQuery) -> Result<Page<TaskView, TaskId>, SupervisorError> {
+        let TaskQuery { pool, project, tenant, state, brief, .. } = query;
+        let filter = TaskFilter { pool, project, tenant, state, brief };
+        // One more than asked for tells whether there is another page.
+        let limit = query.limit.clamp(1, 1_000);
+        let rows = self.context.store.tasks(&filter, query.after, limit + 1).await;
+        let mut rows = rows.map_err(|error| self.context.store_failed(&error))?;
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let next = rows.last().filter(|_| more).map(|row| row.spec.task_id);
+        Ok(Page { items: rows.into_iter().map(TaskView::from).collect(), next })
+    }
+
+    /// Has a task stopped, and waits at most `wait` until its work has stopped. Cancelling one that is over changes nothing.
+    pub async fn cancel_task(&self, task: TaskId, wait: Duration) -> Result<TaskView, SupervisorError> {
+        let row = self.task_row(task).await?;
+        if row.status.state().is_final() {
+            return Ok(row.into());
+        }
+        let keeper = self.keeper(&row.spec.pool_name)?;
+        let row = Box::new(row);
+        ask(&keeper, |reply| Ask::Cancel(Cancel { task: row, reply })).await??;
+        self.task(task, wait).await
+    }
+
+    /// Sends a task that is dead or failed to the queue again.
+    ///
+    /// # Errors
+    /// [`SupervisorError::WrongTaskState`] where it is neither.
+    pub async fn retry_task(&self, task: TaskId) -> Result<TaskView, SupervisorError> {
+        let row = self.task_row(task).await?;
+        let state = row.status.state();
+        let keeper = self.keeper(&row.spec.pool_name)?;
+        let redriven = match state {
+            TaskState::Dead | TaskState::Failed => self.redrive_rows(&keeper, vec![row]).await?,
+            _ => 0,
+        };
+        if redriven == 0 {
+            let why = "only a task that is dead or failed, and whose agent is not gone, can be tried again".to_owned();
+            return Err(SupervisorError::WrongTaskState { task_id: task, state, why });
+        }
+        self.task(task, Duration::ZERO).await
+    }
+
+    /// Sends the dead tasks of a pool, or of all, to the queue again; says how many.
+    pub async fn redrive(&self, pool: Option<PoolName>) -> Result<u64, SupervisorError> {
+        let pools = match pool {
+            Some(pool) => vec![(pool.clone(), self.keeper(&pool)?)],
+            None => self.context.directory.all(),
+        };
+        let mut redriven = 0;
+        for (pool, keeper) in pools {
+            redriven += self.redrive_pool(pool, &keeper).await?;
+        }
+        Ok(redriven)
+    }
+
+    /// Goes once through those that are dead now: one that dies again meanwhile has a place before the cursor.
+    async fn redrive_pool(&self, pool: PoolName, keeper: &Mailbox) -> Result<u64, SupervisorError> {
+        let filter =
+            TaskFilter { pool: Some(pool), state: Some(TaskState::Dead), brief: true, ..TaskFilter::default() };
+        let (mut after, mut redriven) = (None, 0);
+        loop {
+            let rows = self.context.store.tasks(&filter, after, REDRIVEN_AT_ONCE).await;
+            let rows = rows.map_err(|error| self.context.store_failed(&error))?;
+            let more = rows.len() == REDRIVEN_AT_ONCE as usize;
+            after = rows.last().map(|row| row.spec.task_id);
+            if !rows.is_empty() {
+                redriven += self.redrive_rows(keeper, rows).await?;
+            }
+            if !more {
+                return Ok(redriven);
+            }
+        }
+    }
+
+    async fn redrive_rows(&self, keeper: &Mailbox, tasks: Vec<TaskRow>) -> Result<u64, SupervisorError> {
+        ask(keeper, |reply| Ask::Redrive(Redrive { tasks, reply })).await?
+    }
+
+    /// Follows a task. Its first news is its picture now.
+    pub async fn follow_task(&self, task: TaskId) -> Result<TaskFollower, SupervisorError> {
+        let row = self.task_row(task).await?;
+        let signal = match row.status.state().is_final() {
+            // Its picture is all that there is to tell; its pool may be gone.
+            true => watch::channel(Signal::default()).1,
+            false => self.signal(&row).await?,
+        };
+        Ok(TaskFollower::new(self.clone(), task, signal))
+    }
+
+    /// The queues of all pools, by name.
+    pub async fn queues(&self) -> Result<Vec<QueueView>, SupervisorError> {
+        let mut queues = Vec::new();
+        for (pool, keeper) in self.context.directory.all() {
+            // One that has gone meanwhile has no queue.
+            let Ok(figures) = ask(&keeper, Ask::ViewQueue).await else { continue };
+            let counts = self.context.store.queue_counts(&pool).await;
+            let counts = counts.map_err(|error| self.context.store_failed(&error))?;
+            queues.push(QueueView {
+                pool_name: pool,
+                depth: figures.waiting.saturating_sub(counts.delayed),
+                delayed: counts.delayed,
+                dead: counts.dead,
+                running: figures.running,
+                oldest_wait: figures.oldest_wait,
+                rate_in: figures.rate_in,
+                rate_out: figures.rate_out,
+                wait: figures.wait,
+                run: figures.run,
+            });
+        }
+        Ok(queues)
+    }
+}

@@ -1,0 +1,257 @@
+//! A store that fails when the test wants.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use muster_domain::budget::Scope;
+use muster_domain::{AgentId, Fence, Payload, PoolName, ProcessId, TaskId, Timestamp, Usage};
+use muster_store::{
+    AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, LineKey, Outcome, PoolRow, Pruned, Queue, QueueCounts,
+    QueuedTask, RunningTask, Store, StoreError, TaskFilter, TaskRow, WorkerRow, Write,
+};
+
+/// What becomes of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Commit {
+    /// It goes through.
+    Pass,
+    /// It fails, and nothing is changed.
+    Refuse,
+    /// It goes through, and the caller is told that it failed.
+    Lie,
+}
+
+type Judge = Box<dyn FnMut(&[Write]) -> Commit + Send>;
+
+/// A store that fails on demand.
+pub(crate) struct FaultyStore {
+    pub(crate) inner: Arc<dyn Store>,
+    judge: Mutex<Option<Judge>>,
+    blind: AtomicBool,
+    /// Calls that were tried while it is away.
+    tried: AtomicU32,
+    /// Reads of inputs that fail.
+    hidden_inputs: AtomicU32,
+}
+
+impl FaultyStore {
+    pub(crate) fn new(inner: Arc<dyn Store>) -> Self {
+        Self {
+            inner,
+            judge: Mutex::default(),
+            blind: AtomicBool::new(false),
+            tried: AtomicU32::new(0),
+            hidden_inputs: AtomicU32::new(0),
+        }
+    }
+
+    /// From now on each commit is judged so.
+    pub(crate) fn judge(&self, judge: impl FnMut(&[Write]) -> Commit + Send + 'static) {
+        *self.judge.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(judge));
+    }
+
+    /// The next commit with a write like this has this end, all others go through. A batch is counted once.
+    pub(crate) fn once(&self, like: impl Fn(&Write) -> bool + Send + 'static, end: Commit) {
+        let mut done = false;
+        self.judge(move |writes| {
+            if done || !writes.iter().any(&like) {
+                return Commit::Pass;
+            }
+            done = true;
+            end
+        });
+    }
+
+    /// Away: neither reads nor writes.
+    pub(crate) fn leave(&self) {
+        self.blind.store(true, Ordering::SeqCst);
+        self.judge(|_| Commit::Refuse);
+    }
+
+    pub(crate) fn heal(&self) {
+        self.blind.store(false, Ordering::SeqCst);
+        *self.judge.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// How often somebody has tried to read or write while it was away.
+    pub(crate) fn times_tried(&self) -> u32 {
+        self.tried.load(Ordering::SeqCst)
+    }
+
+    /// The next so many reads of inputs fail.
+    pub(crate) fn fail_inputs(&self, times: u32) {
+        self.hidden_inputs.store(times, Ordering::SeqCst);
+    }
+
+    fn see(&self) -> Result<(), StoreError> {
+        if !self.blind.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.tried.fetch_add(1, Ordering::SeqCst);
+        Err(away())
+    }
+}
+
+fn away() -> StoreError {
+    StoreError::Unavailable("the disk is full".into())
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+    async fn lead(&self, holder: &str, address: &str, lease: Duration) -> Result<Leadership, StoreError> {
+        self.inner.lead(holder, address, lease).await
+    }
+    async fn renew(&self, fence: Fence, lease: Duration) -> Result<(), StoreError> {
+        self.see()?;
+        self.inner.renew(fence, lease).await
+    }
+    async fn resign(&self, fence: Fence) -> Result<(), StoreError> {
+        self.inner.resign(fence).await
+    }
+    async fn apply(&self, fence: Fence, writes: &[Write]) -> Result<Vec<Outcome>, StoreError> {
+        let end = match self.judge.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(judge) => judge(writes),
+            None => Commit::Pass,
+        };
+        match end {
+            Commit::Pass => self.inner.apply(fence, writes).await,
+            Commit::Refuse => self.see().and(Err(away())),
+            Commit::Lie => {
+                self.inner.apply(fence, writes).await?;
+                Err(away())
+            }
+        }
+    }
+    async fn pools(&self) -> Result<Vec<PoolRow>, StoreError> {
+        self.see()?;
+        self.inner.pools().await
+    }
+    async fn all_paused(&self) -> Result<bool, StoreError> {
+        self.see()?;
+        self.inner.all_paused().await
+    }
+    async fn open_workers(&self) -> Result<Vec<WorkerRow>, StoreError> {
+        self.see()?;
+        self.inner.open_workers().await
+    }
+    async fn worker(&self, id: ProcessId) -> Result<Option<WorkerRow>, StoreError> {
+        self.see()?;
+        self.inner.worker(id).await
+    }
+    async fn live_agents(&self) -> Result<Vec<AgentRow>, StoreError> {
+        self.see()?;
+        self.inner.live_agents().await
+    }
+    async fn agent(&self, id: AgentId) -> Result<Option<AgentRow>, StoreError> {
+        self.see()?;
+        self.inner.agent(id).await
+    }
+    async fn key_holder(&self, key: &IdempotencyKey) -> Result<Option<(AgentId, [u8; 32])>, StoreError> {
+        self.see()?;
+        self.inner.key_holder(key).await
+    }
+    async fn agents(
+        &self,
+        filter: &AgentFilter,
+        after: Option<AgentId>,
+        limit: u32,
+    ) -> Result<Vec<AgentRow>, StoreError> {
+        self.inner.agents(filter, after, limit).await
+    }
+    async fn events(&self, after: u64, limit: u32) -> Result<Vec<EventRow>, StoreError> {
+        self.inner.events(after, limit).await
+    }
+    async fn event_bounds(&self) -> Result<(u64, u64), StoreError> {
+        self.inner.event_bounds().await
+    }
+    async fn prune(&self, fence: Fence, events: Timestamp, ended: Timestamp) -> Result<Pruned, StoreError> {
+        self.see()?;
+        self.inner.prune(fence, events, ended).await
+    }
+    async fn ping(&self) -> Result<Duration, StoreError> {
+        self.see()?;
+        self.inner.ping().await
+    }
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+#[async_trait]
+impl Queue for FaultyStore {
+    async fn task(&self, id: TaskId) -> Result<Option<TaskRow>, StoreError> {
+        self.see()?;
+        self.inner.task(id).await
+    }
+    async fn tasks(&self, filter: &TaskFilter, after: Option<TaskId>, limit: u32) -> Result<Vec<TaskRow>, StoreError> {
+        self.see()?;
+        self.inner.tasks(filter, after, limit).await
+    }
+    async fn task_key_holder(&self, key: &IdempotencyKey) -> Result<Option<(TaskId, [u8; 32])>, StoreError> {
+        self.see()?;
+        self.inner.task_key_holder(key).await
+    }
+    async fn task_lines(&self, pool: &PoolName) -> Result<Vec<(LineKey, u64)>, StoreError> {
+        self.see()?;
+        self.inner.task_lines(pool).await
+    }
+    async fn line(
+        &self,
+        pool: &PoolName,
+        line: &LineKey,
+        after: Option<TaskId>,
+        limit: u32,
+    ) -> Result<Vec<QueuedTask>, StoreError> {
+        self.see()?;
+        self.inner.line(pool, line, after, limit).await
+    }
+    async fn running_tasks(&self, pool: &PoolName) -> Result<Vec<RunningTask>, StoreError> {
+        self.see()?;
+        self.inner.running_tasks(pool).await
+    }
+    async fn due_tasks(&self, pool: &PoolName, by: Timestamp, limit: u32) -> Result<Vec<QueuedTask>, StoreError> {
+        self.see()?;
+        self.inner.due_tasks(pool, by, limit).await
+    }
+    async fn next_due(&self, pool: &PoolName, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.see()?;
+        self.inner.next_due(pool, after).await
+    }
+    async fn expired_tasks(&self, pool: &PoolName, by: Timestamp, limit: u32) -> Result<Vec<QueuedTask>, StoreError> {
+        self.see()?;
+        self.inner.expired_tasks(pool, by, limit).await
+    }
+    async fn next_expiry(&self, pool: &PoolName, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.see()?;
+        self.inner.next_expiry(pool, after).await
+    }
+    async fn tasks_for(&self, pool: &PoolName, agent: AgentId, limit: u32) -> Result<Vec<QueuedTask>, StoreError> {
+        self.see()?;
+        self.inner.tasks_for(pool, agent, limit).await
+    }
+    async fn inputs(&self, tasks: &[TaskId]) -> Result<Vec<(TaskId, Payload)>, StoreError> {
+        self.see()?;
+        let less = |times: u32| times.checked_sub(1);
+        if self.hidden_inputs.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
+            return Err(away());
+        }
+        self.inner.inputs(tasks).await
+    }
+    async fn made_since(&self, tenant: &str, since: Timestamp) -> Result<u64, StoreError> {
+        self.see()?;
+        self.inner.made_since(tenant, since).await
+    }
+    async fn usage(&self, scope: Scope, after: &str, limit: u32) -> Result<Vec<(String, Usage)>, StoreError> {
+        self.see()?;
+        self.inner.usage(scope, after, limit).await
+    }
+    async fn queue_counts(&self, pool: &PoolName) -> Result<QueueCounts, StoreError> {
+        self.see()?;
+        self.inner.queue_counts(pool).await
+    }
+}

@@ -1,0 +1,65 @@
+//! An agent's tasks: handed to its program, stopped, and told of when they are over.
+
+use muster_domain::{Cause, Timestamp};
+use tokio::time::Instant;
+
+use super::{Agent, Running};
+use crate::later;
+use crate::runtime::What;
+use crate::runtime::exec::contract;
+use crate::tasks::{AttemptId, Errand, Finish, Finished};
+
+impl Agent {
+    /// Hands a task to the program.
+    pub(super) fn begin(&mut self, running: &mut Running, errand: &Errand) {
+        let id = errand.id();
+        if !running.ladder.is_running() || self.desk.attempt(&id.task_id).is_some() {
+            return self.refuse(errand);
+        }
+        let deadline = errand.order.timeout.map(|timeout| Timestamp::now().after(timeout));
+        match running.stdin.push(contract::task(&errand.order, deadline), Some(id.task_id)) {
+            Ok(()) => {
+                self.desk.put(errand);
+                self.write(running);
+            }
+            Err(why) => self.finish(id, Finished::Failed { message: why.to_owned(), retryable: true }),
+        }
+    }
+
+    /// A task is not begun.
+    pub(super) fn refuse(&self, errand: &Errand) {
+        let why = match self.desk.attempt(&errand.order.task_id) {
+            Some(attempt) => format!("its agent still has attempt {attempt} of it"),
+            None => "its agent is ending".to_owned(),
+        };
+        self.finish(errand.id(), Finished::NotBegun(why));
+    }
+
+    /// Tells the program to stop a task, and waits for its answer. Where there is none, all of it is ended. One that is
+    /// being ended already needs no telling.
+    pub(super) fn halt(&mut self, running: &mut Running, id: AttemptId) {
+        let answer_by = later(Instant::now(), self.common.profile.stop_deadline);
+        if !running.ladder.is_running() || !self.desk.halt(id, answer_by) {
+            return;
+        }
+        match running.stdin.push(contract::cancel(id.task_id), None) {
+            Ok(()) => self.write(running),
+            // It can't hear of it.
+            Err(_) => self.ask(running, Cause::TaskHalted),
+        }
+    }
+
+    /// Writes what waits for the program.
+    pub(super) fn write(&mut self, running: &mut Running) {
+        let lost = running.stdin.write();
+        for finish in self.desk.lose(lost, "its agent has closed its stdin") {
+            self.say(What::Finished(finish));
+        }
+    }
+
+    /// A task is over.
+    pub(super) fn finish(&self, id: AttemptId, end: Finished) {
+        let last_output = if matches!(end, Finished::Failed { .. }) { self.tail.text() } else { String::new() };
+        self.say(What::Finished(Finish { id, end, last_output }));
+    }
+}

@@ -1,0 +1,269 @@
+//! One task as one program: the input is on its stdin, its stdout is the output, its exit code says whether it succeeded.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_domain::{AgentSpec, Cause, Payload, Timestamp};
+use muster_process::{Child, Exit, Nursery};
+use tokio::sync::mpsc::{Permit, Sender, UnboundedReceiver};
+use tokio::time::{Instant, sleep_until};
+
+use super::contract::LONGEST_OUTPUT;
+use super::ladder::Ladder;
+use super::output::Output;
+use super::stdin::Stdin;
+use super::tail::Tail;
+use super::{Common, program};
+use crate::log::Stream;
+use crate::slots::How;
+use crate::tasks::{AttemptId, Errand, Finish, Finished};
+
+/// The longest part of the last line that is shown as the reason of a failure, in bytes.
+const LONGEST_REASON: usize = 300;
+
+/// What a job tells its agent.
+pub(super) enum Told {
+    /// What its program printed.
+    Lines(Vec<Line>),
+    /// Its program was killed and is not gone yet, for this reason; `None`: nothing holds it any more.
+    Stuck(Option<String>),
+    /// Its program's tree is proven dead. Always the last.
+    Over(Finish),
+}
+
+/// One line for the log.
+pub(super) struct Line {
+    pub(super) at: Timestamp,
+    pub(super) stream: Stream,
+    pub(super) text: Vec<u8>,
+    /// Bytes of it that were left out.
+    pub(super) cut: u64,
+}
+
+/// Does one task. What it tells last is its end; whatever goes wrong, there is one.
+pub(super) async fn run(
+    common: Arc<Common>,
+    agent: AgentSpec,
+    errand: Errand,
+    stops: UnboundedReceiver<How>,
+    tell: Sender<(AttemptId, Told)>,
+) {
+    let id = errand.id();
+    let mut job = Job {
+        id,
+        errand,
+        deadline: common.profile.stop_deadline,
+        tell,
+        untold: VecDeque::new(),
+        tail: Tail::default(),
+        complaints: Tail::default(),
+    };
+    let end = match start(common, agent, id).await {
+        Ok(child) => job.attend(child, stops).await,
+        Err(error) => failed(&Cause::NotStarted { error }, ""),
+    };
+    let last_output = if matches!(end, Finished::Done(_)) { String::new() } else { job.tail.text() };
+    // Where nobody listens, the worker is gone.
+    let _ = job.tell.send((id, Told::Over(Finish { id, end, last_output }))).await;
+}
+
+async fn start(common: Arc<Common>, agent: AgentSpec, id: AttemptId) -> Result<Child, String> {
+    // Makes a folder, and the first time finds out what the host gives: neither is for the loop's thread.
+    let prepared = tokio::task::spawn_blocking(move || {
+        let program = program::prepare(&common, &agent, Some(id.task_id))?;
+        let nursery = Nursery::start().map_err(|error| format!("cannot start processes: {error}"))?;
+        Ok::<_, String>((nursery, program))
+    });
+    let (nursery, program) = prepared.await.map_err(|error| error.to_string())??;
+    nursery.spawn(program).await.map_err(|error| error.to_string())
+}
+
+struct Job {
+    id: AttemptId,
+    errand: Errand,
+    /// From the request to stop to the kill.
+    deadline: Duration,
+    tell: Sender<(AttemptId, Told)>,
+    /// What waits to be told: nothing is read meanwhile, so that a program does not outrun the log.
+    untold: VecDeque<Told>,
+    tail: Tail,
+    /// The last of its stderr: where it says what is wrong, if it does.
+    complaints: Tail,
+}
+
+impl Job {
+    /// Attends to the program until its tree is proven dead, and says what came of it.
+    async fn attend(&mut self, child: Child, mut stops: UnboundedReceiver<How>) -> Finished {
+        let Child { stdin, stdout, stderr, keeper, mut exit, .. } = child;
+        // From here on, whatever fails: the keeper kills the tree.
+        let mut ladder = Ladder::new(keeper);
+        let outputs = Output::copying(Stream::Out, stdout, LONGEST_OUTPUT);
+        let (mut out, mut err) = match outputs.and_then(|out| Ok((out, Output::new(Stream::Err, stderr)?))) {
+            Ok(outputs) => outputs,
+            Err(error) => {
+                ladder.kill(Cause::Stopped);
+                (&mut exit).await;
+                return failed(&Cause::NotStarted { error: format!("cannot read its output: {error}") }, "");
+            }
+        };
+        let mut stdin = self.input(stdin);
+        let (tell, mut stopped, mut abandoned) = (self.tell.clone(), false, false);
+        let ended = loop {
+            let idle = self.untold.is_empty();
+            let next = ladder.next();
+            tokio::select! {
+                ended = &mut exit => break ended,
+                how = stops.recv(), if !abandoned => {
+                    (stopped, abandoned) = (true, how.is_none());
+                    self.stop(&mut ladder, how.unwrap_or(How::Kill));
+                }
+                () = out.readable(), if idle => {
+                    self.read(&mut out);
+                    // Nothing but an error can come of it.
+                    if out.is_over() {
+                        self.stop(&mut ladder, How::Ask);
+                    }
+                }
+                () = err.readable(), if idle => drop(self.read(&mut err)),
+                Ok(permit) = tell.reserve(), if !idle => self.tell_by(permit),
+                // One that does not want its input has closed its stdin, which is its own affair.
+                () = stdin.writable() => drop(stdin.write()),
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                    self.untold.extend(ladder.on_time(Instant::now()).map(Told::Stuck));
+                }
+            }
+        };
+        self.read_rest(&mut out).await;
+        self.read_rest(&mut err).await;
+        self.judge(ended, stopped, out)
+    }
+
+    /// The program's stdin with the input in it, and its end behind: a text as it is, anything else as JSON.
+    fn input(&self, stdin: Option<std::os::fd::OwnedFd>) -> Stdin {
+        let mut stdin = Stdin::new(stdin);
+        let input = self.errand.order.input.as_str();
+        let bytes = serde_json::from_str::<String>(input).unwrap_or_else(|_| input.to_owned()).into_bytes();
+        // One that can't be written is read as empty.
+        let _ = stdin.push(bytes, None);
+        stdin.end();
+        stdin
+    }
+
+    fn stop(&self, ladder: &mut Ladder, how: How) {
+        match how {
+            How::Ask => ladder.ask(Cause::Stopped, Duration::ZERO, self.deadline),
+            How::Kill => ladder.kill(Cause::Stopped),
+        }
+    }
+
+    /// Reads one piece, if there is one.
+    fn read(&mut self, output: &mut Output) -> bool {
+        self.take_lines(output.stream, |line| output.read(line))
+    }
+
+    /// What was printed before the end and not read yet.
+    async fn read_rest(&mut self, output: &mut Output) {
+        output.unwatch();
+        loop {
+            let more = self.read(output);
+            if !more {
+                self.take_lines(output.stream, |line| output.end(line));
+            }
+            while let Some(told) = self.untold.pop_front() {
+                let _ = self.tell.send((self.id, told)).await;
+            }
+            if !more {
+                break;
+            }
+        }
+    }
+
+    fn take_lines<T>(&mut self, stream: Stream, read: impl FnOnce(&mut dyn FnMut(&[u8], u64)) -> T) -> T {
+        self.errand.sign.note(Instant::now());
+        let at = Timestamp::now();
+        let (mut lines, tail, complaints) = (Vec::new(), &mut self.tail, &mut self.complaints);
+        let result = read(&mut |text, cut| {
+            tail.add(text);
+            if stream == Stream::Err {
+                complaints.add(text);
+            }
+            lines.push(Line { at, stream, text: text.to_vec(), cut });
+        });
+        if !lines.is_empty() {
+            self.untold.push_back(Told::Lines(lines));
+        }
+        result
+    }
+
+    fn tell_by(&mut self, permit: Permit<'_, (AttemptId, Told)>) {
+        if let Some(told) = self.untold.pop_front() {
+            permit.send((self.id, told));
+        }
+    }
+
+    /// What came of it.
+    fn judge(&self, ended: Exit, stopped: bool, out: Output) -> Finished {
+        if stopped {
+            return Finished::Stopped;
+        }
+        match (out.into_copy().map(|bytes| output_of(&bytes)).filter(|output| output.len() <= LONGEST_OUTPUT), ended) {
+            (None, _) => {
+                let message = format!("its output is longer than {LONGEST_OUTPUT} bytes");
+                Finished::Failed { message, retryable: false }
+            }
+            (Some(output), Exit::Code(0)) => Finished::Done(output),
+            (Some(_), Exit::Code(code)) => self.failed(&Cause::Exited { code }),
+            (Some(_), Exit::Signal(signal)) => self.failed(&Cause::Signaled { signal }),
+        }
+    }
+
+    fn failed(&self, cause: &Cause) -> Finished {
+        let complaints = self.complaints.text();
+        if complaints.is_empty() { failed(cause, &self.tail.text()) } else { failed(cause, &complaints) }
+    }
+}
+
+/// A failure, with the last line of this as the reason.
+fn failed(cause: &Cause, last_output: &str) -> Finished {
+    let reason = last_output.lines().next_back().unwrap_or_default();
+    let reason = &reason[..reason.floor_char_boundary(LONGEST_REASON)];
+    let message = if reason.is_empty() { cause.to_string() } else { format!("{cause}: {reason}") };
+    Finished::Failed { message, retryable: true }
+}
+
+/// What a program printed, as JSON: as it is where it is JSON, else as a text without the line breaks at its end.
+fn output_of(printed: &[u8]) -> Payload {
+    let text = String::from_utf8_lossy(printed);
+    Payload::parse(text.trim()).unwrap_or_else(|_| Payload::quoted(text.trim_end_matches(['\n', '\r'])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_carried_as_it_is_and_text_becomes_a_text() {
+        for (printed, output) in [
+            (" {\"a\":  1.50}\n", "{\"a\":  1.50}"),
+            ("7\n", "7"),
+            ("", "\"\""),
+            (" two\nlines \n\n", "\" two\\nlines \""),
+            ("{\"a\":1}\n{\"a\":2}\n", "\"{\\\"a\\\":1}\\n{\\\"a\\\":2}\""),
+        ] {
+            assert_eq!(output_of(printed.as_bytes()).as_str(), output, "{printed:?}");
+        }
+        assert_eq!(output_of(b"\xff").as_str(), "\"\u{fffd}\"");
+    }
+
+    #[test]
+    fn a_failure_tells_the_last_line() {
+        let message = |last_output: &str| match failed(&Cause::Exited { code: 3 }, last_output) {
+            Finished::Failed { message, retryable: true } => message,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(message(""), "exited with code 3");
+        assert_eq!(message("one\nno config"), "exited with code 3: no config");
+        assert!(message(&"\u{e4}".repeat(1000)).len() < LONGEST_REASON + 30);
+    }
+}

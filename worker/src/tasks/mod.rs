@@ -1,0 +1,347 @@
+//! The tasks: what this worker has begun, and what each order, halt and end means for it.
+//!
+//! Nothing here acts. Every method changes the table, answers with what is to be done, and collects what is to be
+//! reported. The races of the post are decided here, so they can be tested in both orders:
+//!
+//! - An order may come twice, or again after its work is done: each attempt is begun once, and a repeated order is
+//!   answered with what became of it.
+//! - A halt may overtake its order: the attempt is remembered as over, and the order that comes late begins nothing.
+//! - A halt and an end may cross: an end that is a result counts, since the work was done before the halt was heard.
+//! - A refusal is final for its attempt: the master may have given the task to another agent because of it.
+//! - An agent's end is the proof that the work on its tasks has stopped: they are over before that end is reported.
+
+mod past;
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_domain::{
+    AgentId, AgentPicture, AttemptEnd, Cause, Ending, Epoch, Halt, Payload, ReportBody, SeenState, TaskBegun, TaskHalt,
+    TaskId, TaskOrder, TaskOver, TaskPicture, Timestamp,
+};
+use tokio::time::Instant;
+
+use crate::later;
+use crate::sign::Sign;
+use past::{Past, Repeat};
+
+/// Beginnings in one report, at most.
+const BEGUN_AT_ONCE: usize = 1024;
+
+/// One attempt at a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct AttemptId {
+    pub(crate) task_id: TaskId,
+    pub(crate) attempt: u32,
+}
+
+/// A task that is to be begun, and where its signs go.
+#[derive(Debug)]
+pub(crate) struct Errand {
+    pub(crate) order: TaskOrder,
+    pub(crate) sign: Arc<Sign>,
+}
+
+impl Errand {
+    pub(crate) const fn id(&self) -> AttemptId {
+        AttemptId { task_id: self.order.task_id, attempt: self.order.attempt }
+    }
+}
+
+/// What is to be done next.
+#[derive(Debug)]
+pub(crate) enum Act {
+    /// Have this task begun.
+    Begin(Errand),
+    /// Have this agent stop this attempt.
+    Halt(AgentId, AttemptId),
+    /// Send the report of this number again.
+    Resend(u64),
+}
+
+/// What a runtime says when an attempt is over and nothing of its work goes on.
+#[derive(Debug)]
+pub(crate) struct Finish {
+    pub(crate) id: AttemptId,
+    pub(crate) end: Finished,
+    /// What the program printed last, where it did not succeed.
+    pub(crate) last_output: String,
+}
+
+/// How an attempt ended, as its runtime sees it.
+#[derive(Debug)]
+pub(crate) enum Finished {
+    /// With this result.
+    Done(Payload),
+    /// With an error.
+    Failed { message: String, retryable: bool },
+    /// Its program was stopped as it was ordered.
+    Stopped,
+    /// It was never begun.
+    NotBegun(String),
+}
+
+/// An attempt that was begun and is not over.
+#[derive(Debug)]
+struct Held {
+    agent_id: AgentId,
+    sign: Arc<Sign>,
+    /// Whether its beginning was reported.
+    told: bool,
+    /// Why it is being stopped.
+    halt: Option<Halt>,
+    deadline: Option<Instant>,
+}
+
+/// What one run of an agent has to do.
+#[derive(Debug)]
+struct Load {
+    epoch: Epoch,
+    attempts: HashSet<AttemptId>,
+    /// When its last task was over.
+    rests_since: Instant,
+    /// When it last turned from idle to busy or back.
+    turned_at: Timestamp,
+}
+
+/// The table.
+#[derive(Debug)]
+pub(crate) struct Tasks {
+    held: HashMap<AttemptId, Held>,
+    loads: HashMap<AgentId, Load>,
+    deadlines: BTreeSet<(Instant, AttemptId)>,
+    past: Past,
+    /// Those that may have been begun and not reported.
+    begun: VecDeque<AttemptId>,
+    /// Silence counts from here on, at the earliest.
+    listening_since: Instant,
+}
+
+impl Tasks {
+    pub(crate) fn new(heartbeat: Duration, now: Instant) -> Self {
+        Self {
+            held: HashMap::new(),
+            loads: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            past: Past::new(heartbeat.saturating_mul(2)),
+            begun: VecDeque::new(),
+            listening_since: now,
+        }
+    }
+
+    /// An order came. `refusal` says why it is not to be begun, if it is not; it is asked only of an attempt that is not
+    /// known, since an answer changes nothing, and "not begun" would be untrue of one that was.
+    pub(crate) fn on_order(
+        &mut self,
+        order: TaskOrder,
+        refusal: impl FnOnce(&TaskOrder) -> Option<String>,
+        now: Instant,
+        at: Timestamp,
+    ) -> Option<Act> {
+        let id = AttemptId { task_id: order.task_id, attempt: order.attempt };
+        if let Some(held) = self.held.get_mut(&id) {
+            if std::mem::replace(&mut held.told, false) {
+                self.begun.push_back(id);
+            }
+            return None;
+        }
+        if let Some(repeat) = self.past.repeat(id) {
+            return resend(repeat);
+        }
+        if let Some(message) = refusal(&order) {
+            self.past.put(over(id, AttemptEnd::NotBegun { message }));
+            return None;
+        }
+        Some(Act::Begin(self.hold(order, now, at)))
+    }
+
+    fn hold(&mut self, order: TaskOrder, now: Instant, at: Timestamp) -> Errand {
+        let errand = Errand { order, sign: Arc::new(Sign::new(now)) };
+        let (id, order) = (errand.id(), &errand.order);
+        let deadline = order.timeout.map(|timeout| later(now, timeout));
+        self.deadlines.extend(deadline.map(|at| (at, id)));
+        let held = Held { agent_id: order.agent_id, sign: Arc::clone(&errand.sign), told: false, halt: None, deadline };
+        self.held.insert(id, held);
+        self.begun.push_back(id);
+        let new = || Load { epoch: order.epoch, attempts: HashSet::new(), rests_since: now, turned_at: at };
+        let load = self.loads.entry(order.agent_id).or_insert_with(new);
+        load.epoch = order.epoch;
+        if load.attempts.is_empty() {
+            load.turned_at = at;
+        }
+        load.attempts.insert(id);
+        errand
+    }
+
+    /// A halt came.
+    pub(crate) fn on_halt(&mut self, order: TaskHalt) -> Option<Act> {
+        let id = AttemptId { task_id: order.task_id, attempt: order.attempt };
+        if self.held.contains_key(&id) {
+            return self.halt(id, order.halt);
+        }
+        match self.past.repeat(id) {
+            Some(repeat) => resend(repeat),
+            None => {
+                self.past.put(over(id, AttemptEnd::Halted { halt: order.halt }));
+                None
+            }
+        }
+    }
+
+    /// The first reason counts, and is passed on once.
+    fn halt(&mut self, id: AttemptId, halt: Halt) -> Option<Act> {
+        let held = self.held.get_mut(&id).filter(|held| held.halt.is_none())?;
+        held.halt = Some(halt);
+        Some(Act::Halt(held.agent_id, id))
+    }
+
+    /// When the next timeout is due.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Halts what has taken too long.
+    pub(crate) fn on_time(&mut self, now: Instant) -> Vec<Act> {
+        let mut acts = Vec::new();
+        while let Some((at, id)) = self.deadlines.first().copied()
+            && at <= now
+        {
+            self.deadlines.pop_first();
+            acts.extend(self.halt(id, Halt::TimedOut));
+        }
+        acts
+    }
+
+    /// The runtime says that an attempt is over. News of one that is over already are none.
+    pub(crate) fn on_finish(&mut self, finish: Finish, now: Instant, at: Timestamp) {
+        let Finish { id, end, last_output } = finish;
+        let Some(held) = self.drop_held(id, now, at) else { return };
+        let (end, output) = match (end, held.halt) {
+            (Finished::Done(output), _) => (AttemptEnd::Succeeded, Some(output)),
+            (_, Some(halt)) => (AttemptEnd::Halted { halt }, None),
+            (Finished::Failed { message, retryable }, None) => (AttemptEnd::Failed { message, retryable }, None),
+            (Finished::Stopped, None) => (interrupted("its program was stopped"), None),
+            (Finished::NotBegun(message), None) => (AttemptEnd::NotBegun { message }, None),
+        };
+        let usage = held.sign.said().usage;
+        self.past.put(TaskOver { output, last_output, usage, ..over(id, end) });
+    }
+
+    /// The tree of this run of an agent is proven dead, and with it the work on all of its tasks.
+    pub(crate) fn on_agent_ended(&mut self, agent_id: AgentId, epoch: Epoch, ending: &Ending, now: Instant) {
+        if self.loads.get(&agent_id).is_none_or(|load| load.epoch != epoch) {
+            return;
+        }
+        let Some(load) = self.loads.remove(&agent_id) else { return };
+        for id in load.attempts {
+            let Some(held) = self.drop_held(id, now, ending.at) else { continue };
+            let end = held.halt.map_or_else(|| lost(&ending.cause), |halt| AttemptEnd::Halted { halt });
+            let (last_output, usage) = (ending.last_output.clone(), held.sign.said().usage);
+            self.past.put(TaskOver { last_output, usage, ..over(id, end) });
+        }
+    }
+
+    fn drop_held(&mut self, id: AttemptId, now: Instant, at: Timestamp) -> Option<Held> {
+        let held = self.held.remove(&id)?;
+        if let Some(deadline) = held.deadline {
+            self.deadlines.remove(&(deadline, id));
+        }
+        if let Some(load) = self.loads.get_mut(&held.agent_id) {
+            load.attempts.remove(&id);
+            load.rests_since = now;
+            if load.attempts.is_empty() {
+                load.turned_at = at;
+            }
+        }
+        Some(held)
+    }
+
+    /// Whether something is to be reported.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.begun.is_empty() || self.past.has_news()
+    }
+
+    /// The next report, which gets this number. An attempt that is over is not named as begun beside it.
+    pub(crate) fn next_report(&mut self, seq: u64) -> Option<ReportBody> {
+        let mut begun = Vec::new();
+        while begun.len() < BEGUN_AT_ONCE
+            && let Some(id) = self.begun.pop_front()
+        {
+            if let Some(held) = self.held.get_mut(&id)
+                && !std::mem::replace(&mut held.told, true)
+            {
+                begun.push(TaskBegun { task_id: id.task_id, attempt: id.attempt });
+            }
+        }
+        let over = self.past.take(seq);
+        (!begun.is_empty() || !over.is_empty()).then_some(ReportBody::Tasks { begun, over })
+    }
+
+    /// Reports up to this number are settled.
+    pub(crate) fn settle(&mut self, up_to: u64, now: Instant) {
+        self.past.settle(up_to, now);
+    }
+
+    /// Nobody could hear of any progress until now: silence counts anew.
+    pub(crate) const fn listen_anew(&mut self, now: Instant) {
+        self.listening_since = now;
+    }
+
+    /// When an agent was last busy; none where it never was.
+    pub(crate) fn last_busy(&self, agent_id: &AgentId, now: Instant) -> Option<Instant> {
+        let load = self.loads.get(agent_id)?;
+        Some(if load.attempts.is_empty() { load.rests_since } else { now })
+    }
+
+    /// Adds an agent's tasks to the picture of it.
+    pub(crate) fn complete(&self, picture: &mut AgentPicture, now: Instant) {
+        let Some(load) = self.loads.get(&picture.agent_id).filter(|load| load.epoch == picture.epoch) else { return };
+        picture.updated_at = picture.updated_at.max(load.turned_at);
+        if picture.state == SeenState::Idle && !load.attempts.is_empty() {
+            picture.state = SeenState::Busy;
+        }
+        picture.tasks = load.attempts.iter().filter_map(|id| self.picture(*id, now)).collect();
+    }
+
+    fn picture(&self, id: AttemptId, now: Instant) -> Option<TaskPicture> {
+        let sign = &self.held.get(&id)?.sign;
+        let quiet = now.saturating_duration_since(sign.last().max(self.listening_since));
+        let said = sign.said();
+        Some(TaskPicture {
+            task_id: id.task_id,
+            attempt: id.attempt,
+            quiet_ms: u64::try_from(quiet.as_millis()).unwrap_or(u64::MAX),
+            progress: said.progress,
+            usage: said.usage,
+        })
+    }
+}
+
+const fn resend(repeat: Repeat) -> Option<Act> {
+    match repeat {
+        Repeat::Soon => None,
+        Repeat::Report(seq) => Some(Act::Resend(seq)),
+    }
+}
+
+fn over(id: AttemptId, end: AttemptEnd) -> TaskOver {
+    let AttemptId { task_id, attempt } = id;
+    TaskOver { task_id, attempt, end, output: None, last_output: String::new(), usage: Default::default() }
+}
+
+fn interrupted(why: &str) -> AttemptEnd {
+    AttemptEnd::Interrupted { message: why.to_owned() }
+}
+
+/// What an agent's end means for a task that nobody asked to stop.
+fn lost(cause: &Cause) -> AttemptEnd {
+    match cause {
+        Cause::Stopped => interrupted("its agent was stopped"),
+        Cause::TaskHalted => interrupted("its agent was ended with another task that did not stop"),
+        cause => AttemptEnd::AgentDied { message: cause.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests;

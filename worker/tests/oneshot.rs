@@ -1,0 +1,212 @@
+//! Tasks that are programs of their own, with real processes.
+
+mod bench;
+
+use std::time::{Duration, Instant};
+
+use bench::{Bench, exec, sh, wait_until};
+use muster_domain::{
+    AgentId, AttemptEnd, Cause, Command, Epoch, Halt, Payload, ReportBody, SeenState, TaskHalt, TaskId, TaskOrder,
+    TaskOver,
+};
+use muster_worker::WorkerExit;
+use serde_json::json;
+
+/// A worker with one agent whose tasks run this script.
+async fn start(script: &str) -> (Bench, AgentId) {
+    start_profile(sh(script)).await
+}
+
+async fn start_profile(mut profile: serde_json::Value) -> (Bench, AgentId) {
+    profile["mode"] = json!("oneshot");
+    profile["stop_deadline"] = json!(0.3);
+    let beat = Duration::from_millis(100);
+    let mut bench = Bench::start(exec(profile), |orders| orders.clocks.heartbeat = beat).await;
+    let agent = AgentId::generate();
+    bench.spawn(agent, 1).await;
+    assert_eq!(bench.words(1).await, ["started 1"], "without a program");
+    (bench, agent)
+}
+
+fn order(agent_id: AgentId, input: &str) -> TaskOrder {
+    let (task_id, input) = (TaskId::generate(), Payload::parse(input).expect("JSON"));
+    TaskOrder { task_id, attempt: 1, agent_id, epoch: Epoch(1), input, timeout: None, check: None }
+}
+
+async fn begin(bench: &Bench, order: &TaskOrder) {
+    bench.send(Command::RunTasks { tasks: vec![order.clone()] }).await;
+}
+
+/// The next end of a task.
+async fn over(bench: &mut Bench) -> TaskOver {
+    loop {
+        match bench.next().await.body {
+            ReportBody::Tasks { over, .. } if over.is_empty() => {}
+            ReportBody::Tasks { over, .. } => return over.into_iter().next().expect("one"),
+            other => panic!("news of tasks, not {other:?}"),
+        }
+    }
+}
+
+/// What becomes of this input.
+async fn outcome(bench: &mut Bench, agent: AgentId, input: &str) -> TaskOver {
+    let order = order(agent, input);
+    begin(bench, &order).await;
+    let over = over(bench).await;
+    assert_eq!(over.task_id, order.task_id);
+    over
+}
+
+async fn output(bench: &mut Bench, agent: AgentId, input: &str) -> String {
+    let over = outcome(bench, agent, input).await;
+    assert_eq!(over.end, AttemptEnd::Succeeded, "{over:?}");
+    over.output.expect("an output").to_string()
+}
+
+fn halt(order: &TaskOrder) -> Command {
+    let TaskOrder { task_id, attempt, agent_id, epoch, .. } = *order;
+    Command::HaltTasks { tasks: vec![TaskHalt { task_id, attempt, agent_id, epoch, halt: Halt::Cancelled }] }
+}
+
+fn count(marker: &str) -> usize {
+    let entries = std::fs::read_dir("/proc").expect("proc").flatten();
+    let wanted = format!("sleep\0{marker}\0");
+    entries
+        .filter(|entry| std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == wanted.as_bytes()))
+        .count()
+}
+
+/// Has a grandchild that nothing of its program's environment tells of, and is deaf to SIGTERM.
+fn family(marker: &str) -> String {
+    format!("trap '' TERM; (setsid env -i sh -c 'trap \"\" TERM; exec sleep {marker}' &); while :; do sleep 0.05; done")
+}
+
+#[tokio::test]
+async fn a_text_is_read_as_it_is_and_anything_else_as_json() {
+    let (mut bench, agent) = start_profile(json!({"command": ["cat"]})).await;
+    assert_eq!(output(&mut bench, agent, r#""two\nlines""#).await, r#""two\nlines""#);
+    assert_eq!(output(&mut bench, agent, r#"{"b": 1.50, "a": 2}"#).await, r#"{"b": 1.50, "a": 2}"#);
+    assert_eq!(output(&mut bench, agent, r#""[1, 2]""#).await, "[1, 2]", "what is printed decides, not what came in");
+    let long = format!("\"{}\"", "x".repeat(1024 * 1024 - 2));
+    assert_eq!(output(&mut bench, agent, &long).await, long, "more than a pipe holds, both ways");
+}
+
+#[tokio::test]
+async fn an_exit_code_says_whether_it_succeeded() {
+    let (mut bench, agent) = start("echo looking >&2; echo no config >&2; echo half done; exit 3").await;
+    let over = outcome(&mut bench, agent, "null").await;
+    let message = "exited with code 3: no config".to_owned();
+    assert_eq!(over.end, AttemptEnd::Failed { message, retryable: true });
+    for said in ["looking", "no config", "half done"] {
+        assert!(over.last_output.lines().any(|line| line == said), "{over:?}");
+    }
+    assert_eq!(over.output, None);
+    let logged = || bench.log(agent).contains(" err no config") && bench.log(agent).contains(" out half done");
+    wait_until("the log", async || logged().then_some(())).await;
+    let (mut bench, agent) = start("kill -9 $$").await;
+    let message = "was ended by signal 9".to_owned();
+    assert_eq!(outcome(&mut bench, agent, "null").await.end, AttemptEnd::Failed { message, retryable: true });
+    let (mut bench, agent) = start_profile(json!({"command": ["no-such-program-anywhere"]})).await;
+    let AttemptEnd::Failed { message, .. } = outcome(&mut bench, agent, "null").await.end else { panic!("a failure") };
+    assert!(message.starts_with("could not be started") && message.contains("no-such-program-anywhere"), "{message}");
+}
+
+#[tokio::test]
+async fn a_program_knows_its_task_and_need_not_read_its_input() {
+    let (mut bench, agent) = start(r#"echo "$MUSTER_TASK_ID $MUSTER_AGENT_ID $MUSTER_PROJECT_ID"; pwd"#).await;
+    let order = order(agent, &format!("\"{}\"", "x".repeat(1024 * 1024)));
+    begin(&bench, &order).await;
+    let over = over(&mut bench).await;
+    let folder = bench.data.path().join("agents").join(agent.to_string());
+    let printed = format!("{} {agent} shop\n{}", order.task_id, folder.display());
+    assert_eq!(over.output, Some(Payload::quoted(&printed)));
+}
+
+#[tokio::test]
+async fn messages_are_plain_output_here() {
+    let (mut bench, agent) =
+        start(r#"cat >/dev/null; printf '{"type":"usage","id":"%s","input_tokens":3}' "$MUSTER_TASK_ID""#).await;
+    let over = outcome(&mut bench, agent, "null").await;
+    assert!(over.usage.is_zero());
+    assert!(over.output.is_some_and(|output| output.as_str().starts_with(r#"{"type":"usage""#)));
+}
+
+#[tokio::test]
+async fn an_output_that_is_too_long_is_an_error_that_says_so_and_its_program_is_ended() {
+    let (mut bench, agent) = start("exec yes").await;
+    let message = "its output is longer than 1048576 bytes".to_owned();
+    assert_eq!(outcome(&mut bench, agent, "null").await.end, AttemptEnd::Failed { message, retryable: false });
+}
+
+#[tokio::test]
+async fn a_task_that_is_halted_is_over_when_all_that_it_started_is_dead() {
+    let (mut bench, agent) = start(&family("86121")).await;
+    let (one, two) = (order(agent, "null"), order(agent, "null"));
+    begin(&bench, &one).await;
+    begin(&bench, &two).await;
+    wait_until("the grandchildren", async || (count("86121") == 2).then_some(())).await;
+    let beat = bench.beat_where(|beat| beat.agents.first().is_some_and(|agent| agent.tasks.len() == 2)).await;
+    assert_eq!((beat.agents[0].state, beat.agents[0].pid), (SeenState::Busy, None));
+    let asked = Instant::now();
+    bench.send(halt(&one)).await;
+    let ended = over(&mut bench).await;
+    assert_eq!((ended.task_id, ended.end), (one.task_id, AttemptEnd::Halted { halt: Halt::Cancelled }));
+    assert_eq!(count("86121"), 1, "the other goes on");
+    assert!(asked.elapsed() >= Duration::from_millis(300) && asked.elapsed() < Duration::from_secs(5));
+    bench.terminate(agent, 1, true).await;
+    let ended = over(&mut bench).await;
+    assert_eq!(ended.task_id, two.task_id);
+    assert!(matches!(ended.end, AttemptEnd::Interrupted { .. }), "{ended:?}");
+    assert_eq!(count("86121"), 0);
+    assert_eq!(bench.ending().await.1.cause, Cause::Stopped);
+}
+
+#[tokio::test]
+async fn a_program_that_ends_when_it_is_asked_need_not_be_killed() {
+    let (mut bench, agent) = start("trap 'echo asked; exit 0' TERM; echo up; while :; do sleep 0.02; done").await;
+    let order = TaskOrder { timeout: Some(Duration::from_millis(500)), ..order(agent, "null") };
+    begin(&bench, &order).await;
+    let over = over(&mut bench).await;
+    assert_eq!(over.end, AttemptEnd::Halted { halt: Halt::TimedOut });
+    // The shell may say of its own child that it was terminated, on the other stream.
+    let said: Vec<&str> = over.last_output.lines().filter(|line| *line != "Terminated").collect();
+    assert_eq!(said, ["up", "asked"]);
+}
+
+#[tokio::test]
+async fn a_shutdown_stops_the_programs_and_tells_their_tasks_first() {
+    let (mut bench, agent) = start("echo up; exec sleep 86122").await;
+    let order = order(agent, "null");
+    begin(&bench, &order).await;
+    wait_until("the program", async || (count("86122") == 1).then_some(())).await;
+    bench.send(Command::Shutdown { graceful: true }).await;
+    assert!(matches!(over(&mut bench).await.end, AttemptEnd::Interrupted { .. }));
+    assert_eq!(bench.words(1).await, ["ended 1: was stopped"]);
+    assert_eq!(bench.exit().await, WorkerExit::ShutDown);
+    assert_eq!(count("86122"), 0);
+}
+
+#[tokio::test]
+async fn a_drained_worker_lets_its_tasks_finish() {
+    let (mut bench, agent) = start("while [ ! -e go ]; do sleep 0.02; done; echo done").await;
+    let order = order(agent, "null");
+    begin(&bench, &order).await;
+    bench.beat_where(|beat| beat.agents.first().is_some_and(|agent| agent.state == SeenState::Busy)).await;
+    bench.send(Command::Drain).await;
+    begin(&bench, &TaskOrder { attempt: 2, ..order.clone() }).await;
+    let refused = over(&mut bench).await;
+    assert_eq!(refused.end, AttemptEnd::NotBegun { message: "its worker is draining".to_owned() });
+    let folder = bench.data.path().join("agents").join(agent.to_string());
+    std::fs::write(folder.join("go"), "").expect("a file");
+    assert_eq!(over(&mut bench).await.output, Some(Payload::quoted("done")));
+}
+
+#[tokio::test]
+async fn a_worker_that_is_killed_leaves_no_program() {
+    let (mut bench, agent) = start(&family("86123")).await;
+    begin(&bench, &order(agent, "null")).await;
+    wait_until("the grandchild", async || (count("86123") == 1).then_some(())).await;
+    bench.stop.kill();
+    assert_eq!(bench.exit().await, WorkerExit::Killed);
+    assert_eq!(count("86123"), 0);
+}
