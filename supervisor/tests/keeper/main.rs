@@ -18,6 +18,7 @@ mod reports;
 mod restarts;
 mod shutdown;
 mod silence;
+mod simulation;
 mod stopping;
 mod store_away;
 mod tasks;
