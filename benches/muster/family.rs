@@ -47,6 +47,14 @@ pub(crate) fn memory(pid: u32) -> anyhow::Result<u64> {
 }
 
 /// Sends a signal; one who is gone already needs none.
+/// Resident memory of a process, in MiB.
+pub(crate) fn resident(pid: u32) -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no resident memory")?;
+    let kib: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;
+    Ok(kib / 1024.0)
+}
+
 pub(crate) fn signal(pid: u32, signal: Signal) {
     let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
 }

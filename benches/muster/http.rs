@@ -21,6 +21,11 @@ impl Answer {
         }
         serde_json::from_slice(&self.body).context("the answer is no JSON")
     }
+
+    /// The body as it is.
+    pub(crate) fn text(self) -> anyhow::Result<String> {
+        Ok(String::from_utf8(self.body)?)
+    }
 }
 
 /// A request as it goes over the wire.
@@ -31,6 +36,13 @@ pub(crate) fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
         return format!("{head}\r\n").into_bytes();
     }
     format!("{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
+}
+
+/// A request with lines of JSON.
+pub(crate) fn ndjson(path: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n");
+    format!("{head}Content-Type: application/x-ndjson\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
 }
 
 /// The answer in `buffer` once all of it is there.

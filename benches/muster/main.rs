@@ -11,10 +11,14 @@ mod crowd;
 mod family;
 mod http;
 mod limits;
+mod peers;
+mod postgres;
+mod queues;
 mod recovery;
 mod server;
 mod sheet;
 mod spawning;
+mod tasks;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -52,6 +56,14 @@ const ROWS: &[(&str, Measure)] = &[
     ("hung", recovery::hung),
     ("crowd", crowd::crowd),
     ("boot", boot::boot),
+    ("tasks", tasks::tasks),
+    ("bulk", tasks::bulk),
+    ("drain", tasks::drain),
+    ("latency", tasks::latency),
+    ("durable", queues::durable),
+    ("million", queues::million),
+    ("noisy", queues::noisy),
+    ("peers", peers::peers),
 ];
 
 fn main() -> ExitCode {
