@@ -136,7 +136,7 @@ mod tests {
     }
 
     /// The promised surface, so that a route that is lost or renamed is seen.
-    const PROMISED: [&str; 46] = [
+    const PROMISED: [&str; 47] = [
         "delete /api/v1/agents/pools/{pool_name}",
         "get /api/docs",
         "get /api/health",
@@ -161,6 +161,7 @@ mod tests {
         "get /api/v1/tasks/dead",
         "get /api/v1/tasks/{task_id}",
         "get /api/v1/tasks/{task_id}/events",
+        "get /api/v1/usage",
         "get /health",
         "get /metrics",
         "get /ready",

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use muster_domain::budget::{Budgets, Scope};
+use muster_domain::budget::{Budget, Budgets, Scope};
 use muster_domain::{AgentId, PoolName, TaskId, Usage};
 use muster_policy::budget::{Account, Exhausted, exhausted};
 use muster_store::{Store, StoreError, UsageAdded};
@@ -79,6 +79,11 @@ impl Accounts {
 
     pub(crate) fn new(budgets: Budgets) -> Self {
         Self { budgets, state: Mutex::default() }
+    }
+
+    /// The budget of one account.
+    pub(crate) fn budget(&self, scope: Scope, name: &str) -> Option<Budget> {
+        self.budgets.of(scope, name)
     }
 
     /// Whether there is no budget at all.
@@ -167,8 +172,6 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use muster_domain::budget::Budget;
-
     use super::*;
 
     fn tokens(input_tokens: u64) -> Usage {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use muster_domain::budget::Budget;
 use muster_domain::{
     AgentId, AttemptRecord, Halt, Payload, PoolName, ProcessId, Progress, TaskError, TaskId, TaskSpec, TaskState,
     TaskStatus, TenantLimits, Timestamp, Usage,
@@ -150,6 +151,17 @@ pub struct QuotaView {
     pub running: u32,
     /// What is left of its rate and of its day.
     pub left: Left,
+}
+
+/// What was used on one account, and what may be.
+#[derive(Clone, Debug)]
+pub struct UsageView {
+    /// The agent's id, or the name of the project, tenant or pool.
+    pub name: String,
+    /// By attempts that are over.
+    pub usage: Usage,
+    /// Its budget, if it has one.
+    pub budget: Option<Budget>,
 }
 
 /// Two figures of a distribution.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use muster_domain::budget::Scope;
 use muster_domain::time::later;
-use muster_domain::{PoolName, TaskId, TaskState};
+use muster_domain::{PoolName, TaskId, TaskState, Usage};
 use muster_store::{TaskFilter, TaskRow};
 use tokio::sync::watch;
 
@@ -15,7 +16,7 @@ use crate::handle::{Handle, ask};
 use crate::keeper::mailbox::Ask;
 use crate::keeper::work::{Cancel, Redrive, Signal};
 use crate::request::TaskQuery;
-use crate::task_view::{QueueView, TaskView};
+use crate::task_view::{QueueView, TaskView, UsageView};
 use crate::view::Page;
 
 /// Dead tasks that one step sends to the queue again.
@@ -164,6 +165,27 @@ impl Handle {
             false => self.signal(&row).await?,
         };
         Ok(TaskFollower::new(self.clone(), task, signal))
+    }
+
+    /// What was used on the accounts of a scope after the name `after`, in the order of their names; 1 to 1,000 of them.
+    pub async fn usage(
+        &self,
+        scope: Scope,
+        after: &str,
+        limit: u32,
+    ) -> Result<Page<UsageView, String>, SupervisorError> {
+        let limit = limit.clamp(1, 1_000);
+        // One more than asked for tells whether there is another page.
+        let rows = self.context.store.usage(scope, after, limit + 1).await;
+        let mut rows = rows.map_err(|error| self.context.store_failed(&error))?;
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let next = rows.last().filter(|_| more).map(|(name, _)| name.clone());
+        let view = |(name, usage): (String, Usage)| {
+            let budget = self.context.accounts.budget(scope, &name);
+            UsageView { name, usage, budget }
+        };
+        Ok(Page { items: rows.into_iter().map(view).collect(), next })
     }
 
     /// The queues of all pools, by name.

@@ -14,6 +14,7 @@ mod system;
 mod task_body;
 mod task_lines;
 mod tasks;
+mod usage;
 
 pub(crate) use agents::{
     AgentHealthJson, AgentJson, AgentPage, EndingJson, ProjectAgentJson, SpawnBody, TerminateBody, TerminatedJson,
@@ -31,6 +32,7 @@ pub(crate) use system::{
 pub(crate) use task_body::{MAX_INPUT, RedriveBody, TaskBody};
 pub(crate) use task_lines::{TaskLineJson, TaskLinesJson};
 pub(crate) use tasks::{ProgressJson, RedrivenJson, SubmittedJson, TaskJson, TaskPage};
+pub(crate) use usage::{UsageJson, UsagePage};
 
 #[cfg(test)]
 pub(crate) mod tests_views {

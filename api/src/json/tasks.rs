@@ -5,12 +5,14 @@ use std::time::Duration;
 use muster_domain::time::optional_seconds;
 use muster_domain::{
     AgentId, AttemptEnd, AttemptRecord, Halt, Payload, PoolName, Priority, ProcessId, Progress, TaskError, TaskId,
-    TaskState, Timestamp, Usage,
+    TaskState, Timestamp,
 };
 use muster_supervisor::{Page, Submitted, TaskView};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
+
+use super::UsageJson;
 
 /// A task that was taken in.
 #[derive(Debug, Serialize, ToSchema)]
@@ -179,25 +181,6 @@ impl From<Progress> for ProgressJson {
     }
 }
 
-/// What was used.
-#[derive(Debug, Serialize, ToSchema)]
-struct UsageJson {
-    input_tokens: u64,
-    output_tokens: u64,
-    /// In US dollars.
-    cost_usd: f64,
-}
-
-impl From<Usage> for UsageJson {
-    fn from(usage: Usage) -> Self {
-        Self {
-            input_tokens: usage.input_tokens,
-            output_tokens: usage.output_tokens,
-            cost_usd: usage.cost_micros as f64 / 1e6,
-        }
-    }
-}
-
 /// An attempt that is over.
 #[derive(Debug, Serialize, ToSchema)]
 struct AttemptJson {
@@ -298,6 +281,8 @@ pub(crate) struct RedrivenJson {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use muster_domain::Usage;
+
     use super::*;
     use muster_domain::TaskSpec;
     use serde_json::json;

@@ -16,6 +16,7 @@ mod system;
 mod task_events;
 mod task_lines;
 mod tasks;
+mod usage;
 mod watching;
 
 use std::sync::Arc;
@@ -52,6 +53,7 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Door>> {
         .routes(routes!(tasks::retry))
         .routes(routes!(task_events::events))
         .routes(routes!(quota::quota))
+        .routes(routes!(usage::usage))
         .routes(routes!(system::stop))
         .routes(routes!(system::pause))
         .routes(routes!(system::resume))

@@ -29,6 +29,11 @@ fn a_budget_that_is_passed_stops_a_run_in_the_middle_and_refuses_new_work() {
     muster.restart();
     let refused = muster.post("/api/v1/tasks", &json!({"pool_name": "p", "input": 1, "project_id": "shop"}));
     assert_eq!((refused.status, refused.code()), (429, "budget_exceeded"), "a new master knows the sums: {refused:?}");
+    let sums = muster.get("/api/v1/usage?scope=project").body;
+    assert_eq!(sums["items"][0]["name"], "shop", "{sums}");
+    assert_eq!(sums["items"][0]["usage"], json!({"input_tokens": 60, "output_tokens": 41, "cost_usd": 0.0}), "{sums}");
+    assert_eq!(sums["items"][0]["budget"]["tokens"], 100, "{sums}");
+    assert_eq!(muster.get("/api/v1/usage?scope=planet").status, 422);
 }
 
 #[test]

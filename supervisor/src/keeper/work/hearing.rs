@@ -1,6 +1,7 @@
 //! What workers say of tasks, in reports and in heartbeats.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use muster_domain::{AgentPicture, Beat, Command, Envelope, Halt, ProcessId, TaskBegun, TaskHalt, TaskId, TaskOver};
 
@@ -41,7 +42,7 @@ impl Keeper {
         }
         let mut unwanted = Vec::new();
         for picture in &beat.agents {
-            self.see_tasks(picture, beat.reported, &mut unwanted);
+            self.see_tasks(picture, beat.reported, round.now, &mut unwanted);
         }
         if !is_outdated {
             self.halt_unwanted(worker, unwanted);
@@ -49,8 +50,10 @@ impl Keeper {
         }
     }
 
-    fn see_tasks(&mut self, agent: &AgentPicture, reported: u64, unwanted: &mut Vec<TaskHalt>) {
+    fn see_tasks(&mut self, agent: &AgentPicture, reported: u64, now: Instant, unwanted: &mut Vec<TaskHalt>) {
         let lease = self.model.spec.config.task_lease;
+        // Time without the store is nobody's silence.
+        let listened = self.desk.answers_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         for seen in &agent.tasks {
             let (task_id, attempt) = (seen.task_id, seen.attempt);
             let wanted = |run: &&mut super::runs::Run| run.attempt.number == attempt;
@@ -67,7 +70,7 @@ impl Keeper {
                 run.progress.clone_from(&seen.progress);
                 self.desk.tell_progress(task_id);
             }
-            if seen.quiet_ms >= u64::try_from(lease.as_millis()).unwrap_or(u64::MAX) {
+            if Duration::from_millis(seen.quiet_ms).min(listened) >= lease {
                 self.desk.quiet.push(task_id);
             }
             self.begun(task_id, attempt, reported);

@@ -82,6 +82,7 @@ impl Keeper {
             self.context.accounts.settle(task, &added);
         }
         self.desk.loaded = true;
+        self.desk.answers_since = Some(round.now);
         self.desk.tell_everybody();
         round.touched.extend(self.model.agent_ids());
     }

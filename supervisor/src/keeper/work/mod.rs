@@ -53,6 +53,8 @@ const FOLLOWERS: usize = 1_024;
 pub(crate) struct Desk {
     /// Whether the picture was read from the store, and is the truth.
     loaded: bool,
+    /// Since when the store has answered: silence of agents counts from then on only.
+    answers_since: Option<Instant>,
     lines: Lines,
     runs: Runs,
     rooms: Rooms,
@@ -104,6 +106,7 @@ impl Desk {
     pub(super) fn new(config: &PoolConfig, now: Instant) -> Self {
         Self {
             loaded: false,
+            answers_since: None,
             lines: Lines::default(),
             runs: Runs::default(),
             rooms: Rooms::default(),

@@ -1,0 +1,45 @@
+//! What was used.
+
+use axum::Json;
+use muster_domain::budget::Scope;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::door::Leader;
+use crate::json::UsagePage;
+use crate::problem::Problem;
+use crate::query::{StrictQuery, page_limit};
+
+/// Accounts of one page at the most.
+const MAX_PAGE: u32 = 1_000;
+
+/// Whose usage to show.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct UsageQuery {
+    /// `agent`, `project`, `tenant` or `pool`.
+    scope: String,
+    /// Accounts of a page, 1 to 1,000. Default 100.
+    limit: Option<u32>,
+    /// Where the page begins: `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Lists what was used by the attempts that are over, summed by account
+#[utoipa::path(get, path = "/api/v1/usage", tag = "tasks", params(UsageQuery), responses(
+    (status = 200, description = "A page of accounts, in the order of their names", body = UsagePage),
+    (status = 422, description = "There is no such scope (`invalid_parameter`)"),
+))]
+pub(super) async fn usage(
+    Leader(handle): Leader,
+    StrictQuery(query): StrictQuery<UsageQuery>,
+) -> Result<Json<UsagePage>, Problem> {
+    let scope: Scope = query.scope.parse().map_err(|why: String| Problem::invalid_parameter("scope", why))?;
+    if scope == Scope::Task {
+        let why = "a task shows its own usage; the scopes are agent, project, tenant and pool";
+        return Err(Problem::invalid_parameter("scope", why));
+    }
+    let limit = page_limit(query.limit, MAX_PAGE)?;
+    Ok(Json(handle.usage(scope, query.cursor.as_deref().unwrap_or_default(), limit).await?.into()))
+}
