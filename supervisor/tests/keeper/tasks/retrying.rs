@@ -139,7 +139,7 @@ async fn an_agent_that_is_stopped_costs_none() {
 
 #[tokio::test]
 async fn an_agent_that_makes_no_progress_loses_its_task() {
-    let world = World::of_tasks().await;
+    let world = World::of_tasks_with(|config| config.task_lease = std::time::Duration::from_millis(100)).await;
     world.on_task(OnTask::Hold).await;
     world.spawn().await;
     let (held, worker) = world.start_task(TaskRequest { max_attempts: Some(2), ..task() }).await;
