@@ -101,7 +101,7 @@ impl Keeper {
             task_id: task.task_id,
             record,
             then: then.clone(),
-            output: over.output,
+            output: over.output.filter(|_| then == After::Succeed),
             usage,
             tally: verdict.tally,
         };
@@ -174,10 +174,11 @@ impl Keeper {
     }
 }
 
-/// A task that was being stopped was stopped, however its work ended, unless it was done before it heard of it.
+/// A task that was being stopped was stopped, however its work ended. A result that comes all the same stands where nothing
+/// speaks against it: a person's wish came too late. One that lost its lease, its time or its budget has none to give.
 fn true_end(halt: Option<Halt>, end: AttemptEnd) -> AttemptEnd {
     match (halt, end) {
-        (_, AttemptEnd::Succeeded) => AttemptEnd::Succeeded,
+        (None | Some(Halt::Cancelled | Halt::HandedBack), AttemptEnd::Succeeded) => AttemptEnd::Succeeded,
         (Some(halt), _) => AttemptEnd::Halted { halt },
         (None, end) => end,
     }

@@ -8,7 +8,7 @@ use muster_supervisor::{IdempotencyKey, TaskRequest};
 
 use super::{soon, task};
 use crate::faults::Commit;
-use crate::worker::{OnSpawn, OnTask};
+use crate::worker::{OnHalt, OnSpawn, OnTask};
 use crate::world::{World, let_pass};
 
 #[tokio::test]
@@ -127,5 +127,23 @@ async fn a_tenant_at_its_limit_holds_up_nobody_in_the_line_of_an_agent() {
     world.wait_task(other, TaskState::Running).await;
     let_pass(&world).await;
     assert_eq!(world.task(limited).await.state, TaskState::Queued);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_result_after_its_lease_was_lost_is_not_taken() {
+    let world = World::of_tasks_with(|config| config.task_lease = Duration::from_millis(100)).await;
+    world.on_task(OnTask::Hold).await;
+    world.spawn().await;
+    let (late, worker) = world.start_task(TaskRequest { max_attempts: Some(1), ..task() }).await;
+    worker
+        .change(|habits| {
+            habits.quiet = true;
+            habits.on_halt = OnHalt::Answer;
+        })
+        .await;
+    let view = world.done(late).await;
+    assert_eq!((view.state, view.error.expect("an error").code), (TaskState::Dead, "lease_lost".to_owned()));
+    assert_eq!(view.output, None, "nothing of it was kept");
     world.end().await;
 }
