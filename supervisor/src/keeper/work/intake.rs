@@ -27,10 +27,12 @@ impl Keeper {
 
     /// Where nothing new is begun, new tasks are refused before anything is written.
     pub(super) fn refuse_submits(&mut self) {
-        if self.desk.submits.is_empty() {
-            return;
+        if let Some(error) = self.submit_refusal() {
+            self.refuse_all_submits(&error);
         }
-        let Some(error) = self.submit_refusal() else { return };
+    }
+
+    fn refuse_all_submits(&mut self, error: &SupervisorError) {
         for ask in self.desk.submits.drain(..) {
             let answers = ask.tasks.iter().map(|_| Err(error.clone())).collect();
             drop(ask.reply.send(answers));
@@ -52,10 +54,7 @@ impl Keeper {
             .board
             .store_refusal()
             .unwrap_or_else(|| SupervisorError::unavailable("the store does not answer".to_owned()));
-        for ask in self.desk.submits.drain(..) {
-            let answers = ask.tasks.iter().map(|_| Err(error.clone())).collect();
-            drop(ask.reply.send(answers));
-        }
+        self.refuse_all_submits(&error);
         for cancel in self.desk.cancels.drain(..) {
             drop(cancel.reply.send(Err(error.clone())));
         }
@@ -111,11 +110,10 @@ impl Keeper {
         }
         let max = self.model.spec.config.max_queued;
         if max > 0 && self.desk.waiting >= max {
-            let pool = self.model.spec.pool_name.clone();
-            return Some(SupervisorError::QueueFull { pool, waiting: self.desk.waiting, max });
+            return Some(SupervisorError::QueueFull { pool: pool.clone(), waiting: self.desk.waiting, max });
         }
         let agent = spec.agent_id.filter(|agent| self.is_gone(*agent))?;
-        Some(SupervisorError::UnknownAgent(format!("{agent} in {}", self.model.spec.pool_name)))
+        Some(SupervisorError::UnknownAgent(format!("{agent} in {pool}")))
     }
 
     fn plan_task(&mut self, draft: TaskDraft, plan: &mut Plan, at: Timestamp) {
