@@ -147,7 +147,8 @@ impl<E: Engine> Store for Truth<E> {
         let first_young = self.first(events::first_young(events_before), |mut fields| fields.count()).await?;
         let (mut pruned, nobody) = (Pruned::default(), |_: Fields| Ok(()));
         pruned.others += self.prune_all(fence, events::prune(first_young.unwrap_or(0), PRUNE_STEP), nobody).await?;
-        pruned.others += self.prune_all(fence, vec![keys::prune(events_before, PRUNE_STEP)], nobody).await?;
+        let keys_before = events_before.max(ended_before);
+        pruned.others += self.prune_all(fence, vec![keys::prune(keys_before, PRUNE_STEP)], nobody).await?;
         let old_agents = vec![agents::prune(ended_before, PRUNE_STEP)];
         self.prune_all(fence, old_agents, |mut row| row.parsed().map(|agent| pruned.agents.push(agent))).await?;
         let old_workers = vec![workers::prune(ended_before, PRUNE_STEP)];
