@@ -82,6 +82,11 @@ impl TaskId {
         // The first 48 bits of a UUIDv7 are the milliseconds since 1970.
         Self(Uuid::from_u128(u128::from(millis) << 80))
     }
+
+    /// When it was made, to the millisecond, by the clock of its maker.
+    pub const fn made_at(self) -> Timestamp {
+        Timestamp::from_millis((self.0.as_u128() >> 80) as i64)
+    }
 }
 
 macro_rules! number {

@@ -95,6 +95,12 @@ impl Quota {
         }
     }
 
+    /// Whether a new one would say the same: all is left of the rate, and the day has seen nothing.
+    pub fn is_untouched(&self, now: Instant, wall: Timestamp) -> bool {
+        let rested = self.rate.as_ref().is_none_or(|rate| rate.ahead(now).is_zero());
+        rested && self.day.as_ref().is_none_or(|day| day.used == 0 || day.is_over(wall))
+    }
+
     /// What is left at this moment.
     pub fn left(&self, now: Instant, wall: Timestamp) -> Left {
         Left {

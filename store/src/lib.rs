@@ -58,7 +58,7 @@ mod write;
 pub use error::StoreError;
 pub use migrate::Migrated;
 pub use rows::{AgentFilter, AgentRow, EventRow, PoolRow, Rest, WorkerRow};
-pub use task_rows::{LineKey, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, TaskFilter, TaskRow};
+pub use task_rows::{LineKey, LineRow, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, TaskFilter, TaskRow};
 pub use task_writes::{NewTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded};
 pub use write::{AfterRelease, IdempotencyKey, NewAgent, Outcome, Write};
 
@@ -80,8 +80,8 @@ pub trait Queue: Send + Sync + 'static {
     /// The task that was made with this idempotency key, and the hash of that request's body.
     async fn task_key_holder(&self, key: &IdempotencyKey) -> Result<Option<(TaskId, [u8; 32])>, StoreError>;
 
-    /// The lines of a pool with the number of ready tasks in each.
-    async fn task_lines(&self, pool: &PoolName) -> Result<Vec<(LineKey, u64)>, StoreError>;
+    /// The lines of a pool in which tasks wait.
+    async fn task_lines(&self, pool: &PoolName) -> Result<Vec<LineRow>, StoreError>;
 
     /// The ready tasks of a line after `after`, the oldest first, at most `limit`.
     async fn line(
@@ -180,8 +180,9 @@ pub trait Store: Queue {
     /// stays after its event was pruned; where all were, the lowest is the one after it: the number of the next event.
     async fn event_bounds(&self) -> Result<(u64, u64), StoreError>;
 
-    /// Deletes what nobody needs any more, in small steps: idempotency keys and events made before `events_before`,
-    /// agents, workers and tasks that ended before `ended_before` (a worker stays as long as an agent is assigned to it).
+    /// Deletes what nobody needs any more, in small steps: events made before `events_before`, agents, workers and tasks
+    /// that ended before `ended_before` (a worker stays as long as an agent is assigned to it), and idempotency keys made
+    /// before the later of both, so that none outlives what it made.
     /// Says who went. SQLite then gives back what its file has too much of.
     async fn prune(
         &self,

@@ -7,8 +7,8 @@ use muster_domain::{AgentId, Payload, PoolName, TaskId, Timestamp, Usage};
 use crate::sql::{Engine, MAX_ROWS};
 use crate::truth::Truth;
 use crate::{
-    IdempotencyKey, LineKey, Queue, QueueCounts, QueuedTask, RunningTask, StoreError, TaskFilter, TaskRow, keys,
-    task_lists, task_pages, usage,
+    IdempotencyKey, LineKey, LineRow, Queue, QueueCounts, QueuedTask, RunningTask, StoreError, TaskFilter, TaskRow,
+    keys, task_lists, task_pages, usage,
 };
 
 #[async_trait]
@@ -25,7 +25,7 @@ impl<E: Engine> Queue for Truth<E> {
         self.first(keys::holder(key), keys::read).await
     }
 
-    async fn task_lines(&self, pool: &PoolName) -> Result<Vec<(LineKey, u64)>, StoreError> {
+    async fn task_lines(&self, pool: &PoolName) -> Result<Vec<LineRow>, StoreError> {
         self.all(task_lists::lines(pool), task_lists::read_line).await
     }
 

@@ -7,7 +7,7 @@ use muster_domain::{AgentId, Attempt, Epoch, Payload, PoolName, TaskId, Timestam
 
 use crate::sql::{Batched, Fields, Step, Value};
 use crate::task_pages::{take_priority, take_tally, take_usage};
-use crate::{LineKey, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, StoreError};
+use crate::{LineKey, LineRow, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, StoreError};
 
 /// The fields of a [`QueuedTask`] but its input.
 macro_rules! queued_fields {
@@ -63,9 +63,9 @@ const RUNNING: &str = concat!(
      WHERE pool_name = $1 AND state = 'running' ORDER BY task_id"
 );
 
-const LINES: &str = "SELECT CAST(NULL AS TEXT), tenant, priority, COUNT(*) FROM tasks \
+const LINES: &str = "SELECT CAST(NULL AS TEXT), tenant, priority, COUNT(*), MIN(task_id) FROM tasks \
     WHERE pool_name = $1 AND line = 'shared' GROUP BY tenant, priority UNION ALL \
-    SELECT agent_id, '', 0, COUNT(*) FROM tasks \
+    SELECT agent_id, '', 0, COUNT(*), MIN(task_id) FROM tasks \
     WHERE pool_name = $1 AND agent_id IS NOT NULL AND line = 'own' GROUP BY agent_id";
 
 const COUNTS: &str = "SELECT (SELECT COUNT(*) FROM tasks WHERE pool_name = $1 AND line = 'delayed'), \
@@ -141,10 +141,10 @@ pub(crate) fn inputs(tasks: &[TaskId]) -> Step {
 }
 
 /// Reads a row of [`lines`].
-pub(crate) fn read_line(mut fields: Fields) -> Result<(LineKey, u64), StoreError> {
+pub(crate) fn read_line(mut fields: Fields) -> Result<LineRow, StoreError> {
     let agent_id: Option<AgentId> = fields.parsed_or_null()?;
-    let shared = LineKey::Shared { tenant: fields.text()?, priority: take_priority(&mut fields)? };
-    Ok((agent_id.map_or(shared, LineKey::Own), fields.count()?))
+    let (tenant, priority) = (fields.text()?, take_priority(&mut fields)?);
+    Ok(LineRow { line: LineKey::of(agent_id, &tenant, priority), count: fields.count()?, first: fields.parsed()? })
 }
 
 /// Reads a row of [`line`], [`of_agent`], [`due`] or [`expired`].

@@ -99,6 +99,24 @@ pub enum LineKey {
     Own(AgentId),
 }
 
+impl LineKey {
+    /// Of a task for this agent, or for any.
+    pub fn of(agent: Option<AgentId>, tenant: &str, priority: Priority) -> Self {
+        agent.map_or_else(|| Self::Shared { tenant: tenant.to_owned(), priority }, Self::Own)
+    }
+}
+
+/// A line that is not empty.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LineRow {
+    /// Which.
+    pub line: LineKey,
+    /// Its ready tasks, at least 1.
+    pub count: u64,
+    /// The oldest of them.
+    pub first: TaskId,
+}
+
 /// Which tasks to list. An empty filter lists all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskFilter {

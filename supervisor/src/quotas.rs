@@ -6,15 +6,29 @@ use std::time::Instant;
 
 use muster_domain::{PoolName, TenantLimits, Tenants, Timestamp};
 use muster_policy::quota::{Left, Quota, Refusal, may_start};
+use tokio::sync::watch;
 
 /// The limits of tenants, and what counts against them.
 pub(crate) struct Quotas {
     tenants: Tenants,
     /// Whether any tenant has a bound on running tasks: else nobody counts them.
     bounds_running: bool,
-    submitted: Mutex<HashMap<String, Quota>>,
+    submitted: Mutex<Submitted>,
     running: Mutex<Running>,
+    /// Changes when a tenant that is counted runs less than before.
+    freed: watch::Sender<()>,
 }
+
+/// Tenants that have submitted something lately. Their names are the callers', who may think of ever new ones.
+#[derive(Default)]
+struct Submitted {
+    quotas: HashMap<String, Quota>,
+    /// Past so many, those of whom nothing needs to be known are forgotten.
+    most: usize,
+}
+
+/// Tenants of whom nothing is forgotten.
+const FEW: usize = 4_096;
 
 /// Running tasks by tenant and pool.
 #[derive(Default)]
@@ -22,10 +36,30 @@ pub(crate) struct Running {
     counts: HashMap<String, HashMap<PoolName, u32>>,
 }
 
+/// What a tenant may have of the agents.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
+    /// Tasks that it gets in a round.
+    pub(crate) weight: u32,
+    /// Tasks that it may start now.
+    pub(crate) allowance: u32,
+}
+
+impl Share {
+    /// Of one without bounds among equals.
+    pub(crate) const ANY: Self = Self { weight: 1, allowance: u32::MAX };
+}
+
 impl Quotas {
     pub(crate) fn new(tenants: Tenants) -> Self {
         let bounds_running = tenants.iter().any(|(_, limits)| limits.max_running.is_some());
-        Self { tenants, bounds_running, submitted: Mutex::default(), running: Mutex::default() }
+        Self {
+            tenants,
+            bounds_running,
+            submitted: Mutex::default(),
+            running: Mutex::default(),
+            freed: watch::Sender::new(()),
+        }
     }
 
     pub(crate) fn limits(&self, tenant: &str) -> TenantLimits {
@@ -34,13 +68,13 @@ impl Quotas {
 
     /// Whether what was submitted today has to be known before a tenant's next task is judged.
     pub(crate) fn wants_history(&self, tenant: &str) -> bool {
-        self.limits(tenant).per_day.is_some() && !self.submitted().contains_key(tenant)
+        self.limits(tenant).per_day.is_some() && !self.submitted().quotas.contains_key(tenant)
     }
 
     /// From now on a tenant is judged, of whom so many tasks were taken in today before. The first word counts.
     pub(crate) fn know(&self, tenant: &str, used_today: u64, wall: Timestamp) {
         let limits = self.limits(tenant);
-        self.submitted().entry(tenant.to_owned()).or_insert_with(|| Quota::new(&limits, used_today, wall));
+        self.submitted().quotas.entry(tenant.to_owned()).or_insert_with(|| Quota::new(&limits, used_today, wall));
     }
 
     /// Lets so many tasks of a tenant in, or none. Without limits nothing is counted.
@@ -56,27 +90,30 @@ impl Quotas {
             return Ok(None);
         }
         let mut submitted = self.submitted();
-        let quota = submitted.entry(tenant.to_owned()).or_insert_with(|| Quota::new(&limits, 0, wall));
+        submitted.forget_some(now, wall);
+        let quota = submitted.quotas.entry(tenant.to_owned()).or_insert_with(|| Quota::new(&limits, 0, wall));
         quota.take(count, now, wall).map(Some)
     }
 
     /// A task that was let in was not taken in after all.
     pub(crate) fn give_back(&self, tenant: &str, count: u64, wall: Timestamp) {
-        if let Some(quota) = self.submitted().get_mut(tenant) {
+        if let Some(quota) = self.submitted().quotas.get_mut(tenant) {
             quota.give_back(count, wall);
         }
     }
 
     /// A pool is gone.
     pub(crate) fn forget(&self, pool: &PoolName) {
-        self.lock_running().set(pool, &HashMap::new());
+        if self.lock_running().set(pool, &HashMap::new()) {
+            self.freed.send_replace(());
+        }
     }
 
     /// What is left for a tenant.
     pub(crate) fn left(&self, tenant: &str, now: Instant, wall: Timestamp) -> Left {
         let limits = self.limits(tenant);
         let submitted = self.submitted();
-        match submitted.get(tenant) {
+        match submitted.quotas.get(tenant) {
             Some(quota) => quota.left(now, wall),
             None => Quota::new(&limits, 0, wall).left(now, wall),
         }
@@ -87,18 +124,53 @@ impl Quotas {
         self.lock_running().of(tenant)
     }
 
+    /// Hears when tasks of a tenant have ended in whichever pool: those that wait in another one for its bound may start.
+    pub(crate) fn freed(&self) -> watch::Receiver<()> {
+        self.freed.subscribe()
+    }
+
+    /// A pool says how many of each tenant's tasks it runs. It holds the counts, and hears what other pools say from now on.
+    pub(crate) fn tell(
+        &self,
+        running: &mut Running,
+        pool: &PoolName,
+        counts: &HashMap<String, u32>,
+        freed: &mut watch::Receiver<()>,
+    ) {
+        if running.set(pool, counts) {
+            self.freed.send_replace(());
+        }
+        freed.mark_unchanged();
+    }
+
     /// Holds the counts of running tasks while tasks are given out, so that two pools do not both use the last one; nothing
     /// where no tenant has such a bound.
     pub(crate) fn count_running(&self) -> Option<MutexGuard<'_, Running>> {
         self.bounds_running.then(|| self.lock_running())
     }
 
+    /// What a tenant may have beside what runs; nothing is said of that where nobody counts it.
+    pub(crate) fn share(&self, running: Option<&Running>, tenant: &str) -> Share {
+        let limits = self.limits(tenant);
+        let allowance = running.map_or(u32::MAX, |running| running.allowance(tenant, &limits));
+        Share { weight: limits.weight, allowance }
+    }
+
     fn lock_running(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn submitted(&self) -> MutexGuard<'_, HashMap<String, Quota>> {
+    fn submitted(&self) -> MutexGuard<'_, Submitted> {
         self.submitted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Submitted {
+    fn forget_some(&mut self, now: Instant, wall: Timestamp) {
+        if self.quotas.len() >= self.most.max(FEW) {
+            self.quotas.retain(|_, quota| !quota.is_untouched(now, wall));
+            self.most = self.quotas.len() * 2;
+        }
     }
 }
 
@@ -112,20 +184,27 @@ impl Running {
         may_start(limits, self.of(tenant))
     }
 
-    /// A pool says how many of each tenant's tasks it runs.
-    pub(crate) fn set(&mut self, pool: &PoolName, counts: &HashMap<String, u32>) {
-        for pools in self.counts.values_mut() {
-            pools.remove(pool);
+    /// Notes how many of each tenant's tasks a pool runs; whether there are less of any than before.
+    fn set(&mut self, pool: &PoolName, counts: &HashMap<String, u32>) -> bool {
+        let mut is_less = false;
+        for (tenant, pools) in &mut self.counts {
+            let before = pools.remove(pool).unwrap_or(0);
+            is_less |= counts.get(tenant).copied().unwrap_or(0) < before;
         }
         for (tenant, count) in counts {
             self.counts.entry(tenant.clone()).or_default().insert(pool.clone(), *count);
         }
         self.counts.retain(|_, pools| !pools.is_empty());
+        is_less
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use muster_domain::DEFAULT_TENANT;
+
     use super::*;
 
     fn pool(name: &str) -> PoolName {
@@ -140,10 +219,9 @@ mod tests {
         let quotas = Quotas::new(tenants);
         let counts = |count| HashMap::from([("acme".to_owned(), count)]);
         let mut running = quotas.count_running().expect("there is a bound");
-        running.set(&pool("a"), &counts(2));
-        running.set(&pool("b"), &counts(1));
+        assert!(!running.set(&pool("a"), &counts(2)) && !running.set(&pool("b"), &counts(1)));
         assert_eq!(running.allowance("acme", &limits), 2);
-        running.set(&pool("a"), &HashMap::new());
+        assert!(!running.set(&pool("a"), &counts(2)) && running.set(&pool("a"), &HashMap::new()));
         assert_eq!(running.allowance("acme", &limits), 4);
         drop(running);
         assert_eq!((quotas.running_of("acme"), quotas.running_of("other")), (1, 0));
@@ -160,5 +238,20 @@ mod tests {
         assert!(quotas.take("acme", 1, now, wall).is_err());
         assert_eq!(quotas.left("acme", now, wall).today, Some(0));
         assert_eq!(quotas.take("other", 1_000, now, wall), Ok(None));
+    }
+
+    #[test]
+    fn ever_new_names_of_tenants_are_forgotten() {
+        let mut tenants = Tenants::default();
+        let limits = TenantLimits { rate: Some(1.0), ..TenantLimits::default() };
+        tenants.insert(DEFAULT_TENANT.to_owned(), limits);
+        let (quotas, wall) = (Quotas::new(tenants), Timestamp::from_millis(1_000));
+        let mut now = Instant::now();
+        for n in 0..3 * FEW {
+            now += Duration::from_millis(1);
+            assert!(quotas.take(&n.to_string(), 1, now, wall).is_ok());
+        }
+        assert!(quotas.submitted().quotas.len() <= 2 * FEW, "those of the last second and no others");
+        assert!(quotas.take(&(3 * FEW - 1).to_string(), 1, now, wall).is_err(), "its second is not over");
     }
 }

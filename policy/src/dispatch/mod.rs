@@ -66,9 +66,10 @@ pub struct Idle<'a> {
 /// What waits, and who is idle.
 #[derive(Clone, Debug)]
 pub struct Queue<'a> {
-    /// Every tenant with waiting tasks, in the order of their names, which is the order of the round.
+    /// Every tenant of these lines, in the order of their names, which is the order of the round.
     pub tenants: Vec<Tenant<'a>>,
-    /// The heads of the shared lines, one per tenant and priority, in any order.
+    /// The heads of the shared lines, one per tenant and priority, in any order: all of them, or those whose turns come next
+    /// ([`Rota::last`]), as many as use up the room.
     pub lines: Vec<Line<'a>>,
     /// Agents in the order in which they are to be used: each gets one task before any gets a second.
     pub idle: Vec<Idle<'a>>,
@@ -80,6 +81,24 @@ pub struct Queue<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rota {
     turns: BTreeMap<Priority, Turn>,
+}
+
+/// The turn that was served last in a priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastTurn<'a> {
+    /// Whose it was.
+    pub tenant: &'a str,
+    /// Tasks that the tenant may still start in it; with none, the next tenant is next.
+    pub left: u32,
+}
+
+impl Rota {
+    /// Where the round of a priority goes on; from its beginning where nothing was served yet. A caller with more lines than
+    /// it wants to show gives those that come next.
+    pub fn last(&self, priority: Priority) -> Option<LastTurn<'_>> {
+        let turn = self.turns.get(&priority)?;
+        Some(LastTurn { tenant: &turn.tenant, left: turn.left })
+    }
 }
 
 /// The turn that was served last.
@@ -119,6 +138,8 @@ pub struct Choice {
     pub task_id: TaskId,
     /// Who gets it.
     pub agent_id: AgentId,
+    /// Where it waits, as an index into [`Queue::lines`]; none: in the agent's own line.
+    pub line: Option<usize>,
     /// Why.
     pub why: Why,
 }
@@ -135,7 +156,7 @@ pub fn dispatch(queue: &Queue<'_>, rota: &mut Rota) -> Vec<Choice> {
     for (seat, idle) in queue.idle.iter().enumerate() {
         round.serve_own_line(seat, idle);
     }
-    let mut lines: Vec<&Line<'_>> = queue.lines.iter().collect();
+    let mut lines: Vec<Rest<'_>> = queue.lines.iter().enumerate().map(Rest::from).collect();
     lines.sort_unstable_by_key(|line| (std::cmp::Reverse(line.priority), line.tenant));
     for lines in lines.chunk_by(|a, b| a.priority == b.priority) {
         round.serve_lines(lines, rota);
@@ -144,7 +165,20 @@ pub fn dispatch(queue: &Queue<'_>, rota: &mut Rota) -> Vec<Choice> {
 }
 
 /// A line with what is left of it.
-type Rest<'a> = (usize, &'a [Waiting]);
+#[derive(Clone, Copy)]
+struct Rest<'a> {
+    /// Which line.
+    line: usize,
+    priority: Priority,
+    tenant: usize,
+    tasks: &'a [Waiting],
+}
+
+impl<'a> From<(usize, &Line<'a>)> for Rest<'a> {
+    fn from((line, head): (usize, &Line<'a>)) -> Self {
+        Self { line, priority: head.priority, tenant: head.tenant, tasks: head.tasks }
+    }
+}
 
 struct Round<'q, 'a> {
     tenants: &'q [Tenant<'a>],
@@ -164,29 +198,31 @@ impl Round<'_, '_> {
             if self.allowance[*tenant] > 0 {
                 self.allowance[*tenant] -= 1;
                 self.seats.take(seat);
-                self.choices.push(Choice { task_id: *task_id, agent_id: idle.agent_id, why: Why::Named });
+                let (task_id, agent_id) = (*task_id, idle.agent_id);
+                self.choices.push(Choice { task_id, agent_id, line: None, why: Why::Named });
             }
         }
     }
 
     /// Serves the tenants of one priority in turn. `lines` are in the order of their tenants.
-    fn serve_lines(&mut self, lines: &[&Line<'_>], rota: &mut Rota) {
+    fn serve_lines(&mut self, lines: &[Rest<'_>], rota: &mut Rota) {
         let Some(priority) = lines.first().map(|line| line.priority) else { return };
-        let mut ring: VecDeque<Rest<'_>> = lines.iter().map(|line| (line.tenant, line.tasks)).collect();
+        let mut ring: VecDeque<Rest<'_>> = lines.iter().copied().collect();
         let mut credit = self.resume(&mut ring, rota.turns.get(&priority));
         let mut last = None;
         while self.seats.free() > 0
-            && let Some((tenant, tasks)) = ring.pop_front()
+            && let Some(rest) = ring.pop_front()
         {
+            let tenant = rest.tenant;
             let turn = credit.take().unwrap_or(self.tenants[tenant].weight.max(1));
-            let served = self.serve_turn(tenant, tasks, turn);
+            let served = self.serve_turn(rest, turn);
             if served > 0 {
                 last = Some((tenant, turn - served));
             }
             // Whoever has nothing more to start is out; an unused turn is not saved up.
-            let rest = &tasks[served as usize..];
-            if !rest.is_empty() && self.allowance[tenant] > 0 {
-                ring.push_back((tenant, rest));
+            let tasks = &rest.tasks[served as usize..];
+            if !tasks.is_empty() && self.allowance[tenant] > 0 {
+                ring.push_back(Rest { tasks, ..rest });
             }
         }
         if let Some((tenant, left)) = last {
@@ -199,14 +235,15 @@ impl Round<'_, '_> {
     fn resume(&self, ring: &mut VecDeque<Rest<'_>>, turn: Option<&Turn>) -> Option<u32> {
         let turn = turn?;
         let goes_on = |name: &str| turn.left > 0 && name == turn.tenant;
-        let name = |(tenant, _): &Rest<'_>| self.tenants[*tenant].name;
+        let name = |rest: &Rest<'_>| self.tenants[rest.tenant].name;
         let at = ring.partition_point(|rest| name(rest) <= turn.tenant.as_str() && !goes_on(name(rest)));
         ring.rotate_left(at % ring.len().max(1));
         ring.front().is_some_and(|first| goes_on(name(first))).then_some(turn.left)
     }
 
     /// Serves up to `most` tasks of one line, and says how many.
-    fn serve_turn(&mut self, tenant: usize, tasks: &[Waiting], most: u32) -> u32 {
+    fn serve_turn(&mut self, rest: Rest<'_>, most: u32) -> u32 {
+        let Rest { line, tenant, tasks, .. } = rest;
         let mut served = 0;
         for task in tasks {
             if served == most || self.allowance[tenant] == 0 {
@@ -215,7 +252,7 @@ impl Round<'_, '_> {
             let Some((agent_id, why)) = self.seats.find(task.project_id.as_deref()) else { break };
             self.allowance[tenant] -= 1;
             served += 1;
-            self.choices.push(Choice { task_id: task.task_id, agent_id, why });
+            self.choices.push(Choice { task_id: task.task_id, agent_id, line: Some(line), why });
         }
         served
     }

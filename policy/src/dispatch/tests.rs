@@ -99,7 +99,7 @@ fn an_idle_agent_of_the_same_project_is_preferred() {
     let mut agents = idle(3);
     agents[2].project_id = "x";
     let queue = Queue { tenants: vec![tenant("a")], lines: vec![line(0, &tasks)], idle: agents, most: u32::MAX };
-    let chosen = Choice { task_id: task(1), agent_id: agent(2), why: Why::SameProject };
+    let chosen = Choice { task_id: task(1), agent_id: agent(2), line: Some(0), why: Why::SameProject };
     assert_eq!(dispatch(&queue, &mut Rota::default()), [chosen]);
 }
 
@@ -111,8 +111,8 @@ fn a_task_for_a_named_agent_delays_nobody_else() {
     agents[1].own = &own;
     let queue = Queue { tenants: vec![tenant("a")], lines: vec![line(0, &shared)], idle: agents, most: u32::MAX };
     let chosen = dispatch(&queue, &mut Rota::default());
-    assert_eq!(chosen[0], Choice { task_id: task(7), agent_id: agent(1), why: Why::Named });
-    assert_eq!(chosen[1], Choice { task_id: task(0), agent_id: agent(0), why: Why::NextIdle });
+    assert_eq!(chosen[0], Choice { task_id: task(7), agent_id: agent(1), line: None, why: Why::Named });
+    assert_eq!(chosen[1], Choice { task_id: task(0), agent_id: agent(0), line: Some(0), why: Why::NextIdle });
     assert_eq!(chosen.len(), 2);
 }
 
@@ -261,6 +261,7 @@ impl<'a> Replay<'a> {
             let key = self.line(choice).expect("the oldest of a line");
             let more_urgent = self.scene.lines.keys().any(|other| other.0 > key.0 && self.may_start(*other));
             prop_assert!(!more_urgent, "a more urgent one waits");
+            prop_assert_eq!(choice.line, self.scene.lines.keys().position(|other| *other == key), "another line");
             self.check_project(choice, seat, key)?;
             *self.served.get_mut(&key).expect("a line") += 1;
             key.1

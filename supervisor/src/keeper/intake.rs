@@ -56,7 +56,7 @@ impl Keeper {
             Ask::Spent(agent) => self.stop_spent(agent, round),
             Ask::CountDead(dead) => self.count_dead(dead),
             Ask::ViewRun(task, reply) => drop(reply.send(self.desk.view_run(task))),
-            Ask::ViewQueue(reply) => drop(reply.send(self.desk.figures(round.now, round.at))),
+            Ask::ViewQueue(reply) => self.desk.view_when_known(reply),
             Ask::StopAll { reply } => self.stop_all(reply, round),
             Ask::KillAll => self.kill_all(),
         }

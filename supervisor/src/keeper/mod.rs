@@ -118,7 +118,7 @@ impl Keeper {
             model.put_agent(Agent::from_row(row), now);
         }
         Self {
-            desk: Desk::new(&model.spec.config, now),
+            desk: Desk::new(&model.spec.config, context.quotas.freed(), now),
             context,
             mailbox,
             model,
@@ -149,6 +149,7 @@ impl Keeper {
                 // Nothing is to go out under a fence that is over, not even a command that is sent again.
                 () = fenced.cancelled() => break,
                 taken = inbox.recv_many(&mut asks, LARGEST_TURN) => if taken == 0 { break },
+                () = self.desk.has_room_elsewhere() => {}
                 () = tokio::time::sleep_until(wake) => {}
             }
             self.turn(std::mem::take(&mut asks)).await;

@@ -1,7 +1,7 @@
 //! Tasks that wait or run, pages of tasks, and what is pruned.
 
 use muster_domain::{After, Halt, Priority, TaskId, TaskState};
-use muster_store::{LineKey, NewTask, Pruned, QueueCounts, QueuedTask, TaskFilter};
+use muster_store::{LineKey, LineRow, NewTask, Pruned, QueueCounts, QueuedTask, TaskFilter};
 
 use super::tasks::*;
 use super::*;
@@ -46,7 +46,7 @@ pub(crate) async fn lines_are_in_the_order_of_age(place: &Place) {
     let order: Vec<TaskId> = mine.iter().map(|task| task.spec.task_id).collect();
     let mut batch: Vec<NewTask> = mine.into_iter().rev().collect();
     batch.extend([of_tenant("b", 5), of_tenant("a", 6), of_tenant("", 0), new_task("other"), delayed("dev", 11)]);
-    let (urgent, nobody) = (batch[6].spec.task_id, batch[7].spec.task_id);
+    let [other, urgent, nobody] = [5, 6, 7].map(|n: usize| batch[n].spec.task_id);
     place.tasks(fence, Write::AddTasks(batch)).await;
 
     assert_eq!(place.line_of(&line("a", 5)).await, order);
@@ -58,7 +58,9 @@ pub(crate) async fn lines_are_in_the_order_of_age(place: &Place) {
     assert_eq!(ids(page), order[2..4]);
     let mut lines = place.store.task_lines(&dev).await.expect("lines");
     lines.sort_unstable();
-    assert_eq!(lines, [(line("", 0), 1), (line("a", 5), 5), (line("a", 6), 1), (line("b", 5), 1)]);
+    let row = |line: LineKey, count: u64, first: TaskId| LineRow { line, count, first };
+    let expected = [row(line("", 0), 1, nobody), row(line("a", 5), 5, order[0]), row(line("a", 6), 1, urgent)];
+    assert_eq!((&lines[..3], &lines[3..]), (&expected[..], &[row(line("b", 5), 1, other)][..]));
 
     // One that comes back is where its age puts it.
     place.all(fence, vec![(start(order[0], 1), Outcome::Tasks(vec![DONE]))]).await;
@@ -77,12 +79,14 @@ pub(crate) async fn a_task_for_one_agent_waits_in_its_own_line(place: &Place) {
     let mut later = own(ann);
     later.spec.not_before = Some(at(500));
     let order = [&first, &third, &later].map(|task| task.spec.task_id);
+    let of_bob = second.spec.task_id;
     place.tasks(fence, Write::AddTasks(vec![first, second, third, later])).await;
     let dev = name("dev");
     assert_eq!(place.line_of(&LineKey::Own(ann)).await, order[..2]);
     let mut lines = place.store.task_lines(&dev).await.expect("lines");
     lines.sort_unstable();
-    assert_eq!(lines, [(LineKey::Own(ann), 2), (LineKey::Own(bob), 1)]);
+    let row = |agent: AgentId, count: u64, first: TaskId| LineRow { line: LineKey::Own(agent), count, first };
+    assert_eq!(lines, [row(ann, 2, order[0]), row(bob, 1, of_bob)]);
     assert!(place.line_of(&shared()).await.is_empty());
     assert_eq!(ids(place.store.tasks_for(&dev, ann, 10).await.expect("tasks")), order, "the delayed one too");
     assert_eq!(ids(place.store.tasks_for(&dev, ann, 2).await.expect("tasks")), order[..2]);

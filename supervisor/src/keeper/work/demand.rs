@@ -69,10 +69,7 @@ impl Keeper {
     fn wanted_projects(&self, limit: usize) -> Vec<Option<String>> {
         let quotas = &self.context.quotas;
         let running = quotas.count_running();
-        let allowance = |tenant: &str| {
-            running.as_ref().map_or(u32::MAX, |running| running.allowance(tenant, &quotas.limits(tenant)))
-        };
-        self.desk.lines.projects(limit, allowance)
+        self.desk.lines.projects(limit, &self.desk.rota, |tenant| quotas.share(running.as_deref(), tenant))
     }
 
     /// What was refused is not ordered again before a pass is over: the answer would be the same, and a keeper that answers

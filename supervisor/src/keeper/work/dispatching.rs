@@ -13,7 +13,7 @@ use super::lines::Heads;
 use super::plan::Plan;
 use super::runs::Run;
 use crate::keeper::{Keeper, Round};
-use crate::quotas::Running;
+use crate::quotas::{Running, Share};
 
 /// Tasks that one turn gives to agents, at the most: bounds a transaction.
 const STARTS_PER_TURN: u32 = 1_000;
@@ -53,9 +53,10 @@ impl Keeper {
     pub(super) fn plan_starts(&mut self, plan: &mut Plan, round: &Round) {
         let context = Arc::clone(&self.context);
         let pool = self.pool();
-        let mut running = context.quotas.count_running();
+        let quotas = &context.quotas;
+        let mut running = quotas.count_running();
         if let Some(running) = &mut running {
-            running.set(&pool, self.desk.runs.by_tenant());
+            quotas.tell(running, &pool, self.desk.runs.by_tenant(), &mut self.desk.freed);
         }
         if self.may_not_start() || self.desk.lines.is_empty() || self.desk.rooms.is_empty() {
             return;
@@ -63,7 +64,7 @@ impl Keeper {
         self.start_some(running.as_deref(), plan, round);
         if let Some(running) = &mut running {
             // Before another pool looks at the counts.
-            running.set(&pool, self.desk.runs.by_tenant());
+            quotas.tell(running, &pool, self.desk.runs.by_tenant(), &mut self.desk.freed);
         }
     }
 
@@ -73,12 +74,16 @@ impl Keeper {
             return;
         }
         let room = self.desk.rooms.len() * self.tasks_per_agent();
-        let heads = self.desk.lines.shared(room.min(STARTS_PER_TURN as usize));
+        let seats = room.min(most as usize);
+        let quotas = &self.context.quotas;
+        let heads = self.desk.lines.heads(seats, &self.desk.rota, |tenant| quotas.share(running, tenant));
+        // The next turn reads what is missing before it does anything else.
+        self.desk.has_more |= heads.is_short;
         let choices = self.choose(&heads, most, running);
-        let places = heads.places();
         for choice in choices {
-            let own = LineKey::Own(choice.agent_id);
-            self.plan_start(choice, places.get(&choice.task_id).unwrap_or(&own), plan, round);
+            let shared = choice.line.and_then(|line| heads.key(line));
+            let line = shared.unwrap_or(LineKey::Own(choice.agent_id));
+            self.plan_start(choice, &line, plan, round);
         }
     }
 
@@ -95,6 +100,7 @@ impl Keeper {
     fn choose(&mut self, heads: &Heads, most: u32, running: Option<&Running>) -> Vec<Choice> {
         let candidates = self.candidates(heads);
         let names = self.tenants(heads, &candidates);
+        self.desk.has_more |= candidates.iter().any(|agent| self.desk.lines.is_unread(*agent));
         let own: Vec<Vec<(usize, TaskId)>> = candidates.iter().map(|agent| self.own_head(*agent, &names)).collect();
         let idle = candidates.iter().zip(&own).filter_map(|(agent, own)| {
             let room = self.desk.rooms.get(*agent)?;
@@ -106,9 +112,8 @@ impl Keeper {
         });
         let quotas = &self.context.quotas;
         let tenants = names.iter().map(|name| {
-            let limits = quotas.limits(name);
-            let allowance = running.map_or(u32::MAX, |running| running.allowance(name, &limits));
-            Tenant { name, weight: limits.weight, allowance }
+            let Share { weight, allowance } = quotas.share(running, name);
+            Tenant { name, weight, allowance }
         });
         let queue = Queue { tenants: tenants.collect(), lines: lines.collect(), idle: idle.collect(), most };
         dispatch(&queue, &mut self.desk.rota)
@@ -188,13 +193,13 @@ impl Keeper {
     }
 
     /// The store did not take a task that is in the picture already.
-    pub(super) fn never_was(&mut self, id: TaskId, round: &Round) {
+    pub(super) fn never_was(&mut self, id: TaskId, line: &LineKey, round: &Round) {
         if let Some(run) = self.desk.runs.take(id) {
             self.uncount(id, round);
             return self.look_at_room(run.attempt.agent_id);
         }
         self.desk.waiting = self.desk.waiting.saturating_sub(1);
-        self.desk.lines.take_anywhere(id);
+        self.desk.lines.take(line, id);
     }
 }
 

@@ -165,9 +165,7 @@ impl Keeper {
             None => self.desk.lines.add(task),
         }
     }
-}
 
-impl Keeper {
     /// Who pays for a task.
     pub(super) fn payers<'a>(&'a self, task: &'a QueuedTask, agent: Option<AgentId>) -> Payers<'a> {
         Payers { agent, project: task.project_id.as_deref(), tenant: &task.tenant, pool: &self.model.spec.pool_name }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use muster_domain::{AttemptEnd, PoolName, TaskId, Timestamp};
-use muster_store::{LineKey, QueueCounts, RunningTask, Store, StoreError, Write};
+use muster_store::{LineKey, LineRow, QueueCounts, RunningTask, Store, StoreError, Write};
 
 use super::ending::over_of;
 use super::lines::Lines;
@@ -16,7 +16,7 @@ const ALWAYS: Timestamp = Timestamp::from_millis(i64::MIN);
 
 /// What the store knows of a pool's tasks.
 struct Picture {
-    lines: Vec<(LineKey, u64)>,
+    lines: Vec<LineRow>,
     running: Vec<RunningTask>,
     counts: QueueCounts,
     next_due: Option<Timestamp>,
@@ -61,14 +61,14 @@ impl Keeper {
         known.extend(old.into_runs().map(|run| (run.task.task_id, run)));
         (self.desk.lines, self.desk.rooms) = (Lines::default(), Rooms::default());
         self.desk.waiting = picture.counts.delayed;
-        for (key, count) in picture.lines {
+        for LineRow { line, count, first } in picture.lines {
             self.desk.waiting += count;
-            if let LineKey::Own(agent) = key
+            if let LineKey::Own(agent) = line
                 && self.is_gone(agent)
             {
                 self.desk.gone.insert(agent);
             }
-            self.desk.lines.expect(key);
+            self.desk.lines.expect(&line, first);
         }
         self.count_dead(picture.counts.dead);
         (self.desk.next_due, self.desk.next_expiry) = (picture.next_due, picture.next_expiry);

@@ -35,7 +35,7 @@ use std::time::Instant;
 use muster_domain::{AgentId, PoolConfig, Progress, TaskId, Timestamp, Usage};
 use muster_policy::breaker::Breaker;
 use muster_policy::dispatch::Rota;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use self::lines::Lines;
 use self::meter::{Rate, Samples};
@@ -98,12 +98,16 @@ pub(crate) struct Desk {
     rate_out: Rate,
     waits: Samples,
     run_times: Samples,
+    /// Hears when other pools have ended tasks of tenants that are counted.
+    freed: watch::Receiver<()>,
+    /// Those who want to see the queue.
+    viewers: Vec<oneshot::Sender<QueueFigures>>,
     /// When to look at the tasks again although nothing has come.
     look_at: Option<Instant>,
 }
 
 impl Desk {
-    pub(super) fn new(config: &PoolConfig, now: Instant) -> Self {
+    pub(super) fn new(config: &PoolConfig, freed: watch::Receiver<()>, now: Instant) -> Self {
         Self {
             loaded: false,
             answers_since: None,
@@ -135,7 +139,16 @@ impl Desk {
             rate_out: Rate::new(now),
             waits: Samples::default(),
             run_times: Samples::default(),
+            freed,
+            viewers: Vec::new(),
             look_at: None,
+        }
+    }
+
+    /// Returns when another pool may have made room for a task that waits here; never where none does.
+    pub(super) async fn has_room_elsewhere(&mut self) {
+        if self.lines.is_empty() || self.freed.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 
@@ -202,7 +215,18 @@ impl Desk {
         self.runs.get(task).map(|run| (run.progress.clone(), run.used))
     }
 
-    pub(super) fn figures(&mut self, now: Instant, at: Timestamp) -> QueueFigures {
+    /// Answers at the end of the turn: at the beginning of the first one nothing is known yet.
+    pub(super) fn view_when_known(&mut self, reply: oneshot::Sender<QueueFigures>) {
+        self.viewers.push(reply);
+    }
+
+    fn answer_viewers(&mut self, round: &Round) {
+        for viewer in std::mem::take(&mut self.viewers) {
+            drop(viewer.send(self.figures(round.now, round.at)));
+        }
+    }
+
+    fn figures(&mut self, now: Instant, at: Timestamp) -> QueueFigures {
         QueueFigures {
             waiting: self.waiting,
             running: self.runs.len() as u64,
@@ -230,6 +254,11 @@ impl Desk {
 impl Keeper {
     /// Does what there is to do with tasks, in one commit.
     pub(super) async fn work(&mut self, round: &mut Round) {
+        self.move_tasks(round).await;
+        self.desk.answer_viewers(round);
+    }
+
+    async fn move_tasks(&mut self, round: &mut Round) {
         self.refuse_submits();
         if !self.desk.loaded && !self.load_tasks(round).await {
             return self.put_off();

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use muster_domain::{EventDraft, TaskId, TaskState};
 use muster_store::{
-    NewTask, Outcome, QueuedTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded, Write,
+    LineKey, NewTask, Outcome, QueuedTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded,
+    Write,
 };
 use tokio::sync::oneshot;
 
@@ -71,6 +72,12 @@ pub(super) struct Redriving {
     pub(super) count: usize,
 }
 
+/// A new task, as its caller is told of it, and where it waits.
+struct Fresh {
+    task: Submitted,
+    line: LineKey,
+}
+
 /// What the commit said of each kind; nothing was asked of those that are empty.
 #[derive(Default)]
 struct Answers {
@@ -84,7 +91,7 @@ struct Answers {
 /// What is left of a plan for the time after its commit.
 struct Told {
     tasks: Vec<TaskId>,
-    added: Vec<Submitted>,
+    added: Vec<Fresh>,
     redriven: Vec<Revived>,
     spent: Vec<(TaskId, Vec<UsageAdded>)>,
     overs: Vec<Over>,
@@ -124,9 +131,7 @@ impl Plan {
         let redriven: Vec<TaskId> = self.redriven.iter().map(|revived| revived.task.task_id).collect();
         tasks.extend(&redriven);
         tasks.extend(self.started.iter().map(|start| start.task_id));
-        let submitted =
-            |new: &NewTask| Submitted { task_id: new.spec.task_id, state: TaskState::Queued, created_at: new.at };
-        let added = self.added.iter().map(submitted).collect();
+        let added = self.added.iter().map(Fresh::from).collect();
         let mut writes = Vec::new();
         push(&mut writes, self.endings, Write::EndTasks);
         push(&mut writes, self.halts, Write::HaltTasks);
@@ -141,6 +146,14 @@ impl Plan {
         writes.extend(self.events.into_iter().map(Write::Event));
         let (overs, submits, redrives, cancels) = (self.overs, self.submits, self.redrives, self.cancels);
         (writes, Told { tasks, added, redriven: self.redriven, spent: self.spent, overs, submits, redrives, cancels })
+    }
+}
+
+impl From<&NewTask> for Fresh {
+    fn from(new: &NewTask) -> Self {
+        let spec = &new.spec;
+        let task = Submitted { task_id: spec.task_id, state: TaskState::Queued, created_at: new.at };
+        Self { task, line: LineKey::of(spec.agent_id, &spec.tenant, spec.priority) }
     }
 }
 
@@ -248,13 +261,7 @@ impl Keeper {
         }
     }
 
-    fn answer_submits(
-        &mut self,
-        submits: Vec<Submission>,
-        added: &[Submitted],
-        outcomes: &[TaskOutcome],
-        round: &Round,
-    ) {
+    fn answer_submits(&mut self, submits: Vec<Submission>, added: &[Fresh], outcomes: &[TaskOutcome], round: &Round) {
         let mut stored = 0;
         for mut submission in submits {
             for (index, place) in (submission.first..).zip(&submission.places) {
@@ -264,15 +271,15 @@ impl Keeper {
                 *answer = match outcomes.get(index) {
                     Some(TaskOutcome::Applied) => {
                         stored += 1;
-                        Ok(TaskAnswer::Stored(*new))
+                        Ok(TaskAnswer::Stored(new.task))
                     }
                     Some(TaskOutcome::Replayed { task_id, body_hash }) => {
-                        self.never_was(new.task_id, round);
+                        self.never_was(new.task.task_id, &new.line, round);
                         let same = place.hash.is_some_and(|hash| hash == *body_hash);
                         if same { Ok(TaskAnswer::Replayed(*task_id)) } else { Err(SupervisorError::KeyReused) }
                     }
                     Some(TaskOutcome::Unchanged) | None => {
-                        self.never_was(new.task_id, round);
+                        self.never_was(new.task.task_id, &new.line, round);
                         Err(SupervisorError::unavailable("the store did not take the task".to_owned()))
                     }
                 };
@@ -286,7 +293,7 @@ impl Keeper {
     fn take_back(&mut self, told: Told, error: &SupervisorError) {
         self.desk.loaded = false;
         self.desk.overs.extend(told.overs);
-        self.desk.refused.extend(told.added.iter().map(|new| new.task_id));
+        self.desk.refused.extend(told.added.iter().map(|new| new.task.task_id));
         for mut submission in told.submits {
             for place in &submission.places {
                 if let Some(answer) = submission.answers.get_mut(place.answer) {

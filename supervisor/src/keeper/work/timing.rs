@@ -1,14 +1,21 @@
 //! What time brings: delayed tasks become ready, waiting ones expire; and what is to be read of the lines.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_domain::time::later;
 use muster_domain::{After, AgentId, PoolName, TaskError, Timestamp};
 use muster_store::{QueuedTask, StoreError, TaskVerdict};
 
+use super::Desk;
 use super::ending::agent_gone;
+use super::lines::Gap;
 use super::plan::Plan;
 use crate::keeper::{Keeper, Round};
+use crate::quotas::Share;
+
+/// Tasks whose lines are read before it is their turn: those of one turn and more.
+const AHEAD: usize = 1_000;
 
 /// Tasks that become ready, expire or are given up in one turn: small steps, so that others wait for no more than that.
 const STEP: u32 = 500;
@@ -64,6 +71,7 @@ impl Keeper {
         let waiting = self.context.store.tasks_for(&self.pool(), agent, STEP).await?;
         if waiting.len() < STEP as usize {
             self.desk.gone.remove(&agent);
+            self.desk.lines.forget(agent);
         }
         for task in waiting {
             self.plan_failure(&task, agent_gone(agent), plan, at);
@@ -91,15 +99,26 @@ impl Keeper {
         plan.verdicts.push(TaskVerdict { task_id: task.task_id, then: After::Fail(error), at });
     }
 
-    /// Reads on where the head of a line is short. At once and not beside the turn: what is read is the truth only until the
-    /// next commit.
+    /// Reads on where the head of a line is short whose turn comes soon. At once and not beside the turn: what is read is the
+    /// truth only until the next commit.
     pub(super) async fn fill_gaps(&mut self) -> Result<(), StoreError> {
         let pool = self.pool();
-        for gap in self.desk.lines.gaps() {
+        for gap in self.gaps() {
             let tasks = self.context.store.line(&pool, &gap.line, gap.after, gap.limit).await?;
             self.desk.lines.fill(&gap, tasks);
         }
         Ok(())
+    }
+
+    fn gaps(&mut self) -> Vec<Gap> {
+        let context = Arc::clone(&self.context);
+        let running = context.quotas.count_running();
+        let Desk { lines, rota, rooms, .. } = &mut self.desk;
+        if self.model.draining {
+            return lines.gaps(AHEAD, rota, |_| Share::ANY, |_| true);
+        }
+        let share = |tenant: &str| context.quotas.share(running.as_deref(), tenant);
+        lines.gaps(AHEAD, rota, share, |agent| rooms.get(agent).is_some())
     }
 
     /// When there will be something to do although nothing comes.
@@ -110,7 +129,6 @@ impl Keeper {
         }
         let more = std::mem::take(&mut self.desk.has_more)
             || !self.desk.submits.is_empty()
-            || !self.desk.lines.gaps().is_empty()
             || !self.desk.gone.is_empty()
             || !self.desk.overs.is_empty()
             || (self.model.draining && self.desk.waiting > 0);

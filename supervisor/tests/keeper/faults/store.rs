@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use muster_domain::budget::Scope;
 use muster_domain::{AgentId, Fence, Payload, PoolName, ProcessId, TaskId, Timestamp, Usage};
 use muster_store::{
-    AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, LineKey, Outcome, PoolRow, Pruned, Queue, QueueCounts,
-    QueuedTask, RunningTask, Store, StoreError, TaskFilter, TaskRow, WorkerRow, Write,
+    AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, LineKey, LineRow, Outcome, PoolRow, Pruned, Queue,
+    QueueCounts, QueuedTask, RunningTask, Store, StoreError, TaskFilter, TaskRow, WorkerRow, Write,
 };
 
 /// What becomes of a commit.
@@ -196,7 +196,7 @@ impl Queue for FaultyStore {
         self.see()?;
         self.inner.task_key_holder(key).await
     }
-    async fn task_lines(&self, pool: &PoolName) -> Result<Vec<(LineKey, u64)>, StoreError> {
+    async fn task_lines(&self, pool: &PoolName) -> Result<Vec<LineRow>, StoreError> {
         self.see()?;
         self.inner.task_lines(pool).await
     }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_domain::{After, AgentId, Attempt, AttemptEnd, Halt, PoolName, TaskId, TaskState, TaskStatus, Timestamp};
 use muster_store::{
-    IdempotencyKey, LineKey, NewTask, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, TaskEnding, TaskFilter,
-    TaskHalting, TaskOutcome, TaskRow, TaskStart, TaskVerdict, Write,
+    IdempotencyKey, LineKey, LineRow, NewTask, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, TaskEnding,
+    TaskFilter, TaskHalting, TaskOutcome, TaskRow, TaskStart, TaskVerdict, Write,
 };
 
 type Key = (String, String, String);
@@ -223,12 +223,15 @@ impl Shelf {
         self.tasks.values().filter(move |row| row.spec.pool_name == *pool)
     }
 
-    pub(super) fn lines(&self, pool: &PoolName) -> Vec<(LineKey, u64)> {
-        let mut lines = BTreeMap::new();
-        for key in self.of_pool(pool).filter_map(line_of).flatten() {
-            *lines.entry(key).or_default() += 1;
+    pub(super) fn lines(&self, pool: &PoolName) -> Vec<LineRow> {
+        let mut lines: BTreeMap<LineKey, LineRow> = BTreeMap::new();
+        for row in self.of_pool(pool) {
+            let Some(line) = line_of(row).flatten() else { continue };
+            // Rows are in the order of their ids.
+            let first = row.spec.task_id;
+            lines.entry(line.clone()).or_insert(LineRow { line, count: 0, first }).count += 1;
         }
-        lines.into_iter().collect()
+        lines.into_values().collect()
     }
 
     pub(super) fn line(&self, pool: &PoolName, line: &LineKey, after: Option<TaskId>, limit: u32) -> Vec<QueuedTask> {

@@ -12,8 +12,8 @@ use muster_domain::budget::Scope;
 use muster_domain::{AgentId, Fence, Payload, PoolName, ProcessId, TaskId, Timestamp, Usage};
 use muster_store::sqlite::SqliteStore;
 use muster_store::{
-    AgentFilter, AgentRow, Durability, EventRow, IdempotencyKey, Leadership, LineKey, Outcome, PoolRow, Pruned, Queue,
-    QueueCounts, QueuedTask, RunningTask, Store, StoreError, TaskFilter, TaskRow, WorkerRow, Write,
+    AgentFilter, AgentRow, Durability, EventRow, IdempotencyKey, Leadership, LineKey, LineRow, Outcome, PoolRow,
+    Pruned, Queue, QueueCounts, QueuedTask, RunningTask, Store, StoreError, TaskFilter, TaskRow, WorkerRow, Write,
 };
 
 use super::memory::Content;
@@ -195,7 +195,7 @@ impl Queue for LifeStore {
         let copy = key.clone();
         both!(self, "task_key_holder", self.content().shelf.holder(key), |store| store.task_key_holder(&copy))
     }
-    async fn task_lines(&self, pool: &PoolName) -> Result<Vec<(LineKey, u64)>, StoreError> {
+    async fn task_lines(&self, pool: &PoolName) -> Result<Vec<LineRow>, StoreError> {
         let copy = pool.clone();
         both!(self, "task_lines", self.content().shelf.lines(pool), |store| async move {
             let mut lines = store.task_lines(&copy).await?;

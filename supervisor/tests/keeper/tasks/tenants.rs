@@ -1,12 +1,14 @@
 //! What tenants may do.
 
-use muster_domain::{TaskState, TenantLimits, Tenants};
-use muster_supervisor::{LeadEnd, SupervisorError, TaskRequest};
+use std::time::Duration;
+
+use muster_domain::{PoolName, TaskState, TenantLimits, Tenants};
+use muster_supervisor::{LeadEnd, NewPool, SpawnRequest, SupervisorError, TaskRequest};
 use tokio_util::sync::CancellationToken;
 
 use super::task;
-use crate::worker::OnTask;
-use crate::world::{World, let_pass, wait_until};
+use crate::worker::{OnTask, PATIENCE};
+use crate::world::{Ground, World, let_pass, pool, request, wait_until};
 
 fn acme(limits: TenantLimits) -> Tenants {
     let mut tenants = Tenants::default();
@@ -44,6 +46,47 @@ async fn a_tenant_has_no_more_running_than_it_may() {
     }
     world.wait_queue(0, 0, 0).await;
     assert_eq!(world.handle.quota("acme").await.expect("a quota").running, 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_one_pool_frees_is_used_by_another_at_once() {
+    let limits = TenantLimits { max_running: Some(1), ..TenantLimits::default() };
+    let mut ground = Ground::new().await;
+    // Nobody looks again without a reason.
+    ground.clocks.pass = Duration::from_hours(1);
+    let world = ground.lead_with(|parts| parts.tenants = acme(limits)).await;
+    let other: PoolName = "other_pool".parse().expect("a name");
+    for pool_name in [pool(), other.clone()] {
+        let (role_type, config) = ("developer".to_owned(), crate::world::config());
+        world.handle.create_pool(NewPool { pool_name, role_type, runtime: None, config }).await.expect("a pool");
+    }
+    world.on_task(OnTask::Hold).await;
+    world.spawn().await;
+    let there = SpawnRequest { pool_name: other.clone(), ..request() };
+    world.handle.spawn(there, PATIENCE).await.expect("an agent");
+    let (first, worker) = world.start_task(of("acme")).await;
+    let waiting = world.submit(TaskRequest { pool_name: other, ..of("acme") }).await;
+    assert_eq!(world.task(waiting).await.state, TaskState::Queued);
+    worker.answer(first).await;
+    world.holder(waiting).await.answer(waiting).await;
+    assert_eq!(world.end_of(waiting).await, TaskState::Succeeded);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_new_master_goes_on_with_thousands_of_tenants() {
+    let world = World::of_tasks().await;
+    let tasks = world.submit_many((0..1_500).map(|n| of(&format!("tenant-{n}"))).collect()).await;
+    let ground = world.ground.clone();
+    world.supervisor.shut_down(LeadEnd::Fenced, CancellationToken::new()).await;
+    let world = ground.lead().await;
+    assert!(world.queue().await.oldest_wait.is_some(), "nothing was read yet, and something waits all the same");
+    world.spawn_many(8).await;
+    world.wait_queue(0, 0, 0).await;
+    for task in tasks {
+        assert_eq!(world.ground.ledger.times_done(task), 1);
+    }
     world.end().await;
 }
 

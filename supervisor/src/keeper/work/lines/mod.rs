@@ -1,38 +1,35 @@
-//! The lines in which ready tasks wait, as far as they are in memory: the oldest of each. The rest is in the store, and is
-//! read when the head gets short, so that a million waiting tasks cost no more memory than a thousand.
+//! The lines in which ready tasks wait, as far as they are in memory: the heads of those whose turn comes next. The rest is in
+//! the store and is read when it is needed, so that neither a million waiting tasks nor a hundred thousand tenants cost much
+//! more memory than a thousand tasks, and a turn of the keeper costs what it does, not what waits.
+
+mod line;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 
 use muster_domain::{AgentId, Priority, TaskId, Timestamp};
-use muster_policy::dispatch::Waiting;
-use muster_store::{LineKey, QueuedTask, SHORT_INPUT};
+use muster_policy::dispatch::{LastTurn, Rota, Waiting};
+use muster_store::{LineKey, QueuedTask};
 
-/// Tasks in memory at the most, of all lines together, where there are few lines.
-const IN_MEMORY: usize = 8_192;
+use self::line::Line;
+use crate::quotas::Share;
+
+/// Tasks in memory at the most, of all lines together, give or take what one turn reads.
+const IN_MEMORY: usize = 16_384;
 /// A line's head at the least, however many lines there are, and at the most.
-const HEAD: std::ops::RangeInclusive<usize> = 16..=1_024;
+const HEAD: std::ops::RangeInclusive<usize> = 8..=1_024;
 
 /// The lines of a pool. Empty ones are not kept.
-#[derive(Default)]
 pub(crate) struct Lines {
-    lines: BTreeMap<LineKey, Line>,
-}
-
-/// One line. Everything up to its end is in `head`.
-#[derive(Default)]
-struct Line {
-    head: BTreeMap<TaskId, QueuedTask>,
-    rest: Rest,
-}
-
-/// What the store has of a line beyond its head.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Rest {
-    /// Nothing.
-    #[default]
-    None,
-    /// Tasks after this one; from the beginning where nothing was read yet.
-    After(Option<TaskId>),
+    /// For any agent: by priority and tenant.
+    shared: BTreeMap<Priority, BTreeMap<String, Line>>,
+    /// For one agent.
+    own: BTreeMap<AgentId, Line>,
+    /// Tasks in memory, and how many there may be.
+    held: usize,
+    most: usize,
 }
 
 /// A piece of a line that is to be read.
@@ -43,278 +40,258 @@ pub(crate) struct Gap {
     pub(crate) limit: u32,
 }
 
-/// The shared heads as the policy looks at them.
+/// The heads of the shared lines whose turn it is, as the policy looks at them.
 #[derive(Default)]
 pub(crate) struct Heads {
     pub(crate) lines: Vec<(Priority, String, Vec<Waiting>)>,
+    /// Whether the head of one of them has to be read first.
+    pub(crate) is_short: bool,
+}
+
+/// A line whose turn it is.
+struct Next<'a> {
+    priority: Priority,
+    tenant: &'a String,
+    line: &'a Line,
+    weight: u32,
+    /// Tasks of it that may start, at the most.
+    most: usize,
+}
+
+impl Gap {
+    /// Of a line with less than `enough` tasks in memory.
+    fn of(line: &Line, enough: usize, key: impl FnOnce() -> LineKey) -> Option<Self> {
+        let after = line.gap(enough)?;
+        Some(Self { line: key(), after, limit: u32::try_from(enough * 2).unwrap_or(u32::MAX) })
+    }
 }
 
 impl Heads {
-    /// The line of each task.
-    pub(crate) fn places(&self) -> HashMap<TaskId, LineKey> {
-        let mut places = HashMap::new();
-        for (priority, tenant, tasks) in &self.lines {
-            let key = LineKey::Shared { tenant: tenant.clone(), priority: *priority };
-            places.extend(tasks.iter().map(|task| (task.task_id, key.clone())));
-        }
-        places
+    /// Which line the one at this place is.
+    pub(crate) fn key(&self, line: usize) -> Option<LineKey> {
+        let (priority, tenant, _) = self.lines.get(line)?;
+        Some(LineKey::Shared { tenant: tenant.clone(), priority: *priority })
+    }
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self::of(IN_MEMORY)
     }
 }
 
 impl Lines {
-    /// A line that the store has, of which nothing is in memory yet.
-    pub(crate) fn expect(&mut self, key: LineKey) {
-        self.lines.insert(key, Line { head: BTreeMap::new(), rest: Rest::After(None) });
+    /// With about so many tasks in memory at the most.
+    const fn of(most: usize) -> Self {
+        Self { shared: BTreeMap::new(), own: BTreeMap::new(), held: 0, most }
     }
 
-    /// A task became ready; the store has it. One that belongs behind the head stays there.
-    pub(crate) fn add(&mut self, mut task: QueuedTask) {
-        let most = self.head_size() * 2;
-        let line = self.lines.entry(key_of(&task)).or_default();
-        if !line.covers(task.task_id) {
-            return;
-        }
-        task.input = task.input.filter(|input| input.len() <= SHORT_INPUT as usize);
-        line.head.insert(task.task_id, task);
-        if line.head.len() > most {
-            line.shorten(most / 2);
-        }
+    /// A line that the store has, of which nothing is in memory yet. Its oldest task is `first`.
+    pub(crate) fn expect(&mut self, key: &LineKey, first: TaskId) {
+        *self.line_mut(key) = Line::unread(first);
+    }
+
+    /// A task became ready; the store has it, or will have it before anything is read again. One that belongs behind the head
+    /// stays there.
+    pub(crate) fn add(&mut self, task: QueuedTask) {
+        let is_full = self.held >= self.most;
+        let line = self.line_mut(&key_of(&task));
+        let added = usize::from(line.add(task));
+        let forgotten = match line.len() {
+            len if len > HEAD.end() * 2 => line.shorten(*HEAD.end()),
+            len if is_full => line.shorten(len - added),
+            _ => 0,
+        };
+        self.held = self.held + added - forgotten;
     }
 
     /// Takes a task out of its line; nothing where it is not in the head.
     pub(crate) fn take(&mut self, key: &LineKey, id: TaskId) -> Option<QueuedTask> {
-        let line = self.lines.get_mut(key)?;
-        let task = line.head.remove(&id);
+        let line = match key {
+            LineKey::Own(agent) => self.own.get_mut(agent),
+            LineKey::Shared { tenant, priority } => self.shared.get_mut(priority)?.get_mut(tenant),
+        }?;
+        let task = line.take(id);
+        self.held -= usize::from(task.is_some());
         if line.is_empty() {
-            self.lines.remove(key);
+            self.remove(key);
         }
         task
     }
 
-    /// What is to be read before the heads can be looked at.
-    pub(crate) fn gaps(&self) -> Vec<Gap> {
-        let size = self.head_size();
-        let gap = |(key, line): (&LineKey, &Line)| match line.rest {
-            Rest::After(after) if line.head.len() < size / 2 => {
-                Some(Gap { line: key.clone(), after, limit: u32::try_from(size).unwrap_or(u32::MAX) })
-            }
-            _ => None,
-        };
-        self.lines.iter().filter_map(gap).collect()
+    /// What is to be read so that the next `seats` tasks can be chosen. Of the agents' own lines those of `owners` count.
+    pub(crate) fn gaps(
+        &mut self,
+        seats: usize,
+        rota: &Rota,
+        share: impl Fn(&str) -> Share,
+        owners: impl Fn(AgentId) -> bool,
+    ) -> Vec<Gap> {
+        if self.held > self.most {
+            // What is needed of it is read again, which is seldom more than was read since the last time.
+            let forgotten: usize = self.lines_mut().map(|line| line.shorten(0)).sum();
+            self.held -= forgotten;
+        }
+        let enough = self.head_size() / 2;
+        let own = self.own.iter().filter(|(agent, _)| owners(**agent));
+        let own = own.filter_map(|(agent, line)| Gap::of(line, enough, || LineKey::Own(*agent))).take(seats);
+        let shared = self.next(seats, rota, share).into_iter().filter_map(|next| {
+            let key = || LineKey::Shared { tenant: next.tenant.clone(), priority: next.priority };
+            Gap::of(next.line, enough.max(next.weight as usize), key)
+        });
+        own.chain(shared).collect()
     }
 
     /// What was read for a gap. Less than asked for means that there is no more.
     pub(crate) fn fill(&mut self, gap: &Gap, tasks: Vec<QueuedTask>) {
-        let Some(line) = self.lines.get_mut(&gap.line) else { return };
-        let last = tasks.last().map(|task| task.task_id);
         let more = tasks.len() >= gap.limit as usize;
-        line.head.extend(tasks.into_iter().map(|task| (task.task_id, task)));
-        line.rest = if more { Rest::After(last) } else { Rest::None };
-        if line.is_empty() {
-            self.lines.remove(&gap.line);
+        let line = self.line_mut(&gap.line);
+        let added = line.fill(tasks, more);
+        let is_empty = line.is_empty();
+        self.held += added;
+        if is_empty {
+            self.remove(&gap.line);
         }
     }
 
-    /// The heads of the shared lines, at most `limit` tasks of each.
-    pub(crate) fn shared(&self, limit: usize) -> Heads {
+    /// The shared lines from which the next `seats` tasks come, with as many of each as may start.
+    pub(crate) fn heads(&self, seats: usize, rota: &Rota, share: impl Fn(&str) -> Share) -> Heads {
         let mut heads = Heads::default();
-        for (key, line) in &self.lines {
-            let LineKey::Shared { tenant, priority } = key else { continue };
-            let waiting = |task: &QueuedTask| Waiting { task_id: task.task_id, project_id: task.project_id.clone() };
-            let tasks: Vec<Waiting> = line.head.values().take(limit).map(waiting).collect();
-            if !tasks.is_empty() {
-                heads.lines.push((*priority, tenant.clone(), tasks));
+        for next in self.next(seats, rota, share) {
+            if next.line.is_unread() {
+                heads.is_short = true;
+                continue;
             }
+            let waiting = |task: &QueuedTask| Waiting { task_id: task.task_id, project_id: task.project_id.clone() };
+            let tasks = next.line.tasks().take(next.most).map(waiting).collect();
+            heads.lines.push((next.priority, next.tenant.clone(), tasks));
         }
         heads
     }
 
+    /// The shared lines that would fill so many seats: of each priority those whose turns come first, so many that their turns
+    /// alone are enough. A tenant that may start nothing is passed over.
+    fn next(&self, seats: usize, rota: &Rota, share: impl Fn(&str) -> Share) -> Vec<Next<'_>> {
+        let mut chosen = Vec::new();
+        let mut allowances: HashMap<&str, usize> = HashMap::new();
+        let mut seats = seats;
+        for (priority, lines) in self.shared.iter().rev() {
+            let (mut turns, mut tasks) = (0, 0);
+            for (tenant, line, credit) in ring(lines, rota.last(*priority)) {
+                if turns >= seats {
+                    break;
+                }
+                let Share { weight, allowance } = share(tenant);
+                let allowance = allowances.entry(tenant).or_insert(allowance as usize);
+                // Of one that is not read yet there is a task at least.
+                let most = line.len().max(1).min(*allowance).min(seats);
+                if most == 0 {
+                    continue;
+                }
+                *allowance -= most;
+                turns += most.min(credit.unwrap_or(weight.max(1)) as usize);
+                tasks += most;
+                chosen.push(Next { priority: *priority, tenant, line, weight, most });
+            }
+            seats = seats.saturating_sub(tasks);
+        }
+        chosen
+    }
+
     /// Agents for whom tasks wait by name.
     pub(crate) fn owners(&self) -> impl Iterator<Item = AgentId> {
-        self.lines.keys().filter_map(|key| match key {
-            LineKey::Own(agent) => Some(*agent),
-            LineKey::Shared { .. } => None,
-        })
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.lines.is_empty()
-    }
-
-    /// When the task that has waited longest was asked for.
-    pub(crate) fn oldest(&self) -> Option<Timestamp> {
-        self.lines.values().filter_map(|line| Some(line.head.values().next()?.created_at)).min()
-    }
-
-    /// Tasks of any lines, at most `limit`.
-    pub(crate) fn some(&self, limit: usize) -> Vec<QueuedTask> {
-        self.lines.values().flat_map(|line| line.head.values()).take(limit).cloned().collect()
+        self.own.keys().copied()
     }
 
     /// The oldest tasks that wait for one agent by name.
     pub(crate) fn own(&self, agent: AgentId) -> impl Iterator<Item = &QueuedTask> {
-        self.lines.get(&LineKey::Own(agent)).into_iter().flat_map(|line| line.head.values())
+        self.own.get(&agent).into_iter().flat_map(Line::tasks)
     }
 
-    /// The projects of tasks that wait for any agent, at most `limit` of them and `allowance` of each tenant, the most urgent
-    /// first.
-    pub(crate) fn projects(&self, limit: usize, allowance: impl Fn(&str) -> u32) -> Vec<Option<String>> {
-        let mut left: HashMap<&str, u32> = HashMap::new();
-        let mut projects = Vec::new();
-        for (key, line) in self.lines.iter().rev() {
-            let LineKey::Shared { tenant, .. } = key else { continue };
-            let left = left.entry(tenant).or_insert_with(|| allowance(tenant));
-            let most = (*left as usize).min(limit - projects.len());
-            projects.extend(line.head.values().take(most).map(|task| task.project_id.clone()));
-            *left -= u32::try_from(line.head.len().min(most)).unwrap_or(*left);
+    /// Whether tasks wait for an agent by name, of which none is in memory.
+    pub(crate) fn is_unread(&self, agent: AgentId) -> bool {
+        self.own.get(&agent).is_some_and(Line::is_unread)
+    }
+
+    /// Nobody waits for this agent any more.
+    pub(crate) fn forget(&mut self, agent: AgentId) {
+        self.held -= self.own.remove(&agent).map_or(0, |line| line.len());
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.shared.is_empty()
+    }
+
+    /// When the task that has waited longest was asked for.
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
+        self.lines().filter_map(Line::oldest).min()
+    }
+
+    /// Tasks of any lines, at most `limit`, as far as they are in memory.
+    pub(crate) fn some(&self, limit: usize) -> Vec<QueuedTask> {
+        self.lines().flat_map(Line::tasks).take(limit).cloned().collect()
+    }
+
+    /// The projects of the next `limit` tasks that wait for any agent.
+    pub(crate) fn projects(&self, limit: usize, rota: &Rota, share: impl Fn(&str) -> Share) -> Vec<Option<String>> {
+        let next = self.next(limit, rota, share);
+        let tasks = next.iter().flat_map(|next| next.line.tasks().take(next.most));
+        tasks.take(limit).map(|task| task.project_id.clone()).collect()
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &Line> {
+        self.own.values().chain(self.shared.values().flat_map(BTreeMap::values))
+    }
+
+    fn lines_mut(&mut self) -> impl Iterator<Item = &mut Line> {
+        self.own.values_mut().chain(self.shared.values_mut().flat_map(BTreeMap::values_mut))
+    }
+
+    /// The line with this key; an empty one where there was none.
+    fn line_mut(&mut self, key: &LineKey) -> &mut Line {
+        match key {
+            LineKey::Own(agent) => self.own.entry(*agent).or_default(),
+            LineKey::Shared { tenant, priority } => {
+                self.shared.entry(*priority).or_default().entry(tenant.clone()).or_default()
+            }
         }
-        projects
     }
 
-    /// Takes a task out of whichever line it is in.
-    pub(crate) fn take_anywhere(&mut self, id: TaskId) -> Option<QueuedTask> {
-        let key = self.lines.iter().find(|(_, line)| line.head.contains_key(&id))?.0.clone();
-        self.take(&key, id)
+    fn remove(&mut self, key: &LineKey) {
+        match key {
+            LineKey::Own(agent) => drop(self.own.remove(agent)),
+            LineKey::Shared { tenant, priority } => {
+                let Some(lines) = self.shared.get_mut(priority) else { return };
+                lines.remove(tenant);
+                if lines.is_empty() {
+                    self.shared.remove(priority);
+                }
+            }
+        }
     }
 
     fn head_size(&self) -> usize {
-        (IN_MEMORY / self.lines.len().max(1)).clamp(*HEAD.start(), *HEAD.end())
+        let lines = self.own.len() + self.shared.values().map(BTreeMap::len).sum::<usize>();
+        (self.most / 2 / lines.max(1)).clamp(*HEAD.start(), *HEAD.end())
     }
 }
 
-impl Line {
-    fn covers(&self, id: TaskId) -> bool {
-        match self.rest {
-            Rest::None => true,
-            Rest::After(end) => end.is_some_and(|end| id <= end),
-        }
-    }
-
-    fn shorten(&mut self, to: usize) {
-        while self.head.len() > to {
-            self.head.pop_last();
-        }
-        self.rest = Rest::After(self.head.keys().next_back().copied());
-    }
-
-    fn is_empty(&self) -> bool {
-        self.head.is_empty() && self.rest == Rest::None
-    }
+/// The lines of a priority in the order of their turns, with what is left of the first one's turn where that was cut short.
+fn ring<'a, 'r>(
+    lines: &'a BTreeMap<String, Line>,
+    last: Option<LastTurn<'r>>,
+) -> impl Iterator<Item = (&'a String, &'a Line, Option<u32>)> + use<'a, 'r> {
+    let (from, to) = match last {
+        None => (Bound::Unbounded, Bound::Excluded("")),
+        Some(LastTurn { tenant, left: 0 }) => (Bound::Excluded(tenant), Bound::Included(tenant)),
+        Some(LastTurn { tenant, .. }) => (Bound::Included(tenant), Bound::Excluded(tenant)),
+    };
+    let goes_on = move |name: &str| last.filter(|last| last.left > 0 && last.tenant == name).map(|last| last.left);
+    let rest = lines.range::<str, _>((from, Bound::Unbounded));
+    rest.chain(lines.range::<str, _>((Bound::Unbounded, to))).map(move |(tenant, line)| (tenant, line, goes_on(tenant)))
 }
 
 /// The line in which a task waits.
 pub(crate) fn key_of(task: &QueuedTask) -> LineKey {
-    match task.agent_id {
-        Some(agent) => LineKey::Own(agent),
-        None => LineKey::Shared { tenant: task.tenant.clone(), priority: task.priority },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use muster_domain::{Tally, Usage};
-    use uuid::Uuid;
-
-    use super::*;
-
-    fn task(n: u128) -> QueuedTask {
-        QueuedTask {
-            task_id: id(n),
-            tenant: "t".to_owned(),
-            priority: Priority::NORMAL,
-            project_id: None,
-            agent_id: None,
-            check: false,
-            max_attempts: 3,
-            timeout: None,
-            expires_at: None,
-            attempt: 0,
-            tally: Tally::default(),
-            usage: Usage::default(),
-            created_at: Timestamp::from_millis(0),
-            input: None,
-        }
-    }
-
-    fn id(n: u128) -> TaskId {
-        TaskId::from_uuid(Uuid::from_u128(n))
-    }
-
-    fn shown(lines: &Lines) -> Vec<u128> {
-        let heads = lines.shared(usize::MAX);
-        heads.lines.iter().flat_map(|(_, _, tasks)| tasks.iter().map(|task| task.task_id.as_uuid().as_u128())).collect()
-    }
-
-    /// Reads what is missing from a store that has these tasks.
-    fn refill(lines: &mut Lines, store: &[u128]) {
-        for gap in lines.gaps() {
-            let after = gap.after.map_or(0, |id| id.as_uuid().as_u128());
-            let rows = store.iter().filter(|n| **n > after).take(gap.limit as usize).map(|n| task(*n)).collect();
-            lines.fill(&gap, rows);
-        }
-    }
-
-    #[test]
-    fn what_is_ready_is_in_the_order_of_age() {
-        let mut lines = Lines::default();
-        [3, 1, 2].into_iter().for_each(|n| lines.add(task(n)));
-        assert_eq!(shown(&lines), [1, 2, 3]);
-        assert!(lines.take(&key_of(&task(2)), id(2)).is_some() && lines.take_anywhere(id(1)).is_some());
-        assert!(lines.take_anywhere(id(9)).is_none() && lines.take_anywhere(id(3)).is_some());
-        assert!(lines.is_empty() && lines.gaps().is_empty());
-    }
-
-    #[test]
-    fn a_long_line_is_held_in_part_and_nothing_of_it_is_lost_or_doubled() {
-        let mut lines = Lines::default();
-        let all: Vec<u128> = (1..=10_000).collect();
-        for n in &all {
-            lines.add(task(*n));
-        }
-        let mut seen = Vec::new();
-        let mut store = all.clone();
-        while !lines.is_empty() {
-            refill(&mut lines, &store);
-            let head = shown(&lines);
-            assert!(head.len() <= 2 * HEAD.end(), "{} in memory", head.len());
-            for n in head.into_iter().take(100) {
-                assert!(lines.take(&key_of(&task(n)), id(n)).is_some());
-                store.retain(|kept| *kept != n);
-                seen.push(n);
-            }
-        }
-        assert_eq!(seen, all);
-    }
-
-    #[test]
-    fn a_task_behind_the_head_is_left_to_the_store_and_one_within_it_is_not() {
-        let mut lines = Lines::default();
-        lines.expect(key_of(&task(1)));
-        lines.add(task(5));
-        assert_eq!(shown(&lines), [0_u128; 0], "nothing was read yet, so its place is not known");
-        let store: Vec<u128> = (1..=3_000).filter(|n| *n != 7).collect();
-        refill(&mut lines, &store);
-        assert_eq!(shown(&lines).len(), *HEAD.end());
-        lines.add(task(7));
-        lines.add(task(5_000));
-        let head = shown(&lines);
-        assert!(head.contains(&7) && !head.contains(&5_000));
-    }
-
-    #[test]
-    fn an_expected_line_that_turns_out_empty_is_gone() {
-        let mut lines = Lines::default();
-        lines.expect(key_of(&task(1)));
-        refill(&mut lines, &[]);
-        assert!(lines.is_empty());
-    }
-
-    #[test]
-    fn many_lines_share_the_memory() {
-        let mut lines = Lines::default();
-        for tenant in 0..1_000 {
-            lines.expect(LineKey::Shared { tenant: tenant.to_string(), priority: Priority::NORMAL });
-        }
-        assert!(lines.gaps().iter().all(|gap| gap.limit as usize == *HEAD.start()));
-    }
+    LineKey::of(task.agent_id, &task.tenant, task.priority)
 }

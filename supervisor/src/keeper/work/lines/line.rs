@@ -1,0 +1,112 @@
+//! One line: its head in memory, and what the store has of it beyond that.
+
+use std::collections::BTreeMap;
+
+use muster_domain::{TaskId, Timestamp};
+use muster_store::{QueuedTask, SHORT_INPUT};
+
+/// Ready tasks, the oldest first. Everything up to the end of the head is in it.
+#[derive(Default)]
+pub(super) struct Line {
+    head: BTreeMap<TaskId, QueuedTask>,
+    rest: Rest,
+}
+
+/// What the store has of a line beyond its head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Rest {
+    /// Nothing.
+    #[default]
+    None,
+    /// Tasks after this one, from the beginning where there is none; the first of them is not older than `since`.
+    After { last: Option<TaskId>, since: Timestamp },
+}
+
+impl Line {
+    /// A line of which nothing was read yet, and whose first task is this one.
+    pub(super) const fn unread(first: TaskId) -> Self {
+        Self { head: BTreeMap::new(), rest: Rest::After { last: None, since: first.made_at() } }
+    }
+
+    /// Puts a ready task where its age belongs; whether it is in the head now. What belongs behind the head stays in the store.
+    pub(super) fn add(&mut self, mut task: QueuedTask) -> bool {
+        if !self.covers(task.task_id) {
+            return false;
+        }
+        task.input = task.input.filter(|input| input.len() <= SHORT_INPUT as usize);
+        self.head.insert(task.task_id, task).is_none()
+    }
+
+    pub(super) fn take(&mut self, id: TaskId) -> Option<QueuedTask> {
+        self.head.remove(&id)
+    }
+
+    /// Where to read on; nothing where at least `enough` tasks are in memory, or all.
+    pub(super) fn gap(&self, enough: usize) -> Option<Option<TaskId>> {
+        match self.rest {
+            Rest::After { last, .. } if self.head.len() < enough => Some(last),
+            _ => None,
+        }
+    }
+
+    /// The tasks that were read at the gap, and whether there are more; how many are new.
+    pub(super) fn fill(&mut self, tasks: Vec<QueuedTask>, more: bool) -> usize {
+        let before = self.head.len();
+        self.rest = match tasks.last() {
+            Some(last) if more => Rest::After { last: Some(last.task_id), since: last.created_at },
+            _ => Rest::None,
+        };
+        self.head.extend(tasks.into_iter().map(|task| (task.task_id, task)));
+        self.head.len() - before
+    }
+
+    /// Forgets all but the oldest `keep` tasks, which the store has; how many.
+    pub(super) fn shorten(&mut self, keep: usize) -> usize {
+        let before = self.head.len();
+        let mut first = None;
+        while self.head.len() > keep {
+            first = self.head.pop_last();
+        }
+        if let Some((_, first)) = first {
+            let last = self.head.keys().next_back().copied();
+            self.rest = Rest::After { last, since: first.created_at };
+        }
+        before - self.head.len()
+    }
+
+    /// Tasks in memory.
+    pub(super) fn len(&self) -> usize {
+        self.head.len()
+    }
+
+    /// Whether it has no tasks at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.head.is_empty() && self.rest == Rest::None
+    }
+
+    /// Whether it may have tasks, but none of them is in memory.
+    pub(super) fn is_unread(&self) -> bool {
+        self.head.is_empty() && self.rest != Rest::None
+    }
+
+    /// The tasks in memory, the oldest first.
+    pub(super) fn tasks(&self) -> impl Iterator<Item = &QueuedTask> {
+        self.head.values()
+    }
+
+    /// When its oldest task was asked for.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        match (self.head.values().next(), self.rest) {
+            (Some(task), _) => Some(task.created_at),
+            (None, Rest::After { since, .. }) => Some(since),
+            (None, Rest::None) => None,
+        }
+    }
+
+    fn covers(&self, id: TaskId) -> bool {
+        match self.rest {
+            Rest::None => true,
+            Rest::After { last, .. } => last.is_some_and(|last| id <= last),
+        }
+    }
+}

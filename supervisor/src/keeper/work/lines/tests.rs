@@ -1,0 +1,277 @@
+//! What is in memory of lines, and what is chosen from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_domain::{Tally, Usage};
+use muster_policy::dispatch::{self, Idle, Queue, Tenant};
+use uuid::Uuid;
+
+use super::*;
+
+fn task(n: u128) -> QueuedTask {
+    QueuedTask {
+        task_id: id(n),
+        tenant: "t".to_owned(),
+        priority: Priority::NORMAL,
+        project_id: None,
+        agent_id: None,
+        check: false,
+        max_attempts: 3,
+        timeout: None,
+        expires_at: None,
+        attempt: 0,
+        tally: Tally::default(),
+        usage: Usage::default(),
+        created_at: Timestamp::from_millis(0),
+        input: None,
+    }
+}
+
+fn of(tenant: usize, priority: u8, n: u128) -> QueuedTask {
+    QueuedTask { tenant: name(tenant), priority: level(priority), ..task(n) }
+}
+
+fn name(tenant: usize) -> String {
+    format!("tenant-{tenant:04}")
+}
+
+fn level(priority: u8) -> Priority {
+    priority.try_into().expect("a priority")
+}
+
+fn id(n: u128) -> TaskId {
+    TaskId::from_uuid(Uuid::from_u128(n))
+}
+
+fn number(id: TaskId) -> u128 {
+    id.as_uuid().as_u128()
+}
+
+fn any(_: &str) -> Share {
+    Share::ANY
+}
+
+fn shown(lines: &Lines) -> Vec<u128> {
+    let heads = lines.heads(usize::MAX, &Rota::default(), any);
+    heads.lines.iter().flat_map(|(_, _, tasks)| tasks.iter().map(|task| number(task.task_id))).collect()
+}
+
+/// The ready tasks of a store.
+type Shelf = BTreeMap<LineKey, BTreeSet<u128>>;
+
+fn shelf(tasks: impl IntoIterator<Item = u128>) -> Shelf {
+    BTreeMap::from([(key_of(&task(1)), tasks.into_iter().collect())])
+}
+
+/// Reads what is missing, and says how many reads that took.
+fn refill(lines: &mut Lines, seats: usize, rota: &Rota, shelf: &Shelf) -> usize {
+    let gaps = lines.gaps(seats, rota, any, |_| true);
+    for gap in &gaps {
+        let after = gap.after.map_or(0, number);
+        let tasks = shelf.get(&gap.line).into_iter().flatten().filter(|n| **n > after).take(gap.limit as usize);
+        let row = |n: &u128| match &gap.line {
+            LineKey::Shared { tenant, priority } => {
+                QueuedTask { tenant: tenant.clone(), priority: *priority, ..task(*n) }
+            }
+            LineKey::Own(agent) => QueuedTask { agent_id: Some(*agent), ..task(*n) },
+        };
+        lines.fill(gap, tasks.map(row).collect());
+    }
+    gaps.len()
+}
+
+/// What the policy chooses, for so many idle agents.
+fn choose(heads: &Heads, agents: usize, rota: &mut Rota, share: impl Fn(&str) -> Share) -> Vec<(LineKey, TaskId)> {
+    let names: BTreeSet<&String> = heads.lines.iter().map(|(_, tenant, _)| tenant).collect();
+    let names: Vec<&String> = names.into_iter().collect();
+    let tenants = names.iter().map(|name| {
+        let Share { weight, allowance } = share(name);
+        Tenant { name, weight, allowance }
+    });
+    let lines = heads.lines.iter().map(|(priority, tenant, tasks)| dispatch::Line {
+        priority: *priority,
+        tenant: names.binary_search(&tenant).expect("a name"),
+        tasks,
+    });
+    let idle = (0..agents).map(|n| Idle {
+        agent_id: AgentId::from_uuid(Uuid::from_u128(n as u128)),
+        project_id: "p",
+        room: 1,
+        own: &[],
+    });
+    let queue = Queue { tenants: tenants.collect(), lines: lines.collect(), idle: idle.collect(), most: u32::MAX };
+    let chosen = dispatch::dispatch(&queue, rota).into_iter();
+    chosen.map(|choice| (heads.key(choice.line.expect("a shared line")).expect("a line"), choice.task_id)).collect()
+}
+
+#[test]
+fn what_is_ready_is_in_the_order_of_age() {
+    let mut lines = Lines::default();
+    [3, 1, 2].into_iter().for_each(|n| lines.add(task(n)));
+    assert_eq!(shown(&lines), [1, 2, 3]);
+    let key = key_of(&task(1));
+    assert!(lines.take(&key, id(2)).is_some() && lines.take(&key, id(1)).is_some());
+    assert!(lines.take(&key, id(9)).is_none() && lines.take(&key, id(3)).is_some());
+    assert!(lines.is_empty() && lines.held == 0);
+}
+
+#[test]
+fn a_long_line_is_held_in_part_and_nothing_of_it_is_lost_or_doubled() {
+    let mut lines = Lines::default();
+    let all: Vec<u128> = (1..=10_000).collect();
+    all.iter().for_each(|n| lines.add(task(*n)));
+    let mut seen = Vec::new();
+    let mut store = shelf(all.clone());
+    while !lines.is_empty() {
+        refill(&mut lines, 100, &Rota::default(), &store);
+        let head = shown(&lines);
+        assert!(head.len() <= 2 * HEAD.end(), "{} in memory", head.len());
+        for n in head.into_iter().take(100) {
+            assert!(lines.take(&key_of(&task(n)), id(n)).is_some());
+            store.values_mut().for_each(|line| line.retain(|other| *other != n));
+            seen.push(n);
+        }
+    }
+    assert_eq!(seen, all);
+}
+
+#[test]
+fn a_task_behind_the_head_is_left_to_the_store_and_one_within_it_is_not() {
+    let mut lines = Lines::default();
+    lines.expect(&key_of(&task(1)), id(1));
+    lines.add(task(5));
+    assert_eq!(shown(&lines), [0_u128; 0], "nothing was read yet, so its place is not known");
+    refill(&mut lines, 1, &Rota::default(), &shelf((1..=3_000).filter(|n| *n != 7)));
+    assert_eq!(shown(&lines).len(), *HEAD.end());
+    lines.add(task(7));
+    lines.add(task(5_000));
+    let head = shown(&lines);
+    assert!(head.contains(&7) && !head.contains(&5_000));
+}
+
+#[test]
+fn an_expected_line_that_turns_out_empty_is_gone() {
+    let mut lines = Lines::default();
+    let agent = AgentId::generate();
+    lines.expect(&key_of(&task(1)), id(1));
+    lines.expect(&LineKey::Own(agent), id(2));
+    assert!(lines.is_unread(agent) && lines.heads(1, &Rota::default(), any).is_short);
+    refill(&mut lines, 1, &Rota::default(), &Shelf::new());
+    assert!(lines.is_empty());
+}
+
+#[test]
+fn the_age_of_the_oldest_is_known_before_it_is_read() {
+    let at = Timestamp::from_millis(1_700_000_000_000);
+    let mut lines = Lines::default();
+    lines.expect(&key_of(&task(1)), TaskId::first_at(at));
+    assert_eq!(lines.oldest(), Some(at));
+}
+
+#[test]
+fn only_the_lines_whose_turn_is_next_are_read_and_shown() {
+    let mut lines = Lines::default();
+    let mut store = Shelf::new();
+    for tenant in 0..5_000 {
+        let task = of(tenant, 5, tenant as u128 + 1);
+        lines.expect(&key_of(&task), task.task_id);
+        store.insert(key_of(&task), [number(task.task_id)].into());
+    }
+    let mut rota = Rota::default();
+    let mut served = Vec::new();
+    while !lines.is_empty() {
+        assert!(refill(&mut lines, 100, &rota, &store) <= 100);
+        let heads = lines.heads(10, &rota, any);
+        assert!(heads.lines.len() == 10 && !heads.is_short);
+        for (key, id) in choose(&heads, 10, &mut rota, any) {
+            assert!(lines.take(&key, id).is_some());
+            served.push(number(id));
+        }
+    }
+    assert_eq!(served, (1..=5_000).collect::<Vec<u128>>());
+}
+
+#[test]
+fn a_heavy_tenant_has_its_whole_turn_in_memory() {
+    let mut lines = Lines::default();
+    let mut store = Shelf::new();
+    for n in 0..10_000 {
+        let task = of(if n < 5_000 { 0 } else { n }, 5, n as u128 + 1);
+        lines.expect(&key_of(&task), task.task_id);
+        store.entry(key_of(&task)).or_default().insert(number(task.task_id));
+    }
+    let weights = |tenant: &str| Share { weight: if tenant == name(0) { 300 } else { 1 }, ..Share::ANY };
+    for gap in lines.gaps(1_000, &Rota::default(), weights, |_| true) {
+        let rows = store[&gap.line].iter().take(gap.limit as usize).map(|n| task(*n)).collect();
+        lines.fill(&gap, rows);
+    }
+    let heads = lines.heads(400, &Rota::default(), weights);
+    let chosen = choose(&heads, 400, &mut Rota::default(), weights);
+    assert_eq!(chosen.iter().filter(|(_, id)| number(*id) <= 5_000).count(), 300);
+}
+
+/// The policy sees a few lines, and decides as if it saw them all.
+#[test]
+fn what_is_shown_decides_as_everything_would() {
+    for seed in 0..300 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let tenants = random.usize(1..40);
+        let shares: BTreeMap<String, Share> = (0..tenants)
+            .map(|tenant| {
+                let allowance = if random.bool() { u32::MAX } else { random.u32(0..4) };
+                (name(tenant), Share { weight: random.u32(1..4), allowance })
+            })
+            .collect();
+        let share = |tenant: &str| shares[tenant];
+        let mut lines = Lines::default();
+        (1..random.u128(2..300)).for_each(|n| lines.add(of(random.usize(0..tenants), random.u8(3..6), n)));
+        let mut rota = Rota::default();
+        for turn in 0..20 {
+            let agents = random.usize(1..12);
+            let everything = lines.heads(usize::MAX, &rota, |_| Share::ANY);
+            let mut theirs = rota.clone();
+            let expected = choose(&everything, agents, &mut theirs, share);
+            let chosen = choose(&lines.heads(agents, &rota, share), agents, &mut rota, share);
+            assert_eq!((chosen.clone(), &rota), (expected, &theirs), "seed {seed}, turn {turn}");
+            chosen.iter().for_each(|(key, id)| drop(lines.take(key, *id)));
+        }
+    }
+}
+
+/// However little memory there is, and whatever comes and goes: each task is chosen once, and nothing is forgotten.
+#[test]
+fn a_small_memory_loses_nothing() {
+    for seed in 0..50 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut lines = Lines::of(32);
+        let (mut rota, mut store, mut next) = (Rota::default(), Shelf::new(), 0);
+        let mut seen = BTreeSet::new();
+        for turn in 0.. {
+            refill(&mut lines, 8, &rota, &store);
+            if turn < 60 {
+                for _ in 0..random.usize(0..20) {
+                    next += 1;
+                    let task = of(random.usize(0..100), random.u8(4..6), next);
+                    store.entry(key_of(&task)).or_default().insert(next);
+                    lines.add(task);
+                }
+            }
+            // A head at the least of each line that was read, and what may be there already.
+            assert!(lines.held <= 32 + 9 * 2 * HEAD.start(), "{} in memory", lines.held);
+            assert_eq!(lines.held, lines.lines().map(Line::len).sum::<usize>());
+            let agents = random.usize(0..8);
+            let heads = lines.heads(agents, &rota, any);
+            for (key, id) in choose(&heads, agents, &mut rota, any) {
+                let oldest = store[&key].first().copied();
+                assert_eq!(oldest, Some(number(id)), "seed {seed}: the oldest of its line");
+                assert!(lines.take(&key, id).is_some() && seen.insert(number(id)));
+                store.get_mut(&key).expect("a line").remove(&number(id));
+            }
+            if turn >= 60 && lines.is_empty() {
+                break;
+            }
+            assert!(turn < 2_000, "seed {seed}: {} of {next} were chosen", seen.len());
+        }
+        assert_eq!(seen.len() as u128, next, "seed {seed}");
+    }
+}
