@@ -13,7 +13,8 @@ use muster_domain::{
 use muster_store::postgres::{PostgresOptions, PostgresStore};
 use muster_store::sqlite::SqliteStore;
 use muster_store::{
-    Durability, Leadership, LineKey, NewTask, Outcome, Store, StoreError, TaskEnding, TaskOutcome, TaskStart, Write,
+    Durability, Leadership, LineKey, NewTask, Outcome, Piece, Store, StoreError, TaskEnding, TaskOutcome, TaskStart,
+    Write,
 };
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
@@ -119,7 +120,7 @@ impl<S: Store> Bench<'_, S> {
 
     async fn head(&self, limit: u32) -> Result<Vec<TaskId>, StoreError> {
         let line = LineKey::Shared { tenant: "default".to_owned(), priority: Priority::NORMAL };
-        let head = self.store.line(&self.pool, &line, None, limit).await?;
+        let head = self.store.pieces(&self.pool, &[Piece { line, after: None, limit }]).await?.remove(0);
         Ok(head.into_iter().map(|task| task.task_id).collect())
     }
 

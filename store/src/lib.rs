@@ -58,7 +58,7 @@ mod write;
 pub use error::StoreError;
 pub use migrate::Migrated;
 pub use rows::{AgentFilter, AgentRow, EventRow, PoolRow, Rest, WorkerRow};
-pub use task_rows::{LineKey, LineRow, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, TaskFilter, TaskRow};
+pub use task_rows::{LineKey, LineRow, Piece, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, TaskFilter, TaskRow};
 pub use task_writes::{NewTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded};
 pub use write::{AfterRelease, IdempotencyKey, NewAgent, Outcome, Write};
 
@@ -83,14 +83,8 @@ pub trait Queue: Send + Sync + 'static {
     /// The lines of a pool in which tasks wait.
     async fn task_lines(&self, pool: &PoolName) -> Result<Vec<LineRow>, StoreError>;
 
-    /// The ready tasks of a line after `after`, the oldest first, at most `limit`.
-    async fn line(
-        &self,
-        pool: &PoolName,
-        line: &LineKey,
-        after: Option<TaskId>,
-        limit: u32,
-    ) -> Result<Vec<QueuedTask>, StoreError>;
+    /// The ready tasks of each of these pieces of a pool's lines, the oldest first.
+    async fn pieces(&self, pool: &PoolName, pieces: &[Piece]) -> Result<Vec<Vec<QueuedTask>>, StoreError>;
 
     /// Every running task of a pool.
     async fn running_tasks(&self, pool: &PoolName) -> Result<Vec<RunningTask>, StoreError>;

@@ -7,8 +7,8 @@ use muster_domain::{AgentId, Payload, PoolName, TaskId, Timestamp, Usage};
 use crate::sql::{Engine, MAX_ROWS};
 use crate::truth::Truth;
 use crate::{
-    IdempotencyKey, LineKey, LineRow, Queue, QueueCounts, QueuedTask, RunningTask, StoreError, TaskFilter, TaskRow,
-    keys, task_lists, task_pages, usage,
+    IdempotencyKey, LineRow, Piece, Queue, QueueCounts, QueuedTask, RunningTask, StoreError, TaskFilter, TaskRow, keys,
+    task_lists, task_pages, usage,
 };
 
 #[async_trait]
@@ -29,14 +29,9 @@ impl<E: Engine> Queue for Truth<E> {
         self.all(task_lists::lines(pool), task_lists::read_line).await
     }
 
-    async fn line(
-        &self,
-        pool: &PoolName,
-        line: &LineKey,
-        after: Option<TaskId>,
-        limit: u32,
-    ) -> Result<Vec<QueuedTask>, StoreError> {
-        self.all(task_lists::line(pool, line, after, limit), task_lists::read_queued).await
+    async fn pieces(&self, pool: &PoolName, pieces: &[Piece]) -> Result<Vec<Vec<QueuedTask>>, StoreError> {
+        let steps = pieces.iter().map(|piece| task_lists::piece(pool, piece)).collect();
+        self.each(steps, task_lists::read_queued).await
     }
 
     async fn running_tasks(&self, pool: &PoolName) -> Result<Vec<RunningTask>, StoreError> {

@@ -7,7 +7,7 @@ use muster_domain::{AgentId, Attempt, Epoch, Payload, PoolName, TaskId, Timestam
 
 use crate::sql::{Batched, Fields, Step, Value};
 use crate::task_pages::{take_priority, take_tally, take_usage};
-use crate::{LineKey, LineRow, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, StoreError};
+use crate::{LineKey, LineRow, Piece, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, StoreError};
 
 /// The fields of a [`QueuedTask`] but its input.
 macro_rules! queued_fields {
@@ -81,9 +81,9 @@ pub(crate) fn lines(pool: &PoolName) -> Step {
     Step::new(LINES, vec![Value::text(pool)])
 }
 
-pub(crate) fn line(pool: &PoolName, line: &LineKey, after: Option<TaskId>, limit: u32) -> Step {
+pub(crate) fn piece(pool: &PoolName, piece: &Piece) -> Step {
     let mut args = vec![Value::count(SHORT_INPUT), Value::text(pool)];
-    let sql = match line {
+    let sql = match &piece.line {
         LineKey::Shared { tenant, priority } => {
             args.extend([Value::text(tenant), Value::int(priority.get().into())]);
             SHARED_LINE
@@ -93,7 +93,7 @@ pub(crate) fn line(pool: &PoolName, line: &LineKey, after: Option<TaskId>, limit
             OWN_LINE
         }
     };
-    args.extend([after.map_or_else(|| Value::shared(BEFORE_ALL), Value::text), Value::count(limit)]);
+    args.extend([piece.after.map_or_else(|| Value::shared(BEFORE_ALL), Value::text), Value::count(piece.limit)]);
     Step::new(sql, args)
 }
 
@@ -147,7 +147,7 @@ pub(crate) fn read_line(mut fields: Fields) -> Result<LineRow, StoreError> {
     Ok(LineRow { line: LineKey::of(agent_id, &tenant, priority), count: fields.count()?, first: fields.parsed()? })
 }
 
-/// Reads a row of [`line`], [`of_agent`], [`due`] or [`expired`].
+/// Reads a row of [`piece`], [`of_agent`], [`due`] or [`expired`].
 pub(crate) fn read_queued(mut fields: Fields) -> Result<QueuedTask, StoreError> {
     take_queued(&mut fields)
 }

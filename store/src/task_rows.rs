@@ -85,6 +85,14 @@ pub struct RunningTask {
     pub started_at: Timestamp,
 }
 
+impl QueuedTask {
+    /// Its memory in bytes, more or less.
+    pub fn size(&self) -> usize {
+        let input = self.input.as_ref().map_or(0, Payload::len);
+        size_of::<Self>() + self.tenant.len() + self.project_id.as_ref().map_or(0, String::len) + input
+    }
+}
+
 /// A line in which ready tasks of a pool wait, in the order of their ids.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LineKey {
@@ -104,6 +112,17 @@ impl LineKey {
     pub fn of(agent: Option<AgentId>, tenant: &str, priority: Priority) -> Self {
         agent.map_or_else(|| Self::Shared { tenant: tenant.to_owned(), priority }, Self::Own)
     }
+}
+
+/// A piece of a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Which line.
+    pub line: LineKey,
+    /// It begins behind this task; at the beginning where there is none.
+    pub after: Option<TaskId>,
+    /// Tasks of it, at the most.
+    pub limit: u32,
 }
 
 /// A line that is not empty.

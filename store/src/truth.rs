@@ -39,6 +39,16 @@ impl<E: Engine> Truth<E> {
         self.engine.read(step).await?.into_iter().map(|row| read(row.into_fields())).collect()
     }
 
+    /// Reads with each of these steps.
+    pub(crate) async fn each<T>(
+        &self,
+        steps: Vec<Step>,
+        read: fn(Fields) -> Result<T, StoreError>,
+    ) -> Result<Vec<Vec<T>>, StoreError> {
+        let answers = self.engine.read_all(steps).await?.into_iter();
+        answers.map(|rows| rows.into_iter().map(|row| read(row.into_fields())).collect()).collect()
+    }
+
     pub(crate) async fn first<T>(
         &self,
         step: Step,

@@ -84,8 +84,9 @@ impl Engine for PostgresEngine {
         Ok(self.run(&[Arc::new(step)], None).await?.pop().unwrap_or_default())
     }
 
-    async fn read(&self, step: Step) -> Result<Vec<Row>, StoreError> {
-        Ok(self.update(step).await?.rows)
+    async fn read_all(&self, steps: Vec<Step>) -> Result<Vec<Vec<Row>>, StoreError> {
+        let steps: Vec<Arc<Step>> = steps.into_iter().map(Arc::new).collect();
+        Ok(self.run(&steps, None).await?.into_iter().map(|answer| answer.rows).collect())
     }
 
     /// Nothing to do: the server's own cleaning does it.

@@ -60,8 +60,13 @@ pub trait Engine: Send + Sync + 'static {
     /// Carries out one step in a transaction of its own, whoever leads: for leadership itself.
     async fn update(&self, step: Step) -> Result<Answer, StoreError>;
 
-    /// Reads.
-    async fn read(&self, step: Step) -> Result<Vec<Row>, StoreError>;
+    /// Reads, with one list of rows per step. What others commit meanwhile may be in one of them and not in another.
+    async fn read_all(&self, steps: Vec<Step>) -> Result<Vec<Vec<Row>>, StoreError>;
+
+    /// Reads with one step.
+    async fn read(&self, step: Step) -> Result<Vec<Row>, StoreError> {
+        Ok(self.read_all(vec![step]).await?.pop().unwrap_or_default())
+    }
 
     /// Gives back room that deletions have left, if there is much of it. For engines that do not do so by themselves.
     async fn shrink(&self) -> Result<(), StoreError>;

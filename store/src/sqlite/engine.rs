@@ -54,8 +54,10 @@ impl Engine for SqliteEngine {
         self.writer.run(move |connection| run(connection, &step)).await?
     }
 
-    async fn read(&self, step: Step) -> Result<Vec<Row>, StoreError> {
-        Ok(self.readers.run(move |connection| run(connection, &step)).await??.rows)
+    async fn read_all(&self, steps: Vec<Step>) -> Result<Vec<Vec<Row>>, StoreError> {
+        let read =
+            move |connection: &mut Connection| steps.iter().map(|step| Ok(run(connection, step)?.rows)).collect();
+        self.readers.run(read).await?
     }
 
     async fn shrink(&self) -> Result<(), StoreError> {

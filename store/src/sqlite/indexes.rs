@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use rusqlite::types::Null;
 
 use crate::sql::Step;
-use crate::{LineKey, TaskFilter, pools, task_lists, task_pages, tasks};
+use crate::{LineKey, Piece, TaskFilter, pools, task_lists, task_pages, tasks};
 
 /// How the bundled SQLite would carry it out.
 fn explain(connection: &Connection, step: &Step) -> String {
@@ -34,11 +34,11 @@ async fn each_question_about_tasks_is_a_range_of_an_index() {
     let page = |pool, project, state| task_pages::page(&filter(pool, project, state), Some(id), 10);
     let questions = [
         (
-            task_lists::line(&dev, &shared, Some(id), 9),
+            task_lists::piece(&dev, &Piece { line: shared, after: Some(id), limit: 9 }),
             "tasks_shared (pool_name=? AND tenant=? AND (priority,task_id)>(?,?) AND priority<?)",
         ),
         (
-            task_lists::line(&dev, &LineKey::Own(agent), None, 9),
+            task_lists::piece(&dev, &Piece { line: LineKey::Own(agent), after: None, limit: 9 }),
             "tasks_of_agent (pool_name=? AND (agent_id,task_id)>(?,?) AND agent_id<?)",
         ),
         (

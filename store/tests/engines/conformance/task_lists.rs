@@ -1,7 +1,7 @@
 //! Tasks that wait or run, pages of tasks, and what is pruned.
 
 use muster_domain::{After, Halt, Priority, TaskId, TaskState};
-use muster_store::{LineKey, LineRow, NewTask, Pruned, QueueCounts, QueuedTask, TaskFilter};
+use muster_store::{LineKey, LineRow, NewTask, Piece, Pruned, QueueCounts, QueuedTask, TaskFilter};
 
 use super::tasks::*;
 use super::*;
@@ -54,8 +54,14 @@ pub(crate) async fn lines_are_in_the_order_of_age(place: &Place) {
     assert_eq!(place.line_of(&line("", 0)).await, [nobody]);
     assert!(place.line_of(&line("a", 4)).await.is_empty());
     let dev = name("dev");
-    let page = place.store.line(&dev, &line("a", 5), Some(order[1]), 2).await.expect("a line");
-    assert_eq!(ids(page), order[2..4]);
+    let pieces = [
+        Piece { line: line("a", 5), after: Some(order[1]), limit: 2 },
+        Piece { line: line("a", 4), after: None, limit: 2 },
+        Piece { line: line("a", 6), after: None, limit: 2 },
+    ];
+    let read = place.store.pieces(&dev, &pieces).await.expect("pieces");
+    assert_eq!(read.into_iter().map(ids).collect::<Vec<_>>(), [order[2..4].to_vec(), vec![], vec![urgent]]);
+    assert_eq!(place.store.pieces(&dev, &[]).await.expect("pieces").len(), 0);
     let mut lines = place.store.task_lines(&dev).await.expect("lines");
     lines.sort_unstable();
     let row = |line: LineKey, count: u64, first: TaskId| LineRow { line, count, first };
@@ -66,7 +72,7 @@ pub(crate) async fn lines_are_in_the_order_of_age(place: &Place) {
     place.all(fence, vec![(start(order[0], 1), Outcome::Tasks(vec![DONE]))]).await;
     assert_eq!(place.line_of(&line("a", 5)).await, order[1..]);
     place.tasks(fence, end(order[0], 1, After::Retry { not_before: None })).await;
-    let back = place.store.line(&dev, &line("a", 5), None, 1).await.expect("a line").remove(0);
+    let back = place.tasks_of(&line("a", 5)).await.remove(0);
     let row = place.task(order[0]).await;
     assert_eq!((back.task_id, back.attempt, back.tally, back.usage), (order[0], 1, row.tally, row.usage));
     assert_eq!((back.created_at, back.max_attempts, back.input), (at(10), 3, Some(json("1"))));

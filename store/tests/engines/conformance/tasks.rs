@@ -6,7 +6,8 @@ use muster_domain::{
 };
 use muster_store::Outcome::{Applied, Tasks};
 use muster_store::{
-    LineKey, NewTask, TaskEnding, TaskFilter, TaskHalting, TaskOutcome, TaskRow, TaskStart, TaskVerdict,
+    LineKey, NewTask, Piece, QueuedTask, TaskEnding, TaskFilter, TaskHalting, TaskOutcome, TaskRow, TaskStart,
+    TaskVerdict,
 };
 
 use super::*;
@@ -47,9 +48,15 @@ impl Place {
         id
     }
 
+    /// A line of `dev`, from its head.
+    pub(crate) async fn tasks_of(&self, line: &LineKey) -> Vec<QueuedTask> {
+        let piece = Piece { line: line.clone(), after: None, limit: 1_000 };
+        self.store.pieces(&name("dev"), &[piece]).await.expect("a line").remove(0)
+    }
+
     /// The ids of a line of `dev`, from its head.
     pub(crate) async fn line_of(&self, line: &LineKey) -> Vec<TaskId> {
-        let tasks = self.store.line(&name("dev"), line, None, 1_000).await.expect("a line");
+        let tasks = self.tasks_of(line).await;
         tasks.into_iter().map(|task| task.task_id).collect()
     }
 }

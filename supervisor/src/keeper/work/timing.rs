@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 
 use muster_domain::time::later;
 use muster_domain::{After, AgentId, PoolName, TaskError, Timestamp};
-use muster_store::{QueuedTask, StoreError, TaskVerdict};
+use muster_store::{Piece, QueuedTask, StoreError, TaskVerdict};
 
 use super::Desk;
 use super::ending::agent_gone;
-use super::lines::Gap;
 use super::plan::Plan;
 use crate::keeper::{Keeper, Round};
 use crate::quotas::Share;
@@ -103,14 +102,15 @@ impl Keeper {
     /// truth only until the next commit.
     pub(super) async fn fill_gaps(&mut self) -> Result<(), StoreError> {
         let pool = self.pool();
-        for gap in self.gaps() {
-            let tasks = self.context.store.line(&pool, &gap.line, gap.after, gap.limit).await?;
-            self.desk.lines.fill(&gap, tasks);
+        let gaps = self.gaps();
+        if !gaps.is_empty() {
+            let read = self.context.store.pieces(&pool, &gaps).await?;
+            gaps.iter().zip(read).for_each(|(gap, tasks)| self.desk.lines.fill(gap, tasks));
         }
         Ok(())
     }
 
-    fn gaps(&mut self) -> Vec<Gap> {
+    fn gaps(&mut self) -> Vec<Piece> {
         let context = Arc::clone(&self.context);
         let running = context.quotas.count_running();
         let Desk { lines, rota, rooms, .. } = &mut self.desk;

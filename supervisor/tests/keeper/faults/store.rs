@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use muster_domain::budget::Scope;
 use muster_domain::{AgentId, Fence, Payload, PoolName, ProcessId, TaskId, Timestamp, Usage};
 use muster_store::{
-    AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, LineKey, LineRow, Outcome, PoolRow, Pruned, Queue,
+    AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, LineRow, Outcome, Piece, PoolRow, Pruned, Queue,
     QueueCounts, QueuedTask, RunningTask, Store, StoreError, TaskFilter, TaskRow, WorkerRow, Write,
 };
 
@@ -200,15 +200,9 @@ impl Queue for FaultyStore {
         self.see()?;
         self.inner.task_lines(pool).await
     }
-    async fn line(
-        &self,
-        pool: &PoolName,
-        line: &LineKey,
-        after: Option<TaskId>,
-        limit: u32,
-    ) -> Result<Vec<QueuedTask>, StoreError> {
+    async fn pieces(&self, pool: &PoolName, pieces: &[Piece]) -> Result<Vec<Vec<QueuedTask>>, StoreError> {
         self.see()?;
-        self.inner.line(pool, line, after, limit).await
+        self.inner.pieces(pool, pieces).await
     }
     async fn running_tasks(&self, pool: &PoolName) -> Result<Vec<RunningTask>, StoreError> {
         self.see()?;

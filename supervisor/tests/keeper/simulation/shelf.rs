@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_domain::{After, AgentId, Attempt, AttemptEnd, Halt, PoolName, TaskId, TaskState, TaskStatus, Timestamp};
 use muster_store::{
-    IdempotencyKey, LineKey, LineRow, NewTask, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, TaskEnding,
+    IdempotencyKey, LineKey, LineRow, NewTask, Piece, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, TaskEnding,
     TaskFilter, TaskHalting, TaskOutcome, TaskRow, TaskStart, TaskVerdict, Write,
 };
 
@@ -234,11 +234,12 @@ impl Shelf {
         lines.into_values().collect()
     }
 
-    pub(super) fn line(&self, pool: &PoolName, line: &LineKey, after: Option<TaskId>, limit: u32) -> Vec<QueuedTask> {
+    pub(super) fn piece(&self, pool: &PoolName, piece: &Piece) -> Vec<QueuedTask> {
+        let Piece { line, after, limit } = piece;
         let there = |row: &&TaskRow| {
             line_of(row).flatten().as_ref() == Some(line) && after.is_none_or(|after| row.spec.task_id > after)
         };
-        self.of_pool(pool).filter(there).take(limit as usize).map(queued).collect()
+        self.of_pool(pool).filter(there).take(*limit as usize).map(queued).collect()
     }
 
     pub(super) fn running_tasks(&self, pool: &PoolName) -> Vec<RunningTask> {

@@ -12,8 +12,8 @@ use muster_domain::budget::Scope;
 use muster_domain::{AgentId, Fence, Payload, PoolName, ProcessId, TaskId, Timestamp, Usage};
 use muster_store::sqlite::SqliteStore;
 use muster_store::{
-    AgentFilter, AgentRow, Durability, EventRow, IdempotencyKey, Leadership, LineKey, LineRow, Outcome, PoolRow,
-    Pruned, Queue, QueueCounts, QueuedTask, RunningTask, Store, StoreError, TaskFilter, TaskRow, WorkerRow, Write,
+    AgentFilter, AgentRow, Durability, EventRow, IdempotencyKey, Leadership, LineRow, Outcome, Piece, PoolRow, Pruned,
+    Queue, QueueCounts, QueuedTask, RunningTask, Store, StoreError, TaskFilter, TaskRow, WorkerRow, Write,
 };
 
 use super::memory::Content;
@@ -203,16 +203,10 @@ impl Queue for LifeStore {
             Ok(lines)
         })
     }
-    async fn line(
-        &self,
-        pool: &PoolName,
-        line: &LineKey,
-        after: Option<TaskId>,
-        limit: u32,
-    ) -> Result<Vec<QueuedTask>, StoreError> {
-        let (name, key) = (pool.clone(), line.clone());
-        let ours = || self.content().shelf.line(pool, line, after, limit);
-        both!(self, "line", ours(), |store| store.line(&name, &key, after, limit))
+    async fn pieces(&self, pool: &PoolName, pieces: &[Piece]) -> Result<Vec<Vec<QueuedTask>>, StoreError> {
+        let (name, copy) = (pool.clone(), pieces.to_vec());
+        let ours = || pieces.iter().map(|piece| self.content().shelf.piece(pool, piece)).collect::<Vec<_>>();
+        both!(self, "pieces", ours(), |store| store.pieces(&name, &copy))
     }
     async fn running_tasks(&self, pool: &PoolName) -> Result<Vec<RunningTask>, StoreError> {
         let copy = pool.clone();

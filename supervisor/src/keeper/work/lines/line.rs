@@ -9,6 +9,8 @@ use muster_store::{QueuedTask, SHORT_INPUT};
 #[derive(Default)]
 pub(super) struct Line {
     head: BTreeMap<TaskId, QueuedTask>,
+    /// Of the head.
+    bytes: usize,
     rest: Rest,
 }
 
@@ -25,20 +27,21 @@ enum Rest {
 impl Line {
     /// A line of which nothing was read yet, and whose first task is this one.
     pub(super) const fn unread(first: TaskId) -> Self {
-        Self { head: BTreeMap::new(), rest: Rest::After { last: None, since: first.made_at() } }
+        Self { head: BTreeMap::new(), bytes: 0, rest: Rest::After { last: None, since: first.made_at() } }
     }
 
-    /// Puts a ready task where its age belongs; whether it is in the head now. What belongs behind the head stays in the store.
-    pub(super) fn add(&mut self, mut task: QueuedTask) -> bool {
-        if !self.covers(task.task_id) {
-            return false;
+    /// Puts a ready task where its age belongs. What belongs behind the head stays in the store.
+    pub(super) fn add(&mut self, mut task: QueuedTask) {
+        if self.covers(task.task_id) {
+            task.input = task.input.filter(|input| input.len() <= SHORT_INPUT as usize);
+            self.insert(task);
         }
-        task.input = task.input.filter(|input| input.len() <= SHORT_INPUT as usize);
-        self.head.insert(task.task_id, task).is_none()
     }
 
     pub(super) fn take(&mut self, id: TaskId) -> Option<QueuedTask> {
-        self.head.remove(&id)
+        let task = self.head.remove(&id)?;
+        self.bytes -= task.size();
+        Some(task)
     }
 
     /// Where to read on; nothing where at least `enough` tasks are in memory, or all.
@@ -49,34 +52,34 @@ impl Line {
         }
     }
 
-    /// The tasks that were read at the gap, and whether there are more; how many are new.
-    pub(super) fn fill(&mut self, tasks: Vec<QueuedTask>, more: bool) -> usize {
-        let before = self.head.len();
+    /// The tasks that were read at the gap, and whether there are more.
+    pub(super) fn fill(&mut self, tasks: Vec<QueuedTask>, more: bool) {
         self.rest = match tasks.last() {
             Some(last) if more => Rest::After { last: Some(last.task_id), since: last.created_at },
             _ => Rest::None,
         };
-        self.head.extend(tasks.into_iter().map(|task| (task.task_id, task)));
-        self.head.len() - before
+        tasks.into_iter().for_each(|task| self.insert(task));
     }
 
-    /// Forgets all but the oldest `keep` tasks, which the store has; how many.
-    pub(super) fn shorten(&mut self, keep: usize) -> usize {
-        let before = self.head.len();
-        let mut first = None;
-        while self.head.len() > keep {
-            first = self.head.pop_last();
-        }
-        if let Some((_, first)) = first {
+    /// Forgets all but the oldest `keep` tasks: the store has the others.
+    pub(super) fn shorten(&mut self, keep: usize) {
+        while self.head.len() > keep
+            && let Some((_, forgotten)) = self.head.pop_last()
+        {
+            self.bytes -= forgotten.size();
             let last = self.head.keys().next_back().copied();
-            self.rest = Rest::After { last, since: first.created_at };
+            self.rest = Rest::After { last, since: forgotten.created_at };
         }
-        before - self.head.len()
     }
 
     /// Tasks in memory.
     pub(super) fn len(&self) -> usize {
         self.head.len()
+    }
+
+    /// Memory of these tasks.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether it has no tasks at all.
@@ -101,6 +104,12 @@ impl Line {
             (None, Rest::After { since, .. }) => Some(since),
             (None, Rest::None) => None,
         }
+    }
+
+    fn insert(&mut self, task: QueuedTask) {
+        self.bytes += task.size();
+        let before = self.head.insert(task.task_id, task);
+        self.bytes -= before.map_or(0, |task| task.size());
     }
 
     fn covers(&self, id: TaskId) -> bool {

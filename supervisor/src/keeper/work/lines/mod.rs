@@ -11,15 +11,17 @@ use std::ops::Bound;
 
 use muster_domain::{AgentId, Priority, TaskId, Timestamp};
 use muster_policy::dispatch::{LastTurn, Rota, Waiting};
-use muster_store::{LineKey, QueuedTask};
+use muster_store::{LineKey, Piece, QueuedTask};
 
 use self::line::Line;
 use crate::quotas::Share;
 
-/// Tasks in memory at the most, of all lines together, give or take what one turn reads.
-const IN_MEMORY: usize = 16_384;
-/// A line's head at the least, however many lines there are, and at the most.
-const HEAD: std::ops::RangeInclusive<usize> = 8..=1_024;
+/// Bytes of tasks in memory at the most, of all lines together, give or take what one turn reads.
+const IN_MEMORY: usize = 16 << 20;
+/// Bytes that a task has, for the number of those that are read at once.
+const USUAL_TASK: usize = 512;
+/// Tasks that are read of a line at once, at the least, however many lines there are, and at the most.
+const HEAD: std::ops::RangeInclusive<usize> = 2..=1_024;
 
 /// The lines of a pool. Empty ones are not kept.
 pub(crate) struct Lines {
@@ -27,17 +29,9 @@ pub(crate) struct Lines {
     shared: BTreeMap<Priority, BTreeMap<String, Line>>,
     /// For one agent.
     own: BTreeMap<AgentId, Line>,
-    /// Tasks in memory, and how many there may be.
+    /// Bytes of tasks in memory, and how many there may be.
     held: usize,
     most: usize,
-}
-
-/// A piece of a line that is to be read.
-#[derive(Clone, Debug)]
-pub(crate) struct Gap {
-    pub(crate) line: LineKey,
-    pub(crate) after: Option<TaskId>,
-    pub(crate) limit: u32,
 }
 
 /// The heads of the shared lines whose turn it is, as the policy looks at them.
@@ -58,14 +52,6 @@ struct Next<'a> {
     most: usize,
 }
 
-impl Gap {
-    /// Of a line with less than `enough` tasks in memory.
-    fn of(line: &Line, enough: usize, key: impl FnOnce() -> LineKey) -> Option<Self> {
-        let after = line.gap(enough)?;
-        Some(Self { line: key(), after, limit: u32::try_from(enough * 2).unwrap_or(u32::MAX) })
-    }
-}
-
 impl Heads {
     /// Which line the one at this place is.
     pub(crate) fn key(&self, line: usize) -> Option<LineKey> {
@@ -81,7 +67,7 @@ impl Default for Lines {
 }
 
 impl Lines {
-    /// With about so many tasks in memory at the most.
+    /// With about so many bytes in memory at the most.
     const fn of(most: usize) -> Self {
         Self { shared: BTreeMap::new(), own: BTreeMap::new(), held: 0, most }
     }
@@ -95,28 +81,20 @@ impl Lines {
     /// stays there.
     pub(crate) fn add(&mut self, task: QueuedTask) {
         let is_full = self.held >= self.most;
-        let line = self.line_mut(&key_of(&task));
-        let added = usize::from(line.add(task));
-        let forgotten = match line.len() {
-            len if len > HEAD.end() * 2 => line.shorten(*HEAD.end()),
-            len if is_full => line.shorten(len - added),
-            _ => 0,
-        };
-        self.held = self.held + added - forgotten;
+        self.change(&key_of(&task), |line| {
+            let before = line.len();
+            line.add(task);
+            if is_full {
+                line.shorten(before);
+            } else if line.len() > HEAD.end() * 2 {
+                line.shorten(*HEAD.end());
+            }
+        });
     }
 
     /// Takes a task out of its line; nothing where it is not in the head.
     pub(crate) fn take(&mut self, key: &LineKey, id: TaskId) -> Option<QueuedTask> {
-        let line = match key {
-            LineKey::Own(agent) => self.own.get_mut(agent),
-            LineKey::Shared { tenant, priority } => self.shared.get_mut(priority)?.get_mut(tenant),
-        }?;
-        let task = line.take(id);
-        self.held -= usize::from(task.is_some());
-        if line.is_empty() {
-            self.remove(key);
-        }
-        task
+        self.change(key, |line| line.take(id))
     }
 
     /// What is to be read so that the next `seats` tasks can be chosen. Of the agents' own lines those of `owners` count.
@@ -126,32 +104,26 @@ impl Lines {
         rota: &Rota,
         share: impl Fn(&str) -> Share,
         owners: impl Fn(AgentId) -> bool,
-    ) -> Vec<Gap> {
+    ) -> Vec<Piece> {
         if self.held > self.most {
             // What is needed of it is read again, which is seldom more than was read since the last time.
-            let forgotten: usize = self.lines_mut().map(|line| line.shorten(0)).sum();
-            self.held -= forgotten;
+            self.lines_mut().for_each(|line| line.shorten(0));
+            self.held = 0;
         }
         let enough = self.head_size() / 2;
         let own = self.own.iter().filter(|(agent, _)| owners(**agent));
-        let own = own.filter_map(|(agent, line)| Gap::of(line, enough, || LineKey::Own(*agent))).take(seats);
+        let own = own.filter_map(|(agent, line)| gap(line, enough, || LineKey::Own(*agent))).take(seats);
         let shared = self.next(seats, rota, share).into_iter().filter_map(|next| {
             let key = || LineKey::Shared { tenant: next.tenant.clone(), priority: next.priority };
-            Gap::of(next.line, enough.max(next.weight as usize), key)
+            gap(next.line, enough.max(next.weight as usize), key)
         });
         own.chain(shared).collect()
     }
 
     /// What was read for a gap. Less than asked for means that there is no more.
-    pub(crate) fn fill(&mut self, gap: &Gap, tasks: Vec<QueuedTask>) {
+    pub(crate) fn fill(&mut self, gap: &Piece, tasks: Vec<QueuedTask>) {
         let more = tasks.len() >= gap.limit as usize;
-        let line = self.line_mut(&gap.line);
-        let added = line.fill(tasks, more);
-        let is_empty = line.is_empty();
-        self.held += added;
-        if is_empty {
-            self.remove(&gap.line);
-        }
+        self.change(&gap.line, |line| line.fill(tasks, more));
     }
 
     /// The shared lines from which the next `seats` tasks come, with as many of each as may start.
@@ -215,7 +187,7 @@ impl Lines {
 
     /// Nobody waits for this agent any more.
     pub(crate) fn forget(&mut self, agent: AgentId) {
-        self.held -= self.own.remove(&agent).map_or(0, |line| line.len());
+        self.held -= self.own.remove(&agent).map_or(0, |line| line.bytes());
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -270,10 +242,29 @@ impl Lines {
         }
     }
 
+    /// Changes a line, counts its memory, and drops it where nothing is left of it.
+    fn change<T>(&mut self, key: &LineKey, change: impl FnOnce(&mut Line) -> T) -> T {
+        let line = self.line_mut(key);
+        let before = line.bytes();
+        let changed = change(line);
+        let (after, is_empty) = (line.bytes(), line.is_empty());
+        self.held = self.held + after - before;
+        if is_empty {
+            self.remove(key);
+        }
+        changed
+    }
+
     fn head_size(&self) -> usize {
         let lines = self.own.len() + self.shared.values().map(BTreeMap::len).sum::<usize>();
-        (self.most / 2 / lines.max(1)).clamp(*HEAD.start(), *HEAD.end())
+        (self.most / USUAL_TASK / lines.max(1)).clamp(*HEAD.start(), *HEAD.end())
     }
+}
+
+/// What is to be read of a line with less than `enough` tasks in memory.
+fn gap(line: &Line, enough: usize, key: impl FnOnce() -> LineKey) -> Option<Piece> {
+    let after = line.gap(enough)?;
+    Some(Piece { line: key(), after, limit: u32::try_from(enough * 2).unwrap_or(u32::MAX) })
 }
 
 /// The lines of a priority in the order of their turns, with what is left of the first one's turn where that was cut short.
