@@ -25,7 +25,7 @@ macro_rules! page {
         select_agents!(
             "WHERE agent_id > $1 AND ($3 = '*' OR COALESCE(rest, '') = $3) ",
             $filter,
-            " ORDER BY agent_id LIMIT $2"
+            " ORDER BY agent_id LIMIT CAST($2 AS BIGINT)"
         )
     };
 }

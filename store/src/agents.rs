@@ -105,7 +105,8 @@ pub(crate) fn revive(agent_id: AgentId, at: Timestamp) -> Step {
     Step::new(REVIVE, vec![Value::text(agent_id), Value::int(at.as_millis())])
 }
 
-const PRUNE: &str = "DELETE FROM agents WHERE agent_id IN (SELECT agent_id FROM agents WHERE ended_at < $1 LIMIT $2) \
+const PRUNE: &str = "DELETE FROM agents WHERE agent_id IN \
+    (SELECT agent_id FROM agents WHERE ended_at < $1 LIMIT CAST($2 AS BIGINT)) \
     RETURNING agent_id";
 
 pub(crate) fn prune(ended_before: Timestamp, limit: u32) -> Step {

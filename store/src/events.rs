@@ -15,7 +15,7 @@ const ADD: &str = "INSERT INTO events (seq, at, kind, pool_name, agent_id, proce
     SELECT 1 + COALESCE((SELECT MAX(seq) FROM events), seq), $1, $2, $3, $4, $5, $6 FROM event_mark";
 
 const AFTER: &str = "SELECT seq, at, kind, pool_name, agent_id, process_id, reason FROM events WHERE seq > $1 \
-    ORDER BY seq LIMIT $2";
+    ORDER BY seq LIMIT CAST($2 AS BIGINT)";
 
 const BOUNDS: &str = "SELECT COALESCE((SELECT MIN(seq) FROM events), CASE WHEN seq = 0 THEN 0 ELSE seq + 1 END), \
     COALESCE((SELECT MAX(seq) FROM events), seq) FROM event_mark";
@@ -27,7 +27,8 @@ const FIRST_YOUNG: &str = "SELECT COALESCE((SELECT seq FROM events WHERE at >= $
 
 const MARK: &str = "UPDATE event_mark SET seq = COALESCE((SELECT MAX(events.seq) FROM events), event_mark.seq)";
 
-const PRUNE: &str = "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq < $1 ORDER BY seq LIMIT $2)";
+const PRUNE: &str =
+    "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq < $1 ORDER BY seq LIMIT CAST($2 AS BIGINT))";
 
 pub(crate) fn add(event: &EventDraft) -> Step {
     let args = vec![

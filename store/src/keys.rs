@@ -20,7 +20,7 @@ static FORGET: LazyLock<Batched> =
     LazyLock::new(|| Batched::new(1, "DELETE FROM idempotency_keys WHERE made_id IN (VALUES {rows})"));
 
 const PRUNE: &str = "DELETE FROM idempotency_keys WHERE (caller, route, idempotency_key) IN \
-    (SELECT caller, route, idempotency_key FROM idempotency_keys WHERE created_at < $1 LIMIT $2)";
+    (SELECT caller, route, idempotency_key FROM idempotency_keys WHERE created_at < $1 LIMIT CAST($2 AS BIGINT))";
 
 /// Takes the key for this agent or task where it is free, and answers whose it is. No row where the pool does not exist.
 pub(crate) fn claim(key: &IdempotencyKey, made_id: impl ToString, pool: &PoolName, at: Timestamp) -> Step {

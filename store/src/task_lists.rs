@@ -34,20 +34,22 @@ macro_rules! select_queued {
 // believes that most tasks are in this line.
 const SHARED_LINE: &str = select_queued!(
     "pool_name = $2 AND tenant = $3 AND line = 'shared' AND (priority, task_id) > ($4, $5) AND priority <= $4 \
-     ORDER BY priority, task_id LIMIT $6"
+     ORDER BY priority, task_id LIMIT CAST($6 AS BIGINT)"
 );
 const OWN_LINE: &str = select_queued!(
     "pool_name = $2 AND line = 'own' AND (agent_id, task_id) > ($3, $4) AND agent_id <= $3 \
-     ORDER BY agent_id, task_id LIMIT $5"
+     ORDER BY agent_id, task_id LIMIT CAST($5 AS BIGINT)"
 );
 const OF_AGENT: &str = select_queued!(
     "pool_name = $2 AND line IS NOT NULL AND (agent_id, task_id) > ($3, $4) AND agent_id <= $3 \
-     ORDER BY agent_id, task_id LIMIT $5"
+     ORDER BY agent_id, task_id LIMIT CAST($5 AS BIGINT)"
 );
-const DUE: &str =
-    select_queued!("pool_name = $2 AND line = 'delayed' AND due_at <= $3 ORDER BY due_at, task_id LIMIT $4");
-const EXPIRED: &str =
-    select_queued!("pool_name = $2 AND line IS NOT NULL AND expires_at <= $3 ORDER BY expires_at, task_id LIMIT $4");
+const DUE: &str = select_queued!(
+    "pool_name = $2 AND line = 'delayed' AND due_at <= $3 ORDER BY due_at, task_id LIMIT CAST($4 AS BIGINT)"
+);
+const EXPIRED: &str = select_queued!(
+    "pool_name = $2 AND line IS NOT NULL AND expires_at <= $3 ORDER BY expires_at, task_id LIMIT CAST($4 AS BIGINT)"
+);
 
 const NEXT_DUE: &str = "SELECT due_at FROM tasks WHERE pool_name = $1 AND line = 'delayed' AND due_at > $2 \
     ORDER BY due_at, task_id LIMIT 1";

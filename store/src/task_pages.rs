@@ -30,7 +30,7 @@ macro_rules! page {
     ($($ids:expr),+) => {
         select_tasks!(
             "CASE WHEN $4 = 1 THEN input ELSE 'null' END", "CASE WHEN $4 = 1 THEN output END",
-            "task_id IN (", $($ids),+, " LIMIT $2) ORDER BY task_id"
+            "task_id IN (", $($ids),+, " LIMIT CAST($2 AS BIGINT)) ORDER BY task_id"
         )
     };
 }

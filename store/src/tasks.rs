@@ -140,7 +140,8 @@ static REDRIVE: LazyLock<Batched> = LazyLock::new(|| {
 static WITHDRAW: LazyLock<Batched> =
     LazyLock::new(|| Batched::new(1, "DELETE FROM tasks WHERE task_id IN (VALUES {rows}) RETURNING task_id"));
 
-const PRUNE: &str = "DELETE FROM tasks WHERE task_id IN (SELECT task_id FROM tasks WHERE finished_at < $1 LIMIT $2)";
+const PRUNE: &str =
+    "DELETE FROM tasks WHERE task_id IN (SELECT task_id FROM tasks WHERE finished_at < $1 LIMIT CAST($2 AS BIGINT))";
 
 /// Makes tasks. One with an idempotency key is a statement of its own, after the one that claims the key.
 pub(crate) fn add(tasks: &[NewTask]) -> TaskSteps {

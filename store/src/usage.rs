@@ -16,10 +16,10 @@ const ADD: &str = "INSERT INTO usage_totals (scope, name, input_tokens, output_t
     ELSE usage_totals.cost_micros + excluded.cost_micros END";
 
 const PAGE: &str = "SELECT name, input_tokens, output_tokens, cost_micros FROM usage_totals \
-    WHERE scope = $1 AND name > $2 ORDER BY name LIMIT $3";
+    WHERE scope = $1 AND name > $2 ORDER BY name LIMIT CAST($3 AS BIGINT)";
 
 const PRUNE: &str = "DELETE FROM usage_totals WHERE scope = 'agent' AND name IN (SELECT u.name FROM usage_totals u \
-    WHERE u.scope = 'agent' AND NOT EXISTS (SELECT 1 FROM agents a WHERE a.agent_id = u.name) LIMIT $1)";
+    WHERE u.scope = 'agent' AND NOT EXISTS (SELECT 1 FROM agents a WHERE a.agent_id = u.name) LIMIT CAST($1 AS BIGINT))";
 
 /// No sum is above this: an agent may say any number, and no two such sums overflow.
 const MOST: u64 = 1 << 60;

@@ -31,7 +31,8 @@ const ONE: &str = "SELECT process_id, pool_name, capacity, state, identity, crea
 // The row of a worker stays as long as an agent is placed on it, dead or not.
 const PRUNE: &str = "DELETE FROM workers WHERE process_id IN (SELECT process_id FROM workers w \
     WHERE w.ended_at < $1 AND NOT EXISTS \
-    (SELECT 1 FROM agents a WHERE a.process_id = w.process_id AND a.ended_at IS NULL) LIMIT $2) RETURNING process_id";
+    (SELECT 1 FROM agents a WHERE a.process_id = w.process_id AND a.ended_at IS NULL) \
+    LIMIT CAST($2 AS BIGINT)) RETURNING process_id";
 
 pub(crate) fn add(process_id: ProcessId, pool: &PoolName, capacity: u32, at: Timestamp) -> Vec<Step> {
     let count = Step::new(COUNT_SPAWNED, vec![Value::text(pool), Value::text(process_id)]);

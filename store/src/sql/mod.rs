@@ -3,6 +3,9 @@
 //! A transition is planned as [`Step`]s: static SQL that both engines understand (`$1` to `$n`, `ON CONFLICT`,
 //! `RETURNING`, no engine's own functions), with its arguments. No step is chosen by the answer to another: what depends
 //! on the state of the database is a condition inside the SQL. So an engine may send a whole batch at once.
+//!
+//! A limit is written `LIMIT CAST($1 AS BIGINT)`: SQLite looks at the value of a bare parameter when it plans, and so it would
+//! prepare the text anew each time that one is bound.
 
 mod batch;
 mod value;

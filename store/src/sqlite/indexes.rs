@@ -1,8 +1,8 @@
-//! Tests that each question about tasks is a range of the index that was made for it.
+//! Tests that each question about tasks is a range of the index that was made for it, and stays prepared.
 
 use muster_domain::{AgentId, PoolName, Priority, TaskId, TaskState, Timestamp};
-use rusqlite::Connection;
 use rusqlite::types::Null;
+use rusqlite::{Connection, StatementStatus};
 
 use crate::sql::Step;
 use crate::{LineKey, Piece, TaskFilter, pools, task_lists, task_pages, tasks};
@@ -16,6 +16,19 @@ fn explain(connection: &Connection, step: &Step) -> String {
     }
     let details = statement.raw_query().mapped(|row| row.get::<_, String>("detail"));
     details.map(|detail| detail.expect("a detail") + "\n").collect()
+}
+
+/// How often it is planned anew while it is asked again and again.
+fn plans_anew(connection: &Connection, step: &Step) -> i32 {
+    let ask = || {
+        let mut statement = connection.prepare_cached(&step.sql.replace('$', "?")).expect(step.sql);
+        for index in 1..=step.args.len() {
+            statement.raw_bind_parameter(index, 1).expect("a parameter");
+        }
+        statement.raw_query().next().expect("an answer");
+        statement.get_status(StatementStatus::RePrepare)
+    };
+    (ask(), ask(), ask()).2
 }
 
 fn filter(pool: Option<&PoolName>, project: Option<&str>, state: Option<TaskState>) -> TaskFilter {
@@ -71,6 +84,7 @@ async fn each_question_about_tasks_is_a_range_of_an_index() {
     for (question, range) in questions {
         let plan = explain(&connection, &question);
         assert!(plan.contains(range), "{range} is not used:\n{plan}");
+        assert_eq!(plans_anew(&connection, &question), 0, "{}", question.sql);
         assert!(!plan.contains("SCAN tasks") && !plan.contains("SCAN t\n"), "{range}:\n{plan}");
     }
 }
