@@ -11,7 +11,7 @@
 //! | [`pool`] | a named kind of agent and its limits |
 //! | [`agent`] | one agent: what is wanted of it, and its status with its moves |
 //! | [`worker`] | one worker process: who it is for the operating system, and its status with its moves |
-//! | [`task`], [`attempt`] | one piece of work: its status with its moves; its attempts, how they ended and what they cost |
+//! | [`task`], [`attempt`] | one piece of work: its status; its attempts, how they ended and what they cost |
 //! | [`check`] | a task that only tests the way to an agent, and what it found |
 //! | [`payload`] | JSON that is carried for others |
 //! | [`queue`] | how a pool treats its tasks |
@@ -65,7 +65,7 @@ pub use queue::{BreakerPolicy, Gate, OnDemand, RetryPolicy};
 pub use report::{Refusal, Report, ReportBody, TaskBegun, TaskOver};
 pub use restart::{RestartKind, RestartPolicy};
 pub use runtime::{ExecMode, ExecProfile, Readiness, RuntimeProfile};
-pub use task::{After, Priority, TaskError, TaskEvent, TaskSpec, TaskState, TaskStatus};
+pub use task::{After, Priority, TaskError, TaskSpec, TaskState, TaskStatus};
 pub use tenant::{DEFAULT_TENANT, TenantLimits, Tenants};
 pub use time::Timestamp;
 pub use worker::{WorkerIdentity, WorkerState, WorkerStatus};

@@ -1,6 +1,7 @@
-//! One task: a piece of work for an agent, its attempts, and its status with its moves.
+//! One task: a piece of work for an agent, its attempts, and its status.
 //!
-//! The store is the queue. A task runs as *attempts*, numbered from 1: each belongs to one agent's run, and only the
+//! The store is the queue, and its transitions say which moves a status has: hundreds of tasks move in one statement, whose
+//! conditions decide for each. A task runs as *attempts*, numbered from 1: each belongs to one agent's run, and only the
 //! attempt that the store names may end the task, so what an older one still says changes nothing.
 
 use std::fmt;
@@ -110,19 +111,6 @@ pub enum TaskStatus {
     Dead(TaskError),
 }
 
-/// What happens to a task.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TaskEvent {
-    /// An agent gets it.
-    Started(Attempt),
-    /// It is to stop.
-    Halt(Halt),
-    /// The attempt of this number is over, and this follows.
-    Over(u32, After),
-    /// A person sends one that is dead or failed to the queue again.
-    Redriven,
-}
-
 /// What follows the end of an attempt, or of the wait for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum After {
@@ -141,47 +129,7 @@ pub enum After {
     Die(TaskError),
 }
 
-/// A move that a status does not have.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a task that is {from} takes no {event}")]
-pub struct TaskMoveError {
-    from: &'static str,
-    event: &'static str,
-}
-
 impl TaskStatus {
-    /// The status after this event. An attempt's end with another number than the current one's is refused, so that a
-    /// late word of a former attempt changes nothing.
-    pub fn after(&self, event: &TaskEvent) -> Result<Self, TaskMoveError> {
-        let to = match (self, event) {
-            (Self::Queued { .. }, TaskEvent::Started(attempt)) => Self::Running(*attempt),
-            // Nothing runs, so there is nothing to wait for.
-            (Self::Queued { .. }, TaskEvent::Halt(Halt::Cancelled)) => Self::Cancelled,
-            (Self::Queued { .. }, TaskEvent::Over(0, After::Fail(error))) => Self::Failed(error.clone()),
-            (Self::Running(attempt), TaskEvent::Halt(halt)) => Self::Halting(*attempt, *halt),
-            // A person's wish stands above all else that stops it.
-            (Self::Halting(attempt, _), TaskEvent::Halt(Halt::Cancelled)) => Self::Halting(*attempt, Halt::Cancelled),
-            (Self::Running(attempt) | Self::Halting(attempt, _), TaskEvent::Over(number, then))
-                if attempt.number == *number =>
-            {
-                Self::settled(then)
-            }
-            (Self::Dead(_) | Self::Failed(_), TaskEvent::Redriven) => Self::Queued { not_before: None },
-            _ => return Err(TaskMoveError { from: self.state().as_str(), event: event.name() }),
-        };
-        Ok(to)
-    }
-
-    fn settled(then: &After) -> Self {
-        match then {
-            After::Succeed => Self::Succeeded,
-            After::Retry { not_before } => Self::Queued { not_before: *not_before },
-            After::Fail(error) => Self::Failed(error.clone()),
-            After::Cancel => Self::Cancelled,
-            After::Die(error) => Self::Dead(error.clone()),
-        }
-    }
-
     /// The attempt that an agent has.
     pub const fn attempt(&self) -> Option<Attempt> {
         match self {
@@ -199,17 +147,6 @@ impl TaskStatus {
             Self::Failed(_) => TaskState::Failed,
             Self::Cancelled => TaskState::Cancelled,
             Self::Dead(_) => TaskState::Dead,
-        }
-    }
-}
-
-impl TaskEvent {
-    const fn name(&self) -> &'static str {
-        match self {
-            Self::Started(_) => "start",
-            Self::Halt(_) => "halt",
-            Self::Over(..) => "end of that attempt",
-            Self::Redriven => "redrive",
         }
     }
 }
@@ -233,7 +170,9 @@ pub enum TaskState {
 }
 
 impl TaskState {
-    const ALL: [Self; 6] = [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled, Self::Dead];
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled, Self::Dead];
 
     /// The word in the store and in JSON.
     pub const fn as_str(self) -> &'static str {
@@ -263,71 +202,15 @@ impl FromStr for TaskState {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| format!("no task state: {text:?}"))
+        let known = || Self::ALL.map(Self::as_str).join(", ");
+        let found = Self::ALL.into_iter().find(|state| state.as_str() == text);
+        found.ok_or_else(|| format!("{text:?} is no state of a task; there are: {}", known()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Epoch, ProcessId};
-
-    fn attempt(number: u32) -> Attempt {
-        Attempt {
-            number,
-            agent_id: AgentId::from_uuid(uuid::Uuid::from_u128(1)),
-            epoch: Epoch(1),
-            process_id: ProcessId::from_uuid(uuid::Uuid::from_u128(2)),
-        }
-    }
-
-    fn error() -> TaskError {
-        TaskError { code: "agent_error".to_owned(), message: "no".to_owned() }
-    }
-
-    fn statuses() -> [TaskStatus; 8] {
-        [
-            TaskStatus::Queued { not_before: None },
-            TaskStatus::Running(attempt(2)),
-            TaskStatus::Halting(attempt(2), Halt::TimedOut),
-            TaskStatus::Halting(attempt(2), Halt::Cancelled),
-            TaskStatus::Succeeded,
-            TaskStatus::Failed(error()),
-            TaskStatus::Cancelled,
-            TaskStatus::Dead(error()),
-        ]
-    }
-
-    /// One row per event, one column per status of [`statuses`]: the word after it, or `-` where it is refused.
-    #[test]
-    fn every_move_of_every_status() {
-        let over = |number, then| TaskEvent::Over(number, then);
-        let table = [
-            (TaskEvent::Started(attempt(3)), "running - - - - - - -"),
-            (TaskEvent::Halt(Halt::Cancelled), "cancelled running running running - - - -"),
-            (TaskEvent::Halt(Halt::TimedOut), "- running - - - - - -"),
-            (over(2, After::Succeed), "- succeeded succeeded succeeded - - - -"),
-            (over(2, After::Retry { not_before: None }), "- queued queued queued - - - -"),
-            (over(2, After::Cancel), "- cancelled cancelled cancelled - - - -"),
-            (over(2, After::Die(error())), "- dead dead dead - - - -"),
-            (over(1, After::Succeed), "- - - - - - - -"),
-            (over(0, After::Fail(error())), "failed - - - - - - -"),
-            (TaskEvent::Redriven, "- - - - - queued - queued"),
-        ];
-        for (event, row) in table {
-            let after = statuses().map(|status| status.after(&event).map_or("-", |status| status.state().as_str()));
-            assert_eq!(after.join(" "), row, "{event:?}");
-        }
-    }
-
-    #[test]
-    fn a_wish_to_cancel_stands_above_a_timeout_and_not_the_other_way_round() {
-        let halting = TaskStatus::Halting(attempt(2), Halt::TimedOut);
-        let cancelled = TaskStatus::Halting(attempt(2), Halt::Cancelled);
-        assert_eq!(halting.after(&TaskEvent::Halt(Halt::Cancelled)).expect("a move"), cancelled);
-        let refused = cancelled.after(&TaskEvent::Halt(Halt::TimedOut)).expect_err("no move");
-        assert_eq!(refused.to_string(), "a task that is running takes no halt");
-    }
 
     #[test]
     fn a_priority_is_0_to_9() {
@@ -341,6 +224,9 @@ mod tests {
         for state in TaskState::ALL {
             assert_eq!(state.as_str().parse(), Ok(state));
         }
-        assert!("done".parse::<TaskState>().is_err());
+        let error = "done".parse::<TaskState>().expect_err("no state");
+        let expected =
+            r#""done" is no state of a task; there are: queued, running, succeeded, failed, cancelled, dead"#;
+        assert_eq!(error, expected);
     }
 }

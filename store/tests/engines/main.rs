@@ -50,6 +50,7 @@ macro_rules! suites {
                 the_history_keeps_every_attempt, settling_has_preconditions, redriving_has_preconditions,
                 withdrawing_leaves_nothing,
             }
+            task_moves { every_move_of_every_status }
             task_batches {
                 batches_of_any_size, a_batch_is_carried_out_in_order, a_fenced_leader_changes_no_task,
                 a_tasks_key_is_used_once, two_requests_race_for_a_tasks_key, long_texts_are_kept_whole,

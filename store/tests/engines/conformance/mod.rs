@@ -9,6 +9,7 @@ pub(crate) mod leadership;
 pub(crate) mod pools;
 pub(crate) mod task_batches;
 pub(crate) mod task_lists;
+pub(crate) mod task_moves;
 pub(crate) mod tasks;
 pub(crate) mod workers;
 
