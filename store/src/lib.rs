@@ -58,7 +58,9 @@ mod write;
 pub use error::StoreError;
 pub use migrate::Migrated;
 pub use rows::{AgentFilter, AgentRow, EventRow, PoolRow, Rest, WorkerRow};
-pub use task_rows::{LineKey, LineRow, Piece, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, TaskFilter, TaskRow};
+pub use task_rows::{
+    LineKey, LineRow, ListOrder, Piece, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, TaskFilter, TaskRow,
+};
 pub use task_writes::{NewTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded};
 pub use write::{AfterRelease, IdempotencyKey, NewAgent, Outcome, Write};
 
@@ -74,7 +76,7 @@ pub trait Queue: Send + Sync + 'static {
     /// One task.
     async fn task(&self, id: TaskId) -> Result<Option<TaskRow>, StoreError>;
 
-    /// Tasks in the order of their ids (the order of their making), after `after`, at most `limit`.
+    /// Tasks in the order of the filter, those after `after` in it, at most `limit`.
     async fn tasks(&self, filter: &TaskFilter, after: Option<TaskId>, limit: u32) -> Result<Vec<TaskRow>, StoreError>;
 
     /// The task that was made with this idempotency key, and the hash of that request's body.

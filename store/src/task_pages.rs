@@ -1,5 +1,6 @@
 //! Tasks as people see them: one by one, and in pages.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use muster_domain::{
@@ -8,7 +9,7 @@ use muster_domain::{
 };
 
 use crate::sql::{Fields, Step, Value};
-use crate::{StoreError, TaskFilter, TaskRow};
+use crate::{ListOrder, StoreError, TaskFilter, TaskRow};
 
 macro_rules! select_tasks {
     ($input:literal, $output:literal, $($condition:expr),+) => {
@@ -24,14 +25,45 @@ macro_rules! select_tasks {
     };
 }
 
-/// A page: `$1` after which id, `$2` how many, `$3` of which tenant, or null, `$4` whether inputs and outputs are read. The ids come first, from an index, so that
-/// only the rows of the page itself are read.
+/// The text of a page in both directions. In the template `{>}` and `{<=}` stand between what comes later in the list and what
+/// comes before it, `{dir}` behind what it is ordered by, and `{end}` is behind every id.
+struct Page {
+    oldest_first: String,
+    newest_first: String,
+}
+
+impl Page {
+    fn new(template: &str) -> Self {
+        let directed = |words: [&str; 5]| {
+            let holes = ["{>}", "{<}", "{<=}", "{dir}", "{end}"];
+            holes.iter().zip(words).fold(template.to_owned(), |text, (hole, word)| text.replace(hole, word))
+        };
+        Self {
+            oldest_first: directed([">", "<", "<=", "", AFTER_ALL]),
+            newest_first: directed(["<", ">", ">=", "DESC", BEFORE_ALL]),
+        }
+    }
+
+    fn text(&'static self, order: ListOrder) -> &'static str {
+        match order {
+            ListOrder::OldestFirst => &self.oldest_first,
+            ListOrder::NewestFirst => &self.newest_first,
+        }
+    }
+}
+
+/// Sort before and after every id.
+const BEFORE_ALL: &str = "";
+const AFTER_ALL: &str = "~";
+
+/// A page: `$1` after which id, `$2` how many, `$3` of which tenant, or null, `$4` whether inputs and outputs are read. The
+/// ids come first, from an index, so that only the rows of the page itself are read.
 macro_rules! page {
     ($($ids:expr),+) => {
-        select_tasks!(
+        LazyLock::new(|| Page::new(select_tasks!(
             "CASE WHEN $4 = 1 THEN input ELSE 'null' END", "CASE WHEN $4 = 1 THEN output END",
-            "task_id IN (", $($ids),+, " LIMIT CAST($2 AS BIGINT)) ORDER BY task_id"
-        )
+            "task_id IN (", $($ids),+, " LIMIT CAST($2 AS BIGINT)) ORDER BY task_id {dir}"
+        )))
     };
 }
 
@@ -45,56 +77,53 @@ macro_rules! of_tenant {
 /// (`task_lists`) explain.
 macro_rules! after {
     ($column:literal, $is:literal) => {
-        concat!("(t.", $column, ", t.task_id) > (", $is, ", $1) AND t.", $column, " <= ", $is, of_tenant!())
+        concat!("(t.", $column, ", t.task_id) {>} (", $is, ", $1) AND t.", $column, " {<=} ", $is, of_tenant!())
     };
 }
 
 /// In several ranges of the index by pool and state, of which each holds its tasks in order: as many as fit are taken from
-/// each, and of these the first. `$parts`: the table `parts` with a row per range.
+/// each, and of these the first. `$pools`: the table `pools`; `$5` to `$10` are the states, filled with nulls.
 macro_rules! page_of_parts {
-    ($parts:literal, $pool:literal, $state:literal) => {
+    ($pools:literal) => {
         page!(
             "WITH RECURSIVE ",
-            $parts,
-            ", upto (part, task_id) AS (SELECT part, COALESCE((SELECT t.task_id FROM tasks t WHERE t.pool_name = ",
-            $pool,
-            " AND ",
-            after!("state", $state),
-            "ORDER BY t.state, t.task_id LIMIT 1 OFFSET $2), '~') FROM parts WHERE part IS NOT NULL), \
-             ids (task_id) AS MATERIALIZED (SELECT t.task_id FROM upto CROSS JOIN tasks t WHERE t.pool_name = ",
-            $pool,
-            " AND t.state = ",
-            $state,
-            " AND t.task_id > $1 AND t.task_id < upto.task_id",
+            $pools,
+            ", states (state) AS (VALUES ($5), ($6), ($7), ($8), ($9), ($10)), \
+             parts (pool_name, state) AS (SELECT p.pool_name, s.state FROM pools p CROSS JOIN states s \
+             WHERE p.pool_name IS NOT NULL AND s.state IS NOT NULL), \
+             upto (pool_name, state, task_id) AS (SELECT pool_name, state, COALESCE((SELECT t.task_id FROM tasks t \
+             WHERE t.pool_name = parts.pool_name AND ",
+            after!("state", "parts.state"),
+            "ORDER BY t.state {dir}, t.task_id {dir} LIMIT 1 OFFSET $2), '{end}') FROM parts), \
+             ids (task_id) AS MATERIALIZED (SELECT t.task_id FROM upto CROSS JOIN tasks t \
+             WHERE t.pool_name = upto.pool_name AND t.state = upto.state \
+             AND t.task_id {>} $1 AND t.task_id {<} upto.task_id",
             of_tenant!(),
-            ") SELECT task_id FROM ids ORDER BY task_id"
+            ") SELECT task_id FROM ids ORDER BY task_id {dir}"
         )
     };
 }
 
 const ONE: &str = select_tasks!("input", "output", "task_id = $1");
-const PAGE: &str = page!("SELECT t.task_id FROM tasks t WHERE t.task_id > $1", of_tenant!(), "ORDER BY t.task_id");
-const PAGE_OF_PROJECT: &str = page!(
+static PAGE: LazyLock<Page> =
+    page!("SELECT t.task_id FROM tasks t WHERE t.task_id {>} $1", of_tenant!(), "ORDER BY t.task_id {dir}");
+static PAGE_OF_PROJECT: LazyLock<Page> = page!(
     "SELECT t.task_id FROM tasks t WHERE ",
-    after!("project_id", "$5"),
-    "AND ($6 IS NULL OR t.pool_name = $6) AND ($7 IS NULL OR t.state = $7) ORDER BY t.project_id, t.task_id"
+    after!("project_id", "$11"),
+    "AND ($12 IS NULL OR t.pool_name = $12) AND t.state IN ($5, $6, $7, $8, $9, $10) \
+     ORDER BY t.project_id {dir}, t.task_id {dir}"
 );
-const PAGE_OF_POOL_AND_STATE: &str = page!(
+static PAGE_OF_POOL_AND_STATE: LazyLock<Page> = page!(
     "SELECT t.task_id FROM tasks t WHERE t.pool_name = $5 AND ",
     after!("state", "$6"),
-    "ORDER BY t.state, t.task_id"
+    "ORDER BY t.state {dir}, t.task_id {dir}"
 );
-const PAGE_OF_POOL: &str = page_of_parts!(
-    "parts (part) AS (VALUES ('queued'), ('running'), ('succeeded'), ('failed'), ('cancelled'), ('dead'))",
-    "$5",
-    "part"
-);
+static PAGE_OF_POOL: LazyLock<Page> = page_of_parts!("pools (pool_name) AS (VALUES ($11))");
 // The pools that tasks name, one look into the index for each: some may be gone.
-const PAGE_OF_STATE: &str = page_of_parts!(
-    "parts (part) AS (SELECT MIN(p.pool_name) FROM tasks p UNION ALL \
-     SELECT (SELECT MIN(p.pool_name) FROM tasks p WHERE p.pool_name > part) FROM parts WHERE part IS NOT NULL)",
-    "part",
-    "$5"
+static PAGE_OF_STATES: LazyLock<Page> = page_of_parts!(
+    "pools (pool_name) AS (SELECT MIN(t.pool_name) FROM tasks t UNION ALL \
+     SELECT (SELECT MIN(t.pool_name) FROM tasks t WHERE t.pool_name > pools.pool_name) FROM pools \
+     WHERE pools.pool_name IS NOT NULL)"
 );
 
 pub(crate) fn one(task_id: TaskId) -> Step {
@@ -102,24 +131,40 @@ pub(crate) fn one(task_id: TaskId) -> Step {
 }
 
 pub(crate) fn page(filter: &TaskFilter, after: Option<TaskId>, limit: u32) -> Step {
-    let TaskFilter { pool, project, tenant, state, brief } = filter;
-    // The empty text sorts before every id.
-    let after = after.map_or_else(String::new, |id| id.to_string());
-    let whole = Value::int(i64::from(!*brief));
-    let mut args = vec![Value::text(after), Value::count(limit), Value::text_or_null(tenant.as_ref()), whole];
-    let sql = match (project, pool, state) {
-        (Some(project), ..) => {
-            args.extend([Value::text(project), Value::text_or_null(pool.as_ref()), Value::text_or_null(*state)]);
-            return Step::new(PAGE_OF_PROJECT, args);
-        }
-        (None, None, None) => PAGE,
-        (None, Some(_), Some(_)) => PAGE_OF_POOL_AND_STATE,
-        (None, Some(_), None) => PAGE_OF_POOL,
-        (None, None, Some(_)) => PAGE_OF_STATE,
+    let TaskFilter { pool, project, tenant, states, brief, order } = filter;
+    let start = match order {
+        ListOrder::OldestFirst => BEFORE_ALL,
+        ListOrder::NewestFirst => AFTER_ALL,
     };
-    args.extend(pool.as_ref().map(Value::text));
-    args.extend(state.map(Value::text));
-    Step::new(sql, args)
+    let after = after.map_or_else(|| Value::shared(start), Value::text);
+    let whole = Value::int(i64::from(!*brief));
+    let mut args = vec![after, Value::count(limit), Value::text_or_null(tenant.as_ref()), whole];
+    let page = match (project, pool, states.as_slice()) {
+        (None, None, []) => &PAGE,
+        (None, Some(pool), [state]) => {
+            args.extend([Value::text(pool), Value::text(state)]);
+            &PAGE_OF_POOL_AND_STATE
+        }
+        (Some(project), pool, states) => {
+            args.extend(states_or_all(states));
+            args.extend([Value::text(project), Value::text_or_null(pool.as_ref())]);
+            &PAGE_OF_PROJECT
+        }
+        (None, pool, states) => {
+            args.extend(states_or_all(states));
+            args.extend(pool.as_ref().map(Value::text));
+            if pool.is_some() { &PAGE_OF_POOL } else { &PAGE_OF_STATES }
+        }
+    };
+    Step::new(page.text(*order), args)
+}
+
+/// These states once each, or all where there are none; the rest is filled with nulls.
+fn states_or_all(states: &[TaskState]) -> [Value; TaskState::ALL.len()] {
+    TaskState::ALL.map(|state| match states.is_empty() || states.contains(&state) {
+        true => Value::shared(state.as_str()),
+        false => Value::Text(None),
+    })
 }
 
 /// Reads a row of [`one`] or [`page`].

@@ -136,7 +136,7 @@ pub struct LineRow {
     pub first: TaskId,
 }
 
-/// Which tasks to list. An empty filter lists all.
+/// Which tasks to list, and in which order. An empty filter lists all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskFilter {
     /// Only this pool's.
@@ -145,10 +145,22 @@ pub struct TaskFilter {
     pub project: Option<String>,
     /// Only this tenant's.
     pub tenant: Option<String>,
-    /// Only those in this state.
-    pub state: Option<TaskState>,
+    /// Only those in one of these states; none is all.
+    pub states: Vec<TaskState>,
     /// Without their inputs and outputs, which may be long: the inputs read as `null`, and there are no outputs.
     pub brief: bool,
+    /// In which order.
+    pub order: ListOrder,
+}
+
+/// The order of a list: that in which the tasks were made, or the other way round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ListOrder {
+    /// In the order of their ids.
+    #[default]
+    OldestFirst,
+    /// The other way round.
+    NewestFirst,
 }
 
 /// Tasks of a pool that are not in its lines.

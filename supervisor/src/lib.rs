@@ -64,7 +64,7 @@ pub use error::SupervisorError;
 pub use follower::TaskFollower;
 pub use handle::{Handle, StopWish};
 pub use pools::PoolChange;
-pub use request::{AgentQuery, IdempotencyKey, NewPool, SpawnRequest, Spawned, TaskQuery, TaskRequest};
+pub use request::{AgentQuery, IdempotencyKey, ListOrder, NewPool, SpawnRequest, Spawned, TaskQuery, TaskRequest};
 pub use supervisor::{Facts, LeadEnd, Parts, Supervisor};
 pub use task_view::{Left, Percentiles, QueueView, QuotaView, Submitted, TaskNews, TaskView, UsageView};
 pub use view::{AgentView, CheckLine, Event, Mode, Page, PoolView, Reach, SystemView, WorkerView};

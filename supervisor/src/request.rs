@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_domain::{AgentId, AgentState, Payload, PoolConfig, PoolName, Priority, TaskId, TaskState, Timestamp};
-pub use muster_store::IdempotencyKey;
+pub use muster_store::{IdempotencyKey, ListOrder};
 
 use crate::view::AgentView;
 
@@ -99,9 +99,11 @@ pub struct TaskQuery {
     pub project: Option<String>,
     /// Only this tenant's.
     pub tenant: Option<String>,
-    /// Only those in this state.
-    pub state: Option<TaskState>,
-    /// Only those after this one.
+    /// Only those in one of these states; none is all.
+    pub states: Vec<TaskState>,
+    /// In which order.
+    pub order: ListOrder,
+    /// Only those that are after this one in that order.
     pub after: Option<TaskId>,
     /// Without their inputs and outputs.
     pub brief: bool,

@@ -75,10 +75,10 @@ impl Handle {
         row.ok_or(SupervisorError::UnknownTask(task))
     }
 
-    /// Tasks in the order of their making. How far running ones are is not told here.
+    /// A page of tasks. How far running ones are is not told here.
     pub async fn tasks(&self, query: TaskQuery) -> Result<Page<TaskView, TaskId>, SupervisorError> {
-        let TaskQuery { pool, project, tenant, state, brief, .. } = query;
-        let filter = TaskFilter { pool, project, tenant, state, brief };
+        let TaskQuery { pool, project, tenant, states, order, brief, .. } = query;
+        let filter = TaskFilter { pool, project, tenant, states, brief, order };
         // One more than asked for tells whether there is another page.
         let limit = query.limit.clamp(1, 1_000);
         let rows = self.context.store.tasks(&filter, query.after, limit + 1).await;
@@ -136,7 +136,7 @@ impl Handle {
     /// Goes once through those that are dead now: one that dies again meanwhile has a place before the cursor.
     async fn redrive_pool(&self, pool: PoolName, keeper: &Mailbox) -> Result<u64, SupervisorError> {
         let filter =
-            TaskFilter { pool: Some(pool), state: Some(TaskState::Dead), brief: true, ..TaskFilter::default() };
+            TaskFilter { pool: Some(pool), states: vec![TaskState::Dead], brief: true, ..TaskFilter::default() };
         let (mut after, mut redriven) = (None, 0);
         loop {
             let rows = self.context.store.tasks(&filter, after, REDRIVEN_AT_ONCE).await;

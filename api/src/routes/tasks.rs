@@ -8,10 +8,10 @@ use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
 use muster_domain::{DEFAULT_TENANT, TaskState, Timestamp};
-use muster_supervisor::{Handle, TaskQuery, TaskRequest};
+use muster_supervisor::{Handle, ListOrder, TaskQuery, TaskRequest};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::quota;
 use crate::body::{Bound, OptionalJson, parse, read};
@@ -102,16 +102,40 @@ pub(super) struct ListQuery {
     project_id: Option<String>,
     /// Only this tenant's.
     tenant: Option<String>,
-    /// Only those in this state: `queued`, `running`, `succeeded`, `failed`, `cancelled` or `dead`.
+    /// Only those in this state, or in one of several with commas between them: `queued`, `running`, `succeeded`, `failed`,
+    /// `cancelled` or `dead`.
     state: Option<String>,
+    /// `asc`, the oldest first, or `desc`, the newest first. Default `asc`.
+    #[param(inline, required = false)]
+    order: Order,
     /// At most this many, 1 to 1000, with `full` 1 to 100. Default 100.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the page before, for the same `order`.
     cursor: Option<String>,
     /// Whether inputs and outputs are shown too. Default false.
     #[param(required = false)]
     full: bool,
+}
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Order {
+    /// The oldest first.
+    #[default]
+    Asc,
+    /// The newest first.
+    Desc,
+}
+
+impl From<Order> for ListOrder {
+    fn from(order: Order) -> Self {
+        match order {
+            Order::Asc => Self::OldestFirst,
+            Order::Desc => Self::NewestFirst,
+        }
+    }
 }
 
 impl ListQuery {
@@ -120,7 +144,8 @@ impl ListQuery {
             pool: self.pool_name.as_deref().map(pool_name).transpose()?,
             project: self.project_id.clone(),
             tenant: self.tenant.clone(),
-            state: self.state.as_deref().map(state).transpose()?,
+            states: self.state.as_deref().map(states).transpose()?.unwrap_or_default(),
+            order: self.order.into(),
             after: page_start(self.cursor.as_deref())?,
             brief: !self.full,
             limit: page_limit(self.limit, if self.full { MAX_FULL_PAGE } else { MAX_PAGE })?,
@@ -128,11 +153,9 @@ impl ListQuery {
     }
 }
 
-fn state(text: &str) -> Result<TaskState, Problem> {
-    text.parse().map_err(|_| {
-        let detail = "state is one of queued, running, succeeded, failed, cancelled, dead";
-        Problem::invalid_parameter("state", detail)
-    })
+fn states(text: &str) -> Result<Vec<TaskState>, Problem> {
+    let states: Result<Vec<TaskState>, String> = text.split(',').map(str::parse).collect();
+    states.map_err(|words| Problem::invalid_parameter("state", words))
 }
 
 async fn page(handle: &Handle, query: &ListQuery) -> Result<Json<TaskPage>, Problem> {
@@ -146,7 +169,7 @@ async fn page(handle: &Handle, query: &ListQuery) -> Result<Json<TaskPage>, Prob
     Ok(Json(TaskPage::new(page, query.full, Timestamp::now())))
 }
 
-/// Lists tasks in the order in which they were asked for, those that are over included
+/// Lists tasks in the order in which they were asked for, or the other way round, those that are over included
 #[utoipa::path(get, path = "/api/v1/tasks", tag = "tasks", params(ListQuery), responses(
     (status = 200, description = "One page", body = TaskPage),
     (status = 404, description = "There is no such pool (`unknown_pool`), and no task of it is kept"),
@@ -166,10 +189,13 @@ pub(super) async fn list(
 pub(super) struct DeadQuery {
     /// Only this pool's.
     pool_name: Option<String>,
+    /// `asc`, the oldest first, or `desc`, the newest first. Default `asc`.
+    #[param(inline, required = false)]
+    order: Order,
     /// At most this many, 1 to 1000, with `full` 1 to 100. Default 100.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the page before, for the same `order`.
     cursor: Option<String>,
     /// Whether inputs and outputs are shown too. Default false.
     #[param(required = false)]
@@ -186,9 +212,9 @@ pub(super) async fn dead(
     Leader(handle): Leader,
     StrictQuery(query): StrictQuery<DeadQuery>,
 ) -> Result<Json<TaskPage>, Problem> {
-    let DeadQuery { pool_name, limit, cursor, full } = query;
+    let DeadQuery { pool_name, order, limit, cursor, full } = query;
     let state = Some(TaskState::Dead.to_string());
-    page(&handle, &ListQuery { pool_name, state, limit, cursor, full, ..ListQuery::default() }).await
+    page(&handle, &ListQuery { pool_name, state, order, limit, cursor, full, ..ListQuery::default() }).await
 }
 
 /// Calls a task off
@@ -252,9 +278,11 @@ mod tests {
     fn a_list_is_asked_for_within_bounds() {
         assert_eq!(query("").expect("all").limit, 100);
         let id = TaskId::generate();
-        let asked = query(&format!("pool_name=p&project_id=a%20b&tenant=t&state=dead&limit=1000&cursor={id}"));
+        let asked = query(&format!("pool_name=p&project_id=a%20b&tenant=t&state=dead,failed&limit=1000&cursor={id}"));
         let asked = asked.expect("a query");
-        assert_eq!((asked.limit, asked.after, asked.state), (1000, Some(id), Some(TaskState::Dead)));
+        assert_eq!((asked.limit, asked.after, asked.order), (1000, Some(id), ListOrder::OldestFirst));
+        assert_eq!(asked.states, [TaskState::Dead, TaskState::Failed]);
+        assert_eq!(query("order=desc").expect("a query").order, ListOrder::NewestFirst);
         assert_eq!((asked.project.as_deref(), asked.tenant.as_deref()), (Some("a b"), Some("t")));
         assert_eq!(query("full=true&limit=100").expect("whole ones").limit, 100);
         for (text, code) in [
@@ -262,11 +290,14 @@ mod tests {
             ("limit=1001", "invalid_parameter"),
             ("limit=101&full=true", "invalid_parameter"),
             ("state=asleep", "invalid_parameter"),
+            ("state=dead,", "invalid_parameter"),
             ("cursor=17", "invalid_parameter"),
             ("pool_name=No%20Pool", "unknown_pool"),
         ] {
             assert_eq!(query(text).expect_err(text).code(), code, "{text}");
         }
+        let detail = query("state=queued,asleep").expect_err("no state").detail().to_owned();
+        assert!(detail.starts_with("\"asleep\" is no state of a task; there are: queued, running,"), "{detail}");
     }
 
     #[test]

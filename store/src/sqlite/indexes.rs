@@ -5,7 +5,7 @@ use rusqlite::types::Null;
 use rusqlite::{Connection, StatementStatus};
 
 use crate::sql::Step;
-use crate::{LineKey, Piece, TaskFilter, pools, task_lists, task_pages, tasks};
+use crate::{LineKey, ListOrder, Piece, TaskFilter, pools, task_lists, task_pages, tasks};
 
 /// How the bundled SQLite would carry it out.
 fn explain(connection: &Connection, step: &Step) -> String {
@@ -31,8 +31,9 @@ fn plans_anew(connection: &Connection, step: &Step) -> i32 {
     (ask(), ask(), ask()).2
 }
 
-fn filter(pool: Option<&PoolName>, project: Option<&str>, state: Option<TaskState>) -> TaskFilter {
-    TaskFilter { pool: pool.cloned(), project: project.map(str::to_owned), tenant: None, state, brief: false }
+fn filter(pool: Option<&PoolName>, project: Option<&str>, states: &[TaskState], order: ListOrder) -> TaskFilter {
+    let (pool, project) = (pool.cloned(), project.map(str::to_owned));
+    TaskFilter { pool, project, tenant: None, states: states.to_vec(), brief: false, order }
 }
 
 #[tokio::test]
@@ -43,8 +44,11 @@ async fn each_question_about_tasks_is_a_range_of_an_index() {
     let connection = Connection::open(&path).expect("a connection");
     let (dev, id, at): (PoolName, _, _) = ("dev".parse().expect("a name"), TaskId::generate(), Timestamp::now());
     let shared = LineKey::Shared { tenant: String::new(), priority: Priority::NORMAL };
-    let (agent, dead) = (AgentId::generate(), Some(TaskState::Dead));
-    let page = |pool, project, state| task_pages::page(&filter(pool, project, state), Some(id), 10);
+    let agent = AgentId::generate();
+    let (all, dead, over): (&[_], _, _) = (&[], &[TaskState::Dead][..], &[TaskState::Dead, TaskState::Failed][..]);
+    let listed = |pool, project, states, order| task_pages::page(&filter(pool, project, states, order), Some(id), 10);
+    let page = |pool, project, states| listed(pool, project, states, ListOrder::OldestFirst);
+    let newest = |pool, project, states| listed(pool, project, states, ListOrder::NewestFirst);
     let questions = [
         (
             task_lists::piece(&dev, &Piece { line: shared, after: Some(id), limit: 9 }),
@@ -70,11 +74,17 @@ async fn each_question_about_tasks_is_a_range_of_an_index() {
         (task_lists::made_since("acme", at), "sqlite_autoindex_tasks_1 (task_id>?)"),
         (task_lists::inputs(&[id]), "sqlite_autoindex_tasks_1 (task_id=?)"),
         (task_pages::one(id), "sqlite_autoindex_tasks_1 (task_id=?)"),
-        (page(None, None, None), "sqlite_autoindex_tasks_1 (task_id>?)"),
+        (page(None, None, all), "sqlite_autoindex_tasks_1 (task_id>?)"),
         (page(None, Some("p"), dead), "tasks_of_project ((project_id,task_id)>(?,?) AND project_id<?)"),
         (page(Some(&dev), None, dead), "tasks_by_state (pool_name=? AND (state,task_id)>(?,?) AND state<?)"),
-        (page(Some(&dev), None, None), "tasks_by_state (pool_name=? AND state=? AND task_id>? AND task_id<?)"),
-        (page(None, None, dead), "tasks_by_state (pool_name=? AND state=? AND task_id>? AND task_id<?)"),
+        (page(Some(&dev), None, over), "tasks_by_state (pool_name=? AND state=? AND task_id>? AND task_id<?)"),
+        (page(Some(&dev), None, all), "tasks_by_state (pool_name=? AND state=? AND task_id>? AND task_id<?)"),
+        (page(None, None, over), "tasks_by_state (pool_name=? AND state=? AND task_id>? AND task_id<?)"),
+        (newest(None, None, all), "sqlite_autoindex_tasks_1 (task_id<?)"),
+        (newest(None, Some("p"), dead), "tasks_of_project (project_id>? AND (project_id,task_id)<(?,?))"),
+        (newest(Some(&dev), None, dead), "tasks_by_state (pool_name=? AND state>? AND (state,task_id)<(?,?))"),
+        (newest(Some(&dev), None, all), "tasks_by_state (pool_name=? AND state=? AND task_id>? AND task_id<?)"),
+        (newest(None, None, over), "tasks_by_state (pool_name=? AND state=? AND task_id>? AND task_id<?)"),
         (tasks::promote(&[id]).steps.remove(0), "sqlite_autoindex_tasks_1 (task_id=?)"),
         (tasks::redrive(&[id]).steps.remove(0), "sqlite_autoindex_tasks_1 (task_id=?)"),
         (tasks::withdraw(&[id, id]).steps.remove(0), "idempotency_keys_by_made (made_id=?)"),

@@ -1,7 +1,7 @@
 //! Tasks that wait or run, pages of tasks, and what is pruned.
 
 use muster_domain::{After, Halt, Priority, TaskId, TaskState};
-use muster_store::{LineKey, LineRow, NewTask, Piece, Pruned, QueueCounts, QueuedTask, TaskFilter};
+use muster_store::{LineKey, LineRow, ListOrder, NewTask, Piece, Pruned, QueueCounts, QueuedTask, TaskFilter};
 
 use super::tasks::*;
 use super::*;
@@ -202,15 +202,21 @@ pub(crate) async fn tasks_are_listed_in_pages(place: &Place) {
         }
         all.push(place.task(id).await);
     }
-    for bits in 0..32_u32 {
+    for bits in 0..128_u32 {
         let chosen = |bit: u32| bits & (1 << bit) != 0;
-        let filter = TaskFilter {
+        let mut filter = TaskFilter {
             pool: chosen(0).then(|| name("dev")),
             project: chosen(1).then(|| "p".to_owned()),
             tenant: chosen(2).then(|| "t".to_owned()),
-            state: chosen(3).then_some(TaskState::Succeeded),
+            states: Vec::new(),
             brief: chosen(4),
+            order: if chosen(5) { ListOrder::NewestFirst } else { ListOrder::OldestFirst },
         };
+        filter.states.extend(chosen(3).then_some(TaskState::Succeeded));
+        // One that is named twice is no more than one, and one that no task has is no hindrance.
+        filter.states.extend(
+            chosen(6).then_some([TaskState::Running, TaskState::Running, TaskState::Dead]).into_iter().flatten(),
+        );
         let mut expected = all.clone();
         if filter.brief {
             expected
@@ -221,13 +227,16 @@ pub(crate) async fn tasks_are_listed_in_pages(place: &Place) {
             filter.pool.as_ref().is_none_or(|pool| *pool == row.spec.pool_name)
                 && (filter.project.is_none() || filter.project == row.spec.project_id)
                 && filter.tenant.as_ref().is_none_or(|tenant| *tenant == row.spec.tenant)
-                && filter.state.is_none_or(|state| state == row.status.state())
+                && (filter.states.is_empty() || filter.states.contains(&row.status.state()))
         });
+        if filter.order == ListOrder::NewestFirst {
+            expected.reverse();
+        }
         let (mut listed, mut after) = (Vec::new(), None);
         loop {
             let page = place.store.tasks(&filter, after, 3).await.expect("a page");
+            assert!(page.len() == 3 || listed.len() + page.len() == expected.len(), "a page is full, or the last");
             let Some(last) = page.last() else { break };
-            assert!(page.len() <= 3);
             after = Some(last.spec.task_id);
             listed.extend(page);
         }

@@ -1,11 +1,12 @@
 //! The tasks of the store in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
 
 use muster_domain::{After, AgentId, Attempt, AttemptEnd, Halt, PoolName, TaskId, TaskState, TaskStatus, Timestamp};
 use muster_store::{
-    IdempotencyKey, LineKey, LineRow, NewTask, Piece, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, TaskEnding,
-    TaskFilter, TaskHalting, TaskOutcome, TaskRow, TaskStart, TaskVerdict, Write,
+    IdempotencyKey, LineKey, LineRow, ListOrder, NewTask, Piece, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT,
+    TaskEnding, TaskFilter, TaskHalting, TaskOutcome, TaskRow, TaskStart, TaskVerdict, Write,
 };
 
 type Key = (String, String, String);
@@ -209,10 +210,17 @@ impl Shelf {
             filter.pool.as_ref().is_none_or(|pool| row.spec.pool_name == *pool)
                 && filter.tenant.as_ref().is_none_or(|tenant| row.spec.tenant == *tenant)
                 && (filter.project.is_none() || row.spec.project_id == filter.project)
-                && filter.state.is_none_or(|state| row.status.state() == state)
-                && after.is_none_or(|after| row.spec.task_id > after)
+                && (filter.states.is_empty() || filter.states.contains(&row.status.state()))
         };
-        self.tasks.values().filter(wanted).take(limit as usize).cloned().collect()
+        let (from, upto) = match filter.order {
+            ListOrder::OldestFirst => (after.map_or(Unbounded, Excluded), Unbounded),
+            ListOrder::NewestFirst => (Unbounded, after.map_or(Unbounded, Excluded)),
+        };
+        let rows = self.tasks.range((from, upto)).map(|(_, row)| row).filter(wanted);
+        match filter.order {
+            ListOrder::OldestFirst => rows.take(limit as usize).cloned().collect(),
+            ListOrder::NewestFirst => rows.rev().take(limit as usize).cloned().collect(),
+        }
     }
 
     pub(super) fn holder(&self, key: &IdempotencyKey) -> Option<(TaskId, [u8; 32])> {
