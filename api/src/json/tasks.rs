@@ -61,14 +61,18 @@ pub(crate) struct TaskJson {
     /// state is `running` until its work has stopped.
     #[schema(value_type = Option<String>)]
     halting: Option<Halt>,
-    /// The number of its latest attempt; 0 before the first.
+    /// The number of its latest attempt; 0 before the first. Every start counts, whatever its end and over every retry by a
+    /// person.
     attempt: u32,
-    /// Attempts at the most.
+    /// Attempts that may be spent.
     max_attempts: u32,
-    /// The agent that it is for, that has it, or that had it last.
+    /// Attempts that were spent: those that the agent ended without success. What Muster or the machine ended spends none, and
+    /// a task that a person sends to the queue again has all its attempts before it, so this is 0 again.
+    attempts_spent: u32,
+    /// The agent that it is for, that has it, or that had it last; null while it waits for any.
     #[schema(value_type = Option<String>, format = Uuid)]
     agent_id: Option<AgentId>,
-    /// The worker of its latest attempt.
+    /// The worker of its latest attempt; null while it waits, as `started_at` and `run_seconds` are.
     #[schema(value_type = Option<String>, format = Uuid)]
     process_id: Option<ProcessId>,
     /// Whether it only tests the way to an agent: its output is what its worker reaches.
@@ -84,7 +88,7 @@ pub(crate) struct TaskJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Value>)]
     output: Option<Option<Raw>>,
-    /// Why it ended without success.
+    /// Why it ended without success. While it waits for another attempt, `attempts` say why the last one ended.
     error: Option<TaskErrorJson>,
     /// How far it is, by its agent's word, while it runs.
     progress: Option<ProgressJson>,
@@ -105,7 +109,8 @@ pub(crate) struct TaskJson {
     #[serde(with = "optional_seconds")]
     #[schema(value_type = Option<f64>)]
     timeout: Option<Duration>,
-    /// How long it waited for its first agent, or waits by now.
+    /// How long it waited for its first agent. While it waits: for how long by now, since it was asked for or its last attempt
+    /// ended.
     wait_seconds: f64,
     /// How long its latest attempt took, or takes by now.
     run_seconds: Option<f64>,
@@ -131,6 +136,7 @@ impl TaskJson {
             halting: view.halting,
             attempt: view.attempt,
             max_attempts: view.spec.max_attempts,
+            attempts_spent: view.tally.spent,
             // One that is named has had all attempts, and gets the next one.
             agent_id: view.spec.agent_id.or(view.agent_id),
             process_id: view.process_id,
@@ -281,10 +287,9 @@ pub(crate) struct RedrivenJson {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use muster_domain::Usage;
+    use muster_domain::{Tally, TaskSpec, Usage};
 
     use super::*;
-    use muster_domain::TaskSpec;
     use serde_json::json;
 
     pub(crate) fn task(state: TaskState, version: u64) -> TaskView {
@@ -307,6 +312,7 @@ pub(crate) mod tests {
             halting: None,
             version,
             attempt: 2,
+            tally: Tally { spent: 1, spoiled: 0 },
             agent_id: Some(AgentId::generate()),
             process_id: Some(ProcessId::generate()),
             output: None,
@@ -350,6 +356,7 @@ pub(crate) mod tests {
             (&json!("running"), &json!("developer_pool"), &json!("default"))
         );
         assert_eq!((&json["attempt"], &json["max_attempts"], &json["timeout"]), (&json!(2), &json!(3), &json!(1.5)));
+        assert_eq!(json["attempts_spent"], 1);
         assert_eq!((&json["wait_seconds"], &json["run_seconds"]), (&json!(1.0), &json!(1.5)));
         assert_eq!(json["usage"], json!({"input_tokens": 10, "output_tokens": 5, "cost_usd": 0.0015}));
         assert_eq!(json["progress"], json!({"message": "half", "percent": 50.0}));
