@@ -72,6 +72,16 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<Door>> for OptionalJson<T> {
     }
 }
 
+/// Reads one of several lines, each a JSON object: of what is wrong it is said where it is in that line.
+pub(crate) fn parse_line<T: DeserializeOwned>(line: &[u8]) -> Result<T, Problem> {
+    // Whoever reads it knows another number as that of the line.
+    let in_line = |detail: &str| match detail.rsplit_once(" at line 1 column ") {
+        Some((words, column)) => format!("{words} at column {column}"),
+        None => detail.to_owned(),
+    };
+    parse(line).map_err(|problem| problem.reworded(in_line))
+}
+
 /// Reads JSON, and says of what is wrong where it is.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let value = serde_json::from_slice(bytes).map_err(|error| explain::<T>(bytes, &error))?;
@@ -116,13 +126,19 @@ pub(crate) fn parse_item<T: DeserializeOwned>(value: serde_json::Value) -> Resul
 }
 
 fn misfit(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
-    let path = error.path().to_string();
-    let unprocessable = StatusCode::UNPROCESSABLE_ENTITY;
-    if path == "." {
-        Problem::new(unprocessable, "invalid_field", plain(&error.inner().to_string()))
-    } else {
-        Problem::invalid_field(&path, format!("{path}: {}", plain(&error.inner().to_string())))
+    let (path, words) = (error.path().to_string(), error.inner().to_string());
+    match (path.as_str(), about_itself(&words)) {
+        (".", None) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", plain(&words)),
+        (".", Some(field)) => Problem::invalid_field(field, plain(&words)),
+        (path, None) => Problem::invalid_field(path, format!("{path}: {}", plain(&words))),
+        (path, Some(field)) => Problem::invalid_field(&format!("{path}.{field}"), format!("{path}: {}", plain(&words))),
     }
+}
+
+/// The field that serde names in its words only: its path ends at the object around one that is not there, or there twice.
+fn about_itself(words: &str) -> Option<&str> {
+    let rest = words.strip_prefix("missing field `").or_else(|| words.strip_prefix("duplicate field `"))?;
+    rest.split_once('`').map(|(field, _)| field)
 }
 
 /// The whole body, within the bound.
@@ -252,6 +268,21 @@ mod tests {
             assert_eq!((status, code), (422, "invalid_field"), "{text}");
             assert!(detail.contains(words), "{text}: {detail}");
             assert!(detail.contains("line 1 column"), "{text}: {detail}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_field() {
+        let rows = [
+            (r#"{}"#, Some("name")),
+            (r#"{"name": "a", "name": "b"}"#, Some("name")),
+            (r#"{"name": 7}"#, Some("name")),
+            (r#"{"name": "a", "bounds": {"max_agents": 1, "max_agents": 2}}"#, Some("bounds.max_agents")),
+            ("7", None),
+        ];
+        for (text, field) in rows {
+            let problem = serde_json::to_value(parse::<Outer>(text.as_bytes()).expect_err(text)).expect("an object");
+            assert_eq!(problem["field"].as_str(), field, "{text}: {problem}");
         }
     }
 

@@ -97,6 +97,13 @@ impl Problem {
         self
     }
 
+    /// The same problem in other words.
+    #[must_use]
+    pub(crate) fn reworded(mut self, words: impl FnOnce(&str) -> String) -> Self {
+        self.detail = words(&self.detail);
+        self
+    }
+
     /// Says when to try again. Rounded up to whole seconds, at least 1.
     #[must_use]
     pub(crate) fn retry_after(mut self, after: Duration) -> Self {

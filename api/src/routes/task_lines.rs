@@ -10,7 +10,7 @@ use muster_supervisor::{Submitted, SupervisorError, TaskRequest};
 use sha2::{Digest, Sha256};
 
 use super::tasks::SUBMIT;
-use crate::body::{Bound, parse, read};
+use crate::body::{Bound, parse_line, read};
 use crate::door::Leader;
 use crate::json::{SubmittedJson, TaskBody, TaskLineJson, TaskLinesJson};
 use crate::problem::Problem;
@@ -89,7 +89,7 @@ struct Keys<'a> {
 
 impl Keys<'_> {
     fn request(&self, number: usize, line: &[u8], now: Timestamp) -> Result<TaskRequest, Problem> {
-        let mut body: TaskBody = parse(line)?;
+        let mut body: TaskBody = parse_line(line)?;
         let key = match (body.take_key()?, &self.header.key, self.body_hash) {
             (Some(own), ..) => Some(self.header.key_for(SUBMIT, own, Sha256::digest(line).into())),
             // Told apart by their places.
@@ -146,6 +146,18 @@ mod tests {
         let expected =
             [(1, None), (4, Some("invalid_field")), (5, Some("invalid_field")), (6, Some("invalid_json")), (7, None)];
         assert_eq!(problems, expected);
+        let detail = |place: usize| reading.lines[place].1.as_ref().map(Problem::detail);
+        assert_eq!(detail(3), Some("the body is no JSON: EOF while parsing an object at column 1"));
+    }
+
+    #[test]
+    fn a_line_that_names_no_pool_names_the_field_that_is_missing() {
+        let reading = reading("{\"input\": 1}\n").expect("a line");
+        let problem = serde_json::to_value(reading.lines[0].1.as_ref().expect("a problem")).expect("an object");
+        assert_eq!(
+            (&problem["field"], &problem["detail"]),
+            (&json!("pool_name"), &json!("pool_name is missing at column 12"))
+        );
     }
 
     #[test]
