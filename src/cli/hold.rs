@@ -15,8 +15,9 @@ use super::{Context, Done};
 pub(super) struct Pause {
     #[command(flatten)]
     what: What,
-    /// Stop the tasks that run, and hand them back to the queue; without it they go on to their end
-    #[arg(long, conflicts_with = "pool")]
+    /// With --all: stop the tasks that run, and hand them back to the queue; without it they go on to their end. Of a single
+    /// pool only `muster drain POOL --hand-back` does so
+    #[arg(long)]
     hand_back: bool,
 }
 
@@ -51,6 +52,9 @@ struct What {
 /// Gives agents no more tasks.
 pub(super) fn pause(args: &Pause, context: &Context) -> Result<Done, Failure> {
     match &args.what.pool {
+        Some(pool) if args.hand_back => Err(Failure::Usage(format!(
+            "the tasks of a single pool are handed back by a drain only: `muster drain {pool} --hand-back`"
+        ))),
         Some(pool) => of_pool(pool, "pause", &json!({}), context),
         None => {
             of_system("pause", &json!({"hand_back": args.hand_back}), "paused: tasks are taken in and wait", context)

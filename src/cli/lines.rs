@@ -82,8 +82,12 @@ struct Tally {
 
 impl Tally {
     fn failure(&self) -> Option<Failure> {
-        let all = self.accepted + self.refused;
-        (self.refused > 0).then(|| Failure::Failed(format!("{} of {all} tasks were refused", self.refused)))
+        match (self.accepted + self.refused, self.refused) {
+            // Mostly a command before the pipe that failed, or the wrong file.
+            (0, _) => Some(Failure::Failed("0 tasks: the input was empty".to_owned())),
+            (_, 0) => None,
+            (all, refused) => Some(Failure::Failed(format!("{refused} of {all} tasks were refused"))),
+        }
     }
 }
 
@@ -133,7 +137,8 @@ impl<Out: Write, Err: Write> Sender<'_, Out, Err> {
 
     fn add(&mut self, batch: &mut Batch, number: usize, bytes: &[u8]) -> Result<(), Failure> {
         let Ok(line) = std::str::from_utf8(bytes) else { return self.refused(number, "it is no UTF-8 text") };
-        self.defaults.fill(line.trim(), number, &mut batch.text);
+        // What it begins with stays: the server counts columns.
+        self.defaults.fill(line.trim_end(), number, &mut batch.text);
         batch.text.push('\n');
         batch.numbers.push(number);
         Ok(())
@@ -153,7 +158,7 @@ impl<Out: Write, Err: Write> Sender<'_, Out, Err> {
             let number = place.and_then(|line| batch.numbers.get(line.checked_sub(1)?)).copied().unwrap_or(lines.0);
             match item["task_id"].as_str() {
                 Some(id) => self.accepted(id, item)?,
-                None => self.refused(number, &field(item, "detail"))?,
+                None => self.refused(number, &self.defaults.explain(item))?,
             }
         }
         self.bar.set_message(format!("{} taken in, {} refused", self.tally.accepted, self.tally.refused));
@@ -178,14 +183,15 @@ impl<Out: Write, Err: Write> Sender<'_, Out, Err> {
 }
 
 impl Defaults {
-    /// Writes a line with what it leaves out. What it says stays as it is written; a line that is no object is the server's
-    /// to refuse.
+    /// Writes a line with what it leaves out, behind what it says, which stays as and where it is written. A line that is no
+    /// object is the server's to refuse.
     fn fill(&self, line: &str, number: usize, into: &mut String) {
-        let Some(rest) = line.strip_prefix('{') else { return into.push_str(line) };
-        let Ok(said) = serde_json::from_str::<BTreeMap<String, IgnoredAny>>(line) else { return into.push_str(line) };
+        let said = || serde_json::from_str::<BTreeMap<String, IgnoredAny>>(line).ok();
+        let Some((rest, said)) = line.strip_suffix('}').zip(said()) else { return into.push_str(line) };
         let says = |name: &str| said.contains_key(name);
         let key = self.key.as_ref().map(|key| ("idempotency_key", Value::from(format!("{key}/{number}")).to_string()));
-        into.push('{');
+        into.push_str(rest);
+        let mut lead = if said.is_empty() { "" } else { "," };
         for (name, value) in self.fields.iter().chain(&key) {
             let is_said = match *name {
                 // Both say when it may start.
@@ -193,13 +199,23 @@ impl Defaults {
                 name => says(name),
             };
             if !is_said {
-                into.push_str(&format!("\"{name}\":{value},"));
+                into.push_str(&format!("{lead}\"{name}\":{value}"));
+                lead = ",";
             }
         }
-        if said.is_empty() && into.ends_with(',') {
-            into.pop();
+        into.push('}');
+    }
+
+    /// Why a line was refused, and what to do where an option would have helped.
+    fn explain(&self, refusal: &Value) -> String {
+        let detail = field(refusal, "detail");
+        let names_pool = self.fields.iter().any(|(name, _)| *name == "pool_name");
+        match refusal["field"].as_str() {
+            Some("pool_name") if !names_pool && detail.contains("is missing") => {
+                format!("{detail}; --pool names it for all lines")
+            }
+            _ => detail,
         }
-        into.push_str(rest);
     }
 }
 
@@ -223,12 +239,13 @@ mod tests {
     fn a_line_is_given_what_it_leaves_out() {
         let pool = defaults(&[("pool_name", "\"p\""), ("delay", "5")], Some("k"));
         let rows = [
-            (r#"{"input":  1.50}"#, r#"{"pool_name":"p","delay":5,"idempotency_key":"k/7","input":  1.50}"#),
+            (r#"  {"input":  1.50}"#, r#"  {"input":  1.50,"pool_name":"p","delay":5,"idempotency_key":"k/7"}"#),
             (
                 r#"{"pool_name": "q", "not_before": "x", "idempotency_key": "m"}"#,
                 r#"{"pool_name": "q", "not_before": "x", "idempotency_key": "m"}"#,
             ),
             ("{}", r#"{"pool_name":"p","delay":5,"idempotency_key":"k/7"}"#),
+            ("{ }", r#"{ "pool_name":"p","delay":5,"idempotency_key":"k/7"}"#),
             ("[1]", "[1]"),
             (r#"{"input": }"#, r#"{"input": }"#),
         ];
@@ -270,7 +287,7 @@ mod tests {
         assert_eq!(tally.failure().expect("two").to_string(), "2 of 3 tasks were refused");
         assert_eq!(out, "t-1\n");
         assert_eq!(err, "muster: line 4: it is no UTF-8 text\nmuster: line 5: input is missing\n");
-        assert_eq!(bodies, ["{\"pool_name\":\"p\",\"input\": 1}\n{\"pool_name\":\"p\",\"x\": 2}\n"]);
+        assert_eq!(bodies, ["{\"input\": 1,\"pool_name\":\"p\"}\n{\"x\": 2,\"pool_name\":\"p\"}\n"]);
         let (_, out, ..) = sent(b"{}\n", vec![(200, answer)], true);
         assert!(out.starts_with("{\"line\":1,") && out.lines().count() == 1, "{out}");
     }
@@ -304,10 +321,27 @@ mod tests {
         let none = r#"{"items": []}"#;
         let lines = "{\"input\": 1}\n".repeat(2_500);
         let (tally, _, _, bodies) = sent(lines.as_bytes(), vec![(200, none), (200, none), (200, none)], false);
-        assert_eq!(tally.expect("answers").failure().map(|failure| failure.to_string()), None);
+        tally.expect("answers");
         let counts: Vec<usize> = bodies.iter().map(|body| body.lines().count()).collect();
         assert_eq!(counts, [1_000, 1_000, 500]);
-        assert_eq!(sent(b"\n\n", Vec::new(), false).0.expect("nothing to do"), Tally::default());
+    }
+
+    #[test]
+    fn no_lines_are_a_failure() {
+        for nothing in [&b""[..], b"\n \n"] {
+            let failure = sent(nothing, Vec::new(), false).0.expect("nothing to do").failure().expect("nothing done");
+            assert_eq!((failure.code(), failure.to_string().as_str()), (1, "0 tasks: the input was empty"));
+        }
+        assert!(Tally { accepted: 1, refused: 0 }.failure().is_none());
+    }
+
+    #[test]
+    fn a_line_without_a_pool_hints_at_the_option() {
+        let refusal = serde_json::json!({"field": "pool_name", "detail": "pool_name is missing at column 12"});
+        let hint = "pool_name is missing at column 12; --pool names it for all lines";
+        assert_eq!(defaults(&[], None).explain(&refusal), hint);
+        let named = defaults(&[("pool_name", "\"p\"")], None);
+        assert_eq!(named.explain(&serde_json::json!({"field": "pool_name", "detail": "no text"})), "no text");
     }
 
     #[test]

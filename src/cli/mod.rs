@@ -16,6 +16,7 @@ mod failure;
 mod follow;
 mod hold;
 mod id;
+mod interrupt;
 mod lines;
 mod logs;
 mod pools;

@@ -1,6 +1,6 @@
 //! `muster submit`: gives the agents of a pool work.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use crate::client::{Client, Content};
 use super::asking::seconds;
 use super::failure::Failure;
 use super::id::{AgentArg, resolve};
+use super::interrupt::LastWords;
 use super::table::faithful;
 use super::task::{Ended, PATH};
 use super::{Context, Done, lines};
@@ -26,8 +27,8 @@ const ONE_WAIT: Duration = Duration::from_secs(60);
 #[command(override_usage = "muster submit --pool <POOL> [OPTIONS] <INPUT>\n       \
                             muster submit --ndjson <FILE> [--pool <POOL>] [OPTIONS]")]
 pub(super) struct Args {
-    /// The work: JSON, which is sent as it is written; any other text is sent as a JSON string. With - it is read from
-    /// stdin, but for one line break at its end
+    /// The work: JSON, which is sent as it is written; any other text is sent as a JSON string. So 4 is a number, and '"4"' is
+    /// a text. With - it is read from stdin, but for one line break at its end
     #[arg(required_unless_present = "ndjson", conflicts_with = "ndjson", allow_negative_numbers = true)]
     input: Option<String>,
     /// Read many tasks from this file, or from stdin with -: one JSON object a line, each with its input and whatever else
@@ -40,9 +41,12 @@ pub(super) struct Args {
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
     /// Wait for the end, at most so many seconds where they are given, and print the output; a task that did not succeed is
-    /// exit code 1. Without seconds it stands behind INPUT
+    /// exit code 1. Without seconds it stands behind INPUT. Ctrl-C ends the command only: the task goes on
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, value_parser = seconds, conflicts_with = "ndjson")]
     wait: Option<Option<f64>>,
+    /// Print an output that is a string as its text, without quotes; other outputs are JSON as ever
+    #[arg(long, requires = "wait", conflicts_with = "json")]
+    raw: bool,
 }
 
 /// What can be said of a task beside its input.
@@ -124,7 +128,10 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
     let text = client.send(PATH, &content)?;
     let Taken { task_id } = client.parse(&text)?;
     match args.wait {
-        Some(limit) => await_end(&client, task_id, limit, context.global.json),
+        Some(limit) => {
+            let form = if context.global.json { Form::Task } else { Form::Output { raw: args.raw } };
+            await_end(&client, task_id, limit, form)
+        }
         None if context.global.json => Ok(faithful(&text).into()),
         None => Ok(format!("{task_id}\n").into()),
     }
@@ -157,25 +164,49 @@ fn as_json(text: &str) -> String {
 fn read_input(mut from: impl Read) -> Result<String, Failure> {
     let mut text = String::new();
     from.read_to_string(&mut text).map_err(|error| Failure::Failed(format!("stdin can't be read: {error}")))?;
-    Ok(as_json(text.strip_suffix('\n').unwrap_or(&text)))
+    match text.strip_suffix('\n').unwrap_or(&text) {
+        // Mostly a command before the pipe that failed.
+        "" => {
+            let words = "stdin was empty, and no task was submitted; as INPUT, '\"\"' is an empty text";
+            Err(Failure::Failed(words.to_owned()))
+        }
+        text => Ok(as_json(text)),
+    }
 }
 
-/// Waits for the end, for ever where there is no limit.
-fn await_end(client: &Client, task: TaskId, limit: Option<f64>, json: bool) -> Result<Done, Failure> {
+/// What is printed of a task that is over.
+#[derive(Clone, Copy)]
+enum Form {
+    /// All of it.
+    Task,
+    /// Its output; with `raw` a string without quotes.
+    Output { raw: bool },
+}
+
+/// Waits for the end, as long as it takes where there is no limit. The id is said before: whoever does not wait until the end
+/// can ask for the task by it.
+fn await_end(client: &Client, task: TaskId, limit: Option<f64>, form: Form) -> Result<Done, Failure> {
+    let unheard = |error| Failure::Failed(format!("task {task} was taken in, and Ctrl-C can't be heard: {error}"));
+    let goes_on = format!("task {task} goes on: muster task {task} --follow");
+    let last_words = LastWords::on_interrupt(goes_on).map_err(unheard)?;
+    // There is nowhere left to say that stderr is closed.
+    let _ = writeln!(std::io::stderr(), "muster: task {task} was taken in");
     let text = last_word(client, task, limit)?;
+    drop(last_words);
     let ended: Ended<'_> = client.parse(&text)?;
-    if !ended.state.is_final() {
-        let shown = if json { faithful(&text) } else { String::new() };
-        let words = format!("task {task} is still {}; `muster task {task} --follow` goes on", ended.state);
-        return Ok(Done { text: shown, failure: Some(Failure::Failed(words)) });
-    }
-    let output = ended.output.map_or("null", RawValue::get);
-    let shown = match ended.failure(task) {
-        _ if json => faithful(&text),
-        None => format!("{output}\n"),
-        Some(_) => String::new(),
+    let failure = match ended.state.is_final() {
+        true => ended.failure(task),
+        false => {
+            let words = format!("task {task} is still {}; `muster task {task} --follow` goes on", ended.state);
+            Some(Failure::Failed(words))
+        }
     };
-    Ok(Done { text: shown, failure: ended.failure(task) })
+    let shown = match (form, &failure) {
+        (Form::Task, _) => faithful(&text),
+        (Form::Output { raw }, None) => shown(ended.output.map_or("null", RawValue::get), raw),
+        (Form::Output { .. }, Some(_)) => String::new(),
+    };
+    Ok(Done { text: shown, failure })
 }
 
 /// A task as it is at its end, or when so many seconds are over. What the server wrote.
@@ -191,6 +222,13 @@ pub(super) fn last_word(client: &Client, task: TaskId, limit: Option<f64>) -> Re
         if ended.state.is_final() || left.is_some_and(|left| left <= wait) {
             return Ok(text);
         }
+    }
+}
+
+fn shown(output: &str, raw: bool) -> String {
+    match serde_json::from_str::<String>(output) {
+        Ok(text) if raw => text + "\n",
+        _ => format!("{output}\n"),
     }
 }
 
@@ -214,6 +252,27 @@ mod tests {
         }
         assert_eq!(read_input(&b"two\nlines\n"[..]).expect("text"), r#""two\nlines""#);
         assert!(read_input(&b"\xff"[..]).is_err());
+    }
+
+    #[test]
+    fn nothing_on_stdin_is_no_work() {
+        for nothing in [&b""[..], b"\n"] {
+            let failure = read_input(nothing).expect_err("nothing");
+            assert!(failure.code() == 1 && failure.to_string().contains("'\"\"' is an empty text"), "{failure}");
+        }
+        assert_eq!(read_input(&b"\"\"\n"[..]).expect("an empty text, on purpose"), r#""""#);
+    }
+
+    #[test]
+    fn a_raw_text_has_no_quotes() {
+        for (output, raw, json) in [
+            (r#""two\nlines""#, "two\nlines\n", "\"two\\nlines\"\n"),
+            (r#"{"a":  1.50}"#, "{\"a\":  1.50}\n", "{\"a\":  1.50}\n"),
+            ("4", "4\n", "4\n"),
+            ("null", "null\n", "null\n"),
+        ] {
+            assert_eq!((shown(output, true).as_str(), shown(output, false).as_str()), (raw, json));
+        }
     }
 
     #[test]

@@ -94,7 +94,7 @@ pub(super) fn page(task: &Value, work: &Work<'_>) -> String {
         ("project", field(task, "project_id")),
         ("tenant", field(task, "tenant")),
         ("state", state(task)),
-        ("attempt", format!("{} of at most {}", field(task, "attempt"), field(task, "max_attempts"))),
+        ("attempt", attempt(task)),
         ("agent", field(task, "agent_id")),
         ("worker", field(task, "process_id")),
         ("priority", field(task, "priority")),
@@ -116,6 +116,12 @@ pub(super) fn page(task: &Value, work: &Work<'_>) -> String {
         None | Some([]) => page,
         Some(attempts) => page + "\n" + &attempts_table(attempts),
     }
+}
+
+/// The number of the latest attempt, and how many of those that it may spend it has spent: not every start spends one.
+fn attempt(task: &Value) -> String {
+    let of = |name: &str| field(task, name);
+    format!("{} ({} of {} spent)", of("attempt"), of("attempts_spent"), of("max_attempts"))
 }
 
 /// The state in words, with what there is to say about it.

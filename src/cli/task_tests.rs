@@ -12,7 +12,7 @@ const UNKNOWN: &str = r#"{"code": "unknown_task", "detail": "there is no task of
 
 fn task() -> Value {
     json!({"task_id": ID, "pool_name": "developer_pool", "project_id": "shop", "tenant": "default", "state": "failed",
-        "halting": null, "attempt": 2, "max_attempts": 3, "agent_id": "a1", "process_id": "w1", "priority": 5,
+        "halting": null, "attempt": 2, "max_attempts": 3, "attempts_spent": 1, "agent_id": "a1", "process_id": "w1", "priority": 5,
         "created_at": "2025-11-21T03:20:00Z", "started_at": "2025-11-21T03:20:10Z",
         "finished_at": "2025-11-21T03:20:12Z", "not_before": null, "expires_at": null, "wait_seconds": 0.25,
         "run_seconds": 2.0, "error": {"code": "agent_error", "message": "no such file"}, "progress": null,
@@ -32,15 +32,17 @@ fn wrong_usage_of_tasks_is_refused() {
         "submit --pool p x --ndjson f",
         "submit --ndjson f --wait",
         "submit --pool p --wait hello",
+        "submit --pool p hello --raw",
+        "submit --pool p hello --wait --raw --json",
         "check --wait 5",
         "check --pool p --wait soon",
         "tasks --state asleep",
+        "tasks --state queued,asleep",
         "tasks --limit 0",
         "task 019a",
         "cancel",
         "pause",
         "pause p --all",
-        "pause p --hand-back",
         "resume",
         "drain",
         "redrive --pool p 019aa000-0000-7000-8000-000000000001",
@@ -79,6 +81,10 @@ fn who_waits_gets_the_output() {
     let read = format!("GET /api/v1/tasks/{ID}?wait=60");
     assert_eq!(ran.lines(), ["POST /api/v1/tasks", &read, &read]);
     assert_eq!((ran.text(), ran.code()), ("{\"z\":  1.50, \"a\": 12345678901234567890123}\n", 0));
+
+    let text = r#"{"state": "succeeded", "output": "a poem"}"#;
+    assert_eq!(run("submit --pool p 1 --wait", vec![(202, TAKEN), (200, text)]).text(), "\"a poem\"\n");
+    assert_eq!(run("submit --pool p 1 --raw --wait", vec![(202, TAKEN), (200, text)]).text(), "a poem\n");
 
     let failed = r#"{"state": "failed", "output": null, "error": {"code": "timeout", "message": "took too long"}}"#;
     let ran = run("submit --pool p 1 --wait 5 --json", vec![(202, TAKEN), (200, failed)]);
@@ -142,11 +148,12 @@ fn lines_are_read_from_a_file() {
     let words = format!("submit --pool p --priority 7 --key k --ndjson {}", file.display());
     let ran = run(&words, vec![(200, answer)]);
     assert_eq!((ran.lines(), ran.code()), (vec!["POST /api/v1/tasks/bulk"], 1));
-    let expected = "{\"pool_name\":\"p\",\"priority\":7,\"idempotency_key\":\"k/1\",\"input\": 1}\n\
-                    {\"pool_name\":\"p\",\"idempotency_key\":\"k/2\",\"input\": 2, \"priority\": 1}\n";
+    let expected = "{\"input\": 1,\"pool_name\":\"p\",\"priority\":7,\"idempotency_key\":\"k/1\"}\n\
+                    {\"input\": 2, \"priority\": 1,\"pool_name\":\"p\",\"idempotency_key\":\"k/2\"}\n";
     assert_eq!(ran.requests[0].body, expected);
     assert!(ran.requests[0].head.contains("content-type: application/x-ndjson"), "{}", ran.requests[0].head);
     assert_eq!(run("submit --ndjson /nowhere/x", Vec::new()).code(), 2);
+    assert_eq!(run("submit --ndjson /dev/null", Vec::new()).code(), 1);
 }
 
 #[test]
@@ -157,8 +164,11 @@ TASK                                  POOL            PROJECT  TENANT   STATE   
 ";
     assert_eq!(tasks::tasks_table(&[task()], moment()), expected);
     let page = r#"{"items": [1, 2], "next_cursor": "c"}"#;
-    let ran = run("tasks --pool p -p shop --tenant t --state dead --limit 2 --json", vec![(200, page)]);
-    assert_eq!(ran.lines(), ["GET /api/v1/tasks?pool_name=p&project_id=shop&tenant=t&state=dead&limit=2"]);
+    let ran = run("tasks --pool p -p shop --tenant t --state dead,failed --limit 2 --json", vec![(200, page)]);
+    let of = "pool_name=p&project_id=shop&tenant=t&state=dead%2Cfailed&order=desc&limit=2";
+    assert_eq!(ran.lines(), [format!("GET /api/v1/tasks?{of}")]);
+    let oldest = run("tasks --oldest --state dead --state failed --limit 2", vec![(200, r#"{"items": []}"#)]);
+    assert_eq!(oldest.lines(), ["GET /api/v1/tasks?state=dead%2Cfailed&order=asc&limit=2"]);
     let printed: Value = serde_json::from_str(ran.text()).expect("JSON");
     assert_eq!(printed, json!({"items": [1, 2], "next_cursor": "c"}));
 }
@@ -177,7 +187,7 @@ pool       developer_pool
 project    shop
 tenant     default
 state      failed (no such file, agent_error)
-attempt    2 of at most 3
+attempt    2 (1 of 3 spent)
 agent      a1
 worker     w1
 priority   5
@@ -229,9 +239,21 @@ fn a_task_that_fails_is_followed_to_exit_code_1() {
 #[test]
 fn tasks_are_called_off_and_sent_again() {
     const ONE: &str = r#"{"task_id": "t", "state": "running", "halting": "cancelled"}"#;
-    let ran = run(&format!("cancel {ID} --wait 2"), vec![(200, ONE)]);
-    assert_eq!(ran.lines(), [format!("POST /api/v1/tasks/{ID}/cancel?wait=2")]);
-    assert!(ran.text().contains("running") && ran.text().contains("cancelled"), "{}", ran.text());
+    const CANCELLED: &str = r#"{"task_id": "t", "state": "cancelled"}"#;
+    const SUCCEEDED: &str = r#"{"task_id": "t", "state": "succeeded"}"#;
+    let asks = |wait: &str| format!("POST /api/v1/tasks/{ID}/cancel?wait={wait}");
+    for words in ["", " --wait 0"] {
+        let ran = run(&format!("cancel {ID}{words}"), vec![(200, ONE)]);
+        assert_eq!((ran.lines(), ran.code()), (vec![asks("0").as_str()], 0));
+        assert!(ran.text().contains("running") && ran.text().contains("cancelled"), "{}", ran.text());
+    }
+    let ran = run(&format!("cancel {ID} --wait"), vec![(200, ONE), (200, CANCELLED)]);
+    assert_eq!((ran.lines(), ran.code()), (vec![asks("60").as_str(); 2], 0));
+    let over = run(&format!("cancel {ID} --wait"), vec![(200, SUCCEEDED)]);
+    assert_eq!((over.requests.len(), over.code()), (1, 0));
+    let ran = run(&format!("cancel {ID} --wait 0.001"), vec![(200, ONE)]);
+    let failure = ran.result.as_ref().ok().and_then(|done| done.failure.as_ref()).expect("a failure");
+    assert!(failure.to_string().starts_with("task t has not stopped yet") && ran.code() == 1, "{failure}");
     assert_eq!(run(&format!("cancel {ID}"), vec![(404, UNKNOWN)]).code(), 4);
 
     let ran = run(&format!("redrive {ID}"), vec![(200, ONE)]);
@@ -252,6 +274,9 @@ fn work_is_held_up_and_goes_on() {
     assert_eq!((ran.lines(), ran.body(0)), (vec!["POST /api/v1/agents/pools/p/drain"], json!({"hand_back": true})));
     assert!(ran.text().trim_end().ends_with("drained"), "{}", ran.text());
     assert_eq!(run("resume p", vec![(200, POOL)]).lines(), ["POST /api/v1/agents/pools/p/resume"]);
+    let refused = run("pause p --hand-back", Vec::new());
+    let failure = refused.result.as_ref().expect_err("a pause of a pool hands nothing back");
+    assert!(failure.to_string().contains("`muster drain p --hand-back`") && failure.code() == 2, "{failure}");
     let ran = run("pause --all --hand-back", vec![(200, "{}")]);
     assert_eq!((ran.lines(), ran.body(0)), (vec!["POST /api/v1/system/pause"], json!({"hand_back": true})));
     assert_eq!(ran.text(), "the system is paused: tasks are taken in and wait\n");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::wait_until;
+use super::{faults, wait_until};
 
 /// How long a command may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -77,6 +77,16 @@ impl Running {
     /// What it printed so far.
     pub(crate) fn stdout(&self) -> String {
         content(&self.stdout)
+    }
+
+    /// What it said on stderr so far.
+    pub(crate) fn stderr(&self) -> String {
+        content(&self.stderr)
+    }
+
+    /// Sends it what Ctrl-C does.
+    pub(crate) fn interrupt(&self) {
+        faults::signal(self.child.id(), libc::SIGINT);
     }
 
     /// Waits until it ends by itself.

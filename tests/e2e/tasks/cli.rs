@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::http::{go, patient};
+use super::python;
 use crate::harness::{BOUND, Ended, Muster, Options, Running, wait_until};
 
 /// A server with an agent of the pool `developer_pool`, which answers a task with its input.
@@ -27,7 +28,11 @@ fn a_task_is_submitted_and_its_output_printed() {
     let command = |more: &[&str]| muster.command(&[&submit, more].concat());
     let input = r#"{"z": 1.50,  "a": 12345678901234567890123}"#;
     assert_eq!(command(&[input, "--wait"]).expect(0).stdout, format!("{input}\n"));
-    assert_eq!(command(&["write a poem", "--wait", "20"]).expect(0).stdout, "\"write a poem\"\n");
+    let poem = command(&["write a poem", "--wait", "20"]).expect(0);
+    assert_eq!(poem.stdout, "\"write a poem\"\n");
+    assert!(poem.stderr.starts_with("muster: task ") && poem.stderr.ends_with(" was taken in\n"), "{poem:?}");
+    assert_eq!(command(&["write a poem", "--raw", "--wait"]).expect(0).stdout, "write a poem\n");
+    command(&["-"]).expect(1);
     let task = command(&["1", "--wait", "--json", "-p", "shop", "--priority", "9"]).expect(0).json();
     assert_eq!(
         (&task["state"], &task["project_id"], &task["priority"]),
@@ -43,14 +48,77 @@ fn a_task_is_submitted_and_its_output_printed() {
     assert!(page.stdout.contains("\nstate      queued (not before 20"), "{page:?}");
     let late = command(&["4", "--delay", "1000", "--wait", "0"]).expect(1);
     assert!(late.stderr.contains("is still queued"), "{late:?}");
-    let cancelled = muster.command(&["cancel", &later]).expect(0);
-    assert!(cancelled.stdout.contains("cancelled"), "{cancelled:?}");
+    let cancelled = muster.command(&["cancel", &later, "--wait"]).expect(0);
+    assert!(cancelled.stdout.contains("cancelled") && cancelled.stderr.is_empty(), "{cancelled:?}");
+    let over = muster.command(&["cancel", &first]).expect(0);
+    assert_eq!(over.stderr, format!("muster: task {first} was over already: succeeded\n"));
     let missing = muster.command(&["task", "019aa000-0000-7000-8000-000000000001"]).expect(4);
     assert!(missing.stderr.contains("`muster tasks` lists those there are"), "{missing:?}");
     let listed = muster.command(&["tasks", "--project", "shop"]).expect(0);
     assert!(listed.stdout.starts_with("TASK") && listed.stdout.lines().count() == 2, "{listed:?}");
     let queued = muster.command(&["tasks", "--state", "queued", "--json"]).expect(0).json();
     assert_eq!(queued["items"].as_array().map(Vec::len), Some(1), "{queued}");
+
+    let several = muster.command(&["tasks", "--state", "queued,cancelled", "--limit", "1"]).expect(0);
+    assert!(several.stdout.contains("queued") && !several.stdout.contains(&later), "the newest: {several:?}");
+    assert!(several.stderr.contains("only the newest task is shown; a higher --limit"), "{several:?}");
+    let oldest = muster.command(&["tasks", "--state", "queued,cancelled", "--oldest", "--limit", "1"]).expect(0);
+    assert!(oldest.stdout.contains(&later), "{oldest:?}");
+    let asleep = muster.command(&["tasks", "--state", "asleep"]).expect(2);
+    assert!(asleep.stderr.contains("queued, running, succeeded, failed, cancelled, dead"), "{asleep:?}");
+}
+
+#[test]
+fn ctrl_c_ends_the_command_and_not_its_task() {
+    let muster = Muster::start(Options::default());
+    let url = muster.address();
+    let words = ["--url", &url, "submit", "--pool", "developer_pool", "7", "--wait"];
+    let waits = Running::start(muster.folder(), &words, &[]);
+    let said = || waits.stderr().strip_prefix("muster: task ").and_then(|text| Some(text.get(..36)?.to_owned()));
+    wait_until("it has said the id", BOUND, || said().is_some());
+    let id = said().expect("an id");
+    waits.interrupt();
+    let ended = waits.end().expect(130);
+    assert!(ended.stderr.ends_with(&format!("muster: task {id} goes on: muster task {id} --follow\n")), "{ended:?}");
+    assert_eq!(muster.spawn("developer_pool").status, 201);
+    muster.command(&["task", &id, "--follow"]).expect(0);
+}
+
+#[test]
+fn a_task_that_is_sent_again_shows_what_it_may_still_spend() {
+    let muster = Muster::start(python("max_attempts = 1\n"));
+    assert_eq!(muster.spawn("p").status, 201);
+    let id = muster.submit(&json!({"fail": "as asked"}));
+    assert_eq!((&muster.finished(&id)["state"], &muster.task(&id)["attempts_spent"]), (&json!("dead"), &json!(1)));
+    let page = || muster.command(&["task", &id]).expect(0).stdout;
+    assert!(page().contains("\nattempt    1 (1 of 1 spent)\n"), "{}", page());
+    muster.command(&["pause", "p"]).expect(0);
+    let again = muster.command(&["redrive", &id, "--json"]).expect(0).json();
+    assert_eq!(
+        (&again["attempt"], &again["attempts_spent"], &again["state"]),
+        (&json!(1), &json!(0), &json!("queued"))
+    );
+    for field in ["agent_id", "process_id", "started_at", "finished_at", "run_seconds"] {
+        assert_eq!(again[field], json!(null), "{field}: {again}");
+    }
+    assert!(page().contains("\nattempt    1 (0 of 1 spent)\nagent      -\nworker     -\n"), "{}", page());
+}
+
+#[test]
+fn lines_that_are_wrong_say_where_and_what_to_do() {
+    let muster = Muster::start(Options::default());
+    let file = muster.folder().join("tasks.ndjson");
+    fs::write(&file, "{\"input\": 1}\n{\"input\": 1, }\n  {\"input\": 1, \"priority\": true}\n").expect("a file");
+    let file = file.display().to_string();
+    let ended = muster.command(&["submit", "--ndjson", &file]).expect(1);
+    let said: Vec<&str> = ended.stderr.lines().collect();
+    assert_eq!(said[0], "muster: line 1: pool_name is missing at column 12; --pool names it for all lines");
+    assert_eq!(said[1], "muster: line 2: the body is no JSON: key must be a string at column 14");
+    let with_pool = muster.command(&["submit", "--ndjson", &file, "--pool", "developer_pool"]).expect(1);
+    let said: Vec<&str> = with_pool.stderr.lines().collect();
+    assert!(said[1].starts_with("muster: line 3: priority: ") && said[1].ends_with(" at column 31"), "{said:?}");
+    let empty = muster.command(&["submit", "--pool", "developer_pool", "--ndjson", "/dev/null"]).expect(1);
+    assert_eq!(empty.stderr, "muster: 0 tasks: the input was empty\n");
 }
 
 #[test]

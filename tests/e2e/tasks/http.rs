@@ -200,6 +200,12 @@ fn lines_answer_for_themselves_and_lists_have_pages() {
     assert_eq!(page["items"].as_array().map(Vec::len), Some(1_000));
     let after = list(&format!("pool_name=tester_pool&limit=1&cursor={next}")).body;
     assert!(after["items"][0]["task_id"].as_str() > Some(next), "{after}");
+    let newest = list("order=desc&limit=1").body;
+    let turned = newest["next_cursor"].as_str().expect("more");
+    let before = list(&format!("order=desc&limit=1&cursor={turned}")).body;
+    assert!(newest["items"][0]["task_id"].as_str() > before["items"][0]["task_id"].as_str(), "{newest} {before}");
+    assert_eq!(list("order=desc&state=queued,dead&tenant=t").body["items"][0]["task_id"], items[3]["task_id"]);
+    assert_eq!(list("order=up").code(), "invalid_parameter");
     assert_eq!(list("pool_name=team_leader_pool").body["items"], json!([]));
     assert_eq!(list("pool_name=nobody").code(), "unknown_pool");
     let queue = muster.get("/api/metrics/queue").body;
