@@ -89,6 +89,56 @@ impl TaskId {
     }
 }
 
+/// How ids of tasks begin. Those that begin so are side by side in the order of the ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskIdPrefix {
+    /// The lowest that begins so.
+    first: u128,
+    /// The highest.
+    last: u128,
+}
+
+impl TaskIdPrefix {
+    /// Hex digits that it has at least. So many are the same for all tasks of about a minute.
+    pub const SHORTEST: usize = 8;
+
+    /// Whether an id begins so.
+    pub const fn begins(&self, id: TaskId) -> bool {
+        let id = id.0.as_u128();
+        self.first <= id && id <= self.last
+    }
+
+    /// The id before all that begin so.
+    pub const fn before(&self) -> TaskId {
+        TaskId(Uuid::from_u128(self.first.saturating_sub(1)))
+    }
+
+    /// The id behind all that begin so.
+    pub const fn behind(&self) -> TaskId {
+        TaskId(Uuid::from_u128(self.last.saturating_add(1)))
+    }
+}
+
+impl FromStr for TaskIdPrefix {
+    type Err = String;
+
+    /// Reads it as it is written in an id, with the dashes or without.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("the beginning of a task's id has {} to 32 hex digits, not {text:?}", Self::SHORTEST);
+        let digits = text.replace('-', "");
+        if !(Self::SHORTEST..=32).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(wrong());
+        }
+        let left = 4 * (32 - digits.len());
+        let first = u128::from_str_radix(&digits, 16).map_err(|_| wrong())? << left;
+        let in_place = Uuid::from_u128(first).hyphenated().to_string().starts_with(&text.to_ascii_lowercase());
+        if text.contains('-') && !in_place {
+            return Err(wrong());
+        }
+        Ok(Self { first, last: first | ((1 << left) - 1) })
+    }
+}
+
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -140,6 +190,25 @@ mod tests {
         assert!(TaskId::first_at(now) < TaskId::generate());
         assert!(TaskId::first_at(Timestamp::from_millis(now.as_millis() + 1_000)) > before);
         assert!(TaskId::first_at(Timestamp::from_millis(-1)) < before);
+    }
+
+    #[test]
+    fn a_beginning_is_a_range_of_ids() {
+        let id: TaskId = "019aa000-0000-7000-8000-0000000000ff".parse().expect("an id");
+        for text in ["019aa000", "019AA000-0", "019aa000-0000-", "019aa00000007", &id.to_string()] {
+            let prefix: TaskIdPrefix = text.parse().expect(text);
+            assert!(prefix.begins(id) && prefix.before() < id && id < prefix.behind(), "{text}");
+            assert!(!prefix.begins(prefix.before()) && !prefix.begins(prefix.behind()), "{text}");
+        }
+        let other: TaskIdPrefix = "019aa001".parse().expect("a beginning");
+        assert!(!other.begins(id));
+        assert!(
+            "ffffffff".parse::<TaskIdPrefix>().is_ok_and(|last| last.begins(last.behind())),
+            "there is none behind"
+        );
+        for text in ["", "019aa00", "019aa00g", "019a-a000", "019aa0000-0", "+19aa0000", &format!("{id}0")] {
+            assert!(text.parse::<TaskIdPrefix>().is_err(), "{text}");
+        }
     }
 
     #[test]

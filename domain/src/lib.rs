@@ -56,7 +56,7 @@ pub use clocks::Clocks;
 pub use command::{Command, Envelope, SpawnOrder, TaskHalt, TaskOrder, WIRE_VERSION};
 pub use ending::{Cause, Ending};
 pub use event::{EventDraft, EventKind};
-pub use ids::{AgentId, AlertId, CommandId, Epoch, Fence, ProcessId, TaskId};
+pub use ids::{AgentId, AlertId, CommandId, Epoch, Fence, ProcessId, TaskId, TaskIdPrefix};
 pub use orders::{RegistryTarget, WorkerOrders};
 pub use payload::Payload;
 pub use plain::plain;

@@ -10,8 +10,9 @@ use crate::client::{Client, ClientError};
 
 use super::asking::{each, outcome, seconds};
 use super::failure::Failure;
+use super::id::{TaskArg, resolve_all};
 use super::table::field;
-use super::task::{PATH, task_id};
+use super::task::PATH;
 use super::tasks::tasks_table;
 use super::{Context, Done};
 
@@ -21,9 +22,9 @@ const ONE_WAIT: Duration = Duration::from_secs(60);
 /// Arguments of `muster cancel`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The tasks, by their ids
-    #[arg(required = true, value_parser = task_id)]
-    tasks: Vec<TaskId>,
+    /// The tasks, by their ids or beginnings of them
+    #[arg(required = true)]
+    tasks: Vec<TaskArg>,
     /// Wait until their work has stopped, at most so many seconds where they are given; a task that has not stopped by then is
     /// exit code 1. Without seconds it stands behind the tasks. Without it, and with 0, the command only asks
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, value_parser = seconds)]
@@ -38,7 +39,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
         Some(None) => None,
         Some(Some(seconds)) => Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)),
     };
-    let answers = each(&args.tasks, |id| call_off(&client, *id, patience));
+    let answers = each(&resolve_all(&client, &args.tasks)?, |id| call_off(&client, *id, patience));
     let tasks: Vec<&Value> = answers.iter().flatten().collect();
     for task in tasks.iter().filter(|task| is_over(task) && task["state"] != TaskState::Cancelled.as_str()) {
         // There is nowhere left to say that stderr is closed; the table tells.

@@ -1,64 +1,120 @@
-//! Agents as people name them: by the whole id, or by a beginning of it that no other agent's id has.
+//! Agents and tasks as people name them: by the whole id, or by a beginning of it that no other one's id has.
 
+use std::fmt::Display;
 use std::str::FromStr;
 
-use muster_domain::AgentId;
+use muster_domain::{AgentId, TaskId, TaskIdPrefix};
 use serde_json::Value;
 
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 
 use super::failure::Failure;
 use super::table::field;
+use super::task::PATH;
 
-/// Characters that a beginning must have, so that a typing mistake names nobody.
-const SHORTEST: usize = 4;
+/// Of those that fit, so many are named.
+const NAMED: usize = 5;
 
-/// What was typed for an agent.
+/// What has an id that may be cut short.
+pub(super) trait Thing: Copy + Display + FromStr {
+    /// What it is.
+    const NAME: &'static str;
+    /// Where its id stands.
+    const FIELD: &'static str;
+    /// The command that lists all of them.
+    const LIST: &'static str;
+    /// Characters that a beginning must have, so that a typing mistake names nobody.
+    const SHORTEST: usize;
+
+    /// Those whose ids begin so, and maybe others.
+    fn beginning_with(client: &Client, text: &str) -> Result<Vec<Value>, ClientError>;
+}
+
+impl Thing for AgentId {
+    const NAME: &'static str = "agent";
+    const FIELD: &'static str = "agent_id";
+    const LIST: &'static str = "muster ps -a";
+    const SHORTEST: usize = 4;
+
+    /// All agents, those that ended included.
+    fn beginning_with(client: &Client, _: &str) -> Result<Vec<Value>, ClientError> {
+        client.list("/api/v1/agents", &[])
+    }
+}
+
+impl Thing for TaskId {
+    const NAME: &'static str = "task";
+    const FIELD: &'static str = "task_id";
+    const LIST: &'static str = "muster tasks";
+    const SHORTEST: usize = TaskIdPrefix::SHORTEST;
+
+    /// As many as are named where there are several, and one more.
+    fn beginning_with(client: &Client, text: &str) -> Result<Vec<Value>, ClientError> {
+        Ok(client.list_first(PATH, &[("id_prefix", text.to_owned())], NAMED + 1)?.0)
+    }
+}
+
+/// What was typed for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum AgentArg {
+pub(super) enum Named<Id> {
     /// The id.
-    Whole(AgentId),
+    Whole(Id),
     /// How it begins, in lower case.
     Beginning(String),
 }
 
-impl FromStr for AgentArg {
+/// What was typed for an agent.
+pub(super) type AgentArg = Named<AgentId>;
+/// What was typed for a task.
+pub(super) type TaskArg = Named<TaskId>;
+
+impl<Id: Thing> FromStr for Named<Id> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         if let Ok(id) = text.parse() {
             return Ok(Self::Whole(id));
         }
-        let fits = text.len() >= SHORTEST && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        let fits = text.len() >= Id::SHORTEST && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
         match fits {
             true => Ok(Self::Beginning(text.to_ascii_lowercase())),
-            false => Err(format!("an agent is named by its id, or by at least {SHORTEST} characters of its beginning")),
+            false => Err(format!(
+                "this names no {}: its id does, or at least {} characters of its beginning (`{}` lists them)",
+                Id::NAME,
+                Id::SHORTEST,
+                Id::LIST
+            )),
         }
     }
 }
 
-/// The id that was meant. The server is asked for its agents, those that ended included, only where an id was cut short.
-pub(super) fn resolve(client: &Client, named: &AgentArg) -> Result<AgentId, Failure> {
+/// The id that was meant. The server is asked only where an id was cut short.
+pub(super) fn resolve<Id: Thing>(client: &Client, named: &Named<Id>) -> Result<Id, Failure> {
     match named {
-        AgentArg::Whole(id) => Ok(*id),
-        AgentArg::Beginning(text) => only_one(text, &client.list("/api/v1/agents", &[])?),
+        Named::Whole(id) => Ok(*id),
+        Named::Beginning(text) => only_one(text, &Id::beginning_with(client, text)?),
     }
 }
 
 /// The ids that were meant, in the order in which they were named; all are known before anything is done to one.
-pub(super) fn resolve_all(client: &Client, named: &[AgentArg]) -> Result<Vec<AgentId>, Failure> {
-    named.iter().map(|agent| resolve(client, agent)).collect()
+pub(super) fn resolve_all<Id: Thing>(client: &Client, named: &[Named<Id>]) -> Result<Vec<Id>, Failure> {
+    named.iter().map(|one| resolve(client, one)).collect()
 }
 
-fn only_one(beginning: &str, agents: &[Value]) -> Result<AgentId, Failure> {
-    let ids = agents.iter().map(|agent| field(agent, "agent_id"));
-    let fitting: Vec<String> = ids.filter(|id| id.starts_with(beginning)).collect();
+fn only_one<Id: Thing>(beginning: &str, things: &[Value]) -> Result<Id, Failure> {
+    let (name, list) = (Id::NAME, Id::LIST);
+    let bare = |text: &str| text.replace('-', "");
+    let ids = things.iter().map(|thing| field(thing, Id::FIELD));
+    let fitting: Vec<String> = ids.filter(|id| bare(id).starts_with(&bare(beginning))).collect();
     match fitting.as_slice() {
         [id] => id.parse().map_err(|_| Failure::Failed(format!("the server gave an id that is none: {id}"))),
-        [] => Err(Failure::NotFound(format!("no agent's id begins with {beginning}; `muster ps -a` lists them"))),
-        several => Err(Failure::Usage(format!(
-            "{} agents have an id that begins with {beginning}: write more of it (`muster ps -a` lists them)",
-            several.len()
-        ))),
+        [] => Err(Failure::NotFound(format!("no {name}'s id begins with {beginning}; `{list}` lists them"))),
+        several => {
+            let more = if several.len() > NAMED { ", ..." } else { "" };
+            let some = several.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+            Err(Failure::Usage(format!(
+                "several {name}s have an id that begins with {beginning}, so write more of it: {some}{more}"
+            )))
+        }
     }
 }

@@ -11,14 +11,15 @@ use crate::client::Client;
 use super::failure::Failure;
 use super::submit::last_word;
 use super::table::{faithful, field, table};
-use super::task::{Ended, PATH, task_id};
+use super::task::{Ended, PATH};
 use super::{Context, Done};
 
 /// Sends the check, and waits so many seconds for its answer; fails where something was not reached.
 pub(super) fn run(pool: &PoolName, wait: f64, context: &Context) -> Result<Done, Failure> {
     let client = context.server()?.client;
     let taken = client.post(PATH, &[], &json!({"pool_name": pool, "check": true}), Duration::ZERO)?;
-    let task_id = task_id(&field(&taken, "task_id")).map_err(Failure::Failed)?;
+    let id = field(&taken, "task_id");
+    let task_id = id.parse().map_err(|_| Failure::Failed(format!("the server gave an id that is none: {id}")))?;
     let text = last_word(&client, task_id, Some(wait))?;
     let ended: Ended<'_> = client.parse(&text)?;
     let in_json = |shown: String| if context.global.json { faithful(&text) } else { shown };

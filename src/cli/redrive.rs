@@ -7,17 +7,18 @@ use serde_json::json;
 
 use super::asking::{each, outcome};
 use super::failure::Failure;
+use super::id::{TaskArg, resolve_all};
 use super::table::{field, pretty};
-use super::task::{PATH, task_id};
+use super::task::PATH;
 use super::tasks::tasks_table;
 use super::{Context, Done};
 
 /// Arguments of `muster redrive`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// These tasks, by their ids, be they dead or failed; without them all that are dead
-    #[arg(value_parser = task_id, conflicts_with = "pool")]
-    tasks: Vec<TaskId>,
+    /// These tasks, by their ids or beginnings of them, be they dead or failed; without them all that are dead
+    #[arg(conflicts_with = "pool")]
+    tasks: Vec<TaskArg>,
     /// All dead tasks of this pool
     #[arg(long, value_name = "POOL")]
     pool: Option<PoolName>,
@@ -28,7 +29,9 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
     let client = context.server()?.client;
     if !args.tasks.is_empty() {
         let again = |id: &TaskId| client.post(&format!("{PATH}/{id}/retry"), &[], &json!({}), Duration::ZERO);
-        return outcome(each(&args.tasks, again), context.global.json, |tasks| tasks_table(tasks, Timestamp::now()));
+        return outcome(each(&resolve_all(&client, &args.tasks)?, again), context.global.json, |tasks| {
+            tasks_table(tasks, Timestamp::now())
+        });
     }
     let body = args.pool.as_ref().map_or_else(|| json!({}), |pool| json!({"pool_name": pool}));
     let answer = client.post(&format!("{PATH}/dead/redrive"), &[], &body, Duration::ZERO)?;

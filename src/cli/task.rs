@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::failure::Failure;
 use super::follow::follow;
+use super::id::{TaskArg, resolve};
 use super::table::{faithful, field, printable, span, span_field, table};
 use super::{Context, Done};
 
@@ -18,27 +19,22 @@ pub(super) const PATH: &str = "/api/v1/tasks";
 /// Arguments of `muster task`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The task, by its id
-    #[arg(value_parser = task_id)]
-    task: TaskId,
+    /// The task, by its id or a beginning of it
+    task: TaskArg,
     /// Print its states and progress as they come, until it is over; a task that did not succeed is exit code 1
     #[arg(long, short)]
     follow: bool,
 }
 
-/// The id of a task, as an argument.
-pub(super) fn task_id(text: &str) -> Result<TaskId, String> {
-    text.parse().map_err(|_| "a task is named by its id; `muster tasks` lists them".to_owned())
-}
-
 /// Shows it.
 pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
     let client = context.server()?.client;
+    let id = resolve(&client, &args.task)?;
     if args.follow {
-        let failure = follow(&client, args.task, context.global.json, &mut std::io::stdout().lock())?;
+        let failure = follow(&client, id, context.global.json, &mut std::io::stdout().lock())?;
         return Ok(Done { text: String::new(), failure });
     }
-    let text = client.get_text(&format!("{PATH}/{}", args.task), &[], Duration::ZERO)?;
+    let text = client.get_text(&format!("{PATH}/{id}"), &[], Duration::ZERO)?;
     if context.global.json {
         return Ok(faithful(&text).into());
     }

@@ -230,6 +230,25 @@ fn states_say_what_there_is_to_say() {
 }
 
 #[test]
+fn the_beginning_of_an_id_is_enough_where_it_fits_one_task() {
+    let one = r#"{"items": [{"task_id": "019aa000-0000-7000-8000-000000000001"}], "next_cursor": null}"#;
+    let gone = r#"{"task_id": "019aa000-0000-7000-8000-000000000001", "state": "cancelled"}"#;
+    let asked = "GET /api/v1/tasks?id_prefix=019aa000-0&limit=6";
+    let ran = run("cancel 019AA000-0", vec![(200, one), (200, gone)]);
+    assert_eq!(ran.lines(), [asked, &format!("POST /api/v1/tasks/{ID}/cancel?wait=0")]);
+    let ran = run("redrive 019aa00000", vec![(200, one), (200, gone)]);
+    assert_eq!(ran.lines()[1], format!("POST /api/v1/tasks/{ID}/retry"), "{:?}", ran.lines());
+    let several: Vec<Value> =
+        (1..=6).map(|n| json!({"task_id": format!("019aa000-0000-7000-8000-00000000000{n}")})).collect();
+    let several = json!({"items": several, "next_cursor": null}).to_string().leak();
+    let ran = run("task 019aa000", vec![(200, several)]);
+    let failure = ran.result.as_ref().expect_err("which?").to_string();
+    assert!(failure.starts_with("several tasks have an id that begins with 019aa000"), "{failure}");
+    assert!(failure.ends_with("000000000005, ...") && ran.code() == 2, "{failure}");
+    assert_eq!(run("task 019aa000", vec![(200, r#"{"items": []}"#)]).code(), 4);
+}
+
+#[test]
 fn a_task_that_fails_is_followed_to_exit_code_1() {
     let stream = "id: 2\nevent: dead\ndata: {\"state\": \"dead\", \"error\": null}\n\n";
     let ran = run(&format!("task {ID} -f"), vec![(200, stream)]);

@@ -159,7 +159,9 @@ fn the_beginning_of_an_id_is_enough_where_it_fits_one_agent() {
     assert_eq!(ran.lines(), ["GET /api/v1/agents?limit=1000".to_owned(), format!("POST /api/v1/agents/{ID}/restart")]);
     let ran = run("logs 019a", vec![(200, two)]);
     assert_eq!(ran.code(), 2);
-    assert!(ran.result.expect_err("two fit").to_string().starts_with("2 agents have an id that begins with 019a"));
+    let expected = "several agents have an id that begins with 019a, so write more of it: \
+                    019aa000-0000-7000-8000-000000000001, 019ab000-0000-7000-8000-000000000002";
+    assert_eq!(ran.result.expect_err("two fit").to_string(), expected);
     let ran = run("terminate ffff", vec![(200, two)]);
     assert_eq!((ran.code(), ran.lines()), (4, vec!["GET /api/v1/agents?limit=1000"]));
 }

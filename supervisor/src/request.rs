@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentId, AgentState, Payload, PoolConfig, PoolName, Priority, TaskId, TaskState, Timestamp};
+use muster_domain::{
+    AgentId, AgentState, Payload, PoolConfig, PoolName, Priority, TaskId, TaskIdPrefix, TaskState, Timestamp,
+};
 pub use muster_store::{IdempotencyKey, ListOrder};
 
 use crate::view::AgentView;
@@ -101,6 +103,8 @@ pub struct TaskQuery {
     pub tenant: Option<String>,
     /// Only those in one of these states; none is all.
     pub states: Vec<TaskState>,
+    /// Only those whose ids begin so.
+    pub ids: Option<TaskIdPrefix>,
     /// In which order.
     pub order: ListOrder,
     /// Only those that are after this one in that order.
@@ -109,4 +113,15 @@ pub struct TaskQuery {
     pub brief: bool,
     /// At most this many, 1 to 1,000.
     pub limit: u32,
+}
+
+impl TaskQuery {
+    /// After which task the page begins: the cursor's, or the one before those whose ids begin as wanted.
+    pub(crate) fn start(&self) -> Option<TaskId> {
+        let Some(ids) = &self.ids else { return self.after };
+        Some(match self.order {
+            ListOrder::OldestFirst => self.after.map_or(ids.before(), |after| after.max(ids.before())),
+            ListOrder::NewestFirst => self.after.map_or(ids.behind(), |after| after.min(ids.behind())),
+        })
+    }
 }

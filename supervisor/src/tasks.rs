@@ -77,12 +77,15 @@ impl Handle {
 
     /// A page of tasks. How far running ones are is not told here.
     pub async fn tasks(&self, query: TaskQuery) -> Result<Page<TaskView, TaskId>, SupervisorError> {
-        let TaskQuery { pool, project, tenant, states, order, brief, .. } = query;
+        let start = query.start();
+        let TaskQuery { pool, project, tenant, states, order, brief, ids, .. } = query;
         let filter = TaskFilter { pool, project, tenant, states, brief, order };
         // One more than asked for tells whether there is another page.
         let limit = query.limit.clamp(1, 1_000);
-        let rows = self.context.store.tasks(&filter, query.after, limit + 1).await;
+        let rows = self.context.store.tasks(&filter, start, limit + 1).await;
         let mut rows = rows.map_err(|error| self.context.store_failed(&error))?;
+        // Those whose ids begin so are one behind the other, so the others come after all of them.
+        rows.retain(|row| ids.is_none_or(|ids| ids.begins(row.spec.task_id)));
         let more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
         let next = rows.last().filter(|_| more).map(|row| row.spec.task_id);

@@ -7,7 +7,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
-use muster_domain::{DEFAULT_TENANT, TaskState, Timestamp};
+use muster_domain::{DEFAULT_TENANT, TaskIdPrefix, TaskState, Timestamp};
 use muster_supervisor::{Handle, ListOrder, TaskQuery, TaskRequest};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -105,6 +105,8 @@ pub(super) struct ListQuery {
     /// Only those in this state, or in one of several with commas between them: `queued`, `running`, `succeeded`, `failed`,
     /// `cancelled` or `dead`.
     state: Option<String>,
+    /// Only those whose id begins so: 8 hex digits or more, with the dashes or without.
+    id_prefix: Option<String>,
     /// `asc`, the oldest first, or `desc`, the newest first. Default `asc`.
     #[param(inline, required = false)]
     order: Order,
@@ -145,6 +147,7 @@ impl ListQuery {
             project: self.project_id.clone(),
             tenant: self.tenant.clone(),
             states: self.state.as_deref().map(states).transpose()?.unwrap_or_default(),
+            ids: self.id_prefix.as_deref().map(id_prefix).transpose()?,
             order: self.order.into(),
             after: page_start(self.cursor.as_deref())?,
             brief: !self.full,
@@ -156,6 +159,10 @@ impl ListQuery {
 fn states(text: &str) -> Result<Vec<TaskState>, Problem> {
     let states: Result<Vec<TaskState>, String> = text.split(',').map(str::parse).collect();
     states.map_err(|words| Problem::invalid_parameter("state", words))
+}
+
+fn id_prefix(text: &str) -> Result<TaskIdPrefix, Problem> {
+    text.parse().map_err(|words: String| Problem::invalid_parameter("id_prefix", words))
 }
 
 async fn page(handle: &Handle, query: &ListQuery) -> Result<Json<TaskPage>, Problem> {
@@ -282,6 +289,8 @@ mod tests {
         let asked = asked.expect("a query");
         assert_eq!((asked.limit, asked.after, asked.order), (1000, Some(id), ListOrder::OldestFirst));
         assert_eq!(asked.states, [TaskState::Dead, TaskState::Failed]);
+        let named = query(&format!("id_prefix={}", &id.to_string()[..13])).expect("a query").ids;
+        assert!(named.is_some_and(|ids| ids.begins(id)), "{named:?}");
         assert_eq!(query("order=desc").expect("a query").order, ListOrder::NewestFirst);
         assert_eq!((asked.project.as_deref(), asked.tenant.as_deref()), (Some("a b"), Some("t")));
         assert_eq!(query("full=true&limit=100").expect("whole ones").limit, 100);
@@ -291,6 +300,7 @@ mod tests {
             ("limit=101&full=true", "invalid_parameter"),
             ("state=asleep", "invalid_parameter"),
             ("state=dead,", "invalid_parameter"),
+            ("id_prefix=019aa00", "invalid_parameter"),
             ("cursor=17", "invalid_parameter"),
             ("pool_name=No%20Pool", "unknown_pool"),
         ] {

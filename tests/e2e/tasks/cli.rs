@@ -52,6 +52,8 @@ fn a_task_is_submitted_and_its_output_printed() {
     assert!(cancelled.stdout.contains("cancelled") && cancelled.stderr.is_empty(), "{cancelled:?}");
     let over = muster.command(&["cancel", &first]).expect(0);
     assert_eq!(over.stderr, format!("muster: task {first} was over already: succeeded\n"));
+    let short = muster.command(&["task", &later[..32]]).expect(0);
+    assert!(short.stdout.contains(&later), "{short:?}");
     let missing = muster.command(&["task", "019aa000-0000-7000-8000-000000000001"]).expect(4);
     assert!(missing.stderr.contains("`muster tasks` lists those there are"), "{missing:?}");
     let listed = muster.command(&["tasks", "--project", "shop"]).expect(0);

@@ -206,6 +206,20 @@ fn lines_answer_for_themselves_and_lists_have_pages() {
     assert!(newest["items"][0]["task_id"].as_str() > before["items"][0]["task_id"].as_str(), "{newest} {before}");
     assert_eq!(list("order=desc&state=queued,dead&tenant=t").body["items"][0]["task_id"], items[3]["task_id"]);
     assert_eq!(list("order=up").code(), "invalid_parameter");
+    // By how an id begins: of many that were made together one, in both directions, and in pages.
+    for order in ["asc", "desc"] {
+        let whole = list(&format!("id_prefix={next}&order={order}")).body;
+        assert_eq!((&whole["items"][0]["task_id"], whole["items"].as_array().map(Vec::len)), (&json!(next), Some(1)));
+        let minute = list(&format!("id_prefix={}&order={order}&limit=2", &next[..8])).body;
+        let cursor = minute["next_cursor"].as_str().expect("more");
+        let more = list(&format!("id_prefix={}&order={order}&limit=2&cursor={cursor}", &next[..8])).body;
+        assert!(
+            more["items"].as_array().is_some_and(|items| items.len() == 2 && items[0] != minute["items"][1]),
+            "{more}"
+        );
+    }
+    assert_eq!(list("id_prefix=01234567").body, json!({"items": [], "next_cursor": null}));
+    assert_eq!(list("id_prefix=0123").code(), "invalid_parameter");
     assert_eq!(list("pool_name=team_leader_pool").body["items"], json!([]));
     assert_eq!(list("pool_name=nobody").code(), "unknown_pool");
     let queue = muster.get("/api/metrics/queue").body;
