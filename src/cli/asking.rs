@@ -22,6 +22,11 @@ pub(super) fn seconds(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "a number of seconds is expected".to_owned())
 }
 
+/// The same where it may be left out, and whatever follows is taken for it.
+pub(super) fn seconds_if_any(text: &str) -> Result<f64, String> {
+    seconds(text).map_err(|words| format!("{words}; without one this option comes last"))
+}
+
 /// `--wait` as the query and as the time that the answer may take.
 pub(super) fn waiting(wait: Option<f64>) -> (Vec<(&'static str, String)>, Duration) {
     let query = wait.map(|seconds| ("wait", seconds.to_string())).into_iter().collect();

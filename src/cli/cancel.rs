@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, ClientError};
 
-use super::asking::{each, outcome, seconds};
+use super::asking::{each, outcome, seconds_if_any};
 use super::failure::Failure;
 use super::id::{TaskArg, resolve_all};
 use super::table::field;
@@ -27,7 +27,7 @@ pub(super) struct Args {
     tasks: Vec<TaskArg>,
     /// Wait until their work has stopped, at most so many seconds where they are given; a task that has not stopped by then is
     /// exit code 1. Without seconds it stands behind the tasks. Without it, and with 0, the command only asks
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, value_parser = seconds_if_any)]
     wait: Option<Option<f64>>,
 }
 

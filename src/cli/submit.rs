@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::client::{Client, Content};
 
-use super::asking::seconds;
+use super::asking::{seconds, seconds_if_any};
 use super::failure::Failure;
 use super::id::{AgentArg, resolve};
 use super::interrupt::LastWords;
@@ -42,7 +42,7 @@ pub(super) struct Args {
     key: Option<String>,
     /// Wait for the end, at most so many seconds where they are given, and print the output; a task that did not succeed is
     /// exit code 1. Without seconds it stands behind INPUT. Ctrl-C ends the command only: the task goes on
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, value_parser = seconds, conflicts_with = "ndjson")]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, value_parser = seconds_if_any, conflicts_with = "ndjson")]
     wait: Option<Option<f64>>,
     /// Print an output that is a string as its text, without quotes; other outputs are JSON as ever
     #[arg(long, requires = "wait", conflicts_with = "json")]
