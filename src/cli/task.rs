@@ -117,7 +117,8 @@ pub(super) fn page(task: &Value, work: &Work<'_>) -> String {
 /// The number of the latest attempt, and how many of those that it may spend it has spent: not every start spends one.
 fn attempt(task: &Value) -> String {
     let of = |name: &str| field(task, name);
-    format!("{} ({} of {} spent)", of("attempt"), of("attempts_spent"), of("max_attempts"))
+    let since = if task["redrives"].as_u64() > Some(0) { " since it was sent again" } else { "" };
+    format!("{} ({} of {} spent{since})", of("attempt"), of("attempts_spent"), of("max_attempts"))
 }
 
 /// The state in words, with what there is to say about it.

@@ -51,6 +51,8 @@ fn wrong_usage_of_tasks_is_refused() {
         let error = Cli::try_parse_from(["muster"].into_iter().chain(words.split(' '))).expect_err(words);
         assert_eq!(error.exit_code(), 2, "{error}");
     }
+    let last = Cli::try_parse_from(["muster", "cancel", "--wait", ID]).expect_err("it is taken for the seconds");
+    assert!(last.to_string().contains("a number of seconds is expected; without one this option comes last"), "{last}");
 }
 
 #[test]
@@ -204,6 +206,8 @@ ATTEMPT  END         TOOK  AGENT  WHY
       1  agent_died  1.5s  a0     exited with code 3
 ";
     assert_eq!(task::page(&task, &work), expected);
+    task["redrives"] = json!(1);
+    assert!(task::page(&task, &work).contains("\nattempt    2 (1 of 3 spent since it was sent again)\n"));
     let ran = run(&format!("task {ID} --json"), vec![(200, r#"{"output": 1.50, "state": "succeeded"}"#)]);
     assert_eq!(ran.lines(), [format!("GET /api/v1/tasks/{ID}")]);
     assert_eq!(ran.text(), "{\n  \"output\": 1.50,\n  \"state\": \"succeeded\"\n}\n");

@@ -17,7 +17,7 @@ macro_rules! select_tasks {
             "SELECT task_id, pool_name, tenant, project_id, agent_id, is_check, priority, max_attempts, timeout_ms, \
              not_before, expires_at, ",
             $input,
-            ", state, error, due_at, attempt, run_agent_id, run_epoch, process_id, halt, version, spent, spoiled, ",
+            ", state, error, due_at, attempt, run_agent_id, run_epoch, process_id, halt, version, spent, spoiled, redrives, ",
             $output,
             ", input_tokens, output_tokens, cost_micros, history, created_at, started_at, finished_at FROM tasks WHERE ",
             $($condition),+
@@ -180,6 +180,7 @@ pub(crate) fn read(mut fields: Fields) -> Result<TaskRow, StoreError> {
         version: fields.count()?,
         attempt,
         tally: take_tally(fields)?,
+        redrives: fields.count()?,
         output: fields.text_or_null()?.map(Payload::trusted),
         usage: take_usage(fields)?,
         history: read_history(&fields.shared_text()?)?,

@@ -20,8 +20,10 @@ pub struct TaskRow {
     pub version: u64,
     /// The number of its latest attempt; 0 before the first.
     pub attempt: u32,
-    /// What its attempts have cost.
+    /// What its attempts have cost since it was sent to the queue.
     pub tally: Tally,
+    /// How often a person has sent it to the queue again.
+    pub redrives: u32,
     /// The result.
     pub output: Option<Payload>,
     /// What its attempts that are over have used.

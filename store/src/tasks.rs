@@ -128,7 +128,7 @@ static REDRIVE: LazyLock<Batched> = LazyLock::new(|| {
     Batched::new(
         1,
         concat!(
-            "UPDATE tasks SET state = 'queued', spent = 0, spoiled = 0, error = NULL, output = NULL, \
+            "UPDATE tasks SET state = 'queued', spent = 0, spoiled = 0, redrives = redrives + 1, error = NULL, output = NULL, \
              expires_at = NULL, finished_at = NULL, version = version + 1, line = ",
             ready!(""),
             " WHERE task_id IN (VALUES {rows}) AND state IN ('dead', 'failed') \

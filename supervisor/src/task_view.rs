@@ -36,8 +36,10 @@ pub struct TaskView {
     pub version: u64,
     /// The number of its latest attempt; 0 before the first. Every start counts.
     pub attempt: u32,
-    /// What its attempts have cost, since somebody sent it to the queue: a redrive begins anew.
+    /// What its attempts have cost since it was sent to the queue: a redrive begins anew.
     pub tally: Tally,
+    /// How often a person has sent it to the queue again.
+    pub redrives: u32,
     /// Who has it, or had it last; nobody while it waits.
     pub agent_id: Option<AgentId>,
     /// The worker of that agent.
@@ -100,6 +102,7 @@ impl From<TaskRow> for TaskView {
             version: row.version,
             attempt: row.attempt,
             tally: row.tally,
+            redrives: row.redrives,
             agent_id: open.map(|at| at.agent_id).or(last.map(|last| last.agent_id)),
             process_id: open.map(|at| at.process_id).or(last.map(|last| last.process_id)),
             output: row.output,
@@ -228,6 +231,7 @@ mod tests {
             version: 3,
             attempt: 1,
             tally: Tally { spent: 1, spoiled: 0 },
+            redrives: 0,
             output: None,
             usage: Usage::default(),
             history: vec![record(1, 100, 300)],

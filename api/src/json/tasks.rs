@@ -66,9 +66,11 @@ pub(crate) struct TaskJson {
     attempt: u32,
     /// Attempts that may be spent.
     max_attempts: u32,
-    /// Attempts that were spent: those that the agent ended without success. What Muster or the machine ended spends none, and
-    /// a task that a person sends to the queue again has all its attempts before it, so this is 0 again.
+    /// Attempts that were spent: each that the agent ended without success, unless it said that another one makes no sense. What
+    /// Muster or the machine ended spends none. It counts from the latest of `redrives`.
     attempts_spent: u32,
+    /// How often a person has sent it to the queue again, each time with all its attempts before it.
+    redrives: u32,
     /// The agent that it is for, that has it, or that had it last; null while it waits for any.
     #[schema(value_type = Option<String>, format = Uuid)]
     agent_id: Option<AgentId>,
@@ -137,6 +139,7 @@ impl TaskJson {
             attempt: view.attempt,
             max_attempts: view.spec.max_attempts,
             attempts_spent: view.tally.spent,
+            redrives: view.redrives,
             // One that is named has had all attempts, and gets the next one.
             agent_id: view.spec.agent_id.or(view.agent_id),
             process_id: view.process_id,
@@ -313,6 +316,7 @@ pub(crate) mod tests {
             version,
             attempt: 2,
             tally: Tally { spent: 1, spoiled: 0 },
+            redrives: 1,
             agent_id: Some(AgentId::generate()),
             process_id: Some(ProcessId::generate()),
             output: None,
@@ -356,7 +360,7 @@ pub(crate) mod tests {
             (&json!("running"), &json!("developer_pool"), &json!("default"))
         );
         assert_eq!((&json["attempt"], &json["max_attempts"], &json["timeout"]), (&json!(2), &json!(3), &json!(1.5)));
-        assert_eq!(json["attempts_spent"], 1);
+        assert_eq!((&json["attempts_spent"], &json["redrives"]), (&json!(1), &json!(1)));
         assert_eq!((&json["wait_seconds"], &json["run_seconds"]), (&json!(1.0), &json!(1.5)));
         assert_eq!(json["usage"], json!({"input_tokens": 10, "output_tokens": 5, "cost_usd": 0.0015}));
         assert_eq!(json["progress"], json!({"message": "half", "percent": 50.0}));

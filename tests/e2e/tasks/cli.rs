@@ -103,7 +103,11 @@ fn a_task_that_is_sent_again_shows_what_it_may_still_spend() {
     for field in ["agent_id", "process_id", "started_at", "finished_at", "run_seconds"] {
         assert_eq!(again[field], json!(null), "{field}: {again}");
     }
-    assert!(page().contains("\nattempt    1 (0 of 1 spent)\nagent      -\nworker     -\n"), "{}", page());
+    assert!(
+        page().contains("\nattempt    1 (0 of 1 spent since it was sent again)\nagent      -\nworker     -\n"),
+        "{}",
+        page()
+    );
 }
 
 #[test]

@@ -24,7 +24,7 @@ use muster_store::{AfterRelease, IdempotencyKey, Leadership, NewAgent, Outcome, 
 pub(crate) use crate::places::Place;
 
 /// The newest migration.
-pub(crate) const NEWEST: i64 = 5;
+pub(crate) const NEWEST: i64 = 6;
 /// Long enough for any test.
 pub(crate) const LEASE: Duration = Duration::from_secs(600);
 

@@ -170,6 +170,7 @@ pub(crate) async fn a_task_is_read_as_it_was_made(place: &Place) {
         version: 1,
         attempt: 0,
         tally: Tally::default(),
+        redrives: 0,
         output: None,
         usage: Usage::default(),
         history: Vec::new(),
@@ -360,7 +361,8 @@ pub(crate) async fn redriving_has_preconditions(place: &Place) {
         }
         let row = place.task(id).await;
         assert_eq!((row.status, row.version, row.attempt), (TaskStatus::Queued { not_before: None }, 3, 1));
-        assert_eq!((row.tally, row.spec.expires_at, row.finished_at), (Tally::default(), None, None));
+        assert_eq!((row.tally, row.redrives), (Tally::default(), 1));
+        assert_eq!((row.spec.expires_at, row.finished_at), (None, None));
         assert_eq!((row.output, row.history.len(), row.usage.input_tokens), (None, 1, 70));
         assert_eq!(place.tasks(fence, redrive()).await, [NOT], "it waits");
         assert_eq!(place.line_of(&shared()).await, [id]);

@@ -101,6 +101,7 @@ impl Shelf {
             version: 1,
             attempt: new.start.map_or(0, |attempt| attempt.number),
             tally: Default::default(),
+            redrives: 0,
             output: None,
             usage: Default::default(),
             history: Vec::new(),
@@ -188,6 +189,7 @@ impl Shelf {
         };
         row.status = TaskStatus::Queued { not_before: None };
         (row.tally, row.output, row.spec.expires_at, row.finished_at) = (Default::default(), None, None, None);
+        row.redrives += 1;
         row.version += 1;
         true
     }
