@@ -48,6 +48,11 @@ pub enum AttemptEnd {
         /// Whether another attempt makes sense, by its word.
         retryable: bool,
     },
+    /// The program that was to do it could not be started.
+    StartFailed {
+        /// Why.
+        message: String,
+    },
     /// The agent's program ended by itself in the middle of it.
     AgentDied {
         /// How.
@@ -113,6 +118,7 @@ impl fmt::Display for AttemptEnd {
         match self {
             Self::Succeeded => f.write_str("succeeded"),
             Self::Failed { message, .. } => write!(f, "failed: {message}"),
+            Self::StartFailed { message } => write!(f, "had no program: {message}"),
             Self::AgentDied { message } => write!(f, "lost its agent, which {message}"),
             Self::Interrupted { message } => write!(f, "was interrupted: {message}"),
             Self::NotBegun { message } => write!(f, "never began: {message}"),

@@ -83,7 +83,7 @@ pub struct TaskSpec {
 /// What went wrong, for people and programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskError {
-    /// A stable word, e.g. `agent_error`, `timeout`, `worker_lost`, `poison`.
+    /// A stable word, e.g. `agent_error`, `start_failed`, `timeout`, `worker_lost`, `poison`.
     pub code: String,
     /// What happened, in words.
     pub message: String,

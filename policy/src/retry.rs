@@ -78,6 +78,7 @@ fn cost(end: &AttemptEnd) -> Cost {
         AttemptEnd::Succeeded => Cost::Nothing(After::Succeed),
         AttemptEnd::Failed { message, retryable: false } => Cost::Nothing(After::Fail(error("agent_error", message))),
         AttemptEnd::Failed { message, retryable: true } => Cost::Attempt(error("agent_error", message)),
+        AttemptEnd::StartFailed { message } => Cost::Attempt(error("start_failed", message)),
         AttemptEnd::AgentDied { message } => Cost::Attempt(error("agent_died", message)),
         AttemptEnd::Halted { halt: Halt::Cancelled } => Cost::Nothing(After::Cancel),
         AttemptEnd::Halted { halt: Halt::BudgetExceeded } => {
@@ -134,6 +135,8 @@ mod tests {
         );
         let last = judged(&AttemptEnd::AgentDied { message: "exited with code 1".to_owned() }, spent(2));
         assert_eq!(last, Verdict { then: After::Die(error("agent_died", "exited with code 1")), tally: spent(3) });
+        let last = judged(&AttemptEnd::StartFailed { message: "no such program".to_owned() }, spent(2));
+        assert_eq!(last, Verdict { then: After::Die(error("start_failed", "no such program")), tally: spent(3) });
     }
 
     #[test]

@@ -66,5 +66,5 @@ pub use nursery::{Nursery, detach};
 pub use ownership::{Means, Ownership, ownership};
 pub use pidfd::Pidfd;
 pub use program::{Custody, Program, SpawnError, Stdio};
-pub use search::find as find_program;
+pub use search::{find as find_program, look as look_at_program};
 pub use usage::Usage;

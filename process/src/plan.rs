@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::birth::Birth;
@@ -57,11 +57,7 @@ pub(crate) struct Ends {
 
 /// Prepares a start.
 pub(crate) fn prepare(program: Program, means: Means) -> Result<(Plan, Ends), SpawnError> {
-    let name = program.argv.first().filter(|name| !name.is_empty()).ok_or(SpawnError::Empty)?;
-    let path = match &program.file {
-        Some(file) => file.clone(),
-        None => search::find(name, program.search_path.as_deref())?,
-    };
+    let path = search::locate(&program)?;
     let setup = |step| move |source| SpawnError::Setup { step, source };
     let Program { file: _, argv, env, cwd, stdin, stdout, stderr, custody, allow_new_privileges, search_path: _ } =
         program;
@@ -113,19 +109,11 @@ fn free(
     let (name, arguments) = argv.split_first().ok_or(SpawnError::Empty)?;
     command.arg0(name).args(arguments).env_clear().envs(env).stdin(stdin).stdout(stdout).stderr(stderr);
     if let Some(cwd) = &ends.cwd {
-        check_folder(cwd)?;
+        // The standard library does not say which step failed.
+        search::check_folder(cwd)?;
         command.current_dir(cwd);
     }
     Ok(command)
-}
-
-/// The standard library does not say which step failed, so the folder is looked at first.
-fn check_folder(folder: &Path) -> Result<(), SpawnError> {
-    let failed = |source| SpawnError::Folder { folder: folder.into(), source };
-    if std::fs::metadata(folder).map_err(failed)?.is_dir() {
-        return Ok(());
-    }
-    Err(failed(io::Error::from_raw_os_error(libc::ENOTDIR)))
 }
 
 /// The program's end and this process's end of a standard descriptor.

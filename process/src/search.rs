@@ -1,12 +1,14 @@
-//! Finding a program in a search path, as a shell does.
+//! Finding a program in a search path, as a shell does, and seeing beforehand whether it could be started.
 
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
-use crate::program::SpawnError;
+use crate::program::{Program, SpawnError};
 
 /// Where programs are looked for when nothing is said.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -29,6 +31,47 @@ pub fn find(program: &OsStr, search_path: Option<&OsStr>) -> Result<PathBuf, Spa
     let path = path.ok_or_else(|| SpawnError::NotFound { program: program.into(), searched: searched.into() })?;
     // The program starts in another folder, where a relative entry would mean another file.
     std::path::absolute(path).map_err(|source| SpawnError::Exec { program: OsString::from(path).into(), source })
+}
+
+/// Looks at a program without starting it: at its folder, and at the file that a start would run. What only the kernel can
+/// say, e.g. that the interpreter of a script is missing, shows at the start.
+///
+/// # Errors
+/// Those that a start would have now.
+pub fn look(program: &Program) -> Result<(), SpawnError> {
+    let path = locate(program)?;
+    let folder = program.cwd.as_deref();
+    folder.map_or(Ok(()), check_folder)?;
+    // A relative path is one in the folder that the program starts in.
+    let file = folder.map_or_else(|| path.clone(), |folder| folder.join(&path));
+    check_file(&file).map_err(|source| SpawnError::Exec { program: path, source })
+}
+
+/// The file that a start of this program runs.
+pub(crate) fn locate(program: &Program) -> Result<PathBuf, SpawnError> {
+    let name = program.argv.first().filter(|name| !name.is_empty()).ok_or(SpawnError::Empty)?;
+    match &program.file {
+        Some(file) => Ok(file.clone()),
+        None => find(name, program.search_path.as_deref()),
+    }
+}
+
+/// Whether a program can start in this folder.
+pub(crate) fn check_folder(folder: &Path) -> Result<(), SpawnError> {
+    let is_folder = std::fs::metadata(folder).map(|found| found.is_dir());
+    let entered = is_folder.and_then(|is_folder| match is_folder {
+        true => Ok(access(folder, AccessFlags::X_OK)?),
+        false => Err(Errno::ENOTDIR.into()),
+    });
+    entered.map_err(|source| SpawnError::Folder { folder: folder.into(), source })
+}
+
+/// What an exec would say of anything but an executable file.
+fn check_file(path: &Path) -> io::Result<()> {
+    match std::fs::metadata(path)?.is_file() {
+        true => Ok(access(path, AccessFlags::X_OK)?),
+        false => Err(Errno::EACCES.into()),
+    }
 }
 
 fn is_executable(path: &Path) -> bool {

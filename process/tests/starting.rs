@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use muster_process::{Custody, Exit, Means, Program, SpawnError, Stdio};
+use muster_process::{Custody, Exit, Means, Program, SpawnError, Stdio, look_at_program};
 use support::{all_means, output, read_all, run, shell, spawn};
 
 const CUSTODIES: [Custody; 3] = [Custody::Tree, Custody::Child, Custody::Free];
@@ -188,6 +188,43 @@ fn a_folder_that_cannot_be_entered_is_named() {
             let error = failure(program, means).to_string();
             assert!(error.starts_with(&format!("cannot start in {folder}: {why}")), "{custody:?}: {error}");
         }
+    }
+}
+
+#[test]
+fn a_look_says_what_a_start_would() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, mode) in [("plain", 0o644), ("agent", 0o755)] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, "#!/bin/sh\n").expect("written");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("set");
+    }
+    let here = folder.path().to_str().expect("text");
+    let program = |words: &[&str], search_path: &str, cwd: &str| {
+        let mut program = Program::new(words, Custody::Tree);
+        (program.search_path, program.cwd) = (Some(search_path.into()), Some(cwd.into()));
+        program
+    };
+    for (words, search_path, cwd) in [
+        (&[][..], "/bin", "/"),
+        (&[""], "/bin", "/"),
+        (&["agent"], "/bin", here),
+        (&["plain"], here, "/"),
+        (&["./plain"], "/bin", here),
+        (&["./agent"], "/bin", "/"),
+        (&["./none"], here, here),
+        (&["/usr"], "/bin", "/"),
+        (&["/dev/null/agent"], "/bin", "/"),
+        (&["agent"], here, "/nowhere"),
+        (&["agent"], here, "/dev/null"),
+    ] {
+        let seen = look_at_program(&program(words, search_path, cwd)).expect_err("it would not start").to_string();
+        for means in all_means() {
+            assert_eq!(failure(program(words, search_path, cwd), means).to_string(), seen, "{words:?} {means:?}");
+        }
+    }
+    for (word, search_path, cwd) in [("agent", here, "/"), ("./agent", "/bin", here), ("sh", "/bin", "/")] {
+        look_at_program(&program(&[word], search_path, cwd)).expect("it would start");
     }
 }
 

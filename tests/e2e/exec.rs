@@ -93,13 +93,22 @@ fn a_program_that_fails_at_once_says_why() {
 
 #[test]
 fn a_program_that_is_not_there_says_so() {
-    let config = "[runtimes.none]\nkind = \"exec\"\ncommand = [\"/no/such/program\"]\n\
-                  [pools.p]\nrole_type = \"developer\"\nruntime = \"none\"\n";
-    let muster = Muster::start(Options::config(config));
-    let answer = muster.spawn("p");
-    assert_start_failed(&answer, "not_started");
-    assert!(answer.text("detail").contains("No such file"), "{answer:?}");
-    assert_nothing_runs(&muster, "p");
+    let of = |pool: &str, mode: &str| {
+        format!(
+            "[runtimes.{pool}]\nkind = \"exec\"\ncommand = [\"/no/such/program\"]\nmode = \"{mode}\"\n\
+             [pools.{pool}]\nrole_type = \"developer\"\nruntime = \"{pool}\"\n"
+        )
+    };
+    let muster = Muster::start(Options::config(of("p", "agent") + &of("q", "oneshot")));
+    for pool in ["p", "q"] {
+        let answer = muster.spawn(pool);
+        assert_start_failed(&answer, "not_started");
+        let why = "could not be started: cannot run /no/such/program: No such file or directory";
+        assert!(answer.text("detail").contains(why), "{answer:?}");
+        let listed = muster.command(&["ps", "--pool", pool, "-a"]).expect(0);
+        assert!(listed.stdout.contains(" failed ") && listed.stdout.contains(why), "{listed:?}");
+        assert_nothing_runs(&muster, pool);
+    }
 }
 
 #[test]

@@ -106,9 +106,55 @@ async fn an_exit_code_says_whether_it_succeeded() {
     let (mut bench, agent) = start("kill -9 $$").await;
     let message = "was ended by signal 9".to_owned();
     assert_eq!(outcome(&mut bench, agent, "null").await.end, AttemptEnd::Failed { message, retryable: true });
-    let (mut bench, agent) = start_profile(json!({"command": ["no-such-program-anywhere"]})).await;
-    let AttemptEnd::Failed { message, .. } = outcome(&mut bench, agent, "null").await.end else { panic!("a failure") };
-    assert!(message.starts_with("could not be started") && message.contains("no-such-program-anywhere"), "{message}");
+}
+
+#[tokio::test]
+async fn an_agent_whose_tasks_have_no_program_does_not_start() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let plain = file.path().display().to_string();
+    let missing = "\"no-such-program-anywhere\" was not found in \"/usr/bin:/bin\"".to_owned();
+    let refused = format!("cannot run {plain}: Permission denied (os error 13) (is it executable?)");
+    let path = json!({"PATH": "/usr/bin:/bin"});
+    for (profile, why) in [
+        (json!({"command": ["no-such-program-anywhere"], "env": path}), missing),
+        (json!({"command": [plain]}), refused),
+        (
+            json!({"command": ["sh"], "cwd": "/nowhere"}),
+            "cannot start in /nowhere: No such file or directory (os error 2)".to_owned(),
+        ),
+    ] {
+        // In the words of one whose program is to start with it.
+        for mode in ["oneshot", "agent"] {
+            let mut profile = profile.clone();
+            profile["mode"] = json!(mode);
+            let mut bench = Bench::start(exec(profile), |_| {}).await;
+            let agent = AgentId::generate();
+            bench.spawn(agent, 1).await;
+            let (ready, ending) = bench.ending().await;
+            assert_eq!((ready, ending.cause), (false, Cause::NotStarted { error: why.clone() }), "{mode}");
+            wait_until("the log", async || {
+                bench.log(agent).contains(&format!("end could not be started: {why}")).then_some(())
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_vanishes_later_fails_its_task() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("agent");
+    // A link, since a file that was just written may be busy for as long as another test forks.
+    let appear = || std::os::unix::fs::symlink("/bin/echo", &path).expect("a link");
+    appear();
+    let (mut bench, agent) = start_profile(json!({"command": [path, "done"]})).await;
+    assert_eq!(output(&mut bench, agent, "null").await, "\"done\"");
+    std::fs::remove_file(&path).expect("removed");
+    let message =
+        format!("could not be started: cannot run {}: No such file or directory (os error 2)", path.display());
+    assert_eq!(outcome(&mut bench, agent, "null").await.end, AttemptEnd::StartFailed { message });
+    appear();
+    assert_eq!(output(&mut bench, agent, "null").await, "\"done\"", "the agent lives, and so does its next task");
 }
 
 #[tokio::test]

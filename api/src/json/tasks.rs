@@ -203,7 +203,7 @@ struct AttemptJson {
     started_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     ended_at: Timestamp,
-    /// `succeeded`, `failed` (by the agent's word), `agent_died`, `interrupted`, `not_begun`, `worker_lost`, or why it was
+    /// `succeeded`, `failed` (by the agent's word), `start_failed`, `agent_died`, `interrupted`, `not_begun`, `worker_lost`, or why it was
     /// stopped: `cancelled`, `timed_out`, `lease_lost`, `budget_exceeded`, `handed_back`.
     #[schema(value_type = String, example = "failed")]
     end: &'static str,
@@ -242,6 +242,7 @@ const fn word(end: &AttemptEnd) -> &'static str {
     match end {
         AttemptEnd::Succeeded => "succeeded",
         AttemptEnd::Failed { .. } => "failed",
+        AttemptEnd::StartFailed { .. } => "start_failed",
         AttemptEnd::AgentDied { .. } => "agent_died",
         AttemptEnd::Interrupted { .. } => "interrupted",
         AttemptEnd::NotBegun { .. } => "not_begun",
@@ -254,6 +255,7 @@ fn message(end: AttemptEnd) -> Option<String> {
     match end {
         AttemptEnd::Succeeded => None,
         AttemptEnd::Failed { message, .. }
+        | AttemptEnd::StartFailed { message }
         | AttemptEnd::AgentDied { message }
         | AttemptEnd::Interrupted { message }
         | AttemptEnd::NotBegun { message } => Some(message),
@@ -419,6 +421,12 @@ pub(crate) mod tests {
         let failed = AttemptEnd::Failed { message: "no such file".to_owned(), retryable: true };
         let rows = [
             (failed, "failed", json!("no such file"), Some(json!(true))),
+            (
+                AttemptEnd::StartFailed { message: "no such program".to_owned() },
+                "start_failed",
+                json!("no such program"),
+                None,
+            ),
             (
                 AttemptEnd::AgentDied { message: "exited with code 3".to_owned() },
                 "agent_died",

@@ -180,6 +180,7 @@ const fn has_failed(end: &AttemptEnd) -> Option<bool> {
     match end {
         AttemptEnd::Succeeded => Some(false),
         AttemptEnd::Failed { .. }
+        | AttemptEnd::StartFailed { .. }
         | AttemptEnd::AgentDied { .. }
         | AttemptEnd::WorkerLost
         | AttemptEnd::Halted { halt: Halt::TimedOut | Halt::LeaseLost } => Some(true),

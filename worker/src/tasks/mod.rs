@@ -76,6 +76,8 @@ pub(crate) enum Finished {
     Done(Payload),
     /// With an error.
     Failed { message: String, retryable: bool },
+    /// There was no program: this is why.
+    StartFailed(String),
     /// Its program was stopped as it was ordered.
     Stopped,
     /// It was never begun.
@@ -221,6 +223,7 @@ impl Tasks {
             (Finished::Done(output), _) => (AttemptEnd::Succeeded, Some(output)),
             (_, Some(halt)) => (AttemptEnd::Halted { halt }, None),
             (Finished::Failed { message, retryable }, None) => (AttemptEnd::Failed { message, retryable }, None),
+            (Finished::StartFailed(message), None) => (AttemptEnd::StartFailed { message }, None),
             (Finished::Stopped, None) => (interrupted("its program was stopped"), None),
             (Finished::NotBegun(message), None) => (AttemptEnd::NotBegun { message }, None),
         };

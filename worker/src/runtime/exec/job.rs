@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::{AgentSpec, Cause, Payload, Timestamp};
-use muster_process::{Child, Exit, Nursery};
+use muster_process::{Child, Exit};
 use tokio::sync::mpsc::{Permit, Sender, UnboundedReceiver};
 use tokio::time::{Instant, sleep_until};
 
@@ -59,24 +59,13 @@ pub(super) async fn run(
         tail: Tail::default(),
         complaints: Tail::default(),
     };
-    let end = match start(common, agent, id).await {
+    let end = match program::start(common, agent, Some(id.task_id)).await {
         Ok(child) => job.attend(child, stops).await,
-        Err(error) => failed(&Cause::NotStarted { error }, ""),
+        Err(error) => not_started(error),
     };
     let last_output = if matches!(end, Finished::Done(_)) { String::new() } else { job.tail.text() };
     // Where nobody listens, the worker is gone.
     let _ = job.tell.send((id, Told::Over(Finish { id, end, last_output }))).await;
-}
-
-async fn start(common: Arc<Common>, agent: AgentSpec, id: AttemptId) -> Result<Child, String> {
-    // Makes a folder, and the first time finds out what the host gives: neither is for the loop's thread.
-    let prepared = tokio::task::spawn_blocking(move || {
-        let program = program::prepare(&common, &agent, Some(id.task_id))?;
-        let nursery = Nursery::start().map_err(|error| format!("cannot start processes: {error}"))?;
-        Ok::<_, String>((nursery, program))
-    });
-    let (nursery, program) = prepared.await.map_err(|error| error.to_string())??;
-    nursery.spawn(program).await.map_err(|error| error.to_string())
 }
 
 struct Job {
@@ -104,7 +93,7 @@ impl Job {
             Err(error) => {
                 ladder.kill(Cause::Stopped);
                 (&mut exit).await;
-                return failed(&Cause::NotStarted { error: format!("cannot read its output: {error}") }, "");
+                return not_started(format!("cannot read its output: {error}"));
             }
         };
         let mut stdin = self.input(stdin);
@@ -222,6 +211,11 @@ impl Job {
         let complaints = self.complaints.text();
         if complaints.is_empty() { failed(cause, &self.tail.text()) } else { failed(cause, &complaints) }
     }
+}
+
+/// In the words of an agent whose program could not be started.
+fn not_started(error: String) -> Finished {
+    Finished::StartFailed(Cause::NotStarted { error }.to_string())
 }
 
 /// A failure, with the last line of this as the reason.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::job::{self, Told};
 use super::journal::Journal;
-use super::{Activity, Common, Order};
+use super::{Activity, Common, Order, program};
 use crate::log::Stream;
 use crate::runtime::{News, What};
 use crate::slots::How;
@@ -28,21 +28,18 @@ pub(super) async fn run(
     let journal = Journal::new(&common.data_dir, order.agent.agent_id);
     let (tell, mut told) = mpsc::channel(WAITING);
     let mut agent = Agent { common, order, activity, journal, tell, jobs: HashMap::new(), stops: None };
-    agent.activity.note(agent.common.since, Instant::now());
-    agent.say(What::Started { pid: None });
-    let mut abandoned = false;
-    while agent.stops.is_none() || !agent.jobs.is_empty() {
-        let room = agent.journal.has_room();
-        tokio::select! {
-            order = ordered.recv(), if !abandoned => {
-                abandoned = order.is_none();
-                agent.obey(order);
-            }
-            Some((id, told)) = told.recv(), if room => agent.hear(id, told),
-            () = agent.journal.written() => {}
+    // Before it says that it runs: else its tasks would be the first to find out.
+    let cause = match program::look(Arc::clone(&agent.common), agent.order.agent.clone()).await {
+        Ok(()) => agent.attend(&mut ordered, &mut told).await,
+        Err(error) => Cause::NotStarted { error },
+    };
+    // What was given to it and never reached a program.
+    while let Ok(order) = ordered.try_recv() {
+        if let Order::Begin(errand) = order {
+            agent.say(What::Finished(super::not_begun(errand.id())));
         }
     }
-    agent.end().await;
+    agent.end(cause).await;
 }
 
 struct Agent {
@@ -58,6 +55,29 @@ struct Agent {
 }
 
 impl Agent {
+    /// Does what it is told until it was stopped and its last program is proven dead.
+    async fn attend(
+        &mut self,
+        ordered: &mut UnboundedReceiver<Order>,
+        told: &mut mpsc::Receiver<(AttemptId, Told)>,
+    ) -> Cause {
+        self.activity.note(self.common.since, Instant::now());
+        self.say(What::Started { pid: None });
+        let mut abandoned = false;
+        while self.stops.is_none() || !self.jobs.is_empty() {
+            let room = self.journal.has_room();
+            tokio::select! {
+                order = ordered.recv(), if !abandoned => {
+                    abandoned = order.is_none();
+                    self.obey(order);
+                }
+                Some((id, told)) = told.recv(), if room => self.hear(id, told),
+                () = self.journal.written() => {}
+            }
+        }
+        Cause::Stopped
+    }
+
     fn obey(&mut self, order: Option<Order>) {
         match order {
             Some(Order::Stop(how)) => self.stop(how),
@@ -108,8 +128,8 @@ impl Agent {
         }
     }
 
-    async fn end(mut self) {
-        let (at, cause) = (Timestamp::now(), Cause::Stopped);
+    async fn end(mut self, cause: Cause) {
+        let at = Timestamp::now();
         self.journal.add(at, Stream::End, cause.to_string().as_bytes(), 0);
         self.journal.finish().await;
         self.say(What::Ended(Ending::new(cause, at)));

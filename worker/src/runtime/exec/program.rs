@@ -1,11 +1,12 @@
-//! What is started: the command, its folder and its whole environment.
+//! What is started: the command, its folder and its whole environment; and the start itself, the same for both kinds of agents.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use muster_domain::{AgentSpec, TaskId};
-use muster_process::{Custody, Program, Stdio, mark};
+use muster_process::{Child, Custody, Nursery, Program, Stdio, look_at_program, mark};
 
 use super::Common;
 use crate::log::make_folder;
@@ -16,8 +17,29 @@ const INHERITED: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
 /// The variable that tells the program of a single task which one that is.
 const TASK: &str = "MUSTER_TASK_ID";
 
+/// Starts the program of an agent, or of a single task of it. Where it can't, says why.
+pub(super) async fn start(common: Arc<Common>, agent: AgentSpec, task: Option<TaskId>) -> Result<Child, String> {
+    // Makes a folder, and the first time finds out what the host gives: neither is for the loop's thread.
+    let prepared = tokio::task::spawn_blocking(move || {
+        let program = prepare(&common, &agent, task)?;
+        let nursery = Nursery::start().map_err(|error| format!("cannot start processes: {error}"))?;
+        Ok::<_, String>((nursery, program))
+    });
+    let (nursery, program) = prepared.await.map_err(|error| error.to_string())??;
+    nursery.spawn(program).await.map_err(|error| error.to_string())
+}
+
+/// Whether the program of an agent could be started, as far as that shows without starting it; in the words of [`start`].
+pub(super) async fn look(common: Arc<Common>, agent: AgentSpec) -> Result<(), String> {
+    let looked = tokio::task::spawn_blocking(move || {
+        let program = prepare(&common, &agent, None)?;
+        look_at_program(&program).map_err(|error| error.to_string())
+    });
+    looked.await.map_err(|error| error.to_string())?
+}
+
 /// The program of an agent, or of a single task of it. Makes its folder, where the profile names none.
-pub(super) fn prepare(common: &Common, agent: &AgentSpec, task: Option<TaskId>) -> Result<Program, String> {
+fn prepare(common: &Common, agent: &AgentSpec, task: Option<TaskId>) -> Result<Program, String> {
     let profile = &common.profile;
     let mut env = environment(common, agent, std::env::vars_os());
     env.extend(task.map(|task_id| (TASK.into(), task_id.to_string().into())));

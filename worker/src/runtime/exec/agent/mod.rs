@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::{Cause, Ending, Readiness, SpawnOrder, Timestamp};
-use muster_process::{Child, Custodian, Exit, Nursery};
+use muster_process::{Child, Custodian, Exit};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
@@ -38,7 +38,7 @@ pub(super) async fn run(
 ) {
     let journal = Journal::new(&common.data_dir, order.agent.agent_id);
     let mut agent = Agent { common, order, activity, journal, tail: Tail::default(), desk: Desk::default() };
-    let cause = match agent.start().await {
+    let cause = match program::start(Arc::clone(&agent.common), agent.order.agent.clone(), None).await {
         Ok(child) => agent.attend(child, &mut ordered).await,
         Err(error) => Cause::NotStarted { error },
     };
@@ -82,18 +82,6 @@ struct Running {
 }
 
 impl Agent {
-    async fn start(&self) -> Result<Child, String> {
-        let (common, agent) = (Arc::clone(&self.common), self.order.agent.clone());
-        // Makes a folder, and the first time finds out what the host gives: neither is for the loop's thread.
-        let prepared = tokio::task::spawn_blocking(move || {
-            let program = program::prepare(&common, &agent, None)?;
-            let nursery = Nursery::start().map_err(|error| format!("cannot start processes: {error}"))?;
-            Ok::<_, String>((nursery, program))
-        });
-        let (nursery, program) = prepared.await.map_err(|error| error.to_string())??;
-        nursery.spawn(program).await.map_err(|error| error.to_string())
-    }
-
     /// Attends to a program until its tree is proven dead, and says why it ended.
     async fn attend(&mut self, child: Child, ordered: &mut UnboundedReceiver<Order>) -> Cause {
         let Child { pid, stdin, stdout, stderr, keeper, mut exit, .. } = child;
