@@ -11,8 +11,13 @@ use serde::{Deserialize, Serialize};
 pub const REGISTRY: &str = "registry";
 /// The way of commands to a worker.
 pub const COMMAND_PATH: &str = "command_path";
+/// The program of the agent, or of its tasks: whether it is there and may be run.
+pub const PROGRAM: &str = "program";
 /// The store, as the master sees it.
 pub const STORE: &str = "store";
+
+/// What every check tries, and no dependency can be called.
+const OWN_NAMES: [&str; 4] = [REGISTRY, COMMAND_PATH, PROGRAM, STORE];
 
 /// Dependencies that a pool may name, at the most: all of them are tried at once.
 pub const MAX_DEPENDENCIES: usize = 32;
@@ -196,7 +201,7 @@ pub(crate) fn check_dependencies(dependencies: &BTreeMap<String, Dependency>) ->
                 "dependencies have names of 1 to {LONGEST_NAME} characters without control characters, not {name:?}"
             ));
         }
-        if [REGISTRY, COMMAND_PATH, STORE].contains(&name.as_str()) {
+        if OWN_NAMES.contains(&name.as_str()) {
             return Err(format!("dependencies can't have the name {name:?}: every check has that already"));
         }
     }
@@ -265,7 +270,7 @@ mod tests {
             check_dependencies(&named.collect())
         };
         assert_eq!(check(&["search", "Müller & Co", &"n".repeat(64)]), Ok(()));
-        for bad in ["", "a\nb", &"n".repeat(65), REGISTRY, COMMAND_PATH, STORE] {
+        for bad in ["", "a\nb", &"n".repeat(65), REGISTRY, COMMAND_PATH, PROGRAM, STORE] {
             assert!(check(&[bad]).expect_err(bad).starts_with("dependencies "));
         }
         let many: Vec<String> = (0..=MAX_DEPENDENCIES).map(|number| number.to_string()).collect();

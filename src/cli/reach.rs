@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use muster_domain::check::{COMMAND_PATH, PROGRAM, REGISTRY, STORE};
 use muster_domain::{Connectivity, PoolName, TaskId};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -46,14 +47,26 @@ fn call_off(client: &Client, task: TaskId) {
 
 fn failure(found: &Connectivity) -> Option<Failure> {
     let missed = found.connectivity.values().filter(|reach| !reach.ok).count();
-    (!found.success).then(|| Failure::Failed(format!("{missed} of {} were not reached", found.connectivity.len())))
+    (!found.success).then(|| Failure::Failed(format!("{missed} of {} failed", found.connectivity.len())))
 }
 
 /// A line for each thing that was tried.
 fn lines(found: &Connectivity) -> String {
     let rows = found.connectivity.iter().map(|(name, reach)| {
         let ok = if reach.ok { "yes" } else { "NO" };
-        vec![name.clone(), ok.to_owned(), format!("{:.1}", reach.ms), reach.error.clone().unwrap_or_default()]
+        let error = reach.error.clone().unwrap_or_default();
+        vec![name.clone(), ok.to_owned(), format!("{:.1}", reach.ms), meaning(name).to_owned(), error]
     });
-    table(&["NAME", "OK", "MS", "ERROR"], &["MS"], rows.collect())
+    table(&["NAME", "OK", "MS", "WHAT", "ERROR"], &["MS"], rows.collect())
+}
+
+/// What was tried, for people.
+fn meaning(name: &str) -> &'static str {
+    match name {
+        REGISTRY => "the worker reaches the registry",
+        COMMAND_PATH => "commands reach the worker",
+        PROGRAM => "the agent's program can be run",
+        STORE => "the master reaches the database",
+        _ => "the worker reaches a dependency",
+    }
 }

@@ -118,14 +118,18 @@ fn a_check_of_a_pool_is_a_table_and_fails_where_something_is_not_reached() {
     // Some of the 30 s are over by then.
     let read = format!("GET /api/v1/tasks/{ID}?wait=29.");
     assert!(ran.lines().len() == 2 && ran.lines()[1].starts_with(&read), "{:?}", ran.lines());
-    assert_eq!(ran.text(), "NAME      OK     MS  ERROR\nbroker    yes  12.0\nregistry  yes   0.2\n");
+    let table = "NAME      OK     MS  WHAT                             ERROR\n\
+                 broker    yes  12.0  the worker reaches a dependency\n\
+                 registry  yes   0.2  the worker reaches the registry\n";
+    assert_eq!(ran.text(), table);
     assert_eq!(ran.code(), 0);
 
     let refused = found(false, r#""rabbit:5672: Connection refused""#);
     let ran = run("check --pool p --wait 5", vec![(202, TAKEN), (200, refused)]);
-    assert!(ran.text().contains("broker    NO   12.0  rabbit:5672: Connection refused\n"), "{}", ran.text());
+    let row = "broker    NO   12.0  the worker reaches a dependency  rabbit:5672: Connection refused\n";
+    assert!(ran.text().contains(row), "{}", ran.text());
     let failure = ran.result.as_ref().ok().and_then(|done| done.failure.as_ref()).expect("a failure");
-    assert_eq!((ran.code(), failure.to_string().as_str()), (1, "1 of 2 were not reached"));
+    assert_eq!((ran.code(), failure.to_string().as_str()), (1, "1 of 2 failed"));
     let ran = run("check --pool p --json", vec![(202, TAKEN), (200, refused)]);
     let printed: Value = serde_json::from_str(ran.text()).expect("JSON");
     assert_eq!((&printed["output"]["success"], ran.code()), (&json!(false), 1));

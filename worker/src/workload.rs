@@ -57,7 +57,7 @@ impl Worker {
     /// Has a task begun by its agent, or answers it here where it is a check.
     fn begin(&mut self, mut errand: Errand) -> Option<Finish> {
         let Some(check) = errand.order.check.take() else { return self.runtime.begin(errand) };
-        self.checks.begin(&errand, *check);
+        self.checks.begin(&errand, *check, self.runtime.look(&errand.order.agent_id));
         None
     }
 

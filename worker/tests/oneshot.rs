@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bench::{Bench, exec, sh, wait_until};
 use muster_domain::{
-    AgentId, AttemptEnd, Cause, Command, Epoch, Halt, Payload, ReportBody, SeenState, TaskHalt, TaskId, TaskOrder,
-    TaskOver,
+    AgentId, AttemptEnd, Cause, CheckOrder, Command, Connectivity, Epoch, Halt, Payload, Reach, ReportBody, SeenState,
+    TaskHalt, TaskId, TaskOrder, TaskOver,
 };
 use muster_worker::WorkerExit;
 use serde_json::json;
@@ -149,9 +149,21 @@ async fn a_program_that_vanishes_later_fails_its_task() {
     appear();
     let (mut bench, agent) = start_profile(json!({"command": [path, "done"]})).await;
     assert_eq!(output(&mut bench, agent, "null").await, "\"done\"");
+    let check = || {
+        let check = CheckOrder { store: Reach::new(Duration::ZERO, Ok(())), dependencies: Default::default() };
+        TaskOrder { check: Some(Box::new(check)), ..order(agent, "null") }
+    };
+    let mut program = async || {
+        begin(&bench, &check()).await;
+        let found = over(&mut bench).await.output.expect("an answer");
+        let found: Connectivity = serde_json::from_str(found.as_str()).expect("what was found");
+        found.connectivity["program"].error.clone()
+    };
+    assert_eq!(program().await, None);
     std::fs::remove_file(&path).expect("removed");
-    let message =
-        format!("could not be started: cannot run {}: No such file or directory (os error 2)", path.display());
+    let why = format!("cannot run {}: No such file or directory (os error 2)", path.display());
+    assert_eq!(program().await, Some(why.clone()));
+    let message = format!("could not be started: {why}");
     assert_eq!(outcome(&mut bench, agent, "null").await.end, AttemptEnd::StartFailed { message });
     appear();
     assert_eq!(output(&mut bench, agent, "null").await, "\"done\"", "the agent lives, and so does its next task");

@@ -34,7 +34,7 @@ fn a_check_is_answered_by_the_worker_and_the_agent_is_not_asked() {
     assert_eq!((&task["state"], &task["check"], &task["attempt"]), (&json!("succeeded"), &json!(true), &json!(1)));
     let output = &task["output"];
     assert_eq!((&output["success"], &output["skipped"]), (&json!(false), &json!(true)), "{output}");
-    for name in ["registry", "command_path", "store", "database"] {
+    for name in ["registry", "command_path", "program", "store", "database"] {
         let reach = &output["connectivity"][name];
         assert!(reach["ok"] == true && reach["error"].is_null() && reach["ms"].is_number(), "{name}: {output}");
     }
@@ -54,8 +54,9 @@ fn a_check_is_answered_by_the_worker_and_the_agent_is_not_asked() {
         assert!(!shown.contains("s3cret"), "{shown}");
     }
     let table = muster.command(&["check", "--pool", "p"]).expect(1);
-    assert!(table.stdout.starts_with("NAME ") && table.stdout.lines().count() == 8, "{table:?}");
-    assert!(table.stderr.contains("3 of 7 were not reached"), "{table:?}");
+    assert!(table.stdout.starts_with("NAME ") && table.stdout.lines().count() == 9, "{table:?}");
+    assert!(table.stdout.lines().any(|line| line.starts_with("program ") && line.contains("can be run")), "{table:?}");
+    assert!(table.stderr.contains("3 of 8 failed"), "{table:?}");
 }
 
 #[test]

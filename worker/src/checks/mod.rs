@@ -7,10 +7,11 @@ mod dependency;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_domain::check::{COMMAND_PATH, REGISTRY, STORE};
+use muster_domain::check::{COMMAND_PATH, PROGRAM, REGISTRY, STORE};
 use muster_domain::{AgentId, CheckOrder, Connectivity, Payload, ProcessId, Reach};
 use muster_registry::{Bus, Registry};
 use tokio::sync::Semaphore;
@@ -24,6 +25,9 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// Checks that go on at a time; others wait, so that a flood of them is no flood of connections.
 const AT_ONCE: usize = 8;
+
+/// An attempt at something.
+pub(crate) type Look = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// The checks under way.
 pub(crate) struct Checks {
@@ -48,14 +52,14 @@ impl Checks {
         Self { registry, bus, worker, room, running: JoinSet::new(), flights: HashMap::new() }
     }
 
-    /// Begins a check. Its end is heard by [`Checks::landed`].
-    pub(crate) fn begin(&mut self, errand: &Errand, check: CheckOrder) {
+    /// Begins a check. `program` looks at the program of its agent, where that has one. Its end is heard by [`Checks::landed`].
+    pub(crate) fn begin(&mut self, errand: &Errand, check: CheckOrder, program: Option<Look>) {
         let (registry, bus, room) = (Arc::clone(&self.registry), Arc::clone(&self.bus), Arc::clone(&self.room));
         let worker = self.worker;
         let handle = self.running.spawn(async move {
             // Nobody closes it.
             let _turn = room.acquire().await;
-            examine(registry, bus, worker, check).await
+            examine(registry, bus, worker, check, program).await
         });
         let flight = Flight { id: errand.id(), agent_id: errand.order.agent_id, handle: handle.clone() };
         self.flights.insert(handle.id(), flight);
@@ -100,13 +104,22 @@ fn broken(why: &str) -> Finished {
 }
 
 /// Tries everything at once.
-async fn examine(registry: Arc<dyn Registry>, bus: Arc<dyn Bus>, worker: ProcessId, check: CheckOrder) -> Connectivity {
+async fn examine(
+    registry: Arc<dyn Registry>,
+    bus: Arc<dyn Bus>,
+    worker: ProcessId,
+    check: CheckOrder,
+    program: Option<Look>,
+) -> Connectivity {
     let mut attempts = JoinSet::new();
     let ping = async move { registry.ping().await.map(drop).map_err(|error| error.to_string()) };
     attempts.spawn(named(REGISTRY.to_owned(), within_limit(ping)));
     // That a command came is known: this is one. How far away it came from, the same subscription tells.
     let path = async move { bus.check_commands(worker).await.map_err(|error| error.to_string()) };
     attempts.spawn(named(COMMAND_PATH.to_owned(), within_limit(path)));
+    if let Some(look) = program {
+        attempts.spawn(named(PROGRAM.to_owned(), within_limit(look)));
+    }
     for (name, dependency) in check.dependencies {
         attempts.spawn(named(name, dependency::reach(dependency)));
     }

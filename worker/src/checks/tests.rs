@@ -165,20 +165,24 @@ async fn found(checks: &mut Checks) -> Connectivity {
 #[tokio::test]
 async fn everything_is_told_by_its_name() {
     let (mut checks, commands) = checks().await;
-    checks.begin(&errand(), order(&[], Ok(())));
+    checks.begin(&errand(), order(&[], Ok(())), None);
     let well = found(&mut checks).await;
     assert_eq!(well.connectivity.keys().collect::<Vec<_>>(), [COMMAND_PATH, REGISTRY, STORE]);
     assert!(well.success && well.skipped, "{well:?}");
     assert_eq!(well.connectivity[STORE].ms, 3.0);
 
-    checks.begin(&errand(), order(&[("db", &format!("tcp://127.0.0.1:{}", nobody()))], Err("it is away".to_owned())));
+    checks.begin(
+        &errand(),
+        order(&[("db", &format!("tcp://127.0.0.1:{}", nobody()))], Err("it is away".to_owned())),
+        None,
+    );
     let ill = found(&mut checks).await;
     let missed: Vec<&str> = ill.connectivity.iter().filter(|(_, reach)| !reach.ok).map(|(name, _)| &**name).collect();
     assert_eq!((missed, ill.success), (vec!["db", STORE], false));
     assert_eq!(ill.connectivity[STORE].error.as_deref(), Some("it is away"));
 
     drop(commands);
-    checks.begin(&errand(), order(&[], Ok(())));
+    checks.begin(&errand(), order(&[], Ok(())), None);
     assert!(!found(&mut checks).await.connectivity[COMMAND_PATH].ok, "nobody receives commands any more");
 }
 
@@ -188,7 +192,7 @@ async fn all_are_tried_at_once() {
     let url = format!("redis://{}", listener.local_addr().expect("its address"));
     let (mut checks, _commands) = checks().await;
     let begun = Instant::now();
-    checks.begin(&errand(), order(&[("a", &url), ("b", &url), ("c", &url)], Ok(())));
+    checks.begin(&errand(), order(&[("a", &url), ("b", &url), ("c", &url)], Ok(())), None);
     let found = found(&mut checks).await;
     assert!(begun.elapsed() < LIMIT * 2, "{:?}", begun.elapsed());
     assert_eq!(found.connectivity.values().filter(|reach| reach.ms >= 5_000.0 && !reach.ok).count(), 3, "{found:?}");
@@ -201,7 +205,7 @@ async fn a_flood_of_checks_waits_for_its_turn() {
     let (mut checks, _commands) = checks().await;
     let begun = Instant::now();
     for _ in 0..=AT_ONCE {
-        checks.begin(&errand(), order(&[("it", &url)], Ok(())));
+        checks.begin(&errand(), order(&[("it", &url)], Ok(())), None);
     }
     let mut landed = Vec::new();
     for _ in 0..=AT_ONCE {
@@ -217,8 +221,8 @@ async fn a_check_is_stopped_alone_or_with_its_agent() {
     let url = format!("amqp://{}", listener.local_addr().expect("its address"));
     let (mut checks, _commands) = checks().await;
     let [first, second] = [errand(), errand()];
-    checks.begin(&first, order(&[("a", &url)], Ok(())));
-    checks.begin(&second, order(&[("a", &url)], Ok(())));
+    checks.begin(&first, order(&[("a", &url)], Ok(())), None);
+    checks.begin(&second, order(&[("a", &url)], Ok(())), None);
     assert!(!checks.halt(AttemptId { attempt: 2, ..first.id() }), "another attempt");
     assert!(checks.halt(first.id()));
     let over = checks.landed().await;

@@ -8,6 +8,7 @@ use muster_domain::{AgentId, Ending, Epoch, RuntimeProfile, SpawnOrder, WorkerOr
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
+use crate::checks::Look;
 use crate::slots::How;
 use crate::tasks::{AttemptId, Errand, Finish};
 
@@ -83,6 +84,14 @@ impl Runtime {
             // Whatever it was given is done.
             Self::Echo => {}
             Self::Exec(exec) => exec.halt(agent_id, id),
+        }
+    }
+
+    /// A look at the program of an agent, or of its tasks; none where it has none.
+    pub(crate) fn look(&self, agent_id: &AgentId) -> Option<Look> {
+        match self {
+            Self::Echo => None,
+            Self::Exec(exec) => exec.look(agent_id),
         }
     }
 

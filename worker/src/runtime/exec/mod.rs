@@ -21,11 +21,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use muster_domain::{AgentId, ExecMode, ExecProfile, PoolName, ProcessId, SpawnOrder, WorkerOrders};
+use muster_domain::{AgentId, AgentSpec, ExecMode, ExecProfile, PoolName, ProcessId, SpawnOrder, WorkerOrders};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
 use super::News;
+use crate::checks::Look;
 use crate::slots::How;
 use crate::tasks::{AttemptId, Errand, Finish, Finished};
 
@@ -50,6 +51,7 @@ struct Common {
 
 /// The loop's end of an agent's task.
 struct Handle {
+    agent: AgentSpec,
     orders: UnboundedSender<Order>,
     activity: Arc<Activity>,
 }
@@ -97,13 +99,13 @@ impl Exec {
     pub(super) fn start(&mut self, order: SpawnOrder) {
         let (orders, ordered) = unbounded_channel();
         let activity = Arc::new(Activity::default());
-        let agent_id = order.agent.agent_id;
+        let agent = order.agent.clone();
         let (common, active) = (Arc::clone(&self.common), Arc::clone(&activity));
         match common.profile.mode {
             ExecMode::Agent => drop(tokio::spawn(agent::run(common, order, ordered, active))),
             ExecMode::Oneshot => drop(tokio::spawn(oneshot::run(common, order, ordered, active))),
         }
-        self.agents.insert(agent_id, Handle { orders, activity });
+        self.agents.insert(agent.agent_id, Handle { agent, orders, activity });
     }
 
     pub(super) fn stop(&mut self, agent_id: &AgentId, how: How) {
@@ -124,6 +126,11 @@ impl Exec {
         if let Some(handle) = self.agents.get(agent_id) {
             let _ = handle.orders.send(Order::Halt(id));
         }
+    }
+
+    pub(super) fn look(&self, agent_id: &AgentId) -> Option<Look> {
+        let agent = self.agents.get(agent_id)?.agent.clone();
+        Some(Box::pin(program::look(Arc::clone(&self.common), agent)))
     }
 
     pub(super) fn forget(&mut self, agent_id: &AgentId) {
