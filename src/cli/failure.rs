@@ -17,7 +17,12 @@ pub(crate) enum Failure {
     /// What it is about does not exist.
     NotFound(String),
     /// The configuration is wrong; one mistake a line.
-    Config(ConfigError),
+    Config {
+        /// The mistakes.
+        error: ConfigError,
+        /// What was not done because of them, where the command does anything.
+        undone: Option<&'static str>,
+    },
 }
 
 impl Failure {
@@ -28,13 +33,21 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::NoServer(_) => 3,
             Self::NotFound(_) => 4,
-            Self::Config(_) => 64,
+            Self::Config { .. } => 64,
         }
     }
 
     /// The first failure of a set of requests: of the same kind, and it says how many there were.
     pub(super) fn of_many(self, failed: usize, asked: usize) -> Self {
         self.in_words(|text| format!("{failed} of {asked} failed; the first: {text}"))
+    }
+
+    /// The same failure; a wrong configuration has kept this from being done.
+    pub(super) fn and(self, undone: &'static str) -> Self {
+        match self {
+            Self::Config { error, .. } => Self::Config { error, undone: Some(undone) },
+            other => other,
+        }
     }
 
     /// The same failure, and what it is about.
@@ -48,7 +61,7 @@ impl Failure {
             Self::Usage(text) => Self::Usage(words(text)),
             Self::NoServer(text) => Self::NoServer(words(text)),
             Self::NotFound(text) => Self::NotFound(words(text)),
-            Self::Config(error) => Self::Config(error),
+            Self::Config { .. } => self,
         }
     }
 }
@@ -57,7 +70,10 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(text) | Self::Usage(text) | Self::NoServer(text) | Self::NotFound(text) => f.write_str(text),
-            Self::Config(error) => write!(f, "the configuration is wrong, and nothing was started\n{error}"),
+            Self::Config { error, undone: None } => write!(f, "the configuration is wrong\n{error}"),
+            Self::Config { error, undone: Some(undone) } => {
+                write!(f, "the configuration is wrong, and {undone}\n{error}")
+            }
         }
     }
 }
@@ -92,14 +108,14 @@ impl From<ClientError> for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self::Config(error)
+        Self::Config { error, undone: None }
     }
 }
 
 impl From<crate::client::NotFound> for Failure {
     fn from(error: crate::client::NotFound) -> Self {
         match error {
-            crate::client::NotFound::Config(error) => Self::Config(error),
+            crate::client::NotFound::Config(error) => error.into(),
             crate::client::NotFound::Closed(file, error) => Self::NoServer(format!(
                 "{} can't be read ({error}): the data folder belongs to another user; be that user, or say with --url \
                  where the server is",
@@ -161,6 +177,6 @@ mod tests {
         let unreadable = ClientError::Unreadable { url: String::new(), problem: String::new() };
         assert_eq!(Failure::from(unreadable).code(), 1);
         assert_eq!(Failure::from(crate::client::NotFound::NoAddress("x".into())).code(), 3);
-        assert_eq!(Failure::Config(ConfigError(Vec::new())).code(), 64);
+        assert_eq!(Failure::from(ConfigError(Vec::new())).code(), 64);
     }
 }

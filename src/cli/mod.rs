@@ -182,10 +182,15 @@ pub(crate) fn run() -> ExitCode {
 fn carry_out(command: Command, context: &Context) -> Result<Done, Failure> {
     match command {
         Command::Serve(args) => {
-            crate::serve::run(context.load(&args.flags(context.flags()))?)?;
+            let config = context.load(&args.flags(context.flags()));
+            crate::serve::run(config.map_err(|failure| failure.and("nothing was started"))?)?;
             Ok(String::new().into())
         }
-        Command::Migrate => Ok(format!("{}\n", crate::migrate::run(&context.load(&context.flags())?)?).into()),
+        Command::Migrate => {
+            let config = context.load(&context.flags());
+            let config = config.map_err(|failure| failure.and("no database was touched"))?;
+            Ok(format!("{}\n", crate::migrate::run(&config)?).into())
+        }
         Command::Spawn(args) => spawn::run(&args, context),
         Command::Terminate(args) => terminate::run(&args, context),
         Command::Restart(args) => restart::run(&args, context),

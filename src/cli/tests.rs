@@ -340,7 +340,20 @@ fn config_shows_values_and_places() {
     assert_eq!(line("database.url").split_whitespace().nth(1), Some("sqlite:/d/muster.db"));
     let ran = run("config --json", Vec::new());
     assert_eq!(serde_json::from_str::<Value>(ran.text()).expect("JSON")["settings"][0]["key"], "listen");
-    assert_eq!(run("config --config /nowhere/x.toml", Vec::new()).code(), 64);
+}
+
+#[test]
+fn a_wrong_configuration_is_told_with_what_the_command_did_not_do() {
+    for (command, words) in [
+        ("config", "the configuration is wrong\n"),
+        ("serve", "the configuration is wrong, and nothing was started\n"),
+        ("migrate", "the configuration is wrong, and no database was touched\n"),
+    ] {
+        let ran = run(&format!("{command} --config /nowhere/x.toml"), Vec::new());
+        assert_eq!(ran.code(), 64, "{command}");
+        let told = ran.result.expect_err("no such file").to_string();
+        assert!(told.starts_with(&format!("{words}--config: /nowhere/x.toml can't be read")), "{told}");
+    }
 }
 
 #[test]

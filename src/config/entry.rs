@@ -6,9 +6,29 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::file::{File, unknown};
+use super::file::{File, key_at, unknown};
 use super::mistake::Mistake;
-use super::settings::TABLES;
+use super::settings::{TABLES, nearest};
+
+/// What is wrong with a value that was read.
+pub(super) struct Wrong {
+    key: String,
+    message: String,
+}
+
+impl Wrong {
+    pub(super) fn new(key: &str, message: impl Into<String>) -> Self {
+        Self { key: key.to_owned(), message: message.into() }
+    }
+}
+
+/// Of a message that begins with the key that it is about, as those of the domain do.
+impl From<String> for Wrong {
+    fn from(message: String) -> Self {
+        let key = message.split([' ', ',']).next().unwrap_or_default().to_owned();
+        Self { key, message }
+    }
+}
 
 /// One `[TABLE.NAME]`, or one `[[TABLE]]`.
 pub(super) struct Entry<'a> {
@@ -22,8 +42,10 @@ pub(super) struct Entry<'a> {
     pub(super) name: String,
     /// Where it begins.
     span: Range<usize>,
-    /// Its keys.
+    /// Its keys, without those that nobody knows.
     pub(super) table: DeTable<'a>,
+    /// Keys that may have been meant by those: that they are missing is no mistake of its own.
+    meant: Vec<String>,
 }
 
 impl Entry<'_> {
@@ -42,10 +64,20 @@ impl Entry<'_> {
         Mistake::new(origin, key, message)
     }
 
-    /// Keys that such an entry does not have, also those of its inner tables.
-    fn unknown_keys(&self) -> Vec<Mistake> {
+    /// Tells keys that such an entry does not have, also those of its inner tables, and takes them out.
+    fn drop_unknown_keys(&mut self, mistakes: &mut Vec<Mistake>) {
+        for key in self.unknown_keys() {
+            let known = || TABLES.iter().filter(|key| key.table == self.kind).map(|key| key.key);
+            mistakes.push(self.mistake(&key, unknown(&key, known())));
+            let near = nearest(&key, known()).map(|(near, _)| near.to_owned());
+            self.meant.extend(near);
+            take_out(&mut self.table, &key);
+        }
+    }
+
+    fn unknown_keys(&self) -> Vec<String> {
         let known = || TABLES.iter().filter(|key| key.table == self.kind).map(|key| key.key);
-        let mut mistakes = Vec::new();
+        let mut found = Vec::new();
         for (name, value) in &self.table {
             let name = name.get_ref().as_ref();
             let inner = format!("{name}.");
@@ -53,27 +85,47 @@ impl Entry<'_> {
                 _ if known().any(|key| key == name) => {}
                 DeValue::Table(table) if known().any(|key| key.starts_with(&inner)) => {
                     let keys = table.keys().map(|key| format!("{inner}{}", key.get_ref()));
-                    mistakes.extend(
-                        keys.filter(|key| !known().any(|known| known == key))
-                            .map(|key| self.mistake(&key, unknown(&key, known()))),
-                    );
+                    found.extend(keys.filter(|key| !known().any(|known| known == key)));
                 }
                 _ if known().any(|key| key.starts_with(&inner)) => {}
-                _ => mistakes.push(self.mistake(name, unknown(name, known()))),
+                _ => found.push(name.to_owned()),
             }
         }
-        mistakes
+        found
     }
 
-    /// What is left of the table after `without` was taken out.
-    pub(super) fn read<T: DeserializeOwned>(&self, without: &[&str]) -> Result<T, Mistake> {
-        let mut table = self.table.clone();
+    /// What is left of the table after `without` was taken out, if `check` finds it good too. A value that is wrong is told and
+    /// taken out, and the rest is looked at again, so that all that is wrong is told at once.
+    pub(super) fn read<T: DeserializeOwned>(
+        &self,
+        without: &[&str],
+        check: impl Fn(&T) -> Result<(), Wrong>,
+        mistakes: &mut Vec<Mistake>,
+    ) -> Option<T> {
+        let (mut table, mut wrong) = (self.table.clone(), self.meant.clone());
         for key in without {
             table.remove(*key);
         }
-        let value = Spanned::new(self.span.clone(), DeValue::Table(table));
-        T::deserialize(ValueDeserializer::from(value))
-            .map_err(|error| self.file.mistake(&error, &self.path, &self.span))
+        let before = mistakes.len();
+        loop {
+            let value = Spanned::new(self.span.clone(), DeValue::Table(table.clone()));
+            let (key, mistake) = match T::deserialize(ValueDeserializer::from(value)) {
+                Ok(value) => match check(&value) {
+                    Ok(()) => return (mistakes.len() == before).then_some(value),
+                    // It may be about a value that is the default only because what was written was taken out.
+                    Err(found) if mentions(&found.message, &wrong) => (Some(found.key), None),
+                    Err(found) => (Some(found.key.clone()), Some(self.invalid(found))),
+                },
+                Err(error) => match error.span().and_then(|span| key_at(&table, &span, "")) {
+                    None if mentions(error.message(), &wrong) => (None, None),
+                    key => (key, Some(self.file.mistake(&error, &self.path, &self.span))),
+                },
+            };
+            mistakes.extend(mistake);
+            // What can't be taken out would be found again.
+            let key = key.filter(|key| take_out(&mut table, key))?;
+            wrong.push(key);
+        }
     }
 
     /// A text of the table.
@@ -85,15 +137,37 @@ impl Entry<'_> {
         }
     }
 
-    /// A mistake that the value's own check found. Its message begins with the key that it is about.
-    pub(super) fn invalid(&self, message: String) -> Mistake {
-        let key = message.split([' ', ',']).next().unwrap_or_default().to_owned();
-        let known = TABLES.iter().any(|known| known.table == self.kind && known.key == key);
-        self.mistake(if known { &key } else { "" }, message)
+    /// That a key is missing is a mistake, unless another one seems to stand for it.
+    pub(super) fn missing(&self, key: &str, message: &str) -> Option<Mistake> {
+        (!self.meant.iter().any(|meant| meant == key)).then(|| self.mistake("", message))
+    }
+
+    /// A mistake that a check found; at the head where it is about no key of such an entry.
+    fn invalid(&self, found: Wrong) -> Mistake {
+        let is_known = TABLES.iter().any(|known| known.table == self.kind && known.key == found.key);
+        self.mistake(if is_known { &found.key } else { "" }, found.message)
     }
 }
 
-/// The entries `[KIND.NAME]`. Those with keys that nobody knows are left out, and told.
+/// Whether one of these keys is named in a message.
+fn mentions(message: &str, keys: &[String]) -> bool {
+    let mut words = message.split(|c: char| !c.is_alphanumeric() && !"_.".contains(c));
+    words.any(|word| keys.iter().any(|key| key == word || key.ends_with(&format!(".{word}"))))
+}
+
+/// Takes the value of a key, with a dot within an inner table, out. Says whether it was there.
+fn take_out(table: &mut DeTable<'_>, key: &str) -> bool {
+    if table.remove(key).is_some() {
+        return true;
+    }
+    let Some((outer, inner)) = key.split_once('.') else { return false };
+    match table.get_mut(outer).map(Spanned::get_mut) {
+        Some(DeValue::Table(table)) => take_out(table, inner),
+        _ => false,
+    }
+}
+
+/// The entries `[KIND.NAME]`, without keys that nobody knows: those are told.
 pub(super) fn entries<'a>(
     file: Option<&'a File<'a>>,
     kind: &'static str,
@@ -111,7 +185,8 @@ pub(super) fn entries<'a>(
         let (path, span) = (format!("{kind}.{}", name.get_ref()), name.span());
         match value.get_ref() {
             DeValue::Table(table) => {
-                found.push(Entry { file, kind, path, name: name.get_ref().to_string(), span, table: table.clone() });
+                let (name, table) = (name.get_ref().to_string(), table.clone());
+                found.push(Entry { file, kind, path, name, span, table, meant: Vec::new() });
             }
             _ => {
                 let message = format!("a table is expected, as in [{path}]");
@@ -119,7 +194,8 @@ pub(super) fn entries<'a>(
             }
         }
     }
-    without_unknown_keys(found, mistakes)
+    found.iter_mut().for_each(|entry| entry.drop_unknown_keys(mistakes));
+    found
 }
 
 /// The entries `[[KIND]]`, likewise.
@@ -143,20 +219,12 @@ pub(super) fn nameless_entries<'a>(
         let (path, span) = (kind.to_owned(), item.span());
         match item.get_ref() {
             DeValue::Table(table) => {
-                found.push(Entry { file, kind, path, name: String::new(), span, table: table.clone() });
+                let (name, table) = (String::new(), table.clone());
+                found.push(Entry { file, kind, path, name, span, table, meant: Vec::new() });
             }
             _ => wrong(&span),
         }
     }
-    without_unknown_keys(found, mistakes)
-}
-
-fn without_unknown_keys<'a>(entries: Vec<Entry<'a>>, mistakes: &mut Vec<Mistake>) -> Vec<Entry<'a>> {
-    let is_known = |entry: &Entry<'a>| {
-        let unknown = entry.unknown_keys();
-        let is_known = unknown.is_empty();
-        mistakes.extend(unknown);
-        is_known
-    };
-    entries.into_iter().filter(is_known).collect()
+    found.iter_mut().for_each(|entry| entry.drop_unknown_keys(mistakes));
+    found
 }

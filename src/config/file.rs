@@ -1,5 +1,6 @@
 //! The configuration file: TOML, with the line of everything in it.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::mistake::{Mistake, Origin};
+use super::mistake::{ConfigError, Mistake, Origin};
 use super::settings::{Kind, SETTINGS, Setting, nearest};
 
 /// Tables of the file that are read by [`super::pools`] and [`super::limits`].
@@ -23,21 +24,29 @@ pub(crate) struct File<'a> {
 }
 
 impl<'a> File<'a> {
-    /// Parses a text; the mistake of a text that is no TOML names its line.
-    pub(crate) fn parse(path: &'a Path, text: &'a str) -> Result<Self, Mistake> {
-        match DeTable::parse(text) {
-            Ok(root) => Ok(Self { path, text, root: root.into_inner() }),
-            Err(error) => {
-                let at = error.span().unwrap_or(0..0);
-                let origin = Origin::Line { path: path.to_owned(), line: line_of(text, at.start) };
-                Err(Mistake::new(origin, "", format!("this is no TOML: {}", error.message())))
-            }
+    /// Parses a text. Where it is no TOML there is a mistake for each such line: what follows the first in a line may only
+    /// follow from it.
+    pub(crate) fn parse(path: &'a Path, text: &'a str) -> Result<Self, ConfigError> {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        let mut lines = BTreeMap::new();
+        for error in &errors {
+            let line = line_of(text, error.span().unwrap_or(0..0).start);
+            lines.entry(line).or_insert_with(|| format!("this is no TOML: {}", error.message()));
         }
+        let mistake = |(line, message)| Mistake::new(Origin::Line { path: path.to_owned(), line }, "", message);
+        let mistakes: Vec<Mistake> = lines.into_iter().map(mistake).collect();
+        if mistakes.is_empty() { Ok(Self { path, text, root: root.into_inner() }) } else { Err(ConfigError(mistakes)) }
     }
 
     /// The file's folder: relative paths in it count from there.
     pub(crate) fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// Whether there is an entry of this name in a table of entries.
+    pub(super) fn has(&self, table: &str, name: &str) -> bool {
+        let entries = self.root.get(table).and_then(|found| found.get_ref().as_table());
+        entries.is_some_and(|entries| entries.contains_key(name))
     }
 
     /// The place of a span.
@@ -171,7 +180,7 @@ fn line_of(text: &str, offset: usize) -> usize {
 }
 
 /// The key of the smallest entry that a span lies in: a key itself, or its value.
-fn key_at(table: &DeTable<'_>, span: &Range<usize>, prefix: &str) -> Option<String> {
+pub(super) fn key_at(table: &DeTable<'_>, span: &Range<usize>, prefix: &str) -> Option<String> {
     let within = |outer: Range<usize>| outer.start <= span.start && span.end <= outer.end;
     for (name, value) in table {
         let key = format!("{prefix}{}", name.get_ref());

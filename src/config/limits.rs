@@ -5,7 +5,7 @@ use muster_domain::tenant::{TenantLimits, Tenants, check_tenant_name};
 use muster_domain::{AgentId, PoolName};
 use serde::Deserialize;
 
-use super::entry::{Entry, entries, nameless_entries};
+use super::entry::{Wrong, entries, nameless_entries};
 use super::file::File;
 use super::mistake::Mistake;
 
@@ -13,30 +13,31 @@ use super::mistake::Mistake;
 pub(super) fn tenants(file: Option<&File<'_>>, mistakes: &mut Vec<Mistake>) -> Tenants {
     let mut tenants = Tenants::default();
     for entry in entries(file, "tenants", mistakes) {
-        match tenant(&entry) {
-            Ok(limits) => tenants.insert(entry.name, limits),
-            Err(mistake) => mistakes.push(mistake),
+        mistakes.extend(check_tenant_name(&entry.name).err().map(|message| entry.mistake("", message)));
+        if let Some(limits) = entry.read(&[], |limits: &TenantLimits| Ok(limits.validate()?), mistakes) {
+            tenants.insert(entry.name, limits);
         }
     }
     tenants
-}
-
-fn tenant(entry: &Entry<'_>) -> Result<TenantLimits, Mistake> {
-    check_tenant_name(&entry.name).map_err(|message| entry.mistake("", message))?;
-    let limits: TenantLimits = entry.read(&[])?;
-    limits.validate().map_err(|message| entry.invalid(message))?;
-    Ok(limits)
 }
 
 /// The file's budgets.
 pub(super) fn budgets(file: Option<&File<'_>>, mistakes: &mut Vec<Mistake>) -> Budgets {
     let mut budgets = Budgets::default();
     for entry in nameless_entries(file, "budgets", mistakes) {
-        let read = budget(&entry).and_then(|(head, budget)| {
-            let twice = format!("there are two budgets for the {} {:?}", head.scope, head.name);
-            budgets.insert(head.scope, head.name, budget).then_some(()).ok_or_else(|| entry.mistake("name", twice))
-        });
-        mistakes.extend(read.err());
+        let head = entry.read(
+            &["tokens", "cost_usd"],
+            |head| check_name(head).map_err(|message| Wrong::new("name", message)),
+            mistakes,
+        );
+        let budget = entry.read(&["scope", "name"], |_| Ok(()), mistakes);
+        let (Some(Head { scope, name }), Some(budget)) = (head, budget) else { continue };
+        let twice = format!("there are two budgets for the {scope} {name:?}");
+        if budget == Budget::default() {
+            mistakes.push(entry.mistake("", "tokens or cost_usd is missing"));
+        } else if !budgets.insert(scope, name, budget) {
+            mistakes.push(entry.mistake("name", twice));
+        }
     }
     budgets
 }
@@ -46,16 +47,6 @@ pub(super) fn budgets(file: Option<&File<'_>>, mistakes: &mut Vec<Mistake>) -> B
 struct Head {
     scope: Scope,
     name: String,
-}
-
-fn budget(entry: &Entry<'_>) -> Result<(Head, Budget), Mistake> {
-    let head: Head = entry.read(&["tokens", "cost_usd"])?;
-    let budget: Budget = entry.read(&["scope", "name"])?;
-    if budget == Budget::default() {
-        return Err(entry.mistake("", "tokens or cost_usd is missing"));
-    }
-    check_name(&head).map_err(|message| entry.mistake("name", message))?;
-    Ok((head, budget))
 }
 
 /// A name that nobody can have is a mistake: its budget would hold nobody back.

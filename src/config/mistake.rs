@@ -60,7 +60,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Every mistake that was found; nothing starts.
+/// Every mistake that was found; nothing is done then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConfigError(pub(crate) Vec<Mistake>);
 

@@ -33,6 +33,8 @@ mod settings;
 mod show;
 mod sources;
 #[cfg(test)]
+mod table_tests;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use alerts::{AlertsConfig, WebhookConfig, presentable_webhook};

@@ -8,7 +8,7 @@ use muster_domain::pool::{PoolConfig, PoolOrigin, PoolSpec};
 use muster_domain::runtime::{ECHO, ExecProfile};
 use muster_domain::{PoolName, RuntimeProfile};
 
-use super::entry::{Entry, entries};
+use super::entry::{Entry, Wrong, entries};
 use super::file::File;
 use super::mistake::Mistake;
 use super::sources::Environment;
@@ -25,50 +25,58 @@ pub(crate) fn runtimes(
 ) -> BTreeMap<String, RuntimeProfile> {
     let mut profiles = BTreeMap::from([(ECHO.to_owned(), RuntimeProfile::Echo)]);
     for entry in entries(file, "runtimes", mistakes) {
-        match runtime(&entry, environment) {
-            Ok(profile) => {
-                profiles.insert(entry.name, profile);
-            }
-            Err(mistake) => mistakes.push(mistake),
+        if let Some(profile) = runtime(&entry, environment, mistakes) {
+            profiles.insert(entry.name, profile);
         }
     }
     profiles
 }
 
-fn runtime(entry: &Entry<'_>, environment: &Environment) -> Result<RuntimeProfile, Mistake> {
+fn runtime(entry: &Entry<'_>, environment: &Environment, mistakes: &mut Vec<Mistake>) -> Option<RuntimeProfile> {
     if entry.name == ECHO {
-        return Err(entry.mistake("", "echo is built in; give this runtime another name"));
+        mistakes.push(entry.mistake("", "echo is built in; give this runtime another name"));
+        return None;
     }
-    match entry.text("kind")? {
-        Some("exec") => {}
-        Some("echo") if entry.table.len() == 1 => return Ok(RuntimeProfile::Echo),
-        Some("echo") => return Err(entry.mistake("kind", "a runtime of kind echo has no other keys")),
-        Some(other) => return Err(entry.mistake("kind", format!("exec or echo is expected, not {other:?}"))),
-        None => return Err(entry.mistake("", "kind is missing: exec or echo")),
+    let before = mistakes.len();
+    match entry.text("kind") {
+        Ok(Some("exec")) => {}
+        Ok(Some("echo")) if entry.table.len() == 1 => return Some(RuntimeProfile::Echo),
+        Ok(Some("echo")) => {
+            mistakes.push(entry.mistake("kind", "a runtime of kind echo has no other keys"));
+            return None;
+        }
+        Ok(Some(other)) => mistakes.push(entry.mistake("kind", format!("exec or echo is expected, not {other:?}"))),
+        Ok(None) => mistakes.extend(entry.missing("kind", "kind is missing: exec or echo")),
+        Err(mistake) => mistakes.push(mistake),
     }
-    let mut profile: ExecProfile = entry.read(&["kind"])?;
-    if profile.command.first().is_none_or(|program| program.is_empty()) {
-        return Err(entry.mistake("command", "the program is missing"));
-    }
-    if profile.start_timeout < Duration::from_millis(1) {
-        return Err(entry.mistake("start_timeout", "a time above 0 s is expected"));
-    }
-    check_names(entry, "env", profile.env.keys())?;
-    check_names(entry, "pass_env", profile.pass_env.iter())?;
+    let mut profile: ExecProfile = entry.read(&["kind"], check, mistakes)?;
     if let Some(cwd) = &mut profile.cwd {
         let folder = entry.file.folder();
         *cwd = environment.absolute(&cwd.to_string_lossy(), folder);
     }
-    Ok(RuntimeProfile::Exec(profile))
+    (mistakes.len() == before).then_some(RuntimeProfile::Exec(profile))
 }
 
-fn check_names<'n>(entry: &Entry<'_>, key: &str, names: impl Iterator<Item = &'n String>) -> Result<(), Mistake> {
+fn check(profile: &ExecProfile) -> Result<(), Wrong> {
+    if profile.start_timeout < Duration::from_millis(1) {
+        return Err(Wrong::new("start_timeout", "a time above 0 s is expected"));
+    }
+    check_names("env", profile.env.keys())?;
+    check_names("pass_env", profile.pass_env.iter())?;
+    // Last: without it no profile can be read.
+    if profile.command.first().is_none_or(|program| program.is_empty()) {
+        return Err(Wrong::new("command", "the program is missing"));
+    }
+    Ok(())
+}
+
+fn check_names<'n>(key: &str, names: impl Iterator<Item = &'n String>) -> Result<(), Wrong> {
     for name in names {
         if name.is_empty() || name.contains(['=', '\0']) {
-            return Err(entry.mistake(key, format!("{name:?} is no name of a variable")));
+            return Err(Wrong::new(key, format!("{name:?} is no name of a variable")));
         }
         if MARKS.contains(&name.as_str()) {
-            return Err(entry.mistake(key, format!("{name} is set by Muster for every agent")));
+            return Err(Wrong::new(key, format!("{name} is set by Muster for every agent")));
         }
     }
     Ok(())
@@ -81,37 +89,57 @@ pub(crate) fn pools(
     stale: Duration,
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<PoolSpec> {
-    let mut pools = Vec::new();
-    for entry in entries(file, "pools", mistakes) {
-        match pool(&entry, runtimes, stale) {
-            Ok(pool) => pools.push(pool),
-            Err(mistake) => mistakes.push(mistake),
-        }
-    }
-    pools
+    let entries = entries(file, "pools", mistakes);
+    entries.iter().filter_map(|entry| pool(entry, runtimes, stale, mistakes)).collect()
 }
 
-fn pool(entry: &Entry<'_>, runtimes: &BTreeMap<String, RuntimeProfile>, stale: Duration) -> Result<PoolSpec, Mistake> {
-    let pool_name: PoolName = entry
-        .name
-        .parse()
-        .map_err(|error: muster_domain::pool::InvalidPoolName| entry.mistake("", error.to_string()))?;
-    let role_type = entry.text("role_type")?.ok_or_else(|| entry.mistake("", "role_type is missing"))?.to_owned();
-    let runtime = entry.text("runtime")?.unwrap_or(ECHO).to_owned();
-    if !runtimes.contains_key(&runtime) {
-        let known: Vec<&str> = runtimes.keys().map(String::as_str).collect();
-        let message = format!("there is no runtime {runtime:?}; there are: {}", known.join(", "));
-        return Err(entry.mistake("runtime", message));
+fn pool(
+    entry: &Entry<'_>,
+    runtimes: &BTreeMap<String, RuntimeProfile>,
+    stale: Duration,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<PoolSpec> {
+    let pool_name = entry.name.parse::<PoolName>().map_err(|error| entry.mistake("", error.to_string()));
+    let pool_name = or_told(pool_name, mistakes);
+    let role_type = or_told(entry.text("role_type"), mistakes);
+    if role_type == Some(None) {
+        mistakes.extend(entry.missing("role_type", "role_type is missing"));
     }
-    let config: PoolConfig = entry.read(&["role_type", "runtime"])?;
-    config.validate().map_err(|message| entry.invalid(message))?;
+    let runtime = or_told(runtime_of(entry, runtimes), mistakes);
+    let config = entry.read(&["role_type", "runtime"], |config| check_pool(config, stale), mistakes);
+    Some(PoolSpec {
+        pool_name: pool_name?,
+        role_type: role_type??.to_owned(),
+        runtime: runtime?,
+        config: config?,
+        origin: PoolOrigin::File,
+    })
+}
+
+fn or_told<T>(result: Result<T, Mistake>, mistakes: &mut Vec<Mistake>) -> Option<T> {
+    result.map_err(|mistake| mistakes.push(mistake)).ok()
+}
+
+/// The name of the runtime that a pool has. One with mistakes of its own is there all the same.
+fn runtime_of(entry: &Entry<'_>, runtimes: &BTreeMap<String, RuntimeProfile>) -> Result<String, Mistake> {
+    let runtime = entry.text("runtime")?.unwrap_or(ECHO);
+    if runtimes.contains_key(runtime) || entry.file.has("runtimes", runtime) {
+        return Ok(runtime.to_owned());
+    }
+    let known: Vec<&str> = runtimes.keys().map(String::as_str).collect();
+    let message = format!("there is no runtime {runtime:?}; there are: {}", known.join(", "));
+    Err(entry.mistake("runtime", message))
+}
+
+fn check_pool(config: &PoolConfig, stale: Duration) -> Result<(), Wrong> {
+    config.validate()?;
     if let Some(interval) = config.health_check_interval
         && interval * 3.0 > stale.as_secs_f64()
     {
         let message = format!("3 x {interval} s is above clocks.stale ({} s)", stale.as_secs_f64());
-        return Err(entry.mistake("health_check_interval", message));
+        return Err(Wrong::new("health_check_interval", message));
     }
-    Ok(PoolSpec { pool_name, role_type, runtime, config, origin: PoolOrigin::File })
+    Ok(())
 }
 
 /// A pool as it may be shown: of its dependencies scheme, host and port.
