@@ -11,12 +11,19 @@ use muster_policy::worker::Facts;
 use crate::launch::RunningWorker;
 use crate::view::WorkerView;
 
-/// What the latest heartbeat said.
+/// When it was heard, and what its latest heartbeat said.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pulse {
     pub(crate) heard: Instant,
-    pub(crate) cpu_percent: f32,
-    pub(crate) rss_bytes: u64,
+    /// None where only a report was heard so far, which says nothing about it.
+    used: Option<Used>,
+}
+
+/// What it uses of the machine.
+#[derive(Clone, Copy, Debug)]
+struct Used {
+    cpu_percent: f32,
+    rss_bytes: u64,
 }
 
 pub(crate) struct Worker {
@@ -97,18 +104,18 @@ impl Worker {
     }
 
     pub(crate) fn hear(&mut self, heard: Instant, beat: Option<&Beat>) {
-        let (cpu_percent, rss_bytes) = match (beat, self.pulse) {
-            (Some(beat), _) => (beat.cpu_percent, beat.rss_bytes),
-            (None, Some(pulse)) => (pulse.cpu_percent, pulse.rss_bytes),
-            (None, None) => (0.0, 0),
-        };
-        self.pulse = Some(Pulse { heard, cpu_percent, rss_bytes });
+        let used = beat.map(|beat| Used { cpu_percent: beat.cpu_percent, rss_bytes: beat.rss_bytes });
+        self.pulse = Some(Pulse { heard, used: used.or(self.machine_use()) });
         if let Some(beat) = beat {
             self.reports.dropped(beat.dropped);
             if self.identity.is_none() {
                 self.identity = Some(beat.identity.clone());
             }
         }
+    }
+
+    fn machine_use(&self) -> Option<Used> {
+        self.pulse?.used
     }
 
     pub(crate) fn view(&self, pool: &PoolName, now: Instant) -> WorkerView {
@@ -121,8 +128,8 @@ impl Worker {
             status: self.status.state(),
             agent_count: self.used(),
             max_agents: self.capacity,
-            cpu_percent: self.pulse.map(|pulse| pulse.cpu_percent),
-            rss_bytes: self.pulse.map(|pulse| pulse.rss_bytes),
+            cpu_percent: self.machine_use().map(|used| used.cpu_percent),
+            rss_bytes: self.machine_use().map(|used| used.rss_bytes),
             started_at: self.started_at,
             last_heartbeat: age.map(|age: Duration| Timestamp::now().before(age)),
         }
@@ -171,7 +178,47 @@ impl Reports {
 
 #[cfg(test)]
 mod tests {
+    use muster_domain::{Fence, WorkerState};
+
     use super::*;
+
+    fn beat(worker: &Worker, pool: &PoolName) -> Beat {
+        let identity =
+            WorkerIdentity { pid: 1, start_time: 1, boot_id: "b".into(), pid_namespace: 1, host: "h".into() };
+        Beat {
+            v: 1,
+            process_id: worker.process_id,
+            pool_name: pool.clone(),
+            identity,
+            capacity: 1,
+            status: WorkerState::Ready,
+            started_at: worker.started_at,
+            number: 1,
+            reported: 0,
+            dropped: 0,
+            fence: Fence(1),
+            cpu_percent: 0.5,
+            rss_bytes: 4096,
+            agents: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn one_that_was_only_heard_by_a_report_has_no_figures_yet() {
+        let (now, pool) = (Instant::now(), "p".parse::<PoolName>().expect("a name"));
+        let mut worker = Worker::new(ProcessId::generate(), 1, Timestamp::now(), now);
+        let figures = |worker: &Worker| {
+            let view = worker.view(&pool, now);
+            (view.last_heartbeat.is_some(), view.cpu_percent, view.rss_bytes)
+        };
+        assert_eq!(figures(&worker), (false, None, None));
+        worker.hear(now, None);
+        assert_eq!(figures(&worker), (true, None, None), "not that it uses nothing");
+        worker.hear(now, Some(&beat(&worker, &pool)));
+        assert_eq!(figures(&worker), (true, Some(0.5), Some(4096)));
+        worker.hear(now, None);
+        assert_eq!(figures(&worker), (true, Some(0.5), Some(4096)), "a report takes none away");
+    }
 
     #[test]
     fn the_settled_number_waits_for_gaps() {
