@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use muster_domain::{Envelope, PoolName, ProcessId};
 use muster_registry::{Bus, FreeSlots, Registry, RegistryError, ReportPost};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::crew::Crew;
@@ -23,6 +23,9 @@ const LARGEST_BAG: usize = 1_024;
 /// Before errands that failed are run again.
 const RETRY: Duration = Duration::from_millis(250);
 
+/// How long a supervisor that ends waits for its last letters.
+const LAST_ROUND: Duration = Duration::from_secs(2);
+
 pub(crate) struct Postman {
     letters: mpsc::UnboundedSender<Letter>,
 }
@@ -32,6 +35,14 @@ enum Letter {
     Mirror(PoolName, Vec<(ProcessId, u32)>),
     ForgetPool(PoolName),
     Errand(Errand),
+    Last(oneshot::Sender<()>),
+}
+
+/// What goes down the line of errands.
+enum Job {
+    Run(Errand),
+    /// All before this were run once.
+    Tell(oneshot::Sender<()>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +95,14 @@ impl Postman {
         drop(self.letters.send(Letter::ForgetPool(pool)));
     }
 
+    /// Waits until all that was handed in so far was carried out, or tried in vain: the registry may end with the supervisor.
+    pub(crate) async fn last_round(&self) {
+        let (reply, over) = oneshot::channel();
+        drop(self.letters.send(Letter::Last(reply)));
+        // Where the lines are gone, so are the letters.
+        let _ = tokio::time::timeout(LAST_ROUND, over).await;
+    }
+
     fn run(&self, errand: Errand) {
         drop(self.letters.send(Letter::Errand(errand)));
     }
@@ -98,7 +117,7 @@ async fn carry_commands(
     bus: Arc<dyn Bus>,
     fenced: CancellationToken,
     mut line: mpsc::UnboundedReceiver<Letter>,
-    errands: mpsc::UnboundedSender<Errand>,
+    errands: mpsc::UnboundedSender<Job>,
 ) {
     let (mut mirrors, mut bag) = (Mirrors::default(), Vec::new());
     loop {
@@ -118,14 +137,15 @@ async fn carry_commands(
                 Letter::ForgetPool(pool) => forget_pool(registry.as_ref(), &mut mirrors, &pool).await,
                 Letter::Errand(errand) => {
                     mirrors.heed(&errand);
-                    others.push(errand);
+                    others.push(Job::Run(errand));
                 }
+                Letter::Last(reply) => others.push(Job::Tell(reply)),
             }
         }
         mirrors.send(bus.as_ref(), &batch).await;
-        for errand in others {
+        for job in others {
             // The line of errands ends with this one.
-            let _ = errands.send(errand);
+            let _ = errands.send(job);
         }
         if taken == Some(0) {
             return;
@@ -184,21 +204,27 @@ async fn run_errands(
     registry: Arc<dyn Registry>,
     bus: Arc<dyn Bus>,
     fenced: CancellationToken,
-    mut line: mpsc::UnboundedReceiver<Errand>,
+    mut line: mpsc::UnboundedReceiver<Job>,
 ) {
     let (mut errands, mut bag) = (Errands::default(), Vec::new());
     let mut failing = false;
     loop {
+        let mut waiting = Vec::new();
         let taken = tokio::select! {
             taken = line.recv_many(&mut bag, LARGEST_BAG) => Some(taken),
             // When the lead is over what is in the line is run, but nothing again: a later leader writes the same by then.
             () = tokio::time::sleep(RETRY), if !errands.is_empty() && !fenced.is_cancelled() => None,
         };
-        for errand in bag.drain(..) {
-            errands.add(errand);
+        for job in bag.drain(..) {
+            match job {
+                Job::Run(errand) => errands.add(errand),
+                Job::Tell(reply) => waiting.push(reply),
+            }
         }
         let error = errands.run(registry.as_ref(), bus.as_ref()).await;
-        if let Some(error) = error.as_ref().filter(|_| !failing) {
+        waiting.into_iter().for_each(|reply| _ = reply.send(()));
+        // Under a lead that is over it is not run again, and nobody misses it: whoever leads next writes the same.
+        if let Some(error) = error.as_ref().filter(|_| !failing && !fenced.is_cancelled()) {
             tracing::warn!(%error, "an errand to the registry failed; it is run again");
         }
         failing = error.is_some();

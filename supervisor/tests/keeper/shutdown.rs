@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use muster_domain::AgentState;
+use muster_registry::Registry;
 use muster_store::Store;
 use muster_supervisor::{LeadEnd, Spawned, StopWish, SupervisorError};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,17 @@ async fn workers_are_asked_and_agents_run_again_with_the_next_supervisor() {
     }
     assert_eq!(world.state(ended).await, AgentState::Terminated);
     world.end().await;
+}
+
+#[tokio::test]
+async fn its_last_letters_are_out_when_it_has_ended() {
+    let world = World::new().await;
+    world.spawn_many(3).await;
+    let registry = world.ground.registry.clone();
+    assert!(!registry.inner.present().await.expect("workers").is_empty());
+    registry.forget_slowly();
+    world.shut_down(false).await;
+    assert_eq!(registry.inner.present().await.expect("workers"), [], "the registry may end now");
 }
 
 #[tokio::test]

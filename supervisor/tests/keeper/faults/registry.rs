@@ -24,6 +24,8 @@ struct Faults {
     away: AtomicBool,
     /// Commands are taken and not delivered.
     drops: AtomicBool,
+    /// What is forgotten takes its time.
+    slow: AtomicBool,
     /// Calls that fail, and a call that panics, by the name of the method.
     failing: Mutex<HashSet<&'static str>>,
     breaking: Mutex<Option<&'static str>>,
@@ -44,6 +46,11 @@ impl FaultyRegistry {
 
     pub(crate) fn drop_commands(&self, drops: bool) {
         self.state.drops.store(drops, Ordering::SeqCst);
+    }
+
+    /// From now on it takes a while to forget a worker.
+    pub(crate) fn forget_slowly(&self) {
+        self.state.slow.store(true, Ordering::SeqCst);
     }
 
     /// From now on only this call fails.
@@ -98,6 +105,9 @@ impl Registry for FaultyRegistry {
     }
     async fn forget(&self, pool: &PoolName, worker: ProcessId) -> Result<(), RegistryError> {
         self.answer("forget")?;
+        if self.state.slow.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         self.inner.forget(pool, worker).await
     }
     async fn forget_pool(&self, pool: &PoolName) -> Result<(), RegistryError> {
