@@ -146,3 +146,17 @@ fn an_agent_that_keeps_ids_apart_has_several_tasks() {
     assert_eq!(muster.finished(&fourth)["state"], "succeeded", "the room was given on");
     assert_eq!(muster.task(&held[0])["state"], "running");
 }
+
+#[test]
+fn an_output_that_is_no_text_is_made_one_and_that_is_said() {
+    let config = "[runtimes.r]\nkind = \"exec\"\nmode = \"oneshot\"\ncommand = [\"printf\", '\\377 and \\303\\244']\n\
+                  [pools.p]\nrole_type = \"developer\"\nruntime = \"r\"\n";
+    let muster = Muster::start(Options::config(config));
+    muster.spawn_many("p", 1);
+    let task = muster.submit(&json!(null));
+    assert_eq!(muster.finished(&task)["output"], "\u{fffd} and \u{e4}");
+    let logs = std::fs::read_dir(muster.data_dir().join("logs/workers")).expect("a folder");
+    let logs = logs.flatten().filter_map(|log| std::fs::read_to_string(log.path()).ok()).collect::<String>();
+    let said: Vec<&str> = logs.lines().filter(|line| line.contains("is no UTF-8")).collect();
+    assert!(matches!(said[..], [line] if line.contains(&task)), "{logs}");
+}

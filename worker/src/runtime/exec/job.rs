@@ -1,5 +1,6 @@
 //! One task as one program: the input is on its stdin, its stdout is the output, its exit code says whether it succeeded.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -196,7 +197,8 @@ impl Job {
         if stopped {
             return Finished::Stopped;
         }
-        match (out.into_copy().map(|bytes| output_of(&bytes)).filter(|output| output.len() <= LONGEST_OUTPUT), ended) {
+        let output = out.into_copy().map(|printed| self.output_of(&printed));
+        match (output.filter(|output| output.len() <= LONGEST_OUTPUT), ended) {
             (None, _) => {
                 let message = format!("its output is longer than {LONGEST_OUTPUT} bytes");
                 Finished::Failed { message, retryable: false }
@@ -205,6 +207,19 @@ impl Job {
             (Some(_), Exit::Code(code)) => self.failed(&Cause::Exited { code }),
             (Some(_), Exit::Signal(signal)) => self.failed(&Cause::Signaled { signal }),
         }
+    }
+
+    fn output_of(&self, printed: &[u8]) -> Payload {
+        let text = String::from_utf8_lossy(printed);
+        if matches!(text, Cow::Owned(_)) {
+            let (task, agent) = (self.id.task_id, self.errand.order.agent_id);
+            tracing::warn!(
+                task.id = %task,
+                agent.id = %agent,
+                "the output of a task is no UTF-8; what is none was replaced by U+FFFD"
+            );
+        }
+        output_of(&text)
     }
 
     fn failed(&self, cause: &Cause) -> Finished {
@@ -227,8 +242,7 @@ fn failed(cause: &Cause, last_output: &str) -> Finished {
 }
 
 /// What a program printed, as JSON: as it is where it is JSON, else as a text without the line breaks at its end.
-fn output_of(printed: &[u8]) -> Payload {
-    let text = String::from_utf8_lossy(printed);
+fn output_of(text: &str) -> Payload {
     Payload::parse(text.trim()).unwrap_or_else(|_| Payload::quoted(text.trim_end_matches(['\n', '\r'])))
 }
 
@@ -245,9 +259,8 @@ mod tests {
             (" two\nlines \n\n", "\" two\\nlines \""),
             ("{\"a\":1}\n{\"a\":2}\n", "\"{\\\"a\\\":1}\\n{\\\"a\\\":2}\""),
         ] {
-            assert_eq!(output_of(printed.as_bytes()).as_str(), output, "{printed:?}");
+            assert_eq!(output_of(printed).as_str(), output, "{printed:?}");
         }
-        assert_eq!(output_of(b"\xff").as_str(), "\"\u{fffd}\"");
     }
 
     #[test]
