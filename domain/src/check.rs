@@ -119,6 +119,11 @@ impl Dependency {
         &self.url
     }
 
+    /// Whether it is spoken to over TLS.
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self.scheme.as_str(), "https" | "rediss" | "amqps")
+    }
+
     /// Host and port, as they may be printed.
     pub fn address(&self) -> String {
         match self.host.contains(':') {
@@ -231,6 +236,8 @@ mod tests {
         ] {
             let dependency = parsed(url);
             assert_eq!((dependency.protocol, dependency.to_string().as_str()), (protocol, shown));
+            let encrypted = ["https:", "rediss:", "amqps:"].iter().any(|scheme| shown.starts_with(scheme));
+            assert_eq!(dependency.is_encrypted(), encrypted, "{shown}");
             assert_eq!((format!("{dependency:?}").as_str(), dependency.url()), (shown, url));
             let wire = serde_json::to_string(&dependency).expect("a text");
             assert_eq!(serde_json::from_str::<Dependency>(&wire).expect("its own output"), dependency);

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use muster_domain::Dependency;
 use muster_domain::check::Protocol;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use tokio::sync::oneshot;
+use ureq::tls::{RootCerts, TlsConfig};
 
+use super::trust::Trust;
 use super::{LIMIT, no_answer, within_limit};
 
 /// What an AMQP client says first, for version 0-9-1.
@@ -20,12 +22,15 @@ const AMQP_HEADER: &[u8; 8] = b"AMQP\0\0\x09\x01";
 const AMQP_FIRST: [u8; 3] = [1, 0, 0];
 
 /// Tries it.
-pub(super) async fn reach(dependency: Dependency) -> Result<(), String> {
+pub(super) async fn reach(dependency: Dependency, trust: Arc<Trust>) -> Result<(), String> {
     let address = dependency.address();
     let attempt = async {
         match dependency.protocol {
-            Protocol::Redis => muster_registry::redis::reach(dependency.url()).await,
-            Protocol::Http | Protocol::Tcp | Protocol::Amqp | Protocol::Amqps => on_a_thread(dependency).await,
+            Protocol::Redis if dependency.is_encrypted() => {
+                muster_registry::redis::reach(dependency.url(), trust.of_redis()?).await
+            }
+            Protocol::Redis => muster_registry::redis::reach(dependency.url(), None).await,
+            Protocol::Http | Protocol::Tcp | Protocol::Amqp | Protocol::Amqps => on_a_thread(dependency, trust).await,
         }
     };
     within_limit(attempt).await.map_err(|reason| format!("{address}: {reason}"))
@@ -33,30 +38,32 @@ pub(super) async fn reach(dependency: Dependency) -> Result<(), String> {
 
 /// Tries it by blocking calls on a thread of its own. Not one of tokio's: nobody can stop the look-up of a name, and a
 /// runtime that ends waits for its threads.
-async fn on_a_thread(dependency: Dependency) -> Result<(), String> {
+async fn on_a_thread(dependency: Dependency, trust: Arc<Trust>) -> Result<(), String> {
     let (answer, answered) = oneshot::channel();
-    let attempt = move || drop(answer.send(attempt(&dependency)));
+    let attempt = move || drop(answer.send(attempt(&dependency, &trust)));
     let started = std::thread::Builder::new().name("check".to_owned()).spawn(attempt);
     started.map_err(|error| format!("no thread could be started: {error}"))?;
     answered.await.unwrap_or_else(|_| Err("the attempt itself failed".to_owned()))
 }
 
-fn attempt(dependency: &Dependency) -> Result<(), String> {
+fn attempt(dependency: &Dependency, trust: &Trust) -> Result<(), String> {
     match dependency.protocol {
-        Protocol::Http => get(dependency.url()),
+        Protocol::Http if dependency.is_encrypted() => get(dependency.url(), trust.of_http()?),
+        Protocol::Http => get(dependency.url(), RootCerts::WebPki),
         Protocol::Amqp => greet(&mut connect(dependency)?),
-        Protocol::Amqps => greet(&mut encrypted(dependency)?),
+        Protocol::Amqps => greet(&mut encrypted(dependency, trust)?),
         Protocol::Tcp | Protocol::Redis => connect(dependency).map(drop),
     }
 }
 
 /// Whoever answers that the caller may not, or that nothing is there, was reached. No proxy: the way itself is tried.
-fn get(url: &str) -> Result<(), String> {
+fn get(url: &str, roots: RootCerts) -> Result<(), String> {
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .timeout_global(Some(LIMIT))
         .proxy(None)
+        .tls_config(TlsConfig::builder().root_certs(roots).build())
         .user_agent(concat!("muster/", env!("CARGO_PKG_VERSION")))
         .build()
         .new_agent();
@@ -102,13 +109,12 @@ fn with_limits(stream: TcpStream) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn encrypted(dependency: &Dependency) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
+fn encrypted(dependency: &Dependency, trust: &Trust) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
+        .with_root_certificates(trust.store()?)
         .with_no_client_auth();
     let name = ServerName::try_from(dependency.host.clone()).map_err(|error| error.to_string())?;
     let client = ClientConnection::new(Arc::new(config), name).map_err(|error| error.to_string())?;

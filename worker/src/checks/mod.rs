@@ -4,6 +4,7 @@
 //! whatever is away. Dropping [`Checks`] ends them all.
 
 mod dependency;
+mod trust;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -17,6 +18,8 @@ use muster_registry::{Bus, Registry};
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, timeout};
+
+use trust::Trust;
 
 use crate::tasks::{AttemptId, Errand, Finish, Finished};
 
@@ -34,6 +37,7 @@ pub(crate) struct Checks {
     registry: Arc<dyn Registry>,
     bus: Arc<dyn Bus>,
     worker: ProcessId,
+    trust: Arc<Trust>,
     room: Arc<Semaphore>,
     running: JoinSet<Connectivity>,
     flights: HashMap<Id, Flight>,
@@ -49,17 +53,18 @@ struct Flight {
 impl Checks {
     pub(crate) fn new(registry: Arc<dyn Registry>, bus: Arc<dyn Bus>, worker: ProcessId) -> Self {
         let room = Arc::new(Semaphore::new(AT_ONCE));
-        Self { registry, bus, worker, room, running: JoinSet::new(), flights: HashMap::new() }
+        let trust = Arc::new(Trust::of_environment());
+        Self { registry, bus, worker, trust, room, running: JoinSet::new(), flights: HashMap::new() }
     }
 
     /// Begins a check. `program` looks at the program of its agent, where that has one. Its end is heard by [`Checks::landed`].
     pub(crate) fn begin(&mut self, errand: &Errand, check: CheckOrder, program: Option<Look>) {
         let (registry, bus, room) = (Arc::clone(&self.registry), Arc::clone(&self.bus), Arc::clone(&self.room));
-        let worker = self.worker;
+        let (worker, trust) = (self.worker, Arc::clone(&self.trust));
         let handle = self.running.spawn(async move {
             // Nobody closes it.
             let _turn = room.acquire().await;
-            examine(registry, bus, worker, check, program).await
+            examine(registry, bus, worker, check, program, trust).await
         });
         let flight = Flight { id: errand.id(), agent_id: errand.order.agent_id, handle: handle.clone() };
         self.flights.insert(handle.id(), flight);
@@ -110,6 +115,7 @@ async fn examine(
     worker: ProcessId,
     check: CheckOrder,
     program: Option<Look>,
+    trust: Arc<Trust>,
 ) -> Connectivity {
     let mut attempts = JoinSet::new();
     let ping = async move { registry.ping().await.map(drop).map_err(|error| error.to_string()) };
@@ -121,7 +127,7 @@ async fn examine(
         attempts.spawn(named(PROGRAM.to_owned(), within_limit(look)));
     }
     for (name, dependency) in check.dependencies {
-        attempts.spawn(named(name, dependency::reach(dependency)));
+        attempts.spawn(named(name, dependency::reach(dependency, Arc::clone(&trust))));
     }
     let mut found: BTreeMap<String, Reach> = attempts.join_all().await.into_iter().collect();
     found.insert(STORE.to_owned(), check.store);

@@ -35,7 +35,7 @@ fn dependency(url: &str) -> Dependency {
 }
 
 async fn reach(url: &str) -> Result<(), String> {
-    dependency::reach(dependency(url)).await
+    dependency::reach(dependency(url), Arc::new(Trust::Public)).await
 }
 
 async fn refusal(url: &str) -> String {
@@ -79,6 +79,66 @@ async fn where_nobody_listens_is_told_with_host_and_port() {
         let place = format!("127.0.0.1:{}", nobody());
         let error = refusal(&format!("{scheme}://me:s3cret@{place}")).await;
         assert!(error.starts_with(&format!("{place}: ")) && error.contains("refused"), "{scheme}: {error}");
+    }
+}
+
+/// A server over TLS, which a throw-away authority vouches for; answers the first words, or hears none. Returns its port and
+/// the authority's certificate.
+fn tls_server(answer: &'static [u8]) -> (u16, String) {
+    let authority = rcgen::KeyPair::generate().expect("a key");
+    let mut parameters = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root = parameters.self_signed(&authority).expect("a certificate").pem();
+    let issuer = rcgen::Issuer::new(parameters, authority);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let names = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    let own = names.signed_by(&key, &issuer).expect("a certificate");
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![own.der().clone()], key.into())
+        .expect("its own key");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("its address").port();
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("a caller");
+        let tls = rustls::ServerConnection::new(Arc::new(config)).expect("a connection");
+        let mut stream = rustls::StreamOwned::new(tls, stream);
+        // One that does not believe the certificate says nothing.
+        if stream.read(&mut [0; 4096]).is_ok_and(|length| length > 0) {
+            stream.write_all(answer).and_then(|()| stream.flush()).expect("sent");
+        }
+    });
+    (port, root)
+}
+
+#[tokio::test]
+async fn a_server_over_tls_is_reached_where_its_authority_is_believed() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    for (scheme, answer) in [
+        ("https", b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n".as_slice()),
+        ("amqps", b"\x01\0\0\0\0\x02\x1c\0\x0a\0\x0a"),
+        ("rediss", b"+PONG\r\n"),
+    ] {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let (port, root) = tls_server(answer);
+        std::fs::write(file.path(), root).expect("written");
+        let ask = async |port: u16, trust| {
+            dependency::reach(dependency(&format!("{scheme}://localhost:{port}")), Arc::new(trust)).await
+        };
+        assert_eq!(ask(port, Trust::of_file(file.path())).await, Ok(()), "{scheme}");
+        // The same file vouches for no other authority's server, nor do the public roots.
+        for trust in [Trust::of_file(file.path()), Trust::Public] {
+            let (port, _) = tls_server(answer);
+            let error = ask(port, trust).await.expect_err(scheme);
+            assert!(error.starts_with(&format!("localhost:{port}: ")), "{scheme}: {error}");
+            assert!(error.contains("certificate") || error.contains("UnknownIssuer"), "{scheme}: {error}");
+        }
+        std::fs::write(file.path(), "").expect("written");
+        let error = ask(nobody(), Trust::of_file(file.path())).await.expect_err(scheme);
+        assert!(error.ends_with(": it has no certificate") && error.contains("SSL_CERT_FILE"), "{scheme}: {error}");
     }
 }
 
