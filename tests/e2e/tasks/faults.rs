@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{ends, python};
 use crate::harness::disk::SmallDisk;
@@ -11,6 +11,26 @@ use crate::harness::{BOUND, Muster, Options, wait_until};
 
 fn await_running(muster: &Muster, id: &str) {
     wait_until("it runs", BOUND, || muster.task(id)["state"] == "running");
+}
+
+/// Work that goes on until the test ends it.
+struct Work(tempfile::TempDir);
+
+impl Work {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    /// The input of its task.
+    fn input(&self) -> Value {
+        json!({"until": self.0.path().join("end"), "then": self.0.path().join("ended")})
+    }
+
+    /// Lets it end, and returns when its agent has answered.
+    fn end(&self) {
+        std::fs::write(self.0.path().join("end"), "").expect("a file");
+        wait_until("its agent has answered", BOUND, || self.0.path().join("ended").exists());
+    }
 }
 
 #[test]
@@ -47,14 +67,16 @@ fn a_task_whose_workers_die_is_quarantined_and_others_go_on() {
 fn a_new_master_adopts_running_tasks() {
     let mut muster = Muster::start(python(""));
     muster.spawn_many("p", 2);
-    let (short, long) = (muster.submit(&json!({"sleep": 1})), muster.submit(&json!({"sleep": 3})));
+    let works = [Work::new(), Work::new()];
+    let [short, long] = [&works[0], &works[1]].map(|work| muster.submit(&work.input()));
     let waiting = muster.submit(&json!("third"));
     await_running(&muster, &short);
     await_running(&muster, &long);
     muster.kill9();
-    // The short one ends while nobody leads.
-    std::thread::sleep(Duration::from_millis(1_500));
+    // While nobody leads.
+    works[0].end();
     muster.restart();
+    works[1].end();
     for id in [&short, &long, &waiting] {
         let done = muster.finished(id);
         assert_eq!((&done["state"], ends(&done)), (&json!("succeeded"), vec!["succeeded"]), "once and no more: {done}");
@@ -79,11 +101,12 @@ fn tasks_that_are_taken_in_while_redis_is_away_run_when_it_is_back() {
     let mut redis = RedisServer::start();
     let muster = Muster::start(python("").env("MUSTER_REDIS_URL", redis.url()));
     muster.spawn_many("p", 2);
-    let running = muster.submit(&json!({"sleep": 1}));
+    let work = Work::new();
+    let running = muster.submit(&work.input());
     await_running(&muster, &running);
     redis.stop();
     let tasks: Vec<String> = (0..5).map(|n| muster.submit(&json!(n))).collect();
-    std::thread::sleep(Duration::from_secs(2));
+    work.end();
     redis.resume();
     for id in tasks.iter().chain([&running]) {
         let done = muster.finished(id);
@@ -120,7 +143,8 @@ fn a_full_disk_refuses_new_tasks_and_loses_no_end() {
     };
     let muster = Muster::start(Options { data_dir: Some(disk.path().join("d")), ..python("") });
     muster.spawn_many("p", 2);
-    let running: Vec<String> = (0..2).map(|_| muster.submit(&json!({"sleep": 2}))).collect();
+    let works = [Work::new(), Work::new()];
+    let running: Vec<String> = works.iter().map(|work| muster.submit(&work.input())).collect();
     running.iter().for_each(|id| await_running(&muster, id));
     disk.fill();
     // Space inside of the database's files may serve some more.
@@ -134,8 +158,8 @@ fn a_full_disk_refuses_new_tasks_and_loses_no_end() {
         }
         answer.status == 503
     });
-    // They end while nothing can be stored.
-    std::thread::sleep(Duration::from_millis(2_500));
+    // While nothing can be stored.
+    works.iter().for_each(Work::end);
     disk.free();
     for id in running.iter().chain(&taken) {
         let done = muster.finished(id);
@@ -153,13 +177,13 @@ fn postgres_may_go_and_come_back_in_the_middle_of_tasks() {
     muster.spawn_many("p", 2);
     let mut taken: Vec<String> = (0..4).map(|n| muster.submit(&json!({"sleep": 0.2, "n": n}))).collect();
     for _ in 0..3 {
-        let running = muster.submit(&json!({"sleep": 1}));
+        let work = Work::new();
+        let running = muster.submit(&work.input());
         await_running(&muster, &running);
         postgres.stop();
         let refused = muster.post("/api/v1/tasks", &json!({"pool_name": "p", "input": 1}));
         assert_eq!(refused.status, 503, "{refused:?}");
-        // It ends while the store is away.
-        std::thread::sleep(Duration::from_millis(1_200));
+        work.end();
         postgres.resume();
         wait_until("tasks are taken in again", BOUND, || {
             let answer = muster.post("/api/v1/tasks", &json!({"pool_name": "p", "input": 2}));

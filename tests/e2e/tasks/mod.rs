@@ -45,10 +45,14 @@ for line in sys.stdin:
     if do.get("hang"):
         time.sleep(1000)
     time.sleep(do.get("sleep", 0))
+    while "until" in do and not os.path.exists(do["until"]):
+        time.sleep(0.01)
     if do.get("fail"):
         say(type="error", id=task, message=do["fail"], retryable=do.get("retryable", True))
     else:
         say(type="result", id=task, output={"did": told["input"], "attempt": told["attempt"]})
+    if "then" in do:
+        open(do["then"], "w").close()
 "#;
 
 /// A pool `p` of such agents; `more` are further lines of the pool.

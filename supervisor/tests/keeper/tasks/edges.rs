@@ -1,15 +1,17 @@
 //! What goes wrong only where two things come together.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use muster_domain::{Cause, OnDemand, TaskState, TenantLimits, Tenants};
+use muster_domain::{Cause, OnDemand, TaskState, TenantLimits, Tenants, Timestamp};
 use muster_store::Write;
 use muster_supervisor::{IdempotencyKey, TaskRequest};
 
 use super::{soon, task};
 use crate::faults::Commit;
 use crate::worker::{OnHalt, OnSpawn, OnTask};
-use crate::world::{World, let_pass};
+use crate::world::{World, let_pass, wait_until};
 
 #[tokio::test]
 async fn a_delayed_task_that_came_due_while_nobody_led_runs() {
@@ -18,10 +20,11 @@ async fn a_delayed_task_that_came_due_while_nobody_led_runs() {
     world.spawn().await;
     let (running, worker) = world.start_task(task()).await;
     let waiting = world.submit(task()).await;
-    let delayed = world.submit(TaskRequest { not_before: soon(100), ..task() }).await;
+    let due = soon(100);
+    let delayed = world.submit(TaskRequest { not_before: due, ..task() }).await;
     let ground = world.ground.clone();
     world.shut_down(true).await;
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    wait_until("its time has come", async || Some(Timestamp::now()) > due).await;
     let world = ground.lead().await;
     worker.answer(running).await;
     assert_eq!(world.end_of(running).await, TaskState::Succeeded);
@@ -44,12 +47,17 @@ async fn a_retry_beside_a_promotion_is_not_forgotten() {
     world.spawn_many(2).await;
     let (failing, worker) = world.start_task(task()).await;
     let delayed = world.submit(TaskRequest { not_before: soon(200), ..task() }).await;
-    world.store().judge(|writes| {
-        let ends = writes.iter().any(|write| matches!(write, Write::EndTasks(_) | Write::PromoteTasks(_)));
-        if ends { Commit::Refuse } else { Commit::Pass }
+    let (ends, promotions) = (Arc::new(AtomicBool::default()), Arc::new(AtomicBool::default()));
+    let (saw_end, saw_promotion) = (ends.clone(), promotions.clone());
+    world.store().judge(move |writes| {
+        let end = writes.iter().any(|write| matches!(write, Write::EndTasks(_)));
+        let promotion = writes.iter().any(|write| matches!(write, Write::PromoteTasks(_)));
+        saw_end.fetch_or(end, Ordering::SeqCst);
+        saw_promotion.fetch_or(promotion, Ordering::SeqCst);
+        if end || promotion { Commit::Refuse } else { Commit::Pass }
     });
     worker.fail(failing, true).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    wait_until("both were refused", async || ends.load(Ordering::SeqCst) && promotions.load(Ordering::SeqCst)).await;
     world.on_task(OnTask::Answer).await;
     world.store().heal();
     assert_eq!(world.end_of(delayed).await, TaskState::Succeeded);
@@ -86,10 +94,19 @@ async fn agents_that_do_not_start_are_not_made_one_after_the_other() {
     let error = "no such program".to_owned();
     world.launcher().habits(|habits| habits.on_spawn = OnSpawn::Fail(Cause::NotStarted { error }));
     world.submit(task()).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let query = muster_supervisor::AgentQuery { limit: 1_000, ..Default::default() };
-    let made = world.handle.agents(query).await.expect("agents").items.len();
-    assert!((1..=5).contains(&made), "{made} agents");
+    let made = async || {
+        let query = muster_supervisor::AgentQuery { limit: 1_000, ..Default::default() };
+        let agents = world.handle.agents(query).await.expect("agents").items;
+        let mut times: Vec<i64> = agents.iter().map(|agent| agent.created_at.as_millis()).collect();
+        times.sort_unstable();
+        times
+    };
+    wait_until("three were made", async || made().await.len() >= 3).await;
+    let times = made().await;
+    for (pair, wait) in times.windows(2).zip([200, 400]) {
+        // The clock of the stamps is another one than that of the waits.
+        assert!(pair[1] - pair[0] >= wait - 10, "{times:?}");
+    }
     world.end().await;
 }
 
