@@ -47,6 +47,9 @@ pub fn judge(
             let then = if spent >= max_attempts { After::Die(error) } else { again(spent) };
             Verdict { then, tally: Tally { spent, ..tally } }
         }
+        Cost::LastAttempt(error) => {
+            Verdict { then: After::Fail(error), tally: Tally { spent: tally.spent.saturating_add(1), ..tally } }
+        }
         Cost::Delay => Verdict { then: After::Retry { not_before: Some(now.after(BEFORE_THE_NEXT_AGENT)) }, tally },
         Cost::Spoiled => {
             let spoiled = tally.spoiled.saturating_add(1);
@@ -67,6 +70,8 @@ enum Cost {
     Nothing(After),
     /// One of the task's attempts; with this error where it was the last.
     Attempt(TaskError),
+    /// One of the task's attempts, and the agent wants no other.
+    LastAttempt(TaskError),
     /// Nothing of the task's, but it counts.
     Spoiled,
     /// Nothing; a short wait keeps an agent that is not there from being asked over and over.
@@ -76,7 +81,7 @@ enum Cost {
 fn cost(end: &AttemptEnd) -> Cost {
     match end {
         AttemptEnd::Succeeded => Cost::Nothing(After::Succeed),
-        AttemptEnd::Failed { message, retryable: false } => Cost::Nothing(After::Fail(error("agent_error", message))),
+        AttemptEnd::Failed { message, retryable: false } => Cost::LastAttempt(error("agent_error", message)),
         AttemptEnd::Failed { message, retryable: true } => Cost::Attempt(error("agent_error", message)),
         AttemptEnd::StartFailed { message } => Cost::Attempt(error("start_failed", message)),
         AttemptEnd::AgentDied { message } => Cost::Attempt(error("agent_died", message)),
@@ -160,7 +165,9 @@ mod tests {
             matches!(then(AttemptEnd::Halted { halt: Halt::BudgetExceeded }), After::Fail(e) if e.code == "budget_exceeded")
         );
         let hopeless = AttemptEnd::Failed { message: "no such file".to_owned(), retryable: false };
-        assert_eq!(then(hopeless), After::Fail(error("agent_error", "no such file")));
+        let verdict = judged(&hopeless, Tally::default());
+        assert_eq!(verdict.then, After::Fail(error("agent_error", "no such file")));
+        assert_eq!(verdict.tally.spent, 1, "the agent did it");
     }
 
     proptest! {
