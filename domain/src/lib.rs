@@ -18,6 +18,7 @@
 //! | [`tenant`], [`budget`] | on whose account tasks run, and what they may use |
 //! | [`ending`] | how a run of an agent ended, and what that means for a restart |
 //! | [`command`], [`report`], [`beat`] | the post between the master and its workers |
+//! | [`count`], [`plain`] | words for people |
 //! | [`runtime`], [`orders`] | what a worker is told at its birth |
 //! | [`clocks`] | every duration that two rooms must agree on |
 //!
@@ -30,6 +31,7 @@ pub mod budget;
 pub mod check;
 pub mod clocks;
 pub mod command;
+pub mod count;
 pub mod ending;
 pub mod event;
 pub mod ids;
@@ -54,6 +56,7 @@ pub use budget::{Budget, Budgets};
 pub use check::{CheckOrder, Connectivity, Dependency, Reach};
 pub use clocks::Clocks;
 pub use command::{Command, Envelope, SpawnOrder, TaskHalt, TaskOrder, WIRE_VERSION};
+pub use count::counted;
 pub use ending::{Cause, Ending};
 pub use event::{EventDraft, EventKind};
 pub use ids::{AgentId, AlertId, CommandId, Epoch, Fence, ProcessId, TaskId, TaskIdPrefix};

@@ -3,7 +3,7 @@
 //! Agents are packed: a ready worker before a starting one, the fullest first. So fifteen agents make one worker of ten
 //! and one of five, and what is started later empties whole workers when agents end.
 
-use muster_domain::ProcessId;
+use muster_domain::{ProcessId, counted};
 
 /// The bounds of a pool at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,14 +80,14 @@ pub const fn workers_to_add(min_workers: u32, taking_agents: u32, may_start: boo
 }
 
 fn explain(unseated: usize, new_workers: usize, turned_away: usize, bounds: Bounds) -> String {
+    let (agents, workers) = (counted(unseated as u64, "agent"), counted(new_workers as u64, "new worker"));
     match (unseated, turned_away) {
         (0, _) => String::new(),
-        (_, 0) => format!("{unseated} agents found no free slot: {new_workers} new workers of {}", bounds.capacity),
-        _ if bounds.may_start => format!(
-            "{unseated} agents found no free slot: {new_workers} new workers, then max_workers ({}) is reached",
-            bounds.max_workers
-        ),
-        _ => format!("{unseated} agents found no free slot, and workers fail to start"),
+        (_, 0) => format!("{agents} found no free slot: {workers} of {}", bounds.capacity),
+        _ if bounds.may_start => {
+            format!("{agents} found no free slot: {workers}, then max_workers ({}) is reached", bounds.max_workers)
+        }
+        _ => format!("{agents} found no free slot, and workers fail to start"),
     }
 }
 
@@ -126,7 +126,7 @@ mod tests {
             plan.seats,
             [Seat::Worker(worker(1)), Seat::Worker(worker(2)), Seat::Worker(worker(2)), Seat::NewWorker(0)]
         );
-        assert_eq!(plan.reason, "1 agents found no free slot: 1 new workers of 10");
+        assert_eq!(plan.reason, "1 agent found no free slot: 1 new worker of 10");
     }
 
     #[test]

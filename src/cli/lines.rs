@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use muster_domain::counted;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
@@ -86,7 +87,10 @@ impl Tally {
             // Mostly a command before the pipe that failed, or the wrong file.
             (0, _) => Some(Failure::Failed("0 tasks: the input was empty".to_owned())),
             (_, 0) => None,
-            (all, refused) => Some(Failure::Failed(format!("{refused} of {all} tasks were refused"))),
+            (all, refused) => {
+                let (tasks, were) = (counted(all, "task"), if refused == 1 { "was" } else { "were" });
+                Some(Failure::Failed(format!("{refused} of {tasks} {were} refused")))
+            }
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use muster_domain::{PoolName, TaskId, Timestamp};
-use serde_json::json;
+use muster_domain::{PoolName, TaskId, Timestamp, counted};
+use serde_json::{Value, json};
 
 use super::asking::{each, outcome};
 use super::failure::Failure;
 use super::id::{TaskArg, resolve_all};
-use super::table::{field, pretty};
+use super::table::pretty;
 use super::task::PATH;
 use super::tasks::tasks_table;
 use super::{Context, Done};
@@ -37,7 +37,14 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
     let answer = client.post(&format!("{PATH}/dead/redrive"), &[], &body, Duration::ZERO)?;
     let text = match context.global.json {
         true => pretty(&answer),
-        false => format!("{} tasks wait again\n", field(&answer, "redriven")),
+        false => again(&answer),
     };
     Ok(text.into())
+}
+
+/// How many wait again.
+fn again(answer: &Value) -> String {
+    let redriven = answer["redriven"].as_u64().unwrap_or_default();
+    let wait = if redriven == 1 { "waits" } else { "wait" };
+    format!("{} {wait} again\n", counted(redriven, "task"))
 }

@@ -288,7 +288,8 @@ fn tasks_are_called_off_and_sent_again() {
     let ran = run("redrive --pool p", vec![(200, r#"{"redriven": 3}"#)]);
     assert_eq!((ran.lines(), ran.body(0)), (vec!["POST /api/v1/tasks/dead/redrive"], json!({"pool_name": "p"})));
     assert_eq!(ran.text(), "3 tasks wait again\n");
-    assert_eq!(run("redrive", vec![(200, r#"{"redriven": 0}"#)]).body(0), json!({}));
+    let ran = run("redrive", vec![(200, r#"{"redriven": 1}"#)]);
+    assert_eq!((ran.body(0), ran.text()), (json!({}), "1 task waits again\n"));
 }
 
 #[test]

@@ -154,7 +154,7 @@ fn many_tasks_are_submitted_line_by_line() {
     let ids: Vec<&str> = ended.stdout.lines().collect();
     assert_eq!(ids.len(), 2_500);
     assert!(ended.stderr.contains("muster: line 2501: there is no pool nobody"), "{}", ended.stderr);
-    assert!(ended.stderr.ends_with("muster: 1 of 2501 tasks were refused\n"), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with("muster: 1 of 2501 tasks was refused\n"), "{}", ended.stderr);
     let again = muster.command(&submit).expect(1);
     assert_eq!(again.stdout, ended.stdout, "a repeated command answers for the same tasks");
     wait_until("all are done", BOUND, || {

@@ -1,6 +1,6 @@
 //! The circuit breaker of the pool: where too many attempts fail, tasks wait.
 
-use muster_domain::{AttemptEnd, EventKind, TaskId};
+use muster_domain::{AttemptEnd, EventKind, TaskId, counted};
 use muster_policy::breaker::{Breaker, Moved};
 
 use super::plan::Plan;
@@ -42,7 +42,9 @@ impl Keeper {
     pub(in crate::keeper) fn count_dead(&mut self, dead: u64) {
         let (pool, before) = (&self.model.spec.pool_name, std::mem::replace(&mut self.desk.dead, dead));
         if dead > before {
-            let message = format!("{dead} tasks were given up: GET /api/v1/tasks/dead lists them");
+            let (were, them) = if dead == 1 { ("was", "it") } else { ("were", "them") };
+            let tasks = counted(dead, "task");
+            let message = format!("{tasks} {were} given up: GET /api/v1/tasks/dead lists {them}");
             self.context.alerts.raise(AlertKind::DeadLetter, Some(pool), "", message);
         } else if dead == 0 && before > 0 {
             self.context.alerts.clear(AlertKind::DeadLetter, Some(pool), "");
