@@ -6,6 +6,8 @@ use std::fmt::Write;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use muster_supervisor::{Percentiles, PoolView, QueueView, SystemView, WorkerView};
 
+use crate::json::{BREAKER_STATES, breaker_state};
+
 /// Bounds of the histograms of seconds: from what a warm spawn takes to what a caller waits at the most.
 const SECONDS: [f64; 18] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 300.0,
@@ -80,11 +82,12 @@ impl Page {
             "Ways in which the supervisor is less than it should be.",
             one(system.degraded.len() as f64),
         );
+        self.family("muster_alerts_firing", "Alerts that last.", one(system.alerts_firing as f64));
     }
 
     /// The figures of the pools.
     pub(crate) fn pools(&mut self, pools: &[PoolView]) {
-        let figures: [Figure; 7] = [
+        let figures: [Figure; 9] = [
             ("muster_pool_workers", "Workers that may have a process.", |pool| pool.process_count),
             ("muster_pool_workers_ready", "Workers that take commands.", |pool| pool.active_worker_processes),
             ("muster_pool_slots", "Slots for agents.", |pool| pool.total_capacity),
@@ -92,12 +95,24 @@ impl Page {
             ("muster_pool_agents", "Agents wanted or still there.", |pool| pool.agent_count),
             ("muster_pool_agents_pending", "Agents that wait for a slot or a backoff.", |pool| pool.pending_agents),
             ("muster_pool_agents_quarantined", "Agents that wait for a person.", |pool| pool.quarantined_agents),
+            ("muster_pool_paused", "Whether its tasks wait until it or the system is resumed.", |pool| {
+                u32::from(pool.holds.paused || pool.holds.all_paused)
+            }),
+            ("muster_pool_intake_closed", "Whether it takes no new tasks until it is resumed.", |pool| {
+                u32::from(pool.holds.intake_closed)
+            }),
         ];
         for (name, help, figure) in figures {
             // A pool's name has no character that would need escaping.
             let label = |pool: &PoolView| format!("pool=\"{}\"", pool.pool_name);
             self.family(name, help, pools.iter().map(|pool| (label(pool), f64::from(figure(pool)))));
         }
+        let states = |pool: &PoolView| {
+            let (name, now) = (pool.pool_name.clone(), breaker_state(&pool.holds.breaker));
+            BREAKER_STATES
+                .map(|state| (format!("pool=\"{name}\",state=\"{state}\""), f64::from(u8::from(state == now))))
+        };
+        self.family("muster_pool_breaker", "Whether its breaker is in this state.", pools.iter().flat_map(states));
     }
 
     /// The figures of the queues.
@@ -137,7 +152,8 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::tests_views::{pool, queue, system};
+    use crate::json::tests_views::{open, pool, queue, system};
+    use muster_supervisor::Holds;
 
     #[test]
     fn a_histogram_of_seconds_has_buckets() {
@@ -158,7 +174,8 @@ mod tests {
         let mut page = Page::new("# recorded\n".to_owned());
         page.leading(true);
         page.system(&system());
-        page.pools(&[pool("a"), pool("b")]);
+        let holds = Holds { all_paused: true, paused: false, breaker: open(), ..pool("b").holds };
+        page.pools(&[pool("a"), PoolView { holds, ..pool("b") }]);
         page.queues(&[queue("a"), QueueView { oldest_wait: None, wait: None, ..queue("b") }]);
         page.workers(&[]);
         let text = page.into_text();
@@ -171,6 +188,14 @@ mod tests {
             "muster_pool_slots_used{pool=\"a\"} 15",
             "muster_pool_slots_used{pool=\"b\"} 15",
             "muster_pool_agents_quarantined{pool=\"a\"} 1",
+            "muster_alerts_firing 2",
+            "muster_pool_paused{pool=\"a\"} 1",
+            "muster_pool_paused{pool=\"b\"} 1",
+            "muster_pool_intake_closed{pool=\"b\"} 0",
+            "muster_pool_breaker{pool=\"a\",state=\"closed\"} 1",
+            "muster_pool_breaker{pool=\"a\",state=\"open\"} 0",
+            "muster_pool_breaker{pool=\"b\",state=\"open\"} 1",
+            "muster_pool_breaker{pool=\"b\",state=\"half_open\"} 0",
             "# TYPE muster_queue_depth gauge",
             "muster_queue_depth{pool=\"a\"} 3",
             "muster_queue_oldest_wait_seconds{pool=\"a\"} 1.5",

@@ -13,6 +13,7 @@
 //! | [`Handle`] | what callers ask; cloneable |
 //! | `keeper` | a pool's model and its turns; `keeper/work` is its queue of tasks |
 //! | `submitting`, `tasks`, `follower`, `gates` | new tasks; what callers ask about those that are there; one who follows a task; pause, drain, resume |
+//! | `waiting` | what a queued task waits for, in words |
 //! | `quotas`, `accounts` | what tenants have submitted and run; what was used of each budget |
 //! | `listener` | heartbeats, and since when there was no gap in listening |
 //! | `postman`, `postmaster` | commands out, reports in |
@@ -57,6 +58,7 @@ mod system;
 mod task_view;
 mod tasks;
 mod view;
+mod waiting;
 
 pub use alerts::{Alert, AlertKind, AlertParts, Courier, Secret, Webhook};
 pub use clock::WallClock;
@@ -67,4 +69,5 @@ pub use pools::PoolChange;
 pub use request::{AgentQuery, IdempotencyKey, ListOrder, NewPool, SpawnRequest, Spawned, TaskQuery, TaskRequest};
 pub use supervisor::{Facts, LeadEnd, Parts, Supervisor};
 pub use task_view::{Left, Percentiles, QueueView, QuotaView, Submitted, TaskNews, TaskView, UsageView};
-pub use view::{AgentView, CheckLine, Event, Mode, Page, PoolView, Reach, SystemView, WorkerView};
+pub use view::{AgentView, BreakerView, CheckLine, Event, Holds, Mode, Page, PoolView, Reach, SystemView, WorkerView};
+pub use waiting::WaitingFor;

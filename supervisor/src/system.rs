@@ -45,12 +45,14 @@ impl Handle {
             uptime: facts.started.elapsed(),
             degraded: self.context.board.read(),
             paused: self.context.all_paused.load(Ordering::Relaxed),
+            alerts_firing: self.context.alerts.firing(),
             pools: u32::try_from(pools.len()).unwrap_or(u32::MAX),
             workers: pools.iter().map(|pool| pool.process_count).sum(),
             agents: pools.iter().map(|pool| pool.agent_count).sum(),
             spawns,
             spawns_succeeded,
             spawns_failed,
+            held_pools: pools.into_iter().filter(|pool| pool.holds.is_held()).collect(),
         }
     }
 

@@ -10,6 +10,9 @@ use muster_domain::{
 pub use muster_policy::quota::Left;
 use muster_store::TaskRow;
 
+use crate::view::Holds;
+use crate::waiting::WaitingFor;
+
 /// A task that was taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Submitted {
@@ -62,6 +65,8 @@ pub struct TaskView {
     pub finished_at: Option<Timestamp>,
     /// While it waits for its time: when that is.
     pub due_at: Option<Timestamp>,
+    /// What it waits for, while it is queued. Lists do not say it.
+    pub waiting_for: Option<WaitingFor>,
 }
 
 impl TaskView {
@@ -114,6 +119,7 @@ impl From<TaskRow> for TaskView {
             started_at: row.started_at.filter(|_| !waits),
             finished_at: row.finished_at,
             due_at,
+            waiting_for: None,
             spec: row.spec,
             input: row.input,
         }
@@ -134,6 +140,8 @@ pub enum TaskNews {
 pub struct QueueView {
     /// The pool.
     pub pool_name: PoolName,
+    /// What holds its tasks up.
+    pub holds: Holds,
     /// Tasks that wait and may start.
     pub depth: u64,
     /// Tasks that wait for their time.

@@ -18,6 +18,7 @@ use crate::keeper::work::{Cancel, Redrive, Signal};
 use crate::request::TaskQuery;
 use crate::task_view::{QueueView, TaskView, UsageView};
 use crate::view::Page;
+use crate::waiting::WaitQuery;
 
 /// Dead tasks that one step sends to the queue again.
 const REDRIVEN_AT_ONCE: u32 = 500;
@@ -57,11 +58,16 @@ impl Handle {
         ask(&keeper, |reply| Ask::Follow(row.spec.task_id, reply)).await
     }
 
-    /// The picture of a task: its row, and how far it is where it runs.
+    /// The picture of a task: its row, how far it is where it runs, and what it waits for where it is queued.
     pub(crate) async fn view_task(&self, row: TaskRow) -> Result<TaskView, SupervisorError> {
         let mut view = TaskView::from(row);
+        // A pool that is gone has nobody to say more.
+        let Ok(keeper) = self.keeper(&view.spec.pool_name) else { return Ok(view) };
+        if view.state == TaskState::Queued {
+            let query = WaitQuery::from(&view);
+            view.waiting_for = ask(&keeper, |reply| Ask::ViewWait(query, reply)).await?;
+        }
         if view.state == TaskState::Running
-            && let Ok(keeper) = self.keeper(&view.spec.pool_name)
             && let Some((progress, used)) = ask(&keeper, |reply| Ask::ViewRun(view.spec.task_id, reply)).await?
         {
             view.progress = progress;
@@ -201,6 +207,7 @@ impl Handle {
             let counts = counts.map_err(|error| self.context.store_failed(&error))?;
             queues.push(QueueView {
                 pool_name: pool,
+                holds: figures.holds,
                 depth: figures.waiting.saturating_sub(counts.delayed),
                 delayed: counts.delayed,
                 dead: counts.dead,

@@ -19,12 +19,8 @@ pub struct PoolView {
     pub config: PoolConfig,
     /// Who made it.
     pub origin: PoolOrigin,
-    /// Whether it is going.
-    pub draining: bool,
-    /// Whether its tasks are not given to agents, until it is resumed.
-    pub paused: bool,
-    /// Whether it takes no new tasks, until it is resumed.
-    pub intake_closed: bool,
+    /// What holds up its tasks.
+    pub holds: Holds,
     /// Workers that may have a process: starting, ready, draining.
     pub process_count: u32,
     /// Of these, the ones that are ready.
@@ -59,6 +55,54 @@ impl PoolView {
     pub fn utilization(&self) -> f64 {
         if self.total_capacity == 0 { 0.0 } else { f64::from(self.used_capacity) / f64::from(self.total_capacity) }
     }
+}
+
+/// What holds up the tasks of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holds {
+    /// Whether the pool is going.
+    pub draining: bool,
+    /// Whether its tasks are not given to agents, until it is resumed.
+    pub paused: bool,
+    /// Whether those of no pool are, until the system is resumed.
+    pub all_paused: bool,
+    /// Whether it takes no new tasks, until it is resumed.
+    pub intake_closed: bool,
+    /// Its circuit breaker.
+    pub breaker: BreakerView,
+}
+
+impl Holds {
+    /// Whether something does that is about this pool alone.
+    pub const fn is_held(&self) -> bool {
+        let breaker = matches!(self.breaker, BreakerView::Open { .. } | BreakerView::HalfOpen { .. });
+        self.draining || self.paused || self.intake_closed || breaker
+    }
+}
+
+/// How the circuit breaker of a pool stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BreakerView {
+    /// The pool wants none: its tasks start, however many fail.
+    Off,
+    /// Tasks start.
+    Closed,
+    /// Too many attempts failed: no task starts.
+    Open {
+        /// Why it opened, in words.
+        reason: String,
+        /// When it opened.
+        since: Timestamp,
+        /// When some tasks are tried.
+        next_probe_at: Timestamp,
+    },
+    /// Too many attempts failed: some tasks are tried, and the others wait.
+    HalfOpen {
+        /// Why it opened, in words.
+        reason: String,
+        /// When it opened.
+        since: Timestamp,
+    },
 }
 
 /// A worker with what was last heard of it.
@@ -182,6 +226,10 @@ pub struct SystemView {
     pub degraded: Vec<String>,
     /// Whether the tasks of no pool are given to agents, until it is resumed.
     pub paused: bool,
+    /// Alerts that last.
+    pub alerts_firing: usize,
+    /// The pools whose tasks are held up, but for a pause of all.
+    pub held_pools: Vec<PoolView>,
     /// Pools.
     pub pools: u32,
     /// Workers.

@@ -3,6 +3,7 @@
 
 mod agents;
 mod alerts;
+mod breaker;
 mod bulk;
 mod events;
 mod monitor;
@@ -20,6 +21,7 @@ pub(crate) use agents::{
     AgentHealthJson, AgentJson, AgentPage, EndingJson, ProjectAgentJson, SpawnBody, TerminateBody, TerminatedJson,
 };
 pub(crate) use alerts::AlertJson;
+pub(crate) use breaker::{BREAKER_STATES, breaker_state};
 pub(crate) use bulk::{BulkAnswer, BulkBody, BulkItem, BulkRestart, BulkSpawn, BulkTerminate, RestartItem};
 pub(crate) use events::{EventJson, ResetJson};
 pub(crate) use monitor::{MonitorJson, ProcessesJson};
@@ -37,6 +39,7 @@ pub(crate) use usage::{UsageJson, UsagePage};
 #[cfg(test)]
 pub(crate) mod tests_views {
     pub(crate) use super::agents::tests::agent;
+    pub(crate) use super::breaker::tests::open;
     pub(crate) use super::pools::tests::pool;
     pub(crate) use super::queue::tests::queue;
     pub(crate) use super::system::tests::system;

@@ -5,6 +5,7 @@ use muster_supervisor::{NewPool, PoolView};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::breaker::BreakerJson;
 use super::check_text;
 use super::pool_config::{ConfigChange, ConfigJson};
 use crate::problem::Problem;
@@ -62,8 +63,12 @@ pub(crate) struct PoolJson {
     draining: bool,
     /// Whether its tasks wait until it is resumed.
     paused: bool,
+    /// Whether the tasks of all pools wait until the system is resumed.
+    all_paused: bool,
     /// Whether it takes no new tasks until it is resumed.
     intake_closed: bool,
+    /// Its circuit breaker.
+    breaker: BreakerJson,
     /// Workers that may have a process: starting, ready, draining.
     process_count: u32,
     /// Of these, the ones that are ready.
@@ -103,9 +108,11 @@ impl From<PoolView> for PoolJson {
             role_type: view.role_type,
             runtime: view.runtime,
             origin: view.origin,
-            draining: view.draining,
-            paused: view.paused,
-            intake_closed: view.intake_closed,
+            draining: view.holds.draining,
+            paused: view.holds.paused,
+            all_paused: view.holds.all_paused,
+            intake_closed: view.holds.intake_closed,
+            breaker: view.holds.breaker.into(),
             process_count: view.process_count,
             active_worker_processes: view.active_worker_processes,
             total_capacity: view.total_capacity,
@@ -128,6 +135,14 @@ pub(crate) mod tests {
     use crate::body::parse;
     use std::time::Duration;
 
+    use muster_supervisor::{BreakerView, Holds};
+
+    /// Those of a pool that is paused.
+    pub(crate) fn holds() -> Holds {
+        let breaker = BreakerView::Closed;
+        Holds { draining: false, paused: true, all_paused: false, intake_closed: false, breaker }
+    }
+
     pub(crate) fn pool(name: &str) -> PoolView {
         PoolView {
             pool_name: name.parse().expect("a name"),
@@ -135,9 +150,7 @@ pub(crate) mod tests {
             runtime: "echo".to_owned(),
             config: PoolConfig::default(),
             origin: PoolOrigin::Default,
-            draining: false,
-            paused: true,
-            intake_closed: false,
+            holds: holds(),
             process_count: 2,
             active_worker_processes: 2,
             total_capacity: 20,
@@ -174,6 +187,7 @@ pub(crate) mod tests {
             (Some("developer_pool"), Some("developer"))
         );
         assert_eq!((json["paused"].as_bool(), json["intake_closed"].as_bool()), (Some(true), Some(false)));
+        assert_eq!((&json["all_paused"], &json["breaker"]["state"]), (&false.into(), &"closed".into()));
         assert_eq!(json["config"]["worker_idle_timeout"], 300);
         assert_eq!(json["config"]["restart"]["kind"], "permanent");
     }

@@ -8,6 +8,8 @@ use muster_supervisor::{Percentiles, QueueView};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::breaker::BreakerJson;
+
 /// The queues of all pools.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct QueuesJson {
@@ -26,6 +28,16 @@ pub(crate) struct QueuesJson {
 /// The queue of a pool.
 #[derive(Debug, Serialize, ToSchema)]
 struct QueueJson {
+    /// Whether the pool is being removed.
+    draining: bool,
+    /// Whether its tasks wait until the pool is resumed.
+    paused: bool,
+    /// Whether the tasks of all pools wait until the system is resumed.
+    all_paused: bool,
+    /// Whether it takes no new tasks until the pool is resumed.
+    intake_closed: bool,
+    /// The circuit breaker of the pool.
+    breaker: BreakerJson,
     /// Tasks that wait and may start.
     depth: u64,
     /// Tasks that wait for their time.
@@ -69,6 +81,11 @@ impl From<QueueView> for QueueJson {
             times.map(|times| which(times).as_secs_f64())
         };
         Self {
+            draining: view.holds.draining,
+            paused: view.holds.paused,
+            all_paused: view.holds.all_paused,
+            intake_closed: view.holds.intake_closed,
+            breaker: view.holds.breaker.into(),
             depth: view.depth,
             delayed: view.delayed,
             dead: view.dead,
@@ -86,12 +103,17 @@ impl From<QueueView> for QueueJson {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::*;
+    use muster_supervisor::Holds;
     use serde_json::json;
+
+    use super::*;
+    use crate::json::breaker::tests::open;
+    use crate::json::pools::tests::holds;
 
     pub(crate) fn queue(name: &str) -> QueueView {
         QueueView {
             pool_name: name.parse().expect("a name"),
+            holds: Holds { breaker: open(), ..holds() },
             depth: 3,
             delayed: 2,
             dead: 1,
@@ -108,7 +130,10 @@ pub(crate) mod tests {
     fn the_queues_are_summed_up() {
         let json = serde_json::to_value(QueuesJson::new(vec![queue("a"), queue("b")], Timestamp::from_millis(0)))
             .expect("an object");
-        let pool = json!({"depth": 3, "delayed": 2, "dead": 1, "running": 4, "oldest_wait_seconds": 1.5,
+        let breaker = json!({"state": "open", "reason": "too many", "since": "1970-01-01T00:00:00.000Z",
+            "next_probe_at": "1970-01-01T00:00:30.000Z"});
+        let pool = json!({"draining": false, "paused": true, "all_paused": false, "intake_closed": false,
+            "breaker": breaker, "depth": 3, "delayed": 2, "dead": 1, "running": 4, "oldest_wait_seconds": 1.5,
             "rate_in": 2.5, "rate_out": 0.0, "wait_p50_seconds": 0.25, "wait_p99_seconds": 2.0,
             "run_p50_seconds": null, "run_p99_seconds": null});
         let expected = json!({"queue_depth": 6, "delay_queue_depth": 4, "dead_letter_depth": 2,

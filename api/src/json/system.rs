@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use muster_domain::{Fence, Timestamp};
-use muster_supervisor::{CheckLine, Reach, SystemView};
+use muster_domain::{Fence, PoolName, Timestamp};
+use muster_supervisor::{CheckLine, Holds, PoolView, Reach, SystemView};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use super::breaker::BreakerJson;
 
 fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
@@ -31,6 +33,8 @@ pub(crate) struct HealthJson {
     pub(crate) leader: Option<String>,
     /// Every way in which it is less than it should be. Empty is healthy.
     pub(crate) degraded: Vec<String>,
+    /// Alerts that last, also about single pools; null where this server does not lead.
+    pub(crate) alerts_firing: Option<usize>,
 }
 
 /// The server leads, and its registry and store answer.
@@ -119,6 +123,10 @@ pub(crate) struct StatusJson {
     degraded: Vec<String>,
     /// Whether the tasks of all pools wait until it is resumed.
     paused: bool,
+    /// Alerts that last.
+    alerts_firing: usize,
+    /// The pools whose tasks are held up, but for a pause of all pools.
+    held_pools: Vec<HeldPoolJson>,
     pools: u32,
     workers: u32,
     agents: u32,
@@ -148,6 +156,8 @@ impl StatusJson {
             data_dir: view.data_dir,
             degraded: view.degraded,
             paused: view.paused,
+            alerts_firing: view.alerts_firing,
+            held_pools: view.held_pools.into_iter().map(HeldPoolJson::from).collect(),
             pools: view.pools,
             workers: view.workers,
             agents: view.agents,
@@ -155,6 +165,28 @@ impl StatusJson {
             spawns_succeeded: view.spawns_succeeded,
             spawns_failed: view.spawns_failed,
         }
+    }
+}
+
+/// A pool whose tasks are held up.
+#[derive(Debug, Serialize, ToSchema)]
+struct HeldPoolJson {
+    #[schema(value_type = String)]
+    pool_name: PoolName,
+    /// Whether it is being removed.
+    draining: bool,
+    /// Whether its tasks wait until it is resumed.
+    paused: bool,
+    /// Whether it takes no new tasks until it is resumed.
+    intake_closed: bool,
+    /// Its circuit breaker.
+    breaker: BreakerJson,
+}
+
+impl From<PoolView> for HeldPoolJson {
+    fn from(view: PoolView) -> Self {
+        let Holds { draining, paused, intake_closed, breaker, .. } = view.holds;
+        Self { pool_name: view.pool_name, draining, paused, intake_closed, breaker: breaker.into() }
     }
 }
 
@@ -226,6 +258,8 @@ pub(crate) mod tests {
     use muster_supervisor::Mode;
     use serde_json::json;
 
+    use crate::json::pools::tests::pool;
+
     pub(crate) fn system() -> SystemView {
         SystemView {
             mode: Mode::MultiProcess,
@@ -242,6 +276,8 @@ pub(crate) mod tests {
             uptime: Duration::from_millis(1500),
             degraded: vec!["ownership: best effort".to_owned()],
             paused: false,
+            alerts_firing: 2,
+            held_pools: vec![pool("p")],
             pools: 4,
             workers: 2,
             agents: 15,
@@ -258,6 +294,10 @@ pub(crate) mod tests {
         assert_eq!((&json["uptime_seconds"], &json["paused"]), (&json!(1.5), &json!(false)));
         assert_eq!(json["store"], json!({"name": "store", "ok": true, "took_ms": 0.25, "error": null}));
         assert_eq!(json["registry"]["error"], "connection refused");
+        assert_eq!(json["alerts_firing"], 2);
+        let held = json!([{"pool_name": "p", "draining": false, "paused": true, "intake_closed": false,
+            "breaker": {"state": "closed", "reason": null, "since": null, "next_probe_at": null}}]);
+        assert_eq!(json["held_pools"], held);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use muster_domain::{
     AgentId, AttemptEnd, AttemptRecord, Halt, Payload, PoolName, Priority, ProcessId, Progress, TaskError, TaskId,
     TaskState, Timestamp,
 };
-use muster_supervisor::{Page, Submitted, TaskView};
+use muster_supervisor::{Page, Submitted, TaskView, WaitingFor};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -57,6 +57,10 @@ pub(crate) struct TaskJson {
     /// `queued`, `running`, `succeeded`, `failed`, `cancelled` or `dead` (given up, and kept for a person).
     #[schema(value_type = String, example = "running")]
     state: TaskState,
+    /// What it waits for; null where it is not queued. Lists leave it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<WaitingForJson>)]
+    waiting_for: Option<Option<WaitingForJson>>,
     /// Why it is being stopped, while it is: `cancelled`, `timed_out`, `lease_lost`, `budget_exceeded` or `handed_back`. Its
     /// state is `running` until its work has stopped.
     #[schema(value_type = Option<String>)]
@@ -135,6 +139,7 @@ impl TaskJson {
             tenant: view.spec.tenant,
             project_id: view.spec.project_id,
             state: view.state,
+            waiting_for: Some(view.waiting_for.as_ref().map(WaitingForJson::from)),
             halting: view.halting,
             attempt: view.attempt,
             max_attempts: view.spec.max_attempts,
@@ -164,6 +169,25 @@ impl TaskJson {
     /// The same without its input and output, which may be long.
     fn brief(self) -> Self {
         Self { input: None, output: None, ..self }
+    }
+}
+
+/// What a queued task waits for.
+#[derive(Debug, Serialize, ToSchema)]
+struct WaitingForJson {
+    /// A word that programs may rely on: `all_paused`, `paused` or `drained` (until it is resumed), `not_before`,
+    /// `breaker_open` or `breaker_half_open` (other tasks are tried first), `agent_busy` or `agent_not_ready` (the one that
+    /// it is for), `tenant_limit`, `agents_busy`, `agent_starting`, `agents_failing` (at their start), `no_agent`,
+    /// `its_turn`, `pool_removed`, `stopping`.
+    #[schema(value_type = String, example = "breaker_open")]
+    code: &'static str,
+    /// The same in words, which go behind "it waits for".
+    message: String,
+}
+
+impl From<&WaitingFor> for WaitingForJson {
+    fn from(waiting: &WaitingFor) -> Self {
+        Self { code: waiting.code(), message: waiting.to_string() }
     }
 }
 
@@ -276,8 +300,8 @@ impl TaskPage {
     /// A page of whole tasks, or of tasks without their inputs and outputs.
     pub(crate) fn new(page: Page<TaskView, TaskId>, full: bool, now: Timestamp) -> Self {
         let item = |view| match TaskJson::new(view, now) {
-            task if full => task,
-            task => task.brief(),
+            task if full => TaskJson { waiting_for: None, ..task },
+            task => TaskJson { waiting_for: None, ..task.brief() },
         };
         Self { items: page.items.into_iter().map(item).collect(), next_cursor: page.next }
     }
@@ -330,6 +354,7 @@ pub(crate) mod tests {
             started_at: None,
             finished_at: None,
             due_at: None,
+            waiting_for: None,
         }
     }
 
@@ -373,6 +398,13 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_queued_task_says_what_it_waits_for() {
+        let view = TaskView { waiting_for: Some(WaitingFor::Turn), ..task(TaskState::Queued, 1) };
+        assert_eq!(json(view)["waiting_for"], json!({"code": "its_turn", "message": "its turn"}));
+        assert_eq!(json(task(TaskState::Running, 2)).get("waiting_for"), Some(&json!(null)));
+    }
+
+    #[test]
     fn input_and_output_go_out_as_they_came_in() {
         let mut view = task(TaskState::Succeeded, 3);
         view.output = Some(Payload::trusted("{\"z\": 1.0,  \"a\": -0}"));
@@ -394,6 +426,7 @@ pub(crate) mod tests {
         let brief = page(false);
         assert!(brief["items"][0].get("input").is_none() && brief["items"][0].get("output").is_none());
         assert_eq!(brief["items"][0]["state"], "queued");
+        assert!([&brief, &page(true)].iter().all(|page| page["items"][0].get("waiting_for").is_none()));
         assert_eq!(page(true)["items"][0]["input"]["b"], 1.5);
         assert_eq!(page(true)["items"][0].get("output"), Some(&json!(null)));
     }

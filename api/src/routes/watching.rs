@@ -33,6 +33,7 @@ pub(super) async fn health(State(door): State<Arc<Door>>) -> Json<HealthJson> {
         state: stage.as_str(),
         leader: None,
         degraded: Vec::new(),
+        alerts_firing: None,
     };
     match stage {
         Stage::Standby { leader } => health.leader = Some(leader).filter(|leader| !leader.is_empty()),
@@ -42,6 +43,7 @@ pub(super) async fn health(State(door): State<Arc<Door>>) -> Json<HealthJson> {
                 health.mode = Some(system.mode.as_str());
                 health.mode_reason = Some(system.mode_reason);
                 health.degraded = system.degraded;
+                health.alerts_firing = Some(system.alerts_firing);
             }
             Err(_) => health.degraded.push(silence(PATIENCE)),
         },

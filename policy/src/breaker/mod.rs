@@ -16,7 +16,7 @@ use muster_domain::time::later;
 use muster_domain::{AttemptEnd, BreakerPolicy, Halt, TaskId};
 
 use crate::backoff::doubled;
-use window::Window;
+use window::{Counts, Window};
 
 /// The breaker of one pool. It is in memory: a new master begins with a closed one, and a change of the policy with a new
 /// one.
@@ -29,6 +29,8 @@ pub struct Breaker {
     probing: Vec<TaskId>,
     /// Probes that succeeded since the last pause.
     succeeded: u32,
+    /// Why it opened; empty while it is closed.
+    why: String,
     /// Whether too many fail while it is off.
     failing: bool,
 }
@@ -66,7 +68,8 @@ impl Breaker {
     /// A closed one.
     pub fn new(policy: BreakerPolicy, now: Instant) -> Self {
         let window = Window::new(policy.window, now);
-        Self { policy, phase: Phase::Closed, window, probing: Vec::new(), succeeded: 0, failing: false }
+        let (probing, why) = (Vec::new(), String::new());
+        Self { policy, phase: Phase::Closed, window, probing, succeeded: 0, why, failing: false }
     }
 
     /// By what it judges.
@@ -77,6 +80,17 @@ impl Breaker {
     /// Where it stands.
     pub const fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// Why it is open, in words; none while it is closed.
+    pub fn reason(&self) -> Option<String> {
+        let why = &self.why;
+        match self.phase {
+            Phase::Closed => None,
+            Phase::Open { tries: 0, .. } => Some(why.clone()),
+            Phase::Open { tries: 1, .. } => Some(format!("{why}; a probe has failed since")),
+            Phase::Open { tries, .. } => Some(format!("{why}; {tries} probes have failed since")),
+        }
     }
 
     /// How many tasks may start now; `u32::MAX` where it sets no bound.
@@ -120,19 +134,14 @@ impl Breaker {
         let counts = self.window.count(failed, now);
         let is_enough = counts.ended >= u64::from(self.policy.least);
         let is_too_much = is_enough && counts.failed as f64 / counts.ended as f64 > self.policy.share;
-        let why = || {
-            format!(
-                "{} of the {} attempts that ended within {} s failed, more than {}%",
-                counts.failed,
-                counts.ended,
-                self.policy.window.as_secs_f64(),
-                (self.policy.share * 10_000.0).round() / 100.0
-            )
-        };
         match (self.policy.enabled, is_too_much, self.failing) {
-            (true, true, _) => Some(self.open(now, 0, now, &why())),
+            (true, true, _) => {
+                let why = too_many(counts, self.policy);
+                self.why.clone_from(&why);
+                Some(self.open(now, 0, now, &why))
+            }
             (false, true, false) => {
-                let why = why();
+                let why = too_many(counts, self.policy);
                 self.failing = true;
                 Some(Moved::Failing(format!("{why}; the breaker is off, so tasks go on")))
             }
@@ -173,6 +182,16 @@ impl Breaker {
             Phase::Closed => None,
         }
     }
+}
+
+fn too_many(counts: Counts, policy: BreakerPolicy) -> String {
+    let Counts { ended, failed } = counts;
+    let attempts = match ended {
+        1 => "the one attempt".to_owned(),
+        all => format!("{failed} of the {all} attempts"),
+    };
+    let (window, share) = (policy.window.as_secs_f64(), (policy.share * 10_000.0).round() / 100.0);
+    format!("{attempts} that ended within {window} s failed, more than {share}%")
 }
 
 /// Whether an attempt failed; none where its end says nothing about the pool, since Muster or a person wanted it.
@@ -232,11 +251,12 @@ mod tests {
         for n in 2..20 {
             assert_eq!(breaker.ended(task(n), &AttemptEnd::Succeeded, now), None, "2 of 20 are not more than a tenth");
         }
-        assert_eq!(breaker.allows(now), u32::MAX);
+        assert_eq!((breaker.allows(now), breaker.reason()), (u32::MAX, None));
         let words = "3 of the 21 attempts that ended within 300 s failed, more than 10%; tasks wait for 30 s";
         let timeout = AttemptEnd::Halted { halt: Halt::TimedOut };
         assert_eq!(breaker.ended(task(20), &timeout, now), Some(Moved::Opened(words.to_owned())));
         assert_eq!(breaker.phase(), Phase::Open { since: now, until: now + 30 * SECOND, tries: 0 });
+        assert_eq!(breaker.reason().as_deref(), words.split_once(';').map(|(why, _)| why));
         assert_eq!(breaker.allows(now + 29 * SECOND), 0);
         assert_eq!(breaker.changes_at(now), Some(30 * SECOND));
         assert_eq!(breaker.allows(now + 30 * SECOND), 1);
@@ -301,7 +321,7 @@ mod tests {
         let closed = breaker.ended(task(102), &AttemptEnd::Succeeded, at);
         assert_eq!(closed, Some(Moved::Closed("2 probes succeeded".to_owned())));
         assert_eq!(breaker.ended(task(103), &failure(), at), None, "the window is empty");
-        assert_eq!(breaker.allows(at), u32::MAX);
+        assert_eq!((breaker.allows(at), breaker.reason()), (u32::MAX, None));
     }
 
     #[test]
@@ -314,6 +334,9 @@ mod tests {
             assert_eq!(breaker.ended(task(100), &failure(), at), Some(Moved::Opened(words)));
             at += pause * SECOND;
             assert_eq!(breaker.phase(), Phase::Open { since, until: at, tries });
+            let reason = breaker.reason().expect("it is open");
+            let more = if tries == 1 { "a probe has".to_owned() } else { format!("{tries} probes have") };
+            assert!(reason.starts_with("20 of the 20 ") && reason.ends_with(&format!("%; {more} failed since")));
             assert_eq!((breaker.allows(at - SECOND), breaker.allows(at)), (0, 1));
         }
     }

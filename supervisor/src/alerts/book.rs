@@ -94,6 +94,11 @@ impl Book {
         all
     }
 
+    /// How many last.
+    pub(crate) fn firing(&self) -> usize {
+        self.open.values().filter(|entry| entry.alert.until.is_none()).count()
+    }
+
     /// Keeps to the capacity: first goes what ended first, then what is over and may come back, then what began first.
     fn make_room(&mut self) {
         while self.open.len() + self.past.len() > CAPACITY {
@@ -150,7 +155,9 @@ mod tests {
     fn one_that_comes_back_soon_is_the_same_and_later_another() {
         let (mut book, now) = (Book::new(MINUTE), Instant::now());
         let first = raise(&mut book, "store", 1).expect("a new one");
+        assert_eq!(book.firing(), 1);
         assert!(book.clear(&topic("store"), at(2), now));
+        assert_eq!(book.firing(), 0, "it may come back, and is over for now");
         assert!(!book.clear(&topic("store"), at(3), now), "it is over already");
         assert!(!book.clear(&topic("registry"), at(3), now), "there is none");
         assert_eq!(listed(&book), [("store".to_owned(), Some(at(2)), 1)]);

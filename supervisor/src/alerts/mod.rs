@@ -134,6 +134,11 @@ impl Alerts {
         self.state().book.list()
     }
 
+    /// How many last.
+    pub(crate) fn firing(&self) -> usize {
+        self.state().book.firing()
+    }
+
     /// Closes what is over for good, and gives the next letter to send.
     fn next_letter(&self) -> Option<Letter> {
         let mut state = self.state();

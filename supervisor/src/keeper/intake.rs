@@ -9,6 +9,7 @@ use muster_store::AgentRow;
 use super::agent::{Agent, Awaited, Reply, Waiter};
 use super::mailbox::Ask;
 use super::moves::Move;
+use super::work::Viewer;
 use super::{Keeper, Removal, Round};
 use crate::error::SupervisorError;
 use crate::view::AgentView;
@@ -28,7 +29,7 @@ impl Keeper {
             Ask::Await { agent, awaited, deadline, reply } => {
                 self.wait_for(agent, Waiter { awaited, deadline, reply }, round);
             }
-            Ask::ViewPool(reply) => drop(reply.send(self.model.view(round.now))),
+            Ask::ViewPool(reply) => drop(reply.send(self.view_pool(round))),
             Ask::ViewAgents(ids, reply) => {
                 let views = match ids {
                     Some(ids) => ids.into_iter().filter_map(|id| Some(self.view(self.model.agent(id)?))).collect(),
@@ -56,14 +57,15 @@ impl Keeper {
             Ask::Spent(agent) => self.stop_spent(agent, round),
             Ask::CountDead(dead) => self.count_dead(dead),
             Ask::ViewRun(task, reply) => drop(reply.send(self.desk.view_run(task))),
-            Ask::ViewQueue(reply) => self.desk.view_when_known(reply),
+            Ask::ViewWait(task, reply) => self.desk.view_when_known(Viewer::Task(task, reply)),
+            Ask::ViewQueue(reply) => self.desk.view_when_known(Viewer::Queue(reply)),
             Ask::StopAll { reply } => self.stop_all(reply, round),
             Ask::KillAll => self.kill_all(),
         }
     }
 
     /// An agent as it is shown: one that runs and has work is busy.
-    fn view(&self, agent: &Agent) -> AgentView {
+    pub(super) fn view(&self, agent: &Agent) -> AgentView {
         let view = agent.view();
         let busy = view.state == AgentState::Idle && self.desk.is_busy(view.agent_id);
         if busy { AgentView { state: AgentState::Busy, ..view } } else { view }

@@ -14,6 +14,7 @@ use super::work::{Cancel, QueueFigures, Redrive, Signal, SubmitAsk};
 use crate::error::SupervisorError;
 use crate::launch::{LaunchError, Launched, RunningWorker};
 use crate::view::{AgentView, PoolView, WorkerView};
+use crate::waiting::{WaitQuery, WaitingFor};
 
 /// A message to a keeper. Requests carry their reply; where the asker has gone, the reply goes nowhere and what was
 /// asked for is done all the same.
@@ -86,6 +87,8 @@ pub(crate) enum Ask {
     },
     /// How far a running task is, and what its attempt has used.
     ViewRun(TaskId, oneshot::Sender<Option<(Option<Progress>, Usage)>>),
+    /// What a queued task waits for; none where it has an agent by now.
+    ViewWait(WaitQuery, oneshot::Sender<Option<WaitingFor>>),
     /// An agent that does one task has done it.
     Spent(AgentId),
     /// So many tasks are dead now, as the store counts.

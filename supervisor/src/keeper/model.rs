@@ -11,7 +11,7 @@ use muster_store::PoolRow;
 
 use super::agent::Agent;
 use super::worker::Worker;
-use crate::view::PoolView;
+use crate::view::{Holds, PoolView};
 
 pub(crate) struct Model {
     pub(crate) spec: PoolSpec,
@@ -257,7 +257,7 @@ impl Model {
         self.changed_slots = self.workers.keys().copied().collect();
     }
 
-    pub(crate) fn view(&self, now: Instant) -> PoolView {
+    pub(crate) fn view(&self, holds: Holds, now: Instant) -> PoolView {
         let open = || self.workers.values().filter(|worker| worker.is_open());
         let slots = |worker: &Worker| if worker.status.takes_agents() { worker.capacity } else { worker.used() };
         let in_status = |is: fn(&AgentStatus) -> bool| count(self.agents.values().filter(|agent| is(&agent.status)));
@@ -268,9 +268,7 @@ impl Model {
             runtime: self.spec.runtime.clone(),
             config: self.spec.config.clone(),
             origin: self.spec.origin,
-            draining: self.draining,
-            paused: self.gate.paused,
-            intake_closed: self.gate.closed,
+            holds,
             process_count: count(open()),
             active_worker_processes: count(open().filter(|worker| worker.status == WorkerStatus::Ready)),
             total_capacity: open().map(slots).sum(),

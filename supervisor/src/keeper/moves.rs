@@ -232,12 +232,12 @@ impl Keeper {
             Move::Change { spec, reply } => {
                 self.model.spec = *spec;
                 self.tasks_reconfigured(round);
-                drop(reply.send(Ok(self.model.view(round.now))));
+                drop(reply.send(Ok(self.view_pool(round))));
             }
             Move::Gate { gate, hand_back, reply } => {
                 self.model.gate = gate;
                 self.desk.hand_back(hand_back);
-                drop(reply.send(Ok(self.model.view(round.now))));
+                drop(reply.send(Ok(self.view_pool(round))));
             }
             Move::DrainPool { graceful } => self.pool_drains(graceful, round),
         }

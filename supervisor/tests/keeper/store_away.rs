@@ -39,7 +39,7 @@ async fn requests_are_refused_and_leave_nothing() {
     wait_until("it takes requests again", async || world.try_spawn(PATIENCE).await.is_ok()).await;
     let_pass(&world).await;
     let view = world.pool().await;
-    assert_eq!((view.draining, view.config.max_agents, view.agent_count), (false, 2, 2));
+    assert_eq!((view.holds.draining, view.config.max_agents, view.agent_count), (false, 2, 2));
     assert_eq!((world.state(agent).await, world.agent(agent).await.epoch), (AgentState::Idle, 1));
     world.end().await;
 }
@@ -51,7 +51,7 @@ async fn a_removal_that_could_not_be_stored_is_refused() {
     world.store().once(|write| matches!(write, Write::DrainPool { .. }), Commit::Refuse);
     is_unavailable(world.handle.remove_pool(&pool(), true).await);
     let_pass(&world).await;
-    assert_eq!((world.state(agent).await, world.pool().await.draining), (AgentState::Idle, false));
+    assert_eq!((world.state(agent).await, world.pool().await.holds.draining), (AgentState::Idle, false));
     world.end().await;
 }
 
@@ -64,7 +64,7 @@ async fn a_removal_that_could_not_be_stored_is_refused_in_a_full_pass_too() {
     is_unavailable(world.handle.remove_pool(&pool(), true).await);
     healthy(&world).await;
     world.spawn().await;
-    assert_eq!((world.state(agent).await, world.pool().await.draining), (AgentState::Idle, false));
+    assert_eq!((world.state(agent).await, world.pool().await.holds.draining), (AgentState::Idle, false));
     world.end().await;
 }
 

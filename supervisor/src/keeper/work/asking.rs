@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::error::SupervisorError;
 use crate::task_view::{Percentiles, Submitted};
+use crate::view::Holds;
 
 /// Tasks that somebody submits in one request; each is answered, in order.
 pub(crate) struct SubmitAsk {
@@ -47,6 +48,7 @@ pub(crate) struct Redrive {
 /// A pool's queue as its keeper knows it.
 #[derive(Clone, Debug)]
 pub(crate) struct QueueFigures {
+    pub(crate) holds: Holds,
     /// Ready and delayed.
     pub(crate) waiting: u64,
     pub(crate) running: u64,

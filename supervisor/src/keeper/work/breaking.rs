@@ -1,16 +1,27 @@
 //! The circuit breaker of the pool: where too many attempts fail, tasks wait.
 
-use muster_domain::{AttemptEnd, EventKind, TaskId, counted};
+use muster_domain::{AttemptEnd, EventKind, TaskId, Timestamp, counted};
 use muster_policy::breaker::{Breaker, Moved};
 
 use super::plan::Plan;
 use crate::alerts::AlertKind;
 use crate::keeper::{Keeper, Round};
+use crate::view::BreakerView;
+
+/// When a breaker opened, by the wall clock. Read once, so that whoever looks twice sees the same.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opened {
+    /// The first time.
+    since: Timestamp,
+    /// When probes may start.
+    next_probe_at: Timestamp,
+}
 
 impl Keeper {
     /// An attempt has ended; the breaker may move.
     pub(super) fn count_end(&mut self, task: TaskId, end: &AttemptEnd, plan: &mut Plan, round: &Round) {
         let Some(moved) = self.desk.breaker.ended(task, end, round.now) else { return };
+        self.note_opening(&moved, round);
         let (pool, alerts) = (&self.model.spec.pool_name, &self.context.alerts);
         let (kind, reason) = match moved {
             Moved::Opened(reason) => {
@@ -30,6 +41,32 @@ impl Keeper {
             Moved::Recovered => return alerts.clear(AlertKind::FailureRate, Some(pool), ""),
         };
         plan.events.push(muster_domain::EventDraft { reason, ..self.pool_event(kind, round.at) });
+    }
+
+    fn note_opening(&mut self, moved: &Moved, round: &Round) {
+        match moved {
+            // For the first time, or for another pause.
+            Moved::Opened(_) => {
+                let since = self.desk.opened.map_or(round.at, |opened| opened.since);
+                let pause = self.desk.breaker.changes_at(round.now).unwrap_or_default();
+                self.desk.opened = Some(Opened { since, next_probe_at: round.at.after(pause) });
+            }
+            Moved::Closed(_) => self.desk.opened = None,
+            Moved::Failing(_) | Moved::Recovered => {}
+        }
+    }
+
+    /// The breaker as it is shown.
+    pub(super) fn view_breaker(&self, round: &Round) -> BreakerView {
+        let breaker = &self.desk.breaker;
+        let (Some(reason), Some(opened)) = (breaker.reason(), self.desk.opened) else {
+            return if breaker.policy().enabled { BreakerView::Closed } else { BreakerView::Off };
+        };
+        let Opened { since, next_probe_at } = opened;
+        match breaker.changes_at(round.now) {
+            Some(_) => BreakerView::Open { reason, since, next_probe_at },
+            None => BreakerView::HalfOpen { reason, since },
+        }
     }
 
     /// A probe that no agent ran makes room for another.
@@ -56,6 +93,7 @@ impl Keeper {
         let config = &self.model.spec.config;
         if self.desk.breaker.policy() != config.breaker {
             self.desk.breaker = Breaker::new(config.breaker, round.now);
+            self.desk.opened = None;
             for kind in [AlertKind::BreakerOpen, AlertKind::FailureRate] {
                 self.context.alerts.clear(kind, Some(&self.model.spec.pool_name), "");
             }

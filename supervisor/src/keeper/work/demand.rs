@@ -1,6 +1,6 @@
 //! Agents on demand: where tasks wait and nobody has room for them, the pool starts agents by itself.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use muster_domain::time::{LONGEST, later};
 use muster_domain::{AgentId, AgentSpec, AgentStatus, Epoch, StopReason, name};
@@ -19,10 +19,10 @@ const AGENTS_PER_TURN: usize = 256;
 /// The project of an agent that was started for a task without one.
 const NO_PROJECT: &str = "on_demand";
 /// How old the registry's picture of such an agent may be.
-const FRESHNESS: std::time::Duration = std::time::Duration::from_secs(30);
+const FRESHNESS: Duration = Duration::from_secs(30);
 
 /// The wait after a first start that failed, at the least.
-const SHORTEST_WAIT: std::time::Duration = std::time::Duration::from_millis(200);
+const SHORTEST_WAIT: Duration = Duration::from_millis(200);
 
 /// Agents that a keeper has ordered from itself.
 #[derive(Default)]
@@ -108,6 +108,13 @@ impl Keeper {
     pub(super) fn agents_put_off(&self, now: Instant) -> Option<Instant> {
         let demand = self.model.spec.config.on_demand.is_some() && !self.desk.lines.is_empty();
         self.desk.orders.not_before.filter(|at| demand && *at > now)
+    }
+
+    /// For how long no agent is asked for, since those that were failed at their start.
+    pub(super) fn failing_for(&self, now: Instant) -> Option<Duration> {
+        let orders = &self.desk.orders;
+        let at = orders.not_before.filter(|_| orders.failures > 0)?;
+        at.checked_duration_since(now).filter(|wait| !wait.is_zero())
     }
 
     fn ask_for_agent(&mut self, project: Option<String>) {

@@ -28,6 +28,7 @@ mod plan;
 pub(super) mod rooms;
 pub(super) mod runs;
 mod timing;
+mod waiting;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Instant;
@@ -35,16 +36,19 @@ use std::time::Instant;
 use muster_domain::{AgentId, PoolConfig, Progress, TaskId, Timestamp, Usage};
 use muster_policy::breaker::Breaker;
 use muster_policy::dispatch::Rota;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use self::lines::Lines;
 use self::meter::{Rate, Samples};
 use self::rooms::Rooms;
 use self::runs::Runs;
 use super::{Keeper, Round};
+use crate::view::Holds;
 pub(crate) use asking::{Cancel, QueueFigures, Redrive, Signal, SubmitAsk, TaskAnswer, TaskDraft};
+use breaking::Opened;
 use ending::Over;
 use plan::Plan;
+pub(super) use waiting::Viewer;
 
 /// Followers of tasks that are kept without looking whether they still listen.
 const FOLLOWERS: usize = 1_024;
@@ -60,6 +64,8 @@ pub(crate) struct Desk {
     rooms: Rooms,
     rota: Rota,
     breaker: Breaker,
+    /// When the breaker opened, while it is open.
+    opened: Option<Opened>,
     /// Agents on demand that were ordered.
     orders: demand::Orders,
     /// Agents that have done their one task, where a pool's agents do one each.
@@ -100,8 +106,8 @@ pub(crate) struct Desk {
     run_times: Samples,
     /// Hears when other pools have ended tasks of tenants that are counted.
     freed: watch::Receiver<()>,
-    /// Those who want to see the queue.
-    viewers: Vec<oneshot::Sender<QueueFigures>>,
+    /// Those who want to see the queue, or what a task of it waits for.
+    viewers: Vec<Viewer>,
     /// When to look at the tasks again although nothing has come.
     look_at: Option<Instant>,
 }
@@ -116,6 +122,7 @@ impl Desk {
             rooms: Rooms::default(),
             rota: Rota::default(),
             breaker: Breaker::new(config.breaker, now),
+            opened: None,
             orders: demand::Orders::default(),
             spent: HashSet::new(),
             dead: 0,
@@ -216,18 +223,13 @@ impl Desk {
     }
 
     /// Answers at the end of the turn: at the beginning of the first one nothing is known yet.
-    pub(super) fn view_when_known(&mut self, reply: oneshot::Sender<QueueFigures>) {
-        self.viewers.push(reply);
+    pub(super) fn view_when_known(&mut self, viewer: Viewer) {
+        self.viewers.push(viewer);
     }
 
-    fn answer_viewers(&mut self, round: &Round) {
-        for viewer in std::mem::take(&mut self.viewers) {
-            drop(viewer.send(self.figures(round.now, round.at)));
-        }
-    }
-
-    fn figures(&mut self, now: Instant, at: Timestamp) -> QueueFigures {
+    fn figures(&mut self, holds: Holds, now: Instant, at: Timestamp) -> QueueFigures {
         QueueFigures {
+            holds,
             waiting: self.waiting,
             running: self.runs.len() as u64,
             oldest_wait: self.lines.oldest().map(|oldest| at.since(oldest)),
@@ -255,7 +257,7 @@ impl Keeper {
     /// Does what there is to do with tasks, in one commit.
     pub(super) async fn work(&mut self, round: &mut Round) {
         self.move_tasks(round).await;
-        self.desk.answer_viewers(round);
+        self.answer_viewers(round);
     }
 
     async fn move_tasks(&mut self, round: &mut Round) {

@@ -15,13 +15,13 @@ async fn while_a_pool_is_paused_tasks_come_in_and_wait() {
     world.spawn_many(2).await;
     let (running, worker) = world.start_task(task()).await;
     let view = world.handle.pause_pool(pool()).await.expect("paused");
-    assert_eq!((view.paused, view.intake_closed), (true, false));
+    assert_eq!((view.holds.paused, view.holds.intake_closed), (true, false));
     let waiting = world.submit(task()).await;
     worker.answer(running).await;
     assert_eq!(world.end_of(running).await, TaskState::Succeeded, "what runs goes on");
     let_pass(&world).await;
     assert_eq!(world.ground.ledger.latest_attempt(waiting), 0);
-    assert!(!world.handle.resume_pool(pool()).await.expect("resumed").paused);
+    assert!(!world.handle.resume_pool(pool()).await.expect("resumed").holds.paused);
     world.holder(waiting).await.answer(waiting).await;
     assert_eq!(world.end_of(waiting).await, TaskState::Succeeded);
     world.end().await;
@@ -62,7 +62,7 @@ async fn a_drained_pool_takes_nothing_and_finishes_what_it_has() {
     let (running, worker) = world.start_task(task()).await;
     let waiting = world.submit(task()).await;
     let view = world.handle.drain_pool(pool(), false).await.expect("drained");
-    assert_eq!((view.paused, view.intake_closed), (true, true));
+    assert_eq!((view.holds.paused, view.holds.intake_closed), (true, true));
     let refused = world.try_submit(task()).await;
     assert!(matches!(refused, Err(SupervisorError::IntakeClosed(_))), "{refused:?}");
     worker.answer(running).await;
@@ -143,7 +143,7 @@ async fn a_pool_that_goes_takes_no_task() {
     world.worker_of(agent).await.change(|habits| habits.on_stop = crate::worker::OnStop::Miss).await;
     let (handle, name) = (world.handle.clone(), pool());
     let removal = tokio::spawn(async move { handle.remove_pool(&name, true).await });
-    wait_until("it is going", async || world.pool().await.draining).await;
+    wait_until("it is going", async || world.pool().await.holds.draining).await;
     let refused = world.try_submit(task()).await;
     assert!(matches!(refused, Err(SupervisorError::PoolDraining(_))), "{refused:?}");
     world.worker_of(agent).await.change(|habits| habits.on_stop = crate::worker::OnStop::End).await;

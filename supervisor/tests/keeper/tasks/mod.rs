@@ -17,6 +17,7 @@ mod retrying;
 mod submitting;
 mod tenants;
 mod time;
+mod waiting;
 
 use std::time::Duration;
 

@@ -1,0 +1,131 @@
+//! What holds up the pool's tasks, and what one of them waits for: for people, in words. Nothing is decided here; it repeats
+//! what [`super::dispatching`] and [`super::demand`] look at.
+
+use std::sync::atomic::Ordering;
+
+use muster_domain::{AgentId, AgentState, AgentStatus};
+use tokio::sync::oneshot;
+
+use super::asking::QueueFigures;
+use crate::keeper::{Agent, Keeper, Round};
+use crate::view::{BreakerView, Holds, PoolView};
+use crate::waiting::{WaitQuery, WaitingFor};
+
+/// Somebody who is to see what is there at the end of a turn.
+pub(in crate::keeper) enum Viewer {
+    /// The queue in figures.
+    Queue(oneshot::Sender<QueueFigures>),
+    /// What a queued task waits for; none where it has an agent by now.
+    Task(WaitQuery, oneshot::Sender<Option<WaitingFor>>),
+}
+
+impl Keeper {
+    /// The pool as it is shown.
+    pub(in crate::keeper) fn view_pool(&self, round: &Round) -> PoolView {
+        self.model.view(self.holds(round), round.now)
+    }
+
+    /// Answers those who wait for the end of the turn.
+    pub(super) fn answer_viewers(&mut self, round: &Round) {
+        for viewer in std::mem::take(&mut self.desk.viewers) {
+            match viewer {
+                Viewer::Queue(reply) => {
+                    let holds = self.holds(round);
+                    drop(reply.send(self.desk.figures(holds, round.now, round.at)));
+                }
+                Viewer::Task(task, reply) => drop(reply.send(self.why_waiting(&task, round))),
+            }
+        }
+    }
+
+    fn holds(&self, round: &Round) -> Holds {
+        Holds {
+            draining: self.model.draining,
+            paused: self.model.gate.paused,
+            all_paused: self.context.all_paused.load(Ordering::Relaxed),
+            intake_closed: self.model.gate.closed,
+            breaker: self.view_breaker(round),
+        }
+    }
+
+    /// What a task waits for that the store calls queued; none where it has an agent by now.
+    fn why_waiting(&self, task: &WaitQuery, round: &Round) -> Option<WaitingFor> {
+        if self.desk.runs.get(task.task_id).is_some() {
+            return None;
+        }
+        let found = self
+            .why_all_wait(round)
+            .or_else(|| task.not_before.filter(|at| *at > round.at).map(WaitingFor::Time))
+            .or_else(|| self.why_breaker(round))
+            .or_else(|| self.why_agent(task.agent_id?))
+            .or_else(|| self.why_tenant(&task.tenant))
+            .or_else(|| if task.agent_id.is_none() { self.why_no_agent(round) } else { None });
+        Some(found.unwrap_or(WaitingFor::Turn))
+    }
+
+    /// What only a person ends, or the end of the supervisor.
+    fn why_all_wait(&self, round: &Round) -> Option<WaitingFor> {
+        let (pool, holds) = (self.pool(), self.holds(round));
+        match holds {
+            Holds { draining: true, .. } => Some(WaitingFor::PoolRemoval(pool)),
+            _ if self.is_stopping => Some(WaitingFor::NextSupervisor),
+            Holds { all_paused: true, .. } => Some(WaitingFor::SystemResume),
+            Holds { paused: true, intake_closed: true, .. } => Some(WaitingFor::DrainEnd(pool)),
+            Holds { paused: true, .. } => Some(WaitingFor::PoolResume(pool)),
+            _ => None,
+        }
+    }
+
+    fn why_breaker(&self, round: &Round) -> Option<WaitingFor> {
+        if self.desk.breaker.allows(round.now) > 0 {
+            return None;
+        }
+        match self.view_breaker(round) {
+            BreakerView::Open { reason, next_probe_at, .. } => {
+                Some(WaitingFor::OpenBreaker { pool: self.pool(), reason, next_probe_at })
+            }
+            BreakerView::HalfOpen { reason, .. } => Some(WaitingFor::Probes { pool: self.pool(), reason }),
+            BreakerView::Off | BreakerView::Closed => None,
+        }
+    }
+
+    /// Whether the one agent that is to do it can't take it now. One that is gone for good is no reason to wait.
+    fn why_agent(&self, id: AgentId) -> Option<WaitingFor> {
+        let state = self.view(self.model.agent(id)?).state;
+        let has_room = self.desk.rooms.get(id).is_some();
+        (!has_room && !matches!(state, AgentState::Terminated | AgentState::Failed))
+            .then_some(WaitingFor::Agent(id, state))
+    }
+
+    fn why_tenant(&self, tenant: &str) -> Option<WaitingFor> {
+        let quotas = &self.context.quotas;
+        let max_running = quotas.limits(tenant).max_running?;
+        (quotas.running_of(tenant) >= max_running)
+            .then(|| WaitingFor::Tenant { tenant: tenant.to_owned(), max_running })
+    }
+
+    /// Whether no agent has room for one more task. The agents are looked through only where none has any work: else it is
+    /// clear what is waited for.
+    fn why_no_agent(&self, round: &Round) -> Option<WaitingFor> {
+        let pool = self.pool();
+        if !self.desk.rooms.is_empty() {
+            return None;
+        }
+        if !self.desk.runs.is_empty() {
+            return Some(WaitingFor::FreeAgent(pool));
+        }
+        let count = |is: fn(&AgentStatus) -> bool| {
+            let of_kind = |agent: &&Agent| is(&agent.status);
+            self.model.agents().filter(of_kind).count()
+        };
+        if count(|status| matches!(status, AgentStatus::Pending { .. } | AgentStatus::Placed(_))) > 0 {
+            return Some(WaitingFor::NewAgent(pool));
+        }
+        let quarantined = count(|status| matches!(status, AgentStatus::Quarantined(_)));
+        Some(match (self.model.spec.config.on_demand, self.failing_for(round.now)) {
+            (Some(_), Some(wait)) => WaitingFor::FailingAgents { pool, next_start_at: round.at.after(wait) },
+            (Some(_), None) if quarantined == 0 => WaitingFor::NewAgent(pool),
+            _ => WaitingFor::AnyAgent { pool, quarantined },
+        })
+    }
+}

@@ -1,0 +1,150 @@
+//! Why a queued task waits.
+
+use std::fmt;
+
+use muster_domain::{AgentId, AgentState, PoolName, TaskId, Timestamp, counted};
+
+use crate::task_view::TaskView;
+
+/// What a queued task waits for. Where it is several things at once: what a person has to do comes first, then the task's own
+/// time, then the pool's breaker, then an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WaitingFor {
+    /// Its pool goes, and it will fail.
+    PoolRemoval(PoolName),
+    /// The supervisor stops, and the next one goes on.
+    NextSupervisor,
+    /// The tasks of all pools are held up, until the system is resumed.
+    SystemResume,
+    /// Those of its pool are, until it is resumed.
+    PoolResume(PoolName),
+    /// Those of its pool are, and it takes no new ones either, until it is resumed.
+    DrainEnd(PoolName),
+    /// It is not to be started before.
+    Time(Timestamp),
+    /// Too many attempts failed in its pool: no task starts.
+    OpenBreaker {
+        /// The pool.
+        pool: PoolName,
+        /// Why the breaker opened.
+        reason: String,
+        /// When the next tasks are tried.
+        next_probe_at: Timestamp,
+    },
+    /// Too many attempts failed in its pool, and other tasks are tried first.
+    Probes {
+        /// The pool.
+        pool: PoolName,
+        /// Why the breaker opened.
+        reason: String,
+    },
+    /// The one agent that is to do it, which is in this state.
+    Agent(AgentId, AgentState),
+    /// Its tenant runs as many tasks as it may.
+    Tenant {
+        /// The tenant.
+        tenant: String,
+        /// Its bound.
+        max_running: u32,
+    },
+    /// All agents of its pool have work.
+    FreeAgent(PoolName),
+    /// An agent of its pool is on its way.
+    NewAgent(PoolName),
+    /// Agents that its pool has started for tasks fail at their start.
+    FailingAgents {
+        /// The pool.
+        pool: PoolName,
+        /// When the next one is tried.
+        next_start_at: Timestamp,
+    },
+    /// Its pool has no agent that could do it, and starts none by itself.
+    AnyAgent {
+        /// The pool.
+        pool: PoolName,
+        /// Agents that crashed too often, and wait for a person.
+        quarantined: usize,
+    },
+    /// Nothing: it is next, or others go first.
+    Turn,
+}
+
+impl WaitingFor {
+    /// The word that programs may rely on.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::PoolRemoval(_) => "pool_removed",
+            Self::NextSupervisor => "stopping",
+            Self::SystemResume => "all_paused",
+            Self::PoolResume(_) => "paused",
+            Self::DrainEnd(_) => "drained",
+            Self::Time(_) => "not_before",
+            Self::OpenBreaker { .. } => "breaker_open",
+            Self::Probes { .. } => "breaker_half_open",
+            Self::Agent(_, AgentState::Busy) => "agent_busy",
+            Self::Agent(..) => "agent_not_ready",
+            Self::Tenant { .. } => "tenant_limit",
+            Self::FreeAgent(_) => "agents_busy",
+            Self::NewAgent(_) => "agent_starting",
+            Self::FailingAgents { .. } => "agents_failing",
+            Self::AnyAgent { .. } => "no_agent",
+            Self::Turn => "its_turn",
+        }
+    }
+}
+
+/// What goes behind "it waits for".
+impl fmt::Display for WaitingFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PoolRemoval(pool) => write!(f, "its end: {pool} is being removed"),
+            Self::NextSupervisor => write!(f, "the next supervisor: this one is stopping"),
+            Self::SystemResume => write!(f, "a resume of the system: all pools are paused"),
+            Self::PoolResume(pool) => write!(f, "a resume of {pool}, which is paused"),
+            Self::DrainEnd(pool) => write!(f, "a resume of {pool}, which is drained"),
+            Self::Time(at) => write!(f, "its time: {at}"),
+            Self::OpenBreaker { pool, reason, next_probe_at } => {
+                write!(f, "the circuit breaker of {pool}, which is open until {next_probe_at}: {reason}")
+            }
+            Self::Probes { pool, reason } => {
+                write!(f, "the circuit breaker of {pool}, which lets single tasks through: {reason}")
+            }
+            // Its worker takes no commands now, or the agent is about to end.
+            Self::Agent(agent, AgentState::Idle) => write!(f, "agent {agent}, which takes no tasks now"),
+            Self::Agent(agent, state) => write!(f, "agent {agent}, which is {state}"),
+            Self::Tenant { tenant, max_running } => {
+                write!(f, "other tasks of tenant {tenant}, which runs as many as it may (max_running = {max_running})")
+            }
+            Self::FreeAgent(pool) => write!(f, "an agent: those of {pool} are busy"),
+            Self::NewAgent(pool) => write!(f, "an agent: one of {pool} is to start"),
+            Self::FailingAgents { pool, next_start_at } => {
+                write!(f, "an agent: those of {pool} fail at their start, and the next is tried at {next_start_at}")
+            }
+            Self::AnyAgent { pool, quarantined: 0 } => {
+                write!(f, "an agent: {pool} has none, and starts none by itself (on_demand)")
+            }
+            Self::AnyAgent { pool, quarantined } => {
+                let agents = counted(*quarantined as u64, "agent");
+                write!(f, "an agent: {pool} has only {agents} in quarantine")
+            }
+            Self::Turn => write!(f, "its turn"),
+        }
+    }
+}
+
+/// A queued task, as far as it matters for what it waits for.
+pub(crate) struct WaitQuery {
+    pub(crate) task_id: TaskId,
+    pub(crate) tenant: String,
+    /// The one agent that is to do it.
+    pub(crate) agent_id: Option<AgentId>,
+    /// It is not to be started before.
+    pub(crate) not_before: Option<Timestamp>,
+}
+
+impl From<&TaskView> for WaitQuery {
+    fn from(view: &TaskView) -> Self {
+        let spec = &view.spec;
+        Self { task_id: spec.task_id, tenant: spec.tenant.clone(), agent_id: spec.agent_id, not_before: view.due_at }
+    }
+}
