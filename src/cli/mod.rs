@@ -7,6 +7,7 @@
 //! reached, 4 not found, 64 bad configuration.
 
 mod agents;
+mod alerts;
 mod asking;
 mod cancel;
 mod check;
@@ -14,11 +15,14 @@ mod completions;
 mod config;
 mod failure;
 mod follow;
+#[cfg(test)]
+mod held_tests;
 mod hold;
 mod id;
 mod interrupt;
 mod lines;
 mod logs;
+mod patience;
 mod pools;
 mod ps;
 mod queue;
@@ -104,6 +108,8 @@ enum Command {
     Redrive(redrive::Args),
     /// Show how much work waits, and how fast it goes
     Queue,
+    /// List what needs a person, or did: alerts
+    Alerts,
     /// Give the agents of a pool, or all agents, no more tasks
     Pause(hold::Pause),
     /// Give agents tasks again
@@ -203,6 +209,7 @@ fn carry_out(command: Command, context: &Context) -> Result<Done, Failure> {
         Command::Cancel(args) => cancel::run(&args, context),
         Command::Redrive(args) => redrive::run(&args, context),
         Command::Queue => queue::run(context),
+        Command::Alerts => alerts::run(context),
         Command::Pause(args) => hold::pause(&args, context),
         Command::Resume(args) => hold::resume(&args, context),
         Command::Drain(args) => hold::drain(&args, context),

@@ -168,10 +168,23 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Done, Failure> {
     .into())
 }
 
-/// Why a pool does not do work as usual; empty where it does.
-fn hold(pool: &Value) -> &'static str {
-    let holds = [("draining", "being removed"), ("intake_closed", "drained"), ("paused", "paused")];
-    holds.into_iter().find(|(field, _)| pool[field] == json!(true)).map_or("", |(_, words)| words)
+/// Why a pool does not do work as usual, in words; empty where it does. The pool may be told of by its queue.
+pub(super) fn holds(pool: &Value) -> String {
+    let is = |name: &str| pool[name] == json!(true);
+    let breaker = match pool["breaker"]["state"].as_str() {
+        Some("open") => Some("breaker open"),
+        Some("half_open") => Some("breaker half open"),
+        _ => None,
+    };
+    let holds = [
+        is("draining").then_some("being removed"),
+        is("all_paused").then_some("all paused"),
+        is("intake_closed").then_some("drained"),
+        // A drain pauses too.
+        (is("paused") && !is("intake_closed")).then_some("paused"),
+        breaker,
+    ];
+    holds.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// A table of pools.
@@ -191,7 +204,7 @@ pub(super) fn pools_table(pools: &[Value]) -> String {
         .map(|name| field(pool, name))
         .collect();
         row.push(percent(pool, "utilization"));
-        row.push(hold(pool).to_owned());
+        row.push(holds(pool));
         row
     };
     let head = ["POOL", "ROLE", "RUNTIME", "WORKERS", "AGENTS", "USED", "FREE", "SLOTS", "LOAD", ""];

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::failure::Failure;
+use super::pools::holds;
 use super::table::{field, pretty, span_field, table};
 use super::{Context, Done};
 
@@ -25,10 +26,11 @@ pub(super) fn queues(answer: &Value) -> String {
             let known = pair.iter().any(|name| queue[*name] != json!(null));
             row.push(if known { pair.map(|name| span_field(queue, name)).join(" / ") } else { "-".to_owned() });
         }
+        row.push(holds(queue));
         row
     };
     let head =
-        ["POOL", "WAITING", "DELAYED", "RUNNING", "DEAD", "OLDEST", "IN/S", "OUT/S", "WAIT P50/P99", "RUN P50/P99"];
+        ["POOL", "WAITING", "DELAYED", "RUNNING", "DEAD", "OLDEST", "IN/S", "OUT/S", "WAIT P50/P99", "RUN P50/P99", ""];
     let pools = answer["pools"].as_object();
-    table(&head, &head[1..], pools.into_iter().flatten().map(row).collect())
+    table(&head, &head[1..head.len() - 1], pools.into_iter().flatten().map(row).collect())
 }

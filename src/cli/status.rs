@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::client::ClientError;
 
 use super::failure::Failure;
+use super::pools::holds;
 use super::table::{duration, field, pretty, printable, table};
 use super::{Context, Done};
 
@@ -50,10 +51,9 @@ pub(super) fn page(status: &Value) -> String {
         ("pools", field(status, "pools")),
         ("workers", field(status, "workers")),
         ("agents", field(status, "agents")),
+        ("alerts", alerts(status)),
     ];
-    let paused = status["paused"] == json!(true);
-    let held = paused.then(|| ("tasks", "paused; `muster resume --all` lets them go on".to_owned()));
-    let rows: Vec<(&str, String)> = rows.into_iter().chain(held).collect();
+    let rows: Vec<(&str, String)> = rows.into_iter().chain(held(status)).collect();
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     let mut page = String::new();
     for (name, value) in rows {
@@ -67,6 +67,25 @@ pub(super) fn page(status: &Value) -> String {
         page.push_str(&format!("\n{}", table(&["DEGRADED"], &[], rows)));
     }
     page
+}
+
+/// How many alerts last.
+fn alerts(status: &Value) -> String {
+    match status["alerts_firing"].as_u64() {
+        None => "-".to_owned(),
+        Some(0) => "none".to_owned(),
+        Some(firing) => format!("{firing} firing; `muster alerts` lists them"),
+    }
+}
+
+/// What holds tasks up: all, and those of single pools.
+fn held(status: &Value) -> impl Iterator<Item = (&'static str, String)> {
+    let paused = status["paused"] == json!(true);
+    let all = paused.then(|| ("tasks", "paused; `muster resume --all` lets them go on".to_owned()));
+    let pools = status["held_pools"].as_array().into_iter().flatten();
+    let pools: Vec<String> = pools.map(|pool| format!("{}: {}", field(pool, "pool_name"), holds(pool))).collect();
+    let single = (!pools.is_empty()).then(|| ("held", pools.join("; ")));
+    all.into_iter().chain(single)
 }
 
 /// Where the registry is, and what to type to look into it.

@@ -15,12 +15,10 @@ use super::asking::{seconds, seconds_if_any};
 use super::failure::Failure;
 use super::id::{AgentArg, resolve};
 use super::interrupt::LastWords;
+use super::patience::Patience;
 use super::table::faithful;
 use super::task::{Ended, PATH};
 use super::{Context, Done, lines};
-
-/// The longest that one request waits; who waits longer asks again.
-const ONE_WAIT: Duration = Duration::from_secs(60);
 
 /// Arguments of `muster submit`.
 #[derive(Debug, clap::Args)]
@@ -209,15 +207,18 @@ fn await_end(client: &Client, task: TaskId, limit: Option<f64>, form: Form) -> R
     Ok(Done { text: shown, failure })
 }
 
-/// A task as it is at its end, or when so many seconds are over. What the server wrote.
+/// A task as it is at its end, or when so many seconds are over. What the server wrote. While it is queued stderr says what it
+/// waits for.
 pub(super) fn last_word(client: &Client, task: TaskId, limit: Option<f64>) -> Result<String, Failure> {
     let begun = Instant::now();
     let limit = limit.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+    let mut patience = Patience::new(task, std::io::stderr());
     loop {
         let left = limit.map(|limit| limit.saturating_sub(begun.elapsed()));
-        let wait = left.map_or(ONE_WAIT, |left| left.min(ONE_WAIT));
+        let wait = left.unwrap_or(Duration::MAX).min(patience.next_wait());
         let text = client.get_text(&format!("{PATH}/{task}"), &[("wait", wait.as_secs_f64().to_string())], wait);
         let text = text.map_err(|error| Failure::from(error).about(&format!("task {task} was taken in, and then")))?;
+        patience.look(&text);
         let ended: Ended<'_> = client.parse(&text)?;
         if ended.state.is_final() || left.is_some_and(|left| left <= wait) {
             return Ok(text);

@@ -126,7 +126,10 @@ pub(super) fn state(task: &Value) -> String {
     let state = field(task, "state");
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let more = match state.as_str() {
-        "queued" => text(&task["not_before"]).map(|moment| format!("not before {moment}")),
+        "queued" => match task["waiting_for"]["code"].as_str() {
+            None | Some("not_before") => text(&task["not_before"]).map(|moment| format!("not before {moment}")),
+            Some(_) => text(&task["waiting_for"]["message"]).map(|message| format!("waits for {message}")),
+        },
         "running" => text(&task["halting"])
             .map(|halt| format!("being stopped: {halt}"))
             .or_else(|| Some(&task["progress"]).filter(|progress| !progress.is_null()).map(progress)),

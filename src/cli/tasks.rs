@@ -75,8 +75,9 @@ pub(super) fn tasks_table(tasks: &[Value], now: Timestamp) -> String {
             .collect();
         row.extend([age(task, "created_at", now), span_field(task, "wait_seconds"), span_field(task, "run_seconds")]);
         // Most tasks have nothing to explain.
-        let why = task["error"]["message"].as_str().or_else(|| task["halting"].as_str());
-        row.push(why.unwrap_or_default().to_owned());
+        let why = task["error"]["message"].as_str().or_else(|| task["halting"].as_str()).map(str::to_owned);
+        let why = why.or_else(|| Some(format!("waits for {}", task["waiting_for"]["message"].as_str()?)));
+        row.push(why.unwrap_or_default());
         row
     };
     let head = ["TASK", "POOL", "PROJECT", "TENANT", "STATE", "ATTEMPT", "PRIORITY", "AGE", "WAITED", "RAN", "WHY"];

@@ -279,7 +279,7 @@ fn status_is_a_page() {
         "fence": 3, "address": "127.0.0.1:8000", "leads_since": "2025-11-21T03:20:00Z", "uptime_seconds": 125.2,
         "registry_address": "/d/redis.sock", "registry": {"name": "redis", "ok": true}, "data_dir": "/d",
         "store_description": "sqlite in /d/muster.db", "store": {"name": "store", "ok": false, "error": "disk full"},
-        "ownership": "pid namespaces", "degraded": [], "pools": 4, "workers": 2, "agents": 15});
+        "ownership": "pid namespaces", "degraded": [], "alerts_firing": 0, "pools": 4, "workers": 2, "agents": 15});
     let expected = "\
 version      0.1.0
 address      127.0.0.1:8000
@@ -293,6 +293,7 @@ data folder  /d
 pools        4
 workers      2
 agents       15
+alerts       none
 
 healthy
 ";
