@@ -5,6 +5,7 @@ mod chaos;
 mod check;
 mod cli;
 mod faults;
+mod held;
 mod http;
 mod running;
 
