@@ -1,12 +1,13 @@
 //! The engine over a pool of PostgreSQL connections.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use muster_domain::Fence;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgRow};
 use sqlx::{Connection, Either, Executor, PgConnection, Row as _, TypeInfo, ValueRef};
 
@@ -18,6 +19,10 @@ use crate::sql::{Answer, Engine, Row, Step, Value};
 /// How long one transaction or one read may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// For how long the connection of the last commit is taken for the next one as it is. One from the pool is asked before whether it
+/// still works, and once more when it goes back: two round trips, where a commit takes four.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
 /// Locks the leader's row until the end of the transaction. In the same round trip, and for this transaction only (so that
 /// it holds behind PgBouncer too): the server gives up on a supervisor that falls silent in the middle, and answers a COMMIT
 /// only when it is written, also where it is configured not to.
@@ -28,6 +33,8 @@ const GUARD: &str = "SELECT fence, set_config('idle_in_transaction_session_timeo
 /// PostgreSQL.
 pub struct PostgresEngine {
     pool: PgPool,
+    /// That of the last commit, and when it ended. None where the pool has only one, which others wait for.
+    last: Mutex<Option<(PgPooled, Instant)>>,
     place: String,
     pgbouncer: bool,
 }
@@ -40,13 +47,20 @@ impl fmt::Debug for PostgresEngine {
 
 impl PostgresEngine {
     pub(super) fn new(pool: PgPool, options: &PgConnectOptions, pgbouncer: bool) -> Self {
-        Self { pool, place: address::describe(options), pgbouncer }
+        Self { pool, last: Mutex::default(), place: address::describe(options), pgbouncer }
     }
 
-    /// Runs steps on a connection, within a time. A connection whose work failed or was given up is not used again: what it
-    /// still has to say is nobody's answer any more.
-    async fn run(&self, steps: &[Arc<Step>], guard: Option<Fence>) -> Result<Vec<Answer>, StoreError> {
-        let mut connection = within(ANSWER_TIMEOUT, self.pool.acquire()).await?;
+    async fn acquire(&self) -> Result<PgPooled, StoreError> {
+        within(ANSWER_TIMEOUT, self.pool.acquire()).await
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<(PgPooled, Instant)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs steps on a connection, within a time. A connection whose work failed or was given up is not used again, and not
+    /// given back: what it still has to say is nobody's answer any more.
+    async fn run(&self, mut connection: PgPooled, steps: &[Arc<Step>], guard: Option<Fence>) -> Run {
         // A read alone needs no transaction, unless somebody changes servers in between.
         let alone = guard.is_none() && !self.pgbouncer;
         let work = async {
@@ -56,14 +70,18 @@ impl PostgresEngine {
             }
         };
         match within(ANSWER_TIMEOUT, work).await {
-            Ok(answers) => answers,
+            Ok(answers) => (Some(connection), answers),
             Err(error) => {
                 connection.close_on_drop();
-                Err(error)
+                (None, Err(error))
             }
         }
     }
 }
+
+type PgPooled = PoolConnection<sqlx::Postgres>;
+/// What was run, and the connection where that can be used again.
+type Run = (Option<PgPooled>, Result<Vec<Answer>, StoreError>);
 
 #[async_trait]
 impl Engine for PostgresEngine {
@@ -77,16 +95,27 @@ impl Engine for PostgresEngine {
     }
 
     async fn commit(&self, fence: Fence, steps: Vec<Arc<Step>>) -> Result<Vec<Answer>, StoreError> {
-        self.run(&steps, Some(fence)).await
+        let last = self.last().take().filter(|(_, used)| used.elapsed() < TRUSTED_FOR);
+        let connection = match last {
+            Some((connection, _)) => connection,
+            None => self.acquire().await?,
+        };
+        let (connection, answers) = self.run(connection, &steps, Some(fence)).await;
+        if self.pool.options().get_max_connections() > 1 {
+            *self.last() = connection.map(|connection| (connection, Instant::now()));
+        }
+        answers
     }
 
     async fn update(&self, step: Step) -> Result<Answer, StoreError> {
-        Ok(self.run(&[Arc::new(step)], None).await?.pop().unwrap_or_default())
+        let (_, answers) = self.run(self.acquire().await?, &[Arc::new(step)], None).await;
+        Ok(answers?.pop().unwrap_or_default())
     }
 
     async fn read_all(&self, steps: Vec<Step>) -> Result<Vec<Vec<Row>>, StoreError> {
         let steps: Vec<Arc<Step>> = steps.into_iter().map(Arc::new).collect();
-        Ok(self.run(&steps, None).await?.into_iter().map(|answer| answer.rows).collect())
+        let (_, answers) = self.run(self.acquire().await?, &steps, None).await;
+        Ok(answers?.into_iter().map(|answer| answer.rows).collect())
     }
 
     /// Nothing to do: the server's own cleaning does it.
@@ -95,6 +124,8 @@ impl Engine for PostgresEngine {
     }
 
     async fn close(&self) {
+        // It waits for every connection.
+        drop(self.last().take());
         self.pool.close().await;
     }
 }
