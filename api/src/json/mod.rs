@@ -3,6 +3,7 @@
 
 mod agents;
 mod alerts;
+mod attempts;
 mod breaker;
 mod bulk;
 mod events;
