@@ -18,7 +18,7 @@
 //! | [`tenant`], [`budget`] | on whose account tasks run, and what they may use |
 //! | [`ending`] | how a run of an agent ended, and what that means for a restart |
 //! | [`command`], [`report`], [`beat`] | the post between the master and its workers |
-//! | [`count`], [`plain`] | words for people |
+//! | [`mod@count`], [`mod@plain`] | words for people |
 //! | [`runtime`], [`orders`] | what a worker is told at its birth |
 //! | [`clocks`] | every duration that two rooms must agree on |
 //!
