@@ -18,8 +18,8 @@ use crate::quotas::Share;
 
 /// Bytes of tasks in memory at the most, of all lines together, give or take what one turn reads.
 const IN_MEMORY: usize = 16 << 20;
-/// Bytes that a task has, for the number of those that are read at once.
-const USUAL_TASK: usize = 512;
+/// Bytes of a task with a short input, so that the heads which are read at once fit into that.
+const LARGE_TASK: usize = 1_536;
 /// Tasks that are read of a line at once, at the least, however many lines there are, and at the most.
 const HEAD: std::ops::RangeInclusive<usize> = 2..=1_024;
 
@@ -257,7 +257,7 @@ impl Lines {
 
     fn head_size(&self) -> usize {
         let lines = self.own.len() + self.shared.values().map(BTreeMap::len).sum::<usize>();
-        (self.most / USUAL_TASK / lines.max(1)).clamp(*HEAD.start(), *HEAD.end())
+        (self.most / LARGE_TASK / lines.max(1)).clamp(*HEAD.start(), *HEAD.end())
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_domain::{Tally, Usage};
+use muster_domain::{Payload, Tally, Usage};
 use muster_policy::dispatch::{self, Idle, Queue, Tenant};
+use muster_store::SHORT_INPUT;
 use uuid::Uuid;
 
 use super::*;
@@ -208,6 +209,21 @@ fn a_heavy_tenant_has_its_whole_turn_in_memory() {
     let heads = lines.heads(400, &Rota::default(), weights);
     let chosen = choose(&heads, 400, &mut Rota::default(), weights);
     assert_eq!(chosen.iter().filter(|(_, id)| number(*id) <= 5_000).count(), 300);
+}
+
+#[test]
+fn large_tasks_of_many_tenants_are_not_read_again_and_again() {
+    let mut lines = Lines::default();
+    let large = "x".repeat(SHORT_INPUT as usize - 2);
+    let input = Payload::trusted(format!("\"{large}\""));
+    for n in 0..1_000 {
+        lines.expect(&key_of(&of(n, 5, 1)), id(1));
+    }
+    for gap in lines.gaps(1_000, &Rota::default(), any, |_| true) {
+        let rows = (1..=u128::from(gap.limit)).map(|n| QueuedTask { input: Some(input.clone()), ..task(n) }).collect();
+        lines.fill(&gap, rows);
+    }
+    assert!(lines.gaps(1_000, &Rota::default(), any, |_| true).is_empty(), "{} bytes in memory", lines.held);
 }
 
 /// The policy sees a few lines, and decides as if it saw them all.
