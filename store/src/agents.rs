@@ -5,6 +5,7 @@
 
 use muster_domain::{AgentId, Assignment, Ending, Epoch, StopReason, Timestamp};
 
+use crate::keys::delete_keys_of;
 use crate::sql::{Step, Value};
 use crate::{AfterRelease, NewAgent, Rest};
 
@@ -105,10 +106,16 @@ pub(crate) fn revive(agent_id: AgentId, at: Timestamp) -> Step {
     Step::new(REVIVE, vec![Value::text(agent_id), Value::int(at.as_millis())])
 }
 
-const PRUNE: &str = "DELETE FROM agents WHERE agent_id IN \
-    (SELECT agent_id FROM agents WHERE ended_at < $1 LIMIT CAST($2 AS BIGINT)) \
-    RETURNING agent_id";
+/// In an order, so that the keys that go are those of the agents that go.
+macro_rules! old {
+    () => {
+        "SELECT agent_id FROM agents WHERE ended_at < $1 ORDER BY ended_at, agent_id LIMIT CAST($2 AS BIGINT)"
+    };
+}
+const PRUNE_KEYS: &str = delete_keys_of!(old!());
+const PRUNE: &str = concat!("DELETE FROM agents WHERE agent_id IN (", old!(), ") RETURNING agent_id");
 
-pub(crate) fn prune(ended_before: Timestamp, limit: u32) -> Step {
-    Step::new(PRUNE, vec![Value::int(ended_before.as_millis()), Value::count(limit)])
+pub(crate) fn prune(ended_before: Timestamp, limit: u32) -> Vec<Step> {
+    let step = |sql| Step::new(sql, vec![Value::int(ended_before.as_millis()), Value::count(limit)]);
+    vec![step(PRUNE_KEYS), step(PRUNE)]
 }

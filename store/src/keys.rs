@@ -22,6 +22,14 @@ static FORGET: LazyLock<Batched> =
 const PRUNE: &str = "DELETE FROM idempotency_keys WHERE (caller, route, idempotency_key) IN \
     (SELECT caller, route, idempotency_key FROM idempotency_keys WHERE created_at < $1 LIMIT CAST($2 AS BIGINT))";
 
+/// Deletes the keys with which those were made that the question finds.
+macro_rules! delete_keys_of {
+    ($question:expr) => {
+        concat!("DELETE FROM idempotency_keys WHERE made_id IN (", $question, ")")
+    };
+}
+pub(crate) use delete_keys_of;
+
 /// Takes the key for this agent or task where it is free, and answers whose it is. No row where the pool does not exist.
 pub(crate) fn claim(key: &IdempotencyKey, made_id: impl ToString, pool: &PoolName, at: Timestamp) -> Step {
     let args = vec![

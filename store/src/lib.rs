@@ -176,10 +176,9 @@ pub trait Store: Queue {
     /// stays after its event was pruned; where all were, the lowest is the one after it: the number of the next event.
     async fn event_bounds(&self) -> Result<(u64, u64), StoreError>;
 
-    /// Deletes what nobody needs any more, in small steps: events made before `events_before`, agents, workers and tasks
-    /// that ended before `ended_before` (a worker stays as long as an agent is assigned to it), and idempotency keys made
-    /// before the later of both, so that none outlives what it made.
-    /// Says who went. SQLite then gives back what its file has too much of.
+    /// Deletes what nobody needs any more, in small steps: idempotency keys and events made before `events_before`,
+    /// agents, workers and tasks that ended before `ended_before` (a worker stays as long as an agent is assigned to it; the
+    /// key of an agent or task goes with it). Says who went. SQLite then gives back what its file has too much of.
     async fn prune(
         &self,
         fence: Fence,

@@ -77,7 +77,7 @@ static INPUTS: LazyLock<Batched> =
     LazyLock::new(|| Batched::new(1, "SELECT task_id, input FROM tasks WHERE task_id IN (VALUES {rows})"));
 
 /// Sorts before every id.
-const BEFORE_ALL: &str = "";
+pub(crate) const BEFORE_ALL: &str = "";
 
 pub(crate) fn lines(pool: &PoolName) -> Step {
     Step::new(LINES, vec![Value::text(pool)])

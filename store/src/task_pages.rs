@@ -9,6 +9,7 @@ use muster_domain::{
 };
 
 use crate::sql::{Fields, Step, Value};
+use crate::task_lists::BEFORE_ALL;
 use crate::{ListOrder, StoreError, TaskFilter, TaskRow};
 
 macro_rules! select_tasks {
@@ -52,8 +53,7 @@ impl Page {
     }
 }
 
-/// Sort before and after every id.
-const BEFORE_ALL: &str = "";
+/// Sorts after every id.
 const AFTER_ALL: &str = "~";
 
 /// A page: `$1` after which id, `$2` how many, `$3` of which tenant, or null, `$4` whether inputs and outputs are read. The

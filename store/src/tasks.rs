@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use muster_domain::{After, AttemptEnd, AttemptRecord, TaskError, TaskId, TaskState, Timestamp};
 
+use crate::keys::delete_keys_of;
 use crate::sql::{Batched, MAX_ROWS, Step, Value};
 use crate::task_steps::{TaskSteps, Tells};
 use crate::{IdempotencyKey, NewTask, TaskEnding, TaskHalting, TaskStart, TaskVerdict, keys};
@@ -140,8 +141,14 @@ static REDRIVE: LazyLock<Batched> = LazyLock::new(|| {
 static WITHDRAW: LazyLock<Batched> =
     LazyLock::new(|| Batched::new(1, "DELETE FROM tasks WHERE task_id IN (VALUES {rows}) RETURNING task_id"));
 
-const PRUNE: &str =
-    "DELETE FROM tasks WHERE task_id IN (SELECT task_id FROM tasks WHERE finished_at < $1 LIMIT CAST($2 AS BIGINT))";
+/// In an order, so that the keys that go are those of the tasks that go.
+macro_rules! old {
+    () => {
+        "SELECT task_id FROM tasks WHERE finished_at < $1 ORDER BY finished_at, task_id LIMIT CAST($2 AS BIGINT)"
+    };
+}
+const PRUNE_KEYS: &str = delete_keys_of!(old!());
+const PRUNE: &str = concat!("DELETE FROM tasks WHERE task_id IN (", old!(), ")");
 
 /// Makes tasks. One with an idempotency key is a statement of its own, after the one that claims the key.
 pub(crate) fn add(tasks: &[NewTask]) -> TaskSteps {
@@ -281,8 +288,9 @@ pub(crate) fn withdraw(tasks: &[TaskId]) -> TaskSteps {
     steps
 }
 
-pub(crate) fn prune(ended_before: Timestamp, limit: u32) -> Step {
-    Step::new(PRUNE, vec![Value::int(ended_before.as_millis()), Value::count(limit)])
+pub(crate) fn prune(ended_before: Timestamp, limit: u32) -> Vec<Step> {
+    let step = |sql| Step::new(sql, vec![Value::int(ended_before.as_millis()), Value::count(limit)]);
+    vec![step(PRUNE_KEYS), step(PRUNE)]
 }
 
 fn time(at: Option<Timestamp>) -> Value {

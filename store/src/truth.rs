@@ -57,8 +57,8 @@ impl<E: Engine> Truth<E> {
         self.engine.read(step).await?.into_iter().next().map(|row| read(row.into_fields())).transpose()
     }
 
-    /// Repeats a deletion until it finds less than it may delete. `take` is given the rows that it returned; says how many
-    /// were deleted.
+    /// Repeats deletions until the last of them finds less than it may delete. `take` is given the rows that it returned; says
+    /// how many it has deleted.
     async fn prune_all(
         &self,
         fence: Fence,
@@ -157,14 +157,13 @@ impl<E: Engine> Store for Truth<E> {
         let first_young = self.first(events::first_young(events_before), |mut fields| fields.count()).await?;
         let (mut pruned, nobody) = (Pruned::default(), |_: Fields| Ok(()));
         pruned.others += self.prune_all(fence, events::prune(first_young.unwrap_or(0), PRUNE_STEP), nobody).await?;
-        let keys_before = events_before.max(ended_before);
-        pruned.others += self.prune_all(fence, vec![keys::prune(keys_before, PRUNE_STEP)], nobody).await?;
-        let old_agents = vec![agents::prune(ended_before, PRUNE_STEP)];
+        pruned.others += self.prune_all(fence, vec![keys::prune(events_before, PRUNE_STEP)], nobody).await?;
+        let old_agents = agents::prune(ended_before, PRUNE_STEP);
         self.prune_all(fence, old_agents, |mut row| row.parsed().map(|agent| pruned.agents.push(agent))).await?;
         let old_workers = vec![workers::prune(ended_before, PRUNE_STEP)];
         self.prune_all(fence, old_workers, |mut row| row.parsed().map(|worker| pruned.workers.push(worker))).await?;
         pruned.others += self.prune_all(fence, vec![usage::prune(PRUNE_STEP)], nobody).await?;
-        pruned.tasks = self.prune_all(fence, vec![tasks::prune(ended_before, PRUNE_STEP)], nobody).await?;
+        pruned.tasks = self.prune_all(fence, tasks::prune(ended_before, PRUNE_STEP), nobody).await?;
         self.engine.shrink().await?;
         Ok(pruned)
     }

@@ -5,7 +5,7 @@ use rusqlite::types::Null;
 use rusqlite::{Connection, StatementStatus};
 
 use crate::sql::Step;
-use crate::{LineKey, ListOrder, Piece, TaskFilter, pools, task_lists, task_pages, tasks};
+use crate::{LineKey, ListOrder, Piece, TaskFilter, agents, pools, task_lists, task_pages, tasks};
 
 /// How the bundled SQLite would carry it out.
 fn explain(connection: &Connection, step: &Step) -> String {
@@ -102,7 +102,10 @@ fn of_changes() -> Vec<Question> {
         (tasks::promote(&[id]).steps.remove(0), "sqlite_autoindex_tasks_1 (task_id=?)"),
         (tasks::redrive(&[id]).steps.remove(0), "sqlite_autoindex_tasks_1 (task_id=?)"),
         (tasks::withdraw(&[id, id]).steps.remove(0), "idempotency_keys_by_made (made_id=?)"),
-        (tasks::prune(at, 9), "tasks_ended (finished_at<?)"),
+        (tasks::prune(at, 9).remove(0), "tasks_ended (finished_at<?)"),
+        (tasks::prune(at, 9).remove(0), "idempotency_keys_by_made (made_id=?)"),
+        (tasks::prune(at, 9).remove(1), "tasks_ended (finished_at<?)"),
+        (agents::prune(at, 9).remove(0), "agents_ended (ended_at<?)"),
         (pools::remove(&dev), "tasks_by_state (pool_name=? AND state=?)"),
     ]
 }

@@ -272,6 +272,17 @@ pub(crate) async fn pruning_takes_tasks_by_their_end(place: &Place) {
     }
     let ended: Vec<TaskId> = endings.iter().map(|ending| ending.task_id).collect();
     place.tasks(fence, Write::EndTasks(endings)).await;
+    let holder = async |text| place.store.task_key_holder(&key(text, 1)).await.expect("a read");
+    let of_the_first = NewTask { key: Some(key("ended", 1)), start: Some(attempt(1)), ..new_task("dev") };
+    let first = place.made(fence, of_the_first).await;
+    place.made(fence, NewTask { key: Some(key("waits", 1)), ..new_task("dev") }).await;
+    let mut ending = over(first, 1, After::Succeed);
+    ending.record.ended_at = at(99);
+    place.tasks(fence, Write::EndTasks(vec![ending])).await;
+    assert_eq!(place.store.prune(fence, at(0), at(100)).await.expect("pruned").tasks, 1);
+    assert_eq!(holder("ended").await, None, "no key outlives what it made");
+    let waiting = holder("waits").await.expect("its task is there").0;
+    place.tasks(fence, Write::WithdrawTasks(vec![waiting])).await;
     let prune = |ended_before| place.store.prune(fence, at(0), at(ended_before));
     assert_eq!(prune(100).await.expect("pruned"), Pruned::default(), "nothing is old enough");
     assert_eq!(prune(103).await.expect("pruned").tasks, 3);
