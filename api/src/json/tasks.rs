@@ -70,8 +70,8 @@ pub(crate) struct TaskJson {
     attempt: u32,
     /// Attempts that may be spent.
     max_attempts: u32,
-    /// Attempts that were spent: each that the agent ended without success, unless it said that another one makes no sense. What
-    /// Muster or the machine ended spends none. It counts from the latest of `redrives`.
+    /// Attempts that were spent: what the agent did spends one (an error, a program that did not start or ended, a timeout, a
+    /// lost lease), what Muster or the machine did to it spends none. It counts from the latest of `redrives`.
     attempts_spent: u32,
     /// How often a person has sent it to the queue again, each time with all its attempts before it.
     redrives: u32,

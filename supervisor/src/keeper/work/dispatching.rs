@@ -100,7 +100,8 @@ impl Keeper {
     fn choose(&mut self, heads: &Heads, most: u32, running: Option<&Running>) -> Vec<Choice> {
         let candidates = self.candidates(heads);
         let names = self.tenants(heads, &candidates);
-        self.desk.has_more |= candidates.iter().any(|agent| self.desk.lines.is_unread(*agent));
+        let room = |agent: AgentId| self.desk.rooms.get(agent).map_or(0, |room| room.tasks as usize);
+        self.desk.has_more |= candidates.iter().any(|agent| self.desk.lines.is_short(*agent, room(*agent)));
         let own: Vec<Vec<(usize, TaskId)>> = candidates.iter().map(|agent| self.own_head(*agent, &names)).collect();
         let idle = candidates.iter().zip(&own).filter_map(|(agent, own)| {
             let room = self.desk.rooms.get(*agent)?;
@@ -189,6 +190,8 @@ impl Keeper {
         // One that came in this turn is stored before it fails.
         let error = TaskError { code: "budget_exceeded".to_owned(), message: spent.reason };
         plan.late_verdicts.push(TaskVerdict { task_id: task.task_id, then: After::Fail(error), at: round.at });
+        // The agent may have another.
+        self.desk.has_more = true;
         None
     }
 

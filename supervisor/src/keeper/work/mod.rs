@@ -268,7 +268,7 @@ impl Keeper {
         let mut plan = Plan::default();
         // The store is read before anything else is planned: what this turn puts into the queue is not there yet, and what is
         // read after it would make the picture forget it.
-        if self.fill_gaps().await.is_err() || self.plan_what_is_due(&mut plan, round).await.is_err() {
+        if !self.plan_what_was_stored(&mut plan, round).await {
             self.desk.loaded = false;
             return self.put_off();
         }

@@ -13,15 +13,28 @@ use super::plan::Plan;
 use crate::keeper::{Keeper, Round};
 use crate::quotas::Share;
 
-/// Tasks whose lines are read before it is their turn: those of one turn and more.
-const AHEAD: usize = 1_000;
+/// Tasks whose lines are read before it is their turn, at the least and at the most: those of one turn, and of the agents that
+/// one turn starts.
+const AHEAD: std::ops::RangeInclusive<usize> = 256..=1_000;
+
+/// Pieces of lines that are asked for at once. A slow database answers so many in time.
+const PIECES: usize = 64;
 
 /// Tasks that become ready, expire or are given up in one turn: small steps, so that others wait for no more than that.
 const STEP: u32 = 500;
 
 impl Keeper {
+    /// Reads what this turn needs of the store, and plans what is due.
+    pub(super) async fn plan_what_was_stored(&mut self, plan: &mut Plan, round: &Round) -> bool {
+        let read = match self.fill_gaps().await {
+            Ok(()) => self.plan_what_is_due(plan, round).await,
+            failed => failed,
+        };
+        read.map_err(|error| self.context.store_failed(&error)).is_ok()
+    }
+
     /// Plans what is due. Where there is more than one step the next turn goes on.
-    pub(super) async fn plan_what_is_due(&mut self, plan: &mut Plan, round: &Round) -> Result<(), StoreError> {
+    async fn plan_what_is_due(&mut self, plan: &mut Plan, round: &Round) -> Result<(), StoreError> {
         if self.desk.next_due.is_some_and(|due| due <= round.at) {
             self.plan_promotions(plan, round.at).await?;
         }
@@ -100,11 +113,10 @@ impl Keeper {
 
     /// Reads on where the head of a line is short whose turn comes soon. At once and not beside the turn: what is read is the
     /// truth only until the next commit.
-    pub(super) async fn fill_gaps(&mut self) -> Result<(), StoreError> {
+    async fn fill_gaps(&mut self) -> Result<(), StoreError> {
         let pool = self.pool();
-        let gaps = self.gaps();
-        if !gaps.is_empty() {
-            let read = self.context.store.pieces(&pool, &gaps).await?;
+        for gaps in self.gaps().chunks(PIECES) {
+            let read = self.context.store.pieces(&pool, gaps).await?;
             gaps.iter().zip(read).for_each(|(gap, tasks)| self.desk.lines.fill(gap, tasks));
         }
         Ok(())
@@ -113,12 +125,14 @@ impl Keeper {
     fn gaps(&mut self) -> Vec<Piece> {
         let context = Arc::clone(&self.context);
         let running = context.quotas.count_running();
+        let ahead =
+            (self.desk.rooms.len() * self.tasks_per_agent() + self.desk.runs.len()).clamp(*AHEAD.start(), *AHEAD.end());
         let Desk { lines, rota, rooms, .. } = &mut self.desk;
         if self.model.draining {
-            return lines.gaps(AHEAD, rota, |_| Share::ANY, |_| true);
+            return lines.gaps(ahead, rota, |_| Share::ANY, |_| Some(0));
         }
         let share = |tenant: &str| context.quotas.share(running.as_deref(), tenant);
-        lines.gaps(AHEAD, rota, share, |agent| rooms.get(agent).is_some())
+        lines.gaps(ahead, rota, share, |agent| rooms.get(agent).map(|room| room.tasks as usize))
     }
 
     /// When there will be something to do although nothing comes.

@@ -87,9 +87,14 @@ impl Line {
         self.head.is_empty() && self.rest == Rest::None
     }
 
+    /// Whether the store may have more of it.
+    pub(super) fn has_rest(&self) -> bool {
+        self.rest != Rest::None
+    }
+
     /// Whether it may have tasks, but none of them is in memory.
     pub(super) fn is_unread(&self) -> bool {
-        self.head.is_empty() && self.rest != Rest::None
+        self.head.is_empty() && self.has_rest()
     }
 
     /// The tasks in memory, the oldest first.

@@ -1,6 +1,7 @@
 //! The lines in which ready tasks wait, as far as they are in memory: the heads of those whose turn comes next. The rest is in
 //! the store and is read when it is needed, so that neither a million waiting tasks nor a hundred thousand tenants cost much
-//! more memory than a thousand tasks, and a turn of the keeper costs what it does, not what waits.
+//! more memory than a thousand tasks, and a turn of the keeper costs what it does, not what waits. Only tenants at their bound
+//! are looked at beside it: no more than tasks run.
 
 mod line;
 #[cfg(test)]
@@ -38,7 +39,7 @@ pub(crate) struct Lines {
 #[derive(Default)]
 pub(crate) struct Heads {
     pub(crate) lines: Vec<(Priority, String, Vec<Waiting>)>,
-    /// Whether the head of one of them has to be read first.
+    /// Whether more of them has to be read before all the seats can be filled.
     pub(crate) is_short: bool,
 }
 
@@ -50,6 +51,13 @@ struct Next<'a> {
     weight: u32,
     /// Tasks of it that may start, at the most.
     most: usize,
+}
+
+impl Next<'_> {
+    /// Whether the store may have more of it that could start, too.
+    fn is_cut(&self) -> bool {
+        self.most >= self.line.len() && self.line.has_rest()
+    }
 }
 
 impl Heads {
@@ -97,23 +105,30 @@ impl Lines {
         self.change(key, |line| line.take(id))
     }
 
-    /// What is to be read so that the next `seats` tasks can be chosen. Of the agents' own lines those of `owners` count.
+    /// What is to be read so that the next `seats` tasks can be chosen. Of the agents' own lines those count whose agents have
+    /// room for so many tasks.
     pub(crate) fn gaps(
         &mut self,
         seats: usize,
         rota: &Rota,
         share: impl Fn(&str) -> Share,
-        owners: impl Fn(AgentId) -> bool,
+        room: impl Fn(AgentId) -> Option<usize>,
     ) -> Vec<Piece> {
         if self.held > self.most {
-            // What is needed of it is read again, which is seldom more than was read since the last time.
+            // What is needed of it is read again, and the next time is not before as much was read besides.
             self.lines_mut().for_each(|line| line.shorten(0));
             self.held = 0;
         }
         let enough = self.head_size() / 2;
-        let own = self.own.iter().filter(|(agent, _)| owners(**agent));
-        let own = own.filter_map(|(agent, line)| gap(line, enough, || LineKey::Own(*agent))).take(seats);
-        let shared = self.next(seats, rota, share).into_iter().filter_map(|next| {
+        let own = self.own.iter().filter_map(|(agent, line)| {
+            let enough = enough.max(room(*agent)?);
+            gap(line, enough, || LineKey::Own(*agent))
+        });
+        let own = own.take(seats);
+        let next = self.next(seats, rota, share);
+        // However many other lines there are, these are to fill the seats.
+        let enough = enough.max(seats.div_ceil(next.len().max(1)));
+        let shared = next.into_iter().filter_map(|next| {
             let key = || LineKey::Shared { tenant: next.tenant.clone(), priority: next.priority };
             gap(next.line, enough.max(next.weight as usize), key)
         });
@@ -128,12 +143,11 @@ impl Lines {
 
     /// The shared lines from which the next `seats` tasks come, with as many of each as may start.
     pub(crate) fn heads(&self, seats: usize, rota: &Rota, share: impl Fn(&str) -> Share) -> Heads {
-        let mut heads = Heads::default();
-        for next in self.next(seats, rota, share) {
-            if next.line.is_unread() {
-                heads.is_short = true;
-                continue;
-            }
+        let next = self.next(seats, rota, share);
+        let known: usize = next.iter().map(|next| next.most.min(next.line.len())).sum();
+        let is_short = known < seats && next.iter().any(Next::is_cut);
+        let mut heads = Heads { lines: Vec::with_capacity(next.len()), is_short };
+        for next in next.iter().filter(|next| !next.line.is_unread()) {
             let waiting = |task: &QueuedTask| Waiting { task_id: task.task_id, project_id: task.project_id.clone() };
             let tasks = next.line.tasks().take(next.most).map(waiting).collect();
             heads.lines.push((next.priority, next.tenant.clone(), tasks));
@@ -142,7 +156,8 @@ impl Lines {
     }
 
     /// The shared lines that would fill so many seats: of each priority those whose turns come first, so many that their turns
-    /// alone are enough. A tenant that may start nothing is passed over.
+    /// alone are enough. A tenant that may start nothing is passed over. Where more has to be read of a priority first, nothing
+    /// less urgent is in it.
     fn next(&self, seats: usize, rota: &Rota, share: impl Fn(&str) -> Share) -> Vec<Next<'_>> {
         let mut chosen = Vec::new();
         let mut allowances: HashMap<&str, usize> = HashMap::new();
@@ -165,7 +180,10 @@ impl Lines {
                 tasks += most;
                 chosen.push(Next { priority: *priority, tenant, line, weight, most });
             }
-            seats = seats.saturating_sub(tasks);
+            if tasks >= seats || chosen.iter().any(Next::is_cut) {
+                break;
+            }
+            seats -= tasks;
         }
         chosen
     }
@@ -180,9 +198,9 @@ impl Lines {
         self.own.get(&agent).into_iter().flat_map(Line::tasks)
     }
 
-    /// Whether tasks wait for an agent by name, of which none is in memory.
-    pub(crate) fn is_unread(&self, agent: AgentId) -> bool {
-        self.own.get(&agent).is_some_and(Line::is_unread)
+    /// Whether more of the tasks that wait for an agent by name have to be read before its room can be filled.
+    pub(crate) fn is_short(&self, agent: AgentId, room: usize) -> bool {
+        self.own.get(&agent).is_some_and(|line| line.len() < room && line.has_rest())
     }
 
     /// Nobody waits for this agent any more.

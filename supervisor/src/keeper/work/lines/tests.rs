@@ -66,7 +66,11 @@ fn shelf(tasks: impl IntoIterator<Item = u128>) -> Shelf {
 
 /// Reads what is missing, and says how many reads that took.
 fn refill(lines: &mut Lines, seats: usize, rota: &Rota, shelf: &Shelf) -> usize {
-    let gaps = lines.gaps(seats, rota, any, |_| true);
+    read(lines, seats, rota, any, shelf)
+}
+
+fn read(lines: &mut Lines, seats: usize, rota: &Rota, share: impl Fn(&str) -> Share, shelf: &Shelf) -> usize {
+    let gaps = lines.gaps(seats, rota, share, |_| Some(1));
     for gap in &gaps {
         let after = gap.after.map_or(0, number);
         let tasks = shelf.get(&gap.line).into_iter().flatten().filter(|n| **n > after).take(gap.limit as usize);
@@ -156,7 +160,7 @@ fn an_expected_line_that_turns_out_empty_is_gone() {
     let agent = AgentId::generate();
     lines.expect(&key_of(&task(1)), id(1));
     lines.expect(&LineKey::Own(agent), id(2));
-    assert!(lines.is_unread(agent) && lines.heads(1, &Rota::default(), any).is_short);
+    assert!(lines.is_short(agent, 1) && lines.heads(1, &Rota::default(), any).is_short);
     refill(&mut lines, 1, &Rota::default(), &Shelf::new());
     assert!(lines.is_empty());
 }
@@ -202,7 +206,7 @@ fn a_heavy_tenant_has_its_whole_turn_in_memory() {
         store.entry(key_of(&task)).or_default().insert(number(task.task_id));
     }
     let weights = |tenant: &str| Share { weight: if tenant == name(0) { 300 } else { 1 }, ..Share::ANY };
-    for gap in lines.gaps(1_000, &Rota::default(), weights, |_| true) {
+    for gap in lines.gaps(1_000, &Rota::default(), weights, |_| Some(1)) {
         let rows = store[&gap.line].iter().take(gap.limit as usize).map(|n| task(*n)).collect();
         lines.fill(&gap, rows);
     }
@@ -219,14 +223,14 @@ fn large_tasks_of_many_tenants_are_not_read_again_and_again() {
     for n in 0..1_000 {
         lines.expect(&key_of(&of(n, 5, 1)), id(1));
     }
-    for gap in lines.gaps(1_000, &Rota::default(), any, |_| true) {
+    for gap in lines.gaps(1_000, &Rota::default(), any, |_| Some(1)) {
         let rows = (1..=u128::from(gap.limit)).map(|n| QueuedTask { input: Some(input.clone()), ..task(n) }).collect();
         lines.fill(&gap, rows);
     }
-    assert!(lines.gaps(1_000, &Rota::default(), any, |_| true).is_empty(), "{} bytes in memory", lines.held);
+    assert!(lines.gaps(1_000, &Rota::default(), any, |_| Some(1)).is_empty(), "{} bytes in memory", lines.held);
 }
 
-/// The policy sees a few lines, and decides as if it saw them all.
+/// The policy sees a few lines, of which little is in memory, and what it starts is as urgent and as much as if it saw them all.
 #[test]
 fn what_is_shown_decides_as_everything_would() {
     for seed in 0..300 {
@@ -239,17 +243,94 @@ fn what_is_shown_decides_as_everything_would() {
             })
             .collect();
         let share = |tenant: &str| shares[tenant];
-        let mut lines = Lines::default();
-        (1..random.u128(2..300)).for_each(|n| lines.add(of(random.usize(0..tenants), random.u8(3..6), n)));
+        // Half of them have all in memory: then even the order is the same.
+        let (most, is_all) = if random.bool() { (IN_MEMORY, true) } else { (task(1).size(), false) };
+        let (mut lines, mut everything, mut store) = (Lines::of(most), Lines::default(), Shelf::new());
+        for n in 1..random.u128(2..300) {
+            let task = of(random.usize(0..tenants), random.u8(3..6), n);
+            store.entry(key_of(&task)).or_default().insert(n);
+            lines.add(task.clone());
+            everything.add(task);
+        }
         let mut rota = Rota::default();
         for turn in 0..20 {
             let agents = random.usize(1..12);
-            let everything = lines.heads(usize::MAX, &rota, |_| Share::ANY);
             let mut theirs = rota.clone();
-            let expected = choose(&everything, agents, &mut theirs, share);
-            let chosen = choose(&lines.heads(agents, &rota, share), agents, &mut rota, share);
-            assert_eq!((chosen.clone(), &rota), (expected, &theirs), "seed {seed}, turn {turn}");
-            chosen.iter().for_each(|(key, id)| drop(lines.take(key, *id)));
+            let expected = choose(&everything.heads(usize::MAX, &rota, any), agents, &mut theirs, share);
+            let chosen = choose_in_turns(&mut lines, &store, agents, &mut rota, share);
+            let urgency = |chosen: &[(LineKey, TaskId)]| {
+                let of = |key: &LineKey| match key {
+                    LineKey::Shared { priority, .. } => priority.get(),
+                    LineKey::Own(_) => panic!("there are none"),
+                };
+                chosen.iter().map(|(key, _)| of(key)).collect::<Vec<u8>>()
+            };
+            assert_eq!(urgency(&chosen), urgency(&expected), "seed {seed}, turn {turn}");
+            assert!(!is_all || (&chosen, &rota) == (&expected, &theirs), "seed {seed}, turn {turn}");
+            for (key, id) in chosen {
+                assert!(everything.take(&key, id).is_some(), "it is the store's");
+                store.get_mut(&key).expect("a line").remove(&number(id));
+            }
+        }
+    }
+}
+
+/// What the policy chooses, looking again as long as more has to be read.
+fn choose_in_turns(
+    lines: &mut Lines,
+    shelf: &Shelf,
+    agents: usize,
+    rota: &mut Rota,
+    share: impl Fn(&str) -> Share,
+) -> Vec<(LineKey, TaskId)> {
+    let (mut chosen, mut spent) = (Vec::new(), BTreeMap::<String, u32>::new());
+    let mut shelf = shelf.clone();
+    loop {
+        let left = |tenant: &str| {
+            let Share { weight, allowance } = share(tenant);
+            Share { weight, allowance: allowance.saturating_sub(spent.get(tenant).copied().unwrap_or(0)) }
+        };
+        let free = agents - chosen.len();
+        read(lines, agents, rota, left, &shelf);
+        let heads = lines.heads(free, rota, left);
+        let some = choose(&heads, free, rota, left);
+        for (key, id) in &some {
+            assert!(lines.take(key, *id).is_some());
+            let LineKey::Shared { tenant, .. } = key else { panic!("there are none") };
+            if share(tenant).allowance < u32::MAX {
+                *spent.entry(tenant.clone()).or_default() += 1;
+            }
+            shelf.get_mut(key).expect("a line").remove(&number(*id));
+        }
+        chosen.extend(some);
+        if !heads.is_short {
+            return chosen;
+        }
+    }
+}
+
+#[test]
+fn lines_that_start_nothing_shorten_nobodys_head() {
+    for others in [10, 5_000] {
+        let (mut lines, mut store) = (Lines::default(), Shelf::new());
+        for n in 0..others + 5_000 {
+            // Of other tenants, which are less urgent or may start nothing; and of one.
+            let task =
+                if n < others { of(n + 1, 3 + (n % 2) as u8 * 2, n as u128 + 1) } else { of(0, 5, n as u128 + 1) };
+            lines.expect(&key_of(&task), task.task_id);
+            store.entry(key_of(&task)).or_default().insert(n as u128 + 1);
+        }
+        let is_low = |tenant: &str| tenant != name(0);
+        let share = |tenant: &str| Share { weight: 1, allowance: if is_low(tenant) { 0 } else { u32::MAX } };
+        for shares in [&any as &dyn Fn(&str) -> Share, &share] {
+            let chosen = choose_in_turns(&mut lines, &store, 400, &mut Rota::default(), shares);
+            assert_eq!(chosen.len(), 400);
+            let of_one = chosen.iter().filter(|(_, id)| number(*id) > others as u128).count();
+            let fair = 400 / (1 + others / 2).min(400);
+            assert!(of_one >= if shares(&name(1)).allowance == 0 { 400 } else { fair }, "{of_one} beside {others}");
+            for (key, id) in chosen {
+                store.get_mut(&key).expect("a line").remove(&number(id));
+            }
         }
     }
 }
