@@ -174,9 +174,12 @@ impl Supervisor {
         // From here on nobody acts under this fence, so that whoever leads next is alone.
         context.fenced.cancel();
         self.crew.dismiss().await;
-        tokio::select! {
-            () = context.postman.last_round() => {}
-            () = hurry.cancelled() => {}
+        if matches!(end, LeadEnd::Asked(_)) {
+            // Nobody else leads yet whose word it could contradict.
+            tokio::select! {
+                () = context.postman.last_round() => {}
+                () = hurry.cancelled() => {}
+            }
         }
         leave_workers(&context, end, hurry).await;
         // Where another one leads this changes nothing; where a part of this one failed, nobody need wait for the lease.

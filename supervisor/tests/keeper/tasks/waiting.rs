@@ -102,7 +102,7 @@ async fn a_tenant_at_its_bound_is_waited_for() {
 
 #[tokio::test]
 async fn an_open_breaker_is_shown_until_probes_succeed() {
-    let breaker = BreakerPolicy { least: 3, pause: Duration::from_secs(1), ..BreakerPolicy::default() };
+    let breaker = BreakerPolicy { least: 3, pause: Duration::from_secs(3), ..BreakerPolicy::default() };
     let world = World::of_tasks_with(|config| config.breaker = breaker).await;
     assert_eq!(world.pool().await.holds.breaker, BreakerView::Closed);
     world.on_task(OnTask::Fail { retryable: false }).await;
@@ -116,7 +116,7 @@ async fn an_open_breaker_is_shown_until_probes_succeed() {
     };
     assert!(reason.starts_with("3 of the 3 attempts"), "{reason}");
     assert!(
-        since < next_probe_at && next_probe_at <= since.after(Duration::from_millis(1_002)),
+        since < next_probe_at && next_probe_at <= since.after(Duration::from_millis(3_002)),
         "{since} {next_probe_at}"
     );
     assert!(world.queue().await.holds.is_held() && world.handle.system().await.alerts_firing == 1);
