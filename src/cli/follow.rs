@@ -18,28 +18,32 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// Prints what is new of a task until it is over; says what to say of it where it did not succeed. A connection that breaks
-/// is made again, and goes on where it left off.
+/// is made again, to wherever `find` finds the server by then, and goes on where it left off; `err` hears of that.
 pub(super) fn follow(
-    client: &Client,
+    find: impl Fn() -> Result<Client, Failure>,
     task: TaskId,
     json: bool,
     out: &mut impl Write,
+    err: &mut impl Write,
 ) -> Result<Option<Failure>, Failure> {
     let path = format!("{PATH}/{task}/events");
+    let mut client = find()?;
     let mut seen: Option<String> = None;
     let mut away_since = None;
     let mut pause = PAUSES.0;
     loop {
         match client.events(&path, seen.as_deref()) {
             Ok(events) => {
-                away_since = None;
+                if away_since.take().is_some() {
+                    tell(err, "the server is there again");
+                }
                 // A stream that breaks is resumed like one that ends too early.
                 for event in events.map_while(Result::ok) {
                     pause = PAUSES.0;
                     if !show(&event, json, out)? {
                         return Ok(None);
                     }
-                    if let Some(end) = end_of(client, task, &event)? {
+                    if let Some(end) = end_of(&client, task, &event)? {
                         return Ok(end);
                     }
                     seen = event.id.or(seen);
@@ -48,14 +52,25 @@ pub(super) fn follow(
             // Nobody is there who could know the task.
             Err(error) if seen.is_none() || !is_passing(&error) => return Err(error.into()),
             Err(error) => {
-                if away_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+                let since = *away_since.get_or_insert_with(|| {
+                    tell(err, &format!("{error}; it is asked again for {} s", PATIENCE.as_secs()));
+                    Instant::now()
+                });
+                if since.elapsed() > PATIENCE {
                     return Err(error.into());
                 }
+                // One that was started anew may be somewhere else.
+                client = find().unwrap_or(client);
             }
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(PAUSES.1);
     }
+}
+
+fn tell(err: &mut impl Write, words: &str) {
+    // There is nowhere left to say that stderr is closed.
+    let _ = writeln!(err, "muster: {words}");
 }
 
 /// Whether a server that is restarted, or followed by another one, may be behind this.
@@ -103,10 +118,13 @@ mod tests {
         json: bool,
         answers: Vec<(u16, &'static str)>,
     ) -> (Result<Option<Failure>, Failure>, String, Vec<Request>) {
-        let server = FakeServer::start(answers);
+        let server = FakeServer::start(answers.clone());
         let task = "019aa000-0000-7000-8000-000000000001".parse().expect("an id");
-        let mut out = Vec::new();
-        let end = follow(&Client::new(&server.url(), None), task, json, &mut out);
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let end = follow(|| Ok(Client::new(&server.url(), None)), task, json, &mut out, &mut err);
+        let err = String::from_utf8(err).expect("text");
+        let was_away = answers.iter().any(|(status, _)| *status == 503);
+        assert_eq!(was_away, err.contains("is asked again for 60 s") && err.contains("is there again"), "{err}");
         (end, String::from_utf8(out).expect("text"), server.requests())
     }
 

@@ -18,6 +18,8 @@ fn all_that_holds_a_pool_up_is_said() {
         (json!({"paused": true, "intake_closed": true}), "drained"),
         (json!({"paused": true, "all_paused": true}), "all paused, paused"),
         (json!({"draining": true, "intake_closed": false}), "being removed"),
+        (json!({"lacks": "agents_failing"}), "agents failing"),
+        (json!({"lacks": "no_agent", "breaker": {"state": "closed"}}), "no agent"),
     ];
     for (pool, expected) in rows {
         assert_eq!(pools::holds(&pool), expected, "{pool}");

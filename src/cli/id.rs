@@ -98,7 +98,14 @@ pub(super) fn resolve<Id: Thing>(client: &Client, named: &Named<Id>) -> Result<I
 
 /// The ids that were meant, in the order in which they were named; all are known before anything is done to one.
 pub(super) fn resolve_all<Id: Thing>(client: &Client, named: &[Named<Id>]) -> Result<Vec<Id>, Failure> {
-    named.iter().map(|one| resolve(client, one)).collect()
+    let all: Result<_, _> = named.iter().map(|one| resolve(client, one)).collect();
+    all.map_err(|failure| match failure {
+        Failure::NotFound(why) if named.len() > 1 => {
+            Failure::NotFound(format!("{why}; nothing was done to the others"))
+        }
+        Failure::Usage(why) if named.len() > 1 => Failure::Usage(format!("{why}; nothing was done to the others")),
+        other => other,
+    })
 }
 
 fn only_one<Id: Thing>(beginning: &str, things: &[Value]) -> Result<Id, Failure> {

@@ -108,7 +108,7 @@ enum Command {
     Redrive(redrive::Args),
     /// Show how much work waits, and how fast it goes
     Queue,
-    /// List what needs a person, or did: alerts
+    /// List alerts: what needs a person, or did
     Alerts,
     /// Give the agents of a pool, or all agents, no more tasks
     Pause(hold::Pause),

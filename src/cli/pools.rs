@@ -176,6 +176,11 @@ pub(super) fn holds(pool: &Value) -> String {
         Some("half_open") => Some("breaker half open"),
         _ => None,
     };
+    let lacks = match pool["lacks"].as_str() {
+        Some("agents_failing") => Some("agents failing"),
+        Some("no_agent") => Some("no agent"),
+        _ => None,
+    };
     let holds = [
         is("draining").then_some("being removed"),
         is("all_paused").then_some("all paused"),
@@ -183,6 +188,7 @@ pub(super) fn holds(pool: &Value) -> String {
         // A drain pauses too.
         (is("paused") && !is("intake_closed")).then_some("paused"),
         breaker,
+        lacks,
     ];
     holds.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

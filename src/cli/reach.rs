@@ -27,8 +27,8 @@ pub(super) fn run(pool: &PoolName, wait: f64, context: &Context) -> Result<Done,
     if !ended.state.is_final() {
         call_off(&client, task_id);
         let words = format!(
-            "no answer within {wait} s: task {task_id} was {}, and is called off; `muster ps` tells whether {pool} has an \
-             agent that is idle",
+            "no answer within {wait} s: task {task_id} was {}, and is called off; it needs an agent of {pool} that is \
+             idle, as `muster ps` shows them",
             ended.state
         );
         return Ok(Done { text: in_json(String::new()), failure: Some(Failure::Failed(words)) });

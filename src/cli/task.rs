@@ -31,7 +31,9 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
     let client = context.server()?.client;
     let id = resolve(&client, &args.task)?;
     if args.follow {
-        let failure = follow(&client, id, context.global.json, &mut std::io::stdout().lock())?;
+        let find = || Ok(context.server()?.client);
+        let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr());
+        let failure = follow(find, id, context.global.json, &mut out, &mut err)?;
         return Ok(Done { text: String::new(), failure });
     }
     let text = client.get_text(&format!("{PATH}/{id}"), &[], Duration::ZERO)?;
@@ -110,8 +112,19 @@ pub(super) fn page(task: &Value, work: &Work<'_>) -> String {
     }
     match task["attempts"].as_array().map(Vec::as_slice) {
         None | Some([]) => page,
-        Some(attempts) => page + "\n" + &attempts_table(attempts),
+        Some(attempts) => page + "\n" + &attempts_table(attempts) + &last_outputs(attempts),
     }
+}
+
+/// What the program printed last, of each attempt of which that is kept.
+fn last_outputs(attempts: &[Value]) -> String {
+    let mut text = String::new();
+    for attempt in attempts {
+        let Some(printed) = attempt["last_output"].as_str().filter(|printed| !printed.is_empty()) else { continue };
+        text.push_str(&format!("\nattempt {} printed last:\n", field(attempt, "number")));
+        printed.lines().for_each(|line| text.push_str(&format!("    {}\n", printable(line))));
+    }
+    text
 }
 
 /// The number of the latest attempt, and how many of those that it may spend it has spent: not every start spends one.

@@ -186,7 +186,8 @@ fn a_task_is_a_page() {
     let mut task = task();
     task["input"] = json!({"n": 1});
     task["attempts"] = json!([{"number": 1, "end": "agent_died", "started_at": "2025-11-21T03:20:01Z",
-        "ended_at": "2025-11-21T03:20:02.500Z", "agent_id": "a0", "message": "exited with code 3"}]);
+        "ended_at": "2025-11-21T03:20:02.500Z", "agent_id": "a0", "message": "exited with code 3",
+        "last_output": "reading\u{1b}[2J\nno such file\n"}, {"number": 2, "end": "failed", "agent_id": "a1"}]);
     let text = task.to_string();
     let work = serde_json::from_str(&text).expect("a task");
     let expected = "\
@@ -210,6 +211,11 @@ output     -
 
 ATTEMPT  END         TOOK  AGENT  WHY
       1  agent_died  1.5s  a0     exited with code 3
+      2  failed         -  a1
+
+attempt 1 printed last:
+    reading\u{fffd}[2J
+    no such file
 ";
     assert_eq!(task::page(&task, &work), expected);
     task["redrives"] = json!(1);

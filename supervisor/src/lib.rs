@@ -69,5 +69,7 @@ pub use pools::PoolChange;
 pub use request::{AgentQuery, IdempotencyKey, ListOrder, NewPool, SpawnRequest, Spawned, TaskQuery, TaskRequest};
 pub use supervisor::{Facts, LeadEnd, Parts, Supervisor};
 pub use task_view::{Left, Percentiles, QueueView, QuotaView, Submitted, TaskNews, TaskView, UsageView};
-pub use view::{AgentView, BreakerView, CheckLine, Event, Holds, Mode, Page, PoolView, Reach, SystemView, WorkerView};
+pub use view::{
+    AgentView, BreakerView, CheckLine, Event, Holds, Lack, Mode, Page, PoolView, Reach, SystemView, WorkerView,
+};
 pub use waiting::WaitingFor;

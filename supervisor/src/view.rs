@@ -70,13 +70,34 @@ pub struct Holds {
     pub intake_closed: bool,
     /// Its circuit breaker.
     pub breaker: BreakerView,
+    /// Why no agent takes its ready tasks, where that is not for one of the reasons above, and none is on its way.
+    pub lacks: Option<Lack>,
+}
+
+/// What a pool with ready tasks has instead of agents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// Agents that it has started for tasks fail at their start; it tries again, less and less often.
+    AgentsFailing,
+    /// None, or only such as wait for a person; it starts none by itself.
+    NoAgent,
+}
+
+impl Lack {
+    /// The word for programs, as of what a task waits for.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AgentsFailing => "agents_failing",
+            Self::NoAgent => "no_agent",
+        }
+    }
 }
 
 impl Holds {
     /// Whether something does that is about this pool alone.
     pub const fn is_held(&self) -> bool {
         let breaker = matches!(self.breaker, BreakerView::Open { .. } | BreakerView::HalfOpen { .. });
-        self.draining || self.paused || self.intake_closed || breaker
+        self.draining || self.paused || self.intake_closed || breaker || self.lacks.is_some()
     }
 }
 

@@ -118,14 +118,18 @@ impl fmt::Display for WaitingFor {
             Self::FreeAgent(pool) => write!(f, "an agent: those of {pool} are busy"),
             Self::NewAgent(pool) => write!(f, "an agent: one of {pool} is to start"),
             Self::FailingAgents { pool, next_start_at } => {
-                write!(f, "an agent: those of {pool} fail at their start, and the next is tried at {next_start_at}")
+                write!(
+                    f,
+                    "an agent: those of {pool} fail at their start (`muster ps -a` says why), and the next is tried at \
+                     {next_start_at}"
+                )
             }
             Self::AnyAgent { pool, quarantined: 0 } => {
                 write!(f, "an agent: {pool} has none, and starts none by itself (on_demand)")
             }
             Self::AnyAgent { pool, quarantined } => {
                 let agents = counted(*quarantined as u64, "agent");
-                write!(f, "an agent: {pool} has only {agents} in quarantine")
+                write!(f, "an agent: {pool} has only {agents} in quarantine, until `muster restart` releases one")
             }
             Self::Turn => write!(f, "its turn"),
         }

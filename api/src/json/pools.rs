@@ -1,7 +1,7 @@
 //! Pools.
 
 use muster_domain::{PoolConfig, PoolName, PoolOrigin, Timestamp};
-use muster_supervisor::{NewPool, PoolView};
+use muster_supervisor::{Lack, NewPool, PoolView};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -69,6 +69,10 @@ pub(crate) struct PoolJson {
     intake_closed: bool,
     /// Its circuit breaker.
     breaker: BreakerJson,
+    /// Why no agent takes its ready tasks: `agents_failing` (those that are started for them fail at their start) or
+    /// `no_agent` (it has none, or only in quarantine, and starts none by itself); null where that is not so.
+    #[schema(value_type = Option<String>)]
+    lacks: Option<&'static str>,
     /// Workers that may have a process: starting, ready, draining.
     process_count: u32,
     /// Of these, the ones that are ready.
@@ -113,6 +117,7 @@ impl From<PoolView> for PoolJson {
             all_paused: view.holds.all_paused,
             intake_closed: view.holds.intake_closed,
             breaker: view.holds.breaker.into(),
+            lacks: view.holds.lacks.map(Lack::as_str),
             process_count: view.process_count,
             active_worker_processes: view.active_worker_processes,
             total_capacity: view.total_capacity,
@@ -140,7 +145,7 @@ pub(crate) mod tests {
     /// Those of a pool that is paused.
     pub(crate) fn holds() -> Holds {
         let breaker = BreakerView::Closed;
-        Holds { draining: false, paused: true, all_paused: false, intake_closed: false, breaker }
+        Holds { draining: false, paused: true, all_paused: false, intake_closed: false, breaker, lacks: None }
     }
 
     pub(crate) fn pool(name: &str) -> PoolView {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_domain::Timestamp;
-use muster_supervisor::{Percentiles, QueueView};
+use muster_supervisor::{Lack, Percentiles, QueueView};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -38,6 +38,10 @@ struct QueueJson {
     intake_closed: bool,
     /// The circuit breaker of the pool.
     breaker: BreakerJson,
+    /// Why no agent takes its ready tasks: `agents_failing` (those that are started for them fail at their start) or
+    /// `no_agent` (it has none, or only in quarantine, and starts none by itself); null where that is not so.
+    #[schema(value_type = Option<String>)]
+    lacks: Option<&'static str>,
     /// Tasks that wait and may start.
     depth: u64,
     /// Tasks that wait for their time.
@@ -86,6 +90,7 @@ impl From<QueueView> for QueueJson {
             all_paused: view.holds.all_paused,
             intake_closed: view.holds.intake_closed,
             breaker: view.holds.breaker.into(),
+            lacks: view.holds.lacks.map(Lack::as_str),
             depth: view.depth,
             delayed: view.delayed,
             dead: view.dead,
@@ -133,7 +138,7 @@ pub(crate) mod tests {
         let breaker = json!({"state": "open", "reason": "too many", "since": "1970-01-01T00:00:00.000Z",
             "next_probe_at": "1970-01-01T00:00:30.000Z"});
         let pool = json!({"draining": false, "paused": true, "all_paused": false, "intake_closed": false,
-            "breaker": breaker, "depth": 3, "delayed": 2, "dead": 1, "running": 4, "oldest_wait_seconds": 1.5,
+            "breaker": breaker, "lacks": null, "depth": 3, "delayed": 2, "dead": 1, "running": 4, "oldest_wait_seconds": 1.5,
             "rate_in": 2.5, "rate_out": 0.0, "wait_p50_seconds": 0.25, "wait_p99_seconds": 2.0,
             "run_p50_seconds": null, "run_p99_seconds": null});
         let expected = json!({"queue_depth": 6, "delay_queue_depth": 4, "dead_letter_depth": 2,

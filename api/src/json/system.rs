@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_domain::{Fence, PoolName, Timestamp};
-use muster_supervisor::{CheckLine, Holds, PoolView, Reach, SystemView};
+use muster_supervisor::{CheckLine, Holds, Lack, PoolView, Reach, SystemView};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -181,12 +181,17 @@ struct HeldPoolJson {
     intake_closed: bool,
     /// Its circuit breaker.
     breaker: BreakerJson,
+    /// Why no agent takes its ready tasks: `agents_failing` (those that are started for them fail at their start) or
+    /// `no_agent` (it has none, or only in quarantine, and starts none by itself); null where that is not so.
+    #[schema(value_type = Option<String>)]
+    lacks: Option<&'static str>,
 }
 
 impl From<PoolView> for HeldPoolJson {
     fn from(view: PoolView) -> Self {
-        let Holds { draining, paused, intake_closed, breaker, .. } = view.holds;
-        Self { pool_name: view.pool_name, draining, paused, intake_closed, breaker: breaker.into() }
+        let Holds { draining, paused, intake_closed, breaker, lacks, .. } = view.holds;
+        let lacks = lacks.map(Lack::as_str);
+        Self { pool_name: view.pool_name, draining, paused, intake_closed, breaker: breaker.into(), lacks }
     }
 }
 
@@ -296,7 +301,7 @@ pub(crate) mod tests {
         assert_eq!(json["registry"]["error"], "connection refused");
         assert_eq!(json["alerts_firing"], 2);
         let held = json!([{"pool_name": "p", "draining": false, "paused": true, "intake_closed": false,
-            "breaker": {"state": "closed", "reason": null, "since": null, "next_probe_at": null}}]);
+            "breaker": {"state": "closed", "reason": null, "since": null, "next_probe_at": null}, "lacks": null}]);
         assert_eq!(json["held_pools"], held);
     }
 

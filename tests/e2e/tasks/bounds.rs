@@ -110,6 +110,9 @@ fn agents_on_demand_that_do_not_start_are_not_made_for_ever() {
     // The waits between them double from 0.2 s on: 1.4 s, of which the first look may have missed a little.
     assert!(begun.elapsed() >= std::time::Duration::from_secs(1), "four were made in {:?}", begun.elapsed());
     assert_eq!(muster.task(&waiting)["state"], "queued", "it waits for the configuration to be mended");
+    wait_until("it is said that they fail", BOUND, || {
+        muster.get("/api/metrics/queue").body["pools"]["p"]["lacks"] == "agents_failing"
+    });
 }
 
 #[test]

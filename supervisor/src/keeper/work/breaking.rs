@@ -81,7 +81,7 @@ impl Keeper {
         if dead > before {
             let (were, them) = if dead == 1 { ("was", "it") } else { ("were", "them") };
             let tasks = counted(dead, "task");
-            let message = format!("{tasks} {were} given up: GET /api/v1/tasks/dead lists {them}");
+            let message = format!("{tasks} {were} given up: `muster tasks --state dead` lists {them}");
             self.context.alerts.raise(AlertKind::DeadLetter, Some(pool), "", message);
         } else if dead == 0 && before > 0 {
             self.context.alerts.clear(AlertKind::DeadLetter, Some(pool), "");

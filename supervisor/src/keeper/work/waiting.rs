@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::asking::QueueFigures;
 use crate::keeper::{Agent, Keeper, Round};
-use crate::view::{BreakerView, Holds, PoolView};
+use crate::view::{BreakerView, Holds, Lack, PoolView};
 use crate::waiting::{WaitQuery, WaitingFor};
 
 /// Somebody who is to see what is there at the end of a turn.
@@ -45,6 +45,19 @@ impl Keeper {
             all_paused: self.context.all_paused.load(Ordering::Relaxed),
             intake_closed: self.model.gate.closed,
             breaker: self.view_breaker(round),
+            lacks: self.lack(round),
+        }
+    }
+
+    /// Why nobody takes the ready tasks, where nothing is to be expected without a person.
+    fn lack(&self, round: &Round) -> Option<Lack> {
+        if self.desk.lines.is_empty() || self.may_not_start() || self.desk.breaker.allows(round.now) == 0 {
+            return None;
+        }
+        match self.why_no_agent(round)? {
+            WaitingFor::FailingAgents { .. } => Some(Lack::AgentsFailing),
+            WaitingFor::AnyAgent { .. } => Some(Lack::NoAgent),
+            _ => None,
         }
     }
 

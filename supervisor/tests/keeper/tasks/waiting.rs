@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_domain::{BreakerPolicy, Cause, OnDemand, TaskId, TaskState, TenantLimits, Tenants};
-use muster_supervisor::{BreakerView, TaskRequest, WaitingFor};
+use muster_supervisor::{BreakerView, Lack, TaskRequest, WaitingFor};
 
 use super::{soon, task};
 use crate::worker::{OnSpawn, OnTask};
@@ -52,6 +52,7 @@ async fn an_agent_is_waited_for_until_one_has_room() {
     world.on_task(OnTask::Hold).await;
     let first = world.submit(task()).await;
     assert_eq!(world.reason(first).await, Some(WaitingFor::AnyAgent { pool: pool(), quarantined: 0 }));
+    assert_eq!(world.queue().await.holds.lacks, Some(Lack::NoAgent));
     let agent = world.spawn().await;
     let worker = world.holder(first).await;
     world.wait_task(first, TaskState::Running).await;
@@ -59,6 +60,7 @@ async fn an_agent_is_waited_for_until_one_has_room() {
     let (second, named) = (world.submit(task()).await, TaskRequest { agent_id: Some(agent), ..task() });
     let named = world.submit(named).await;
     assert_eq!(world.reason(second).await, Some(WaitingFor::FreeAgent(pool())));
+    assert_eq!(world.pool().await.holds.lacks, None, "its agent is busy");
     assert_eq!(world.code(named).await, "agent_busy");
     worker.answer(first).await;
     world.holder(named).await.answer(named).await;
@@ -79,6 +81,8 @@ async fn agents_on_demand_that_fail_at_their_start_are_told_of() {
     world.launcher().habits(|habits| habits.on_spawn = OnSpawn::Fail(Cause::Exited { code: 1 }));
     let waiting = world.submit(task()).await;
     world.wait_code(waiting, "agents_failing").await;
+    assert_eq!(world.pool().await.holds.lacks, Some(Lack::AgentsFailing));
+    assert_eq!(world.handle.system().await.held_pools.len(), 1);
     world.end().await;
 }
 
