@@ -67,7 +67,10 @@ impl Entry<'_> {
     /// Tells keys that such an entry does not have, also those of its inner tables, and takes them out.
     fn drop_unknown_keys(&mut self, mistakes: &mut Vec<Mistake>) {
         for key in self.unknown_keys() {
-            let known = || TABLES.iter().filter(|key| key.table == self.kind).map(|key| key.key);
+            let of_kind = || TABLES.iter().filter(|key| key.table == self.kind);
+            // A table in it may be meant, too.
+            let tables = || of_kind().filter_map(|key| Some(key.key.split_once('.')?.0));
+            let known = || of_kind().map(|key| key.key).chain(tables());
             mistakes.push(self.mistake(&key, unknown(&key, known())));
             let near = nearest(&key, known()).map(|(near, _)| near.to_owned());
             self.meant.extend(near);

@@ -64,6 +64,11 @@ fn mistakes_of_pools_and_runtimes_name_their_line() {
             "muster.toml:12: pools.coders.max_agentz: there is no such key; the nearest is max_agents",
         ),
         (
+            "max_agents = 4",
+            "ondemand = {}",
+            "muster.toml:12: pools.coders.ondemand: there is no such key; the nearest is on_demand",
+        ),
+        (
             "max_restarts = 2",
             "max_restart = 2",
             "muster.toml:13: pools.coders.restart.max_restart: there is no such key; the nearest is restart.max_restarts",
