@@ -19,7 +19,7 @@ pub(super) struct Patience<Err> {
     err: Err,
     /// Whether it may be in the queue.
     may_be_queued: bool,
-    /// The code of the reason that was said last.
+    /// The reason that was said last.
     said: Option<String>,
 }
 
@@ -32,7 +32,6 @@ struct Seen {
 
 #[derive(Deserialize)]
 struct WaitingFor {
-    code: String,
     message: String,
 }
 
@@ -52,13 +51,13 @@ impl<Err: Write> Patience<Err> {
         let Ok(seen) = serde_json::from_str::<Seen>(answer) else { return };
         self.may_be_queued = seen.state == TaskState::Queued;
         let reason = seen.waiting_for.filter(|_| self.may_be_queued);
-        if let Some(WaitingFor { code, message }) = &reason
-            && self.said.as_ref() != Some(code)
+        if let Some(WaitingFor { message }) = &reason
+            && self.said.as_ref() != Some(message)
         {
             // There is nowhere left to say that stderr is closed.
             let _ = writeln!(self.err, "muster: task {} waits for {}", self.task, printable(message));
         }
-        self.said = reason.map(|reason| reason.code);
+        self.said = reason.map(|reason| reason.message);
     }
 }
 
@@ -78,6 +77,7 @@ mod tests {
         let mut waits = vec![patience.next_wait()];
         for answer in [
             queued("breaker_open", "the circuit breaker, until 10"),
+            queued("breaker_open", "the circuit breaker, until 10"),
             queued("breaker_open", "the circuit breaker, until 11"),
             queued("its_turn", "its turn"),
             running,
@@ -91,9 +91,10 @@ mod tests {
         let text = String::from_utf8(err).expect("text");
         let said: Vec<&str> =
             text.lines().filter_map(|line| line.split_once(" waits for ")).map(|said| said.1).collect();
-        assert_eq!(said, ["the circuit breaker, until 10", "its turn", "its turn"], "{text}");
+        let expected = ["the circuit breaker, until 10", "the circuit breaker, until 11", "its turn", "its turn"];
+        assert_eq!(said, expected, "{text}");
         assert!(text.starts_with(&format!("muster: task {task} waits for ")), "{text}");
         let waits: Vec<u64> = waits.iter().map(Duration::as_secs).collect();
-        assert_eq!(waits, [2, 2, 2, 2, 60, 2, 2, 2]);
+        assert_eq!(waits, [2, 2, 2, 2, 2, 60, 2, 2, 2]);
     }
 }
