@@ -101,8 +101,10 @@ impl Engine for PostgresEngine {
             None => self.acquire().await?,
         };
         let (connection, answers) = self.run(connection, &steps, Some(fence)).await;
-        if self.pool.options().get_max_connections() > 1 {
-            *self.last() = connection.map(|connection| (connection, Instant::now()));
+        let mut last = self.last();
+        // Whoever closes the pool marks it before it takes this one away, and waits for all that are out.
+        if self.pool.options().get_max_connections() > 1 && !self.pool.is_closed() {
+            *last = connection.map(|connection| (connection, Instant::now()));
         }
         answers
     }
@@ -124,9 +126,10 @@ impl Engine for PostgresEngine {
     }
 
     async fn close(&self) {
-        // It waits for every connection.
+        // From this call on none is kept; the wait is for every connection.
+        let closing = self.pool.close();
         drop(self.last().take());
-        self.pool.close().await;
+        closing.await;
     }
 }
 
