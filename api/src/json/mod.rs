@@ -7,6 +7,7 @@ mod attempts;
 mod breaker;
 mod bulk;
 mod events;
+mod holds;
 mod monitor;
 mod pool_config;
 mod pools;

@@ -1,12 +1,12 @@
 //! Pools.
 
 use muster_domain::{PoolConfig, PoolName, PoolOrigin, Timestamp};
-use muster_supervisor::{Lack, NewPool, PoolView};
+use muster_supervisor::{NewPool, PoolView};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::breaker::BreakerJson;
 use super::check_text;
+use super::holds::HoldsJson;
 use super::pool_config::{ConfigChange, ConfigJson};
 use crate::problem::Problem;
 
@@ -59,20 +59,8 @@ pub(crate) struct PoolJson {
     /// `default` (made once in a new store), `api`, or `file` (the configuration's: the API does not change it).
     #[schema(value_type = String)]
     origin: PoolOrigin,
-    /// Whether it is being removed.
-    draining: bool,
-    /// Whether its tasks wait until it is resumed.
-    paused: bool,
-    /// Whether the tasks of all pools wait until the system is resumed.
-    all_paused: bool,
-    /// Whether it takes no new tasks until it is resumed.
-    intake_closed: bool,
-    /// Its circuit breaker.
-    breaker: BreakerJson,
-    /// Why no agent takes its ready tasks: `agents_failing` (those that are started for them fail at their start) or
-    /// `no_agent` (it has none, or only in quarantine, and starts none by itself); null where that is not so.
-    #[schema(value_type = Option<String>)]
-    lacks: Option<&'static str>,
+    #[serde(flatten)]
+    holds: HoldsJson,
     /// Workers that may have a process: starting, ready, draining.
     process_count: u32,
     /// Of these, the ones that are ready.
@@ -112,12 +100,7 @@ impl From<PoolView> for PoolJson {
             role_type: view.role_type,
             runtime: view.runtime,
             origin: view.origin,
-            draining: view.holds.draining,
-            paused: view.holds.paused,
-            all_paused: view.holds.all_paused,
-            intake_closed: view.holds.intake_closed,
-            breaker: view.holds.breaker.into(),
-            lacks: view.holds.lacks.map(Lack::as_str),
+            holds: view.holds.into(),
             process_count: view.process_count,
             active_worker_processes: view.active_worker_processes,
             total_capacity: view.total_capacity,

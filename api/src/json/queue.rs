@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_domain::Timestamp;
-use muster_supervisor::{Lack, Percentiles, QueueView};
+use muster_supervisor::{Percentiles, QueueView};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::breaker::BreakerJson;
+use super::holds::HoldsJson;
 
 /// The queues of all pools.
 #[derive(Debug, Serialize, ToSchema)]
@@ -28,20 +28,8 @@ pub(crate) struct QueuesJson {
 /// The queue of a pool.
 #[derive(Debug, Serialize, ToSchema)]
 struct QueueJson {
-    /// Whether the pool is being removed.
-    draining: bool,
-    /// Whether its tasks wait until the pool is resumed.
-    paused: bool,
-    /// Whether the tasks of all pools wait until the system is resumed.
-    all_paused: bool,
-    /// Whether it takes no new tasks until the pool is resumed.
-    intake_closed: bool,
-    /// The circuit breaker of the pool.
-    breaker: BreakerJson,
-    /// Why no agent takes its ready tasks: `agents_failing` (those that are started for them fail at their start) or
-    /// `no_agent` (it has none, or only in quarantine, and starts none by itself); null where that is not so.
-    #[schema(value_type = Option<String>)]
-    lacks: Option<&'static str>,
+    #[serde(flatten)]
+    holds: HoldsJson,
     /// Tasks that wait and may start.
     depth: u64,
     /// Tasks that wait for their time.
@@ -85,12 +73,7 @@ impl From<QueueView> for QueueJson {
             times.map(|times| which(times).as_secs_f64())
         };
         Self {
-            draining: view.holds.draining,
-            paused: view.holds.paused,
-            all_paused: view.holds.all_paused,
-            intake_closed: view.holds.intake_closed,
-            breaker: view.holds.breaker.into(),
-            lacks: view.holds.lacks.map(Lack::as_str),
+            holds: view.holds.into(),
             depth: view.depth,
             delayed: view.delayed,
             dead: view.dead,

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use muster_domain::{Fence, PoolName, Timestamp};
-use muster_supervisor::{CheckLine, Holds, Lack, PoolView, Reach, SystemView};
+use muster_supervisor::{CheckLine, PoolView, Reach, SystemView};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::breaker::BreakerJson;
+use super::holds::HoldsJson;
 
 fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
@@ -173,25 +173,13 @@ impl StatusJson {
 struct HeldPoolJson {
     #[schema(value_type = String)]
     pool_name: PoolName,
-    /// Whether it is being removed.
-    draining: bool,
-    /// Whether its tasks wait until it is resumed.
-    paused: bool,
-    /// Whether it takes no new tasks until it is resumed.
-    intake_closed: bool,
-    /// Its circuit breaker.
-    breaker: BreakerJson,
-    /// Why no agent takes its ready tasks: `agents_failing` (those that are started for them fail at their start) or
-    /// `no_agent` (it has none, or only in quarantine, and starts none by itself); null where that is not so.
-    #[schema(value_type = Option<String>)]
-    lacks: Option<&'static str>,
+    #[serde(flatten)]
+    holds: HoldsJson,
 }
 
 impl From<PoolView> for HeldPoolJson {
     fn from(view: PoolView) -> Self {
-        let Holds { draining, paused, intake_closed, breaker, lacks, .. } = view.holds;
-        let lacks = lacks.map(Lack::as_str);
-        Self { pool_name: view.pool_name, draining, paused, intake_closed, breaker: breaker.into(), lacks }
+        Self { pool_name: view.pool_name, holds: view.holds.into() }
     }
 }
 
@@ -300,7 +288,7 @@ pub(crate) mod tests {
         assert_eq!(json["store"], json!({"name": "store", "ok": true, "took_ms": 0.25, "error": null}));
         assert_eq!(json["registry"]["error"], "connection refused");
         assert_eq!(json["alerts_firing"], 2);
-        let held = json!([{"pool_name": "p", "draining": false, "paused": true, "intake_closed": false,
+        let held = json!([{"pool_name": "p", "draining": false, "paused": true, "all_paused": false, "intake_closed": false,
             "breaker": {"state": "closed", "reason": null, "since": null, "next_probe_at": null}, "lacks": null}]);
         assert_eq!(json["held_pools"], held);
     }

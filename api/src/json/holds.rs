@@ -1,0 +1,33 @@
+//! What holds up the tasks of a pool.
+
+use muster_supervisor::{Holds, Lack};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::breaker::BreakerJson;
+
+/// What holds up the tasks of a pool: part of whatever shows a pool or its queue.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct HoldsJson {
+    /// Whether the pool is being removed.
+    draining: bool,
+    /// Whether its tasks wait until the pool is resumed.
+    paused: bool,
+    /// Whether the tasks of all pools wait until the system is resumed.
+    all_paused: bool,
+    /// Whether it takes no new tasks until the pool is resumed.
+    intake_closed: bool,
+    /// Its circuit breaker.
+    breaker: BreakerJson,
+    /// Why no agent takes its ready tasks: `agents_failing` (those that are started for them fail at their start) or
+    /// `no_agent` (it has none, or only in quarantine, and starts none by itself); null where that is not so.
+    #[schema(value_type = Option<String>)]
+    lacks: Option<&'static str>,
+}
+
+impl From<Holds> for HoldsJson {
+    fn from(holds: Holds) -> Self {
+        let Holds { draining, paused, all_paused, intake_closed, breaker, lacks } = holds;
+        Self { draining, paused, all_paused, intake_closed, breaker: breaker.into(), lacks: lacks.map(Lack::as_str) }
+    }
+}
