@@ -5,6 +5,7 @@ use std::fmt;
 use muster_domain::{AgentId, AgentState, PoolName, TaskId, Timestamp, counted};
 
 use crate::task_view::TaskView;
+use crate::view::Lack;
 
 /// What a queued task waits for. Where it is several things at once: what a person has to do comes first, then the task's own
 /// time, then the pool's breaker, then an agent.
@@ -86,8 +87,8 @@ impl WaitingFor {
             Self::Tenant { .. } => "tenant_limit",
             Self::FreeAgent(_) => "agents_busy",
             Self::NewAgent(_) => "agent_starting",
-            Self::FailingAgents { .. } => "agents_failing",
-            Self::AnyAgent { .. } => "no_agent",
+            Self::FailingAgents { .. } => Lack::AgentsFailing.as_str(),
+            Self::AnyAgent { .. } => Lack::NoAgent.as_str(),
             Self::Turn => "its_turn",
         }
     }

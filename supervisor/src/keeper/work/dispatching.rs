@@ -12,7 +12,7 @@ use muster_store::{LineKey, QueuedTask, TaskStart, TaskVerdict};
 use super::lines::Heads;
 use super::plan::Plan;
 use super::runs::Run;
-use crate::keeper::{Keeper, Round};
+use crate::keeper::{Agent, Keeper, Round};
 use crate::quotas::{Running, Share};
 
 /// Tasks that one turn gives to agents, at the most: bounds a transaction.
@@ -43,7 +43,7 @@ impl Keeper {
     }
 
     /// Whether an agent runs, stays, and its worker takes commands.
-    fn takes_tasks(&self, agent: &super::super::Agent) -> bool {
+    fn takes_tasks(&self, agent: &Agent) -> bool {
         let AgentStatus::Running { at, .. } = agent.status else { return false };
         let ready = self.model.workers.get(&at.process_id).is_some_and(|worker| worker.status == WorkerStatus::Ready);
         ready && !agent.leaving && !self.desk.spent.contains(&agent.spec.agent_id)

@@ -1,5 +1,5 @@
 //! The lines in which ready tasks wait, as far as they are in memory: the heads of those whose turn comes next. The rest is in
-//! the store and is read when it is needed, so that neither a million waiting tasks nor a hundred thousand tenants cost much
+//! the store and is read when it is needed, so that neither a million waiting tasks nor thousands of tenants cost much
 //! more memory than a thousand tasks, and a turn of the keeper costs what it does, not what waits. Only tenants at their bound
 //! are looked at beside it: no more than tasks run.
 
@@ -115,7 +115,7 @@ impl Lines {
         room: impl Fn(AgentId) -> Option<usize>,
     ) -> Vec<Piece> {
         if self.held > self.most {
-            // What is needed of it is read again, and the next time is not before as much was read besides.
+            // What is needed of it is read again.
             self.lines_mut().for_each(|line| line.shorten(0));
             self.held = 0;
         }
