@@ -1,6 +1,7 @@
 //! What becomes of a task, as it happens.
 
 use std::io::{ErrorKind, Write};
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use muster_domain::TaskId;
@@ -40,10 +41,7 @@ pub(super) fn follow(
                 // A stream that breaks is resumed like one that ends too early.
                 for event in events.map_while(Result::ok) {
                     pause = PAUSES.0;
-                    if !show(&event, json, out)? {
-                        return Ok(None);
-                    }
-                    if let Some(end) = end_of(&client, task, &event)? {
+                    if let ControlFlow::Break(end) = take(&client, task, &event, json, out)? {
                         return Ok(end);
                     }
                     seen = event.id.or(seen);
@@ -78,6 +76,24 @@ const fn is_passing(error: &ClientError) -> bool {
     matches!(error, ClientError::Unreachable { .. } | ClientError::Refused { status: 503, .. })
 }
 
+/// Prints a message. It goes on, unless the task is over, or whoever read the output has seen enough.
+fn take(
+    client: &Client,
+    task: TaskId,
+    event: &Event,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<ControlFlow<Option<Failure>>, Failure> {
+    if !show(event, json, out)? {
+        return Ok(ControlFlow::Break(None));
+    }
+    if event.kind == "progress" {
+        return Ok(ControlFlow::Continue(()));
+    }
+    let ended: Ended<'_> = client.parse(&event.data)?;
+    Ok(if ended.state.is_final() { ControlFlow::Break(ended.failure(task)) } else { ControlFlow::Continue(()) })
+}
+
 /// Prints a message; false where whoever read the output has seen enough.
 fn show(event: &Event, json: bool, out: &mut impl Write) -> Result<bool, Failure> {
     let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
@@ -91,15 +107,6 @@ fn show(event: &Event, json: bool, out: &mut impl Write) -> Result<bool, Failure
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Failure::Failed(format!("the output can't be written: {error}"))),
     }
-}
-
-/// How the task ended, where this message says so.
-fn end_of(client: &Client, task: TaskId, event: &Event) -> Result<Option<Option<Failure>>, Failure> {
-    if event.kind == "progress" {
-        return Ok(None);
-    }
-    let ended: Ended<'_> = client.parse(&event.data)?;
-    Ok(ended.state.is_final().then(|| ended.failure(task)))
 }
 
 #[cfg(test)]

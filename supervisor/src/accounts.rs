@@ -146,11 +146,7 @@ impl Accounts {
 
 impl State {
     fn set_running(&mut self, task: TaskId, now: Option<(Vec<Name>, Usage)>) {
-        let old = match &now {
-            Some(_) => self.running.get(&task).cloned(),
-            None => self.running.remove(&task),
-        };
-        for (names, used) in old.into_iter() {
+        if let Some((names, used)) = self.running.remove(&task) {
             for name in names {
                 if let Some(sum) = self.sums.get_mut(&name) {
                     *sum = sum.minus(used);
