@@ -64,6 +64,35 @@ async fn a_lock_is_not_waited_for_for_ever() {
     store.close().await;
 }
 
+/// A batch that is under way is carried out, and its connection is not kept from the close that waits for it.
+#[tokio::test]
+async fn a_close_waits_for_the_batch_that_is_under_way_and_for_nothing_else() {
+    let servers = Servers::shared().await;
+    let url = servers.make_database().await;
+    let store = Arc::new(PostgresStore::connect(options(&url)).await.expect("a new database"));
+    let fence = lead(&store).await;
+    let [mut person, mut watcher] = [
+        PgConnection::connect(&url).await.expect("a connection"),
+        PgConnection::connect(&url).await.expect("a connection"),
+    ];
+    let mut holding = person.begin().await.expect("a transaction");
+    holding.execute("SELECT fence FROM leader FOR UPDATE").await.expect("a lock");
+    let batch = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.apply(fence, &[add_pool("one")]).await }
+    });
+    let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut watcher).await.expect("a count") == 0 {}
+    let close = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.close().await }
+    });
+    while store.pools().await.is_ok() {}
+    holding.rollback().await.expect("the lock is given back");
+    batch.await.expect("no panic").expect("the batch");
+    tokio::time::timeout(Duration::from_secs(20), close).await.expect("it closes").expect("no panic");
+}
+
 /// Whatever the server is set to, a commit is written before it is answered, and a supervisor that stands still in the
 /// middle of a transaction loses its lock on the leader's row. A trigger notes both settings from within the transaction.
 #[tokio::test]
