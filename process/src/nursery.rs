@@ -126,15 +126,6 @@ async fn attend(
     Err(failure)
 }
 
-/// Gives this process a session of its own, so that no terminal's signal reaches it. To be called first by a program
-/// in [`Custody::Free`](crate::Custody::Free); without effect in one that leads its session.
-pub fn detach() -> io::Result<()> {
-    match nix::unistd::setsid() {
-        Ok(_) | Err(nix::errno::Errno::EPERM) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
 fn ring(bell: i32) {
     let one = 1u64.to_ne_bytes();
     // SAFETY: eight bytes, as an eventfd wants. It fails only where the bell rings already.

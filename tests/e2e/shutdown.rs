@@ -89,6 +89,37 @@ fn a_second_signal_forces() {
 }
 
 #[test]
+fn a_closed_terminal_ends_it_in_order_however_often_it_is_told() {
+    let mut stage = Stubborn::start(1.5);
+    let workers: Vec<u32> = stage.muster.all_workers().into_iter().map(|worker| worker.pid).collect();
+    let began = Instant::now();
+    signal(stage.muster.pid(), libc::SIGHUP);
+    wait_until("every agent is asked", BOUND, || stage.asked() == 3);
+    // From the kernel, after the shell's.
+    signal(stage.muster.pid(), libc::SIGHUP);
+    stage.muster.await_exit(0);
+    assert!(began.elapsed() >= Duration::from_millis(1_500), "the second one does not hurry");
+    assert_eq!((stage.programs(), workers.iter().any(|pid| lives(*pid))), (0, false), "nothing is left");
+}
+
+#[test]
+fn a_hangup_that_was_ignored_at_the_start_stays_ignored_and_ends_no_worker() {
+    let muster = Muster::start(Options::default().through(&["nohup"]));
+    muster.spawn_many("developer_pool", 1);
+    let worker = muster.all_workers().remove(0);
+    signal(worker.pid, libc::SIGHUP);
+    let log = muster.data_dir().join(format!("logs/workers/{}.log", worker.id));
+    wait_until("the worker has heard it", BOUND, || {
+        std::fs::read_to_string(&log).is_ok_and(|log| log.contains("SIGHUP changes nothing"))
+    });
+    signal(muster.pid(), libc::SIGHUP);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", muster.pid())).expect("it lives");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a line").trim();
+    assert_eq!(u64::from_str_radix(ignored, 16).expect("a number") & 1, 1, "it handles no SIGHUP");
+    assert!(lives(worker.pid));
+}
+
+#[test]
 fn the_time_of_a_stop_is_bounded_by_the_deadline() {
     let mut stage = Stubborn::start(0.5);
     let began = Instant::now();

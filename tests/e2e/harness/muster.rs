@@ -38,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) listen: String,
     /// Its data folder, where it is not to be one of its own.
     pub(crate) data_dir: Option<PathBuf>,
+    /// What starts it, as `nohup` does: words before the program's own, which become the program.
+    pub(crate) through: Vec<String>,
 }
 
 impl Options {
@@ -49,6 +51,12 @@ impl Options {
     /// With this variable too.
     pub(crate) fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.env.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Started by this command, which becomes the program.
+    pub(crate) fn through(mut self, words: &[&str]) -> Self {
+        self.through = words.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
@@ -107,7 +115,7 @@ impl Muster {
 
     /// Starts the program once more, and finds out where it listens.
     fn begin(&mut self) {
-        let mut command = program::command(self.folder.path());
+        let mut command = program::command_through(&self.options.through, self.folder.path());
         let listen = Some(self.options.listen.as_str()).filter(|listen| !listen.is_empty()).unwrap_or("127.0.0.1:0");
         command.arg("serve").arg("--data-dir").arg(&self.data_dir).args(["--listen", listen]);
         if !self.options.config.is_empty() {

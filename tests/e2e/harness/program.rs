@@ -38,7 +38,16 @@ impl Ended {
 
 /// The program, deaf to what the environment of the tests says about Muster and Redis, in `folder`.
 pub(super) fn command(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
+    command_through(&[], folder)
+}
+
+/// The same, started by a command that becomes the program.
+pub(super) fn command_through(words: &[String], folder: &Path) -> Command {
+    const PROGRAM: &str = env!("CARGO_BIN_EXE_muster");
+    let mut command = Command::new(words.first().map_or(PROGRAM, String::as_str));
+    if !words.is_empty() {
+        command.args(&words[1..]).arg(PROGRAM);
+    }
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if ["MUSTER_", "REDIS_", "PGBOUNCER_"].iter().any(|prefix| text.starts_with(prefix)) {
