@@ -1,6 +1,6 @@
 //! The role `worker`: a process of its own, started by the supervisor with its orders on stdin.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -22,8 +22,7 @@ pub(crate) fn run() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // There is nowhere left to say that stderr can't be written.
-            let _ = writeln!(std::io::stderr(), "muster worker: {error:#}");
+            crate::logging::say_last(format!("muster worker: {error:#}\n"));
             ExitCode::FAILURE
         }
     }
@@ -35,7 +34,7 @@ fn serve() -> anyhow::Result<()> {
     }
     // A session of its own: what ends the master's terminal does not end its workers.
     muster_process::detach().context("cannot begin a session")?;
-    crate::logging::start_plain()?;
+    let _log = crate::logging::start_plain()?;
     let orders = read_orders()?;
     // For the registry, and for what checks try.
     crate::tls::choose();
@@ -58,8 +57,8 @@ fn read_orders() -> anyhow::Result<WorkerOrders> {
 async fn work(orders: WorkerOrders) -> anyhow::Result<muster_worker::WorkerExit> {
     let redis = RedisRegistry::connect(&orders.registry, RedisOptions::default())?;
     let stop = StopSign::new();
-    let terminate = signal(SignalKind::terminate())?;
-    tokio::spawn(obey(terminate, stop.clone()));
+    tokio::spawn(obey(signal(SignalKind::terminate())?, stop.clone()));
+    tokio::spawn(outlive_hangups(signal(SignalKind::hangup())?));
     let seat = Seat {
         registry: Arc::new(redis.clone()),
         bus: Arc::new(redis),
@@ -76,4 +75,12 @@ async fn obey(mut terminate: Signal, stop: StopSign) {
     stop.drain();
     terminate.recv().await;
     stop.force();
+}
+
+/// A worker has no terminal whose end could be meant, and is not to die, with all its agents, of a signal that reached it
+/// by a broad `pkill -HUP muster`.
+async fn outlive_hangups(mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        tracing::info!("SIGHUP changes nothing for a worker; SIGTERM drains it");
+    }
 }

@@ -228,7 +228,6 @@ fn print(text: &str) -> std::io::Result<()> {
 }
 
 fn fail(failure: &Failure) -> ExitCode {
-    // There is nowhere left to say that stderr is closed.
-    let _ = writeln!(std::io::stderr(), "muster: {failure}");
+    crate::logging::say_last(format!("muster: {failure}\n"));
     ExitCode::from(failure.code())
 }

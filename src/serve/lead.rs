@@ -11,7 +11,7 @@ use muster_store::{Leadership, Store, StoreError};
 use muster_supervisor::{Facts, LeadEnd, Parts, Supervisor, SupervisorError, WallClock};
 
 use super::engines::{self, Engines};
-use super::{STARTING, Site, courier, truth, waiting};
+use super::{STARTING, Site, courier, truth, waiting, watch};
 use crate::config::Database;
 
 /// Between two looks at a store that is away, or at a leader that may be gone.
@@ -146,6 +146,7 @@ fn parts(site: &Site, store: Arc<dyn Store>, engines: &Engines, fence: Fence) ->
         data_dir: config.data_dir.clone(),
         lock_file: site.house.lock_file(),
         alerts: courier::alert_parts(&config.alerts),
+        host: watch::checks(site),
         facts: Facts {
             mode: engines.mode,
             mode_reason: engines.reason.clone(),

@@ -7,8 +7,9 @@
 //! | `pause` | the pause between two lives |
 //! | `engines` | which registry and which launcher, and why |
 //! | `truth` | which store |
+//! | `watch` | what is looked at on the host: the log |
 //! | `courier` | letters to the webhook, over HTTP |
-//! | `signals` | SIGINT and SIGTERM |
+//! | `signals` | SIGINT, SIGTERM and SIGHUP |
 
 mod courier;
 mod engines;
@@ -17,6 +18,7 @@ mod lead;
 mod pause;
 mod signals;
 mod truth;
+mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +30,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::logging::Queue;
 use house::House;
 use lead::Ended;
 use pause::Pauses;
@@ -47,6 +50,8 @@ struct Site {
     signals: Signals,
     nursery: Nursery,
     started: Instant,
+    /// Its log.
+    log: Queue,
     /// The address in use, `host:port`.
     address: String,
 }
@@ -54,14 +59,14 @@ struct Site {
 /// Runs until it is told to end.
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let started = Instant::now();
-    crate::logging::start(config.log_format, &config.log_level)?;
+    let log = crate::logging::start(config.log_format, &config.log_level)?;
     for note in &config.notes {
         tracing::warn!("{note}");
     }
     raise_open_files();
     let nursery = Nursery::start().context("cannot start the thread that forks")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads()).enable_all().build()?;
-    let ended = runtime.block_on(serve(config, nursery, started));
+    let ended = runtime.block_on(serve(config, nursery, started, log.queue()));
     // What still runs is of no use to anybody: every worker is proven dead or left on purpose.
     runtime.shutdown_timeout(Duration::from_millis(100));
     ended
@@ -73,7 +78,7 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, MOST_THREADS))
 }
 
-async fn serve(config: Config, nursery: Nursery, started: Instant) -> anyhow::Result<()> {
+async fn serve(config: Config, nursery: Nursery, started: Instant, log: Queue) -> anyhow::Result<()> {
     let house = House::open(&config.data_dir)?;
     let listener = TcpListener::bind(config.listen)
         .await
@@ -85,7 +90,7 @@ async fn serve(config: Config, nursery: Nursery, started: Instant) -> anyhow::Re
     let server = tokio::spawn(muster_api::serve(listener, door.clone(), closing.clone()));
     tracing::info!(address = %listen, data_dir = %config.data_dir.display(), "listening");
     let signals = Signals::listen(door.stop_requested())?;
-    let site = Site { config, house, door, signals, nursery, started, address: listen.to_string() };
+    let site = Site { config, house, door, signals, nursery, started, log, address: listen.to_string() };
     let ended = live(&site).await;
     closing.cancel();
     server.await.context("the HTTP server failed")??;

@@ -26,6 +26,7 @@ use crate::directory::Directory;
 use crate::error::SupervisorError;
 use crate::founding;
 use crate::handle::{Handle, StopWish};
+use crate::host::{self, HostCheck};
 use crate::keeper::Found;
 use crate::keeper::mailbox::Ask;
 use crate::launch::{Adoption, Launcher};
@@ -71,6 +72,8 @@ pub struct Parts {
     pub lock_file: PathBuf,
     /// Where alerts go.
     pub alerts: AlertParts,
+    /// What is looked at beside it.
+    pub host: Vec<Arc<dyn HostCheck>>,
     /// What it says about itself.
     pub facts: Facts,
 }
@@ -131,6 +134,7 @@ impl Supervisor {
         crew.spawn("collector", collector::run(context.clone()));
         crew.spawn("alerts", tell_alerts(context.clone(), parts.alerts.webhook));
         crew.spawn("sweeper", sweeper::run(context.clone()));
+        crew.spawn("host", host::watch(context.clone(), parts.host));
         crew.spawn("registry clearing", founding::clear_registry(context.clone()));
         if !facts.ownership_proves {
             context.board.degrade("ownership", facts.ownership.clone());

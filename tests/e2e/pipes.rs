@@ -1,6 +1,8 @@
 //! Readers that go away: the program's own output is never a reason to end.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -41,6 +43,55 @@ fn a_server_outlives_the_reader_of_its_log() {
     run(folder.path(), &["spawn", "developer_pool", "--data-dir", &data_dir], &[]).expect(0);
     run(folder.path(), &["stop", "--data-dir", &data_dir], &[]).expect(0);
     assert_eq!(server.0.wait().expect("a child of ours").code(), Some(0));
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing_and_is_named() {
+    let folder = tempfile::Builder::new().prefix("mp").tempdir_in("/tmp").expect("a folder");
+    let data_dir = folder.path().join("d").display().to_string();
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let full = fill(&writer);
+    let mut command = muster(folder.path());
+    command.args(["serve", "--data-dir", &data_dir, "--listen", "127.0.0.1:0"]);
+    command.stdout(Stdio::null()).stderr(writer).stdin(Stdio::null());
+    let mut server = Server(command.spawn().expect("it starts"));
+    drop(command);
+    let address = || std::fs::read_to_string(folder.path().join("d/muster.addr")).unwrap_or_default();
+    wait_until("it has an address", BOUND, || !address().is_empty());
+    let address = address();
+    let health = || Request::new(&address, "GET", "/health").send_for_text();
+    wait_until("it is ready", BOUND, || Request::new(&address, "GET", "/ready").send().status == 200);
+    run(folder.path(), &["spawn", "developer_pool", "--data-dir", &data_dir], &[]).expect(0);
+    wait_until("it is named", BOUND, || health().contains("nobody reads stderr"));
+    // Read again, it has all its lines, and says no more that it waits.
+    std::io::copy(&mut reader.by_ref().take(full), &mut std::io::sink()).expect("read");
+    let mut lines = BufReader::new(&mut reader).lines();
+    let first = lines.next().expect("a line").expect("text");
+    assert!(first.contains(&address), "{first}");
+    wait_until("that is over", BOUND, || !health().contains("stderr"));
+    drop(lines);
+    // Its last words are not waited for.
+    fill(&server_stderr(server.0.id()));
+    run(folder.path(), &["stop", "--data-dir", &data_dir], &[]).expect(0);
+    assert_eq!(server.0.wait().expect("a child of ours").code(), Some(0));
+}
+
+/// Another way into the pipe that is the stderr of this process.
+fn server_stderr(pid: u32) -> std::fs::File {
+    std::fs::OpenOptions::new().write(true).open(format!("/proc/{pid}/fd/2")).expect("its stderr")
+}
+
+/// Writes until nothing more fits; how many bytes that were. Those who write after it wait.
+fn fill(pipe: &impl std::os::fd::AsFd) -> u64 {
+    let path = format!("/proc/self/fd/{}", pipe.as_fd().as_raw_fd());
+    // A description of its own, since the flag belongs to that.
+    let mut own =
+        std::fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path).expect("the same pipe");
+    let mut written = 0;
+    while own.write(b"x").is_ok() {
+        written += 1;
+    }
+    written
 }
 
 #[test]

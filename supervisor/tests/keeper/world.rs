@@ -132,6 +132,7 @@ impl Ground {
             data_dir: self.dir.path().to_owned(),
             lock_file: PathBuf::from("lock"),
             alerts: AlertParts::default(),
+            host: Vec::new(),
             facts: Facts {
                 mode: Mode::SingleProcess,
                 mode_reason: "a test".to_owned(),
