@@ -36,6 +36,9 @@ fn serve() -> anyhow::Result<()> {
     muster_process::detach().context("cannot begin a session")?;
     let _log = crate::logging::start_plain()?;
     let orders = read_orders()?;
+    if let Some(soft) = orders.open_files {
+        muster_process::limits::set_for_programs(soft);
+    }
     // For the registry, and for what checks try.
     crate::tls::choose();
     // One thread: a worker waits, and its agents are processes. A thousand of them must be lean.

@@ -28,6 +28,9 @@ pub struct WorkerOrders {
     pub profile: RuntimeProfile,
     /// The durations in force.
     pub clocks: Clocks,
+    /// The soft limit of open files that programs start with; where it is missing, the worker's own.
+    #[serde(default)]
+    pub open_files: Option<u64>,
 }
 
 /// Where a registry is.

@@ -23,11 +23,12 @@ pub(crate) enum Step {
     Stdio,
     Folder,
     NoNewPrivileges,
+    OpenFiles,
     Exec,
 }
 
 impl Step {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Hello,
         Self::Maps,
         Self::Signals,
@@ -35,6 +36,7 @@ impl Step {
         Self::Stdio,
         Self::Folder,
         Self::NoNewPrivileges,
+        Self::OpenFiles,
         Self::Exec,
     ];
 
@@ -60,6 +62,7 @@ impl Step {
             Self::Stdio => "set up its standard descriptors",
             Self::Folder => "enter its folder",
             Self::NoNewPrivileges => "renounce new privileges",
+            Self::OpenFiles => "set its limit of open files",
             Self::Exec => "run the program",
         }
     }

@@ -42,6 +42,7 @@ mod hunt;
 pub mod identity;
 mod init;
 mod keeper;
+pub mod limits;
 pub mod lock;
 pub mod mark;
 mod nursery;

@@ -11,6 +11,7 @@ use std::process::Command;
 
 use crate::birth::Birth;
 use crate::cord::Cord;
+use crate::limits;
 use crate::mark;
 use crate::ownership::{Maps, Means};
 use crate::program::{Custody, Program, SpawnError, Stdio};
@@ -79,6 +80,7 @@ pub(crate) fn prepare(program: Program, means: Means) -> Result<(Plan, Ends), Sp
         cwd: ends.cwd.as_deref().map(|cwd| c_string("the folder's path", cwd.as_os_str())).transpose()?,
         stdio,
         no_new_privileges: !allow_new_privileges,
+        open_files: limits::for_programs().filter(|_| custody == Custody::Tree),
     };
     let (birth, report) = Birth::pair().map_err(setup("make a socket"))?;
     ends.birth = Some(birth);

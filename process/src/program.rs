@@ -5,7 +5,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-/// A program to start. It inherits nothing but limits, umask and user: its environment and descriptors are given here.
+/// A program to start. It inherits nothing but limits (in a tree with the soft one of open files that [`limits`](crate::limits)
+/// has), umask and user: its environment and descriptors are given here.
 #[derive(Debug)]
 pub struct Program {
     /// The file to run, where it is not the one that the first word of `argv` names.

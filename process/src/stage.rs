@@ -15,6 +15,8 @@ pub(crate) struct Stage {
     /// What becomes descriptors 0, 1 and 2; all are above 2, so that none overwrites another.
     pub(crate) stdio: [OwnedFd; 3],
     pub(crate) no_new_privileges: bool,
+    /// The soft limit of open files, where it is not this process's.
+    pub(crate) open_files: Option<u64>,
 }
 
 /// A list of strings as `execve` wants it.
@@ -61,6 +63,9 @@ impl Stage {
                 fail(report, Step::NoNewPrivileges);
             }
             close_others_on_exec();
+            if self.open_files.is_some_and(|soft| !limit_open_files(soft)) {
+                fail(report, Step::OpenFiles);
+            }
             unblock_signals();
             libc::execve(self.path.as_ptr(), self.argv.pointers.as_ptr(), self.env.pointers.as_ptr());
             fail(report, Step::Exec)
@@ -106,6 +111,18 @@ unsafe fn unblock_signals() {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+    }
+}
+
+unsafe fn limit_open_files(soft: u64) -> bool {
+    // SAFETY: a valid struct to fill, and to read.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) < 0 {
+            return false;
+        }
+        limit.rlim_cur = limit.rlim_max.min(soft);
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0
     }
 }
 

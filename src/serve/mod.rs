@@ -63,7 +63,10 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     for note in &config.notes {
         tracing::warn!("{note}");
     }
-    raise_open_files();
+    // A thousand workers are some thousand open files, here and in the private Redis.
+    if let Err(error) = muster_process::limits::raise_open_files() {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
     let nursery = Nursery::start().context("cannot start the thread that forks")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads()).enable_all().build()?;
     let ended = runtime.block_on(serve(config, nursery, started, log.queue()));
@@ -151,16 +154,5 @@ fn door_config(config: &Config, listen: std::net::SocketAddr) -> muster_api::Api
         known_hosts: config.api.hosts.clone(),
         keys: config.api.keys.iter().map(key).collect(),
         ..muster_api::ApiConfig::new(listen, env!("CARGO_PKG_VERSION"))
-    }
-}
-
-/// A thousand workers are some thousand open files, here and in the private Redis. What the system allows is taken.
-fn raise_open_files() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
-        tracing::debug!(%error, "the limit of open files stays as it is");
     }
 }

@@ -7,6 +7,7 @@ mod doors;
 mod exec;
 mod harness;
 mod idleness;
+mod inherited;
 mod master;
 mod orphans;
 mod pipes;

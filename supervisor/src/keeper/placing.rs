@@ -259,6 +259,7 @@ impl Keeper {
             lock_file: self.context.lock_file.clone(),
             profile: self.context.profiles.get(&spec.runtime)?.clone(),
             clocks,
+            open_files: muster_process::limits::for_programs(),
         })
     }
 

@@ -148,6 +148,7 @@ mod tests {
             lock_file: "/nowhere".into(),
             profile: RuntimeProfile::Echo,
             clocks: Clocks::default(),
+            open_files: None,
         }
     }
 

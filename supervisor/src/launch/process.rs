@@ -22,8 +22,29 @@ use tokio::sync::Mutex;
 use super::remnants::Remnants;
 use super::{Adoption, LaunchError, Launched, Launcher, RunningWorker};
 
-/// Variables of the master that a worker has no business with.
-const WITHHELD: [&str; 2] = ["PGBOUNCER_URL", "DATABASE_URL"];
+/// Variables of the master that a worker gets: what it needs itself, and what its programs inherit. Nothing else, since the
+/// rest may be anybody's secrets.
+const HANDED_ON: [&str; 17] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "TZDIR",
+    "TMPDIR",
+    // What this binary may need to start.
+    "LD_LIBRARY_PATH",
+    // Whom it trusts, with a Redis and in checks.
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "MUSTER_OWNERSHIP",
+    "MUSTER_LOG_LEVEL",
+    "MUSTER_LOG_FORMAT",
+    "RUST_BACKTRACE",
+    "RUST_LIB_BACKTRACE",
+];
 
 /// Starts worker processes.
 pub struct ProcessLauncher {
@@ -51,7 +72,7 @@ impl ProcessLauncher {
         let stdout = Stdio::Fd(OwnedFd::from(log.try_clone()?));
         let argv = ["muster", "worker", "--pool", orders.pool_name.as_str(), "--id", &id];
         let env = std::env::vars_os()
-            .filter(|(name, _)| !is_withheld(name))
+            .filter(|(name, _)| is_handed_on(name, &orders.profile))
             .chain([(OsString::from(mark::WORKER), OsString::from(&id))])
             .collect();
         Ok(Program {
@@ -223,10 +244,13 @@ async fn blocking<T: Send + 'static>(read: impl FnOnce() -> std::io::Result<T> +
     tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?
 }
 
-fn is_withheld(name: &OsStr) -> bool {
-    let name = name.to_string_lossy();
-    let own = name.starts_with("MUSTER_") && name != "MUSTER_OWNERSHIP" && name != "MUSTER_LOG";
-    own || WITHHELD.contains(&name.as_ref())
+/// Whether a worker of this profile gets the variable.
+fn is_handed_on(name: &OsStr, profile: &RuntimeProfile) -> bool {
+    let is_passed = match profile {
+        RuntimeProfile::Echo => false,
+        RuntimeProfile::Exec(exec) => exec.pass_env.iter().any(|passed| name == passed.as_str()),
+    };
+    is_passed || HANDED_ON.iter().any(|known| name == *known) || name.as_encoded_bytes().starts_with(b"LC_")
 }
 
 fn orders_file(orders: &WorkerOrders) -> std::io::Result<OwnedFd> {

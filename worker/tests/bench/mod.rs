@@ -197,6 +197,7 @@ impl Bench {
             lock_file: data.join("lock"),
             profile,
             clocks: Clocks::default(),
+            open_files: None,
         }
     }
 
