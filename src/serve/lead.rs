@@ -44,7 +44,8 @@ async fn open_store(site: &Site) -> anyhow::Result<Option<Arc<dyn Store>>> {
     loop {
         let error = match truth::open(&site.config).await {
             Ok(store) => return Ok(Some(store)),
-            Err(error @ StoreError::Unavailable(_)) => error,
+            // It may come back, or somebody mends it.
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Failed(_) | StoreError::Conflict(_))) => error,
             Err(error) => return Err(error).context("cannot open the store"),
         };
         if !told {

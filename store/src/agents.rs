@@ -3,10 +3,12 @@
 //! An agent is live while `ended_at` is null: it is to run, or holds a slot, or waits in quarantine. Only live agents
 //! hold slots, so counting a worker's slots reads the small index of live agents.
 
+use std::sync::LazyLock;
+
 use muster_domain::{AgentId, Assignment, Ending, Epoch, StopReason, Timestamp};
 
 use crate::keys::delete_keys_of;
-use crate::sql::{Step, Value};
+use crate::sql::{Batched, Step, Value};
 use crate::{AfterRelease, NewAgent, Rest};
 
 // One statement counts the worker's slots and takes one of them, or none. Writers are one after the other, so two of
@@ -18,39 +20,107 @@ const ADD: &str = "INSERT INTO agents (agent_id, pool_name, role_type, project_i
     AND (SELECT COUNT(*) FROM agents a WHERE a.process_id = $8 AND a.ended_at IS NULL) < w.capacity \
     WHERE p.pool_name = $2 AND ($10 IS NULL OR EXISTS (SELECT 1 FROM idempotency_keys WHERE caller = $10 \
     AND route = $11 AND idempotency_key = $12 AND made_id = $1)) \
-    ON CONFLICT (agent_id) DO NOTHING RETURNING process_id";
+    ON CONFLICT (agent_id) DO NOTHING RETURNING agent_id, process_id";
 
-const ASSIGN: &str = "UPDATE agents SET process_id = $2, epoch = $3, updated_at = $4 WHERE agent_id = $1 \
-    AND intent = 'run' AND rest IS NULL AND process_id IS NULL AND epoch = $3 - 1 \
-    AND (SELECT COUNT(*) FROM agents a WHERE a.process_id = $2 AND a.ended_at IS NULL) < \
-    (SELECT w.capacity FROM workers w WHERE w.process_id = $2 AND w.state IN ('starting', 'ready'))";
+/// New agents without a key. Those for the same worker are numbered, so that each counts those before it too.
+pub(crate) static ADD_MANY: LazyLock<Batched> = LazyLock::new(|| {
+    Batched::new(
+        10,
+        "WITH e (place, agent_id, pool_name, role_type, project_id, human_name, heartbeat_interval_ms, max_idle_time_ms, \
+         process_id, at) AS (VALUES {rows}), \
+         r AS (SELECT e.*, ROW_NUMBER() OVER (PARTITION BY e.process_id ORDER BY e.place) AS nth \
+         FROM e JOIN pools p ON p.pool_name = e.pool_name) \
+         INSERT INTO agents (agent_id, pool_name, role_type, project_id, human_name, heartbeat_interval_ms, \
+         max_idle_time_ms, intent, process_id, epoch, restarts, created_at, updated_at) \
+         SELECT r.agent_id, r.pool_name, r.role_type, r.project_id, r.human_name, r.heartbeat_interval_ms, \
+         r.max_idle_time_ms, 'run', w.process_id, CASE WHEN w.process_id IS NULL THEN 0 ELSE 1 END, 0, r.at, r.at \
+         FROM r LEFT JOIN workers w ON w.process_id = r.process_id AND w.state IN ('starting', 'ready') \
+         AND (SELECT COUNT(*) FROM agents a WHERE a.process_id = r.process_id AND a.ended_at IS NULL) + r.nth <= w.capacity \
+         WHERE r.agent_id IS NOT NULL ON CONFLICT (agent_id) DO NOTHING RETURNING agent_id, process_id",
+    )
+});
 
-const STOP: &str = "UPDATE agents SET intent = 'stop', stop_reason = $2, \
-    rest = CASE WHEN process_id IS NULL THEN 'terminated' ELSE rest END, \
-    ended_at = CASE WHEN process_id IS NULL THEN $3 ELSE ended_at END, \
-    updated_at = $3 WHERE agent_id = $1 AND intent = 'run'";
+/// Of those for the same worker only those count that may have a slot at all.
+pub(crate) static ASSIGN: LazyLock<Batched> = LazyLock::new(|| {
+    Batched::new(
+        5,
+        "WITH e (place, agent_id, process_id, epoch, at) AS (VALUES {rows}), \
+         r AS (SELECT e.*, ROW_NUMBER() OVER (PARTITION BY e.process_id ORDER BY e.place) AS nth \
+         FROM e JOIN agents a ON a.agent_id = e.agent_id AND a.intent = 'run' AND a.rest IS NULL \
+         AND a.process_id IS NULL AND a.epoch = e.epoch - 1) \
+         UPDATE agents SET process_id = r.process_id, epoch = r.epoch, updated_at = r.at FROM r \
+         WHERE agents.agent_id = r.agent_id \
+         AND (SELECT COUNT(*) FROM agents a WHERE a.process_id = r.process_id AND a.ended_at IS NULL) + r.nth <= \
+         (SELECT w.capacity FROM workers w WHERE w.process_id = r.process_id AND w.state IN ('starting', 'ready')) \
+         RETURNING agents.agent_id",
+    )
+});
+
+pub(crate) static STOP: LazyLock<Batched> = LazyLock::new(|| {
+    Batched::new(
+        3,
+        "WITH e (agent_id, reason, at) AS (VALUES {rows}) \
+         UPDATE agents SET intent = 'stop', stop_reason = e.reason, \
+         rest = CASE WHEN process_id IS NULL THEN 'terminated' ELSE rest END, \
+         ended_at = CASE WHEN process_id IS NULL THEN e.at ELSE ended_at END, updated_at = e.at FROM e \
+         WHERE agents.agent_id = e.agent_id AND intent = 'run' RETURNING agents.agent_id",
+    )
+});
 
 // Every expression sees the row as it was, so all of them ask for the intent before this change.
-// $4: what comes after intent "run"; $5: after intent "stop"; $6: the reason to stop that a "run" becomes.
-const RELEASE: &str = "UPDATE agents SET process_id = NULL, last_ending = $3, updated_at = $8, \
-    intent = CASE WHEN $6 IS NULL THEN intent ELSE 'stop' END, \
-    stop_reason = CASE WHEN intent = 'run' THEN $6 ELSE stop_reason END, \
-    rest = CASE WHEN intent = 'run' THEN $4 ELSE $5 END, \
-    ended_at = CASE WHEN intent = 'run' AND $6 IS NULL THEN NULL ELSE $8 END, \
-    restarts = restarts + CASE WHEN intent = 'run' THEN $7 ELSE 0 END \
-    WHERE agent_id = $1 AND epoch = $2 AND process_id IS NOT NULL";
+// e.rest: what comes after intent "run"; e.rest_if_stopped: after intent "stop"; e.reason: the reason to stop that a "run"
+// becomes.
+pub(crate) static RELEASE: LazyLock<Batched> = LazyLock::new(|| {
+    Batched::new(
+        8,
+        "WITH e (agent_id, epoch, ending, rest, rest_if_stopped, reason, again, at) AS (VALUES {rows}) \
+         UPDATE agents SET process_id = NULL, last_ending = e.ending, updated_at = e.at, \
+         intent = CASE WHEN e.reason IS NULL THEN intent ELSE 'stop' END, \
+         stop_reason = CASE WHEN intent = 'run' THEN e.reason ELSE stop_reason END, \
+         rest = CASE WHEN intent = 'run' THEN e.rest ELSE e.rest_if_stopped END, \
+         ended_at = CASE WHEN intent = 'run' AND e.reason IS NULL THEN NULL ELSE e.at END, \
+         restarts = restarts + CASE WHEN intent = 'run' THEN e.again ELSE 0 END FROM e \
+         WHERE agents.agent_id = e.agent_id AND agents.epoch = e.epoch AND process_id IS NOT NULL \
+         RETURNING agents.agent_id",
+    )
+});
 
-const RESTART: &str = "UPDATE agents SET restart_of = $2, updated_at = $3 \
-    WHERE agent_id = $1 AND intent = 'run' AND process_id IS NOT NULL AND epoch = $2";
+pub(crate) static RESTART: LazyLock<Batched> = LazyLock::new(|| {
+    Batched::new(
+        3,
+        "WITH e (agent_id, epoch, at) AS (VALUES {rows}) \
+         UPDATE agents SET restart_of = e.epoch, updated_at = e.at FROM e \
+         WHERE agents.agent_id = e.agent_id AND intent = 'run' AND process_id IS NOT NULL AND agents.epoch = e.epoch \
+         RETURNING agents.agent_id",
+    )
+});
 
-const REVIVE: &str = "UPDATE agents SET intent = 'run', stop_reason = NULL, rest = NULL, ended_at = NULL, \
-    restarts = restarts + 1, updated_at = $2 WHERE agent_id = $1 AND rest IN ('failed', 'quarantined')";
+pub(crate) static REVIVE: LazyLock<Batched> = LazyLock::new(|| {
+    Batched::new(
+        2,
+        "WITH e (agent_id, at) AS (VALUES {rows}) \
+         UPDATE agents SET intent = 'run', stop_reason = NULL, rest = NULL, ended_at = NULL, restarts = restarts + 1, \
+         updated_at = e.at FROM e WHERE agents.agent_id = e.agent_id AND rest IN ('failed', 'quarantined') \
+         RETURNING agents.agent_id",
+    )
+});
 
-/// Makes an agent. The row that comes back has its worker or null; there is none where nothing was made.
+/// Makes one agent. The row that comes back has its worker or null; there is none where nothing was made.
 pub(crate) fn add(agent: &NewAgent) -> Step {
-    let NewAgent { spec, worker, key, at } = agent;
-    let key = key.as_ref();
-    let args = vec![
+    let key = agent.key.as_ref();
+    // The same fields without the place.
+    let mut args = add_fields(0, agent).split_off(1);
+    args.push(Value::text_or_null(key.map(|k| &k.caller)));
+    args.push(Value::text_or_null(key.map(|k| &k.route)));
+    args.push(Value::text_or_null(key.map(|k| &k.key)));
+    Step::new(ADD, args)
+}
+
+/// A row of [`ADD_MANY`].
+pub(crate) fn add_fields(place: usize, agent: &NewAgent) -> Vec<Value> {
+    let NewAgent { spec, worker, at, .. } = agent;
+    vec![
+        Value::count(place),
         Value::text(spec.agent_id),
         Value::text(&spec.pool_name),
         Value::text(&spec.role_type),
@@ -60,24 +130,33 @@ pub(crate) fn add(agent: &NewAgent) -> Step {
         Value::count(spec.max_idle_time.as_millis()),
         Value::text_or_null(*worker),
         Value::int(at.as_millis()),
-        Value::text_or_null(key.map(|k| &k.caller)),
-        Value::text_or_null(key.map(|k| &k.route)),
-        Value::text_or_null(key.map(|k| &k.key)),
-    ];
-    Step::new(ADD, args)
+    ]
 }
 
-pub(crate) fn assign(agent_id: AgentId, to: Assignment, at: Timestamp) -> Step {
-    let args =
-        vec![Value::text(agent_id), Value::text(to.process_id), Value::count(to.epoch.0), Value::int(at.as_millis())];
-    Step::new(ASSIGN, args)
+/// A row of [`ASSIGN`].
+pub(crate) fn assign_fields(place: usize, agent_id: AgentId, to: Assignment, at: Timestamp) -> Vec<Value> {
+    vec![
+        Value::count(place),
+        Value::text(agent_id),
+        Value::text(to.process_id),
+        Value::count(to.epoch.0),
+        Value::int(at.as_millis()),
+    ]
 }
 
-pub(crate) fn stop(agent_id: AgentId, reason: StopReason, at: Timestamp) -> Step {
-    Step::new(STOP, vec![Value::text(agent_id), Value::text(reason.as_str()), Value::int(at.as_millis())])
+/// A row of [`STOP`].
+pub(crate) fn stop_fields(agent_id: AgentId, reason: StopReason, at: Timestamp) -> Vec<Value> {
+    vec![Value::text(agent_id), Value::shared(reason.as_str()), Value::int(at.as_millis())]
 }
 
-pub(crate) fn release(agent_id: AgentId, epoch: Epoch, ending: &Ending, then: AfterRelease, at: Timestamp) -> Step {
+/// A row of [`RELEASE`].
+pub(crate) fn release_fields(
+    agent_id: AgentId,
+    epoch: Epoch,
+    ending: &Ending,
+    then: AfterRelease,
+    at: Timestamp,
+) -> Vec<Value> {
     let (rest, stop) = match then {
         AfterRelease::RunAgain => (None, None),
         AfterRelease::Terminated(reason) => (Some(Rest::Terminated), Some(reason)),
@@ -85,25 +164,26 @@ pub(crate) fn release(agent_id: AgentId, epoch: Epoch, ending: &Ending, then: Af
         AfterRelease::Quarantined => (Some(Rest::Quarantined), None),
     };
     let rest_if_stopped = if rest == Some(Rest::Failed) { Rest::Failed } else { Rest::Terminated };
-    let args = vec![
+    vec![
         Value::text(agent_id),
         Value::count(epoch.0),
         Value::json(ending),
         Value::text_or_null(rest.map(Rest::as_str)),
-        Value::text(rest_if_stopped.as_str()),
+        Value::shared(rest_if_stopped.as_str()),
         Value::text_or_null(stop.map(StopReason::as_str)),
         Value::int(i64::from(then == AfterRelease::RunAgain)),
         Value::int(at.as_millis()),
-    ];
-    Step::new(RELEASE, args)
+    ]
 }
 
-pub(crate) fn restart(agent_id: AgentId, epoch: Epoch, at: Timestamp) -> Step {
-    Step::new(RESTART, vec![Value::text(agent_id), Value::count(epoch.0), Value::int(at.as_millis())])
+/// A row of [`RESTART`].
+pub(crate) fn restart_fields(agent_id: AgentId, epoch: Epoch, at: Timestamp) -> Vec<Value> {
+    vec![Value::text(agent_id), Value::count(epoch.0), Value::int(at.as_millis())]
 }
 
-pub(crate) fn revive(agent_id: AgentId, at: Timestamp) -> Step {
-    Step::new(REVIVE, vec![Value::text(agent_id), Value::int(at.as_millis())])
+/// A row of [`REVIVE`].
+pub(crate) fn revive_fields(agent_id: AgentId, at: Timestamp) -> Vec<Value> {
+    vec![Value::text(agent_id), Value::int(at.as_millis())]
 }
 
 /// In an order, so that the keys that go are those of the agents that go.

@@ -2,24 +2,29 @@
 //!
 //! One task owns the queue. It takes what is there, up to a bound, and commits it at once; so a lone batch waits for
 //! nothing, and under load the cost of a commit is shared. Batches with another fence than the first wait for a
-//! transaction of their own. Where a shared transaction fails, nothing of it stands, and each of its batches is tried
-//! alone, so that one's error is not another's.
+//! transaction of their own. Where a shared transaction fails because of what is in it, nothing of it stands, and it is tried
+//! again in parts, so that one's error is not another's. An outage is everybody's: trying each alone would only make all
+//! wait for it in turn.
 //!
 //! A caller that stops waiting does not stop its batch. The task ends when the last handle is dropped.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use muster_domain::Fence;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::plan::Plan;
-use crate::sql::{Answer, Engine, Step};
+use crate::sql::{Answer, Engine, Mode, Step};
 use crate::{Outcome, StoreError, Write};
 
 /// Batches that may wait; whoever comes later waits for a place.
 const MAX_WAITING: usize = 1_024;
 /// Rows that one transaction of several batches is about at the most; a single larger batch has a transaction of its own.
 const MAX_SHARED_ROWS: usize = 1_000;
+/// How often a transaction that lost to another one is tried again, and a pause that grows in between.
+const MAX_TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The queue's end for callers.
 #[derive(Clone, Debug)]
@@ -30,17 +35,13 @@ pub(crate) struct Committer {
 #[derive(Debug)]
 struct Batch {
     fence: Fence,
-    plans: Vec<Plan>,
+    plan: Plan,
     reply: oneshot::Sender<Result<Vec<Outcome>, StoreError>>,
 }
 
 impl Batch {
-    fn steps(&self) -> impl Iterator<Item = &Arc<Step>> {
-        self.plans.iter().flat_map(|plan| &plan.steps)
-    }
-
     fn rows(&self) -> usize {
-        self.steps().map(|step| step.rows).sum()
+        self.plan.steps().map(|step| step.rows).sum()
     }
 }
 
@@ -54,14 +55,14 @@ impl Committer {
 
     pub(crate) async fn apply(&self, fence: Fence, writes: &[Write]) -> Result<Vec<Outcome>, StoreError> {
         let (reply, outcome) = oneshot::channel();
-        let batch = Batch { fence, plans: writes.iter().map(Plan::of).collect(), reply };
+        let batch = Batch { fence, plan: Plan::of(writes), reply };
         self.queue.send(batch).await.map_err(|_| closed())?;
         outcome.await.map_err(|_| closed())?
     }
 }
 
 fn closed() -> StoreError {
-    StoreError::Unavailable("it was closed".into())
+    StoreError::unavailable("it was closed")
 }
 
 async fn commit_batches(engine: Arc<impl Engine>, mut batches: mpsc::Receiver<Batch>) {
@@ -95,34 +96,53 @@ fn gather(group: &mut Vec<Batch>, batches: &mut mpsc::Receiver<Batch>) -> Option
 }
 
 async fn commit_group(engine: &impl Engine, group: Vec<Batch>) {
-    if group.len() > 1 {
-        let steps: Vec<Arc<Step>> = group.iter().flat_map(Batch::steps).cloned().collect();
-        if let Ok(answers) = engine.commit(group[0].fence, steps).await {
+    let steps: Vec<Arc<Step>> = group.iter().flat_map(|batch| batch.plan.steps()).cloned().collect();
+    match carry_out(engine, group[0].fence, steps).await {
+        Ok(answers) => {
             let mut answers = answers.into_iter();
             for batch in group {
-                let outcomes = read_outcomes(&batch.plans, &mut answers);
+                let outcomes = batch.plan.outcomes(&mut answers);
                 // A caller that has gone away does not need the outcome.
                 let _ = batch.reply.send(outcomes);
             }
-            return;
         }
-    }
-    for batch in group {
-        let outcomes = commit_alone(engine, &batch).await;
-        let _ = batch.reply.send(outcomes);
+        // It may be the error of one of them.
+        Err(StoreError::Failed(_)) if group.len() > 1 => {
+            for batch in group {
+                let outcomes = commit_alone(engine, &batch).await;
+                let _ = batch.reply.send(outcomes);
+            }
+        }
+        // It is everybody's.
+        Err(error) => {
+            for batch in group {
+                let _ = batch.reply.send(Err(error.repeat()));
+            }
+        }
     }
 }
 
 async fn commit_alone(engine: &impl Engine, batch: &Batch) -> Result<Vec<Outcome>, StoreError> {
-    let steps: Vec<Arc<Step>> = batch.steps().cloned().collect();
-    let answers = engine.commit(batch.fence, steps).await?;
-    read_outcomes(&batch.plans, &mut answers.into_iter())
+    let answers = carry_out(engine, batch.fence, batch.plan.steps().cloned().collect()).await?;
+    batch.plan.outcomes(&mut answers.into_iter())
 }
 
-fn read_outcomes(plans: &[Plan], answers: &mut impl Iterator<Item = Answer>) -> Result<Vec<Outcome>, StoreError> {
-    let read = |plan: &Plan| {
-        let mut own: Vec<Answer> = answers.by_ref().take(plan.steps.len()).collect();
-        plan.outcome(&mut own)
+/// Commits steps: again where a transaction of others came in between, since that one is over by now, and apart from each other
+/// where the engine will never take one of the values.
+async fn carry_out(engine: &impl Engine, fence: Fence, steps: Vec<Arc<Step>>) -> Result<Vec<Answer>, StoreError> {
+    let (mut mode, mut tries) = (Mode::Together, 1);
+    let answers = loop {
+        match engine.commit(fence, steps.clone(), mode).await {
+            Err(StoreError::Refused(_)) if mode == Mode::Together => mode = Mode::Apart,
+            Err(StoreError::Conflict(_)) if tries < MAX_TRIES => {
+                tokio::time::sleep(PAUSE * tries).await;
+                tries += 1;
+            }
+            done => break done?,
+        }
     };
-    plans.iter().map(read).collect()
+    for refusal in answers.iter().flat_map(|answer| &answer.refused) {
+        tracing::warn!(why = %refusal.why, "a value can't be stored: what it belongs to is left out, all else is committed");
+    }
+    Ok(answers)
 }

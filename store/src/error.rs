@@ -2,12 +2,24 @@
 
 use muster_domain::Fence;
 
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
 /// An error of a [`Store`](crate::Store).
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It does not answer, its disk is full, or the statement failed. It may answer again.
+    /// It does not answer, has no room or no connection left, or takes no writes for now. It may again.
     #[error("the store is not available: {0}")]
-    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Unavailable(#[source] Source),
+    /// It answers, and a statement failed for a reason that lies in no value: a table or a right is missing. Somebody may
+    /// mend that.
+    #[error("the store failed: {0}")]
+    Failed(#[source] Source),
+    /// It answers, and will never take one of these values.
+    #[error("the store refuses a value: {0}")]
+    Refused(#[source] Source),
+    /// Transactions of others came in between, again and again. Nothing was changed; it may go through the next time.
+    #[error("the store was changed by others at the same time: {0}")]
+    Conflict(#[source] Source),
     /// Another leader has taken over: the fence given is not the current one.
     #[error("another supervisor leads (fence {current}, ours was {ours})")]
     Fenced {
@@ -32,4 +44,25 @@ pub enum StoreError {
     /// The address is no address, or the file can't be opened.
     #[error("{0}")]
     InvalidAddress(String),
+}
+
+impl StoreError {
+    /// An outage, in words or by its cause.
+    pub(crate) fn unavailable(why: impl Into<Source>) -> Self {
+        Self::Unavailable(why.into())
+    }
+
+    /// The same for another caller of the same transaction.
+    pub(crate) fn repeat(&self) -> Self {
+        match self {
+            Self::Unavailable(why) => Self::Unavailable(why.to_string().into()),
+            Self::Failed(why) => Self::Failed(why.to_string().into()),
+            Self::Refused(why) => Self::Refused(why.to_string().into()),
+            Self::Conflict(why) => Self::Conflict(why.to_string().into()),
+            Self::Fenced { ours, current } => Self::Fenced { ours: *ours, current: *current },
+            Self::TooNew { found, known } => Self::TooNew { found: *found, known: *known },
+            Self::Corrupt(why) => Self::Corrupt(why.clone()),
+            Self::InvalidAddress(why) => Self::InvalidAddress(why.clone()),
+        }
+    }
 }

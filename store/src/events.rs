@@ -5,14 +5,24 @@
 //! every batch locks the leader's row before its first event is numbered, and keeps it locked until its commit. A
 //! sequence would not do: it hands out numbers before the commit, in any order of commits, and leaves gaps.
 
+use std::sync::LazyLock;
+
 use muster_domain::{EventDraft, Timestamp};
 
-use crate::sql::{Fields, Step, Value};
+use crate::sql::{Batched, Fields, Step, Value};
 use crate::{EventRow, StoreError};
 
 // The mark stands in where all events were pruned; it is never above the highest event that is still there.
-const ADD: &str = "INSERT INTO events (seq, at, kind, pool_name, agent_id, process_id, reason) \
-    SELECT 1 + COALESCE((SELECT MAX(seq) FROM events), seq), $1, $2, $3, $4, $5, $6 FROM event_mark";
+pub(crate) static ADD: LazyLock<Batched> = LazyLock::new(|| {
+    Batched::new(
+        7,
+        "WITH e (place, at, kind, pool_name, agent_id, process_id, reason) AS (VALUES {rows}), \
+         r AS (SELECT e.*, ROW_NUMBER() OVER (ORDER BY e.place) AS nth FROM e WHERE e.place IS NOT NULL) \
+         INSERT INTO events (seq, at, kind, pool_name, agent_id, process_id, reason) \
+         SELECT r.nth + COALESCE((SELECT MAX(seq) FROM events), m.seq), r.at, r.kind, r.pool_name, r.agent_id, \
+         r.process_id, r.reason FROM r, event_mark m",
+    )
+});
 
 const AFTER: &str = "SELECT seq, at, kind, pool_name, agent_id, process_id, reason FROM events WHERE seq > $1 \
     ORDER BY seq LIMIT CAST($2 AS BIGINT)";
@@ -30,16 +40,17 @@ const MARK: &str = "UPDATE event_mark SET seq = COALESCE((SELECT MAX(events.seq)
 const PRUNE: &str =
     "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq < $1 ORDER BY seq LIMIT CAST($2 AS BIGINT))";
 
-pub(crate) fn add(event: &EventDraft) -> Step {
-    let args = vec![
+/// A row of [`ADD`].
+pub(crate) fn fields(place: usize, event: &EventDraft) -> Vec<Value> {
+    vec![
+        Value::count(place),
         Value::int(event.at.as_millis()),
-        Value::text(event.kind.as_str()),
+        Value::shared(event.kind.as_str()),
         Value::text_or_null(event.pool_name.as_ref()),
         Value::text_or_null(event.agent_id),
         Value::text_or_null(event.process_id),
         Value::text(&event.reason),
-    ];
-    Step::new(ADD, args)
+    ]
 }
 
 pub(crate) fn after(seq: u64, limit: u32) -> Step {

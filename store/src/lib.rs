@@ -11,14 +11,20 @@
 //!
 //! A write is planned (`plan`) as statements whose conditions are its preconditions; the texts are in one file per
 //! subject (`pools`, `workers`, `agents`, `tasks`, `keys`, `events`, `leader`), written once for both engines. No statement
-//! is chosen by the answer to another, so SQLite gets a small batch in one journey to its thread. Tasks change by the
-//! hundred, so one statement is about many of them, and returns the ids of those whose precondition held. One task (`commit`) takes
-//! the batches that wait and commits them together; where that fails, each is tried alone.
+//! is chosen by the answer to another, so SQLite gets a small batch in one journey to its thread. Tasks, agents, workers and
+//! events change by the hundred, so one statement is about many of them (`gather`, `sql/batch`), and returns the ids of those
+//! whose precondition held. One task (`commit`) takes the batches that wait and commits them together.
 //!
 //! Writers are one after the other, in SQLite by its one writing connection, in PostgreSQL by a lock on the leader's row.
 //! The counting of a worker's slots and the numbering of events rely on it.
 //!
+//! # A value that can't be stored
+//! A batch that is refused for a value is carried out again with a savepoint around each row (`sql/apart`): the poisoned row
+//! alone is left out, its outcome is [`Outcome::Refused`], and all else is committed. PostgreSQL can't hold everything that
+//! programs print: what it lacks is stored as JSON would write it (`postgres/charset`), so that this is rare.
+//!
 //! # What an error means
+//! [`StoreError`] tells apart what is worth waiting for, what somebody must mend, and what will never be taken.
 //! After [`StoreError::Fenced`] nothing of the batch stands. After [`StoreError::Unavailable`] nothing stands either, with
 //! one exception: where the connection to PostgreSQL broke, or its answer came too late, during the commit itself, nobody
 //! can know. Applying the same writes again is safe but for events, which would be written twice: a write that was carried
@@ -34,6 +40,7 @@ mod agents;
 mod commit;
 mod error;
 mod events;
+mod gather;
 mod keys;
 mod leader;
 mod migrate;
@@ -188,6 +195,11 @@ pub trait Store: Queue {
 
     /// Whether the engine answers, with a read.
     async fn ping(&self) -> Result<Duration, StoreError>;
+
+    /// What somebody should change about the database though it works, in words.
+    fn warning(&self) -> Option<String> {
+        None
+    }
 
     /// Closes every connection; SQLite also folds its write-ahead log into the file.
     async fn close(&self);

@@ -34,6 +34,6 @@ pub(crate) fn explain(error: MigrateError, planned: &Migrated) -> StoreError {
             "migration {version} was applied with another content than this version of muster knows"
         )),
         MigrateError::Dirty(version) => StoreError::Corrupt(format!("migration {version} was applied only in part")),
-        other => StoreError::Unavailable(Box::new(other)),
+        other => StoreError::unavailable(other),
     }
 }

@@ -1,104 +1,186 @@
-//! From a [`Write`] to its statements, and from their answers to its [`Outcome`].
+//! From a batch of [`Write`]s to its statements, and from their answers to the [`Outcome`]s.
+//!
+//! Agents, workers and events come by the hundred as tasks do: writes of one kind share a statement over many rows (`gather`
+//! says when). Nothing is decided here: preconditions are part of the SQL.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use muster_domain::AgentId;
 
+use crate::gather::{Gathered, gather};
 use crate::sql::{Answer, Step};
 use crate::task_steps::{TaskReading, TaskSteps};
-use crate::{NewAgent, Outcome, StoreError, Write, agents, events, keys, pools, tasks, usage, workers};
+use crate::{NewAgent, Outcome, StoreError, Write, agents, keys, pools, tasks, usage};
 
-/// The statements of one write, and how to read what they did.
+/// The statements of a batch, and how to read what they did.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// In this order.
-    pub(crate) steps: Vec<Arc<Step>>,
+    parts: Vec<Part>,
+    writes: usize,
+}
+
+/// Some statements, in this order.
+#[derive(Debug)]
+pub(crate) struct Part {
+    steps: Vec<Arc<Step>>,
     reading: Reading,
 }
 
-/// How the answers tell the outcome.
+/// How the answers tell the outcomes. Writes are named by their places in the batch.
 #[derive(Debug)]
 enum Reading {
-    /// The last statement changed a row, or the precondition did not hold.
-    Changed,
-    /// The last statement returned the new agent's row.
-    Agent,
-    /// The same, and the first one says whose the idempotency key is.
-    KeyedAgent(AgentId),
+    /// The last statement changed a row, or the precondition of this write did not hold.
+    Changed(usize),
+    /// Each row of the last statement is about one of these writes. It returned the ids of those whose precondition held;
+    /// of a new agent also its worker, or null.
+    Rows(Vec<(Arc<str>, usize)>),
+    /// One statement, for the events of these writes: nothing holds them up.
+    Events(Vec<usize>),
+    /// The last statement returned the new agent's row, and the first says whose the idempotency key is.
+    KeyedAgent(AgentId, usize),
     /// The statements returned the ids of the tasks that they changed.
-    Tasks(TaskReading),
+    Tasks(TaskReading, usize),
 }
 
 impl Plan {
+    /// Plans a batch.
+    pub(crate) fn of(writes: &[Write]) -> Self {
+        let parts = gather(writes).into_iter().flat_map(|gathered| match gathered {
+            Gathered::One(place, write) => vec![Part::of(place, write)],
+            Gathered::Many(kind, rows) => {
+                kind.steps(rows).into_iter().map(|(steps, rows)| Part::new(steps, Reading::Rows(rows))).collect()
+            }
+            Gathered::Events(steps) => {
+                steps.into_iter().map(|(step, places)| Part::new(vec![step], Reading::Events(places))).collect()
+            }
+        });
+        Self { parts: parts.collect(), writes: writes.len() }
+    }
+
+    pub(crate) fn steps(&self) -> impl Iterator<Item = &Arc<Step>> {
+        self.parts.iter().flat_map(|part| &part.steps)
+    }
+
+    /// Takes the answers to this plan's own steps, and says what became of each write.
+    pub(crate) fn outcomes(&self, answers: &mut impl Iterator<Item = Answer>) -> Result<Vec<Outcome>, StoreError> {
+        let mut outcomes = vec![Outcome::Unchanged; self.writes];
+        for part in &self.parts {
+            let mut own: Vec<Answer> = answers.by_ref().take(part.steps.len()).collect();
+            part.reading.read(&mut own, &mut outcomes)?;
+        }
+        Ok(outcomes)
+    }
+}
+
+impl Part {
     fn new(steps: Vec<Step>, reading: Reading) -> Self {
         Self { steps: steps.into_iter().map(Arc::new).collect(), reading }
     }
 
-    /// Plans a write. Nothing is decided here: preconditions are part of the SQL.
-    pub(crate) fn of(write: &Write) -> Self {
+    /// A write of which there are never many, or that is about many itself.
+    fn of(place: usize, write: &Write) -> Self {
+        let of_tasks = |TaskSteps { steps, reading }| Self::new(steps, Reading::Tasks(reading, place));
         let steps = match write {
-            Write::AddAgent(agent) => return Self::of_agent(agent),
+            Write::AddTasks(new) => return of_tasks(tasks::add(new)),
+            Write::StartTasks(starts) => return of_tasks(tasks::start(starts)),
+            Write::HaltTasks(haltings) => return of_tasks(tasks::halt(haltings)),
+            Write::EndTasks(endings) => return of_tasks(tasks::end(endings)),
+            Write::SettleTasks(verdicts) => return of_tasks(tasks::settle(verdicts)),
+            Write::PromoteTasks(ids) => return of_tasks(tasks::promote(ids)),
+            Write::RedriveTasks(ids) => return of_tasks(tasks::redrive(ids)),
+            Write::WithdrawTasks(ids) => return of_tasks(tasks::withdraw(ids)),
+            Write::AddAgent(agent) => return Self::of_agent(place, agent),
             Write::AddPool { spec, at } => vec![pools::add(spec, *at)],
             Write::ChangePool { spec } => vec![pools::change(spec)],
             Write::DrainPool { pool } => vec![pools::drain(pool)],
             Write::GatePool { pool, gate } => vec![pools::gate(pool, *gate)],
             Write::PauseAll { paused } => vec![pools::pause_all(*paused)],
             Write::RemovePool { pool } => vec![pools::remove(pool)],
-            Write::AddWorker { process_id, pool, capacity, at } => workers::add(*process_id, pool, *capacity, *at),
-            Write::IdentifyWorker { process_id, identity } => vec![workers::identify(*process_id, identity)],
-            Write::DrainWorker { process_id } => vec![workers::drain(*process_id)],
-            Write::EndWorker { process_id, lost, at } => workers::end(*process_id, *lost, *at),
-            Write::Assign { agent_id, to, at } => vec![agents::assign(*agent_id, *to, *at)],
-            Write::StopAgent { agent_id, reason, at } => vec![agents::stop(*agent_id, *reason, *at)],
-            Write::Release { agent_id, epoch, ending, then, at } => {
-                vec![agents::release(*agent_id, *epoch, ending, *then, *at)]
-            }
-            Write::RestartAgent { agent_id, epoch, at } => vec![agents::restart(*agent_id, *epoch, *at)],
-            Write::ReviveAgent { agent_id, at } => vec![agents::revive(*agent_id, *at)],
-            Write::AddTasks(new) => return Self::of_tasks(tasks::add(new)),
-            Write::StartTasks(starts) => return Self::of_tasks(tasks::start(starts)),
-            Write::HaltTasks(haltings) => return Self::of_tasks(tasks::halt(haltings)),
-            Write::EndTasks(endings) => return Self::of_tasks(tasks::end(endings)),
-            Write::SettleTasks(verdicts) => return Self::of_tasks(tasks::settle(verdicts)),
-            Write::PromoteTasks(ids) => return Self::of_tasks(tasks::promote(ids)),
-            Write::RedriveTasks(ids) => return Self::of_tasks(tasks::redrive(ids)),
-            Write::WithdrawTasks(ids) => return Self::of_tasks(tasks::withdraw(ids)),
-            Write::AddUsage(added) => added.iter().map(usage::add).collect(),
-            Write::Event(event) => vec![events::add(event)],
+            Write::AddUsage(added) => usage::add(added),
+            // Those are gathered.
+            Write::AddWorker { .. }
+            | Write::IdentifyWorker { .. }
+            | Write::DrainWorker { .. }
+            | Write::EndWorker { .. }
+            | Write::Assign { .. }
+            | Write::StopAgent { .. }
+            | Write::Release { .. }
+            | Write::RestartAgent { .. }
+            | Write::ReviveAgent { .. }
+            | Write::Event(_) => Vec::new(),
         };
-        Self::new(steps, Reading::Changed)
+        Self::new(steps, Reading::Changed(place))
     }
 
-    fn of_tasks(TaskSteps { steps, reading }: TaskSteps) -> Self {
-        Self::new(steps, Reading::Tasks(reading))
-    }
-
-    fn of_agent(agent: &NewAgent) -> Self {
+    fn of_agent(place: usize, agent: &NewAgent) -> Self {
         let add = agents::add(agent);
         let id = agent.spec.agent_id;
         match &agent.key {
-            None => Self::new(vec![add], Reading::Agent),
+            None => Self::new(vec![add], Reading::Rows(vec![(id.to_string().into(), place)])),
             Some(key) => {
-                let claim = keys::claim(key, id, &agent.spec.pool_name, agent.at);
-                Self::new(vec![claim, add], Reading::KeyedAgent(id))
+                let claim = keys::claim(key, id, &agent.spec.pool_name, agent.at).with_next();
+                Self::new(vec![claim, add], Reading::KeyedAgent(id, place))
             }
         }
     }
+}
 
-    /// Reads the answers to this plan's own steps.
-    pub(crate) fn outcome(&self, answers: &mut [Answer]) -> Result<Outcome, StoreError> {
-        match (&self.reading, answers) {
-            (Reading::Tasks(reading), answers) => reading.outcomes(answers).map(Outcome::Tasks),
-            (Reading::Changed, [.., last]) if last.changed > 0 => Ok(Outcome::Applied),
-            (Reading::Changed, [.., _]) => Ok(Outcome::Unchanged),
-            (Reading::Agent, [last]) => added(last),
-            (Reading::KeyedAgent(ours), [claim, last]) => match replayed(*ours, claim)? {
-                Some(replayed) => Ok(replayed),
-                None => added(last),
-            },
-            _ => Err(StoreError::Corrupt("a write without an answer".to_owned())),
+impl Reading {
+    fn read(&self, answers: &mut [Answer], outcomes: &mut [Outcome]) -> Result<(), StoreError> {
+        match (self, &mut *answers) {
+            (Self::Tasks(reading, place), answers) => {
+                outcomes[*place] = reading.outcomes(answers).map(Outcome::Tasks)?;
+            }
+            (Self::Changed(place), [.., last]) if last.changed > 0 => outcomes[*place] = Outcome::Applied,
+            (Self::Changed(_), _) => {}
+            (Self::Rows(rows), [.., last]) => read_rows(rows, last, outcomes)?,
+            (Self::Events(places), [_]) => places.iter().for_each(|place| outcomes[*place] = Outcome::Applied),
+            (Self::KeyedAgent(ours, place), [claim, last]) => {
+                let key = [(ours.to_string().into(), *place)];
+                match replayed(*ours, claim)? {
+                    Some(replayed) => outcomes[*place] = replayed,
+                    None => read_rows(&key, last, outcomes)?,
+                }
+            }
+            _ => return Err(StoreError::Corrupt("a write without an answer".to_owned())),
+        }
+        self.read_refused(answers, outcomes);
+        Ok(())
+    }
+
+    /// What is left out for a value is told of its own write only. Tasks have read theirs themselves.
+    fn read_refused(&self, answers: &mut [Answer], outcomes: &mut [Outcome]) {
+        for refusal in answers.iter_mut().flat_map(|answer| std::mem::take(&mut answer.refused)) {
+            let place = match self {
+                Self::Changed(place) | Self::KeyedAgent(_, place) => Some(place),
+                Self::Rows(rows) => rows.get(refusal.row).map(|(_, place)| place),
+                Self::Events(places) => places.get(refusal.row),
+                Self::Tasks(..) => None,
+            };
+            if let Some(place) = place {
+                outcomes[*place] = Outcome::Refused(refusal.why);
+            }
         }
     }
+}
+
+/// Reads the rows that came back: an id, and of a new agent its worker.
+fn read_rows(rows: &[(Arc<str>, usize)], answer: &mut Answer, outcomes: &mut [Outcome]) -> Result<(), StoreError> {
+    let mut told = HashMap::with_capacity(rows.len());
+    for row in std::mem::take(&mut answer.rows) {
+        let is_new = row.0.len() > 1;
+        let mut fields = row.into_fields();
+        let id = fields.shared_text()?;
+        let unplaced = is_new && fields.text_or_null()?.is_none();
+        told.insert(id, if unplaced { Outcome::Unplaced } else { Outcome::Applied });
+    }
+    for (id, place) in rows {
+        if let Some(outcome) = told.remove(id) {
+            outcomes[*place] = outcome;
+        }
+    }
+    Ok(())
 }
 
 /// Reads whose the key is, where that is not the new agent.
@@ -106,11 +188,4 @@ fn replayed(ours: AgentId, claim: &mut Answer) -> Result<Option<Outcome>, StoreE
     let Some(row) = claim.rows.pop() else { return Ok(None) };
     let (agent_id, body_hash) = keys::read(row.into_fields())?;
     Ok((agent_id != ours).then_some(Outcome::Replayed { agent_id, body_hash }))
-}
-
-/// Reads the new agent's row.
-fn added(last: &mut Answer) -> Result<Outcome, StoreError> {
-    let Some(row) = last.rows.pop() else { return Ok(Outcome::Unchanged) };
-    let worker = row.into_fields().text_or_null()?;
-    Ok(if worker.is_some() { Outcome::Applied } else { Outcome::Unplaced })
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use muster_domain::TaskId;
 
-use crate::sql::{Answer, Batched, MAX_ROWS, Step, Value};
+use crate::sql::{Answer, Batched, Refusal, Step, Value};
 use crate::{StoreError, TaskOutcome, keys};
 
 /// The statements of a batch, and of which tasks the answer to each tells.
@@ -58,24 +58,14 @@ impl TaskSteps {
         self.reading.tells.push(tells);
     }
 
-    /// Adds a statement per chunk of these tasks: place in the batch, id, fields. A task that comes twice is in two
-    /// statements, one after the other, since within one only one of its rows would count.
+    /// Adds statements over these tasks: place in the batch, id, fields.
     pub(crate) fn push_all(
         &mut self,
         text: &'static Batched,
         tasks: impl Iterator<Item = (usize, TaskId, Vec<Value>)>,
     ) {
-        let (mut chunk, mut fields, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
-        for (place, id, row) in tasks {
-            if chunk.len() == MAX_ROWS || !seen.insert(id) {
-                self.push(text.step(std::mem::take(&mut fields)), Tells::Changed(std::mem::take(&mut chunk)));
-                seen = HashSet::from([id]);
-            }
-            chunk.push((id, place));
-            fields.extend(row);
-        }
-        if !chunk.is_empty() {
-            self.push(text.step(fields), Tells::Changed(chunk));
+        for (step, tasks) in text.steps(tasks) {
+            self.push(step, Tells::Changed(tasks));
         }
     }
 }
@@ -95,7 +85,21 @@ impl TaskReading {
 }
 
 impl Tells {
+    /// The place of the task that a row of the step is about.
+    fn place(&self, row: usize) -> Option<usize> {
+        match self {
+            Self::Changed(tasks) => tasks.get(row).map(|(_, place)| *place),
+            Self::Holder(_, place) => Some(*place),
+            Self::Nothing => None,
+        }
+    }
+
     fn read(&self, answer: &mut Answer, outcomes: &mut [TaskOutcome]) -> Result<(), StoreError> {
+        for Refusal { row, why } in std::mem::take(&mut answer.refused) {
+            if let Some(place) = self.place(row) {
+                outcomes[place] = TaskOutcome::Refused(why);
+            }
+        }
         let rows = std::mem::take(&mut answer.rows);
         match self {
             Self::Nothing => {}

@@ -1,5 +1,7 @@
 //! The transitions of tasks. They come in batches of the same kind, since under load hundreds change in one commit.
 
+use std::sync::Arc;
+
 use muster_domain::budget::Scope;
 use muster_domain::{After, Attempt, AttemptRecord, Halt, Payload, Tally, TaskId, TaskSpec, Timestamp, Usage};
 
@@ -95,4 +97,6 @@ pub enum TaskOutcome {
         /// The hash of the first request's body.
         body_hash: [u8; 32],
     },
+    /// The engine will never take one of its values; nothing was changed. The words say why.
+    Refused(Arc<str>),
 }

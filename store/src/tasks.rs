@@ -158,7 +158,8 @@ pub(crate) fn add(tasks: &[NewTask]) -> TaskSteps {
     steps.push_all(&ADD, plain.map(|(place, id, task)| (place, id, new_fields(task))));
     for (place, id, task) in places() {
         let Some(key) = &task.key else { continue };
-        steps.push(keys::claim(key, id, &task.spec.pool_name, task.at), Tells::Holder(id, place));
+        let claim = keys::claim(key, id, &task.spec.pool_name, task.at).with_next();
+        steps.push(claim, Tells::Holder(id, place));
         steps.push(add_keyed(task, key), Tells::Changed(vec![(id, place)]));
     }
     steps

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use muster_domain::{AgentId, Fence, ProcessId, Timestamp};
 
 use crate::commit::Committer;
-use crate::sql::{Engine, Fields, Step};
+use crate::sql::{Engine, Fields, Mode, Step};
 use crate::{
     AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, Outcome, PoolRow, Pruned, Store, StoreError,
     WorkerRow, Write, agent_rows, agents, events, keys, leader, pools, tasks, usage, workers,
@@ -68,7 +68,7 @@ impl<E: Engine> Truth<E> {
         let steps: Vec<Arc<Step>> = steps.into_iter().map(Arc::new).collect();
         let mut gone = 0;
         loop {
-            let answer = self.engine.commit(fence, steps.clone()).await?.pop().unwrap_or_default();
+            let answer = self.engine.commit(fence, steps.clone(), Mode::Together).await?.pop().unwrap_or_default();
             gone += answer.changed;
             for row in answer.rows {
                 take(row.into_fields())?;
@@ -172,6 +172,10 @@ impl<E: Engine> Store for Truth<E> {
         let start = Instant::now();
         leader::read(self.engine.read(leader::current_step()).await?)?;
         Ok(start.elapsed())
+    }
+
+    fn warning(&self) -> Option<String> {
+        self.engine.warning()
     }
 
     async fn close(&self) {

@@ -1,26 +1,68 @@
 //! Workers: their transitions and their rows.
 
+use std::sync::LazyLock;
+
 use muster_domain::{PoolName, ProcessId, Timestamp, WorkerIdentity, WorkerState};
 
-use crate::sql::{Fields, Step, Value};
+use crate::sql::{Batched, Fields, Step, Value};
 use crate::{StoreError, WorkerRow};
 
 // The pool's counter goes first, under the condition that the row's own statement is going to meet: after it, the
 // row would no longer tell whether this statement changed it.
-const COUNT_SPAWNED: &str = "UPDATE pools SET workers_spawned = workers_spawned + 1 WHERE pool_name = $1 \
-    AND NOT EXISTS (SELECT 1 FROM workers WHERE process_id = $2)";
+pub(crate) static COUNT_SPAWNED: LazyLock<Batched> = LazyLock::new(|| {
+    Batched::new(
+        4,
+        "WITH e (process_id, pool_name, capacity, at) AS (VALUES {rows}) \
+         UPDATE pools SET workers_spawned = workers_spawned + (SELECT COUNT(*) FROM e WHERE e.pool_name = pools.pool_name \
+         AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.process_id = e.process_id)) \
+         WHERE pool_name IN (SELECT e.pool_name FROM e)",
+    )
+});
 
-const ADD: &str = "INSERT INTO workers (process_id, pool_name, capacity, state, created_at) \
-    SELECT $1, pool_name, $3, 'starting', $4 FROM pools WHERE pool_name = $2 ON CONFLICT (process_id) DO NOTHING";
+pub(crate) static ADD: LazyLock<Batched> = LazyLock::new(|| {
+    Batched::new(
+        4,
+        "WITH e (process_id, pool_name, capacity, at) AS (VALUES {rows}) \
+         INSERT INTO workers (process_id, pool_name, capacity, state, created_at) \
+         SELECT e.process_id, p.pool_name, e.capacity, 'starting', e.at FROM e JOIN pools p ON p.pool_name = e.pool_name \
+         WHERE e.process_id IS NOT NULL ON CONFLICT (process_id) DO NOTHING RETURNING process_id",
+    )
+});
 
-const IDENTIFY: &str = "UPDATE workers SET identity = $2 WHERE process_id = $1 AND ended_at IS NULL";
+pub(crate) static IDENTIFY: LazyLock<Batched> = LazyLock::new(|| {
+    Batched::new(
+        2,
+        "WITH e (process_id, identity) AS (VALUES {rows}) UPDATE workers SET identity = e.identity FROM e \
+         WHERE workers.process_id = e.process_id AND ended_at IS NULL RETURNING workers.process_id",
+    )
+});
 
-const DRAIN: &str = "UPDATE workers SET state = 'draining' WHERE process_id = $1 AND state IN ('starting', 'ready')";
+pub(crate) static DRAIN: LazyLock<Batched> = LazyLock::new(|| {
+    Batched::new(
+        1,
+        "UPDATE workers SET state = 'draining' WHERE process_id IN (VALUES {rows}) \
+         AND state IN ('starting', 'ready') RETURNING process_id",
+    )
+});
 
-const COUNT_TERMINATED: &str = "UPDATE pools SET workers_terminated = workers_terminated + 1 \
-    WHERE pool_name = (SELECT pool_name FROM workers WHERE process_id = $1 AND ended_at IS NULL)";
+pub(crate) static COUNT_TERMINATED: LazyLock<Batched> = LazyLock::new(|| {
+    Batched::new(
+        3,
+        "WITH e (process_id, state, at) AS (VALUES {rows}), \
+         gone AS (SELECT w.pool_name FROM workers w JOIN e ON e.process_id = w.process_id WHERE w.ended_at IS NULL) \
+         UPDATE pools SET workers_terminated = workers_terminated + \
+         (SELECT COUNT(*) FROM gone WHERE gone.pool_name = pools.pool_name) \
+         WHERE pool_name IN (SELECT pool_name FROM gone)",
+    )
+});
 
-const END: &str = "UPDATE workers SET state = $2, ended_at = $3 WHERE process_id = $1 AND ended_at IS NULL";
+pub(crate) static END: LazyLock<Batched> = LazyLock::new(|| {
+    Batched::new(
+        3,
+        "WITH e (process_id, state, at) AS (VALUES {rows}) UPDATE workers SET state = e.state, ended_at = e.at FROM e \
+         WHERE workers.process_id = e.process_id AND ended_at IS NULL RETURNING workers.process_id",
+    )
+});
 
 const OPEN: &str = "SELECT process_id, pool_name, capacity, state, identity, created_at, ended_at FROM workers \
     WHERE ended_at IS NULL ORDER BY process_id";
@@ -34,25 +76,20 @@ const PRUNE: &str = "DELETE FROM workers WHERE process_id IN (SELECT process_id 
     (SELECT 1 FROM agents a WHERE a.process_id = w.process_id AND a.ended_at IS NULL) \
     LIMIT CAST($2 AS BIGINT)) RETURNING process_id";
 
-pub(crate) fn add(process_id: ProcessId, pool: &PoolName, capacity: u32, at: Timestamp) -> Vec<Step> {
-    let count = Step::new(COUNT_SPAWNED, vec![Value::text(pool), Value::text(process_id)]);
-    let args = vec![Value::text(process_id), Value::text(pool), Value::count(capacity), Value::int(at.as_millis())];
-    vec![count, Step::new(ADD, args)]
+/// A row of [`ADD`] and [`COUNT_SPAWNED`].
+pub(crate) fn add_fields(process_id: ProcessId, pool: &PoolName, capacity: u32, at: Timestamp) -> Vec<Value> {
+    vec![Value::text(process_id), Value::text(pool), Value::count(capacity), Value::int(at.as_millis())]
 }
 
-pub(crate) fn identify(process_id: ProcessId, identity: &WorkerIdentity) -> Step {
-    Step::new(IDENTIFY, vec![Value::text(process_id), Value::json(identity)])
+/// A row of [`IDENTIFY`].
+pub(crate) fn identify_fields(process_id: ProcessId, identity: &WorkerIdentity) -> Vec<Value> {
+    vec![Value::text(process_id), Value::json(identity)]
 }
 
-pub(crate) fn drain(process_id: ProcessId) -> Step {
-    Step::new(DRAIN, vec![Value::text(process_id)])
-}
-
-pub(crate) fn end(process_id: ProcessId, lost: bool, at: Timestamp) -> Vec<Step> {
+/// A row of [`END`] and [`COUNT_TERMINATED`].
+pub(crate) fn end_fields(process_id: ProcessId, lost: bool, at: Timestamp) -> Vec<Value> {
     let state = if lost { WorkerState::Lost } else { WorkerState::Stopped };
-    let count = Step::new(COUNT_TERMINATED, vec![Value::text(process_id)]);
-    let args = vec![Value::text(process_id), Value::text(state.as_str()), Value::int(at.as_millis())];
-    vec![count, Step::new(END, args)]
+    vec![Value::text(process_id), Value::shared(state.as_str()), Value::int(at.as_millis())]
 }
 
 pub(crate) const fn open() -> Step {

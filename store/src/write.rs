@@ -1,5 +1,7 @@
 //! The transitions: every change of the truth is one of these, with its precondition.
 
+use std::sync::Arc;
+
 use muster_domain::{
     AgentId, AgentSpec, Assignment, Ending, Epoch, EventDraft, Gate, PoolName, PoolSpec, ProcessId, StopReason, TaskId,
     Timestamp, WorkerIdentity,
@@ -219,4 +221,6 @@ pub enum Outcome {
     },
     /// What became of each task of a batch, in order.
     Tasks(Vec<TaskOutcome>),
+    /// The engine will never take one of its values; nothing was changed. The words say why.
+    Refused(Arc<str>),
 }

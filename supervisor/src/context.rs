@@ -76,11 +76,14 @@ impl Context {
     }
 
     pub(crate) fn store_failed(&self, error: &StoreError) -> SupervisorError {
-        if matches!(error, StoreError::Fenced { .. }) {
-            tracing::error!(%error, "this supervisor is fenced off and changes nothing any more");
-            self.fenced.cancel();
-        } else {
-            self.board.degrade("store", error.to_string());
+        match error {
+            StoreError::Fenced { .. } => {
+                tracing::error!(%error, "this supervisor is fenced off and changes nothing any more");
+                self.fenced.cancel();
+            }
+            // The store is well: it is what it was asked to keep that it can't.
+            StoreError::Refused(why) => return SupervisorError::unstorable(why),
+            _ => self.board.degrade("store", error.to_string()),
         }
         SupervisorError::unavailable(error.to_string())
     }
@@ -105,6 +108,11 @@ impl SupervisorError {
     /// Something is away; callers may try again soon.
     pub(crate) const fn unavailable(what: String) -> Self {
         Self::Unavailable { what, retry_after: Duration::from_secs(1) }
+    }
+
+    /// A value of the request can't be stored, now or later.
+    pub(crate) fn unstorable(why: &dyn std::fmt::Display) -> Self {
+        Self::Invalid(format!("a value of this can't be stored ({why})"))
     }
 }
 

@@ -59,6 +59,7 @@ impl Handle {
         let writes = [Write::AddPool { spec: spec.clone(), at }, Write::Event(event)];
         match self.context.apply(&writes).await?.first() {
             Some(Outcome::Applied) => {}
+            Some(Outcome::Refused(why)) => return Err(SupervisorError::unstorable(why)),
             _ => return Err(SupervisorError::PoolExists(spec.pool_name)),
         }
         let name = spec.pool_name.clone();

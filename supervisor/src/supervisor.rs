@@ -139,6 +139,9 @@ impl Supervisor {
         if !facts.ownership_proves {
             context.board.degrade("ownership", facts.ownership.clone());
         }
+        if let Some(warning) = context.store.warning() {
+            context.board.degrade("database", warning);
+        }
         let (stop, wish) = watch::channel(None);
         let handle = Handle { context, facts, stop, closing: CancellationToken::new() };
         Ok(Self { handle, crew, wish })

@@ -130,12 +130,16 @@ impl Handle {
     async fn check_store(&self) -> CheckLine {
         let begun = Instant::now();
         let result = self.context.store.ping().await.map(|_| self.context.store.describe());
-        line(
-            "store",
-            begun,
-            result.map_err(|error| error.to_string()),
-            "see that the database runs and its disk has room",
-        )
+        match (result, self.context.store.warning()) {
+            (Ok(_), Some(warning)) => {
+                let remedy = "make a database with ENCODING 'UTF8' and move the data there with pg_dump";
+                line("store", begun, Err(warning), remedy)
+            }
+            (result, _) => {
+                let result = result.map_err(|error| error.to_string());
+                line("store", begun, result, "see that the database runs and its disk has room")
+            }
+        }
     }
 
     async fn check_leader(&self) -> CheckLine {

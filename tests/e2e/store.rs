@@ -104,6 +104,37 @@ fn a_locked_database_is_waited_for() {
     await_all(&muster, &taken);
 }
 
+/// A result that the database will never take: its task ends and says so, and nothing else is held up by it.
+#[test]
+fn a_result_that_can_not_be_stored_ends_its_task_alone() {
+    let muster = Muster::start(Options::default());
+    muster.spawn_many("developer_pool", 2);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let url = format!("sqlite:{}", muster.data_dir().join("muster.db").display());
+    let mut person = runtime.block_on(sqlx::SqliteConnection::connect(&url)).expect("the database opens");
+    let refusal = "CREATE TRIGGER poisoned BEFORE UPDATE ON tasks WHEN NEW.output = '\"poison\"' \
+        BEGIN SELECT RAISE(ABORT, 'no poison here'); END";
+    runtime.block_on(person.execute(refusal)).expect("a trigger");
+    let ids: Vec<String> = ["poison", "bread", "poison", "milk"]
+        .iter()
+        .map(|input| {
+            let body = json!({"pool_name": "developer_pool", "input": input});
+            muster.post("/api/v1/tasks", &body).body["task_id"].as_str().expect("a task").to_owned()
+        })
+        .collect();
+    for (id, input) in ids.iter().zip(["poison", "bread", "poison", "milk"]) {
+        let task = muster.get(&format!("/api/v1/tasks/{id}?wait=30")).body;
+        if input == "poison" {
+            assert_eq!(task["state"], "failed", "{task}");
+            let message = task["error"]["message"].as_str().unwrap_or_default();
+            assert!(message.contains("no poison here"), "{task}");
+        } else {
+            assert_eq!((&task["state"], &task["output"]), (&json!("succeeded"), &json!(input)), "{task}");
+        }
+    }
+    assert!(!is_degraded(&muster), "the store is well");
+}
+
 /// PostgreSQL ends in the middle of many commits: some were written though their answer was lost. Whoever was refused
 /// does not run, whoever was taken does, and nobody is stuck in between.
 #[test]

@@ -11,13 +11,16 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgRow};
 use sqlx::{Connection, Either, Executor, PgConnection, Row as _, TypeInfo, ValueRef};
 
+use super::charset::Charset;
+use super::errors::{explain, is_refusal};
 use super::{address, within};
 use crate::StoreError;
 use crate::leader::{self, LeaderSql};
-use crate::sql::{Answer, Engine, Row, Step, Value};
+use crate::sql::{Answer, Engine, Mode, Row, Step, Unit, Value, join, refuse};
 
-/// How long one transaction or one read may take.
+/// How long one transaction or one read may take, and how much longer for each row that it is about.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+const TIME_PER_ROW: Duration = Duration::from_millis(2);
 
 /// For how long the connection of the last commit is taken for the next one as it is. One from the pool is asked before whether it
 /// still works, and once more when it goes back: two round trips, where a commit takes four.
@@ -37,6 +40,8 @@ pub struct PostgresEngine {
     last: Mutex<Option<(PgPooled, Instant)>>,
     place: String,
     pgbouncer: bool,
+    encoding: String,
+    charset: Charset,
 }
 
 impl fmt::Debug for PostgresEngine {
@@ -46,8 +51,9 @@ impl fmt::Debug for PostgresEngine {
 }
 
 impl PostgresEngine {
-    pub(super) fn new(pool: PgPool, options: &PgConnectOptions, pgbouncer: bool) -> Self {
-        Self { pool, last: Mutex::default(), place: address::describe(options), pgbouncer }
+    pub(super) fn new(pool: PgPool, options: &PgConnectOptions, pgbouncer: bool, encoding: String) -> Self {
+        let charset = Charset::of(&encoding);
+        Self { pool, last: Mutex::default(), place: address::describe(options), pgbouncer, encoding, charset }
     }
 
     async fn acquire(&self) -> Result<PgPooled, StoreError> {
@@ -60,16 +66,20 @@ impl PostgresEngine {
 
     /// Runs steps on a connection, within a time. A connection whose work failed or was given up is not used again, and not
     /// given back: what it still has to say is nobody's answer any more.
-    async fn run(&self, mut connection: PgPooled, steps: &[Arc<Step>], guard: Option<Fence>) -> Run {
+    async fn run(&self, mut connection: PgPooled, steps: &[Arc<Step>], guard: Option<(Fence, Mode)>) -> Run {
+        let rows: usize = steps.iter().map(|step| step.rows).sum();
+        let time = ANSWER_TIMEOUT + TIME_PER_ROW * u32::try_from(rows).unwrap_or(u32::MAX);
         // A read alone needs no transaction, unless somebody changes servers in between.
         let alone = guard.is_none() && !self.pgbouncer;
         let work = async {
+            let mut session =
+                Session { connection: &mut connection, persistent: !self.pgbouncer, charset: self.charset };
             match alone {
-                true => send_all(&mut connection, steps, true).await.map(Ok),
-                false => transact(&mut connection, steps, guard, !self.pgbouncer).await,
+                true => session.send_all(steps).await.map(Ok),
+                false => transact(session, steps, guard).await,
             }
         };
-        match within(ANSWER_TIMEOUT, work).await {
+        match within(time, work).await {
             Ok(answers) => (Some(connection), answers),
             Err(error) => {
                 connection.close_on_drop();
@@ -94,13 +104,13 @@ impl Engine for PostgresEngine {
         &leader::POSTGRES
     }
 
-    async fn commit(&self, fence: Fence, steps: Vec<Arc<Step>>) -> Result<Vec<Answer>, StoreError> {
+    async fn commit(&self, fence: Fence, steps: Vec<Arc<Step>>, mode: Mode) -> Result<Vec<Answer>, StoreError> {
         let last = self.last().take().filter(|(_, used)| used.elapsed() < TRUSTED_FOR);
         let connection = match last {
             Some((connection, _)) => connection,
             None => self.acquire().await?,
         };
-        let (connection, answers) = self.run(connection, &steps, Some(fence)).await;
+        let (connection, answers) = self.run(connection, &steps, Some((fence, mode))).await;
         let mut last = self.last();
         // Whoever closes the pool marks it before it takes this one away, and waits for all that are out.
         if self.pool.options().get_max_connections() > 1 && !self.pool.is_closed() {
@@ -125,6 +135,15 @@ impl Engine for PostgresEngine {
         Ok(())
     }
 
+    fn warning(&self) -> Option<String> {
+        (self.charset != Charset::All).then(|| {
+            format!(
+                "the database's encoding is {}, not UTF8: characters that it lacks are stored as JSON writes them, e.g. \\u00e9",
+                self.encoding
+            )
+        })
+    }
+
     async fn close(&self) {
         // From this call on none is kept; the wait is for every connection.
         let closing = self.pool.close();
@@ -133,16 +152,28 @@ impl Engine for PostgresEngine {
     }
 }
 
-/// Runs steps in a transaction that is rolled back unless it reaches its end.
-async fn transact(
-    connection: &mut PgConnection,
-    steps: &[Arc<Step>],
-    guard: Option<Fence>,
+/// A connection, and how it is spoken to.
+struct Session<'c> {
+    connection: &'c mut PgConnection,
+    /// Whether statements are kept prepared.
     persistent: bool,
+    charset: Charset,
+}
+
+/// Runs steps in a transaction that is rolled back unless it reaches its end. What it relies on is the lock on the leader's
+/// row, so a stricter isolation, as a role may have by default, would only refuse what is right.
+async fn transact(
+    outer: Session<'_>,
+    steps: &[Arc<Step>],
+    guard: Option<(Fence, Mode)>,
 ) -> Result<Result<Vec<Answer>, StoreError>, sqlx::Error> {
-    let mut transaction = connection.begin().await?;
-    if let Some(ours) = guard {
-        let current = match locked_fence(&mut transaction, persistent).await? {
+    let Session { connection, persistent, charset } = outer;
+    let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+    let mut session = Session { connection: &mut transaction, persistent, charset };
+    let mut mode = Mode::Together;
+    if let Some((ours, how)) = guard {
+        mode = how;
+        let current = match session.locked_fence().await? {
             Ok(current) => current,
             Err(error) => return Ok(Err(error)),
         };
@@ -151,53 +182,88 @@ async fn transact(
             return Ok(Err(StoreError::Fenced { ours, current }));
         }
     }
-    let answers = send_all(&mut transaction, steps, persistent).await?;
+    let answers = match mode {
+        Mode::Together => session.send_all(steps).await?,
+        Mode::Apart => session.send_apart(steps).await?,
+    };
     transaction.commit().await?;
     Ok(Ok(answers))
 }
 
-/// The fence in force, which stays so until the end of the transaction.
-async fn locked_fence(
-    connection: &mut PgConnection,
-    persistent: bool,
-) -> Result<Result<Fence, StoreError>, sqlx::Error> {
-    let answer = send(connection, &Step::new(GUARD, Vec::new()), persistent).await?;
-    let Some(row) = answer.rows.into_iter().next() else {
-        return Ok(Err(StoreError::Corrupt("the leader's row is missing".to_owned())));
-    };
-    Ok(row.into_fields().count().map(Fence))
-}
-
-async fn send_all(
-    connection: &mut PgConnection,
-    steps: &[Arc<Step>],
-    persistent: bool,
-) -> Result<Vec<Answer>, sqlx::Error> {
-    let mut answers = Vec::with_capacity(steps.len());
-    for step in steps {
-        answers.push(send(connection, step, persistent).await?);
+impl Session<'_> {
+    /// The fence in force, which stays so until the end of the transaction.
+    async fn locked_fence(&mut self) -> Result<Result<Fence, StoreError>, sqlx::Error> {
+        let answer = self.send(&Step::new(GUARD, Vec::new())).await?;
+        let Some(row) = answer.rows.into_iter().next() else {
+            return Ok(Err(StoreError::Corrupt("the leader's row is missing".to_owned())));
+        };
+        Ok(row.into_fields().count().map(Fence))
     }
-    Ok(answers)
-}
 
-async fn send(connection: &mut PgConnection, step: &Step, persistent: bool) -> Result<Answer, sqlx::Error> {
-    let query = step.args.iter().fold(sqlx::query(step.sql), bind).persistent(persistent);
-    let mut results = connection.fetch_many(query);
-    let mut answer = Answer::default();
-    while let Some(result) = results.try_next().await? {
-        match result {
-            Either::Right(row) => answer.rows.push(read_row(&row)?),
-            Either::Left(done) => answer.changed += done.rows_affected(),
+    async fn send_all(&mut self, steps: &[Arc<Step>]) -> Result<Vec<Answer>, sqlx::Error> {
+        let mut answers = Vec::with_capacity(steps.len());
+        for step in steps {
+            answers.push(self.send(step).await?);
         }
+        Ok(answers)
     }
-    Ok(answer)
+
+    /// Carries out each unit under a savepoint of its own, and row by row where it is refused.
+    async fn send_apart(&mut self, steps: &[Arc<Step>]) -> Result<Vec<Answer>, sqlx::Error> {
+        let mut all = Vec::with_capacity(steps.len());
+        for unit in Unit::divide(steps) {
+            let mut answers = Vec::new();
+            match (self.send_unit(&unit).await?, unit.rows()) {
+                (Ok(done), _) => answers = done,
+                (Err(error), rows) if rows.is_empty() => answers = refuse(&unit, &error),
+                (Err(_), rows) => {
+                    for (number, row) in rows.iter().enumerate() {
+                        let done = self.send_unit(row).await?;
+                        join(&mut answers, number, done.unwrap_or_else(|error| refuse(row, &error)));
+                    }
+                }
+            }
+            all.append(&mut answers);
+        }
+        Ok(all)
+    }
+
+    /// Carries out a unit, or nothing of it where it is refused for a value.
+    async fn send_unit(&mut self, unit: &Unit) -> Result<Result<Vec<Answer>, StoreError>, sqlx::Error> {
+        self.connection.execute("SAVEPOINT unit").await?;
+        let error = match self.send_all(&unit.0).await {
+            Ok(answers) => {
+                self.connection.execute("RELEASE SAVEPOINT unit").await?;
+                return Ok(Ok(answers));
+            }
+            Err(error) if is_refusal(&error) => explain(error),
+            Err(error) => return Err(error),
+        };
+        self.connection.execute("ROLLBACK TO SAVEPOINT unit").await?;
+        self.connection.execute("RELEASE SAVEPOINT unit").await?;
+        Ok(Err(error))
+    }
+
+    async fn send(&mut self, step: &Step) -> Result<Answer, sqlx::Error> {
+        let bind = |query, value| bind(query, value, self.charset);
+        let query = step.args.iter().fold(sqlx::query(step.sql), bind).persistent(self.persistent);
+        let mut results = self.connection.fetch_many(query);
+        let mut answer = Answer::default();
+        while let Some(result) = results.try_next().await? {
+            match result {
+                Either::Right(row) => answer.rows.push(read_row(&row)?),
+                Either::Left(done) => answer.changed += done.rows_affected(),
+            }
+        }
+        Ok(answer)
+    }
 }
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, PgArguments>;
 
-fn bind<'q>(query: Query<'q>, value: &'q Value) -> Query<'q> {
+fn bind<'q>(query: Query<'q>, value: &'q Value, charset: Charset) -> Query<'q> {
     match value {
-        Value::Text(text) => query.bind(text.as_deref()),
+        Value::Text(text) => query.bind(text.as_deref().map(|text| charset.storable(text))),
         Value::Int(int) => query.bind(*int),
     }
 }

@@ -13,7 +13,9 @@
 //! (a suspended machine), the server ends it after a few seconds, so that the next leader is not kept out by the lock.
 
 mod address;
+mod charset;
 mod engine;
+mod errors;
 
 use std::time::Duration;
 
@@ -66,7 +68,7 @@ impl PostgresStore {
     /// within a few seconds or refuses; [`StoreError::TooNew`].
     pub async fn connect(options: PostgresOptions) -> Result<Self, StoreError> {
         let mut target = address::parse(&options.url)?;
-        migrate(options.migrate_url.as_deref().unwrap_or(&options.url)).await?;
+        let (_, encoding) = prepare(options.migrate_url.as_deref().unwrap_or(&options.url)).await?;
         if options.pgbouncer {
             // A parameter that the bouncer does not know would be refused; Muster stores no fractions.
             target = target.statement_cache_capacity(0).extra_float_digits(None);
@@ -83,7 +85,7 @@ impl PostgresStore {
                 })
             })
             .connect_lazy_with(target.clone());
-        Ok(Self::over(PostgresEngine::new(pool, &target, options.pgbouncer)))
+        Ok(Self::over(PostgresEngine::new(pool, &target, options.pgbouncer, encoding)))
     }
 }
 
@@ -93,12 +95,19 @@ impl PostgresStore {
 /// # Errors
 /// The same as of connecting.
 pub async fn migrate(url: &str) -> Result<Migrated, StoreError> {
+    prepare(url).await.map(|(migrated, _)| migrated)
+}
+
+/// Brings the schema up to date, and asks for the encoding of the database.
+async fn prepare(url: &str) -> Result<(Migrated, String), StoreError> {
     let target = address::parse(url)?;
     let mut connection = within(ACQUIRE_TIMEOUT, target.connect()).await?;
+    let encoding = sqlx::query_scalar("SELECT current_setting('server_encoding')").fetch_one(&mut connection);
+    let encoding = within(ACQUIRE_TIMEOUT, encoding).await?;
     let migrated = run_migrations(&mut connection).await;
     // What it has done is committed, so a failure to say goodbye loses nothing.
     let _ = connection.close().await;
-    migrated
+    Ok((migrated?, encoding))
 }
 
 async fn run_migrations(connection: &mut PgConnection) -> Result<Migrated, StoreError> {
@@ -121,8 +130,8 @@ async fn newest_migration(connection: &mut PgConnection) -> Result<i64, sqlx::Er
 async fn within<T>(time: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
     match tokio::time::timeout(time, work).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(StoreError::Unavailable(Box::new(error))),
-        Err(_) => Err(StoreError::Unavailable(format!("no answer within {} s", time.as_secs()).into())),
+        Ok(Err(error)) => Err(errors::explain(error)),
+        Err(_) => Err(StoreError::unavailable(format!("no answer within {} s", time.as_secs()))),
     }
 }
 

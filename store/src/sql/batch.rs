@@ -1,5 +1,8 @@
 //! Statements over many rows: one text per size, so that the texts are few and stay prepared.
 
+use std::collections::HashSet;
+use std::hash::Hash;
+
 use super::{Step, Value};
 
 /// Rows of the largest text: 2^8.
@@ -7,7 +10,7 @@ pub(crate) const MAX_ROWS: usize = 256;
 const SIZES: usize = MAX_ROWS.trailing_zeros() as usize + 1;
 
 /// A statement over a list of rows. There is a text for 1, 2, 4, ... rows; where fewer are given, the rest is filled with
-/// nulls, which the statement must pass over: a null is no task's id.
+/// nulls, which the statement must pass over: a null is nobody's id.
 #[derive(Debug)]
 pub(crate) struct Batched {
     texts: [String; SIZES],
@@ -28,7 +31,32 @@ impl Batched {
         for field in fields.len()..self.columns << size {
             fields.push(fields[field % self.columns].null_like());
         }
-        Step { sql: &self.texts[size], args: fields, rows }
+        Step { sql: &self.texts[size], args: fields, rows, many: Some(self), with_next: false }
+    }
+
+    /// Steps over any number of rows, each with the keys and places of its own. A key that comes twice is in two steps, one
+    /// after the other, since within one only one of its rows would count.
+    pub(crate) fn steps<K: Clone + Eq + Hash>(
+        &'static self,
+        rows: impl Iterator<Item = (usize, K, Vec<Value>)>,
+    ) -> Vec<(Step, Vec<(K, usize)>)> {
+        let (mut steps, mut chunk, mut fields, mut seen) = (Vec::new(), Vec::new(), Vec::new(), HashSet::new());
+        for (place, key, row) in rows {
+            if chunk.len() == MAX_ROWS || !seen.insert(key.clone()) {
+                steps.push((self.step(std::mem::take(&mut fields)), std::mem::take(&mut chunk)));
+                seen = HashSet::from([key.clone()]);
+            }
+            chunk.push((key, place));
+            fields.extend(row);
+        }
+        if !chunk.is_empty() {
+            steps.push((self.step(fields), chunk));
+        }
+        steps
+    }
+
+    pub(super) const fn columns(&self) -> usize {
+        self.columns
     }
 }
 

@@ -7,6 +7,7 @@
 //! A limit is written `LIMIT CAST($1 AS BIGINT)`: SQLite looks at the value of a bare parameter when it plans, and so it would
 //! prepare the text anew each time that one is bound.
 
+mod apart;
 mod batch;
 mod value;
 
@@ -17,6 +18,7 @@ use muster_domain::Fence;
 
 use crate::StoreError;
 use crate::leader::LeaderSql;
+pub(crate) use apart::{Unit, join, refuse};
 pub(crate) use batch::{Batched, MAX_ROWS};
 pub(crate) use value::{Fields, Row, Value};
 
@@ -29,11 +31,19 @@ pub struct Step {
     pub(crate) args: Vec<Value>,
     /// Rows that it is about, as a measure of its work.
     pub(crate) rows: usize,
+    /// The statement over many rows that it is one of, if so.
+    pub(crate) many: Option<&'static Batched>,
+    /// Whether it stands or falls with the step after it.
+    pub(crate) with_next: bool,
 }
 
 impl Step {
     pub(crate) const fn new(sql: &'static str, args: Vec<Value>) -> Self {
-        Self { sql, args, rows: 1 }
+        Self { sql, args, rows: 1, many: None, with_next: false }
+    }
+
+    pub(crate) fn with_next(self) -> Self {
+        Self { with_next: true, ..self }
     }
 }
 
@@ -44,6 +54,24 @@ pub struct Answer {
     pub(crate) changed: u64,
     /// Rows returned.
     pub(crate) rows: Vec<Row>,
+    /// Rows of the step that were left out, by their places in it, since the engine will never take a value of theirs.
+    pub(crate) refused: Vec<Refusal>,
+}
+
+/// A row that was left out, and why.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) row: usize,
+    pub(crate) why: Arc<str>,
+}
+
+/// How the steps of a transaction hang together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// All of them or none.
+    Together,
+    /// What the engine refuses for a value is left out, and named in its answer; all else is carried out. Slower.
+    Apart,
 }
 
 /// A database.
@@ -58,7 +86,7 @@ pub trait Engine: Send + Sync + 'static {
     /// Carries out all steps in one transaction, if the fence is the one in force ([`StoreError::Fenced`] otherwise),
     /// with one answer per step. After an error nothing of it stands, except where the connection broke during the
     /// commit itself: then nobody can know.
-    async fn commit(&self, fence: Fence, steps: Vec<Arc<Step>>) -> Result<Vec<Answer>, StoreError>;
+    async fn commit(&self, fence: Fence, steps: Vec<Arc<Step>>, mode: Mode) -> Result<Vec<Answer>, StoreError>;
 
     /// Carries out one step in a transaction of its own, whoever leads: for leadership itself.
     async fn update(&self, step: Step) -> Result<Answer, StoreError>;
@@ -73,6 +101,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Gives back room that deletions have left, if there is much of it. For engines that do not do so by themselves.
     async fn shrink(&self) -> Result<(), StoreError>;
+
+    /// What somebody should change about the database though it works, in words.
+    fn warning(&self) -> Option<String> {
+        None
+    }
 
     /// Closes every connection.
     async fn close(&self);

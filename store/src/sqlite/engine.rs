@@ -9,10 +9,11 @@ use muster_domain::Fence;
 use rusqlite::types::{Null, ValueRef};
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::errors::explain;
 use super::threads::Threads;
 use crate::StoreError;
 use crate::leader::{self, LeaderSql};
-use crate::sql::{Answer, Engine, Row, Step, Value};
+use crate::sql::{Answer, Engine, Mode, Row, Step, Unit, Value, join, refuse};
 
 /// How many free pages the file has above a tenth of its pages; those will be used again. None where the file was made by a
 /// version that did not keep it ready to shrink (`auto_vacuum` 0): it uses its free pages again, and keeps its size.
@@ -46,8 +47,8 @@ impl Engine for SqliteEngine {
         &leader::SQLITE
     }
 
-    async fn commit(&self, fence: Fence, steps: Vec<Arc<Step>>) -> Result<Vec<Answer>, StoreError> {
-        self.writer.run(move |connection| transact(connection, fence, &steps)).await?
+    async fn commit(&self, fence: Fence, steps: Vec<Arc<Step>>, mode: Mode) -> Result<Vec<Answer>, StoreError> {
+        self.writer.run(move |connection| transact(connection, fence, &steps, mode)).await?
     }
 
     async fn update(&self, step: Step) -> Result<Answer, StoreError> {
@@ -85,33 +86,78 @@ impl Engine for SqliteEngine {
 }
 
 /// Runs a transaction. What is dropped before its commit is rolled back.
-fn transact(connection: &mut Connection, ours: Fence, steps: &[Arc<Step>]) -> Result<Vec<Answer>, StoreError> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(unavailable)?;
+fn transact(
+    connection: &mut Connection,
+    ours: Fence,
+    steps: &[Arc<Step>],
+    mode: Mode,
+) -> Result<Vec<Answer>, StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(explain)?;
     let (current, ..) = leader::read(run(&transaction, &leader::current_step())?.rows)?;
     if current != ours {
         return Err(StoreError::Fenced { ours, current });
     }
-    let answers = steps.iter().map(|step| run(&transaction, step)).collect::<Result<_, _>>()?;
-    transaction.commit().map_err(unavailable)?;
+    let answers = match mode {
+        Mode::Together => steps.iter().map(|step| run(&transaction, step)).collect::<Result<_, _>>()?,
+        Mode::Apart => run_apart(&transaction, steps)?,
+    };
+    transaction.commit().map_err(explain)?;
     Ok(answers)
+}
+
+/// Carries out each unit under a savepoint of its own, and row by row where it is refused.
+fn run_apart(connection: &Connection, steps: &[Arc<Step>]) -> Result<Vec<Answer>, StoreError> {
+    let mut all = Vec::with_capacity(steps.len());
+    for unit in Unit::divide(steps) {
+        let mut answers = Vec::new();
+        match (run_unit(connection, &unit)?, unit.rows()) {
+            (Ok(done), _) => answers = done,
+            (Err(error), rows) if rows.is_empty() => answers = refuse(&unit, &error),
+            (Err(_), rows) => {
+                for (number, row) in rows.iter().enumerate() {
+                    let done = run_unit(connection, row)?;
+                    join(&mut answers, number, done.unwrap_or_else(|error| refuse(row, &error)));
+                }
+            }
+        }
+        all.append(&mut answers);
+    }
+    Ok(all)
+}
+
+/// Carries out a unit, or nothing of it where it is refused for a value.
+fn run_unit(connection: &Connection, unit: &Unit) -> Result<Result<Vec<Answer>, StoreError>, StoreError> {
+    let execute = |sql| connection.execute_batch(sql).map_err(explain);
+    execute("SAVEPOINT unit")?;
+    match unit.0.iter().map(|step| run(connection, step)).collect() {
+        Ok(answers) => {
+            execute("RELEASE unit")?;
+            Ok(Ok(answers))
+        }
+        Err(error @ StoreError::Refused(_)) => {
+            execute("ROLLBACK TO unit; RELEASE unit")?;
+            Ok(Err(error))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Carries out a statement to its end.
 pub(super) fn run(connection: &Connection, step: &Step) -> Result<Answer, StoreError> {
     // `$1` would be a name to SQLite; `?1` is the number 1.
-    let mut statement = connection.prepare_cached(&step.sql.replace('$', "?")).map_err(unavailable)?;
+    let mut statement = connection.prepare_cached(&step.sql.replace('$', "?")).map_err(explain)?;
     for (index, value) in step.args.iter().enumerate() {
         match value {
             Value::Text(Some(text)) => statement.raw_bind_parameter(index + 1, text.as_ref()),
             Value::Int(Some(int)) => statement.raw_bind_parameter(index + 1, int),
             Value::Text(None) | Value::Int(None) => statement.raw_bind_parameter(index + 1, Null),
         }
-        .map_err(unavailable)?;
+        .map_err(explain)?;
     }
     let columns = statement.column_count();
     let mut answer = Answer::default();
     let mut rows = statement.raw_query();
-    while let Some(row) = rows.next().map_err(unavailable)? {
+    while let Some(row) = rows.next().map_err(explain)? {
         answer.rows.push(Row((0..columns).map(|index| read_field(row, index)).collect::<Result<_, _>>()?));
     }
     answer.changed = connection.changes();
@@ -119,13 +165,9 @@ pub(super) fn run(connection: &Connection, step: &Step) -> Result<Answer, StoreE
 }
 
 fn read_field(row: &rusqlite::Row<'_>, index: usize) -> Result<Value, StoreError> {
-    match row.get_ref(index).map_err(unavailable)? {
+    match row.get_ref(index).map_err(explain)? {
         ValueRef::Null => Ok(Value::Text(None)),
         ValueRef::Integer(int) => Ok(Value::int(int)),
         other => other.as_str().map(Value::shared).map_err(|error| StoreError::Corrupt(error.to_string())),
     }
-}
-
-pub(super) fn unavailable(error: rusqlite::Error) -> StoreError {
-    StoreError::Unavailable(Box::new(error))
 }

@@ -5,6 +5,7 @@
 //! it. Migrations are the one thing that is left to sqlx, as for PostgreSQL.
 
 mod engine;
+mod errors;
 #[cfg(test)]
 mod indexes;
 mod threads;
@@ -52,9 +53,7 @@ impl SqliteStore {
         migrate_with(path, durability).await?;
         let writer = connection(path, durability)?;
         let readers = (0..READERS).map(|_| reader(path, durability)).collect::<Result<_, _>>()?;
-        let start = |name, connections| {
-            Threads::start(name, connections).map_err(|error| StoreError::Unavailable(Box::new(error)))
-        };
+        let start = |name, connections| Threads::start(name, connections).map_err(StoreError::unavailable);
         let (writer, readers) = (start("sqlite-writer", vec![writer])?, start("sqlite-reader", readers)?);
         Ok(Self::over(SqliteEngine { path: path.to_owned(), writer, readers }))
     }
@@ -62,7 +61,7 @@ impl SqliteStore {
 
 fn reader(path: &Path, durability: Durability) -> Result<rusqlite::Connection, StoreError> {
     let connection = connection(path, durability)?;
-    connection.pragma_update(None, "query_only", true).map_err(engine::unavailable)?;
+    connection.pragma_update(None, "query_only", true).map_err(errors::explain)?;
     Ok(connection)
 }
 
@@ -81,7 +80,7 @@ fn connection(path: &Path, durability: Durability) -> Result<rusqlite::Connectio
         connection.pragma_update_and_check(None, "journal_size_limit", LOG_SIZE, |_| Ok(()))?;
         Ok(connection)
     };
-    open().map_err(engine::unavailable)
+    open().map_err(errors::explain)
 }
 
 /// Brings the schema of a file up to date, as opening it does, and says what was done.
@@ -159,6 +158,6 @@ fn explain(path: &Path, error: sqlx::Error) -> StoreError {
     let code = error.as_database_error().and_then(|e| e.code()).and_then(|code| code.parse::<i32>().ok());
     match code {
         Some(code) if OF_THE_FILE.contains(&(code & 0xff)) => refuse(path, &error),
-        _ => StoreError::Unavailable(Box::new(error)),
+        _ => StoreError::unavailable(error),
     }
 }

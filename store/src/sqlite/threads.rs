@@ -83,5 +83,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn closed() -> StoreError {
-    StoreError::Unavailable("it was closed".into())
+    StoreError::unavailable("it was closed")
 }

@@ -6,6 +6,7 @@ mod older;
 mod outages;
 mod places;
 mod servers;
+mod settings;
 mod sqlite_file;
 mod sqlite_size;
 
@@ -41,7 +42,11 @@ macro_rules! suites {
             accounts { usage_is_summed_by_account, a_sum_has_a_bound, sums_of_agents_go_with_them, queues_are_closed_and_opened }
             keys { a_key_is_used_once, two_requests_race_for_a_key, a_key_needs_its_pool }
             batches { a_batch_is_atomic_on_error, one_batch_s_error_is_not_another_s, nobody_gets_anothers_rows,
-                a_large_batch_is_one_transaction }
+                a_large_batch_is_one_transaction, agents_by_the_hundred }
+            refusals {
+                a_poisoned_task_stands_alone, a_poisoned_end_stands_alone, a_poisoned_batch_is_not_anothers,
+                every_character_is_stored,
+            }
             events { events_are_numbered_and_resumed, events_have_no_holes_under_concurrency,
                 pruning_keeps_the_highest_number, pruning_takes_what_is_old }
             tasks {

@@ -11,11 +11,11 @@ use sqlx::{Connection, Executor, PgConnection};
 use crate::conformance::{LEASE, NEWEST, add, add_pool, add_worker, event, new_agent};
 use crate::servers::{Postgres, Servers};
 
-fn options(url: &str) -> PostgresOptions {
+pub(crate) fn options(url: &str) -> PostgresOptions {
     PostgresOptions { url: url.to_owned(), migrate_url: None, pgbouncer: false, max_connections: 3 }
 }
 
-async fn lead(store: &PostgresStore) -> Fence {
+pub(crate) async fn lead(store: &PostgresStore) -> Fence {
     match store.lead("the test", "", LEASE).await.expect("an answer") {
         Leadership::Leads(fence) => fence,
         held @ Leadership::Held { .. } => panic!("{held:?}"),

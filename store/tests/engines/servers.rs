@@ -134,9 +134,14 @@ impl Postgres {
     }
 
     pub(crate) async fn make_database(&self) -> String {
+        self.make_database_of("").await
+    }
+
+    /// A database with other options than the usual ones.
+    async fn make_database_of(&self, options: &str) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let mut connection = PgConnection::connect(&self.url("postgres")).await.expect("the server answers");
-        connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.expect("a database");
+        connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name} {options}"))).await.expect("a database");
         self.url(&name)
     }
 }
@@ -187,6 +192,11 @@ impl Servers {
 
     pub(crate) async fn make_database(&self) -> String {
         self.postgres.make_database().await
+    }
+
+    /// A database with other options than the usual ones.
+    pub(crate) async fn make_database_of(&self, options: &str) -> String {
+        self.postgres.make_database_of(options).await
     }
 
     /// The URL of the same database through PgBouncer.

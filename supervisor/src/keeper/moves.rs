@@ -21,6 +21,12 @@ use super::{Keeper, Round};
 use crate::error::SupervisorError;
 use crate::view::PoolView;
 
+/// Transitions of one commit at the most: others wait for it.
+const MOST_MOVES: usize = 2_000;
+
+/// Stands for words that can't be stored.
+const NO_WORDS: &str = "its words can't be stored";
+
 /// A decided transition.
 pub(crate) enum Move {
     /// An agent's tree is proven dead: it leaves its slot.
@@ -110,9 +116,12 @@ impl Keeper {
         let mut moves: Vec<Move> = self.unsaved.drain(..).chain(round.moves.drain(..)).collect();
         // Carrying out a transition may decide further ones, e.g. a pool that goes stops its agents.
         while !moves.is_empty() {
+            let mut later = moves.split_off(moves.len().min(MOST_MOVES));
             if let Err(error) = self.commit_some(&mut moves, round).await {
+                moves.append(&mut later);
                 return self.keep_unsaved(moves, &error);
             }
+            moves.append(&mut later);
             moves.append(&mut round.moves);
         }
     }
@@ -127,10 +136,32 @@ impl Keeper {
         }
         let outcomes = self.commit(writes).await?;
         for (step, head) in moves.drain(..).zip(heads) {
-            let outcome = outcomes.get(head).cloned().unwrap_or(Outcome::Unchanged);
-            self.carry_out(step, &outcome, round);
+            match outcomes.get(head).cloned().unwrap_or(Outcome::Unchanged) {
+                Outcome::Refused(why) => self.unstorable(step, &why),
+                outcome => self.carry_out(step, &outcome, round),
+            }
         }
         Ok(())
+    }
+
+    /// A transition with a value that the store will never take. What was asked for is refused; what was seen is so all the same,
+    /// and is stored without the words that came with it.
+    fn unstorable(&mut self, step: Move, why: &str) {
+        let refused = SupervisorError::unstorable(&why);
+        match step {
+            Move::Leave { agent, epoch, mut ending, then } if !ending.last_output.starts_with(NO_WORDS) => {
+                ending.last_output = format!("{NO_WORDS} ({why})");
+                if let Cause::NotStarted { error } = &mut ending.cause {
+                    NO_WORDS.clone_into(error);
+                }
+                self.unsaved.push(Move::Leave { agent, epoch, ending, then });
+            }
+            seen @ (Move::Leave { .. } | Move::Identify { .. } | Move::EndWorker { .. }) => {
+                self.doubt = true;
+                self.keep_unsaved(vec![seen], &refused);
+            }
+            asked => self.keep_unsaved(vec![asked], &refused),
+        }
     }
 
     fn keep_unsaved(&mut self, moves: Vec<Move>, error: &SupervisorError) {

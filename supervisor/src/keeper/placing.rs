@@ -21,6 +21,9 @@ use crate::directory::Mailbox;
 use crate::error::SupervisorError;
 use crate::launch::{LaunchError, Launched, RunningWorker};
 
+/// Agents that wait and are placed in one commit at the most.
+const LARGEST_PLACING: usize = 1_000;
+
 /// A placement with the ids of its new workers and the writes that make it true.
 struct Seating {
     waiting: Vec<(AgentId, Assignment)>,
@@ -30,29 +33,43 @@ struct Seating {
 }
 
 impl Keeper {
+    /// Places in as many commits as it takes: of a pool that is restored thousands wait at once, and others wait for a commit.
     pub(super) async fn place(&mut self, round: &mut Round) {
-        let waiting = if self.is_stopping { Vec::new() } else { self.model.placeable(round.now) };
+        while self.place_some(round).await {}
+    }
+
+    /// Says whether there may be room for more of those that wait.
+    async fn place_some(&mut self, round: &mut Round) -> bool {
+        let mut waiting = if self.is_stopping { Vec::new() } else { self.model.placeable(round.now) };
+        let left = waiting.len() > LARGEST_PLACING;
+        waiting.truncate(LARGEST_PLACING);
         let bounds = self.bounds(round.now);
         let new = self.answer_repeats(std::mem::take(&mut round.spawns)).await;
         let spawns = self.admit(waiting.len(), new, bounds);
         let plan = place(waiting.len() + spawns.len(), self.model.free_slots(), bounds);
         let spare = self.spare_workers(&plan, bounds);
         if waiting.is_empty() && spawns.is_empty() && spare == 0 {
-            return;
+            return false;
         }
         if !plan.reason.is_empty() {
             tracing::debug!(pool.name = %self.model.spec.pool_name, reason = plan.reason, "placing agents");
         }
         let seating = self.seat(waiting, spawns, &plan, spare, round);
         if seating.writes.is_empty() {
-            return;
+            return false;
         }
         match self.commit(seating.writes.clone()).await {
-            Ok(outcomes) => self.seated(seating, outcomes, round),
+            Ok(outcomes) => {
+                // Where nobody more found a seat, the next ones would not either.
+                let found = seating.waiting.len() == LARGEST_PLACING;
+                self.seated(seating, outcomes, round);
+                left && found && !self.doubt
+            }
             Err(error) => {
                 for (spawn, _) in seating.spawns {
                     drop(spawn.reply.send(Err(error.clone())));
                 }
+                false
             }
         }
     }
@@ -210,6 +227,7 @@ impl Keeper {
                 let answer = if same { Ok(SpawnAnswer::Replayed(agent_id)) } else { Err(SupervisorError::KeyReused) };
                 drop(spawn.reply.send(answer));
             }
+            Some(Outcome::Refused(why)) => drop(spawn.reply.send(Err(SupervisorError::unstorable(&why)))),
             Some(Outcome::Unchanged | Outcome::Tasks(_)) | None => {
                 self.doubt = true;
                 let what = "the store did not take the agent".to_owned();

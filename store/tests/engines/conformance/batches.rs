@@ -19,7 +19,7 @@ pub(crate) async fn a_batch_is_atomic_on_error(place: &Place) {
     writes.extend((0..20).map(|n| add_pool(&format!("other-{n}"))));
     writes.push(Write::Event(event(1)));
     let result = place.store.apply(fence, &writes).await;
-    assert!(matches!(result, Err(StoreError::Unavailable(_))), "{result:?}");
+    assert!(matches!(result, Err(StoreError::Failed(_))), "{result:?}");
     assert_eq!(place.store.pools().await.expect("pools").len(), 1);
     assert!(place.read(agent).await.assignment.is_some());
 
@@ -45,7 +45,7 @@ pub(crate) async fn one_batch_s_error_is_not_another_s(place: &Place) {
     for task in tasks {
         match task.await.expect("no panic") {
             (0, Ok(outcomes)) => assert_eq!(outcomes, [Applied]),
-            (1, Err(StoreError::Unavailable(_))) | (2, Err(StoreError::Fenced { .. })) => {}
+            (1, Err(StoreError::Failed(_))) | (2, Err(StoreError::Fenced { .. })) => {}
             (kind, other) => panic!("{kind}: {other:?}"),
         }
     }
@@ -104,4 +104,41 @@ async fn ask_five_questions(store: &dyn Store, fence: Fence, pool: &str, worker:
     assert!(page.iter().all(|row| row.spec.pool_name.as_str() == pool), "only its own");
     assert_eq!(page.last().expect("its own").spec, agent.spec);
     store.renew(fence, LEASE).await.expect("still the leader");
+}
+
+/// Agents and workers come by the hundred, with those among them that can't be: each has its own outcome, as if each were alone.
+pub(crate) async fn agents_by_the_hundred(place: &Place) {
+    let fence = place.lead_with_pool().await;
+    let workers: Vec<ProcessId> = (0..300).map(|_| ProcessId::generate()).collect();
+    let mut writes: Vec<Write> = workers.iter().map(|id| add_worker(*id, "dev", 2)).collect();
+    writes.insert(7, add_worker(ProcessId::generate(), "nobodys", 2));
+    let expected = |index| if index == 7 { Unchanged } else { Applied };
+    let outcomes = place.store.apply(fence, &writes).await.expect("a batch");
+    assert_eq!(outcomes, (0..301).map(expected).collect::<Vec<_>>());
+    assert_eq!(place.store.pools().await.expect("pools")[0].workers_spawned, 300);
+
+    // Three for each worker of two slots, in turn, and each with its event.
+    let agents: Vec<NewAgent> = (0..900).map(|n| new_agent("dev", Some(workers[n % 300]))).collect();
+    let writes: Vec<Write> = (0..).zip(&agents).flat_map(|(n, agent)| [add(agent), Write::Event(event(n))]).collect();
+    let outcomes = place.store.apply(fence, &writes).await.expect("a batch");
+    for (n, pair) in outcomes.chunks(2).enumerate() {
+        assert_eq!(pair, [if n < 600 { Applied } else { Unplaced }, Applied], "agent {n}");
+    }
+    let reasons: Vec<String> =
+        place.store.events(0, 1_000).await.expect("events").into_iter().map(|row| row.event.reason).collect();
+    assert_eq!(reasons, (0..900).map(|n| format!("event {n}")).collect::<Vec<_>>(), "in their order");
+
+    // One slot of each worker becomes free, and two ask for it; then all stop.
+    let mut writes: Vec<Write> =
+        agents[..300].iter().map(|agent| release(agent.spec.agent_id, 1, AfterRelease::RunAgain)).collect();
+    writes.extend(agents[600..].iter().enumerate().map(|(n, agent)| assign(agent.spec.agent_id, workers[n], 1)));
+    writes.extend(agents[..300].iter().enumerate().map(|(n, agent)| assign(agent.spec.agent_id, workers[n], 2)));
+    writes.extend(agents.iter().map(|agent| stop(agent.spec.agent_id)));
+    writes.extend(workers.iter().map(|id| end_worker(*id)));
+    let outcomes = place.store.apply(fence, &writes).await.expect("a batch");
+    assert!(outcomes[..600].iter().all(|outcome| *outcome == Applied), "the first who asks gets the slot");
+    assert!(outcomes[600..900].iter().all(|outcome| *outcome == Unchanged), "the second does not");
+    assert!(outcomes[900..].iter().all(|outcome| *outcome == Applied));
+    assert_eq!(place.store.pools().await.expect("pools")[0].workers_terminated, 300);
+    assert_eq!(place.store.live_agents().await.expect("a read").len(), 600, "those that hold a slot");
 }

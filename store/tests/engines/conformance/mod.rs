@@ -7,6 +7,7 @@ pub(crate) mod events;
 pub(crate) mod keys;
 pub(crate) mod leadership;
 pub(crate) mod pools;
+pub(crate) mod refusals;
 pub(crate) mod task_batches;
 pub(crate) mod task_lists;
 pub(crate) mod task_moves;

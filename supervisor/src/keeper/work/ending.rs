@@ -23,6 +23,25 @@ pub(super) struct Over {
     used: Usage,
 }
 
+impl Over {
+    /// The same end without its words and its result, of which the store will never take one.
+    pub(super) fn without_words(mut self, why: &str) -> Self {
+        let words = format!("what it said can't be stored ({why})");
+        self.output = None;
+        self.last_output = String::new();
+        match &mut self.end {
+            AttemptEnd::Succeeded => self.end = AttemptEnd::Failed { message: words, retryable: false },
+            AttemptEnd::Failed { message, .. }
+            | AttemptEnd::StartFailed { message }
+            | AttemptEnd::AgentDied { message }
+            | AttemptEnd::Interrupted { message }
+            | AttemptEnd::NotBegun { message } => *message = words,
+            AttemptEnd::WorkerLost | AttemptEnd::Halted { .. } => {}
+        }
+        self
+    }
+}
+
 impl From<&TaskOver> for Over {
     fn from(over: &TaskOver) -> Self {
         Self {

@@ -219,7 +219,13 @@ impl Keeper {
 
     /// The commit went through.
     fn tell_all(&mut self, told: Told, answers: &Answers, round: &Round) {
-        let unmoved = |outcomes: &[TaskOutcome]| outcomes.contains(&TaskOutcome::Unchanged);
+        // Ends that the store will never take as they are, are told again without their words.
+        let refused = told.overs.into_iter().zip(&answers.endings).filter_map(|(over, outcome)| match outcome {
+            TaskOutcome::Refused(why) => Some(over.without_words(why)),
+            _ => None,
+        });
+        self.desk.overs.extend(refused);
+        let unmoved = |outcomes: &[TaskOutcome]| outcomes.iter().any(|outcome| *outcome != TaskOutcome::Applied);
         if unmoved(&answers.endings) || unmoved(&answers.started) {
             // The store knows something else than the picture: e.g. this was carried out before, by a commit that seemed
             // to fail.
@@ -277,6 +283,10 @@ impl Keeper {
                         self.never_was(new.task.task_id, &new.line, round);
                         let same = place.hash.is_some_and(|hash| hash == *body_hash);
                         if same { Ok(TaskAnswer::Replayed(*task_id)) } else { Err(SupervisorError::KeyReused) }
+                    }
+                    Some(TaskOutcome::Refused(why)) => {
+                        self.never_was(new.task.task_id, &new.line, round);
+                        Err(SupervisorError::unstorable(why))
                     }
                     Some(TaskOutcome::Unchanged) | None => {
                         self.never_was(new.task.task_id, &new.line, round);

@@ -1,0 +1,50 @@
+//! What SQLite's errors mean.
+
+use rusqlite::ErrorCode;
+
+use crate::StoreError;
+
+/// Tells kinds of errors apart by their codes.
+pub(super) fn explain(error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        // A text beyond SQLite's bound, or one that breaks a constraint.
+        Some(ErrorCode::TooBig | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch) => {
+            StoreError::Refused(Box::new(error))
+        }
+        // SQLITE_ERROR: a statement that does not fit the schema.
+        Some(ErrorCode::Unknown | ErrorCode::SchemaChanged | ErrorCode::ApiMisuse) | None => {
+            StoreError::Failed(Box::new(error))
+        }
+        Some(_) => StoreError::unavailable(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    fn of(code: i32) -> StoreError {
+        explain(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
+    }
+
+    #[test]
+    fn kinds_are_told_apart_by_code() {
+        for code in [ffi::SQLITE_TOOBIG, ffi::SQLITE_CONSTRAINT, ffi::SQLITE_CONSTRAINT_TRIGGER, ffi::SQLITE_MISMATCH] {
+            assert!(matches!(of(code), StoreError::Refused(_)), "{code}");
+        }
+        let away = [
+            ffi::SQLITE_FULL,
+            ffi::SQLITE_BUSY,
+            ffi::SQLITE_IOERR,
+            ffi::SQLITE_READONLY,
+            ffi::SQLITE_CANTOPEN,
+            ffi::SQLITE_NOMEM,
+        ];
+        for code in away {
+            assert!(matches!(of(code), StoreError::Unavailable(_)), "{code}");
+        }
+        assert!(matches!(of(ffi::SQLITE_ERROR), StoreError::Failed(_)));
+    }
+}
