@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use muster_domain::WorkerOrders;
-use muster_process::identity;
+use muster_domain::{ProcessId, WorkerOrders};
+use muster_process::{Door, identity};
 use muster_registry::redis::{RedisOptions, RedisRegistry};
 use muster_worker::{Seat, StopSign};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -66,10 +66,19 @@ async fn work(orders: WorkerOrders) -> anyhow::Result<muster_worker::WorkerExit>
         registry: Arc::new(redis.clone()),
         bus: Arc::new(redis),
         identity: identity::own()?,
+        door: open_door(orders.process_id),
         stop,
         in_process: false,
     };
     Ok(muster_worker::run(orders, seat).await?)
+}
+
+/// One that nobody can ask is judged by its heartbeats alone.
+fn open_door(id: ProcessId) -> Door {
+    Door::open(id).unwrap_or_else(|error| {
+        tracing::warn!(%error, "this worker can't be asked how it is");
+        Door::closed()
+    })
 }
 
 /// The first SIGTERM drains, a second one forces.

@@ -36,6 +36,9 @@ pub struct Beat {
     pub cpu_percent: f32,
     /// Resident memory of the same processes, in bytes.
     pub rss_bytes: u64,
+    /// Why it does not hear its commands, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deaf: Option<String>,
     /// Every agent that it holds.
     pub agents: Vec<AgentPicture>,
 }

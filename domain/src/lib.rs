@@ -18,6 +18,7 @@
 //! | [`tenant`], [`budget`] | on whose account tasks run, and what they may use |
 //! | [`ending`] | how a run of an agent ended, and what that means for a restart |
 //! | [`command`], [`report`], [`beat`] | the post between the master and its workers |
+//! | [`vitals`] | what a worker says when it is asked past that |
 //! | [`mod@count`], [`mod@plain`] | words for people |
 //! | [`runtime`], [`orders`] | what a worker is told at its birth |
 //! | [`clocks`] | every duration that two rooms must agree on |
@@ -47,6 +48,7 @@ pub mod runtime;
 pub mod task;
 pub mod tenant;
 pub mod time;
+pub mod vitals;
 pub mod worker;
 
 pub use agent::{AgentEvent, AgentSpec, AgentState, AgentStatus, Assignment, Intent, StopReason};
@@ -71,4 +73,5 @@ pub use runtime::{ExecMode, ExecProfile, Readiness, RuntimeProfile};
 pub use task::{After, Priority, TaskError, TaskSpec, TaskState, TaskStatus};
 pub use tenant::{DEFAULT_TENANT, TenantLimits, Tenants};
 pub use time::Timestamp;
+pub use vitals::{Trouble, Vitals};
 pub use worker::{WorkerIdentity, WorkerState, WorkerStatus};

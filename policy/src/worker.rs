@@ -3,6 +3,10 @@
 //! Silence counts only while the master was listening. After a late pass of its own, a suspend, an outage or flush of
 //! the registry or a takeover, nobody is judged by heartbeats before one lease has been heard. And when most workers
 //! fall silent together the fault is hardly theirs: judgement is held, loudly.
+//!
+//! Nor does silence alone condemn: before its bound is reached the worker is asked at its own door, past the registry. One
+//! whose loop answers lives, so it is named and left alone, however long nobody hears it. One that has a door and gives no
+//! answer hangs. One without a door, of an earlier version or inside its master, is judged by its silence.
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +26,32 @@ pub struct Facts {
     pub empty_since: Option<Instant>,
     /// Whether it was told to stop by force already.
     pub kill_sent: bool,
+    /// What came of asking it at its door.
+    pub probe: Probe,
+}
+
+/// What came of asking a worker at its door, past the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Nobody has asked.
+    NotAsked,
+    /// It is being asked.
+    UnderWay,
+    /// It was asked at this moment, and that came of it.
+    Over(Instant, Answer),
+}
+
+/// What a worker's door says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Its loop answered.
+    Lives,
+    /// It has a door, and nothing came in time.
+    Silence,
+    /// It has no door.
+    NoDoor,
+    /// It could not be asked, for a reason of ours.
+    Unasked,
 }
 
 /// What is known of the listening.
@@ -40,6 +70,10 @@ pub enum Step {
     Rest,
     /// Nothing now; look again at this moment.
     Wait(Instant),
+    /// Ask it at its door, and wait for so long at the most.
+    Probe(Duration),
+    /// It lives and is not heard: to be said, with the reason, and nothing else.
+    Name(String),
     /// It is to be condemned and killed: the reason.
     Condemn(String),
     /// Everything says that it hangs, but most others are silent too: hold, and say so.
@@ -65,7 +99,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Judges one worker.
 pub fn next_step(facts: Facts, hearing: Hearing, clocks: &Clocks, bounds: Bounds, now: Instant) -> Step {
     match facts.status {
-        WorkerStatus::Starting { since } => judge_start(since, hearing, clocks, now),
+        WorkerStatus::Starting { since } => judge_start(since, facts, hearing, clocks, now),
         WorkerStatus::Ready => match judge_silence(facts, hearing, clocks, now) {
             Step::Rest => judge_need(facts, bounds, now),
             Step::Wait(at) => match judge_need(facts, bounds, now) {
@@ -81,27 +115,52 @@ pub fn next_step(facts: Facts, hearing: Hearing, clocks: &Clocks, bounds: Bounds
     }
 }
 
-fn judge_start(since: Instant, hearing: Hearing, clocks: &Clocks, now: Instant) -> Step {
+fn judge_start(since: Instant, facts: Facts, hearing: Hearing, clocks: &Clocks, now: Instant) -> Step {
     // A start is judged only where its "ready" could have been heard.
     let Some(listening) = hearing.since else { return Step::Rest };
     let deadline = later(since.max(listening), clocks.start_timeout);
-    if deadline > now {
-        return Step::Wait(deadline);
-    }
-    Step::Condemn(format!("it was not ready within {} s", clocks.start_timeout.as_secs_f64()))
+    let words = || format!("it was not ready within {} s", clocks.start_timeout.as_secs_f64());
+    // Many that start together say nothing about each other.
+    judge_life(deadline, facts.probe, false, clocks, now, words)
 }
 
 fn judge_silence(facts: Facts, hearing: Hearing, clocks: &Clocks, now: Instant) -> Step {
     let Some(listening) = hearing.since else { return Step::Rest };
     let judged_from = later(listening, clocks.lease);
     let stale_at = facts.heard.map_or(judged_from, |heard| later(heard, clocks.stale));
-    let deadline = stale_at.max(judged_from);
-    if deadline > now {
-        return Step::Wait(deadline);
-    }
     let silence = facts.heard.map_or(now.duration_since(listening), |heard| now.duration_since(heard));
-    let reason = format!("no heartbeat for {:.1} s", silence.as_secs_f64());
-    if hearing.most_silent { Step::Hold(reason) } else { Step::Condemn(reason) }
+    let words = || format!("no heartbeat for {:.1} s", silence.as_secs_f64());
+    judge_life(stale_at.max(judged_from), facts.probe, hearing.most_silent, clocks, now, words)
+}
+
+/// Judges one that will be overdue at `deadline`. It is asked so early that the answer, or its absence, is known by then;
+/// what came of asking for an earlier deadline counts no more.
+fn judge_life(
+    deadline: Instant,
+    probe: Probe,
+    held: bool,
+    clocks: &Clocks,
+    now: Instant,
+    words: impl Fn() -> String,
+) -> Step {
+    let patience = clocks.stale / 3;
+    let asked_from = deadline.checked_sub(clocks.stale / 2).unwrap_or(deadline);
+    if now < asked_from {
+        return Step::Wait(asked_from);
+    }
+    match probe {
+        Probe::UnderWay => Step::Wait(deadline.max(now)),
+        Probe::Over(at, answer) if at >= asked_from => match answer {
+            // It may hang by now.
+            Answer::Lives | Answer::Unasked if later(at, patience) <= now => Step::Probe(patience),
+            _ if now < deadline => Step::Wait(deadline),
+            Answer::Lives | Answer::Unasked => Step::Name(words()),
+            Answer::Silence | Answer::NoDoor if held => Step::Hold(words()),
+            Answer::Silence => Step::Condemn(format!("{}, nor an answer at its door", words())),
+            Answer::NoDoor => Step::Condemn(words()),
+        },
+        Probe::Over(..) | Probe::NotAsked => Step::Probe(patience),
+    }
 }
 
 fn judge_need(facts: Facts, bounds: Bounds, now: Instant) -> Step {
@@ -157,6 +216,7 @@ mod tests {
                 used: 1,
                 empty_since: None,
                 kill_sent: false,
+                probe: Probe::NotAsked,
             },
             hearing: Hearing { since: Some(now - 1_000 * S), most_silent: false },
         }
@@ -166,12 +226,53 @@ mod tests {
         next_step(case.facts, case.hearing, &Clocks::default(), BOUNDS, case.now)
     }
 
+    /// The step after the worker was asked at the last moment that counts, and that came of it.
+    fn step_after(case: &Case, answer: Answer) -> Step {
+        let mut case = Case { facts: case.facts, hearing: case.hearing, now: case.now };
+        case.facts.probe = Probe::Over(case.now, answer);
+        step(&case)
+    }
+
     #[test]
-    fn a_worker_is_condemned_when_it_was_silent_for_the_staleness_bound() {
+    fn a_silent_worker_is_asked_and_its_answer_decides() {
         let mut case = case();
-        assert_eq!(step(&case), Step::Wait(case.now + 10 * S));
+        assert_eq!(step(&case), Step::Wait(case.now + 5 * S), "half of the staleness bound is left for asking");
+        case.facts.heard = Some(case.now - 5 * S);
+        assert_eq!(step(&case), Step::Probe(10 * S / 3));
+        case.facts.probe = Probe::UnderWay;
+        assert_eq!(step(&case), Step::Wait(case.now + 5 * S));
+        for answer in [Answer::Lives, Answer::Silence, Answer::NoDoor, Answer::Unasked] {
+            assert_eq!(step_after(&case, answer), Step::Wait(case.now + 5 * S), "{answer:?}: not before the bound");
+        }
         case.facts.heard = Some(case.now - 10 * S);
-        assert_eq!(step(&case), Step::Condemn("no heartbeat for 10.0 s".to_owned()));
+        let silent = "no heartbeat for 10.0 s";
+        let table = [
+            (Answer::Lives, Step::Name(silent.to_owned())),
+            (Answer::Unasked, Step::Name(silent.to_owned())),
+            (Answer::Silence, Step::Condemn(format!("{silent}, nor an answer at its door"))),
+            (Answer::NoDoor, Step::Condemn(silent.to_owned())),
+        ];
+        for (answer, expected) in table {
+            assert_eq!(step_after(&case, answer), expected, "{answer:?}");
+        }
+        case.facts.probe = Probe::UnderWay;
+        assert_eq!(step(&case), Step::Wait(case.now), "nobody is condemned while it is being asked");
+    }
+
+    #[test]
+    fn who_lives_is_asked_again_and_an_answer_of_before_counts_no_more() {
+        let mut case = case();
+        case.facts.heard = Some(case.now - 100 * S);
+        for answer in [Answer::Lives, Answer::Silence, Answer::NoDoor, Answer::Unasked] {
+            case.facts.probe = Probe::Over(case.now - 4 * S, answer);
+            let again = matches!(answer, Answer::Lives | Answer::Unasked);
+            assert_eq!(matches!(step(&case), Step::Probe(_)), again, "{answer:?}");
+            // Heard since, and silent again.
+            case.facts.heard = Some(case.now - 10 * S);
+            case.facts.probe = Probe::Over(case.now - 11 * S, answer);
+            assert!(matches!(step(&case), Step::Probe(_)), "{answer:?}");
+            case.facts.heard = Some(case.now - 100 * S);
+        }
     }
 
     #[test]
@@ -179,20 +280,20 @@ mod tests {
         let mut case = case();
         case.facts.heard = Some(case.now - 100 * S);
         case.hearing.since = None;
-        assert_eq!(step(&case), Step::Rest);
+        assert_eq!(step_after(&case, Answer::Silence), Step::Rest);
         case.hearing.since = Some(case.now - 14 * S);
-        assert_eq!(step(&case), Step::Wait(case.now + S), "one lease has not been heard yet");
+        assert_eq!(step_after(&case, Answer::Silence), Step::Wait(case.now + S), "one lease has not been heard yet");
         case.hearing.since = Some(case.now - 15 * S);
-        assert!(matches!(step(&case), Step::Condemn(_)));
+        assert!(matches!(step_after(&case, Answer::Silence), Step::Condemn(_)));
     }
 
     #[test]
     fn a_worker_that_was_never_heard_is_judged_after_one_lease() {
         let mut case = case();
         case.facts.heard = None;
-        assert!(matches!(step(&case), Step::Condemn(_)));
+        assert!(matches!(step_after(&case, Answer::Silence), Step::Condemn(_)));
         case.hearing.since = Some(case.now);
-        assert_eq!(step(&case), Step::Wait(case.now + 15 * S));
+        assert_eq!(step(&case), Step::Wait(case.now + 10 * S), "to be asked then, and judged 5 s later");
     }
 
     #[test]
@@ -200,7 +301,9 @@ mod tests {
         let mut case = case();
         case.facts.heard = Some(case.now - 11 * S);
         case.hearing.most_silent = true;
-        assert!(matches!(step(&case), Step::Hold(_)));
+        assert!(matches!(step_after(&case, Answer::Silence), Step::Hold(_)));
+        assert!(matches!(step_after(&case, Answer::NoDoor), Step::Hold(_)));
+        assert!(matches!(step_after(&case, Answer::Lives), Step::Name(_)));
         assert!(!most_silent(1, 0) && !most_silent(2, 0), "one or two workers say nothing about all");
         assert!(most_silent(2, 1) && !most_silent(2, 2));
     }
@@ -215,18 +318,23 @@ mod tests {
         assert!(matches!(step(&case), Step::Retire(_)));
         let kept =
             next_step(case.facts, case.hearing, &Clocks::default(), Bounds { at_minimum: true, ..BOUNDS }, case.now);
-        assert_eq!(kept, Step::Wait(case.now + 10 * S));
+        assert_eq!(kept, Step::Wait(case.now + 5 * S));
     }
 
     #[test]
     fn a_start_and_an_end_have_their_deadlines() {
         let mut case = case();
-        case.facts.status = WorkerStatus::Starting { since: case.now - 29 * S };
+        case.facts.status = WorkerStatus::Starting { since: case.now - 24 * S };
         assert_eq!(step(&case), Step::Wait(case.now + S));
+        case.facts.status = WorkerStatus::Starting { since: case.now - 29 * S };
+        assert!(matches!(step(&case), Step::Probe(_)));
+        assert_eq!(step_after(&case, Answer::NoDoor), Step::Wait(case.now + S));
         case.facts.status = WorkerStatus::Starting { since: case.now - 30 * S };
-        assert!(matches!(step(&case), Step::Condemn(_)));
+        assert_eq!(step_after(&case, Answer::NoDoor), Step::Condemn("it was not ready within 30 s".to_owned()));
+        assert!(matches!(step_after(&case, Answer::Silence), Step::Condemn(_)));
+        assert_eq!(step_after(&case, Answer::Lives), Step::Name("it was not ready within 30 s".to_owned()));
         case.hearing.since = None;
-        assert_eq!(step(&case), Step::Rest);
+        assert_eq!(step_after(&case, Answer::Silence), Step::Rest);
         case.facts.status = WorkerStatus::Ending { since: case.now - 12 * S, how: WorkerEnd::Stopped };
         assert!(matches!(step(&case), Step::Kill(_)));
         case.facts.kill_sent = true;
@@ -247,9 +355,11 @@ mod tests {
                 WorkerStatus::Draining { since: now },
                 WorkerStatus::Ending { since: now, how: WorkerEnd::Stopped },
             ] {
-                let facts = Facts { status, used: 0, empty_since: Some(now), ..facts };
-                let step = next_step(facts, hearing, &clocks, bounds, now);
-                prop_assert!(!matches!(step, Step::Wait(at) if at < now), "{:?}", step);
+                for probe in [Probe::NotAsked, Probe::UnderWay, Probe::Over(now, Answer::Lives)] {
+                    let facts = Facts { status, used: 0, empty_since: Some(now), probe, ..facts };
+                    let step = next_step(facts, hearing, &clocks, bounds, now);
+                    prop_assert!(!matches!(step, Step::Wait(at) if at < now), "{:?}", step);
+                }
             }
         }
     }

@@ -31,12 +31,13 @@
 //! # The rest
 //! [`identity`] tells one process from every other over reboots and reused pids, [`Pidfd`] holds on to it, [`mark`]
 //! finds what a dead worker may have left: programs by their environment, inits by their name, which is `mi-` and the end
-//! of the worker's id. [`lock`] is the data folder's lock, and [`usage`] measures.
+//! of the worker's id. [`door`] is where a worker is asked how it is, [`lock`] is the data folder's lock, and [`usage`] measures.
 
 mod birth;
 mod census;
 mod child;
 mod cord;
+pub mod door;
 mod fork;
 mod hunt;
 pub mod identity;
@@ -60,6 +61,7 @@ mod unproven;
 pub mod usage;
 
 pub use child::{Child, Custodian, Exit, ExitWatch};
+pub use door::Door;
 pub use hunt::{Hunt, Pass};
 pub use identity::Presence;
 pub use lock::DataLock;

@@ -9,6 +9,9 @@ pub enum RegistryError {
     /// It answered with something that this version does not understand.
     #[error("the registry answered with something unexpected: {0}")]
     Unexpected(String),
+    /// It answers, and does not do it: why, and what helps.
+    #[error("the registry refuses: {0}")]
+    Refused(String),
     /// The address is no address.
     #[error("{0}")]
     InvalidAddress(String),

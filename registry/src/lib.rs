@@ -79,6 +79,8 @@ pub struct Pictures {
     pub generation: Generation,
     /// One entry per worker asked for that has a hash; a worker that is missing here was not seen.
     pub seen: Vec<Heard>,
+    /// Why the registry takes no writes, if so: then workers are silent though they live, and nothing can be told to them.
+    pub refusal: Option<String>,
 }
 
 /// What is known of one worker.

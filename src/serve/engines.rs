@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use muster_domain::orders::redact_url;
 use muster_domain::{RegistryTarget, WorkerOrders};
-use muster_process::identity;
+use muster_process::{Door, identity};
 use muster_registry::memory::MemoryRegistry;
 use muster_registry::redis::{RedisOptions, RedisRegistry};
 use muster_registry::{Bus, Registry};
@@ -148,8 +148,14 @@ fn entry(registry: Arc<dyn Registry>, bus: Arc<dyn Bus>) -> anyhow::Result<Entry
     Ok(Box::new(move |orders: WorkerOrders| {
         let stop = StopSign::new();
         let (asked, killed) = (stop.clone(), stop.clone());
-        let seat =
-            Seat { registry: registry.clone(), bus: bus.clone(), identity: identity.clone(), stop, in_process: true };
+        let seat = Seat {
+            registry: registry.clone(),
+            bus: bus.clone(),
+            identity: identity.clone(),
+            door: Door::closed(),
+            stop,
+            in_process: true,
+        };
         let id = orders.process_id;
         Task {
             run: Box::pin(async move {

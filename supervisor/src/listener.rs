@@ -2,14 +2,15 @@
 //! workers.
 //!
 //! It also knows since when it has listened without a gap. A late pass of its own (the process was stopped, or the
-//! machine slept), an outage or a flush of the registry begin a new listening; silence before it counts for nothing.
+//! machine slept), an outage or a flush of the registry, or one that takes no writes, and the end of a silence of most begin a
+//! new listening; silence before it counts for nothing.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use muster_domain::time::later;
-use muster_domain::{Clocks, Generation, ProcessId, Timestamp};
+use muster_domain::{Beat, Clocks, Generation, ProcessId, Timestamp};
 use muster_policy::worker::{Hearing, most_silent};
 use muster_registry::{Heard, Pictures, Registry, RegistryError};
 
@@ -18,6 +19,9 @@ use crate::clock::{self, WallClock};
 use crate::context::Context;
 use crate::directory::Mailbox;
 use crate::keeper::mailbox::{Ask, HeardNews, Voice};
+
+/// Workers in trouble that are named on the health board.
+const SHOWN: usize = 3;
 
 /// The workers that are listened to.
 #[derive(Clone, Default)]
@@ -28,11 +32,20 @@ struct Watched {
     /// The number of the latest beat that the keeper was given.
     number: u64,
     heard: Option<Instant>,
+    /// What keeps it from being heard or from hearing, in words for the health board; until its next beat is heard.
+    trouble: Option<String>,
 }
 
 impl Listener {
     pub(crate) fn watch(&self, worker: ProcessId, keeper: Mailbox) {
-        self.watched().insert(worker, Watched { keeper, number: 0, heard: None });
+        self.watched().insert(worker, Watched { keeper, number: 0, heard: None, trouble: None });
+    }
+
+    /// This worker lives and is not heard.
+    pub(crate) fn name(&self, worker: ProcessId, trouble: String) {
+        if let Some(entry) = self.watched().get_mut(&worker) {
+            entry.trouble = Some(trouble);
+        }
     }
 
     pub(crate) fn unwatch(&self, worker: ProcessId) {
@@ -58,6 +71,9 @@ impl Listener {
         }
         for heard in seen {
             let Some(entry) = watched.get_mut(&heard.process_id) else { continue };
+            if entry.number != heard.number {
+                entry.trouble = heard.beat.as_ref().and_then(|beat| deafness(beat));
+            }
             entry.number = heard.number;
             // The age jitters with the round trip. Of one beat the latest estimate counts, here and at the keeper, so that
             // the pass that is planned for the end of a silence does not come a moment before it.
@@ -82,11 +98,31 @@ impl Listener {
         (silent.len(), heard.len())
     }
 
+    /// Which workers live and can't be reached over the registry, if there are any.
+    fn troubles(&self) -> Option<String> {
+        let watched = self.watched();
+        let mut troubles = watched.values().filter_map(|entry| entry.trouble.as_deref());
+        let shown: Vec<&str> = troubles.by_ref().take(SHOWN).collect();
+        let more = match troubles.count() {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        (!shown.is_empty()).then(|| {
+            format!("these live and can't be reached over Redis, so they get no agents and keep those that they have: {}{more}", shown.join("; "))
+        })
+    }
+
     /// The next moment at which some worker's silence reaches the bound.
     fn next_stale(&self, stale: Duration, now: Instant) -> Option<Instant> {
         let deadlines = |entry: &Watched| entry.heard.map(|heard| later(heard, stale)).filter(|at| *at > now);
         self.watched().values().filter_map(deadlines).min()
     }
+}
+
+/// What a worker that is heard says of its own hearing.
+fn deafness(beat: &Beat) -> Option<String> {
+    let deaf = beat.deaf.as_ref()?;
+    Some(format!("{} of the pool {} (it does not hear its commands: {deaf})", beat.process_id, beat.pool_name))
 }
 
 /// One life of listening.
@@ -97,6 +133,8 @@ pub(crate) struct Listening {
     wall: WallClock,
     since: Option<Instant>,
     generation: Option<Generation>,
+    /// Whether most were silent at the last look.
+    held: bool,
     planned: Instant,
     last_look: (Instant, Timestamp),
 }
@@ -110,6 +148,7 @@ impl Listening {
             clocks,
             since: None,
             generation: None,
+            held: false,
             planned: now,
             last_look: (now, wall.now()),
             wall,
@@ -132,6 +171,7 @@ impl Listening {
         let pictures = self.registry.pictures(&list).await;
         self.notice_gap();
         match pictures {
+            Ok(Pictures { refusal: Some(refusal), .. }) => self.deaf(&RegistryError::Refused(refusal), board),
             Ok(pictures) => self.heard(pictures, board),
             Err(error) => self.deaf(&error, board),
         }
@@ -182,6 +222,14 @@ impl Listening {
         let most_silent = most_silent(silent, heard);
         if !most_silent {
             board.recover("silence");
+        }
+        // Those who are not heard again first had the same silence as all.
+        if std::mem::replace(&mut self.held, most_silent) && !most_silent {
+            self.since = Some(at);
+        }
+        match self.listener.troubles() {
+            Some(troubles) => board.degrade("workers", troubles),
+            None => board.recover("workers"),
         }
         let hearing = Hearing { since: self.since, most_silent };
         for (keeper, heard) in news {

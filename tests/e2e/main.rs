@@ -20,5 +20,6 @@ mod spawn;
 mod store;
 mod tasks;
 mod trees;
+mod unheard;
 mod watching;
 mod workers;

@@ -1,6 +1,7 @@
 //! What goes over the line to the registry, and what comes back.
 
-use muster_domain::{AgentId, Beat, BeatAnswer, ReportBody, WIRE_VERSION, WorkerState};
+use muster_domain::{AgentId, Beat, BeatAnswer, ReportBody, Vitals, WIRE_VERSION, WorkerState};
+use muster_process::door::Visitor;
 use muster_process::lock;
 use muster_registry::RegistryError;
 use tokio::time::Instant;
@@ -9,6 +10,7 @@ use crate::departure::Departure;
 use crate::line::Landed;
 use crate::post::subject;
 use crate::slots::How;
+use crate::subscribing;
 use crate::worker::Worker;
 use crate::{WorkerExit, later};
 
@@ -88,6 +90,7 @@ impl Worker {
             fence: self.slots.fence(),
             cpu_percent: usage.cpu_percent,
             rss_bytes: usage.rss_bytes,
+            deaf: self.troubles.deafness(),
             agents,
         });
         if self.heart.is_connected() && number.is_multiple_of(BEATS_PER_CHECK) {
@@ -97,6 +100,11 @@ impl Worker {
 
     /// A call has landed.
     pub(crate) fn land(&mut self, landed: Landed, now: Instant) {
+        match &landed {
+            Landed::Beat(outcome) => self.troubles.called(outcome, now),
+            Landed::Reports(_, outcome) => self.troubles.called(outcome, now),
+            Landed::Check(outcome) => self.troubles.listened(outcome, now),
+        }
         match landed {
             Landed::Beat(Ok(answer)) => self.on_answer(&answer, now),
             Landed::Beat(Err(error)) => {
@@ -148,6 +156,12 @@ impl Worker {
         self.look_for_master(answer.leader_present, now);
     }
 
+    /// Says how it is to somebody who can't hear it in another way.
+    pub(crate) fn answer(&self, visitor: Visitor, now: Instant) {
+        let (process_id, beats) = (self.orders.process_id, self.heart.number());
+        visitor.answer(&subscribing::write(&Vitals { process_id, beats, trouble: self.troubles.tell(now) }));
+    }
+
     fn on_outage(&mut self, error: &RegistryError, now: Instant) {
         if self.heart.failed(now) {
             tracing::warn!(%error, "the registry does not answer; agents go on, and reports are kept");
@@ -172,6 +186,7 @@ impl Worker {
 
     /// The connection was away: what was sent over it may be lost in both directions.
     pub(crate) fn resync(&mut self, now: Instant) {
+        self.troubles.hears();
         self.post.resend_all();
         self.heart.hurry(now);
     }

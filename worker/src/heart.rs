@@ -47,6 +47,11 @@ impl Heart {
         Self { interval, next: now, number: 0, generation: None, contact: Contact::Never }
     }
 
+    /// The number of the latest beat.
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
+    }
+
     /// When the next beat is due.
     pub(crate) const fn next(&self) -> Instant {
         self.next

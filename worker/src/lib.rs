@@ -6,7 +6,7 @@
 //!
 //! # Who does what
 //! The loop (`worker`) waits for the next thing: a command (`intake`), news of an agent (`runtime`), the end of a call to
-//! the registry (`exchange` over the `line`), the sign to stop, or a moment. It awaits nothing else, so an outage of the
+//! the registry (`exchange` over the `line`), somebody at its door, the sign to stop, or a moment. It awaits nothing else, so an outage of the
 //! registry or an agent that floods its stdout holds up nobody. What to do is decided by values without IO, which are
 //! tested as tables:
 //!
@@ -17,6 +17,7 @@
 //! | `memory` | what became of an epoch, for commands that come twice or late |
 //! | `post` | which reports are kept, sent and sent again |
 //! | `heart` | when to beat, what an answer means, whether there is any master |
+//! | `troubles` | what it says of itself when it is not heard |
 //! | `departure` | how to leave, and when |
 //!
 //! Each agent with a program is a task of its own (`runtime::exec`): it reads the program's output, writes its [`log`],
@@ -49,7 +50,9 @@ mod runtime;
 mod sign;
 mod slots;
 mod stop;
+mod subscribing;
 mod tasks;
+mod troubles;
 mod worker;
 mod workload;
 
@@ -59,16 +62,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::{WorkerIdentity, WorkerOrders};
-use muster_registry::{Bus, CommandStream, Registry, RegistryError};
-use tokio::time::{Instant, sleep};
+use muster_process::Door;
+use muster_registry::{Bus, Registry, RegistryError};
+use tokio::time::Instant;
 
-use crate::stop::{StopWatch, Urgency};
+use crate::subscribing::subscribe;
 use crate::worker::Worker;
-
-/// The waits between attempts to subscribe double from this one...
-const FIRST_ATTEMPT: Duration = Duration::from_millis(50);
-/// ... to this one.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// What a worker is given beside its orders: engines, and the sign to stop.
 pub struct Seat {
@@ -78,6 +77,8 @@ pub struct Seat {
     pub bus: Arc<dyn Bus>,
     /// Who it is for the operating system; in single-process mode, who the master is.
     pub identity: WorkerIdentity,
+    /// Where it is asked how it is, past the registry; closed for one inside the master, whose beats nothing can lose.
+    pub door: Door,
     /// Tells it to stop.
     pub stop: StopSign,
     /// Whether it runs inside the master. Then it never is an orphan, and its own use of the machine is not measured,
@@ -103,55 +104,30 @@ pub enum WorkerExit {
 /// Why a worker could not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// It could not subscribe to its commands within its start timeout.
+    /// It could not subscribe to its commands within its start timeout, and nobody led who could have waited for it.
     #[error("could not subscribe to commands: {0}")]
     Subscription(#[source] RegistryError),
 }
 
 /// Serves as the worker of these orders until there is a reason to end. Needs a tokio runtime with IO and time.
 ///
-/// Fails only where it can't subscribe to its commands within `clocks.start_timeout`; no agent was started then.
-pub async fn run(orders: WorkerOrders, seat: Seat) -> Result<WorkerExit, WorkerError> {
+/// Fails only where it can't subscribe to its commands within `clocks.start_timeout` and has no master that could say so; no
+/// agent was started then.
+pub async fn run(orders: WorkerOrders, mut seat: Seat) -> Result<WorkerExit, WorkerError> {
     let mut stop = seat.stop.watch();
-    let commands = match subscribe(&orders, &seat, &mut stop).await? {
+    let commands = match subscribe(&orders, &mut seat, &mut stop).await? {
         Ok(commands) => commands,
         Err(exit) => return Ok(exit),
     };
     Ok(Worker::new(orders, seat, commands, stop).serve().await)
 }
 
-/// Subscribes, through an outage if there is one. The inner error is the exit of a worker that was stopped meanwhile.
-async fn subscribe(
-    orders: &WorkerOrders,
-    seat: &Seat,
-    stop: &mut StopWatch,
-) -> Result<Result<CommandStream, WorkerExit>, WorkerError> {
-    let deadline = later(Instant::now(), orders.clocks.start_timeout);
-    let mut wait = FIRST_ATTEMPT;
-    loop {
-        let attempt = async {
-            let result = seat.bus.commands(orders.process_id, &orders.pool_name).await;
-            if result.is_err() {
-                sleep(wait).await;
-            }
-            result
-        };
-        let result = tokio::select! {
-            result = attempt => result,
-            urgency = stop.changed() => {
-                return Ok(Err(if urgency == Urgency::Kill { WorkerExit::Killed } else { WorkerExit::ShutDown }));
-            }
-        };
-        match result {
-            Ok(commands) => return Ok(Ok(commands)),
-            Err(error) if Instant::now() >= deadline => return Err(WorkerError::Subscription(error)),
-            Err(error) => tracing::warn!(%error, "could not subscribe to commands and tries again"),
-        }
-        wait = (wait * 2).min(LONGEST_WAIT);
-    }
-}
-
 /// The moment `by` after `now`; in a year where `by` is longer than that, since a configured duration may be anything.
 pub(crate) fn later(now: Instant, by: Duration) -> Instant {
     now + by.min(Duration::from_secs(365 * 24 * 3600))
+}
+
+/// A duration in whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

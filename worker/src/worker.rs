@@ -18,6 +18,7 @@ use crate::runtime::{News, Runtime, What};
 use crate::slots::{How, Slots, Step};
 use crate::stop::{StopWatch, Urgency};
 use crate::tasks::Tasks;
+use crate::troubles::Troubles;
 use crate::{Seat, WorkerExit, later};
 
 /// News of agents that are taken in one go before the loop looks at anything else.
@@ -34,6 +35,7 @@ pub(crate) struct Worker {
     pub(crate) post: Post,
     pub(crate) line: Line,
     pub(crate) heart: Heart,
+    pub(crate) troubles: Troubles,
     pub(crate) orphanhood: Orphanhood,
     pub(crate) gauge: Gauge,
     pub(crate) departure: Option<Departure>,
@@ -61,6 +63,7 @@ impl Worker {
             post,
             line: Line::new(seat.registry.clone(), seat.bus.clone()),
             heart: Heart::new(orders.clocks.heartbeat, now),
+            troubles: Troubles::default(),
             orphanhood: Orphanhood::default(),
             gauge: Gauge::new(seat.in_process),
             departure: None,
@@ -90,6 +93,7 @@ impl Worker {
                 finish = self.checks.landed() => self.tasks.on_finish(finish, Instant::now(), Timestamp::now()),
                 landed = self.line.landed() => self.land(landed, Instant::now()),
                 urgency = self.stop.changed() => self.obey_sign(urgency),
+                visitor = self.seat.door.knocked() => self.answer(visitor, Instant::now()),
                 () = timer.as_mut() => self.on_time(Instant::now()),
             }
         }

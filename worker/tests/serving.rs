@@ -5,8 +5,10 @@ mod bench;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bench::{Bench, Engine, FENCE, spawn, wait_until, word};
-use muster_domain::{AgentId, Command, Envelope, Fence, ReportBody, RuntimeProfile, SeenState, WorkerState};
+use bench::{Bench, Engine, FENCE, PATIENCE, spawn, wait_until, word};
+use muster_domain::{AgentId, Command, Envelope, Fence, ReportBody, RuntimeProfile, SeenState, Vitals, WorkerState};
+use muster_process::DataLock;
+use muster_process::door::{self, Reply};
 use muster_registry::{Bus, CommandPost, Registry};
 use muster_worker::WorkerExit;
 use tokio::time::{Instant, advance};
@@ -163,7 +165,7 @@ async fn a_worker_that_starts_in_an_outage_becomes_ready_when_it_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_cannot_subscribe_gives_up_after_its_start_timeout() {
+async fn a_worker_without_a_master_that_cannot_subscribe_gives_up_after_its_start_timeout() {
     let engine = Engine::default();
     engine.away.store(true, Ordering::SeqCst);
     let start = Instant::now();
@@ -303,4 +305,55 @@ async fn a_command_to_the_pool_reaches_each_of_its_workers() {
         .await;
     engine.send_to_pool(&one.pool, &Envelope::new(FENCE, Command::Drain)).await.expect("sent");
     assert_eq!((one.exit().await, two.exit().await), (WorkerExit::Drained, WorkerExit::Drained));
+}
+
+/// What a worker says at its door. In real time: a clock that is set forth does not wait for sockets.
+async fn asked(bench: &Bench) -> Vitals {
+    let asked = door::ask(bench.worker, std::process::id(), PATIENCE).await.expect("it can be asked");
+    let Reply::Words(words) = asked else { panic!("{asked:?}") };
+    let vitals: Vitals = serde_json::from_slice(&words).expect("its words");
+    assert_eq!(vitals.process_id, bench.worker);
+    vitals
+}
+
+#[tokio::test]
+async fn at_its_door_it_says_what_keeps_it_from_being_heard() {
+    let bench = Bench::start(RuntimeProfile::Echo, |orders| orders.clocks.heartbeat = Duration::from_millis(20)).await;
+    assert_eq!(asked(&bench).await.trouble, None);
+    bench.switch(true);
+    let beats = bench.engine.beats.load(Ordering::SeqCst);
+    wait_until("more beats", async || (bench.engine.beats.load(Ordering::SeqCst) > beats + 2).then_some(())).await;
+    let vitals = asked(&bench).await;
+    assert!(vitals.beats > beats, "{vitals:?}");
+    let error = vitals.trouble.expect("some trouble").error;
+    assert_eq!(error, "its heartbeats do not get through: the registry is not available: switched off");
+    bench.switch(false);
+    let beats = bench.engine.beats.load(Ordering::SeqCst);
+    wait_until("more beats", async || (bench.engine.beats.load(Ordering::SeqCst) > beats + 2).then_some(())).await;
+    assert_eq!(asked(&bench).await.trouble, None);
+}
+
+#[tokio::test]
+async fn one_that_cannot_subscribe_waits_for_as_long_as_there_is_a_master_and_says_why() {
+    let engine = Engine::default();
+    engine.away.store(true, Ordering::SeqCst);
+    let mut lock = None;
+    let timeout = Duration::from_millis(100);
+    let bench = Bench::begin(engine, RuntimeProfile::Echo, |orders| {
+        orders.clocks.start_timeout = timeout;
+        lock = DataLock::acquire(&orders.lock_file).expect("a lock");
+    })
+    .await;
+    let said = async || asked(&bench).await.trouble.expect("some trouble");
+    let start = std::time::Instant::now();
+    while said().await.for_ms < 3 * 100 {
+        assert!(start.elapsed() < PATIENCE && !bench.is_over());
+        tokio::time::sleep(timeout / 10).await;
+    }
+    assert!(
+        said().await.error.contains("can't subscribe to its commands: the registry is not available: switched off")
+    );
+    drop(lock);
+    let error = bench.fail().await;
+    assert!(error.contains("could not subscribe"), "{error}");
 }

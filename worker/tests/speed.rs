@@ -40,7 +40,8 @@ impl Side {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             let identity = bench::identity();
-            let seat = Seat { registry: bus.clone(), bus, identity, stop: sign, in_process: true };
+            let door = muster_process::Door::closed();
+            let seat = Seat { registry: bus.clone(), bus, identity, door, stop: sign, in_process: true };
             runtime.block_on(muster_worker::run(orders, seat)).expect("no error");
             drop(data);
         });

@@ -100,7 +100,7 @@ impl Registry for MemoryRegistry {
         let state = self.state();
         let now = Instant::now();
         let seen = workers.iter().filter_map(|(worker, number)| state.content.heard(*worker, *number, now)).collect();
-        Ok(Pictures { generation: state.content.generation(), seen })
+        Ok(Pictures { generation: state.content.generation(), seen, refusal: None })
     }
 
     async fn present(&self) -> Result<Vec<ProcessId>, RegistryError> {

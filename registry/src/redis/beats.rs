@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use muster_domain::{Beat, BeatAnswer, ProcessId, Timestamp};
 
-use super::{RedisRegistry, agents, candidate, read_generation, scripts};
+use super::{RedisRegistry, agents, candidate, read_generation, refusal, scripts};
 use crate::known::Changes;
 use crate::{Heard, Known, Pictures, RegistryError, wire};
 
@@ -62,8 +62,9 @@ impl RedisRegistry {
             let more = self.call_pictures(chunk).await?;
             // Flushed between two calls: the earlier ones read what is no more.
             if more.generation != pictures.generation {
-                pictures = Pictures { generation: more.generation, seen: Vec::new() };
+                pictures = Pictures { generation: more.generation, seen: Vec::new(), refusal: None };
             }
+            pictures.refusal = more.refusal.or(pictures.refusal);
             pictures.seen.extend(more.seen);
         }
         Ok(pictures)
@@ -76,11 +77,12 @@ impl RedisRegistry {
         for (worker, number) in workers {
             call.key(keys.process(*worker)).arg(*number);
         }
-        let (generation, rows): (String, Vec<SeenRow>) = self.link().script(&call).await?;
+        let (generation, rows, refusal): (String, Vec<SeenRow>, Option<String>) = self.link().script(&call).await?;
         // The first worker is the second key, and Lua counts from 1.
         let worker_at = |place: usize| workers.get(place.checked_sub(2)?).map(|(worker, _)| *worker);
         let seen = rows.into_iter().filter_map(|row| Some(self.heard(worker_at(row.0)?, row))).collect();
-        Ok(Pictures { generation: read_generation(&generation)?, seen })
+        let refusal = refusal.map(|refusal| refusal::explain(&refusal));
+        Ok(Pictures { generation: read_generation(&generation)?, seen, refusal })
     }
 
     fn heard(&self, process_id: ProcessId, (_, number, age_ms, picture): SeenRow) -> Heard {

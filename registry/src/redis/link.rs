@@ -13,6 +13,7 @@ use redis::{
 };
 use tokio::sync::Mutex;
 
+use super::refusal;
 use crate::RegistryError;
 
 /// Calls that may time out one after the other before the connection is made anew. Not the first: a server that stood
@@ -52,6 +53,9 @@ pub(super) fn late(limit: Duration) -> RegistryError {
 }
 
 fn registry_error(error: &RedisError) -> RegistryError {
+    if let Some(words) = refusal::explain_error(error) {
+        return RegistryError::Refused(words);
+    }
     let passing = matches!(
         error.kind(),
         ErrorKind::Server(

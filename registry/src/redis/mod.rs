@@ -16,6 +16,7 @@ mod beats;
 mod bus;
 mod link;
 mod reach;
+mod refusal;
 mod reports;
 mod scripts;
 mod subscription;

@@ -61,6 +61,7 @@ impl Worker {
             fence: Fence(1),
             cpu_percent: 1.5,
             rss_bytes: 1024,
+            deaf: None,
             agents: self.agents.clone(),
         }
     }

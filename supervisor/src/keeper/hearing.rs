@@ -31,6 +31,7 @@ impl Keeper {
         let heard_at = worker.pulse.map_or(voice.at, |pulse| pulse.heard.max(voice.at));
         worker.hear(heard_at, heard.beat.as_deref());
         let Some(beat) = heard.beat.as_deref() else { return };
+        self.model.note_heard(id, true);
         if beat.fence > self.context.fence {
             tracing::warn!(process.id = %id, fence = beat.fence.0, "a worker has seen a later leader");
             return self.context.fenced.cancel();
@@ -131,6 +132,8 @@ impl Keeper {
                         .board
                         .degrade("silence", format!("most workers are silent, so none is judged: {reason}"));
                 }
+                Step::Probe(patience) => self.probe(id, patience, at),
+                Step::Name(reason) => self.name_unheard(id, &reason),
                 Step::Condemn(reason) => self.condemn(id, &reason, round),
                 Step::Kill(reason) => self.kill(id, &reason),
                 // Of several idle workers only so many retire that the minimum stays.

@@ -47,6 +47,7 @@ impl Keeper {
             Ask::Heard(news) => self.hear(news, round),
             Ask::Launched(worker, result) => self.launched(worker, result, round),
             Ask::FoundDead(worker, process) => self.found_dead(worker, process, round),
+            Ask::Probed(worker, said) => self.probed(worker, said),
             Ask::Died(worker) => self.died(worker, round),
             Ask::Submit(submit) => self.take_submit(submit),
             Ask::Cancel(cancel) => self.take_cancel(cancel),

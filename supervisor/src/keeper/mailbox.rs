@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use super::agent::{Awaited, Reply};
 use super::work::{Cancel, QueueFigures, Redrive, Signal, SubmitAsk};
 use crate::error::SupervisorError;
-use crate::launch::{LaunchError, Launched, RunningWorker};
+use crate::launch::{LaunchError, Launched, RunningWorker, Said};
 use crate::view::{AgentView, PoolView, WorkerView};
 use crate::waiting::{WaitQuery, WaitingFor};
 
@@ -64,6 +64,8 @@ pub(crate) enum Ask {
     Launched(ProcessId, Result<Launched, LaunchError>),
     /// A worker of an earlier supervisor is dead; what it owned may not be yet.
     FoundDead(ProcessId, Arc<dyn RunningWorker>),
+    /// A worker was asked at its door.
+    Probed(ProcessId, Said),
     /// A worker and all that it owned is proven dead.
     Died(ProcessId),
     /// Tasks to store.

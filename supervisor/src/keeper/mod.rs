@@ -22,6 +22,7 @@ pub(crate) mod mailbox;
 mod model;
 mod moves;
 mod placing;
+mod probing;
 mod repeats;
 mod reports;
 mod sending;

@@ -182,6 +182,13 @@ impl Model {
         self.changed_slots.insert(id);
     }
 
+    /// Notes whether a worker can be heard. One that can't gets no agents.
+    pub(crate) fn note_heard(&mut self, id: ProcessId, heard: bool) {
+        if self.workers.get(&id).is_some_and(|worker| worker.unheard == heard) {
+            self.change_worker(id, |worker| worker.unheard = !heard);
+        }
+    }
+
     pub(crate) fn worker_listens(&self, id: ProcessId) -> bool {
         self.workers.get(&id).is_some_and(Worker::listens)
     }

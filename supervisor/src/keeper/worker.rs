@@ -8,6 +8,7 @@ use muster_domain::{AgentId, Beat, PoolName, ProcessId, Timestamp, WorkerIdentit
 use muster_policy::starts::Loss;
 use muster_policy::worker::Facts;
 
+use super::probing::Probing;
 use crate::launch::RunningWorker;
 use crate::view::WorkerView;
 
@@ -45,6 +46,9 @@ pub(crate) struct Worker {
     /// When this supervisor started it; `None` for one that it found.
     pub(crate) begun: Option<Instant>,
     pub(crate) kill_sent: bool,
+    pub(crate) probing: Probing,
+    /// Whether it was found to live and not to be heard.
+    pub(crate) unheard: bool,
     pub(crate) reports: Reports,
 }
 
@@ -63,6 +67,8 @@ impl Worker {
             started_at,
             begun: Some(now),
             kill_sent: false,
+            probing: Probing::default(),
+            unheard: false,
             reports: Reports::default(),
         }
     }
@@ -84,7 +90,7 @@ impl Worker {
 
     /// Slots that may be given out.
     pub(crate) fn free(&self) -> u32 {
-        if self.status.takes_agents() { self.capacity.saturating_sub(self.used()) } else { 0 }
+        if self.status.takes_agents() && !self.unheard { self.capacity.saturating_sub(self.used()) } else { 0 }
     }
 
     /// What its end says about starts, where it was not told to end.
@@ -100,6 +106,7 @@ impl Worker {
             used: self.used(),
             empty_since: self.empty_since,
             kill_sent: self.kill_sent,
+            probe: self.probing.state,
         }
     }
 
@@ -199,6 +206,7 @@ mod tests {
             fence: Fence(1),
             cpu_percent: 0.5,
             rss_bytes: 4096,
+            deaf: None,
             agents: Vec::new(),
         }
     }

@@ -16,8 +16,10 @@ pub mod server;
 
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use muster_domain::{ProcessId, WorkerIdentity, WorkerOrders};
+use muster_domain::{ProcessId, Vitals, WorkerIdentity, WorkerOrders};
 use muster_store::WorkerRow;
 
 /// Starts workers and finds those of an earlier supervisor.
@@ -61,6 +63,24 @@ pub trait RunningWorker: Send + Sync + 'static {
 
     /// Resolves when the worker, and every process that it owned, is proven dead.
     async fn dead(&self);
+
+    /// Asks it how it is, past the registry, and waits so long at the most.
+    async fn probe(&self, _patience: Duration) -> Said {
+        Said::NoDoor
+    }
+}
+
+/// What a worker said when it was asked past the registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// How it is. Its loop goes on.
+    Lives(Vitals),
+    /// Nothing in time: it hangs.
+    Silence,
+    /// There is no way to ask it.
+    NoDoor,
+    /// It could not be asked, for this reason of ours.
+    Unasked(String),
 }
 
 /// What became of a worker of an earlier supervisor.

@@ -14,13 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{ProcessId, RuntimeProfile, WorkerIdentity, WorkerOrders};
+use muster_domain::{ProcessId, RuntimeProfile, Vitals, WorkerIdentity, WorkerOrders};
+use muster_process::door::{self, Reply};
 use muster_process::{Custody, ExitWatch, Nursery, Pidfd, Presence, Program, Signal, Stdio, identity, mark};
 use muster_store::WorkerRow;
 use tokio::sync::Mutex;
 
 use super::remnants::Remnants;
-use super::{Adoption, LaunchError, Launched, Launcher, RunningWorker};
+use super::{Adoption, LaunchError, Launched, Launcher, RunningWorker, Said};
 
 /// Variables of the master that a worker gets: what it needs itself, and what its programs inherit. Nothing else, since the
 /// rest may be anybody's secrets.
@@ -90,9 +91,9 @@ impl ProcessLauncher {
         OpenOptions::new().create(true).append(true).mode(0o600).open(path)
     }
 
-    fn way_to(&self, id: ProcessId, pidfd: Arc<Pidfd>, end: End) -> Arc<dyn RunningWorker> {
+    fn way_to(&self, id: ProcessId, pid: u32, pidfd: Arc<Pidfd>, end: End) -> Arc<dyn RunningWorker> {
         let log = self.log_dir.join(format!("{id}.log"));
-        Arc::new(WorkerProcess { id, pidfd, end: Mutex::new(end), log, remnants: self.remnants.clone() })
+        Arc::new(WorkerProcess { id, pid, pidfd, end: Mutex::new(end), log, remnants: self.remnants.clone() })
     }
 
     /// The way to what is left of a worker whose own process is dead.
@@ -110,7 +111,7 @@ impl Launcher for ProcessLauncher {
             RuntimeProfile::Echo => End::Alone,
             RuntimeProfile::Exec(_) => End::OfChild(child.exit),
         };
-        let process = self.way_to(orders.process_id, child.keeper.pidfd(), end);
+        let process = self.way_to(orders.process_id, child.identity.pid, child.keeper.pidfd(), end);
         Ok(Launched { identity: child.identity, process })
     }
 
@@ -131,7 +132,8 @@ impl Launcher for ProcessLauncher {
         };
         match (presence, identity) {
             (Presence::Alive(pidfd), Some(identity)) => {
-                Ok(Adoption::Alive(Launched { identity, process: self.way_to(id, Arc::new(pidfd), End::OfStranger) }))
+                let process = self.way_to(id, identity.pid, Arc::new(pidfd), End::OfStranger);
+                Ok(Adoption::Alive(Launched { identity, process }))
             }
             (Presence::Elsewhere, _) => Ok(Adoption::Elsewhere),
             _ => Ok(Adoption::Ended(self.way_to_remains(id))),
@@ -158,6 +160,7 @@ impl Launcher for ProcessLauncher {
 
 struct WorkerProcess {
     id: ProcessId,
+    pid: u32,
     pidfd: Arc<Pidfd>,
     end: Mutex<End>,
     log: PathBuf,
@@ -192,6 +195,21 @@ impl RunningWorker for WorkerProcess {
 
     fn kill(&self) {
         self.signal(Signal::SIGKILL);
+    }
+
+    async fn probe(&self, patience: Duration) -> Said {
+        let said = match door::ask(self.id, self.pid, patience).await {
+            Ok(Reply::Words(words)) => match serde_json::from_slice::<Vitals>(&words) {
+                Ok(vitals) if vitals.process_id == self.id => Said::Lives(vitals),
+                Ok(_) => Said::Unasked("another worker answered".to_owned()),
+                Err(error) => Said::Unasked(format!("its answer is not understood ({error})")),
+            },
+            Ok(Reply::Silence) => Said::Silence,
+            Ok(Reply::NoDoor) => Said::NoDoor,
+            Err(error) => Said::Unasked(error.to_string()),
+        };
+        // The pid may be another process's by now. Its death is told by its descriptor.
+        if self.pidfd.is_dead() { Said::NoDoor } else { said }
     }
 
     async fn dead(&self) {

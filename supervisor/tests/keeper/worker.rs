@@ -16,7 +16,7 @@ use muster_domain::{
 };
 use muster_registry::memory::MemoryRegistry;
 use muster_registry::{Bus, CommandPost, Known, Registry};
-use muster_supervisor::launch::RunningWorker;
+use muster_supervisor::launch::{RunningWorker, Said};
 use tokio::sync::{Mutex, watch};
 use tokio::time::MissedTickBehavior;
 
@@ -180,6 +180,7 @@ impl FakeWorker {
             fence: mind.fence,
             cpu_percent: 1.0,
             rss_bytes: 1,
+            deaf: None,
             agents,
         }
     }
@@ -464,6 +465,10 @@ impl RunningWorker for FakeWorker {
         let (mut dead, mut remains) = (self.0.dead.subscribe(), self.0.remains.subscribe());
         let _ = dead.wait_for(|dead| *dead).await;
         let _ = remains.wait_for(|remains| !remains).await;
+    }
+
+    async fn probe(&self, _patience: Duration) -> Said {
+        self.0.mind.lock().await.habits.at_door.clone()
     }
 }
 

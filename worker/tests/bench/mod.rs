@@ -12,6 +12,7 @@ use muster_domain::{
     PoolName, ProcessId, RegistryTarget, Report, ReportBody, RuntimeProfile, SpawnOrder, Timestamp, WorkerIdentity,
     WorkerOrders,
 };
+use muster_process::Door;
 use muster_registry::memory::MemoryRegistry;
 use muster_registry::{
     Bus, CommandPost, CommandStream, FreeSlots, Known, LeaderMirror, Pictures, Registry, RegistryError, ReportPost,
@@ -178,6 +179,7 @@ impl Bench {
             registry: Arc::new(engine.clone()),
             bus: Arc::new(engine.clone()),
             identity: identity(),
+            door: Door::open(worker).expect("a door"),
             stop: stop.clone(),
             in_process: false,
         };

@@ -4,13 +4,15 @@
 -- KEYS[2...]      hashes of workers
 -- ARGV[1]         a generation, taken where there is none
 -- ARGV[2...]      for each worker the number of the beat that the caller knows
--- Returns         {generation, {{place in KEYS, number, age in ms, picture or nil if it is known}, ...}}; no entry for a
---                 worker without a hash
+-- Returns         {generation, {{place in KEYS, number, age in ms, picture or nil if it is known}, ...}, why writes are
+--                 refused or nil}; no entry for a worker without a hash
 local generation = redis.call('GET', KEYS[1])
 if not generation then
     generation = ARGV[1]
     redis.call('SET', KEYS[1], generation)
 end
+-- A server that answers reads may refuse writes (no memory left, a replica, a full disk): so what is there is written again.
+local written = redis.pcall('SET', KEYS[1], generation)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local seen = {}
@@ -25,4 +27,4 @@ for i = 2, #KEYS do
         seen[#seen + 1] = {i, tonumber(number), math.max(0, now - beat_at), picture}
     end
 end
-return {generation, seen}
+return {generation, seen, written.err or false}

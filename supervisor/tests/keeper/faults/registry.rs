@@ -22,6 +22,8 @@ pub(crate) struct FaultyRegistry {
 #[derive(Default)]
 struct Faults {
     away: AtomicBool,
+    /// Reads are answered, and writes refused.
+    read_only: AtomicBool,
     /// Commands are taken and not delivered.
     drops: AtomicBool,
     /// What is forgotten takes its time.
@@ -42,6 +44,10 @@ impl FaultyRegistry {
 
     pub(crate) fn come_back(&self) {
         self.state.away.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn refuse_writes(&self, refuses: bool) {
+        self.state.read_only.store(refuses, Ordering::SeqCst);
     }
 
     pub(crate) fn drop_commands(&self, drops: bool) {
@@ -93,7 +99,8 @@ impl Registry for FaultyRegistry {
     }
     async fn pictures(&self, workers: &[(ProcessId, u64)]) -> Result<Pictures, RegistryError> {
         self.answer("pictures")?;
-        self.inner.pictures(workers).await
+        let refusal = self.state.read_only.load(Ordering::SeqCst).then(|| "it is read-only".to_owned());
+        Ok(Pictures { refusal, ..self.inner.pictures(workers).await? })
     }
     async fn present(&self) -> Result<Vec<ProcessId>, RegistryError> {
         self.answer("present")?;

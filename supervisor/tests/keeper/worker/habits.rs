@@ -1,6 +1,7 @@
 //! How a fake worker behaves.
 
 use muster_domain::{Cause, Refusal};
+use muster_supervisor::launch::Said;
 
 /// What a worker does with an order to run an agent.
 #[derive(Clone, Debug)]
@@ -67,6 +68,8 @@ pub(crate) struct Habits {
     pub(crate) quiet: bool,
     /// Whether it beats.
     pub(crate) beats: bool,
+    /// What is said at its door.
+    pub(crate) at_door: Said,
     /// Whether it obeys a request to end.
     pub(crate) obeys: bool,
 }
@@ -83,6 +86,7 @@ impl Default for Habits {
             says_twice: false,
             quiet: false,
             beats: true,
+            at_door: Said::NoDoor,
             obeys: true,
         }
     }

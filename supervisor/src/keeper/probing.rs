@@ -1,0 +1,77 @@
+//! Asks silent workers at their doors how they are, beside the turn: a hung one must not hold it up.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use muster_domain::ProcessId;
+use muster_policy::worker::{Answer, Probe};
+
+use super::Keeper;
+use super::mailbox::Ask;
+use crate::launch::{RunningWorker, Said};
+
+/// What asking a worker has shown.
+#[derive(Debug)]
+pub(crate) struct Probing {
+    pub(crate) state: Probe,
+    asked_at: Option<Instant>,
+    /// What was said at its door, or why nothing was.
+    words: String,
+}
+
+impl Default for Probing {
+    fn default() -> Self {
+        Self { state: Probe::NotAsked, asked_at: None, words: String::new() }
+    }
+}
+
+impl Probing {
+    fn begin(&mut self, at: Instant) {
+        self.state = Probe::UnderWay;
+        self.asked_at = Some(at);
+    }
+
+    fn end(&mut self, said: Said) {
+        let (answer, words) = match said {
+            Said::Lives(vitals) => (Answer::Lives, vitals.describe()),
+            Said::Silence => (Answer::Silence, String::new()),
+            Said::NoDoor => (Answer::NoDoor, String::new()),
+            Said::Unasked(why) => (Answer::Unasked, format!("it could not be asked at its door: {why}")),
+        };
+        self.words = words;
+        self.state = self.asked_at.take().map_or(Probe::NotAsked, |at| Probe::Over(at, answer));
+    }
+}
+
+impl Keeper {
+    pub(super) fn probe(&mut self, id: ProcessId, patience: Duration, at: Instant) {
+        let Some(worker) = self.model.workers.get_mut(&id) else { return };
+        worker.probing.begin(at);
+        match &worker.process {
+            Some(process) => drop(tokio::spawn(ask(id, process.clone(), patience, self.mailbox.clone()))),
+            // Of another host, or not started yet: there is nowhere to knock.
+            None => worker.probing.end(Said::NoDoor),
+        }
+    }
+
+    pub(super) fn probed(&mut self, id: ProcessId, said: Said) {
+        if let Some(worker) = self.model.workers.get_mut(&id) {
+            worker.probing.end(said);
+        }
+    }
+
+    /// It lives and nobody hears it. It gets no more agents, and is shown on the health board until it is heard again.
+    pub(super) fn name_unheard(&mut self, id: ProcessId, reason: &str) {
+        let Some(worker) = self.model.workers.get(&id) else { return };
+        let pool = &self.model.spec.pool_name;
+        let trouble = format!("{id} of the pool {pool} ({reason}; {})", worker.probing.words);
+        self.context.listener.name(id, trouble);
+        self.model.note_heard(id, false);
+    }
+}
+
+async fn ask(id: ProcessId, process: Arc<dyn RunningWorker>, patience: Duration, keeper: crate::directory::Mailbox) {
+    let said = process.probe(patience).await;
+    // A keeper that has ended judges nobody.
+    drop(keeper.send(Ask::Probed(id, said)));
+}

@@ -1,0 +1,86 @@
+//! What keeps the worker from being heard or from hearing, and since when: it says so itself, since nobody else can know.
+
+use muster_domain::Trouble;
+use tokio::time::Instant;
+
+/// What does not work between this worker and the registry.
+#[derive(Debug, Default)]
+pub(crate) struct Troubles {
+    /// Its calls fail.
+    voice: Option<Lasting>,
+    /// Its subscription to commands does not stand.
+    ears: Option<Lasting>,
+}
+
+#[derive(Debug)]
+struct Lasting {
+    since: Instant,
+    error: String,
+}
+
+impl Troubles {
+    /// A call to the registry was answered, or failed.
+    pub(crate) fn called<T, E: ToString>(&mut self, outcome: &Result<T, E>, now: Instant) {
+        note(&mut self.voice, outcome, now);
+    }
+
+    /// The subscription was tested.
+    pub(crate) fn listened<T, E: ToString>(&mut self, outcome: &Result<T, E>, now: Instant) {
+        note(&mut self.ears, outcome, now);
+    }
+
+    /// The subscription stands again.
+    pub(crate) fn hears(&mut self) {
+        self.ears = None;
+    }
+
+    /// Why commands do not come, if so.
+    pub(crate) fn deafness(&self) -> Option<String> {
+        self.ears.as_ref().map(|ears| ears.error.clone())
+    }
+
+    /// What it says at its door.
+    pub(crate) fn tell(&self, now: Instant) -> Option<Trouble> {
+        let (what, lasting) = match (&self.voice, &self.ears) {
+            (Some(voice), _) => ("its heartbeats do not get through", voice),
+            (None, Some(ears)) => ("it does not hear its commands", ears),
+            (None, None) => return None,
+        };
+        let for_ms = crate::millis(now.saturating_duration_since(lasting.since));
+        Some(Trouble { for_ms, error: format!("{what}: {}", lasting.error) })
+    }
+}
+
+fn note<T, E: ToString>(trouble: &mut Option<Lasting>, outcome: &Result<T, E>, now: Instant) {
+    match outcome {
+        Ok(_) => *trouble = None,
+        Err(error) => {
+            let since = trouble.as_ref().map_or(now, |lasting| lasting.since);
+            *trouble = Some(Lasting { since, error: error.to_string() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_latest_error_is_told_and_since_when_there_was_any() {
+        let (mut troubles, start) = (Troubles::default(), Instant::now());
+        assert_eq!(troubles.tell(start), None);
+        troubles.listened(&Err::<(), _>("no rights"), start);
+        assert_eq!(troubles.deafness().as_deref(), Some("no rights"));
+        let later = start + Duration::from_secs(3);
+        let told = |troubles: &Troubles| troubles.tell(later).map(|told| (told.for_ms, told.error));
+        assert_eq!(told(&troubles), Some((3000, "it does not hear its commands: no rights".to_owned())));
+        troubles.called(&Err::<(), _>("away"), start + Duration::from_secs(1));
+        troubles.called(&Err::<(), _>("still away"), start + Duration::from_secs(2));
+        assert_eq!(told(&troubles), Some((2000, "its heartbeats do not get through: still away".to_owned())));
+        troubles.called(&Ok::<_, &str>(()), later);
+        troubles.hears();
+        assert_eq!((told(&troubles), troubles.deafness()), (None, None));
+    }
+}
