@@ -32,6 +32,9 @@ pub struct Beat {
     pub dropped: u64,
     /// The highest fence that it has seen.
     pub fence: Fence,
+    /// What it has met that somebody else wrote to the registry.
+    #[serde(default, skip_serializing_if = "Tampering::is_none")]
+    pub tampering: Tampering,
     /// CPU that the worker and its agents' programs (not what these start) used since the last beat, in percent of one core.
     pub cpu_percent: f32,
     /// Resident memory of the same processes, in bytes.
@@ -41,6 +44,31 @@ pub struct Beat {
     pub deaf: Option<String>,
     /// Every agent that it holds.
     pub agents: Vec<AgentPicture>,
+}
+
+/// What somebody else wrote to the registry under our names, counted by one process since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tampering {
+    /// Keys of which somebody made something else; each was deleted and written anew.
+    pub replaced_keys: u64,
+}
+
+impl Tampering {
+    /// Whether there was nothing.
+    pub const fn is_none(&self) -> bool {
+        self.replaced_keys == 0
+    }
+
+    /// What came since `before` was read of the same process.
+    pub const fn since(self, before: Self) -> Self {
+        Self { replaced_keys: self.replaced_keys.saturating_sub(before.replaced_keys) }
+    }
+
+    /// Both together.
+    pub const fn and(self, other: Self) -> Self {
+        Self { replaced_keys: self.replaced_keys.saturating_add(other.replaced_keys) }
+    }
 }
 
 /// One agent as its worker sees it.
@@ -126,6 +154,9 @@ pub struct BeatAnswer {
     pub fenced: bool,
     /// Whether some master holds the leader's mirror key, i.e. was alive within one lease.
     pub leader_present: bool,
+    /// The number of the beat whose picture stands. Where somebody else wrote a higher one than the worker's, it goes on
+    /// from there, or its pictures would not be taken.
+    pub number: u64,
     /// The content's life. A worker that sees another than last time sends all that it has again.
     pub generation: Generation,
 }

@@ -64,8 +64,8 @@ pub enum CommandPost {
 /// Reads the reports of all pools.
 #[async_trait]
 pub trait ReportStream: Send {
-    /// The next reports, at least one, in the order of each worker. Waits while there are none, and through outages:
-    /// an error is returned once per outage, and the next call goes on where it can. Cancel-safe.
+    /// The next reports, in the order of each worker. Waits while there are none, and through outages: an error is returned
+    /// once per outage, and the next call goes on where it can; it answers with no report where the outage is over. Cancel-safe.
     async fn next(&mut self) -> Result<Vec<ReportPost>, RegistryError>;
 
     /// From now on reads these pools.

@@ -12,7 +12,17 @@ pub enum RegistryError {
     /// It answers, and does not do it: why, and what helps.
     #[error("the registry refuses: {0}")]
     Refused(String),
+    /// A key of ours holds another type than one of us gives it.
+    #[error("somebody else wrote to a key of Muster's: {0}")]
+    WrongType(String),
     /// The address is no address.
     #[error("{0}")]
     InvalidAddress(String),
+}
+
+impl RegistryError {
+    /// Whether a key of another type is what is wrong.
+    pub(crate) const fn is_of_type(&self) -> bool {
+        matches!(self, Self::WrongType(_))
+    }
 }

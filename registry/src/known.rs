@@ -4,11 +4,16 @@ use std::collections::{HashMap, HashSet};
 
 use muster_domain::{AgentId, AgentPicture, Beat, Generation};
 
+/// Every so many beats all agents are written again: what somebody else has taken away or spoilt meanwhile is whole then.
+const BEATS_PER_WHOLE: u32 = 5;
+
 /// What a worker knows the registry to hold of it, so that a beat writes only what changed. Engines fill it; a worker
 /// keeps one for its life and hands it to every [`beat`](crate::Registry::beat) and [`report`](crate::Bus::report).
 #[derive(Debug, Default)]
 pub struct Known {
     generation: Option<Generation>,
+    /// Beats since all was written.
+    beats: u32,
     agents: HashMap<AgentId, Held>,
 }
 
@@ -74,6 +79,20 @@ impl Known {
     pub(crate) fn doubt(&mut self, changes: &Changes<'_>) {
         let agents = changes.changed.iter().map(|picture| picture.agent_id).chain(changes.gone.iter().copied());
         self.agents.extend(agents.map(|agent| (agent, Held::Perhaps)));
+    }
+
+    /// Nobody knows what the registry holds: all is written with the next beat.
+    pub(crate) fn doubt_all(&mut self) {
+        self.agents.values_mut().for_each(|held| *held = Held::Perhaps);
+    }
+
+    /// Another beat begins; it may be one that writes all.
+    pub(crate) fn count_beat(&mut self) {
+        self.beats += 1;
+        if self.beats >= BEATS_PER_WHOLE {
+            self.beats = 0;
+            self.doubt_all();
+        }
     }
 
     /// Notes the generation that answered. Returns whether it is another than before, in which case nothing of what
@@ -145,6 +164,22 @@ mod tests {
         known.record(&Changes { changed: vec![], gone: vec![idle[0].agent_id] });
         known.doubt(&Changes { changed: vec![], gone: vec![idle[0].agent_id] });
         assert_eq!(known.agents.get(&idle[0].agent_id), Some(&Held::Perhaps));
+    }
+
+    #[test]
+    fn every_few_beats_all_is_written_again() {
+        let mut known = Known::default();
+        let idle = [picture(SeenState::Idle)];
+        known.record(&known.changes_of_report(&idle, &[]));
+        let written: Vec<usize> = (0..2 * BEATS_PER_WHOLE)
+            .map(|_| {
+                known.count_beat();
+                let written = changed(&known, &idle);
+                known.record(&known.changes_of_report(&idle, &[]));
+                written
+            })
+            .collect();
+        assert_eq!(written, [0, 0, 0, 0, 1, 0, 0, 0, 0, 1]);
     }
 
     #[test]

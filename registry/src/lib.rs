@@ -31,7 +31,7 @@ pub use known::Known;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{Beat, BeatAnswer, Fence, Generation, PoolName, ProcessId, Timestamp};
+use muster_domain::{Beat, BeatAnswer, Fence, Generation, PoolName, ProcessId, Tampering, Timestamp};
 
 /// What was seen.
 ///
@@ -62,6 +62,9 @@ pub trait Registry: Send + Sync + 'static {
     /// Removes all traces of a pool that is gone: its zset, its sets and its stream.
     async fn forget_pool(&self, pool: &PoolName) -> Result<(), RegistryError>;
 
+    /// Removes from the sets of a pool, and from its zset, what is no id of ours.
+    async fn weed(&self, pool: &PoolName) -> Result<(), RegistryError>;
+
     /// Gives a worker up: its next beat is answered with `fenced`.
     async fn condemn(&self, worker: ProcessId) -> Result<(), RegistryError>;
 
@@ -70,6 +73,9 @@ pub trait Registry: Send + Sync + 'static {
 
     /// The content's life: made by whoever asks first, another after a flush.
     async fn generation(&self) -> Result<Generation, RegistryError>;
+
+    /// What this engine has met that somebody else wrote under our names.
+    fn tampering(&self) -> Tampering;
 }
 
 /// An answer to [`Registry::pictures`].

@@ -32,6 +32,7 @@ pub(crate) async fn run(context: Arc<Context>) {
             Err(error) => drop(context.store_failed(&error)),
         }
         forget_lost_pools(&context).await;
+        weed_pools(&context).await;
     }
 }
 
@@ -61,6 +62,15 @@ async fn forget_lost_pools(context: &Context) {
         if !known {
             tracing::info!(pool.name = %pool, "the registry holds a pool that the store does not; it is forgotten");
             context.postman.forget_pool(pool);
+        }
+    }
+}
+
+/// Removes from the registry what somebody else put into the sets of pools.
+async fn weed_pools(context: &Context) {
+    for (pool, _) in context.directory.all() {
+        if let Err(error) = context.registry.weed(&pool).await {
+            return tracing::debug!(%error, "the registry can't be looked through for what is none of ours");
         }
     }
 }

@@ -56,6 +56,7 @@ mod submitting;
 mod supervisor;
 mod sweeper;
 mod system;
+mod tampering;
 mod task_view;
 mod tasks;
 mod view;

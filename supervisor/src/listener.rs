@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use muster_domain::time::later;
-use muster_domain::{Beat, Clocks, Generation, ProcessId, Timestamp};
+use muster_domain::{Beat, Clocks, Generation, ProcessId, Tampering, Timestamp};
 use muster_policy::worker::{Hearing, most_silent};
 use muster_registry::{Heard, Pictures, Registry, RegistryError};
 
@@ -19,6 +19,10 @@ use crate::clock::{self, WallClock};
 use crate::context::Context;
 use crate::directory::Mailbox;
 use crate::keeper::mailbox::{Ask, HeardNews, Voice};
+use crate::tampering::Tampered;
+
+/// Mirrors are written again so often: what somebody else has taken away or spoilt meanwhile is whole then.
+const REBUILD: Duration = Duration::from_secs(10);
 
 /// Workers in trouble that are named on the health board.
 const SHOWN: usize = 3;
@@ -34,11 +38,13 @@ struct Watched {
     heard: Option<Instant>,
     /// What keeps it from being heard or from hearing, in words for the health board; until its next beat is heard.
     trouble: Option<String>,
+    /// What it had met of others' writing when it was last heard.
+    tampering: Option<Tampering>,
 }
 
 impl Listener {
     pub(crate) fn watch(&self, worker: ProcessId, keeper: Mailbox) {
-        self.watched().insert(worker, Watched { keeper, number: 0, heard: None, trouble: None });
+        self.watched().insert(worker, Watched { keeper, number: 0, heard: None, trouble: None, tampering: None });
     }
 
     /// This worker lives and is not heard.
@@ -82,6 +88,20 @@ impl Listener {
             entry.heard = Some(voice_at);
             if let Some((_, list)) = news.iter_mut().find(|(keeper, _)| keeper.same_channel(&entry.keeper)) {
                 list.push(Voice { at: voice_at, heard });
+            }
+        }
+        news
+    }
+
+    /// What these have met of others' writing since each was last heard. What the first word of a worker says was told to
+    /// whoever led then.
+    fn tampering(&self, seen: &[Heard]) -> Tampering {
+        let mut watched = self.watched();
+        let mut news = Tampering::default();
+        for beat in seen.iter().filter_map(|heard| heard.beat.as_deref()) {
+            let Some(entry) = watched.get_mut(&beat.process_id) else { continue };
+            if let Some(before) = entry.tampering.replace(beat.tampering) {
+                news = news.and(beat.tampering.since(before));
             }
         }
         news
@@ -135,6 +155,9 @@ pub(crate) struct Listening {
     generation: Option<Generation>,
     /// Whether most were silent at the last look.
     held: bool,
+    /// When the mirrors were last written as a whole.
+    rebuilt: Instant,
+    tampered: Tampered,
     planned: Instant,
     last_look: (Instant, Timestamp),
 }
@@ -149,6 +172,8 @@ impl Listening {
             since: None,
             generation: None,
             held: false,
+            rebuilt: now,
+            tampered: Tampered::default(),
             planned: now,
             last_look: (now, wall.now()),
             wall,
@@ -211,12 +236,17 @@ impl Listening {
             tracing::warn!("the registry has lost its content; it is rebuilt from the next heartbeats");
         }
         // Mirrors that were written into an outage are lost as those of a flushed registry are.
-        let rebuild = flushed || self.since.is_none();
-        if rebuild {
+        let anew = flushed || self.since.is_none();
+        if anew {
             self.since = Some(at);
+        }
+        let rebuild = anew || at.saturating_duration_since(self.rebuilt) >= REBUILD;
+        if rebuild {
+            self.rebuilt = at;
         }
         self.generation = Some(pictures.generation);
         board.recover("registry");
+        self.tampered.take(self.registry.tampering(), self.listener.tampering(&pictures.seen), at, board);
         let news = self.listener.sort(pictures.seen, at);
         let (silent, heard) = self.listener.silence(&self.clocks, at);
         let most_silent = most_silent(silent, heard);

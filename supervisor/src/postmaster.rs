@@ -19,8 +19,11 @@ pub(crate) async fn run(context: Arc<Context>) {
     loop {
         let pools = names.borrow_and_update().clone();
         match context.bus.reports(pools).await {
-            Ok(mut stream) => read(&context, stream.as_mut(), &mut names).await,
-            Err(error) => context.board.degrade("registry", error.to_string()),
+            Ok(mut stream) => {
+                context.board.recover("reports");
+                read(&context, stream.as_mut(), &mut names).await;
+            }
+            Err(error) => context.board.degrade("reports", format!("what workers say can't be read: {error}")),
         }
         tokio::time::sleep(RETRY).await;
     }
@@ -48,8 +51,9 @@ async fn read(
 fn deliver(context: &Context, posts: Result<Vec<ReportPost>, RegistryError>) {
     let posts = match posts {
         Ok(posts) => posts,
-        Err(error) => return tracing::debug!(%error, "reports can't be read for now"),
+        Err(error) => return context.board.degrade("reports", format!("what workers say can't be read: {error}")),
     };
+    context.board.recover("reports");
     let mut by_pool: BTreeMap<PoolName, Vec<ReportPost>> = BTreeMap::new();
     for post in posts {
         by_pool.entry(post.pool.clone()).or_default().push(post);

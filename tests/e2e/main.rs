@@ -18,6 +18,7 @@ mod shutdown;
 mod single;
 mod spawn;
 mod store;
+mod strangers;
 mod tasks;
 mod trees;
 mod unheard;

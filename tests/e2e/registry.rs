@@ -14,7 +14,7 @@ const BOUND: Duration = Duration::from_secs(20);
 const OUTAGE: Duration = Duration::from_secs(3);
 
 /// Clocks by which a worker that a busy machine holds up for a moment is not taken for one that hangs.
-fn patient() -> Options {
+pub(crate) fn patient() -> Options {
     Options::default().env("MUSTER_CLOCKS_STALE", "1").env("MUSTER_CLOCKS_LEASE", "1.2")
 }
 
@@ -23,7 +23,7 @@ fn epochs(muster: &Muster) -> BTreeMap<String, (String, u64)> {
 }
 
 /// Everything that operators find in the registry is there: workers, agents, slots, sets, the leader.
-fn is_whole(muster: &Muster) -> bool {
+pub(crate) fn is_whole(muster: &Muster) -> bool {
     let mut redis = muster.redis();
     let (agents, workers) = (muster.all_agents(), muster.all_workers());
     let agents_are = agents.iter().all(|agent| {

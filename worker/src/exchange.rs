@@ -88,6 +88,7 @@ impl Worker {
             reported: self.post.last(),
             dropped: self.post.dropped(),
             fence: self.slots.fence(),
+            tampering: self.seat.registry.tampering(),
             cpu_percent: usage.cpu_percent,
             rss_bytes: usage.rss_bytes,
             deaf: self.troubles.deafness(),

@@ -84,6 +84,7 @@ impl Heart {
     pub(crate) fn answered(&mut self, answer: &BeatAnswer) -> News {
         let back = matches!(self.contact, Contact::Away { .. });
         self.contact = Contact::Good;
+        self.number = self.number.max(answer.number);
         let before = self.generation.replace(answer.generation);
         News { back, emptied: before.is_some_and(|before| before != answer.generation) }
     }
@@ -128,7 +129,7 @@ mod tests {
 
     fn answer(generation: u128) -> BeatAnswer {
         let generation = Generation(Uuid::from_u128(generation));
-        BeatAnswer { settled: 0, fenced: false, leader_present: true, generation }
+        BeatAnswer { settled: 0, fenced: false, leader_present: true, number: 0, generation }
     }
 
     #[test]
@@ -158,6 +159,15 @@ mod tests {
         assert_eq!(waits, [100, 200, 400, 800, 1600, 2000, 2000]);
         assert!(!heart.is_connected());
         assert_eq!(heart.answered(&answer(1)), News { back: true, emptied: false });
+    }
+
+    #[test]
+    fn a_number_that_somebody_else_wrote_is_counted_on_from() {
+        let now = Instant::now();
+        let mut heart = Heart::new(BEAT, now);
+        heart.beat(now);
+        heart.answered(&BeatAnswer { number: 77, ..answer(1) });
+        assert_eq!(heart.beat(now), 78);
     }
 
     #[test]

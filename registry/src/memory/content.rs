@@ -63,6 +63,7 @@ impl Content {
             settled,
             fenced: self.condemned.contains(&beat.process_id),
             leader_present: self.leader(now).is_some(),
+            number: beat.number,
             generation: self.generation,
         }
     }

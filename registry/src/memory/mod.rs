@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{AgentId, AgentPicture, Beat, BeatAnswer, Generation, PoolName, ProcessId};
+use muster_domain::{AgentId, AgentPicture, Beat, BeatAnswer, Generation, PoolName, ProcessId, Tampering};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -133,5 +133,15 @@ impl Registry for MemoryRegistry {
 
     async fn generation(&self) -> Result<Generation, RegistryError> {
         Ok(self.state().content.generation())
+    }
+
+    /// Nobody else can write to it.
+    async fn weed(&self, _pool: &PoolName) -> Result<(), RegistryError> {
+        Ok(())
+    }
+
+    /// Nobody else can write to it.
+    fn tampering(&self) -> Tampering {
+        Tampering::default()
     }
 }

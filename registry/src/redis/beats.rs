@@ -16,9 +16,12 @@ const PICTURES_PER_CALL: usize = 200;
 
 /// What `pictures.lua` says of one worker: its place in KEYS, number, age in milliseconds, picture.
 type SeenRow = (usize, u64, u64, Option<Vec<u8>>);
+/// What `beat.lua` answers: see there.
+type BeatReply = (String, u64, bool, bool, u64, Vec<String>);
 
 impl RedisRegistry {
     pub(super) async fn write_beat(&self, beat: &Beat, known: &mut Known) -> Result<BeatAnswer, RegistryError> {
+        known.count_beat();
         let answer = self.call_beat(beat, known).await?;
         if known.enter(answer.generation) {
             // What was left out as unchanged is gone, so all of it is written again.
@@ -29,15 +32,23 @@ impl RedisRegistry {
 
     async fn call_beat(&self, beat: &Beat, known: &mut Known) -> Result<BeatAnswer, RegistryError> {
         let changes = known.changes_of_beat(beat);
-        let outcome = self.send_beat(beat, &changes).await;
-        match outcome {
-            Ok(_) => known.record(&changes),
-            Err(_) => known.doubt(&changes),
+        match self.send_beat(beat, &changes).await {
+            Ok((answer, has_replaced)) => {
+                known.record(&changes);
+                if has_replaced {
+                    known.doubt_all();
+                }
+                Ok(answer)
+            }
+            Err(error) => {
+                known.doubt(&changes);
+                Err(error)
+            }
         }
-        outcome
     }
 
-    async fn send_beat(&self, beat: &Beat, changes: &Changes<'_>) -> Result<BeatAnswer, RegistryError> {
+    /// Also answers whether something of ours had to be replaced.
+    async fn send_beat(&self, beat: &Beat, changes: &Changes<'_>) -> Result<(BeatAnswer, bool), RegistryError> {
         let keys = self.keys();
         let mut call = scripts::BEAT.prepare_invoke();
         agents::begin(&mut call, keys, &beat.pool_name, beat.process_id);
@@ -50,9 +61,11 @@ impl RedisRegistry {
             call.arg(*name).arg(value);
         }
         agents::finish(&mut call, keys, changes);
-        let (generation, settled, fenced, leader_present): (String, u64, bool, bool) =
+        let (generation, settled, fenced, leader_present, number, replaced): BeatReply =
             self.link().script(&call).await?;
-        Ok(BeatAnswer { settled, fenced, leader_present, generation: read_generation(&generation)? })
+        self.sentry().replaced(&replaced);
+        let answer = BeatAnswer { settled, fenced, leader_present, number, generation: read_generation(&generation)? };
+        Ok((answer, !replaced.is_empty()))
     }
 
     pub(super) async fn read_pictures(&self, workers: &[(ProcessId, u64)]) -> Result<Pictures, RegistryError> {
@@ -77,7 +90,9 @@ impl RedisRegistry {
         for (worker, number) in workers {
             call.key(keys.process(*worker)).arg(*number);
         }
-        let (generation, rows, refusal): (String, Vec<SeenRow>, Option<String>) = self.link().script(&call).await?;
+        let (generation, rows, refusal, replaced): (String, Vec<SeenRow>, Option<String>, Vec<String>) =
+            self.link().script(&call).await?;
+        self.sentry().replaced(&replaced);
         // The first worker is the second key, and Lua counts from 1.
         let worker_at = |place: usize| workers.get(place.checked_sub(2)?).map(|(worker, _)| *worker);
         let seen = rows.into_iter().filter_map(|row| Some(self.heard(worker_at(row.0)?, row))).collect();

@@ -25,7 +25,14 @@ impl Bus for RedisRegistry {
         for (worker, envelope) in batch {
             journey.publish(self.keys().worker_commands(*worker), wire::write(envelope)?).ignore();
         }
-        if journey.is_empty() { Ok(()) } else { self.link().pipeline(&journey).await }
+        if journey.is_empty() {
+            return Ok(());
+        }
+        match self.link().pipeline(&journey).await {
+            // Some pool's mirror is no sorted set. What went out nevertheless is known by its id.
+            Err(error) if error.is_of_type() && self.mend_slots(slots).await? => self.link().pipeline(&journey).await,
+            outcome => outcome,
+        }
     }
 
     async fn send_to_pool(&self, pool: &PoolName, envelope: &Envelope) -> Result<(), RegistryError> {
@@ -43,12 +50,20 @@ impl Bus for RedisRegistry {
     ) -> Result<(), RegistryError> {
         let Some(first) = reports.first() else { return Ok(()) };
         let changes = known.changes_of_report(pictures, gone);
-        let outcome = self.send_reports(first, reports, &changes).await;
-        match outcome {
-            Ok(()) => known.record(&changes),
-            Err(_) => known.doubt(&changes),
+        match self.send_reports(first, reports, &changes).await {
+            Ok(replaced) => {
+                known.record(&changes);
+                if !replaced.is_empty() {
+                    known.doubt_all();
+                }
+                self.sentry().replaced(&replaced);
+                Ok(())
+            }
+            Err(error) => {
+                known.doubt(&changes);
+                Err(error)
+            }
         }
-        outcome
     }
 
     async fn commands(&self, worker: ProcessId, pool: &PoolName) -> Result<CommandStream, RegistryError> {
@@ -71,7 +86,8 @@ impl Bus for RedisRegistry {
 
     async fn reports(&self, pools: Vec<PoolName>) -> Result<Box<dyn ReportStream>, RegistryError> {
         let shared = &self.shared;
-        let reports = RedisReports::new(shared.client.clone(), shared.keys.clone(), shared.options.timeout, pools);
+        let (client, keys, sentry) = (shared.client.clone(), shared.keys.clone(), shared.sentry.clone());
+        let reports = RedisReports::new(client, keys, sentry, shared.options.timeout, pools);
         Ok(Box::new(reports))
     }
 
@@ -88,12 +104,24 @@ impl Bus for RedisRegistry {
 }
 
 impl RedisRegistry {
+    /// Whether any of the pools' mirrors was no sorted set; it is gone then.
+    async fn mend_slots(&self, slots: &[FreeSlots]) -> Result<bool, RegistryError> {
+        let mut call = scripts::MEND.prepare_invoke();
+        for (pool, _) in slots {
+            call.key(self.keys().slots(pool)).arg("zset");
+        }
+        let replaced: Vec<String> = self.link().script(&call).await?;
+        self.sentry().replaced(&replaced);
+        Ok(!replaced.is_empty())
+    }
+
+    /// Answers with the keys that had to be replaced.
     async fn send_reports(
         &self,
         first: &Report,
         reports: &[Report],
         changes: &Changes<'_>,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<Vec<String>, RegistryError> {
         let keys = self.keys();
         let mut call = scripts::REPORT.prepare_invoke();
         agents::begin(&mut call, keys, &first.pool_name, first.process_id);
@@ -120,6 +148,6 @@ impl RedisRegistry {
         for (worker, number) in settled {
             call.key(self.keys().process(*worker)).arg(*number);
         }
-        self.link().script(&call).await
+        self.run(&call).await
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn late(limit: Duration) -> RegistryError {
     RegistryError::Unavailable(format!("no answer within {} ms", limit.as_millis()))
 }
 
-fn registry_error(error: &RedisError) -> RegistryError {
+pub(super) fn registry_error(error: &RedisError) -> RegistryError {
     if let Some(words) = refusal::explain_error(error) {
         return RegistryError::Refused(words);
     }
@@ -68,9 +68,16 @@ fn registry_error(error: &RedisError) -> RegistryError {
     );
     if passing || is_broken(error) {
         RegistryError::Unavailable(error.to_string())
+    } else if is_wrong_type(error) {
+        RegistryError::WrongType(error.to_string())
     } else {
         RegistryError::Unexpected(error.to_string())
     }
+}
+
+/// Whether a command met a key of another type. Scripts of older servers say so only in their text.
+pub(super) fn is_wrong_type(error: &RedisError) -> bool {
+    error.code() == Some("WRONGTYPE") || error.to_string().contains("WRONGTYPE")
 }
 
 /// Whether the connection is of no more use.

@@ -9,6 +9,12 @@
 //! # One reader of reports
 //! Only the leader reads reports, and it deletes what it settled. So what is on a stream is what is not settled, a new
 //! leader begins with the oldest entry, and consumer groups would add nothing but a state that a flush loses.
+//!
+//! # What others write
+//! Whoever can write to the server can make something else of a key of ours. The key is ours nevertheless: whoever of us
+//! comes upon it deletes it and writes it anew (`lua/own.lua`; `mend.lua` where a plain command comes upon it), and a
+//! worker writes all of its agents again every few beats. So each heals by itself, and no pool harms another. `sentry`
+//! counts it.
 
 mod agents;
 mod backoff;
@@ -19,20 +25,23 @@ mod reach;
 mod refusal;
 mod reports;
 mod scripts;
+mod sentry;
 mod subscription;
+mod weeding;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{Beat, BeatAnswer, Generation, PoolName, ProcessId, RegistryTarget};
-use redis::Client;
+use muster_domain::{Beat, BeatAnswer, Generation, PoolName, ProcessId, RegistryTarget, Tampering};
+use redis::{Client, ScriptInvocation};
 use uuid::Uuid;
 
 use crate::{Keys, Known, LeaderMirror, Pictures, Registry, RegistryError, wire};
 use link::Link;
 pub use reach::reach;
+use sentry::Sentry;
 use subscription::Subscription;
 
 /// How long the mark of a condemned worker stays, in milliseconds: a day, longer than any worker that nobody proved
@@ -66,6 +75,7 @@ struct Shared {
     options: RedisOptions,
     link: Link,
     subscriptions: Mutex<HashMap<ProcessId, Subscription>>,
+    sentry: Arc<Sentry>,
     /// Workers whose picture could not be read, so that this is logged once for each.
     unreadable: Mutex<HashSet<ProcessId>>,
 }
@@ -84,6 +94,7 @@ impl RedisRegistry {
             keys: Keys::new(&target.prefix),
             options,
             subscriptions: Mutex::default(),
+            sentry: Arc::default(),
             unreadable: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -93,12 +104,23 @@ impl RedisRegistry {
         &self.shared.keys
     }
 
+    fn sentry(&self) -> &Sentry {
+        &self.shared.sentry
+    }
+
     fn link(&self) -> &Link {
         &self.shared.link
     }
 
     fn subscriptions(&self) -> MutexGuard<'_, HashMap<ProcessId, Subscription>> {
         self.shared.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a script that answers with the keys that it had to replace.
+    async fn run(&self, call: &ScriptInvocation<'_>) -> Result<(), RegistryError> {
+        let replaced: Vec<String> = self.link().script(call).await?;
+        self.sentry().replaced(&replaced);
+        Ok(())
     }
 
     /// All keys that match a pattern.
@@ -160,7 +182,7 @@ impl Registry for RedisRegistry {
         call.key(keys.pool_agents(pool)).key(keys.worker_agents(pool, worker)).key(keys.process(worker));
         call.key(keys.condemned(worker)).key(keys.slots(pool));
         call.arg(worker.to_string()).arg(keys.agent_prefix());
-        self.link().script(&call).await
+        self.run(&call).await
     }
 
     async fn forget_pool(&self, pool: &PoolName) -> Result<(), RegistryError> {
@@ -171,7 +193,11 @@ impl Registry for RedisRegistry {
             call.key(set);
         }
         call.arg(pool.as_str()).arg(keys.agent_prefix());
-        self.link().script(&call).await
+        self.run(&call).await
+    }
+
+    async fn weed(&self, pool: &PoolName) -> Result<(), RegistryError> {
+        self.weed_mirrors(pool).await
     }
 
     async fn condemn(&self, worker: ProcessId) -> Result<(), RegistryError> {
@@ -188,10 +214,10 @@ impl Registry for RedisRegistry {
     }
 
     async fn generation(&self) -> Result<Generation, RegistryError> {
-        let key = self.keys().generation();
-        let mut ask = redis::pipe();
-        ask.cmd("SET").arg(&key).arg(candidate()).arg("NX").ignore().cmd("GET").arg(&key);
-        let (text,): (String,) = self.link().pipeline(&ask).await?;
-        read_generation(&text)
+        Ok(self.read_pictures(&[]).await?.generation)
+    }
+
+    fn tampering(&self) -> Tampering {
+        self.sentry().tampering()
     }
 }

@@ -2,18 +2,20 @@
 
 use std::collections::HashMap;
 use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use muster_domain::PoolName;
 use redis::aio::MultiplexedConnection;
-use redis::{Client, Pipeline};
-use tokio::time::{Instant, sleep_until};
+use redis::{Client, Pipeline, RedisResult, ScriptInvocation};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::backoff::Backoff;
-use super::candidate;
-use super::link::{dial, within};
+use super::link::{dial, is_wrong_type, late, registry_error, within};
+use super::sentry::Sentry;
+use super::{candidate, scripts};
 use crate::{Keys, RegistryError, ReportPost, ReportStream, wire};
 
 /// How long one read waits for reports, in milliseconds: so soon after a flush the new generation is seen at the latest.
@@ -27,13 +29,24 @@ const OLDEST: &str = "0";
 type Fields = Vec<Vec<u8>>;
 /// What `XREAD` says: streams with their entries, or nothing.
 type Streams = Option<Vec<(String, Vec<(String, Fields)>)>>;
-/// The generation before the read, and what was read.
-type Reading = (MultiplexedConnection, (String, Streams));
+/// The highest id that there is. Behind it a stream takes nothing more, and is replaced by the next one who writes.
+const LAST: &str = "18446744073709551615-18446744073709551615";
+
+/// What came of a read, with its connection.
+type Reading = (MultiplexedConnection, Outcome);
+
+enum Outcome {
+    /// The generation before the read, and what was read.
+    Read(String, Streams),
+    /// These keys were none of ours, and are gone.
+    Replaced(Vec<String>),
+}
 
 /// The stream of all pools' reports.
 pub(super) struct RedisReports {
     client: Client,
     keys: Keys,
+    sentry: Arc<Sentry>,
     limit: Duration,
     pools: Vec<PoolName>,
     /// The latest entry that was returned of each pool.
@@ -51,13 +64,16 @@ pub(super) struct RedisReports {
 struct Outage {
     backoff: Backoff,
     retry_at: Instant,
+    /// Not at the first failure: a connection that broke is made anew, and that is all.
+    told: bool,
 }
 
 impl RedisReports {
-    pub(super) fn new(client: Client, keys: Keys, limit: Duration, pools: Vec<PoolName>) -> Self {
+    pub(super) fn new(client: Client, keys: Keys, sentry: Arc<Sentry>, limit: Duration, pools: Vec<PoolName>) -> Self {
         Self {
             client,
             keys,
+            sentry,
             limit,
             pools,
             cursors: HashMap::new(),
@@ -72,6 +88,7 @@ impl RedisReports {
     /// never taken for older than they are.
     fn begin(&mut self) -> BoxFuture<'static, Result<Reading, RegistryError>> {
         let request = self.request();
+        let mend = self.mend();
         let connection = self.connection.take();
         let client = self.client.clone();
         let limit = self.limit;
@@ -82,9 +99,38 @@ impl RedisReports {
             };
             // A server that stands still keeps the connection open and answers nothing.
             let longest = limit + Duration::from_millis(BLOCK_MS);
-            let reply = within(longest, request.query_async(&mut connection)).await?;
-            Ok((connection, reply))
+            let reply: RedisResult<(String, Streams)> =
+                timeout(longest, request.query_async(&mut connection)).await.map_err(|_| late(longest))?;
+            match reply {
+                Ok((generation, streams)) => Ok((connection, Outcome::Read(generation, streams))),
+                Err(error) if is_wrong_type(&error) => {
+                    let replaced: Vec<String> = within(limit, mend.invoke_async(&mut connection)).await?;
+                    if replaced.is_empty() {
+                        return Err(registry_error(&error));
+                    }
+                    Ok((connection, Outcome::Replaced(replaced)))
+                }
+                Err(error) => Err(registry_error(&error)),
+            }
         })
+    }
+
+    /// Deletes whatever of the keys that are read is no such thing: one read is about all pools, and fails for all of them.
+    /// What was on a stream comes again, since its workers keep it until it is settled.
+    fn mend(&self) -> ScriptInvocation<'static> {
+        let mut mend = scripts::MEND.prepare_invoke();
+        mend.key(self.keys.generation()).arg("string");
+        for pool in &self.pools {
+            mend.key(self.keys.reports(pool)).arg("stream");
+        }
+        mend
+    }
+
+    /// A stream that begins anew is read from its beginning.
+    fn note_replaced(&mut self, replaced: &[String]) {
+        self.sentry.replaced(replaced);
+        let keys = &self.keys;
+        self.cursors.retain(|pool, _| !replaced.contains(&keys.reports(pool)));
     }
 
     fn request(&self) -> Pipeline {
@@ -115,20 +161,25 @@ impl RedisReports {
         for (stream, entries) in streams.into_iter().flatten() {
             // A pool that is no longer watched while the read was under way is passed over.
             let Some(pool) = self.pools.iter().find(|pool| self.keys.reports(pool) == stream) else { continue };
-            if let Some((last, _)) = entries.last() {
-                self.cursors.insert(pool.clone(), last.clone());
+            match entries.last() {
+                Some((last, _)) if last == LAST => drop(self.cursors.remove(pool)),
+                Some((last, _)) => drop(self.cursors.insert(pool.clone(), last.clone())),
+                None => {}
             }
             posts.extend(entries.into_iter().map(|(entry, fields)| read_post(pool, entry, &fields)));
         }
         posts
     }
 
-    /// Notes a failed read; returns whether the outage is a new one.
+    /// Notes a failed read; returns whether it is time to tell.
     fn note_failure(&mut self) -> bool {
-        let is_new = self.outage.is_none();
-        let outage = self.outage.get_or_insert_with(|| Outage { backoff: Backoff::new(), retry_at: Instant::now() });
+        let Some(outage) = &mut self.outage else {
+            let backoff = Backoff::new();
+            self.outage = Some(Outage { backoff, retry_at: Instant::now(), told: false });
+            return false;
+        };
         outage.retry_at = Instant::now() + outage.backoff.wait();
-        is_new
+        !std::mem::replace(&mut outage.told, true)
     }
 }
 
@@ -162,11 +213,17 @@ impl ReportStream for RedisReports {
             let outcome = reading.await;
             self.reading = None;
             match outcome {
-                Ok((connection, (generation, streams))) => {
+                Ok((connection, outcome)) => {
                     self.connection = Some(connection);
-                    self.outage = None;
-                    let posts = self.take(generation, streams);
-                    if !posts.is_empty() {
+                    let is_over = self.outage.take().is_some_and(|outage| outage.told);
+                    let posts = match outcome {
+                        Outcome::Read(generation, streams) => self.take(generation, streams),
+                        Outcome::Replaced(keys) => {
+                            self.note_replaced(&keys);
+                            Vec::new()
+                        }
+                    };
+                    if is_over || !posts.is_empty() {
                         return Ok(posts);
                     }
                 }

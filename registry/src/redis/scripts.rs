@@ -13,15 +13,17 @@ macro_rules! scripts {
 
 scripts! {
     /// A worker's heartbeat.
-    BEAT = "lua/agents.lua" "lua/beat.lua";
+    BEAT = "lua/own.lua" "lua/agents.lua" "lua/beat.lua";
     /// A worker's reports.
-    REPORT = "lua/agents.lua" "lua/report.lua";
+    REPORT = "lua/own.lua" "lua/agents.lua" "lua/report.lua";
     /// The latest beats of workers.
-    PICTURES = "lua/pictures.lua";
+    PICTURES = "lua/own.lua" "lua/pictures.lua";
     /// Settles reports.
-    SETTLE = "lua/settle.lua";
+    SETTLE = "lua/own.lua" "lua/settle.lua";
     /// Removes a worker.
-    FORGET = "lua/forget.lua";
+    FORGET = "lua/own.lua" "lua/forget.lua";
     /// Removes a pool.
-    FORGET_POOL = "lua/forget_pool.lua";
+    FORGET_POOL = "lua/own.lua" "lua/forget_pool.lua";
+    /// Deletes keys of another type than ours.
+    MEND = "lua/mend.lua";
 }

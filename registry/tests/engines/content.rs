@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt;
 use muster_domain::{AgentId, ReportBody, SeenState};
-use muster_registry::{Bus, CommandPost, Known, Registry, RegistryError};
+use muster_registry::{Bus, CommandPost, Known, Registry};
 
 use crate::redis_server::{RedisServer, TIMEOUT};
 use crate::samples::{Worker, idle_agent, pool, probe};
@@ -137,16 +137,6 @@ async fn a_picture_of_another_language_hides_no_other() {
     server.ask::<()>(&["HSET", &format!("process:{}", odd.id), "picture", "?"]).await;
     let seen = engine.pictures(&[(odd.id, 0), (plain.id, 0)]).await.expect("pictures").seen;
     assert_eq!(seen.iter().map(|seen| (seen.number, seen.beat.is_some())).collect::<Vec<_>>(), [(1, false), (1, true)]);
-}
-
-#[tokio::test]
-async fn a_key_of_the_wrong_kind_is_no_outage() {
-    let server = RedisServer::start();
-    let engine = server.engine();
-    let worker = Worker::new("p");
-    server.ask::<()>(&["SET", "pool:p:processes", "mine"]).await;
-    let outcome = engine.send(&[(worker.pool.clone(), vec![(worker.id, 1)])], &[]).await;
-    assert!(matches!(outcome, Err(RegistryError::Unexpected(_))), "{outcome:?}");
 }
 
 #[tokio::test]

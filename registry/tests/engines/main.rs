@@ -1,5 +1,5 @@
-//! Both engines pass one suite ([`conformance`]); what only Redis can suffer is in [`outages`], what only operators and
-//! strangers see of it in [`content`].
+//! Both engines pass one suite ([`conformance`]); what only Redis can suffer is in [`outages`], what operators see of
+//! it in [`content`], and what strangers do to it in [`strangers`].
 
 mod bench;
 mod conformance;
@@ -10,6 +10,7 @@ mod reaching;
 mod redis_server;
 mod samples;
 mod speed;
+mod strangers;
 
 use std::time::Duration;
 

@@ -59,6 +59,7 @@ impl Worker {
             reported: self.reports,
             dropped: 0,
             fence: Fence(1),
+            tampering: muster_domain::Tampering::default(),
             cpu_percent: 1.5,
             rss_bytes: 1024,
             deaf: None,

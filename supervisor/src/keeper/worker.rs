@@ -204,6 +204,7 @@ mod tests {
             reported: 0,
             dropped: 0,
             fence: Fence(1),
+            tampering: muster_domain::Tampering::default(),
             cpu_percent: 0.5,
             rss_bytes: 4096,
             deaf: None,

@@ -178,6 +178,7 @@ impl FakeWorker {
             reported: mind.seq,
             dropped: mind.dropped,
             fence: mind.fence,
+            tampering: muster_domain::Tampering::default(),
             cpu_percent: 1.0,
             rss_bytes: 1,
             deaf: None,

@@ -82,6 +82,12 @@ impl Registry for Engine {
     async fn generation(&self) -> Result<Generation, RegistryError> {
         self.inner.generation().await
     }
+    async fn weed(&self, pool: &PoolName) -> Result<(), RegistryError> {
+        self.inner.weed(pool).await
+    }
+    fn tampering(&self) -> muster_domain::Tampering {
+        self.inner.tampering()
+    }
 }
 
 #[async_trait]

@@ -1,4 +1,4 @@
--- Put before beat.lua and report.lua: writes what changed of a worker's agents.
+-- Put before beat.lua and report.lua, behind own.lua: writes what changed of a worker's agents.
 --
 -- KEYS[1]         set of the pool's agents
 -- KEYS[2]         set of this worker's agents
@@ -15,7 +15,7 @@ local function write_agents(arg, key)
     local changed = tonumber(ARGV[arg])
     arg = arg + 1
     for _ = 1, changed do
-        local epoch = tonumber(redis.call('HGET', KEYS[key], 'epoch'))
+        local epoch = count_of(own('HGET', KEYS[key], 'epoch'))
         if not epoch or epoch <= tonumber(ARGV[arg + 1]) then
             redis.call('HSET', KEYS[key], 'process_id', ARGV[1], 'pool_name', ARGV[2],
                 'epoch', ARGV[arg + 1], 'updated_at', ARGV[arg + 2], 'role_type', ARGV[arg + 3],
@@ -26,16 +26,16 @@ local function write_agents(arg, key)
         key = key + 1
     end
     if #held > 0 then
-        redis.call('SADD', KEYS[1], unpack(held))
-        redis.call('SADD', KEYS[2], unpack(held))
+        own('SADD', KEYS[1], unpack(held))
+        own('SADD', KEYS[2], unpack(held))
     end
     local gone = tonumber(ARGV[arg])
     for i = 1, gone do
-        if redis.call('HGET', KEYS[key], 'process_id') == ARGV[1] then
+        if own('HGET', KEYS[key], 'process_id') == ARGV[1] then
             redis.call('DEL', KEYS[key])
-            redis.call('SREM', KEYS[1], ARGV[arg + i])
+            own('SREM', KEYS[1], ARGV[arg + i])
         end
-        redis.call('SREM', KEYS[2], ARGV[arg + i])
+        own('SREM', KEYS[2], ARGV[arg + i])
         key = key + 1
     end
 end

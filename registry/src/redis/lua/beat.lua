@@ -10,20 +10,23 @@
 -- ARGV[5]         seconds until the worker's hash expires
 -- ARGV[6]         how many fields and values follow, for the worker's hash
 -- ARGV[7...]      those, then the agents, see agents.lua
--- Returns         {generation, number up to which reports are settled, 1 if condemned, 1 if there is a leader}
-local generation, leader, condemned = unpack(redis.call('MGET', KEYS[4], KEYS[5], KEYS[6]))
-if not generation then
-    generation = ARGV[3]
-    redis.call('SET', KEYS[4], generation)
+-- Returns         {generation, number up to which reports are settled, 1 if condemned, 1 if there is a leader, number of the
+--                 beat whose picture stands, keys of which somebody else had made something else}
+local generation = generation_of(KEYS[4], ARGV[3])
+local leader, condemned = unpack(redis.call('MGET', KEYS[5], KEYS[6]))
+local stored, settled = unpack(own('HMGET', KEYS[3], 'number', 'settled'))
+local fields, number = tonumber(ARGV[6]), count_of(stored)
+-- No worker beats so often: nobody of us wrote that.
+if number and number > tonumber(ARGV[4]) + 2 ^ 32 then
+    number = nil
 end
-local number, settled = unpack(redis.call('HMGET', KEYS[3], 'number', 'settled'))
-local fields = tonumber(ARGV[6])
 -- A beat that was sent over a former connection may arrive behind a later one, whose picture then stands.
-if not number or tonumber(number) <= tonumber(ARGV[4]) then
+if not number or number <= tonumber(ARGV[4]) then
+    number = tonumber(ARGV[4])
     local now = redis.call('TIME')
     local beat_at = string.format('%d%03d', now[1], math.floor(now[2] / 1000))
     redis.call('HSET', KEYS[3], 'number', ARGV[4], 'beat_at', beat_at, unpack(ARGV, 7, 6 + fields))
     redis.call('EXPIRE', KEYS[3], ARGV[5])
     write_agents(7 + fields, 7)
 end
-return {generation, tonumber(settled or 0), condemned and 1 or 0, leader and 1 or 0}
+return {generation, count_of(settled) or 0, condemned and 1 or 0, leader and 1 or 0, number, replaced}

@@ -7,17 +7,15 @@
 -- KEYS[5]         zset of the pool's free slots
 -- ARGV[1]         the worker's id
 -- ARGV[2]         what stands before an agent's id in its key
--- Returns         how many agents were removed
-local removed = 0
-for _, agent in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+-- Returns         keys of which somebody else had made something else
+for _, agent in ipairs(own('SMEMBERS', KEYS[2])) do
     local key = ARGV[2] .. agent
     -- An agent that runs elsewhere by now is not this worker's to take along.
-    if redis.call('HGET', key, 'process_id') == ARGV[1] then
+    if own('HGET', key, 'process_id') == ARGV[1] then
         redis.call('DEL', key)
-        redis.call('SREM', KEYS[1], agent)
-        removed = removed + 1
+        own('SREM', KEYS[1], agent)
     end
 end
 redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
-redis.call('ZREM', KEYS[5], ARGV[1])
-return removed
+own('ZREM', KEYS[5], ARGV[1])
+return replaced

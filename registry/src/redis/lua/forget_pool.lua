@@ -4,15 +4,14 @@
 -- KEYS[2...]      zset of its free slots, stream of its reports, sets of its workers' agents
 -- ARGV[1]         the pool's name
 -- ARGV[2]         what stands before an agent's id in its key
--- Returns         how many agents were removed
-local removed = 0
-for _, agent in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+-- Returns         keys of which somebody else had made something else
+for _, agent in ipairs(own('SMEMBERS', KEYS[1])) do
     local key = ARGV[2] .. agent
-    if redis.call('HGET', key, 'pool_name') == ARGV[1] then
-        removed = removed + redis.call('DEL', key)
+    if own('HGET', key, 'pool_name') == ARGV[1] then
+        redis.call('DEL', key)
     end
 end
 for i = 1, #KEYS do
     redis.call('DEL', KEYS[i])
 end
-return removed
+return replaced

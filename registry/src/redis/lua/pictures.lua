@@ -5,26 +5,23 @@
 -- ARGV[1]         a generation, taken where there is none
 -- ARGV[2...]      for each worker the number of the beat that the caller knows
 -- Returns         {generation, {{place in KEYS, number, age in ms, picture or nil if it is known}, ...}, why writes are
---                 refused or nil}; no entry for a worker without a hash
-local generation = redis.call('GET', KEYS[1])
-if not generation then
-    generation = ARGV[1]
-    redis.call('SET', KEYS[1], generation)
-end
+--                 refused or nil, keys of which somebody else had made something else}; no entry for a worker without a hash
+local generation = generation_of(KEYS[1], ARGV[1])
 -- A server that answers reads may refuse writes (no memory left, a replica, a full disk): so what is there is written again.
 local written = redis.pcall('SET', KEYS[1], generation)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local seen = {}
 for i = 2, #KEYS do
-    local number, beat_at = unpack(redis.call('HMGET', KEYS[i], 'number', 'beat_at'))
-    if number and beat_at then
+    local stored, beat_at = unpack(own('HMGET', KEYS[i], 'number', 'beat_at'))
+    local number, at = count_of(stored), count_of(beat_at)
+    if number and at then
         local picture = false
-        if number ~= ARGV[i] then
+        if stored ~= ARGV[i] then
             picture = redis.call('HGET', KEYS[i], 'picture')
         end
         -- A clock that was set back makes no beat come from the future.
-        seen[#seen + 1] = {i, tonumber(number), math.max(0, now - beat_at), picture}
+        seen[#seen + 1] = {i, number, math.max(0, now - at), picture}
     end
 end
-return {generation, seen, written.err or false}
+return {generation, seen, written.err or false, replaced}

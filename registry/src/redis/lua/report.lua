@@ -7,13 +7,13 @@
 -- ARGV[3]         channel of the pool's events
 -- ARGV[4]         how many reports follow
 -- ARGV[5...]      each as JSON and whether it is published (1 or 0), then the agents, see agents.lua
--- Returns         how many reports were added
+-- Returns         keys of which somebody else had made something else
 local reports = tonumber(ARGV[4])
 write_agents(5 + 2 * reports, 4)
 for i = 5, 3 + 2 * reports, 2 do
-    redis.call('XADD', KEYS[3], '*', 'report', ARGV[i])
+    own('XADD', KEYS[3], '*', 'report', ARGV[i])
     if ARGV[i + 1] == '1' then
         redis.call('PUBLISH', ARGV[3], ARGV[i])
     end
 end
-return reports
+return replaced

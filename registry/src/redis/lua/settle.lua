@@ -5,21 +5,20 @@
 -- ARGV[1]         n
 -- ARGV[2...]      for each stream how many entries, then their ids
 -- ARGV[...]       for each worker the number up to which its reports are settled
--- Returns         how many entries were deleted
+-- Returns         keys of which somebody else had made something else
 local streams = tonumber(ARGV[1])
 local arg = 2
-local deleted = 0
 for i = 1, streams do
     local entries = tonumber(ARGV[arg])
-    deleted = deleted + redis.call('XDEL', KEYS[i], unpack(ARGV, arg + 1, arg + entries))
+    own('XDEL', KEYS[i], unpack(ARGV, arg + 1, arg + entries))
     arg = arg + entries + 1
 end
 for i = streams + 1, #KEYS do
-    local number, settled = unpack(redis.call('HMGET', KEYS[i], 'number', 'settled'))
+    local number, settled = unpack(own('HMGET', KEYS[i], 'number', 'settled'))
     -- Not where there is no hash: it would look like a worker. The number never falls, whatever is sent late.
-    if number and tonumber(settled or 0) < tonumber(ARGV[arg]) then
+    if number and (count_of(settled) or 0) < tonumber(ARGV[arg]) then
         redis.call('HSET', KEYS[i], 'settled', ARGV[arg])
     end
     arg = arg + 1
 end
-return deleted
+return replaced

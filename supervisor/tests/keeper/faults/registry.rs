@@ -6,7 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{AgentId, AgentPicture, Beat, BeatAnswer, Envelope, Generation, PoolName, ProcessId, Report};
+use muster_domain::{
+    AgentId, AgentPicture, Beat, BeatAnswer, Envelope, Generation, PoolName, ProcessId, Report, Tampering,
+};
 use muster_registry::memory::MemoryRegistry;
 use muster_registry::{
     Bus, CommandStream, FreeSlots, Known, LeaderMirror, Pictures, Registry, RegistryError, ReportPost, ReportStream,
@@ -132,6 +134,13 @@ impl Registry for FaultyRegistry {
     async fn generation(&self) -> Result<Generation, RegistryError> {
         self.answer("generation")?;
         self.inner.generation().await
+    }
+    async fn weed(&self, pool: &PoolName) -> Result<(), RegistryError> {
+        self.answer("weed")?;
+        self.inner.weed(pool).await
+    }
+    fn tampering(&self) -> Tampering {
+        self.inner.tampering()
     }
 }
 

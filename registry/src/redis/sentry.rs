@@ -1,0 +1,44 @@
+//! Counts what somebody else wrote under our names, and says it in the log.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use muster_domain::Tampering;
+
+/// Keys that are remembered as told.
+const REMEMBERED: usize = 1000;
+
+#[derive(Default)]
+pub(super) struct Sentry {
+    replaced: AtomicU64,
+    /// Each is told once.
+    told: Mutex<HashSet<String>>,
+}
+
+impl Sentry {
+    /// These keys were deleted, since what they held was none of ours.
+    pub(super) fn replaced(&self, keys: &[String]) {
+        for key in keys {
+            self.replaced.fetch_add(1, Ordering::Relaxed);
+            if self.is_news(key) {
+                tracing::warn!(
+                    key,
+                    "somebody else wrote to this key of Muster's in Redis; what is none of Muster's is removed"
+                );
+            }
+        }
+    }
+
+    pub(super) fn tampering(&self) -> Tampering {
+        Tampering { replaced_keys: self.replaced.load(Ordering::Relaxed) }
+    }
+
+    fn is_news(&self, key: &str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= REMEMBERED {
+            told.clear();
+        }
+        told.insert(key.to_owned())
+    }
+}
