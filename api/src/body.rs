@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_LENGTH;
@@ -12,12 +12,18 @@ use muster_domain::plain;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use sha2::{Digest, Sha256};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
 
+use crate::budget::{Budget, Share};
 use crate::door::Door;
 use crate::problem::Problem;
 
 /// A client that does not send its body within this time is told so.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes for which it gets a second more: a large body over a slow line takes longer, and one that comes a byte at a time
+/// is no body.
+const SLOWEST: u32 = 16 * 1024;
 /// What is read and thrown away of a body that is too large, so that the client is still there for the answer: one
 /// that writes into a closed connection sees a reset instead of the 413.
 const DISCARD: usize = 16 * 1024 * 1024;
@@ -29,25 +35,33 @@ pub(crate) struct Bound {
     pub(crate) bytes: usize,
     /// What to do where it is larger.
     pub(crate) remedy: &'static str,
+    /// Where the memory for it comes from.
+    pub(crate) share: Share,
 }
 
 impl Bound {
     /// The bound of bodies of which nothing else is said.
     fn usual(door: &Door) -> Self {
-        Self { bytes: door.config().max_body, remedy: "send less at once" }
+        Self { bytes: door.config().max_body, remedy: "send less at once", share: Share::Small }
     }
+}
+
+/// A body, and the room in memory that it takes until it is dropped.
+pub(crate) struct Held {
+    pub(crate) bytes: Bytes,
+    pub(crate) room: OwnedSemaphorePermit,
 }
 
 /// A body as a value of `T`. Unknown fields are refused where `T` says so, as all bodies of the API do.
 pub(crate) struct StrictJson<T> {
     pub(crate) value: T,
-    /// The body as it came, for what must tell two requests apart.
-    pub(crate) bytes: Bytes,
+    /// Of the body as it came: it tells two requests apart.
+    hash: [u8; 32],
 }
 
 impl<T> StrictJson<T> {
-    pub(crate) fn hash(&self) -> [u8; 32] {
-        Sha256::digest(&self.bytes).into()
+    pub(crate) const fn hash(&self) -> [u8; 32] {
+        self.hash
     }
 }
 
@@ -55,8 +69,8 @@ impl<T: DeserializeOwned> FromRequest<Arc<Door>> for StrictJson<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, door: &Arc<Door>) -> Result<Self, Problem> {
-        let bytes = read(request, &Bound::usual(door)).await?;
-        Ok(Self { value: parse(&bytes)?, bytes })
+        let body = read(request, &Bound::usual(door), door.budget()).await?;
+        Ok(Self { value: parse(&body.bytes)?, hash: Sha256::digest(&body.bytes).into() })
     }
 }
 
@@ -67,8 +81,8 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<Door>> for OptionalJson<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, door: &Arc<Door>) -> Result<Self, Problem> {
-        let bytes = read(request, &Bound::usual(door)).await?;
-        if bytes.is_empty() { Ok(Self(T::default())) } else { parse(&bytes).map(Self) }
+        let body = read(request, &Bound::usual(door), door.budget()).await?;
+        if body.bytes.is_empty() { Ok(Self(T::default())) } else { parse(&body.bytes).map(Self) }
     }
 }
 
@@ -142,42 +156,57 @@ fn about_itself(words: &str) -> Option<&str> {
 }
 
 /// The whole body, within the bound.
-pub(crate) async fn read(request: Request, bound: &Bound) -> Result<Bytes, Problem> {
-    let announced = request
-        .headers()
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok())
-        .unwrap_or_default();
+pub(crate) async fn read(request: Request, bound: &Bound, budget: &Budget) -> Result<Held, Problem> {
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let mut body = request.into_body();
-    if announced > bound.bytes as u64 {
+    if announced.is_some_and(|announced| announced > bound.bytes as u64) {
         discard(&mut body).await;
         return Err(too_large(bound));
     }
-    match tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, bound.bytes)).await {
-        Ok(Ok(Some(bytes))) => Ok(bytes),
-        Ok(Ok(None)) => {
+    // One that does not say how large it is may be as large as any.
+    let room = match announced {
+        None if body.is_end_stream() => 0,
+        None => bound.bytes,
+        Some(announced) => announced as usize,
+    };
+    let room = budget.take(bound.share, room).await?;
+    match collect(&mut body, bound.bytes).await {
+        Ok(Some(bytes)) => Ok(Held { bytes, room }),
+        Ok(None) => {
             discard(&mut body).await;
             Err(too_large(bound))
         }
-        Ok(Err(error)) => {
+        Err(Broken::Ended(error)) => {
             Err(Problem::new(StatusCode::BAD_REQUEST, "broken_body", format!("the body ended early: {error}")))
         }
-        Err(_) => Err(Problem::new(
+        Err(Broken::Slow) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
             "slow_body",
-            format!("the body did not come within {} s", BODY_TIMEOUT.as_secs()),
+            format!("the body did not come within {} s and a second for every {SLOWEST} bytes", BODY_TIMEOUT.as_secs()),
         )),
     }
 }
 
+/// Why there is no whole body.
+enum Broken {
+    Ended(axum::Error),
+    Slow,
+}
+
 /// The whole body, or `None` where it is larger than `limit`.
-async fn collect(body: &mut Body, limit: usize) -> Result<Option<Bytes>, axum::Error> {
+async fn collect(body: &mut Body, limit: usize) -> Result<Option<Bytes>, Broken> {
+    let begun = Instant::now();
     let mut stream = std::mem::take(body).into_data_stream();
-    let first = stream.next().await.transpose()?.unwrap_or_default();
+    let mut next = async |length: usize| {
+        let deadline = begun + BODY_TIMEOUT + Duration::from_secs(1) * length as u32 / SLOWEST;
+        let chunk = timeout_at(deadline, stream.next()).await.map_err(|_| Broken::Slow)?;
+        chunk.transpose().map_err(Broken::Ended)
+    };
+    let first = next(0).await?.unwrap_or_default();
     let mut whole = Vec::new();
     let mut length = first.len();
     while length <= limit {
-        let Some(chunk) = stream.next().await.transpose()? else {
+        let Some(chunk) = next(length).await? else {
             // Most bodies are one chunk, and need no copy.
             return Ok(Some(if whole.is_empty() { first } else { whole.into() }));
         };
@@ -341,7 +370,28 @@ mod tests {
         Body::from_stream(stream::iter(chunks))
     }
 
-    const TEN: Bound = Bound { bytes: 10, remedy: "say it in fewer words" };
+    const TEN: Bound = Bound { bytes: 10, remedy: "say it in fewer words", share: Share::Small };
+
+    async fn refused(body: Body, bound: &Bound) -> Problem {
+        read(Request::new(body), bound, &Budget::default()).await.map(drop).expect_err("refused")
+    }
+
+    /// A body of `count` times `size` bytes, with `pause` between them.
+    fn slow(count: usize, size: usize, pause: Duration) -> Body {
+        Body::from_stream(stream::unfold(0, move |sent| async move {
+            tokio::time::sleep(pause).await;
+            (sent < count).then(|| (Ok::<_, std::io::Error>(Bytes::from(vec![b' '; size])), sent + 1))
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_that_goes_on_is_read_and_one_that_trickles_is_not() {
+        let large = Bound { bytes: 64 << 20, remedy: "send less", share: Share::Lines };
+        let body = slow(100, 256 * 1024, Duration::from_secs(10));
+        let read = read(Request::new(body), &large, &Budget::default()).await;
+        assert_eq!(read.map(|body| body.bytes.len()).expect("a thousand seconds of it"), 100 * 256 * 1024);
+        assert_eq!(refused(slow(1_000, 1, Duration::from_secs(1)), &large).await.code(), "slow_body");
+    }
 
     #[tokio::test]
     async fn a_body_is_read_up_to_the_bound_and_no_further() {
@@ -352,15 +402,15 @@ mod tests {
             (&[11][..], Err(413)),
             (&[5, 5, 1][..], Err(413)),
         ] {
-            let read = read(Request::new(chunks(sizes)), &TEN).await;
-            assert_eq!(read.map(|bytes| bytes.len()).map_err(|p| p.status().as_u16()), expected, "{sizes:?}");
+            let read = read(Request::new(chunks(sizes)), &TEN, &Budget::default()).await;
+            assert_eq!(read.map(|body| body.bytes.len()).map_err(|p| p.status().as_u16()), expected, "{sizes:?}");
         }
     }
 
     #[tokio::test]
     async fn a_body_that_is_announced_too_large_is_refused() {
         let request = Request::builder().header(CONTENT_LENGTH, "11").body(chunks(&[11])).expect("a request");
-        let problem = read(request, &TEN).await.expect_err("too large");
+        let problem = read(request, &TEN, &Budget::default()).await.map(drop).expect_err("too large");
         assert_eq!(problem.code(), "body_too_large");
         assert_eq!(problem.detail(), "the body is larger than 10 bytes: say it in fewer words");
     }
@@ -368,12 +418,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_comes_is_not_waited_for() {
         let body = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
-        assert_eq!(read(Request::new(body), &TEN).await.expect_err("nothing comes").status().as_u16(), 408);
+        assert_eq!(refused(body, &TEN).await.status().as_u16(), 408);
     }
 
     #[tokio::test]
     async fn a_body_that_breaks_off_is_said_so() {
         let body = Body::from_stream(stream::iter([Ok(Bytes::from_static(b"{")), Err(std::io::Error::other("gone"))]));
-        assert_eq!(read(Request::new(body), &TEN).await.expect_err("it broke").code(), "broken_body");
+        assert_eq!(refused(body, &TEN).await.code(), "broken_body");
     }
 }

@@ -25,6 +25,15 @@ pub struct ApiConfig {
     pub drain: Duration,
     /// How long a client may take no byte of what is sent to it. Then its connection is cut. Default 30 s.
     pub stall: Duration,
+    /// How many connections may be open. Where more come the one that has been idle longest is closed, and where none is
+    /// idle they are refused with 503. Default 10,000.
+    pub connections: usize,
+    /// How long the head of a request may take, from its first byte. Default 20 s.
+    pub head: Duration,
+    /// How long a connection may be idle between two requests. Default 75 s.
+    pub idle: Duration,
+    /// Called after many connections ended, to give their memory back to the system. Default: nothing.
+    pub give_back: fn(),
     /// The version of the program, as `/health` shows it.
     pub version: String,
 }
@@ -39,6 +48,10 @@ impl ApiConfig {
             max_body: MAX_BODY,
             drain: Duration::from_secs(5),
             stall: Duration::from_secs(30),
+            connections: 10_000,
+            head: Duration::from_secs(20),
+            idle: Duration::from_secs(75),
+            give_back: || {},
             version: version.into(),
         }
     }

@@ -12,8 +12,10 @@ use muster_supervisor::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::Budget;
 use crate::config::ApiConfig;
 use crate::problem::Problem;
+use crate::serve::{Bounds, Seats};
 
 /// What stands behind the door.
 #[derive(Clone)]
@@ -70,6 +72,8 @@ pub struct Door {
     metrics: Option<PrometheusHandle>,
     stage: watch::Sender<Stage>,
     stop_requested: CancellationToken,
+    seats: Arc<Seats>,
+    budget: Budget,
 }
 
 impl Door {
@@ -82,7 +86,15 @@ impl Door {
             retry_after: Duration::from_secs(1),
         };
         let stop_requested = CancellationToken::new();
-        Arc::new(Self { config, metrics, stage: watch::Sender::new(stage), stop_requested })
+        let seats = Seats::new(Bounds { most: config.connections, head: config.head, idle: config.idle });
+        Arc::new(Self {
+            config,
+            metrics,
+            stage: watch::Sender::new(stage),
+            stop_requested,
+            seats,
+            budget: Budget::default(),
+        })
     }
 
     /// Puts something else behind the door. Requests that are being answered keep what they have.
@@ -116,6 +128,16 @@ impl Door {
 
     pub(crate) const fn config(&self) -> &ApiConfig {
         &self.config
+    }
+
+    /// The memory for bodies.
+    pub(crate) const fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// The connections.
+    pub(crate) const fn seats(&self) -> &Arc<Seats> {
+        &self.seats
     }
 
     pub(crate) const fn metrics(&self) -> Option<&PrometheusHandle> {

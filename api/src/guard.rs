@@ -19,6 +19,7 @@ use crate::config::ApiKey;
 use crate::door::Door;
 use crate::problem::Problem;
 use crate::query::Caller;
+use crate::serve::Seat;
 
 /// The only route that answers without a key: what a load balancer asks.
 const OPEN_ROUTE: &str = "/health";
@@ -31,6 +32,10 @@ pub(crate) async fn guard(State(door): State<Arc<Door>>, mut request: Request, n
     match admit(&door, &request) {
         Ok(caller) => {
             if let Some(caller) = caller {
+                // One of those that have a key is the last to go where connections run out.
+                if let Some(seat) = request.extensions().get::<Arc<Seat>>() {
+                    seat.recognise();
+                }
                 request.extensions_mut().insert(caller);
             }
             next.run(request).await

@@ -14,10 +14,11 @@
 //! # Who does what
 //! | module | its part |
 //! |---|---|
-//! | `router`, `serve` | the routes together, and the server with its end |
+//! | `router`, `serve` | the routes together, and the server with its connections and its end |
 //! | `guard` | who may come in |
 //! | `door` | what stands behind the API at the moment |
 //! | `body`, `query` | strict reading |
+//! | `budget` | how much of bodies may be in memory at once |
 //! | `problem` | errors (RFC 9457), and the one map from the supervisor's refusals to them |
 //! | `json` | the names in bodies and answers: promises to callers, kept apart from the supervisor's types |
 //! | `routes` | one file a resource |
@@ -25,6 +26,7 @@
 //! | `openapi`, `reader` | the description, made from the routes, and the page that shows it |
 
 mod body;
+mod budget;
 mod config;
 mod door;
 mod events;

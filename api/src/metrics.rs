@@ -73,6 +73,11 @@ impl Page {
         self.family("muster_leading", "Whether this supervisor leads.", [(String::new(), f64::from(u8::from(leads)))]);
     }
 
+    /// How many connections the API has.
+    pub(crate) fn connections(&mut self, count: usize) {
+        self.family("muster_http_connections", "Open connections to the API.", [(String::new(), count as f64)]);
+    }
+
     /// The figures of the supervisor.
     pub(crate) fn system(&mut self, system: &SystemView) {
         let one = |value| [(String::new(), value)];

@@ -31,7 +31,8 @@
 //! # The rest
 //! [`identity`] tells one process from every other over reboots and reused pids, [`Pidfd`] holds on to it, [`mark`]
 //! finds what a dead worker may have left: programs by their environment, inits by their name, which is `mi-` and the end
-//! of the worker's id. [`door`] is where a worker is asked how it is, [`lock`] is the data folder's lock, and [`usage`] measures.
+//! of the worker's id. [`door`] is where a worker is asked how it is, [`lock`] is the data folder's lock, [`usage`] measures,
+//! and [`memory`] gives back what nothing uses.
 
 mod birth;
 mod census;
@@ -46,6 +47,7 @@ mod keeper;
 pub mod limits;
 pub mod lock;
 pub mod mark;
+pub mod memory;
 mod nursery;
 mod ownership;
 mod pidfd;

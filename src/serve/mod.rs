@@ -153,6 +153,19 @@ fn door_config(config: &Config, listen: std::net::SocketAddr) -> muster_api::Api
     muster_api::ApiConfig {
         known_hosts: config.api.hosts.clone(),
         keys: config.api.keys.iter().map(key).collect(),
+        connections: most_connections(),
+        give_back: muster_process::memory::give_back,
         ..muster_api::ApiConfig::new(listen, env!("CARGO_PKG_VERSION"))
     }
+}
+
+/// The most connections that pay: more of them are a mistake of a client, or an attack.
+const MOST_CONNECTIONS: u64 = 32_768;
+
+/// How many connections the API may have: a third of the open files. A connection that follows a log has a second one, and
+/// the last third is the supervisor's own, for workers, Redis and the store.
+fn most_connections() -> usize {
+    use nix::sys::resource::{Resource, getrlimit};
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+    (limit / 3).clamp(16, MOST_CONNECTIONS) as usize
 }

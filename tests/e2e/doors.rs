@@ -375,3 +375,20 @@ fn requests_that_are_no_http_and_clients_that_hang_up_harm_nobody() {
     }
     stage.assert_unharmed();
 }
+
+#[test]
+fn connections_take_no_files_from_the_supervisor() {
+    let options = Options::default().through(&["sh", "-c", "ulimit -n 240; exec \"$@\"", "sh"]);
+    let muster = Muster::start(options);
+    let connect = || std::net::TcpStream::connect(muster.address()).expect("a connection");
+    // More than there may be files, none of which ever asks for anything.
+    let mut idle: Vec<_> = (0..400).map(|_| connect()).collect();
+    let agent = muster.spawn_many("developer_pool", 1).remove(0);
+    idle.extend((0..50).map(|_| connect()));
+    assert_eq!(muster.terminate(&agent).status, 200);
+    assert_eq!(muster.get("/health").text("status"), "ok");
+    let count = muster.ask("GET", "/metrics").send_for_text();
+    let count = count.split("\nmuster_http_connections ").nth(1).and_then(|rest| rest.lines().next());
+    assert!(count.and_then(|count| count.parse::<u32>().ok()).is_some_and(|count| count <= 80), "{count:?}");
+    assert!(!muster.log().contains("cannot take connections"), "{}", muster.log());
+}

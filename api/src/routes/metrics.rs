@@ -19,6 +19,7 @@ pub(super) async fn scrape(State(door): State<Arc<Door>>) -> Result<impl IntoRes
     let mut page = Page::new(door.metrics().map(PrometheusHandle::render).unwrap_or_default());
     let stage = door.stage();
     page.leading(matches!(stage, Stage::Leading(_)));
+    page.connections(door.seats().count());
     if let Stage::Leading(handle) = stage {
         page.system(&handle.system().await);
         page.pools(&handle.pools().await?);

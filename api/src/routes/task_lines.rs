@@ -1,17 +1,19 @@
 //! Many tasks in one request, one a line. They go to the supervisor together, so that they share its commits.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use muster_domain::Timestamp;
 use muster_supervisor::{Submitted, SupervisorError, TaskRequest};
 use sha2::{Digest, Sha256};
 
 use super::tasks::SUBMIT;
-use crate::body::{Bound, parse_line, read};
-use crate::door::Leader;
+use crate::body::{Bound, Held, parse_line, read};
+use crate::budget::Share;
+use crate::door::{Door, Leader};
 use crate::json::{SubmittedJson, TaskBody, TaskLineJson, TaskLinesJson};
 use crate::problem::Problem;
 use crate::query::KeyHeader;
@@ -19,7 +21,8 @@ use crate::query::KeyHeader;
 /// Tasks in one request.
 const LINES: RangeInclusive<usize> = 1..=10_000;
 /// The largest request.
-const MANY: Bound = Bound { bytes: 64 * 1024 * 1024, remedy: "send the tasks in several requests" };
+const MANY: Bound =
+    Bound { bytes: 64 * 1024 * 1024, remedy: "send the tasks in several requests", share: Share::Lines };
 
 /// Takes in many tasks: one JSON object a line, each as for a single task
 ///
@@ -36,11 +39,13 @@ const MANY: Bound = Bound { bytes: 64 * 1024 * 1024, remedy: "send the tasks in 
         (status = 422, description = "There are no lines, or too many (`wrong_line_count`); nothing was taken in"),
     ))]
 pub(super) async fn submit_many(
+    State(door): State<Arc<Door>>,
     Leader(handle): Leader,
     header: KeyHeader,
     request: Request,
 ) -> Result<Json<TaskLinesJson>, Problem> {
-    let bytes = read(request, &MANY).await?;
+    // Its room in memory is kept until the tasks are stored: until then they are in memory too.
+    let Held { bytes, room: _room } = read(request, &MANY, door.budget()).await?;
     // 64 MiB take long enough to keep others waiting.
     let read = tokio::task::spawn_blocking(move || Reading::of(&bytes, &header, Timestamp::now()));
     let reading = read.await.map_err(|_| SupervisorError::Stopping)??;

@@ -1,9 +1,10 @@
 //! Tasks: one is taken in, looked at, called off, or sent again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
@@ -15,13 +16,15 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::quota;
 use crate::body::{Bound, OptionalJson, parse, read};
-use crate::door::Leader;
+use crate::budget::Share;
+use crate::door::{Door, Leader};
 use crate::json::{MAX_INPUT, RedriveBody, RedrivenJson, SubmittedJson, TaskBody, TaskJson, TaskPage};
 use crate::problem::Problem;
 use crate::query::{EndQuery, KeyHeader, MAX_PAGE, PathText, StrictQuery, page_limit, page_start, pool_name, task_id};
 
 /// The largest body with a task: its input, and room for what is said beside it.
-const TASK: Bound = Bound { bytes: MAX_INPUT + 64 * 1024, remedy: "the input of a task may have 1048576 bytes" };
+const TASK: Bound =
+    Bound { bytes: MAX_INPUT + 64 * 1024, remedy: "the input of a task may have 1048576 bytes", share: Share::Small };
 /// Whole tasks in one answer at the most: each may have an input and an output of 1 MiB.
 const MAX_FULL_PAGE: u32 = 100;
 
@@ -42,23 +45,28 @@ pub(super) const SUBMIT: &str = "POST /api/v1/tasks";
             (`quota_exceeded`); with `Retry-After`"),
     ))]
 pub(super) async fn submit(
+    State(door): State<Arc<Door>>,
     Leader(handle): Leader,
     StrictQuery(wait): StrictQuery<EndQuery>,
     header: KeyHeader,
     request: Request,
 ) -> Result<Response, Problem> {
     let wait = wait.duration()?;
-    let bytes = read(request, &TASK).await?;
-    let mut body: TaskBody = parse(&bytes)?;
+    let request = task_of(request, &header, &door).await?;
+    let tenant = request.tenant.clone();
+    let answer = take_in(&handle, request, wait).await.unwrap_or_else(Problem::into_response);
+    Ok(quota::tell(&handle, tenant.as_deref().unwrap_or(DEFAULT_TENANT), answer).await)
+}
+
+async fn task_of(request: Request, header: &KeyHeader, door: &Door) -> Result<TaskRequest, Problem> {
+    let held = read(request, &TASK, door.budget()).await?;
+    let mut body: TaskBody = parse(&held.bytes)?;
     let key = match body.take_key()? {
         Some(key) => Some(key),
         None => header.key.clone(),
     };
-    let key = key.map(|key| header.key_for(SUBMIT, key, Sha256::digest(&bytes).into()));
-    let request = body.request(key, Timestamp::now())?;
-    let tenant = request.tenant.clone();
-    let answer = take_in(&handle, request, wait).await.unwrap_or_else(Problem::into_response);
-    Ok(quota::tell(&handle, tenant.as_deref().unwrap_or(DEFAULT_TENANT), answer).await)
+    let key = key.map(|key| header.key_for(SUBMIT, key, Sha256::digest(&held.bytes).into()));
+    body.request(key, Timestamp::now())
 }
 
 async fn take_in(handle: &Handle, request: TaskRequest, wait: Duration) -> Result<Response, Problem> {

@@ -48,6 +48,12 @@ pub(super) async fn health(State(door): State<Arc<Door>>) -> Json<HealthJson> {
             Err(_) => health.degraded.push(silence(PATIENCE)),
         },
     }
+    if door.seats().is_crowded() {
+        health.degraded.push(format!(
+            "connections were refused: all {} answered requests (raise the limit of open files)",
+            door.seats().most()
+        ));
+    }
     if !health.degraded.is_empty() {
         health.status = "degraded";
     }
