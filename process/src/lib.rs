@@ -31,8 +31,8 @@
 //! # The rest
 //! [`identity`] tells one process from every other over reboots and reused pids, [`Pidfd`] holds on to it, [`mark`]
 //! finds what a dead worker may have left: programs by their environment, inits by their name, which is `mi-` and the end
-//! of the worker's id. [`door`] is where a worker is asked how it is, [`lock`] is the data folder's lock, [`usage`] measures,
-//! and [`memory`] gives back what nothing uses.
+//! of the worker's id. [`door`] is where a worker is asked how it is, [`lock`] is the data folder's lock, [`pipe`] looks into
+//! pipes, [`usage`] measures, and [`memory`] gives back what nothing uses.
 
 mod birth;
 mod census;
@@ -51,6 +51,7 @@ pub mod memory;
 mod nursery;
 mod ownership;
 mod pidfd;
+pub mod pipe;
 mod plan;
 mod program;
 mod search;

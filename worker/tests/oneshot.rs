@@ -30,7 +30,7 @@ async fn start_profile(mut profile: serde_json::Value) -> (Bench, AgentId) {
 
 fn order(agent_id: AgentId, input: &str) -> TaskOrder {
     let (task_id, input) = (TaskId::generate(), Payload::parse(input).expect("JSON"));
-    TaskOrder { task_id, attempt: 1, agent_id, epoch: Epoch(1), input, timeout: None, check: None }
+    TaskOrder { task_id, attempt: 1, agent_id, epoch: Epoch(1), input, alone: true, timeout: None, check: None }
 }
 
 async fn begin(bench: &Bench, order: &TaskOrder) {

@@ -65,6 +65,7 @@ impl Side {
             epoch: Epoch(1),
             input: input.clone(),
             timeout: None,
+            alone: true,
             check: None,
         };
         let command = Command::RunTasks { tasks: (0..number).map(order).collect() };

@@ -8,6 +8,7 @@ mod faults;
 mod held;
 mod http;
 mod running;
+mod words;
 
 use serde_json::{Value, json};
 
@@ -35,6 +36,10 @@ for line in sys.stdin:
         say(type="usage", id=task, **do["usage"])
     if do.get("progress"):
         say(type="progress", id=task, message=do["progress"], percent=40)
+    if do.get("print"):
+        print(do["print"], flush=True)
+    if do.get("note"):
+        say(level="info", id=task, note=do["note"])
     if do.get("child"):
         subprocess.Popen(["sleep", "1000"], start_new_session=True)
     if do.get("exit") is not None:

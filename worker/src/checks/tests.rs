@@ -207,6 +207,7 @@ fn errand() -> Errand {
         epoch: Epoch(1),
         input: Payload::trusted("null"),
         timeout: None,
+        alone: true,
         check: None,
     };
     Errand { order, sign: Arc::new(crate::sign::Sign::new(Instant::now())) }

@@ -65,7 +65,7 @@ pub(crate) enum Act {
 pub(crate) struct Finish {
     pub(crate) id: AttemptId,
     pub(crate) end: Finished,
-    /// What the program printed last, where it did not succeed.
+    /// What the program printed last during the attempt, where it did not succeed.
     pub(crate) last_output: String,
 }
 
@@ -80,6 +80,8 @@ pub(crate) enum Finished {
     StartFailed(String),
     /// Its program was stopped as it was ordered.
     Stopped,
+    /// Its agent is gone with all that it had begun, for this reason.
+    Lost(Cause),
     /// It was never begun.
     NotBegun(String),
 }
@@ -224,6 +226,7 @@ impl Tasks {
             (_, Some(halt)) => (AttemptEnd::Halted { halt }, None),
             (Finished::Failed { message, retryable }, None) => (AttemptEnd::Failed { message, retryable }, None),
             (Finished::StartFailed(message), None) => (AttemptEnd::StartFailed { message }, None),
+            (Finished::Lost(cause), None) => (lost(&cause), None),
             (Finished::Stopped, None) => (interrupted("its program was stopped"), None),
             (Finished::NotBegun(message), None) => (AttemptEnd::NotBegun { message }, None),
         };
@@ -240,8 +243,8 @@ impl Tasks {
         for id in load.attempts {
             let Some(held) = self.drop_held(id, now, ending.at) else { continue };
             let end = held.halt.map_or_else(|| lost(&ending.cause), |halt| AttemptEnd::Halted { halt });
-            let (last_output, usage) = (ending.last_output.clone(), held.sign.said().usage);
-            self.past.put(TaskOver { last_output, usage, ..over(id, end) });
+            // What the agent printed last may be about anything.
+            self.past.put(TaskOver { usage: held.sign.said().usage, ..over(id, end) });
         }
     }
 

@@ -35,6 +35,7 @@ impl Table {
             epoch: EPOCH,
             input: Payload::trusted("null"),
             timeout: None,
+            alone: true,
             check: None,
         }
     }
@@ -251,13 +252,30 @@ fn the_end_of_an_agent_ends_its_tasks_by_its_cause() {
 }
 
 #[test]
-fn what_was_used_and_printed_is_told_of_a_task_whose_agent_died() {
+fn what_was_used_is_told_of_a_task_whose_agent_died_and_not_what_that_printed() {
     let mut table = Table::new();
     table.begin(0);
     table.signs[&0].add(Usage { input_tokens: 5, ..Usage::default() });
     table.agent_ends(0, 1, Cause::Exited { code: 1 });
     let Some(ReportBody::Tasks { over, .. }) = table.tasks.next_report(1) else { panic!("an end") };
-    assert_eq!((over[0].usage.input_tokens, over[0].last_output.as_str()), (5, "boom"));
+    assert_eq!((over[0].usage.input_tokens, over[0].last_output.as_str()), (5, ""), "it may be about another task");
+}
+
+#[test]
+fn a_task_that_its_agent_lost_has_its_own_last_words() {
+    for (halt, said) in [(None, "exited with code 1"), (Some(Halt::TimedOut), "TimedOut")] {
+        let mut table = Table::new();
+        table.begin(0);
+        if let Some(halt) = halt {
+            table.halt(0, halt);
+        }
+        let end = Finished::Lost(Cause::Exited { code: 1 });
+        let finish = Finish { id: table.id(0), end, last_output: "boom".to_owned() };
+        table.tasks.on_finish(finish, table.now, Timestamp::from_millis(3));
+        let Some(ReportBody::Tasks { over, .. }) = table.tasks.next_report(1) else { panic!("an end") };
+        assert!(format!("{:?}", over[0].end).contains(said), "{:?}", over[0]);
+        assert_eq!(over[0].last_output, "boom");
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! A worker on a bench: run as a task, with the in-memory engine, and with the test in the master's place.
 #![allow(dead_code, unreachable_pub, reason = "each test crate uses a part of it")]
 
+pub mod lines;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

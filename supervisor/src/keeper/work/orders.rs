@@ -67,11 +67,12 @@ impl Keeper {
     /// Completes the orders of those whose input is not in memory.
     async fn find_inputs(&mut self, due: &[TaskId]) {
         let check = self.check_order(due).await;
+        let alone = self.tasks_per_agent() == 1;
         let mut missing = Vec::new();
         for id in due {
             let Some(run) = self.desk.runs.get_mut(*id).filter(|run| run.needs_order()) else { continue };
             match run.task.input.take() {
-                Some(input) => run.order = Some(run.order_with(input, check.as_ref())),
+                Some(input) => run.order = Some(run.order_with(input, alone, check.as_ref())),
                 None => missing.push(*id),
             }
         }
@@ -100,9 +101,10 @@ impl Keeper {
     }
 
     fn complete_orders(&mut self, inputs: Vec<(TaskId, Payload)>, check: Option<&CheckOrder>) {
+        let alone = self.tasks_per_agent() == 1;
         for (id, input) in inputs {
             if let Some(run) = self.desk.runs.get_mut(id) {
-                run.order = Some(run.order_with(input, check));
+                run.order = Some(run.order_with(input, alone, check));
             }
         }
     }
@@ -113,13 +115,14 @@ impl Run {
         self.begun_by.is_none() && self.halt.is_none() && self.order.is_none()
     }
 
-    fn order_with(&self, input: Payload, check: Option<&CheckOrder>) -> TaskOrder {
+    fn order_with(&self, input: Payload, alone: bool, check: Option<&CheckOrder>) -> TaskOrder {
         TaskOrder {
             task_id: self.task.task_id,
             attempt: self.attempt.number,
             agent_id: self.attempt.agent_id,
             epoch: self.attempt.epoch,
             input,
+            alone,
             timeout: self.task.timeout,
             check: check.filter(|_| self.task.check).cloned().map(Box::new),
         }

@@ -94,6 +94,15 @@ fn what(kind: &str, line: &[u8]) -> Option<What> {
     }
 }
 
+/// The task, and the attempt at it if it says so, that a line of log output names: a JSON object with the id of a task.
+pub(super) fn named(line: &[u8]) -> Option<(TaskId, Option<u32>)> {
+    if line.trim_ascii_start().first() != Some(&b'{') {
+        return None;
+    }
+    let head = Head::read(line);
+    Some((head.id?, head.attempt))
+}
+
 /// What every message begins with, as far as it can be read: of a line that was cut too.
 #[derive(Debug, Default)]
 struct Head {
@@ -256,6 +265,7 @@ mod tests {
             epoch: muster_domain::Epoch(1),
             input,
             timeout: None,
+            alone: true,
             check: None,
         };
         let line = String::from_utf8(task(&order, Some(Timestamp::from_millis(0)))).expect("text");
@@ -309,6 +319,17 @@ mod tests {
         assert_eq!(usage(r#""cost_usd":1e300"#), used(0, 0, u64::MAX));
         for wrong in [r#""cost_usd":-0.01"#, r#""cost_usd":1e999"#, r#""input_tokens":-1"#, r#""cost_usd":"1""#] {
             assert_eq!(usage(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_object_with_the_id_of_a_task_names_it() {
+        let named = |text: &str| named(text.replace("ID", ID).as_bytes());
+        let id = ID.parse().expect("an id");
+        assert_eq!(named(r#"{"level":"info","id":"ID","text":"x"}"#), Some((id, None)));
+        assert_eq!(named(r#" {"id":"ID","attempt":3}"#), Some((id, Some(3))));
+        for line in ["ID", r#""ID""#, r#"{"id":"7"}"#, r#"{"task":"ID"}"#, "{"] {
+            assert_eq!(named(line), None, "{line}");
         }
     }
 

@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use muster_domain::TaskId;
+use muster_domain::{Cause, TaskId};
 use tokio::time::Instant;
 
 use super::contract::{LONGEST_OUTPUT, What, Word};
+use super::excerpt::{Excerpt, Extent};
+use super::output::Printed;
+use crate::log::Stream;
 use crate::sign::Sign;
 use crate::tasks::{AttemptId, Errand, Finish, Finished};
 
@@ -21,6 +24,18 @@ struct Task {
     sign: Arc<Sign>,
     /// It was told to stop this one, and is to answer by then.
     answer_by: Option<Instant>,
+    excerpt: Excerpt,
+}
+
+impl Task {
+    fn is(&self, attempt: Option<u32>) -> bool {
+        attempt.is_none_or(|said| said == self.attempt)
+    }
+
+    fn finish(self, task_id: TaskId, end: Finished) -> Finish {
+        let last_output = if matches!(end, Finished::Done(_)) { String::new() } else { self.excerpt.text() };
+        Finish { id: AttemptId { task_id, attempt: self.attempt }, end, last_output }
+    }
 }
 
 /// What became of a word about a task.
@@ -30,7 +45,7 @@ pub(super) enum Heard {
     /// It was taken down.
     Noted,
     /// It was the last one about its task.
-    Last(AttemptId, Finished),
+    Last(Finish),
 }
 
 impl Desk {
@@ -39,9 +54,48 @@ impl Desk {
         self.tasks.get(task_id).map(|task| task.attempt)
     }
 
-    pub(super) fn put(&mut self, errand: &Errand) {
+    /// A task is handed to the program, which has printed so much; the line ends there in its stdin.
+    pub(super) fn put(&mut self, errand: &Errand, printed: Extent, until: u64) {
         let AttemptId { task_id, attempt } = errand.id();
-        self.tasks.insert(task_id, Task { attempt, sign: Arc::clone(&errand.sign), answer_by: None });
+        let mut excerpt = Excerpt::new(errand.order.alone, printed, until, Instant::now());
+        if !self.tasks.is_empty() {
+            excerpt.share();
+            self.tasks.values_mut().for_each(|task| task.excerpt.share());
+        }
+        self.tasks.insert(task_id, Task { attempt, sign: Arc::clone(&errand.sign), answer_by: None, excerpt });
+    }
+
+    /// Whether there is nothing to do.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// The excerpt of the one task of which it is not known yet whether the program has read it.
+    pub(super) fn untold(&mut self) -> Option<&mut Excerpt> {
+        self.alone().filter(|excerpt| excerpt.next_look().is_some())
+    }
+
+    /// A line for the log, and the task that it names, if it does.
+    pub(super) fn print(&mut self, stream: Stream, line: Printed<'_>, named: Option<(TaskId, Option<u32>)>) {
+        match named {
+            Some((task_id, attempt)) => {
+                if let Some(task) = self.tasks.get_mut(&task_id).filter(|task| task.is(attempt)) {
+                    task.excerpt.add_named(line.text);
+                }
+            }
+            None => {
+                if let Some(excerpt) = self.alone() {
+                    excerpt.add(stream, line);
+                }
+            }
+        }
+    }
+
+    fn alone(&mut self) -> Option<&mut Excerpt> {
+        if self.tasks.len() > 1 {
+            return None;
+        }
+        self.tasks.values_mut().next().map(|task| &mut task.excerpt)
     }
 
     /// The program gave a sign, of which nobody knows what task it is about.
@@ -52,7 +106,7 @@ impl Desk {
     /// Takes what the program said about a task.
     pub(super) fn hear(&mut self, word: Word) -> Heard {
         let Word { task_id, attempt, what } = word;
-        let Some(task) = self.tasks.get(&task_id).filter(|task| attempt.is_none_or(|said| said == task.attempt)) else {
+        let Some(task) = self.tasks.get(&task_id).filter(|task| task.is(attempt)) else {
             return Heard::Foreign;
         };
         let end = match what {
@@ -71,9 +125,7 @@ impl Desk {
                 Finished::Failed { message, retryable: false }
             }
         };
-        let id = AttemptId { task_id, attempt: task.attempt };
-        self.tasks.remove(&task_id);
-        Heard::Last(id, end)
+        self.tasks.remove(&task_id).map_or(Heard::Foreign, |task| Heard::Last(task.finish(task_id, end)))
     }
 
     /// An attempt is to stop, and an answer is expected by then. Answers whether that is new.
@@ -83,18 +135,24 @@ impl Desk {
     }
 
     /// When the next answer to a halt is due.
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub(super) fn next_answer(&self) -> Option<Instant> {
         self.tasks.values().filter_map(|task| task.answer_by).min()
+    }
+
+    /// When to look whether the program has read its task.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        let mut tasks = self.tasks.values();
+        tasks.next().filter(|_| tasks.next().is_none()).and_then(|task| task.excerpt.next_look())
     }
 
     /// These were lost on their way to the program.
     pub(super) fn lose(&mut self, lost: Vec<TaskId>, why: &str) -> Vec<Finish> {
-        let lost = lost.into_iter().filter_map(|task_id| Some((task_id, self.tasks.remove(&task_id)?.attempt)));
-        lost.map(|(task_id, attempt)| Finish {
-            id: AttemptId { task_id, attempt },
-            end: Finished::Failed { message: why.to_owned(), retryable: true },
-            last_output: String::new(),
-        })
-        .collect()
+        let end = || Finished::Failed { message: why.to_owned(), retryable: true };
+        lost.into_iter().filter_map(|task_id| Some(self.tasks.remove(&task_id)?.finish(task_id, end()))).collect()
+    }
+
+    /// The program is gone, for this reason, and with it the work on all of these.
+    pub(super) fn clear(&mut self, cause: &Cause) -> Vec<Finish> {
+        self.tasks.drain().map(|(task_id, task)| task.finish(task_id, Finished::Lost(cause.clone()))).collect()
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::contract::LONGEST_OUTPUT;
 use super::ladder::Ladder;
-use super::output::Output;
+use super::output::{Output, Printed, Take};
 use super::stdin::Stdin;
 use super::tail::Tail;
 use super::{Common, program};
@@ -169,11 +169,11 @@ impl Job {
         }
     }
 
-    fn take_lines<T>(&mut self, stream: Stream, read: impl FnOnce(&mut dyn FnMut(&[u8], u64)) -> T) -> T {
+    fn take_lines<T>(&mut self, stream: Stream, read: impl FnOnce(Take<'_>) -> T) -> T {
         self.errand.sign.note(Instant::now());
         let at = Timestamp::now();
         let (mut lines, tail, complaints) = (Vec::new(), &mut self.tail, &mut self.complaints);
-        let result = read(&mut |text, cut| {
+        let result = read(&mut |Printed { text, cut, .. }| {
             tail.add(text);
             if stream == Stream::Err {
                 complaints.add(text);

@@ -7,6 +7,7 @@
 mod agent;
 mod contract;
 mod desk;
+mod excerpt;
 mod job;
 mod journal;
 mod ladder;

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
+use muster_process::pipe;
 use tokio::net::unix::pipe::Receiver;
 
 use super::contract::LONGEST_MESSAGE;
@@ -14,6 +15,19 @@ use crate::log::Stream;
 pub(super) const LONGEST_LINE: usize = 64 * 1024;
 /// Read at once. A flood of short lines takes about a quarter of a millisecond a piece, then others have their turn.
 const PIECE: usize = 8 * 1024;
+
+/// A line that a program printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Printed<'a> {
+    pub(super) text: &'a [u8],
+    /// Bytes of it that were left out.
+    pub(super) cut: u64,
+    /// Where it begins, in bytes from the beginning of its stream.
+    pub(super) from: u64,
+}
+
+/// Takes a line.
+pub(super) type Take<'a> = &'a mut dyn FnMut(Printed<'_>);
 
 /// One of a program's output streams.
 pub(super) struct Output {
@@ -92,8 +106,24 @@ impl Output {
         };
     }
 
+    /// How much was read of it, in bytes.
+    pub(super) fn taken(&self) -> u64 {
+        self.splitter.fed()
+    }
+
+    /// How much the program printed so far, in bytes: what was read of it, and what waits in the pipe.
+    pub(super) fn printed(&self) -> u64 {
+        let waiting = match &self.source {
+            Source::Watched(pipe) => pipe::unread(pipe.as_fd()),
+            Source::Plain(file) => pipe::unread(file.as_fd()),
+            Source::Ended => Ok(0),
+        };
+        // A pipe that can't be looked into may hold anything.
+        waiting.map_or(u64::MAX, |waiting| self.splitter.fed() + waiting)
+    }
+
     /// Reads one piece without waiting, hands on its lines, and says whether there may be more at once.
-    pub(super) fn read(&mut self, line: &mut dyn FnMut(&[u8], u64)) -> bool {
+    pub(super) fn read(&mut self, line: Take<'_>) -> bool {
         let mut piece = [0; PIECE];
         let count = match &mut self.source {
             Source::Watched(pipe) => pipe.try_read(&mut piece),
@@ -118,7 +148,7 @@ impl Output {
     }
 
     /// Reads no more; what there is of a last line without a line break is a line.
-    pub(super) fn end(&mut self, line: &mut dyn FnMut(&[u8], u64)) {
+    pub(super) fn end(&mut self, line: Take<'_>) {
         self.source = Source::Ended;
         self.splitter.end(line);
     }
@@ -139,26 +169,35 @@ struct Splitter {
     partial: Vec<u8>,
     /// Bytes of it that were left out.
     cut: u64,
+    /// Where it begins.
+    from: u64,
     /// The bytes that are kept of a line that begins as a JSON object does.
     longest_object: usize,
 }
 
 impl Default for Splitter {
     fn default() -> Self {
-        Self { partial: Vec::new(), cut: 0, longest_object: LONGEST_LINE }
+        Self { partial: Vec::new(), cut: 0, from: 0, longest_object: LONGEST_LINE }
     }
 }
 
 impl Splitter {
-    fn feed(&mut self, mut bytes: &[u8], line: &mut dyn FnMut(&[u8], u64)) {
+    /// How many bytes it was fed.
+    fn fed(&self) -> u64 {
+        self.from + self.partial.len() as u64 + self.cut
+    }
+
+    fn feed(&mut self, mut bytes: &[u8], line: Take<'_>) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             let (whole, rest) = (&bytes[..end], &bytes[end + 1..]);
             if self.partial.is_empty() && self.cut == 0 {
                 // A piece is shorter than the longest line.
-                line(without_return(whole), 0);
+                line(Printed { text: without_return(whole), cut: 0, from: self.from });
+                self.from += end as u64 + 1;
             } else {
                 self.keep(whole);
                 self.end(line);
+                self.from += 1;
             }
             bytes = rest;
         }
@@ -173,9 +212,10 @@ impl Splitter {
         self.cut += (bytes.len() - room) as u64;
     }
 
-    fn end(&mut self, line: &mut dyn FnMut(&[u8], u64)) {
+    fn end(&mut self, line: Take<'_>) {
         if !self.partial.is_empty() || self.cut > 0 {
-            line(without_return(&self.partial), self.cut);
+            line(Printed { text: without_return(&self.partial), cut: self.cut, from: self.from });
+            self.from = self.fed();
             // Gives the memory of a very long line back.
             self.partial = Vec::new();
             self.cut = 0;
@@ -199,7 +239,7 @@ mod tests {
 
     fn lines(pieces: &[&[u8]]) -> Vec<(Vec<u8>, u64)> {
         let (mut splitter, mut found) = (Splitter::default(), Vec::new());
-        let mut line = |text: &[u8], cut: u64| found.push((text.to_vec(), cut));
+        let mut line = |line: Printed<'_>| found.push((line.text.to_vec(), line.cut));
         pieces.iter().for_each(|piece| splitter.feed(piece, &mut line));
         splitter.end(&mut line);
         found
@@ -214,7 +254,7 @@ mod tests {
         io::Write::write_all(&mut writer, b"no model here\n").expect("room in the pipe");
         let mut found = Vec::new();
         output.unwatch();
-        while output.read(&mut |line, _| found.push(String::from_utf8_lossy(line).into_owned())) {}
+        while output.read(&mut |line| found.push(String::from_utf8_lossy(line.text).into_owned())) {}
         assert_eq!(found, ["no model here"]);
     }
 
@@ -229,14 +269,41 @@ mod tests {
     }
 
     #[test]
+    fn each_line_knows_where_it_begins_wherever_the_pieces_are_cut() {
+        let text = b"one\r\n\ntwo\nthree";
+        for at in 0..text.len() {
+            let (mut splitter, mut begins) = (Splitter::default(), Vec::new());
+            for (piece, fed) in [(&text[..at], at), (&text[at..], text.len())] {
+                splitter.feed(piece, &mut |line| begins.push(line.from));
+                assert_eq!(splitter.fed(), fed as u64, "cut at {at}");
+            }
+            splitter.end(&mut |line| begins.push(line.from));
+            assert_eq!((begins, splitter.fed()), (vec![0, 5, 6, 10], text.len() as u64), "cut at {at}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_in_the_pipe_was_printed() {
+        let (writer, reader) = tokio::net::unix::pipe::pipe().expect("a pipe");
+        let fd = reader.into_nonblocking_fd().expect("its descriptor");
+        let mut output = Output::new(Stream::Out, Some(fd)).expect("an output");
+        let mut writer = File::from(writer.into_blocking_fd().expect("its descriptor"));
+        io::Write::write_all(&mut writer, b"one\ntw").expect("room in the pipe");
+        assert_eq!(output.printed(), 6);
+        output.unwatch();
+        while output.read(&mut |_| {}) {}
+        assert_eq!(output.printed(), 6);
+    }
+
+    #[test]
     fn an_endless_line_takes_bounded_memory_and_is_counted() {
         let mut splitter = Splitter::default();
         for _ in 0..1000 {
-            splitter.feed(&[b'x'; PIECE], &mut |_, _| panic!("no line yet"));
+            splitter.feed(&[b'x'; PIECE], &mut |_| panic!("no line yet"));
         }
         assert!(splitter.partial.capacity() <= 2 * LONGEST_LINE);
         let mut found = Vec::new();
-        splitter.feed(b"\nnext\n", &mut |text, cut| found.push((text.len(), cut)));
+        splitter.feed(b"\nnext\n", &mut |line| found.push((line.text.len(), line.cut)));
         assert_eq!(found, [(LONGEST_LINE, (1000 * PIECE - LONGEST_LINE) as u64), (4, 0)]);
     }
 
@@ -247,7 +314,7 @@ mod tests {
             let (mut splitter, mut found) = (Splitter { longest_object, ..Splitter::default() }, Vec::new());
             for piece in [&object, &b"\n"[..], &object[1..], b"\n"] {
                 piece.chunks(PIECE).for_each(|piece| {
-                    splitter.feed(piece, &mut |text, cut| found.push((text.len(), cut)));
+                    splitter.feed(piece, &mut |line| found.push((line.text.len(), line.cut)));
                 });
             }
             assert_eq!(found[0], (kept, (object.len() - kept) as u64));

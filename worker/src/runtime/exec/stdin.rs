@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use muster_domain::TaskId;
+use muster_process::pipe;
 use tokio::net::unix::pipe::Sender;
 
 /// What waits for the pipe, in bytes, at most; a line that is longer by itself waits alone.
@@ -18,6 +19,8 @@ pub(super) struct Stdin {
     /// Of the first line.
     written: usize,
     waiting: usize,
+    /// Bytes that the pipe took.
+    sent: u64,
     /// Whether it is to be closed when all is written.
     ends: bool,
 }
@@ -31,12 +34,12 @@ impl Stdin {
     /// The writing end of a pipe. One that can't be written, or none, is closed.
     pub(super) fn new(fd: Option<OwnedFd>) -> Self {
         let pipe = fd.and_then(|fd| Sender::from_owned_fd(fd).ok());
-        Self { pipe, lines: VecDeque::new(), written: 0, waiting: 0, ends: false }
+        Self { pipe, lines: VecDeque::new(), written: 0, waiting: 0, sent: 0, ends: false }
     }
 
     /// Has this written after all that waits. Fails with the reason where that can't be; `task` is who loses by it where
-    /// it turns out later.
-    pub(super) fn push(&mut self, bytes: Vec<u8>, task: Option<TaskId>) -> Result<(), &'static str> {
+    /// it turns out later. Answers with where it ends, in bytes from the beginning.
+    pub(super) fn push(&mut self, bytes: Vec<u8>, task: Option<TaskId>) -> Result<u64, &'static str> {
         if self.pipe.is_none() {
             return Err("its agent has closed its stdin");
         }
@@ -45,7 +48,18 @@ impl Stdin {
         }
         self.waiting += bytes.len();
         self.lines.push_back(Line { bytes, task });
-        Ok(())
+        Ok(self.sent + self.waiting as u64)
+    }
+
+    /// Whether more can be written.
+    pub(super) const fn is_open(&self) -> bool {
+        self.pipe.is_some()
+    }
+
+    /// How much the program has read of it, in bytes; `None` where that can't be seen any more.
+    pub(super) fn taken(&self) -> Option<u64> {
+        let unread = pipe::unread(self.pipe.as_ref()?.as_fd()).ok()?;
+        Some(self.sent.saturating_sub(unread))
     }
 
     /// Closes it when all that waits is written.
@@ -80,6 +94,7 @@ impl Stdin {
 
     fn took(&mut self, count: usize) {
         self.written += count;
+        self.sent += count as u64;
         self.waiting -= count;
         if self.lines.pop_front_if(|line| line.bytes.len() == self.written).is_some() {
             self.written = 0;
@@ -143,6 +158,21 @@ mod tests {
         stdin.push(vec![b'x'; WAITING * 2], None).expect("alone");
         assert_eq!(stdin.push(vec![b'x'], None), Err("its agent does not read its stdin"));
         assert!(!stdin.close_with(b"stop\n"), "behind a line that is not read");
+    }
+
+    #[tokio::test]
+    async fn it_is_seen_how_much_was_read() {
+        let (mut stdin, mut reader) = stdin();
+        assert_eq!(stdin.push(b"one\n".to_vec(), None), Ok(4));
+        assert_eq!(stdin.push(b"two\n".to_vec(), None), Ok(8));
+        assert_eq!(stdin.taken(), Some(0));
+        stdin.writable().await;
+        assert!(stdin.write().is_empty());
+        assert_eq!(stdin.push(b"three\n".to_vec(), None), Ok(14));
+        reader.read_exact(&mut [0; 5]).expect("five bytes");
+        assert_eq!(stdin.taken(), Some(5));
+        stdin.close();
+        assert_eq!(stdin.taken(), None);
     }
 
     #[tokio::test]

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::{Cause, Ending, Readiness, SpawnOrder, Timestamp};
-use muster_process::{Child, Custodian, Exit};
+use muster_process::{Child, Exit};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
 use super::contract::{self, Said};
 use super::desk::{Desk, Heard};
+use super::excerpt::Extent;
 use super::journal::Journal;
 use super::ladder::Ladder;
-use super::output::{Output, shortened};
+use super::output::{Output, Printed, Take, shortened};
 use super::stdin::Stdin;
 use super::tail::Tail;
 use super::{Activity, Common, Order, program};
@@ -74,6 +75,8 @@ enum Turn {
 /// A program that runs, and how far it is.
 struct Running {
     stdin: Stdin,
+    out: Output,
+    err: Output,
     ladder: Ladder,
     /// Its pid, until it was said that it runs.
     unannounced: Option<u32>,
@@ -86,18 +89,20 @@ impl Agent {
     async fn attend(&mut self, child: Child, ordered: &mut UnboundedReceiver<Order>) -> Cause {
         let Child { pid, stdin, stdout, stderr, keeper, mut exit, .. } = child;
         // From here on, whatever fails: the keeper kills the tree.
-        let mut running = Running::new(pid, Stdin::new(stdin), keeper, self.common.profile.start_timeout);
+        let mut ladder = Ladder::new(keeper);
         let outputs =
             Output::listening(Stream::Out, stdout).and_then(|out| Ok((out, Output::new(Stream::Err, stderr)?)));
-        let (mut out, mut err) = match outputs {
+        let (out, err) = match outputs {
             Ok(outputs) => outputs,
             Err(error) => {
-                let cause = Cause::NotStarted { error: format!("cannot read its output: {error}") };
-                running.ladder.kill(cause);
+                ladder.kill(Cause::NotStarted { error: format!("cannot read its output: {error}") });
                 let ended = (&mut exit).await;
-                return running.ladder.into_cause(ended);
+                return ladder.into_cause(ended);
             }
         };
+        // A program whose stdin can't be written is told to stop by the signal alone.
+        let start_by = Some(later(Instant::now(), self.common.profile.start_timeout));
+        let mut running = Running { stdin: Stdin::new(stdin), out, err, ladder, unannounced: Some(pid), start_by };
         if self.common.profile.ready == Readiness::Started {
             self.announce(&mut running);
         }
@@ -108,23 +113,23 @@ impl Agent {
             let turn = tokio::select! {
                 ended = &mut exit => Turn::Ended(ended),
                 order = ordered.recv(), if !abandoned => Turn::Ordered(order),
-                () = out.readable(), if room => Turn::Out,
-                () = err.readable(), if room => Turn::Err,
+                () = running.out.readable(), if room => Turn::Out,
+                () = running.err.readable(), if room => Turn::Err,
                 () = running.stdin.writable() => Turn::In,
                 () = self.journal.written() => Turn::Written,
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => Turn::Time,
             };
             match turn {
                 Turn::Ended(ended) => {
-                    self.read_rest(&mut running, &mut out, &mut err).await;
+                    self.read_rest(&mut running).await;
                     return running.ladder.into_cause(ended);
                 }
                 Turn::Ordered(order) => {
                     abandoned = order.is_none();
                     self.obey(&mut running, order);
                 }
-                Turn::Out => self.read(&mut running, &mut out).await,
-                Turn::Err => self.read(&mut running, &mut err).await,
+                Turn::Out => self.read_answers(&mut running).await,
+                Turn::Err => self.read(&mut running, Stream::Err).await,
                 Turn::In => self.write(&mut running),
                 Turn::Written => {}
                 Turn::Time => self.on_time(&mut running),
@@ -142,30 +147,54 @@ impl Agent {
         }
     }
 
-    async fn read(&mut self, running: &mut Running, output: &mut Output) {
-        if self.take_piece(running, output) {
+    async fn read(&mut self, running: &mut Running, stream: Stream) {
+        if self.take_piece(running, stream) {
             // One piece in a turn, so that a flood leaves room for the loop and for other agents.
             tokio::task::yield_now().await;
         }
     }
 
+    /// What it complained about before it answered is read before the answer, so that a failure has its reason beside it.
+    async fn read_answers(&mut self, running: &mut Running) {
+        if !self.desk.is_empty() {
+            let complained = running.err.printed();
+            while running.err.taken() < complained {
+                running.err.readable().await;
+                self.take_piece(running, Stream::Err);
+            }
+        }
+        self.read(running, Stream::Out).await;
+    }
+
     /// What was printed before the end and not read yet. Nobody is left to print more, unless a pipe was handed to a
     /// process outside of the tree: so this reads what is there and does not wait for the end of the file.
-    async fn read_rest(&mut self, running: &mut Running, out: &mut Output, err: &mut Output) {
-        for output in [out, err] {
-            output.unwatch();
-            while self.take_piece(running, output) {
+    async fn read_rest(&mut self, running: &mut Running) {
+        for stream in [Stream::Err, Stream::Out] {
+            running.output(stream).unwatch();
+            while self.take_piece(running, stream) {
                 while !self.journal.has_room() {
                     self.journal.written().await;
                 }
             }
-            self.take_lines(running, output.stream, |line| output.end(line));
+            self.take_lines(running, stream, |output, line| output.end(line));
         }
     }
 
     /// Reads one piece, if there is one.
-    fn take_piece(&mut self, running: &mut Running, output: &mut Output) -> bool {
-        self.take_lines(running, output.stream, |line| output.read(line))
+    fn take_piece(&mut self, running: &mut Running, stream: Stream) -> bool {
+        self.look(running);
+        self.take_lines(running, stream, |output, line| output.read(line))
+    }
+
+    /// Sees whether the program has read of its task, before anything is read of what it printed.
+    fn look(&mut self, running: &Running) {
+        if let Some(excerpt) = self.desk.untold() {
+            // In this order: what was printed by now was printed before it read more than that.
+            let printed = running.printed();
+            if let Some(taken) = running.stdin.taken() {
+                excerpt.look(printed, taken, Instant::now());
+            }
+        }
     }
 
     /// Takes what this reads: messages, and lines for the log.
@@ -173,14 +202,14 @@ impl Agent {
         &mut self,
         running: &mut Running,
         stream: Stream,
-        read: impl FnOnce(&mut dyn FnMut(&[u8], u64)) -> T,
+        read: impl FnOnce(&mut Output, Take<'_>) -> T,
     ) -> T {
         let (now, at) = (Instant::now(), Timestamp::now());
         let (mut ready, mut any, mut ends) = (false, false, Vec::new());
         let (journal, tail, desk) = (&mut self.journal, &mut self.tail, &mut self.desk);
-        let result = read(&mut |line, cut| {
+        let result = read(running.output(stream), &mut |line| {
             any = true;
-            let said = if stream == Stream::Out { contract::read(line, cut) } else { None };
+            let said = if stream == Stream::Out { contract::read(line.text, line.cut) } else { None };
             let heard = match said {
                 Some(Said::Ready) => {
                     ready = true;
@@ -191,11 +220,13 @@ impl Agent {
             };
             match heard {
                 Heard::Noted => {}
-                Heard::Last(id, end) => ends.push((id, end)),
+                Heard::Last(finish) => ends.push(finish),
                 Heard::Foreign => {
-                    let (line, cut) = shortened(line, cut);
-                    journal.add(at, stream, line, cut);
-                    tail.add(line);
+                    let named = contract::named(line.text);
+                    let (text, cut) = shortened(line.text, line.cut);
+                    journal.add(at, stream, text, cut);
+                    tail.add(text);
+                    desk.print(stream, Printed { text, cut, ..line }, named);
                 }
             }
         });
@@ -206,9 +237,7 @@ impl Agent {
         if ready {
             self.announce(running);
         }
-        for (id, end) in ends {
-            self.finish(id, end);
-        }
+        ends.into_iter().for_each(|finish| self.say(What::Finished(finish)));
         result
     }
 
@@ -227,7 +256,10 @@ impl Agent {
             let after_ms = u64::try_from(self.common.profile.start_timeout.as_millis()).unwrap_or(u64::MAX);
             running.kill(Cause::StartTimeout { after_ms });
         }
-        if self.desk.next().is_some_and(|by| by <= now) {
+        if self.desk.next_look().is_some_and(|at| at <= now) {
+            self.look(running);
+        }
+        if self.desk.next_answer().is_some_and(|by| by <= now) {
             self.ask(running, Cause::TaskHalted);
         }
         if let Some(reason) = running.ladder.on_time(now) {
@@ -237,10 +269,12 @@ impl Agent {
 
     /// Asks the program to end: by the stop message and the end of its stdin, after a pause by SIGTERM. Both at once would
     /// end a program by the signal before it has read the message, and a message that asks to finish would be worth nothing.
-    fn ask(&self, running: &mut Running, cause: Cause) {
+    fn ask(&mut self, running: &mut Running, cause: Cause) {
         if !running.ladder.is_running() {
             return;
         }
+        // Its stdin can't be looked into any more when it is closed.
+        self.look(running);
         let deadline = self.common.profile.stop_deadline;
         // Not waited for: a program that does not read its stdin gets the signal. The end of the file follows.
         let told = running.stdin.close_with(contract::STOP);
@@ -255,6 +289,7 @@ impl Agent {
         let at = Timestamp::now();
         self.journal.add(at, Stream::End, cause.to_string().as_bytes(), 0);
         self.journal.finish().await;
+        self.desk.clear(&cause).into_iter().for_each(|finish| self.say(What::Finished(finish)));
         let last_output = self.tail.text();
         self.say(What::Ended(Ending { cause, last_output, at }));
     }
@@ -267,10 +302,12 @@ impl Agent {
 }
 
 impl Running {
-    fn new(pid: u32, stdin: Stdin, keeper: Custodian, start_timeout: Duration) -> Self {
-        let start_by = Some(later(Instant::now(), start_timeout));
-        // A program whose stdin can't be written is told to stop by the signal alone.
-        Self { stdin, ladder: Ladder::new(keeper), unannounced: Some(pid), start_by }
+    fn output(&mut self, stream: Stream) -> &mut Output {
+        if stream == Stream::Err { &mut self.err } else { &mut self.out }
+    }
+
+    fn printed(&self) -> Extent {
+        Extent { out: self.out.printed(), err: self.err.printed() }
     }
 
     fn kill(&mut self, cause: Cause) {
@@ -280,8 +317,10 @@ impl Running {
 
     /// The next deadline. No answer to a halt is waited for any more where all of it is being ended.
     fn next(&self, desk: &Desk) -> Option<Instant> {
-        let answer = self.ladder.is_running().then(|| desk.next());
-        [self.start_by, self.ladder.next(), answer.flatten()].into_iter().flatten().min()
+        let answer = self.ladder.is_running().then(|| desk.next_answer());
+        // What has closed its stdin can't be looked at.
+        let look = self.stdin.is_open().then(|| desk.next_look());
+        [self.start_by, self.ladder.next(), answer.flatten(), look.flatten()].into_iter().flatten().min()
     }
 }
 

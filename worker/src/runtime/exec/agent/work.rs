@@ -16,10 +16,11 @@ impl Agent {
         if !running.ladder.is_running() || self.desk.attempt(&id.task_id).is_some() {
             return self.refuse(errand);
         }
+        let printed = running.printed();
         let deadline = errand.order.timeout.map(|timeout| Timestamp::now().after(timeout));
         match running.stdin.push(contract::task(&errand.order, deadline), Some(id.task_id)) {
-            Ok(()) => {
-                self.desk.put(errand);
+            Ok(until) => {
+                self.desk.put(errand, printed, until);
                 self.write(running);
             }
             Err(why) => self.finish(id, Finished::Failed { message: why.to_owned(), retryable: true }),
@@ -43,7 +44,7 @@ impl Agent {
             return;
         }
         match running.stdin.push(contract::cancel(id.task_id), None) {
-            Ok(()) => self.write(running),
+            Ok(_) => self.write(running),
             // It can't hear of it.
             Err(_) => self.ask(running, Cause::TaskHalted),
         }
@@ -57,9 +58,8 @@ impl Agent {
         }
     }
 
-    /// A task is over.
-    pub(super) fn finish(&self, id: AttemptId, end: Finished) {
-        let last_output = if matches!(end, Finished::Failed { .. }) { self.tail.text() } else { String::new() };
-        self.say(What::Finished(Finish { id, end, last_output }));
+    /// A task that the program never had is over.
+    fn finish(&self, id: AttemptId, end: Finished) {
+        self.say(What::Finished(Finish { id, end, last_output: String::new() }));
     }
 }
