@@ -8,7 +8,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// The lock, held until dropped or until this process ends, however it does.
@@ -20,8 +20,7 @@ pub struct DataLock {
 impl DataLock {
     /// Takes the lock, making the file (mode 0600) where it is missing; `None` where somebody holds it. Does not wait.
     pub fn acquire(path: &Path) -> io::Result<Option<Self>> {
-        // std opens with O_CLOEXEC.
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let file = open(path, OpenOptions::new().write(true).create(true).truncate(false).mode(0o600))?;
         let mut request = whole_file(libc::F_WRLCK);
         // SAFETY: a valid descriptor and a valid flock.
         if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw mut request) } == 0 {
@@ -31,6 +30,18 @@ impl DataLock {
         match error.raw_os_error() {
             Some(libc::EAGAIN | libc::EACCES) => Ok(None),
             _ => Err(error),
+        }
+    }
+}
+
+impl DataLock {
+    /// Whether the file whose lock this is still is the one at this path. Where it is not, another process may take a lock there.
+    pub fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let own = self.file.metadata()?;
+        match path.symlink_metadata() {
+            Ok(found) => Ok((own.dev(), own.ino()) == (found.dev(), found.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
         }
     }
 }
@@ -46,7 +57,7 @@ impl Drop for DataLock {
 
 /// Whether somebody, this process included, holds the lock. Does not take it, and makes no file.
 pub fn is_held(path: &Path) -> io::Result<bool> {
-    let file = match File::open(path) {
+    let file = match open(path, &mut OpenOptions::new()) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
@@ -57,6 +68,15 @@ pub fn is_held(path: &Path) -> io::Result<bool> {
         return Err(io::Error::last_os_error());
     }
     Ok(request.l_type != libc::F_UNLCK as libc::c_short)
+}
+
+/// Opens a regular file, and waits for nothing: an agent may have put a FIFO in its place. std opens with O_CLOEXEC.
+fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let file = options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file: somebody has replaced it")),
+    }
 }
 
 fn whole_file(kind: libc::c_int) -> libc::flock {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::client::Found;
+use crate::client::{self, Found};
 
 use super::failure::Failure;
 use super::table::pretty;
@@ -58,5 +58,5 @@ fn is_gone(server: &Found, address: Option<&str>) -> bool {
 }
 
 fn written(file: &Path) -> Option<String> {
-    std::fs::read_to_string(file).ok().filter(|text| !text.trim().is_empty())
+    client::read_address(file).ok().filter(|text| !text.trim().is_empty())
 }

@@ -1,7 +1,9 @@
 //! Where the server is.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use muster_files::Folder;
 
 use crate::config::{ConfigError, Environment, Flags, Sources, data_dir};
 
@@ -46,7 +48,7 @@ pub(crate) fn find(url: Option<&str>, flags: &Flags, environment: &Environment) 
         return Ok(Found { client: Client::new(&url, key), address_file: None });
     }
     let file = data_dir(&sources)?.join(ADDRESS_FILE);
-    match std::fs::read_to_string(&file) {
+    match read_address(&file) {
         Ok(address) if !address.trim().is_empty() => {
             let client = Client::new(&format!("http://{}", address.trim()), key);
             Ok(Found { client, address_file: Some(file) })
@@ -54,6 +56,13 @@ pub(crate) fn find(url: Option<&str>, flags: &Flags, environment: &Environment) 
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(NotFound::Closed(file, error)),
         _ => Err(NotFound::NoAddress(file)),
     }
+}
+
+/// Reads the file with the address, without waiting for what somebody may have put in its place.
+pub(crate) fn read_address(file: &Path) -> std::io::Result<String> {
+    let folder = Folder::open(file.parent().unwrap_or(file))?;
+    let file = folder.read(ADDRESS_FILE)?.ok_or(ErrorKind::NotFound)?;
+    std::io::read_to_string(file)
 }
 
 #[cfg(test)]

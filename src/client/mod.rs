@@ -12,7 +12,7 @@ mod find;
 
 pub(crate) use error::ClientError;
 pub(crate) use events::{Event, Events};
-pub(crate) use find::{Found, NotFound, find};
+pub(crate) use find::{Found, NotFound, find, read_address};
 
 use std::io::Read;
 use std::time::Duration;

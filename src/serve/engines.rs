@@ -113,7 +113,7 @@ fn processes(
     Ok(Engines {
         registry: Arc::new(redis.clone()),
         bus: Arc::new(redis),
-        launcher: Arc::new(process_launcher(site)?),
+        launcher: Arc::new(process_launcher(site)),
         target,
         mode: Mode::MultiProcess,
         reason,
@@ -122,14 +122,14 @@ fn processes(
     })
 }
 
-fn process_launcher(site: &Site) -> anyhow::Result<ProcessLauncher> {
-    Ok(ProcessLauncher::new(site.nursery.clone(), site.config.data_dir.join("logs").join("workers"))?)
+fn process_launcher(site: &Site) -> ProcessLauncher {
+    ProcessLauncher::new(site.nursery.clone(), site.config.data_dir.clone())
 }
 
 fn single_process(site: &Site, reason: &str) -> anyhow::Result<Engines> {
     let memory = MemoryRegistry::new();
     let (registry, bus): (Arc<dyn Registry>, Arc<dyn Bus>) = (Arc::new(memory.clone()), Arc::new(memory));
-    let launcher = ClosureLauncher::new(entry(registry.clone(), bus.clone())?, process_launcher(site)?)?;
+    let launcher = ClosureLauncher::new(entry(registry.clone(), bus.clone())?, process_launcher(site))?;
     Ok(Engines {
         registry,
         bus,

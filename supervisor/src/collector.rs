@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_files::Place;
 use muster_store::Pruned;
 
 use crate::context::Context;
 use crate::keeper::mailbox::Ask;
-use crate::launch::remains::{self, Remain};
 
 /// Between two rounds.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -78,16 +78,17 @@ async fn weed_pools(context: &Context) {
 /// Removes what those that the store has just forgotten left in the data folder. Nothing else: a store that has no row of an
 /// agent need not be the one that the agent belongs to.
 async fn remove_remains(context: &Context, pruned: Pruned) {
-    let of_agents = pruned.agents.into_iter().flat_map(remains::of_agent);
-    let remains: Vec<Remain> = of_agents.chain(pruned.workers.into_iter().map(remains::of_worker)).collect();
+    let dir = &context.data_dir;
+    let of_agents = pruned.agents.into_iter().flat_map(|agent| Place::all_of_agent(dir, agent));
+    let of_workers = pruned.workers.into_iter().map(|worker| Place::worker_log(dir, worker));
+    let remains: Vec<Place> = of_agents.chain(of_workers).collect();
     if remains.is_empty() {
         return;
     }
-    let data_dir = context.data_dir.clone();
     let removal = move || {
         for remain in remains {
-            if let Err(error) = remain.remove(&data_dir) {
-                let path = remain.path(&data_dir);
+            if let Err(error) = remain.remove() {
+                let path = remain.path();
                 tracing::warn!(%error, path = %path.display(), "what somebody long gone has left can't be removed");
             }
         }

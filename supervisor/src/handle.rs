@@ -1,12 +1,12 @@
 //! The handle: what callers ask of the supervisor. It checks what needs no model, finds the pool's keeper, and waits
 //! for the answer.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_domain::time::{LONGEST, check_longest, later};
 use muster_domain::{AgentId, AgentSpec, Intent, PoolName, StopReason, name};
+use muster_files::Place;
 use muster_store::{AgentRow, Rest};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -151,8 +151,8 @@ impl Handle {
     }
 
     /// Where an agent's output is written.
-    pub fn log_path(&self, agent: AgentId) -> PathBuf {
-        self.context.data_dir.join("logs").join("agents").join(format!("{agent}.log"))
+    pub fn log(&self, agent: AgentId) -> Place {
+        Place::agent_log(&self.context.data_dir, agent)
     }
 
     /// Events with a number above `seq`, at most `limit`.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bench::{Bench, exec, sh, wait_until};
 use muster_domain::ending::MAX_LAST_OUTPUT;
 use muster_domain::{AgentId, Cause, Command, SeenState};
+use muster_files::Place;
 use muster_worker::{WorkerExit, log};
 use serde_json::json;
 
@@ -140,8 +141,9 @@ async fn a_flood_neither_grows_memory_nor_starves_the_worker_and_its_log_is_rota
     let quiet = AgentId::generate();
     assert_eq!(bench.words(1).await, ["started 1"]);
     let before = resident();
-    let path = log::path(bench.data.path(), agent);
-    wait_until("a rotation", async || log::rotated(&path).exists().then_some(())).await;
+    let log = Place::agent_log(bench.data.path(), agent);
+    let (path, older) = (log.path(), log.older().path());
+    wait_until("a rotation", async || older.exists().then_some(())).await;
     // Beside the flood, a command is answered.
     let asked = Instant::now();
     bench.send(Command::Probe).await;
@@ -156,7 +158,7 @@ async fn a_flood_neither_grows_memory_nor_starves_the_worker_and_its_log_is_rota
         ending.last_output.len() <= MAX_LAST_OUTPUT
             && ending.last_output.contains("\n0123456789012345678901234567890123456789")
     );
-    let sizes = [&path, &log::rotated(&path)].map(|path| path.metadata().expect("a log").len());
+    let sizes = [&path, &older].map(|path| path.metadata().expect("a log").len());
     assert!(sizes.iter().all(|size| *size < log::ROTATE_AT + 1024 * 1024), "{sizes:?}");
     assert!(bench.log(quiet).is_empty());
 }

@@ -3,25 +3,25 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
+use muster_files::{FileId, Place};
 use tokio_util::sync::CancellationToken;
 
-use super::{Tail, identity, open};
+use super::{Tail, reading};
 
 /// Between two looks at a file that did not grow. There is no wish for more than a person sees.
 const LOOK: Duration = Duration::from_millis(200);
 /// What is read at once, in bytes. The client's pace bounds how often.
 const CHUNK: usize = 256 * 1024;
 
-/// What `start` holds, then what is appended to the log at `path`, over rotations, until the client goes, `end` is
+/// What `start` holds, then what is appended to the log, over rotations, until the client goes, `end` is
 /// cancelled, or `is_over` says that nothing more is to come and all was read.
 pub(crate) fn follow<Over, Answer>(
-    path: PathBuf,
+    log: Place,
     start: Tail,
     is_over: Over,
     end: CancellationToken,
@@ -30,7 +30,7 @@ where
     Over: Fn() -> Answer + Send + 'static,
     Answer: Future<Output = bool> + Send,
 {
-    let follower = Follower { path, at: start.end };
+    let follower = Follower { log, at: start.end };
     unfold((follower, start.bytes, is_over, end), |(mut follower, first, is_over, end)| async move {
         if !first.is_empty() {
             return Some((Ok(first.into()), (follower, Vec::new(), is_over, end)));
@@ -41,10 +41,9 @@ where
             }
             // Asked before the look: last words are written before the end is told, so the look finds them all.
             let over = is_over().await;
-            // Files block, also for long where a disk is busy: never on the executor's threads.
-            let looked = tokio::task::spawn_blocking(move || {
+            let looked = reading(move || {
                 let read = follower.read();
-                (follower, read)
+                Ok((follower, read))
             });
             let (after, read) = looked.await.ok()?;
             follower = after;
@@ -63,7 +62,7 @@ where
 
 /// Where the reader is.
 struct Follower {
-    path: PathBuf,
+    log: Place,
     /// The file and the offset up to which it was read; none before there is a file.
     at: Option<(File, u64)>,
 }
@@ -92,9 +91,9 @@ impl Follower {
 
     /// The file that is now at the path, where it is another one than ours.
     fn newer_file(&self) -> io::Result<Option<File>> {
-        let Some(present) = open(&self.path)? else { return Ok(None) };
+        let Some(present) = self.log.read()? else { return Ok(None) };
         match &self.at {
-            Some((file, _)) if identity(file)? == identity(&present)? => Ok(None),
+            Some((file, _)) if FileId::of(file)? == FileId::of(&present)? => Ok(None),
             _ => Ok(Some(present)),
         }
     }
@@ -108,7 +107,8 @@ mod tests {
     use std::path::Path;
     use std::pin::pin;
 
-    use crate::logs::{rotated, tail};
+    use crate::logs::tail;
+    use crate::logs::tests::log_in;
     use futures_util::StreamExt;
     use tempfile::TempDir;
 
@@ -117,18 +117,18 @@ mod tests {
         file.write_all(text.as_bytes()).expect("written");
     }
 
-    fn follower(path: &Path) -> Follower {
-        Follower { path: path.to_owned(), at: tail(path, 0).expect("a log").end }
+    fn follower(log: &Place) -> Follower {
+        Follower { log: log.clone(), at: tail(log, 0).expect("a log").end }
     }
 
     #[test]
     fn only_what_is_new_is_read() {
         let folder = TempDir::new().expect("a folder");
-        let log = folder.path().join("a.log");
-        write(&log, "old\n").expect("written");
+        let (log, path) = log_in(&folder);
+        write(&path, "old\n").expect("written");
         let mut follower = follower(&log);
         assert_eq!(follower.read().expect("read"), b"");
-        append(&log, "new\n");
+        append(&path, "new\n");
         assert_eq!(follower.read().expect("read"), b"new\n");
         assert_eq!(follower.read().expect("read"), b"");
     }
@@ -136,32 +136,32 @@ mod tests {
     #[test]
     fn a_rotation_loses_and_doubles_nothing() {
         let folder = TempDir::new().expect("a folder");
-        let log = folder.path().join("a.log");
+        let (log, path) = log_in(&folder);
         let mut follower = follower(&log);
         assert_eq!(follower.read().expect("no file yet"), b"");
-        append(&log, "1\n");
+        append(&path, "1\n");
         assert_eq!(follower.read().expect("read"), b"1\n");
-        append(&log, "2\n");
-        rename(&log, rotated(&log)).expect("rotated");
+        append(&path, "2\n");
+        rename(&path, log.older().path()).expect("rotated");
         assert_eq!(follower.read().expect("the rest of the old file"), b"2\n");
         assert_eq!(follower.read().expect("no new file yet"), b"");
-        append(&log, "3\n");
+        append(&path, "3\n");
         assert_eq!(follower.read().expect("the new file"), b"3\n");
-        rename(&log, rotated(&log)).expect("rotated");
-        append(&log, "4\n");
+        rename(&path, log.older().path()).expect("rotated");
+        append(&path, "4\n");
         assert_eq!(follower.read().expect("straight on"), b"4\n");
     }
 
     #[tokio::test]
     async fn it_streams_until_the_token_ends_it() {
         let folder = TempDir::new().expect("a folder");
-        let log = folder.path().join("a.log");
-        write(&log, "1\n2\n").expect("written");
+        let (log, path) = log_in(&folder);
+        write(&path, "1\n2\n").expect("written");
         let end = CancellationToken::new();
         let start = tail(&log, 1).expect("a log");
         let mut stream = pin!(follow(log.clone(), start, || async { false }, end.clone()));
         assert_eq!(stream.next().await.expect("the tail").expect("read"), "2\n");
-        append(&log, "3\n");
+        append(&path, "3\n");
         assert_eq!(stream.next().await.expect("growth").expect("read"), "3\n");
         end.cancel();
         assert!(stream.next().await.is_none());
@@ -170,19 +170,21 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_cannot_be_read_is_an_error() {
         let folder = TempDir::new().expect("a folder");
+        let (log, path) = log_in(&folder);
+        std::fs::create_dir(path).expect("a folder");
         let start = Tail { bytes: Vec::new(), end: None };
         let end = CancellationToken::new();
-        let mut stream = pin!(follow(folder.path().to_owned(), start, || async { false }, end));
+        let mut stream = pin!(follow(log, start, || async { false }, end));
         assert!(stream.next().await.expect("an answer").is_err(), "a folder is no log");
     }
 
     #[tokio::test]
     async fn it_ends_by_itself_when_all_was_read_and_nothing_more_is_to_come() {
         let folder = TempDir::new().expect("a folder");
-        let log = folder.path().join("a.log");
-        write(&log, "1\n").expect("written");
+        let (log, path) = log_in(&folder);
+        write(&path, "1\n").expect("written");
         let start = tail(&log, 0).expect("a log");
-        append(&log, "the last words\n");
+        append(&path, "the last words\n");
         let mut stream = pin!(follow(log.clone(), start, || async { true }, CancellationToken::new()));
         assert_eq!(stream.next().await.expect("what was said before the end").expect("read"), "the last words\n");
         assert!(stream.next().await.is_none());

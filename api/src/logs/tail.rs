@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
-use super::{identity, open, rotated};
+use muster_files::{FileId, Place};
+
+use super::open_older;
 
 const BLOCK: u64 = 64 * 1024;
 /// The most that is read for one answer, in bytes, however long the lines are.
@@ -19,9 +20,9 @@ pub(crate) struct Tail {
     pub(crate) end: Option<(File, u64)>,
 }
 
-/// The last `lines` lines of the log at `path`, from the file before it too where it has too few. Blocks.
-pub(crate) fn tail(path: &Path, lines: usize) -> io::Result<Tail> {
-    let (current, before) = open_both(path)?;
+/// The last `lines` lines of a log, from the file before it too where it has too few. Blocks.
+pub(crate) fn tail(log: &Place, lines: usize) -> io::Result<Tail> {
+    let (current, before) = open_both(log)?;
     let Some(current) = current else {
         let bytes = before.map_or(Ok(Vec::new()), |file| last_lines(&file, file.metadata()?.len(), lines, MAX_TAIL))?;
         return Ok(Tail { bytes, end: None });
@@ -47,13 +48,12 @@ pub(crate) fn tail(path: &Path, lines: usize) -> io::Result<Tail> {
 
 /// The current file and the one before it. Where a rotation comes between the two opens, both are the same file: then
 /// once more.
-fn open_both(path: &Path) -> io::Result<(Option<File>, Option<File>)> {
-    let older = rotated(path);
+fn open_both(log: &Place) -> io::Result<(Option<File>, Option<File>)> {
     loop {
-        let current = open(path)?;
-        let before = open(&older)?;
+        let current = log.read()?;
+        let before = open_older(log)?;
         match (&current, &before) {
-            (Some(a), Some(b)) if identity(a)? == identity(b)? => {}
+            (Some(a), Some(b)) if FileId::of(a)? == FileId::of(b)? => {}
             _ => return Ok((current, before)),
         }
     }
@@ -108,21 +108,23 @@ mod tests {
     use std::fs::{rename, write};
     use tempfile::TempDir;
 
-    fn text(path: &Path, lines: usize) -> String {
-        String::from_utf8(tail(path, lines).expect("a log").bytes).expect("text")
+    use crate::logs::tests::log_in;
+
+    fn text(log: &Place, lines: usize) -> String {
+        String::from_utf8(tail(log, lines).expect("a log").bytes).expect("text")
     }
 
     #[test]
     fn the_last_lines_come_in_order() {
         let folder = TempDir::new().expect("a folder");
-        let log = folder.path().join("a.log");
-        write(&log, "one\ntwo\nthree\n").expect("written");
+        let (log, path) = log_in(&folder);
+        write(&path, "one\ntwo\nthree\n").expect("written");
         for (lines, expected) in
             [(0, ""), (1, "three\n"), (2, "two\nthree\n"), (3, "one\ntwo\nthree\n"), (9, "one\ntwo\nthree\n")]
         {
             assert_eq!(text(&log, lines), expected, "{lines}");
         }
-        write(&log, "one\n\ntwo").expect("written");
+        write(&path, "one\n\ntwo").expect("written");
         for (lines, expected) in [(1, "two"), (2, "\ntwo"), (3, "one\n\ntwo")] {
             assert_eq!(text(&log, lines), expected, "{lines} without a newline at the end");
         }
@@ -131,20 +133,21 @@ mod tests {
     #[test]
     fn a_log_that_is_not_there_is_empty() {
         let folder = TempDir::new().expect("a folder");
-        let nothing = tail(&folder.path().join("a.log"), 10).expect("no error");
+        let (log, path) = log_in(&folder);
+        let nothing = tail(&log, 10).expect("no error");
         assert!(nothing.bytes.is_empty() && nothing.end.is_none());
-        write(folder.path().join("b.log"), "").expect("written");
-        assert_eq!(text(&folder.path().join("b.log"), 10), "");
+        write(&path, "").expect("written");
+        assert_eq!(text(&log, 10), "");
     }
 
     #[test]
     fn lines_from_before_a_rotation_are_included() {
         let folder = TempDir::new().expect("a folder");
-        let log = folder.path().join("a.log");
-        write(&log, "1\n2\n3").expect("written");
-        rename(&log, rotated(&log)).expect("rotated");
+        let (log, path) = log_in(&folder);
+        write(&path, "1\n2\n3").expect("written");
+        rename(&path, log.older().path()).expect("rotated");
         assert_eq!(text(&log, 2), "2\n3", "between the rotation and the first line after it");
-        write(&log, "4\n5\n").expect("written");
+        write(&path, "4\n5\n").expect("written");
         for (lines, expected) in [(1, "5\n"), (2, "4\n5\n"), (3, "3\n4\n5\n"), (9, "1\n2\n3\n4\n5\n")] {
             assert_eq!(text(&log, lines), expected, "{lines}");
         }
@@ -153,14 +156,14 @@ mod tests {
     #[test]
     fn lines_longer_than_a_block_are_whole() {
         let folder = TempDir::new().expect("a folder");
-        let log = folder.path().join("a.log");
+        let (log, path) = log_in(&folder);
         let long = "x".repeat(3 * BLOCK as usize + 17);
-        write(&log, format!("first\n{long}\nlast\n")).expect("written");
+        write(&path, format!("first\n{long}\nlast\n")).expect("written");
         assert_eq!(text(&log, 2), format!("{long}\nlast\n"));
         assert_eq!(text(&log, 3), format!("first\n{long}\nlast\n"));
         // A newline exactly at the edge of a block.
         let edge = "y".repeat(BLOCK as usize - 1);
-        write(&log, format!("first\n{edge}\n")).expect("written");
+        write(&path, format!("first\n{edge}\n")).expect("written");
         assert_eq!(text(&log, 1), format!("{edge}\n"));
         assert_eq!(text(&log, 2), format!("first\n{edge}\n"));
     }
@@ -168,17 +171,17 @@ mod tests {
     #[test]
     fn what_is_read_is_bounded() {
         let folder = TempDir::new().expect("a folder");
-        let log = folder.path().join("a.log");
-        write(&log, "0123456789").expect("written");
-        let file = File::open(&log).expect("opened");
+        let (_log, path) = log_in(&folder);
+        write(&path, "0123456789").expect("written");
+        let file = File::open(&path).expect("opened");
         assert_eq!(last_lines(&file, 10, 5, 4).expect("read"), b"6789");
     }
 
     #[test]
     fn bytes_that_are_no_text_are_kept() {
         let folder = TempDir::new().expect("a folder");
-        let log = folder.path().join("a.log");
-        write(&log, b"a\xff\n\xc3\n").expect("written");
+        let (log, path) = log_in(&folder);
+        write(&path, b"a\xff\n\xc3\n").expect("written");
         assert_eq!(tail(&log, 2).expect("a log").bytes, b"a\xff\n\xc3\n");
     }
 }

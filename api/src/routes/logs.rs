@@ -1,7 +1,5 @@
 //! What an agent printed, and its end.
 
-use std::io;
-
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
@@ -12,7 +10,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::door::Leader;
-use crate::logs::{follow, tail};
+use crate::logs::{follow, reading, tail};
 use crate::problem::Problem;
 use crate::query::{PathText, StrictQuery, agent_id};
 
@@ -60,10 +58,10 @@ pub(super) async fn read(
     let lines = query.lines()?;
     let agent = agent_id(&agent)?;
     handle.agent(agent).await?;
-    let path = handle.log_path(agent);
+    let log = handle.log(agent);
     let read = {
-        let path = path.clone();
-        tokio::task::spawn_blocking(move || tail(&path, lines)).await.map_err(io::Error::other).flatten()
+        let log = log.clone();
+        reading(move || tail(&log, lines)).await
     };
     let start = read.map_err(|error| {
         tracing::error!(agent.id = %agent, %error, "the log of an agent can't be read");
@@ -71,7 +69,7 @@ pub(super) async fn read(
     })?;
     let body = if query.follow {
         let end = handle.shutdown_token();
-        Body::from_stream(follow(path, start, move || is_over(handle.clone(), agent), end))
+        Body::from_stream(follow(log, start, move || is_over(handle.clone(), agent), end))
     } else {
         start.bytes.into()
     };

@@ -171,7 +171,7 @@ mod tests {
             }
         };
         let nursery = Nursery::start().expect("a nursery");
-        let processes = ProcessLauncher::new(nursery, folder.path().join("logs")).expect("a launcher");
+        let processes = ProcessLauncher::new(nursery, folder.path().to_owned());
         Arc::new(ClosureLauncher::new(Box::new(entry), processes).expect("a launcher"))
     }
 

@@ -5,12 +5,10 @@
 //! | [`process`] | an OS process that outlives its master |
 //! | [`closure`] | a task of this process, in single-process mode |
 //!
-//! [`server`] owns the private Redis; `remains` removes what agents and workers have left in the data
-//! folder, `remnants` ends the processes that dead workers have left.
+//! [`server`] owns the private Redis, `remnants` ends the processes that dead workers have left.
 
 pub mod closure;
 pub mod process;
-pub(crate) mod remains;
 mod remnants;
 pub mod server;
 

@@ -5,16 +5,16 @@
 //! `MUSTER_PROCESS_ID` in its environment, and so does everything that it owns ([`muster_process::mark`]).
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Seek, Write as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_domain::{ProcessId, RuntimeProfile, Vitals, WorkerIdentity, WorkerOrders};
+use muster_files::Place;
 use muster_process::door::{self, Reply};
 use muster_process::{Custody, ExitWatch, Nursery, Pidfd, Presence, Program, Signal, Stdio, identity, mark};
 use muster_store::WorkerRow;
@@ -50,16 +50,14 @@ const HANDED_ON: [&str; 17] = [
 /// Starts worker processes.
 pub struct ProcessLauncher {
     nursery: Nursery,
-    log_dir: PathBuf,
+    data_dir: PathBuf,
     remnants: Remnants,
 }
 
 impl ProcessLauncher {
-    /// Workers write their own logs to `log_dir`, which is made where it is missing. Must be called within a runtime.
-    pub fn new(nursery: Nursery, log_dir: PathBuf) -> Result<Self, LaunchError> {
-        std::fs::create_dir_all(&log_dir)
-            .map_err(|error| LaunchError(format!("cannot make {}: {error}", log_dir.display())))?;
-        Ok(Self { nursery, log_dir, remnants: Remnants::start() })
+    /// Workers write their own logs into this data folder. Must be called within a runtime.
+    pub fn new(nursery: Nursery, data_dir: PathBuf) -> Self {
+        Self { nursery, data_dir, remnants: Remnants::start() }
     }
 
     /// The search for what dead workers left.
@@ -67,32 +65,8 @@ impl ProcessLauncher {
         self.remnants.clone()
     }
 
-    fn program(&self, orders: &WorkerOrders) -> std::io::Result<Program> {
-        let id = orders.process_id.to_string();
-        let log = self.open_log(orders.process_id)?;
-        let stdout = Stdio::Fd(OwnedFd::from(log.try_clone()?));
-        let argv = ["muster", "worker", "--pool", orders.pool_name.as_str(), "--id", &id];
-        let env = std::env::vars_os()
-            .filter(|(name, _)| is_handed_on(name, &orders.profile))
-            .chain([(OsString::from(mark::WORKER), OsString::from(&id))])
-            .collect();
-        Ok(Program {
-            file: Some(PathBuf::from("/proc/self/exe")),
-            env,
-            stdin: Stdio::Fd(orders_file(orders)?),
-            stdout,
-            stderr: Stdio::Fd(OwnedFd::from(log)),
-            ..Program::new(argv, Custody::Free)
-        })
-    }
-
-    fn open_log(&self, id: ProcessId) -> std::io::Result<File> {
-        let path = self.log_dir.join(format!("{id}.log"));
-        OpenOptions::new().create(true).append(true).mode(0o600).open(path)
-    }
-
     fn way_to(&self, id: ProcessId, pid: u32, pidfd: Arc<Pidfd>, end: End) -> Arc<dyn RunningWorker> {
-        let log = self.log_dir.join(format!("{id}.log"));
+        let log = Place::worker_log(&self.data_dir, id);
         Arc::new(WorkerProcess { id, pid, pidfd, end: Mutex::new(end), log, remnants: self.remnants.clone() })
     }
 
@@ -105,7 +79,9 @@ impl ProcessLauncher {
 #[async_trait]
 impl Launcher for ProcessLauncher {
     async fn launch(&self, orders: WorkerOrders) -> Result<Launched, LaunchError> {
-        let program = self.program(&orders).map_err(|error| LaunchError(error.to_string()))?;
+        let (data_dir, told) = (self.data_dir.clone(), orders.clone());
+        let program = blocking(move || program(&data_dir, &told)).await;
+        let program = program.map_err(|error| LaunchError(error.to_string()))?;
         let child = self.nursery.spawn(program).await.map_err(|error| LaunchError(error.to_string()))?;
         let end = match orders.profile {
             RuntimeProfile::Echo => End::Alone,
@@ -163,7 +139,7 @@ struct WorkerProcess {
     pid: u32,
     pidfd: Arc<Pidfd>,
     end: Mutex<End>,
-    log: PathBuf,
+    log: Place,
     remnants: Remnants,
 }
 
@@ -227,10 +203,18 @@ impl RunningWorker for WorkerProcess {
         if matches!(*end, End::OfStranger) {
             self.remnants.end(self.id).await;
         }
-        // A log in which nothing was said helps nobody.
-        if std::fs::metadata(&self.log).is_ok_and(|log| log.len() == 0) {
-            drop(std::fs::remove_file(&self.log));
-        }
+        let log = self.log.clone();
+        // An error means that the process is ending.
+        let _ = tokio::task::spawn_blocking(move || remove_empty(&log)).await;
+    }
+}
+
+/// A log in which nothing was said helps nobody.
+fn remove_empty(log: &Place) {
+    let is_empty =
+        log.read().is_ok_and(|file| file.and_then(|file| file.metadata().ok()).is_some_and(|data| data.len() == 0));
+    if is_empty && let Err(error) = log.remove() {
+        tracing::debug!(%error, "an empty log stays");
     }
 }
 
@@ -260,6 +244,29 @@ async fn find_by_mark(id: ProcessId) -> std::io::Result<Option<WorkerIdentity>> 
 
 async fn blocking<T: Send + 'static>(read: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
     tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?
+}
+
+/// The program of a worker.
+fn program(data_dir: &Path, orders: &WorkerOrders) -> std::io::Result<Program> {
+    let id = orders.process_id.to_string();
+    let place = Place::worker_log(data_dir, orders.process_id);
+    let named =
+        |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", place.path().display()));
+    let log = place.append().map_err(named)?;
+    let stdout = Stdio::Fd(OwnedFd::from(log.try_clone()?));
+    let argv = ["muster", "worker", "--pool", orders.pool_name.as_str(), "--id", &id];
+    let env = std::env::vars_os()
+        .filter(|(name, _)| is_handed_on(name, &orders.profile))
+        .chain([(OsString::from(mark::WORKER), OsString::from(&id))])
+        .collect();
+    Ok(Program {
+        file: Some(PathBuf::from("/proc/self/exe")),
+        env,
+        stdin: Stdio::Fd(orders_file(orders)?),
+        stdout,
+        stderr: Stdio::Fd(OwnedFd::from(log)),
+        ..Program::new(argv, Custody::Free)
+    })
 }
 
 /// Whether a worker of this profile gets the variable.

@@ -2,13 +2,13 @@
 //! master is. It keeps nothing on disk: the registry is rebuilt from heartbeats.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use muster_files::Folder;
 use muster_process::{Child, Custody, Nursery, Program, Stdio};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -170,13 +170,7 @@ async fn begin(nursery: &Nursery, plan: &ServerPlan) -> Result<Child, LaunchErro
         }
         _ => {}
     }
-    let log = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(plan.folder.join("redis.log"))
-        .map_err(|error| failed("the private Redis has no log", error))?;
+    let log = new_log(&plan.folder).map_err(|error| failed("the private Redis has no log", error))?;
     let stderr = log.try_clone().map_err(|error| failed("the private Redis has no log", error))?;
     let program = Program {
         stdout: Stdio::Fd(OwnedFd::from(log)),
@@ -206,6 +200,13 @@ async fn await_socket(child: &mut Child, socket: &Path, plan: &ServerPlan) -> Re
             return Err(LaunchError(format!("its socket does not answer; see {}", log())));
         }
     }
+}
+
+/// What an earlier server said is of no use any more.
+fn new_log(folder: &Path) -> std::io::Result<File> {
+    let log = Folder::open(folder)?.append("redis.log")?;
+    log.set_len(0)?;
+    Ok(log)
 }
 
 fn make_private_folder(folder: &Path) -> std::io::Result<()> {

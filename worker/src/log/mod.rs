@@ -12,27 +12,14 @@
 
 mod writer;
 
-pub(crate) use writer::{Batch, LogFile, make_folder};
+pub(crate) use writer::{Batch, LogFile};
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 
-use muster_domain::{AgentId, Timestamp};
+use muster_domain::Timestamp;
 
 /// A log file is rotated when it is longer than this, in bytes.
 pub const ROTATE_AT: u64 = 10 * 1024 * 1024;
-
-/// The log of an agent.
-pub fn path(data_dir: &Path, agent_id: AgentId) -> PathBuf {
-    data_dir.join("logs").join("agents").join(format!("{agent_id}.log"))
-}
-
-/// The older part of the log at this path, if there is one.
-pub fn rotated(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".1");
-    PathBuf::from(name)
-}
 
 /// Where a line is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,13 +91,5 @@ mod tests {
         for piece in ["", "out", "d code 1", "2025-11-21T03:20:00.123Z", "2025-11-21T03:20:00.123Z note x", "x out y"] {
             assert_eq!(parse(piece), None, "{piece:?}");
         }
-    }
-
-    #[test]
-    fn a_log_is_under_the_data_folder_with_its_older_part_beside_it() {
-        let agent = AgentId::generate();
-        let log = path(Path::new("/data"), agent);
-        assert_eq!(log, PathBuf::from(format!("/data/logs/agents/{agent}.log")));
-        assert_eq!(rotated(&log), PathBuf::from(format!("/data/logs/agents/{agent}.log.1")));
     }
 }

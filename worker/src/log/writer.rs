@@ -1,13 +1,16 @@
 //! Writes a log in batches, and rotates it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use muster_domain::Timestamp;
+use muster_files::{FileId, Place};
 
-use super::{Stream, rotated};
+use super::Stream;
+
+/// How often it is looked whether an open file is still the one at its place.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Lines that wait to be written.
 #[derive(Debug, Default)]
@@ -53,12 +56,13 @@ impl Batch {
 }
 
 /// A log file. A disk that is full, or a folder that can't be written, costs log lines and nothing else; it is said
-/// once when it begins and once when it is over.
+/// once when it begins and once when it is over. A file that was removed, moved or replaced is begun anew within a
+/// second, where lines come.
 #[derive(Debug)]
 pub(crate) struct LogFile {
-    path: PathBuf,
+    place: Place,
     rotate_at: u64,
-    file: Option<File>,
+    file: Option<Opened>,
     length: u64,
     /// Bytes that were lost since the last successful write.
     lost: u64,
@@ -66,10 +70,17 @@ pub(crate) struct LogFile {
     torn: bool,
 }
 
+#[derive(Debug)]
+struct Opened {
+    file: File,
+    id: FileId,
+    looked: Instant,
+}
+
 impl LogFile {
-    /// A log at this path, opened with the first write.
-    pub(crate) const fn new(path: PathBuf, rotate_at: u64) -> Self {
-        Self { path, rotate_at, file: None, length: 0, lost: 0, torn: false }
+    /// A log at this place, opened with the first write.
+    pub(crate) const fn new(place: Place, rotate_at: u64) -> Self {
+        Self { place, rotate_at, file: None, length: 0, lost: 0, torn: false }
     }
 
     /// Appends whole lines. Blocks on the disk.
@@ -77,12 +88,13 @@ impl LogFile {
         match self.try_append(lines) {
             Ok(()) if self.lost == 0 => {}
             Ok(()) => {
-                tracing::info!(path = %self.path.display(), lost_bytes = self.lost, "an agent's log is written again");
+                tracing::info!(path = %self.place.path().display(), lost_bytes = self.lost, "an agent's log is written again");
                 self.lost = 0;
             }
             Err(error) => {
                 if self.lost == 0 {
-                    tracing::warn!(path = %self.path.display(), %error, "an agent's log can't be written; lines are lost");
+                    let path = self.place.path();
+                    tracing::warn!(path = %path.display(), %error, "an agent's log can't be written; lines are lost");
                 }
                 self.lost += lines.len() as u64;
                 // Opened anew next time, since the file or its folder may have been removed.
@@ -92,13 +104,11 @@ impl LogFile {
     }
 
     fn try_append(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.look();
         if self.length > self.rotate_at {
             self.file = None;
-            match fs::rename(&self.path, rotated(&self.path)) {
-                // Somebody removed it: there is nothing to rotate.
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => self.length = 0,
-            }
+            self.place.rotate()?;
+            self.length = 0;
         }
         let torn = self.torn;
         let file = self.open()?;
@@ -122,29 +132,39 @@ impl LogFile {
         result
     }
 
+    /// Lets go of a file that is not at its place any more: what is written into it nobody would find.
+    fn look(&mut self) {
+        let Some(opened) = &mut self.file else { return };
+        if opened.looked.elapsed() < LOOK {
+            return;
+        }
+        opened.looked = Instant::now();
+        if !matches!(self.place.id(), Ok(Some(id)) if id == opened.id) {
+            self.file = None;
+        }
+    }
+
     fn open(&mut self) -> io::Result<&mut File> {
-        let file = match self.file.take() {
-            Some(file) => file,
+        let opened = match self.file.take() {
+            Some(opened) => opened,
             None => {
-                if let Some(folder) = self.path.parent() {
-                    make_folder(folder)?;
-                }
-                let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
-                self.length = file.metadata()?.len();
-                file
+                let file = self.place.append()?;
+                let data = file.metadata()?;
+                self.length = data.len();
+                Opened { file, id: FileId::from(&data), looked: Instant::now() }
             }
         };
-        Ok(self.file.insert(file))
+        Ok(&mut self.file.insert(opened).file)
     }
-}
-
-/// Makes a folder and those above it, for nobody but its owner.
-pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use muster_domain::AgentId;
+
     use super::*;
 
     fn batch(text: &str) -> Vec<u8> {
@@ -153,16 +173,21 @@ mod tests {
         batch.take()
     }
 
+    fn place() -> (tempfile::TempDir, Place) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = Place::agent_log(folder.path(), AgentId::generate());
+        (folder, place)
+    }
+
     #[test]
     fn a_log_is_rotated_and_one_older_part_is_kept() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("logs/agents/a.log");
-        let mut log = LogFile::new(path.clone(), 100);
+        let (folder, place) = place();
+        let mut log = LogFile::new(place.clone(), 100);
         for number in 0..20 {
             log.append(&batch(&format!("line {number}")));
         }
-        let newest = fs::read_to_string(&path).expect("the log");
-        let older = fs::read_to_string(rotated(&path)).expect("the older part");
+        let newest = fs::read_to_string(place.path()).expect("the log");
+        let older = fs::read_to_string(place.older().path()).expect("the older part");
         assert!(newest.ends_with("line 19\n"), "{newest}");
         assert!(older.len() > 100 && older.len() < 150, "{older}");
         assert_eq!(fs::read_dir(folder.path().join("logs/agents")).expect("the folder").count(), 2);
@@ -170,31 +195,56 @@ mod tests {
 
     #[test]
     fn a_log_goes_on_where_an_earlier_run_ended() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("a.log");
-        LogFile::new(path.clone(), 1000).append(&batch("one"));
-        LogFile::new(path.clone(), 1000).append(&batch("two"));
-        assert_eq!(fs::read_to_string(&path).expect("the log").lines().count(), 2);
+        let (_folder, place) = place();
+        LogFile::new(place.clone(), 1000).append(&batch("one"));
+        LogFile::new(place.clone(), 1000).append(&batch("two"));
+        assert_eq!(fs::read_to_string(place.path()).expect("the log").lines().count(), 2);
     }
 
     #[test]
     fn a_log_that_cannot_be_written_loses_lines_and_heals() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (blocked, path) = (folder.path().join("logs"), folder.path().join("logs/a.log"));
+        let (folder, place) = place();
+        let blocked = folder.path().join("logs");
         fs::write(&blocked, "a file where a folder should be").expect("a file");
-        let mut log = LogFile::new(path.clone(), 1000);
+        let mut log = LogFile::new(place.clone(), 1000);
         log.append(&batch("lost"));
         assert!(log.lost > 0);
         fs::remove_file(&blocked).expect("removed");
         log.append(&batch("kept"));
         assert_eq!(log.lost, 0);
-        assert!(fs::read_to_string(&path).expect("the log").ends_with("out kept\n"));
+        assert!(fs::read_to_string(place.path()).expect("the log").ends_with("out kept\n"));
+    }
+
+    #[test]
+    fn a_log_that_was_removed_or_replaced_goes_on_at_its_place() {
+        let (folder, place) = place();
+        let mut log = LogFile::new(place.clone(), 1000);
+        let remove: [&dyn Fn(); 3] = [
+            &|| fs::remove_dir_all(folder.path().join("logs")).expect("removed"),
+            &|| fs::rename(place.path(), folder.path().join("moved")).expect("moved"),
+            &|| {
+                fs::remove_file(place.path()).expect("removed");
+                symlink("/dev/null", place.path()).expect("a link");
+            },
+        ];
+        for remove in remove {
+            log.append(&batch("before"));
+            remove();
+            // As if the time had passed.
+            log.file.as_mut().expect("open").looked -= LOOK;
+            log.append(&batch("after"));
+            assert!(fs::read_to_string(place.path()).expect("the log").ends_with("out after\n"));
+        }
+        assert_eq!(log.lost, 0);
     }
 
     /// `/dev/full` takes nothing, as a full disk.
     #[test]
     fn a_full_disk_is_no_error() {
-        let mut log = LogFile::new(PathBuf::from("/dev/full"), 1000);
+        let (_folder, place) = place();
+        let mut log = LogFile::new(place, 1000);
+        let file = File::options().append(true).open("/dev/full").expect("opened");
+        log.file = Some(Opened { id: FileId::of(&file).expect("its id"), file, looked: Instant::now() });
         log.append(&batch("lost"));
         assert!(log.lost > 0 && !log.torn);
     }

@@ -293,7 +293,7 @@ impl Bench {
     }
 
     pub fn log(&self, agent_id: AgentId) -> String {
-        std::fs::read_to_string(muster_worker::log::path(self.data.path(), agent_id)).unwrap_or_default()
+        std::fs::read_to_string(muster_files::Place::agent_log(self.data.path(), agent_id).path()).unwrap_or_default()
     }
 
     pub fn switch(&self, away: bool) {

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use muster_domain::{AgentId, Timestamp};
-use tokio::task::JoinHandle;
+use muster_files::Place;
+use tokio::task::{JoinError, JoinHandle};
 
+use super::blocking;
 use crate::log::{self, Batch, LogFile, Stream};
 
 /// Lines that wait for the disk, in bytes, at most; beyond that the program's output is not read, so a program that
@@ -18,12 +20,12 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 pub(super) struct Journal {
     batch: Batch,
     file: Option<LogFile>,
-    writing: Option<JoinHandle<LogFile>>,
+    writing: Option<JoinHandle<Result<LogFile, JoinError>>>,
 }
 
 impl Journal {
     pub(super) fn new(data_dir: &Path, agent_id: AgentId) -> Self {
-        let file = LogFile::new(log::path(data_dir, agent_id), log::ROTATE_AT);
+        let file = LogFile::new(Place::agent_log(data_dir, agent_id), log::ROTATE_AT);
         Self { batch: Batch::default(), file: Some(file), writing: None }
     }
 
@@ -46,9 +48,9 @@ impl Journal {
             self.begin();
         }
         if let Some(writing) = &mut self.writing {
-            let file = writing.await.ok();
+            let written = writing.await;
             self.writing = None;
-            self.file = file;
+            self.file = written.ok().and_then(Result::ok);
         }
     }
 
@@ -68,9 +70,11 @@ impl Journal {
         let lines = self.batch.take();
         // Without a file the writing thread died, and so does the log; the agent goes on.
         let Some(mut file) = self.file.take() else { return };
-        self.writing = Some(tokio::task::spawn_blocking(move || {
+        let write = move || {
             file.append(&lines);
             file
-        }));
+        };
+        // A task of its own, so that a batch which has begun is not dropped with whoever waits for it.
+        self.writing = Some(tokio::spawn(blocking::run(&blocking::LOGS, write)));
     }
 }

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use muster_domain::{AgentSpec, TaskId};
+use muster_files::Place;
 use muster_process::{Child, Custody, Nursery, Program, Stdio, look_at_program, mark};
 
-use super::Common;
-use crate::log::make_folder;
+use super::{Common, blocking};
 
 /// Variables of the worker's own environment that every program gets, and all that begin with `LC_`.
 const INHERITED: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
@@ -20,7 +20,7 @@ const TASK: &str = "MUSTER_TASK_ID";
 /// Starts the program of an agent, or of a single task of it. Where it can't, says why.
 pub(super) async fn start(common: Arc<Common>, agent: AgentSpec, task: Option<TaskId>) -> Result<Child, String> {
     // Makes a folder, and the first time finds out what the host gives: neither is for the loop's thread.
-    let prepared = tokio::task::spawn_blocking(move || {
+    let prepared = blocking::run(&blocking::STARTS, move || {
         let program = prepare(&common, &agent, task)?;
         let nursery = Nursery::start().map_err(|error| format!("cannot start processes: {error}"))?;
         Ok::<_, String>((nursery, program))
@@ -31,7 +31,7 @@ pub(super) async fn start(common: Arc<Common>, agent: AgentSpec, task: Option<Ta
 
 /// Whether the program of an agent could be started, as far as that shows without starting it; in the words of [`start`].
 pub(super) async fn look(common: Arc<Common>, agent: AgentSpec) -> Result<(), String> {
-    let looked = tokio::task::spawn_blocking(move || {
+    let looked = blocking::run(&blocking::STARTS, move || {
         let program = prepare(&common, &agent, None)?;
         look_at_program(&program).map_err(|error| error.to_string())
     });
@@ -61,11 +61,8 @@ fn folder(common: &Common, agent: &AgentSpec) -> Result<PathBuf, String> {
     if let Some(cwd) = &common.profile.cwd {
         return Ok(cwd.clone());
     }
-    let folder = common.data_dir.join("agents").join(agent.agent_id.to_string());
-    match make_folder(&folder) {
-        Ok(()) => Ok(folder),
-        Err(error) => Err(format!("cannot make its folder {}: {error}", folder.display())),
-    }
+    let folder = Place::agent_folder(&common.data_dir, agent.agent_id);
+    folder.make().map_err(|error| format!("cannot make its folder {}: {error}", folder.path().display()))
 }
 
 /// The whole environment: some of the worker's own, what the profile passes on and sets, and who the agent is. The last
