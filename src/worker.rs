@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use muster_domain::{ProcessId, WorkerOrders};
+use muster_files::Place;
 use muster_process::{Door, identity};
 use muster_registry::redis::{RedisOptions, RedisRegistry};
 use muster_worker::{Seat, StopSign};
@@ -36,6 +37,7 @@ fn serve() -> anyhow::Result<()> {
     muster_process::detach().context("cannot begin a session")?;
     let _log = crate::logging::start_plain()?;
     let orders = read_orders()?;
+    crate::logging::stands_at(Place::worker_log(&orders.data_dir, orders.process_id));
     if let Some(soft) = orders.open_files {
         muster_process::limits::set_for_programs(soft);
     }

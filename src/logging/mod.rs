@@ -44,6 +44,13 @@ impl Drop for Log {
     }
 }
 
+/// Says where the file that is stderr belongs: if it is removed or moved, it is begun anew there.
+pub(crate) fn stands_at(place: muster_files::Place) {
+    if let Err(error) = stderr::stands_at(place) {
+        tracing::debug!(%error, "this log is not looked after");
+    }
+}
+
 /// Starts it for the supervisor. Colours are used where stderr is a terminal.
 pub(crate) fn start(format: LogFormat, filter: &str) -> anyhow::Result<Log> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("the log level {filter:?} is not understood"))?;

@@ -1,15 +1,27 @@
 //! The data folder: only its owner may look into it, one supervisor at a time leads in it, and a file in it says where.
 
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, bail};
+use muster_files::{FOLDERS, FileId, Folder};
 use muster_process::DataLock;
 use nix::unistd::{Uid, User, geteuid};
+
+/// The file that says where the API is...
+const ADDRESS: &str = "muster.addr";
+/// ... and what it is before it is whole.
+const DRAFT: &str = ".muster.addr";
 
 /// An opened data folder.
 pub(crate) struct House {
     folder: PathBuf,
+    /// Which folder that is.
+    id: FileId,
+    /// The locks that this process holds: more than one where the file of the first was taken away.
+    locks: Mutex<Vec<DataLock>>,
 }
 
 impl House {
@@ -19,10 +31,19 @@ impl House {
         check_owner(folder, geteuid())?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(words)?;
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).with_context(words)?;
-        for inner in ["logs/agents", "logs/workers", "agents"] {
-            std::fs::create_dir_all(folder.join(inner)).with_context(words)?;
+        let id = FileId::from(&folder.metadata().with_context(words)?);
+        let house = Self { folder: folder.to_owned(), id, locks: Mutex::default() };
+        house.make_folders()?;
+        Ok(house)
+    }
+
+    /// Makes what is missing of the folders in it.
+    pub(crate) fn make_folders(&self) -> anyhow::Result<()> {
+        for inner in FOLDERS {
+            let made = Folder::open(&self.folder).and_then(|folder| folder.make(inner));
+            made.with_context(|| format!("cannot make the folder {}", self.folder.join(inner).display()))?;
         }
-        Ok(Self { folder: folder.to_owned() })
+        Ok(())
     }
 
     /// The file whose lock the leader holds.
@@ -30,42 +51,78 @@ impl House {
         self.folder.join("muster.lock")
     }
 
-    /// Takes the folder, unless another supervisor has it.
-    pub(crate) fn try_lock(&self) -> anyhow::Result<Option<DataLock>> {
+    /// Takes the folder, unless another supervisor has it; whether it has.
+    pub(crate) fn try_lock(&self) -> anyhow::Result<bool> {
         let path = self.lock_file();
-        DataLock::acquire(&path).with_context(|| format!("cannot lock {}", path.display()))
+        let taken = DataLock::acquire(&path).with_context(|| format!("cannot lock {}", path.display()))?;
+        let is_taken = taken.is_some();
+        self.locks().extend(taken);
+        Ok(is_taken)
+    }
+
+    /// Gives it back.
+    pub(crate) fn unlock(&self) {
+        self.locks().clear();
+    }
+
+    /// Makes again what was removed under this leader, whose API is at `address`. An error says what can't be.
+    pub(crate) fn mend(&self, address: &str) -> anyhow::Result<()> {
+        let path = self.folder.display();
+        match self.folder.metadata() {
+            Ok(found) if FileId::from(&found) == self.id => {}
+            Ok(_) => {
+                bail!("another folder is at {path} by now: put the one back in which the server began, or restart it")
+            }
+            Err(error) => {
+                bail!("{path} is away ({error}): put it back; without it no log is written and no worker starts")
+            }
+        }
+        self.make_folders()?;
+        if self.read_address().as_deref() != Some(address) {
+            self.write_address(address)?;
+        }
+        if !self.holds_its_lock()? && !self.try_lock()? {
+            bail!(
+                "{} was removed, and another server has made and locked it: stop one of the two",
+                self.lock_file().display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether whoever looks for the lock finds one of ours.
+    fn holds_its_lock(&self) -> anyhow::Result<bool> {
+        let path = self.lock_file();
+        let found = self.locks().iter().map(|lock| lock.is_at(&path)).collect::<Result<Vec<_>, _>>();
+        Ok(found.with_context(|| format!("cannot look at {}", path.display()))?.contains(&true))
+    }
+
+    fn locks(&self) -> MutexGuard<'_, Vec<DataLock>> {
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says where the API is. Written aside and renamed, so that nobody reads half of it.
     pub(crate) fn write_address(&self, address: &str) -> anyhow::Result<()> {
-        use std::io::Write;
-        let (path, draft) = (self.address_file(), self.folder.join(".muster.addr"));
-        let words = || format!("cannot write {}", path.display());
-        let mut file = std::fs::OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&draft)
-            .with_context(words)?;
-        file.write_all(address.as_bytes()).with_context(words)?;
-        std::fs::rename(&draft, &path).with_context(words)
+        let write = || {
+            let folder = Folder::open(&self.folder)?;
+            folder.unlink(DRAFT)?;
+            folder.append(DRAFT)?.write_all(address.as_bytes())?;
+            folder.rename(DRAFT, ADDRESS)
+        };
+        write().with_context(|| format!("cannot write {}", self.folder.join(ADDRESS).display()))
     }
 
     /// Where the leader's API is, if one wrote it.
     pub(crate) fn read_address(&self) -> Option<String> {
-        std::fs::read_to_string(self.address_file()).ok().map(|text| text.trim().to_owned())
+        let file = Folder::open(&self.folder).and_then(|folder| folder.read(ADDRESS)).ok()??;
+        std::io::read_to_string(file).ok().map(|text| text.trim().to_owned())
     }
 
     /// The API is gone.
     pub(crate) fn remove_address(&self) {
-        if let Err(error) = std::fs::remove_file(self.address_file()) {
+        if let Err(error) = Folder::open(&self.folder).and_then(|folder| folder.unlink(ADDRESS)) {
             tracing::debug!(%error, "the address file stays");
         }
-    }
-
-    fn address_file(&self) -> PathBuf {
-        self.folder.join("muster.addr")
     }
 }
 

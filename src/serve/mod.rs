@@ -7,7 +7,7 @@
 //! | `pause` | the pause between two lives |
 //! | `engines` | which registry and which launcher, and why |
 //! | `truth` | which store |
-//! | `watch` | what is looked at on the host: the log |
+//! | `watch` | what is looked at on the host: the log, the data folder, the database's file |
 //! | `courier` | letters to the webhook, over HTTP |
 //! | `signals` | SIGINT, SIGTERM and SIGHUP |
 
@@ -45,7 +45,7 @@ const STARTING: &str = "the supervisor is starting: ask again in a moment";
 /// What every part of the role needs.
 struct Site {
     config: Config,
-    house: House,
+    house: Arc<House>,
     door: Arc<Door>,
     signals: Signals,
     nursery: Nursery,
@@ -82,7 +82,7 @@ fn threads() -> usize {
 }
 
 async fn serve(config: Config, nursery: Nursery, started: Instant, log: Queue) -> anyhow::Result<()> {
-    let house = House::open(&config.data_dir)?;
+    let house = Arc::new(House::open(&config.data_dir)?);
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {} (another program may use the port)", config.listen))?;
@@ -102,7 +102,9 @@ async fn serve(config: Config, nursery: Nursery, started: Instant, log: Queue) -
 
 /// Waits for the data folder, then leads until it is asked to end. One that was fenced off starts over as a standby.
 async fn live(site: &Site) -> anyhow::Result<()> {
-    let Some(_lock) = stand_by(site).await? else { return Ok(()) };
+    if !stand_by(site).await? {
+        return Ok(());
+    }
     site.house.write_address(&site.address)?;
     let (mut pauses, mut is_last) = (Pauses::default(), false);
     let ended = loop {
@@ -119,18 +121,19 @@ async fn live(site: &Site) -> anyhow::Result<()> {
         is_last = site.signals.stop_within(pauses.after(begun.elapsed())).await;
     };
     site.house.remove_address();
+    site.house.unlock();
     ended
 }
 
-/// Waits until no other supervisor holds the data folder. The database is not touched before.
-async fn stand_by(site: &Site) -> anyhow::Result<Option<muster_process::DataLock>> {
+/// Waits until no other supervisor holds the data folder; whether it is held then. The database is not touched before.
+async fn stand_by(site: &Site) -> anyhow::Result<bool> {
     let mut told = false;
     loop {
-        if let Some(lock) = site.house.try_lock()? {
+        if site.house.try_lock()? {
             // No standby any more. A request to stop that one came before this, or is refused until it leads: otherwise
             // it would stop the agents of a supervisor that has just taken over.
             site.door.set(waiting("starting", STARTING));
-            return Ok(if site.signals.stop.is_cancelled() { None } else { Some(lock) });
+            return Ok(!site.signals.stop.is_cancelled());
         }
         let leader = site.house.read_address().unwrap_or_default();
         if !told {
@@ -139,7 +142,7 @@ async fn stand_by(site: &Site) -> anyhow::Result<Option<muster_process::DataLock
         }
         site.door.set(Stage::Standby { leader });
         if site.signals.stop_within(Duration::from_millis(50)).await {
-            return Ok(None);
+            return Ok(false);
         }
     }
 }

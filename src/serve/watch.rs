@@ -1,19 +1,28 @@
-//! What is looked at on the host beside the supervisor's own work: its log.
+//! What is looked at on the host beside the supervisor's own work: its log, the data folder, and the file of the database.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_supervisor::HostCheck;
+use muster_files::FileId;
+use muster_supervisor::{DATABASE_FILE, HostCheck};
 
 use super::Site;
+use super::house::House;
+use crate::config::Database;
 use crate::logging::{Queue, Trouble};
 
 /// A line that is not taken within this time is not read.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// All of it.
+/// All of it, from when the store is open on.
 pub(super) fn checks(site: &Site) -> Vec<Arc<dyn HostCheck>> {
-    vec![Arc::new(TheLog(site.log.clone()))]
+    let folder = DataFolder { house: site.house.clone(), address: site.address.clone() };
+    let mut checks: Vec<Arc<dyn HostCheck>> = vec![Arc::new(TheLog(site.log.clone())), Arc::new(folder)];
+    if let Database::Sqlite(path) = &site.config.database {
+        checks.push(Arc::new(DatabaseFile::opened(path)));
+    }
+    checks
 }
 
 /// Whether anybody takes what is logged.
@@ -37,4 +46,53 @@ impl HostCheck for TheLog {
             },
         })
     }
+}
+
+/// What is in the data folder beside the database: made again where it was removed.
+struct DataFolder {
+    house: Arc<House>,
+    address: String,
+}
+
+impl HostCheck for DataFolder {
+    fn subject(&self) -> &'static str {
+        "data folder"
+    }
+
+    fn look(&self) -> Option<String> {
+        self.house.mend(&self.address).err().map(|error| format!("{error:#}"))
+    }
+}
+
+/// The file that SQLite has open, and the log beside it, which holds what was committed last. Both are written on when
+/// somebody has removed them, and what is in them then is lost with this process.
+struct DatabaseFile(Vec<(PathBuf, FileId)>);
+
+impl DatabaseFile {
+    /// Which files those at this path are, now that they are open.
+    fn opened(path: &Path) -> Self {
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let present = [path.to_owned(), log.into()].into_iter();
+        Self(present.filter_map(|path| id_at(&path).map(|id| (path, id))).collect())
+    }
+}
+
+impl HostCheck for DatabaseFile {
+    fn subject(&self) -> &'static str {
+        DATABASE_FILE
+    }
+
+    fn look(&self) -> Option<String> {
+        let (path, _) = self.0.iter().find(|(path, id)| id_at(path) != Some(*id))?;
+        let path = path.display();
+        Some(format!(
+            "{path} was removed, moved or replaced while it is in use: put the same file back. Nothing new is taken until then, \
+             since all that is changed now is lost when the server ends; agents that run go on"
+        ))
+    }
+}
+
+fn id_at(path: &Path) -> Option<FileId> {
+    path.metadata().ok().map(|found| FileId::from(&found))
 }

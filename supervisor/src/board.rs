@@ -10,8 +10,14 @@ use tokio::sync::mpsc;
 use crate::alerts::{AlertKind, Alerts};
 use crate::error::SupervisorError;
 
-/// Subjects without which nothing new is begun.
-const NEEDED: [&str; 2] = ["registry", "store"];
+/// The file of the database, where it is one: not the store's own word, since the store goes on with a file that is gone.
+pub const DATABASE_FILE: &str = "database file";
+
+/// Subjects without which nothing can be stored...
+const STORE: [&str; 2] = ["store", DATABASE_FILE];
+
+/// ... and those without which nothing new is begun.
+const NEEDED: [&str; 3] = ["registry", STORE[0], STORE[1]];
 
 pub(crate) struct Board {
     subjects: Mutex<BTreeMap<&'static str, String>>,
@@ -46,14 +52,18 @@ impl Board {
 
     /// Why nothing new is begun now, if so.
     pub(crate) fn refusal(&self) -> Option<SupervisorError> {
-        let subjects = self.subjects();
-        let away = NEEDED.iter().find_map(|subject| subjects.get(subject))?;
-        Some(SupervisorError::unavailable(away.clone()))
+        self.away(&NEEDED)
     }
 
     /// Why nothing can be stored now, if so.
     pub(crate) fn store_refusal(&self) -> Option<SupervisorError> {
-        self.subjects().get("store").cloned().map(SupervisorError::unavailable)
+        self.away(&STORE)
+    }
+
+    fn away(&self, needed: &[&'static str]) -> Option<SupervisorError> {
+        let subjects = self.subjects();
+        let away = needed.iter().find_map(|subject| subjects.get(subject))?;
+        Some(SupervisorError::unavailable(away.clone()))
     }
 
     /// Whether this subject is on the board.
@@ -104,6 +114,18 @@ mod tests {
         let [alert] = alerts.list().try_into().expect("one alert");
         assert_eq!((alert.kind, alert.subject.as_str(), alert.count), (AlertKind::Degraded, "store", 2));
         assert!(alert.until.is_some(), "it is over");
+    }
+
+    #[test]
+    fn a_store_that_writes_into_a_file_that_is_gone_stores_nothing() {
+        let (events, _told) = mpsc::unbounded_channel();
+        let (board, _) = board(events);
+        board.degrade(DATABASE_FILE, "removed".to_owned());
+        // A commit into that file succeeds.
+        board.recover("store");
+        assert!(board.refusal().is_some() && board.store_refusal().is_some());
+        board.recover(DATABASE_FILE);
+        assert!(board.refusal().is_none() && board.store_refusal().is_none());
     }
 
     #[test]

@@ -63,6 +63,7 @@ mod view;
 mod waiting;
 
 pub use alerts::{Alert, AlertKind, AlertParts, Courier, Secret, Webhook};
+pub use board::DATABASE_FILE;
 pub use clock::WallClock;
 pub use error::SupervisorError;
 pub use follower::TaskFollower;

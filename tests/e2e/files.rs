@@ -1,0 +1,143 @@
+//! Files that go, or become something else, while the server runs.
+
+use serde_json::{Value, json};
+
+use crate::harness::faults::{kill9, signal};
+use crate::harness::{BOUND, Muster, Options, wait_until};
+
+/// Agents that print a word every 50 ms, after these words of a shell.
+fn talkers(first: &str) -> Options {
+    Options::config(format!(
+        "[runtimes.talker]\nkind = \"exec\"\nready = \"started\"\n\
+         command = [\"sh\", \"-c\", \'\'\'{first}while :; do echo word; sleep 0.05; done\'\'\']\n\
+         [pools.p]\nrole_type = \"developer\"\nruntime = \"talker\"\n"
+    ))
+}
+
+fn logs(muster: &Muster, id: &str) -> crate::harness::Answer {
+    muster.get(&format!("/api/v1/agents/{id}/logs?tail=10"))
+}
+
+fn has_words(muster: &Muster, id: &str) -> bool {
+    let answer = logs(muster, id);
+    answer.status == 200 && answer.body.as_str().is_some_and(|text| text.contains(" out word"))
+}
+
+fn agent(muster: &Muster, id: &str) -> Value {
+    muster.get(&format!("/api/v1/agents/{id}")).body
+}
+
+#[test]
+fn an_agent_that_replaces_its_log_holds_up_nobody() {
+    // A FIFO blocks whoever opens it, until somebody writes: nobody will.
+    let silent = "log=../../logs/agents/$MUSTER_AGENT_ID.log; echo first; while [ ! -s $log ]; do sleep 0.01; done; \
+                  rm $log; mkfifo $log; exec sleep 3600; ";
+    let muster = Muster::start(talkers(silent));
+    let id = muster.spawn("p").text("agent_id").to_owned();
+    wait_until("the log is a FIFO", BOUND, || logs(&muster, &id).code() == "log_unreadable");
+    let detail = logs(&muster, &id).text("detail").to_owned();
+    assert!(detail.contains("is a FIFO and no file"), "{detail}");
+    // More than there are threads that could be held.
+    for _ in 0..600 {
+        assert_eq!(logs(&muster, &id).status, 500);
+    }
+    kill9(muster.all_workers().remove(0).pid);
+    wait_until("it runs again", BOUND, || {
+        let agent = agent(&muster, &id);
+        agent["state"] == "idle" && agent["epoch"].as_u64() > Some(1)
+    });
+    assert_eq!(muster.terminate(&id).status, 200);
+}
+
+#[test]
+fn a_log_that_an_agent_replaced_is_one_again_with_the_next_words() {
+    let first = "log=../../logs/agents/$MUSTER_AGENT_ID.log; echo first; while [ ! -s $log ]; do sleep 0.01; done; \
+                 rm $log; ln -s /dev/zero $log; ";
+    let muster = Muster::start(talkers(first));
+    let id = muster.spawn("p").text("agent_id").to_owned();
+    wait_until("its words are shown", BOUND, || has_words(&muster, &id));
+}
+
+#[test]
+fn logs_and_folders_that_were_removed_are_made_again() {
+    let muster = Muster::start(talkers(""));
+    let id = muster.spawn("p").text("agent_id").to_owned();
+    wait_until("its words are shown", BOUND, || has_words(&muster, &id));
+    for folder in ["logs", "agents"] {
+        std::fs::remove_dir_all(muster.data_dir().join(folder)).expect("removed");
+    }
+    wait_until("its words are shown again", BOUND, || has_words(&muster, &id));
+    // What the worker says itself is in its file again.
+    let worker = muster.all_workers().remove(0);
+    let log = muster.data_dir().join(format!("logs/workers/{}.log", worker.id));
+    wait_until("its log is there again", BOUND, || {
+        signal(worker.pid, libc::SIGHUP);
+        std::fs::read_to_string(&log).is_ok_and(|text| text.contains("SIGHUP"))
+    });
+    // A new worker can be started.
+    kill9(worker.pid);
+    let other = muster.spawn("p");
+    assert_eq!(other.status, 201, "{other:?}");
+    let other = other.text("agent_id").to_owned();
+    wait_until("the words of both are shown", BOUND, || has_words(&muster, &id) && has_words(&muster, &other));
+    assert_eq!(degraded(&muster), "");
+}
+
+/// What `/health` says of files.
+fn degraded(muster: &Muster) -> String {
+    let health = muster.get("/health").body;
+    let lines = health["degraded"].as_array().expect("a list").iter().filter_map(Value::as_str);
+    let of_files = |line: &&str| line.starts_with("data folder") || line.starts_with("database file");
+    lines.filter(of_files).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn a_data_folder_that_was_moved_is_named_and_nothing_is_taken_until_it_is_back() {
+    let muster = Muster::start(talkers(""));
+    let id = muster.spawn("p").text("agent_id").to_owned();
+    let (folder, moved) = (muster.data_dir(), muster.folder().join("moved"));
+    std::fs::rename(folder, &moved).expect("moved");
+    wait_until("it is named", BOUND, || {
+        let words = degraded(&muster);
+        words.contains("is away") && words.contains("muster.db was removed, moved or replaced")
+    });
+    let refused = muster.spawn("p");
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.text("detail").contains("put the same file back"), "{refused:?}");
+    let refused = muster.post("/api/v1/tasks", &json!({"pool_name": "p", "input": 1}));
+    assert_eq!(refused.status, 503, "{refused:?}");
+    // Whatever was made at its place meanwhile, as the socket of a Redis.
+    drop(std::fs::remove_dir_all(folder));
+    std::fs::rename(&moved, folder).expect("put back");
+    wait_until("all is well again", BOUND, || degraded(&muster).is_empty() && has_words(&muster, &id));
+    assert_eq!(muster.spawn("p").status, 201);
+}
+
+#[test]
+fn a_database_that_was_removed_is_named() {
+    let muster = Muster::start(Options::default());
+    let log = muster.data_dir().join("muster.db-wal");
+    std::fs::rename(&log, muster.folder().join("wal")).expect("moved");
+    wait_until("it is named", BOUND, || degraded(&muster).contains("muster.db-wal was removed"));
+    std::fs::rename(muster.folder().join("wal"), &log).expect("put back");
+    wait_until("that is over", BOUND, || degraded(&muster).is_empty());
+    std::fs::remove_file(muster.data_dir().join("muster.db")).expect("removed");
+    wait_until("it is named", BOUND, || degraded(&muster).contains("muster.db was removed"));
+    assert_eq!(muster.spawn("developer_pool").status, 503);
+}
+
+#[test]
+fn the_address_and_the_lock_of_a_leader_are_made_again() {
+    let muster = Muster::start(Options::default());
+    let file = |name: &str| muster.data_dir().join(name);
+    for name in ["muster.addr", "muster.lock"] {
+        std::fs::remove_file(file(name)).expect("removed");
+    }
+    wait_until("both are there", BOUND, || {
+        std::fs::read_to_string(file("muster.addr")).is_ok_and(|text| text == muster.address())
+            && file("muster.lock").exists()
+    });
+    let standby = muster.standby();
+    wait_until("another one finds the folder taken", BOUND, || standby.get("/api/v1/agents").code() == "not_leader");
+    assert_eq!(degraded(&muster), "");
+}
