@@ -9,7 +9,8 @@ use muster_domain::Fence;
 use rusqlite::types::{Null, ValueRef};
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::errors::explain;
+use super::errors::{explain, is_full};
+use super::folding::Folding;
 use super::threads::Threads;
 use crate::StoreError;
 use crate::leader::{self, LeaderSql};
@@ -29,6 +30,7 @@ pub struct SqliteEngine {
     /// One connection, so writers are one after the other.
     pub(super) writer: Threads,
     pub(super) readers: Threads,
+    pub(super) folding: Folding,
 }
 
 impl fmt::Debug for SqliteEngine {
@@ -48,11 +50,19 @@ impl Engine for SqliteEngine {
     }
 
     async fn commit(&self, fence: Fence, steps: Vec<Arc<Step>>, mode: Mode) -> Result<Vec<Answer>, StoreError> {
-        self.writer.run(move |connection| transact(connection, fence, &steps, mode)).await?
+        let again = steps.clone();
+        let answers = self.write(move |connection| transact(connection, fence, &steps, mode)).await;
+        match answers {
+            // The log may hold room that is only waiting to be folded.
+            Err(error) if is_full(&error) && self.folding.make_room().await => {
+                self.write(move |connection| transact(connection, fence, &again, mode)).await
+            }
+            answers => answers,
+        }
     }
 
     async fn update(&self, step: Step) -> Result<Answer, StoreError> {
-        self.writer.run(move |connection| run(connection, &step)).await?
+        self.write(move |connection| run(connection, &step)).await
     }
 
     async fn read_all(&self, steps: Vec<Step>) -> Result<Vec<Vec<Row>>, StoreError> {
@@ -73,6 +83,7 @@ impl Engine for SqliteEngine {
     }
 
     async fn close(&self) {
+        self.folding.close().await;
         self.readers.close().await;
         // The log is part of the database until it is folded in, so a failure here loses nothing.
         match self.update(Step::new(FOLD_LOG, Vec::new())).await {
@@ -82,6 +93,18 @@ impl Engine for SqliteEngine {
                 tracing::warn!(%error, store.path = %self.path.display(), "could not close the database properly");
             }
         }
+    }
+}
+
+impl SqliteEngine {
+    /// Has the writer do something, and looks at the log that it leaves.
+    async fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let done = self.writer.run(job).await?;
+        self.folding.look();
+        done
     }
 }
 

@@ -19,6 +19,13 @@ pub(super) fn explain(error: rusqlite::Error) -> StoreError {
     }
 }
 
+/// Whether the disk has no room left.
+pub(super) fn is_full(error: &StoreError) -> bool {
+    let StoreError::Unavailable(source) = error else { return false };
+    let code = source.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
+    code == Some(ErrorCode::DiskFull)
+}
+
 #[cfg(test)]
 mod tests {
     use rusqlite::ffi;

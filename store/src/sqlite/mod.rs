@@ -2,10 +2,12 @@
 //!
 //! Its one user is the leader, who holds the lock of the data folder. There is one connection that writes, and a few
 //! that read and see the last commit (WAL). Each is on a thread of its own (`threads`), and a transaction is one journey to
-//! it. Migrations are the one thing that is left to sqlx, as for PostgreSQL.
+//! it. The log is folded into the file on a connection and a thread of its own too (`folding`), so that no commit waits for
+//! the disk to take it. Migrations are the one thing that is left to sqlx, as for PostgreSQL.
 
 mod engine;
 mod errors;
+mod folding;
 #[cfg(test)]
 mod indexes;
 mod threads;
@@ -21,6 +23,7 @@ use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, Sql
 use sqlx::{ConnectOptions, Connection};
 
 pub use engine::SqliteEngine;
+use folding::Folding;
 use threads::Threads;
 
 use crate::migrate::{self, Migrated};
@@ -36,11 +39,6 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 const READERS: u32 = 3;
 /// How long a lock of the file is waited for. Only a person with a shell or a backup takes one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// The size in bytes that the log is cut to when it begins anew, after some long reading had made it larger.
-const LOG_SIZE: u32 = 64 << 20;
-/// Pages that the log has when it is folded into the file, which waits for the disk. A queue changes the same pages again and
-/// again, and each is folded once.
-const LOG_PAGES: u32 = 4_000;
 /// Texts kept prepared per connection. Batches of the same writes have the same text.
 const PREPARED_TEXTS: usize = 256;
 
@@ -54,8 +52,11 @@ impl SqliteStore {
         let writer = connection(path, durability)?;
         let readers = (0..READERS).map(|_| reader(path, durability)).collect::<Result<_, _>>()?;
         let start = |name, connections| Threads::start(name, connections).map_err(StoreError::unavailable);
+        let folder = connection(path, durability)?;
+        folder.busy_timeout(folding::STALL).map_err(errors::explain)?;
         let (writer, readers) = (start("sqlite-writer", vec![writer])?, start("sqlite-reader", readers)?);
-        Ok(Self::over(SqliteEngine { path: path.to_owned(), writer, readers }))
+        let folding = Folding::start(path, start("sqlite-folder", vec![folder])?);
+        Ok(Self::over(SqliteEngine { path: path.to_owned(), writer, readers, folding }))
     }
 }
 
@@ -74,10 +75,9 @@ fn connection(path: &Path, durability: Durability) -> Result<rusqlite::Connectio
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "synchronous", synchronous(durability))?;
-        connection.pragma_update_and_check(None, "wal_autocheckpoint", LOG_PAGES, |_| Ok(()))?;
+        // Else whoever commits would fold the log, and wait for the disk. The answer is what is now in force.
+        connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
         connection.set_prepared_statement_cache_capacity(PREPARED_TEXTS);
-        // The answer is the limit that is now in force.
-        connection.pragma_update_and_check(None, "journal_size_limit", LOG_SIZE, |_| Ok(()))?;
         Ok(connection)
     };
     open().map_err(errors::explain)

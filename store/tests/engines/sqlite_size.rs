@@ -54,6 +54,32 @@ async fn the_file_shrinks_after_pruning() {
     assert!(pruned < full / 10, "{full} bytes became {pruned}");
 }
 
+/// The log is folded while the store is open, and commits go on meanwhile.
+#[tokio::test]
+async fn the_log_is_folded_while_commits_go_on() {
+    let folder = tempfile::tempdir().expect("a temp folder");
+    let path = folder.path().join("muster.db");
+    let log = folder.path().join("muster.db-wal");
+    let size = || std::fs::metadata(&log).map_or(0, |file| file.len());
+    let (store, fence) = open(&path).await;
+    store.apply(fence, &[add_pool("dev")]).await.expect("a batch");
+    let mut largest = 0;
+    for _ in 0..12 {
+        fill(&store, fence).await;
+        largest = largest.max(size());
+    }
+    assert!(largest > 8 << 20, "it was large: {largest} bytes");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while size() > 1 << 20 {
+        assert!(std::time::Instant::now() < deadline, "{} bytes are not folded", size());
+        store.apply(fence, &[add_pool("another")]).await.expect("commits go on");
+        tokio::task::yield_now().await;
+    }
+    let in_file = std::fs::metadata(&path).expect("a file").len();
+    assert!(in_file > 96 << 20, "{in_file} bytes in the file");
+    store.close().await;
+}
+
 /// A file whose `auto_vacuum` is off, as an older version made it, can't shrink; what is free in it is used again.
 #[tokio::test]
 async fn an_older_file_uses_its_room_again() {
