@@ -17,6 +17,9 @@ use crate::config::Database;
 /// Between two looks at a store that is away, or at a leader that may be gone.
 const RETRY: Duration = Duration::from_millis(250);
 
+/// How long a store that hangs is waited for once this process is to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// How a life as the leader ended.
 pub(crate) enum Ended {
     /// As somebody asked.
@@ -34,7 +37,10 @@ pub(crate) async fn run(site: &Site) -> anyhow::Result<Ended> {
         Some(fence) => lead(site, store.clone(), engines, fence).await,
         None => Ok(Ended::Asked),
     };
-    store.close().await;
+    // A server that hangs is not waited for: what was committed is stored, and it finds out that we are gone.
+    if tokio::time::timeout(PATIENCE, store.close()).await.is_err() {
+        tracing::warn!(store = store.describe(), "the store does not answer; its connections are left");
+    }
     ended
 }
 
@@ -42,7 +48,11 @@ pub(crate) async fn run(site: &Site) -> anyhow::Result<Ended> {
 async fn open_store(site: &Site) -> anyhow::Result<Option<Arc<dyn Store>>> {
     let mut told = false;
     loop {
-        let error = match truth::open(&site.config).await {
+        let opened = tokio::select! {
+            opened = truth::open(&site.config) => opened,
+            () = past_patience(site) => return Ok(None),
+        };
+        let error = match opened {
             Ok(store) => return Ok(Some(store)),
             // It may come back, or somebody mends it.
             Err(error @ (StoreError::Unavailable(_) | StoreError::Failed(_) | StoreError::Conflict(_))) => error,
@@ -59,13 +69,23 @@ async fn open_store(site: &Site) -> anyhow::Result<Option<Arc<dyn Store>>> {
     }
 }
 
+/// Resolves when this process was told to end and the store has had its time. What still runs is stopped by whoever leads, so
+/// it gets that time also where it is opened for that.
+async fn past_patience(site: &Site) {
+    site.signals.stop.cancelled().await;
+    tokio::time::sleep(PATIENCE).await;
+}
+
 /// Waits for the lead; `None` where it was told to end meanwhile.
 async fn take_lead(site: &Site, store: &dyn Store) -> anyhow::Result<Option<Fence>> {
     let holder = format!("pid {} on {}", std::process::id(), nix::unistd::gethostname()?.to_string_lossy());
-    let mut stands_by = false;
+    let (mut stands_by, mut is_away) = (false, false);
     loop {
         match store.lead(&holder, &site.address, site.config.clocks.lease).await {
             Ok(Leadership::Leads(fence)) => {
+                if is_away {
+                    tracing::info!(store = store.describe(), "the store answers");
+                }
                 // No standby any more: see where the data folder's lock is taken.
                 site.door.set(waiting("starting", STARTING));
                 if stands_by && site.signals.stop.is_cancelled() {
@@ -83,7 +103,13 @@ async fn take_lead(site: &Site, store: &dyn Store) -> anyhow::Result<Option<Fenc
                 }
                 site.door.set(Stage::Standby { leader: address });
             }
-            Err(error) => site.door.set(waiting("store_away", &error.to_string())),
+            Err(error) => {
+                if !is_away {
+                    tracing::warn!(%error, store = store.describe(), "waiting for the store");
+                    is_away = true;
+                }
+                site.door.set(waiting("store_away", &error.to_string()));
+            }
         }
         if site.signals.stop_within(RETRY).await {
             return Ok(None);

@@ -190,8 +190,12 @@ impl Supervisor {
         }
         leave_workers(&context, end, hurry).await;
         // Where another one leads this changes nothing; where a part of this one failed, nobody need wait for the lease.
-        if let Err(error) = context.store.resign(context.fence).await {
-            tracing::warn!(%error, "the lead was not given back; the next supervisor waits for the lease");
+        let failed = match tokio::time::timeout(GRACE, context.store.resign(context.fence)).await {
+            Ok(resigned) => resigned.err().map(|error| error.to_string()),
+            Err(_) => Some("the store does not answer".to_owned()),
+        };
+        if let Some(error) = failed {
+            tracing::warn!(error, "the lead was not given back; the next supervisor waits for the lease");
         }
         tracing::info!("the supervisor has ended");
     }

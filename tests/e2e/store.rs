@@ -1,6 +1,6 @@
 //! The store away: intake is refused, agents go on, what ends meanwhile is settled later, and it heals by itself.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sqlx::{Connection, Executor};
@@ -133,6 +133,61 @@ fn a_result_that_can_not_be_stored_ends_its_task_alone() {
         }
     }
     assert!(!is_degraded(&muster), "the store is well");
+}
+
+/// Tasks one after the other write many times what the disk holds into the database's log, which never takes much of it.
+#[test]
+fn a_small_disk_is_not_filled_by_the_log() {
+    let disk = match SmallDisk::mount() {
+        Ok(disk) => disk,
+        Err(error) => return eprintln!("skipped: a file system can be mounted by root only ({error})"),
+    };
+    let folder = disk.path().join("d");
+    let muster = Muster::start(Options { data_dir: Some(folder), ..Options::default() });
+    muster.spawn_many("developer_pool", 1);
+    let log = muster.data_dir().join("muster.db-wal");
+    let mut largest = 0;
+    for number in 0..400 {
+        let body = json!({"pool_name": "developer_pool", "input": number});
+        let task = muster.post("/api/v1/tasks", &body);
+        assert_eq!(task.status, 202, "task {number}: {task:?}");
+        let id = task.body["task_id"].as_str().expect("a task");
+        let task = muster.get(&format!("/api/v1/tasks/{id}?wait=30")).body;
+        assert_eq!(task["state"], "succeeded", "{task}");
+        largest = largest.max(std::fs::metadata(&log).map_or(0, |file| file.len()));
+    }
+    assert!(largest < 5 << 20, "the log had {largest} bytes of a disk of 8 MiB");
+    drop(muster);
+}
+
+/// PostgreSQL takes connections and says nothing. Whoever ends the server is not held up by it, and nothing is left.
+#[test]
+fn a_database_that_hangs_does_not_hold_up_the_end() {
+    let postgres = Postgres::start();
+    let env = vec![("MUSTER_DATABASE_URL".to_owned(), postgres.url())];
+    let mut muster = Muster::start(Options { env, ..Options::default() });
+    muster.spawn_many("developer_pool", 12);
+    let workers: Vec<u32> = muster.all_workers().into_iter().map(|worker| worker.pid).collect();
+    postgres.hang();
+    let begun = Instant::now();
+    faults::signal(muster.pid(), libc::SIGTERM);
+    muster.await_exit(0);
+    assert!(begun.elapsed() < Duration::from_secs(35), "{:?}", begun.elapsed());
+    assert!(!workers.iter().any(|pid| lives(*pid)), "the workers have ended");
+}
+
+/// The server migrates, and a PgBouncer that should take all else refuses: the log and `/health` say what is waited for.
+#[test]
+fn a_bouncer_that_refuses_is_named() {
+    let postgres = Postgres::start();
+    let env = vec![
+        ("MUSTER_DATABASE_URL".to_owned(), postgres.url()),
+        ("MUSTER_PGBOUNCER_URL".to_owned(), "postgresql://postgres@localhost:6432/postgres?host=/nobody".to_owned()),
+    ];
+    let muster = Muster::launch(Options { env, ..Options::default() });
+    wait_until("the log says so", BOUND, || muster.log().contains("waiting for the store"));
+    wait_until("health says so", BOUND, || muster.get("/health").body.to_string().contains("not available"));
+    assert!(muster.log().contains("/nobody"), "it names whom it waits for: {}", muster.log());
 }
 
 /// PostgreSQL ends in the middle of many commits: some were written though their answer was lost. Whoever was refused

@@ -1,19 +1,19 @@
 //! The engine over a pool of PostgreSQL connections.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use muster_domain::Fence;
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgRow};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::{Connection, Either, Executor, PgConnection, Row as _, TypeInfo, ValueRef};
 
+use super::address;
 use super::charset::Charset;
+use super::connections::{Connections, Lent};
 use super::errors::{explain, is_refusal};
-use super::{address, within};
 use crate::StoreError;
 use crate::leader::{self, LeaderSql};
 use crate::sql::{Answer, Engine, Mode, Row, Step, Unit, Value, join, refuse};
@@ -21,10 +21,6 @@ use crate::sql::{Answer, Engine, Mode, Row, Step, Unit, Value, join, refuse};
 /// How long one transaction or one read may take, and how much longer for each row that it is about.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const TIME_PER_ROW: Duration = Duration::from_millis(2);
-
-/// For how long the connection of the last commit is taken for the next one as it is. One from the pool is asked before whether it
-/// still works, and once more when it goes back: two round trips, where a commit takes four.
-const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// Locks the leader's row until the end of the transaction. In the same round trip, and for this transaction only (so that
 /// it holds behind PgBouncer too): the server gives up on a supervisor that falls silent in the middle, and answers a COMMIT
@@ -35,9 +31,7 @@ const GUARD: &str = "SELECT fence, set_config('idle_in_transaction_session_timeo
 
 /// PostgreSQL.
 pub struct PostgresEngine {
-    pool: PgPool,
-    /// That of the last commit, and when it ended. None where the pool has only one, which others wait for.
-    last: Mutex<Option<(PgPooled, Instant)>>,
+    connections: Connections,
     place: String,
     pgbouncer: bool,
     encoding: String,
@@ -51,47 +45,49 @@ impl fmt::Debug for PostgresEngine {
 }
 
 impl PostgresEngine {
-    pub(super) fn new(pool: PgPool, options: &PgConnectOptions, pgbouncer: bool, encoding: String) -> Self {
-        let charset = Charset::of(&encoding);
-        Self { pool, last: Mutex::default(), place: address::describe(options), pgbouncer, encoding, charset }
-    }
-
-    async fn acquire(&self) -> Result<PgPooled, StoreError> {
-        within(ANSWER_TIMEOUT, self.pool.acquire()).await
-    }
-
-    fn last(&self) -> MutexGuard<'_, Option<(PgPooled, Instant)>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn new(options: PgConnectOptions, pgbouncer: bool, most_connections: u32, encoding: String) -> Self {
+        let (place, charset) = (address::describe(&options), Charset::of(&encoding));
+        Self {
+            connections: Connections::new(options, !pgbouncer, most_connections),
+            place,
+            pgbouncer,
+            encoding,
+            charset,
+        }
     }
 
     /// Runs steps on a connection, within a time. A connection whose work failed or was given up is not used again, and not
     /// given back: what it still has to say is nobody's answer any more.
-    async fn run(&self, mut connection: PgPooled, steps: &[Arc<Step>], guard: Option<(Fence, Mode)>) -> Run {
+    async fn run(
+        &self,
+        mut lent: Lent<'_>,
+        steps: &[Arc<Step>],
+        guard: Option<(Fence, Mode)>,
+    ) -> Result<Vec<Answer>, StoreError> {
         let rows: usize = steps.iter().map(|step| step.rows).sum();
         let time = ANSWER_TIMEOUT + TIME_PER_ROW * u32::try_from(rows).unwrap_or(u32::MAX);
         // A read alone needs no transaction, unless somebody changes servers in between.
         let alone = guard.is_none() && !self.pgbouncer;
         let work = async {
-            let mut session =
-                Session { connection: &mut connection, persistent: !self.pgbouncer, charset: self.charset };
+            let (connection, persistent, charset) = (&mut lent.connection, !self.pgbouncer, self.charset);
+            let mut session = Session { connection, persistent, charset };
             match alone {
                 true => session.send_all(steps).await.map(Ok),
                 false => transact(session, steps, guard).await,
             }
         };
-        match within(time, work).await {
-            Ok(answers) => (Some(connection), answers),
-            Err(error) => {
-                connection.close_on_drop();
-                (None, Err(error))
+        let answers = match tokio::time::timeout(time, work).await {
+            Ok(answers) => answers.map_err(explain)?,
+            Err(_) => {
+                // Whoever asks next is not to wait for this one.
+                drop(lent);
+                return Err(self.connections.missed(time).await);
             }
-        }
+        };
+        lent.give_back();
+        answers
     }
 }
-
-type PgPooled = PoolConnection<sqlx::Postgres>;
-/// What was run, and the connection where that can be used again.
-type Run = (Option<PgPooled>, Result<Vec<Answer>, StoreError>);
 
 #[async_trait]
 impl Engine for PostgresEngine {
@@ -105,29 +101,18 @@ impl Engine for PostgresEngine {
     }
 
     async fn commit(&self, fence: Fence, steps: Vec<Arc<Step>>, mode: Mode) -> Result<Vec<Answer>, StoreError> {
-        let last = self.last().take().filter(|(_, used)| used.elapsed() < TRUSTED_FOR);
-        let connection = match last {
-            Some((connection, _)) => connection,
-            None => self.acquire().await?,
-        };
-        let (connection, answers) = self.run(connection, &steps, Some((fence, mode))).await;
-        let mut last = self.last();
-        // Whoever closes the pool marks it before it takes this one away, and waits for all that are out.
-        if self.pool.options().get_max_connections() > 1 && !self.pool.is_closed() {
-            *last = connection.map(|connection| (connection, Instant::now()));
-        }
-        answers
+        self.run(self.connections.writer().await?, &steps, Some((fence, mode))).await
     }
 
     async fn update(&self, step: Step) -> Result<Answer, StoreError> {
-        let (_, answers) = self.run(self.acquire().await?, &[Arc::new(step)], None).await;
-        Ok(answers?.pop().unwrap_or_default())
+        let mut answers = self.run(self.connections.writer().await?, &[Arc::new(step)], None).await?;
+        Ok(answers.pop().unwrap_or_default())
     }
 
     async fn read_all(&self, steps: Vec<Step>) -> Result<Vec<Vec<Row>>, StoreError> {
         let steps: Vec<Arc<Step>> = steps.into_iter().map(Arc::new).collect();
-        let (_, answers) = self.run(self.acquire().await?, &steps, None).await;
-        Ok(answers?.into_iter().map(|answer| answer.rows).collect())
+        let answers = self.run(self.connections.reader().await?, &steps, None).await?;
+        Ok(answers.into_iter().map(|answer| answer.rows).collect())
     }
 
     /// Nothing to do: the server's own cleaning does it.
@@ -145,10 +130,7 @@ impl Engine for PostgresEngine {
     }
 
     async fn close(&self) {
-        // From this call on none is kept; the wait is for every connection.
-        let closing = self.pool.close();
-        drop(self.last().take());
-        closing.await;
+        self.connections.close().await;
     }
 }
 

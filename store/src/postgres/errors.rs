@@ -42,3 +42,8 @@ fn sqlstate(error: &sqlx::Error) -> Option<String> {
 pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Encode(_)) || sqlstate(error).is_some_and(|state| OF_VALUES.contains(&&state[..2]))
 }
+
+/// Whether the server or the role has no connection left for us.
+pub(super) fn is_full(error: &sqlx::Error) -> bool {
+    sqlstate(error).as_deref() == Some("53300")
+}

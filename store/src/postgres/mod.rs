@@ -14,14 +14,15 @@
 
 mod address;
 mod charset;
+mod connections;
 mod engine;
 mod errors;
 
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection};
 
 pub use engine::PostgresEngine;
 
@@ -36,8 +37,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
 /// The most connections that a supervisor may hold.
 pub const MAX_CONNECTIONS: u32 = 10;
-/// How long a connection is waited for.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a new connection is waited for, and its first answers.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long migrations may take, another supervisor's included, for whom they wait.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -73,19 +74,8 @@ impl PostgresStore {
             // A parameter that the bouncer does not know would be refused; Muster stores no fractions.
             target = target.statement_cache_capacity(0).extra_float_digits(None);
         }
-        let pool = PgPoolOptions::new()
-            .max_connections(options.max_connections.clamp(1, MAX_CONNECTIONS))
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .after_connect(move |connection, _| {
-                Box::pin(async move {
-                    if !options.pgbouncer {
-                        connection.execute(PLANNING).await?;
-                    }
-                    Ok(())
-                })
-            })
-            .connect_lazy_with(target.clone());
-        Ok(Self::over(PostgresEngine::new(pool, &target, options.pgbouncer, encoding)))
+        let most = options.max_connections.clamp(1, MAX_CONNECTIONS);
+        Ok(Self::over(PostgresEngine::new(target, options.pgbouncer, most, encoding)))
     }
 }
 
@@ -101,9 +91,9 @@ pub async fn migrate(url: &str) -> Result<Migrated, StoreError> {
 /// Brings the schema up to date, and asks for the encoding of the database.
 async fn prepare(url: &str) -> Result<(Migrated, String), StoreError> {
     let target = address::parse(url)?;
-    let mut connection = within(ACQUIRE_TIMEOUT, target.connect()).await?;
+    let mut connection = within(CONNECT_TIMEOUT, target.connect()).await?;
     let encoding = sqlx::query_scalar("SELECT current_setting('server_encoding')").fetch_one(&mut connection);
-    let encoding = within(ACQUIRE_TIMEOUT, encoding).await?;
+    let encoding = within(CONNECT_TIMEOUT, encoding).await?;
     let migrated = run_migrations(&mut connection).await;
     // What it has done is committed, so a failure to say goodbye loses nothing.
     let _ = connection.close().await;
@@ -111,7 +101,7 @@ async fn prepare(url: &str) -> Result<(Migrated, String), StoreError> {
 }
 
 async fn run_migrations(connection: &mut PgConnection) -> Result<Migrated, StoreError> {
-    let found = within(ACQUIRE_TIMEOUT, newest_migration(connection)).await?;
+    let found = within(CONNECT_TIMEOUT, newest_migration(connection)).await?;
     let planned = migrate::plan(&MIGRATIONS, found)?;
     let run = async { Ok(MIGRATIONS.run(connection).await) };
     within(MIGRATION_TIMEOUT, run).await?.map_err(|error| migrate::explain(error, &planned))?;

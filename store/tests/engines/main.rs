@@ -2,6 +2,7 @@
 //! only one of them can do. The servers are Debian's, started here on private unix sockets, one set for all tests.
 
 mod conformance;
+mod connections;
 mod older;
 mod outages;
 mod places;

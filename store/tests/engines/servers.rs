@@ -43,6 +43,7 @@ impl Account {
 
 /// A child that ends with its owner.
 struct Process {
+    pid: u32,
     stop: mpsc::Sender<()>,
     thread: Option<JoinHandle<()>>,
 }
@@ -60,18 +61,30 @@ impl Process {
         let (started, start) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let mut child = command.spawn().expect("a server starts");
-            let _ = started.send(());
+            let _ = started.send(child.id());
             let _ = stopped.recv();
             let _ = kill(Pid::from_raw(child.id().cast_signed()), last);
             let _ = child.wait();
         });
-        start.recv().expect("a server starts");
-        Self { stop, thread: Some(thread) }
+        let pid = start.recv().expect("a server starts");
+        Self { pid, stop, thread: Some(thread) }
+    }
+
+    /// Stops it and all its children where they are, or lets them go on.
+    fn hang(&self, hangs: bool) {
+        let signal = if hangs { Signal::SIGSTOP } else { Signal::SIGCONT };
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid)).unwrap_or_default();
+        let children = children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok());
+        for pid in std::iter::once(self.pid.cast_signed()).chain(children) {
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
+        // One that stands still would not end.
+        self.hang(false);
         let _ = self.stop.send(());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -123,6 +136,13 @@ impl Postgres {
         *self.process.lock().expect("no panic before") = Some(process);
         let url = self.url("postgres");
         wait_until(&log, || async { PgConnection::connect(&url).await.is_ok() }).await;
+    }
+
+    /// Stands still without an answer, or goes on.
+    pub(crate) fn hang(&self, hangs: bool) {
+        if let Some(process) = &*self.process.lock().expect("no panic before") {
+            process.hang(hangs);
+        }
     }
 
     pub(crate) fn stop(&self) {

@@ -90,12 +90,12 @@ async fn a_read_only_database_is_named() {
     let store = PostgresStore::connect(options(&url)).await.expect("a new database");
     let fence = lead(&store).await;
     store.close().await;
+    let store = PostgresStore::connect(options(&url)).await.expect("the same database");
     let set = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', \
         current_database()); END $$";
     person(&url, set).await;
-    let pool = PostgresStore::connect(options(&url)).await.expect("nothing to migrate");
-    let error = pool.apply(fence, &[add_pool("dev")]).await.expect_err("nothing is written");
+    let error = store.apply(fence, &[add_pool("dev")]).await.expect_err("nothing is written");
     assert!(matches!(&error, StoreError::Unavailable(_)) && error.to_string().contains("read-only"), "{error:?}");
-    assert!(pool.pools().await.expect("reads go on").is_empty());
-    pool.close().await;
+    assert!(store.pools().await.expect("reads go on").is_empty());
+    store.close().await;
 }

@@ -1,5 +1,7 @@
 //! Ends: of a worker, of all workers in a shutdown, of the pool.
 
+use std::collections::HashSet;
+
 use muster_domain::agent::AfterStop;
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
 use muster_domain::{AgentId, AgentStatus, Cause, Command, Ending, Envelope, ProcessId, StopReason, WorkerStatus};
@@ -113,7 +115,7 @@ impl Keeper {
     /// Answers those who wait for the end of the supervisor or of the pool.
     pub(super) async fn conclude(&mut self) {
         let workers_left = !self.model.workers.is_empty() || !self.unsaved.is_empty() || !self.desk.is_settled();
-        if workers_left {
+        if workers_left && !self.lacks_only_the_store() {
             return;
         }
         if let Some(reply) = self.stopping.take() {
@@ -124,6 +126,18 @@ impl Keeper {
         if self.removal.is_some() && self.model.draining && is_empty {
             self.remove_pool().await;
         }
+    }
+
+    /// In a shutdown: every worker is proven dead, and that can't be stored now. The next supervisor sees it again.
+    fn lacks_only_the_store(&self) -> bool {
+        let dead = |step: &Move| match step {
+            Move::EndWorker { worker, .. } => Some(*worker),
+            _ => None,
+        };
+        let dead: HashSet<ProcessId> = self.unsaved.iter().filter_map(dead).collect();
+        self.is_stopping
+            && self.context.board.is_degraded("store")
+            && self.model.workers.keys().all(|worker| dead.contains(worker))
     }
 
     async fn remove_pool(&mut self) {

@@ -166,8 +166,21 @@ impl Postgres {
         wait_until("PostgreSQL takes connections", START, ready);
     }
 
+    /// Stands still, with all its processes: it takes connections and says nothing.
+    pub(crate) fn hang(&self) {
+        self.signal_all(libc::SIGSTOP);
+    }
+
+    fn signal_all(&self, number: libc::c_int) {
+        let Some(Server(server)) = &self.server else { return };
+        signal(server.id(), number);
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.id())).unwrap_or_default();
+        children.split_whitespace().filter_map(|pid| pid.parse().ok()).for_each(|pid| signal(pid, number));
+    }
+
     /// Ends it at once: every transaction under way is lost, or was committed without an answer.
     pub(crate) fn stop(&mut self) {
+        self.signal_all(libc::SIGCONT);
         if let Some(server) = self.server.take() {
             server.end(libc::SIGQUIT);
         }

@@ -1,0 +1,305 @@
+//! Connections: one for whoever writes, and a few for those who read.
+//!
+//! That of the writers is kept for them, so that readers never hold up a commit. They are one after the other anyway, by the
+//! lock on the leader's row. How many readers there may be is learned: where the server says that it gives no more
+//! connections, those that there are do the work. A library's pool would ask for another one until its time is over, while
+//! others become free.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::errors::{explain, is_full};
+use super::{CONNECT_TIMEOUT, PLANNING, within};
+use crate::StoreError;
+
+/// For how long a connection that was used is taken for the next one as it is. One that was idle for longer is asked whether it
+/// still works: a server or something in between may have ended it.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+/// How long that answer is waited for.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Connections that nobody has needed for so long are given back.
+const IDLE_FOR: Duration = Duration::from_secs(600);
+/// How long a reader waits for a connection.
+const WAIT: Duration = Duration::from_secs(3);
+/// Between two tries of a writer that has no connection.
+const MOMENT: Duration = Duration::from_millis(20);
+/// After so long more connections than the server gave are asked for again.
+const REGAIN: Duration = Duration::from_secs(60);
+/// After a server did not answer in time, so long nobody asks it: else each one in a line would wait as long as the first.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// The connections to one server.
+pub(super) struct Connections {
+    options: PgConnectOptions,
+    /// Whether connections keep statements prepared, and get settings for that.
+    prepared: bool,
+    writer: tokio::sync::Mutex<Option<Idle>>,
+    readers: Mutex<Vec<Idle>>,
+    /// A seat for each reader. None where all share the writer's connection.
+    seats: Semaphore,
+    bound: Mutex<Bound>,
+    silent_until: Mutex<Option<Instant>>,
+    closed: AtomicBool,
+}
+
+/// A connection that nobody uses.
+struct Idle {
+    connection: PgConnection,
+    since: Instant,
+}
+
+/// How many readers there may be.
+struct Bound {
+    seats: usize,
+    /// Those that the server did not give, and since when.
+    lost: usize,
+    since: Instant,
+}
+
+/// Why there is no connection.
+enum NoConnection {
+    /// The server or the role has none left.
+    Full(StoreError),
+    Other(StoreError),
+}
+
+/// A connection that is in use. It is closed unless it is given back.
+pub(super) struct Lent<'a> {
+    pub(super) connection: PgConnection,
+    home: &'a Connections,
+    seat: Seat<'a>,
+}
+
+enum Seat<'a> {
+    Writer(tokio::sync::MutexGuard<'a, Option<Idle>>),
+    /// Held for as long as the connection is.
+    Reader(SemaphorePermit<'a>),
+}
+
+impl Connections {
+    /// At most so many. None is opened yet.
+    pub(super) fn new(options: PgConnectOptions, prepared: bool, most: u32) -> Self {
+        let seats = (most as usize).saturating_sub(1);
+        Self {
+            options,
+            prepared,
+            writer: tokio::sync::Mutex::default(),
+            readers: Mutex::default(),
+            seats: Semaphore::new(seats),
+            bound: Mutex::new(Bound { seats, lost: 0, since: Instant::now() }),
+            silent_until: Mutex::default(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The connection for writing, after those who asked before.
+    pub(super) async fn writer(&self) -> Result<Lent<'_>, StoreError> {
+        let mut slot = self.writer.lock().await;
+        self.admit()?;
+        let connection = match slot.take() {
+            Some(idle) => self.probe(idle).await,
+            None => None,
+        };
+        let connection = match connection {
+            Some(connection) => connection,
+            None => self.connect_writer().await?,
+        };
+        Ok(Lent { connection, home: self, seat: Seat::Writer(slot) })
+    }
+
+    /// A connection for reading.
+    pub(super) async fn reader(&self) -> Result<Lent<'_>, StoreError> {
+        self.admit()?;
+        self.regain();
+        if lock(&self.bound).seats == 0 {
+            return self.writer().await;
+        }
+        match tokio::time::timeout(WAIT, self.seated()).await {
+            Ok(Ok(Some(lent))) => Ok(lent),
+            Ok(Ok(None)) => self.writer().await,
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(self.crowded()),
+        }
+    }
+
+    /// A connection with a seat; `None` where only the writer's is to be had.
+    async fn seated(&self) -> Result<Option<Lent<'_>>, StoreError> {
+        loop {
+            let Ok(seat) = self.seats.acquire().await else { return Err(closed()) };
+            while let Some(idle) = self.idle_reader() {
+                if let Some(connection) = self.probe(idle).await {
+                    return Ok(Some(Lent { connection, home: self, seat: Seat::Reader(seat) }));
+                }
+            }
+            match self.connect().await {
+                Ok(connection) => return Ok(Some(Lent { connection, home: self, seat: Seat::Reader(seat) })),
+                Err(NoConnection::Other(error)) => return Err(error),
+                Err(NoConnection::Full(error)) => {
+                    if !self.lose_seat(&error) {
+                        return Ok(None);
+                    }
+                    seat.forget();
+                }
+            }
+        }
+    }
+
+    /// The server gives no more: from now on there is a seat less. Not the last one.
+    fn lose_seat(&self, error: &StoreError) -> bool {
+        let mut bound = lock(&self.bound);
+        if bound.seats < 2 {
+            return false;
+        }
+        bound.seats -= 1;
+        bound.lost += 1;
+        bound.since = Instant::now();
+        if bound.lost == 1 {
+            tracing::warn!(%error, "PostgreSQL gives fewer connections than configured; those that there are do the work");
+        }
+        true
+    }
+
+    fn regain(&self) {
+        let mut bound = lock(&self.bound);
+        if bound.lost > 0 && bound.since.elapsed() > REGAIN {
+            self.seats.add_permits(bound.lost);
+            bound.seats += bound.lost;
+            bound.lost = 0;
+        }
+    }
+
+    fn crowded(&self) -> StoreError {
+        let bound = lock(&self.bound);
+        let why = match bound.lost {
+            0 => "raise database.max_connections",
+            _ => "PostgreSQL gives no more: raise the limit of the role or of the server",
+        };
+        StoreError::unavailable(format!(
+            "all {} connections were in use for {} s ({why})",
+            bound.seats + 1,
+            WAIT.as_secs()
+        ))
+    }
+
+    /// Commits come first: where there is no connection left for them, a reader's is given up. The server takes a moment to
+    /// notice.
+    async fn connect_writer(&self) -> Result<PgConnection, StoreError> {
+        let deadline = Instant::now() + WAIT;
+        loop {
+            match self.connect().await {
+                Ok(connection) => return Ok(connection),
+                Err(NoConnection::Other(error)) => return Err(error),
+                Err(NoConnection::Full(error)) if Instant::now() > deadline => return Err(error),
+                Err(NoConnection::Full(_)) => match self.idle_reader() {
+                    Some(idle) => goodbye(idle).await,
+                    None => tokio::time::sleep(MOMENT).await,
+                },
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<PgConnection, NoConnection> {
+        let work = async {
+            let mut connection = self.options.connect().await?;
+            if self.prepared {
+                connection.execute(PLANNING).await?;
+            }
+            Ok(connection)
+        };
+        match tokio::time::timeout(CONNECT_TIMEOUT, work).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) if is_full(&error) => Err(NoConnection::Full(explain(error))),
+            Ok(Err(error)) => Err(NoConnection::Other(explain(error))),
+            Err(_) => Err(NoConnection::Other(self.silent(CONNECT_TIMEOUT))),
+        }
+    }
+
+    /// A connection that was idle, if it still works.
+    async fn probe(&self, Idle { mut connection, since }: Idle) -> Option<PgConnection> {
+        let works = since.elapsed() < TRUSTED_FOR || within(PROBE_TIMEOUT, connection.ping()).await.is_ok();
+        works.then_some(connection)
+    }
+
+    fn idle_reader(&self) -> Option<Idle> {
+        lock(&self.readers).pop()
+    }
+
+    /// Nobody waits for a server of which somebody has just heard nothing.
+    fn admit(&self) -> Result<(), StoreError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed());
+        }
+        match *lock(&self.silent_until) {
+            Some(until) if Instant::now() < until => Err(StoreError::unavailable("the server does not answer")),
+            _ => Ok(()),
+        }
+    }
+
+    /// There was no answer within this time. It may be that somebody holds a lock; a server that does not answer anybody is left
+    /// in peace for a while.
+    pub(super) async fn missed(&self, time: Duration) -> StoreError {
+        let question = async { self.options.connect().await?.execute("SELECT 1").await };
+        let answers = matches!(tokio::time::timeout(PROBE_TIMEOUT, question).await, Ok(Ok(_)));
+        if answers { StoreError::unavailable(in_words(time)) } else { self.silent(time) }
+    }
+
+    fn silent(&self, time: Duration) -> StoreError {
+        *lock(&self.silent_until) = Some(Instant::now() + SILENCE);
+        StoreError::unavailable(in_words(time))
+    }
+
+    /// Closes those that nobody uses, waits for the writer's, and gives out no more.
+    pub(super) async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.seats.close();
+        let writer = self.writer.lock().await.take();
+        let readers = std::mem::take(&mut *lock(&self.readers));
+        futures_util::future::join_all(writer.into_iter().chain(readers).map(goodbye)).await;
+    }
+}
+
+impl Lent<'_> {
+    /// Its work is done, and it can be used again.
+    pub(super) fn give_back(self) {
+        let Self { connection, home, seat } = self;
+        *lock(&home.silent_until) = None;
+        if home.closed.load(Ordering::Acquire) {
+            return;
+        }
+        let idle = Idle { connection, since: Instant::now() };
+        match seat {
+            Seat::Writer(mut slot) => *slot = Some(idle),
+            Seat::Reader(seat) => {
+                let mut readers = lock(&home.readers);
+                readers.retain(|other| other.since.elapsed() < IDLE_FOR);
+                readers.push(idle);
+                // Whoever gets the seat finds the connection.
+                drop(readers);
+                drop(seat);
+            }
+        }
+    }
+}
+
+/// Closes a connection in order, so that the server need not find out.
+async fn goodbye(idle: Idle) {
+    let _ = within(PROBE_TIMEOUT, idle.connection.close()).await;
+}
+
+fn in_words(time: Duration) -> String {
+    format!("no answer within {} s", time.as_secs())
+}
+
+fn closed() -> StoreError {
+    StoreError::unavailable("it was closed")
+}
+
+/// Nobody panics while holding one of these locks; should it ever happen, what they guard is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
