@@ -24,6 +24,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes for which it gets a second more: a large body over a slow line takes longer, and one that comes a byte at a time
 /// is no body.
 const SLOWEST: u32 = 16 * 1024;
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// What is read and thrown away of a body that is too large, so that the client is still there for the answer: one
 /// that writes into a closed connection sees a reset instead of the 413.
 const DISCARD: usize = 16 * 1024 * 1024;
@@ -98,6 +100,8 @@ pub(crate) fn parse_line<T: DeserializeOwned>(line: &[u8]) -> Result<T, Problem>
 
 /// Reads JSON, and says of what is wrong where it is.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // Editors of another system begin a file with it, and it says nothing.
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     let value = serde_json::from_slice(bytes).map_err(|error| explain::<T>(bytes, &error))?;
     // serde takes a list for an object too, field by field in their order, which nobody promised.
     if is_object(bytes) { Ok(value) } else { Err(no_object()) }
@@ -330,6 +334,7 @@ mod tests {
         }
         assert!(parse_item::<Outer>(serde_json::json!(["a", {"max_agents": 1}])).is_err());
         assert!(parse::<Outer>(b"\n {\"name\": \"a\"} ").is_ok());
+        assert!(parse::<Outer>("\u{feff}{\"name\": \"a\"}".as_bytes()).is_ok(), "a byte order mark says nothing");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::body::HttpBody;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
@@ -47,7 +47,7 @@ pub(crate) async fn guard(State(door): State<Arc<Door>>, mut request: Request, n
 fn admit(door: &Door, request: &Request) -> Result<Option<Caller>, Problem> {
     let config = door.config();
     let host = host_of(request)?;
-    if !knows_host(host, config.listen, &config.known_hosts) {
+    if !is_before_hosts(request) && !knows_host(host, config.listen, &config.known_hosts) {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,
             "unknown_host",
@@ -73,8 +73,16 @@ fn host_of(request: &Request) -> Result<&str, Problem> {
         // The authority of an absolute request target goes before the header (RFC 9112, 3.2.2).
         (Some(authority), ..) => Ok(authority.as_str()),
         (None, Some(host), None) => host.to_str().map_err(|_| invalid("the Host header is no text")),
+        (None, None, None) if is_before_hosts(request) => Ok(""),
         (None, None, None) => Err(invalid("the request has no Host header")),
     }
+}
+
+/// Whether it is of HTTP/1.0 and names no host, as those of some load balancers are. A browser always names one, so this is
+/// no page that somebody lured here; and an `Origin` is foreign to it.
+fn is_before_hosts(request: &Request) -> bool {
+    let named = request.uri().authority().is_some() || request.headers().contains_key(HOST);
+    request.version() == Version::HTTP_10 && !named
 }
 
 fn knows_host(host: &str, listen: SocketAddr, known: &[String]) -> bool {
@@ -227,6 +235,16 @@ mod tests {
         assert_eq!(admitted(config(), get().header(HOST, "localhost:8000")), Ok(None));
         let absolute = Builder::new().uri("http://evil.example/ready").header(HOST, "localhost");
         assert_eq!(admitted(config(), absolute), Err((403, "unknown_host")));
+    }
+
+    #[test]
+    fn a_request_from_before_there_were_hosts_needs_none() {
+        let old = || Builder::new().version(Version::HTTP_10).uri("/health");
+        assert_eq!(admitted(config(), old()), Ok(None));
+        assert_eq!(admitted(config(), old().header(HOST, "evil.example")), Err((403, "unknown_host")));
+        assert_eq!(admitted(config(), old().header(ORIGIN, "http://evil.example")), Err((403, "foreign_origin")));
+        assert_eq!(admitted(keyed(), old().uri("/x")), Err((401, "unauthorized")));
+        assert_eq!(admitted(config(), Builder::new().uri("/health")), Err((400, "invalid_host")));
     }
 
     #[test]

@@ -51,6 +51,23 @@ impl Payload {
         false
     }
 
+    /// How many lists and objects are in one another at the most.
+    pub fn depth(&self) -> usize {
+        let (mut depth, mut deepest, mut at) = (0_usize, 0, 0);
+        let bytes = self.0.as_bytes();
+        while let Some(byte) = bytes.get(at) {
+            match byte {
+                b'[' | b'{' => depth += 1,
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                b'"' => at += end_of_string(&self.0[at..]) - 1,
+                _ => {}
+            }
+            deepest = deepest.max(depth);
+            at += 1;
+        }
+        deepest
+    }
+
     /// The JSON text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -115,6 +132,15 @@ impl<'de> Deserialize<'de> for Payload {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn depth_is_counted_outside_of_strings() {
+        for (text, depth) in [("1", 0), ("[]", 1), (r#"{"a": [1, [2]], "b": {}}"#, 3), (r#"["[[[\"[[", []]"#, 2)] {
+            assert_eq!(Payload::parse(text).expect(text).depth(), depth, "{text}");
+        }
+        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+        assert_eq!(Payload::parse(&deep).expect("JSON").depth(), 100_000);
+    }
 
     #[test]
     fn json_is_carried_as_it_is() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Dependency, check_dependencies};
-use crate::queue::{BreakerPolicy, OnDemand, RetryPolicy};
+use crate::queue::{BreakerPolicy, MAX_ATTEMPTS, OnDemand, RetryPolicy};
 use crate::restart::RestartPolicy;
 use crate::time::{LONGEST, check_longest, optional_seconds, seconds};
 
@@ -227,8 +227,8 @@ impl PoolConfig {
         if !(1..=MAX_TASKS_PER_AGENT).contains(&self.tasks_per_agent) {
             return Err(format!("tasks_per_agent must be 1 to {MAX_TASKS_PER_AGENT}, not {}", self.tasks_per_agent));
         }
-        if self.max_attempts == 0 {
-            return Err("max_attempts must be at least 1".to_owned());
+        if !(1..=MAX_ATTEMPTS).contains(&self.max_attempts) {
+            return Err(format!("max_attempts must be 1 to {MAX_ATTEMPTS}, not {}", self.max_attempts));
         }
         for (field, value) in [("task_timeout", self.task_timeout), ("task_lease", Some(self.task_lease))] {
             let Some(value) = value else { continue };

@@ -34,9 +34,15 @@ impl RetryPolicy {
             let (min, max) = (self.backoff_min.as_secs_f64(), self.backoff_max.as_secs_f64());
             return Err(format!("retry.backoff_min ({min} s) is above retry.backoff_max ({max} s)"));
         }
+        if self.poison_bound > MAX_ATTEMPTS {
+            return Err(format!("retry.poison_bound must be 0 to {MAX_ATTEMPTS}, not {}", self.poison_bound));
+        }
         check_longest("retry.backoff_max", self.backoff_max)
     }
 }
+
+/// Attempts at one task, at the most.
+pub const MAX_ATTEMPTS: u32 = 1_000;
 
 /// When a pool stops giving out tasks because too many of them fail, and how it finds out that they no longer do.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -46,8 +46,12 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0) {
-            Ok(at) => write!(f, "{at:.3}"),
+        if let Ok(at) = jiff::Timestamp::from_millisecond(self.0) {
+            return write!(f, "{at:.3}");
+        }
+        // The last day of the year 9999 is no moment in every zone, and so none of jiff's.
+        match EPOCH.checked_add(jiff::SignedDuration::from_millis(self.0)) {
+            Ok(at) => write!(f, "{at:.3}Z"),
             Err(_) => write!(f, "{}ms", self.0),
         }
     }
@@ -59,11 +63,46 @@ impl fmt::Debug for Timestamp {
     }
 }
 
+/// 1970 began, in UTC.
+const EPOCH: jiff::civil::DateTime = jiff::civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
+/// Why a text is no moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoMoment {
+    /// It is not of the form.
+    Unreadable,
+    /// It is not in the years 0 to 9999 of UTC.
+    OutOfRange,
+}
+
+impl fmt::Display for NoMoment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreadable => "a moment with its zone is expected (RFC 3339), as in 2026-01-31T09:00:00Z",
+            Self::OutOfRange => "a moment from 0000-01-01T00:00:00Z to 9999-12-31T23:59:59.999Z is expected",
+        })
+    }
+}
+
+impl std::error::Error for NoMoment {}
+
 impl FromStr for Timestamp {
-    type Err = jiff::Error;
+    type Err = NoMoment;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse::<jiff::Timestamp>().map(|at| Self(at.as_millisecond()))
+        if let Ok(at) = text.parse::<jiff::Timestamp>() {
+            return Ok(Self(at.as_millisecond()));
+        }
+        let parser = jiff::fmt::temporal::DateTimeParser::new();
+        let pieces = parser.parse_pieces(text).map_err(|_| NoMoment::Unreadable)?;
+        let (Some(time), Some(offset)) = (pieces.time(), pieces.to_numeric_offset()) else {
+            return Err(NoMoment::Unreadable);
+        };
+        let there = pieces.date().to_datetime(time).duration_since(EPOCH).as_millis();
+        let millis = there - i128::from(offset.seconds()) * 1_000;
+        let at = i64::try_from(millis).map(Self).map_err(|_| NoMoment::OutOfRange)?;
+        let fits = EPOCH.checked_add(jiff::SignedDuration::from_millis(at.0)).is_ok_and(|at| at.year() >= 0);
+        if fits { Ok(at) } else { Err(NoMoment::OutOfRange) }
     }
 }
 
@@ -146,6 +185,19 @@ pub mod optional_seconds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_is_any_of_the_year_9999() {
+        for text in ["9999-12-30T21:00:00.000Z", "9999-12-31T23:00:00.000Z", "9999-12-31T23:59:59.999Z"] {
+            assert_eq!(text.parse::<Timestamp>().map(|at| at.to_string()).as_deref(), Ok(text));
+        }
+        let moved: Timestamp = "9999-12-31T23:30:00+01:00".parse().expect("a moment");
+        assert_eq!(moved.to_string(), "9999-12-31T22:30:00.000Z");
+        assert_eq!("9999-12-31T23:59:59.999-01:00".parse::<Timestamp>(), Err(NoMoment::OutOfRange));
+        for text in ["soon", "9999-12-31T23:00:00", "9999-12-31", "10000-01-01T00:00:00Z"] {
+            assert_eq!(text.parse::<Timestamp>(), Err(NoMoment::Unreadable), "{text}");
+        }
+    }
 
     #[test]
     fn a_timestamp_is_rfc_3339_in_json_and_millis_in_the_store() {

@@ -19,6 +19,7 @@ pub(crate) struct Variable {
 /// Reads a text. Comments, `export`, single and double quotes are understood; nothing is expanded.
 pub(crate) fn parse(text: &str, path: &Path) -> Result<Vec<Variable>, Mistake> {
     let mut variables = Vec::new();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (index, raw) in text.lines().enumerate() {
         let line = raw.trim();
         let line = line.strip_prefix("export ").unwrap_or(line).trim_start();

@@ -53,7 +53,7 @@ pub(crate) fn stands_at(place: muster_files::Place) {
 
 /// Starts it for the supervisor. Colours are used where stderr is a terminal.
 pub(crate) fn start(format: LogFormat, filter: &str) -> anyhow::Result<Log> {
-    let filter = EnvFilter::try_new(filter).with_context(|| format!("the log level {filter:?} is not understood"))?;
+    let filter = directives(filter)?;
     let queue = Queue::new(Stderr::open()?, MOST, tell);
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(queue.clone());
     let log = log.with_target(false).log_internal_errors(false);
@@ -64,6 +64,19 @@ pub(crate) fn start(format: LogFormat, filter: &str) -> anyhow::Result<Log> {
     started.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))?;
     tell_of_panics();
     Ok(Log(queue))
+}
+
+/// What is logged. Sessions that a database server ends are opened again, and what fails is told where it is handled: sqlx
+/// warns of both, loudly. Whoever names it gets what they ask for.
+fn directives(filter: &str) -> anyhow::Result<EnvFilter> {
+    let words = || format!("the log level {filter:?} is not understood");
+    let directives = EnvFilter::try_new(filter).with_context(words)?;
+    if filter.contains("sqlx") {
+        return Ok(directives);
+    }
+    ["sqlx=error", "sqlx_core=error", "sqlx::postgres::notice=off"]
+        .iter()
+        .try_fold(directives, |all, one| Ok(all.add_directive(one.parse()?)))
 }
 
 /// Starts it for a worker: what an operator should know, as text, into the file that is its stderr.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use muster_domain::queue::MAX_ATTEMPTS;
 use muster_domain::tenant::check_tenant_name;
 use muster_domain::time::check_longest;
 use muster_domain::{DEFAULT_TENANT, PoolName, Priority, TaskId, TaskSpec, Timestamp};
@@ -19,8 +20,6 @@ use crate::task_view::{QuotaView, Submitted};
 
 /// The longest name of a tenant or a project, in characters.
 const LONGEST_NAME: usize = 128;
-/// Attempts that a task may ask for, at the most.
-const MOST_ATTEMPTS: u32 = 1_000;
 /// Tasks that one message to a keeper carries, at the most.
 const TASKS_PER_ASK: usize = 250;
 type Answer = Result<Submitted, SupervisorError>;
@@ -150,8 +149,8 @@ impl Handle {
             check_name("project_id", project)?;
         }
         let max_attempts = request.max_attempts.unwrap_or(traits.max_attempts);
-        if !(1..=MOST_ATTEMPTS).contains(&max_attempts) {
-            let message = format!("max_attempts must be 1 to {MOST_ATTEMPTS}, not {max_attempts}");
+        if !(1..=MAX_ATTEMPTS).contains(&max_attempts) {
+            let message = format!("max_attempts must be 1 to {MAX_ATTEMPTS}, not {max_attempts}");
             return Err(SupervisorError::Invalid(message));
         }
         if let Some(timeout) = request.timeout {

@@ -14,6 +14,9 @@ use crate::query::{agent_id, key_in_body, pool_name};
 /// The largest input, in bytes.
 pub(crate) const MAX_INPUT: usize = 1024 * 1024;
 
+/// How deep an input may be: what is deeper breaks the readers of many languages, and so the agents.
+const MAX_DEPTH: usize = 128;
+
 /// A wish for work.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -21,7 +24,7 @@ pub(crate) struct TaskBody {
     /// The pool whose agents do it.
     #[schema(example = "developer_pool")]
     pool_name: String,
-    /// The work: any JSON of at most 1 MiB, null included. It is kept and handed on as it is written. Only a check may do
+    /// The work: any JSON of at most 1 MiB and 128 levels of lists and objects, null included. It is kept and handed on as it is written. Only a check may do
     /// without.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<Value>)]
@@ -52,11 +55,12 @@ pub(crate) struct TaskBody {
     /// Not started by this moment, it fails.
     #[schema(format = DateTime)]
     expires_at: Option<String>,
-    /// On whose account it runs, 1 to 128 characters. Default `default`.
-    #[schema(min_length = 1, max_length = 128)]
+    /// On whose account it runs, 1 to 128 characters without control characters. Default `default`.
+    #[schema(min_length = 1, max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f]+$")]
     tenant: Option<String>,
     /// Makes a repeated request answer as the first did, in place of the header `Idempotency-Key`: 1 to 255 visible ASCII
     /// characters.
+    #[schema(min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
     idempotency_key: Option<String>,
 }
 
@@ -119,14 +123,19 @@ fn payload(input: &RawValue) -> Result<Payload, Problem> {
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail).field("input"));
     }
     // It was read as JSON a moment ago.
-    Ok(Payload::trusted(text))
+    let payload = Payload::trusted(text);
+    match payload.depth() {
+        depth if depth > MAX_DEPTH => {
+            let detail = format!("input: {depth} lists and objects are in one another, and {MAX_DEPTH} may be");
+            Err(Problem::invalid_field("input", detail))
+        }
+        _ => Ok(payload),
+    }
 }
 
 fn moment(field: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
-    text.map(str::parse).transpose().map_err(|_| {
-        let detail = format!("{field}: a moment with its zone is expected (RFC 3339), as in 2026-01-31T09:00:00Z");
-        Problem::invalid_field(field, detail)
-    })
+    let read = |text: &str| text.parse::<Timestamp>();
+    text.map(read).transpose().map_err(|error| Problem::invalid_field(field, format!("{field}: {error}")))
 }
 
 /// Dead tasks to send to the queue again.
@@ -228,6 +237,16 @@ mod tests {
             assert_eq!(problem.code(), code, "{fields}: {}", problem.detail());
             assert!(problem.detail().contains(words), "{fields}: {}", problem.detail());
         }
+    }
+
+    #[test]
+    fn an_input_is_not_too_deep() {
+        let text =
+            |depth: usize| format!(r#"{{"pool_name": "p", "input": {}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(request(&text(128)).expect("just so").input.depth(), 128);
+        let problem = request(&text(129)).expect_err("too deep");
+        assert_eq!((problem.status().as_u16(), problem.code()), (422, "invalid_field"));
+        assert_eq!(problem.detail(), "input: 129 lists and objects are in one another, and 128 may be");
     }
 
     #[test]

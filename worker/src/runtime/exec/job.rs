@@ -243,6 +243,7 @@ fn failed(cause: &Cause, last_output: &str) -> Finished {
 
 /// What a program printed, as JSON: as it is where it is JSON, else as a text without the line breaks at its end.
 fn output_of(text: &str) -> Payload {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     Payload::parse(text.trim()).unwrap_or_else(|_| Payload::quoted(text.trim_end_matches(['\n', '\r'])))
 }
 

@@ -175,6 +175,9 @@ struct Splitter {
     longest_object: usize,
 }
 
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 impl Default for Splitter {
     fn default() -> Self {
         Self { partial: Vec::new(), cut: 0, from: 0, longest_object: LONGEST_LINE }
@@ -192,7 +195,7 @@ impl Splitter {
             let (whole, rest) = (&bytes[..end], &bytes[end + 1..]);
             if self.partial.is_empty() && self.cut == 0 {
                 // A piece is shorter than the longest line.
-                line(Printed { text: without_return(whole), cut: 0, from: self.from });
+                line(Printed { text: bare(whole), cut: 0, from: self.from });
                 self.from += end as u64 + 1;
             } else {
                 self.keep(whole);
@@ -206,7 +209,11 @@ impl Splitter {
 
     fn keep(&mut self, bytes: &[u8]) {
         let begin = if self.partial.is_empty() { bytes } else { &self.partial };
-        let longest = if begin.first() == Some(&b'{') { self.longest_object } else { LONGEST_LINE };
+        let longest = if begin.strip_prefix(BYTE_ORDER_MARK).unwrap_or(begin).first() == Some(&b'{') {
+            self.longest_object
+        } else {
+            LONGEST_LINE
+        };
         let room = (longest - self.partial.len()).min(bytes.len());
         self.partial.extend_from_slice(&bytes[..room]);
         self.cut += (bytes.len() - room) as u64;
@@ -214,7 +221,7 @@ impl Splitter {
 
     fn end(&mut self, line: Take<'_>) {
         if !self.partial.is_empty() || self.cut > 0 {
-            line(Printed { text: without_return(&self.partial), cut: self.cut, from: self.from });
+            line(Printed { text: bare(&self.partial), cut: self.cut, from: self.from });
             self.from = self.fed();
             // Gives the memory of a very long line back.
             self.partial = Vec::new();
@@ -229,7 +236,9 @@ pub(super) fn shortened(line: &[u8], cut: u64) -> (&[u8], u64) {
     (&line[..kept], cut + (line.len() - kept) as u64)
 }
 
-fn without_return(line: &[u8]) -> &[u8] {
+/// A line without what programs of other systems put around it: a byte order mark before the first, a return behind each.
+fn bare(line: &[u8]) -> &[u8] {
+    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
