@@ -6,7 +6,8 @@ use serde_json::Value;
 use super::asking::seconds;
 use super::failure::Failure;
 use super::reach;
-use super::table::{field, pretty, printable, table};
+use super::table::{field, pretty, table};
+use super::terminal::printable;
 use super::{Context, Done};
 
 /// Arguments of `muster check`.

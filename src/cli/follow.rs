@@ -1,17 +1,16 @@
 //! What becomes of a task, as it happens.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use muster_domain::TaskId;
-use serde_json::Value;
 
 use crate::client::{Client, ClientError, Event};
 
 use super::failure::Failure;
-use super::table::printable;
 use super::task::{Ended, PATH, progress, state};
+use super::terminal::{escaped, printable};
 
 /// How long a server may be away before it is given up: a new version of it is there sooner.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -84,7 +83,7 @@ fn take(
     json: bool,
     out: &mut impl Write,
 ) -> Result<ControlFlow<Option<Failure>>, Failure> {
-    if !show(event, json, out)? {
+    if !show(client, event, json, out)? {
         return Ok(ControlFlow::Break(None));
     }
     if event.kind == "progress" {
@@ -95,14 +94,15 @@ fn take(
 }
 
 /// Prints a message; false where whoever read the output has seen enough.
-fn show(event: &Event, json: bool, out: &mut impl Write) -> Result<bool, Failure> {
-    let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
+fn show(client: &Client, event: &Event, json: bool, out: &mut impl Write) -> Result<bool, Failure> {
+    let data = client.parse_value(&event.data).unwrap_or_default();
     let line = match event.kind.as_str() {
+        _ if json && std::io::stdout().is_terminal() => escaped(&event.data),
         _ if json => event.data.clone(),
-        "progress" => format!("progress {}", progress(&data)),
-        _ => state(&data),
+        "progress" => printable(&format!("progress {}", progress(&data))),
+        _ => printable(&state(&data)),
     };
-    match writeln!(out, "{}", printable(&line)).and_then(|()| out.flush()) {
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Failure::Failed(format!("the output can't be written: {error}"))),

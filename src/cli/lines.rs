@@ -15,7 +15,8 @@ use crate::client::{Client, Content};
 use super::Done;
 use super::failure::Failure;
 use super::submit::Field;
-use super::table::{field, printable};
+use super::table::field;
+use super::terminal::printable;
 
 /// Where lines are sent.
 const BULK: &str = "/api/v1/tasks/bulk";
@@ -141,6 +142,7 @@ impl<Out: Write, Err: Write> Sender<'_, Out, Err> {
 
     fn add(&mut self, batch: &mut Batch, number: usize, bytes: &[u8]) -> Result<(), Failure> {
         let Ok(line) = std::str::from_utf8(bytes) else { return self.refused(number, "it is no UTF-8 text") };
+        let line = line.strip_prefix('\u{feff}').unwrap_or(line);
         // What it begins with stays: the server counts columns.
         self.defaults.fill(line.trim_end(), number, &mut batch.text);
         batch.text.push('\n');

@@ -1,13 +1,13 @@
 //! `muster logs`: shows what an agent printed.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, IsTerminal, Read, Write};
 
 use serde_json::Value;
 
 use super::agents::read;
 use super::failure::Failure;
 use super::id::{AgentArg, resolve};
-use super::table::printable;
+use super::terminal::{Printable, printable};
 use super::{Context, Done};
 
 /// Arguments of `muster logs`.
@@ -30,7 +30,10 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
     query.extend(args.tail.map(|lines| ("tail", lines.to_string())));
     let id = resolve(&client, &args.agent)?;
     let mut stream = client.stream(&format!("/api/v1/agents/{id}/logs"), &query)?;
-    if copy(&mut stream, &mut std::io::stdout().lock())? == 0 && args.tail != Some(0) {
+    let out = std::io::stdout().lock();
+    let copied =
+        if out.is_terminal() { copy(&mut stream, &mut Printable::new(out)) } else { copy(&mut stream, &mut { out }) };
+    if copied? == 0 && args.tail != Some(0) {
         // Not on stdout, which holds the log and nothing else.
         let _ = writeln!(std::io::stderr(), "muster: {}", silence(&read(&client, &id)?));
     }

@@ -39,11 +39,12 @@ mod task;
 #[cfg(test)]
 mod task_tests;
 mod tasks;
+mod terminal;
 mod terminate;
 #[cfg(test)]
 mod tests;
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -173,7 +174,7 @@ pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
     let context = Context { global: cli.global, environment: Environment::of_process() };
     match carry_out(cli.command, &context) {
-        Ok(done) => match (print(&done.text), done.failure) {
+        Ok(done) => match (print(&done.text, context.global.json), done.failure) {
             (_, Some(failure)) => fail(&failure),
             // Whoever read the output has seen enough.
             (Err(error), None) if error.kind() != ErrorKind::BrokenPipe => {
@@ -221,13 +222,19 @@ fn carry_out(command: Command, context: &Context) -> Result<Done, Failure> {
     }
 }
 
-fn print(text: &str) -> std::io::Result<()> {
+fn print(text: &str, json: bool) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
+    match (stdout.is_terminal(), json) {
+        (true, true) => stdout.write_all(terminal::escaped(text).as_bytes())?,
+        (true, false) => stdout.write_all(terminal::printable_lines(text).as_bytes())?,
+        (false, _) => stdout.write_all(text.as_bytes())?,
+    }
     stdout.flush()
 }
 
 fn fail(failure: &Failure) -> ExitCode {
-    crate::logging::say_last(format!("muster: {failure}\n"));
+    // Refusals have words of programs in them, beside our own.
+    let words = terminal::printable_lines(&failure.to_string());
+    crate::logging::say_last(format!("muster: {words}\n"));
     ExitCode::from(failure.code())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use muster_domain::{TaskId, TaskState};
 use serde::Deserialize;
 
-use super::table::printable;
+use super::terminal::printable;
 
 /// The longest that one request waits; who waits longer asks again.
 const ONE_WAIT: Duration = Duration::from_secs(60);

@@ -9,9 +9,10 @@ use super::asking::{each, outcome};
 use super::failure::Failure;
 use super::id::{TaskArg, resolve_all};
 use super::pools::holds;
-use super::table::{pretty, printable};
+use super::table::pretty;
 use super::task::PATH;
 use super::tasks::tasks_table;
+use super::terminal::printable;
 use super::{Context, Done};
 
 /// Arguments of `muster redrive`.

@@ -6,7 +6,8 @@ use crate::client::ClientError;
 
 use super::failure::Failure;
 use super::pools::holds;
-use super::table::{duration, field, pretty, printable, table};
+use super::table::{duration, field, pretty, table};
+use super::terminal::printable;
 use super::{Context, Done};
 
 /// Asks and shows.

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use muster_domain::time::NoMoment;
 use muster_domain::{PoolName, TaskId, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
@@ -83,7 +84,7 @@ struct Wishes {
 }
 
 fn moment(text: &str) -> Result<Timestamp, String> {
-    text.parse().map_err(|_| "a moment with its zone is expected, as in 2026-01-31T09:00:00Z".to_owned())
+    text.parse().map_err(|error: NoMoment| error.to_string())
 }
 
 /// A field of a task by its name in the API, with its value as JSON text.
@@ -162,7 +163,8 @@ fn as_json(text: &str) -> String {
 fn read_input(mut from: impl Read) -> Result<String, Failure> {
     let mut text = String::new();
     from.read_to_string(&mut text).map_err(|error| Failure::Failed(format!("stdin can't be read: {error}")))?;
-    match text.strip_suffix('\n').unwrap_or(&text) {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    match text.strip_suffix('\n').unwrap_or(text) {
         // Mostly a command before the pipe that failed.
         "" => {
             let words = "stdin was empty, and no task was submitted; as INPUT, '\"\"' is an empty text";
@@ -252,6 +254,7 @@ mod tests {
             assert_eq!(as_json(text), expected, "{text:?}");
         }
         assert_eq!(read_input(&b"two\nlines\n"[..]).expect("text"), r#""two\nlines""#);
+        assert_eq!(read_input("\u{feff}{\"a\": 1}\n".as_bytes()).expect("text"), r#"{"a": 1}"#);
         assert!(read_input(&b"\xff"[..]).is_err());
     }
 

@@ -7,6 +7,8 @@ use muster_domain::Timestamp;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::terminal::printable;
+
 /// An aligned table without lines, with a head. Columns whose head is in `right` are flushed right.
 pub(super) fn table(head: &[&str], right: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
@@ -21,11 +23,6 @@ pub(super) fn table(head: &[&str], right: &[&str], rows: Vec<Vec<String>>) -> St
         }
     }
     table.trim_fmt() + "\n"
-}
-
-/// A text without what moves the cursor: names and projects are anybody's.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// A field as text; `-` where it is missing.

@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 use super::failure::Failure;
 use super::follow::follow;
 use super::id::{TaskArg, resolve};
-use super::table::{faithful, field, printable, span, span_field, table};
+use super::table::{faithful, field, span, span_field, table};
+use super::terminal::printable;
 use super::{Context, Done};
 
 /// Where tasks are.
@@ -40,7 +41,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
     if context.global.json {
         return Ok(faithful(&text).into());
     }
-    let task: Value = client.parse(&text)?;
+    let task = client.parse_value(&text)?;
     let work: Work<'_> = client.parse(&text)?;
     Ok(page(&task, &work).into())
 }

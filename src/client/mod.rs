@@ -9,6 +9,7 @@ mod events;
 #[cfg(test)]
 pub(crate) mod fake_tests;
 mod find;
+mod lenient;
 
 pub(crate) use error::ClientError;
 pub(crate) use events::{Event, Events};
@@ -197,7 +198,12 @@ impl Client {
         if text.trim().is_empty() {
             return Ok(json!(null));
         }
-        self.parse(&text)
+        self.parse_value(&text)
+    }
+
+    /// The value of a text that the server wrote; what no program can read in it stays text.
+    pub(crate) fn parse_value(&self, text: &str) -> Result<Value, ClientError> {
+        lenient::value(text).map_err(|error| self.unreadable(&error.to_string()))
     }
 
     /// The JSON of a text that the server wrote.
