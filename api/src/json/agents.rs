@@ -73,7 +73,7 @@ pub(crate) struct AgentJson {
     process_id: Option<ProcessId>,
     /// The pid of its program, where that is known.
     pid: Option<u32>,
-    /// `spawning`, `idle`, `stopping`, `terminated`, `failed` or `quarantined`.
+    /// `spawning`, `idle`, `busy`, `stopping`, `terminated`, `failed` or `quarantined`.
     #[schema(value_type = String, example = "idle")]
     pub(crate) state: AgentState,
     /// Why it is in that state, where there is something to say.
@@ -121,15 +121,32 @@ impl From<AgentView> for AgentJson {
     }
 }
 
+/// Why a run ended, as it is described: [`Cause`] has each figure in the variant that has it.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it stands for the domain's type in the document")]
+struct CauseJson {
+    /// `exited`, `signaled`, `start_timeout`, `not_started`, `stopped`, `task_halted` (ended with a task that did not stop) or
+    /// `worker_lost`.
+    #[schema(example = "exited")]
+    kind: String,
+    /// The exit code, where it exited.
+    code: Option<i32>,
+    /// The signal, where one ended it.
+    signal: Option<i32>,
+    /// How long it was given to be ready, in milliseconds, where it was not.
+    after_ms: Option<u64>,
+    /// What the operating system said, where it could not be started.
+    error: Option<String>,
+}
+
 /// How a run ended.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct EndingJson {
     /// Why, in words.
     #[schema(example = "exited with code 1")]
     summary: String,
-    /// Why, for programs: `kind` is `exited` (with `code`), `signaled` (with `signal`), `start_timeout` (with
-    /// `after_ms`), `not_started` (with `error`), `stopped` or `worker_lost`.
-    #[schema(value_type = Object)]
+    /// Why, for programs.
+    #[schema(value_type = CauseJson)]
     cause: Cause,
     /// What the program printed last.
     last_output: String,

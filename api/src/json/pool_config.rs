@@ -115,7 +115,8 @@ struct RetryChange {
     #[serde(default, deserialize_with = "optional_seconds")]
     #[schema(value_type = Option<f64>)]
     backoff_max: Option<Duration>,
-    /// Attempts that may end with their worker, or be ended by Muster; one more and the task is dead. Default 5.
+    /// Attempts that may end with their worker, or be ended by Muster, 0 to 1000; one more and the task is dead. Default 5.
+    #[schema(maximum = 1000)]
     poison_bound: Option<u32>,
 }
 
@@ -259,7 +260,7 @@ pub(super) struct ConfigJson {
     #[schema(value_type = f64)]
     task_lease: Duration,
     retry: RetryJson,
-    breaker: BreakerJson,
+    breaker: BreakerConfigJson,
     /// Scheme, host and port of each: the rest may be secret.
     dependencies: BTreeMap<String, String>,
     skip_phrase: Option<String>,
@@ -303,7 +304,7 @@ struct RetryJson {
 
 /// When tasks wait because too many of them fail, as it is in force. Durations are seconds.
 #[derive(Debug, Serialize, ToSchema)]
-struct BreakerJson {
+struct BreakerConfigJson {
     enabled: bool,
     share: f64,
     #[serde(with = "seconds")]
@@ -354,7 +355,7 @@ impl From<RetryPolicy> for RetryJson {
     }
 }
 
-impl From<BreakerPolicy> for BreakerJson {
+impl From<BreakerPolicy> for BreakerConfigJson {
     fn from(policy: BreakerPolicy) -> Self {
         let BreakerPolicy { enabled, share, window, least, pause, probes } = policy;
         Self { enabled, share, window, least, pause, probes }

@@ -13,11 +13,12 @@ pub(crate) struct TaskLinesJson {
     accepted: usize,
     /// The other lines.
     refused: usize,
+    #[schema(value_type = Vec<TaskLine>)]
     items: Vec<TaskLineJson>,
 }
 
 /// What became of a line: the task, or the problem.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
 pub(crate) struct TaskLineJson {
     /// Its number in the request, from 1, empty lines counted.
     line: usize,
@@ -25,8 +26,38 @@ pub(crate) struct TaskLineJson {
     outcome: LineOutcome,
 }
 
+/// What became of a line, as it is described: a task, which has a `task_id` and no `code`, or a problem, which has a `code`.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it stands for what is written in the document, where generators know no sums of objects")]
+struct TaskLine {
+    /// Its number in the request, from 1, empty lines counted.
+    line: usize,
+    /// The task.
+    #[schema(format = Uuid)]
+    task_id: Option<String>,
+    /// Its state, as of one task that is taken in.
+    state: Option<String>,
+    /// When it was asked for.
+    #[schema(format = DateTime)]
+    created_at: Option<String>,
+    /// Of a problem: its kind, as a URI.
+    r#type: Option<String>,
+    /// The HTTP status in words.
+    title: Option<String>,
+    /// The HTTP status.
+    status: Option<u16>,
+    /// A word that programs may rely on.
+    code: Option<String>,
+    /// What happened, and what to do.
+    detail: Option<String>,
+    /// The field that is wrong.
+    field: Option<String>,
+    /// Seconds after which it may succeed.
+    retry_after_seconds: Option<u64>,
+}
+
 /// The task that a line became, or why it did not.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum LineOutcome {
     Accepted(SubmittedJson),

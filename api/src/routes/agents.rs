@@ -29,7 +29,8 @@ pub(super) fn spawned(spawned: Spawned) -> (StatusCode, AgentJson) {
 ///
 /// An `Idempotency-Key` (kept for 24 h) makes a repeated request answer as the first did.
 #[utoipa::path(post, path = "/api/v1/agents/spawn", tag = "agents", request_body = SpawnBody,
-    params(WaitQuery, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    params(WaitQuery, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters",
+        min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
     responses(
         (status = 201, description = "The agent runs", body = AgentJson),
         (status = 202, description = "It is wanted, and did not run within `wait`: its state is `spawning`",
@@ -101,6 +102,7 @@ pub(super) struct ListQuery {
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
+    #[param(format = Uuid)]
     cursor: Option<String>,
 }
 

@@ -41,7 +41,8 @@ where
 ///
 /// With an `Idempotency-Key` a repeated request answers for each item as the first did.
 #[utoipa::path(post, path = "/api/v1/agents/bulk/spawn", tag = "bulk", request_body = BulkSpawn,
-    params(WaitQuery, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    params(WaitQuery, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters",
+        min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
     responses((status = 200, description = "What became of each item", body = BulkAnswer)))]
 pub(super) async fn spawn(
     Leader(handle): Leader,

@@ -1,18 +1,12 @@
 //! The stream of events.
 
-use std::time::Duration;
-
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::IntoResponse;
-use axum::response::sse::{KeepAlive, Sse};
+use axum::response::Response;
 
 use crate::door::Leader;
-use crate::events::Feed;
+use crate::events::{Feed, streamed};
 use crate::json::EventJson;
 use crate::problem::Problem;
-
-/// A comment goes out after this time without an event, so that a client or proxy can tell silence from death.
-pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Streams events (Server-Sent Events), from now on or after `Last-Event-ID`
 ///
@@ -23,11 +17,11 @@ pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
         (status = 200, description = "The stream", body = EventJson, content_type = "text/event-stream"),
         (status = 400, description = "`Last-Event-ID` is no number (`invalid_header`)"),
     ))]
-pub(super) async fn stream(Leader(handle): Leader, headers: HeaderMap) -> Result<impl IntoResponse, Problem> {
+pub(super) async fn stream(Leader(handle): Leader, headers: HeaderMap) -> Result<Response, Problem> {
     let last_id = last_event_id(&headers)?;
     let (signal, end) = (handle.event_signal(), handle.shutdown_token());
     let feed = Feed::begin(handle, signal, end, last_id).await?;
-    Ok(Sse::new(feed.stream()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    Ok(streamed(feed.stream()))
 }
 
 /// The number after which a client wants to go on.

@@ -1,11 +1,11 @@
 //! The stream of one task.
 
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 
-use super::events::{KEEP_ALIVE, last_event_id};
+use super::events::last_event_id;
 use crate::door::Leader;
+use crate::events::streamed;
 use crate::json::TaskJson;
 use crate::problem::Problem;
 use crate::query::{PathText, task_id};
@@ -33,7 +33,7 @@ pub(super) async fn events(
     let end = handle.shutdown_token();
     let follower = handle.follow_task(task_id(&task)?).await?;
     Ok(match TaskFeed::begin(follower, end, seen).await? {
-        Some(feed) => Sse::new(feed.stream()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response(),
+        Some(feed) => streamed(feed.stream()),
         // By this a browser knows that it need not come back.
         None => StatusCode::NO_CONTENT.into_response(),
     })

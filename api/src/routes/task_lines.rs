@@ -31,7 +31,8 @@ const MANY: Bound =
 #[utoipa::path(post, path = "/api/v1/tasks/bulk", tag = "tasks",
     request_body(content = TaskBody, content_type = "application/x-ndjson",
         description = "1 to 10,000 lines, 64 MiB at the most"),
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters",
+        min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
     responses(
         (status = 200, description = "What became of each line", body = TaskLinesJson),
         (status = 413, description = "The body is too large (`body_too_large`); nothing was taken in"),

@@ -36,7 +36,8 @@ pub(super) const SUBMIT: &str = "POST /api/v1/tasks";
 /// It is stored when the answer goes out. An `Idempotency-Key` (kept for 24 h) makes a repeated request answer for the
 /// same task. For a tenant that has limits the header `RateLimit` says what is left of them.
 #[utoipa::path(post, path = "/api/v1/tasks", tag = "tasks", request_body = TaskBody,
-    params(EndQuery, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    params(EndQuery, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters",
+        min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
     responses(
         (status = 200, description = "The task, which was over within `wait`", body = TaskJson),
         (status = 202, description = "It was taken in", body = SubmittedJson),
@@ -118,10 +119,11 @@ pub(super) struct ListQuery {
     /// `asc`, the oldest first, or `desc`, the newest first. Default `asc`.
     #[param(inline, required = false)]
     order: Order,
-    /// At most this many, 1 to 1000, with `full` 1 to 100. Default 100.
+    /// At most this many: 1 to 1000; with `full=true` 1 to 100, and more is refused (`invalid_parameter`). Default 100.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// The `next_cursor` of the page before, for the same `order`.
+    #[param(format = Uuid)]
     cursor: Option<String>,
     /// Whether inputs and outputs are shown too. Default false.
     #[param(required = false)]
@@ -207,10 +209,11 @@ pub(super) struct DeadQuery {
     /// `asc`, the oldest first, or `desc`, the newest first. Default `asc`.
     #[param(inline, required = false)]
     order: Order,
-    /// At most this many, 1 to 1000, with `full` 1 to 100. Default 100.
+    /// At most this many: 1 to 1000; with `full=true` 1 to 100, and more is refused (`invalid_parameter`). Default 100.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// The `next_cursor` of the page before, for the same `order`.
+    #[param(format = Uuid)]
     cursor: Option<String>,
     /// Whether inputs and outputs are shown too. Default false.
     #[param(required = false)]

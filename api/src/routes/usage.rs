@@ -21,6 +21,7 @@ pub(super) struct UsageQuery {
     /// `agent`, `project`, `tenant` or `pool`.
     scope: String,
     /// Accounts of a page, 1 to 1,000. Default 100.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// Where the page begins: `next_cursor` of the page before.
     cursor: Option<String>,
