@@ -263,9 +263,14 @@ fn usage_is_that_of_the_tree() {
 fn there_is_one_nursery_and_it_says_what_the_host_gives() {
     Nursery::start().expect("started");
     Nursery::start().expect("the same");
-    let threads = std::fs::read_dir("/proc/self/task").expect("a folder");
-    let names = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());
-    assert_eq!(names.filter(|name| name == "muster-nursery\n").count(), 1);
+    let nurseries = || {
+        let threads = std::fs::read_dir("/proc/self/task").expect("a folder");
+        let names = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+        names.filter(|name| name == "muster-nursery\n").count()
+    };
+    // A thread names itself, some time after its start.
+    wait_until("it has its name", || nurseries() > 0);
+    assert_eq!(nurseries(), 1);
     assert!(!ownership().to_string().is_empty());
 }
 
