@@ -99,7 +99,7 @@ impl Page {
             "Ways in which the supervisor is less than it should be.",
             one(system.degraded.len() as f64),
         );
-        self.family("muster_alerts_firing", "Alerts that last.", one(system.alerts_firing as f64));
+        self.family("muster_alerts_firing", "Alerts that last.", one(system.alerts.len() as f64));
     }
 
     /// The figures of the pools.
@@ -205,7 +205,7 @@ mod tests {
             "muster_pool_slots_used{pool=\"a\"} 15",
             "muster_pool_slots_used{pool=\"b\"} 15",
             "muster_pool_agents_quarantined{pool=\"a\"} 1",
-            "muster_alerts_firing 2",
+            "muster_alerts_firing 3",
             "muster_pool_paused{pool=\"a\"} 1",
             "muster_pool_paused{pool=\"b\"} 1",
             "muster_pool_intake_closed{pool=\"b\"} 0",

@@ -58,6 +58,11 @@ fn a_status_names_the_pools_that_are_held_up() {
     let page = status::page(&json!({"alerts_firing": 2, "held_pools": held}));
     assert!(page.contains("\nalerts       2 firing; `muster alerts` lists them\n"), "{page}");
     assert!(page.contains("\nheld         a: drained; b: breaker open\n"), "{page}");
+    let alerts = json!([{"kind": "quarantine", "pool_name": "a", "message": "an agent ended 6 times"},
+        {"kind": "degraded", "pool_name": null, "message": "the disk is full"}]);
+    let page = status::page(&json!({"alerts": alerts, "degraded": ["store: the disk is full"]}));
+    assert!(page.contains("quarantine  a     an agent ended 6 times\n"), "{page}");
+    assert_eq!(page.matches("the disk is full").count(), 1, "{page}");
     let page = status::page(&json!({"alerts_firing": 0, "held_pools": []}));
     assert!(page.contains("\nalerts       none\n") && !page.contains("held "), "{page}");
 }

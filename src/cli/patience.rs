@@ -1,4 +1,4 @@
-//! What is said to somebody who waits for a task while it is queued.
+//! What is said to somebody who waits for a task: what it waits for.
 
 use std::io::Write;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::terminal::printable;
 
-/// The longest that one request waits; who waits longer asks again.
-const ONE_WAIT: Duration = Duration::from_secs(60);
+/// The longest that one request waits; who waits longer asks again. Short enough to hear of a fault of the server in time.
+const ONE_WAIT: Duration = Duration::from_secs(10);
 /// The same while the task is queued, or may be: whoever waits is to hear soon what for.
 const ONE_LOOK: Duration = Duration::from_secs(2);
 
@@ -50,7 +50,7 @@ impl<Err: Write> Patience<Err> {
     pub(super) fn look(&mut self, answer: &str) {
         let Ok(seen) = serde_json::from_str::<Seen>(answer) else { return };
         self.may_be_queued = seen.state == TaskState::Queued;
-        let reason = seen.waiting_for.filter(|_| self.may_be_queued);
+        let reason = seen.waiting_for;
         if let Some(WaitingFor { message }) = &reason
             && self.said.as_ref() != Some(message)
         {
@@ -81,6 +81,7 @@ mod tests {
             queued("breaker_open", "the circuit breaker, until 11"),
             queued("its_turn", "its turn"),
             running,
+            r#"{"state": "running", "waiting_for": {"code": "server_degraded", "message": "the server"}}"#.to_owned(),
             queued("its_turn", "its turn"),
             r#"{"state": "queued"}"#.to_owned(),
             "no JSON".to_owned(),
@@ -91,10 +92,11 @@ mod tests {
         let text = String::from_utf8(err).expect("text");
         let said: Vec<&str> =
             text.lines().filter_map(|line| line.split_once(" waits for ")).map(|said| said.1).collect();
-        let expected = ["the circuit breaker, until 10", "the circuit breaker, until 11", "its turn", "its turn"];
+        let expected =
+            ["the circuit breaker, until 10", "the circuit breaker, until 11", "its turn", "the server", "its turn"];
         assert_eq!(said, expected, "{text}");
         assert!(text.starts_with(&format!("muster: task {task} waits for ")), "{text}");
         let waits: Vec<u64> = waits.iter().map(Duration::as_secs).collect();
-        assert_eq!(waits, [2, 2, 2, 2, 2, 60, 2, 2, 2]);
+        assert_eq!(waits, [2, 2, 2, 2, 2, 10, 10, 2, 2, 2]);
     }
 }

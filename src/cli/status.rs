@@ -60,6 +60,7 @@ pub(super) fn page(status: &Value) -> String {
     for (name, value) in rows {
         page.push_str(&format!("{name:width$}  {}\n", printable(&value)));
     }
+    page.push_str(&what_alerts_say(status));
     let degraded: Vec<&str> = status["degraded"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if degraded.is_empty() {
         page.push_str("\nhealthy\n");
@@ -68,6 +69,15 @@ pub(super) fn page(status: &Value) -> String {
         page.push_str(&format!("\n{}", table(&["DEGRADED"], &[], rows)));
     }
     page
+}
+
+/// What those alerts say that `degraded` does not: they are about single pools.
+fn what_alerts_say(status: &Value) -> String {
+    let alerts = status["alerts"].as_array().into_iter().flatten();
+    let others = alerts.filter(|alert| alert["kind"] != "degraded");
+    let row = |alert: &Value| ["kind", "pool_name", "message"].map(|name| field(alert, name)).to_vec();
+    let rows: Vec<Vec<String>> = others.map(row).collect();
+    if rows.is_empty() { String::new() } else { format!("\n{}", table(&["ALERT", "POOL", "WHAT"], &[], rows)) }
 }
 
 /// How many alerts last.

@@ -144,8 +144,9 @@ pub(super) fn state(task: &Value) -> String {
             None | Some("not_before") => text(&task["not_before"]).map(|moment| format!("not before {moment}")),
             Some(_) => text(&task["waiting_for"]["message"]).map(|message| format!("waits for {message}")),
         },
-        "running" => text(&task["halting"])
-            .map(|halt| format!("being stopped: {halt}"))
+        "running" => text(&task["waiting_for"]["message"])
+            .map(|message| format!("waits for {message}"))
+            .or_else(|| text(&task["halting"]).map(|halt| format!("being stopped: {halt}")))
             .or_else(|| Some(&task["progress"]).filter(|progress| !progress.is_null()).map(progress)),
         _ => text(&task["error"]["message"]).map(|message| format!("{message}, {}", field(&task["error"], "code"))),
     };

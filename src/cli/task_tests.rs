@@ -82,7 +82,7 @@ fn who_waits_gets_the_output() {
     let ran = run("submit --pool p 1 --wait", vec![(202, TAKEN), (200, running), (200, done)]);
     // It may be queued at first, and then it is to be said soon what it waits for.
     let read = |wait| format!("GET /api/v1/tasks/{ID}?wait={wait}");
-    assert_eq!(ran.lines(), ["POST /api/v1/tasks", &read(2), &read(60)]);
+    assert_eq!(ran.lines(), ["POST /api/v1/tasks", &read(2), &read(10)]);
     assert_eq!((ran.text(), ran.code()), ("{\"z\":  1.50, \"a\": 12345678901234567890123}\n", 0));
 
     let text = r#"{"state": "succeeded", "output": "a poem"}"#;

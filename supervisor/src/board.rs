@@ -19,6 +19,9 @@ const STORE: [&str; 2] = ["store", DATABASE_FILE];
 /// ... and those without which nothing new is begun.
 const NEEDED: [&str; 3] = ["registry", STORE[0], STORE[1]];
 
+/// Subjects for which an agent may start late, or not at all.
+const HINDRANCES: [&str; 7] = [NEEDED[0], NEEDED[1], NEEDED[2], "data folder", "reports", "workers", "silence"];
+
 pub(crate) struct Board {
     subjects: Mutex<BTreeMap<&'static str, String>>,
     events: mpsc::UnboundedSender<EventDraft>,
@@ -52,18 +55,27 @@ impl Board {
 
     /// Why nothing new is begun now, if so.
     pub(crate) fn refusal(&self) -> Option<SupervisorError> {
-        self.away(&NEEDED)
+        self.missing().map(SupervisorError::unavailable)
+    }
+
+    /// What is wrong with the registry or the store, if anything is.
+    pub(crate) fn missing(&self) -> Option<String> {
+        self.first_of(&NEEDED)
+    }
+
+    /// What may be in the way of an agent that is to start, if anything is.
+    pub(crate) fn hindrance(&self) -> Option<String> {
+        self.first_of(&HINDRANCES)
     }
 
     /// Why nothing can be stored now, if so.
     pub(crate) fn store_refusal(&self) -> Option<SupervisorError> {
-        self.away(&STORE)
+        self.first_of(&STORE).map(SupervisorError::unavailable)
     }
 
-    fn away(&self, needed: &[&'static str]) -> Option<SupervisorError> {
+    fn first_of(&self, wanted: &[&'static str]) -> Option<String> {
         let subjects = self.subjects();
-        let away = needed.iter().find_map(|subject| subjects.get(subject))?;
-        Some(SupervisorError::unavailable(away.clone()))
+        wanted.iter().find_map(|subject| subjects.get(subject)).cloned()
     }
 
     /// Whether this subject is on the board.
@@ -135,5 +147,15 @@ mod tests {
         board.degrade("ownership", "best effort".to_owned());
         assert!(board.refusal().is_none());
         assert_eq!(board.read(), ["ownership: best effort"]);
+        assert_eq!(board.hindrance(), None);
+    }
+
+    #[test]
+    fn whoever_waits_for_an_agent_hears_of_workers_that_cannot_be_reached_and_nobody_is_refused() {
+        let (events, _told) = mpsc::unbounded_channel();
+        let (board, _) = board(events);
+        board.degrade("workers", "one hears nothing".to_owned());
+        assert!(board.refusal().is_none());
+        assert_eq!(board.hindrance().as_deref(), Some("one hears nothing"));
     }
 }

@@ -45,7 +45,7 @@ impl Handle {
             uptime: facts.started.elapsed(),
             degraded: self.context.board.read(),
             paused: self.context.all_paused.load(Ordering::Relaxed),
-            alerts_firing: self.context.alerts.firing(),
+            alerts: self.context.alerts.firing(),
             pools: u32::try_from(pools.len()).unwrap_or(u32::MAX),
             workers: pools.iter().map(|pool| pool.process_count).sum(),
             agents: pools.iter().map(|pool| pool.agent_count).sum(),

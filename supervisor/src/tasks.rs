@@ -18,7 +18,7 @@ use crate::keeper::work::{Cancel, Redrive, Signal};
 use crate::request::TaskQuery;
 use crate::task_view::{QueueView, TaskView, UsageView};
 use crate::view::Page;
-use crate::waiting::WaitQuery;
+use crate::waiting::{WaitQuery, WaitingFor};
 
 /// Dead tasks that one step sends to the queue again.
 const REDRIVEN_AT_ONCE: u32 = 500;
@@ -58,7 +58,7 @@ impl Handle {
         ask(&keeper, |reply| Ask::Follow(row.spec.task_id, reply)).await
     }
 
-    /// The picture of a task: its row, how far it is where it runs, and what it waits for where it is queued.
+    /// The picture of a task: its row, how far it is where it runs, and what it waits for.
     pub(crate) async fn view_task(&self, row: TaskRow) -> Result<TaskView, SupervisorError> {
         let mut view = TaskView::from(row);
         // A pool that is gone has nobody to say more.
@@ -72,6 +72,12 @@ impl Handle {
         {
             view.progress = progress;
             view.usage = view.usage.plus(used);
+        }
+        // Also of one that runs: it may not have reached its agent yet, and its end would not be heard of.
+        if !view.state.is_final()
+            && let Some(reason) = self.context.board.missing()
+        {
+            view.waiting_for = Some(WaitingFor::Recovery(reason));
         }
         Ok(view)
     }

@@ -6,6 +6,8 @@ use muster_domain::{
     AgentId, AgentState, Ending, EventDraft, Fence, PoolConfig, PoolName, PoolOrigin, ProcessId, Timestamp, WorkerState,
 };
 
+use crate::alerts::Alert;
+
 /// A pool with its figures. Slots count from the moment they are taken.
 #[derive(Clone, Debug)]
 pub struct PoolView {
@@ -247,8 +249,8 @@ pub struct SystemView {
     pub degraded: Vec<String>,
     /// Whether the tasks of no pool are given to agents, until it is resumed.
     pub paused: bool,
-    /// Alerts that last.
-    pub alerts_firing: usize,
+    /// Alerts that last, the newest first.
+    pub alerts: Vec<Alert>,
     /// The pools whose tasks are held up, but for a pause of all.
     pub held_pools: Vec<PoolView>,
     /// Pools.

@@ -1,4 +1,4 @@
-//! Why a queued task waits.
+//! Why a task waits.
 
 use std::fmt;
 
@@ -7,10 +7,12 @@ use muster_domain::{AgentId, AgentState, PoolName, TaskId, Timestamp, counted};
 use crate::task_view::TaskView;
 use crate::view::Lack;
 
-/// What a queued task waits for. Where it is several things at once: what a person has to do comes first, then the task's own
-/// time, then the pool's breaker, then an agent.
+/// What a queued task waits for. Where it is several things at once: a server that can't go on comes first, then what a person
+/// has to do, then the task's own time, then the pool's breaker, then an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitingFor {
+    /// The registry or the store can't be used, and why. One that runs waits for it too: its end is not heard of.
+    Recovery(String),
     /// Its pool goes, and it will fail.
     PoolRemoval(PoolName),
     /// The supervisor stops, and the next one goes on.
@@ -74,6 +76,7 @@ impl WaitingFor {
     /// The word that programs may rely on.
     pub const fn code(&self) -> &'static str {
         match self {
+            Self::Recovery(_) => "server_degraded",
             Self::PoolRemoval(_) => "pool_removed",
             Self::NextSupervisor => "stopping",
             Self::SystemResume => "all_paused",
@@ -98,6 +101,7 @@ impl WaitingFor {
 impl fmt::Display for WaitingFor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Recovery(reason) => write!(f, "the server to recover: {reason}"),
             Self::PoolRemoval(pool) => write!(f, "its end: {pool} is being removed"),
             Self::NextSupervisor => write!(f, "the next supervisor: this one is stopping"),
             Self::SystemResume => write!(f, "a resume of the system: all pools are paused"),

@@ -31,7 +31,8 @@ pub(crate) use pools::{ChangePoolBody, CreatePoolBody, PoolJson};
 pub(crate) use queue::QueuesJson;
 pub(crate) use quota::{QuotaJson, rate_limit};
 pub(crate) use system::{
-    CheckJson, DeepHealthJson, HealthJson, HoldBody, ReachJson, ReadyJson, StatusJson, StopBody, StoppingJson,
+    AlertTopicJson, CheckJson, DeepHealthJson, HealthJson, HoldBody, ReachJson, ReadyJson, StatusJson, StopBody,
+    StoppingJson,
 };
 pub(crate) use task_body::{MAX_INPUT, RedriveBody, TaskBody};
 pub(crate) use task_lines::{TaskLineJson, TaskLinesJson};

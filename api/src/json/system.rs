@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use muster_domain::{Fence, PoolName, Timestamp};
-use muster_supervisor::{CheckLine, PoolView, Reach, SystemView};
+use muster_supervisor::{Alert, AlertKind, CheckLine, PoolView, Reach, SystemView};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::AlertJson;
 use super::holds::HoldsJson;
 
 fn millis(duration: Duration) -> f64 {
@@ -35,6 +36,32 @@ pub(crate) struct HealthJson {
     pub(crate) degraded: Vec<String>,
     /// Alerts that last, also about single pools; null where this server does not lead.
     pub(crate) alerts_firing: Option<usize>,
+    /// What they are about, each once. `GET /api/v1/alerts` and `muster alerts` say the rest.
+    pub(crate) alerts: Vec<AlertTopicJson>,
+}
+
+/// What an alert is about. Not its message: that may have a program's words, and `/health` needs no key.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct AlertTopicJson {
+    /// As in `GET /api/v1/alerts`.
+    #[schema(value_type = String, example = "quarantine")]
+    kind: AlertKind,
+    #[schema(value_type = Option<String>)]
+    pool_name: Option<PoolName>,
+}
+
+impl AlertTopicJson {
+    /// Each once.
+    pub(crate) fn of(alerts: Vec<Alert>) -> Vec<Self> {
+        let mut topics: Vec<Self> = Vec::new();
+        for Alert { kind, pool, .. } in alerts {
+            let topic = Self { kind, pool_name: pool };
+            if !topics.contains(&topic) {
+                topics.push(topic);
+            }
+        }
+        topics
+    }
 }
 
 /// The server leads, and its registry and store answer.
@@ -125,6 +152,8 @@ pub(crate) struct StatusJson {
     paused: bool,
     /// Alerts that last.
     alerts_firing: usize,
+    /// They, the newest first.
+    alerts: Vec<AlertJson>,
     /// The pools whose tasks are held up, but for a pause of all pools.
     held_pools: Vec<HeldPoolJson>,
     pools: u32,
@@ -156,7 +185,8 @@ impl StatusJson {
             data_dir: view.data_dir,
             degraded: view.degraded,
             paused: view.paused,
-            alerts_firing: view.alerts_firing,
+            alerts_firing: view.alerts.len(),
+            alerts: view.alerts.into_iter().map(AlertJson::from).collect(),
             held_pools: view.held_pools.into_iter().map(HeldPoolJson::from).collect(),
             pools: view.pools,
             workers: view.workers,
@@ -248,6 +278,7 @@ pub(crate) struct HoldBody {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use muster_domain::AlertId;
     use muster_supervisor::Mode;
     use serde_json::json;
 
@@ -269,7 +300,7 @@ pub(crate) mod tests {
             uptime: Duration::from_millis(1500),
             degraded: vec!["ownership: best effort".to_owned()],
             paused: false,
-            alerts_firing: 2,
+            alerts: vec![alert("q", "an agent ended"), alert("q", "another"), alert("p", "one more")],
             held_pools: vec![pool("p")],
             pools: 4,
             workers: 2,
@@ -280,6 +311,25 @@ pub(crate) mod tests {
         }
     }
 
+    fn alert(pool: &str, message: &str) -> Alert {
+        Alert {
+            id: AlertId::generate(),
+            kind: AlertKind::Quarantine,
+            pool: Some(pool.parse().expect("a name")),
+            subject: String::new(),
+            message: message.to_owned(),
+            since: Timestamp::from_millis(0),
+            until: None,
+            count: 1,
+        }
+    }
+
+    #[test]
+    fn health_says_what_alerts_are_about_once_and_no_word_of_a_program() {
+        let json = serde_json::to_value(AlertTopicJson::of(system().alerts)).expect("a list");
+        assert_eq!(json, json!([{"kind": "quarantine", "pool_name": "q"}, {"kind": "quarantine", "pool_name": "p"}]));
+    }
+
     #[test]
     fn a_status_says_all() {
         let json = serde_json::to_value(StatusJson::new("0.1.0", system())).expect("an object");
@@ -287,7 +337,7 @@ pub(crate) mod tests {
         assert_eq!((&json["uptime_seconds"], &json["paused"]), (&json!(1.5), &json!(false)));
         assert_eq!(json["store"], json!({"name": "store", "ok": true, "took_ms": 0.25, "error": null}));
         assert_eq!(json["registry"]["error"], "connection refused");
-        assert_eq!(json["alerts_firing"], 2);
+        assert_eq!((&json["alerts_firing"], &json["alerts"][1]["message"]), (&json!(3), &json!("another")));
         let held = json!([{"pool_name": "p", "draining": false, "paused": true, "all_paused": false, "intake_closed": false,
             "breaker": {"state": "closed", "reason": null, "since": null, "next_probe_at": null}, "lacks": null}]);
         assert_eq!(json["held_pools"], held);

@@ -57,7 +57,7 @@ pub(crate) struct TaskJson {
     /// `queued`, `running`, `succeeded`, `failed`, `cancelled` or `dead` (given up, and kept for a person).
     #[schema(value_type = String, example = "running")]
     state: TaskState,
-    /// What it waits for; null where it is not queued. Lists leave it out.
+    /// What it waits for; null where it is not queued, unless the server can't go on with it. Lists leave it out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<WaitingForJson>)]
     waiting_for: Option<Option<WaitingForJson>>,
@@ -172,13 +172,13 @@ impl TaskJson {
     }
 }
 
-/// What a queued task waits for.
+/// What a task waits for.
 #[derive(Debug, Serialize, ToSchema)]
 struct WaitingForJson {
     /// A word that programs may rely on: `all_paused`, `paused` or `drained` (until it is resumed), `not_before`,
     /// `breaker_open` or `breaker_half_open` (other tasks are tried first), `agent_busy` or `agent_not_ready` (the one that
     /// it is for), `tenant_limit`, `agents_busy`, `agent_starting`, `agents_failing` (at their start), `no_agent`,
-    /// `its_turn`, `pool_removed`, `stopping`.
+    /// `its_turn`, `pool_removed`, `stopping`, `server_degraded` (Redis or the store can't be used; a task that runs waits too).
     #[schema(value_type = String, example = "breaker_open")]
     code: &'static str,
     /// The same in words, which go behind "it waits for".

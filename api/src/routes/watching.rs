@@ -11,7 +11,7 @@ use muster_supervisor::{Handle, Reach, SystemView};
 use tokio::time::timeout;
 
 use crate::door::{Door, Leader, Stage};
-use crate::json::{DeepHealthJson, HealthJson, ReachJson, ReadyJson};
+use crate::json::{AlertTopicJson, DeepHealthJson, HealthJson, ReachJson, ReadyJson};
 use crate::problem::Problem;
 
 /// A supervisor that has not said how it is by then is called degraded for that.
@@ -34,6 +34,7 @@ pub(super) async fn health(State(door): State<Arc<Door>>) -> Json<HealthJson> {
         leader: None,
         degraded: Vec::new(),
         alerts_firing: None,
+        alerts: Vec::new(),
     };
     match stage {
         Stage::Standby { leader } => health.leader = Some(leader).filter(|leader| !leader.is_empty()),
@@ -43,7 +44,8 @@ pub(super) async fn health(State(door): State<Arc<Door>>) -> Json<HealthJson> {
                 health.mode = Some(system.mode.as_str());
                 health.mode_reason = Some(system.mode_reason);
                 health.degraded = system.degraded;
-                health.alerts_firing = Some(system.alerts_firing);
+                health.alerts_firing = Some(system.alerts.len());
+                health.alerts = AlertTopicJson::of(system.alerts);
             }
             Err(_) => health.degraded.push(silence(PATIENCE)),
         },

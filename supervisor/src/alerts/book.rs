@@ -94,9 +94,9 @@ impl Book {
         all
     }
 
-    /// How many last.
-    pub(crate) fn firing(&self) -> usize {
-        self.open.values().filter(|entry| entry.alert.until.is_none()).count()
+    /// Those that last, the newest first.
+    pub(crate) fn firing(&self) -> Vec<Alert> {
+        self.list().into_iter().filter(|alert| alert.until.is_none()).collect()
     }
 
     /// Keeps to the capacity: first goes what ended first, then what is over and may come back, then what began first.
@@ -155,9 +155,9 @@ mod tests {
     fn one_that_comes_back_soon_is_the_same_and_later_another() {
         let (mut book, now) = (Book::new(MINUTE), Instant::now());
         let first = raise(&mut book, "store", 1).expect("a new one");
-        assert_eq!(book.firing(), 1);
+        assert_eq!(book.firing().len(), 1);
         assert!(book.clear(&topic("store"), at(2), now));
-        assert_eq!(book.firing(), 0, "it may come back, and is over for now");
+        assert!(book.firing().is_empty(), "it may come back, and is over for now");
         assert!(!book.clear(&topic("store"), at(3), now), "it is over already");
         assert!(!book.clear(&topic("registry"), at(3), now), "there is none");
         assert_eq!(listed(&book), [("store".to_owned(), Some(at(2)), 1)]);

@@ -134,8 +134,8 @@ impl Alerts {
         self.state().book.list()
     }
 
-    /// How many last.
-    pub(crate) fn firing(&self) -> usize {
+    /// Those that last, the newest first.
+    pub(crate) fn firing(&self) -> Vec<Alert> {
         self.state().book.firing()
     }
 

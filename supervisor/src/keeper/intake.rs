@@ -65,11 +65,18 @@ impl Keeper {
         }
     }
 
-    /// An agent as it is shown: one that runs and has work is busy.
+    /// An agent as it is shown: one that runs and has work is busy, and one that is to start says what is in its way.
     pub(super) fn view(&self, agent: &Agent) -> AgentView {
-        let view = agent.view();
-        let busy = view.state == AgentState::Idle && self.desk.is_busy(view.agent_id);
-        if busy { AgentView { state: AgentState::Busy, ..view } } else { view }
+        let mut view = agent.view();
+        if view.state == AgentState::Idle && self.desk.is_busy(view.agent_id) {
+            view.state = AgentState::Busy;
+        }
+        if view.state == AgentState::Spawning {
+            let own = view.reason.take();
+            let reasons: Vec<String> = own.into_iter().chain(self.context.board.hindrance()).collect();
+            view.reason = (!reasons.is_empty()).then(|| reasons.join("; "));
+        }
+        view
     }
 
     /// Why nothing new is begun now, if so.

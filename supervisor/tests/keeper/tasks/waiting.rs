@@ -47,6 +47,29 @@ async fn what_a_person_holds_up_goes_before_anything_else() {
 }
 
 #[tokio::test]
+async fn a_server_that_cannot_go_on_is_told_to_whoever_waits_also_for_a_task_that_runs() {
+    let world = World::of_tasks().await;
+    world.on_task(OnTask::Hold).await;
+    world.spawn().await;
+    let (first, second) = (world.submit(task()).await, world.submit(task()).await);
+    let worker = world.holder(first).await;
+    world.wait_task(first, TaskState::Running).await;
+    world.ground.registry.leave();
+    for task in [first, second] {
+        world.wait_code(task, "server_degraded").await;
+        let reason = world.reason(task).await.expect("a reason").to_string();
+        assert!(reason.starts_with("the server to recover: the registry is not available"), "{reason}");
+    }
+    world.ground.registry.come_back();
+    world.wait_code(first, "none").await;
+    world.wait_code(second, "agents_busy").await;
+    worker.answer(first).await;
+    world.holder(second).await.answer(second).await;
+    assert_eq!(world.end_of(second).await, TaskState::Succeeded);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn an_agent_is_waited_for_until_one_has_room() {
     let world = World::of_tasks().await;
     world.on_task(OnTask::Hold).await;
@@ -123,7 +146,7 @@ async fn an_open_breaker_is_shown_until_probes_succeed() {
         since < next_probe_at && next_probe_at <= since.after(Duration::from_millis(3_002)),
         "{since} {next_probe_at}"
     );
-    assert!(world.queue().await.holds.is_held() && world.handle.system().await.alerts_firing == 1);
+    assert!(world.queue().await.holds.is_held() && world.handle.system().await.alerts.len() == 1);
     world.on_task(OnTask::Hold).await;
     let waiting = world.submit_many(vec![task(); 2]).await;
     let told = world.reason(waiting[1]).await;
@@ -148,7 +171,7 @@ async fn an_open_breaker_is_shown_until_probes_succeed() {
         assert_eq!(world.end_of(id).await, TaskState::Succeeded);
     }
     assert_eq!(world.pool().await.holds.breaker, BreakerView::Closed);
-    assert_eq!(world.handle.system().await.alerts_firing, 0);
+    assert!(world.handle.system().await.alerts.is_empty());
     world.end().await;
 }
 
