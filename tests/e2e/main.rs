@@ -5,6 +5,7 @@ mod alerts;
 mod cli;
 mod doors;
 mod exec;
+mod faults;
 mod files;
 mod harness;
 mod idleness;

@@ -75,6 +75,8 @@ impl Server {
 
     fn end(mut self, how: libc::c_int) {
         signal(self.0.id(), how);
+        // One that was made to stand still takes no other signal before.
+        signal(self.0.id(), libc::SIGCONT);
         self.0.wait().expect("a child of ours");
     }
 }
@@ -117,8 +119,14 @@ impl RedisServer {
         format!("redis+unix://{}", self.socket().display())
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("r.sock")
+    }
+
+    /// Its pid, while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.server.as_ref().map(|server| server.0.id())
     }
 }
 
@@ -189,6 +197,11 @@ impl Postgres {
     /// Its address.
     pub(crate) fn url(&self) -> String {
         format!("postgresql://postgres@localhost/postgres?host={}", self.folder.path().display())
+    }
+
+    /// The pid of the first of its processes, while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.server.as_ref().map(|server| server.0.id())
     }
 
     fn data(&self) -> PathBuf {
@@ -281,7 +294,7 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    fn read(json: &Value) -> Self {
+    pub(crate) fn read(json: &Value) -> Self {
         let text = |key: &str| json[key].as_str().unwrap_or_default().to_owned();
         Self {
             id: text("agent_id"),

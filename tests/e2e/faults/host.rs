@@ -1,0 +1,71 @@
+//! The host runs short of something, or somebody takes a folder away.
+
+use std::fs;
+use std::net::TcpStream;
+
+use super::row::Registry::{Configured, Private};
+use super::row::{Mend, Row, Skip};
+use super::site::Site;
+
+pub(super) fn rows() -> Vec<Row> {
+    vec![
+        Row::new("host: no files for workers", no_files_for_workers)
+            .registries(&[Private, Configured])
+            .says(&["open files"]),
+        Row::new("host: no files for the server", no_files_for_the_server)
+            .prepare(|plan| {
+                plan.options.through = ["prlimit", "--nofile=256"].map(str::to_owned).to_vec();
+                Ok(())
+            })
+            .says(&["open files", "connections"]),
+        Row::new("host: log folder removed", logs_removed).says(&["logs"]),
+        Row::new("host: log folder moved", |site| moved(site, "logs")).says(&["logs"]),
+    ]
+}
+
+/// As many as are open: not one more.
+fn no_files_for_workers(site: &mut Site) -> Result<Mend, Skip> {
+    let pids: Vec<u32> = site.muster.all_workers().into_iter().map(|worker| worker.pid).collect();
+    let before: Vec<(u32, libc::rlimit)> = pids.into_iter().map(|pid| (pid, bound_files(pid, None))).collect();
+    for (pid, limit) in &before {
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("a process of ours").count();
+        bound_files(*pid, Some(libc::rlimit { rlim_cur: open as u64, ..*limit }));
+    }
+    Ok(Box::new(move |_| {
+        for (pid, limit) in before {
+            bound_files(pid, Some(limit));
+        }
+    }))
+}
+
+/// Somebody connects and says nothing, more often than there are files.
+fn no_files_for_the_server(site: &mut Site) -> Result<Mend, Skip> {
+    let address = site.muster.address();
+    let idle: Vec<TcpStream> = (0..300).map_while(|_| TcpStream::connect(&address).ok()).collect();
+    Ok(Box::new(move |_| drop(idle)))
+}
+
+/// Sets the bound of open files of another process; gives what it was.
+fn bound_files(pid: u32, new: Option<libc::rlimit>) -> libc::rlimit {
+    let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let new = new.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: both point to values of ours, or nowhere.
+    unsafe { libc::prlimit(pid.cast_signed(), libc::RLIMIT_NOFILE, new, &raw mut old) };
+    old
+}
+
+fn logs_removed(site: &mut Site) -> Result<Mend, Skip> {
+    fs::remove_dir_all(site.muster.data_dir().join("logs")).expect("a folder");
+    Ok(Box::new(|_| {}))
+}
+
+/// Moves a folder away, and back over what was made in its place.
+fn moved(site: &mut Site, name: &str) -> Result<Mend, Skip> {
+    let folder = site.muster.data_dir().join(name);
+    let away = site.plan.folder.path().join("away");
+    fs::rename(&folder, &away).map_err(|error| Skip(format!("the folder can't be moved ({error})")))?;
+    Ok(Box::new(move |_| {
+        drop(fs::remove_dir_all(&folder));
+        fs::rename(away, folder).expect("it is back");
+    }))
+}
