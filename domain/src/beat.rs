@@ -52,22 +52,30 @@ pub struct Beat {
 pub struct Tampering {
     /// Keys of which somebody made something else; each was deleted and written anew.
     pub replaced_keys: u64,
+    /// Messages that nobody of us wrote; each was refused.
+    pub forged_messages: u64,
 }
 
 impl Tampering {
     /// Whether there was nothing.
     pub const fn is_none(&self) -> bool {
-        self.replaced_keys == 0
+        self.replaced_keys == 0 && self.forged_messages == 0
     }
 
     /// What came since `before` was read of the same process.
     pub const fn since(self, before: Self) -> Self {
-        Self { replaced_keys: self.replaced_keys.saturating_sub(before.replaced_keys) }
+        Self {
+            replaced_keys: self.replaced_keys.saturating_sub(before.replaced_keys),
+            forged_messages: self.forged_messages.saturating_sub(before.forged_messages),
+        }
     }
 
     /// Both together.
     pub const fn and(self, other: Self) -> Self {
-        Self { replaced_keys: self.replaced_keys.saturating_add(other.replaced_keys) }
+        Self {
+            replaced_keys: self.replaced_keys.saturating_add(other.replaced_keys),
+            forged_messages: self.forged_messages.saturating_add(other.forged_messages),
+        }
     }
 }
 

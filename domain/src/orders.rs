@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Clocks, Fence, PoolName, ProcessId, RuntimeProfile};
+use crate::{Clocks, Fence, PoolName, ProcessId, RuntimeProfile, WorkerKey};
 
 /// Everything that a worker knows. It has no store and reads no configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub struct WorkerOrders {
     pub capacity: u32,
     /// The fence of the leader that started it.
     pub fence: Fence,
+    /// What its messages, and those to it, are signed with.
+    pub key: WorkerKey,
     /// Where the registry is.
     pub registry: RegistryTarget,
     /// Under it: `agents/ID` is an agent's folder, `logs/agents/ID.log` what it printed.

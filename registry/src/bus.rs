@@ -1,40 +1,47 @@
 //! The post between the master and its workers.
 
 use async_trait::async_trait;
-use muster_domain::{AgentPicture, Envelope, PoolName, ProcessId, Report};
+use muster_domain::{AgentId, AgentPicture, Envelope, PoolName, ProcessId, Report};
 
-use crate::{Known, RegistryError};
+use crate::{Known, Peer, RegistryError};
 
 /// Free slots of some of a pool's workers. Those that are not among them keep what the mirror says until they are forgotten.
 /// Written by the leader only.
 pub type FreeSlots = (PoolName, Vec<(ProcessId, u32)>);
 
+/// What goes into the registry with reports, so that whoever reads a report finds what it says.
+#[derive(Clone, Debug, Default)]
+pub struct AgentNews {
+    /// The agents that the reports are about and that the worker now holds.
+    pub pictures: Vec<AgentPicture>,
+    /// Those that it does not hold any more.
+    pub gone: Vec<AgentId>,
+    /// How many it holds in all.
+    pub held: usize,
+}
+
 /// Commands to workers, reports from them.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
+    /// Says who a worker is, before anything is sent to it or read of it: a leader of each worker that it starts or finds, a
+    /// worker of itself. What is signed with its key is believed, and nothing else; of a worker that nobody introduced no report
+    /// is believed at all.
+    fn introduce(&self, worker: ProcessId, peer: Peer);
+
     /// Writes free slots into the pools' zsets, where they mirror the store's, then publishes commands to workers; all in
     /// one round trip. So whoever hears what became of a command finds its slot taken. Nobody may be listening; that is
-    /// no error. After an error any part of it may have been carried out.
+    /// no error. After an error any part of it may have been carried out. A copy of each command, without what is to be worked on, goes to
+    /// the pool's channel for people who watch.
     async fn send(&self, slots: &[FreeSlots], batch: &[(ProcessId, Envelope)]) -> Result<(), RegistryError>;
 
-    /// Publishes one command to every worker of a pool.
-    async fn send_to_pool(&self, pool: &PoolName, envelope: &Envelope) -> Result<(), RegistryError>;
-
     /// Puts reports of one worker on its pool's stream, together with the hashes and sets of the agents that they are
-    /// about (`pictures`: those that the worker now holds; an agent of `gone` is removed), so that an agent is in the
-    /// registry when its start is known. Also publishes each on the pool's event channel, but for
-    /// those about tasks. One call.
-    async fn report(
-        &self,
-        reports: &[Report],
-        pictures: &[AgentPicture],
-        gone: &[muster_domain::AgentId],
-        known: &mut Known,
-    ) -> Result<(), RegistryError>;
+    /// about and the number of those that the worker holds, so that an agent is in the registry, and counted, when its start
+    /// is known. Also publishes each on the pool's event channel, but for those about tasks. One call.
+    async fn report(&self, reports: &[Report], agents: &AgentNews, known: &mut Known) -> Result<(), RegistryError>;
 
-    /// Subscribes a worker to its own and its pool's commands. Resolves when the subscription stands, so that what is
+    /// Subscribes a worker to its commands. Resolves when the subscription stands, so that what is
     /// sent afterwards is heard.
-    async fn commands(&self, worker: ProcessId, pool: &PoolName) -> Result<CommandStream, RegistryError>;
+    async fn commands(&self, worker: ProcessId) -> Result<CommandStream, RegistryError>;
 
     /// Tests that the subscription behind a command stream still stands, and renews it where it does not.
     async fn check_commands(&self, worker: ProcessId) -> Result<(), RegistryError>;

@@ -28,7 +28,8 @@ impl Keys {
         self.name(format_args!("process:{worker}:commands"))
     }
 
-    /// Channel: commands to all workers of a pool.
+    /// Channel: copies of the commands to workers of a pool, for operators who watch. Workers of the previous version listen on
+    /// it too.
     pub fn pool_commands(&self, pool: &PoolName) -> String {
         self.name(format_args!("pool:{pool}:commands"))
     }

@@ -11,22 +11,32 @@
 //! restart of Redis the [generation](muster_domain::Generation) differs, and whoever sees that sends all it has again.
 //! So the registry is rebuilt from the next heartbeats, and nothing here is the truth about anything but what was seen.
 //!
+//! # Who is believed
+//! Whoever can write to Redis can write in our name, but does not have the workers' keys (`peers`): commands, reports, pictures and
+//! what a heartbeat is answered with carry codes (`seal`), and what has none of ours changes nothing and is counted
+//! ([`Registry::tampering`]). What is for people only (events, mirrors, copies of commands) has none.
+//!
 //! # Who writes what
 //! A worker writes its own hash, its agents' hashes and sets, and its reports. The leader writes the zset of free
 //! slots, the leader's mirror and the settled numbers, and removes what a dead worker left behind.
 
 mod bus;
+mod copy;
 mod error;
+mod gate;
 mod keys;
 mod known;
 pub mod memory;
+mod peers;
 pub mod redis;
+mod seal;
 mod wire;
 
-pub use bus::{Bus, CommandPost, CommandStream, FreeSlots, ReportPost, ReportStream};
+pub use bus::{AgentNews, Bus, CommandPost, CommandStream, FreeSlots, ReportPost, ReportStream};
 pub use error::RegistryError;
 pub use keys::Keys;
 pub use known::Known;
+pub use peers::Peer;
 
 use std::time::Duration;
 

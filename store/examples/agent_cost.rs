@@ -146,7 +146,13 @@ async fn apply(store: &dyn Store, fence: Fence, writes: &[Write]) -> Result<(), 
 fn add_workers(pool: &PoolName, count: usize) -> Vec<(Write, Write, ProcessId)> {
     let worker = |_| {
         let process_id = ProcessId::generate();
-        let add = Write::AddWorker { process_id, pool: pool.clone(), capacity: 10, at: Timestamp::now() };
+        let add = Write::AddWorker {
+            process_id,
+            pool: pool.clone(),
+            capacity: 10,
+            key: muster_domain::WorkerKey::generate(),
+            at: Timestamp::now(),
+        };
         (add, event(EventKind::WorkerStarting, pool, None), process_id)
     };
     (0..count).map(worker).collect()

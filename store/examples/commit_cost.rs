@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use muster_domain::{
     AgentId, AgentSpec, EventDraft, EventKind, Fence, PoolConfig, PoolName, PoolOrigin, PoolSpec, ProcessId, Timestamp,
+    WorkerKey,
 };
 use muster_store::sqlite::SqliteStore;
 use muster_store::{Durability, Leadership, NewAgent, Store, StoreError, Write};
@@ -67,8 +68,8 @@ async fn time_adds(store: &SqliteStore, fence: Fence, pool: &PoolName, tell: boo
     for n in 0..COMMITS {
         if n % SLOTS as usize == 0 {
             worker = ProcessId::generate();
-            let add =
-                Write::AddWorker { process_id: worker, pool: pool.clone(), capacity: SLOTS, at: Timestamp::now() };
+            let (key, at) = (WorkerKey::generate(), Timestamp::now());
+            let add = Write::AddWorker { process_id: worker, pool: pool.clone(), capacity: SLOTS, key, at };
             store.apply(fence, &[add]).await?;
         }
         let agent = new_agent(pool, worker);

@@ -194,8 +194,8 @@ impl Item {
 
     fn of_worker(place: usize, write: &Write) -> Option<Self> {
         let (kind, id, fields) = match write {
-            Write::AddWorker { process_id, pool, capacity, at } => {
-                (Kind::AddWorker, *process_id, workers::add_fields(*process_id, pool, *capacity, *at))
+            Write::AddWorker { process_id, pool, capacity, key, at } => {
+                (Kind::AddWorker, *process_id, workers::add_fields(*process_id, pool, *capacity, key, *at))
             }
             Write::IdentifyWorker { process_id, identity } => {
                 (Kind::IdentifyWorker, *process_id, workers::identify_fields(*process_id, identity))

@@ -2,7 +2,7 @@
 
 use muster_domain::{
     AgentSpec, Assignment, Ending, Epoch, EventDraft, Gate, Intent, PoolName, PoolSpec, ProcessId, Timestamp,
-    WorkerIdentity, WorkerState,
+    WorkerIdentity, WorkerKey, WorkerState,
 };
 
 /// A pool.
@@ -35,6 +35,8 @@ pub struct WorkerRow {
     pub state: WorkerState,
     /// Who it is for the operating system; `None` until the fork was recorded.
     pub identity: Option<WorkerIdentity>,
+    /// What its messages are signed with; `None` for one of a version that had no keys.
+    pub key: Option<WorkerKey>,
     /// When it was ordered.
     pub created_at: Timestamp,
     /// When it was proven dead.

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use muster_domain::{PoolName, ProcessId, Timestamp, WorkerIdentity, WorkerState};
+use muster_domain::{PoolName, ProcessId, Timestamp, WorkerIdentity, WorkerKey, WorkerState};
 
 use crate::sql::{Batched, Fields, Step, Value};
 use crate::{StoreError, WorkerRow};
@@ -11,8 +11,8 @@ use crate::{StoreError, WorkerRow};
 // row would no longer tell whether this statement changed it.
 pub(crate) static COUNT_SPAWNED: LazyLock<Batched> = LazyLock::new(|| {
     Batched::new(
-        4,
-        "WITH e (process_id, pool_name, capacity, at) AS (VALUES {rows}) \
+        5,
+        "WITH e (process_id, pool_name, capacity, secret, at) AS (VALUES {rows}) \
          UPDATE pools SET workers_spawned = workers_spawned + (SELECT COUNT(*) FROM e WHERE e.pool_name = pools.pool_name \
          AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.process_id = e.process_id)) \
          WHERE pool_name IN (SELECT e.pool_name FROM e)",
@@ -21,10 +21,10 @@ pub(crate) static COUNT_SPAWNED: LazyLock<Batched> = LazyLock::new(|| {
 
 pub(crate) static ADD: LazyLock<Batched> = LazyLock::new(|| {
     Batched::new(
-        4,
-        "WITH e (process_id, pool_name, capacity, at) AS (VALUES {rows}) \
-         INSERT INTO workers (process_id, pool_name, capacity, state, created_at) \
-         SELECT e.process_id, p.pool_name, e.capacity, 'starting', e.at FROM e JOIN pools p ON p.pool_name = e.pool_name \
+        5,
+        "WITH e (process_id, pool_name, capacity, secret, at) AS (VALUES {rows}) \
+         INSERT INTO workers (process_id, pool_name, capacity, state, secret, created_at) \
+         SELECT e.process_id, p.pool_name, e.capacity, 'starting', e.secret, e.at FROM e JOIN pools p ON p.pool_name = e.pool_name \
          WHERE e.process_id IS NOT NULL ON CONFLICT (process_id) DO NOTHING RETURNING process_id",
     )
 });
@@ -64,10 +64,10 @@ pub(crate) static END: LazyLock<Batched> = LazyLock::new(|| {
     )
 });
 
-const OPEN: &str = "SELECT process_id, pool_name, capacity, state, identity, created_at, ended_at FROM workers \
+const OPEN: &str = "SELECT process_id, pool_name, capacity, state, identity, secret, created_at, ended_at FROM workers \
     WHERE ended_at IS NULL ORDER BY process_id";
 
-const ONE: &str = "SELECT process_id, pool_name, capacity, state, identity, created_at, ended_at FROM workers \
+const ONE: &str = "SELECT process_id, pool_name, capacity, state, identity, secret, created_at, ended_at FROM workers \
     WHERE process_id = $1";
 
 // The row of a worker stays as long as an agent is placed on it, dead or not.
@@ -77,8 +77,20 @@ const PRUNE: &str = "DELETE FROM workers WHERE process_id IN (SELECT process_id 
     LIMIT CAST($2 AS BIGINT)) RETURNING process_id";
 
 /// A row of [`ADD`] and [`COUNT_SPAWNED`].
-pub(crate) fn add_fields(process_id: ProcessId, pool: &PoolName, capacity: u32, at: Timestamp) -> Vec<Value> {
-    vec![Value::text(process_id), Value::text(pool), Value::count(capacity), Value::int(at.as_millis())]
+pub(crate) fn add_fields(
+    process_id: ProcessId,
+    pool: &PoolName,
+    capacity: u32,
+    key: &WorkerKey,
+    at: Timestamp,
+) -> Vec<Value> {
+    vec![
+        Value::text(process_id),
+        Value::text(pool),
+        Value::count(capacity),
+        Value::text(key.to_hex()),
+        Value::int(at.as_millis()),
+    ]
 }
 
 /// A row of [`IDENTIFY`].
@@ -112,6 +124,7 @@ pub(crate) fn read(mut fields: Fields) -> Result<WorkerRow, StoreError> {
         capacity: fields.count()?,
         state: fields.parsed()?,
         identity: fields.json_or_null()?,
+        key: fields.parsed_or_null()?,
         created_at: Timestamp::from_millis(fields.int()?),
         ended_at: fields.int_or_null()?.map(Timestamp::from_millis),
     })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use muster_domain::{
     AgentId, AgentSpec, Assignment, Ending, Epoch, EventDraft, Gate, PoolName, PoolSpec, ProcessId, StopReason, TaskId,
-    Timestamp, WorkerIdentity,
+    Timestamp, WorkerIdentity, WorkerKey,
 };
 
 use crate::task_writes::{NewTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded};
@@ -57,6 +57,8 @@ pub enum Write {
         pool: PoolName,
         /// Agents that it may hold.
         capacity: u32,
+        /// What its messages are signed with.
+        key: WorkerKey,
         /// When.
         at: Timestamp,
     },

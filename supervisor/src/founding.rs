@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use muster_domain::{EventKind, PoolConfig, PoolName, PoolOrigin, PoolSpec, ProcessId, Timestamp, runtime};
-use muster_registry::RegistryError;
+use muster_registry::{Peer, RegistryError};
 use muster_store::{PoolRow, Write};
 
 use crate::context::Context;
@@ -101,11 +101,19 @@ async fn clear(context: &Context) -> Result<(), RegistryError> {
     for heard in context.registry.pictures(&strangers).await?.seen {
         let Some(beat) = heard.beat else { continue };
         tracing::info!(process.id = %heard.process_id, "the registry holds a worker that the store does not; it is forgotten");
+        introduce(context, heard.process_id, &beat.pool_name).await;
         // In this order: forgetting removes the mark too, which is there for one that lives and beats again.
         context.registry.forget(&beat.pool_name, heard.process_id).await?;
         context.registry.condemn(heard.process_id).await?;
     }
     Ok(())
+}
+
+/// One that a former leader gave up has a row that says by which key it knows us.
+async fn introduce(context: &Context, worker: ProcessId, pool: &PoolName) {
+    if let Ok(Some(row)) = context.store.worker(worker).await {
+        context.bus.introduce(worker, Peer { pool: pool.clone(), key: row.key });
+    }
 }
 
 #[cfg(test)]

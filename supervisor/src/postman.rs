@@ -250,7 +250,11 @@ impl Errands {
         match errand {
             Errand::Settle(entries, settled) => {
                 self.entries.extend(entries);
-                self.settled.extend(settled);
+                // One that failed comes back behind a later one.
+                for (worker, number) in settled {
+                    let known = self.settled.entry(worker).or_default();
+                    *known = number.max(*known);
+                }
             }
             Errand::Condemn(worker) => drop(self.condemned.insert(worker)),
             Errand::Forget(pool, worker) => {

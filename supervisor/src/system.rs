@@ -112,10 +112,7 @@ impl Handle {
 
     async fn round_trip(&self) -> Result<String, String> {
         let me = ProcessId::generate();
-        let Some((pool, _)) = self.context.directory.all().into_iter().next() else {
-            return Ok("there is no pool to try it with".to_owned());
-        };
-        let mut commands = self.context.bus.commands(me, &pool).await.map_err(|error| error.to_string())?;
+        let mut commands = self.context.bus.commands(me).await.map_err(|error| error.to_string())?;
         let envelope = Envelope::new(self.context.fence, Command::Probe);
         let begun = Instant::now();
         self.context.bus.send(&[], &[(me, envelope.clone())]).await.map_err(|error| error.to_string())?;

@@ -31,6 +31,7 @@ impl Tampered {
             self.total = self.total.and(news);
             self.latest = Some(now);
             metrics::counter!("muster_registry_replaced_keys_total").increment(news.replaced_keys);
+            metrics::counter!("muster_registry_forged_messages_total").increment(news.forged_messages);
             board.degrade(SUBJECT, words(self.total));
         } else if self.latest.take_if(|at| now.saturating_duration_since(*at) >= QUIET).is_some() {
             board.recover(SUBJECT);
@@ -39,10 +40,11 @@ impl Tampered {
 }
 
 fn words(total: Tampering) -> String {
-    let Tampering { replaced_keys } = total;
+    let Tampering { replaced_keys, forged_messages } = total;
     format!(
-        "somebody else writes to Muster's keys in Redis: {replaced_keys} times one held what is none of Muster's, and was \
-         written anew; give Muster a Redis, or a user and a redis.prefix, that nobody else writes to"
+        "somebody else writes to Muster's keys and channels in Redis: {replaced_keys} times a key held what is none of Muster's, and \
+         was written anew; {forged_messages} messages in Muster's name were forged, and not believed; give Muster a Redis, or a user \
+         and a redis.prefix, that nobody else writes to"
     )
 }
 
@@ -56,7 +58,7 @@ mod tests {
     use crate::alerts::{AlertParts, Alerts};
 
     const fn met(replaced_keys: u64) -> Tampering {
-        Tampering { replaced_keys }
+        Tampering { replaced_keys, forged_messages: 0 }
     }
 
     #[test]
@@ -69,8 +71,8 @@ mod tests {
             board.read()
         };
         assert!(take(0, 0, 0).is_empty());
-        assert!(take(1, 0, 1)[0].contains("1 times"), "what it met itself");
-        assert!(take(1, 2, 2)[0].contains("3 times"), "and its workers");
+        assert!(take(1, 0, 1)[0].contains(": 1 times"), "what it met itself");
+        assert!(take(1, 2, 2)[0].contains(": 3 times"), "and its workers");
         assert_eq!(take(1, 0, 61).len(), 1, "it may begin again soon");
         assert!(take(1, 0, 62).is_empty());
     }

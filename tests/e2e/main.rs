@@ -7,6 +7,7 @@ mod doors;
 mod exec;
 mod faults;
 mod files;
+mod forgers;
 mod harness;
 mod idleness;
 mod inherited;

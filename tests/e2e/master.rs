@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
+use sha2::Sha256;
+use sqlx::Connection;
 
 use crate::harness::faults::{self, Postgres, RedisServer, kill9, lives};
 use crate::harness::{Muster, Options, wait_until};
@@ -212,6 +215,25 @@ fn a_leader_that_is_fenced_changes_nothing() {
 
 /// A command that a former leader sent reaches a worker late. The worker refuses it, and the leader of today hears of
 /// the refusal: it is not the one that was refused.
+/// A command as a leader of this worker signs it, with the key that the store keeps.
+fn signed(muster: &Muster, worker: &str, command: &str) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let url = format!("sqlite:{}", muster.data_dir().join("muster.db").display());
+    let secret: String = runtime.block_on(async {
+        let mut database = sqlx::SqliteConnection::connect(&url).await.expect("the database opens");
+        let ask = sqlx::query_scalar("SELECT secret FROM workers WHERE process_id = $1").bind(worker);
+        ask.fetch_one(&mut database).await.expect("its key")
+    });
+    let byte = |at: usize| u8::from_str_radix(&secret[at..at + 2], 16).expect("hex");
+    let key: Vec<u8> = (0..secret.len()).step_by(2).map(byte).collect();
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("a key");
+    mac.update(b"muster:command:");
+    mac.update(uuid::Uuid::parse_str(worker).expect("an id").as_bytes());
+    mac.update(command.as_bytes());
+    let code: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{code} {command}")
+}
+
 #[test]
 fn a_late_command_of_a_former_leader_disturbs_nobody() {
     let mut muster = Muster::start(patient());
@@ -232,8 +254,8 @@ fn a_late_command_of_a_former_leader_disturbs_nobody() {
         let command = json!({"type": "spawn", "agent": spec, "epoch": epoch});
         let envelope = json!({"v": 1, "id": id, "fence": 1, "command": command}).to_string();
         let channel = format!("process:{}:commands", worker.id);
-        let heard: u64 =
-            redis::cmd("PUBLISH").arg(channel).arg(envelope).query(&mut muster.redis()).expect("published");
+        let signed = signed(&muster, &worker.id, &format!("{epoch} {envelope}"));
+        let heard: u64 = redis::cmd("PUBLISH").arg(channel).arg(signed).query(&mut muster.redis()).expect("published");
         assert_eq!(heard, 1, "the worker listens");
     }
     wait_until("the refusals are heard", BOUND, || {

@@ -1,9 +1,9 @@
 //! What goes over the line to the registry, and what comes back.
 
-use muster_domain::{AgentId, Beat, BeatAnswer, ReportBody, Vitals, WIRE_VERSION, WorkerState};
+use muster_domain::{Beat, BeatAnswer, ReportBody, Vitals, WIRE_VERSION, WorkerState};
 use muster_process::door::Visitor;
 use muster_process::lock;
-use muster_registry::RegistryError;
+use muster_registry::{AgentNews, RegistryError};
 use tokio::time::Instant;
 
 use crate::departure::Departure;
@@ -44,23 +44,22 @@ impl Worker {
     fn send_reports(&mut self, now: Instant) {
         self.say_tasks();
         let reports = self.post.take();
-        let mut pictures = Vec::new();
-        let mut gone: Vec<AgentId> = Vec::new();
+        let mut agents = AgentNews { held: self.slots.held(), ..AgentNews::default() };
         for report in &reports {
             let Some((agent_id, _)) = subject(&report.body) else { continue };
             match self.slots.picture(&agent_id) {
                 Some(mut picture) => {
                     self.tasks.complete(&mut picture, now);
-                    pictures.push(picture);
+                    agents.pictures.push(picture);
                 }
                 // A refused agent never was here: where it is, is not ours to say.
-                None if matches!(report.body, ReportBody::Ended { .. }) => gone.push(agent_id),
+                None if matches!(report.body, ReportBody::Ended { .. }) => agents.gone.push(agent_id),
                 None => {}
             }
         }
-        pictures.sort_unstable_by_key(|picture| picture.agent_id);
-        pictures.dedup_by_key(|picture| picture.agent_id);
-        self.line.report(reports, pictures, gone);
+        agents.pictures.sort_unstable_by_key(|picture| picture.agent_id);
+        agents.pictures.dedup_by_key(|picture| picture.agent_id);
+        self.line.report(reports, agents);
     }
 
     fn beat(&mut self, now: Instant) {

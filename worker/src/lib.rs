@@ -63,7 +63,7 @@ use std::time::Duration;
 
 use muster_domain::{WorkerIdentity, WorkerOrders};
 use muster_process::Door;
-use muster_registry::{Bus, Registry, RegistryError};
+use muster_registry::{Bus, Peer, Registry, RegistryError};
 use tokio::time::Instant;
 
 use crate::subscribing::subscribe;
@@ -115,6 +115,7 @@ pub enum WorkerError {
 /// agent was started then.
 pub async fn run(orders: WorkerOrders, mut seat: Seat) -> Result<WorkerExit, WorkerError> {
     let mut stop = seat.stop.watch();
+    seat.bus.introduce(orders.process_id, Peer { pool: orders.pool_name.clone(), key: Some(orders.key) });
     let commands = match subscribe(&orders, &mut seat, &mut stop).await? {
         Ok(commands) => commands,
         Err(exit) => return Ok(exit),

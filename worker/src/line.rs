@@ -5,8 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use muster_domain::{AgentId, AgentPicture, Beat, BeatAnswer, ProcessId, Report};
-use muster_registry::{Bus, Known, Registry, RegistryError};
+use muster_domain::{Beat, BeatAnswer, ProcessId, Report};
+use muster_registry::{AgentNews, Bus, Known, Registry, RegistryError};
 
 type Flight<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -53,12 +53,12 @@ impl Line {
         }));
     }
 
-    /// Sends reports, with the pictures of the agents that they are about. Only when free.
-    pub(crate) fn report(&mut self, reports: Vec<Report>, pictures: Vec<AgentPicture>, gone: Vec<AgentId>) {
+    /// Sends reports, with what they say of agents. Only when free.
+    pub(crate) fn report(&mut self, reports: Vec<Report>, agents: AgentNews) {
         let Some(mut known) = self.known.take() else { return };
         let bus = Arc::clone(&self.bus);
         self.call = Some(Box::pin(async move {
-            let result = bus.report(&reports, &pictures, &gone, &mut known).await;
+            let result = bus.report(&reports, &agents, &mut known).await;
             (known, Landed::Reports(reports, result))
         }));
     }

@@ -71,6 +71,11 @@ impl Slots {
         self.open
     }
 
+    /// How many agents are held.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }

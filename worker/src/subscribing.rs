@@ -32,7 +32,7 @@ pub(crate) async fn subscribe(
     loop {
         let (bus, pause) = (seat.bus.clone(), wait);
         let attempt = async move {
-            let result = bus.commands(orders.process_id, &orders.pool_name).await;
+            let result = bus.commands(orders.process_id).await;
             if result.is_err() {
                 sleep(pause).await;
             }

@@ -296,17 +296,6 @@ async fn idleness_is_reported_until_somebody_acts() {
     assert_eq!(bench.words(1).await, ["ended 1: was stopped"]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_command_to_the_pool_reaches_each_of_its_workers() {
-    let engine = Engine::default();
-    let mut one = Bench::start_on(engine.clone(), RuntimeProfile::Echo, |_| {}).await;
-    let mut two = Bench::begin(engine.clone(), RuntimeProfile::Echo, |_| {}).await;
-    wait_until("the other worker", async || engine.inner.present().await.ok().filter(|present| present.len() == 2))
-        .await;
-    engine.send_to_pool(&one.pool, &Envelope::new(FENCE, Command::Drain)).await.expect("sent");
-    assert_eq!((one.exit().await, two.exit().await), (WorkerExit::Drained, WorkerExit::Drained));
-}
-
 /// What a worker says at its door. In real time: a clock that is set forth does not wait for sockets.
 async fn asked(bench: &Bench) -> Vitals {
     let asked = door::ask(bench.worker, std::process::id(), PATIENCE).await.expect("it can be asked");

@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use muster_domain::{AgentId, AgentPicture, Envelope, Generation, PoolName, ProcessId, Report};
+use muster_domain::{Envelope, Generation, PoolName, ProcessId, Report};
 
 use super::MemoryRegistry;
-use crate::{Bus, CommandStream, FreeSlots, Known, RegistryError, ReportPost, ReportStream};
+use crate::{AgentNews, Bus, CommandStream, FreeSlots, Known, Peer, RegistryError, ReportPost, ReportStream};
 
 #[async_trait]
 impl Bus for MemoryRegistry {
+    /// Nobody else can write here, so everything is believed.
+    fn introduce(&self, _worker: ProcessId, _peer: Peer) {}
+
     async fn send(&self, slots: &[FreeSlots], batch: &[(ProcessId, Envelope)]) -> Result<(), RegistryError> {
         let mut state = self.state();
         for (pool, slots) in slots {
@@ -21,20 +24,9 @@ impl Bus for MemoryRegistry {
         Ok(())
     }
 
-    async fn send_to_pool(&self, pool: &PoolName, envelope: &Envelope) -> Result<(), RegistryError> {
-        self.state().post.send_to_pool(pool, envelope);
-        Ok(())
-    }
-
-    async fn report(
-        &self,
-        reports: &[Report],
-        pictures: &[AgentPicture],
-        gone: &[AgentId],
-        known: &mut Known,
-    ) -> Result<(), RegistryError> {
+    async fn report(&self, reports: &[Report], agents: &AgentNews, known: &mut Known) -> Result<(), RegistryError> {
         let Some(first) = reports.first() else { return Ok(()) };
-        let changes = known.changes_of_report(pictures, gone);
+        let changes = known.changes_of_report(&agents.pictures, &agents.gone);
         {
             let mut state = self.state();
             state.content.write_agents(first.process_id, &first.pool_name, &changes);
@@ -47,8 +39,8 @@ impl Bus for MemoryRegistry {
         Ok(())
     }
 
-    async fn commands(&self, worker: ProcessId, pool: &PoolName) -> Result<CommandStream, RegistryError> {
-        Ok(self.state().post.subscribe(worker, pool))
+    async fn commands(&self, worker: ProcessId) -> Result<CommandStream, RegistryError> {
+        Ok(self.state().post.subscribe(worker))
     }
 
     async fn check_commands(&self, worker: ProcessId) -> Result<(), RegistryError> {

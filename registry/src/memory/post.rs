@@ -1,6 +1,6 @@
 //! Subscriptions of workers: who hears which commands.
 
-use muster_domain::{Envelope, PoolName, ProcessId};
+use muster_domain::{Envelope, ProcessId};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::{CommandPost, CommandStream, wire};
@@ -13,15 +13,14 @@ pub(super) struct Post {
 
 struct Subscription {
     worker: ProcessId,
-    pool: PoolName,
     sender: UnboundedSender<CommandPost>,
 }
 
 impl Post {
     /// A new subscription; it hears what is sent from now on.
-    pub(super) fn subscribe(&mut self, worker: ProcessId, pool: &PoolName) -> CommandStream {
+    pub(super) fn subscribe(&mut self, worker: ProcessId) -> CommandStream {
         let (sender, receiver) = unbounded_channel();
-        self.subscriptions.push(Subscription { worker, pool: pool.clone(), sender });
+        self.subscriptions.push(Subscription { worker, sender });
         receiver
     }
 
@@ -31,21 +30,11 @@ impl Post {
         self.subscriptions.iter().any(|subscription| subscription.worker == worker)
     }
 
-    /// Sends to one worker.
+    /// Sends to one worker, and drops the subscriptions of those who do not listen any more.
     pub(super) fn send(&mut self, worker: ProcessId, envelope: &Envelope) {
-        self.deliver(envelope, |subscription| subscription.worker == worker);
-    }
-
-    /// Sends to all workers of a pool.
-    pub(super) fn send_to_pool(&mut self, pool: &PoolName, envelope: &Envelope) {
-        self.deliver(envelope, |subscription| subscription.pool == *pool);
-    }
-
-    /// Delivers to those who listen, and drops the subscriptions of those who do not any more.
-    fn deliver(&mut self, envelope: &Envelope, is_meant: impl Fn(&Subscription) -> bool) {
         let understood = wire::is_understood(envelope.v);
         self.subscriptions.retain(|subscription| {
-            if !is_meant(subscription) {
+            if subscription.worker != worker {
                 return true;
             }
             let post = if understood {

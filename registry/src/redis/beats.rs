@@ -7,6 +7,7 @@ use muster_domain::{Beat, BeatAnswer, ProcessId, Timestamp};
 
 use super::{RedisRegistry, agents, candidate, read_generation, refusal, scripts};
 use crate::known::Changes;
+use crate::seal::{Purpose, Seal};
 use crate::{Heard, Known, Pictures, RegistryError, wire};
 
 /// A worker's hash goes by itself when nobody beat or forgot it for an hour.
@@ -14,10 +15,10 @@ const EXPIRE_SECONDS: u32 = 3600;
 /// Workers per script call: a call for 200 keeps Redis from others for less than a millisecond.
 const PICTURES_PER_CALL: usize = 200;
 
-/// What `pictures.lua` says of one worker: its place in KEYS, number, age in milliseconds, picture.
-type SeenRow = (usize, u64, u64, Option<Vec<u8>>);
+/// What `pictures.lua` says of one worker: its place in KEYS, number, age in milliseconds, picture, the picture's code.
+type SeenRow = (usize, u64, u64, Option<Vec<u8>>, Option<Vec<u8>>);
 /// What `beat.lua` answers: see there.
-type BeatReply = (String, u64, bool, bool, u64, Vec<String>);
+type BeatReply = (String, u64, Vec<u8>, Vec<u8>, bool, u64, Vec<String>);
 
 impl RedisRegistry {
     pub(super) async fn write_beat(&self, beat: &Beat, known: &mut Known) -> Result<BeatAnswer, RegistryError> {
@@ -50,20 +51,23 @@ impl RedisRegistry {
     /// Also answers whether something of ours had to be replaced.
     async fn send_beat(&self, beat: &Beat, changes: &Changes<'_>) -> Result<(BeatAnswer, bool), RegistryError> {
         let keys = self.keys();
+        let seal = self.peers().seal(beat.process_id);
         let mut call = scripts::BEAT.prepare_invoke();
         agents::begin(&mut call, keys, &beat.pool_name, beat.process_id);
         call.key(keys.process(beat.process_id)).key(keys.generation()).key(keys.leader());
         call.key(keys.condemned(beat.process_id));
-        call.arg(candidate()).arg(beat.number).arg(EXPIRE_SECONDS);
-        let fields = worker_fields(beat)?;
+        call.arg(candidate()).arg(beat.number).arg(EXPIRE_SECONDS).arg(beat.reported).arg(beat.agents.len());
+        let fields = worker_fields(beat, seal)?;
         call.arg(fields.len() * 2);
         for (name, value) in &fields {
             call.arg(*name).arg(value);
         }
         agents::finish(&mut call, keys, changes);
-        let (generation, settled, fenced, leader_present, number, replaced): BeatReply =
+        let (generation, settled, code, mark, leader_present, number, replaced): BeatReply =
             self.link().script(&call).await?;
         self.sentry().replaced(&replaced);
+        let settled = self.believed_settled(beat.process_id, seal, settled, &code).await;
+        let fenced = self.believed_mark(beat.process_id, seal, &mark).await;
         let answer = BeatAnswer { settled, fenced, leader_present, number, generation: read_generation(&generation)? };
         Ok((answer, !replaced.is_empty()))
     }
@@ -94,21 +98,62 @@ impl RedisRegistry {
             self.link().script(&call).await?;
         self.sentry().replaced(&replaced);
         // The first worker is the second key, and Lua counts from 1.
-        let worker_at = |place: usize| workers.get(place.checked_sub(2)?).map(|(worker, _)| *worker);
+        let worker_at = |place: usize| workers.get(place.checked_sub(2)?).copied();
         let seen = rows.into_iter().filter_map(|row| Some(self.heard(worker_at(row.0)?, row))).collect();
         let refusal = refusal.map(|refusal| refusal::explain(&refusal));
         Ok(Pictures { generation: read_generation(&generation)?, seen, refusal })
     }
 
-    fn heard(&self, process_id: ProcessId, (_, number, age_ms, picture): SeenRow) -> Heard {
-        let beat = picture.and_then(|picture| match wire::read_beat(&picture) {
-            Ok(beat) => Some(Box::new(beat)),
+    fn heard(&self, (process_id, known): (ProcessId, u64), (_, number, age_ms, picture, code): SeenRow) -> Heard {
+        let age = Duration::from_millis(age_ms);
+        let Some(picture) = picture else { return Heard { process_id, number, age, beat: None } };
+        let seal = self.peers().seal(process_id);
+        if seal.is_some_and(|seal| !seal.is_code(&code.unwrap_or_default(), Purpose::Picture, &picture)) {
+            self.sentry().forged(&self.keys().process(process_id));
+            return Heard { process_id, number: known, age, beat: None };
+        }
+        match wire::read_beat(&picture) {
+            // A picture that was ours once, put there again.
+            Ok(beat) if seal.is_some() && (beat.number != number || number < known) => {
+                self.sentry().forged(&self.keys().process(process_id));
+                Heard { process_id, number: known, age, beat: None }
+            }
+            Ok(beat) => Heard { process_id, number, age, beat: Some(Box::new(beat)) },
             Err(why) => {
                 self.note_unreadable(process_id, &why);
-                None
+                Heard { process_id, number, age, beat: None }
             }
-        });
-        Heard { process_id, number, age: Duration::from_millis(age_ms), beat }
+        }
+    }
+
+    /// The number up to which a worker's reports are settled, where a leader wrote it. What somebody else wrote is taken away, so
+    /// that it is not met with every beat; the number comes again with the next settlement.
+    async fn believed_settled(&self, worker: ProcessId, seal: Option<Seal>, settled: u64, code: &[u8]) -> u64 {
+        let Some(seal) = seal.filter(|_| settled > 0) else { return settled };
+        if seal.is_code(code, Purpose::Settled, settled.to_string().as_bytes()) {
+            return settled;
+        }
+        let key = self.keys().process(worker);
+        self.sentry().forged(&key);
+        let mut remove = redis::cmd("HDEL");
+        remove.arg(&key).arg("settled").arg("settled_code");
+        // Where that fails it is met again.
+        let _ = self.link().command::<()>(&remove).await;
+        0
+    }
+
+    /// Whether a leader has given the worker up.
+    async fn believed_mark(&self, worker: ProcessId, seal: Option<Seal>, mark: &[u8]) -> bool {
+        let Some(seal) = seal.filter(|_| !mark.is_empty()) else { return !mark.is_empty() };
+        if seal.is_code(mark, Purpose::Condemned, b"") {
+            return true;
+        }
+        let key = self.keys().condemned(worker);
+        self.sentry().forged(&key);
+        let mut remove = redis::cmd("DEL");
+        remove.arg(&key);
+        let _ = self.link().command::<()>(&remove).await;
+        false
     }
 
     /// One worker that speaks another language must not hide the others, nor fill the log with every beat.
@@ -121,18 +166,20 @@ impl RedisRegistry {
 }
 
 /// The fields of a worker's hash beside those that the script adds.
-fn worker_fields(beat: &Beat) -> Result<[(&'static str, String); 11], RegistryError> {
+fn worker_fields(beat: &Beat, seal: Option<Seal>) -> Result<[(&'static str, String); 11], RegistryError> {
+    let picture = wire::write(beat)?;
+    let code = seal.map_or_else(String::new, |seal| seal.code(Purpose::Picture, picture.as_bytes()));
     Ok([
         ("pid", beat.identity.pid.to_string()),
         ("host", beat.identity.host.clone()),
         ("pool_name", beat.pool_name.to_string()),
-        ("agent_count", beat.agents.len().to_string()),
         ("capacity", beat.capacity.to_string()),
         ("status", beat.status.to_string()),
         ("started_at", beat.started_at.to_string()),
         ("last_heartbeat", Timestamp::now().to_string()),
         ("cpu_percent", beat.cpu_percent.to_string()),
         ("rss_bytes", beat.rss_bytes.to_string()),
-        ("picture", wire::write(beat)?),
+        ("picture", picture),
+        ("picture_code", code),
     ])
 }

@@ -1,21 +1,29 @@
 //! Commands over pub/sub, reports over streams.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use muster_domain::{AgentId, AgentPicture, Envelope, PoolName, ProcessId, Report, ReportBody};
+use muster_domain::{Envelope, PoolName, ProcessId, Report, ReportBody, Timestamp};
 
-use super::reports::RedisReports;
-use super::subscription::Subscription;
+use super::reports::{RedisReports, Warden};
+use super::subscription::{Guard, Subscription};
 use super::{RedisRegistry, agents, scripts};
+use crate::copy::CommandCopy;
+use crate::gate::{self, Gate};
 use crate::known::Changes;
-use crate::{Bus, CommandStream, FreeSlots, Known, RegistryError, ReportPost, ReportStream, wire};
+use crate::seal::{Purpose, Seal};
+use crate::{AgentNews, Bus, CommandStream, FreeSlots, Known, Peer, RegistryError, ReportPost, ReportStream, wire};
 
 /// Entries, or workers, that one call settles: Redis is kept from others for less than a millisecond.
 const SETTLED_PER_CALL: usize = 500;
 
 #[async_trait]
 impl Bus for RedisRegistry {
+    fn introduce(&self, worker: ProcessId, peer: Peer) {
+        self.peers().introduce(worker, peer);
+    }
+
     async fn send(&self, slots: &[FreeSlots], batch: &[(ProcessId, Envelope)]) -> Result<(), RegistryError> {
         let mut journey = redis::pipe();
         for (pool, slots) in slots.iter().filter(|(_, slots)| !slots.is_empty()) {
@@ -23,7 +31,11 @@ impl Bus for RedisRegistry {
             journey.zadd_multiple(self.keys().slots(pool), &slots).ignore();
         }
         for (worker, envelope) in batch {
-            journey.publish(self.keys().worker_commands(*worker), wire::write(envelope)?).ignore();
+            journey.publish(self.keys().worker_commands(*worker), self.signed(*worker, envelope)?).ignore();
+            if let Some(pool) = self.peers().shown_pool(*worker) {
+                let copy = CommandCopy::of(*worker, envelope, Timestamp::now());
+                journey.publish(self.keys().pool_commands(&pool), wire::write(&copy)?).ignore();
+            }
         }
         if journey.is_empty() {
             return Ok(());
@@ -35,22 +47,12 @@ impl Bus for RedisRegistry {
         }
     }
 
-    async fn send_to_pool(&self, pool: &PoolName, envelope: &Envelope) -> Result<(), RegistryError> {
-        let mut publish = redis::cmd("PUBLISH");
-        publish.arg(self.keys().pool_commands(pool)).arg(wire::write(envelope)?);
-        self.link().command(&publish).await
-    }
-
-    async fn report(
-        &self,
-        reports: &[Report],
-        pictures: &[AgentPicture],
-        gone: &[AgentId],
-        known: &mut Known,
-    ) -> Result<(), RegistryError> {
-        let Some(first) = reports.first() else { return Ok(()) };
-        let changes = known.changes_of_report(pictures, gone);
-        match self.send_reports(first, reports, &changes).await {
+    async fn report(&self, reports: &[Report], agents: &AgentNews, known: &mut Known) -> Result<(), RegistryError> {
+        if reports.is_empty() {
+            return Ok(());
+        }
+        let changes = known.changes_of_report(&agents.pictures, &agents.gone);
+        match self.send_reports(reports, agents.held, &changes).await {
             Ok(replaced) => {
                 known.record(&changes);
                 if !replaced.is_empty() {
@@ -66,10 +68,11 @@ impl Bus for RedisRegistry {
         }
     }
 
-    async fn commands(&self, worker: ProcessId, pool: &PoolName) -> Result<CommandStream, RegistryError> {
-        let channels = [self.keys().worker_commands(worker), self.keys().pool_commands(pool)];
+    async fn commands(&self, worker: ProcessId) -> Result<CommandStream, RegistryError> {
+        let channel = self.keys().worker_commands(worker);
+        let guard = Guard { gate: Gate::new(self.peers().seal(worker)), sentry: self.shared.sentry.clone() };
         let limit = self.shared.options.timeout;
-        let (stream, subscription) = Subscription::stand(self.shared.client.clone(), channels, limit).await?;
+        let (stream, subscription) = Subscription::stand(self.shared.client.clone(), channel, guard, limit).await?;
         let mut subscriptions = self.subscriptions();
         subscriptions.retain(|_, stood| stood.is_wanted());
         subscriptions.insert(worker, subscription);
@@ -86,8 +89,9 @@ impl Bus for RedisRegistry {
 
     async fn reports(&self, pools: Vec<PoolName>) -> Result<Box<dyn ReportStream>, RegistryError> {
         let shared = &self.shared;
-        let (client, keys, sentry) = (shared.client.clone(), shared.keys.clone(), shared.sentry.clone());
-        let reports = RedisReports::new(client, keys, sentry, shared.options.timeout, pools);
+        let trust = Warden { sentry: shared.sentry.clone(), peers: shared.peers.clone() };
+        let (client, keys) = (shared.client.clone(), shared.keys.clone());
+        let reports = RedisReports::new(client, keys, trust, shared.options.timeout, pools);
         Ok(Box::new(reports))
     }
 
@@ -104,6 +108,15 @@ impl Bus for RedisRegistry {
 }
 
 impl RedisRegistry {
+    /// A command as its worker believes it.
+    fn signed(&self, worker: ProcessId, envelope: &Envelope) -> Result<String, RegistryError> {
+        let text = wire::write(envelope)?;
+        Ok(match self.peers().seal(worker) {
+            Some(seal) => gate::sign(&seal, self.shared.commands.fetch_add(1, Ordering::Relaxed) + 1, &text),
+            None => text,
+        })
+    }
+
     /// Whether any of the pools' mirrors was no sorted set; it is gone then.
     async fn mend_slots(&self, slots: &[FreeSlots]) -> Result<bool, RegistryError> {
         let mut call = scripts::MEND.prepare_invoke();
@@ -118,18 +131,24 @@ impl RedisRegistry {
     /// Answers with the keys that had to be replaced.
     async fn send_reports(
         &self,
-        first: &Report,
         reports: &[Report],
+        held: usize,
         changes: &Changes<'_>,
     ) -> Result<Vec<String>, RegistryError> {
+        let Some(Report { process_id, pool_name, .. }) = reports.first() else { return Ok(Vec::new()) };
         let keys = self.keys();
+        let seal = self.peers().seal(*process_id);
+        let latest = reports.iter().map(|report| report.seq).max().unwrap_or(0);
         let mut call = scripts::REPORT.prepare_invoke();
-        agents::begin(&mut call, keys, &first.pool_name, first.process_id);
-        call.key(keys.reports(&first.pool_name)).arg(keys.events(&first.pool_name)).arg(reports.len());
+        agents::begin(&mut call, keys, pool_name, *process_id);
+        call.key(keys.reports(pool_name)).key(keys.process(*process_id));
+        call.arg(keys.events(pool_name)).arg(latest).arg(held).arg(reports.len());
         for report in reports {
             // The channel is for people who watch agents; tasks come by the thousand, with their outputs.
             let is_published = !matches!(report.body, ReportBody::Tasks { .. });
-            call.arg(wire::write(report)?).arg(u8::from(is_published));
+            let text = wire::write(report)?;
+            let code = seal.map_or_else(String::new, |seal| seal.code(Purpose::Report, text.as_bytes()));
+            call.arg(text).arg(code).arg(u8::from(is_published));
         }
         agents::finish(&mut call, keys, changes);
         self.link().script(&call).await
@@ -146,7 +165,9 @@ impl RedisRegistry {
             call.key(self.keys().reports(pool)).arg(entries.len()).arg(entries);
         }
         for (worker, number) in settled {
-            call.key(self.keys().process(*worker)).arg(*number);
+            let code = |seal: Seal| seal.code(Purpose::Settled, number.to_string().as_bytes());
+            let code = self.peers().seal(*worker).map_or_else(String::new, code);
+            call.key(self.keys().process(*worker)).arg(*number).arg(code);
         }
         self.run(&call).await
     }

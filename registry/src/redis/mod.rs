@@ -30,6 +30,7 @@ mod subscription;
 mod weeding;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ use muster_domain::{Beat, BeatAnswer, Generation, PoolName, ProcessId, RegistryT
 use redis::{Client, ScriptInvocation};
 use uuid::Uuid;
 
+use crate::peers::Peers;
+use crate::seal::Purpose;
 use crate::{Keys, Known, LeaderMirror, Pictures, Registry, RegistryError, wire};
 use link::Link;
 pub use reach::reach;
@@ -76,6 +79,9 @@ struct Shared {
     link: Link,
     subscriptions: Mutex<HashMap<ProcessId, Subscription>>,
     sentry: Arc<Sentry>,
+    peers: Arc<Peers>,
+    /// The number of the latest signed command.
+    commands: AtomicU64,
     /// Workers whose picture could not be read, so that this is logged once for each.
     unreadable: Mutex<HashSet<ProcessId>>,
 }
@@ -95,6 +101,8 @@ impl RedisRegistry {
             options,
             subscriptions: Mutex::default(),
             sentry: Arc::default(),
+            peers: Arc::default(),
+            commands: AtomicU64::new(0),
             unreadable: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -106,6 +114,10 @@ impl RedisRegistry {
 
     fn sentry(&self) -> &Sentry {
         &self.shared.sentry
+    }
+
+    fn peers(&self) -> &Peers {
+        &self.shared.peers
     }
 
     fn link(&self) -> &Link {
@@ -182,7 +194,9 @@ impl Registry for RedisRegistry {
         call.key(keys.pool_agents(pool)).key(keys.worker_agents(pool, worker)).key(keys.process(worker));
         call.key(keys.condemned(worker)).key(keys.slots(pool));
         call.arg(worker.to_string()).arg(keys.agent_prefix());
-        self.run(&call).await
+        self.run(&call).await?;
+        self.peers().depart(worker);
+        Ok(())
     }
 
     async fn forget_pool(&self, pool: &PoolName) -> Result<(), RegistryError> {
@@ -201,8 +215,10 @@ impl Registry for RedisRegistry {
     }
 
     async fn condemn(&self, worker: ProcessId) -> Result<(), RegistryError> {
+        // A worker of the previous version takes anything for it.
+        let mark = self.peers().seal(worker).map_or_else(|| "1".to_owned(), |seal| seal.code(Purpose::Condemned, b""));
         let mut set = redis::cmd("SET");
-        set.arg(self.keys().condemned(worker)).arg(1).arg("PX").arg(CONDEMNED_FOR_MS);
+        set.arg(self.keys().condemned(worker)).arg(mark).arg("PX").arg(CONDEMNED_FOR_MS);
         self.link().command(&set).await
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use muster_domain::PoolName;
+use muster_domain::{PoolName, Report};
 use redis::aio::MultiplexedConnection;
 use redis::{Client, Pipeline, RedisResult, ScriptInvocation};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -16,6 +16,8 @@ use super::backoff::Backoff;
 use super::link::{dial, is_wrong_type, late, registry_error, within};
 use super::sentry::Sentry;
 use super::{candidate, scripts};
+use crate::peers::{Peers, Trust};
+use crate::seal::Purpose;
 use crate::{Keys, RegistryError, ReportPost, ReportStream, wire};
 
 /// How long one read waits for reports, in milliseconds: so soon after a flush the new generation is seen at the latest.
@@ -46,7 +48,7 @@ enum Outcome {
 pub(super) struct RedisReports {
     client: Client,
     keys: Keys,
-    sentry: Arc<Sentry>,
+    warden: Warden,
     limit: Duration,
     pools: Vec<PoolName>,
     /// The latest entry that was returned of each pool.
@@ -69,11 +71,11 @@ struct Outage {
 }
 
 impl RedisReports {
-    pub(super) fn new(client: Client, keys: Keys, sentry: Arc<Sentry>, limit: Duration, pools: Vec<PoolName>) -> Self {
+    pub(super) fn new(client: Client, keys: Keys, warden: Warden, limit: Duration, pools: Vec<PoolName>) -> Self {
         Self {
             client,
             keys,
-            sentry,
+            warden,
             limit,
             pools,
             cursors: HashMap::new(),
@@ -128,7 +130,7 @@ impl RedisReports {
 
     /// A stream that begins anew is read from its beginning.
     fn note_replaced(&mut self, replaced: &[String]) {
-        self.sentry.replaced(replaced);
+        self.warden.sentry.replaced(replaced);
         let keys = &self.keys;
         self.cursors.retain(|pool, _| !replaced.contains(&keys.reports(pool)));
     }
@@ -166,7 +168,8 @@ impl RedisReports {
                 Some((last, _)) => drop(self.cursors.insert(pool.clone(), last.clone())),
                 None => {}
             }
-            posts.extend(entries.into_iter().map(|(entry, fields)| read_post(pool, entry, &fields)));
+            let warden = &self.warden;
+            posts.extend(entries.into_iter().map(|(entry, fields)| warden.read(pool, entry, &fields, &stream)));
         }
         posts
     }
@@ -183,16 +186,36 @@ impl RedisReports {
     }
 }
 
-fn read_post(pool: &PoolName, entry: String, fields: &[Vec<u8>]) -> ReportPost {
-    let value = fields.chunks_exact(2).find(|pair| pair[0] == b"report").map(|pair| pair[1].as_slice());
-    let report = match value.map_or_else(|| Err("it has no field `report`".to_owned()), wire::read_report) {
-        Ok(report) => Some(report),
-        Err(why) => {
-            tracing::warn!(pool.name = %pool, entry, "an entry on a pool's stream is no report: {why}");
-            None
+/// Tells which reports are believed.
+pub(super) struct Warden {
+    pub(super) sentry: Arc<Sentry>,
+    pub(super) peers: Arc<Peers>,
+}
+
+impl Warden {
+    fn read(&self, pool: &PoolName, entry: String, fields: &[Vec<u8>], stream: &str) -> ReportPost {
+        let field = |name: &[u8]| fields.chunks_exact(2).find(|pair| pair[0] == name).map(|pair| pair[1].as_slice());
+        let report = field(b"report").and_then(|text| match wire::read_report(text) {
+            Ok(report) if self.believes(&report, text, field(b"code")) => Some(report),
+            Ok(_) => None,
+            Err(why) => {
+                tracing::debug!(pool.name = %pool, entry, "an entry on a pool's stream is no report: {why}");
+                None
+            }
+        });
+        if report.is_none() {
+            self.sentry.forged(stream);
         }
-    };
-    ReportPost { pool: pool.clone(), entry, report }
+        ReportPost { pool: pool.clone(), entry, report }
+    }
+
+    fn believes(&self, report: &Report, text: &[u8], code: Option<&[u8]>) -> bool {
+        match self.peers.trust(report.process_id) {
+            Trust::Signed(seal) => code.is_some_and(|code| seal.is_code(code, Purpose::Report, text)),
+            Trust::Unsigned => true,
+            Trust::Stranger => false,
+        }
+    }
 }
 
 #[async_trait]

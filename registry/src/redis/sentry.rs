@@ -6,12 +6,13 @@ use std::sync::{Mutex, PoisonError};
 
 use muster_domain::Tampering;
 
-/// Keys that are remembered as told.
+/// Keys and channels that are remembered as told.
 const REMEMBERED: usize = 1000;
 
 #[derive(Default)]
 pub(super) struct Sentry {
     replaced: AtomicU64,
+    forged: AtomicU64,
     /// Each is told once.
     told: Mutex<HashSet<String>>,
 }
@@ -30,8 +31,17 @@ impl Sentry {
         }
     }
 
+    /// A message on this channel or key was written by nobody of us, and is not believed.
+    pub(super) fn forged(&self, place: &str) {
+        self.forged.fetch_add(1, Ordering::Relaxed);
+        if self.is_news(place) {
+            tracing::warn!(place, "somebody else writes messages in Muster's name to Redis; they are not believed");
+        }
+    }
+
     pub(super) fn tampering(&self) -> Tampering {
-        Tampering { replaced_keys: self.replaced.load(Ordering::Relaxed) }
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Tampering { replaced_keys: read(&self.replaced), forged_messages: read(&self.forged) }
     }
 
     fn is_news(&self, key: &str) -> bool {

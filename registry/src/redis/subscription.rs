@@ -5,6 +5,7 @@
 //! [`CommandPost::Resubscribed`] after it. It ends when the engine or the receiver is dropped.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -16,7 +17,9 @@ use tokio::time::sleep;
 
 use super::backoff::Backoff;
 use super::link::{late, within};
-use crate::{CommandPost, CommandStream, RegistryError, wire};
+use super::sentry::Sentry;
+use crate::gate::{Gate, Refusal};
+use crate::{CommandPost, CommandStream, RegistryError};
 
 /// Where the outcome of a check goes.
 type Reply = oneshot::Sender<Result<(), RegistryError>>;
@@ -28,16 +31,17 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    /// Subscribes to these channels. Resolves when the server has confirmed all of them.
+    /// Subscribes to this channel. Resolves when the server has confirmed it.
     pub(super) async fn stand(
         client: Client,
-        channels: [String; 2],
+        channel: String,
+        guard: Guard,
         limit: Duration,
     ) -> Result<(CommandStream, Self), RegistryError> {
-        let line = Line::connect(&client, &channels, limit).await?;
+        let line = Line::connect(&client, &channel, limit).await?;
         let (posts, stream) = unbounded_channel();
         let (checks, asked) = unbounded_channel();
-        let listener = Listener { client, channels, limit, posts, asked, unanswered: Vec::new() };
+        let listener = Listener { client, channel, guard, limit, posts, asked, unanswered: Vec::new() };
         tokio::spawn(listener.run(line));
         Ok((stream, Self { checks, limit }))
     }
@@ -64,6 +68,25 @@ impl Subscription {
     }
 }
 
+/// Keeps from the worker what nobody of us wrote, so that it does not even wake for it.
+pub(super) struct Guard {
+    pub(super) gate: Gate,
+    pub(super) sentry: Arc<Sentry>,
+}
+
+impl Guard {
+    fn admit(&mut self, channel: &str, message: &[u8]) -> Option<CommandPost> {
+        match self.gate.admit(message) {
+            Ok(post) => Some(post),
+            Err(Refusal::Repeated) => None,
+            Err(Refusal::Forged) => {
+                self.sentry.forged(channel);
+                None
+            }
+        }
+    }
+}
+
 /// A connection that is subscribed.
 struct Line {
     sink: PubSubSink,
@@ -71,10 +94,10 @@ struct Line {
 }
 
 impl Line {
-    async fn connect(client: &Client, channels: &[String], limit: Duration) -> Result<Self, RegistryError> {
+    async fn connect(client: &Client, channel: &str, limit: Duration) -> Result<Self, RegistryError> {
         let subscribed = async {
             let (mut sink, messages) = client.get_async_pubsub().await?.split();
-            sink.subscribe(channels).await?;
+            sink.subscribe(channel).await?;
             Ok(Self { sink, messages })
         };
         within(limit, subscribed).await
@@ -84,7 +107,8 @@ impl Line {
 /// The task behind a subscription.
 struct Listener {
     client: Client,
-    channels: [String; 2],
+    channel: String,
+    guard: Guard,
     limit: Duration,
     posts: UnboundedSender<CommandPost>,
     asked: UnboundedReceiver<Reply>,
@@ -121,7 +145,8 @@ impl Listener {
             tokio::select! {
                 message = line.messages.next() => {
                     let Some(message) = message else { return Silence::Broken("it was closed".to_owned()) };
-                    if self.posts.send(wire::read_command(message.get_payload_bytes())).is_err() {
+                    let post = self.guard.admit(&self.channel, message.get_payload_bytes());
+                    if post.is_some_and(|post| self.posts.send(post).is_err()) {
                         return Silence::Unwanted;
                     }
                 }
@@ -146,7 +171,7 @@ impl Listener {
     async fn renew(&mut self) -> Option<Line> {
         let mut backoff = Backoff::new();
         loop {
-            let attempt = Line::connect(&self.client, &self.channels, self.limit);
+            let attempt = Line::connect(&self.client, &self.channel, self.limit);
             let error = tokio::select! {
                 outcome = attempt => match outcome {
                     Ok(line) => {

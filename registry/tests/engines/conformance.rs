@@ -6,10 +6,10 @@ use muster_domain::{
     AgentId, AttemptEnd, Cause, CheckOrder, Command, Ending, Envelope, Epoch, Fence, Halt, Reach, ReportBody,
     SeenState, TaskBegun, TaskHalt, TaskId, TaskOrder, TaskOver, Timestamp, Usage, WIRE_VERSION,
 };
-use muster_registry::{Bus, CommandPost, CommandStream, LeaderMirror, Registry, ReportPost, ReportStream};
+use muster_registry::{AgentNews, Bus, CommandPost, CommandStream, LeaderMirror, Registry, ReportPost, ReportStream};
 
 use crate::bench::{Bench, InMemory, OnRedis};
-use crate::samples::{Worker, idle_agent, payload, pool, probe, task};
+use crate::samples::{Worker, gone, idle_agent, news, payload, pool, probe, task};
 use crate::{soon, wait_until};
 
 macro_rules! both_engines {
@@ -51,12 +51,16 @@ both_engines! {
 }
 
 async fn a_beat_is_read_back_with_its_age(bench: &impl Bench) {
-    let mut worker = Worker::with_agents("p", 3);
+    let mut worker = Worker::with_agents("p", 3).known_to(bench.engine());
     worker.agents[1].tasks = vec![task(), task()];
     let beat = worker.beat();
     let answer = bench.engine().beat(&beat, &mut worker.known).await.expect("an answer");
     assert_eq!((answer.settled, answer.fenced, answer.leader_present), (0, false, false));
-    let pictures = bench.engine().pictures(&[(worker.id, 0), (Worker::new("p").id, 0)]).await.expect("pictures");
+    let pictures = bench
+        .engine()
+        .pictures(&[(worker.id, 0), (Worker::new("p").known_to(bench.engine()).id, 0)])
+        .await
+        .expect("pictures");
     assert_eq!(pictures.generation, answer.generation);
     assert_eq!(bench.engine().generation().await.expect("a generation"), answer.generation);
     let [seen] = &pictures.seen[..] else { panic!("one of two was seen: {pictures:?}") };
@@ -73,7 +77,7 @@ async fn a_beat_is_read_back_with_its_age(bench: &impl Bench) {
 
 async fn a_picture_that_is_known_is_left_out(bench: &impl Bench) {
     // More than one script call takes, so that the parts fit together.
-    let mut workers: Vec<Worker> = (0..450).map(|_| Worker::with_agents("p", 1)).collect();
+    let mut workers: Vec<Worker> = (0..450).map(|_| Worker::with_agents("p", 1).known_to(bench.engine())).collect();
     for worker in &mut workers {
         let beat = worker.beat();
         bench.engine().beat(&beat, &mut worker.known).await.expect("an answer");
@@ -89,7 +93,7 @@ async fn a_picture_that_is_known_is_left_out(bench: &impl Bench) {
 }
 
 async fn the_agents_of_a_beat_are_in_the_registry(bench: &impl Bench) {
-    let mut worker = Worker::with_agents("p", 2);
+    let mut worker = Worker::with_agents("p", 2).known_to(bench.engine());
     beat(bench, &mut worker).await;
     let [first, second] = [worker.agents[0].agent_id, worker.agents[1].agent_id];
     assert_eq!(bench.agent(first).await, Some((worker.id, Epoch(1), "idle".to_owned())));
@@ -104,7 +108,8 @@ async fn the_agents_of_a_beat_are_in_the_registry(bench: &impl Bench) {
 
 async fn an_agent_that_was_moved_is_not_taken_back(bench: &impl Bench) {
     let agent = AgentId::generate();
-    let (mut former, mut latter) = (Worker::new("p"), Worker::new("p"));
+    let (mut former, mut latter) =
+        (Worker::new("p").known_to(bench.engine()), Worker::new("p").known_to(bench.engine()));
     latter.agents = vec![idle_agent(agent, 2)];
     // Both orders: the former worker's late news come behind the move, or before it.
     former.agents = vec![idle_agent(agent, 1)];
@@ -118,12 +123,12 @@ async fn an_agent_that_was_moved_is_not_taken_back(bench: &impl Bench) {
     beat(bench, &mut former).await;
     assert_eq!(bench.agent(agent).await.map(|held| held.0), Some(latter.id));
     let ended = former.report(ended(agent, 1));
-    bench.engine().report(&[ended], &[], &[agent], &mut former.known).await.expect("reported");
+    bench.engine().report(&[ended], &gone(agent), &mut former.known).await.expect("reported");
     assert_eq!(bench.agent(agent).await.map(|held| held.0), Some(latter.id));
 }
 
 async fn after_a_flush_the_next_beat_restores_everything(bench: &impl Bench) {
-    let mut worker = Worker::with_agents("p", 3);
+    let mut worker = Worker::with_agents("p", 3).known_to(bench.engine());
     let before = beat(bench, &mut worker).await;
     bench.flush().await;
     assert!(bench.engine().present().await.expect("ids").is_empty());
@@ -138,23 +143,24 @@ async fn after_a_flush_the_next_beat_restores_everything(bench: &impl Bench) {
 }
 
 async fn a_condemned_worker_is_fenced(bench: &impl Bench) {
-    let (mut worker, mut other) = (Worker::new("p"), Worker::new("p"));
+    let (mut worker, mut other) =
+        (Worker::new("p").known_to(bench.engine()), Worker::new("p").known_to(bench.engine()));
     assert!(!beat(bench, &mut worker).await.fenced);
     bench.engine().condemn(worker.id).await.expect("condemned");
     assert!(beat(bench, &mut worker).await.fenced);
     assert!(!beat(bench, &mut other).await.fenced);
-    let unseen = Worker::new("p");
+    let unseen = Worker::new("p").known_to(bench.engine());
     bench.engine().condemn(unseen.id).await.expect("condemned");
     assert!(!bench.engine().present().await.expect("ids").contains(&unseen.id), "it was never seen");
 }
 
 async fn forgetting_leaves_nothing_behind(bench: &impl Bench) {
-    let mut worker = Worker::with_agents("p", 3);
+    let mut worker = Worker::with_agents("p", 3).known_to(bench.engine());
     beat(bench, &mut worker).await;
     bench.engine().send(&[(worker.pool.clone(), vec![(worker.id, 7)])], &[]).await.expect("mirrored");
     bench.engine().condemn(worker.id).await.expect("condemned");
     let report = worker.report(ReportBody::Ready);
-    bench.engine().report(&[report], &[], &[], &mut worker.known).await.expect("reported");
+    bench.engine().report(&[report], &AgentNews::default(), &mut worker.known).await.expect("reported");
     let mut stream = reports(bench, &["p"]).await;
     bench.engine().settle(&next(&mut stream).await, &[(worker.id, 1)]).await.expect("settled");
     assert!(!bench.is_bare().await);
@@ -166,9 +172,9 @@ async fn forgetting_leaves_nothing_behind(bench: &impl Bench) {
 }
 
 async fn forgetting_spares_an_agent_that_moved(bench: &impl Bench) {
-    let mut former = Worker::with_agents("p", 2);
+    let mut former = Worker::with_agents("p", 2).known_to(bench.engine());
     beat(bench, &mut former).await;
-    let mut latter = Worker::new("p");
+    let mut latter = Worker::new("p").known_to(bench.engine());
     let [moved, lost] = [former.agents[0].agent_id, former.agents[1].agent_id];
     latter.agents = vec![idle_agent(moved, 2)];
     beat(bench, &mut latter).await;
@@ -179,13 +185,13 @@ async fn forgetting_spares_an_agent_that_moved(bench: &impl Bench) {
 }
 
 async fn a_pool_is_forgotten_with_all_that_is_in_it(bench: &impl Bench) {
-    let mut worker = Worker::with_agents("gone", 2);
-    let mut other = Worker::with_agents("stays", 2);
+    let mut worker = Worker::with_agents("gone", 2).known_to(bench.engine());
+    let mut other = Worker::with_agents("stays", 2).known_to(bench.engine());
     for worker in [&mut worker, &mut other] {
         beat(bench, worker).await;
         bench.engine().send(&[(worker.pool.clone(), vec![(worker.id, 8)])], &[]).await.expect("mirrored");
         let report = worker.report(ReportBody::Ready);
-        bench.engine().report(&[report], &[], &[], &mut worker.known).await.expect("reported");
+        bench.engine().report(&[report], &AgentNews::default(), &mut worker.known).await.expect("reported");
     }
     assert_eq!(bench.engine().pools().await.expect("names"), [worker.pool.clone(), other.pool.clone()]);
     bench.engine().forget_pool(&worker.pool).await.expect("forgotten");
@@ -199,7 +205,7 @@ async fn a_pool_is_forgotten_with_all_that_is_in_it(bench: &impl Bench) {
 }
 
 async fn slots_are_mirrored(bench: &impl Bench) {
-    let (first, second) = (Worker::new("p"), Worker::new("p"));
+    let (first, second) = (Worker::new("p").known_to(bench.engine()), Worker::new("p").known_to(bench.engine()));
     bench.engine().send(&[(first.pool.clone(), vec![(first.id, 3), (second.id, 5)])], &[]).await.expect("mirrored");
     bench.engine().send(&[(first.pool.clone(), vec![(first.id, 10)])], &[]).await.expect("mirrored");
     bench.engine().send(&[(first.pool.clone(), vec![])], &[]).await.expect("nothing to mirror");
@@ -213,7 +219,7 @@ async fn slots_are_mirrored(bench: &impl Bench) {
 }
 
 async fn the_leaders_mirror_fades(bench: &impl Bench) {
-    let mut worker = Worker::new("p");
+    let mut worker = Worker::new("p").known_to(bench.engine());
     let leader = LeaderMirror {
         fence: Fence(4),
         address: "127.0.0.1:8000".to_owned(),
@@ -234,29 +240,30 @@ async fn the_engine_answers(bench: &impl Bench) {
 }
 
 async fn commands_are_heard_by_whom_they_are_for(bench: &impl Bench) {
-    let (first, second, stranger) = (Worker::new("p"), Worker::new("p"), Worker::new("other"));
+    let (first, second, stranger) = (
+        Worker::new("p").known_to(bench.engine()),
+        Worker::new("p").known_to(bench.engine()),
+        Worker::new("other").known_to(bench.engine()),
+    );
     let mut heard_first = listen(bench, &first).await;
-    let mut heard_second = listen(bench, &second).await;
+    let heard_second = listen(bench, &second).await;
     let mut heard_stranger = listen(bench, &stranger).await;
     let mine: Vec<Envelope> = (0..3).map(|_| probe()).collect();
     let mut batch: Vec<_> = mine.iter().map(|envelope| (first.id, envelope.clone())).collect();
-    batch.insert(1, (Worker::new("p").id, probe()));
+    batch.insert(1, (Worker::new("p").known_to(bench.engine()).id, probe()));
     bench.engine().send(&[], &batch).await.expect("sent");
     bench.engine().send(&[], &[]).await.expect("nothing to send");
-    let all = Envelope::new(Fence(1), Command::Drain);
-    bench.engine().send_to_pool(&first.pool, &all).await.expect("sent");
     let last = probe();
     bench.engine().send(&[], &[(stranger.id, last.clone())]).await.expect("sent");
-    for expected in mine.into_iter().chain([all.clone()]) {
+    for expected in mine {
         assert_eq!(hear(&mut heard_first).await, command(expected));
     }
-    assert_eq!(hear(&mut heard_second).await, command(all));
     assert_eq!(hear(&mut heard_stranger).await, command(last));
     assert!(heard_first.is_empty() && heard_second.is_empty() && heard_stranger.is_empty());
 }
 
 async fn a_command_of_another_version_is_unreadable(bench: &impl Bench) {
-    let worker = Worker::new("p");
+    let worker = Worker::new("p").known_to(bench.engine());
     let mut heard = listen(bench, &worker).await;
     let newer = Envelope { v: WIRE_VERSION + 1, ..probe() };
     bench.engine().send(&[], &[(worker.id, newer)]).await.expect("sent");
@@ -265,7 +272,7 @@ async fn a_command_of_another_version_is_unreadable(bench: &impl Bench) {
 }
 
 async fn a_subscription_can_be_checked(bench: &impl Bench) {
-    let worker = Worker::new("p");
+    let worker = Worker::new("p").known_to(bench.engine());
     assert!(bench.engine().check_commands(worker.id).await.is_err(), "there is none");
     let heard = listen(bench, &worker).await;
     bench.engine().check_commands(worker.id).await.expect("it stands");
@@ -275,12 +282,12 @@ async fn a_subscription_can_be_checked(bench: &impl Bench) {
 }
 
 async fn reports_arrive_in_order_with_their_agents(bench: &impl Bench) {
-    let mut worker = Worker::new("p");
+    let mut worker = Worker::new("p").known_to(bench.engine());
     let mut stream = reports(bench, &["other", "p"]).await;
     let agents: Vec<_> = (0..5).map(|_| idle_agent(AgentId::generate(), 1)).collect();
     let sent: Vec<_> = agents.iter().map(|agent| worker.started(agent)).collect();
-    bench.engine().report(&sent[..2], &agents[..2], &[], &mut worker.known).await.expect("reported");
-    bench.engine().report(&sent[2..], &agents[2..], &[], &mut worker.known).await.expect("reported");
+    bench.engine().report(&sent[..2], &news(&agents[..2]), &mut worker.known).await.expect("reported");
+    bench.engine().report(&sent[2..], &news(&agents[2..]), &mut worker.known).await.expect("reported");
     let mut received = Vec::new();
     while received.len() < 5 {
         received.extend(next(&mut stream).await);
@@ -292,13 +299,13 @@ async fn reports_arrive_in_order_with_their_agents(bench: &impl Bench) {
         assert!(bench.agent(agent.agent_id).await.is_some(), "an agent is there when its start is known");
     }
     let end = worker.report(ended(agents[0].agent_id, 1));
-    bench.engine().report(&[end], &[], &[agents[0].agent_id], &mut worker.known).await.expect("reported");
+    bench.engine().report(&[end], &gone(agents[0].agent_id), &mut worker.known).await.expect("reported");
     next(&mut stream).await;
     assert_eq!(bench.agent(agents[0].agent_id).await, None);
 }
 
 async fn what_is_carried_for_others_arrives_as_it_was(bench: &impl Bench) {
-    let mut worker = Worker::new("p");
+    let mut worker = Worker::new("p").known_to(bench.engine());
     let mut heard = listen(bench, &worker).await;
     let mut stream = reports(bench, &["p"]).await;
     let dependency = "amqp://guest:s3cret@rabbit/v".parse().expect("a URL");
@@ -331,17 +338,25 @@ async fn what_is_carried_for_others_arrives_as_it_was(bench: &impl Bench) {
         let over = TaskOver { task_id, attempt: 3, end, output: Some(carried), last_output, usage };
         let report =
             worker.report(ReportBody::Tasks { begun: vec![TaskBegun { task_id, attempt: 3 }], over: vec![over] });
-        bench.engine().report(std::slice::from_ref(&report), &[], &[], &mut worker.known).await.expect("reported");
+        bench
+            .engine()
+            .report(std::slice::from_ref(&report), &AgentNews::default(), &mut worker.known)
+            .await
+            .expect("reported");
         assert_eq!(next(&mut stream).await[0].report.as_ref(), Some(&report));
     }
 }
 
 async fn what_is_not_settled_is_read_again(bench: &impl Bench) {
-    let mut worker = Worker::new("p");
+    let mut worker = Worker::new("p").known_to(bench.engine());
     let report = worker.report(ReportBody::Ready);
     for _ in 0..2 {
         // A doubled report arrives doubled: who reads them knows their numbers.
-        bench.engine().report(std::slice::from_ref(&report), &[], &[], &mut worker.known).await.expect("reported");
+        bench
+            .engine()
+            .report(std::slice::from_ref(&report), &AgentNews::default(), &mut worker.known)
+            .await
+            .expect("reported");
     }
     let first = next(&mut reports(bench, &["p"]).await).await;
     assert_eq!(first.len(), 2);
@@ -351,7 +366,7 @@ async fn what_is_not_settled_is_read_again(bench: &impl Bench) {
     assert_eq!(next(&mut reports(bench, &["p"]).await).await, first[1..]);
     bench.engine().settle(&first, &[]).await.expect("settling twice is no error");
     let other = worker.report(ReportBody::Ready);
-    bench.engine().report(&[other], &[], &[], &mut worker.known).await.expect("reported");
+    bench.engine().report(&[other], &AgentNews::default(), &mut worker.known).await.expect("reported");
     assert_eq!(next(&mut again).await.len(), 1);
 }
 
@@ -373,33 +388,37 @@ async fn a_new_pools_reports_are_read_at_once(bench: &impl Bench) {
         assert!(nothing.is_err(), "nothing was reported: {nothing:?}");
         watched.push(pool(name));
         stream.watch(watched.clone());
-        let mut worker = Worker::new(name);
+        let mut worker = Worker::new(name).known_to(bench.engine());
         let report = worker.report(ReportBody::Ready);
         let started = std::time::Instant::now();
-        bench.engine().report(&[report], &[], &[], &mut worker.known).await.expect("reported");
+        bench.engine().report(&[report], &AgentNews::default(), &mut worker.known).await.expect("reported");
         assert_eq!(next(&mut stream).await[0].pool, worker.pool);
         assert!(started.elapsed() < Duration::from_millis(500), "not at the end of a blocking read");
     }
 }
 
 async fn reports_go_on_after_a_flush(bench: &impl Bench) {
-    let mut worker = Worker::new("p");
+    let mut worker = Worker::new("p").known_to(bench.engine());
     let mut stream = reports(bench, &["p"]).await;
     for _ in 0..2 {
         let report = worker.report(ReportBody::Ready);
-        bench.engine().report(std::slice::from_ref(&report), &[], &[], &mut worker.known).await.expect("reported");
+        bench
+            .engine()
+            .report(std::slice::from_ref(&report), &AgentNews::default(), &mut worker.known)
+            .await
+            .expect("reported");
         assert_eq!(next(&mut stream).await[0].report.as_ref(), Some(&report));
         bench.flush().await;
     }
 }
 
 async fn a_cancelled_read_loses_nothing(bench: &impl Bench) {
-    let mut worker = Worker::new("p");
+    let mut worker = Worker::new("p").known_to(bench.engine());
     let mut stream = reports(bench, &["p"]).await;
     let mut received = Vec::new();
     for seq in 1..=50 {
         let report = worker.report(ReportBody::Ready);
-        bench.engine().report(&[report], &[], &[], &mut worker.known).await.expect("reported");
+        bench.engine().report(&[report], &AgentNews::default(), &mut worker.known).await.expect("reported");
         // Sometimes before the read is sent, sometimes while it is under way, sometimes when its answer is there.
         let patience = Duration::from_micros(seq % 7 * 60);
         if let Ok(posts) = tokio::time::timeout(patience, stream.next()).await {
@@ -427,7 +446,7 @@ async fn next(stream: &mut Box<dyn ReportStream>) -> Vec<ReportPost> {
 }
 
 async fn listen(bench: &impl Bench, worker: &Worker) -> CommandStream {
-    bench.engine().commands(worker.id, &worker.pool).await.expect("a subscription")
+    bench.engine().commands(worker.id).await.expect("a subscription")
 }
 
 async fn hear(stream: &mut CommandStream) -> CommandPost {

@@ -2,10 +2,10 @@
 
 use futures_util::StreamExt;
 use muster_domain::{AgentId, ReportBody, SeenState};
-use muster_registry::{Bus, CommandPost, Known, Registry};
+use muster_registry::{AgentNews, Bus, CommandPost, Known, Registry};
 
 use crate::redis_server::{RedisServer, TIMEOUT};
-use crate::samples::{Worker, idle_agent, pool, probe};
+use crate::samples::{Worker, idle_agent, news, pool, probe};
 use crate::{soon, wait_until};
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn rubbish_on_a_channel_is_said_to_be_unreadable() {
     let server = RedisServer::start();
     let engine = server.engine();
     let worker = Worker::new("p");
-    let mut heard = engine.commands(worker.id, &worker.pool).await.expect("a subscription");
+    let mut heard = engine.commands(worker.id).await.expect("a subscription");
     let channel = format!("process:{}:commands", worker.id);
     for rubbish in ["", "{}", "\u{1}", r#"{"v":77}"#] {
         assert_eq!(server.ask::<usize>(&["PUBLISH", &channel, rubbish]).await, 1);
@@ -149,7 +149,7 @@ async fn operators_can_watch_a_pool() {
     watching.subscribe("pool:p:events").await.expect("subscribed");
     let agent = idle_agent(AgentId::generate(), 1);
     let report = worker.started(&agent);
-    engine.report(std::slice::from_ref(&report), &[agent], &[], &mut worker.known).await.expect("reported");
+    engine.report(std::slice::from_ref(&report), &news(&[agent]), &mut worker.known).await.expect("reported");
     let message = soon("an event", watching.on_message().next()).await.expect("an event");
     assert_eq!(serde_json::from_slice::<muster_domain::Report>(message.get_payload_bytes()).expect("JSON"), report);
 }
@@ -158,10 +158,10 @@ async fn operators_can_watch_a_pool() {
 async fn entries_from_before_the_last_one_are_read_after_a_flush() {
     let server = RedisServer::start();
     let engine = server.engine();
-    let mut worker = Worker::new("p");
+    let mut worker = Worker::new("p").keyless_to(&engine);
     let mut stream = engine.reports(vec![worker.pool.clone()]).await.expect("a stream");
     let report = worker.report(ReportBody::Ready);
-    engine.report(std::slice::from_ref(&report), &[], &[], &mut worker.known).await.expect("reported");
+    engine.report(std::slice::from_ref(&report), &AgentNews::default(), &mut worker.known).await.expect("reported");
     soon("the report", stream.next()).await.expect("reports");
     // As a server does whose clock was set back: the new life's entries have lower ids than those that were read.
     let text = serde_json::to_string(&report).expect("JSON");
@@ -178,12 +178,11 @@ async fn a_worker_and_a_master_hold_two_connections_each() {
     let (of_worker, of_master) = (server.engine(), server.engine());
     let mut worker = Worker::with_agents("p", 1);
     let beat = worker.beat();
-    let (heard, answer) =
-        tokio::join!(of_worker.commands(worker.id, &worker.pool), of_worker.beat(&beat, &mut worker.known));
+    let (heard, answer) = tokio::join!(of_worker.commands(worker.id), of_worker.beat(&beat, &mut worker.known));
     answer.expect("an answer");
     let mut stream = of_master.reports(vec![worker.pool.clone()]).await.expect("a stream");
     let report = worker.report(ReportBody::Ready);
-    of_worker.report(&[report], &[], &[], &mut worker.known).await.expect("reported");
+    of_worker.report(&[report], &AgentNews::default(), &mut worker.known).await.expect("reported");
     soon("reports", stream.next()).await.expect("reports");
     of_master.ping().await.expect("an answer");
     assert_eq!(connections(&server).await, 4);

@@ -1,9 +1,10 @@
 //! Both engines pass one suite ([`conformance`]); what only Redis can suffer is in [`outages`], what operators see of
-//! it in [`content`], and what strangers do to it in [`strangers`].
+//! it in [`content`], and what strangers do to it in [`strangers`] and [`forgers`].
 
 mod bench;
 mod conformance;
 mod content;
+mod forgers;
 
 mod outages;
 mod reaching;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use muster_domain::ReportBody;
 use muster_registry::redis::RedisRegistry;
-use muster_registry::{Bus, CommandPost, CommandStream, Known, Registry, RegistryError, ReportStream};
+use muster_registry::{AgentNews, Bus, CommandPost, CommandStream, Known, Registry, RegistryError, ReportStream};
 use nix::sys::signal::Signal;
 
 use crate::redis_server::{RedisServer, TIMEOUT};
@@ -28,8 +28,8 @@ impl Scene {
     async fn open() -> Self {
         let server = RedisServer::start();
         let (of_worker, of_master) = (server.engine(), server.engine());
-        let worker = Worker::with_agents("p", 2);
-        let heard = of_worker.commands(worker.id, &worker.pool).await.expect("a subscription");
+        let worker = Worker::with_agents("p", 2).known_to(&of_worker).known_to(&of_master);
+        let heard = of_worker.commands(worker.id).await.expect("a subscription");
         let stream = of_master.reports(vec![worker.pool.clone()]).await.expect("a stream");
         let mut scene = Self { server, of_worker, of_master, worker, heard, stream };
         scene.beat().await.expect("an answer");
@@ -51,7 +51,7 @@ impl Scene {
         assert_eq!(post, CommandPost::Command(Box::new(envelope)));
         let report = self.worker.report(ReportBody::Probed { command_id });
         let known = &mut self.worker.known;
-        self.of_worker.report(std::slice::from_ref(&report), &[], &[], known).await.expect("reported");
+        self.of_worker.report(std::slice::from_ref(&report), &AgentNews::default(), known).await.expect("reported");
         loop {
             // The stream may say once that there was an outage.
             let Ok(posts) = soon("the report", self.stream.next()).await else { continue };
@@ -82,9 +82,9 @@ impl Scene {
         unavailable("condemn", engine.condemn(id)).await;
         unavailable("generation", engine.generation()).await;
         unavailable("send", engine.send(&[], &[(id, probe())])).await;
-        unavailable("report", engine.report(&[report], &[], &[], &mut known)).await;
+        unavailable("report", engine.report(&[report], &AgentNews::default(), &mut known)).await;
         unavailable("settle", engine.settle(&[], &[(id, 1)])).await;
-        unavailable("commands", engine.commands(id, pool)).await;
+        unavailable("commands", engine.commands(id)).await;
         unavailable("check_commands", self.of_worker.check_commands(self.worker.id)).await;
     }
 }
@@ -192,8 +192,8 @@ async fn a_server_that_is_away_at_the_start_is_an_error_of_the_first_call() {
     let engine = server.engine();
     let worker = Worker::new("p");
     unavailable("ping", engine.ping()).await;
-    unavailable("commands", engine.commands(worker.id, &worker.pool)).await;
+    unavailable("commands", engine.commands(worker.id)).await;
     server.start_again();
     engine.ping().await.expect("an answer");
-    engine.commands(worker.id, &worker.pool).await.expect("a subscription");
+    engine.commands(worker.id).await.expect("a subscription");
 }

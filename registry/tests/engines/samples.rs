@@ -2,9 +2,9 @@
 
 use muster_domain::{
     AgentId, AgentPicture, Beat, Command, Envelope, Epoch, Fence, Payload, PoolName, ProcessId, Progress, Report,
-    ReportBody, SeenState, TaskId, TaskPicture, Timestamp, Usage, WIRE_VERSION, WorkerIdentity, WorkerState,
+    ReportBody, SeenState, TaskId, TaskPicture, Timestamp, Usage, WIRE_VERSION, WorkerIdentity, WorkerKey, WorkerState,
 };
-use muster_registry::Known;
+use muster_registry::{AgentNews, Bus, Known, Peer};
 
 /// A worker as its own process would keep it.
 pub(crate) struct Worker {
@@ -12,6 +12,7 @@ pub(crate) struct Worker {
     pub(crate) pool: PoolName,
     pub(crate) agents: Vec<AgentPicture>,
     pub(crate) known: Known,
+    pub(crate) key: WorkerKey,
     beats: u64,
     reports: u64,
 }
@@ -27,6 +28,7 @@ impl Worker {
             pool: pool(pool_name),
             agents: Vec::new(),
             known: Known::default(),
+            key: WorkerKey::generate(),
             beats: 0,
             reports: 0,
         }
@@ -36,6 +38,18 @@ impl Worker {
         let mut worker = Self::new(pool_name);
         worker.agents = (0..count).map(|_| idle_agent(AgentId::generate(), 1)).collect();
         worker
+    }
+
+    /// Introduces it with its key.
+    pub(crate) fn known_to(self, bus: &impl Bus) -> Self {
+        bus.introduce(self.id, Peer { pool: self.pool.clone(), key: Some(self.key) });
+        self
+    }
+
+    /// Introduces it as one of the previous version.
+    pub(crate) fn keyless_to(self, bus: &impl Bus) -> Self {
+        bus.introduce(self.id, Peer { pool: self.pool.clone(), key: None });
+        self
     }
 
     /// The next beat.
@@ -84,6 +98,16 @@ impl Worker {
             body,
         }
     }
+}
+
+/// News of these agents.
+pub(crate) fn news(pictures: &[AgentPicture]) -> AgentNews {
+    AgentNews { pictures: pictures.to_vec(), held: pictures.len(), ..AgentNews::default() }
+}
+
+/// That this agent is gone.
+pub(crate) fn gone(agent: AgentId) -> AgentNews {
+    AgentNews { gone: vec![agent], ..AgentNews::default() }
 }
 
 pub(crate) fn idle_agent(agent_id: AgentId, epoch: u64) -> AgentPicture {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use muster_domain::ReportBody;
-use muster_registry::{Bus, CommandPost, Registry};
+use muster_registry::{AgentNews, Bus, CommandPost, Registry};
 
 use crate::redis_server::RedisServer;
 use crate::samples::{Worker, pool, probe};
@@ -17,15 +17,16 @@ fn tell(what: &str, mut times: Vec<Duration>) {
 /// A worker that answers probes, on a thread and a runtime of its own, as its process has.
 fn answer_probes(server: &RedisServer, mut worker: Worker) {
     let engine = server.engine();
+    worker = worker.known_to(&engine);
     let (ready, is_ready) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async move {
-            let mut heard = engine.commands(worker.id, &worker.pool).await.expect("a subscription");
+            let mut heard = engine.commands(worker.id).await.expect("a subscription");
             ready.send(()).expect("somebody waits");
             while let Some(CommandPost::Command(envelope)) = heard.recv().await {
                 let report = worker.report(ReportBody::Probed { command_id: envelope.id });
-                let _ = engine.report(&[report], &[], &[], &mut worker.known).await;
+                let _ = engine.report(&[report], &AgentNews::default(), &mut worker.known).await;
             }
         });
     });
@@ -37,7 +38,7 @@ fn answer_probes(server: &RedisServer, mut worker: Worker) {
 async fn figures() {
     let server = RedisServer::start();
     let master = server.engine();
-    let worker = Worker::new("p");
+    let worker = Worker::new("p").known_to(&master);
     let id = worker.id;
     answer_probes(&server, worker);
     let mut stream = master.reports(vec![pool("p")]).await.expect("a stream");
@@ -63,13 +64,17 @@ async fn figures() {
         pings.push(time.await);
     }
     tell("a bare PING", pings);
-    beats(&server).await;
+    beats(&server, false).await;
+    beats(&server, true).await;
     starts(&server).await;
 }
 
-async fn beats(server: &RedisServer) {
+async fn beats(server: &RedisServer, is_signed: bool) {
     let engine = server.engine();
     let mut worker = Worker::with_agents("p", 10);
+    if is_signed {
+        worker = worker.known_to(&engine);
+    }
     let mut times = Vec::new();
     server.ask::<()>(&["CONFIG", "RESETSTAT"]).await;
     for _ in 0..2000 {
@@ -78,7 +83,7 @@ async fn beats(server: &RedisServer) {
         engine.beat(&beat, &mut worker.known).await.expect("an answer");
         times.push(started.elapsed());
     }
-    tell("a beat of ten agents that did not change", times);
+    tell(if is_signed { "a signed beat of ten agents" } else { "a beat of ten agents" }, times);
     let stats: String = server.ask(&["INFO", "commandstats"]).await;
     println!("{}", stats.lines().find(|line| line.contains("evalsha")).unwrap_or_default());
 }
@@ -90,11 +95,10 @@ async fn starts(server: &RedisServer) {
         let started = Instant::now();
         let engine = server.engine();
         let beat = worker.beat();
-        let (heard, answer) =
-            tokio::join!(engine.commands(worker.id, &worker.pool), engine.beat(&beat, &mut worker.known));
+        let (heard, answer) = tokio::join!(engine.commands(worker.id), engine.beat(&beat, &mut worker.known));
         answer.expect("an answer");
         let report = worker.report(ReportBody::Ready);
-        engine.report(&[report], &[], &[], &mut worker.known).await.expect("reported");
+        engine.report(&[report], &AgentNews::default(), &mut worker.known).await.expect("reported");
         times.push(started.elapsed());
         drop(heard);
     }

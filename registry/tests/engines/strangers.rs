@@ -2,7 +2,7 @@
 
 use muster_domain::{AgentId, ReportBody, SeenState};
 use muster_registry::redis::RedisRegistry;
-use muster_registry::{Bus, Registry, ReportStream};
+use muster_registry::{AgentNews, Bus, Registry, ReportStream};
 
 use crate::redis_server::RedisServer;
 use crate::samples::{Worker, idle_agent, pool};
@@ -21,7 +21,7 @@ impl Scene {
     async fn open() -> Self {
         let server = RedisServer::start();
         let (of_worker, of_master) = (server.engine(), server.engine());
-        let worker = Worker::with_agents("p", 2);
+        let worker = Worker::with_agents("p", 2).known_to(&of_worker).known_to(&of_master);
         let stream = of_master.reports(vec![pool("other"), worker.pool.clone()]).await.expect("a stream");
         let mut scene = Self { server, of_worker, of_master, worker, stream };
         scene.work().await;
@@ -53,7 +53,7 @@ impl Scene {
         self.of_master.send(&slots, &[]).await.expect("sent");
         let report = self.worker.report(ReportBody::Ready);
         let known = &mut self.worker.known;
-        self.of_worker.report(std::slice::from_ref(&report), &[], &[], known).await.expect("reported");
+        self.of_worker.report(std::slice::from_ref(&report), &AgentNews::default(), known).await.expect("reported");
         let posts = loop {
             let posts = soon("the report", self.stream.next()).await.expect("reports");
             if posts.iter().any(|post| post.report.as_ref() == Some(&report)) {
@@ -75,9 +75,12 @@ impl Scene {
 
     /// Reads while somebody reports to another pool, so that a read that hangs on a key of this one is noticed.
     async fn others_go_on(&mut self) {
-        let mut other = Worker::new("other");
+        let mut other = Worker::new("other").known_to(&self.of_worker).known_to(&self.of_master);
         let report = other.report(ReportBody::Ready);
-        self.of_worker.report(std::slice::from_ref(&report), &[], &[], &mut other.known).await.expect("reported");
+        self.of_worker
+            .report(std::slice::from_ref(&report), &AgentNews::default(), &mut other.known)
+            .await
+            .expect("reported");
         loop {
             let posts = soon("the other pool's report", self.stream.next()).await.expect("reports");
             self.of_master.settle(&posts, &[]).await.expect("settled");

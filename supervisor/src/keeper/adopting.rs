@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
 use muster_domain::{ProcessId, WorkerState, WorkerStatus};
+use muster_registry::Peer;
 use muster_store::WorkerRow;
 
 use super::mailbox::Ask;
@@ -39,8 +40,10 @@ pub(super) fn adopt(model: &mut Model, found: Found, context: &Arc<Context>, kee
         identity,
         vouched: true,
         begun: None,
+        has_key: row.key.is_some(),
         ..Worker::new(id, row.capacity, row.created_at, now)
     });
+    context.bus.introduce(id, Peer { pool: row.pool_name.clone(), key: row.key });
     context.listener.watch(id, keeper.clone());
     match adoption {
         Some(adoption) => tell(keeper, id, adoption),

@@ -120,7 +120,12 @@ impl Keeper {
             .model
             .workers
             .values()
-            .map(|worker| (worker.process_id, next_step(worker.facts(), hearing, &self.context.clocks, bounds, at)))
+            .map(|worker| {
+                // One without a key is not needed as soon as it is empty.
+                let unneeded = Bounds { idle_timeout: std::time::Duration::ZERO, at_minimum: false };
+                let bounds = if worker.has_key { bounds } else { unneeded };
+                (worker.process_id, next_step(worker.facts(), hearing, &self.context.clocks, bounds, at))
+            })
             .collect();
         let min_workers = config.min_workers;
         let mut retiring = 0;
@@ -137,6 +142,9 @@ impl Keeper {
                 Step::Condemn(reason) => self.condemn(id, &reason, round),
                 Step::Kill(reason) => self.kill(id, &reason),
                 // Of several idle workers only so many retire that the minimum stays.
+                Step::Retire(reason) if self.model.workers.get(&id).is_some_and(|worker| !worker.has_key) => {
+                    round.moves.push(Move::Retire { worker: id, reason });
+                }
                 Step::Retire(_) if !self.model.draining && taking - retiring <= min_workers => {}
                 Step::Retire(reason) => {
                     retiring += 1;

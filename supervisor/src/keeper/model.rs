@@ -193,9 +193,12 @@ impl Model {
         self.workers.get(&id).is_some_and(Worker::listens)
     }
 
-    /// Free slots, in the order of preference.
+    /// Free slots, in the order of preference. Those of a worker without a key only where no other worker can be had.
     pub(crate) fn free_slots(&self) -> impl Iterator<Item = (ProcessId, u32)> {
-        self.free.iter().map(|(_, free, id)| (*id, *free))
+        let most = self.spec.config.max_workers;
+        let is_all = most > 0 && self.open_workers() >= most;
+        let may_be_used = move |id: &ProcessId| is_all || self.workers.get(id).is_some_and(Worker::is_wanted);
+        self.free.iter().filter(move |(_, _, id)| may_be_used(id)).map(|(_, free, id)| (*id, *free))
     }
 
     pub(crate) fn open_workers(&self) -> u32 {
@@ -203,7 +206,7 @@ impl Model {
     }
 
     pub(crate) fn taking_workers(&self) -> u32 {
-        count(self.workers.values().filter(|worker| worker.status.takes_agents()))
+        count(self.workers.values().filter(|worker| worker.is_wanted()))
     }
 
     /// Agents that wait for a slot and whose backoff is over, the oldest first.

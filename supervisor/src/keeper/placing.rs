@@ -8,8 +8,11 @@
 use std::sync::Arc;
 
 use muster_domain::worker::WorkerEnd;
-use muster_domain::{AgentEvent, AgentId, Assignment, Epoch, EventKind, ProcessId, WorkerOrders, WorkerStatus};
+use muster_domain::{
+    AgentEvent, AgentId, Assignment, Epoch, EventKind, ProcessId, WorkerKey, WorkerOrders, WorkerStatus,
+};
 use muster_policy::placement::{Bounds, Placement, Seat, place, workers_to_add};
+use muster_registry::Peer;
 use muster_store::{NewAgent, Outcome, Write};
 use tokio::sync::oneshot;
 
@@ -28,7 +31,7 @@ const LARGEST_PLACING: usize = 1_000;
 struct Seating {
     waiting: Vec<(AgentId, Assignment)>,
     spawns: Vec<(SpawnAsk, Option<ProcessId>)>,
-    new_workers: Vec<ProcessId>,
+    new_workers: Vec<(ProcessId, WorkerKey)>,
     writes: Vec<Write>,
 }
 
@@ -123,16 +126,17 @@ impl Keeper {
         spare: usize,
         round: &Round,
     ) -> Seating {
-        let new_workers: Vec<ProcessId> = (0..plan.new_workers + spare).map(|_| ProcessId::generate()).collect();
+        let new_worker = |_| (ProcessId::generate(), WorkerKey::generate());
+        let new_workers: Vec<_> = (0..plan.new_workers + spare).map(new_worker).collect();
         let mut seating = Seating { waiting: Vec::new(), spawns: Vec::new(), writes: Vec::new(), new_workers };
-        for process_id in seating.new_workers.clone() {
-            seating.writes.push(self.worker_row(process_id, round));
+        for (process_id, key) in seating.new_workers.clone() {
+            seating.writes.push(self.worker_row(process_id, key, round));
             let event = self.worker_event(EventKind::WorkerStarting, process_id, round.at, plan.reason.clone());
             seating.writes.push(Write::Event(event));
         }
         let mut seats = plan.seats.iter().map(|seat| match seat {
             Seat::Worker(id) => (Some(*id), false),
-            Seat::NewWorker(n) => (seating.new_workers.get(*n).copied(), false),
+            Seat::NewWorker(n) => (seating.new_workers.get(*n).map(|(id, _)| *id), false),
             Seat::Wait => (None, false),
             Seat::Full => (None, true),
         });
@@ -164,9 +168,9 @@ impl Keeper {
         }
     }
 
-    fn worker_row(&self, process_id: ProcessId, round: &Round) -> Write {
+    fn worker_row(&self, process_id: ProcessId, key: WorkerKey, round: &Round) -> Write {
         let pool = self.model.spec.pool_name.clone();
-        Write::AddWorker { process_id, pool, capacity: self.model.spec.config.max_agents, at: round.at }
+        Write::AddWorker { process_id, pool, capacity: self.model.spec.config.max_agents, key, at: round.at }
     }
 
     fn agent_row(&self, spawn: &SpawnAsk, worker: Option<ProcessId>, round: &Round) -> [Write; 2] {
@@ -186,9 +190,9 @@ impl Keeper {
     /// The commit went through: the model follows, in the order of the writes.
     fn seated(&mut self, seating: Seating, outcomes: Vec<Outcome>, round: &mut Round) {
         let mut outcomes = outcomes.into_iter();
-        for process_id in seating.new_workers {
+        for (process_id, key) in seating.new_workers {
             outcomes.nth(1);
-            self.start_worker(process_id, round);
+            self.start_worker(process_id, key, round);
         }
         for (id, to) in seating.waiting {
             match outcomes.next() {
@@ -236,15 +240,17 @@ impl Keeper {
         }
     }
 
-    fn start_worker(&mut self, process_id: ProcessId, round: &Round) {
+    fn start_worker(&mut self, process_id: ProcessId, key: WorkerKey, round: &Round) {
         let capacity = self.model.spec.config.max_agents;
         self.model.put_worker(Worker::new(process_id, capacity, round.at, round.now));
         self.model.workers_spawned += 1;
-        let Some(orders) = self.orders(process_id) else {
+        let Some(orders) = self.orders(process_id, key) else {
             let error = LaunchError(format!("there is no runtime {:?} in the configuration", self.model.spec.runtime));
             drop(self.mailbox.send(Ask::Launched(process_id, Err(error))));
             return;
         };
+        let peer = Peer { pool: self.model.spec.pool_name.clone(), key: Some(key) };
+        self.context.bus.introduce(process_id, peer);
         self.context.listener.watch(process_id, self.mailbox.clone());
         let (context, mailbox) = (self.context.clone(), self.mailbox.clone());
         tokio::spawn(async move {
@@ -259,7 +265,7 @@ impl Keeper {
         });
     }
 
-    fn orders(&self, process_id: ProcessId) -> Option<WorkerOrders> {
+    fn orders(&self, process_id: ProcessId, key: WorkerKey) -> Option<WorkerOrders> {
         let spec = &self.model.spec;
         let mut clocks = self.context.clocks.clone();
         let interval = spec.config.health_check_interval;
@@ -272,6 +278,7 @@ impl Keeper {
             pool_name: spec.pool_name.clone(),
             capacity: spec.config.max_agents,
             fence: self.context.fence,
+            key,
             registry: self.context.worker_registry.clone(),
             data_dir: self.context.data_dir.clone(),
             lock_file: self.context.lock_file.clone(),

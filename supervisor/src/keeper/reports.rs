@@ -59,10 +59,16 @@ impl Keeper {
             ReportBody::Refused { agent_id, epoch, refusal } => {
                 self.refused(worker, *agent_id, *epoch, *refusal, round);
             }
+            // One that comes again is from before whatever the agent has done since.
+            ReportBody::IdleTooLong { .. } if self.was_taken(report) => {}
             ReportBody::IdleTooLong { agent_id, epoch } => self.idle_too_long(*agent_id, *epoch, round),
             ReportBody::Probed { command_id } => self.context.probes.answer(*command_id),
             ReportBody::Tasks { begun, over } => self.hear_tasks(begun, over, report.seq),
         }
+    }
+
+    fn was_taken(&self, report: &Report) -> bool {
+        self.model.workers.get(&report.process_id).is_some_and(|worker| worker.reports.was_taken(report.seq))
     }
 
     pub(super) fn worker_ready(&mut self, id: ProcessId, round: &mut Round) {

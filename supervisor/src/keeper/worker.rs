@@ -50,6 +50,8 @@ pub(crate) struct Worker {
     /// Whether it was found to live and not to be heard.
     pub(crate) unheard: bool,
     pub(crate) reports: Reports,
+    /// Whether its messages are signed. One of a version that had no keys is replaced as its agents end.
+    pub(crate) has_key: bool,
 }
 
 impl Worker {
@@ -70,6 +72,7 @@ impl Worker {
             probing: Probing::default(),
             unheard: false,
             reports: Reports::default(),
+            has_key: true,
         }
     }
 
@@ -91,6 +94,11 @@ impl Worker {
     /// Slots that may be given out.
     pub(crate) fn free(&self) -> u32 {
         if self.status.takes_agents() && !self.unheard { self.capacity.saturating_sub(self.used()) } else { 0 }
+    }
+
+    /// Whether new agents are to be placed on it.
+    pub(crate) const fn is_wanted(&self) -> bool {
+        self.has_key && self.status.takes_agents()
     }
 
     /// What its end says about starts, where it was not told to end.
@@ -165,6 +173,11 @@ impl Reports {
         }
         self.close_gaps();
         self.settled
+    }
+
+    /// Whether this report was taken.
+    pub(crate) fn was_taken(&self, number: u64) -> bool {
+        number <= self.settled || self.ahead.contains(&number)
     }
 
     /// The number up to which every report was taken.

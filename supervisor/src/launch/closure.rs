@@ -132,7 +132,7 @@ impl RunningWorker for WorkerTask {
 
 #[cfg(test)]
 mod tests {
-    use muster_domain::{Clocks, Fence, RegistryTarget, RuntimeProfile, Timestamp, WorkerState};
+    use muster_domain::{Clocks, Fence, RegistryTarget, RuntimeProfile, Timestamp, WorkerKey, WorkerState};
     use muster_process::Nursery;
 
     use super::*;
@@ -143,6 +143,7 @@ mod tests {
             pool_name: "p".parse().expect("a name"),
             capacity: 1,
             fence: Fence(1),
+            key: WorkerKey::generate(),
             registry: RegistryTarget { url: "memory".to_owned(), prefix: String::new() },
             data_dir: "/nowhere".into(),
             lock_file: "/nowhere".into(),
@@ -206,6 +207,7 @@ mod tests {
             capacity: 1,
             state: WorkerState::Starting,
             identity: Some(identity::own().expect("this process")),
+            key: None,
             created_at: Timestamp::now(),
             ended_at: None,
         };

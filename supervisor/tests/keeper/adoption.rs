@@ -67,6 +67,24 @@ async fn an_old_supervisor_learns_of_the_new_one_from_a_worker() {
 }
 
 #[tokio::test]
+async fn a_worker_without_a_key_is_led_on_and_replaced_as_its_agents_end() {
+    let old = World::new().await;
+    let agent = old.spawn().await;
+    let ground = old.ground.clone();
+    old.shut_down(true).await;
+    ground.store.forget_keys();
+    let world = ground.lead().await;
+    world.wait_state(agent, AgentState::Idle).await;
+    let worker = world.worker_of(agent).await;
+    let new = world.spawn().await;
+    assert_ne!(world.worker_of(new).await.id(), worker.id(), "nobody is placed on it, though it has a free slot");
+    assert_eq!(world.agent(agent).await.epoch, 1);
+    world.terminate(agent).await;
+    wait_until("it ends, since it is empty", async || worker.is_dead()).await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn what_died_without_a_master_is_restored() {
     let old = World::new().await;
     let agents = old.spawn_many(3).await;

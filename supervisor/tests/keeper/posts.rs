@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_domain::{AgentState, PoolName, ProcessId, Refusal, Report, ReportBody, Timestamp, WIRE_VERSION};
-use muster_registry::{Bus, Known};
+use muster_registry::{AgentNews, Bus, Known};
 use muster_store::Store;
 
 use crate::worker::OnSpawn;
@@ -113,7 +113,7 @@ async fn what_is_left_of_a_pool_that_is_gone_is_removed() {
         at: Timestamp::now(),
         body: ReportBody::Ready,
     };
-    ground.memory.report(&[report], &[], &[], &mut Known::default()).await.expect("memory answers");
+    ground.memory.report(&[report], &AgentNews::default(), &mut Known::default()).await.expect("memory answers");
     ground.memory.send(&[(ghost, vec![(worker, 2)])], &[]).await.expect("memory answers");
     let world = ground.lead().await;
     wait_until("it is forgotten", async || world.ground.memory.is_empty()).await;

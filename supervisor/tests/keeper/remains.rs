@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use muster_domain::{AgentId, AgentSpec, Fence, ProcessId, StopReason, Timestamp};
+use muster_domain::{AgentId, AgentSpec, Fence, ProcessId, StopReason, Timestamp, WorkerKey};
 use muster_store::{Leadership, NewAgent, Store, Write};
 
 use crate::world::{Ground, World, pool, wait_until};
@@ -44,7 +44,7 @@ async fn ended(ground: &Ground, fence: Fence, days: u64) -> (AgentId, ProcessId)
     let writes = [
         Write::AddAgent(Box::new(NewAgent { spec, worker: None, key: None, at })),
         Write::StopAgent { agent_id, reason: StopReason::Requested, at },
-        Write::AddWorker { process_id, pool: pool(), capacity: 2, at },
+        Write::AddWorker { process_id, pool: pool(), capacity: 2, key: WorkerKey::generate(), at },
         Write::EndWorker { process_id, lost: false, at },
     ];
     ground.store.apply(fence, &writes).await.expect("stored");

@@ -1,6 +1,7 @@
 //! Reports come twice, late, out of order, with gaps, and from epochs that are over.
 
 use muster_domain::{AgentState, Cause, Epoch, ReportBody};
+use muster_registry::{AgentNews, Known};
 
 use crate::worker::{OnSpawn, ended};
 use crate::world::{World, let_pass, wait_until};
@@ -100,8 +101,13 @@ async fn a_worker_dies_after_its_report_and_before_it() {
 
 async fn post_for_the_dead(world: &World, report: &muster_domain::Report) {
     use muster_registry::Bus;
-    let mut known = muster_registry::Known::default();
-    world.ground.memory.report(std::slice::from_ref(report), &[], &[], &mut known).await.expect("memory answers");
+    let mut known = Known::default();
+    world
+        .ground
+        .memory
+        .report(std::slice::from_ref(report), &AgentNews::default(), &mut known)
+        .await
+        .expect("memory answers");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use muster_domain::{
     ReportBody, SeenState, Timestamp, WIRE_VERSION, WorkerIdentity, WorkerOrders, WorkerState,
 };
 use muster_registry::memory::MemoryRegistry;
-use muster_registry::{Bus, CommandPost, Known, Registry};
+use muster_registry::{AgentNews, Bus, CommandPost, Known, Registry};
 use muster_supervisor::launch::{RunningWorker, Said};
 use tokio::sync::{Mutex, watch};
 use tokio::time::MissedTickBehavior;
@@ -125,7 +125,7 @@ impl FakeWorker {
 
     async fn serve(&self) {
         let Inner { orders, registry, .. } = &*self.0;
-        let mut commands = registry.commands(orders.process_id, &orders.pool_name).await.expect("a subscription");
+        let mut commands = registry.commands(orders.process_id).await.expect("a subscription");
         self.beat().await;
         if self.0.mind.lock().await.habits.beats {
             self.say(ReportBody::Ready).await;
@@ -227,8 +227,8 @@ impl FakeWorker {
         }
         let mut all = std::mem::take(&mut mind.unsent);
         all.extend_from_slice(reports);
-        let pictures = mind.pictures();
-        self.0.registry.report(&all, &pictures, &[], &mut mind.known).await.expect("memory answers");
+        let agents = AgentNews { pictures: mind.pictures(), ..AgentNews::default() };
+        self.0.registry.report(&all, &agents, &mut mind.known).await.expect("memory answers");
     }
 
     async fn obey(&self, envelope: Envelope) {

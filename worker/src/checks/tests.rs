@@ -194,8 +194,7 @@ async fn a_redis_that_is_none_does_not_repeat_the_password() {
 /// Checks over engines in memory, with a subscription.
 async fn checks() -> (Checks, muster_registry::CommandStream) {
     let (engine, worker) = (Arc::new(MemoryRegistry::new()), ProcessId::generate());
-    let pool = "p".parse().expect("a name");
-    let commands = engine.commands(worker, &pool).await.expect("a subscription");
+    let commands = engine.commands(worker).await.expect("a subscription");
     (Checks::new(engine.clone(), engine, worker), commands)
 }
 

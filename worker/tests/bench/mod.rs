@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_domain::{
-    AgentId, AgentPicture, AgentSpec, Beat, BeatAnswer, Clocks, Command, Ending, Envelope, Epoch, Fence, Generation,
-    PoolName, ProcessId, RegistryTarget, Report, ReportBody, RuntimeProfile, SpawnOrder, Timestamp, WorkerIdentity,
+    AgentId, AgentSpec, Beat, BeatAnswer, Clocks, Command, Ending, Envelope, Epoch, Fence, Generation, PoolName,
+    ProcessId, RegistryTarget, Report, ReportBody, RuntimeProfile, SpawnOrder, Timestamp, WorkerIdentity, WorkerKey,
     WorkerOrders,
 };
 use muster_process::Door;
 use muster_registry::memory::MemoryRegistry;
 use muster_registry::{
-    Bus, CommandPost, CommandStream, FreeSlots, Known, LeaderMirror, Pictures, Registry, RegistryError, ReportPost,
-    ReportStream,
+    AgentNews, Bus, CommandPost, CommandStream, FreeSlots, Known, LeaderMirror, Peer, Pictures, Registry,
+    RegistryError, ReportPost, ReportStream,
 };
 use muster_worker::{Seat, StopSign, WorkerError, WorkerExit};
 use tokio::sync::mpsc::UnboundedSender;
@@ -94,26 +94,20 @@ impl Registry for Engine {
 
 #[async_trait]
 impl Bus for Engine {
+    fn introduce(&self, worker: ProcessId, peer: Peer) {
+        self.inner.introduce(worker, peer);
+    }
     async fn send(&self, slots: &[FreeSlots], batch: &[(ProcessId, Envelope)]) -> Result<(), RegistryError> {
         self.inner.send(slots, batch).await
     }
-    async fn send_to_pool(&self, pool: &PoolName, envelope: &Envelope) -> Result<(), RegistryError> {
-        self.inner.send_to_pool(pool, envelope).await
-    }
-    async fn report(
-        &self,
-        reports: &[Report],
-        pictures: &[AgentPicture],
-        gone: &[AgentId],
-        known: &mut Known,
-    ) -> Result<(), RegistryError> {
+    async fn report(&self, reports: &[Report], agents: &AgentNews, known: &mut Known) -> Result<(), RegistryError> {
         self.report_calls.fetch_add(1, Ordering::SeqCst);
         self.reach()?;
-        self.inner.report(reports, pictures, gone, known).await
+        self.inner.report(reports, agents, known).await
     }
-    async fn commands(&self, worker: ProcessId, pool: &PoolName) -> Result<CommandStream, RegistryError> {
+    async fn commands(&self, worker: ProcessId) -> Result<CommandStream, RegistryError> {
         self.reach()?;
-        let mut stream = self.inner.commands(worker, pool).await?;
+        let mut stream = self.inner.commands(worker).await?;
         let (tap, tapped) = tokio::sync::mpsc::unbounded_channel();
         *self.tap.lock().expect("no panic under it") = Some(tap.clone());
         tokio::spawn(async move {
@@ -202,6 +196,7 @@ impl Bench {
             pool_name: "developer_pool".parse().expect("a name"),
             capacity: 2,
             fence: FENCE,
+            key: WorkerKey::generate(),
             registry: RegistryTarget { url: String::new(), prefix: String::new() },
             data_dir: data.to_owned(),
             lock_file: data.join("lock"),

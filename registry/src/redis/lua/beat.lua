@@ -8,14 +8,15 @@
 -- ARGV[3]         a generation, taken where there is none
 -- ARGV[4]         the beat's number
 -- ARGV[5]         seconds until the worker's hash expires
--- ARGV[6]         how many fields and values follow, for the worker's hash
--- ARGV[7...]      those, then the agents, see agents.lua
--- Returns         {generation, number up to which reports are settled, 1 if condemned, 1 if there is a leader, number of the
---                 beat whose picture stands, keys of which somebody else had made something else}
+-- ARGV[6..7]      the number of the worker's latest report, how many agents it holds
+-- ARGV[8]         how many fields and values follow, for the worker's hash
+-- ARGV[9...]      those, then the agents, see agents.lua
+-- Returns         {generation, number up to which reports are settled and its code, mark of a condemned worker, 1 if there is a
+--                 leader, number of the beat whose picture stands, keys of which somebody else had made something else}
 local generation = generation_of(KEYS[4], ARGV[3])
 local leader, condemned = unpack(redis.call('MGET', KEYS[5], KEYS[6]))
-local stored, settled = unpack(own('HMGET', KEYS[3], 'number', 'settled'))
-local fields, number = tonumber(ARGV[6]), count_of(stored)
+local stored, settled, code = unpack(own('HMGET', KEYS[3], 'number', 'settled', 'settled_code'))
+local fields, number = tonumber(ARGV[8]), count_of(stored)
 -- No worker beats so often: nobody of us wrote that.
 if number and number > tonumber(ARGV[4]) + 2 ^ 32 then
     number = nil
@@ -25,8 +26,9 @@ if not number or number <= tonumber(ARGV[4]) then
     number = tonumber(ARGV[4])
     local now = redis.call('TIME')
     local beat_at = string.format('%d%03d', now[1], math.floor(now[2] / 1000))
-    redis.call('HSET', KEYS[3], 'number', ARGV[4], 'beat_at', beat_at, unpack(ARGV, 7, 6 + fields))
+    redis.call('HSET', KEYS[3], 'number', ARGV[4], 'beat_at', beat_at, unpack(ARGV, 9, 8 + fields))
+    write_count(KEYS[3], ARGV[6], ARGV[7])
     redis.call('EXPIRE', KEYS[3], ARGV[5])
-    write_agents(7 + fields, 7)
+    write_agents(9 + fields, 7)
 end
-return {generation, count_of(settled) or 0, condemned and 1 or 0, leader and 1 or 0, number, replaced}
+return {generation, count_of(settled) or 0, code or '', condemned or '', leader and 1 or 0, number, replaced}

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use muster_domain::{
     AgentId, AgentSpec, Assignment, Cause, Ending, Epoch, EventDraft, EventKind, Fence, PoolConfig, PoolName,
-    PoolOrigin, PoolSpec, ProcessId, StopReason, Timestamp, WorkerIdentity,
+    PoolOrigin, PoolSpec, ProcessId, StopReason, Timestamp, WorkerIdentity, WorkerKey,
 };
 use muster_store::{AfterRelease, IdempotencyKey, Leadership, NewAgent, Outcome, Store, Write};
 
@@ -103,8 +103,13 @@ pub(crate) fn add_pool(pool: &str) -> Write {
     Write::AddPool { spec: pool_spec(pool), at: at(0) }
 }
 
+/// Each worker has its own.
+pub(crate) fn key_of(worker: ProcessId) -> WorkerKey {
+    format!("{0:032x}{0:032x}", worker.as_uuid().as_u128()).parse().expect("a key")
+}
+
 pub(crate) fn add_worker(process_id: ProcessId, pool: &str, capacity: u32) -> Write {
-    Write::AddWorker { process_id, pool: name(pool), capacity, at: at(1) }
+    Write::AddWorker { process_id, pool: name(pool), capacity, key: key_of(process_id), at: at(1) }
 }
 
 pub(crate) fn new_agent(pool: &str, worker: Option<ProcessId>) -> NewAgent {

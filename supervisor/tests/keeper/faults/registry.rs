@@ -6,12 +6,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{
-    AgentId, AgentPicture, Beat, BeatAnswer, Envelope, Generation, PoolName, ProcessId, Report, Tampering,
-};
+use muster_domain::{Beat, BeatAnswer, Envelope, Generation, PoolName, ProcessId, Report, Tampering};
 use muster_registry::memory::MemoryRegistry;
 use muster_registry::{
-    Bus, CommandStream, FreeSlots, Known, LeaderMirror, Pictures, Registry, RegistryError, ReportPost, ReportStream,
+    AgentNews, Bus, CommandStream, FreeSlots, Known, LeaderMirror, Peer, Pictures, Registry, RegistryError, ReportPost,
+    ReportStream,
 };
 
 /// The master's way to the registry, which fails on demand. Workers have their own.
@@ -146,6 +145,9 @@ impl Registry for FaultyRegistry {
 
 #[async_trait]
 impl Bus for FaultyRegistry {
+    fn introduce(&self, worker: ProcessId, peer: Peer) {
+        self.inner.introduce(worker, peer);
+    }
     async fn send(&self, slots: &[FreeSlots], batch: &[(ProcessId, Envelope)]) -> Result<(), RegistryError> {
         self.answer("send")?;
         // A part of it may fail alone.
@@ -155,22 +157,12 @@ impl Bus for FaultyRegistry {
         self.inner.send(slots, batch).await?;
         mirror
     }
-    async fn send_to_pool(&self, pool: &PoolName, envelope: &Envelope) -> Result<(), RegistryError> {
-        self.answer("send_to_pool")?;
-        self.inner.send_to_pool(pool, envelope).await
+    async fn report(&self, reports: &[Report], agents: &AgentNews, known: &mut Known) -> Result<(), RegistryError> {
+        self.inner.report(reports, agents, known).await
     }
-    async fn report(
-        &self,
-        reports: &[Report],
-        pictures: &[AgentPicture],
-        gone: &[AgentId],
-        known: &mut Known,
-    ) -> Result<(), RegistryError> {
-        self.inner.report(reports, pictures, gone, known).await
-    }
-    async fn commands(&self, worker: ProcessId, pool: &PoolName) -> Result<CommandStream, RegistryError> {
+    async fn commands(&self, worker: ProcessId) -> Result<CommandStream, RegistryError> {
         self.answer("commands")?;
-        self.inner.commands(worker, pool).await
+        self.inner.commands(worker).await
     }
     async fn check_commands(&self, worker: ProcessId) -> Result<(), RegistryError> {
         self.inner.check_commands(worker).await

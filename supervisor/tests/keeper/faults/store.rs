@@ -30,6 +30,8 @@ pub(crate) struct FaultyStore {
     pub(crate) inner: Arc<dyn Store>,
     judge: Mutex<Option<Judge>>,
     blind: AtomicBool,
+    /// Whether workers are as an earlier version made them: without keys.
+    keyless: AtomicBool,
     /// Calls that were tried while it is away.
     tried: AtomicU32,
     /// Reads of inputs that fail.
@@ -42,9 +44,15 @@ impl FaultyStore {
             inner,
             judge: Mutex::default(),
             blind: AtomicBool::new(false),
+            keyless: AtomicBool::new(false),
             tried: AtomicU32::new(0),
             hidden_inputs: AtomicU32::new(0),
         }
+    }
+
+    /// From now on the workers that are there have no keys, as those of an earlier version.
+    pub(crate) fn forget_keys(&self) {
+        self.keyless.store(true, Ordering::SeqCst);
     }
 
     /// From now on each commit is judged so.
@@ -137,7 +145,11 @@ impl Store for FaultyStore {
     }
     async fn open_workers(&self) -> Result<Vec<WorkerRow>, StoreError> {
         self.see()?;
-        self.inner.open_workers().await
+        let mut rows = self.inner.open_workers().await?;
+        if self.keyless.load(Ordering::SeqCst) {
+            rows.iter_mut().for_each(|row| row.key = None);
+        }
+        Ok(rows)
     }
     async fn worker(&self, id: ProcessId) -> Result<Option<WorkerRow>, StoreError> {
         self.see()?;

@@ -134,7 +134,7 @@ impl Content {
 
     fn change_worker(&mut self, write: &Write) -> bool {
         match write {
-            Write::AddWorker { process_id, pool, capacity, at } => {
+            Write::AddWorker { process_id, pool, capacity, key, at } => {
                 let Some(row) = self.pools.get_mut(pool).filter(|_| !self.workers.contains_key(process_id)) else {
                     return false;
                 };
@@ -145,6 +145,7 @@ impl Content {
                     capacity: *capacity,
                     state: WorkerState::Starting,
                     identity: None,
+                    key: Some(*key),
                     created_at: *at,
                     ended_at: None,
                 };
