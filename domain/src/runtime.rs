@@ -49,6 +49,10 @@ pub struct ExecProfile {
     /// Time from the request to stop (SIGTERM) to the kill, in seconds. Default 10.
     #[serde(with = "seconds", default = "default_stop_deadline")]
     pub stop_deadline: Duration,
+    /// Time from the request to stop a task that has passed a budget to the kill, in seconds: what it uses meanwhile is paid for.
+    /// Default 2.
+    #[serde(with = "seconds", default = "default_budget_grace")]
+    pub budget_grace: Duration,
     /// Whether the program and its children may gain privileges, e.g. by sudo. Default false.
     #[serde(default)]
     pub allow_new_privileges: bool,
@@ -84,6 +88,10 @@ const fn default_stop_deadline() -> Duration {
     Duration::from_secs(10)
 }
 
+const fn default_budget_grace() -> Duration {
+    Duration::from_secs(2)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +103,7 @@ mod tests {
         let RuntimeProfile::Exec(exec) = profile else { panic!("an exec profile") };
         assert_eq!(exec.ready, Readiness::Message);
         assert_eq!(exec.start_timeout, Duration::from_secs(30));
+        assert_eq!((exec.stop_deadline, exec.budget_grace), (Duration::from_secs(10), Duration::from_secs(2)));
         assert!(!exec.allow_new_privileges);
     }
 }

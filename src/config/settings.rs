@@ -144,6 +144,7 @@ pub(crate) static TABLES: &[TableKey] = &[
     table_key("runtimes", "ready", "message", "When it counts as started: `message` (it says so) or `started` (it runs)"),
     table_key("runtimes", "start_timeout", "30", "Seconds to become ready"),
     table_key("runtimes", "stop_deadline", "10", "Seconds from the stop message to the kill; SIGTERM comes after a tenth of them, 1 s at the most"),
+    table_key("runtimes", "budget_grace", "2", "Seconds from the cancel to the kill where a task has passed a budget: an agent that ignores it goes on spending"),
     table_key("runtimes", "allow_new_privileges", "false", "Whether it may gain privileges, e.g. by sudo"),
     table_key("pools", "role_type", "", "The role of its agents; needed"),
     table_key("pools", "runtime", "echo", "What its agents run: the name of a runtime"),

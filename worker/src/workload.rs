@@ -37,9 +37,9 @@ impl Worker {
         for act in acts {
             let finish = match act {
                 Act::Begin(errand) => self.begin(errand),
-                Act::Halt(agent_id, id) => {
+                Act::Halt(agent_id, id, halt) => {
                     if !self.checks.halt(id) {
-                        self.runtime.halt(&agent_id, id);
+                        self.runtime.halt(&agent_id, id, halt);
                     }
                     None
                 }

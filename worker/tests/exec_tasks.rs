@@ -14,8 +14,12 @@ use muster_domain::{
 use serde_json::json;
 
 async fn halt(bench: &Bench, order: &TaskOrder) {
+    halt_for(bench, order, Halt::Cancelled).await;
+}
+
+async fn halt_for(bench: &Bench, order: &TaskOrder, halt: Halt) {
     let TaskOrder { task_id, attempt, agent_id, epoch, .. } = *order;
-    let tasks = vec![TaskHalt { task_id, attempt, agent_id, epoch, halt: Halt::Cancelled }];
+    let tasks = vec![TaskHalt { task_id, attempt, agent_id, epoch, halt }];
     bench.send(Command::HaltTasks { tasks }).await;
 }
 
@@ -231,6 +235,22 @@ async fn an_agent_that_ignores_a_cancel_is_ended_with_all_that_it_started() {
     assert!(asked.elapsed() >= Duration::from_millis(300) && asked.elapsed() < Duration::from_secs(5));
     let (ready, ending) = bench.ending().await;
     assert_eq!((ready, ending.cause), (true, Cause::TaskHalted));
+}
+
+#[tokio::test]
+async fn an_agent_that_goes_on_past_its_budget_is_killed_after_the_grace() {
+    let mut profile = agent("trap '' TERM; (sleep 86112 &)", "true");
+    profile["stop_deadline"] = json!(1000);
+    profile["budget_grace"] = json!(0.3);
+    let (mut bench, agent) = start(profile).await;
+    let order = order(agent, "1");
+    run(&bench, &[&order]).await;
+    wait_until("its work", async || (count("86112") == 1).then_some(())).await;
+    let asked = Instant::now();
+    halt_for(&bench, &order, Halt::BudgetExceeded).await;
+    assert_eq!(over(&mut bench).await.end, AttemptEnd::Halted { halt: Halt::BudgetExceeded });
+    assert!(asked.elapsed() >= Duration::from_millis(300), "it had its grace");
+    assert_eq!((bench.ending().await.1.cause, count("86112")), (Cause::TaskHalted, 0));
 }
 
 #[tokio::test]

@@ -17,9 +17,13 @@ async fn start(script: &str) -> (Bench, AgentId) {
     start_profile(sh(script)).await
 }
 
-async fn start_profile(mut profile: serde_json::Value) -> (Bench, AgentId) {
+async fn start_profile(profile: serde_json::Value) -> (Bench, AgentId) {
+    start_within(profile, 0.3).await
+}
+
+async fn start_within(mut profile: serde_json::Value, stop_deadline: f64) -> (Bench, AgentId) {
     profile["mode"] = json!("oneshot");
-    profile["stop_deadline"] = json!(0.3);
+    profile["stop_deadline"] = json!(stop_deadline);
     let beat = Duration::from_millis(100);
     let mut bench = Bench::start(exec(profile), |orders| orders.clocks.heartbeat = beat).await;
     let agent = AgentId::generate();
@@ -64,8 +68,12 @@ async fn output(bench: &mut Bench, agent: AgentId, input: &str) -> String {
 }
 
 fn halt(order: &TaskOrder) -> Command {
+    halt_for(order, Halt::Cancelled)
+}
+
+fn halt_for(order: &TaskOrder, halt: Halt) -> Command {
     let TaskOrder { task_id, attempt, agent_id, epoch, .. } = *order;
-    Command::HaltTasks { tasks: vec![TaskHalt { task_id, attempt, agent_id, epoch, halt: Halt::Cancelled }] }
+    Command::HaltTasks { tasks: vec![TaskHalt { task_id, attempt, agent_id, epoch, halt }] }
 }
 
 fn count(marker: &str) -> usize {
@@ -229,6 +237,19 @@ async fn a_program_that_ends_when_it_is_asked_need_not_be_killed() {
     // The shell may say of its own child that it was terminated, on the other stream.
     let said: Vec<&str> = over.last_output.lines().filter(|line| *line != "Terminated").collect();
     assert_eq!(said, ["up", "asked"]);
+}
+
+#[tokio::test]
+async fn a_program_that_goes_on_past_a_budget_is_killed_after_the_grace() {
+    let mut profile = sh("trap '' TERM; while :; do sleep 0.01; done & exec sleep 86124");
+    profile["budget_grace"] = json!(0.2);
+    let (mut bench, agent) = start_within(profile, 1000.0).await;
+    let order = order(agent, "null");
+    begin(&bench, &order).await;
+    wait_until("the program", async || (count("86124") == 1).then_some(())).await;
+    bench.send(halt_for(&order, Halt::BudgetExceeded)).await;
+    assert_eq!(over(&mut bench).await.end, AttemptEnd::Halted { halt: Halt::BudgetExceeded });
+    assert_eq!(count("86124"), 0);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 mod echo;
 mod exec;
 
-use muster_domain::{AgentId, Ending, Epoch, RuntimeProfile, SpawnOrder, WorkerOrders};
+use muster_domain::{AgentId, Ending, Epoch, Halt, RuntimeProfile, SpawnOrder, WorkerOrders};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
@@ -79,11 +79,11 @@ impl Runtime {
     }
 
     /// Has an agent stop a task that it was given. Its end is news of the agent.
-    pub(crate) fn halt(&mut self, agent_id: &AgentId, id: AttemptId) {
+    pub(crate) fn halt(&mut self, agent_id: &AgentId, id: AttemptId, halt: Halt) {
         match self {
             // Whatever it was given is done.
             Self::Echo => {}
-            Self::Exec(exec) => exec.halt(agent_id, id),
+            Self::Exec(exec) => exec.halt(agent_id, id, halt),
         }
     }
 

@@ -55,7 +55,7 @@ pub(crate) enum Act {
     /// Have this task begun.
     Begin(Errand),
     /// Have this agent stop this attempt.
-    Halt(AgentId, AttemptId),
+    Halt(AgentId, AttemptId, Halt),
     /// Send the report of this number again.
     Resend(u64),
 }
@@ -197,7 +197,7 @@ impl Tasks {
     fn halt(&mut self, id: AttemptId, halt: Halt) -> Option<Act> {
         let held = self.held.get_mut(&id).filter(|held| held.halt.is_none())?;
         held.halt = Some(halt);
-        Some(Act::Halt(held.agent_id, id))
+        Some(Act::Halt(held.agent_id, id, halt))
     }
 
     /// When the next timeout is due.

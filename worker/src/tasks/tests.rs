@@ -117,7 +117,7 @@ impl Table {
                     self.signs.insert(task, errand.sign);
                     format!("begin {task}")
                 }
-                Act::Halt(agent_id, id) => {
+                Act::Halt(agent_id, id, _) => {
                     assert_eq!(agent_id, self.agents[self.name(id.task_id) / 2]);
                     format!("halt {}", self.name(id.task_id))
                 }

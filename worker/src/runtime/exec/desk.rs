@@ -11,6 +11,7 @@ use super::excerpt::{Excerpt, Extent};
 use super::output::Printed;
 use crate::log::Stream;
 use crate::sign::Sign;
+use crate::slots::How;
 use crate::tasks::{AttemptId, Errand, Finish, Finished};
 
 /// A program's tasks, by their ids: it knows of no attempts but the one that it has.
@@ -22,8 +23,8 @@ pub(super) struct Desk {
 struct Task {
     attempt: u32,
     sign: Arc<Sign>,
-    /// It was told to stop this one, and is to answer by then.
-    answer_by: Option<Instant>,
+    /// It was told to stop this one, and is to answer by then; else it is ended so.
+    answer_by: Option<(Instant, How)>,
     excerpt: Excerpt,
 }
 
@@ -129,14 +130,20 @@ impl Desk {
     }
 
     /// An attempt is to stop, and an answer is expected by then. Answers whether that is new.
-    pub(super) fn halt(&mut self, id: AttemptId, answer_by: Instant) -> bool {
+    pub(super) fn halt(&mut self, id: AttemptId, answer_by: Instant, else_end: How) -> bool {
         let task = self.tasks.get_mut(&id.task_id).filter(|task| task.attempt == id.attempt);
-        task.is_some_and(|task| task.answer_by.replace(answer_by).is_none())
+        task.is_some_and(|task| task.answer_by.replace((answer_by, else_end)).is_none())
     }
 
     /// When the next answer to a halt is due.
     pub(super) fn next_answer(&self) -> Option<Instant> {
-        self.tasks.values().filter_map(|task| task.answer_by).min()
+        self.tasks.values().filter_map(|task| Some(task.answer_by?.0)).min()
+    }
+
+    /// How the program is to be ended, where an answer is overdue.
+    pub(super) fn overdue(&self, now: Instant) -> Option<How> {
+        let late = self.tasks.values().filter_map(|task| task.answer_by).filter(|(by, _)| *by <= now);
+        late.map(|(_, how)| how).max()
     }
 
     /// When to look whether the program has read its task.

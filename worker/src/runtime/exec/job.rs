@@ -33,6 +33,14 @@ pub(super) enum Told {
     Over(Finish),
 }
 
+/// The order to end its program.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stop {
+    pub(super) how: How,
+    /// From the request to the kill.
+    pub(super) patience: Duration,
+}
+
 /// One line for the log.
 pub(super) struct Line {
     pub(super) at: Timestamp,
@@ -47,7 +55,7 @@ pub(super) async fn run(
     common: Arc<Common>,
     agent: AgentSpec,
     errand: Errand,
-    stops: UnboundedReceiver<How>,
+    stops: UnboundedReceiver<Stop>,
     tell: Sender<(AttemptId, Told)>,
 ) {
     let id = errand.id();
@@ -69,6 +77,13 @@ pub(super) async fn run(
     let _ = job.tell.send((id, Told::Over(Finish { id, end, last_output }))).await;
 }
 
+fn end(ladder: &mut Ladder, Stop { how, patience }: Stop) {
+    match how {
+        How::Ask => ladder.ask(Cause::Stopped, Duration::ZERO, patience),
+        How::Kill => ladder.kill(Cause::Stopped),
+    }
+}
+
 struct Job {
     id: AttemptId,
     errand: Errand,
@@ -84,7 +99,7 @@ struct Job {
 
 impl Job {
     /// Attends to the program until its tree is proven dead, and says what came of it.
-    async fn attend(&mut self, child: Child, mut stops: UnboundedReceiver<How>) -> Finished {
+    async fn attend(&mut self, child: Child, mut stops: UnboundedReceiver<Stop>) -> Finished {
         let Child { stdin, stdout, stderr, keeper, mut exit, .. } = child;
         // From here on, whatever fails: the keeper kills the tree.
         let mut ladder = Ladder::new(keeper);
@@ -104,15 +119,15 @@ impl Job {
             let next = ladder.next();
             tokio::select! {
                 ended = &mut exit => break ended,
-                how = stops.recv(), if !abandoned => {
-                    (stopped, abandoned) = (true, how.is_none());
-                    self.stop(&mut ladder, how.unwrap_or(How::Kill));
+                stop = stops.recv(), if !abandoned => {
+                    (stopped, abandoned) = (true, stop.is_none());
+                    end(&mut ladder, stop.unwrap_or(Stop { how: How::Kill, patience: Duration::ZERO }));
                 }
                 () = out.readable(), if idle => {
                     self.read(&mut out);
                     // Nothing but an error can come of it.
                     if out.is_over() {
-                        self.stop(&mut ladder, How::Ask);
+                        end(&mut ladder, Stop { how: How::Ask, patience: self.deadline });
                     }
                 }
                 () = err.readable(), if idle => drop(self.read(&mut err)),
@@ -138,13 +153,6 @@ impl Job {
         let _ = stdin.push(bytes, None);
         stdin.end();
         stdin
-    }
-
-    fn stop(&self, ladder: &mut Ladder, how: How) {
-        match how {
-            How::Ask => ladder.ask(Cause::Stopped, Duration::ZERO, self.deadline),
-            How::Kill => ladder.kill(Cause::Stopped),
-        }
     }
 
     /// Reads one piece, if there is one.

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use muster_domain::{AgentId, AgentSpec, ExecMode, ExecProfile, PoolName, ProcessId, SpawnOrder, WorkerOrders};
+use muster_domain::{AgentId, AgentSpec, ExecMode, ExecProfile, Halt, PoolName, ProcessId, SpawnOrder, WorkerOrders};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
@@ -64,8 +64,8 @@ enum Order {
     Stop(How),
     /// Have this done.
     Begin(Box<Errand>),
-    /// Stop this.
-    Halt(AttemptId),
+    /// Stop this, for this reason.
+    Halt(AttemptId, Halt),
 }
 
 /// When an agent was last active, in milliseconds since the worker's start. Written for each piece of output and read
@@ -81,6 +81,16 @@ impl Activity {
 
     fn last(&self, since: Instant) -> Instant {
         since + Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl Common {
+    /// How long a task that is to stop for this reason may take for it.
+    const fn patience(&self, halt: Halt) -> Duration {
+        match halt {
+            Halt::BudgetExceeded => self.profile.budget_grace,
+            Halt::Cancelled | Halt::TimedOut | Halt::LeaseLost | Halt::HandedBack => self.profile.stop_deadline,
+        }
     }
 }
 
@@ -124,9 +134,9 @@ impl Exec {
         (!taken).then(|| not_begun(id))
     }
 
-    pub(super) fn halt(&mut self, agent_id: &AgentId, id: AttemptId) {
+    pub(super) fn halt(&mut self, agent_id: &AgentId, id: AttemptId, halt: Halt) {
         if let Some(handle) = self.agents.get(agent_id) {
-            let _ = handle.orders.send(Order::Halt(id));
+            let _ = handle.orders.send(Order::Halt(id, halt));
         }
     }
 

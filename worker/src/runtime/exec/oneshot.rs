@@ -7,7 +7,7 @@ use muster_domain::{Cause, Ending, SpawnOrder, Timestamp};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
-use super::job::{self, Told};
+use super::job::{self, Stop, Told};
 use super::journal::Journal;
 use super::{Activity, Common, Order, program};
 use crate::log::Stream;
@@ -49,7 +49,7 @@ struct Agent {
     journal: Journal,
     tell: mpsc::Sender<(AttemptId, Told)>,
     /// The programs that run, and the way to stop each.
-    jobs: HashMap<AttemptId, UnboundedSender<How>>,
+    jobs: HashMap<AttemptId, UnboundedSender<Stop>>,
     /// How it is being stopped.
     stops: Option<How>,
 }
@@ -84,10 +84,11 @@ impl Agent {
             // Nobody holds the other end any more: the worker is gone.
             None => self.stop(How::Kill),
             Some(Order::Begin(errand)) => self.begin(*errand),
-            Some(Order::Halt(id)) => {
+            Some(Order::Halt(id, halt)) => {
                 if let Some(stop) = self.jobs.get(&id) {
                     // Where its program has ended, that is on its way here.
-                    let _ = stop.send(How::Ask);
+                    let patience = self.common.patience(halt);
+                    let _ = stop.send(Stop { how: How::Ask, patience });
                 }
             }
         }
@@ -107,8 +108,9 @@ impl Agent {
     /// Stops its programs; it ends with the last of them.
     fn stop(&mut self, how: How) {
         self.stops = self.stops.max(Some(how));
+        let patience = self.common.profile.stop_deadline;
         for stop in self.jobs.values() {
-            let _ = stop.send(how);
+            let _ = stop.send(Stop { how, patience });
         }
     }
 

@@ -143,7 +143,7 @@ impl Agent {
             // None: nobody holds the other end any more. The worker is gone, so nobody waits for a graceful end.
             Some(Order::Stop(How::Kill)) | None => running.kill(Cause::Stopped),
             Some(Order::Begin(errand)) => self.begin(running, &errand),
-            Some(Order::Halt(id)) => self.halt(running, id),
+            Some(Order::Halt(id, halt)) => self.halt(running, id, halt),
         }
     }
 
@@ -259,8 +259,12 @@ impl Agent {
         if self.desk.next_look().is_some_and(|at| at <= now) {
             self.look(running);
         }
-        if self.desk.next_answer().is_some_and(|by| by <= now) {
-            self.ask(running, Cause::TaskHalted);
+        match self.desk.overdue(now) {
+            None => {}
+            Some(How::Ask) => self.ask(running, Cause::TaskHalted),
+            Some(How::Kill) if running.ladder.is_running() => running.kill(Cause::TaskHalted),
+            // It is being ended already.
+            Some(How::Kill) => {}
         }
         if let Some(reason) = running.ladder.on_time(now) {
             self.say(What::Stuck(reason));

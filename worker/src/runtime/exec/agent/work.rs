@@ -1,12 +1,13 @@
 //! An agent's tasks: handed to its program, stopped, and told of when they are over.
 
-use muster_domain::{Cause, Timestamp};
+use muster_domain::{Cause, Halt, Timestamp};
 use tokio::time::Instant;
 
 use super::{Agent, Running};
 use crate::later;
 use crate::runtime::What;
 use crate::runtime::exec::contract;
+use crate::slots::How;
 use crate::tasks::{AttemptId, Errand, Finish, Finished};
 
 impl Agent {
@@ -36,16 +37,18 @@ impl Agent {
         self.finish(errand.id(), Finished::NotBegun(why));
     }
 
-    /// Tells the program to stop a task, and waits for its answer. Where there is none, all of it is ended. One that is
-    /// being ended already needs no telling.
-    pub(super) fn halt(&mut self, running: &mut Running, id: AttemptId) {
-        let answer_by = later(Instant::now(), self.common.profile.stop_deadline);
-        if !running.ladder.is_running() || !self.desk.halt(id, answer_by) {
+    /// Tells the program to stop a task, and waits for its answer. Where there is none, all of it is ended: at once where it
+    /// would go on spending what it may not. One that is being ended already needs no telling.
+    pub(super) fn halt(&mut self, running: &mut Running, id: AttemptId, halt: Halt) {
+        let how = if halt == Halt::BudgetExceeded { How::Kill } else { How::Ask };
+        let answer_by = later(Instant::now(), self.common.patience(halt));
+        if !running.ladder.is_running() || !self.desk.halt(id, answer_by, how) {
             return;
         }
         match running.stdin.push(contract::cancel(id.task_id), None) {
             Ok(_) => self.write(running),
             // It can't hear of it.
+            Err(_) if how == How::Kill => running.kill(Cause::TaskHalted),
             Err(_) => self.ask(running, Cause::TaskHalted),
         }
     }
