@@ -176,6 +176,41 @@ impl Usage {
     }
 }
 
+/// Attempts that are over, counted for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Executions {
+    /// All that began.
+    pub total: u64,
+    /// Of these, those that gave a result.
+    pub succeeded: u64,
+    /// Of these, those that failed, took too long or lost their agent. One that was cancelled, handed back or interrupted by
+    /// Muster is neither.
+    pub failed: u64,
+}
+
+impl Executions {
+    /// One attempt more.
+    pub const fn add(&mut self, end: &AttemptEnd) {
+        match end {
+            AttemptEnd::NotBegun { .. } => return,
+            AttemptEnd::Succeeded => self.succeeded += 1,
+            AttemptEnd::Halted { halt: Halt::Cancelled | Halt::HandedBack } | AttemptEnd::Interrupted { .. } => {}
+            AttemptEnd::Failed { .. }
+            | AttemptEnd::StartFailed { .. }
+            | AttemptEnd::AgentDied { .. }
+            | AttemptEnd::WorkerLost
+            | AttemptEnd::Halted { halt: Halt::TimedOut | Halt::LeaseLost | Halt::BudgetExceeded } => self.failed += 1,
+        }
+        self.total += 1;
+    }
+
+    /// What succeeded, as a share of what succeeded or failed; none before the first.
+    pub fn success_rate(&self) -> Option<f64> {
+        let judged = self.succeeded + self.failed;
+        (judged > 0).then(|| self.succeeded as f64 / judged as f64)
+    }
+}
+
 /// How far a running task is, by the agent's own word.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
@@ -236,6 +271,37 @@ mod tests {
             assert!(json["kind"].is_string(), "{json}");
             assert_eq!(serde_json::from_value::<AttemptEnd>(json).expect("its own output"), end);
         }
+    }
+
+    #[test]
+    fn executions_count_what_began_and_judge_what_nobody_stopped() {
+        let message = String::new;
+        let halted = |halt| AttemptEnd::Halted { halt };
+        let count = |ends: Vec<AttemptEnd>| {
+            let mut counts = Executions::default();
+            ends.iter().for_each(|end| counts.add(end));
+            (counts.total, counts.succeeded, counts.failed)
+        };
+        assert_eq!(count(vec![AttemptEnd::Succeeded]), (1, 1, 0));
+        let failed = vec![
+            AttemptEnd::Failed { message: message(), retryable: false },
+            AttemptEnd::StartFailed { message: message() },
+            AttemptEnd::AgentDied { message: message() },
+            AttemptEnd::WorkerLost,
+            halted(Halt::TimedOut),
+            halted(Halt::LeaseLost),
+            halted(Halt::BudgetExceeded),
+        ];
+        assert_eq!(count(failed), (7, 0, 7));
+        let stopped = vec![
+            halted(Halt::Cancelled),
+            halted(Halt::HandedBack),
+            AttemptEnd::Interrupted { message: message() },
+            AttemptEnd::NotBegun { message: message() },
+        ];
+        assert_eq!(count(stopped), (3, 0, 0), "what never began is no execution");
+        assert_eq!(Executions::default().success_rate(), None);
+        assert_eq!(Executions { total: 9, succeeded: 6, failed: 2 }.success_rate(), Some(0.75));
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! Heartbeats: a worker's whole picture, not a change, so that the next beat repairs whatever was lost.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::attempt::{Progress, Usage};
+use crate::time::optional_seconds;
 use crate::worker::WorkerIdentity;
 use crate::{AgentId, Epoch, Fence, PoolName, ProcessId, TaskId, Timestamp, WorkerState};
 
@@ -42,6 +45,9 @@ pub struct Beat {
     /// Why it does not hear its commands, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deaf: Option<String>,
+    /// Between two of its beats; one of an earlier version does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_seconds")]
+    pub interval: Option<Duration>,
     /// Every agent that it holds.
     pub agents: Vec<AgentPicture>,
 }

@@ -88,6 +88,22 @@ impl Clocks {
         }
     }
 
+    /// The same for a worker that beats at this interval: where three of its heartbeats are more than the staleness bound, it is
+    /// stale after three of them.
+    #[must_use]
+    pub fn beating_every(&self, interval: Duration) -> Self {
+        Self { heartbeat: interval, stale: self.stale.max(interval.saturating_mul(3)), ..self.clone() }
+    }
+
+    /// Refuses a heartbeat of which not three fit into a lease. `seconds` is a pool's own interval.
+    pub fn check_interval(&self, seconds: f64) -> Result<(), String> {
+        let lease = self.lease.as_secs_f64();
+        if seconds * 3.0 <= lease {
+            return Ok(());
+        }
+        Err(format!("3 x health_check_interval ({seconds} s) is above clocks.lease ({lease} s)"))
+    }
+
     const fn named(&self) -> [(&'static str, Duration); 9] {
         [
             ("heartbeat", self.heartbeat),
@@ -123,6 +139,25 @@ mod tests {
         assert!(wrong(|c| c.stale = Duration::from_secs(16)).contains("lease"));
         assert!(wrong(|c| c.orphan_after = Duration::from_secs(1)).contains("orphan_after"));
         assert!(wrong(|c| c.pass = Duration::ZERO).contains("pass"));
+    }
+
+    #[test]
+    fn staleness_follows_a_longer_interval_up_to_the_lease() {
+        let (clocks, s) = (Clocks::default(), Duration::from_secs);
+        let beating = |interval| {
+            let clocks = clocks.beating_every(interval);
+            (clocks.heartbeat, clocks.stale, clocks.validate())
+        };
+        assert_eq!(beating(s(1)), (s(1), s(10), Ok(())));
+        assert_eq!(beating(s(5)), (s(5), s(15), Ok(())));
+        assert_eq!(
+            clocks.beating_every(Duration::MAX).stale,
+            Duration::MAX,
+            "a row of before the bound overflows nothing"
+        );
+        assert_eq!(clocks.check_interval(5.0), Ok(()));
+        let refused = clocks.check_interval(5.1).expect_err("four of them are more than a lease");
+        assert_eq!(refused, "3 x health_check_interval (5.1 s) is above clocks.lease (15 s)");
     }
 
     #[test]

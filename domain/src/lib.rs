@@ -53,7 +53,7 @@ pub mod vitals;
 pub mod worker;
 
 pub use agent::{AgentEvent, AgentSpec, AgentState, AgentStatus, Assignment, Intent, StopReason};
-pub use attempt::{Attempt, AttemptEnd, AttemptRecord, Halt, Progress, Tally, Usage};
+pub use attempt::{Attempt, AttemptEnd, AttemptRecord, Executions, Halt, Progress, Tally, Usage};
 pub use beat::{AgentPicture, Beat, BeatAnswer, Generation, SeenState, Tampering, TaskPicture};
 pub use budget::{Budget, Budgets};
 pub use check::{CheckOrder, Connectivity, Dependency, Reach};

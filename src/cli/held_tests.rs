@@ -15,9 +15,9 @@ fn all_that_holds_a_pool_up_is_said() {
         (json!({"breaker": {"state": "off"}}), ""),
         (json!({"breaker": {"state": "open"}}), "breaker open"),
         (json!({"breaker": {"state": "half_open"}, "paused": true}), "paused, breaker half open"),
-        (json!({"paused": true, "intake_closed": true}), "drained"),
+        (json!({"draining": true, "paused": true, "intake_closed": true}), "drained"),
         (json!({"paused": true, "all_paused": true}), "all paused, paused"),
-        (json!({"draining": true, "intake_closed": false}), "being removed"),
+        (json!({"draining": true, "being_removed": true, "intake_closed": false}), "being removed"),
         (json!({"lacks": "agents_failing"}), "agents failing"),
         (json!({"lacks": "no_agent", "breaker": {"state": "closed"}}), "no agent"),
     ];

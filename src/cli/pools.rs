@@ -182,7 +182,7 @@ pub(super) fn holds(pool: &Value) -> String {
         _ => None,
     };
     let holds = [
-        is("draining").then_some("being removed"),
+        is("being_removed").then_some("being removed"),
         is("all_paused").then_some("all paused"),
         is("intake_closed").then_some("drained"),
         // A drain pauses too.

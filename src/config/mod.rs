@@ -49,6 +49,7 @@ use std::path::{Path, PathBuf};
 use muster_domain::{Budgets, Clocks, PoolSpec, RuntimeProfile, Tenants};
 
 use file::File;
+use mistake::Mistake;
 use reader::{Reader, Shown};
 pub(crate) use redis::Fallback;
 use redis::RedisConfig;
@@ -167,14 +168,14 @@ pub(crate) fn load(flags: &Flags, environment: &Environment) -> Result<Config, C
     let clocks = read_clocks(&mut reader);
     let api = read_api(&mut reader);
     let runtimes = pools::runtimes(file.as_ref(), environment, &mut reader.mistakes);
-    let pools = pools::pools(file.as_ref(), &runtimes, clocks.stale, &mut reader.mistakes);
+    let pools = pools::pools(file.as_ref(), &runtimes, &clocks, &mut reader.mistakes);
     let tenants = limits::tenants(file.as_ref(), &mut reader.mistakes);
     let budgets = limits::budgets(file.as_ref(), &mut reader.mistakes);
     let mut notes = sources.notes();
     notes.extend(programs::notes(&runtimes, &pools, environment));
     let config = Config {
         listen: read_listen(&mut reader, !api.keys.is_empty()),
-        single_process: reader.flag("single_process"),
+        single_process: read_single_process(&mut reader, &sources),
         log_format: [LogFormat::Text, LogFormat::Json][reader.choice("log_format")],
         log_level: reader.parsed("log_level", log_filter).unwrap_or_default(),
         durability: [Durability::Process, Durability::Full][reader.choice("durability")],
@@ -219,6 +220,27 @@ fn read_data_dir(reader: &mut Reader<'_>, sources: &Sources<'_>) -> PathBuf {
         reader.refuse("data_dir", message);
     }
     data_dir
+}
+
+/// `single_process`, or the opposite of `USE_MULTIPROCESSING`, by which it is known elsewhere. That belongs to the environment, so
+/// it goes before the file and after anything that is said by the setting's own name.
+fn read_single_process(reader: &mut Reader<'_>, sources: &Sources<'_>) -> bool {
+    const OTHER: &str = "USE_MULTIPROCESSING";
+    let single = reader.flag("single_process");
+    let setting = settings::find("single_process");
+    let Some((text, origin)) = sources.variable(OTHER).filter(|_| sources.given(setting).is_none()) else {
+        return single;
+    };
+    match reader::truth(&text) {
+        Ok(many) => {
+            reader.note(setting, (!many).to_string(), origin);
+            !many
+        }
+        Err(message) => {
+            reader.mistakes.push(Mistake::new(origin, OTHER, message));
+            single
+        }
+    }
 }
 
 fn read_clocks(reader: &mut Reader<'_>) -> Clocks {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use muster_domain::pool::{PoolConfig, PoolOrigin, PoolSpec};
 use muster_domain::runtime::{ECHO, ExecProfile};
-use muster_domain::{PoolName, RuntimeProfile};
+use muster_domain::{Clocks, PoolName, RuntimeProfile};
 
 use super::entry::{Entry, Wrong, entries};
 use super::file::File;
@@ -82,21 +82,21 @@ fn check_names<'n>(key: &str, names: impl Iterator<Item = &'n String>) -> Result
     Ok(())
 }
 
-/// The pools of the file. `stale` is the clock that three heartbeats of a pool's workers must fit into.
+/// The pools of the file. The `clocks` bound the heartbeats of a pool's workers.
 pub(crate) fn pools(
     file: Option<&File<'_>>,
     runtimes: &BTreeMap<String, RuntimeProfile>,
-    stale: Duration,
+    clocks: &Clocks,
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<PoolSpec> {
     let entries = entries(file, "pools", mistakes);
-    entries.iter().filter_map(|entry| pool(entry, runtimes, stale, mistakes)).collect()
+    entries.iter().filter_map(|entry| pool(entry, runtimes, clocks, mistakes)).collect()
 }
 
 fn pool(
     entry: &Entry<'_>,
     runtimes: &BTreeMap<String, RuntimeProfile>,
-    stale: Duration,
+    clocks: &Clocks,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<PoolSpec> {
     let pool_name = entry.name.parse::<PoolName>().map_err(|error| entry.mistake("", error.to_string()));
@@ -106,7 +106,7 @@ fn pool(
         mistakes.extend(entry.missing("role_type", "role_type is missing"));
     }
     let runtime = or_told(runtime_of(entry, runtimes), mistakes);
-    let config = entry.read(&["role_type", "runtime"], |config| check_pool(config, stale), mistakes);
+    let config = entry.read(&["role_type", "runtime"], |config| check_pool(config, clocks), mistakes);
     Some(PoolSpec {
         pool_name: pool_name?,
         role_type: role_type??.to_owned(),
@@ -131,15 +131,10 @@ fn runtime_of(entry: &Entry<'_>, runtimes: &BTreeMap<String, RuntimeProfile>) ->
     Err(entry.mistake("runtime", message))
 }
 
-fn check_pool(config: &PoolConfig, stale: Duration) -> Result<(), Wrong> {
+fn check_pool(config: &PoolConfig, clocks: &Clocks) -> Result<(), Wrong> {
     config.validate()?;
-    if let Some(interval) = config.health_check_interval
-        && interval * 3.0 > stale.as_secs_f64()
-    {
-        let message = format!("3 x {interval} s is above clocks.stale ({} s)", stale.as_secs_f64());
-        return Err(Wrong::new("health_check_interval", message));
-    }
-    Ok(())
+    let Some(interval) = config.health_check_interval else { return Ok(()) };
+    clocks.check_interval(interval).map_err(|message| Wrong::new("health_check_interval", message))
 }
 
 /// A pool as it may be shown: of its dependencies scheme, host and port.

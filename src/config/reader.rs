@@ -121,12 +121,7 @@ impl<'a> Reader<'a> {
 
     /// A flag.
     pub(crate) fn flag(&mut self, key: &'static str) -> bool {
-        let flag = |text: &str| match text.to_ascii_lowercase().as_str() {
-            "true" | "1" | "yes" | "on" => Ok(true),
-            "false" | "0" | "no" | "off" => Ok(false),
-            _ => Err(format!("true or false is expected, not {text:?}")),
-        };
-        self.parsed(key, flag).unwrap_or_default()
+        self.parsed(key, truth).unwrap_or_default()
     }
 
     /// A number of seconds.
@@ -170,6 +165,15 @@ impl<'a> Reader<'a> {
     pub(crate) fn list(&mut self, key: &'static str) -> Vec<String> {
         let text = self.text(key);
         text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+    }
+}
+
+/// A truth value, as people write it.
+pub(crate) fn truth(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(format!("true or false is expected, not {text:?}")),
     }
 }
 

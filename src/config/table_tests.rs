@@ -85,8 +85,8 @@ fn mistakes_of_pools_and_runtimes_name_their_line() {
         ),
         (
             "max_agents = 4",
-            "health_check_interval = 5",
-            "muster.toml:12: pools.coders.health_check_interval: 3 x 5 s is above clocks.stale (10 s)",
+            "health_check_interval = 6",
+            "muster.toml:12: pools.coders.health_check_interval: 3 x health_check_interval (6 s) is above clocks.lease (15 s)",
         ),
         (
             "[pools.coders]",

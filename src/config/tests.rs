@@ -108,6 +108,23 @@ fn the_order_is_flag_environment_dotenv_file_default() {
 }
 
 #[test]
+fn the_opposite_of_use_multiprocessing_is_single_process() {
+    let place = Place::new().env("USE_MULTIPROCESSING", "False");
+    assert_eq!((place.load().single_process, place.origin("single_process")), (true, "USE_MULTIPROCESSING".to_owned()));
+    place.write("muster.toml", "single_process = false");
+    assert!(place.load().single_process, "the environment goes before the file");
+    let own = place.env("MUSTER_SINGLE_PROCESS", "false");
+    assert_eq!((own.load().single_process, own.origin("single_process")), (false, "MUSTER_SINGLE_PROCESS".to_owned()));
+    let many = Place::with_file("single_process = true").env("USE_MULTIPROCESSING", "1");
+    assert!(!many.load().single_process);
+    let wrong = Place::new().env("USE_MULTIPROCESSING", "maybe");
+    assert_eq!(
+        wrong.mistakes(),
+        ["USE_MULTIPROCESSING: USE_MULTIPROCESSING: true or false is expected, not \"maybe\""]
+    );
+}
+
+#[test]
 fn an_empty_variable_says_nothing() {
     let place = Place::with_file("log_format = 'json'").env("MUSTER_LOG_FORMAT", "");
     assert_eq!(place.load().log_format, LogFormat::Json);

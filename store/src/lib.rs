@@ -10,7 +10,7 @@
 //! nothing. When [`Store::apply`] returns, the batch survives the death of any process.
 //!
 //! A write is planned (`plan`) as statements whose conditions are its preconditions; the texts are in one file per
-//! subject (`pools`, `workers`, `agents`, `tasks`, `keys`, `events`, `leader`), written once for both engines. No statement
+//! subject (`pools`, `workers`, `agents`, `tasks`, `keys`, `events`, `executions`, `leader`), written once for both engines. No statement
 //! is chosen by the answer to another, so SQLite gets a small batch in one journey to its thread. Tasks, agents, workers and
 //! events change by the hundred, so one statement is about many of them (`gather`, `sql/batch`), and returns the ids of those
 //! whose precondition held. One task (`commit`) takes the batches that wait and commits them together.
@@ -40,6 +40,7 @@ mod agents;
 mod commit;
 mod error;
 mod events;
+mod executions;
 mod gather;
 mod keys;
 mod leader;
@@ -75,7 +76,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_domain::budget::Scope;
-use muster_domain::{AgentId, Fence, Payload, PoolName, ProcessId, TaskId, Timestamp, Usage};
+use muster_domain::{AgentId, Executions, Fence, Payload, PoolName, ProcessId, TaskId, Timestamp, Usage};
 
 /// The queue of tasks, read. It is changed by [`Store::apply`].
 #[async_trait]
@@ -118,6 +119,9 @@ pub trait Queue: Send + Sync + 'static {
 
     /// What was used on the accounts of a scope, after the name `after`, in the order of the names, at most `limit`.
     async fn usage(&self, scope: Scope, after: &str, limit: u32) -> Result<Vec<(String, Usage)>, StoreError>;
+
+    /// Attempts that are over, of all pools, whatever was pruned.
+    async fn executions(&self) -> Result<Executions, StoreError>;
 
     /// How many tasks of a tenant were made since then, of those that were not pruned.
     async fn made_since(&self, tenant: &str, since: Timestamp) -> Result<u64, StoreError>;

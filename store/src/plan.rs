@@ -11,7 +11,7 @@ use muster_domain::AgentId;
 use crate::gather::{Gathered, gather};
 use crate::sql::{Answer, Step};
 use crate::task_steps::{TaskReading, TaskSteps};
-use crate::{NewAgent, Outcome, StoreError, Write, agents, keys, pools, tasks, usage};
+use crate::{NewAgent, Outcome, StoreError, Write, agents, executions, keys, pools, tasks, usage};
 
 /// The statements of a batch, and how to read what they did.
 #[derive(Debug)]
@@ -98,6 +98,7 @@ impl Part {
             Write::PauseAll { paused } => vec![pools::pause_all(*paused)],
             Write::RemovePool { pool } => vec![pools::remove(pool)],
             Write::AddUsage(added) => usage::add(added),
+            Write::AddExecutions(added) => vec![executions::add(added)],
             // Those are gathered.
             Write::AddWorker { .. }
             | Write::IdentifyWorker { .. }

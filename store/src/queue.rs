@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 use muster_domain::budget::Scope;
-use muster_domain::{AgentId, Payload, PoolName, TaskId, Timestamp, Usage};
+use muster_domain::{AgentId, Executions, Payload, PoolName, TaskId, Timestamp, Usage};
 
 use crate::sql::{Engine, MAX_ROWS};
 use crate::truth::Truth;
 use crate::{
-    IdempotencyKey, LineRow, Piece, Queue, QueueCounts, QueuedTask, RunningTask, StoreError, TaskFilter, TaskRow, keys,
-    task_lists, task_pages, usage,
+    IdempotencyKey, LineRow, Piece, Queue, QueueCounts, QueuedTask, RunningTask, StoreError, TaskFilter, TaskRow,
+    executions, keys, task_lists, task_pages, usage,
 };
 
 #[async_trait]
@@ -68,6 +68,10 @@ impl<E: Engine> Queue for Truth<E> {
 
     async fn usage(&self, scope: Scope, after: &str, limit: u32) -> Result<Vec<(String, Usage)>, StoreError> {
         self.all(usage::page(scope, after, limit), usage::read).await
+    }
+
+    async fn executions(&self) -> Result<Executions, StoreError> {
+        Ok(self.first(executions::all(), executions::read).await?.unwrap_or_default())
     }
 
     async fn made_since(&self, tenant: &str, since: Timestamp) -> Result<u64, StoreError> {

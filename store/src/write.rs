@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use muster_domain::{
-    AgentId, AgentSpec, Assignment, Ending, Epoch, EventDraft, Gate, PoolName, PoolSpec, ProcessId, StopReason, TaskId,
-    Timestamp, WorkerIdentity, WorkerKey,
+    AgentId, AgentSpec, Assignment, Ending, Epoch, EventDraft, Executions, Gate, PoolName, PoolSpec, ProcessId,
+    StopReason, TaskId, Timestamp, WorkerIdentity, WorkerKey,
 };
 
 use crate::task_writes::{NewTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded};
@@ -162,6 +162,8 @@ pub enum Write {
     WithdrawTasks(Vec<TaskId>),
     /// Adds to the sums of accounts. No precondition.
     AddUsage(Vec<UsageAdded>),
+    /// Counts attempts that are over. No precondition.
+    AddExecutions(Executions),
     /// Writes an event. No precondition.
     Event(EventDraft),
 }

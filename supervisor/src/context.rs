@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use muster_domain::{Clocks, Fence, PoolName, RegistryTarget, RuntimeProfile};
+use muster_domain::{Clocks, Executions, Fence, PoolName, RegistryTarget, RuntimeProfile};
 use muster_registry::{Bus, Registry};
 use muster_store::{AgentRow, Outcome, PoolRow, Store, StoreError, WorkerRow, Write};
 use tokio::sync::watch;
@@ -116,12 +116,14 @@ impl SupervisorError {
     }
 }
 
-/// What was counted since this supervisor leads.
+/// What is counted for people: spawns since this supervisor leads, and attempts at tasks.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     spawns: AtomicU64,
     succeeded: AtomicU64,
     failed: AtomicU64,
+    /// Attempts at tasks, as the store said them last.
+    executions: Mutex<Executions>,
 }
 
 impl Counters {
@@ -138,6 +140,14 @@ impl Counters {
     pub(crate) fn spawn_failed(&self) {
         metrics::counter!("muster_spawns_total", "outcome" => "failed").increment(1);
         self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Attempts at tasks that are over, since the store was made. Where it does not answer: as it said them last.
+    pub(crate) async fn executions(&self, store: &dyn Store) -> Executions {
+        let read = store.executions().await;
+        let mut known = self.executions.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = read.unwrap_or(*known);
+        *known
     }
 
     /// Asked for, succeeded, failed.

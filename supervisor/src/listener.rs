@@ -40,11 +40,20 @@ struct Watched {
     trouble: Option<String>,
     /// What it had met of others' writing when it was last heard.
     tampering: Option<Tampering>,
+    /// Between two of its beats, by its own word.
+    interval: Option<Duration>,
+}
+
+impl Watched {
+    /// The clocks by which its silence is told.
+    fn clocks(&self, clocks: &Clocks) -> Clocks {
+        self.interval.map_or_else(|| clocks.clone(), |interval| clocks.beating_every(interval))
+    }
 }
 
 impl Listener {
     pub(crate) fn watch(&self, worker: ProcessId, keeper: Mailbox) {
-        self.watched().insert(worker, Watched { keeper, number: 0, heard: None, trouble: None, tampering: None });
+        self.watched().insert(worker, Watched { keeper, number: 0, heard: None, trouble: None, tampering: None, interval: None });
     }
 
     /// This worker lives and is not heard.
@@ -81,6 +90,7 @@ impl Listener {
                 entry.trouble = heard.beat.as_ref().and_then(|beat| deafness(beat));
             }
             entry.number = heard.number;
+            entry.interval = heard.beat.as_ref().map_or(entry.interval, |beat| beat.interval);
             // The age jitters with the round trip. Of one beat the latest estimate counts, here and at the keeper, so that
             // the pass that is planned for the end of a silence does not come a moment before it.
             let beat_at = at.checked_sub(heard.age).unwrap_or(at);
@@ -111,10 +121,14 @@ impl Listener {
     /// staleness bound within one heartbeat: those who fall silent in the same moment had their last beats spread over the
     /// heartbeat before it, and the first of them must not be judged as if it were the only one.
     fn silence(&self, clocks: &Clocks, now: Instant) -> (usize, usize) {
-        let silence = clocks.stale.saturating_sub(clocks.heartbeat);
+        let is_silent = |entry: &Watched| {
+            let age = now.saturating_duration_since(entry.heard?);
+            let own = entry.clocks(clocks);
+            Some(age >= own.stale.saturating_sub(own.heartbeat))
+        };
         let watched = self.watched();
-        let ages = watched.values().filter_map(|entry| Some(now.saturating_duration_since(entry.heard?)));
-        let (silent, heard): (Vec<_>, Vec<_>) = ages.partition(|age| *age >= silence);
+        let (silent, heard): (Vec<_>, Vec<_>) =
+            watched.values().filter_map(is_silent).partition(|is_silent| *is_silent);
         (silent.len(), heard.len())
     }
 
@@ -133,8 +147,9 @@ impl Listener {
     }
 
     /// The next moment at which some worker's silence reaches the bound.
-    fn next_stale(&self, stale: Duration, now: Instant) -> Option<Instant> {
-        let deadlines = |entry: &Watched| entry.heard.map(|heard| later(heard, stale)).filter(|at| *at > now);
+    fn next_stale(&self, clocks: &Clocks, now: Instant) -> Option<Instant> {
+        let stale_at = |entry: &Watched| Some(later(entry.heard?, entry.clocks(clocks).stale));
+        let deadlines = |entry: &Watched| stale_at(entry).filter(|at| *at > now);
         self.watched().values().filter_map(deadlines).min()
     }
 }
@@ -203,7 +218,7 @@ impl Listening {
         let now = clock::now();
         let next = now + self.interval();
         // A silence that reaches its bound is looked at then, not at the next pass.
-        let stale = self.listener.next_stale(self.clocks.stale, now).map(|at| at + Duration::from_millis(1));
+        let stale = self.listener.next_stale(&self.clocks, now).map(|at| at + Duration::from_millis(1));
         self.planned = stale.map_or(next, |at| at.min(next));
     }
 
@@ -293,5 +308,12 @@ mod tests {
         silent_for(Some(Duration::ZERO));
         silent_for(None);
         assert_eq!(listener.silence(&clocks, now), (2, 2), "one that was never heard is still starting");
+        let interval = Some(clocks.lease / 3);
+        listener.watched().values_mut().for_each(|entry| entry.interval = interval);
+        assert_eq!(
+            listener.silence(&clocks, now),
+            (1, 3),
+            "of those that beat less often, the one past two of their beats"
+        );
     }
 }

@@ -127,14 +127,8 @@ fn check_spec(spec: &PoolSpec, context: &Context) -> Result<(), SupervisorError>
     if !(1..=64).contains(&role) {
         return Err(SupervisorError::Invalid(format!("role_type must have 1 to 64 characters, not {role}")));
     }
-    if let Some(interval) = spec.config.health_check_interval
-        && interval * 3.0 > context.clocks.stale.as_secs_f64()
-    {
-        return Err(SupervisorError::Invalid(format!(
-            "3 x health_check_interval ({interval} s) is above the staleness bound ({} s)",
-            context.clocks.stale.as_secs_f64()
-        )));
-    }
+    let interval = spec.config.health_check_interval;
+    interval.map_or(Ok(()), |interval| context.clocks.check_interval(interval)).map_err(SupervisorError::Invalid)?;
     if !context.profiles.contains_key(&spec.runtime) {
         return Err(SupervisorError::UnknownRuntime {
             name: spec.runtime.clone(),

@@ -125,7 +125,7 @@ impl Supervisor {
         let context = Arc::new(make_context(&parts, postman, fenced, told));
         let facts = Arc::new(parts.facts);
         founding::found_pools(&context, &parts.file_pools).await?;
-        open_pools(&context).await?;
+        open_pools(&context, facts.mode).await?;
         let mirror = mirror_of(&facts, context.fence);
         crew.spawn("events", write_events(context.clone(), board_events));
         crew.spawn("listener", listen(context.clone()));
@@ -237,10 +237,12 @@ fn make_context(
     }
 }
 
-async fn open_pools(context: &Arc<Context>) -> Result<(), SupervisorError> {
+async fn open_pools(context: &Arc<Context>, mode: Mode) -> Result<(), SupervisorError> {
     let failed = |error| context.store_failed(&error);
     let pools: Vec<PoolRow> = context.store.pools().await.map_err(failed)?;
     context.accounts.load(context.store.as_ref()).await.map_err(failed)?;
+    // Kept for the time when the store is away.
+    context.counters.executions(context.store.as_ref()).await;
     context.all_paused.store(context.store.all_paused().await.map_err(failed)?, Ordering::Relaxed);
     let mut workers: HashMap<PoolName, Vec<Found>> = HashMap::new();
     for found in find_workers(context, context.store.open_workers().await.map_err(failed)?).await {
@@ -256,6 +258,8 @@ async fn open_pools(context: &Arc<Context>) -> Result<(), SupervisorError> {
         let (workers, agents) = (workers.remove(&name).unwrap_or_default(), agents.remove(&name).unwrap_or_default());
         tracing::info!(
             pool.name = %name,
+            pool.role = pool.spec.role_type,
+            mode = mode.as_str(),
             runtime = pool.spec.runtime,
             max_agents = pool.spec.config.max_agents,
             workers = workers.len(),

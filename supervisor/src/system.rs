@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use muster_domain::{Command, Envelope, PoolName, ProcessId, WorkerState};
+use muster_domain::{Command, Envelope, Executions, PoolName, ProcessId, WorkerState};
 use muster_registry::CommandPost;
 
 use crate::alerts::Alert;
@@ -54,6 +54,11 @@ impl Handle {
             spawns_failed,
             held_pools: pools.into_iter().filter(|pool| pool.holds.is_held()).collect(),
         }
+    }
+
+    /// Attempts at tasks that are over, whichever supervisor led.
+    pub async fn executions(&self) -> Executions {
+        self.context.counters.executions(self.context.store.as_ref()).await
     }
 
     /// What needs a person, or did: the alerts that are kept, the newest first.

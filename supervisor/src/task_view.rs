@@ -65,7 +65,7 @@ pub struct TaskView {
     pub finished_at: Option<Timestamp>,
     /// While it waits for its time: when that is.
     pub due_at: Option<Timestamp>,
-    /// What it waits for, while it is queued, or the server can't go on with it. Lists do not say it.
+    /// What it waits for, while it is queued, or the server can't go on with it.
     pub waiting_for: Option<WaitingFor>,
 }
 

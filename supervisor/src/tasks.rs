@@ -1,5 +1,6 @@
 //! What callers ask about tasks that are there: read from the store, and changed by the pool's keeper.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_domain::budget::Scope;
@@ -64,8 +65,8 @@ impl Handle {
         // A pool that is gone has nobody to say more.
         let Ok(keeper) = self.keeper(&view.spec.pool_name) else { return Ok(view) };
         if view.state == TaskState::Queued {
-            let query = WaitQuery::from(&view);
-            view.waiting_for = ask(&keeper, |reply| Ask::ViewWait(query, reply)).await?;
+            let query = vec![WaitQuery::from(&view)];
+            view.waiting_for = ask(&keeper, |reply| Ask::ViewWaits(query, reply)).await?.pop().flatten();
         }
         if view.state == TaskState::Running
             && let Some((progress, used)) = ask(&keeper, |reply| Ask::ViewRun(view.spec.task_id, reply)).await?
@@ -101,7 +102,27 @@ impl Handle {
         let more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
         let next = rows.last().filter(|_| more).map(|row| row.spec.task_id);
-        Ok(Page { items: rows.into_iter().map(TaskView::from).collect(), next })
+        let mut items: Vec<TaskView> = rows.into_iter().map(TaskView::from).collect();
+        self.say_what_they_wait_for(&mut items).await;
+        Ok(Page { items, next })
+    }
+
+    /// Asks each pool once. One that is gone has nobody to say it.
+    async fn say_what_they_wait_for(&self, tasks: &mut [TaskView]) {
+        let mut pools: BTreeMap<PoolName, Vec<&mut TaskView>> = BTreeMap::new();
+        for task in tasks.iter_mut().filter(|task| task.state == TaskState::Queued) {
+            pools.entry(task.spec.pool_name.clone()).or_default().push(task);
+        }
+        for (pool, tasks) in pools {
+            let Ok(keeper) = self.keeper(&pool) else { continue };
+            let queries = tasks.iter().map(|task| WaitQuery::from(&**task)).collect();
+            let Ok(answers) = ask(&keeper, |reply| Ask::ViewWaits(queries, reply)).await else { continue };
+            tasks.into_iter().zip(answers).for_each(|(task, answer)| task.waiting_for = answer);
+        }
+        if let Some(reason) = self.context.board.missing() {
+            let unfinished = tasks.iter_mut().filter(|task| !task.state.is_final());
+            unfinished.for_each(|task| task.waiting_for = Some(WaitingFor::Recovery(reason.clone())));
+        }
     }
 
     /// Has a task stopped, and waits at most `wait` until its work has stopped. Cancelling one that is over changes nothing.

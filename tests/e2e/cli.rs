@@ -187,6 +187,9 @@ fn an_agent_of_echo_has_printed_nothing_and_that_is_said() {
     let id = muster.spawn_many("developer_pool", 1).remove(0);
     let logs = muster.command(&["logs", &id]).expect(0);
     assert!(logs.stdout.is_empty() && logs.stderr.contains("printed nothing so far; it is idle"), "{logs:?}");
+    muster.command(&["restart", &id]).expect(0);
+    let log = || muster.command(&["logs", &id]).expect(0).stdout;
+    wait_until("its log has the end of its first run", BOUND, || log().contains(" end was stopped"));
     // The last characters of an id differ, so this much names one agent.
     let ended = muster.command(&["terminate", &id[..35]]).expect(0);
     assert!(ended.stdout.contains(&id), "{ended:?}");

@@ -87,7 +87,7 @@ fn a_program_that_fails_at_once_says_why() {
         assert!(logs(&muster, id).contains("err I have no brain"));
         assert_nothing_runs(&muster, "p");
     }
-    assert_eq!(muster.get("/api/v1/agents/monitor/system").body["failed_executions"], 3);
+    assert_eq!(muster.get("/api/v1/agents/monitor/system").body["failed_spawns"], 3);
     assert!(processes_with("I have no brain").iter().all(|process| process.parent != muster.pid()));
 }
 

@@ -68,7 +68,7 @@ fn fifteen_spawns_one_after_the_other_make_two_workers() {
     }
     assert_fifteen(&muster);
     let monitor = muster.get("/api/v1/agents/monitor/system").body;
-    assert_eq!((&monitor["total_agents"], &monitor["successful_executions"]), (&json!(15), &json!(15)), "{monitor}");
+    assert_eq!((&monitor["total_agents"], &monitor["successful_spawns"]), (&json!(15), &json!(15)), "{monitor}");
 }
 
 #[test]

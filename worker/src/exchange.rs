@@ -91,6 +91,7 @@ impl Worker {
             cpu_percent: usage.cpu_percent,
             rss_bytes: usage.rss_bytes,
             deaf: self.troubles.deafness(),
+            interval: Some(self.orders.clocks.heartbeat),
             agents,
         });
         if self.heart.is_connected() && number.is_multiple_of(BEATS_PER_CHECK) {

@@ -9,8 +9,10 @@ use super::breaker::BreakerJson;
 /// What holds up the tasks of a pool: part of whatever shows a pool or its queue.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct HoldsJson {
-    /// Whether the pool is being removed.
+    /// Whether it empties: it was drained, or is being removed. What runs goes on; nothing is taken in or begun.
     draining: bool,
+    /// Whether the pool is being removed.
+    being_removed: bool,
     /// Whether its tasks wait until the pool is resumed.
     paused: bool,
     /// Whether the tasks of all pools wait until the system is resumed.
@@ -27,7 +29,16 @@ pub(crate) struct HoldsJson {
 
 impl From<Holds> for HoldsJson {
     fn from(holds: Holds) -> Self {
-        let Holds { draining, paused, all_paused, intake_closed, breaker, lacks } = holds;
-        Self { draining, paused, all_paused, intake_closed, breaker: breaker.into(), lacks: lacks.map(Lack::as_str) }
+        let is_drained = holds.paused && holds.intake_closed;
+        let Holds { draining: being_removed, paused, all_paused, intake_closed, breaker, lacks } = holds;
+        Self {
+            draining: being_removed || is_drained,
+            being_removed,
+            paused,
+            all_paused,
+            intake_closed,
+            breaker: breaker.into(),
+            lacks: lacks.map(Lack::as_str),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Figures of the whole system.
 
-use muster_domain::{PoolName, ProcessId, Timestamp, WorkerState};
+use muster_domain::{Executions, PoolName, ProcessId, Timestamp, WorkerState};
 use muster_supervisor::{Alert, SystemView, WorkerView};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -17,32 +17,41 @@ pub(crate) struct MonitorJson {
     total_pools: u32,
     total_workers: u32,
     total_agents: u32,
-    /// Spawns since this supervisor leads.
+    /// Attempts at tasks that began and are over, since the store was made.
     total_executions: u64,
-    /// Of these, those whose agent ran.
+    /// Of these, those that gave a result.
     successful_executions: u64,
-    /// Of these, those whose program failed at its first start.
+    /// Of these, those that failed, took too long or lost their agent. One that was cancelled, handed back or interrupted is
+    /// neither.
     failed_executions: u64,
     /// `successful_executions` as a share of those that succeeded or failed, 0 to 1; null before the first.
     success_rate: Option<f64>,
+    /// Agents asked for since this supervisor leads.
+    total_spawns: u64,
+    /// Of these, those that ran.
+    successful_spawns: u64,
+    /// Of these, those whose program failed at its first start.
+    failed_spawns: u64,
     /// What is wrong, or was within the last hour: the newest 100 alerts.
     recent_alerts: Vec<AlertJson>,
 }
 
 impl MonitorJson {
     /// Of a supervisor with these alerts, the newest first.
-    pub(crate) fn new(view: SystemView, alerts: Vec<Alert>, now: Timestamp) -> Self {
-        let done = view.spawns_succeeded + view.spawns_failed;
+    pub(crate) fn new(view: SystemView, executions: Executions, alerts: Vec<Alert>, now: Timestamp) -> Self {
         Self {
             uptime_seconds: view.uptime.as_secs_f64(),
             mode: view.mode.as_str(),
             total_pools: view.pools,
             total_workers: view.workers,
             total_agents: view.agents,
-            total_executions: view.spawns,
-            successful_executions: view.spawns_succeeded,
-            failed_executions: view.spawns_failed,
-            success_rate: (done > 0).then(|| view.spawns_succeeded as f64 / done as f64),
+            total_executions: executions.total,
+            successful_executions: executions.succeeded,
+            failed_executions: executions.failed,
+            success_rate: executions.success_rate(),
+            total_spawns: view.spawns,
+            successful_spawns: view.spawns_succeeded,
+            failed_spawns: view.spawns_failed,
             recent_alerts: recent(alerts, now),
         }
     }
@@ -172,13 +181,15 @@ mod tests {
     #[test]
     fn a_rate_needs_something_to_be_a_share_of() {
         let rate = |succeeded, failed| {
-            let view = SystemView { spawns: 9, spawns_succeeded: succeeded, spawns_failed: failed, ..system() };
-            let alerts = vec![alert("ownership", None)];
-            serde_json::to_value(MonitorJson::new(view, alerts, Timestamp::now())).expect("an object")
+            let view = SystemView { spawns: 3, spawns_succeeded: 2, spawns_failed: 1, ..system() };
+            let (executions, alerts) = (Executions { total: 9, succeeded, failed }, vec![alert("ownership", None)]);
+            serde_json::to_value(MonitorJson::new(view, executions, alerts, Timestamp::now())).expect("an object")
         };
         assert_eq!(rate(0, 0)["success_rate"], json!(null));
         assert_eq!(rate(6, 2)["success_rate"], 0.75);
         assert_eq!(rate(6, 2)["total_executions"], 9);
+        let spawns = ["total_spawns", "successful_spawns", "failed_spawns"].map(|name| rate(0, 0)[name].clone());
+        assert_eq!(spawns, [json!(3), json!(2), json!(1)]);
         assert_eq!(rate(1, 0)["recent_alerts"][0]["message"], "best effort");
     }
 }

@@ -120,7 +120,7 @@ pub(crate) mod tests {
             .expect("an object");
         let breaker = json!({"state": "open", "reason": "too many", "since": "1970-01-01T00:00:00.000Z",
             "next_probe_at": "1970-01-01T00:00:30.000Z"});
-        let pool = json!({"draining": false, "paused": true, "all_paused": false, "intake_closed": false,
+        let pool = json!({"draining": false, "being_removed": false, "paused": true, "all_paused": false, "intake_closed": false,
             "breaker": breaker, "lacks": null, "depth": 3, "delayed": 2, "dead": 1, "running": 4, "oldest_wait_seconds": 1.5,
             "rate_in": 2.5, "rate_out": 0.0, "wait_p50_seconds": 0.25, "wait_p99_seconds": 2.0,
             "run_p50_seconds": null, "run_p99_seconds": null});

@@ -338,7 +338,7 @@ pub(crate) mod tests {
         assert_eq!(json["store"], json!({"name": "store", "ok": true, "took_ms": 0.25, "error": null}));
         assert_eq!(json["registry"]["error"], "connection refused");
         assert_eq!((&json["alerts_firing"], &json["alerts"][1]["message"]), (&json!(3), &json!("another")));
-        let held = json!([{"pool_name": "p", "draining": false, "paused": true, "all_paused": false, "intake_closed": false,
+        let held = json!([{"pool_name": "p", "draining": false, "being_removed": false, "paused": true, "all_paused": false, "intake_closed": false,
             "breaker": {"state": "closed", "reason": null, "since": null, "next_probe_at": null}, "lacks": null}]);
         assert_eq!(json["held_pools"], held);
     }

@@ -57,10 +57,8 @@ pub(crate) struct TaskJson {
     /// `queued`, `running`, `succeeded`, `failed`, `cancelled` or `dead` (given up, and kept for a person).
     #[schema(value_type = String, example = "running")]
     state: TaskState,
-    /// What it waits for; null where it is not queued, unless the server can't go on with it. Lists leave it out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<WaitingForJson>)]
-    waiting_for: Option<Option<WaitingForJson>>,
+    /// What it waits for; null where it is not queued, unless the server can't go on with it.
+    waiting_for: Option<WaitingForJson>,
     /// Why it is being stopped, while it is: `cancelled`, `timed_out`, `lease_lost`, `budget_exceeded` or `handed_back`. Its
     /// state is `running` until its work has stopped.
     #[schema(value_type = Option<String>)]
@@ -139,7 +137,7 @@ impl TaskJson {
             tenant: view.spec.tenant,
             project_id: view.spec.project_id,
             state: view.state,
-            waiting_for: Some(view.waiting_for.as_ref().map(WaitingForJson::from)),
+            waiting_for: view.waiting_for.as_ref().map(WaitingForJson::from),
             halting: view.halting,
             attempt: view.attempt,
             max_attempts: view.spec.max_attempts,
@@ -227,8 +225,8 @@ impl TaskPage {
     /// A page of whole tasks, or of tasks without their inputs and outputs.
     pub(crate) fn new(page: Page<TaskView, TaskId>, full: bool, now: Timestamp) -> Self {
         let item = |view| match TaskJson::new(view, now) {
-            task if full => TaskJson { waiting_for: None, ..task },
-            task => TaskJson { waiting_for: None, ..task.brief() },
+            task if full => task,
+            task => task.brief(),
         };
         Self { items: page.items.into_iter().map(item).collect(), next_cursor: page.next }
     }
@@ -340,7 +338,7 @@ pub(crate) mod tests {
         let brief = page(false);
         assert!(brief["items"][0].get("input").is_none() && brief["items"][0].get("output").is_none());
         assert_eq!(brief["items"][0]["state"], "queued");
-        assert!([&brief, &page(true)].iter().all(|page| page["items"][0].get("waiting_for").is_none()));
+        assert!([&brief, &page(true)].iter().all(|page| page["items"][0].get("waiting_for") == Some(&json!(null))));
         assert_eq!(page(true)["items"][0]["input"]["b"], 1.5);
         assert_eq!(page(true)["items"][0].get("output"), Some(&json!(null)));
     }

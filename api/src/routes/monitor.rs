@@ -45,7 +45,7 @@ fn by_pool(
     (status = 200, description = "The figures", body = MonitorJson),
 ))]
 pub(super) async fn system(Leader(handle): Leader) -> Json<MonitorJson> {
-    Json(MonitorJson::new(handle.system().await, handle.alerts(), Timestamp::now()))
+    Json(MonitorJson::new(handle.system().await, handle.executions().await, handle.alerts(), Timestamp::now()))
 }
 
 /// Shows the workers and what they hold and use

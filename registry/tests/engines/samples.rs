@@ -77,6 +77,7 @@ impl Worker {
             cpu_percent: 1.5,
             rss_bytes: 1024,
             deaf: None,
+            interval: None,
             agents: self.agents.clone(),
         }
     }

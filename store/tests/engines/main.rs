@@ -40,7 +40,8 @@ macro_rules! suites {
                 restarting_has_preconditions, capacity_is_never_exceeded,
                 agents_are_listed_in_pages, only_live_agents_are_live,
             }
-            accounts { usage_is_summed_by_account, a_sum_has_a_bound, sums_of_agents_go_with_them, queues_are_closed_and_opened }
+            accounts { usage_is_summed_by_account, a_sum_has_a_bound, sums_of_agents_go_with_them,
+                executions_are_counted_whatever_is_pruned, queues_are_closed_and_opened }
             keys { a_key_is_used_once, two_requests_race_for_a_key, a_key_needs_its_pool }
             batches { a_batch_is_atomic_on_error, one_batch_s_error_is_not_another_s, nobody_gets_anothers_rows,
                 a_large_batch_is_one_transaction, agents_by_the_hundred }

@@ -8,7 +8,7 @@ use muster_store::postgres::{self, PostgresOptions, PostgresStore};
 use muster_store::{Leadership, Migrated, Store, StoreError, Write};
 use sqlx::{Connection, Executor, PgConnection};
 
-use crate::conformance::{LEASE, NEWEST, add, add_pool, add_worker, event, new_agent};
+use crate::conformance::{LEASE, NEWEST, add, add_pool, add_worker, event, migrations_after, new_agent};
 use crate::servers::{Postgres, Servers};
 
 pub(crate) fn options(url: &str) -> PostgresOptions {
@@ -123,7 +123,7 @@ async fn migrations_are_reported_and_newer_ones_refused() {
     let servers = Servers::shared().await;
     let url = servers.make_database().await;
     let first = postgres::migrate(&url).await.expect("an empty database");
-    assert_eq!(first, Migrated { before: 0, after: NEWEST, applied: (1..=NEWEST).collect() });
+    assert_eq!(first, Migrated { before: 0, after: NEWEST, applied: migrations_after(0) });
     let second = postgres::migrate(&url).await.expect("nothing to do");
     assert_eq!(second, Migrated { before: NEWEST, after: NEWEST, applied: vec![] });
 

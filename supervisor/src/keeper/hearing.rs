@@ -10,6 +10,7 @@ use muster_policy::worker::{Bounds, Hearing, Step, next_step};
 use super::mailbox::{HeardNews, Voice};
 use super::moves::Move;
 use super::reports::Start;
+use super::worker::Worker;
 use super::{Keeper, Round};
 
 impl Keeper {
@@ -116,17 +117,15 @@ impl Keeper {
             idle_timeout: if self.model.draining { std::time::Duration::ZERO } else { config.worker_idle_timeout },
             at_minimum: !self.model.draining && taking <= config.min_workers,
         };
-        let steps: Vec<(ProcessId, Step)> = self
-            .model
-            .workers
-            .values()
-            .map(|worker| {
-                // One without a key is not needed as soon as it is empty.
-                let unneeded = Bounds { idle_timeout: std::time::Duration::ZERO, at_minimum: false };
-                let bounds = if worker.has_key { bounds } else { unneeded };
-                (worker.process_id, next_step(worker.facts(), hearing, &self.context.clocks, bounds, at))
-            })
-            .collect();
+        let clocks = self.clocks();
+        let judge = |worker: &Worker| {
+            // One without a key is not needed as soon as it is empty.
+            let unneeded = Bounds { idle_timeout: std::time::Duration::ZERO, at_minimum: false };
+            let bounds = if worker.has_key { bounds } else { unneeded };
+            next_step(worker.facts(), hearing, &worker.clocks(&clocks), bounds, at)
+        };
+        let steps: Vec<(ProcessId, Step)> =
+            self.model.workers.values().map(|worker| (worker.process_id, judge(worker))).collect();
         let min_workers = config.min_workers;
         let mut retiring = 0;
         for (id, step) in steps {

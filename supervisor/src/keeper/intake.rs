@@ -58,7 +58,7 @@ impl Keeper {
             Ask::Spent(agent) => self.stop_spent(agent, round),
             Ask::CountDead(dead) => self.count_dead(dead),
             Ask::ViewRun(task, reply) => drop(reply.send(self.desk.view_run(task))),
-            Ask::ViewWait(task, reply) => self.desk.view_when_known(Viewer::Task(task, reply)),
+            Ask::ViewWaits(tasks, reply) => self.desk.view_when_known(Viewer::Tasks(tasks, reply)),
             Ask::ViewQueue(reply) => self.desk.view_when_known(Viewer::Queue(reply)),
             Ask::StopAll { reply } => self.stop_all(reply, round),
             Ask::KillAll => self.kill_all(),

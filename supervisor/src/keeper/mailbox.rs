@@ -89,8 +89,8 @@ pub(crate) enum Ask {
     },
     /// How far a running task is, and what its attempt has used.
     ViewRun(TaskId, oneshot::Sender<Option<(Option<Progress>, Usage)>>),
-    /// What a queued task waits for; none where it has an agent by now.
-    ViewWait(WaitQuery, oneshot::Sender<Option<WaitingFor>>),
+    /// What each of these queued tasks waits for; none where it has an agent by now.
+    ViewWaits(Vec<WaitQuery>, oneshot::Sender<Vec<Option<WaitingFor>>>),
     /// An agent that does one task has done it.
     Spent(AgentId),
     /// So many tasks are dead now, as the store counts.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use muster_domain::worker::WorkerEnd;
 use muster_domain::{
-    AgentEvent, AgentId, Assignment, Epoch, EventKind, ProcessId, WorkerKey, WorkerOrders, WorkerStatus,
+    AgentEvent, AgentId, Assignment, Clocks, Epoch, EventKind, ProcessId, WorkerKey, WorkerOrders, WorkerStatus,
 };
 use muster_policy::placement::{Bounds, Placement, Seat, place, workers_to_add};
 use muster_registry::Peer;
@@ -265,14 +265,18 @@ impl Keeper {
         });
     }
 
+    /// The clocks of this pool's workers.
+    pub(super) fn clocks(&self) -> Clocks {
+        let (clocks, interval) = (&self.context.clocks, self.model.spec.config.health_check_interval);
+        // It was checked when it came in, but the row may be older than the check.
+        match interval.map(std::time::Duration::try_from_secs_f64) {
+            Some(Ok(interval)) => clocks.beating_every(interval),
+            Some(Err(_)) | None => clocks.clone(),
+        }
+    }
+
     fn orders(&self, process_id: ProcessId, key: WorkerKey) -> Option<WorkerOrders> {
         let spec = &self.model.spec;
-        let mut clocks = self.context.clocks.clone();
-        let interval = spec.config.health_check_interval;
-        // It was checked when it came in, but the row may be older than the check.
-        if let Some(Ok(interval)) = interval.map(std::time::Duration::try_from_secs_f64) {
-            clocks.heartbeat = interval;
-        }
         Some(WorkerOrders {
             process_id,
             pool_name: spec.pool_name.clone(),
@@ -283,7 +287,7 @@ impl Keeper {
             data_dir: self.context.data_dir.clone(),
             lock_file: self.context.lock_file.clone(),
             profile: self.context.profiles.get(&spec.runtime)?.clone(),
-            clocks,
+            clocks: self.clocks(),
             open_files: muster_process::limits::for_programs(),
         })
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use muster_domain::{AgentId, Beat, PoolName, ProcessId, Timestamp, WorkerIdentity, WorkerStatus};
+use muster_domain::{AgentId, Beat, Clocks, PoolName, ProcessId, Timestamp, WorkerIdentity, WorkerStatus};
 use muster_policy::starts::Loss;
 use muster_policy::worker::Facts;
 
@@ -52,6 +52,8 @@ pub(crate) struct Worker {
     pub(crate) reports: Reports,
     /// Whether its messages are signed. One of a version that had no keys is replaced as its agents end.
     pub(crate) has_key: bool,
+    /// Between two of its beats, by its own word.
+    pub(super) interval: Option<Duration>,
 }
 
 impl Worker {
@@ -73,6 +75,7 @@ impl Worker {
             unheard: false,
             reports: Reports::default(),
             has_key: true,
+            interval: None,
         }
     }
 
@@ -107,6 +110,11 @@ impl Worker {
         Some(Loss { begun: self.begun?, ready: self.pulse.is_some() })
     }
 
+    /// The clocks by which it is judged. Its pool's interval may have changed since it was started, and it does not know.
+    pub(crate) fn clocks(&self, pool: &Clocks) -> Clocks {
+        self.interval.map_or_else(|| pool.clone(), |interval| pool.beating_every(interval.max(pool.heartbeat)))
+    }
+
     pub(crate) fn facts(&self) -> Facts {
         Facts {
             status: self.status,
@@ -123,6 +131,7 @@ impl Worker {
         self.pulse = Some(Pulse { heard, used: used.or(self.machine_use()) });
         if let Some(beat) = beat {
             self.reports.dropped(beat.dropped);
+            self.interval = beat.interval;
             if self.identity.is_none() {
                 self.identity = Some(beat.identity.clone());
             }
@@ -221,6 +230,7 @@ mod tests {
             cpu_percent: 0.5,
             rss_bytes: 4096,
             deaf: None,
+            interval: None,
             agents: Vec::new(),
         }
     }

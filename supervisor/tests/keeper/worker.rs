@@ -182,6 +182,7 @@ impl FakeWorker {
             cpu_percent: 1.0,
             rss_bytes: 1,
             deaf: None,
+            interval: None,
             agents,
         }
     }

@@ -325,7 +325,9 @@ fn work_is_held_up_and_goes_on() {
     let work = json!({"pool_name": pool, "input": 1});
     let first = submit(&muster, &work);
     assert_eq!(task(&muster, &first, 0)["state"], "queued");
-    assert_eq!(held(&hold("drain")), (200, json!(true), json!(true)));
+    let drained = hold("drain");
+    assert_eq!(held(&drained), (200, json!(true), json!(true)));
+    assert_eq!((&drained.body["draining"], &drained.body["being_removed"]), (&json!(true), &json!(false)));
     let refused = muster.post(TASKS, &work);
     assert_eq!((refused.status, refused.code()), (503, "intake_closed"), "{refused:?}");
     assert!(refused.header("retry-after").is_some(), "{refused:?}");

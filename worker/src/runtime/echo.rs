@@ -1,18 +1,42 @@
-//! The built-in agent: it has no program, runs at once, answers each task with its input, and ends when it is told to.
+//! The built-in agent: it has no program, runs at once, answers each task with its input, and ends when it is told to. It prints
+//! nothing; its log has the ends of its runs.
+
+use std::path::PathBuf;
 
 use muster_domain::{AgentId, Cause, Ending, Epoch, SpawnOrder, Timestamp};
+use muster_files::Place;
 
+use super::exec::blocking;
 use super::{News, What};
+use crate::log::{self, Batch, LogFile, Stream};
 use crate::tasks::{Errand, Finish, Finished};
+
+/// Agents without programs.
+pub(crate) struct Echo {
+    data_dir: PathBuf,
+}
+
+impl Echo {
+    pub(super) const fn new(data_dir: PathBuf) -> Self {
+        Self { data_dir }
+    }
+
+    /// It is gone.
+    pub(super) fn stop(&self, agent_id: AgentId, epoch: Epoch) -> News {
+        let ending = Ending::new(Cause::Stopped, Timestamp::now());
+        let mut lines = Batch::default();
+        lines.add(ending.at, Stream::End, ending.cause.to_string().as_bytes(), 0);
+        let mut file = LogFile::new(Place::agent_log(&self.data_dir, agent_id), log::ROTATE_AT);
+        // The disk may take its time, and nobody waits for a line that tells what the report tells too.
+        let written = blocking::run(&blocking::LOGS, move || file.append(&lines.take()));
+        drop(tokio::spawn(async move { drop(written.await) }));
+        News { agent_id, epoch, what: What::Ended(ending) }
+    }
+}
 
 /// It runs.
 pub(super) fn start(order: &SpawnOrder) -> News {
     News { agent_id: order.agent.agent_id, epoch: order.epoch, what: What::Started { pid: None } }
-}
-
-/// It is gone.
-pub(super) fn stop(agent_id: AgentId, epoch: Epoch) -> News {
-    News { agent_id, epoch, what: What::Ended(Ending::new(Cause::Stopped, Timestamp::now())) }
 }
 
 /// It has done a task.

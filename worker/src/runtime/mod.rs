@@ -35,7 +35,7 @@ pub(crate) enum What {
 
 /// The runtime of a worker: the same for all of its agents.
 pub(crate) enum Runtime {
-    Echo,
+    Echo(echo::Echo),
     Exec(exec::Exec),
 }
 
@@ -43,7 +43,7 @@ impl Runtime {
     /// The runtime that these orders name. News that do not come at once go to `news`.
     pub(crate) fn new(orders: &WorkerOrders, news: UnboundedSender<News>) -> Self {
         match &orders.profile {
-            RuntimeProfile::Echo => Self::Echo,
+            RuntimeProfile::Echo => Self::Echo(echo::Echo::new(orders.data_dir.clone())),
             RuntimeProfile::Exec(profile) => Self::Exec(exec::Exec::new(orders, profile.clone(), news)),
         }
     }
@@ -51,7 +51,7 @@ impl Runtime {
     /// Starts an agent. Answers with what is known at once.
     pub(crate) fn start(&mut self, order: SpawnOrder) -> Option<News> {
         match self {
-            Self::Echo => Some(echo::start(&order)),
+            Self::Echo(_) => Some(echo::start(&order)),
             Self::Exec(exec) => {
                 exec.start(order);
                 None
@@ -62,7 +62,7 @@ impl Runtime {
     /// Stops an agent that was started. Answers with what is known at once. May be called again, more urgently.
     pub(crate) fn stop(&mut self, agent_id: AgentId, epoch: Epoch, how: How) -> Option<News> {
         match self {
-            Self::Echo => Some(echo::stop(agent_id, epoch)),
+            Self::Echo(echo) => Some(echo.stop(agent_id, epoch)),
             Self::Exec(exec) => {
                 exec.stop(&agent_id, how);
                 None
@@ -73,7 +73,7 @@ impl Runtime {
     /// Has a task begun by an agent that runs. Answers with its end, where that is known at once.
     pub(crate) fn begin(&mut self, errand: Errand) -> Option<Finish> {
         match self {
-            Self::Echo => Some(echo::answer(errand)),
+            Self::Echo(_) => Some(echo::answer(errand)),
             Self::Exec(exec) => exec.begin(errand),
         }
     }
@@ -82,7 +82,7 @@ impl Runtime {
     pub(crate) fn halt(&mut self, agent_id: &AgentId, id: AttemptId, halt: Halt) {
         match self {
             // Whatever it was given is done.
-            Self::Echo => {}
+            Self::Echo(_) => {}
             Self::Exec(exec) => exec.halt(agent_id, id, halt),
         }
     }
@@ -90,7 +90,7 @@ impl Runtime {
     /// A look at the program of an agent, or of its tasks; none where it has none.
     pub(crate) fn look(&self, agent_id: &AgentId) -> Option<Look> {
         match self {
-            Self::Echo => None,
+            Self::Echo(_) => None,
             Self::Exec(exec) => exec.look(agent_id),
         }
     }
@@ -98,7 +98,7 @@ impl Runtime {
     /// Forgets an agent whose end was heard.
     pub(crate) fn forget(&mut self, agent_id: &AgentId) {
         match self {
-            Self::Echo => {}
+            Self::Echo(_) => {}
             Self::Exec(exec) => exec.forget(agent_id),
         }
     }
@@ -106,7 +106,7 @@ impl Runtime {
     /// When an agent was last active, where that is known here.
     pub(crate) fn last_active(&self, agent_id: &AgentId) -> Option<Instant> {
         match self {
-            Self::Echo => None,
+            Self::Echo(_) => None,
             Self::Exec(exec) => exec.last_active(agent_id),
         }
     }

@@ -1,7 +1,7 @@
 //! Sums of what was used, and what a person has closed.
 
 use muster_domain::budget::Scope;
-use muster_domain::{Gate, Usage};
+use muster_domain::{Executions, Gate, Usage};
 use muster_store::Outcome::{Applied, Unchanged};
 use muster_store::{UsageAdded, Write};
 
@@ -45,6 +45,16 @@ pub(crate) async fn sums_of_agents_go_with_them(place: &Place) {
     let names = async |scope| place.store.usage(scope, "", 9).await.expect("a read").into_iter().map(|(name, _)| name);
     assert_eq!(names(Scope::Agent).await.collect::<Vec<_>>(), [id]);
     assert_eq!(names(Scope::Project).await.collect::<Vec<_>>(), ["gone"]);
+}
+
+pub(crate) async fn executions_are_counted_whatever_is_pruned(place: &Place) {
+    let fence = place.lead().await;
+    let counted = async || place.store.executions().await.expect("a read");
+    assert_eq!(counted().await, Executions::default());
+    let some = |total, succeeded, failed| Write::AddExecutions(Executions { total, succeeded, failed });
+    place.all(fence, vec![(some(3, 2, 1), Applied), (some(2, 0, 1), Applied)]).await;
+    place.store.prune(fence, at(i64::MAX / 4), at(i64::MAX / 4)).await.expect("pruned");
+    assert_eq!(counted().await, Executions { total: 5, succeeded: 2, failed: 2 });
 }
 
 pub(crate) async fn queues_are_closed_and_opened(place: &Place) {

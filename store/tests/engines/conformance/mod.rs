@@ -25,7 +25,18 @@ use muster_store::{AfterRelease, IdempotencyKey, Leadership, NewAgent, Outcome, 
 pub(crate) use crate::places::Place;
 
 /// The newest migration.
-pub(crate) const NEWEST: i64 = 6;
+pub(crate) const NEWEST: i64 = 9;
+
+/// The numbers of the migrations after this one: a number may be left out.
+pub(crate) fn migrations_after(before: i64) -> Vec<i64> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations/sqlite");
+    let names = std::fs::read_dir(folder).expect("the migrations").map(|entry| entry.expect("a file").file_name());
+    let number = |name: std::ffi::OsString| name.to_string_lossy().split('_').next()?.parse().ok();
+    let mut numbers: Vec<i64> = names.filter_map(number).filter(|number| *number > before).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
 /// Long enough for any test.
 pub(crate) const LEASE: Duration = Duration::from_secs(600);
 

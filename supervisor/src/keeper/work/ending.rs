@@ -107,6 +107,7 @@ impl Keeper {
         };
         let added = self.payers(&task, Some(run.attempt.agent_id)).additions(over.used);
         plan.spent.push((task.task_id, added));
+        plan.executions.add(&record.end);
         if task.check {
             // No agent was asked: it says nothing about the pool's agents, and costs none of them its one task.
             self.uncount(task.task_id, round);

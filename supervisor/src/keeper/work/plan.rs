@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use muster_domain::{EventDraft, TaskId, TaskState};
+use muster_domain::{EventDraft, Executions, TaskId, TaskState};
 use muster_store::{
     LineKey, NewTask, Outcome, QueuedTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded,
     Write,
@@ -34,6 +34,8 @@ pub(super) struct Plan {
     /// Of tasks that are given out to nobody after all; after those that are new.
     pub(super) late_verdicts: Vec<TaskVerdict>,
     pub(super) events: Vec<EventDraft>,
+    /// How many attempts ended.
+    pub(super) executions: Executions,
     /// What the ended attempts have used.
     pub(super) spent: Vec<(TaskId, Vec<UsageAdded>)>,
     /// What the endings were made of, for the case that the commit fails.
@@ -143,6 +145,9 @@ impl Plan {
         push(&mut writes, self.late_verdicts, Write::SettleTasks);
         let used = self.spent.iter().flat_map(|(_, added)| added.clone()).collect();
         push(&mut writes, used, Write::AddUsage);
+        if self.executions.total > 0 {
+            writes.push(Write::AddExecutions(self.executions));
+        }
         writes.extend(self.events.into_iter().map(Write::Event));
         let (overs, submits, redrives, cancels) = (self.overs, self.submits, self.redrives, self.cancels);
         (writes, Told { tasks, added, redriven: self.redriven, spent: self.spent, overs, submits, redrives, cancels })

@@ -15,8 +15,17 @@ use crate::waiting::{WaitQuery, WaitingFor};
 pub(in crate::keeper) enum Viewer {
     /// The queue in figures.
     Queue(oneshot::Sender<QueueFigures>),
-    /// What a queued task waits for; none where it has an agent by now.
-    Task(WaitQuery, oneshot::Sender<Option<WaitingFor>>),
+    /// What each of these queued tasks waits for; none where it has an agent by now.
+    Tasks(Vec<WaitQuery>, oneshot::Sender<Vec<Option<WaitingFor>>>),
+}
+
+/// What holds up all tasks of a pool alike: found once for many of them, since it looks through the agents.
+struct Common {
+    /// What only a person ends, or the end of the supervisor.
+    all: Option<WaitingFor>,
+    breaker: Option<WaitingFor>,
+    /// Why no agent has room for one that is for any.
+    no_agent: Option<WaitingFor>,
 }
 
 impl Keeper {
@@ -33,7 +42,15 @@ impl Keeper {
                     let holds = self.holds(round);
                     drop(reply.send(self.desk.figures(holds, round.now, round.at)));
                 }
-                Viewer::Task(task, reply) => drop(reply.send(self.why_waiting(&task, round))),
+                Viewer::Tasks(tasks, reply) => {
+                    let common = Common {
+                        all: self.why_all_wait(round),
+                        breaker: self.why_breaker(round),
+                        no_agent: self.why_no_agent(round),
+                    };
+                    let why = |task: &WaitQuery| self.why_waiting(task, &common, round);
+                    drop(reply.send(tasks.iter().map(why).collect()));
+                }
             }
         }
     }
@@ -62,17 +79,18 @@ impl Keeper {
     }
 
     /// What a task waits for that the store calls queued; none where it has an agent by now.
-    fn why_waiting(&self, task: &WaitQuery, round: &Round) -> Option<WaitingFor> {
+    fn why_waiting(&self, task: &WaitQuery, common: &Common, round: &Round) -> Option<WaitingFor> {
         if self.desk.runs.get(task.task_id).is_some() {
             return None;
         }
-        let found = self
-            .why_all_wait(round)
+        let found = common
+            .all
+            .clone()
             .or_else(|| task.not_before.filter(|at| *at > round.at).map(WaitingFor::Time))
-            .or_else(|| self.why_breaker(round))
+            .or_else(|| common.breaker.clone())
             .or_else(|| self.why_agent(task.agent_id?))
             .or_else(|| self.why_tenant(&task.tenant))
-            .or_else(|| if task.agent_id.is_none() { self.why_no_agent(round) } else { None });
+            .or_else(|| common.no_agent.clone().filter(|_| task.agent_id.is_none()));
         Some(found.unwrap_or(WaitingFor::Turn))
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_domain::budget::Scope;
-use muster_domain::{AgentId, Fence, Payload, PoolName, ProcessId, TaskId, Timestamp, Usage};
+use muster_domain::{AgentId, Executions, Fence, Payload, PoolName, ProcessId, TaskId, Timestamp, Usage};
 use muster_store::{
     AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, LineRow, Outcome, Piece, PoolRow, Pruned, Queue,
     QueueCounts, QueuedTask, RunningTask, Store, StoreError, TaskFilter, TaskRow, WorkerRow, Write,
@@ -255,6 +255,10 @@ impl Queue for FaultyStore {
     async fn usage(&self, scope: Scope, after: &str, limit: u32) -> Result<Vec<(String, Usage)>, StoreError> {
         self.see()?;
         self.inner.usage(scope, after, limit).await
+    }
+    async fn executions(&self) -> Result<Executions, StoreError> {
+        self.see()?;
+        self.inner.executions().await
     }
     async fn queue_counts(&self, pool: &PoolName) -> Result<QueueCounts, StoreError> {
         self.see()?;

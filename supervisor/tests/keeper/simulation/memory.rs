@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use muster_domain::budget::Scope;
 use muster_domain::{
-    AgentId, Assignment, Ending, Epoch, EventDraft, Fence, Intent, PoolName, ProcessId, StopReason, Timestamp, Usage,
-    WorkerState,
+    AgentId, Assignment, Ending, Epoch, EventDraft, Executions, Fence, Intent, PoolName, ProcessId, StopReason,
+    Timestamp, Usage, WorkerState,
 };
 use muster_store::{
     AfterRelease, AgentRow, EventRow, NewAgent, Outcome, PoolRow, Rest, StoreError, UsageAdded, WorkerRow, Write,
@@ -27,6 +27,8 @@ pub(super) struct Content {
     pub(super) shelf: Shelf,
     /// The sums of accounts.
     pub(super) usage: BTreeMap<(Scope, String), Usage>,
+    /// Attempts that are over.
+    pub(super) executions: Executions,
 }
 
 struct Agent {
@@ -87,6 +89,12 @@ impl Content {
                     let sum = self.usage.entry((*scope, name.clone())).or_default();
                     *sum = sum.plus(*usage);
                 }
+                Outcome::Applied
+            }
+            Write::AddExecutions(Executions { total, succeeded, failed }) => {
+                let sum = &mut self.executions;
+                (sum.total, sum.succeeded, sum.failed) =
+                    (sum.total + total, sum.succeeded + succeeded, sum.failed + failed);
                 Outcome::Applied
             }
             of_tasks => Outcome::Tasks(self.shelf.carry_out(of_tasks, |pool| self.pools.contains_key(pool))),

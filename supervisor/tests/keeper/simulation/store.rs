@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fastrand::Rng;
 use muster_domain::budget::Scope;
-use muster_domain::{AgentId, Fence, Payload, PoolName, ProcessId, TaskId, Timestamp, Usage};
+use muster_domain::{AgentId, Executions, Fence, Payload, PoolName, ProcessId, TaskId, Timestamp, Usage};
 use muster_store::sqlite::SqliteStore;
 use muster_store::{
     AgentFilter, AgentRow, Durability, EventRow, IdempotencyKey, Leadership, LineRow, Outcome, Piece, PoolRow, Pruned,
@@ -262,6 +262,9 @@ impl Queue for LifeStore {
         let copy = tenant.to_owned();
         let ours = || self.content().shelf.made_since(tenant, since);
         both!(self, "made_since", ours(), |store| store.made_since(&copy, since))
+    }
+    async fn executions(&self) -> Result<Executions, StoreError> {
+        both!(self, "executions", self.content().executions, |store| store.executions())
     }
     async fn queue_counts(&self, pool: &PoolName) -> Result<QueueCounts, StoreError> {
         let copy = pool.clone();

@@ -1,6 +1,6 @@
 //! Another supervisor takes over while tasks wait and run.
 
-use muster_domain::{AttemptEnd, Fence, ReportBody, TaskState};
+use muster_domain::{AttemptEnd, Executions, Fence, ReportBody, TaskState};
 use muster_store::{Store, TaskStart, Write};
 use muster_supervisor::{LeadEnd, TaskRequest};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,7 @@ async fn what_ends_while_nobody_leads_is_heard_by_the_next() {
     let tasks = world.submit_many(vec![task(); 2]).await;
     let (one, other) = (world.holder(tasks[0]).await, world.holder(tasks[1]).await);
     let ground = world.ground.clone();
+    assert_eq!(world.handle.executions().await, Executions::default(), "none is over");
     world.shut_down(true).await;
     one.answer(tasks[0]).await;
     other.fail(tasks[1], false).await;
@@ -49,6 +50,15 @@ async fn what_ends_while_nobody_leads_is_heard_by_the_next() {
     assert_eq!(world.end_of(tasks[0]).await, TaskState::Succeeded);
     assert_eq!(world.end_of(tasks[1]).await, TaskState::Failed);
     assert!(tasks.iter().all(|id| world.ground.ledger.latest_attempt(*id) == 1));
+    let executions = Executions { total: 2, succeeded: 1, failed: 1 };
+    assert_eq!(world.handle.executions().await, executions);
+    let ground = world.ground.clone();
+    world.shut_down(true).await;
+    let world = ground.lead().await;
+    assert_eq!(world.handle.executions().await, executions, "they outlive a supervisor");
+    world.ground.store.leave();
+    assert_eq!(world.handle.executions().await, executions, "and the store's absence");
+    world.ground.store.heal();
     world.end().await;
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_domain::{BreakerPolicy, Cause, OnDemand, TaskId, TaskState, TenantLimits, Tenants};
-use muster_supervisor::{BreakerView, Lack, TaskRequest, WaitingFor};
+use muster_supervisor::{BreakerView, Lack, TaskQuery, TaskRequest, WaitingFor};
 
 use super::{soon, task};
 use crate::worker::{OnSpawn, OnTask};
@@ -12,6 +12,12 @@ use crate::world::{World, pool, wait_until};
 impl World {
     async fn reason(&self, task: TaskId) -> Option<WaitingFor> {
         self.task(task).await.waiting_for
+    }
+
+    /// What the list of tasks says of it.
+    async fn listed(&self, task: TaskId) -> Option<WaitingFor> {
+        let page = self.handle.tasks(TaskQuery { limit: 100, ..TaskQuery::default() }).await.expect("a page");
+        page.items.into_iter().find(|view| view.spec.task_id == task).expect("it is listed").waiting_for
     }
 
     async fn code(&self, task: TaskId) -> &'static str {
@@ -30,6 +36,7 @@ async fn what_a_person_holds_up_goes_before_anything_else() {
     assert_eq!(world.code(later).await, "not_before");
     world.handle.pause_pool(pool()).await.expect("paused");
     assert_eq!(world.reason(later).await, Some(WaitingFor::PoolResume(pool())));
+    assert_eq!(world.listed(later).await, Some(WaitingFor::PoolResume(pool())), "a list says it too");
     world.handle.pause_system(false).await.expect("paused");
     assert_eq!(world.reason(later).await, Some(WaitingFor::SystemResume));
     let (view, queue) = (world.pool().await, world.queue().await);
@@ -80,6 +87,7 @@ async fn an_agent_is_waited_for_until_one_has_room() {
     let worker = world.holder(first).await;
     world.wait_task(first, TaskState::Running).await;
     assert_eq!(world.reason(first).await, None, "it has an agent");
+    assert_eq!(world.listed(first).await, None);
     let (second, named) = (world.submit(task()).await, TaskRequest { agent_id: Some(agent), ..task() });
     let named = world.submit(named).await;
     assert_eq!(world.reason(second).await, Some(WaitingFor::FreeAgent(pool())));

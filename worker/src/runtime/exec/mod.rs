@@ -5,7 +5,7 @@
 //! owns its log and a task for each of its programs (`job`).
 
 mod agent;
-mod blocking;
+pub(super) mod blocking;
 mod contract;
 mod desk;
 mod excerpt;
