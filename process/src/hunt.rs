@@ -1,8 +1,8 @@
 //! Ending what dead workers left. One search serves all of them, so that the death of many workers costs no more looks at
 //! every process than that of one.
 //!
-//! It proves nothing against a program that clears its environment. It speaks for what the proofs cannot: the trees of a
-//! worker whose parent was not this process.
+//! It speaks for what the proofs cannot: the trees of a worker whose parent was not this process. A program that clears its
+//! environment is found by its limits ([`crate::tag`]); one that changes these too is not.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -14,9 +14,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::Signal;
 
 use crate::init::PATIENCE_WITH_INITS;
-use crate::mark::{environment, lives_as_ours, marks_in, others};
+use crate::mark::{environment, marks_in, may_be_ours, others};
 use crate::pidfd::Pidfd;
-use crate::tag::{Tag, is_init_name, name_of};
+use crate::tag::{Tag, is_init_name, limit_of, name_of};
 
 /// How long a pass waits for the ends of those that it has struck.
 const STRIKE: Duration = Duration::from_millis(50);
@@ -117,16 +117,18 @@ impl Hunt {
         Ok(found)
     }
 
-    /// The worker of this hunt that a process is of: by its environment, or, unless that says something else, as a living init
-    /// of this user with the worker's name.
+    /// The worker of this hunt that a process is of: by its environment; unless that says something else, as an init with the
+    /// worker's name, or by the limit that it was born with.
     fn owner(&self, pid: u32) -> io::Result<Option<OsString>> {
         let environment = environment(pid)?;
-        if marks_in(&environment).next().is_some() {
-            return Ok(marks_in(&environment).find(|worker| self.quarries.contains_key(*worker)).map(OsStr::to_owned));
-        }
-        let Some(tag) = Tag::in_name(&name_of(pid)) else { return Ok(None) };
-        let named = self.quarries.iter().find(|(_, quarry)| quarry.tag == tag);
-        Ok(named.filter(|_| lives_as_ours(pid)).map(|(worker, _)| worker.clone()))
+        let worker = if marks_in(&environment).next().is_some() {
+            marks_in(&environment).find(|worker| self.quarries.contains_key(*worker)).map(OsStr::to_owned)
+        } else {
+            let (name, limit) = (Tag::in_name(&name_of(pid)), limit_of(pid));
+            let is_of = |tag: Tag| name == Some(tag) || limit == Some(tag.limit());
+            self.quarries.iter().find(|(_, quarry)| is_of(quarry.tag)).map(|(worker, _)| worker.clone())
+        };
+        Ok(worker.filter(|_| may_be_ours(pid)))
     }
 
     fn is_spared(&self, (pid, worker): &Find) -> bool {

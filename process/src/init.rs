@@ -10,7 +10,7 @@ use crate::census::{Census, kill_descendants};
 use crate::fork::{Side, clone_process};
 use crate::ownership::{Maps, Means};
 use crate::stage::{Stage, close_range, fail, reset_signal_handlers};
-use crate::tag::InitName;
+use crate::tag::{InitName, take_limit};
 
 /// The init's exit code that says: I have no child left, and so there is nobody left of the tree.
 pub(crate) const PROVEN: i32 = 0;
@@ -38,6 +38,8 @@ pub(crate) struct Init<'a> {
     pub(crate) keep: [RawFd; 5],
     /// Its name, by which it is found where its environment can't be read.
     pub(crate) name: &'a InitName,
+    /// The limit that marks its tree, where it belongs to a worker.
+    pub(crate) limit: Option<u64>,
     /// Where the command line of this process is in memory.
     pub(crate) title: Option<(usize, usize)>,
 }
@@ -61,6 +63,9 @@ impl Init<'_> {
             libc::setsid();
             reset_signal_handlers();
             self.take_name();
+            if let Some(limit) = self.limit {
+                take_limit(limit);
+            }
             libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
             if let Means::PidNamespace { private_proc: true, .. } = self.means {
                 mount_proc();

@@ -96,13 +96,14 @@ impl Keeper {
     }
 
     fn fork_tree(&mut self, stage: &Stage, report: &OwnedFd, tree: Tree) -> Result<Born, SpawnError> {
-        let Tree { means, maps, cord, init_cord, name } = tree;
+        let Tree { means, maps, cord, init_cord, name, limit } = tree;
         let (report, init_cord) = (report.as_raw_fd(), init_cord);
         let [stdin, stdout, stderr] = stage.stdio.each_ref().map(AsRawFd::as_raw_fd);
         let mut keep = [stdin, stdout, stderr, report, init_cord.as_raw_fd()];
         keep.sort_unstable();
         let maps = maps.as_ref();
-        let init = Init { stage, means, maps, cord: init_cord.as_raw_fd(), report, keep, name: &name, title: title() };
+        let init =
+            Init { stage, means, maps, cord: init_cord.as_raw_fd(), report, keep, name: &name, limit, title: title() };
         // SAFETY: an init does only what is safe after a fork.
         let (pid, pidfd) = unsafe { fork(libc::SIGCHLD | means.clone_flags(), || init.run()) }?;
         let cord = Arc::new(cord);

@@ -22,7 +22,9 @@
 //! - *Best effort*, where the host gives no namespace: the init is a subreaper, so whatever detaches becomes its child
 //!   again when its parent dies. It stops and kills its descendants until there is no child left. Should somebody kill
 //!   the init itself, its orphans come to this process, a subreaper too, and the nursery does the same to every child
-//!   that it has not started. What both miss: the tree of an init that is killed in the same moment as this process.
+//!   that it has not started. What both miss, the tree of an init that is killed in the same moment as this process, is found
+//!   by the limit that marks it, which stays with a program that clears its environment. What is left to miss is one that changes that
+//!   limit, or its user, and loses its init and its owners in the same moment.
 //!
 //! [`ownership`] says which it is, having tried. A socket pair, the cord, joins the init and its parent: it carries the
 //! program's exact end up, and its closing says that the parent is gone (the kernel closes it before a parent-death
@@ -30,9 +32,9 @@
 //!
 //! # The rest
 //! [`identity`] tells one process from every other over reboots and reused pids, [`Pidfd`] holds on to it, [`mark`]
-//! finds what a dead worker may have left: programs by their environment, inits by their name, which is `mi-` and the end
-//! of the worker's id. [`door`] is where a worker is asked how it is, [`lock`] is the data folder's lock, [`pipe`] looks into
-//! pipes, [`usage`] measures, and [`memory`] gives back what nothing uses.
+//! finds what a dead worker may have left: programs by their environment, or by a limit that they were born with; inits by their
+//! name, which is `mi-` and the end of the worker's id. [`door`] is where a worker is asked how it is, [`lock`] is the data folder's
+//! lock, [`pipe`] looks into pipes, [`usage`] measures, and [`memory`] gives back what nothing uses.
 
 mod birth;
 mod census;

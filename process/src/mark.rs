@@ -1,5 +1,5 @@
 //! Finding what a dead worker may have left, by its mark: a variable in the environment of all that it owns, and for
-//! inits, whose environment only root may read, a part of its id in their name.
+//! inits, whose environment only root may read, a part of its id in their name. A process of another user has no mark that counts.
 //!
 //! All calls here read every process, and block. [`Hunt`](crate::Hunt) ends what they find.
 
@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
+use crate::census::Stat;
 use crate::tag::Tag;
 
 /// The variable that marks a worker and all that it owns with the worker's id.
@@ -21,7 +22,7 @@ const READ_AGAIN: usize = 3;
 pub fn marked(worker: &OsStr) -> io::Result<Vec<u32>> {
     let mut found = Vec::new();
     for pid in others()? {
-        if marks_in(&environment(pid)?).any(|id| id == worker) {
+        if marks_in(&environment(pid)?).any(|id| id == worker) && may_be_ours(pid) {
             found.push(pid);
         }
     }
@@ -32,7 +33,10 @@ pub fn marked(worker: &OsStr) -> io::Result<Vec<u32>> {
 pub fn workers() -> io::Result<HashSet<OsString>> {
     let mut found = HashSet::new();
     for pid in others()? {
-        found.extend(marks_in(&environment(pid)?).map(OsStr::to_owned));
+        let environment = environment(pid)?;
+        if marks_in(&environment).next().is_some() && may_be_ours(pid) {
+            found.extend(marks_in(&environment).map(OsStr::to_owned));
+        }
     }
     Ok(found)
 }
@@ -77,12 +81,24 @@ fn is_nothing_to_see(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH | libc::EACCES | libc::EPERM))
 }
 
-/// Whether a process lives, and is this user's: anybody can call a process as he likes.
-pub(crate) fn lives_as_ours(pid: u32) -> bool {
+/// Whether a process that bears a mark may bear it rightly: it lives, and is this user's, or comes from this process. Anybody can
+/// mark and call his processes as he likes, and whoever may kill any (root) must not take them for its own, nor wait for
+/// their end.
+pub(crate) fn may_be_ours(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.split_ascii_whitespace().next());
     let lives = field("State:").is_some_and(|state| !matches!(state, "Z" | "X"));
-    lives && field("Uid:").and_then(|user| user.parse().ok()) == Some(nix::unistd::geteuid().as_raw())
+    let is_mine = field("Uid:").and_then(|user| user.parse().ok()) == Some(nix::unistd::geteuid().as_raw());
+    lives && (is_mine || descends_from_us(pid))
+}
+
+/// Programs may change their user, and stay what they are.
+fn descends_from_us(pid: u32) -> bool {
+    /// No chain of parents is longer.
+    const LONGEST: usize = 1_024;
+    let own = std::process::id();
+    let parent = |pid: &u32| Some(Stat::parse(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)?.parent);
+    std::iter::successors(Some(pid), parent).take(LONGEST).any(|pid| pid == own)
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub enum Ownership {
         /// Whether a `/proc` of its own can be mounted.
         private_proc: bool,
     },
-    /// A tree whose init is killed in the same moment as its owner may leave something behind.
+    /// A program that changes its user or its limits, and whose init is killed in the same moment as its owners, may be left behind.
     BestEffort {
         /// Why there is nothing better.
         why: String,
@@ -53,7 +53,10 @@ impl fmt::Display for Ownership {
         match self {
             Self::PidNamespace { user_namespace: false, .. } => f.write_str("pid namespace"),
             Self::PidNamespace { user_namespace: true, .. } => f.write_str("pid namespace in a user namespace"),
-            Self::BestEffort { why } => write!(f, "best effort: {why}"),
+            Self::BestEffort { why } => write!(
+                f,
+                "best effort: {why}; a program that changes its user or its limits may outlive a kill of its worker and its init"
+            ),
         }
     }
 }

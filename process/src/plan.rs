@@ -44,6 +44,8 @@ pub(crate) struct Tree {
     pub(crate) cord: Cord,
     pub(crate) init_cord: OwnedFd,
     pub(crate) name: InitName,
+    /// The limit that marks the tree.
+    pub(crate) limit: Option<u64>,
 }
 
 /// What the caller keeps.
@@ -84,20 +86,18 @@ pub(crate) fn prepare(program: Program, means: Means) -> Result<(Plan, Ends), Sp
     };
     let (birth, report) = Birth::pair().map_err(setup("make a socket"))?;
     ends.birth = Some(birth);
-    let tree = (custody == Custody::Tree)
-        .then(|| tree(means, InitName::of(tag)))
-        .transpose()
-        .map_err(setup("make a socket"))?;
+    let tree = (custody == Custody::Tree).then(|| tree(means, tag)).transpose().map_err(setup("make a socket"))?;
     Ok((
         Plan::Fork { stage: Box::new(stage), report: above_stdio(report).map_err(setup("make a socket"))?, tree },
         ends,
     ))
 }
 
-fn tree(means: Means, name: InitName) -> io::Result<Box<Tree>> {
+fn tree(means: Means, tag: Option<Tag>) -> io::Result<Box<Tree>> {
     let (cord, init_cord) = Cord::pair()?;
     let maps = matches!(means, Means::PidNamespace { user_namespace: true, .. }).then(Maps::own);
-    Ok(Box::new(Tree { means, maps, cord, init_cord: above_stdio(init_cord)?, name }))
+    let (name, limit) = (InitName::of(tag), tag.map(Tag::limit));
+    Ok(Box::new(Tree { means, maps, cord, init_cord: above_stdio(init_cord)?, name, limit }))
 }
 
 fn free(

@@ -34,6 +34,40 @@ impl Tag {
     }
 }
 
+/// A resource limit as a mark.
+///
+/// A program that clears its environment, begins a session and lets its parents die has nothing left that names its worker, where
+/// there is no namespace. But limits stay with whatever is forked or executed. `RLIMIT_LOCKS` limits nothing since Linux 2.4.25,
+/// and no program sets it; so every tree has one that no other worker's has.
+const MARKING_LIMIT: libc::__rlimit_resource_t = libc::RLIMIT_LOCKS;
+
+impl Tag {
+    /// The limit of all in this worker's trees: a number of 62 bits, that nobody means.
+    pub(crate) fn limit(self) -> u64 {
+        const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+        let hash = self.0.iter().fold(BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        hash >> 2 | 1 << 61
+    }
+}
+
+/// Takes a limit as a mark, and hands it down. Where a lower one is in force already, e.g. in a tree of another Muster, that stays.
+///
+/// # Safety
+/// A plain system call, that changes this process: only for one that is about to own a tree.
+pub(crate) unsafe fn take_limit(limit: u64) {
+    let mark = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+    // SAFETY: a valid struct.
+    unsafe { libc::setrlimit(MARKING_LIMIT, &raw const mark) };
+}
+
+/// The mark in a process's limits; `None` where there is none, or it is another user's.
+pub(crate) fn limit_of(pid: u32) -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: reads into a valid struct.
+    let read = unsafe { libc::prlimit(pid as libc::pid_t, MARKING_LIMIT, std::ptr::null(), &raw mut limit) };
+    (read == 0 && limit.rlim_max != libc::RLIM_INFINITY).then_some(limit.rlim_max)
+}
+
 fn padded<'a>(bytes: impl Iterator<Item = &'a u8>) -> [u8; LENGTH] {
     let mut name = [0; LENGTH];
     name.iter_mut().take(LENGTH - 1).zip(bytes).for_each(|(to, from)| *to = *from);
@@ -83,6 +117,9 @@ mod tests {
         for (name, is_init) in [("muster-init", true), ("mi-034646c8fef3", true), ("muster", false), ("sleep", false)] {
             assert_eq!(is_init_name(name.as_bytes()), is_init, "{name}");
         }
+        let limits = ["a", "b", "c"].map(|id| Tag::of(OsStr::new(id)).limit());
+        assert!(limits.iter().all(|limit| *limit >= 1 << 61 && *limit < 1 << 62), "{limits:?}");
+        assert!(limits[0] != limits[1] && limits[1] != limits[2]);
         assert_eq!(InitName::of(Some(Tag::of(OsStr::new("x")))).as_c_str(), c"mi-x", "a short id is taken whole");
     }
 }

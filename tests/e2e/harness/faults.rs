@@ -263,7 +263,7 @@ impl Wicked {
     /// The runtime's command, as a list of TOML. `$0` is the pipe.
     pub(crate) fn command(&self) -> String {
         let script = "( ( setsid env -i sh -c 'trap \\\"\\\" TERM HUP INT; exec cat \\\"$0\\\" \\\"$1\\\"' \\\"$0\\\" \
-                      \\\"grand=$MUSTER_AGENT_ID\\\" & ) & ); exec cat \\\"$0\\\" \\\"main=$MUSTER_AGENT_ID\\\"";
+                      \\\"grand=$MUSTER_AGENT_ID\\\" & ) & ); exec env -i cat \\\"$0\\\" \\\"main=$MUSTER_AGENT_ID\\\"";
         format!("[\"sh\", \"-c\", \"{script}\", \"{}\"]", self.fifo.display())
     }
 
