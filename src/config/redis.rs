@@ -18,6 +18,8 @@ pub(crate) struct RedisConfig {
     pub(crate) server: Option<PathBuf>,
     /// What to do when the configured Redis does not answer at start.
     pub(crate) fallback: Fallback,
+    /// Whether to change back to it when it answers.
+    pub(crate) fallback_heal: bool,
 }
 
 /// What to do when a configured Redis does not answer at start.
@@ -46,6 +48,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, sources: &Sources<'_>) -> RedisConfi
         prefix,
         server: reader.path("redis.server"),
         fallback: [Fallback::Wait, Fallback::SingleProcess][reader.choice("redis.fallback")],
+        fallback_heal: reader.flag("redis.fallback_heal"),
     }
 }
 

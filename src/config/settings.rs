@@ -76,6 +76,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "Program of the private server. Default: `valkey-server` or `redis-server` of the PATH or the data folder"),
     setting("redis.fallback", &["MUSTER_REDIS_FALLBACK"], None, Kind::Choice(&["wait", "single-process"]), "wait",
         "What to do when a configured Redis does not answer at start"),
+    setting("redis.fallback_heal", &["MUSTER_REDIS_FALLBACK_HEAL"], None, Kind::Bool, "false",
+        "Whether a server that runs in a single process for that reason changes back as soon as that Redis answers; each agent is restarted once. Else it says so, and goes on until somebody restarts it"),
     setting("database.url", &["MUSTER_DATABASE_URL"], Some("--database-url"), Kind::Url, "",
         "`postgresql://...` or `sqlite:PATH`. Default: the file `muster.db` in the data folder"),
     setting("database.pgbouncer_url", &["MUSTER_PGBOUNCER_URL", "PGBOUNCER_URL"], None, Kind::Url, "",

@@ -18,8 +18,9 @@ use muster_supervisor::launch::process::ProcessLauncher;
 use muster_supervisor::launch::server::{PrivateServer, ServerPlan, find_server};
 use muster_worker::{Seat, StopSign};
 
+use super::fallback::Fallback;
 use super::{Site, waiting};
-use crate::config::Fallback;
+use crate::config;
 
 /// Connections that the private Redis is to accept: two a worker, and some for the master and for people.
 const MAX_CLIENTS: u32 = 20_000;
@@ -39,6 +40,8 @@ pub(crate) struct Engines {
     pub(crate) address: Option<String>,
     /// The private server; it ends with this.
     pub(crate) server: Option<PrivateServer>,
+    /// The configured Redis, where it did not answer and is done without.
+    pub(super) fallback: Option<Fallback>,
 }
 
 /// Chooses the engines; `None` where it was told to end meanwhile.
@@ -66,9 +69,11 @@ async fn configured(site: &Site, url: &str) -> anyhow::Result<Option<Engines>> {
     let engines = processes(site, target, reason, shown.clone(), None)?;
     let mut told = false;
     while let Err(error) = engines.registry.ping().await {
-        if site.config.redis.fallback == Fallback::SingleProcess {
+        if site.config.redis.fallback == config::Fallback::SingleProcess {
             let reason = format!("the Redis at {shown} does not answer ({error}), and redis.fallback says so");
-            return single_process(site, &reason).map(Some);
+            let heal = site.config.redis.fallback_heal;
+            let fallback = Fallback { registry: engines.registry.clone(), shown, heal };
+            return Ok(Some(Engines { fallback: Some(fallback), ..single_process(site, &reason)? }));
         }
         if !told {
             tracing::warn!(%error, "waiting for the Redis at {shown}");
@@ -119,6 +124,7 @@ fn processes(
         reason,
         address: Some(address),
         server,
+        fallback: None,
     })
 }
 
@@ -139,6 +145,7 @@ fn single_process(site: &Site, reason: &str) -> anyhow::Result<Engines> {
         reason: reason.to_owned(),
         address: None,
         server: None,
+        fallback: None,
     })
 }
 

@@ -139,8 +139,12 @@ async fn lead(site: &Site, store: Arc<dyn Store>, mut engines: Engines, fence: F
         stop.cancelled().await;
         asked.stop(false);
     });
+    let fallback = engines.fallback.take().map(|fallback| tokio::spawn(fallback.watch(handle)));
     let end = supervisor.ended().await;
     signal.abort();
+    if let Some(fallback) = fallback {
+        fallback.abort();
+    }
     site.door.set(waiting("stopping", "the supervisor is stopping"));
     supervisor.shut_down(end, site.signals.hurry.clone()).await;
     // The private Redis goes last: workers have said their last words over it.

@@ -6,6 +6,7 @@
 //! | `lead` | one life as the leader: store, registry, supervisor |
 //! | `pause` | the pause between two lives |
 //! | `engines` | which registry and which launcher, and why |
+//! | `fallback` | a configured Redis that is done without, until it answers |
 //! | `truth` | which store |
 //! | `watch` | what is looked at on the host: the log, the data folder, the database's file |
 //! | `courier` | letters to the webhook, over HTTP |
@@ -13,6 +14,7 @@
 
 mod courier;
 mod engines;
+mod fallback;
 mod house;
 mod lead;
 mod pause;

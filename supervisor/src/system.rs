@@ -61,6 +61,16 @@ impl Handle {
         self.context.counters.executions(self.context.store.as_ref()).await
     }
 
+    /// Says that the supervisor is less than it should be, for a reason that only its starter knows.
+    pub fn degrade(&self, subject: &'static str, reason: String) {
+        self.context.board.degrade(subject, reason);
+    }
+
+    /// Has the supervisor give up its lead, so that whoever started it starts it anew.
+    pub fn start_over(&self) {
+        self.context.fenced.cancel();
+    }
+
     /// What needs a person, or did: the alerts that are kept, the newest first.
     pub fn alerts(&self) -> Vec<Alert> {
         self.context.alerts.list()

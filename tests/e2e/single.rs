@@ -91,6 +91,39 @@ fn only_where_it_is_said_a_configured_redis_is_done_without() {
         Options::default().env("MUSTER_REDIS_URL", redis.url()).env("MUSTER_REDIS_FALLBACK", "single-process");
     let muster = Muster::start(options);
     assert_single(&muster, "redis.fallback says so");
+    let agents = muster.spawn_many("developer_pool", 3);
+    let says = |words: &str| {
+        let health = muster.get("/health");
+        health.text("status") == "degraded" && health.body["degraded"].to_string().contains(words)
+    };
+    wait_until("it is degraded", BOUND, || says("did not answer at the start"));
+    redis.resume();
+    wait_until("it says that the Redis is back", BOUND, || says("answers again and is not used: restart Muster"));
+    assert_eq!(muster.get("/health").text("mode"), "single-process", "nothing is done about it");
+    assert!(agents.iter().all(|agent| muster.one_agent(agent).epoch == 1));
+    drop(muster);
+}
+
+#[test]
+fn a_fallback_is_healed_where_that_is_wanted_and_each_agent_is_restarted_once() {
+    let mut redis = RedisServer::start();
+    redis.stop();
+    let options = Options::default()
+        .env("MUSTER_REDIS_URL", redis.url())
+        .env("MUSTER_REDIS_FALLBACK", "single-process")
+        .env("MUSTER_REDIS_FALLBACK_HEAL", "true");
+    let muster = Muster::start(options);
+    let agents = muster.spawn_many("developer_pool", 3);
+    assert_eq!(muster.get("/health").text("mode"), "single-process");
+    redis.resume();
+    let health = || {
+        let health = muster.get("/health");
+        (health.body["mode"].clone(), health.body["status"].clone())
+    };
+    wait_until("it uses the Redis", BOUND, || health() == ("multi-process".into(), "ok".into()));
+    let again = || agents.iter().map(|agent| muster.one_agent(agent)).collect::<Vec<_>>();
+    wait_until("they run again", BOUND, || again().iter().all(|agent| agent.state == "idle"));
+    assert!(again().iter().all(|agent| agent.epoch == 2), "{:?}", again());
     drop(muster);
 }
 
