@@ -96,6 +96,8 @@ kinds! {
     SystemPaused = "system.paused",
     /// That is over.
     SystemResumed = "system.resumed",
+    /// The clock of the supervisor's machine was set.
+    ClockSet = "clock.set",
     /// A supervisor leads.
     SupervisorLeads = "supervisor.leads",
     /// Something is away or wrong; the supervisor goes on with less.

@@ -16,6 +16,7 @@
 //! | [`breaker`] | do so many attempts fail that a pool had better wait? |
 //! | [`quota`] | may a tenant submit so many tasks now, and if not, when? |
 //! | [`budget`] | has more been used than a budget allows? |
+//! | [`retention`] | until when is kept what ended? |
 //! | [`worker`] | is this worker alive, suspect or dead; is it needed? |
 //! | [`backoff`] | how long until the next try? |
 
@@ -27,6 +28,7 @@ pub mod dispatch;
 pub mod placement;
 pub mod quota;
 pub mod restart;
+pub mod retention;
 pub mod retry;
 pub mod starts;
 pub mod worker;

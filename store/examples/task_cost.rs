@@ -203,7 +203,7 @@ fn new_task(pool: &PoolName, start: bool) -> NewTask {
         expires_at: None,
     };
     let input = Payload::trusted(r#"{"prompt": "say hello to everybody"}"#);
-    NewTask { spec, input, key: None, start: start.then(attempt), at: Timestamp::now() }
+    NewTask { spec, delay: None, input, key: None, start: start.then(attempt), at: Timestamp::now() }
 }
 
 fn started(task_id: TaskId) -> TaskStart {

@@ -10,7 +10,7 @@
 //! nothing. When [`Store::apply`] returns, the batch survives the death of any process.
 //!
 //! A write is planned (`plan`) as statements whose conditions are its preconditions; the texts are in one file per
-//! subject (`pools`, `workers`, `agents`, `tasks`, `keys`, `events`, `executions`, `leader`), written once for both engines. No statement
+//! subject (`pools`, `workers`, `agents`, `tasks`, `keys`, `events`, `executions`, `lives`, `leader`), written once for both engines. No statement
 //! is chosen by the answer to another, so SQLite gets a small batch in one journey to its thread. Tasks, agents, workers and
 //! events change by the hundred, so one statement is about many of them (`gather`, `sql/batch`), and returns the ids of those
 //! whose precondition held. One task (`commit`) takes the batches that wait and commits them together.
@@ -44,6 +44,7 @@ mod executions;
 mod gather;
 mod keys;
 mod leader;
+mod lives;
 mod migrate;
 mod plan;
 mod pools;
@@ -65,7 +66,7 @@ mod write;
 
 pub use error::StoreError;
 pub use migrate::Migrated;
-pub use rows::{AgentFilter, AgentRow, EventRow, PoolRow, Rest, WorkerRow};
+pub use rows::{AgentFilter, AgentRow, EventRow, Life, PoolRow, Rest, WorkerRow};
 pub use task_rows::{
     LineKey, LineRow, ListOrder, Piece, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, TaskFilter, TaskRow,
 };
@@ -187,6 +188,9 @@ pub trait Store: Queue {
     /// stays after its event was pruned; where all were, the lowest is the one after it: the number of the next event.
     async fn event_bounds(&self) -> Result<(u64, u64), StoreError>;
 
+    /// The stretches of time in which a supervisor lived, the latest first.
+    async fn lives(&self) -> Result<Vec<Life>, StoreError>;
+
     /// Deletes what nobody needs any more, in small steps: idempotency keys and events made before `events_before`,
     /// agents, workers and tasks that ended before `ended_before` (a worker stays as long as an agent is assigned to it; the
     /// key of an agent or task goes with it). Says who went. SQLite then gives back what its file has too much of.
@@ -196,6 +200,9 @@ pub trait Store: Queue {
         events_before: Timestamp,
         ended_before: Timestamp,
     ) -> Result<Pruned, StoreError>;
+
+    /// Deletes the lives before this one.
+    async fn prune_lives(&self, fence: Fence, oldest: Life) -> Result<(), StoreError>;
 
     /// Whether the engine answers, with a read.
     async fn ping(&self) -> Result<Duration, StoreError>;

@@ -11,7 +11,7 @@ use muster_domain::AgentId;
 use crate::gather::{Gathered, gather};
 use crate::sql::{Answer, Step};
 use crate::task_steps::{TaskReading, TaskSteps};
-use crate::{NewAgent, Outcome, StoreError, Write, agents, executions, keys, pools, tasks, usage};
+use crate::{NewAgent, Outcome, StoreError, Write, agents, executions, keys, lives, pools, tasks, usage};
 
 /// The statements of a batch, and how to read what they did.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(crate) struct Part {
 enum Reading {
     /// The last statement changed a row, or the precondition of this write did not hold.
     Changed(usize),
+    /// This write has no precondition.
+    Done(usize),
     /// Each row of the last statement is about one of these writes. It returned the ids of those whose precondition held;
     /// of a new agent also its worker, or null.
     Rows(Vec<(Arc<str>, usize)>),
@@ -81,6 +83,9 @@ impl Part {
     /// A write of which there are never many, or that is about many itself.
     fn of(place: usize, write: &Write) -> Self {
         let of_tasks = |TaskSteps { steps, reading }| Self::new(steps, Reading::Tasks(reading, place));
+        if let Some(steps) = unconditional(write) {
+            return Self::new(steps, Reading::Done(place));
+        }
         let steps = match write {
             Write::AddTasks(new) => return of_tasks(tasks::add(new)),
             Write::StartTasks(starts) => return of_tasks(tasks::start(starts)),
@@ -98,7 +103,10 @@ impl Part {
             Write::PauseAll { paused } => vec![pools::pause_all(*paused)],
             Write::RemovePool { pool } => vec![pools::remove(pool)],
             Write::AddUsage(added) => usage::add(added),
-            Write::AddExecutions(added) => vec![executions::add(added)],
+            // Those are above.
+            Write::AddExecutions(_) | Write::ShiftWaits { .. } | Write::BringBack { .. } | Write::NoteLife(_) => {
+                Vec::new()
+            }
             // Those are gathered.
             Write::AddWorker { .. }
             | Write::IdentifyWorker { .. }
@@ -135,6 +143,7 @@ impl Reading {
             }
             (Self::Changed(place), [.., last]) if last.changed > 0 => outcomes[*place] = Outcome::Applied,
             (Self::Changed(_), _) => {}
+            (Self::Done(place), _) => outcomes[*place] = Outcome::Applied,
             (Self::Rows(rows), [.., last]) => read_rows(rows, last, outcomes)?,
             (Self::Events(places), [_]) => places.iter().for_each(|place| outcomes[*place] = Outcome::Applied),
             (Self::KeyedAgent(ours, place), [claim, last]) => {
@@ -154,7 +163,7 @@ impl Reading {
     fn read_refused(&self, answers: &mut [Answer], outcomes: &mut [Outcome]) {
         for refusal in answers.iter_mut().flat_map(|answer| std::mem::take(&mut answer.refused)) {
             let place = match self {
-                Self::Changed(place) | Self::KeyedAgent(_, place) => Some(place),
+                Self::Changed(place) | Self::Done(place) | Self::KeyedAgent(_, place) => Some(place),
                 Self::Rows(rows) => rows.get(refusal.row).map(|(_, place)| place),
                 Self::Events(places) => places.get(refusal.row),
                 Self::Tasks(..) => None,
@@ -164,6 +173,17 @@ impl Reading {
             }
         }
     }
+}
+
+/// The statements of a write that is carried out whatever there is.
+fn unconditional(write: &Write) -> Option<Vec<Step>> {
+    Some(match write {
+        Write::AddExecutions(added) => vec![executions::add(added)],
+        Write::ShiftWaits { pool, by_millis } => vec![lives::shift(pool.as_ref(), *by_millis)],
+        Write::BringBack { to } => lives::bring_back(*to),
+        Write::NoteLife(life) => vec![lives::note(life)],
+        _ => return None,
+    })
 }
 
 /// Reads the rows that came back: an id, and of a new agent its worker.

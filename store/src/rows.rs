@@ -1,7 +1,7 @@
 //! What is read from the store.
 
 use muster_domain::{
-    AgentSpec, Assignment, Ending, Epoch, EventDraft, Gate, Intent, PoolName, PoolSpec, ProcessId, Timestamp,
+    AgentSpec, Assignment, Ending, Epoch, EventDraft, Fence, Gate, Intent, PoolName, PoolSpec, ProcessId, Timestamp,
     WorkerIdentity, WorkerKey, WorkerState,
 };
 
@@ -108,4 +108,17 @@ pub struct EventRow {
     pub seq: u64,
     /// The event.
     pub event: EventDraft,
+}
+
+/// A stretch of time in which a supervisor led, and its clock was not set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// Of which leader.
+    pub fence: Fence,
+    /// 0, 1, 2, ...: one more after each step of its clock.
+    pub part: u32,
+    /// Its beginning.
+    pub began_at: Timestamp,
+    /// When it was noted last.
+    pub seen_at: Timestamp,
 }

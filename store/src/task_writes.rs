@@ -1,6 +1,7 @@
 //! The transitions of tasks. They come in batches of the same kind, since under load hundreds change in one commit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use muster_domain::budget::Scope;
 use muster_domain::{After, Attempt, AttemptRecord, Halt, Payload, Tally, TaskId, TaskSpec, Timestamp, Usage};
@@ -12,6 +13,8 @@ use crate::IdempotencyKey;
 pub struct NewTask {
     /// The task. With a `not_before` after `at` it is delayed.
     pub spec: TaskSpec,
+    /// How long it is not started, where that is said by a duration.
+    pub delay: Option<Duration>,
     /// The work.
     pub input: Payload,
     /// The caller's idempotency key.
@@ -20,6 +23,14 @@ pub struct NewTask {
     pub start: Option<Attempt>,
     /// When.
     pub at: Timestamp,
+}
+
+impl NewTask {
+    /// Until when it is delayed, if it is: one that starts at once is not.
+    pub fn due_at(&self) -> Option<Timestamp> {
+        let due_at = self.delay.map(|delay| self.at.after(delay)).or(self.spec.not_before);
+        due_at.filter(|due_at| self.start.is_none() && *due_at > self.at)
+    }
 }
 
 /// A waiting task gets an agent.

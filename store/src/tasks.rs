@@ -173,7 +173,6 @@ fn add_keyed(task: &NewTask, key: &IdempotencyKey) -> Step {
 
 fn new_fields(task: &NewTask) -> Vec<Value> {
     let NewTask { spec, input, start, at, .. } = task;
-    let due_at = spec.not_before.filter(|not_before| start.is_none() && not_before > at);
     vec![
         Value::text(spec.task_id),
         Value::text(&spec.pool_name),
@@ -185,7 +184,7 @@ fn new_fields(task: &NewTask) -> Vec<Value> {
         Value::int(spec.max_attempts.into()),
         Value::int_or_null(spec.timeout.map(|timeout| i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX))),
         time(spec.not_before),
-        time(due_at),
+        time(task.due_at()),
         time(spec.expires_at),
         Value::int(start.map_or(0, |attempt| attempt.number.into())),
         Value::text_or_null(start.map(|attempt| attempt.agent_id)),

@@ -9,8 +9,8 @@ use muster_domain::{AgentId, Fence, ProcessId, Timestamp};
 use crate::commit::Committer;
 use crate::sql::{Engine, Fields, Mode, Step};
 use crate::{
-    AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, Outcome, PoolRow, Pruned, Store, StoreError,
-    WorkerRow, Write, agent_rows, agents, events, keys, leader, pools, tasks, usage, workers,
+    AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, Life, Outcome, PoolRow, Pruned, Store, StoreError,
+    WorkerRow, Write, agent_rows, agents, events, keys, leader, lives, pools, tasks, usage, workers,
 };
 
 /// Rows that one step of [`Store::prune`] deletes at the most, so that writers in between wait a few milliseconds.
@@ -166,6 +166,14 @@ impl<E: Engine> Store for Truth<E> {
         pruned.tasks = self.prune_all(fence, tasks::prune(ended_before, PRUNE_STEP), nobody).await?;
         self.engine.shrink().await?;
         Ok(pruned)
+    }
+
+    async fn lives(&self) -> Result<Vec<Life>, StoreError> {
+        self.all(lives::all(), lives::read).await
+    }
+
+    async fn prune_lives(&self, fence: Fence, oldest: Life) -> Result<(), StoreError> {
+        self.prune_all(fence, vec![lives::prune(&oldest, PRUNE_STEP)], |_| Ok(())).await.map(drop)
     }
 
     async fn ping(&self) -> Result<Duration, StoreError> {

@@ -7,6 +7,7 @@ use muster_domain::{
     StopReason, TaskId, Timestamp, WorkerIdentity, WorkerKey,
 };
 
+use crate::Life;
 use crate::task_writes::{NewTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded};
 
 /// One transition. Each says its precondition; where that does not hold, the outcome is [`Outcome::Unchanged`] unless
@@ -164,6 +165,21 @@ pub enum Write {
     AddUsage(Vec<UsageAdded>),
     /// Counts attempts that are over. No precondition.
     AddExecutions(Executions),
+    /// Moves the ends of waits that are durations, since the clock was set by so much: delays, and waits before another attempt, of
+    /// a pool or of all. No precondition.
+    ShiftWaits {
+        /// The pool; none is all.
+        pool: Option<PoolName>,
+        /// By how much, in milliseconds.
+        by_millis: i64,
+    },
+    /// Lets everything that ended after this moment end in it, since the clock was set back to it. No precondition.
+    BringBack {
+        /// What time it is.
+        to: Timestamp,
+    },
+    /// Notes that a supervisor lives. No precondition.
+    NoteLife(Life),
     /// Writes an event. No precondition.
     Event(EventDraft),
 }

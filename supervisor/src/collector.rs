@@ -4,8 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_domain::Timestamp;
 use muster_files::Place;
-use muster_store::Pruned;
+use muster_policy::retention::{Lived, cutoff};
+use muster_store::{Pruned, StoreError};
 
 use crate::context::Context;
 use crate::keeper::mailbox::Ask;
@@ -16,6 +18,9 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// How long events and idempotency keys are kept.
 const EVENTS_KEPT: Duration = Duration::from_hours(24);
 
+/// Nothing is from before it.
+const NOTHING: Timestamp = Timestamp::from_millis(i64::MIN);
+
 /// Collects for ever.
 pub(crate) async fn run(context: Arc<Context>) {
     let mut ticks = tokio::time::interval(INTERVAL);
@@ -23,8 +28,7 @@ pub(crate) async fn run(context: Arc<Context>) {
     tracing::info!(interval_seconds = INTERVAL.as_secs(), "collector");
     loop {
         ticks.tick().await;
-        let now = context.wall.now();
-        match context.store.prune(context.fence, now.before(EVENTS_KEPT), now.before(context.clocks.retention)).await {
+        match prune(&context).await {
             Ok(pruned) => {
                 count_dead_tasks(&context).await;
                 remove_remains(&context, pruned).await;
@@ -34,6 +38,21 @@ pub(crate) async fn run(context: Arc<Context>) {
         forget_lost_pools(&context).await;
         weed_pools(&context).await;
     }
+}
+
+/// What was kept for its time, counted in the lives of supervisors, goes.
+async fn prune(context: &Context) -> Result<Pruned, StoreError> {
+    let (store, now) = (&context.store, context.wall.now());
+    let lives = store.lives().await?;
+    let lived: Vec<Lived> = lives.iter().map(|life| (life.began_at, life.seen_at)).collect();
+    let events = cutoff(&lived, EVENTS_KEPT, now);
+    let ended = cutoff(&lived, context.clocks.retention, now);
+    let before = |cutoff: Option<(Timestamp, usize)>| cutoff.map_or(NOTHING, |(at, _)| at);
+    let pruned = store.prune(context.fence, before(events), before(ended)).await?;
+    if let Some(oldest) = events.zip(ended).and_then(|((_, one), (_, other))| lives.get(one.max(other))) {
+        store.prune_lives(context.fence, *oldest).await?;
+    }
+    Ok(pruned)
 }
 
 /// Tasks that were given up may be among those that went.

@@ -45,6 +45,7 @@ mod host;
 mod keeper;
 pub mod launch;
 mod leadership;
+mod lifetime;
 mod listener;
 mod pools;
 mod postman;

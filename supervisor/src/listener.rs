@@ -35,6 +35,8 @@ struct Watched {
     keeper: Mailbox,
     /// The number of the latest beat that the keeper was given.
     number: u64,
+    /// When that beat was seen first: it can't be younger, whatever the clock says by which its age is told.
+    seen: Instant,
     heard: Option<Instant>,
     /// What keeps it from being heard or from hearing, in words for the health board; until its next beat is heard.
     trouble: Option<String>,
@@ -53,7 +55,18 @@ impl Watched {
 
 impl Listener {
     pub(crate) fn watch(&self, worker: ProcessId, keeper: Mailbox) {
-        self.watched().insert(worker, Watched { keeper, number: 0, heard: None, trouble: None, tampering: None, interval: None });
+        self.watched().insert(
+            worker,
+            Watched {
+                keeper,
+                number: 0,
+                seen: clock::now(),
+                heard: None,
+                trouble: None,
+                tampering: None,
+                interval: None,
+            },
+        );
     }
 
     /// This worker lives and is not heard.
@@ -88,12 +101,12 @@ impl Listener {
             let Some(entry) = watched.get_mut(&heard.process_id) else { continue };
             if entry.number != heard.number {
                 entry.trouble = heard.beat.as_ref().and_then(|beat| deafness(beat));
+                (entry.number, entry.seen) = (heard.number, at);
             }
-            entry.number = heard.number;
             entry.interval = heard.beat.as_ref().map_or(entry.interval, |beat| beat.interval);
             // The age jitters with the round trip. Of one beat the latest estimate counts, here and at the keeper, so that
             // the pass that is planned for the end of a silence does not come a moment before it.
-            let beat_at = at.checked_sub(heard.age).unwrap_or(at);
+            let beat_at = at.checked_sub(heard.age).unwrap_or(at).min(entry.seen);
             let voice_at = entry.heard.map_or(beat_at, |known| known.max(beat_at));
             entry.heard = Some(voice_at);
             if let Some((_, list)) = news.iter_mut().find(|(keeper, _)| keeper.same_channel(&entry.keeper)) {
@@ -237,7 +250,7 @@ impl Listening {
         if elapsed.max(wall_elapsed) > allowed && self.since.is_some() {
             tracing::warn!(
                 gap_seconds = elapsed.max(wall_elapsed).as_secs_f64(),
-                "this supervisor stood still; no worker is judged before one lease has been heard"
+                "this supervisor stood still, or its clock was set; no worker is judged before one lease has been heard"
             );
             self.since = None;
         }

@@ -84,6 +84,8 @@ pub struct TaskRequest {
     pub max_attempts: Option<u32>,
     /// How long one attempt may take; default the pool's.
     pub timeout: Option<Duration>,
+    /// It is not started before this time has passed. Not together with `not_before`.
+    pub delay: Option<Duration>,
     /// It is not started before.
     pub not_before: Option<Timestamp>,
     /// Not started by then, it fails.

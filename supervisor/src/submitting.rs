@@ -141,8 +141,24 @@ impl Handle {
         })
     }
 
+    fn check_moments(&self, request: &TaskRequest) -> Result<(), SupervisorError> {
+        let (now, until) = (self.context.wall.now(), request.expires_at);
+        let from = request.delay.map(|delay| now.after(delay)).or(request.not_before);
+        if let (Some(from), Some(until)) = (from, until)
+            && until <= from
+        {
+            let word = if request.delay.is_some() { "the end of delay" } else { "not_before" };
+            return Err(SupervisorError::Invalid(format!("expires_at must be after {word}")));
+        }
+        if until.is_some_and(|at| at <= now) {
+            return Err(SupervisorError::Invalid("expires_at has passed already".to_owned()));
+        }
+        Ok(())
+    }
+
     fn draft(&self, request: TaskRequest) -> Result<TaskDraft, SupervisorError> {
         let traits = self.traits(&request.pool_name)?;
+        self.check_moments(&request)?;
         let tenant = request.tenant.unwrap_or_else(|| DEFAULT_TENANT.to_owned());
         check_tenant_name(&tenant).map_err(SupervisorError::Invalid)?;
         if let Some(project) = &request.project_id {
@@ -159,14 +175,6 @@ impl Handle {
                 return Err(SupervisorError::Invalid("timeout must be above 0 s".to_owned()));
             }
         }
-        if let (Some(from), Some(until)) = (request.not_before, request.expires_at)
-            && until <= from
-        {
-            return Err(SupervisorError::Invalid("expires_at must be after not_before".to_owned()));
-        }
-        if request.expires_at.is_some_and(|at| at <= self.context.wall.now()) {
-            return Err(SupervisorError::Invalid("expires_at has passed already".to_owned()));
-        }
         let skip_phrase = traits.skip_phrase.as_deref().or(self.context.skip_phrase.as_deref());
         let spec = TaskSpec {
             task_id: TaskId::generate(),
@@ -181,7 +189,7 @@ impl Handle {
             not_before: request.not_before,
             expires_at: request.expires_at,
         };
-        Ok(TaskDraft { spec, input: request.input, key: request.key, refused: None })
+        Ok(TaskDraft { spec, delay: request.delay, input: request.input, key: request.key, refused: None })
     }
 }
 

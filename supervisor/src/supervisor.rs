@@ -30,6 +30,7 @@ use crate::host::{self, HostCheck};
 use crate::keeper::Found;
 use crate::keeper::mailbox::Ask;
 use crate::launch::{Adoption, Launcher};
+use crate::lifetime::Lifetime;
 use crate::listener::{Listener, Listening};
 use crate::pools::open;
 use crate::postman::Postman;
@@ -124,6 +125,7 @@ impl Supervisor {
         let postman = Postman::start(parts.registry.clone(), parts.bus.clone(), fenced.clone(), &mut crew);
         let context = Arc::new(make_context(&parts, postman, fenced, told));
         let facts = Arc::new(parts.facts);
+        let lifetime = Lifetime::begin(&context).await?;
         founding::found_pools(&context, &parts.file_pools).await?;
         open_pools(&context, facts.mode).await?;
         let mirror = mirror_of(&facts, context.fence);
@@ -131,6 +133,7 @@ impl Supervisor {
         crew.spawn("listener", listen(context.clone()));
         crew.spawn("postmaster", postmaster::run(context.clone()));
         crew.spawn("leadership", leadership::run(context.clone(), mirror));
+        crew.spawn("lifetime", lifetime.run(context.clone()));
         crew.spawn("collector", collector::run(context.clone()));
         crew.spawn("alerts", tell_alerts(context.clone(), parts.alerts.webhook));
         crew.spawn("sweeper", sweeper::run(context.clone()));

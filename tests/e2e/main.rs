@@ -3,6 +3,7 @@
 
 mod alerts;
 mod cli;
+mod clock;
 mod doors;
 mod exec;
 mod faults;

@@ -1,5 +1,7 @@
 //! Work that somebody asks for.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use muster_domain::{Payload, Priority, Timestamp};
 use muster_supervisor::{IdempotencyKey, TaskRequest};
@@ -71,11 +73,11 @@ impl TaskBody {
     }
 
     /// The wish in the supervisor's words.
-    pub(crate) fn request(self, key: Option<IdempotencyKey>, now: Timestamp) -> Result<TaskRequest, Problem> {
+    pub(crate) fn request(self, key: Option<IdempotencyKey>) -> Result<TaskRequest, Problem> {
         for (field, text) in [("project_id", &self.project_id), ("tenant", &self.tenant)] {
             text.as_deref().map_or(Ok(()), |text| check_text(field, text))?;
         }
-        let not_before = self.start(now)?;
+        let (delay, not_before) = self.start()?;
         Ok(TaskRequest {
             pool_name: pool_name(&self.pool_name)?,
             input: self.input()?,
@@ -86,6 +88,7 @@ impl TaskBody {
             priority: self.priority,
             max_attempts: self.max_attempts,
             timeout: duration("timeout", self.timeout)?,
+            delay,
             not_before,
             expires_at: moment("expires_at", self.expires_at.as_deref())?,
             key,
@@ -100,13 +103,13 @@ impl TaskBody {
         }
     }
 
-    fn start(&self, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
+    /// A delay is a duration and a `not_before` is a moment: where the clock is set, only the moment stays what it was.
+    fn start(&self) -> Result<(Option<Duration>, Option<Timestamp>), Problem> {
         match (duration("delay", self.delay)?, moment("not_before", self.not_before.as_deref())?) {
             (Some(_), Some(_)) => {
                 Err(Problem::invalid_field("delay", "delay and not_before say the same in two ways: give one of them"))
             }
-            (Some(delay), None) => Ok(Some(now.after(delay))),
-            (None, moment) => Ok(moment),
+            start => Ok(start),
         }
     }
 }
@@ -151,12 +154,9 @@ mod tests {
     use super::*;
     use crate::body::parse;
     use muster_domain::AgentId;
-    use std::time::Duration;
-
-    const NOW: Timestamp = Timestamp::from_millis(1_763_695_200_000);
 
     fn request(text: &str) -> Result<TaskRequest, Problem> {
-        parse::<TaskBody>(text.as_bytes()).and_then(|body| body.request(None, NOW))
+        parse::<TaskBody>(text.as_bytes()).and_then(|body| body.request(None))
     }
 
     #[test]
@@ -204,8 +204,9 @@ mod tests {
     #[test]
     fn a_delay_counts_from_now() {
         let start = |fields: &str| request(&format!(r#"{{"pool_name": "p", "input": 1, {fields}}}"#));
-        assert_eq!(start(r#""delay": 2.5"#).expect("a delay").not_before, Some(NOW.after(Duration::from_millis(2500))));
-        assert_eq!(start(r#""delay": null"#).expect("none").not_before, None);
+        let delayed = start(r#""delay": 2.5"#).expect("a delay");
+        assert_eq!((delayed.delay, delayed.not_before), (Some(Duration::from_millis(2500)), None));
+        assert_eq!(start(r#""delay": null"#).expect("none").delay, None);
         let both = start(r#""delay": 1, "not_before": "2026-01-31T09:00:00Z""#).expect_err("both");
         assert_eq!((both.status().as_u16(), both.code()), (422, "invalid_field"));
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use muster_domain::Timestamp;
 use muster_supervisor::{Submitted, SupervisorError, TaskRequest};
 use sha2::{Digest, Sha256};
 
@@ -48,7 +47,7 @@ pub(super) async fn submit_many(
     // Its room in memory is kept until the tasks are stored: until then they are in memory too.
     let Held { bytes, room: _room } = read(request, &MANY, door.budget()).await?;
     // 64 MiB take long enough to keep others waiting.
-    let read = tokio::task::spawn_blocking(move || Reading::of(&bytes, &header, Timestamp::now()));
+    let read = tokio::task::spawn_blocking(move || Reading::of(&bytes, &header));
     let reading = read.await.map_err(|_| SupervisorError::Stopping)??;
     let answers = handle.submit_all(reading.requests).await;
     Ok(Json(answer(reading.lines, answers)))
@@ -63,7 +62,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn of(body: &[u8], header: &KeyHeader, now: Timestamp) -> Result<Self, Problem> {
+    fn of(body: &[u8], header: &KeyHeader) -> Result<Self, Problem> {
         let filled = || body.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.trim_ascii().is_empty());
         let count = filled().count();
         if !LINES.contains(&count) {
@@ -74,7 +73,7 @@ impl Reading {
         let mut reading = Self { lines: Vec::with_capacity(count), requests: Vec::with_capacity(count) };
         for (index, line) in filled() {
             let number = index + 1;
-            match keys.request(number, line, now) {
+            match keys.request(number, line) {
                 Ok(request) => {
                     reading.requests.push(request);
                     reading.lines.push((number, None));
@@ -94,7 +93,7 @@ struct Keys<'a> {
 }
 
 impl Keys<'_> {
-    fn request(&self, number: usize, line: &[u8], now: Timestamp) -> Result<TaskRequest, Problem> {
+    fn request(&self, number: usize, line: &[u8]) -> Result<TaskRequest, Problem> {
         let mut body: TaskBody = parse_line(line)?;
         let key = match (body.take_key()?, &self.header.key, self.body_hash) {
             (Some(own), ..) => Some(self.header.key_for(SUBMIT, own, Sha256::digest(line).into())),
@@ -104,7 +103,7 @@ impl Keys<'_> {
             }
             _ => None,
         };
-        body.request(key, now)
+        body.request(key)
     }
 }
 
@@ -127,7 +126,7 @@ fn answer(lines: Vec<(usize, Option<Problem>)>, answers: Vec<Result<Submitted, S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use muster_domain::{TaskId, TaskState};
+    use muster_domain::{TaskId, TaskState, Timestamp};
     use serde_json::json;
 
     const NOW: Timestamp = Timestamp::from_millis(0);
@@ -137,7 +136,7 @@ mod tests {
     }
 
     fn reading(body: &str) -> Result<Reading, Problem> {
-        Reading::of(body.as_bytes(), &header(None), NOW)
+        Reading::of(body.as_bytes(), &header(None))
     }
 
     #[test]
@@ -181,7 +180,7 @@ mod tests {
         let own = "{\"pool_name\": \"p\", \"input\": 1, \"idempotency_key\": \"mine\"}";
         let body = format!("{{\"pool_name\": \"p\", \"input\": 1}}\n{own}");
         let keys = |key, body: &str| -> Vec<_> {
-            let reading = Reading::of(body.as_bytes(), &header(key), NOW).expect("lines");
+            let reading = Reading::of(body.as_bytes(), &header(key)).expect("lines");
             reading.requests.into_iter().map(|request| request.key).collect()
         };
         let (none, with) = (keys(None, &body), keys(Some("k"), &body));

@@ -67,7 +67,7 @@ async fn task_of(request: Request, header: &KeyHeader, door: &Door) -> Result<Ta
         None => header.key.clone(),
     };
     let key = key.map(|key| header.key_for(SUBMIT, key, Sha256::digest(&held.bytes).into()));
-    body.request(key, Timestamp::now())
+    body.request(key)
 }
 
 async fn take_in(handle: &Handle, request: TaskRequest, wait: Duration) -> Result<Response, Problem> {

@@ -41,7 +41,7 @@ macro_rules! suites {
                 agents_are_listed_in_pages, only_live_agents_are_live,
             }
             accounts { usage_is_summed_by_account, a_sum_has_a_bound, sums_of_agents_go_with_them,
-                executions_are_counted_whatever_is_pruned, queues_are_closed_and_opened }
+                executions_are_counted_whatever_is_pruned, lives_are_noted_the_latest_first, queues_are_closed_and_opened }
             keys { a_key_is_used_once, two_requests_race_for_a_key, a_key_needs_its_pool }
             batches { a_batch_is_atomic_on_error, one_batch_s_error_is_not_another_s, nobody_gets_anothers_rows,
                 a_large_batch_is_one_transaction, agents_by_the_hundred }
@@ -64,7 +64,8 @@ macro_rules! suites {
             }
             task_lists {
                 lines_are_in_the_order_of_age, a_task_for_one_agent_waits_in_its_own_line,
-                delayed_tasks_are_due_in_time, tasks_expire_while_they_wait, what_runs_is_found,
+                delayed_tasks_are_due_in_time, waits_move_with_the_clock_and_moments_stay,
+                what_ended_in_the_future_is_brought_back, tasks_expire_while_they_wait, what_runs_is_found,
                 tasks_are_listed_in_pages, a_tenants_tasks_are_counted_since_a_time, pruning_takes_tasks_by_their_end,
             }
             leadership { a_fenced_leader_changes_nothing, resigning_ends_it_at_once }

@@ -26,6 +26,7 @@ mod probing;
 mod repeats;
 mod reports;
 mod sending;
+mod time;
 pub(crate) mod work;
 mod worker;
 
@@ -46,6 +47,7 @@ pub(crate) use self::agent::view_of_row;
 use self::mailbox::{Ask, SpawnAsk};
 use self::model::Model;
 use self::moves::Move;
+use self::time::Time;
 use self::work::Desk;
 use crate::clock;
 use crate::context::Context;
@@ -77,6 +79,7 @@ pub(crate) struct Keeper {
     next_pass: Instant,
     /// When the latest turn began.
     looked_at: Instant,
+    time: Time,
     /// Starts of workers that failed, and when the next may be tried.
     starts: Starts,
     stopping: Option<oneshot::Sender<()>>,
@@ -120,6 +123,7 @@ impl Keeper {
         }
         Self {
             desk: Desk::new(&model.spec.config, context.quotas.freed(), now),
+            time: Time::new(context.wall.clone()),
             context,
             mailbox,
             model,
@@ -177,7 +181,7 @@ impl Keeper {
     }
 
     async fn turn(&mut self, asks: Vec<Ask>) {
-        let mut round = Round::new(&self.context);
+        let mut round = Round::new(self.time.look());
         for ask in asks {
             self.take(ask, &mut round);
         }
@@ -252,7 +256,7 @@ impl Keeper {
 }
 
 impl Round {
-    fn new(context: &Context) -> Self {
-        Self { now: clock::now(), at: context.wall.now(), moves: Vec::new(), spawns: Vec::new(), touched: Vec::new() }
+    fn new(at: Timestamp) -> Self {
+        Self { now: clock::now(), at, moves: Vec::new(), spawns: Vec::new(), touched: Vec::new() }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster_domain::{AgentId, AgentSpec, Fence, ProcessId, StopReason, Timestamp, WorkerKey};
-use muster_store::{Leadership, NewAgent, Store, Write};
+use muster_store::{Leadership, Life, NewAgent, Store, Write};
 
 use crate::world::{Ground, World, pool, wait_until};
 
@@ -59,6 +59,10 @@ async fn only_of_those_that_the_store_forgets_everything_is_removed() {
     world.shut_down(true).await;
     let led = ground.store.lead("test", "", Duration::from_secs(60)).await.expect("an answer");
     let Leadership::Leads(fence) = led else { panic!("a file has one leader") };
+    // A supervisor has lived for longer than they are kept.
+    let now = Timestamp::now();
+    let life = Life { fence, part: 0, began_at: now.before(Duration::from_hours(10 * 24)), seen_at: now };
+    ground.store.apply(fence, &[Write::NoteLife(life)]).await.expect("stored");
     let (recent, old) = (ended(&ground, fence, 3).await, ended(&ground, fence, 5).await);
 
     let dir = ground.data_dir();

@@ -3,7 +3,7 @@
 use muster_domain::budget::Scope;
 use muster_domain::{Executions, Gate, Usage};
 use muster_store::Outcome::{Applied, Unchanged};
-use muster_store::{UsageAdded, Write};
+use muster_store::{Life, UsageAdded, Write};
 
 use super::*;
 
@@ -55,6 +55,17 @@ pub(crate) async fn executions_are_counted_whatever_is_pruned(place: &Place) {
     place.all(fence, vec![(some(3, 2, 1), Applied), (some(2, 0, 1), Applied)]).await;
     place.store.prune(fence, at(i64::MAX / 4), at(i64::MAX / 4)).await.expect("pruned");
     assert_eq!(counted().await, Executions { total: 5, succeeded: 2, failed: 2 });
+}
+
+pub(crate) async fn lives_are_noted_the_latest_first(place: &Place) {
+    let fence = place.lead().await;
+    let life = |part, began_at, seen_at| Life { fence, part, began_at: at(began_at), seen_at: at(seen_at) };
+    let note = |life| (Write::NoteLife(life), Applied);
+    place.all(fence, vec![note(life(0, 5, 5)), note(life(1, 2, 2)), note(life(0, 7, 9)), note(life(2, 3, 3))]).await;
+    let lives = async || place.store.lives().await.expect("a read");
+    assert_eq!(lives().await, [life(2, 3, 3), life(1, 2, 2), life(0, 5, 9)], "its beginning stays");
+    place.store.prune_lives(fence, life(1, 2, 2)).await.expect("pruned");
+    assert_eq!(lives().await, [life(2, 3, 3), life(1, 2, 2)]);
 }
 
 pub(crate) async fn queues_are_closed_and_opened(place: &Place) {

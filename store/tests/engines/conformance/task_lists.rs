@@ -1,6 +1,6 @@
 //! Tasks that wait or run, pages of tasks, and what is pruned.
 
-use muster_domain::{After, Halt, Priority, TaskId, TaskState};
+use muster_domain::{After, Halt, Priority, TaskId, TaskState, TaskStatus};
 use muster_store::{LineKey, LineRow, ListOrder, NewTask, Piece, Pruned, QueueCounts, QueuedTask, TaskFilter};
 
 use super::tasks::*;
@@ -138,6 +138,47 @@ pub(crate) async fn delayed_tasks_are_due_in_time(place: &Place) {
     assert_eq!(place.tasks(fence, Write::PromoteTasks(vec![made[0]])).await, [NOT]);
     assert_eq!(place.tasks(fence, end(made[0], 1, After::Retry { not_before: Some(at(700)) })).await, [DONE]);
     assert_eq!(place.store.next_due(&dev, at(0)).await.expect("a time"), Some(at(700)));
+}
+
+pub(crate) async fn waits_move_with_the_clock_and_moments_stay(place: &Place) {
+    let fence = place.lead_with_pool().await;
+    place.one(fence, add_pool("other")).await;
+    let late = |pool| NewTask { delay: Some(Duration::from_millis(90)), ..new_task(pool) };
+    let [waits, elsewhere, named, retried] = [late("dev"), late("other"), delayed("dev", 200), delayed("dev", 300)];
+    let made = [&waits, &elsewhere, &named, &retried].map(|task| task.spec.task_id);
+    place.tasks(fence, Write::AddTasks(vec![waits, elsewhere, named, retried])).await;
+    place.tasks(fence, start(made[3], 1)).await;
+    place.tasks(fence, end(made[3], 1, After::Retry { not_before: Some(at(400)) })).await;
+    let due = async || {
+        let rows = made.map(|id| place.task(id));
+        futures_util::future::join_all(rows).await.into_iter().map(|row| match row.status {
+            TaskStatus::Queued { not_before } => not_before,
+            other => panic!("{other:?}"),
+        })
+    };
+    assert!(due().await.eq([100, 100, 200, 400].map(|millis| Some(at(millis)))));
+    let shift = |pool, by_millis| (Write::ShiftWaits { pool, by_millis }, Outcome::Applied);
+    place.all(fence, vec![shift(Some(name("dev")), -50)]).await;
+    assert!(
+        due().await.eq([50, 100, 200, 350].map(|millis| Some(at(millis)))),
+        "those of one pool, but what was named"
+    );
+    place.all(fence, vec![shift(None, 1_000)]).await;
+    assert!(due().await.eq([1_050, 1_100, 200, 1_350].map(|millis| Some(at(millis)))));
+    assert_eq!(place.store.next_due(&name("dev"), at(0)).await.expect("a time"), Some(at(200)));
+}
+
+pub(crate) async fn what_ended_in_the_future_is_brought_back(place: &Place) {
+    let fence = place.lead_with_pool().await;
+    let [early, late] = [place.running(fence).await, place.running(fence).await];
+    for (id, millis) in [(early, 100), (late, 900)] {
+        let mut ending = over(id, 1, After::Succeed);
+        ending.record.ended_at = at(millis);
+        place.tasks(fence, Write::EndTasks(vec![ending])).await;
+    }
+    place.all(fence, vec![(Write::BringBack { to: at(500) }, Outcome::Applied)]).await;
+    assert_eq!(place.task(early).await.finished_at, Some(at(100)));
+    assert_eq!(place.task(late).await.finished_at, Some(at(500)));
 }
 
 pub(crate) async fn tasks_expire_while_they_wait(place: &Place) {

@@ -75,7 +75,7 @@ pub(crate) fn new_task(pool: &str) -> NewTask {
         not_before: None,
         expires_at: None,
     };
-    NewTask { spec, input: json("1"), key: None, start: None, at: at(10) }
+    NewTask { spec, delay: None, input: json("1"), key: None, start: None, at: at(10) }
 }
 
 pub(crate) fn shared() -> LineKey {

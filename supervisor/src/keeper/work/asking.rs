@@ -19,6 +19,8 @@ pub(crate) struct SubmitAsk {
 /// One task that is to be stored.
 pub(crate) struct TaskDraft {
     pub(crate) spec: TaskSpec,
+    /// How long it is not to be started.
+    pub(crate) delay: Option<Duration>,
     pub(crate) input: Payload,
     pub(crate) key: Option<IdempotencyKey>,
     /// Why it is not taken in, unless the key says that it was before.

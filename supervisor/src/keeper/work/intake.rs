@@ -117,10 +117,11 @@ impl Keeper {
     }
 
     fn plan_task(&mut self, draft: TaskDraft, plan: &mut Plan, at: Timestamp) {
-        let TaskDraft { spec, input, key, .. } = draft;
+        let TaskDraft { spec, delay, input, key, .. } = draft;
         let task = QueuedTask { input: Some(input.clone()), ..waiting(&spec, at) };
-        self.queue(task, spec.not_before, at);
-        plan.add(NewTask { spec, input, key, start: None, at });
+        let new = NewTask { spec, delay, input, key, start: None, at };
+        self.queue(task, new.due_at(), at);
+        plan.add(new);
     }
 
     /// What people want of tasks that are there: hand-backs, cancellations, redrives.

@@ -159,6 +159,11 @@ impl Desk {
         }
     }
 
+    /// The store knows other moments than the picture: it is read again.
+    pub(super) const fn read_anew(&mut self) {
+        self.loaded = false;
+    }
+
     /// Whether an agent has work.
     pub(super) fn is_busy(&self, agent: AgentId) -> bool {
         !self.runs.of_agent(agent).is_empty()
@@ -262,6 +267,9 @@ impl Keeper {
 
     async fn move_tasks(&mut self, round: &mut Round) {
         self.refuse_submits();
+        if !self.move_waits().await {
+            return self.put_off();
+        }
         if !self.desk.loaded && !self.load_tasks(round).await {
             return self.put_off();
         }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use muster_domain::budget::Scope;
 use muster_domain::{AgentId, Executions, Fence, Payload, PoolName, ProcessId, TaskId, Timestamp, Usage};
 use muster_store::{
-    AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, LineRow, Outcome, Piece, PoolRow, Pruned, Queue,
+    AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, Life, LineRow, Outcome, Piece, PoolRow, Pruned, Queue,
     QueueCounts, QueuedTask, RunningTask, Store, StoreError, TaskFilter, TaskRow, WorkerRow, Write,
 };
 
@@ -184,6 +184,14 @@ impl Store for FaultyStore {
     async fn prune(&self, fence: Fence, events: Timestamp, ended: Timestamp) -> Result<Pruned, StoreError> {
         self.see()?;
         self.inner.prune(fence, events, ended).await
+    }
+    async fn lives(&self) -> Result<Vec<Life>, StoreError> {
+        self.see()?;
+        self.inner.lives().await
+    }
+    async fn prune_lives(&self, fence: Fence, oldest: Life) -> Result<(), StoreError> {
+        self.see()?;
+        self.inner.prune_lives(fence, oldest).await
     }
     async fn ping(&self) -> Result<Duration, StoreError> {
         self.see()?;

@@ -9,7 +9,7 @@ use muster_domain::{
     Timestamp, Usage, WorkerState,
 };
 use muster_store::{
-    AfterRelease, AgentRow, EventRow, NewAgent, Outcome, PoolRow, Rest, StoreError, UsageAdded, WorkerRow, Write,
+    AfterRelease, AgentRow, EventRow, Life, NewAgent, Outcome, PoolRow, Rest, StoreError, UsageAdded, WorkerRow, Write,
 };
 
 use super::shelf::Shelf;
@@ -29,6 +29,8 @@ pub(super) struct Content {
     pub(super) usage: BTreeMap<(Scope, String), Usage>,
     /// Attempts that are over.
     pub(super) executions: Executions,
+    /// By leader and part.
+    lives: BTreeMap<(Fence, u32), Life>,
 }
 
 struct Agent {
@@ -97,8 +99,27 @@ impl Content {
                     (sum.total + total, sum.succeeded + succeeded, sum.failed + failed);
                 Outcome::Applied
             }
+            Write::ShiftWaits { pool, by_millis } => {
+                self.shelf.shift(pool.as_ref(), *by_millis);
+                Outcome::Applied
+            }
+            Write::BringBack { to } => {
+                self.shelf.bring_back(*to);
+                let ends = self.workers.values_mut().filter_map(|row| row.ended_at.as_mut());
+                ends.for_each(|end| *end = (*end).min(*to));
+                Outcome::Applied
+            }
+            Write::NoteLife(life) => {
+                self.lives.entry((life.fence, life.part)).or_insert(*life).seen_at = life.seen_at;
+                Outcome::Applied
+            }
             of_tasks => Outcome::Tasks(self.shelf.carry_out(of_tasks, |pool| self.pools.contains_key(pool))),
         }
+    }
+
+    /// The latest first.
+    pub(super) fn lives(&self) -> Vec<Life> {
+        self.lives.values().rev().copied().collect()
     }
 
     fn tell(&mut self, event: &EventDraft) -> Outcome {

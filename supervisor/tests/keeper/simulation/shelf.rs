@@ -93,11 +93,10 @@ impl Shelf {
         if self.tasks.contains_key(&id) {
             return TaskOutcome::Unchanged;
         }
-        let due_at = new.spec.not_before.filter(|due| *due > new.at);
         let row = TaskRow {
             spec: new.spec.clone(),
             input: new.input.clone(),
-            status: new.start.map_or(TaskStatus::Queued { not_before: due_at }, TaskStatus::Running),
+            status: new.start.map_or(TaskStatus::Queued { not_before: new.due_at() }, TaskStatus::Running),
             version: 1,
             attempt: new.start.map_or(0, |attempt| attempt.number),
             tally: Default::default(),
@@ -197,6 +196,23 @@ impl Shelf {
     fn withdraw(&mut self, id: TaskId) -> bool {
         self.keys.retain(|_, (made, _)| *made != id);
         self.tasks.remove(&id).is_some()
+    }
+
+    /// Waits that are durations end later by so much.
+    pub(super) fn shift(&mut self, pool: Option<&PoolName>, by_millis: i64) {
+        let of_pool = self.tasks.values_mut().filter(|row| pool.is_none_or(|pool| row.spec.pool_name == *pool));
+        for row in of_pool.filter(|row| row.attempt > 0 || row.spec.not_before.is_none()) {
+            if let TaskStatus::Queued { not_before: Some(due) } = &mut row.status {
+                *due = Timestamp::from_millis(due.as_millis() + by_millis);
+                row.version += 1;
+            }
+        }
+    }
+
+    /// Nothing has ended after this moment.
+    pub(super) fn bring_back(&mut self, to: Timestamp) {
+        let ends = self.tasks.values_mut().filter_map(|row| row.finished_at.as_mut());
+        ends.for_each(|end| *end = (*end).min(to));
     }
 
     pub(super) fn has_work(&self, pool: &PoolName) -> bool {

@@ -12,8 +12,8 @@ use muster_domain::budget::Scope;
 use muster_domain::{AgentId, Executions, Fence, Payload, PoolName, ProcessId, TaskId, Timestamp, Usage};
 use muster_store::sqlite::SqliteStore;
 use muster_store::{
-    AgentFilter, AgentRow, Durability, EventRow, IdempotencyKey, Leadership, LineRow, Outcome, Piece, PoolRow, Pruned,
-    Queue, QueueCounts, QueuedTask, RunningTask, Store, StoreError, TaskFilter, TaskRow, WorkerRow, Write,
+    AgentFilter, AgentRow, Durability, EventRow, IdempotencyKey, Leadership, Life, LineRow, Outcome, Piece, PoolRow,
+    Pruned, Queue, QueueCounts, QueuedTask, RunningTask, Store, StoreError, TaskFilter, TaskRow, WorkerRow, Write,
 };
 
 use super::memory::Content;
@@ -175,6 +175,12 @@ impl Store for LifeStore {
     async fn prune(&self, fence: Fence, _events: Timestamp, _ended: Timestamp) -> Result<Pruned, StoreError> {
         // A life is too short for anything to be old.
         self.content().admit(fence).map(|()| Pruned::default())
+    }
+    async fn lives(&self) -> Result<Vec<Life>, StoreError> {
+        both!(self, "lives", self.content().lives(), |store| store.lives())
+    }
+    async fn prune_lives(&self, fence: Fence, _oldest: Life) -> Result<(), StoreError> {
+        self.content().admit(fence)
     }
     async fn ping(&self) -> Result<Duration, StoreError> {
         Ok(Duration::ZERO)

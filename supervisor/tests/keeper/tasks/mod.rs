@@ -3,6 +3,7 @@
 mod breaking;
 mod cancelling;
 mod checking;
+mod clock;
 mod demand;
 mod doubt;
 mod edges;
@@ -47,6 +48,7 @@ pub(crate) fn task() -> TaskRequest {
         priority: None,
         max_attempts: None,
         timeout: None,
+        delay: None,
         not_before: None,
         expires_at: None,
         key: None,
