@@ -242,7 +242,7 @@ mod tests {
                 "wrong_state",
                 None,
             ),
-            (E::PoolFull { pool: pool(), workers: 20, capacity: 10 }, 429, "pool_full", Some(5)),
+            (E::PoolFull { pool: pool(), workers: 20, capacity: 10, outdated: 0 }, 429, "pool_full", Some(5)),
             (E::UnknownTask(TaskId::generate()), 404, "unknown_task", None),
             (
                 E::WrongTaskState { task_id: TaskId::generate(), state: TaskState::Running, why: "wait".into() },

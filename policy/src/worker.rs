@@ -24,6 +24,8 @@ pub struct Facts {
     pub used: u32,
     /// Since when no slot is taken.
     pub empty_since: Option<Instant>,
+    /// Whether it starts programs by an older definition of the runtime.
+    pub outdated: bool,
     /// Whether it was told to stop by force already.
     pub kill_sent: bool,
     /// What came of asking it at its door.
@@ -164,6 +166,10 @@ fn judge_life(
 }
 
 fn judge_need(facts: Facts, bounds: Bounds, now: Instant) -> Step {
+    // Nobody is placed on it, and one of today's may be waited for: neither the pool's minimum nor its patience speaks for it.
+    if facts.outdated && facts.used == 0 {
+        return Step::Retire("it is empty, and starts programs by an older definition of the runtime".to_owned());
+    }
     let Some(empty_since) = facts.empty_since.filter(|_| facts.used == 0 && !bounds.at_minimum) else {
         return Step::Rest;
     };
@@ -215,6 +221,7 @@ mod tests {
                 heard: Some(now),
                 used: 1,
                 empty_since: None,
+                outdated: false,
                 kill_sent: false,
                 probe: Probe::NotAsked,
             },
@@ -319,6 +326,17 @@ mod tests {
         let kept =
             next_step(case.facts, case.hearing, &Clocks::default(), Bounds { at_minimum: true, ..BOUNDS }, case.now);
         assert_eq!(kept, Step::Wait(case.now + 5 * S));
+    }
+
+    #[test]
+    fn an_empty_worker_of_an_older_definition_retires_at_once_even_at_the_minimum() {
+        let mut case = case();
+        case.facts.outdated = true;
+        let bounds = Bounds { at_minimum: true, ..BOUNDS };
+        let step = |case: &Case| next_step(case.facts, case.hearing, &Clocks::default(), bounds, case.now);
+        assert_eq!(step(&case), Step::Wait(case.now + 5 * S), "it has an agent");
+        (case.facts.used, case.facts.empty_since) = (0, Some(case.now));
+        assert!(matches!(step(&case), Step::Retire(_)));
     }
 
     #[test]

@@ -9,6 +9,9 @@ use muster_domain::WorkerIdentity;
 use crate::census::Stat;
 use crate::pidfd::Pidfd;
 
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+const PID_NAMESPACE: &str = "/proc/self/ns/pid";
+
 /// What became of a process.
 #[derive(Debug)]
 pub enum Presence {
@@ -83,7 +86,13 @@ fn place() -> io::Result<&'static Place> {
         return Ok(place);
     }
     let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
-    let pid_namespace = std::fs::metadata("/proc/self/ns/pid")?.ino();
+    let boot_id = std::fs::read_to_string(BOOT_ID).map_err(|error| unread(BOOT_ID, &error))?.trim().to_owned();
+    let pid_namespace = std::fs::metadata(PID_NAMESPACE).map_err(|error| unread(PID_NAMESPACE, &error))?.ino();
     Ok(PLACE.get_or_init(|| Place { host, boot_id, pid_namespace }))
+}
+
+/// An error that names what could not be read, and what that means where the whole of `/proc` is missing.
+fn unread(path: &str, error: &io::Error) -> io::Error {
+    let hint = if std::fs::exists("/proc/self/stat").unwrap_or(false) { "" } else { "; /proc must be mounted" };
+    io::Error::new(error.kind(), format!("cannot read {path}: {error}{hint}"))
 }

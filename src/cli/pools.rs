@@ -179,6 +179,7 @@ pub(super) fn holds(pool: &Value) -> String {
     let lacks = match pool["lacks"].as_str() {
         Some("agents_failing") => Some("agents failing"),
         Some("no_agent") => Some("no agent"),
+        Some("old_runtime") => Some("workers of an old runtime"),
         _ => None,
     };
     let holds = [

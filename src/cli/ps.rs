@@ -67,7 +67,7 @@ pub(super) fn workers(processes: &[Value], now: Timestamp) -> String {
             format!("{}/{}", field(process, "agent_count"), field(process, "max_agents")),
             process["cpu"].as_f64().map_or_else(|| "-".to_owned(), |cpu| format!("{cpu:.0}%")),
             bytes(process, "rss_bytes"),
-            field(process, "status"),
+            worker_status(process),
             age(process, "started_at", now),
             age(process, "last_heartbeat", now),
         ]
@@ -75,4 +75,10 @@ pub(super) fn workers(processes: &[Value], now: Timestamp) -> String {
     let head = ["WORKER", "POOL", "PID", "HOST", "AGENTS", "CPU", "MEMORY", "STATUS", "AGE", "HEARD"];
     let right = ["PID", "AGENTS", "CPU", "MEMORY", "AGE", "HEARD"];
     table(&head, &right, processes.iter().map(row).collect())
+}
+
+/// Its status, and whether it starts programs as the configuration said once.
+fn worker_status(process: &Value) -> String {
+    let status = field(process, "status");
+    if process["outdated"] == json!(true) { format!("{status}, old runtime") } else { status }
 }

@@ -50,7 +50,7 @@ pub(super) fn page(status: &Value) -> String {
         ("ownership", field(status, "ownership")),
         ("data folder", field(status, "data_dir")),
         ("pools", field(status, "pools")),
-        ("workers", field(status, "workers")),
+        ("workers", workers(status)),
         ("agents", field(status, "agents")),
         ("alerts", alerts(status)),
     ];
@@ -78,6 +78,15 @@ fn what_alerts_say(status: &Value) -> String {
     let row = |alert: &Value| ["kind", "pool_name", "message"].map(|name| field(alert, name)).to_vec();
     let rows: Vec<Vec<String>> = others.map(row).collect();
     if rows.is_empty() { String::new() } else { format!("\n{}", table(&["ALERT", "POOL", "WHAT"], &[], rows)) }
+}
+
+/// How many workers there are, and how many start programs as the configuration said once.
+fn workers(status: &Value) -> String {
+    let all = field(status, "workers");
+    match status["outdated_workers"].as_u64() {
+        None | Some(0) => all,
+        Some(old) => format!("{all} ({old} with an older definition of their runtime; `muster ps -w` shows which)"),
+    }
 }
 
 /// How many alerts last.

@@ -228,7 +228,10 @@ fn workers_are_a_table() {
         "last_heartbeat": "2025-11-21T03:24:59Z"});
     let expected = "WORKER  POOL  PID  HOST  AGENTS  CPU  MEMORY  STATUS  AGE  HEARD\n\
                     w1      p       7  h       5/10   2%  12 MiB  ready    5m     1s\n";
-    assert_eq!(ps::workers(&[worker], moment()), expected);
+    assert_eq!(ps::workers(std::slice::from_ref(&worker), moment()), expected);
+    let mut old = worker;
+    old["outdated"] = json!(true);
+    assert!(ps::workers(&[old], moment()).contains("  ready, old runtime  "));
     let answer = r#"{"summary": {}, "processes": [{"pool_name": "a"}, {"pool_name": "b"}]}"#;
     let ran = run("ps --workers --pool b --json", vec![(200, answer)]);
     assert_eq!(ran.lines(), ["GET /api/v1/agents/metrics/processes"]);

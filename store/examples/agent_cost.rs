@@ -151,6 +151,7 @@ fn add_workers(pool: &PoolName, count: usize) -> Vec<(Write, Write, ProcessId)> 
             pool: pool.clone(),
             capacity: 10,
             key: muster_domain::WorkerKey::generate(),
+            runtime_version: None,
             at: Timestamp::now(),
         };
         (add, event(EventKind::WorkerStarting, pool, None), process_id)

@@ -69,7 +69,14 @@ async fn time_adds(store: &SqliteStore, fence: Fence, pool: &PoolName, tell: boo
         if n % SLOTS as usize == 0 {
             worker = ProcessId::generate();
             let (key, at) = (WorkerKey::generate(), Timestamp::now());
-            let add = Write::AddWorker { process_id: worker, pool: pool.clone(), capacity: SLOTS, key, at };
+            let add = Write::AddWorker {
+                process_id: worker,
+                pool: pool.clone(),
+                capacity: SLOTS,
+                key,
+                runtime_version: None,
+                at,
+            };
             store.apply(fence, &[add]).await?;
         }
         let agent = new_agent(pool, worker);

@@ -194,8 +194,9 @@ impl Item {
 
     fn of_worker(place: usize, write: &Write) -> Option<Self> {
         let (kind, id, fields) = match write {
-            Write::AddWorker { process_id, pool, capacity, key, at } => {
-                (Kind::AddWorker, *process_id, workers::add_fields(*process_id, pool, *capacity, key, *at))
+            Write::AddWorker { process_id, pool, capacity, key, runtime_version, at } => {
+                let version = runtime_version.as_deref();
+                (Kind::AddWorker, *process_id, workers::add_fields(*process_id, pool, *capacity, key, version, *at))
             }
             Write::IdentifyWorker { process_id, identity } => {
                 (Kind::IdentifyWorker, *process_id, workers::identify_fields(*process_id, identity))

@@ -37,6 +37,8 @@ pub struct WorkerRow {
     pub identity: Option<WorkerIdentity>,
     /// What its messages are signed with; `None` for one of a version that had no keys.
     pub key: Option<WorkerKey>,
+    /// The version of the runtime's definition by which it starts programs; `None` where an older Muster started it.
+    pub runtime_version: Option<String>,
     /// When it was ordered.
     pub created_at: Timestamp,
     /// When it was proven dead.

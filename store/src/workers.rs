@@ -11,8 +11,8 @@ use crate::{StoreError, WorkerRow};
 // row would no longer tell whether this statement changed it.
 pub(crate) static COUNT_SPAWNED: LazyLock<Batched> = LazyLock::new(|| {
     Batched::new(
-        5,
-        "WITH e (process_id, pool_name, capacity, secret, at) AS (VALUES {rows}) \
+        6,
+        "WITH e (process_id, pool_name, capacity, secret, runtime_version, at) AS (VALUES {rows}) \
          UPDATE pools SET workers_spawned = workers_spawned + (SELECT COUNT(*) FROM e WHERE e.pool_name = pools.pool_name \
          AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.process_id = e.process_id)) \
          WHERE pool_name IN (SELECT e.pool_name FROM e)",
@@ -21,10 +21,10 @@ pub(crate) static COUNT_SPAWNED: LazyLock<Batched> = LazyLock::new(|| {
 
 pub(crate) static ADD: LazyLock<Batched> = LazyLock::new(|| {
     Batched::new(
-        5,
-        "WITH e (process_id, pool_name, capacity, secret, at) AS (VALUES {rows}) \
-         INSERT INTO workers (process_id, pool_name, capacity, state, secret, created_at) \
-         SELECT e.process_id, p.pool_name, e.capacity, 'starting', e.secret, e.at FROM e JOIN pools p ON p.pool_name = e.pool_name \
+        6,
+        "WITH e (process_id, pool_name, capacity, secret, runtime_version, at) AS (VALUES {rows}) \
+         INSERT INTO workers (process_id, pool_name, capacity, state, secret, runtime_version, created_at) \
+         SELECT e.process_id, p.pool_name, e.capacity, 'starting', e.secret, e.runtime_version, e.at FROM e JOIN pools p ON p.pool_name = e.pool_name \
          WHERE e.process_id IS NOT NULL ON CONFLICT (process_id) DO NOTHING RETURNING process_id",
     )
 });
@@ -64,10 +64,10 @@ pub(crate) static END: LazyLock<Batched> = LazyLock::new(|| {
     )
 });
 
-const OPEN: &str = "SELECT process_id, pool_name, capacity, state, identity, secret, created_at, ended_at FROM workers \
+const OPEN: &str = "SELECT process_id, pool_name, capacity, state, identity, secret, runtime_version, created_at, ended_at FROM workers \
     WHERE ended_at IS NULL ORDER BY process_id";
 
-const ONE: &str = "SELECT process_id, pool_name, capacity, state, identity, secret, created_at, ended_at FROM workers \
+const ONE: &str = "SELECT process_id, pool_name, capacity, state, identity, secret, runtime_version, created_at, ended_at FROM workers \
     WHERE process_id = $1";
 
 // The row of a worker stays as long as an agent is placed on it, dead or not.
@@ -82,6 +82,7 @@ pub(crate) fn add_fields(
     pool: &PoolName,
     capacity: u32,
     key: &WorkerKey,
+    runtime_version: Option<&str>,
     at: Timestamp,
 ) -> Vec<Value> {
     vec![
@@ -89,6 +90,7 @@ pub(crate) fn add_fields(
         Value::text(pool),
         Value::count(capacity),
         Value::text(key.to_hex()),
+        Value::text_or_null(runtime_version),
         Value::int(at.as_millis()),
     ]
 }
@@ -125,6 +127,7 @@ pub(crate) fn read(mut fields: Fields) -> Result<WorkerRow, StoreError> {
         state: fields.parsed()?,
         identity: fields.json_or_null()?,
         key: fields.parsed_or_null()?,
+        runtime_version: fields.parsed_or_null()?,
         created_at: Timestamp::from_millis(fields.int()?),
         ended_at: fields.int_or_null()?.map(Timestamp::from_millis),
     })

@@ -60,6 +60,8 @@ pub enum Write {
         capacity: u32,
         /// What its messages are signed with.
         key: WorkerKey,
+        /// The version of the runtime's definition by which it starts programs.
+        runtime_version: Option<String>,
         /// When.
         at: Timestamp,
     },

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use muster_domain::{EventDraft, EventKind, Timestamp};
+use muster_domain::{EventDraft, EventKind, Timestamp, counted};
 use tokio::sync::mpsc;
 
 use crate::alerts::{AlertKind, Alerts};
 use crate::error::SupervisorError;
+use crate::losses::Losses;
 
 /// The file of the database, where it is one: not the store's own word, since the store goes on with a file that is gone.
 pub const DATABASE_FILE: &str = "database file";
@@ -26,12 +28,13 @@ pub(crate) struct Board {
     subjects: Mutex<BTreeMap<&'static str, String>>,
     events: mpsc::UnboundedSender<EventDraft>,
     alerts: Arc<Alerts>,
+    losses: Mutex<Losses>,
 }
 
 impl Board {
     /// Transitions are told to `events` and `alerts`.
     pub(crate) fn new(events: mpsc::UnboundedSender<EventDraft>, alerts: Arc<Alerts>) -> Self {
-        Self { subjects: Mutex::default(), events, alerts }
+        Self { subjects: Mutex::default(), events, alerts, losses: Mutex::default() }
     }
 
     /// Something is away or wrong. Only the first word on a subject is logged.
@@ -51,6 +54,26 @@ impl Board {
             self.alerts.clear(AlertKind::Degraded, None, subject);
             self.tell(EventKind::HealthRecovered, subject.to_owned());
         }
+    }
+
+    /// A worker was lost. The second within a minute is an alert, and so are all until a minute was quiet.
+    pub(crate) fn worker_lost(&self, words: &str, now: Instant) {
+        if let Some(lost) = self.losses().add(now) {
+            let lost = counted(lost as u64, "worker");
+            let message = format!("{lost} were lost within a minute, and are replaced; the latest: {words}");
+            self.alerts.raise(AlertKind::WorkersLost, None, "workers", message);
+        }
+    }
+
+    /// Looks whether workers are lost no more.
+    pub(crate) fn look_at_losses(&self, now: Instant) {
+        if self.losses().are_over(now) {
+            self.alerts.clear(AlertKind::WorkersLost, None, "workers");
+        }
+    }
+
+    fn losses(&self) -> MutexGuard<'_, Losses> {
+        self.losses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why nothing new is begun now, if so.

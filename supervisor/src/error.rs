@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentId, Cause, Ending, PoolName, TaskId, TaskState};
+use muster_domain::{AgentId, Cause, Ending, PoolName, TaskId, TaskState, counted};
 
 /// A refusal. Its words are for the caller and say what to do.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -96,7 +96,7 @@ pub enum SupervisorError {
     #[error("{0} is drained and takes no tasks until it is resumed")]
     IntakeClosed(PoolName),
     /// A bound is reached (429).
-    #[error("{pool} is full: {workers} workers of {capacity} agents each are all it may have (max_workers)")]
+    #[error("{pool} is full: {workers} workers of {capacity} agents each are all it may have (max_workers){}", and_old(*.outdated))]
     PoolFull {
         /// The pool.
         pool: PoolName,
@@ -104,6 +104,8 @@ pub enum SupervisorError {
         workers: u32,
         /// Agents per worker.
         capacity: u32,
+        /// Workers that start programs by an older definition of the runtime, and so take none.
+        outdated: u32,
     },
     /// The agent's program failed at its first start; the intent is ended (502).
     #[error("agent {agent_id} {}", describe(.ending))]
@@ -132,5 +134,16 @@ fn describe(ending: &Ending) -> String {
         "" if matches!(ending.cause, Cause::NotStarted { .. }) => ending.cause.to_string(),
         "" => format!("{} and printed nothing", ending.cause),
         output => format!("{}; its last output was:\n{output}", ending.cause),
+    }
+}
+
+/// That workers with an older definition of the runtime take up room.
+fn and_old(outdated: u32) -> String {
+    match outdated {
+        0 => String::new(),
+        some => format!(
+            "; {} with an older definition of its runtime must be empty before new ones start (`muster restart` moves an agent)",
+            counted(some.into(), "worker")
+        ),
     }
 }

@@ -229,6 +229,7 @@ impl Listening {
             Err(error) => self.deaf(&error, board),
         }
         let now = clock::now();
+        board.look_at_losses(now);
         let next = now + self.interval();
         // A silence that reaches its bound is looked at then, not at the next pass.
         let stale = self.listener.next_stale(&self.clocks, now).map(|at| at + Duration::from_millis(1));

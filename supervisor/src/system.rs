@@ -48,6 +48,7 @@ impl Handle {
             alerts: self.context.alerts.firing(),
             pools: u32::try_from(pools.len()).unwrap_or(u32::MAX),
             workers: pools.iter().map(|pool| pool.process_count).sum(),
+            outdated_workers: pools.iter().map(|pool| pool.outdated_workers).sum(),
             agents: pools.iter().map(|pool| pool.agent_count).sum(),
             spawns,
             spawns_succeeded,

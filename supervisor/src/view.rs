@@ -25,7 +25,9 @@ pub struct PoolView {
     pub holds: Holds,
     /// Workers that may have a process: starting, ready, draining.
     pub process_count: u32,
-    /// Of these, the ones that are ready.
+    /// Of these, the ones that start programs by an older definition of the runtime.
+    pub outdated_workers: u32,
+    /// Of all, the ones that are ready.
     pub active_worker_processes: u32,
     /// Slots of all workers that take agents, and taken slots of those that do not any more.
     pub total_capacity: u32,
@@ -83,6 +85,9 @@ pub enum Lack {
     AgentsFailing,
     /// None, or only such as wait for a person; it starts none by itself.
     NoAgent,
+    /// It may have no more workers, and those that it has start programs by an older definition of the runtime: they are replaced
+    /// as their agents end.
+    OldRuntime,
 }
 
 impl Lack {
@@ -91,6 +96,7 @@ impl Lack {
         match self {
             Self::AgentsFailing => "agents_failing",
             Self::NoAgent => "no_agent",
+            Self::OldRuntime => "old_runtime",
         }
     }
 }
@@ -141,6 +147,8 @@ pub struct WorkerView {
     pub host: Option<String>,
     /// Its status.
     pub status: WorkerState,
+    /// Whether it starts programs by an older definition of the runtime.
+    pub outdated: bool,
     /// Open assignments to it.
     pub agent_count: u32,
     /// Agents that it may hold.
@@ -257,6 +265,8 @@ pub struct SystemView {
     pub pools: u32,
     /// Workers.
     pub workers: u32,
+    /// Of these, the ones that start programs by an older definition of their runtime.
+    pub outdated_workers: u32,
     /// Agents.
     pub agents: u32,
     /// Agents asked for since this supervisor leads.

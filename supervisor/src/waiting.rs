@@ -54,6 +54,8 @@ pub enum WaitingFor {
     FreeAgent(PoolName),
     /// An agent of its pool is on its way.
     NewAgent(PoolName),
+    /// Its pool may have no more workers, and those that it has start programs by an older definition of the runtime.
+    NewWorker(PoolName),
     /// Agents that its pool has started for tasks fail at their start.
     FailingAgents {
         /// The pool.
@@ -90,6 +92,7 @@ impl WaitingFor {
             Self::Tenant { .. } => "tenant_limit",
             Self::FreeAgent(_) => "agents_busy",
             Self::NewAgent(_) => "agent_starting",
+            Self::NewWorker(_) => Lack::OldRuntime.as_str(),
             Self::FailingAgents { .. } => Lack::AgentsFailing.as_str(),
             Self::AnyAgent { .. } => Lack::NoAgent.as_str(),
             Self::Turn => "its_turn",
@@ -122,6 +125,11 @@ impl fmt::Display for WaitingFor {
             }
             Self::FreeAgent(pool) => write!(f, "an agent: those of {pool} are busy"),
             Self::NewAgent(pool) => write!(f, "an agent: one of {pool} is to start"),
+            Self::NewWorker(pool) => write!(
+                f,
+                "a new worker: max_workers of {pool} is reached by workers with an older definition of the runtime, which are \
+                 replaced as their agents end (`muster ps -w` shows them, `muster restart` moves an agent)"
+            ),
             Self::FailingAgents { pool, next_start_at } => {
                 write!(
                     f,

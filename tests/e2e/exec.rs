@@ -108,7 +108,47 @@ fn a_program_that_is_not_there_says_so() {
         let listed = muster.command(&["ps", "--pool", pool, "-a"]).expect(0);
         assert!(listed.stdout.contains(" failed ") && listed.stdout.contains(why), "{listed:?}");
         assert_nothing_runs(&muster, pool);
+        let said = |line: &str| {
+            line.contains(" WARN ")
+                && line.contains("did not start: it could not be started")
+                && line.contains(&format!("pool.name={pool}"))
+        };
+        assert!(muster.log().lines().any(said), "{}", muster.log());
+        let alerts = muster.get("/api/v1/alerts").body;
+        let of_pool = |alert: &&Value| alert["kind"] == "start_failed" && alert["pool_name"] == pool;
+        let alert = alerts.as_array().expect("a list").iter().find(of_pool);
+        let message =
+            alert.and_then(|alert| alert["message"].as_str()).unwrap_or_else(|| panic!("none of {pool}: {alerts}"));
+        assert!(message.contains("it is not tried again") && message.contains(why), "{message}");
     }
+}
+
+#[test]
+fn without_proc_the_start_names_the_path() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = "mount -t tmpfs none /proc && exec \"$@\"";
+    let data_dir = folder.path().join("d");
+    let data_dir = data_dir.to_str().expect("text");
+    let words = [
+        "-Urm",
+        "sh",
+        "-c",
+        script,
+        "sh",
+        env!("CARGO_BIN_EXE_muster"),
+        "serve",
+        "--data-dir",
+        data_dir,
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    let ended = std::process::Command::new("unshare").args(words).output().expect("unshare");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success(), "{said}");
+    if said.contains("unshare:") || said.contains("mount:") {
+        return eprintln!("skipped: no namespaces are to be had here: {said}");
+    }
+    assert!(said.contains("cannot read /proc/") && said.contains("/proc must be mounted"), "{said}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod pipes;
 mod pools;
 mod readme;
 mod registry;
+mod runtimes;
 mod shutdown;
 mod single;
 mod spawn;

@@ -69,8 +69,23 @@ fn several_workers_die_at_once() {
     let victims = muster.all_workers();
     assert_eq!(victims.len(), 4);
     victims.iter().for_each(|victim| kill9(victim.pid));
-    let moved: Vec<String> = victims.into_iter().map(|victim| victim.id).collect();
+    let moved: Vec<String> = victims.iter().map(|victim| victim.id.clone()).collect();
     await_moved(&muster, &before, &moved);
+    let log = muster.log();
+    for victim in victims {
+        let said = format!(
+            "worker {} of pool small (pid {}) was ended by signal 9 (SIGKILL); it said nothing",
+            victim.id, victim.pid
+        );
+        let line = log.lines().find(|line| line.contains(&said)).unwrap_or_else(|| panic!("no {said:?} in {log}"));
+        assert!(line.contains(" WARN ") && line.contains("; its 2 agents are started again"), "{line}");
+    }
+    let alerts = muster.get("/api/v1/alerts").body;
+    let lost = alerts.as_array().expect("a list").iter().find(|alert| alert["kind"] == "workers_lost");
+    let lost = lost.unwrap_or_else(|| panic!("no alert of the four: {alerts}"));
+    let message = lost["message"].as_str().expect("a text");
+    assert!(message.starts_with("4 workers were lost within a minute") && message.contains("signal 9"), "{message}");
+    assert_eq!(lost["until"], serde_json::Value::Null, "{lost}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 pub(crate) struct AlertJson {
     #[schema(value_type = String, format = Uuid)]
     id: AlertId,
-    /// `breaker_open`, `failure_rate`, `quarantine`, `degraded` or `dead_letter`.
+    /// `breaker_open`, `failure_rate`, `quarantine`, `degraded`, `dead_letter`, `workers_lost` or `start_failed`.
     #[schema(value_type = String)]
     kind: AlertKind,
     /// The pool that it is about; null where it is about none.

@@ -21,8 +21,9 @@ pub(crate) struct HoldsJson {
     intake_closed: bool,
     /// Its circuit breaker.
     breaker: BreakerJson,
-    /// Why no agent takes its ready tasks: `agents_failing` (those that are started for them fail at their start) or
-    /// `no_agent` (it has none, or only in quarantine, and starts none by itself); null where that is not so.
+    /// Why no agent takes its ready tasks: `agents_failing` (those that are started for them fail at their start),
+    /// `no_agent` (it has none, or only in quarantine, and starts none by itself) or `old_runtime` (it may have no more workers, and
+    /// those that it has start programs by an older definition of the runtime); null where that is not so.
     #[schema(value_type = Option<String>)]
     lacks: Option<&'static str>,
 }

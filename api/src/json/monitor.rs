@@ -100,6 +100,9 @@ struct ProcessJson {
     /// `starting`, `ready`, `draining`, `stopped` or `lost`.
     #[schema(value_type = String)]
     status: WorkerState,
+    /// Whether it starts programs by an older definition of the runtime than the configuration's: it gets no more agents, and is
+    /// replaced when it has none.
+    outdated: bool,
     #[schema(value_type = String, format = DateTime)]
     started_at: Timestamp,
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -119,6 +122,7 @@ impl From<WorkerView> for ProcessJson {
             cpu: view.cpu_percent,
             rss_bytes: view.rss_bytes,
             status: view.status,
+            outdated: view.outdated,
             started_at: view.started_at,
             last_heartbeat: view.last_heartbeat,
         }
@@ -130,7 +134,8 @@ impl From<Vec<WorkerView>> for ProcessesJson {
         let mut summary = ProcessSummary { total_processes: views.len(), ..ProcessSummary::default() };
         let processes: Vec<ProcessJson> = views.into_iter().map(ProcessJson::from).collect();
         for process in &processes {
-            let takes_agents = matches!(process.status, WorkerState::Starting | WorkerState::Ready);
+            let stays = matches!(process.status, WorkerState::Starting | WorkerState::Ready);
+            let takes_agents = stays && !process.outdated;
             summary.total_capacity += if takes_agents { process.max_agents } else { process.agent_count };
             summary.used_capacity += process.agent_count;
             summary.avg_utilization += process.utilization / processes.len() as f64;
@@ -154,6 +159,7 @@ mod tests {
             pid: Some(7),
             host: None,
             status,
+            outdated: false,
             agent_count: agents,
             max_agents: 10,
             cpu_percent: Some(1.5),

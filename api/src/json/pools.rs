@@ -63,7 +63,9 @@ pub(crate) struct PoolJson {
     holds: HoldsJson,
     /// Workers that may have a process: starting, ready, draining.
     process_count: u32,
-    /// Of these, the ones that are ready.
+    /// Of these, the ones that start programs by an older definition of the runtime: they are replaced as their agents end.
+    outdated_workers: u32,
+    /// Of all, the ones that are ready.
     active_worker_processes: u32,
     /// Slots.
     total_capacity: u32,
@@ -102,6 +104,7 @@ impl From<PoolView> for PoolJson {
             origin: view.origin,
             holds: view.holds.into(),
             process_count: view.process_count,
+            outdated_workers: view.outdated_workers,
             active_worker_processes: view.active_worker_processes,
             total_capacity: view.total_capacity,
             used_capacity: view.used_capacity,
@@ -140,6 +143,7 @@ pub(crate) mod tests {
             origin: PoolOrigin::Default,
             holds: holds(),
             process_count: 2,
+            outdated_workers: 0,
             active_worker_processes: 2,
             total_capacity: 20,
             used_capacity: 15,

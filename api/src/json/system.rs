@@ -158,6 +158,8 @@ pub(crate) struct StatusJson {
     held_pools: Vec<HeldPoolJson>,
     pools: u32,
     workers: u32,
+    /// Of these, the ones that start programs by an older definition of their runtime: they are replaced as their agents end.
+    outdated_workers: u32,
     agents: u32,
     /// Agents asked for since this supervisor leads.
     spawns: u64,
@@ -190,6 +192,7 @@ impl StatusJson {
             held_pools: view.held_pools.into_iter().map(HeldPoolJson::from).collect(),
             pools: view.pools,
             workers: view.workers,
+            outdated_workers: view.outdated_workers,
             agents: view.agents,
             spawns: view.spawns,
             spawns_succeeded: view.spawns_succeeded,
@@ -304,6 +307,7 @@ pub(crate) mod tests {
             held_pools: vec![pool("p")],
             pools: 4,
             workers: 2,
+            outdated_workers: 0,
             agents: 15,
             spawns: 15,
             spawns_succeeded: 15,

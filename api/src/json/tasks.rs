@@ -175,7 +175,7 @@ impl TaskJson {
 struct WaitingForJson {
     /// A word that programs may rely on: `all_paused`, `paused` or `drained` (until it is resumed), `not_before`,
     /// `breaker_open` or `breaker_half_open` (other tasks are tried first), `agent_busy` or `agent_not_ready` (the one that
-    /// it is for), `tenant_limit`, `agents_busy`, `agent_starting`, `agents_failing` (at their start), `no_agent`,
+    /// it is for), `tenant_limit`, `agents_busy`, `agent_starting`, `agents_failing` (at their start), `no_agent`, `old_runtime`,
     /// `its_turn`, `pool_removed`, `stopping`, `server_degraded` (Redis or the store can't be used; a task that runs waits too).
     #[schema(value_type = String, example = "breaker_open")]
     code: &'static str,

@@ -82,6 +82,10 @@ pub enum AlertKind {
     Degraded,
     /// Tasks were given up.
     DeadLetter,
+    /// Several workers died within a minute.
+    WorkersLost,
+    /// Programs of a pool can't be started.
+    StartFailed,
 }
 
 /// The book of alerts and the post about them.

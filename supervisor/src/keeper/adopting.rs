@@ -4,18 +4,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
-use muster_domain::{ProcessId, WorkerState, WorkerStatus};
+use muster_domain::{AgentStatus, ExecMode, ProcessId, RuntimeProfile, WorkerState, WorkerStatus};
 use muster_registry::Peer;
 use muster_store::WorkerRow;
+use tokio::sync::oneshot;
 
+use super::agent::{Awaited, Waiter};
 use super::mailbox::Ask;
 use super::model::Model;
+use super::moves::Move;
 use super::placing::await_death;
 use super::worker::Worker;
 use super::{Keeper, Round};
 use crate::context::Context;
 use crate::directory::Mailbox;
 use crate::launch::{Adoption, RunningWorker};
+use crate::runtimes;
 
 /// A worker of an earlier supervisor, and what became of it.
 pub(crate) struct Found {
@@ -35,7 +39,20 @@ pub(super) fn adopt(model: &mut Model, found: Found, context: &Arc<Context>, kee
         _ => WorkerStatus::Ready,
     };
     let identity = row.identity.clone();
+    let wanted = context.profiles.get(&model.spec.runtime).and_then(runtimes::version);
+    // Without a version an older Muster started it, and nobody knows by which definition.
+    let outdated = wanted.is_some() && row.runtime_version != wanted;
+    if outdated {
+        tracing::warn!(
+            process.id = %id,
+            pool.name = %model.spec.pool_name,
+            "a worker starts programs by an older definition of the runtime {}: it gets no more agents, and is replaced when \
+             it has none; `muster restart` moves an agent to a new one",
+            model.spec.runtime
+        );
+    }
     model.put_worker(Worker {
+        outdated,
         status,
         identity,
         vouched: true,
@@ -71,6 +88,26 @@ impl Keeper {
             worker.process = Some(process.clone());
         }
         await_death(id, process, self.mailbox.clone());
+    }
+}
+
+impl Keeper {
+    /// Agents of a worker with an older definition of a runtime that starts a program for each task: between two tasks nothing of
+    /// them runs that a restart could lose, and the next task would start the program of then.
+    pub(super) fn move_idle_agents(&self, round: &mut Round) {
+        let runtime = self.context.profiles.get(&self.model.spec.runtime);
+        let is_oneshot = matches!(runtime, Some(RuntimeProfile::Exec(exec)) if exec.mode == ExecMode::Oneshot);
+        if !is_oneshot || self.is_stopping || self.model.draining || self.model.outdated_workers() == 0 {
+            return;
+        }
+        for id in self.model.workers.values().filter(|worker| worker.outdated).flat_map(|worker| &worker.held) {
+            let agent = self.model.agent(*id).filter(|agent| !agent.leaving && !self.desk.is_busy(*id));
+            if let Some(AgentStatus::Running { at, .. }) = agent.map(|agent| &agent.status) {
+                // Nobody waits for it.
+                let waiter = Waiter { awaited: Awaited::Running, deadline: round.now, reply: oneshot::channel().0 };
+                round.moves.push(Move::Restart { agent: *id, epoch: at.epoch, waiter });
+            }
+        }
     }
 }
 

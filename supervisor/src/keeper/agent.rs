@@ -216,7 +216,9 @@ impl Agent {
                 let cause = self.last_ending.as_ref().map_or("ended".to_owned(), |ending| ending.cause.to_string());
                 Some(format!("it {cause}, and waits to be restarted"))
             }
-            AgentStatus::Pending { not_before: None } => Some("it waits for a free slot".to_owned()),
+            AgentStatus::Pending { not_before: None } => {
+                Some(self.remark.clone().unwrap_or_else(|| "it waits for a free slot".to_owned()))
+            }
             AgentStatus::Terminated(reason) => Some(reason.as_str().to_owned()),
             AgentStatus::Stopping { then, .. } => self.remark.clone().or(match then {
                 AfterStop::End(reason) => Some(reason.as_str().to_owned()),

@@ -8,6 +8,7 @@ use muster_domain::{AgentId, ProcessId, WorkerState, WorkerStatus};
 use muster_store::{AgentRow, PoolRow, WorkerRow};
 
 use super::agent::Agent;
+use super::death::Ended;
 use super::worker::Worker;
 use super::{Keeper, Removal, Round};
 use crate::directory::Entry;
@@ -44,7 +45,8 @@ impl Keeper {
         }
         // Whoever was placed there leaves again.
         for id in never_started {
-            self.died(id, round);
+            let why = "its row was stored by a commit that seemed to fail".to_owned();
+            self.died(id, &Ended::NotStarted(why), round);
         }
     }
 

@@ -12,37 +12,6 @@ use super::moves::Move;
 use super::{Keeper, Round};
 
 impl Keeper {
-    /// A worker and all that it owned is proven dead: its agents leave their slots, and are placed anew by the same
-    /// turn.
-    pub(super) fn died(&mut self, id: ProcessId, round: &mut Round) {
-        let Some(worker) = self.model.workers.get(&id) else { return };
-        let ended = worker.status.after(WorkerEvent::Died);
-        let lost = matches!(ended, Some(WorkerStatus::Gone(WorkerEnd::Lost)));
-        let loss = worker.loss().filter(|_| lost);
-        let held: Vec<AgentId> = worker.held.iter().copied().collect();
-        self.context.listener.unwatch(id);
-        if lost {
-            tracing::warn!(process.id = %id, pool.name = %self.model.spec.pool_name, agents = held.len(), "a worker is lost");
-        } else {
-            tracing::info!(process.id = %id, pool.name = %self.model.spec.pool_name, "a worker ended");
-        }
-        if let Some(loss) = loss {
-            self.starts.lost(loss, self.model.spec.config.restart.window, round.now);
-        }
-        let outcome = if lost { "lost" } else { "stopped" };
-        metrics::counter!("muster_worker_endings_total", "pool" => self.pool_label(), "how" => outcome).increment(1);
-        for agent in held {
-            if let Some(place) = self.model.agent(agent).and_then(|agent| agent.status.assignment()) {
-                self.lost(agent, place.epoch, round);
-            }
-        }
-        // At once, and not only when the store has taken it: nobody is to be placed on it in between.
-        let how = if lost { WorkerEnd::Lost } else { WorkerEnd::Stopped };
-        self.model.move_worker(id, WorkerEvent::EndOrdered(round.now, how));
-        let reason = if lost { "its process died" } else { "it was told to end" };
-        round.moves.push(Move::EndWorker { worker: id, lost, reason: reason.to_owned() });
-    }
-
     /// Tells a worker to stop its agents and end. Where the registry is away, a signal says the same.
     pub(super) fn end_worker(&mut self, id: ProcessId, how: WorkerEnd, round: &Round) {
         let starting = self.model.workers.get(&id).is_some_and(|w| matches!(w.status, WorkerStatus::Starting { .. }));

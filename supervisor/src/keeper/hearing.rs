@@ -140,6 +140,9 @@ impl Keeper {
                 Step::Name(reason) => self.name_unheard(id, &reason),
                 Step::Condemn(reason) => self.condemn(id, &reason, round),
                 Step::Kill(reason) => self.kill(id, &reason),
+                Step::Retire(reason) if self.model.workers.get(&id).is_some_and(|worker| worker.outdated) => {
+                    round.moves.push(Move::Retire { worker: id, reason });
+                }
                 // Of several idle workers only so many retire that the minimum stays.
                 Step::Retire(reason) if self.model.workers.get(&id).is_some_and(|worker| !worker.has_key) => {
                     round.moves.push(Move::Retire { worker: id, reason });

@@ -7,6 +7,7 @@ use muster_domain::{AgentEvent, AgentId, AgentState, AgentStatus, StopReason};
 use muster_store::AgentRow;
 
 use super::agent::{Agent, Awaited, Reply, Waiter};
+use super::death::Ended;
 use super::mailbox::Ask;
 use super::moves::Move;
 use super::work::Viewer;
@@ -48,7 +49,7 @@ impl Keeper {
             Ask::Launched(worker, result) => self.launched(worker, result, round),
             Ask::FoundDead(worker, process) => self.found_dead(worker, process, round),
             Ask::Probed(worker, said) => self.probed(worker, said),
-            Ask::Died(worker) => self.died(worker, round),
+            Ask::Died(worker, death) => self.died(worker, &Ended::Dead(death), round),
             Ask::Submit(submit) => self.take_submit(submit),
             Ask::Cancel(cancel) => self.take_cancel(cancel),
             Ask::Redrive(redrive) => self.take_redrive(redrive),

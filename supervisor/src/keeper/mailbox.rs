@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use super::agent::{Awaited, Reply};
 use super::work::{Cancel, QueueFigures, Redrive, Signal, SubmitAsk};
 use crate::error::SupervisorError;
-use crate::launch::{LaunchError, Launched, RunningWorker, Said};
+use crate::launch::{Death, LaunchError, Launched, RunningWorker, Said};
 use crate::view::{AgentView, PoolView, WorkerView};
 use crate::waiting::{WaitQuery, WaitingFor};
 
@@ -67,7 +67,7 @@ pub(crate) enum Ask {
     /// A worker was asked at its door.
     Probed(ProcessId, Said),
     /// A worker and all that it owned is proven dead.
-    Died(ProcessId),
+    Died(ProcessId, Death),
     /// Tasks to store.
     Submit(SubmitAsk),
     /// A task is to stop.

@@ -14,6 +14,7 @@
 
 mod adopting;
 pub(crate) mod agent;
+mod death;
 mod doubt;
 mod ending;
 mod hearing;
@@ -207,6 +208,7 @@ impl Keeper {
             self.read_again(round).await;
         }
         self.release_homeless(round);
+        self.move_idle_agents(round);
         // Only what is stored: an order to remove the pool that came in this turn is committed first.
         if let Some(removal) = self.removal.as_ref().filter(|_| self.model.draining) {
             let graceful = removal.graceful;

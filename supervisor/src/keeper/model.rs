@@ -205,6 +205,17 @@ impl Model {
         count(self.workers.values().filter(|worker| worker.is_open()))
     }
 
+    /// Workers that start programs by an older definition of the runtime.
+    pub(crate) fn outdated_workers(&self) -> u32 {
+        count(self.workers.values().filter(|worker| worker.is_open() && worker.outdated))
+    }
+
+    /// Whether there is no room until such a worker is empty.
+    pub(crate) fn is_held_by_outdated(&self) -> bool {
+        let max = self.spec.config.max_workers;
+        max > 0 && self.open_workers() >= max && self.free.is_empty() && self.outdated_workers() > 0
+    }
+
     pub(crate) fn taking_workers(&self) -> u32 {
         count(self.workers.values().filter(|worker| worker.is_wanted()))
     }
@@ -269,7 +280,7 @@ impl Model {
 
     pub(crate) fn view(&self, holds: Holds, now: Instant) -> PoolView {
         let open = || self.workers.values().filter(|worker| worker.is_open());
-        let slots = |worker: &Worker| if worker.status.takes_agents() { worker.capacity } else { worker.used() };
+        let slots = |worker: &Worker| if worker.takes_agents() { worker.capacity } else { worker.used() };
         let in_status = |is: fn(&AgentStatus) -> bool| count(self.agents.values().filter(|agent| is(&agent.status)));
         let quarantined_agents = in_status(|status| matches!(status, AgentStatus::Quarantined(_)));
         PoolView {
@@ -280,6 +291,7 @@ impl Model {
             origin: self.spec.origin,
             holds,
             process_count: count(open()),
+            outdated_workers: self.outdated_workers(),
             active_worker_processes: count(open().filter(|worker| worker.status == WorkerStatus::Ready)),
             total_capacity: open().map(slots).sum(),
             used_capacity: open().map(Worker::used).sum(),

@@ -156,6 +156,9 @@ impl Keeper {
                 }
                 self.unsaved.push(Move::Leave { agent, epoch, ending, then });
             }
+            Move::EndWorker { worker, lost, reason } if !reason.starts_with(NO_WORDS) => {
+                self.unsaved.push(Move::EndWorker { worker, lost, reason: format!("{NO_WORDS} ({why})") });
+            }
             seen @ (Move::Leave { .. } | Move::Identify { .. } | Move::EndWorker { .. }) => {
                 self.doubt = true;
                 self.keep_unsaved(vec![seen], &refused);
@@ -292,7 +295,9 @@ impl Keeper {
         };
         let runs_again = matches!(then, Leaving::RunAgain { .. });
         if let Some(agent) = self.model.agent_mut(id) {
-            log_end(id, epoch, &ending, runs_again);
+            // Why one that never ran has ended was said when that was noticed.
+            let is_said = matches!(agent.status, AgentStatus::Placed(_)) || ending.cause == Cause::WorkerLost;
+            log_end(id, epoch, &ending, runs_again, is_said);
             agent.restarts += u64::from(runs_again);
             agent.last_ending = Some(ending);
         }
@@ -395,9 +400,9 @@ const fn gate_event(gate: Gate) -> EventKind {
 }
 
 /// An end that was ordered is no news; a shutdown has one an agent.
-fn log_end(agent: AgentId, epoch: Epoch, ending: &Ending, runs_again: bool) {
-    if ending.cause == Cause::Stopped {
-        tracing::debug!(agent.id = %agent, epoch = epoch.0, "an agent was stopped");
+fn log_end(agent: AgentId, epoch: Epoch, ending: &Ending, runs_again: bool, is_said: bool) {
+    if ending.cause == Cause::Stopped || is_said {
+        tracing::debug!(agent.id = %agent, epoch = epoch.0, again = runs_again, "an agent {}", ending.cause);
     } else {
         tracing::info!(agent.id = %agent, epoch = epoch.0, again = runs_again, "an agent {}", ending.cause);
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use muster_domain::worker::WorkerEnd;
 use muster_domain::{
     AgentEvent, AgentId, Assignment, Clocks, Epoch, EventKind, ProcessId, WorkerKey, WorkerOrders, WorkerStatus,
+    counted,
 };
 use muster_policy::placement::{Bounds, Placement, Seat, place, workers_to_add};
 use muster_registry::Peer;
@@ -17,12 +18,14 @@ use muster_store::{NewAgent, Outcome, Write};
 use tokio::sync::oneshot;
 
 use super::agent::{Agent, Awaited, Waiter};
+use super::death::Ended;
 use super::mailbox::{Ask, SpawnAnswer, SpawnAsk};
 use super::worker::Worker;
 use super::{Keeper, Round};
 use crate::directory::Mailbox;
 use crate::error::SupervisorError;
 use crate::launch::{LaunchError, Launched, RunningWorker};
+use crate::runtimes;
 
 /// Agents that wait and are placed in one commit at the most.
 const LARGEST_PLACING: usize = 1_000;
@@ -57,6 +60,7 @@ impl Keeper {
         if !plan.reason.is_empty() {
             tracing::debug!(pool.name = %self.model.spec.pool_name, reason = plan.reason, "placing agents");
         }
+        self.tell_what_is_waited_for(&waiting, &plan);
         let seating = self.seat(waiting, spawns, &plan, spare, round);
         if seating.writes.is_empty() {
             return false;
@@ -73,6 +77,24 @@ impl Keeper {
                     drop(spawn.reply.send(Err(error.clone())));
                 }
                 false
+            }
+        }
+    }
+
+    /// Says of those without a seat why there is none, where that is more than that all are taken.
+    fn tell_what_is_waited_for(&mut self, waiting: &[AgentId], plan: &Placement) {
+        let outdated = counted(self.model.outdated_workers().into(), "worker");
+        let runtime = self.model.spec.runtime.clone();
+        let why = self.model.is_held_by_outdated().then(|| {
+            format!(
+                "it waits for a worker with the definition of the runtime {runtime} of today: max_workers is reached, and \
+                 {outdated} with an older one must be empty first"
+            )
+        });
+        for (id, seat) in waiting.iter().zip(&plan.seats) {
+            let seated = matches!(seat, Seat::Worker(_) | Seat::NewWorker(_));
+            if let Some(agent) = self.model.agent_mut(*id).filter(|_| !seated) {
+                agent.remark.clone_from(&why);
             }
         }
     }
@@ -165,12 +187,21 @@ impl Keeper {
             pool: self.model.spec.pool_name.clone(),
             workers: config.max_workers,
             capacity: config.max_agents,
+            outdated: self.model.outdated_workers(),
         }
     }
 
     fn worker_row(&self, process_id: ProcessId, key: WorkerKey, round: &Round) -> Write {
         let pool = self.model.spec.pool_name.clone();
-        Write::AddWorker { process_id, pool, capacity: self.model.spec.config.max_agents, key, at: round.at }
+        let runtime_version = self.context.profiles.get(&self.model.spec.runtime).and_then(runtimes::version);
+        Write::AddWorker {
+            process_id,
+            pool,
+            capacity: self.model.spec.config.max_agents,
+            key,
+            runtime_version,
+            at: round.at,
+        }
     }
 
     fn agent_row(&self, spawn: &SpawnAsk, worker: Option<ProcessId>, round: &Round) -> [Write; 2] {
@@ -296,9 +327,8 @@ impl Keeper {
         match result {
             Ok(launched) => self.take_over(id, launched, round),
             Err(error) => {
-                tracing::error!(process.id = %id, pool.name = %self.model.spec.pool_name, %error, "a worker did not start");
                 self.end_worker(id, WorkerEnd::Lost, round);
-                self.died(id, round);
+                self.died(id, &Ended::NotStarted(error.to_string()), round);
             }
         }
     }
@@ -325,7 +355,7 @@ pub(super) fn await_death(id: ProcessId, process: Arc<dyn RunningWorker>, mailbo
     tokio::spawn(async move {
         tokio::select! {
             () = mailbox.closed() => {}
-            () = process.dead() => drop(mailbox.send(Ask::Died(id))),
+            death = process.dead() => drop(mailbox.send(Ask::Died(id, death))),
         }
     });
 }

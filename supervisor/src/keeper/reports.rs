@@ -14,6 +14,10 @@ use muster_registry::ReportPost;
 
 use super::moves::{Leaving, Move};
 use super::{Keeper, Round};
+use crate::alerts::AlertKind;
+
+/// Of what alerts of failed starts are: agents, not attempts.
+const AGENTS: &str = "agents";
 
 /// That an agent runs, as its worker says.
 pub(super) struct Start {
@@ -106,6 +110,7 @@ impl Keeper {
             self.context.counters.spawn_succeeded();
             self.agent_tried(true, round.now);
         }
+        self.context.alerts.clear(AlertKind::StartFailed, Some(&self.model.spec.pool_name), AGENTS);
         round.touched.push(id);
     }
 
@@ -134,7 +139,20 @@ impl Keeper {
             self.context.counters.spawn_failed();
             self.agent_tried(false, round.now);
         }
+        if !ready && !ending.cause.is_of_muster() {
+            self.tell_failed_start(id, epoch, &ending, matches!(then, Leaving::RunAgain { .. }));
+        }
         round.moves.push(Move::Leave { agent: id, epoch, ending, then });
+    }
+
+    /// Said where it is noticed: a program that can't start is a person's business, and its agent may have nobody who waits.
+    fn tell_failed_start(&self, id: AgentId, epoch: Epoch, ending: &Ending, again: bool) {
+        let pool = &self.model.spec.pool_name;
+        let cause = &ending.cause;
+        tracing::warn!(agent.id = %id, epoch = epoch.0, pool.name = %pool, again, "an agent did not start: it {cause}");
+        let follows = if again { "it is tried again" } else { "it is not tried again" };
+        let message = format!("agent {id} did not start, and {follows}: it {cause}");
+        self.context.alerts.raise(AlertKind::StartFailed, Some(pool), AGENTS, message);
     }
 
     /// A worker's death ends the runs of all its agents.

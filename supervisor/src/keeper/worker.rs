@@ -30,6 +30,8 @@ struct Used {
 pub(crate) struct Worker {
     pub(crate) process_id: ProcessId,
     pub(crate) capacity: u32,
+    /// Whether it starts programs by another definition of the runtime than the configuration's: no agent is placed on it.
+    pub(crate) outdated: bool,
     pub(crate) status: WorkerStatus,
     pub(crate) identity: Option<WorkerIdentity>,
     /// Whether this supervisor still led after its process began: who it is was stored under this lead, or it was found. Nothing
@@ -61,6 +63,7 @@ impl Worker {
         Self {
             process_id,
             capacity,
+            outdated: false,
             status: WorkerStatus::Starting { since: now },
             identity: None,
             vouched: false,
@@ -94,14 +97,19 @@ impl Worker {
         u32::try_from(self.held.len()).unwrap_or(u32::MAX)
     }
 
+    /// Whether it stays, and with the runtime's definition of today.
+    pub(crate) const fn takes_agents(&self) -> bool {
+        self.status.takes_agents() && !self.outdated
+    }
+
     /// Slots that may be given out.
     pub(crate) fn free(&self) -> u32 {
-        if self.status.takes_agents() && !self.unheard { self.capacity.saturating_sub(self.used()) } else { 0 }
+        if self.takes_agents() && !self.unheard { self.capacity.saturating_sub(self.used()) } else { 0 }
     }
 
     /// Whether new agents are to be placed on it.
     pub(crate) const fn is_wanted(&self) -> bool {
-        self.has_key && self.status.takes_agents()
+        self.has_key && self.takes_agents()
     }
 
     /// What its end says about starts, where it was not told to end.
@@ -121,6 +129,7 @@ impl Worker {
             heard: self.pulse.map(|pulse| pulse.heard),
             used: self.used(),
             empty_since: self.empty_since,
+            outdated: self.outdated,
             kill_sent: self.kill_sent,
             probe: self.probing.state,
         }
@@ -150,6 +159,7 @@ impl Worker {
             pid: self.identity.as_ref().map(|identity| identity.pid),
             host: self.identity.as_ref().map(|identity| identity.host.clone()),
             status: self.status.state(),
+            outdated: self.outdated,
             agent_count: self.used(),
             max_agents: self.capacity,
             cpu_percent: self.machine_use().map(|used| used.cpu_percent),

@@ -13,7 +13,7 @@ use muster_store::WorkerRow;
 use tokio::sync::watch;
 
 use super::process::ProcessLauncher;
-use super::{Adoption, LaunchError, Launched, Launcher, RunningWorker};
+use super::{Adoption, Death, LaunchError, Launched, Launcher, RunningWorker};
 
 /// After this time a worker that was killed and still runs is worth a line in the log.
 const STUBBORN: Duration = Duration::from_secs(5);
@@ -51,16 +51,18 @@ impl ClosureLauncher {
     fn start(&self, orders: WorkerOrders) -> Arc<WorkerTask> {
         let id = orders.process_id;
         let task = (self.entry)(orders);
-        let (done, dead) = watch::channel(false);
+        let (done, dead) = watch::channel(None);
         let run = tokio::spawn(task.run);
         let remnants = self.processes.remnants();
         tokio::spawn(async move {
+            let mut death = Death::default();
             if let Err(error) = run.await {
+                death.last_words = error.to_string();
                 tracing::error!(process.id = %id, %error, "a worker's task failed");
                 // What it held is being killed, and nobody else waits for the end of that.
                 remnants.end(id).await;
             }
-            done.send_replace(true);
+            done.send_replace(Some(death));
         });
         Arc::new(WorkerTask { ask: task.ask, kill: task.kill, dead })
     }
@@ -73,7 +75,7 @@ impl Launcher for ClosureLauncher {
         // A launch may come late, from a keeper that was in the middle of a turn when the life ended.
         let tasks = tasks.as_mut().ok_or_else(|| LaunchError("this supervisor does not lead any more".to_owned()))?;
         let process = self.start(orders);
-        tasks.retain(|task| !*task.dead.borrow());
+        tasks.retain(|task| task.dead.borrow().is_none());
         tasks.push(process.clone());
         Ok(Launched { identity: self.identity.clone(), process })
     }
@@ -110,7 +112,7 @@ impl Launcher for ClosureLauncher {
 struct WorkerTask {
     ask: Box<dyn Fn() + Send + Sync>,
     kill: Box<dyn Fn() + Send + Sync>,
-    dead: watch::Receiver<bool>,
+    dead: watch::Receiver<Option<Death>>,
 }
 
 #[async_trait]
@@ -123,10 +125,11 @@ impl RunningWorker for WorkerTask {
         (self.kill)();
     }
 
-    async fn dead(&self) {
+    async fn dead(&self) -> Death {
         let mut dead = self.dead.clone();
         // An error means that the task that tells is gone, and with it the worker.
-        let _ = dead.wait_for(|dead| *dead).await;
+        let death = dead.wait_for(Option::is_some).await;
+        death.map(|death| death.clone().unwrap_or_default()).unwrap_or_default()
     }
 }
 
@@ -192,7 +195,7 @@ mod tests {
         left.await.expect("it ends");
         tokio::select! {
             biased;
-            () = worker.process.dead() => {}
+            _ = worker.process.dead() => {}
             () = std::future::ready(()) => panic!("the life was over before its task"),
         }
     }
@@ -208,6 +211,7 @@ mod tests {
             state: WorkerState::Starting,
             identity: Some(identity::own().expect("this process")),
             key: None,
+            runtime_version: None,
             created_at: Timestamp::now(),
             ended_at: None,
         };

@@ -5,9 +5,11 @@
 //! | [`process`] | an OS process that outlives its master |
 //! | [`closure`] | a task of this process, in single-process mode |
 //!
-//! [`server`] owns the private Redis, `remnants` ends the processes that dead workers have left.
+//! [`server`] owns the private Redis, `last_words` reads what a dead worker said last, `remnants` ends the processes that dead
+//! workers have left.
 
 pub mod closure;
+mod last_words;
 pub mod process;
 mod remnants;
 pub mod server;
@@ -18,6 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_domain::{ProcessId, Vitals, WorkerIdentity, WorkerOrders};
+use muster_process::Exit;
 use muster_store::WorkerRow;
 
 /// Starts workers and finds those of an earlier supervisor.
@@ -59,13 +62,22 @@ pub trait RunningWorker: Send + Sync + 'static {
     /// Ends it at once (SIGKILL).
     fn kill(&self);
 
-    /// Resolves when the worker, and every process that it owned, is proven dead.
-    async fn dead(&self);
+    /// Resolves when the worker, and every process that it owned, is proven dead, with what is known of its end.
+    async fn dead(&self) -> Death;
 
     /// Asks it how it is, past the registry, and waits so long at the most.
     async fn probe(&self, _patience: Duration) -> Said {
         Said::NoDoor
     }
+}
+
+/// How a worker ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Death {
+    /// Its exit code, or the signal that ended it; `None` where this process is not its parent, and so can't know.
+    pub exit: Option<Exit>,
+    /// The last lines of its log; empty where it said nothing.
+    pub last_words: String,
 }
 
 /// What a worker said when it was asked past the registry.

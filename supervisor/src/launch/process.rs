@@ -16,12 +16,12 @@ use async_trait::async_trait;
 use muster_domain::{ProcessId, RuntimeProfile, Vitals, WorkerIdentity, WorkerOrders};
 use muster_files::Place;
 use muster_process::door::{self, Reply};
-use muster_process::{Custody, ExitWatch, Nursery, Pidfd, Presence, Program, Signal, Stdio, identity, mark};
+use muster_process::{Custody, Exit, ExitWatch, Nursery, Pidfd, Presence, Program, Signal, Stdio, identity, mark};
 use muster_store::WorkerRow;
 use tokio::sync::Mutex;
 
 use super::remnants::Remnants;
-use super::{Adoption, LaunchError, Launched, Launcher, RunningWorker, Said};
+use super::{Adoption, Death, LaunchError, Launched, Launcher, RunningWorker, Said, last_words};
 
 /// Variables of the master that a worker gets: what it needs itself, and what its programs inherit. Nothing else, since the
 /// rest may be anybody's secrets.
@@ -72,7 +72,7 @@ impl ProcessLauncher {
 
     /// The way to what is left of a worker whose own process is dead.
     fn way_to_remains(&self, id: ProcessId) -> Arc<dyn RunningWorker> {
-        Arc::new(Remains { id, remnants: self.remnants.clone() })
+        Arc::new(Remains { id, log: Place::worker_log(&self.data_dir, id), remnants: self.remnants.clone() })
     }
 }
 
@@ -83,10 +83,8 @@ impl Launcher for ProcessLauncher {
         let program = blocking(move || program(&data_dir, &told)).await;
         let program = program.map_err(|error| LaunchError(error.to_string()))?;
         let child = self.nursery.spawn(program).await.map_err(|error| LaunchError(error.to_string()))?;
-        let end = match orders.profile {
-            RuntimeProfile::Echo => End::Alone,
-            RuntimeProfile::Exec(_) => End::OfChild(child.exit),
-        };
+        let owns = matches!(orders.profile, RuntimeProfile::Exec(_));
+        let end = End { watch: Some(child.exit), exit: None, owns };
         let process = self.way_to(orders.process_id, child.identity.pid, child.keeper.pidfd(), end);
         Ok(Launched { identity: child.identity, process })
     }
@@ -108,7 +106,8 @@ impl Launcher for ProcessLauncher {
         };
         match (presence, identity) {
             (Presence::Alive(pidfd), Some(identity)) => {
-                let process = self.way_to(id, identity.pid, Arc::new(pidfd), End::OfStranger);
+                let process =
+                    self.way_to(id, identity.pid, Arc::new(pidfd), End { watch: None, exit: None, owns: true });
                 Ok(Adoption::Alive(Launched { identity, process }))
             }
             (Presence::Elsewhere, _) => Ok(Adoption::Elsewhere),
@@ -144,15 +143,15 @@ struct WorkerProcess {
 }
 
 /// What a worker's end is, beside its own death.
-enum End {
-    /// It owns no processes.
-    Alone,
-    /// What its trees leave comes to this process, whose nursery tells the end when the last of it is dead.
-    OfChild(ExitWatch),
-    /// What it left is looked for by its mark: nobody tells its end here. An earlier master started it, and its trees do
-    /// not come to this process; or this process did, in a life as the leader that is over. Then they come here and are
-    /// killed by the nursery, but who was to be told of that is gone.
-    OfStranger,
+struct End {
+    /// Tells how it ended, where this process is its parent, and tells it when the last of its trees, which come to this process,
+    /// is dead. An earlier master's worker has none; nor has one that this process started in a life as the leader that is over:
+    /// what it leaves comes here and is killed by the nursery, but who was to be told of that is gone.
+    watch: Option<ExitWatch>,
+    /// How it ended, once that was told.
+    exit: Option<Exit>,
+    /// Whether it owns processes: what it left is looked for by its mark.
+    owns: bool,
 }
 
 impl WorkerProcess {
@@ -188,7 +187,7 @@ impl RunningWorker for WorkerProcess {
         if self.pidfd.is_dead() { Said::NoDoor } else { said }
     }
 
-    async fn dead(&self) {
+    async fn dead(&self) -> Death {
         if let Err(error) = self.pidfd.dead().await {
             tracing::error!(process.id = %self.id, %error, "a worker's death can't be waited for; it is looked for instead");
             while !self.pidfd.is_dead() {
@@ -196,20 +195,31 @@ impl RunningWorker for WorkerProcess {
             }
         }
         let mut end = self.end.lock().await;
-        if let End::OfChild(exit) = &mut *end {
-            exit.await;
-            *end = End::OfStranger;
+        if let Some(watch) = &mut end.watch {
+            end.exit = Some(watch.await);
+            end.watch = None;
         }
-        if matches!(*end, End::OfStranger) {
+        if end.owns {
             self.remnants.end(self.id).await;
         }
-        let log = self.log.clone();
-        // An error means that the process is ending.
-        let _ = tokio::task::spawn_blocking(move || remove_empty(&log)).await;
+        let (exit, log) = (end.exit, self.log.clone());
+        Death { exit, last_words: take_last_words(log).await }
     }
 }
 
-/// A log in which nothing was said helps nobody.
+/// What a dead worker said last. A log in which nothing was said helps nobody, and goes.
+async fn take_last_words(log: Place) -> String {
+    let read = tokio::task::spawn_blocking(move || {
+        let words = last_words::read(&log);
+        if words.is_empty() {
+            remove_empty(&log);
+        }
+        words
+    });
+    // An error means that the process is ending.
+    read.await.unwrap_or_default()
+}
+
 fn remove_empty(log: &Place) {
     let is_empty =
         log.read().is_ok_and(|file| file.and_then(|file| file.metadata().ok()).is_some_and(|data| data.len() == 0));
@@ -221,6 +231,7 @@ fn remove_empty(log: &Place) {
 /// A worker whose process is dead: what is left to wait for is the end of all that it owned.
 struct Remains {
     id: ProcessId,
+    log: Place,
     remnants: Remnants,
 }
 
@@ -230,8 +241,9 @@ impl RunningWorker for Remains {
 
     fn kill(&self) {}
 
-    async fn dead(&self) {
+    async fn dead(&self) -> Death {
         self.remnants.end(self.id).await;
+        Death { exit: None, last_words: take_last_words(self.log.clone()).await }
     }
 }
 

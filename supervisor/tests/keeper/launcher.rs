@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use muster_domain::{ProcessId, WorkerOrders};
 use muster_registry::memory::MemoryRegistry;
 use muster_store::WorkerRow;
-use muster_supervisor::launch::{Adoption, LaunchError, Launched, Launcher, RunningWorker};
+use muster_supervisor::launch::{Adoption, Death, LaunchError, Launched, Launcher, RunningWorker};
 use tokio::sync::watch;
 
 use crate::ledger::Ledger;
@@ -137,5 +137,7 @@ impl RunningWorker for Nothing {
 
     fn kill(&self) {}
 
-    async fn dead(&self) {}
+    async fn dead(&self) -> Death {
+        Death::default()
+    }
 }

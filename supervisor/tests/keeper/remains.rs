@@ -44,7 +44,14 @@ async fn ended(ground: &Ground, fence: Fence, days: u64) -> (AgentId, ProcessId)
     let writes = [
         Write::AddAgent(Box::new(NewAgent { spec, worker: None, key: None, at })),
         Write::StopAgent { agent_id, reason: StopReason::Requested, at },
-        Write::AddWorker { process_id, pool: pool(), capacity: 2, key: WorkerKey::generate(), at },
+        Write::AddWorker {
+            process_id,
+            pool: pool(),
+            capacity: 2,
+            key: WorkerKey::generate(),
+            runtime_version: None,
+            at,
+        },
         Write::EndWorker { process_id, lost: false, at },
     ];
     ground.store.apply(fence, &writes).await.expect("stored");

@@ -14,9 +14,10 @@ use muster_domain::{
     AgentId, AgentPicture, AgentSpec, Beat, Cause, Command, Ending, Envelope, Epoch, Fence, ProcessId, Refusal, Report,
     ReportBody, SeenState, Timestamp, WIRE_VERSION, WorkerIdentity, WorkerOrders, WorkerState,
 };
+use muster_process::Exit;
 use muster_registry::memory::MemoryRegistry;
 use muster_registry::{AgentNews, Bus, CommandPost, Known, Registry};
-use muster_supervisor::launch::{RunningWorker, Said};
+use muster_supervisor::launch::{Death, RunningWorker, Said};
 use tokio::sync::{Mutex, watch};
 use tokio::time::MissedTickBehavior;
 
@@ -463,10 +464,11 @@ impl RunningWorker for FakeWorker {
         self.die();
     }
 
-    async fn dead(&self) {
+    async fn dead(&self) -> Death {
         let (mut dead, mut remains) = (self.0.dead.subscribe(), self.0.remains.subscribe());
         let _ = dead.wait_for(|dead| *dead).await;
         let _ = remains.wait_for(|remains| !remains).await;
+        Death { exit: Some(Exit::Signal(9)), last_words: "it did what it could".to_owned() }
     }
 
     async fn probe(&self, _patience: Duration) -> Said {

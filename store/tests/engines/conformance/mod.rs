@@ -120,7 +120,8 @@ pub(crate) fn key_of(worker: ProcessId) -> WorkerKey {
 }
 
 pub(crate) fn add_worker(process_id: ProcessId, pool: &str, capacity: u32) -> Write {
-    Write::AddWorker { process_id, pool: name(pool), capacity, key: key_of(process_id), at: at(1) }
+    let runtime_version = Some("1f".to_owned());
+    Write::AddWorker { process_id, pool: name(pool), capacity, key: key_of(process_id), runtime_version, at: at(1) }
 }
 
 pub(crate) fn new_agent(pool: &str, worker: Option<ProcessId>) -> NewAgent {

@@ -27,6 +27,7 @@ pub(crate) async fn workers_open_and_end(place: &Place) {
     assert_eq!((row.process_id, row.pool_name.as_str(), row.capacity), (id, "dev", 10));
     assert_eq!((row.state, row.created_at, row.ended_at), (WorkerState::Starting, at(1), None));
     assert_eq!(row.identity, Some(identity(4_000_000_000)));
+    assert_eq!(row.runtime_version.as_deref(), Some("1f"));
     assert_eq!(place.store.open_workers().await.expect("a read"), [row]);
 
     place.all(fence, vec![(drain(), Applied), (drain(), Unchanged)]).await;

@@ -10,7 +10,11 @@ use muster_store::{QueuedTask, TaskEnding};
 use super::plan::Plan;
 use super::runs::Run;
 use crate::accounts::Payers;
+use crate::alerts::AlertKind;
 use crate::keeper::{Keeper, Round};
+
+/// Of what alerts of failed starts are: attempts, not agents.
+const ATTEMPTS: &str = "attempts";
 
 /// An attempt that is over, as it was seen.
 #[derive(Clone, Debug)]
@@ -157,6 +161,7 @@ impl Keeper {
             After::Die(_) => "dead",
         };
         metrics::counter!("muster_task_attempts_total", "pool" => self.pool_label(), "then" => how).increment(1);
+        self.tell_start(record, task, then);
         if let After::Die(error) = then {
             self.count_dead(self.desk.dead + 1);
             tracing::warn!(task.id = %task, attempt = record.number, code = error.code, "a task is given up: the attempt {}", record.end);
@@ -167,8 +172,26 @@ impl Keeper {
                 format!("task {task}: {}", error.message),
             );
             plan.events.push(event);
-        } else if *then != After::Succeed {
+        } else if *then != After::Succeed && !is_start(record) {
             tracing::info!(task.id = %task, attempt = record.number, then = how, "an attempt {}", record.end);
+        }
+    }
+
+    /// A program that can't be started for a task fails all the pool's tasks, until a person does something.
+    fn tell_start(&self, record: &AttemptRecord, task: TaskId, then: &After) {
+        let (alerts, pool) = (&self.context.alerts, &self.model.spec.pool_name);
+        match &record.end {
+            AttemptEnd::StartFailed { message } => {
+                if !matches!(then, After::Die(_)) {
+                    tracing::warn!(task.id = %task, pool.name = %pool, attempt = record.number, "an attempt {}", record.end);
+                }
+                let message = format!("attempt {} at task {task} did not start: {message}", record.number);
+                alerts.raise(AlertKind::StartFailed, Some(pool), ATTEMPTS, message);
+            }
+            AttemptEnd::Succeeded | AttemptEnd::Failed { .. } => {
+                alerts.clear(AlertKind::StartFailed, Some(pool), ATTEMPTS)
+            }
+            _ => {}
         }
     }
 
@@ -190,6 +213,10 @@ impl Keeper {
     pub(super) fn payers<'a>(&'a self, task: &'a QueuedTask, agent: Option<AgentId>) -> Payers<'a> {
         Payers { agent, project: task.project_id.as_deref(), tenant: &task.tenant, pool: &self.model.spec.pool_name }
     }
+}
+
+const fn is_start(record: &AttemptRecord) -> bool {
+    matches!(record.end, AttemptEnd::StartFailed { .. })
 }
 
 /// A task that was being stopped was stopped, however its work ended. A result that comes all the same stands where nothing

@@ -68,12 +68,16 @@ impl Keeper {
 
     /// Why nobody takes the ready tasks, where nothing is to be expected without a person.
     fn lack(&self, round: &Round) -> Option<Lack> {
+        if self.model.is_held_by_outdated() && self.model.pending_agents() > 0 {
+            return Some(Lack::OldRuntime);
+        }
         if self.desk.lines.is_empty() || self.may_not_start() || self.desk.breaker.allows(round.now) == 0 {
             return None;
         }
         match self.why_no_agent(round)? {
             WaitingFor::FailingAgents { .. } => Some(Lack::AgentsFailing),
             WaitingFor::AnyAgent { .. } => Some(Lack::NoAgent),
+            WaitingFor::NewWorker(_) => Some(Lack::OldRuntime),
             _ => None,
         }
     }
@@ -144,6 +148,10 @@ impl Keeper {
         }
         if !self.desk.runs.is_empty() {
             return Some(WaitingFor::FreeAgent(pool));
+        }
+        let asks = self.model.pending_agents() > 0 || self.model.spec.config.on_demand.is_some();
+        if asks && self.model.is_held_by_outdated() {
+            return Some(WaitingFor::NewWorker(pool));
         }
         let count = |is: fn(&AgentStatus) -> bool| {
             let of_kind = |agent: &&Agent| is(&agent.status);

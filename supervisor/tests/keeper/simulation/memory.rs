@@ -163,7 +163,7 @@ impl Content {
 
     fn change_worker(&mut self, write: &Write) -> bool {
         match write {
-            Write::AddWorker { process_id, pool, capacity, key, at } => {
+            Write::AddWorker { process_id, pool, capacity, key, runtime_version, at } => {
                 let Some(row) = self.pools.get_mut(pool).filter(|_| !self.workers.contains_key(process_id)) else {
                     return false;
                 };
@@ -175,6 +175,7 @@ impl Content {
                     state: WorkerState::Starting,
                     identity: None,
                     key: Some(*key),
+                    runtime_version: runtime_version.clone(),
                     created_at: *at,
                     ended_at: None,
                 };
