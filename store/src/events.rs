@@ -13,7 +13,10 @@ use crate::sql::{Batched, Fields, Step, Value};
 use crate::{EventRow, StoreError};
 
 // The mark stands in where all events were pruned; it is never above the highest event that is still there.
-pub(crate) static ADD: LazyLock<Batched> = LazyLock::new(|| {
+const ADD_ONE: &str = "INSERT INTO events (seq, at, kind, pool_name, agent_id, process_id, reason) \
+    SELECT 1 + COALESCE((SELECT MAX(seq) FROM events), seq), $1, $2, $3, $4, $5, $6 FROM event_mark";
+
+static ADD: LazyLock<Batched> = LazyLock::new(|| {
     Batched::new(
         7,
         "WITH e (place, at, kind, pool_name, agent_id, process_id, reason) AS (VALUES {rows}), \
@@ -40,8 +43,18 @@ const MARK: &str = "UPDATE event_mark SET seq = COALESCE((SELECT MAX(events.seq)
 const PRUNE: &str =
     "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq < $1 ORDER BY seq LIMIT CAST($2 AS BIGINT))";
 
+/// The statements that write events, each with the places of its own. One alone, as a spawn has it, needs no numbering.
+pub(crate) fn add(events: &[(usize, &EventDraft)]) -> Vec<(Step, Vec<usize>)> {
+    if let [(place, event)] = events {
+        return vec![(Step::new(ADD_ONE, fields(*place, event).split_off(1)), vec![*place])];
+    }
+    let rows = events.iter().map(|(place, event)| (*place, *place, fields(*place, event)));
+    let places = |told: Vec<(usize, usize)>| told.into_iter().map(|(_, place)| place).collect();
+    ADD.steps(rows).into_iter().map(|(step, told)| (step, places(told))).collect()
+}
+
 /// A row of [`ADD`].
-pub(crate) fn fields(place: usize, event: &EventDraft) -> Vec<Value> {
+fn fields(place: usize, event: &EventDraft) -> Vec<Value> {
     vec![
         Value::count(place),
         Value::int(event.at.as_millis()),

@@ -95,10 +95,10 @@ struct Gathering<'a> {
 /// Divides a batch.
 pub(crate) fn gather(writes: &[Write]) -> Vec<Gathered<'_>> {
     let mut gathering = Gathering::default();
-    let mut events = Vec::new();
+    let mut told = Vec::new();
     for (place, write) in writes.iter().enumerate() {
         match write {
-            Write::Event(event) => events.push((place, place, events::fields(place, event))),
+            Write::Event(event) => told.push((place, event)),
             write => match Item::of(place, write) {
                 Some(item) => gathering.add(item),
                 None => {
@@ -109,10 +109,8 @@ pub(crate) fn gather(writes: &[Write]) -> Vec<Gathered<'_>> {
         }
     }
     gathering.finish(writes);
-    if !events.is_empty() {
-        let steps = events::ADD.steps(events.into_iter()).into_iter();
-        let places = |told: Vec<(usize, usize)>| told.into_iter().map(|(_, place)| place).collect();
-        gathering.done.push(Gathered::Events(steps.map(|(step, told)| (step, places(told))).collect()));
+    if !told.is_empty() {
+        gathering.done.push(Gathered::Events(events::add(&told)));
     }
     gathering.done
 }

@@ -1,4 +1,4 @@
-//! The engine over a pool of PostgreSQL connections.
+//! The engine over PostgreSQL connections.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,8 +24,11 @@ const TIME_PER_ROW: Duration = Duration::from_millis(2);
 
 /// Locks the leader's row until the end of the transaction. In the same round trip, and for this transaction only (so that
 /// it holds behind PgBouncer too): the server gives up on a supervisor that falls silent in the middle, and answers a COMMIT
-/// only when it is written, also where it is configured not to.
+/// only when it is written, also where it is configured not to. The others are those of `PLANNING`, which a bouncer's
+/// connections do not have: a table that was just filled would else be read whole for each of the rows of a statement.
 const GUARD: &str = "SELECT fence, set_config('idle_in_transaction_session_timeout', '5000', true), \
+    set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), \
+    set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true), \
     set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' \
     ELSE current_setting('synchronous_commit') END, true) FROM leader WHERE id = 1 FOR UPDATE";
 
