@@ -69,6 +69,7 @@ impl Server {
         let mut client = server.client()?;
         let ready = request("GET", "/ready", "");
         server.wait(Duration::from_millis(1), || client.send(&ready).ok().filter(|answer| answer.status == 200))?;
+        server.open_redis()?;
         Ok(server)
     }
 
@@ -94,6 +95,14 @@ impl Server {
 
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// Lets everybody into the private Redis: bare clients and peers come without a password.
+    fn open_redis(&self) -> anyhow::Result<()> {
+        let password = std::fs::read_to_string(self.data().join("redis/password"))?;
+        let url = format!("redis+unix://{}?user=default&pass={password}", self.redis().display());
+        let mut redis = redis::Client::open(url)?.get_connection()?;
+        Ok(redis::cmd("ACL").arg(&["SETUSER", "default", "nopass"]).exec(&mut redis)?)
     }
 
     /// The socket of the private Redis.

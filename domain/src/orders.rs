@@ -42,6 +42,9 @@ pub struct RegistryTarget {
     pub url: String,
     /// Put before every key and channel.
     pub prefix: String,
+    /// Certificates (PEM) that vouch for the server instead of the public ones; only for `rediss`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roots: Option<String>,
 }
 
 /// Without the password.
@@ -51,8 +54,20 @@ impl fmt::Debug for RegistryTarget {
     }
 }
 
-/// A URL as it may be shown: user name and password become `***`.
+/// A URL as it may be shown: user name and password become `***`, also where a unix socket's URL has them in its query.
 pub fn redact_url(url: &str) -> String {
+    let (url, query) = url.split_once('?').unwrap_or((url, ""));
+    let is_secret = |part: &&str| part.starts_with("pass=") || part.starts_with("user=");
+    let shown: Vec<&str> = query.split('&').filter(|part| !part.is_empty() && !is_secret(part)).collect();
+    let mut text = redact_authority(url);
+    if !shown.is_empty() {
+        text.push('?');
+        text.push_str(&shown.join("&"));
+    }
+    text
+}
+
+fn redact_authority(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     match rest[..authority].rfind('@') {
@@ -67,10 +82,13 @@ mod tests {
 
     #[test]
     fn a_password_is_never_shown() {
-        let target = RegistryTarget { url: "redis://me:s3c@ret@host:6379/0".to_owned(), prefix: String::new() };
+        let target =
+            RegistryTarget { url: "redis://me:s3c@ret@host:6379/0".to_owned(), prefix: String::new(), roots: None };
         let shown = format!("{target:?}");
         assert!(shown.contains("redis://***@host:6379/0") && !shown.contains("s3c"), "{shown}");
         assert_eq!(redact_url("redis+unix:///tmp/a@b.sock"), "redis+unix:///tmp/a@b.sock");
         assert_eq!(redact_url("no url"), "no url");
+        assert_eq!(redact_url("unix:///a.sock?user=me&db=2&pass=s3c"), "unix:///a.sock?db=2");
+        assert_eq!(redact_url("postgresql://me:s3c@h/d?host=/tmp"), "postgresql://***@h/d?host=/tmp");
     }
 }

@@ -114,6 +114,17 @@ impl Keys {
         self.name(format_args!("supervisor:condemned:{worker}"))
     }
 
+    /// The patterns of all keys, behind the prefix: agents, workers, pools, the supervisor's own. Channels are named after
+    /// workers and pools.
+    pub(crate) fn patterns(&self) -> [String; 4] {
+        ["agent:*", "process:*", "pool:*", "supervisor:*"].map(|pattern| self.name(pattern))
+    }
+
+    /// A key or channel of a pool that there can't be, to try rights on.
+    pub(crate) fn of_no_pool(&self, what: &str) -> String {
+        self.name(format_args!("{POOL}NONE:{what}"))
+    }
+
     fn name(&self, rest: impl Display) -> String {
         format!("{}{rest}", self.prefix)
     }

@@ -51,6 +51,9 @@ pub trait Registry: Send + Sync + 'static {
     /// Whether the engine answers, and how fast.
     async fn ping(&self) -> Result<Duration, RegistryError>;
 
+    /// Whether a newcomer could use it: over a connection of its own, with every right that Muster needs. Leaves nothing.
+    async fn examine(&self) -> Result<(), RegistryError>;
+
     /// A worker's heartbeat: its whole picture as one hash, the hashes and sets of those agents that changed since the
     /// last beat of this generation, in one call. The caller keeps `known`, what the registry already holds of it.
     async fn beat(&self, beat: &Beat, known: &mut Known) -> Result<BeatAnswer, RegistryError>;

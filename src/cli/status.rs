@@ -1,5 +1,7 @@
 //! `muster status`: how the supervisor is doing, on one page.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::client::ClientError;
@@ -114,8 +116,15 @@ fn registry(status: &Value) -> String {
         return with_reach("in memory".to_owned(), &status["registry"]);
     };
     let hint =
-        if address.starts_with('/') { format!("redis-cli -s {address}") } else { format!("redis-cli -u {address}") };
+        if address.starts_with('/') { socket_hint(Path::new(address)) } else { format!("redis-cli -u {address}") };
     with_reach(hint, &status["registry"])
+}
+
+/// A private server's password lies beside its socket. It is handed on as a variable: on a command line all could read it.
+fn socket_hint(socket: &Path) -> String {
+    let password = socket.with_file_name("password");
+    let open = format!("redis-cli -s {}", socket.display());
+    if password.exists() { format!("REDISCLI_AUTH=\"$(cat {})\" {open}", password.display()) } else { open }
 }
 
 fn with_reach(what: String, reach: &Value) -> String {

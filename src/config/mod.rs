@@ -52,7 +52,7 @@ use file::File;
 use mistake::Mistake;
 use reader::{Reader, Shown};
 pub(crate) use redis::Fallback;
-use redis::RedisConfig;
+pub(crate) use redis::RedisConfig;
 
 /// Everything that a supervisor is told, checked.
 #[derive(Clone, Debug)]

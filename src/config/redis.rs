@@ -1,6 +1,6 @@
 //! Where the registry is: a configured Redis, or a private one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::mistake::{Mistake, Origin};
 use super::reader::Reader;
@@ -16,6 +16,8 @@ pub(crate) struct RedisConfig {
     pub(crate) prefix: String,
     /// Program of the private server; none: it is looked for.
     pub(crate) server: Option<PathBuf>,
+    /// Certificates (PEM) that vouch for the server of a `rediss` URL, instead of the public ones.
+    pub(crate) roots: Option<String>,
     /// What to do when the configured Redis does not answer at start.
     pub(crate) fallback: Fallback,
     /// Whether to change back to it when it answers.
@@ -43,13 +45,38 @@ pub(crate) fn read(reader: &mut Reader<'_>, sources: &Sources<'_>) -> RedisConfi
     if prefix.len() > 64 || prefix.contains(|c: char| c.is_whitespace() || c.is_control() || "*?[]{}\\".contains(c)) {
         reader.refuse("redis.prefix", "at most 64 characters are expected, without spaces and without *?[]{}\\");
     }
+    let roots = read_roots(reader, sources, url.as_deref());
     RedisConfig {
         url,
         prefix,
+        roots,
         server: reader.path("redis.server"),
         fallback: [Fallback::Wait, Fallback::SingleProcess][reader.choice("redis.fallback")],
         fallback_heal: reader.flag("redis.fallback_heal"),
     }
+}
+
+/// The certificates of `redis.ca_file`, else those of `SSL_CERT_FILE`, as other programs read it.
+fn read_roots(reader: &mut Reader<'_>, sources: &Sources<'_>, url: Option<&str>) -> Option<String> {
+    let named = reader.path("redis.ca_file");
+    let is_tls = url.is_some_and(|url| url.starts_with("rediss://"));
+    if !is_tls {
+        if named.is_some() {
+            reader.refuse("redis.ca_file", "it counts for a redis.url of rediss://... only");
+        }
+        return None;
+    }
+    let of_environment = || {
+        let (path, _) = sources.variable("SSL_CERT_FILE")?;
+        Some((sources.environment.absolute(&path, Path::new("")), "redis.url", "SSL_CERT_FILE "))
+    };
+    let (path, key, name) = named.map(|path| (path, "redis.ca_file", "")).or_else(of_environment)?;
+    match std::fs::read_to_string(&path) {
+        Ok(pem) if pem.contains("-----BEGIN CERTIFICATE-----") => return Some(pem),
+        Ok(_) => reader.refuse(key, format!("{name}{} has no certificate in it (PEM)", path.display())),
+        Err(error) => reader.refuse(key, format!("{name}{} can't be read: {error}", path.display())),
+    }
+    None
 }
 
 /// `redis.url`, or what `REDIS_HOST`, `REDIS_PORT` and `REDIS_DB` make. These belong to the environment, so they go

@@ -72,6 +72,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "Redis to use; `REDIS_HOST`, `REDIS_PORT` and `REDIS_DB` make one where it is absent. Default: a private server in the data folder"),
     setting("redis.prefix", &["MUSTER_REDIS_PREFIX"], None, Kind::Text, "",
         "Put before every key and channel; servers with different stores need different ones on one Redis"),
+    setting("redis.ca_file", &["MUSTER_REDIS_CA_FILE"], None, Kind::Path, "",
+        "Certificates (PEM) that vouch for a `rediss://` server. Default: those of `SSL_CERT_FILE`, else the public ones"),
     setting("redis.server", &["MUSTER_REDIS_SERVER"], None, Kind::Path, "",
         "Program of the private server. Default: `valkey-server` or `redis-server` of the PATH or the data folder"),
     setting("redis.fallback", &["MUSTER_REDIS_FALLBACK"], None, Kind::Choice(&["wait", "single-process"]), "wait",

@@ -395,3 +395,22 @@ fn the_example_is_a_good_configuration() {
     let RuntimeProfile::Exec(python) = &config.runtimes["python"] else { panic!("an exec profile") };
     assert_eq!(python.cwd, Some(folder));
 }
+
+#[test]
+fn certificates_of_redis_are_read_at_the_start_and_only_for_tls() {
+    let pem = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n";
+    let place = Place::with_file("[redis]\nurl = \"rediss://h:1\"\nca_file = \"ca.pem\"\n");
+    place.write("ca.pem", pem);
+    assert_eq!(place.load().redis.roots.as_deref(), Some(pem));
+    place.write("ca.pem", "nothing");
+    let mistakes = place.mistakes();
+    assert!(mistakes[0].contains("redis.ca_file") && mistakes[0].contains("no certificate"), "{mistakes:?}");
+    let place = Place::with_file("[redis]\nurl = \"rediss://h:1\"\n");
+    assert_eq!(place.load().redis.roots, None);
+    place.write("own.pem", pem);
+    let own = place.path().join("own.pem").display().to_string();
+    let place = place.env("SSL_CERT_FILE", &own);
+    assert_eq!(place.load().redis.roots.as_deref(), Some(pem));
+    let place = Place::with_file("[redis]\nurl = \"redis://h:1\"\nca_file = \"ca.pem\"\n");
+    assert!(place.mistakes()[0].contains("rediss://"));
+}

@@ -1,6 +1,6 @@
 //! Which registry and which launcher, and why: a configured Redis, else a private one, else everything in one process.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use muster_domain::{RegistryTarget, WorkerOrders};
 use muster_process::{Door, identity};
 use muster_registry::memory::MemoryRegistry;
 use muster_registry::redis::{RedisOptions, RedisRegistry};
-use muster_registry::{Bus, Registry};
+use muster_registry::{Bus, Registry, RegistryError};
 use muster_supervisor::Mode;
 use muster_supervisor::launch::Launcher;
 use muster_supervisor::launch::closure::{ClosureLauncher, Entry, Task};
@@ -20,7 +20,7 @@ use muster_worker::{Seat, StopSign};
 
 use super::fallback::Fallback;
 use super::{Site, waiting};
-use crate::config;
+use crate::config::{self, RedisConfig};
 
 /// Connections that the private Redis is to accept: two a worker, and some for the master and for people.
 const MAX_CLIENTS: u32 = 20_000;
@@ -64,13 +64,14 @@ pub(crate) async fn choose(site: &Site) -> anyhow::Result<Option<Engines>> {
 
 async fn configured(site: &Site, url: &str) -> anyhow::Result<Option<Engines>> {
     let shown = redact_url(url);
-    let target = RegistryTarget { url: url.to_owned(), prefix: site.config.redis.prefix.clone() };
+    let RedisConfig { prefix, roots, .. } = &site.config.redis;
+    let target = RegistryTarget { url: url.to_owned(), prefix: prefix.clone(), roots: roots.clone() };
     let reason = "a Redis is configured".to_owned();
     let engines = processes(site, target, reason, shown.clone(), None)?;
     let mut told = false;
-    while let Err(error) = engines.registry.ping().await {
+    while let Err(error) = engines.registry.examine().await {
         if site.config.redis.fallback == config::Fallback::SingleProcess {
-            let reason = format!("the Redis at {shown} does not answer ({error}), and redis.fallback says so");
+            let reason = format!("the Redis at {shown} {}, and redis.fallback says so", failure(&error));
             let heal = site.config.redis.fallback_heal;
             let fallback = Fallback { registry: engines.registry.clone(), shown, heal };
             return Ok(Some(Engines { fallback: Some(fallback), ..single_process(site, &reason)? }));
@@ -79,7 +80,7 @@ async fn configured(site: &Site, url: &str) -> anyhow::Result<Option<Engines>> {
             tracing::warn!(%error, "waiting for the Redis at {shown}");
             told = true;
         }
-        site.door.set(waiting("registry_away", &format!("the Redis at {shown} does not answer: {error}")));
+        site.door.set(waiting("registry_away", &format!("the Redis at {shown} {}", failure(&error))));
         if site.signals.stop_within(RETRY).await {
             return Ok(None);
         }
@@ -87,11 +88,19 @@ async fn configured(site: &Site, url: &str) -> anyhow::Result<Option<Engines>> {
     Ok(Some(engines))
 }
 
+fn failure(error: &RegistryError) -> String {
+    match error {
+        RegistryError::Refused(why) => format!("can't be used: {why}"),
+        error => format!("does not answer: {error}"),
+    }
+}
+
 async fn private(site: &Site, program: &Path) -> anyhow::Result<Engines> {
     let plan = ServerPlan {
         program: program.to_owned(),
         folder: site.config.data_dir.join("redis"),
         max_clients: MAX_CLIENTS,
+        worker_logs: worker_logs(site),
     };
     let socket = plan.socket()?;
     let told = |end: Option<String>| match end {
@@ -102,7 +111,7 @@ async fn private(site: &Site, program: &Path) -> anyhow::Result<Engines> {
         .await
         .with_context(|| format!("cannot start {} as the private Redis", program.display()))?;
     let socket = socket.display().to_string();
-    let target = RegistryTarget { url: format!("redis+unix://{socket}"), prefix: site.config.redis.prefix.clone() };
+    let target = RegistryTarget { url: server.url().to_owned(), prefix: site.config.redis.prefix.clone(), roots: None };
     let reason = format!("a private {} runs", program.display());
     processes(site, target, reason, socket, Some(server))
 }
@@ -132,6 +141,10 @@ fn process_launcher(site: &Site) -> ProcessLauncher {
     ProcessLauncher::new(site.nursery.clone(), site.config.data_dir.clone())
 }
 
+fn worker_logs(site: &Site) -> PathBuf {
+    site.config.data_dir.join("logs").join("workers")
+}
+
 fn single_process(site: &Site, reason: &str) -> anyhow::Result<Engines> {
     let memory = MemoryRegistry::new();
     let (registry, bus): (Arc<dyn Registry>, Arc<dyn Bus>) = (Arc::new(memory.clone()), Arc::new(memory));
@@ -140,7 +153,7 @@ fn single_process(site: &Site, reason: &str) -> anyhow::Result<Engines> {
         registry,
         bus,
         launcher: Arc::new(launcher),
-        target: RegistryTarget { url: "memory".to_owned(), prefix: String::new() },
+        target: RegistryTarget { url: "memory".to_owned(), prefix: String::new(), roots: None },
         mode: Mode::SingleProcess,
         reason: reason.to_owned(),
         address: None,

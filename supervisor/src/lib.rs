@@ -37,6 +37,7 @@ mod context;
 mod crew;
 mod directory;
 mod error;
+mod examination;
 mod follower;
 mod founding;
 mod gates;

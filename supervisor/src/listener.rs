@@ -18,6 +18,7 @@ use crate::board::Board;
 use crate::clock::{self, WallClock};
 use crate::context::Context;
 use crate::directory::Mailbox;
+use crate::examination::Examination;
 use crate::keeper::mailbox::{Ask, HeardNews, Voice};
 use crate::tampering::Tampered;
 
@@ -186,6 +187,8 @@ pub(crate) struct Listening {
     /// When the mirrors were last written as a whole.
     rebuilt: Instant,
     tampered: Tampered,
+    /// Whether a worker that starts could use the registry.
+    examination: Examination,
     planned: Instant,
     last_look: (Instant, Timestamp),
 }
@@ -193,8 +196,11 @@ pub(crate) struct Listening {
 impl Listening {
     pub(crate) fn new(listener: Listener, registry: Arc<dyn Registry>, clocks: Clocks, wall: WallClock) -> Self {
         let now = clock::now();
+        // Three times within the time that a fault may stay unnamed.
+        let interval = (clocks.lease / 3).min(Duration::from_secs(5));
         Self {
             listener,
+            examination: Examination::new(registry.clone(), interval, now),
             registry,
             clocks,
             since: None,
@@ -223,10 +229,15 @@ impl Listening {
         let list = self.listener.list();
         let pictures = self.registry.pictures(&list).await;
         self.notice_gap();
-        match pictures {
-            Ok(Pictures { refusal: Some(refusal), .. }) => self.deaf(&RegistryError::Refused(refusal), board),
-            Ok(pictures) => self.heard(pictures, board),
-            Err(error) => self.deaf(&error, board),
+        let answers = !matches!(pictures, Err(RegistryError::Unavailable(_)));
+        let closed = self.examination.look(answers, clock::now()).await;
+        match (pictures, closed) {
+            // It says more about a refusal than one call does.
+            (_, Some(why)) | (Ok(Pictures { refusal: Some(why), .. }), None) => {
+                self.deaf(&RegistryError::Refused(why), board);
+            }
+            (Ok(pictures), None) => self.heard(pictures, board),
+            (Err(error), None) => self.deaf(&error, board),
         }
         let now = clock::now();
         board.look_at_losses(now);

@@ -113,8 +113,13 @@ impl Handle {
 
     async fn check_registry(&self) -> CheckLine {
         let begun = Instant::now();
-        let result = self.context.registry.ping().await.map(|_| "it answers PING".to_owned());
-        let remedy = "start Redis, or correct redis.url";
+        let result = self
+            .context
+            .registry
+            .examine()
+            .await
+            .map(|()| "it answers, and gives every right that is needed".to_owned());
+        let remedy = "start Redis, correct redis.url, or give its user the rights that are named";
         line("registry", begun, result.map_err(|error| error.to_string()), remedy)
     }
 

@@ -19,6 +19,7 @@ mod pools;
 mod readme;
 mod registry;
 mod runtimes;
+mod secured;
 mod shutdown;
 mod single;
 mod spawn;

@@ -86,6 +86,73 @@ fn a_private_redis_that_dies_is_started_again_and_filled() {
 }
 
 #[test]
+fn a_private_redis_that_lets_nobody_in_is_replaced_and_filled() {
+    let muster = Muster::start(patient());
+    muster.spawn_many("developer_pool", 12);
+    wait_until("the registry is whole", BOUND, || is_whole(&muster));
+    let before = epochs(&muster);
+    let socket = muster.data_dir().join("redis/redis.sock");
+    let hang = |server: u32| faults::signal(server, libc::SIGSTOP);
+    let lock = |_: u32| {
+        redis::cmd("ACL")
+            .arg(&["SETUSER", "default", "resetpass", ">another"])
+            .exec(&mut muster.redis())
+            .expect("changed");
+    };
+    let hide = |_: u32| std::fs::remove_file(&socket).expect("removed");
+    let ways: [(&str, &dyn Fn(u32)); 3] = [("hung", &hang), ("locked", &lock), ("hidden", &hide)];
+    for (how, fault) in ways {
+        let server = muster.redis_pid().expect("a private Redis runs");
+        let begun = Instant::now();
+        fault(server);
+        wait_until("another one runs", BOUND, || !lives(server) && muster.redis_pid().is_some());
+        // 15 s are promised; a busy machine gets a little more.
+        assert!(begun.elapsed() < Duration::from_secs(18), "{how}: {:?}", begun.elapsed());
+        assert_recovers(&muster, &before);
+    }
+}
+
+/// What Redis says to somebody without a password.
+fn knock(muster: &Muster) -> Result<(), String> {
+    let url = format!("redis+unix://{}", muster.data_dir().join("redis/redis.sock").display());
+    let mut connection =
+        redis::Client::open(url).and_then(|client| client.get_connection()).map_err(|error| error.to_string())?;
+    redis::cmd("PING").exec(&mut connection).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_private_redis_has_a_password_that_outlives_the_master_and_is_on_no_command_line() {
+    let mut muster = Muster::start(patient());
+    muster.spawn_many("developer_pool", 2);
+    let (before, worker) = (epochs(&muster), muster.all_workers().remove(0).pid);
+    let file = muster.data_dir().join("redis/password");
+    let password = std::fs::read_to_string(&file).expect("a password");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).expect("a file").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(faults::processes_with(&password).is_empty(), "it is on a command line");
+    assert!(!muster.log().contains(&password));
+    let refused = knock(&muster).expect_err("nobody without it");
+    assert!(refused.contains("NOAUTH") || refused.contains("Authentication required"), "{refused}");
+    muster.kill9();
+    muster.restart();
+    assert_eq!(std::fs::read_to_string(&file).expect("a password"), password);
+    assert_recovers(&muster, &before);
+    assert!(lives(worker), "it reconnected with what it knows");
+    // As after an update from a version that had none: the worker knows another password than the one that is made.
+    muster.kill9();
+    std::fs::remove_file(&file).expect("removed");
+    muster.restart();
+    assert_ne!(std::fs::read_to_string(&file).expect("a password"), password);
+    assert_recovers(&muster, &before);
+    assert!(lives(worker), "it is let in");
+    assert_eq!(knock(&muster), Ok(()), "and so is everybody, meanwhile");
+    muster.stop();
+    muster.restart();
+    wait_until("all run again", BOUND, || muster.all_agents().iter().filter(|agent| agent.state == "idle").count() > 2);
+    assert!(knock(&muster).is_err(), "no such worker is left");
+}
+
+#[test]
 fn a_flush_loses_nothing() {
     let muster = Muster::start(patient());
     muster.spawn_many("developer_pool", 12);

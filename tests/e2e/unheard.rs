@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::harness::faults::{Agent, RedisServer, lives};
+use crate::harness::relay::Relay;
 use crate::harness::{Muster, Options, wait_until};
 
 const BOUND: Duration = Duration::from_secs(20);
@@ -83,15 +84,15 @@ fn a_redis_that_refuses_writes_is_named_and_no_worker_is_killed_for_it() {
 
 #[test]
 fn a_worker_that_lives_and_is_not_heard_is_named_and_left_alone() {
-    let muster = Muster::start(patient());
+    let redis = RedisServer::start();
+    let relay = Relay::start(redis.socket());
+    let muster = Muster::start(patient().env("MUSTER_REDIS_URL", relay.url()));
     muster.spawn_many("developer_pool", 1);
     let (before, worker) = (muster.all_agents(), muster.all_workers().remove(0));
     muster.await_beats(15);
-    // Its beats look like old ones from now on, so that Redis takes them and nobody sees them.
-    let key = format!("process:{}", worker.id);
-    tell(&muster, &["HSET", &key, "number", "9007199254740991"]);
+    relay.cut_off(worker.pid);
     await_said(&muster, "workers: ", &worker.id);
-    await_said(&muster, "workers: ", "the registry takes its calls");
+    await_said(&muster, "workers: ", "its heartbeats do not get through");
     let status = muster.command(&["status"]);
     assert!(status.stdout.contains("can't be reached over Redis"), "{status:?}");
     let alerts = muster.command(&["alerts"]);
@@ -100,6 +101,52 @@ fn a_worker_that_lives_and_is_not_heard_is_named_and_left_alone() {
     let other = muster.spawn_many("developer_pool", 1).remove(0);
     assert_ne!(muster.one_agent(&other).process_id, worker.id);
     assert!(lives(worker.pid));
-    tell(&muster, &["HSET", &key, "number", "0"]);
+    relay.let_in();
     assert_whole(&muster, &before);
+    drop(muster);
+}
+
+/// What `tell` needs, as the user of the tests that may do everything.
+fn set_rights(redis: &RedisServer, rights: &[&str]) {
+    let mut connection =
+        redis::Client::open(redis.url()).and_then(|client| client.get_connection()).expect("Redis answers");
+    redis::cmd("ACL")
+        .arg(&["SETUSER", "muster", "reset", "on", ">pw"])
+        .arg(rights)
+        .exec(&mut connection)
+        .expect("rights");
+}
+
+#[test]
+fn rights_that_lack_are_named_at_the_start_and_later_and_no_worker_is_killed_for_them() {
+    let redis = RedisServer::start();
+    set_rights(&redis, &["~*", "+@all", "resetchannels"]);
+    let muster = Muster::launch(patient().env("MUSTER_REDIS_URL", format!("{}?user=muster&pass=pw", redis.url())));
+    let channels = "no right to the channels &pool:*, &process:*";
+    wait_until("it says what lacks", BOUND, || muster.get("/ready").body.to_string().contains(channels));
+    let refused = muster.spawn("developer_pool");
+    assert_eq!((refused.status, refused.code()), (503, "registry_away"), "{refused:?}");
+    set_rights(&redis, &["~*", "+@all", "&*"]);
+    muster.await_ready();
+    muster.spawn_many("developer_pool", 2);
+    let (before, worker) = (muster.all_agents(), muster.all_workers().remove(0));
+    muster.command(&["check"]).expect(0);
+    let faults: [(&[&str], &str); 3] = [
+        (&["~*", "+@all", "resetchannels"], channels),
+        (&["~process:*", "+@all", "&*"], "no right to the keys"),
+        (&["~*", "+@all", "&*", "-hset"], "no right to the commands HSET"),
+    ];
+    for (rights, words) in faults {
+        set_rights(&redis, rights);
+        await_said(&muster, "registry: ", words);
+        assert!(muster.command(&["check"]).stdout.contains(words));
+        let refused = muster.spawn("developer_pool");
+        assert_eq!(refused.status, 503, "{refused:?}");
+        let until = std::time::Instant::now() + Duration::from_secs(3);
+        while std::time::Instant::now() < until {
+            assert!(lives(worker.pid), "{words}: a healthy worker was killed");
+        }
+        set_rights(&redis, &["~*", "+@all", "&*"]);
+        assert_whole(&muster, &before);
+    }
 }

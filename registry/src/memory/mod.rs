@@ -84,6 +84,10 @@ impl Registry for MemoryRegistry {
         Ok(Duration::ZERO)
     }
 
+    async fn examine(&self) -> Result<(), RegistryError> {
+        Ok(())
+    }
+
     async fn beat(&self, beat: &Beat, known: &mut Known) -> Result<BeatAnswer, RegistryError> {
         let mut state = self.state();
         let generation = state.content.generation();

@@ -8,8 +8,8 @@ use muster_domain::RegistryTarget;
 use muster_domain::orders::redact_url;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion,
-    RedisError, RedisResult, ScriptInvocation, ServerErrorKind,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo,
+    Pipeline, ProtocolVersion, RedisError, RedisResult, ScriptInvocation, ServerErrorKind, TlsCertificates,
 };
 use tokio::sync::Mutex;
 
@@ -29,7 +29,19 @@ pub(super) fn open(target: &RegistryTarget) -> Result<Client, RegistryError> {
     let info = target.url.as_str().into_connection_info().map_err(invalid)?;
     // RESP2 without a library's name needs no round trip before the first command.
     let settings = info.redis_settings().clone().set_skip_set_lib_name().set_protocol(ProtocolVersion::RESP2);
-    Client::open(info.set_redis_settings(settings)).map_err(invalid)
+    let info = info.set_redis_settings(settings);
+    match &target.roots {
+        Some(pem) if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) => believing(info, pem.clone().into_bytes())
+            .map_err(|error| {
+                RegistryError::InvalidAddress(format!("the certificates of redis.ca_file can't be used: {error}"))
+            }),
+        _ => Client::open(info).map_err(invalid),
+    }
+}
+
+/// A client that believes these authorities (PEM) and no others.
+pub(super) fn believing(info: ConnectionInfo, pem: Vec<u8>) -> RedisResult<Client> {
+    Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(pem) })
 }
 
 /// Makes a connection that bounds no call by itself: the default of 500 ms would also end blocking reads.
@@ -174,7 +186,7 @@ mod tests {
     use super::*;
 
     fn target(url: &str) -> RegistryTarget {
-        RegistryTarget { url: url.to_owned(), prefix: String::new() }
+        RegistryTarget { url: url.to_owned(), prefix: String::new(), roots: None }
     }
 
     #[test]

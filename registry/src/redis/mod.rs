@@ -24,6 +24,7 @@ mod link;
 mod reach;
 mod refusal;
 mod reports;
+mod rights;
 mod scripts;
 mod sentry;
 mod subscription;
@@ -166,6 +167,10 @@ fn read_generation(text: &str) -> Result<Generation, RegistryError> {
 impl Registry for RedisRegistry {
     async fn ping(&self) -> Result<Duration, RegistryError> {
         self.link().ping().await
+    }
+
+    async fn examine(&self) -> Result<(), RegistryError> {
+        self.try_rights().await
     }
 
     async fn beat(&self, beat: &Beat, known: &mut Known) -> Result<BeatAnswer, RegistryError> {

@@ -1,9 +1,9 @@
 //! Whether a Redis answers that is not the registry: one that agents need.
 
 use muster_domain::RegistryTarget;
-use redis::{Client, IntoConnectionInfo, RedisError, TlsCertificates};
+use redis::RedisError;
 
-use super::link::{dial, open};
+use super::link::{believing, dial, open};
 
 /// Connects as the URL says, password included, and sends a PING. It takes as long as it takes: the caller bounds it.
 /// `roots` are certificates (PEM) that a server is to be vouched for by, instead of the public ones; only for `rediss`.
@@ -11,18 +11,13 @@ use super::link::{dial, open};
 /// # Errors
 /// In words without the URL: where it is none, where nobody answers, or where the answer is a refusal.
 pub async fn reach(url: &str, roots: Option<Vec<u8>>) -> Result<(), String> {
-    let target = RegistryTarget { url: url.to_owned(), prefix: String::new() };
+    let target = RegistryTarget { url: url.to_owned(), prefix: String::new(), roots: None };
     let mut client = open(&target).map_err(|_| "its URL is not understood".to_owned())?;
     if let Some(pem) = roots {
-        client = believing(&client, pem).map_err(|error| describe(&error))?;
+        client = believing(client.get_connection_info().clone(), pem).map_err(|error| describe(&error))?;
     }
     let ask = async { redis::cmd("PING").exec_async(&mut dial(&client).await?).await };
     ask.await.map_err(|error| describe(&error))
-}
-
-fn believing(client: &Client, pem: Vec<u8>) -> Result<Client, RedisError> {
-    let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem) };
-    Client::build_with_tls(client.get_connection_info().clone().into_connection_info()?, certificates)
 }
 
 /// Of what a server says only the code is repeated: one that is no Redis may send back whatever it was sent.

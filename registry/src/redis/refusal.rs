@@ -3,7 +3,7 @@
 use redis::{ErrorKind, RedisError};
 
 /// The code of a refusal, or what its text contains, and what helps.
-const ADVICE: [(&str, &str); 13] = [
+const ADVICE: [(&str, &str); 14] = [
     (
         "OOM",
         "it has no memory left (maxmemory is reached, and its policy evicts nothing): raise maxmemory, e.g. `redis-cli CONFIG \
@@ -30,6 +30,7 @@ const ADVICE: [(&str, &str); 13] = [
     ),
     ("NOSCRIPT", "it does not keep scripts, and Muster needs them: is it a Redis or Valkey server?"),
     ("CLUSTERDOWN", "its cluster is down; Muster needs a server that is no part of a cluster"),
+    ("MOVED", "it is part of a cluster; Muster needs a server that is no part of one"),
     ("CROSSSLOT", "it is part of a cluster; Muster needs a server that is no part of one"),
 ];
 

@@ -18,6 +18,8 @@ scripts! {
     REPORT = "lua/own.lua" "lua/agents.lua" "lua/report.lua";
     /// The latest beats of workers.
     PICTURES = "lua/own.lua" "lua/pictures.lua";
+    /// Tries the rights to commands.
+    RIGHTS = "lua/rights.lua";
     /// Settles reports.
     SETTLE = "lua/own.lua" "lua/settle.lua";
     /// Removes a worker.

@@ -9,6 +9,7 @@ mod forgers;
 mod outages;
 mod reaching;
 mod redis_server;
+mod rights;
 mod samples;
 mod speed;
 mod strangers;

@@ -19,13 +19,20 @@ pub(crate) const TIMEOUT: Duration = Duration::from_millis(400);
 /// A server that ends with the test, also where the test is killed.
 pub(crate) struct RedisServer {
     folder: TempDir,
+    arguments: Vec<String>,
     child: Option<Child>,
 }
 
 impl RedisServer {
     /// Starts an empty server, and returns when it answers.
     pub(crate) fn start() -> Self {
-        let mut server = Self { folder: TempDir::new().expect("a temporary folder"), child: None };
+        Self::start_with(&[])
+    }
+
+    /// The same, with further arguments.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let mut server = Self { folder: TempDir::new().expect("a temporary folder"), arguments, child: None };
         server.start_again();
         server
     }
@@ -36,6 +43,7 @@ impl RedisServer {
         let _ = std::fs::remove_file(&socket);
         let mut command = Command::new("redis-server");
         command.args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"]).arg(&socket);
+        command.args(&self.arguments);
         command.arg("--dir").arg(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
         // SAFETY: only a system call between fork and exec, and nothing that allocates.
         unsafe { command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)) };
@@ -65,7 +73,11 @@ impl RedisServer {
     }
 
     pub(crate) fn target(&self, prefix: &str) -> RegistryTarget {
-        RegistryTarget { url: format!("redis+unix://{}", self.socket().display()), prefix: prefix.to_owned() }
+        RegistryTarget {
+            url: format!("redis+unix://{}", self.socket().display()),
+            prefix: prefix.to_owned(),
+            roots: None,
+        }
     }
 
     /// An engine on this server, with connections of its own.

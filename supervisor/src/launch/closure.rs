@@ -147,7 +147,7 @@ mod tests {
             capacity: 1,
             fence: Fence(1),
             key: WorkerKey::generate(),
-            registry: RegistryTarget { url: "memory".to_owned(), prefix: String::new() },
+            registry: RegistryTarget { url: "memory".to_owned(), prefix: String::new(), roots: None },
             data_dir: "/nowhere".into(),
             lock_file: "/nowhere".into(),
             profile: RuntimeProfile::Echo,

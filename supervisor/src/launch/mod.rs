@@ -12,6 +12,7 @@ pub mod closure;
 mod last_words;
 pub mod process;
 mod remnants;
+mod secret;
 pub mod server;
 
 use std::sync::Arc;

@@ -1,5 +1,9 @@
-//! The private Redis: a child server on a unix socket in the data folder, started again when it dies, and dead when its
-//! master is. It keeps nothing on disk: the registry is rebuilt from heartbeats.
+//! The private Redis: a child server on a unix socket in the data folder, with a password of its own, started again when it
+//! dies or lets nobody in any more, and dead when its master is. It keeps nothing on disk: the registry is rebuilt from
+//! heartbeats.
+//!
+//! Connections that stand say nothing about the next one: the socket may be gone, the password another, and a server that
+//! hangs accepts and does not answer. So it is asked over a new connection all the while, as a worker would come that starts.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -8,13 +12,16 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use muster_domain::ProcessId;
 use muster_files::Folder;
-use muster_process::{Child, Custody, Nursery, Program, Stdio};
+use muster_process::{Child, Custody, Nursery, Program, Stdio, mark};
+use muster_registry::redis::reach;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::LaunchError;
+use super::secret::Secret;
 
 /// Names under which a server is looked for, the preferred one first.
 const NAMES: [&str; 2] = ["valkey-server", "redis-server"];
@@ -24,6 +31,13 @@ const LONGEST_SOCKET: usize = 107;
 
 /// How long a server may take until its socket answers.
 const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two questions over a new connection.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How long an answer may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// Questions in a row without an answer after which it is replaced: together below the 15 s that a fault may last.
+const FAILURES: u32 = 3;
 
 /// Looks for a server: the one configured, else on the PATH, else in the data folder (itself or its `bin`).
 pub fn find_server(configured: Option<&Path>, search_path: Option<&OsStr>, data_dir: &Path) -> Option<PathBuf> {
@@ -49,6 +63,8 @@ pub struct ServerPlan {
     pub folder: PathBuf,
     /// Connections that it is to accept at the most.
     pub max_clients: u32,
+    /// Where the workers of this data folder have their logs, each named after its id.
+    pub worker_logs: PathBuf,
 }
 
 impl ServerPlan {
@@ -65,8 +81,14 @@ impl ServerPlan {
         Ok(socket)
     }
 
+    /// Where it is, password included. Named with the user: a server that is open takes the password only so.
+    fn url(&self, secret: &Secret) -> Result<String, LaunchError> {
+        Ok(format!("redis+unix://{}?user=default&pass={}", self.socket()?.display(), secret.text))
+    }
+
     fn arguments(&self, socket: &Path) -> Vec<OsString> {
-        let mut argv: Vec<OsString> = vec![self.program.clone().into()];
+        // What must not be seen comes over stdin.
+        let mut argv: Vec<OsString> = vec![self.program.clone().into(), "-".into()];
         let plain = ["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no", "--unixsocketperm", "700"];
         argv.extend(plain.map(OsString::from));
         let clients = self.max_clients.to_string();
@@ -85,6 +107,7 @@ impl ServerPlan {
 
 /// A private server that runs. Dropping it ends it, some time later; [`PrivateServer::stop`] waits for its end.
 pub struct PrivateServer {
+    url: String,
     stopped: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -97,10 +120,20 @@ impl PrivateServer {
         plan: ServerPlan,
         told: impl Fn(Option<String>) + Send + Sync + 'static,
     ) -> Result<Self, LaunchError> {
-        let first = begin(&nursery, &plan).await?;
+        let failed = |what: &str, error: std::io::Error| LaunchError(format!("{what}: {error}"));
+        make_private_folder(&plan.folder).map_err(|error| failed("the private Redis has no folder", error))?;
+        let secret = Secret::keep(&plan.folder).map_err(|error| failed("the private Redis has no password", error))?;
+        let url = plan.url(&secret)?;
+        let workshop = Workshop { nursery, plan, secret };
+        let first = workshop.begin().await?;
         let stopped = CancellationToken::new();
-        let task = tokio::spawn(keep(nursery, plan, first, stopped.clone(), told));
-        Ok(Self { stopped, task })
+        let task = tokio::spawn(keep(workshop, url.clone(), first, stopped.clone(), told));
+        Ok(Self { url, stopped, task })
+    }
+
+    /// Where it is, password included.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// Ends it, and returns when it is dead, or when that takes too long.
@@ -118,9 +151,16 @@ impl Drop for PrivateServer {
     }
 }
 
-async fn keep(
+/// What one server after the other is made with.
+struct Workshop {
     nursery: Nursery,
     plan: ServerPlan,
+    secret: Secret,
+}
+
+async fn keep(
+    workshop: Workshop,
+    url: String,
     first: Child,
     stopped: CancellationToken,
     told: impl Fn(Option<String>) + Send + Sync + 'static,
@@ -136,10 +176,15 @@ async fn keep(
                 return;
             }
             exit = &mut exit => format!("the private Redis ended with {exit}"),
+            why = refusal(&url) => {
+                keeper.kill();
+                exit.await;
+                format!("the private Redis answered no new connection and is replaced: {why}")
+            }
         };
         told(Some(reason));
         child = loop {
-            match begin(&nursery, &plan).await {
+            match workshop.begin().await {
                 Ok(child) => break child,
                 Err(error) => {
                     failures += 1;
@@ -158,28 +203,65 @@ async fn keep(
     }
 }
 
-/// Starts it once, and waits until its socket answers. Where it does not, nothing of it is left.
-async fn begin(nursery: &Nursery, plan: &ServerPlan) -> Result<Child, LaunchError> {
-    let socket = plan.socket()?;
-    let failed = |what: &str, error: std::io::Error| LaunchError(format!("{what}: {error}"));
-    make_private_folder(&plan.folder).map_err(|error| failed("the private Redis has no folder", error))?;
-    // What an earlier server left: nobody listens on it any more, since that server died with its master.
-    match std::fs::remove_file(&socket) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(failed("a stale socket stays", error));
+/// Resolves when the server lets nobody in any more, and says why.
+async fn refusal(url: &str) -> String {
+    let mut failures = 0;
+    loop {
+        tokio::time::sleep(ASK_EVERY).await;
+        let answer = tokio::time::timeout(ANSWER_WITHIN, reach(url, None)).await;
+        let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {} s", ANSWER_WITHIN.as_secs())));
+        match answer {
+            Ok(()) => failures = 0,
+            Err(why) if failures + 1 == FAILURES => return why,
+            Err(_) => failures += 1,
         }
-        _ => {}
     }
-    let log = new_log(&plan.folder).map_err(|error| failed("the private Redis has no log", error))?;
-    let stderr = log.try_clone().map_err(|error| failed("the private Redis has no log", error))?;
-    let program = Program {
-        stdout: Stdio::Fd(OwnedFd::from(log)),
-        stderr: Stdio::Fd(OwnedFd::from(stderr)),
-        ..Program::new(plan.arguments(&socket), Custody::Child)
-    };
-    let mut child = nursery.spawn(program).await.map_err(|error| LaunchError(error.to_string()))?;
-    await_socket(&mut child, &socket, plan).await?;
-    Ok(child)
+}
+
+/// Whether workers live that were started before there was a password, by an earlier version: they have none, and are let
+/// in without until they have ended.
+async fn has_older_workers(plan: &ServerPlan, secret: &Secret) -> bool {
+    let marked = tokio::task::spawn_blocking(mark::workers).await;
+    let Ok(Ok(marked)) = marked else { return false };
+    let ids = marked.iter().filter_map(|id| id.to_str()?.parse::<ProcessId>().ok());
+    ids.filter(|id| secret.is_later_than(*id)).any(|id| plan.worker_logs.join(format!("{id}.log")).exists())
+}
+
+impl Workshop {
+    /// Starts it once, and waits until its socket answers. Where it does not, nothing of it is left.
+    async fn begin(&self) -> Result<Child, LaunchError> {
+        let Self { nursery, plan, secret } = self;
+        let socket = plan.socket()?;
+        let failed = |what: &str, error: std::io::Error| LaunchError(format!("{what}: {error}"));
+        make_private_folder(&plan.folder).map_err(|error| failed("the private Redis has no folder", error))?;
+        secret.put_back(&plan.folder).map_err(|error| failed("the private Redis has no password", error))?;
+        let open = has_older_workers(plan, secret).await;
+        if open {
+            tracing::warn!(
+                "the private Redis asks for no password while workers of an earlier version live, which know none"
+            );
+        }
+        let rules =
+            secret.rules(open).map_err(|error| failed("the private Redis can't be told its password", error))?;
+        // What an earlier server left: nobody listens on it any more, since that server died with its master.
+        match std::fs::remove_file(&socket) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed("a stale socket stays", error));
+            }
+            _ => {}
+        }
+        let log = new_log(&plan.folder).map_err(|error| failed("the private Redis has no log", error))?;
+        let stderr = log.try_clone().map_err(|error| failed("the private Redis has no log", error))?;
+        let program = Program {
+            stdin: Stdio::Fd(rules),
+            stdout: Stdio::Fd(OwnedFd::from(log)),
+            stderr: Stdio::Fd(OwnedFd::from(stderr)),
+            ..Program::new(plan.arguments(&socket), Custody::Child)
+        };
+        let mut child = nursery.spawn(program).await.map_err(|error| LaunchError(error.to_string()))?;
+        await_socket(&mut child, &socket, plan).await?;
+        Ok(child)
+    }
 }
 
 async fn await_socket(child: &mut Child, socket: &Path, plan: &ServerPlan) -> Result<(), LaunchError> {
@@ -258,7 +340,8 @@ mod tests {
         let (script, tag) = (program.display().to_string(), format!("{}.1001", 7_000_000 + std::process::id()));
         std::fs::write(&program, format!("#!/bin/sh\nexec sleep {tag}\n")).expect("a file");
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("a mode");
-        let plan = ServerPlan { program, folder: folder.path().join("redis"), max_clients: 10 };
+        let plan =
+            ServerPlan { program, folder: folder.path().join("redis"), max_clients: 10, worker_logs: PathBuf::new() };
         let nursery = Nursery::start().expect("a nursery");
         let started = PrivateServer::start(nursery, plan, |_| {}).await;
         let error = started.err().expect("it does not answer").to_string();
@@ -269,7 +352,7 @@ mod tests {
     #[test]
     fn a_socket_path_that_the_kernel_does_not_take_is_refused_with_advice() {
         let folder = PathBuf::from("/").join("x".repeat(100));
-        let plan = ServerPlan { program: "redis-server".into(), folder, max_clients: 10 };
+        let plan = ServerPlan { program: "redis-server".into(), folder, max_clients: 10, worker_logs: PathBuf::new() };
         let error = plan.socket().expect_err("too long").to_string();
         assert!(error.contains("112 bytes") && error.contains("shorter"), "{error}");
     }

@@ -128,7 +128,7 @@ impl Ground {
             skip_phrase: None,
             tenants: Tenants::default(),
             budgets: Budgets::default(),
-            worker_registry: RegistryTarget { url: "memory".to_owned(), prefix: String::new() },
+            worker_registry: RegistryTarget { url: "memory".to_owned(), prefix: String::new(), roots: None },
             data_dir: self.dir.path().to_owned(),
             lock_file: PathBuf::from("lock"),
             alerts: AlertParts::default(),

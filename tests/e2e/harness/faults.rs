@@ -84,14 +84,21 @@ impl Server {
 /// A Redis of a test's own, on a socket in a folder of its own.
 pub(crate) struct RedisServer {
     folder: tempfile::TempDir,
+    arguments: Vec<String>,
     server: Option<Server>,
 }
 
 impl RedisServer {
     /// Starts it; returns when it answers.
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same, with further arguments.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("mr").tempdir_in("/tmp").expect("a folder");
-        let mut redis = Self { folder, server: None };
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let mut redis = Self { folder, arguments, server: None };
         redis.resume();
         redis
     }
@@ -102,7 +109,7 @@ impl RedisServer {
         drop(std::fs::remove_file(&socket));
         let mut command = Command::new("redis-server");
         command.args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"]).arg(&socket);
-        command.arg("--dir").arg(self.folder.path());
+        command.arg("--dir").arg(self.folder.path()).args(&self.arguments);
         self.server = Some(Server::start(&mut command));
         wait_until("the Redis of the test answers", START, || UnixStream::connect(&socket).is_ok());
     }

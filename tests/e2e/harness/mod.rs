@@ -7,6 +7,7 @@ mod http;
 mod leftovers;
 mod muster;
 mod program;
+pub(crate) mod relay;
 
 use std::time::{Duration, Instant};
 

@@ -246,9 +246,15 @@ impl Muster {
     /// A connection to its Redis.
     pub(crate) fn redis(&self) -> redis::Connection {
         let configured = self.options.env.iter().find(|(name, _)| name == "MUSTER_REDIS_URL");
-        let socket = || format!("redis+unix://{}", self.data_dir.join("redis").join("redis.sock").display());
-        let url = configured.map_or_else(socket, |(_, url)| url.clone());
+        let url = configured.map_or_else(|| self.private_redis(), |(_, url)| url.clone());
         redis::Client::open(url).and_then(|client| client.get_connection()).expect("Redis answers")
+    }
+
+    /// The address of its private Redis, password included.
+    pub(crate) fn private_redis(&self) -> String {
+        let folder = self.data_dir.join("redis");
+        let password = std::fs::read_to_string(folder.join("password")).expect("a password");
+        format!("redis+unix://{}?user=default&pass={password}", folder.join("redis.sock").display())
     }
 
     /// Ends the master as a crash does.

@@ -55,6 +55,9 @@ impl Registry for Engine {
     async fn ping(&self) -> Result<Duration, RegistryError> {
         self.inner.ping().await
     }
+    async fn examine(&self) -> Result<(), RegistryError> {
+        self.inner.examine().await
+    }
     async fn beat(&self, beat: &Beat, known: &mut Known) -> Result<BeatAnswer, RegistryError> {
         self.beats.fetch_add(1, Ordering::SeqCst);
         self.reach()?;
@@ -197,7 +200,7 @@ impl Bench {
             capacity: 2,
             fence: FENCE,
             key: WorkerKey::generate(),
-            registry: RegistryTarget { url: String::new(), prefix: String::new() },
+            registry: RegistryTarget { url: String::new(), prefix: String::new(), roots: None },
             data_dir: data.to_owned(),
             lock_file: data.join("lock"),
             profile,

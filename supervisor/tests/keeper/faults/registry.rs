@@ -95,6 +95,10 @@ impl Registry for FaultyRegistry {
         self.answer("ping")?;
         self.inner.ping().await
     }
+    async fn examine(&self) -> Result<(), RegistryError> {
+        self.answer("examine")?;
+        self.inner.examine().await
+    }
     async fn beat(&self, beat: &Beat, known: &mut Known) -> Result<BeatAnswer, RegistryError> {
         self.inner.beat(beat, known).await
     }
