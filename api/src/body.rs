@@ -164,7 +164,7 @@ pub(crate) async fn read(request: Request, bound: &Bound, budget: &Budget) -> Re
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let mut body = request.into_body();
     if announced.is_some_and(|announced| announced > bound.bytes as u64) {
-        discard(&mut body).await;
+        discard(&mut body, DISCARD).await;
         return Err(too_large(bound));
     }
     // One that does not say how large it is may be as large as any.
@@ -173,11 +173,17 @@ pub(crate) async fn read(request: Request, bound: &Bound, budget: &Budget) -> Re
         None => bound.bytes,
         Some(announced) => announced as usize,
     };
-    let room = budget.take(bound.share, room).await?;
+    let room = match budget.take(bound.share, room).await {
+        Ok(room) => room,
+        Err(problem) => {
+            discard(&mut body, bound.bytes).await;
+            return Err(problem);
+        }
+    };
     match collect(&mut body, bound.bytes).await {
         Ok(Some(bytes)) => Ok(Held { bytes, room }),
         Ok(None) => {
-            discard(&mut body).await;
+            discard(&mut body, DISCARD).await;
             Err(too_large(bound))
         }
         Err(Broken::Ended(error)) => {
@@ -224,13 +230,13 @@ async fn collect(body: &mut Body, limit: usize) -> Result<Option<Bytes>, Broken>
     Ok(None)
 }
 
-async fn discard(body: &mut Body) {
+async fn discard(body: &mut Body, most: usize) {
     let mut stream = std::mem::take(body).into_data_stream();
     let drop_it = async {
         let mut length = 0;
         while let Some(Ok(chunk)) = stream.next().await {
             length += chunk.len();
-            if length > DISCARD {
+            if length > most {
                 return;
             }
         }
@@ -396,6 +402,21 @@ mod tests {
         let read = read(Request::new(body), &large, &Budget::default()).await;
         assert_eq!(read.map(|body| body.bytes.len()).expect("a thousand seconds of it"), 100 * 256 * 1024);
         assert_eq!(refused(slow(1_000, 1, Duration::from_secs(1)), &large).await.code(), "slow_body");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_has_no_room_is_read_all_the_same() {
+        let budget = Budget::default();
+        let _all = budget.take(Share::Small, 64 << 20).await.expect("room");
+        let read_to_its_end = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let seen = Arc::clone(&read_to_its_end);
+        let end = stream::once(async move {
+            seen.store(true, std::sync::atomic::Ordering::SeqCst);
+            Ok::<_, std::io::Error>(Bytes::from_static(b"}"))
+        });
+        let request = Request::new(Body::from_stream(end));
+        assert_eq!(read(request, &TEN, &budget).await.map(drop).expect_err("no room").code(), "busy");
+        assert!(read_to_its_end.load(std::sync::atomic::Ordering::SeqCst), "or the client would see a reset");
     }
 
     #[tokio::test]
