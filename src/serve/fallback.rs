@@ -35,7 +35,8 @@ impl Fallback {
         let (mut answers, mut told) = (0, false);
         loop {
             tokio::time::sleep(LOOK).await;
-            answers = if registry.ping().await.is_ok() { answers + 1 } else { 0 };
+            // One that answers and refuses us would be left again at once.
+            answers = if registry.examine().await.is_ok() { answers + 1 } else { 0 };
             if answers == 0 && told {
                 supervisor.degrade(SUBJECT, away.clone());
                 told = false;
