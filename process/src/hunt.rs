@@ -14,7 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::Signal;
 
 use crate::init::PATIENCE_WITH_INITS;
-use crate::mark::{environment, marks_in, may_be_ours, others};
+use crate::mark::{environment, is_mine, marks_in, may_be_ours, others};
 use crate::pidfd::Pidfd;
 use crate::tag::{Tag, is_init_name, limit_of, name_of};
 
@@ -124,7 +124,9 @@ impl Hunt {
         let worker = if marks_in(&environment).next().is_some() {
             marks_in(&environment).find(|worker| self.quarries.contains_key(*worker)).map(OsStr::to_owned)
         } else {
-            let (name, limit) = (Tag::in_name(&name_of(pid)), limit_of(pid));
+            // An init never changes its user.
+            let name = Tag::in_name(&name_of(pid)).filter(|_| is_mine(pid) == Some(true));
+            let limit = limit_of(pid);
             let is_of = |tag: Tag| name == Some(tag) || limit == Some(tag.limit());
             self.quarries.iter().find(|(_, quarry)| is_of(quarry.tag)).map(|(worker, _)| worker.clone())
         };

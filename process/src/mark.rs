@@ -85,11 +85,16 @@ fn is_nothing_to_see(error: &io::Error) -> bool {
 /// mark and call his processes as he likes, and whoever may kill any (root) must not take them for its own, nor wait for
 /// their end.
 pub(crate) fn may_be_ours(pid: u32) -> bool {
+    is_mine(pid).is_some_and(|is_mine| is_mine || descends_from_us(pid))
+}
+
+/// Whether a process that lives is this user's; `None` where it does not live.
+pub(crate) fn is_mine(pid: u32) -> Option<bool> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.split_ascii_whitespace().next());
     let lives = field("State:").is_some_and(|state| !matches!(state, "Z" | "X"));
-    let is_mine = field("Uid:").and_then(|user| user.parse().ok()) == Some(nix::unistd::geteuid().as_raw());
-    lives && (is_mine || descends_from_us(pid))
+    let user = field("Uid:").and_then(|user| user.parse().ok());
+    lives.then(|| user == Some(nix::unistd::geteuid().as_raw()))
 }
 
 /// Programs may change their user, and stay what they are.

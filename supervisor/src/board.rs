@@ -83,22 +83,24 @@ impl Board {
 
     /// What is wrong with the registry or the store, if anything is.
     pub(crate) fn missing(&self) -> Option<String> {
-        self.first_of(&NEEDED)
+        self.all_of(&NEEDED)
     }
 
     /// What may be in the way of an agent that is to start, if anything is.
     pub(crate) fn hindrance(&self) -> Option<String> {
-        self.first_of(&HINDRANCES)
+        self.all_of(&HINDRANCES)
     }
 
     /// Why nothing can be stored now, if so.
     pub(crate) fn store_refusal(&self) -> Option<SupervisorError> {
-        self.first_of(&STORE).map(SupervisorError::unavailable)
+        self.all_of(&STORE).map(SupervisorError::unavailable)
     }
 
-    fn first_of(&self, wanted: &[&'static str]) -> Option<String> {
+    /// The words on all of these: what is wrong with one may be what helps with another, as where the folder of both is gone.
+    fn all_of(&self, wanted: &[&'static str]) -> Option<String> {
         let subjects = self.subjects();
-        wanted.iter().find_map(|subject| subjects.get(subject)).cloned()
+        let words: Vec<&str> = wanted.iter().filter_map(|subject| Some(subjects.get(subject)?.as_str())).collect();
+        (!words.is_empty()).then(|| words.join("; "))
     }
 
     /// Whether this subject is on the board.

@@ -204,7 +204,7 @@ fn best_effort_holds_when_init_and_worker_die_in_the_same_moment() {
 
 /// The long form of that, for `make kills`: as many kills as it is told.
 #[test]
-#[ignore = "it takes an hour; make kills runs it"]
+#[ignore = "it takes many minutes; make kills runs it"]
 fn best_effort_holds_however_often() {
     let kills = std::env::var("KILLS").map_or(1_000, |kills| kills.parse().expect("KILLS is a number"));
     let orders: [&[Victim]; 5] =

@@ -164,7 +164,11 @@ mod tests {
         for text in texts {
             for sign in signs {
                 let found = text.split(sign).skip(1).filter_map(|rest| rest.split(['"', '\'']).next());
-                words.extend(found.filter(|word| word.bytes().all(|b| b.is_ascii_uppercase())).map(str::to_lowercase));
+                words.extend(
+                    found
+                        .filter(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_uppercase()))
+                        .map(str::to_lowercase),
+                );
             }
         }
         words
