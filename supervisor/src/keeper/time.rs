@@ -35,11 +35,13 @@ impl Keeper {
         if self.time.set_by == 0 {
             return true;
         }
+        // The picture has the moments of before: until they are moved and read again nothing in it is due, else a store that is
+        // away would be asked again at once, for ever.
+        self.desk.read_anew();
         let shift = Write::ShiftWaits { pool: Some(self.model.spec.pool_name.clone()), by_millis: self.time.set_by };
         let moved = self.commit(vec![shift]).await.is_ok();
         if moved {
             self.time.set_by = 0;
-            self.desk.read_anew();
         }
         moved
     }
