@@ -140,13 +140,13 @@ impl Keeper {
                 Step::Name(reason) => self.name_unheard(id, &reason),
                 Step::Condemn(reason) => self.condemn(id, &reason, round),
                 Step::Kill(reason) => self.kill(id, &reason),
-                Step::Retire(reason) if self.model.workers.get(&id).is_some_and(|worker| worker.outdated) => {
+                // One of before takes no agents, so it goes at the minimum too.
+                Step::Retire(reason)
+                    if self.model.workers.get(&id).is_some_and(|worker| worker.outdated || !worker.has_key) =>
+                {
                     round.moves.push(Move::Retire { worker: id, reason });
                 }
                 // Of several idle workers only so many retire that the minimum stays.
-                Step::Retire(reason) if self.model.workers.get(&id).is_some_and(|worker| !worker.has_key) => {
-                    round.moves.push(Move::Retire { worker: id, reason });
-                }
                 Step::Retire(_) if !self.model.draining && taking - retiring <= min_workers => {}
                 Step::Retire(reason) => {
                     retiring += 1;
