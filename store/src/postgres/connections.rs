@@ -44,6 +44,8 @@ pub(super) struct Connections {
     seats: Semaphore,
     bound: Mutex<Bound>,
     silent_until: Mutex<Option<Instant>>,
+    /// When one was last seen to break. Those that were idle by then may have broken with it.
+    broke_at: Mutex<Option<Instant>>,
     closed: AtomicBool,
 }
 
@@ -93,6 +95,7 @@ impl Connections {
             seats: Semaphore::new(seats),
             bound: Mutex::new(Bound { seats, lost: 0, since: Instant::now() }),
             silent_until: Mutex::default(),
+            broke_at: Mutex::default(),
             closed: AtomicBool::new(false),
         }
     }
@@ -214,15 +217,24 @@ impl Connections {
         match tokio::time::timeout(CONNECT_TIMEOUT, work).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) if is_full(&error) => Err(NoConnection::Full(explain(error))),
-            Ok(Err(error)) => Err(NoConnection::Other(explain(error))),
+            Ok(Err(error)) => {
+                self.note_break();
+                Err(NoConnection::Other(explain(error)))
+            }
             Err(_) => Err(NoConnection::Other(self.silent(CONNECT_TIMEOUT))),
         }
     }
 
     /// A connection that was idle, if it still works.
     async fn probe(&self, Idle { mut connection, since }: Idle) -> Option<PgConnection> {
-        let works = since.elapsed() < TRUSTED_FOR || within(PROBE_TIMEOUT, connection.ping()).await.is_ok();
+        let is_trusted = since.elapsed() < TRUSTED_FOR && lock(&self.broke_at).is_none_or(|at| at < since);
+        let works = is_trusted || within(PROBE_TIMEOUT, connection.ping()).await.is_ok();
         works.then_some(connection)
+    }
+
+    /// A connection broke, or none was to be had.
+    pub(super) fn note_break(&self) {
+        *lock(&self.broke_at) = Some(Instant::now());
     }
 
     fn idle_reader(&self) -> Option<Idle> {

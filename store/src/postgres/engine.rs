@@ -80,7 +80,11 @@ impl PostgresEngine {
             }
         };
         let answers = match tokio::time::timeout(time, work).await {
-            Ok(answers) => answers.map_err(explain)?,
+            Ok(answers) => answers.map_err(explain).inspect_err(|error| {
+                if matches!(error, StoreError::Unavailable(_)) {
+                    self.connections.note_break();
+                }
+            })?,
             Err(_) => {
                 // Whoever asks next is not to wait for this one.
                 drop(lent);
