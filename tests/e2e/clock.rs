@@ -52,6 +52,10 @@ impl Skewed {
         self.muster.post("/api/v1/tasks", &body).text("task_id").to_owned()
     }
 
+    fn start_of(&self, task: &str) -> String {
+        self.muster.get(&format!("/api/v1/tasks/{task}")).text("not_before").to_owned()
+    }
+
     fn state(&self, task: &str, wait: u32) -> String {
         self.muster.get(&format!("/api/v1/tasks/{task}?wait={wait}")).text("state").to_owned()
     }
@@ -75,8 +79,11 @@ fn a_server_that_starts_in_another_decade_forgets_nothing() {
     let done = skewed.submit(&json!({}));
     assert_eq!(skewed.state(&done, 20), "succeeded");
     let waits = skewed.submit(&json!({"delay": 86_400}));
+    let before = skewed.start_of(&waits);
     skewed.set(10 * 365 * 86_400);
     wait_until("it is said", BOUND, || skewed.muster.log().contains("the clock was set"));
+    // A wait is a duration to the server that saw the clock set. To the next one it is the moment that it finds.
+    wait_until("its wait moved too", BOUND, || skewed.start_of(&waits)[..4] != before[..4]);
     skewed.muster.kill9();
     skewed.muster.restart();
     assert_eq!(skewed.state(&done, 0), "succeeded");

@@ -50,23 +50,28 @@ fn a_full_disk_refuses_the_new_and_keeps_the_old() {
     let muster = Muster::start(Options { data_dir: Some(folder), ..Options::default() });
     let mut taken = muster.spawn_many("developer_pool", 12);
     let victim = muster.all_workers().into_iter().find(|worker| worker.agent_count == 2).expect("the second worker");
-    disk.fill();
-    // Space inside of the database's files may serve some more.
+    // Space inside of the database's files may serve some more, and its log, begun anew, gives some back.
     let mut refused = None;
-    wait_until("a spawn is refused", BOUND, || match knock(&muster) {
-        Ok(id) => {
-            taken.push(id);
-            false
-        }
-        Err(answer) => {
-            refused = Some(answer);
-            true
+    wait_until("a spawn is refused", BOUND, || {
+        disk.fill();
+        match knock(&muster) {
+            Ok(id) => {
+                taken.push(id);
+                false
+            }
+            Err(answer) => {
+                refused = Some(answer);
+                true
+            }
         }
     });
     let refused = refused.expect("an answer");
     assert_eq!(refused.status, 503, "{refused:?}");
     assert!(refused.header("retry-after").is_some(), "{refused:?}");
-    wait_until("health says so", BOUND, || is_degraded(&muster));
+    wait_until("health says so", BOUND, || {
+        disk.fill();
+        is_degraded(&muster)
+    });
     kill9(victim.pid);
     let others: Vec<u32> =
         muster.all_workers().into_iter().filter(|worker| worker.id != victim.id).map(|worker| worker.pid).collect();

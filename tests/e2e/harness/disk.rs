@@ -22,9 +22,10 @@ impl SmallDisk {
         self.0.path()
     }
 
-    /// Takes all the space that is left.
+    /// Takes all the space that is left, that which was given back since the last time included.
     pub(crate) fn fill(&self) {
-        let mut file = std::fs::File::create(self.path().join("filler")).expect("a file");
+        let path = self.path().join("filler");
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).expect("a file");
         for size in [1 << 16, 1 << 10, 1] {
             while file.write_all(&vec![0; size]).is_ok() {}
         }
