@@ -87,10 +87,10 @@ pub struct TaskOrder {
     pub epoch: Epoch,
     /// The work.
     pub input: Payload,
-    /// Whether its agent has no other task meanwhile, so that what it prints is about this one. Where nobody says so, it
-    /// is not known.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub alone: bool,
+    /// The task's tenant, where its agent has no other task meanwhile, so that what it prints is about this one. Where nobody
+    /// says so, it is not known what that is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sole_tenant: Option<String>,
     /// How long it may take from its beginning, in seconds; past it the worker halts it as timed out.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_seconds")]
     pub timeout: Option<Duration>,

@@ -94,9 +94,15 @@ impl Place {
 
     /// Puts what is there aside as the older part. That nothing is there is no error.
     pub fn rotate(&self) -> io::Result<()> {
-        match self.above().and_then(|folder| folder.rename(&self.name, &self.older().name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            done => done,
+        let older = self.older();
+        match self.above().and_then(|folder| folder.rename(&self.name, &older.name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            done => done?,
+        }
+        // Between two names of one file a rename does nothing.
+        match self.id()? {
+            Some(id) if older.id()? == Some(id) => self.remove(),
+            _ => Ok(()),
         }
     }
 
@@ -182,6 +188,17 @@ mod tests {
         let place = Place::agent_folder(dir.path(), agent);
         assert!(place.remove().is_err() && place.make().is_err());
         assert!(elsewhere.path().join(format!("agents/{agent}")).exists() && treasure.exists());
+    }
+
+    #[test]
+    fn a_log_that_is_linked_to_its_older_part_is_put_aside_all_the_same() {
+        let (dir, agent) = (tempfile::tempdir().expect("a folder"), AgentId::generate());
+        let log = Place::agent_log(dir.path(), agent);
+        log.append().expect("made with its folders").write_all(b"words").expect("written");
+        fs::hard_link(log.path(), log.older().path()).expect("a link");
+        log.rotate().expect("put aside");
+        assert!(log.read().expect("asked").is_none());
+        assert_eq!(fs::read_to_string(log.older().path()).expect("its words"), "words");
     }
 
     #[test]

@@ -78,7 +78,7 @@ mod tests {
             agent_id: AgentId::generate(),
             epoch: Epoch(1),
             input: Payload::quoted("s3cret"),
-            alone: true,
+            sole_tenant: Some("acme".to_owned()),
             timeout: None,
             check: None,
         };

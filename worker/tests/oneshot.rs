@@ -34,7 +34,16 @@ async fn start_within(mut profile: serde_json::Value, stop_deadline: f64) -> (Be
 
 fn order(agent_id: AgentId, input: &str) -> TaskOrder {
     let (task_id, input) = (TaskId::generate(), Payload::parse(input).expect("JSON"));
-    TaskOrder { task_id, attempt: 1, agent_id, epoch: Epoch(1), input, alone: true, timeout: None, check: None }
+    TaskOrder {
+        task_id,
+        attempt: 1,
+        agent_id,
+        epoch: Epoch(1),
+        input,
+        sole_tenant: Some("acme".to_owned()),
+        timeout: None,
+        check: None,
+    }
 }
 
 async fn begin(bench: &Bench, order: &TaskOrder) {

@@ -65,7 +65,7 @@ impl Side {
             epoch: Epoch(1),
             input: input.clone(),
             timeout: None,
-            alone: true,
+            sole_tenant: Some("acme".to_owned()),
             check: None,
         };
         let command = Command::RunTasks { tasks: (0..number).map(order).collect() };

@@ -19,7 +19,16 @@ const BEAT: Duration = Duration::from_secs(2);
 
 fn order(agent_id: AgentId, input: &str) -> TaskOrder {
     let (task_id, input) = (TaskId::generate(), Payload::parse(input).expect("JSON"));
-    TaskOrder { task_id, attempt: 1, agent_id, epoch: Epoch(1), input, alone: true, timeout: None, check: None }
+    TaskOrder {
+        task_id,
+        attempt: 1,
+        agent_id,
+        epoch: Epoch(1),
+        input,
+        sole_tenant: Some("acme".to_owned()),
+        timeout: None,
+        check: None,
+    }
 }
 
 /// A worker with one agent that runs.

@@ -47,16 +47,17 @@ pub(crate) fn tail(log: &Place, lines: usize) -> io::Result<Tail> {
 }
 
 /// The current file and the one before it. Where a rotation comes between the two opens, both are the same file: then
-/// once more.
+/// once more. It stays so where somebody linked the one to the other, and then that is all there is.
 fn open_both(log: &Place) -> io::Result<(Option<File>, Option<File>)> {
-    loop {
-        let current = log.read()?;
+    let mut current = log.read()?;
+    for _ in 0..3 {
         let before = open_older(log)?;
         match (&current, &before) {
-            (Some(a), Some(b)) if FileId::of(a)? == FileId::of(b)? => {}
+            (Some(a), Some(b)) if FileId::of(a)? == FileId::of(b)? => current = log.read()?,
             _ => return Ok((current, before)),
         }
     }
+    Ok((current, None))
 }
 
 fn count_lines(bytes: &[u8]) -> usize {
@@ -128,6 +129,15 @@ mod tests {
         for (lines, expected) in [(1, "two"), (2, "\ntwo"), (3, "one\n\ntwo")] {
             assert_eq!(text(&log, lines), expected, "{lines} without a newline at the end");
         }
+    }
+
+    #[test]
+    fn a_log_that_is_linked_to_the_one_before_it_is_read_once() {
+        let folder = TempDir::new().expect("a folder");
+        let (log, path) = log_in(&folder);
+        write(&path, "one\n").expect("written");
+        std::fs::hard_link(&path, log.older().path()).expect("a link");
+        assert_eq!(text(&log, 9), "one\n");
     }
 
     #[test]

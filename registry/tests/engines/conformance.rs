@@ -324,7 +324,7 @@ async fn what_is_carried_for_others_arrives_as_it_was(bench: &impl Bench) {
             input: carried.clone(),
             timeout: Some(Duration::from_millis(1500)),
             check: Some(Box::new(check.clone())),
-            alone: true,
+            sole_tenant: Some("acme".to_owned()),
         };
         let (task_id, agent_id) = (order.task_id, order.agent_id);
         let halt = TaskHalt { task_id, attempt: 3, agent_id, epoch: Epoch(1), halt: Halt::TimedOut };

@@ -18,7 +18,7 @@ use muster_files::Place;
 use muster_process::door::{self, Reply};
 use muster_process::{Custody, Exit, ExitWatch, Nursery, Pidfd, Presence, Program, Signal, Stdio, identity, mark};
 use muster_store::WorkerRow;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::remnants::Remnants;
 use super::{Adoption, Death, LaunchError, Launched, Launcher, RunningWorker, Said, last_words};
@@ -207,17 +207,29 @@ impl RunningWorker for WorkerProcess {
     }
 }
 
-/// What a dead worker said last. A log in which nothing was said helps nobody, and goes.
+/// Logs of dead workers that are read at a time: a disk that does not answer takes no more threads than that.
+static LAST_WORDS: Semaphore = Semaphore::const_new(4);
+/// How long they are waited for. Its agents wait for the proof of a worker's death, not for what it said.
+const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a dead worker said last; nothing where its log can't be read in time. A log in which nothing was said helps nobody, and
+/// goes.
 async fn take_last_words(log: Place) -> String {
-    let read = tokio::task::spawn_blocking(move || {
-        let words = last_words::read(&log);
-        if words.is_empty() {
-            remove_empty(&log);
-        }
-        words
-    });
-    // An error means that the process is ending.
-    read.await.unwrap_or_default()
+    let read = async {
+        // Nobody closes it.
+        let turn = LAST_WORDS.acquire().await.ok();
+        let read = tokio::task::spawn_blocking(move || {
+            let words = last_words::read(&log);
+            if words.is_empty() {
+                remove_empty(&log);
+            }
+            drop(turn);
+            words
+        });
+        // An error means that the process is ending.
+        read.await.unwrap_or_default()
+    };
+    tokio::time::timeout(LAST_WORDS_PATIENCE, read).await.unwrap_or_default()
 }
 
 fn remove_empty(log: &Place) {

@@ -206,7 +206,7 @@ fn errand() -> Errand {
         epoch: Epoch(1),
         input: Payload::trusted("null"),
         timeout: None,
-        alone: true,
+        sole_tenant: Some("acme".to_owned()),
         check: None,
     };
     Errand { order, sign: Arc::new(crate::sign::Sign::new(Instant::now())) }

@@ -35,7 +35,7 @@ impl Table {
             epoch: EPOCH,
             input: Payload::trusted("null"),
             timeout: None,
-            alone: true,
+            sole_tenant: Some("acme".to_owned()),
             check: None,
         }
     }

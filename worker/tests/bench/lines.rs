@@ -40,7 +40,16 @@ pub async fn start(profile: serde_json::Value) -> (Bench, AgentId) {
 
 pub fn order(agent_id: AgentId, input: &str) -> TaskOrder {
     let (task_id, input) = (TaskId::generate(), Payload::parse(input).expect("JSON"));
-    TaskOrder { task_id, attempt: 1, agent_id, epoch: Epoch(1), input, alone: true, timeout: None, check: None }
+    TaskOrder {
+        task_id,
+        attempt: 1,
+        agent_id,
+        epoch: Epoch(1),
+        input,
+        sole_tenant: Some("acme".to_owned()),
+        timeout: None,
+        check: None,
+    }
 }
 
 pub async fn run(bench: &Bench, tasks: &[&TaskOrder]) {

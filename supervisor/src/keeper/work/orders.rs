@@ -67,8 +67,7 @@ impl Keeper {
     /// Completes the orders of those whose input is not in memory.
     async fn find_inputs(&mut self, due: &[TaskId]) {
         let check = self.check_order(due).await;
-        let alone = self.tasks_per_agent() == 1;
-        let mut missing = Vec::new();
+        let (alone, mut missing) = (self.tasks_per_agent() == 1, Vec::new());
         for id in due {
             let Some(run) = self.desk.runs.get_mut(*id).filter(|run| run.needs_order()) else { continue };
             match run.task.input.take() {
@@ -122,7 +121,7 @@ impl Run {
             agent_id: self.attempt.agent_id,
             epoch: self.attempt.epoch,
             input,
-            alone,
+            sole_tenant: alone.then(|| self.task.tenant.clone()),
             timeout: self.task.timeout,
             check: check.filter(|_| self.task.check).cloned().map(Box::new),
         }

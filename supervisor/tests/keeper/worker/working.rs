@@ -157,8 +157,16 @@ impl FakeWorker {
         let mut mind = self.0.mind.lock().await;
         let (task_id, epoch) = (TaskId::generate(), mind.held.get(&agent).expect("it is held").epoch);
         let input = Payload::trusted("1");
-        let order =
-            TaskOrder { task_id, attempt: 1, agent_id: agent, epoch, input, alone: true, timeout: None, check: None };
+        let order = TaskOrder {
+            task_id,
+            attempt: 1,
+            agent_id: agent,
+            epoch,
+            input,
+            sole_tenant: Some("acme".to_owned()),
+            timeout: None,
+            check: None,
+        };
         mind.jobs.order(order, None);
         self.0.ledger.begin_task(self.id(), agent, (task_id, 1));
         self.say_work(&mut mind).await;

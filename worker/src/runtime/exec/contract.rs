@@ -265,7 +265,7 @@ mod tests {
             epoch: muster_domain::Epoch(1),
             input,
             timeout: None,
-            alone: true,
+            sole_tenant: Some("acme".to_owned()),
             check: None,
         };
         let line = String::from_utf8(task(&order, Some(Timestamp::from_millis(0)))).expect("text");

@@ -7,7 +7,7 @@ use muster_domain::{Cause, TaskId};
 use tokio::time::Instant;
 
 use super::contract::{LONGEST_OUTPUT, What, Word};
-use super::excerpt::{Excerpt, Extent};
+use super::excerpt::{Excerpt, Extent, Past};
 use super::output::Printed;
 use crate::log::Stream;
 use crate::sign::Sign;
@@ -18,6 +18,7 @@ use crate::tasks::{AttemptId, Errand, Finish, Finished};
 #[derive(Default)]
 pub(super) struct Desk {
     tasks: HashMap<TaskId, Task>,
+    past: Past,
 }
 
 struct Task {
@@ -58,7 +59,8 @@ impl Desk {
     /// A task is handed to the program, which has printed so much; the line ends there in its stdin.
     pub(super) fn put(&mut self, errand: &Errand, printed: Extent, until: u64) {
         let AttemptId { task_id, attempt } = errand.id();
-        let mut excerpt = Excerpt::new(errand.order.alone, printed, until, Instant::now());
+        let company = self.past.add(errand.order.sole_tenant.as_deref());
+        let mut excerpt = Excerpt::new(company, printed, until, Instant::now());
         if !self.tasks.is_empty() {
             excerpt.share();
             self.tasks.values_mut().for_each(|task| task.excerpt.share());

@@ -7,7 +7,9 @@
 //!
 //! A program has its task when it has read it from its stdin. Nobody tells when it does, so it is looked at: soon after the
 //! task was written, and before anything is read of what it printed. One that has not read by then is busy with something
-//! else, and what it prints until it is seen to have read is left out.
+//! else, and what it prints until it is seen to have read is left out. So is, of a program that has done somebody else's
+//! tasks, what it printed until the first look: it may have read the task only after it printed that. Where all of its
+//! tasks were of one tenant this is shown, since a failure that follows at once has its reason there.
 
 use std::time::Duration;
 
@@ -50,11 +52,52 @@ const FIRST_LOOK: Duration = Duration::from_millis(5);
 /// A program may be busy for long.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// Whose tasks a program had before one that it has for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Company {
+    /// Those of the same tenant at the most.
+    Own,
+    /// Those of another one too.
+    Others,
+    /// It may have another one besides.
+    Unknown,
+}
+
+/// The tenants whose tasks a program has had.
+#[derive(Debug, Default)]
+pub(super) enum Past {
+    #[default]
+    None,
+    Of(String),
+    Several,
+}
+
+impl Past {
+    /// A task of this tenant follows; `None` where it is not known, or does not come alone.
+    pub(super) fn add(&mut self, tenant: Option<&str>) -> Company {
+        let Some(tenant) = tenant else {
+            *self = Self::Several;
+            return Company::Unknown;
+        };
+        match self {
+            Self::None => *self = Self::Of(tenant.to_owned()),
+            Self::Of(before) if before == tenant => {}
+            Self::Of(_) | Self::Several => {
+                *self = Self::Several;
+                return Company::Others;
+            }
+        }
+        Company::Own
+    }
+}
+
 /// The last that was printed during an attempt.
 #[derive(Debug)]
 pub(super) struct Excerpt {
     /// Whether the program has no other task, so that lines that name none are about this one.
     alone: bool,
+    /// Whether the program has had tasks of another tenant.
+    mixed: bool,
     /// Lines that begin before it are not its own.
     from: Extent,
     untold: Option<Untold>,
@@ -63,9 +106,10 @@ pub(super) struct Excerpt {
 
 impl Excerpt {
     /// Of an attempt whose task is handed to a program that has printed so much, by a line that ends there in its stdin.
-    pub(super) fn new(alone: bool, printed: Extent, until: u64, now: Instant) -> Self {
+    pub(super) fn new(company: Company, printed: Extent, until: u64, now: Instant) -> Self {
         let untold = Untold { until, look_at: now + FIRST_LOOK, pause: FIRST_LOOK, late: false };
-        Self { alone, from: printed, untold: Some(untold), tail: Tail::default() }
+        let (alone, mixed) = (company != Company::Unknown, company == Company::Others);
+        Self { alone, mixed, from: printed, untold: Some(untold), tail: Tail::default() }
     }
 
     /// The program has other tasks too, or had some: from now on nobody knows what a line is about that names none.
@@ -82,7 +126,7 @@ impl Excerpt {
     pub(super) fn look(&mut self, printed: Extent, taken: u64, now: Instant) {
         let Some(untold) = &mut self.untold else { return };
         let told = taken >= untold.until;
-        if untold.late || !told {
+        if untold.late || !told || self.mixed {
             // What it printed by now may be about something else.
             self.from = printed;
         }
@@ -123,7 +167,7 @@ mod tests {
 
     fn excerpt(printed: Extent) -> (Excerpt, Instant) {
         let now = Instant::now();
-        (Excerpt::new(true, printed, 100, now), now)
+        (Excerpt::new(Company::Own, printed, 100, now), now)
     }
 
     #[test]
@@ -154,6 +198,27 @@ mod tests {
     }
 
     #[test]
+    fn what_a_program_of_several_tenants_printed_until_it_was_seen_to_have_read_is_not_its_own() {
+        let now = Instant::now();
+        let mut excerpt = Excerpt::new(Company::Others, Extent::default(), 100, now);
+        excerpt.look(Extent { out: 20, err: 5 }, 100, now);
+        excerpt.add(Stream::Out, line("printed before it read, or after", 0));
+        excerpt.add(Stream::Err, line("its own error", 5));
+        excerpt.add(Stream::Out, line("its own", 20));
+        assert_eq!(excerpt.text(), "its own error\nits own");
+    }
+
+    #[test]
+    fn a_program_remembers_whose_tasks_it_had() {
+        let mut past = Past::default();
+        let companies = [Some("acme"), Some("acme"), Some("globex"), Some("globex"), None, Some("globex")];
+        let all = companies.map(|tenant| past.add(tenant));
+        let (own, others) = (Company::Own, Company::Others);
+        assert_eq!(all, [own, own, others, others, Company::Unknown, others]);
+        assert_eq!([Past::default().add(None), Past::Several.add(Some("acme"))], [Company::Unknown, others]);
+    }
+
+    #[test]
     fn a_busy_program_is_looked_at_less_and_less_often() {
         let (mut excerpt, mut now) = excerpt(Extent::default());
         let mut pauses = Vec::new();
@@ -175,7 +240,7 @@ mod tests {
         excerpt.add(Stream::Out, line("whose?", 6));
         excerpt.add_named(b"{named}");
         assert_eq!(excerpt.text(), "alone\n{named}");
-        let mut shared = Excerpt::new(false, Extent::default(), 100, now);
+        let mut shared = Excerpt::new(Company::Unknown, Extent::default(), 100, now);
         shared.add(Stream::Out, line("whose?", 0));
         assert_eq!(shared.text(), "");
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use muster_domain::{Cause, Ending, Readiness, SpawnOrder, Timestamp};
 use muster_process::{Child, Exit};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::contract::{self, Said};
 use super::desk::{Desk, Heard};
@@ -29,6 +29,8 @@ use crate::slots::How;
 const MESSAGE_SHARE: u32 = 10;
 /// The longest that SIGTERM waits for the stop message to work.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// The longest that an answer waits for what was printed to stderr before it.
+const COMPLAINTS: Duration = Duration::from_millis(10);
 
 /// Runs an agent. Its last news is its end; whatever goes wrong, there is one.
 pub(super) async fn run(
@@ -154,12 +156,15 @@ impl Agent {
         }
     }
 
-    /// What it complained about before it answered is read before the answer, so that a failure has its reason beside it.
+    /// What it complained about before it answered is read before the answer, so that a failure has its reason beside it. That
+    /// is waited for only as long as the runtime may take to notice it: the program itself may have read it meanwhile.
     async fn read_answers(&mut self, running: &mut Running) {
         if !self.desk.is_empty() {
-            let complained = running.err.printed();
+            let (complained, by) = (running.err.printed(), Instant::now() + COMPLAINTS);
             while running.err.taken() < complained {
-                running.err.readable().await;
+                if timeout_at(by, running.err.readable()).await.is_err() {
+                    break;
+                }
                 self.take_piece(running, Stream::Err);
             }
         }
