@@ -51,6 +51,9 @@ impl Payload {
         false
     }
 
+    /// The most lists and objects that may be in one another in what is taken in: what many readers of JSON can read.
+    pub const MAX_DEPTH: usize = 128;
+
     /// How many lists and objects are in one another at the most.
     pub fn depth(&self) -> usize {
         let (mut depth, mut deepest, mut at) = (0_usize, 0, 0);

@@ -136,7 +136,7 @@ impl Bounds {
 pub(super) fn run(args: Args, context: &Context) -> Result<Done, Failure> {
     let client = context.server()?.client;
     let answer = match args.action.unwrap_or(Action::List) {
-        Action::List => client.get(PATH, &[])?,
+        Action::List => client.get_list(PATH)?,
         Action::Create { pool, role, runtime, bounds } => {
             let mut body = json!({"pool_name": pool, "role_type": role, "config": bounds.to_json()});
             if let Some(runtime) = runtime {

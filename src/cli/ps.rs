@@ -36,7 +36,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
     let pool = args.pool.as_ref().map(ToString::to_string);
     if args.workers {
         let mut answer = client.get("/api/v1/agents/metrics/processes", &[])?;
-        if let (Some(pool), Some(processes)) = (&pool, answer["processes"].as_array_mut()) {
+        if let (Some(pool), Some(processes)) = (&pool, answer.get_mut("processes").and_then(Value::as_array_mut)) {
             processes.retain(|process| process["pool_name"] == json!(pool));
             if processes.is_empty() {
                 // Without workers, or without existence?

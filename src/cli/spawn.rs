@@ -35,7 +35,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
     let client = context.server()?.client;
     let role = match &args.role {
         Some(role) => json!(role),
-        None => client.get(&format!("/api/v1/agents/pools/{}", args.pool), &[])?["role_type"].take(),
+        None => client.get(&format!("/api/v1/agents/pools/{}", args.pool), &[])?["role_type"].clone(),
     };
     let mut body = json!({"pool_name": args.pool, "role_type": role, "project_id": args.project});
     if let Some(seconds) = args.max_idle_time {

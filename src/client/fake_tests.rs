@@ -63,6 +63,8 @@ fn answer(mut stream: TcpStream, status: u16, body: &str, seen: &Mutex<Vec<Reque
     // Remembered before it is answered, so that who got the answer finds it here.
     seen.lock().expect("no panic elsewhere").push(Request { line: line.trim().to_owned(), head, body: body_text });
     let length = body.len();
-    let reply = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+    let kind = if body.contains("data:") { "text/event-stream" } else { "application/json" };
+    let head = format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {length}");
+    let reply = format!("{head}\r\nconnection: close\r\n\r\n{body}");
     stream.write_all(reply.as_bytes()).expect("the reply goes out");
 }

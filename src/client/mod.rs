@@ -80,6 +80,13 @@ impl Client {
         self.read(self.prepare(self.agent.get(self.url(path)), query).call())
     }
 
+    /// Reads a list that comes whole.
+    pub(crate) fn get_list(&self, path: &str) -> Result<Value, ClientError> {
+        let text = self.text(self.prepare(self.agent.get(self.url(path)), &[]).call())?;
+        let value = self.parse_value(&text)?;
+        if value.is_array() { Ok(value) } else { Err(self.unreadable("a list is expected")) }
+    }
+
     /// Reads one thing, as the server wrote it.
     pub(crate) fn get_text(&self, path: &str, query: Query<'_>, wait: Duration) -> Result<String, ClientError> {
         let request = self.prepare(self.agent.get(self.url(path)), query);
@@ -109,7 +116,11 @@ impl Client {
                 Some(Value::Array(more)) => items.extend(more),
                 _ => return Err(self.unreadable("there are no items in a list")),
             }
-            cursor = page["next_cursor"].as_str().map(str::to_owned);
+            let next = page["next_cursor"].as_str().map(str::to_owned);
+            if next.is_some() && next == cursor {
+                return Err(self.unreadable("a list does not go on"));
+            }
+            cursor = next;
             if cursor.is_none() || items.len() >= count {
                 return Ok((items, cursor));
             }
@@ -169,6 +180,10 @@ impl Client {
             Some(id) => request.header("last-event-id", id).call(),
             None => request.call(),
         };
+        let is_stream = |response: &Response<Body>| response.body().mime_type() == Some("text/event-stream");
+        if response.as_ref().is_ok_and(|response| response.status().is_success() && !is_stream(response)) {
+            return Err(self.unreadable("a stream of events is expected"));
+        }
         Ok(Events::new(self.open(response)?))
     }
 
@@ -198,7 +213,8 @@ impl Client {
         if text.trim().is_empty() {
             return Ok(json!(null));
         }
-        self.parse_value(&text)
+        let value = self.parse_value(&text)?;
+        if value.is_object() { Ok(value) } else { Err(self.unreadable("an object is expected")) }
     }
 
     /// The value of a text that the server wrote; what no program can read in it stays text.
@@ -276,6 +292,19 @@ mod tests {
         let lines: Vec<String> = server.requests().into_iter().map(|request| request.line).collect();
         let expected = ["GET /x?state=idle&limit=1000 HTTP/1.1", "GET /x?state=idle&limit=1000&cursor=c HTTP/1.1"];
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn what_is_no_answer_of_a_server_like_ours_is_told() {
+        let same = r#"{"items": [1], "next_cursor": "c"}"#;
+        let answers = [(200, "[]"), (200, "null"), (200, "7"), (200, "{}"), (200, same), (200, same), (200, "{}")];
+        let server = FakeServer::start(answers.to_vec());
+        let client = Client::new(&server.url(), None);
+        let is_told = |error: ClientError| matches!(error, ClientError::Unreadable { .. });
+        assert!((0..3).all(|_| client.get("/x", &[]).is_err_and(is_told)), "no object");
+        assert!(client.get_list("/x").is_err_and(is_told), "no list");
+        assert!(client.list("/x", &[]).is_err_and(is_told), "a list without an end");
+        assert!(client.events("/x", None).map(drop).is_err_and(is_told), "no stream");
     }
 
     #[test]

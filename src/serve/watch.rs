@@ -1,5 +1,7 @@
 //! What is looked at on the host beside the supervisor's own work: its log, the data folder, and the file of the database.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,12 +86,29 @@ impl HostCheck for DatabaseFile {
     }
 
     fn look(&self) -> Option<String> {
-        let (path, _) = self.0.iter().find(|(path, id)| id_at(path) != Some(*id))?;
+        if let Some((path, _)) = self.0.iter().find(|(path, id)| id_at(path) != Some(*id)) {
+            let path = path.display();
+            return Some(format!(
+                "{path} was removed, moved or replaced while it is in use: put the same file back. Nothing new is taken until \
+                 then, since all that is changed now is lost when the server ends; agents that run go on"
+            ));
+        }
+        let (path, _) = self.0.first().filter(|(path, _)| !is_database(path))?;
         let path = path.display();
         Some(format!(
-            "{path} was removed, moved or replaced while it is in use: put the same file back. Nothing new is taken until then, \
-             since all that is changed now is lost when the server ends; agents that run go on"
+            "{path} was overwritten while it is in use, and is no database any more: end the server and put a good copy of it \
+             back. Nothing new is taken until then, since all that is changed now is lost; agents that run go on"
         ))
+    }
+}
+
+/// Whether a file begins as each database of SQLite does. Where that can't be read, it is not judged.
+fn is_database(path: &Path) -> bool {
+    const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+    let mut head = [0; MAGIC.len()];
+    match File::open(path).and_then(|file| file.read_at(&mut head, 0)) {
+        Ok(count) => head[..count] == MAGIC[..],
+        Err(_) => true,
     }
 }
 

@@ -38,6 +38,9 @@ pub enum StoreError {
         /// The newest migration known.
         known: i64,
     },
+    /// Its file is no database any more, or has holes.
+    #[error("the database file is damaged: {0}")]
+    Damaged(#[source] Source),
     /// A row does not read as what it must be.
     #[error("the store holds something unreadable: {0}")]
     Corrupt(String),
@@ -61,6 +64,7 @@ impl StoreError {
             Self::Conflict(why) => Self::Conflict(why.to_string().into()),
             Self::Fenced { ours, current } => Self::Fenced { ours: *ours, current: *current },
             Self::TooNew { found, known } => Self::TooNew { found: *found, known: *known },
+            Self::Damaged(why) => Self::Damaged(why.to_string().into()),
             Self::Corrupt(why) => Self::Corrupt(why.clone()),
             Self::InvalidAddress(why) => Self::InvalidAddress(why.clone()),
         }

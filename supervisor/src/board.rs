@@ -6,35 +6,46 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use muster_domain::{EventDraft, EventKind, Timestamp, counted};
+use muster_store::{StoreError, Write};
 use tokio::sync::mpsc;
 
 use crate::alerts::{AlertKind, Alerts};
+use crate::clock;
 use crate::error::SupervisorError;
 use crate::losses::Losses;
+use crate::statements::Statements;
 
 /// The file of the database, where it is one: not the store's own word, since the store goes on with a file that is gone.
 pub const DATABASE_FILE: &str = "database file";
 
+/// What is in that file is no database any more. Nothing takes that back while this process has it open.
+const DAMAGE: &str = "database";
+
+/// Statements fail, though the store is there: others may succeed.
+const STATEMENTS: &str = "store statements";
+
 /// Subjects without which nothing can be stored...
-const STORE: [&str; 2] = ["store", DATABASE_FILE];
+const STORE: [&str; 3] = ["store", DATABASE_FILE, DAMAGE];
 
 /// ... and those without which nothing new is begun.
-const NEEDED: [&str; 3] = ["registry", STORE[0], STORE[1]];
+const NEEDED: [&str; 4] = ["registry", STORE[0], STORE[1], STORE[2]];
 
 /// Subjects for which an agent may start late, or not at all.
-const HINDRANCES: [&str; 7] = [NEEDED[0], NEEDED[1], NEEDED[2], "data folder", "reports", "workers", "silence"];
+const HINDRANCES: [&str; 9] =
+    [NEEDED[0], NEEDED[1], NEEDED[2], NEEDED[3], STATEMENTS, "data folder", "reports", "workers", "silence"];
 
 pub(crate) struct Board {
     subjects: Mutex<BTreeMap<&'static str, String>>,
     events: mpsc::UnboundedSender<EventDraft>,
     alerts: Arc<Alerts>,
     losses: Mutex<Losses>,
+    statements: Mutex<Statements>,
 }
 
 impl Board {
     /// Transitions are told to `events` and `alerts`.
     pub(crate) fn new(events: mpsc::UnboundedSender<EventDraft>, alerts: Arc<Alerts>) -> Self {
-        Self { subjects: Mutex::default(), events, alerts, losses: Mutex::default() }
+        Self { subjects: Mutex::default(), events, alerts, losses: Mutex::default(), statements: Mutex::default() }
     }
 
     /// Something is away or wrong. Only the first word on a subject is logged.
@@ -54,6 +65,43 @@ impl Board {
             self.alerts.clear(AlertKind::Degraded, None, subject);
             self.tell(EventKind::HealthRecovered, subject.to_owned());
         }
+    }
+
+    /// The store could not do this batch, or, where it is empty, not read something.
+    pub(crate) fn store_failed(&self, writes: &[Write], error: &StoreError) {
+        match error {
+            StoreError::Failed(_) | StoreError::Corrupt(_) => {
+                self.statements().failed(writes, clock::now());
+                self.degrade(STATEMENTS, error.to_string());
+            }
+            StoreError::Damaged(_) => self.degrade(
+                DAMAGE,
+                format!(
+                    "{error}; end the server and put a good copy of it back. Nothing new is taken until then; agents that run \
+                     go on"
+                ),
+            ),
+            _ => self.degrade("store", error.to_string()),
+        }
+    }
+
+    /// The store has done this batch.
+    pub(crate) fn store_succeeded(&self, writes: &[Write]) {
+        self.recover("store");
+        if self.statements().succeeded(writes) {
+            self.recover(STATEMENTS);
+        }
+    }
+
+    /// Looks whether statements fail no more.
+    pub(crate) fn look_at_statements(&self, now: Instant) {
+        if self.statements().are_over(now) {
+            self.recover(STATEMENTS);
+        }
+    }
+
+    fn statements(&self) -> MutexGuard<'_, Statements> {
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A worker was lost. The second within a minute is an alert, and so are all until a minute was quiet.
@@ -163,6 +211,28 @@ mod tests {
         assert!(board.refusal().is_some() && board.store_refusal().is_some());
         board.recover(DATABASE_FILE);
         assert!(board.refusal().is_none() && board.store_refusal().is_none());
+    }
+
+    #[test]
+    fn a_statement_that_fails_is_named_though_others_succeed_and_refuses_nobody() {
+        let (events, _told) = mpsc::unbounded_channel();
+        let (board, alerts) = board(events);
+        let failing = [Write::ShiftWaits { pool: None, by_millis: 1 }];
+        board.store_failed(&failing, &StoreError::Failed("no such table: tasks".into()));
+        board.store_succeeded(&[Write::BringBack { to: Timestamp::from_millis(0) }]);
+        assert_eq!(board.read(), ["store statements: the store failed: no such table: tasks"]);
+        assert!(board.refusal().is_none() && board.hindrance().is_some());
+        board.store_succeeded(&failing);
+        assert!(board.read().is_empty() && alerts.list()[0].until.is_some());
+    }
+
+    #[test]
+    fn a_database_that_is_none_any_more_stays_named() {
+        let (events, _told) = mpsc::unbounded_channel();
+        let (board, _) = board(events);
+        board.store_failed(&[], &StoreError::Damaged("file is not a database".into()));
+        board.store_succeeded(&[]);
+        assert!(board.refusal().is_some() && board.store_refusal().is_some());
     }
 
     #[test]

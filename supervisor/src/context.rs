@@ -65,17 +65,22 @@ impl Context {
         }
         match self.store.apply(self.fence, writes).await {
             Ok(outcomes) => {
-                self.board.recover("store");
+                self.board.store_succeeded(writes);
                 if writes.iter().any(|write| matches!(write, Write::Event(_))) {
                     self.events.send_modify(|count| *count += 1);
                 }
                 Ok(outcomes)
             }
-            Err(error) => Err(self.store_failed(&error)),
+            Err(error) => Err(self.writes_failed(writes, &error)),
         }
     }
 
+    /// Something could not be read.
     pub(crate) fn store_failed(&self, error: &StoreError) -> SupervisorError {
+        self.writes_failed(&[], error)
+    }
+
+    fn writes_failed(&self, writes: &[Write], error: &StoreError) -> SupervisorError {
         match error {
             StoreError::Fenced { .. } => {
                 tracing::error!(%error, "this supervisor is fenced off and changes nothing any more");
@@ -83,7 +88,7 @@ impl Context {
             }
             // The store is well: it is what it was asked to keep that it can't.
             StoreError::Refused(why) => return SupervisorError::unstorable(why),
-            _ => self.board.degrade("store", error.to_string()),
+            _ => self.board.store_failed(writes, error),
         }
         SupervisorError::unavailable(error.to_string())
     }

@@ -56,6 +56,7 @@ mod probes;
 mod quotas;
 mod request;
 mod runtimes;
+mod statements;
 mod submitting;
 mod supervisor;
 mod sweeper;

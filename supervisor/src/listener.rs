@@ -241,6 +241,7 @@ impl Listening {
         }
         let now = clock::now();
         board.look_at_losses(now);
+        board.look_at_statements(now);
         let next = now + self.interval();
         // A silence that reaches its bound is looked at then, not at the next pass.
         let stale = self.listener.next_stale(&self.clocks, now).map(|at| at + Duration::from_millis(1));

@@ -16,9 +16,6 @@ use crate::query::{agent_id, key_in_body, pool_name};
 /// The largest input, in bytes.
 pub(crate) const MAX_INPUT: usize = 1024 * 1024;
 
-/// How deep an input may be: what is deeper breaks the readers of many languages, and so the agents.
-const MAX_DEPTH: usize = 128;
-
 /// A wish for work.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -128,8 +125,9 @@ fn payload(input: &RawValue) -> Result<Payload, Problem> {
     // It was read as JSON a moment ago.
     let payload = Payload::trusted(text);
     match payload.depth() {
-        depth if depth > MAX_DEPTH => {
-            let detail = format!("input: {depth} lists and objects are in one another, and {MAX_DEPTH} may be");
+        depth if depth > Payload::MAX_DEPTH => {
+            let most = Payload::MAX_DEPTH;
+            let detail = format!("input: {depth} lists and objects are in one another, and {most} may be");
             Err(Problem::invalid_field("input", detail))
         }
         _ => Ok(payload),

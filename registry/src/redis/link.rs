@@ -11,6 +11,8 @@ use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo,
     Pipeline, ProtocolVersion, RedisError, RedisResult, ScriptInvocation, ServerErrorKind, TlsCertificates,
 };
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Mutex;
 
 use super::refusal;
@@ -19,6 +21,9 @@ use crate::RegistryError;
 /// Calls that may time out one after the other before the connection is made anew. Not the first: a server that stood
 /// still answers on the old connection, while a network that swallows packets never does.
 const LATE_BEFORE_RECONNECTING: u32 = 3;
+
+/// How long a server is given to say that it lets nobody in. One that does says nothing by itself.
+const GREETING: Duration = Duration::from_millis(100);
 
 /// Reads an address.
 pub(super) fn open(target: &RegistryTarget) -> Result<Client, RegistryError> {
@@ -47,7 +52,27 @@ pub(super) fn believing(info: ConnectionInfo, pem: Vec<u8>) -> RedisResult<Clien
 /// Makes a connection that bounds no call by itself: the default of 500 ms would also end blocking reads.
 pub(super) async fn dial(client: &Client) -> RedisResult<MultiplexedConnection> {
     let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
-    client.get_multiplexed_async_connection_with_config(&config).await
+    match client.get_multiplexed_async_connection_with_config(&config).await {
+        Err(error) => Err(turned_away(client.get_connection_info().addr()).await.unwrap_or(error)),
+        connection => connection,
+    }
+}
+
+/// What a server says to who is let in no more, before it was asked anything: the library does not read it, or takes it for
+/// the answer to the password.
+async fn turned_away(address: &ConnectionAddr) -> Option<RedisError> {
+    let mut said = [0; 512];
+    let hear = async {
+        match address {
+            ConnectionAddr::Tcp(host, port) => TcpStream::connect((host.as_str(), *port)).await?.read(&mut said).await,
+            ConnectionAddr::Unix(path) => UnixStream::connect(path).await?.read(&mut said).await,
+            _ => Ok(0),
+        }
+    };
+    let count = tokio::time::timeout(GREETING, hear).await.ok()?.ok()?;
+    let line = std::str::from_utf8(&said[..count]).ok()?.strip_prefix('-')?.trim_end();
+    let (code, detail) = line.split_once(' ').unwrap_or((line, ""));
+    Some(redis::make_extension_error(code.to_owned(), Some(detail.to_owned())))
 }
 
 /// Bounds a call in time.

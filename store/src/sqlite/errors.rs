@@ -15,6 +15,7 @@ pub(super) fn explain(error: rusqlite::Error) -> StoreError {
         Some(ErrorCode::Unknown | ErrorCode::SchemaChanged | ErrorCode::ApiMisuse) | None => {
             StoreError::Failed(Box::new(error))
         }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged(Box::new(error)),
         Some(_) => StoreError::unavailable(error),
     }
 }
@@ -53,5 +54,8 @@ mod tests {
             assert!(matches!(of(code), StoreError::Unavailable(_)), "{code}");
         }
         assert!(matches!(of(ffi::SQLITE_ERROR), StoreError::Failed(_)));
+        for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_CORRUPT_INDEX, ffi::SQLITE_NOTADB] {
+            assert!(matches!(of(code), StoreError::Damaged(_)), "{code}");
+        }
     }
 }

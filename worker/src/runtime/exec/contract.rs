@@ -64,8 +64,8 @@ pub(super) enum What {
         message: String,
         retryable: bool,
     },
-    /// A result or an error that is longer than may be.
-    TooLong,
+    /// A result or an error that can't be taken, for this reason.
+    Unfit(String),
 }
 
 /// Reads a line of which `cut` bytes are missing at its end; `None` where it is log output.
@@ -75,12 +75,15 @@ pub(super) fn read(line: &[u8], cut: u64) -> Option<Said> {
         return None;
     }
     let head = Head::read(line);
-    let kind = head.kind.as_deref()?;
+    let kind = head.kind.as_deref().filter(|_| !head.foreign)?;
     if kind == "ready" && cut == 0 {
         return serde_json::from_slice::<IgnoredAny>(line).is_ok().then_some(Said::Ready);
     }
-    let what =
-        if cut == 0 { what(kind, line)? } else { matches!(kind, "result" | "error").then_some(What::TooLong)? };
+    let what = if cut == 0 {
+        what(kind, line)?
+    } else {
+        matches!(kind, "result" | "error").then(|| What::Unfit(too_long("result")))?
+    };
     Some(Said::Task(Word { task_id: head.id?, attempt: head.attempt, what }))
 }
 
@@ -100,7 +103,7 @@ pub(super) fn named(line: &[u8]) -> Option<(TaskId, Option<u32>)> {
         return None;
     }
     let head = Head::read(line);
-    Some((head.id?, head.attempt))
+    Some((head.id.filter(|_| !head.foreign)?, head.attempt))
 }
 
 /// What every message begins with, as far as it can be read: of a line that was cut too.
@@ -109,6 +112,8 @@ struct Head {
     kind: Option<String>,
     id: Option<TaskId>,
     attempt: Option<u32>,
+    /// It says an attempt that is no number of one: so it is about none that there is.
+    foreign: bool,
 }
 
 impl Head {
@@ -142,7 +147,13 @@ impl<'de> Visitor<'de> for HeadReader<'_> {
             match key.as_str() {
                 "type" => self.0.kind = Some(map.next_value()?),
                 "id" => self.0.id = map.next_value::<String>()?.parse().ok(),
-                "attempt" => self.0.attempt = Some(map.next_value()?),
+                "attempt" => {
+                    // It stands if the value can't even be read.
+                    self.0.foreign = true;
+                    let text = map.next_value::<&RawValue>()?.get();
+                    self.0.attempt = text.parse().ok();
+                    self.0.foreign = self.0.attempt.is_none() && text != "null";
+                }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -192,9 +203,24 @@ struct ResultLine<'a> {
 
 impl From<ResultLine<'_>> for What {
     fn from(said: ResultLine<'_>) -> Self {
-        let text = said.output.map_or("null", RawValue::get);
-        if text.len() > LONGEST_OUTPUT { Self::TooLong } else { Self::Result(Payload::trusted(text)) }
+        let output = Payload::trusted(said.output.map_or("null", RawValue::get));
+        unfit("result", &output).map_or_else(|| Self::Result(output), Self::Unfit)
     }
+}
+
+/// Why this can't be the outcome of a task, if so. What is nested deeply would make every list that it is in unreadable.
+pub(super) fn unfit(what: &str, output: &Payload) -> Option<String> {
+    if output.len() > LONGEST_OUTPUT {
+        return Some(too_long(what));
+    }
+    let depth = output.depth();
+    let most = Payload::MAX_DEPTH;
+    (depth > most).then(|| format!("in its {what} {depth} lists and objects are in one another, and {most} may be"))
+}
+
+/// The same of one that was not even read whole.
+pub(super) fn too_long(what: &str) -> String {
+    format!("its {what} is longer than {LONGEST_OUTPUT} bytes")
 }
 
 #[derive(Deserialize)]
@@ -327,6 +353,11 @@ mod tests {
         let named = |text: &str| named(text.replace("ID", ID).as_bytes());
         let id = ID.parse().expect("an id");
         assert_eq!(named(r#"{"level":"info","id":"ID","text":"x"}"#), Some((id, None)));
+        for other in ["\"3\"", "3.0", "-1", "4294967296", "[]", "{", "1e400"] {
+            let line = format!(r#"{{"type":"result","id":"ID","attempt":{other},"output":1}}"#);
+            assert_eq!(said(&line), None, "{other} is no attempt that there is");
+        }
+        assert!(about(r#"{"type":"result","id":"ID","attempt":null,"output":1}"#).is_some());
         assert_eq!(named(r#" {"id":"ID","attempt":3}"#), Some((id, Some(3))));
         for line in ["ID", r#""ID""#, r#"{"id":"7"}"#, r#"{"task":"ID"}"#, "{"] {
             assert_eq!(named(line), None, "{line}");
@@ -337,9 +368,14 @@ mod tests {
     fn a_result_that_is_too_long_is_known_by_its_head() {
         let long = format!(r#"{{"type":"result","id":"{ID}","attempt":3,"output":"{}"#, "x".repeat(2000));
         let Some(Said::Task(word)) = read(long.as_bytes(), 1) else { panic!("{long}") };
-        assert_eq!((word.attempt, word.what), (Some(3), What::TooLong));
+        assert_eq!((word.attempt, word.what), (Some(3), What::Unfit(too_long("result"))));
         let long = about(&format!(r#"{{"type":"result","id":"ID","output":"{}"}}"#, "x".repeat(LONGEST_OUTPUT)));
-        assert_eq!(long, Some(What::TooLong));
+        assert_eq!(long, Some(What::Unfit(too_long("result"))));
+        let nested = |depth: usize| {
+            format!(r#"{{"type":"result","id":"ID","output":{}{}}}"#, "[".repeat(depth), "]".repeat(depth))
+        };
+        assert!(matches!(about(&nested(128)), Some(What::Result(_))));
+        assert!(matches!(about(&nested(129)), Some(What::Unfit(why)) if why.contains("129 lists")));
         let log = format!(r#"{{"type":"progress","id":"{ID}","message":"{}"#, "x".repeat(2000));
         assert_eq!(read(log.as_bytes(), 1), None);
     }

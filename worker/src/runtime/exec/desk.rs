@@ -6,7 +6,7 @@ use std::sync::Arc;
 use muster_domain::{Cause, TaskId};
 use tokio::time::Instant;
 
-use super::contract::{LONGEST_OUTPUT, What, Word};
+use super::contract::{What, Word};
 use super::excerpt::{Excerpt, Extent, Past};
 use super::output::Printed;
 use crate::log::Stream;
@@ -123,10 +123,7 @@ impl Desk {
             }
             What::Result(output) => Finished::Done(output),
             What::Error { message, retryable } => Finished::Failed { message, retryable },
-            What::TooLong => {
-                let message = format!("its result is longer than {LONGEST_OUTPUT} bytes");
-                Finished::Failed { message, retryable: false }
-            }
+            What::Unfit(message) => Finished::Failed { message, retryable: false },
         };
         self.tasks.remove(&task_id).map_or(Heard::Foreign, |task| Heard::Last(task.finish(task_id, end)))
     }

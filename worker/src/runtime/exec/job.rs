@@ -10,7 +10,7 @@ use muster_process::{Child, Exit};
 use tokio::sync::mpsc::{Permit, Sender, UnboundedReceiver};
 use tokio::time::{Instant, sleep_until};
 
-use super::contract::LONGEST_OUTPUT;
+use super::contract::{LONGEST_OUTPUT, too_long, unfit};
 use super::ladder::Ladder;
 use super::output::{Output, Printed, Take};
 use super::stdin::Stdin;
@@ -205,15 +205,12 @@ impl Job {
         if stopped {
             return Finished::Stopped;
         }
-        let output = out.into_copy().map(|printed| self.output_of(&printed));
-        match (output.filter(|output| output.len() <= LONGEST_OUTPUT), ended) {
-            (None, _) => {
-                let message = format!("its output is longer than {LONGEST_OUTPUT} bytes");
-                Finished::Failed { message, retryable: false }
-            }
-            (Some(output), Exit::Code(0)) => Finished::Done(output),
-            (Some(_), Exit::Code(code)) => self.failed(&Cause::Exited { code }),
-            (Some(_), Exit::Signal(signal)) => self.failed(&Cause::Signaled { signal }),
+        let output = out.into_copy().map(|printed| self.output_of(&printed)).ok_or_else(|| too_long("output"));
+        match (output.and_then(|output| unfit("output", &output).map_or(Ok(output), Err)), ended) {
+            (Err(message), _) => Finished::Failed { message, retryable: false },
+            (Ok(output), Exit::Code(0)) => Finished::Done(output),
+            (Ok(_), Exit::Code(code)) => self.failed(&Cause::Exited { code }),
+            (Ok(_), Exit::Signal(signal)) => self.failed(&Cause::Signaled { signal }),
         }
     }
 
