@@ -11,6 +11,9 @@ use tokio::task::JoinHandle;
 /// Failures in a row that count where nobody answered: one may be a moment of a busy machine.
 const LATE: u32 = 2;
 
+/// How soon it is tried again while newcomers are kept out: callers are refused until that is over.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// One examination after the other.
 pub(crate) struct Examination {
     registry: Arc<dyn Registry>,
@@ -36,6 +39,9 @@ impl Examination {
         if let Some(ended) = self.running.take_if(|running| running.is_finished()) {
             let outcome = ended.await.unwrap_or_else(|error| Err(RegistryError::Unexpected(error.to_string())));
             self.note(outcome);
+            if self.found.is_some() {
+                self.due = self.due.min(later(now, AGAIN));
+            }
         }
         if self.running.is_none() && now >= self.due {
             self.due = later(now, self.interval);
@@ -86,5 +92,28 @@ mod tests {
         examination.note(Err(RegistryError::Refused("no rights".to_owned())));
         assert_eq!(examination.found.as_deref(), Some("no rights"));
         assert_eq!(examination.look(false, Instant::now()).await, None, "nobody answers at all");
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_refusal_is_seen_soon() {
+        let (hour, now) = (Duration::from_secs(3_600), Instant::now());
+        let mut examination = Examination::new(Arc::new(MemoryRegistry::new()), hour, now);
+        examination.due = now + hour;
+        examination.running = Some(tokio::spawn(async { Err(RegistryError::Refused("no rights".to_owned())) }));
+        ended(&examination).await;
+        assert_eq!(examination.look(true, now).await.as_deref(), Some("no rights"));
+        assert_eq!(examination.look(true, now + AGAIN).await.as_deref(), Some("no rights"), "it is asked anew");
+        ended(&examination).await;
+        assert_eq!(examination.look(true, now + AGAIN).await, None);
+        assert!(examination.running.is_none(), "what is well is asked as before");
+    }
+
+    /// Waits for the examination under way.
+    async fn ended(examination: &Examination) {
+        let under_way = || examination.running.as_ref().is_some_and(|running| !running.is_finished());
+        assert!(examination.running.is_some());
+        while under_way() {
+            tokio::task::yield_now().await;
+        }
     }
 }

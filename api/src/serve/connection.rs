@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -95,12 +95,50 @@ fn answer(
     router: &Router,
 ) -> impl Future<Output = Result<Response<Counted>, Infallible>> + use<> {
     seat.enter(Phase::Busy);
+    seat.set_unread(false);
     let busy = Busy(Arc::clone(&seat));
-    let mut request = request.map(Body::new);
+    let mut request = request.map(|body| Body::new(Asked { body, seat: Arc::clone(&seat), ended: false }));
     // The guard says there whether the client is known.
     request.extensions_mut().insert(seat);
     let response = TowerToHyperService::new(router.clone()).call(request);
     async move { response.await.map(|response| response.map(|body| Counted { body, _busy: busy })) }
+}
+
+/// The body of a request. What nobody reads of it may still be on its way when the answer is.
+struct Asked {
+    body: Incoming,
+    seat: Arc<Seat>,
+    ended: bool,
+}
+
+impl HttpBody for Asked {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.ended |= frame.is_none();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if !self.ended && !self.body.is_end_stream() {
+            self.seat.set_unread(true);
+        }
+    }
 }
 
 /// Ends the time of a request.

@@ -58,6 +58,8 @@ pub(crate) struct Seat {
     known: AtomicBool,
     /// Whether it has something to write that its client does not take.
     blocked: AtomicBool,
+    /// Whether its last request was answered before its body had come to its end.
+    unread: AtomicBool,
 }
 
 impl Seat {
@@ -70,6 +72,7 @@ impl Seat {
             rests: AtomicBool::new(true),
             known: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
+            unread: AtomicBool::new(false),
         };
         seat.enter(Phase::Idle);
         seat
@@ -116,6 +119,16 @@ impl Seat {
     /// Whether its client takes nothing of what is to be written.
     pub(crate) fn set_blocked(&self, blocked: bool) {
         self.blocked.store(blocked, Relaxed);
+    }
+
+    /// Whether more may come of a request that was answered.
+    pub(crate) fn set_unread(&self, unread: bool) {
+        self.unread.store(unread, Relaxed);
+    }
+
+    /// Whether more may come of a request that was answered.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread.load(Relaxed)
     }
 
     /// Whether it rests.

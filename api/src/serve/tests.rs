@@ -216,6 +216,24 @@ async fn a_body_that_nobody_read_is_no_next_request() {
     server.end().await;
 }
 
+#[tokio::test]
+async fn who_sends_more_than_is_read_gets_the_answer() {
+    const LONG: usize = 32 * 1024 * 1024;
+    let server = Server::start(|config| config).await;
+    // One that no route is asked for, since nobody leads, and one whose route does not care.
+    for (path, expected) in [("/api/v1/tasks/bulk", "HTTP/1.1 503"), ("/unread", "HTTP/1.1 200")] {
+        let mut client = server.connect().await;
+        let kind = "Content-Type: application/x-ndjson";
+        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n{kind}\r\nContent-Length: {LONG}\r\n\r\n");
+        send(&mut client, &head).await;
+        client.write_all(&vec![b' '; LONG]).await.expect(path);
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.expect(path);
+        assert!(text.starts_with(expected), "{path}: {text}");
+    }
+    server.end().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn idle_connections_make_room_and_those_with_a_key_last() {
     let keys = vec![ApiKey { name: "ci".to_owned(), sha256: ApiKey::hash("k") }];

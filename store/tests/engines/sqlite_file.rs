@@ -131,6 +131,24 @@ async fn migrations_are_reported_and_newer_ones_refused() {
     assert!(matches!(refused, Err(StoreError::TooNew { found: 99, known: NEWEST })), "{refused:?}");
 }
 
+/// SQLite 3.40, which people have as `sqlite3`, else calls a healthy file damaged.
+#[tokio::test]
+async fn a_key_is_made_of_the_first_columns_of_its_table() {
+    let folder = tempfile::tempdir().expect("a temp folder");
+    let path = folder.path().join("muster.db");
+    sqlite::migrate(&path).await.expect("a new file");
+    let mut person = SqliteConnectOptions::new().filename(&path).connect().await.expect("a connection");
+    let keys = "SELECT t.name, group_concat(c.cid - c.pk + 1) FROM pragma_table_list AS t \
+        JOIN pragma_table_info(t.name) AS c ON c.pk > 0 WHERE t.wr = 1 GROUP BY t.name";
+    let tables: Vec<(String, String)> = sqlx::query_as(keys).fetch_all(&mut person).await.expect("an answer");
+    assert!(tables.len() >= 8, "{tables:?}");
+    for (table, distances) in tables {
+        assert!(distances.split(',').all(|distance| distance == "0"), "{table}: {distances}");
+    }
+    let whole: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut person).await.expect("an answer");
+    assert_eq!(whole, "ok");
+}
+
 #[test]
 fn what_was_committed_survives_a_kill() {
     let folder = tempfile::tempdir().expect("a temp folder");
