@@ -200,8 +200,8 @@ impl Item {
                 (Kind::IdentifyWorker, *process_id, workers::identify_fields(*process_id, identity))
             }
             Write::DrainWorker { process_id } => (Kind::DrainWorker, *process_id, vec![Value::text(process_id)]),
-            Write::EndWorker { process_id, lost, at } => {
-                (Kind::EndWorker, *process_id, workers::end_fields(*process_id, *lost, *at))
+            Write::EndWorker { process_id, lost, ending, at } => {
+                (Kind::EndWorker, *process_id, workers::end_fields(*process_id, *lost, ending, *at))
             }
             _ => return None,
         };
@@ -224,7 +224,9 @@ impl Item {
 
 #[cfg(test)]
 mod tests {
-    use muster_domain::{Assignment, Cause, Ending, Epoch, EventDraft, EventKind, StopReason, Timestamp};
+    use muster_domain::{
+        Assignment, Cause, Ending, Epoch, EventDraft, EventKind, StopReason, Timestamp, WorkerCause, WorkerEnding,
+    };
 
     use super::*;
     use crate::AfterRelease;
@@ -241,7 +243,8 @@ mod tests {
     }
 
     fn end(process_id: ProcessId) -> Write {
-        Write::EndWorker { process_id, lost: true, at: AT }
+        let ending = WorkerEnding::new(WorkerCause::Hung, String::new(), String::new());
+        Write::EndWorker { process_id, lost: true, ending, at: AT }
     }
 
     fn drain(process_id: ProcessId) -> Write {

@@ -6,6 +6,7 @@ mod alerts;
 mod attempts;
 mod breaker;
 mod bulk;
+mod ended_workers;
 mod events;
 mod holds;
 mod monitor;
@@ -25,6 +26,7 @@ pub(crate) use agents::{
 pub(crate) use alerts::AlertJson;
 pub(crate) use breaker::{BREAKER_STATES, breaker_state};
 pub(crate) use bulk::{BulkAnswer, BulkBody, BulkItem, BulkRestart, BulkSpawn, BulkTerminate, RestartItem};
+pub(crate) use ended_workers::EndedProcessPage;
 pub(crate) use events::{EventJson, ResetJson};
 pub(crate) use monitor::{MonitorJson, ProcessesJson};
 pub(crate) use pools::{ChangePoolBody, CreatePoolBody, PoolJson};

@@ -9,7 +9,7 @@ use muster_domain::agent::{AfterStop, Final};
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
 use muster_domain::{
     AgentEvent, AgentId, AgentStatus, Cause, Ending, Epoch, EventDraft, EventKind, Gate, PoolSpec, ProcessId,
-    StopReason, Timestamp, WorkerIdentity,
+    StopReason, Timestamp, WorkerCause, WorkerEnding, WorkerIdentity,
 };
 use muster_policy::restart::Verdict;
 use muster_store::{AfterRelease, AgentRow, Outcome, Write};
@@ -42,7 +42,7 @@ pub(crate) enum Move {
     /// A worker is not needed any more.
     Retire { worker: ProcessId, reason: String },
     /// A worker is proven dead.
-    EndWorker { worker: ProcessId, lost: bool, reason: String },
+    EndWorker { worker: ProcessId, lost: bool, ending: WorkerEnding },
     /// The pool's bounds change.
     Change { spec: Box<PoolSpec>, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
     /// The pool's queue is closed or opened.
@@ -156,8 +156,12 @@ impl Keeper {
                 }
                 self.unsaved.push(Move::Leave { agent, epoch, ending, then });
             }
-            Move::EndWorker { worker, lost, reason } if !reason.starts_with(NO_WORDS) => {
-                self.unsaved.push(Move::EndWorker { worker, lost, reason: format!("{NO_WORDS} ({why})") });
+            Move::EndWorker { worker, lost, mut ending } if !ending.last_words.starts_with(NO_WORDS) => {
+                ending.last_words = format!("{NO_WORDS} ({why})");
+                if let WorkerCause::NotStarted { error } = &mut ending.cause {
+                    NO_WORDS.clone_into(error);
+                }
+                self.unsaved.push(Move::EndWorker { worker, lost, ending });
             }
             seen @ (Move::Leave { .. } | Move::Identify { .. } | Move::EndWorker { .. }) => {
                 self.doubt = true;
@@ -223,10 +227,10 @@ impl Keeper {
                 writes.push(Write::DrainWorker { process_id: *worker });
                 writes.push(Write::Event(self.worker_event(EventKind::WorkerDraining, *worker, at, reason.clone())));
             }
-            Move::EndWorker { worker, lost, reason } => {
-                writes.push(Write::EndWorker { process_id: *worker, lost: *lost, at });
+            Move::EndWorker { worker, lost, ending } => {
+                writes.push(Write::EndWorker { process_id: *worker, lost: *lost, ending: ending.clone(), at });
                 let kind = if *lost { EventKind::WorkerLost } else { EventKind::WorkerStopped };
-                writes.push(Write::Event(self.worker_event(kind, *worker, at, reason.clone())));
+                writes.push(Write::Event(self.worker_event(kind, *worker, at, format!("it {ending}"))));
             }
             Move::Change { spec, .. } => {
                 writes.push(Write::ChangePool { spec: (**spec).clone() });

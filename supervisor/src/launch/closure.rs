@@ -214,6 +214,7 @@ mod tests {
             runtime_version: None,
             created_at: Timestamp::now(),
             ended_at: None,
+            ending: None,
         };
         // In either mode: the next life may be in the other one.
         for adoption in [launcher.adopt(&row).await, launcher.processes.adopt(&row).await] {

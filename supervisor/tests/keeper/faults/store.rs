@@ -155,6 +155,15 @@ impl Store for FaultyStore {
         self.see()?;
         self.inner.worker(id).await
     }
+    async fn ended_workers(
+        &self,
+        pool: Option<&PoolName>,
+        before: Option<ProcessId>,
+        limit: u32,
+    ) -> Result<Vec<WorkerRow>, StoreError> {
+        self.see()?;
+        self.inner.ended_workers(pool, before, limit).await
+    }
     async fn live_agents(&self) -> Result<Vec<AgentRow>, StoreError> {
         self.see()?;
         self.inner.live_agents().await
