@@ -2,6 +2,7 @@
 //! Cargo.toml fails here and not in a review.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -141,4 +142,34 @@ fn reachable<'a>(metadata: &'a Value, from: &'a str) -> BTreeSet<&'a str> {
         open.extend(items(nodes[id], "deps").iter().filter(built_in).map(|dependency| text(dependency, "pkg")));
     }
     seen.into_iter().map(|id| names[id]).collect()
+}
+
+/// Threads for blocking work are shared, so each kind of it has a bound, and these files alone hand them out.
+const BLOCKING: [&str; 5] = [
+    "api/src/blocking.rs",
+    "src/serve/courier.rs",
+    "supervisor/src/blocking.rs",
+    "worker/src/runtime/exec/blocking.rs",
+    // Once, in a test.
+    "api/src/logs/mod.rs",
+];
+
+#[test]
+fn blocking_work_has_a_bound_for_each_kind() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rooms =
+        ROOMS.map(|(name, _)| name.strip_prefix("muster-").map_or("src".to_owned(), |room| format!("{room}/src")));
+    let mut found = BTreeSet::new();
+    let mut folders: Vec<PathBuf> = rooms.iter().map(|room| root.join(room)).collect();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder of sources") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if std::fs::read_to_string(&path).expect("a source").contains("spawn_blocking(") {
+                found.insert(path.strip_prefix(root).expect("below it").display().to_string());
+            }
+        }
+    }
+    assert_eq!(found, BLOCKING.iter().map(|file| (*file).to_owned()).collect());
 }

@@ -25,6 +25,7 @@
 //! | `events`, `task_feed`, `logs`, `metrics` | the streams, and the page for Prometheus |
 //! | `openapi`, `reader` | the description, made from the routes, and the page that shows it |
 
+mod blocking;
 mod body;
 mod budget;
 mod config;

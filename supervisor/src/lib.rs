@@ -30,6 +30,7 @@
 mod accounts;
 mod agents;
 mod alerts;
+mod blocking;
 mod board;
 mod clock;
 mod collector;

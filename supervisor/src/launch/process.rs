@@ -22,6 +22,10 @@ use tokio::sync::{Mutex, Semaphore};
 
 use super::remnants::Remnants;
 use super::{Adoption, Death, LaunchError, Launched, Launcher, RunningWorker, Said, last_words};
+use crate::blocking;
+
+/// How long the last words of a dead worker are waited for.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Variables of the master that a worker gets: what it needs itself, and what its programs inherit. Nothing else, since the
 /// rest may be anybody's secrets.
@@ -80,7 +84,7 @@ impl ProcessLauncher {
 impl Launcher for ProcessLauncher {
     async fn launch(&self, orders: WorkerOrders) -> Result<Launched, LaunchError> {
         let (data_dir, told) = (self.data_dir.clone(), orders.clone());
-        let program = blocking(move || program(&data_dir, &told)).await;
+        let program = aside(&blocking::STARTS, move || program(&data_dir, &told)).await;
         let program = program.map_err(|error| LaunchError(error.to_string()))?;
         let child = self.nursery.spawn(program).await.map_err(|error| LaunchError(error.to_string()))?;
         let owns = matches!(orders.profile, RuntimeProfile::Exec(_));
@@ -116,7 +120,7 @@ impl Launcher for ProcessLauncher {
     }
 
     async fn marked(&self) -> Vec<ProcessId> {
-        match blocking(mark::workers).await {
+        match aside(&blocking::LOOKS, mark::workers).await {
             Ok(ids) => ids.iter().filter_map(|id| id.to_str()?.parse().ok()).collect(),
             Err(error) => {
                 tracing::warn!(%error, "the processes of this host can't be read for the marks of dead workers");
@@ -207,29 +211,17 @@ impl RunningWorker for WorkerProcess {
     }
 }
 
-/// Logs of dead workers that are read at a time: a disk that does not answer takes no more threads than that.
-static LAST_WORDS: Semaphore = Semaphore::const_new(4);
-/// How long they are waited for. Its agents wait for the proof of a worker's death, not for what it said.
-const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
-
-/// What a dead worker said last; nothing where its log can't be read in time. A log in which nothing was said helps nobody, and
-/// goes.
+/// What a dead worker said last, if the disk answers soon: its agents wait. A log in which nothing was said helps nobody, and goes.
 async fn take_last_words(log: Place) -> String {
-    let read = async {
-        // Nobody closes it.
-        let turn = LAST_WORDS.acquire().await.ok();
-        let read = tokio::task::spawn_blocking(move || {
-            let words = last_words::read(&log);
-            if words.is_empty() {
-                remove_empty(&log);
-            }
-            drop(turn);
-            words
-        });
-        // An error means that the process is ending.
-        read.await.unwrap_or_default()
-    };
-    tokio::time::timeout(LAST_WORDS_PATIENCE, read).await.unwrap_or_default()
+    let read = blocking::run(&blocking::LAST_WORDS, move || {
+        let words = last_words::read(&log);
+        if words.is_empty() {
+            remove_empty(&log);
+        }
+        words
+    });
+    // An error means that the process is ending.
+    tokio::time::timeout(LAST_WORDS_WITHIN, read).await.map(Result::unwrap_or_default).unwrap_or_default()
 }
 
 fn remove_empty(log: &Place) {
@@ -261,13 +253,16 @@ impl RunningWorker for Remains {
 
 /// A worker is the oldest process that bears its mark: what it owns came later.
 async fn find_by_mark(id: ProcessId) -> std::io::Result<Option<WorkerIdentity>> {
-    let marked = blocking(move || mark::marked(OsStr::new(&id.to_string()))).await?;
+    let marked = aside(&blocking::LOOKS, move || mark::marked(OsStr::new(&id.to_string()))).await?;
     let identities = marked.into_iter().filter_map(|pid| identity::of(pid).ok());
     Ok(identities.min_by_key(|found| (found.start_time, found.pid)))
 }
 
-async fn blocking<T: Send + 'static>(read: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?
+async fn aside<T: Send + 'static>(
+    kind: &'static Semaphore,
+    read: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    blocking::run(kind, read).await.map_err(std::io::Error::other)?
 }
 
 /// The program of a worker.

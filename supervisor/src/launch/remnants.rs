@@ -9,6 +9,8 @@ use muster_process::{Hunt, Pass};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::blocking;
+
 /// Between two passes where something does not die.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -88,7 +90,7 @@ impl Search {
     /// One pass over all processes. Says whether anything was there, or nobody could look.
     async fn pass(&mut self) -> bool {
         let mut hunt = std::mem::take(&mut self.hunt);
-        let passed = tokio::task::spawn_blocking(move || (hunt.pass(), hunt)).await;
+        let passed = blocking::run(&blocking::SWEEPS, move || (hunt.pass(), hunt)).await;
         let (outcome, hunt) = match passed {
             Ok(passed) => passed,
             Err(error) => {

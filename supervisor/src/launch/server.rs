@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::LaunchError;
 use super::secret::Secret;
+use crate::blocking;
 
 /// Names under which a server is looked for, the preferred one first.
 const NAMES: [&str; 2] = ["valkey-server", "redis-server"];
@@ -221,7 +222,7 @@ async fn refusal(url: &str) -> String {
 /// Whether workers live that were started before there was a password, by an earlier version: they have none, and are let
 /// in without until they have ended.
 async fn has_older_workers(plan: &ServerPlan, secret: &Secret) -> bool {
-    let marked = tokio::task::spawn_blocking(mark::workers).await;
+    let marked = blocking::run(&blocking::LOOKS, mark::workers).await;
     let Ok(Ok(marked)) = marked else { return false };
     let ids = marked.iter().filter_map(|id| id.to_str()?.parse::<ProcessId>().ok());
     ids.filter(|id| secret.is_later_than(*id)).any(|id| plan.worker_logs.join(format!("{id}.log")).exists())
