@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_domain::{ProcessId, WorkerIdentity, WorkerOrders};
-use muster_process::identity;
+use muster_process::{Lineage, identity};
 use muster_store::WorkerRow;
 use tokio::sync::watch;
 
@@ -54,13 +54,14 @@ impl ClosureLauncher {
         let (done, dead) = watch::channel(None);
         let run = tokio::spawn(task.run);
         let remnants = self.processes.remnants();
+        let lineage = Lineage { born: Some(self.identity.start_time), limited: true };
         tokio::spawn(async move {
             let mut death = Death::default();
             if let Err(error) = run.await {
                 death.last_words = error.to_string();
                 tracing::error!(process.id = %id, %error, "a worker's task failed");
                 // What it held is being killed, and nobody else waits for the end of that.
-                remnants.end(id).await;
+                remnants.end(id, lineage).await;
             }
             done.send_replace(Some(death));
         });
@@ -93,7 +94,7 @@ impl Launcher for ClosureLauncher {
         self.processes.marked().await
     }
 
-    async fn sweep(&self, worker: ProcessId) {
+    async fn sweep(&self, worker: &WorkerRow) {
         self.processes.sweep(worker).await;
     }
 

@@ -38,7 +38,7 @@ pub trait Launcher: Send + Sync + 'static {
 
     /// Ends every process that bears the mark of this worker, which is dead. Returns when none is left; whoever stops waiting
     /// stops that.
-    async fn sweep(&self, worker: ProcessId);
+    async fn sweep(&self, worker: &WorkerRow);
 
     /// The life of this supervisor is over: no worker is started any more, and those that can't outlive it are ended.
     /// Returns when all that they owned is dead.

@@ -16,7 +16,9 @@ use async_trait::async_trait;
 use muster_domain::{ProcessId, RuntimeProfile, Vitals, WorkerIdentity, WorkerOrders};
 use muster_files::Place;
 use muster_process::door::{self, Reply};
-use muster_process::{Custody, Exit, ExitWatch, Nursery, Pidfd, Presence, Program, Signal, Stdio, identity, mark};
+use muster_process::{
+    Custody, Exit, ExitWatch, Lineage, Nursery, Pidfd, Presence, Program, Signal, Stdio, identity, mark,
+};
 use muster_store::WorkerRow;
 use tokio::sync::{Mutex, Semaphore};
 
@@ -69,14 +71,15 @@ impl ProcessLauncher {
         self.remnants.clone()
     }
 
-    fn way_to(&self, id: ProcessId, pid: u32, pidfd: Arc<Pidfd>, end: End) -> Arc<dyn RunningWorker> {
-        let log = Place::worker_log(&self.data_dir, id);
-        Arc::new(WorkerProcess { id, pid, pidfd, end: Mutex::new(end), log, remnants: self.remnants.clone() })
+    fn way_to(&self, id: ProcessId, pid: u32, pidfd: Arc<Pidfd>, lineage: Lineage, end: End) -> Arc<dyn RunningWorker> {
+        let (log, remnants) = (Place::worker_log(&self.data_dir, id), self.remnants.clone());
+        Arc::new(WorkerProcess { id, pid, pidfd, lineage, end: Mutex::new(end), log, remnants })
     }
 
     /// The way to what is left of a worker whose own process is dead.
-    fn way_to_remains(&self, id: ProcessId) -> Arc<dyn RunningWorker> {
-        Arc::new(Remains { id, log: Place::worker_log(&self.data_dir, id), remnants: self.remnants.clone() })
+    fn way_to_remains(&self, row: &WorkerRow) -> Arc<dyn RunningWorker> {
+        let (id, lineage) = (row.process_id, lineage_of(row));
+        Arc::new(Remains { id, lineage, log: Place::worker_log(&self.data_dir, id), remnants: self.remnants.clone() })
     }
 }
 
@@ -89,7 +92,8 @@ impl Launcher for ProcessLauncher {
         let child = self.nursery.spawn(program).await.map_err(|error| LaunchError(error.to_string()))?;
         let owns = matches!(orders.profile, RuntimeProfile::Exec(_));
         let end = End { watch: Some(child.exit), exit: None, owns };
-        let process = self.way_to(orders.process_id, child.identity.pid, child.keeper.pidfd(), end);
+        let lineage = Lineage { born: Some(child.identity.start_time), limited: true };
+        let process = self.way_to(orders.process_id, child.identity.pid, child.keeper.pidfd(), lineage, end);
         Ok(Launched { identity: child.identity, process })
     }
 
@@ -99,7 +103,7 @@ impl Launcher for ProcessLauncher {
         let own = identity::own().map_err(failed)?;
         let identity = match &row.identity {
             // A task of this process, in an earlier life as the leader, which ended with all its tasks.
-            Some(identity) if *identity == own => return Ok(Adoption::Ended(self.way_to_remains(id))),
+            Some(identity) if *identity == own => return Ok(Adoption::Ended(self.way_to_remains(row))),
             Some(identity) => Some(identity.clone()),
             // Its master died between the fork and the row's update.
             None => find_by_mark(id).await.map_err(failed)?,
@@ -110,12 +114,13 @@ impl Launcher for ProcessLauncher {
         };
         match (presence, identity) {
             (Presence::Alive(pidfd), Some(identity)) => {
-                let process =
-                    self.way_to(id, identity.pid, Arc::new(pidfd), End { watch: None, exit: None, owns: true });
+                let lineage = Lineage { born: Some(identity.start_time), limited: row.key.is_some() };
+                let end = End { watch: None, exit: None, owns: true };
+                let process = self.way_to(id, identity.pid, Arc::new(pidfd), lineage, end);
                 Ok(Adoption::Alive(Launched { identity, process }))
             }
             (Presence::Elsewhere, _) => Ok(Adoption::Elsewhere),
-            _ => Ok(Adoption::Ended(self.way_to_remains(id))),
+            _ => Ok(Adoption::Ended(self.way_to_remains(row))),
         }
     }
 
@@ -129,8 +134,8 @@ impl Launcher for ProcessLauncher {
         }
     }
 
-    async fn sweep(&self, worker: ProcessId) {
-        self.remnants.end(worker).await;
+    async fn sweep(&self, worker: &WorkerRow) {
+        self.remnants.end(worker.process_id, lineage_of(worker)).await;
     }
 
     /// Worker processes outlive every supervisor.
@@ -141,6 +146,7 @@ struct WorkerProcess {
     id: ProcessId,
     pid: u32,
     pidfd: Arc<Pidfd>,
+    lineage: Lineage,
     end: Mutex<End>,
     log: Place,
     remnants: Remnants,
@@ -204,7 +210,7 @@ impl RunningWorker for WorkerProcess {
             end.watch = None;
         }
         if end.owns {
-            self.remnants.end(self.id).await;
+            self.remnants.end(self.id, self.lineage).await;
         }
         let (exit, log) = (end.exit, self.log.clone());
         Death { exit, last_words: take_last_words(log).await }
@@ -235,6 +241,7 @@ fn remove_empty(log: &Place) {
 /// A worker whose process is dead: what is left to wait for is the end of all that it owned.
 struct Remains {
     id: ProcessId,
+    lineage: Lineage,
     log: Place,
     remnants: Remnants,
 }
@@ -246,14 +253,27 @@ impl RunningWorker for Remains {
     fn kill(&self) {}
 
     async fn dead(&self) -> Death {
-        self.remnants.end(self.id).await;
+        self.remnants.end(self.id, self.lineage).await;
         Death { exit: None, last_words: take_last_words(self.log.clone()).await }
     }
 }
 
-/// A worker is the oldest process that bears its mark: what it owns came later.
+/// What tells the processes of a worker from others that bear its mark. Those that have no key are of a version whose trees may have
+/// no limit.
+fn lineage_of(row: &WorkerRow) -> Lineage {
+    let boot = identity::own().ok().map(|own| own.boot_id);
+    let of_this_boot = row.identity.as_ref().filter(|identity| Some(&identity.boot_id) == boot.as_ref());
+    Lineage { born: of_this_boot.map(|identity| identity.start_time), limited: row.key.is_some() }
+}
+
+/// A worker is the oldest process that bears its mark, and was started as this worker: what it owns came later, and does not name it.
 async fn find_by_mark(id: ProcessId) -> std::io::Result<Option<WorkerIdentity>> {
-    let marked = aside(&blocking::LOOKS, move || mark::marked(OsStr::new(&id.to_string()))).await?;
+    let find = move || {
+        let name = OsString::from(id.to_string());
+        let marked = mark::marked(&name)?;
+        Ok(marked.into_iter().filter(|pid| mark::has_argument(*pid, &name)).collect::<Vec<_>>())
+    };
+    let marked = aside(&blocking::LOOKS, find).await?;
     let identities = marked.into_iter().filter_map(|pid| identity::of(pid).ok());
     Ok(identities.min_by_key(|found| (found.start_time, found.pid)))
 }

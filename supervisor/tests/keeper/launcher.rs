@@ -123,7 +123,7 @@ impl Launcher for FakeLauncher {
         Vec::new()
     }
 
-    async fn sweep(&self, _worker: ProcessId) {}
+    async fn sweep(&self, _worker: &WorkerRow) {}
 
     async fn leave(&self) {}
 }

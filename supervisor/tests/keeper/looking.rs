@@ -29,7 +29,7 @@ impl Launcher for Blind {
     async fn marked(&self) -> Vec<ProcessId> {
         self.inner.marked().await
     }
-    async fn sweep(&self, worker: ProcessId) {
+    async fn sweep(&self, worker: &WorkerRow) {
         self.inner.sweep(worker).await;
     }
     async fn leave(&self) {
