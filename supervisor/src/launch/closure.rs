@@ -13,7 +13,7 @@ use muster_store::WorkerRow;
 use tokio::sync::watch;
 
 use super::process::ProcessLauncher;
-use super::{Adoption, Death, LaunchError, Launched, Launcher, RunningWorker};
+use super::{Adoption, Death, LaunchError, Launched, Launcher, LookError, RunningWorker};
 
 /// After this time a worker that was killed and still runs is worth a line in the log.
 const STUBBORN: Duration = Duration::from_secs(5);
@@ -83,7 +83,7 @@ impl Launcher for ClosureLauncher {
 
     /// A task died with the life that started it. A worker process of the other mode can't be reached without its
     /// registry, so it is ended, and its agents are placed anew when it is proven dead.
-    async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LaunchError> {
+    async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LookError> {
         let adoption = self.processes.adopt(row).await?;
         let Adoption::Alive(launched) = adoption else { return Ok(adoption) };
         launched.process.kill();

@@ -23,7 +23,7 @@ use muster_store::WorkerRow;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::remnants::Remnants;
-use super::{Adoption, Death, LaunchError, Launched, Launcher, RunningWorker, Said, last_words};
+use super::{Adoption, Death, LaunchError, Launched, Launcher, LookError, RunningWorker, Said, last_words};
 use crate::blocking;
 
 /// How long the last words of a dead worker are waited for.
@@ -97,9 +97,9 @@ impl Launcher for ProcessLauncher {
         Ok(Launched { identity: child.identity, process })
     }
 
-    async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LaunchError> {
+    async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LookError> {
         let id = row.process_id;
-        let failed = |error: std::io::Error| LaunchError(format!("worker {id} can't be looked for: {error}"));
+        let failed = |error: std::io::Error| LookError(format!("worker {id} can't be looked for: {error}"));
         let own = identity::own().map_err(failed)?;
         let identity = match &row.identity {
             // A task of this process, in an earlier life as the leader, which ended with all its tasks.
