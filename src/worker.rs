@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use muster_domain::{ProcessId, WorkerOrders};
 use muster_files::Place;
-use muster_process::{Door, identity};
+use muster_process::{Door, identity, mark};
 use muster_registry::redis::{RedisOptions, RedisRegistry};
 use muster_worker::{Seat, StopSign};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -35,6 +35,9 @@ fn serve() -> anyhow::Result<()> {
     }
     // A session of its own: what ends the master's terminal does not end its workers.
     muster_process::detach().context("cannot begin a session")?;
+    if let Some(id) = std::env::var_os(mark::WORKER) {
+        mark::bear_limit(&id);
+    }
     let _log = crate::logging::start_plain()?;
     let orders = read_orders()?;
     crate::logging::stands_at(Place::worker_log(&orders.data_dir, orders.process_id));

@@ -2,6 +2,7 @@
 //! Cargo.toml fails here and not in a review.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -141,4 +142,63 @@ fn reachable<'a>(metadata: &'a Value, from: &'a str) -> BTreeSet<&'a str> {
         open.extend(items(nodes[id], "deps").iter().filter(built_in).map(|dependency| text(dependency, "pkg")));
     }
     seen.into_iter().map(|id| names[id]).collect()
+}
+
+/// Threads for blocking work are shared, so each kind of it has a bound, and these files alone hand them out.
+const BLOCKING: [&str; 5] = [
+    "api/src/blocking.rs",
+    "src/serve/courier.rs",
+    "supervisor/src/blocking.rs",
+    "worker/src/runtime/exec/blocking.rs",
+    // Once, in a test.
+    "api/src/logs/mod.rs",
+];
+
+/// Every source of every room by its path: what is built, and the tests that stand beside it.
+fn sources() -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder_of = |name: &str| name.strip_prefix("muster-").map_or("src".to_owned(), |room| format!("{room}/src"));
+    let mut folders: Vec<PathBuf> = ROOMS.iter().map(|(name, _)| root.join(folder_of(name))).collect();
+    let mut found = BTreeMap::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder of sources") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|kind| kind == "rs") {
+                let name = path.strip_prefix(root).expect("below it").display().to_string();
+                found.insert(name, std::fs::read_to_string(&path).expect("a source"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn blocking_work_has_a_bound_for_each_kind() {
+    let sources = sources();
+    let found: BTreeSet<&str> =
+        sources.iter().filter(|(_, text)| text.contains("spawn_blocking(")).map(|(name, _)| name.as_str()).collect();
+    assert_eq!(found, BTreeSet::from(BLOCKING));
+}
+
+#[test]
+fn every_metric_that_is_recorded_anywhere_is_described() {
+    let sources = sources();
+    let described = &sources["api/src/metrics.rs"];
+    let mut count = 0;
+    for (file, text) in &sources {
+        for recorded in ["metrics::counter!(\"", "metrics::histogram!(\"", "metrics::gauge!(\""] {
+            for (_, rest) in text.match_indices(recorded).map(|(at, found)| text.split_at(at + found.len())) {
+                let name = rest.split('"').next().expect("a name");
+                let kind = recorded.trim_start_matches("metrics::").trim_end_matches("!(\"");
+                let (describes, quoted) = (format!("describe_{kind}!("), format!("\"{name}\""));
+                let is_described =
+                    described.split(&describes).skip(1).any(|rest| rest.trim_start().starts_with(&quoted));
+                assert!(is_described, "{name} of {file} has no help text in api/src/metrics.rs");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 8, "{count}: they are found");
 }

@@ -4,7 +4,7 @@
 //! be one that the server knows (else a name that an attacker points at 127.0.0.1 would do), and an `Origin`, which
 //! browsers add and pages can't change, must be the server itself.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::HttpBody;
@@ -86,15 +86,14 @@ fn is_before_hosts(request: &Request) -> bool {
 }
 
 fn knows_host(host: &str, listen: SocketAddr, known: &[String]) -> bool {
-    let name = without_port(host);
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    match bare.parse::<IpAddr>() {
+    let Some((name, address)) = name_of(host) else { return false };
+    match address {
         // An attacker can point a name at this machine, but not an address: where the server listens on every address,
         // it need not know its own.
-        Ok(address) => {
+        Some(address) => {
             address.is_loopback() || address == listen.ip() || listen.ip().is_unspecified() || listed(name, known)
         }
-        Err(_) => name.eq_ignore_ascii_case("localhost") || listed(name, known),
+        None => name.eq_ignore_ascii_case("localhost") || listed(name, known),
     }
 }
 
@@ -102,14 +101,22 @@ fn listed(name: &str, known: &[String]) -> bool {
     known.iter().any(|host| host.eq_ignore_ascii_case(name))
 }
 
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) && !name.ends_with(':') => {
-            // `::1` has colons and no port: an IPv6 address with a port stands in brackets.
-            if name.contains(':') && !name.starts_with('[') { host } else { name }
-        }
-        _ => host,
+/// The host without its port, and the address that it is, if it is one; `None` where it can't be a host.
+fn name_of(host: &str) -> Option<(&str, Option<IpAddr>)> {
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    if let Some(inner) = host.strip_prefix('[') {
+        // An IPv6 address, and a port perhaps.
+        let (address, rest) = inner.split_once(']')?;
+        let is_whole = rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port);
+        let address = address.parse::<Ipv6Addr>().ok().filter(|_| is_whole)?;
+        return Some((&host[..host.len() - rest.len()], Some(address.into())));
     }
+    let name = match host.split_once(':') {
+        Some((name, port)) if is_port(port) => name,
+        // `::1` has colons and no port.
+        _ => host,
+    };
+    Some((name, name.parse().ok()))
 }
 
 fn check_origin(headers: &HeaderMap, host: &str) -> Result<(), Problem> {
@@ -214,6 +221,11 @@ mod tests {
         }
         for host in
             ["evil.example", "localhost.evil.example", "10.0.0.7", "muster.example.", "", "[::2]", "localhost:x"]
+        {
+            assert!(!at(host, "127.0.0.1:8000"), "{host}");
+        }
+        for host in
+            ["[::1", "::1]", "[::1]x", "[::1]:", "[::1]:x", "[[::1]]", "[127.0.0.1]", "[localhost]", "[", "]", "[]"]
         {
             assert!(!at(host, "127.0.0.1:8000"), "{host}");
         }

@@ -25,6 +25,7 @@
 //! | `events`, `task_feed`, `logs`, `metrics` | the streams, and the page for Prometheus |
 //! | `openapi`, `reader` | the description, made from the routes, and the page that shows it |
 
+mod blocking;
 mod body;
 mod budget;
 mod config;
@@ -45,7 +46,7 @@ mod task_feed;
 
 pub use config::{ApiConfig, ApiKey, MAX_BODY};
 pub use door::{Door, Stage};
-pub use metrics::install_metrics;
+pub use metrics::{LOG_LINES_DROPPED, install_metrics};
 pub use problem::Problem;
 pub use router::router;
 pub use serve::serve;

@@ -13,10 +13,15 @@ const SECONDS: [f64; 18] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 300.0,
 ];
 
+/// Lines that are lost of the server's own log: whoever writes the log counts them under this name.
+pub const LOG_LINES_DROPPED: &str = "muster_log_lines_dropped_total";
+
 /// Makes this process record what the `metrics` macros say. Fails where something else does already. Opens no port.
 pub fn install_metrics() -> Result<PrometheusHandle, BuildError> {
     let handle = builder()?.install_recorder()?;
     describe();
+    // An alert on its rise needs to see it before the first one.
+    metrics::counter!(LOG_LINES_DROPPED).increment(0);
     Ok(handle)
 }
 
@@ -24,6 +29,18 @@ pub fn install_metrics() -> Result<PrometheusHandle, BuildError> {
 fn describe() {
     metrics::describe_counter!("muster_agent_endings_total", "Runs of agents that ended, by their cause.");
     metrics::describe_histogram!("muster_agent_start_seconds", "From the order to start an agent to its being ready.");
+    metrics::describe_counter!(
+        LOG_LINES_DROPPED,
+        "Lines of the server's log that were dropped, or could not be written, since nobody took them."
+    );
+    metrics::describe_counter!(
+        "muster_registry_forged_messages_total",
+        "Messages in Redis in Muster's name that somebody else wrote; they are not believed."
+    );
+    metrics::describe_counter!(
+        "muster_registry_replaced_keys_total",
+        "Keys of Muster in Redis in which somebody else had put something else; they were written anew."
+    );
     metrics::describe_histogram!("muster_spawn_seconds", "From a request to spawn to its answer.");
     metrics::describe_counter!("muster_spawns_total", "Requests to spawn, by their outcome.");
     metrics::describe_counter!("muster_task_attempts_total", "Attempts at tasks, by their end.");

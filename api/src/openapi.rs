@@ -141,7 +141,7 @@ mod tests {
     }
 
     /// The promised surface, so that a route that is lost or renamed is seen.
-    const PROMISED: [&str; 47] = [
+    const PROMISED: [&str; 48] = [
         "delete /api/v1/agents/pools/{pool_name}",
         "get /api/docs",
         "get /api/health",
@@ -151,6 +151,7 @@ mod tests {
         "get /api/v1/agents",
         "get /api/v1/agents/health",
         "get /api/v1/agents/metrics/processes",
+        "get /api/v1/agents/metrics/processes/ended",
         "get /api/v1/agents/monitor/system",
         "get /api/v1/agents/pools",
         "get /api/v1/agents/pools/{pool_name}",

@@ -136,6 +136,16 @@ pub(crate) fn agent_id(text: &str) -> Result<AgentId, Problem> {
     text.parse().map_err(|_| SupervisorError::UnknownAgent(short(text)).into())
 }
 
+/// The project that a path names. Where nobody knows it, it has no agents; a text that no project can have is none.
+pub(crate) fn project_id(text: String) -> Result<String, Problem> {
+    let is_name = (1..=128).contains(&text.chars().count()) && !text.contains(char::is_control);
+    if is_name && !matches!(text.as_str(), "." | "..") {
+        return Ok(text);
+    }
+    let detail = format!("there is no project {:?}", short(&text));
+    Err(Problem::new(StatusCode::NOT_FOUND, "unknown_project", detail))
+}
+
 /// The task that a path names. A text that is no id is the id of no task.
 pub(crate) fn task_id(text: &str) -> Result<TaskId, Problem> {
     text.parse()
@@ -232,6 +242,10 @@ mod tests {
         assert_eq!(agent_id("17").expect_err("no id").code(), "unknown_agent");
         assert_eq!(pool_name("No Pool").expect_err("no name").code(), "unknown_pool");
         assert_eq!(task_id("17").expect_err("no id").code(), "unknown_task");
+        for name in ["..", ".", "", "a\nb", &"x".repeat(129)] {
+            assert_eq!(project_id(name.to_owned()).expect_err("no project").code(), "unknown_project", "{name:?}");
+        }
+        assert_eq!(project_id("shop / 7".to_owned()).ok().as_deref(), Some("shop / 7"));
         assert!(agent_id(&"x".repeat(500)).expect_err("no id").detail().len() < 200);
         let id = AgentId::generate();
         assert_eq!(agent_id(&id.to_string().to_uppercase()).ok(), Some(id));

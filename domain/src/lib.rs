@@ -16,7 +16,7 @@
 //! | [`payload`] | JSON that is carried for others |
 //! | [`queue`] | how a pool treats its tasks |
 //! | [`tenant`], [`budget`] | on whose account tasks run, and what they may use |
-//! | [`ending`] | how a run of an agent ended, and what that means for a restart |
+//! | [`ending`], [`worker_ending`] | how a run of an agent ended, and what that means for a restart; how a worker did |
 //! | [`command`], [`report`], [`beat`] | the post between the master and its workers |
 //! | [`vitals`] | what a worker says when it is asked past that |
 //! | [`mod@count`], [`mod@plain`] | words for people |
@@ -51,6 +51,7 @@ pub mod tenant;
 pub mod time;
 pub mod vitals;
 pub mod worker;
+pub mod worker_ending;
 
 pub use agent::{AgentEvent, AgentSpec, AgentState, AgentStatus, Assignment, Intent, StopReason};
 pub use attempt::{Attempt, AttemptEnd, AttemptRecord, Executions, Halt, Progress, Tally, Usage};
@@ -77,3 +78,4 @@ pub use tenant::{DEFAULT_TENANT, TenantLimits, Tenants};
 pub use time::Timestamp;
 pub use vitals::{Trouble, Vitals};
 pub use worker::{WorkerIdentity, WorkerState, WorkerStatus};
+pub use worker_ending::{WorkerCause, WorkerEnding};

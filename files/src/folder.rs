@@ -90,13 +90,7 @@ impl Folder {
             _ => error,
         };
         let file = self.beneath(path, flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).map_err(named)?;
-        let kind = file.metadata()?.file_type();
-        match kind.is_file() {
-            true => Ok(file),
-            false if kind.is_dir() => Err(not_regular(path, "a folder")),
-            false if kind.is_fifo() => Err(not_regular(path, "a FIFO")),
-            false => Err(not_regular(path, "a device")),
-        }
+        only_regular(file, path)
     }
 
     /// What is at a name, itself and not what it may link to; `None` where nothing is.
@@ -158,6 +152,24 @@ impl Folder {
     fn fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+fn only_regular(file: File, path: &Path) -> io::Result<File> {
+    let kind = file.metadata()?.file_type();
+    match kind.is_file() {
+        true => Ok(file),
+        false if kind.is_dir() => Err(not_regular(path, "a folder")),
+        false if kind.is_fifo() => Err(not_regular(path, "a FIFO")),
+        false => Err(not_regular(path, "a device")),
+    }
+}
+
+/// Reads a file that people put where it was looked for, and may have linked. It is a regular one all the same: nothing else is waited
+/// for.
+pub fn read_found(path: &Path) -> io::Result<String> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file: File = nix::fcntl::open(path, flags, Mode::empty())?.into();
+    io::read_to_string(only_regular(file, path)?)
 }
 
 fn not_regular(path: &Path, what: &str) -> io::Error {

@@ -10,7 +10,8 @@
 //! - no open waits (`O_NONBLOCK`), and what is opened as a file is a regular one (`fstat` of what was opened);
 //! - what is named under an open folder is in it, whatever its path leads to by now.
 //!
-//! The data folder itself may be reached by links: whoever configured it put them there.
+//! The data folder itself may be reached by links: whoever configured it put them there. So may the configuration in it, of which only
+//! that is asked that it is a regular file ([`read_found`]).
 //!
 //! | file | its part |
 //! |---|---|
@@ -24,5 +25,5 @@ mod folder;
 mod places;
 mod removal;
 
-pub use folder::{FileId, Folder};
+pub use folder::{FileId, Folder, read_found};
 pub use places::{FOLDERS, Place};

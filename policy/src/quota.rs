@@ -54,19 +54,20 @@ pub struct Refusal {
 }
 
 impl Quota {
-    /// For a tenant with these limits, of which `used_today` tasks were let in on the day of `wall` before.
-    pub fn new(limits: &TenantLimits, used_today: u64, wall: Timestamp) -> Self {
-        let day = |limit| Day { limit, number: day_of(wall), used: used_today };
+    /// For a tenant with these limits, of which `used_today` tasks were let in on the day of `wall` before. `now` and `wall` are the
+    /// same moment, here and below.
+    pub fn new(limits: &TenantLimits, used_today: u64, now: Instant, wall: Timestamp) -> Self {
+        let day = |limit| Day { limit, number: day_of(wall), began: midnight(now, wall), used: used_today };
         Self { rate: limits.rate.map(Rate::new), day: limits.per_day.map(day) }
     }
 
-    /// Lets all `count` tasks in, or none. `now` and `wall` are the same moment.
+    /// Lets all `count` tasks in, or none.
     pub fn take(&mut self, count: u64, now: Instant, wall: Timestamp) -> Result<Left, Refusal> {
         if let Some(day) = &mut self.day {
-            day.turn(wall);
+            day.turn(now, wall);
         }
         let refusals = [
-            self.day.as_ref().and_then(|day| day.refusal(count, wall)),
+            self.day.as_ref().and_then(|day| day.refusal(count, now, wall)),
             self.rate.as_ref().and_then(|rate| rate.refusal(count, now)),
         ];
         // The longer wait is the honest one, and "never" is the longest.
@@ -84,9 +85,9 @@ impl Quota {
     }
 
     /// As many tasks that were let in did not come after all.
-    pub fn give_back(&mut self, count: u64, wall: Timestamp) {
+    pub fn give_back(&mut self, count: u64, now: Instant, wall: Timestamp) {
         if let Some(day) = &mut self.day {
-            day.turn(wall);
+            day.turn(now, wall);
             day.used = day.used.saturating_sub(count);
         }
         if let Some(rate) = &mut self.rate {
@@ -98,14 +99,14 @@ impl Quota {
     /// Whether a new one would say the same: all is left of the rate, and the day has seen nothing.
     pub fn is_untouched(&self, now: Instant, wall: Timestamp) -> bool {
         let rested = self.rate.as_ref().is_none_or(|rate| rate.ahead(now).is_zero());
-        rested && self.day.as_ref().is_none_or(|day| day.used == 0 || day.is_over(wall))
+        rested && self.day.as_ref().is_none_or(|day| day.used == 0 || day.is_over(now, wall))
     }
 
     /// What is left at this moment.
     pub fn left(&self, now: Instant, wall: Timestamp) -> Left {
         Left {
             at_once: self.rate.as_ref().map(|rate| rate.left(now)),
-            today: self.day.as_ref().map(|day| day.left(wall)),
+            today: self.day.as_ref().map(|day| day.left(now, wall)),
             day_ends_in: day_ends_in(wall),
         }
     }
@@ -167,36 +168,60 @@ struct Day {
     limit: u64,
     /// The day, counted from 1970-01-01 in UTC.
     number: i64,
+    /// When it began, on a clock that nobody sets.
+    began: Instant,
     used: u64,
 }
 
 const DAY_MILLIS: i64 = 24 * 60 * 60 * 1_000;
+const DAY: Duration = Duration::from_hours(24);
+
+/// A day that is shorter than this is none, whatever the clock on the wall says: it was set.
+const SHORTEST: Duration = Duration::from_hours(12);
+
+/// And one that is longer is over.
+const LONGEST: Duration = Duration::from_hours(36);
 
 impl Day {
-    /// A clock that is set back over midnight by a little must not open the day before once more; one that was a day and more
-    /// ahead was wrong, and must not shut the tenant out until then.
-    fn is_over(&self, wall: Timestamp) -> bool {
+    /// A day ends at midnight. A clock that is set forth and back must not open one after the other, nor one that is set back shut the
+    /// tenant out for longer than the time that a day has.
+    fn is_over(&self, now: Instant, wall: Timestamp) -> bool {
+        let lived = now.saturating_duration_since(self.began);
+        lived >= LONGEST || (self.is_another(wall) && lived >= SHORTEST)
+    }
+
+    /// Whether the wall shows another day. The one before is shown by a clock that was a little ahead, and set.
+    fn is_another(&self, wall: Timestamp) -> bool {
         !(self.number - 1..=self.number).contains(&day_of(wall))
     }
 
-    fn turn(&mut self, wall: Timestamp) {
-        if self.is_over(wall) {
-            *self = Self { number: day_of(wall), used: 0, ..*self };
+    fn turn(&mut self, now: Instant, wall: Timestamp) {
+        if self.is_over(now, wall) {
+            // After a step the midnight on the wall is none.
+            let began = midnight(now, wall).max(self.began + DAY).min(now);
+            *self = Self { number: day_of(wall), began, used: 0, ..*self };
         }
     }
 
-    fn left(&self, wall: Timestamp) -> u64 {
-        if self.is_over(wall) { self.limit } else { self.limit.saturating_sub(self.used) }
+    fn left(&self, now: Instant, wall: Timestamp) -> u64 {
+        if self.is_over(now, wall) { self.limit } else { self.limit.saturating_sub(self.used) }
     }
 
-    fn refusal(&self, count: u64, wall: Timestamp) -> Option<Refusal> {
-        if count <= self.left(wall) {
+    fn refusal(&self, count: u64, now: Instant, wall: Timestamp) -> Option<Refusal> {
+        if count <= self.left(now, wall) {
             return None;
         }
-        let begins = Timestamp::from_millis((self.number + 1).saturating_mul(DAY_MILLIS));
-        let retry_after = (count <= self.limit).then(|| begins.since(wall));
+        let left_of = |time: Duration| (self.began + time).saturating_duration_since(now);
+        let until_midnight = Timestamp::from_millis((self.number + 1).saturating_mul(DAY_MILLIS)).since(wall);
+        let honest = if self.is_another(wall) { left_of(SHORTEST) } else { until_midnight.max(left_of(SHORTEST)) };
+        let retry_after = (count <= self.limit).then(|| honest.min(left_of(LONGEST)));
         Some(Refusal { what: Exceeded::PerDay, retry_after })
     }
+}
+
+/// When the day on the wall began, on a clock that nobody sets.
+fn midnight(now: Instant, wall: Timestamp) -> Instant {
+    now.checked_sub(DAY.saturating_sub(day_ends_in(wall))).unwrap_or(now)
 }
 
 fn day_of(wall: Timestamp) -> i64 {
@@ -246,7 +271,7 @@ mod tests {
     #[test]
     fn without_limits_everything_is_let_in() {
         let clock = Clock::at(NOON);
-        let mut quota = Quota::new(&TenantLimits::default(), 0, clock.wall);
+        let mut quota = Quota::new(&TenantLimits::default(), 0, clock.now, clock.wall);
         let left = Left { at_once: None, today: None, day_ends_in: Duration::from_secs(12 * 3_600) };
         assert_eq!(take(&mut quota, u64::MAX, clock), Ok(left));
         assert_eq!(may_start(&TenantLimits::default(), 7), u32::MAX);
@@ -257,7 +282,7 @@ mod tests {
     #[test]
     fn one_second_of_the_rate_is_there_at_once() {
         let clock = Clock::at(NOON);
-        let mut quota = Quota::new(&limits(Some(10.0), None), 0, clock.wall);
+        let mut quota = Quota::new(&limits(Some(10.0), None), 0, clock.now, clock.wall);
         assert_eq!(take(&mut quota, 8, clock).map(|left| left.at_once), Ok(Some(2)));
         let refusal = Refusal { what: Exceeded::Rate, retry_after: Some(Duration::from_millis(100)) };
         assert_eq!(take(&mut quota, 3, clock), Err(refusal));
@@ -270,7 +295,7 @@ mod tests {
     #[test]
     fn a_slow_rate_lets_in_one_at_a_time() {
         let clock = Clock::at(NOON);
-        let mut quota = Quota::new(&limits(Some(0.5), None), 0, clock.wall);
+        let mut quota = Quota::new(&limits(Some(0.5), None), 0, clock.now, clock.wall);
         assert!(take(&mut quota, 1, clock).is_ok());
         let refused = take(&mut quota, 1, clock.after(Duration::from_millis(500))).expect_err("too soon");
         assert_eq!(refused.retry_after, Some(Duration::from_millis(1_500)));
@@ -279,7 +304,7 @@ mod tests {
     #[test]
     fn a_day_ends_at_midnight_in_utc() {
         let clock = Clock::at(NOON);
-        let mut quota = Quota::new(&limits(None, Some(5)), 3, clock.wall);
+        let mut quota = Quota::new(&limits(None, Some(5)), 3, clock.now, clock.wall);
         let half_a_day = Duration::from_secs(12 * 3_600);
         assert_eq!(take(&mut quota, 2, clock).map(|left| left.today), Ok(Some(0)));
         let refusal = Refusal { what: Exceeded::PerDay, retry_after: Some(half_a_day) };
@@ -293,13 +318,48 @@ mod tests {
     #[test]
     fn a_clock_set_back_over_midnight_does_not_open_the_day_again() {
         let midnight = Clock::at(Timestamp::from_millis(20_000 * DAY_MILLIS));
-        let mut quota = Quota::new(&limits(None, Some(5)), 0, midnight.wall);
+        let mut quota = Quota::new(&limits(None, Some(5)), 0, midnight.now, midnight.wall);
         assert!(take(&mut quota, 5, midnight).is_ok());
         let back = Clock { wall: midnight.wall.before(Duration::from_secs(1)), ..midnight };
         let refused = take(&mut quota, 1, back).expect_err("the day is used up");
         assert_eq!(refused.retry_after, Some(Duration::from_secs(24 * 3_600 + 1)));
         let years_back = Clock { wall: NOON.before(Duration::from_secs(1_000_000_000)), ..midnight };
-        assert!(take(&mut quota, 5, years_back).is_ok(), "a clock that was far ahead shuts nobody out");
+        let refused = take(&mut quota, 1, years_back).expect_err("the day is used up");
+        let wait = refused.retry_after.expect("a time");
+        assert_eq!(wait, SHORTEST, "a clock that was far ahead shuts nobody out for long");
+        assert!(take(&mut quota, 5, years_back.after(wait)).is_ok());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_to_and_fro_hands_out_no_second_day() {
+        let hours = |hours| Duration::from_hours(hours);
+        for step in [hours(1), hours(13), hours(240), hours(24 * 3_650)] {
+            let mut clock = Clock::at(NOON);
+            let mut quota = Quota::new(&limits(None, Some(5)), 0, clock.now, clock.wall);
+            assert!(take(&mut quota, 5, clock).is_ok());
+            let mut days = 1;
+            for minute in 0..120 {
+                clock = clock.after(Duration::from_secs(60));
+                clock.wall = if minute % 2 == 0 { clock.wall.after(step) } else { clock.wall.before(step) };
+                days += u32::from(take(&mut quota, 5, clock).is_ok());
+            }
+            assert!(days <= 2, "{days} days in two hours, by steps of {step:?}");
+            // And none is taken away, beside the one that was handed out before its time.
+            assert!(take(&mut quota, 5, clock.after(hours(36))).is_ok(), "{step:?}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_again_and_again_takes_no_day_away() {
+        let mut clock = Clock::at(NOON);
+        let mut quota = Quota::new(&limits(None, Some(5)), 0, clock.now, clock.wall);
+        let mut days = 0;
+        for _ in 0..24 * 10 {
+            days += u32::from(take(&mut quota, 5, clock).is_ok());
+            clock = clock.after(Duration::from_hours(1));
+            clock.wall = clock.wall.before(Duration::from_hours(1));
+        }
+        assert!((9..=11).contains(&days), "{days} in ten days");
     }
 
     proptest! {
@@ -313,7 +373,7 @@ mod tests {
             steps in prop::collection::vec((0..60_000_u64, 0..3_u32, 1..20_u64), 1..120),
         ) {
             let mut clock = Clock::at(Timestamp::from_millis(20_000 * DAY_MILLIS + start));
-            let mut quota = Quota::new(&limits(rate, per_day), 0, clock.wall);
+            let mut quota = Quota::new(&limits(rate, per_day), 0, clock.now, clock.wall);
             let mut taken: Vec<(Clock, u64)> = Vec::new();
             for (wait, scale, count) in steps {
                 clock = clock.after(Duration::from_millis(wait >> (scale * 5)));

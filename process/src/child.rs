@@ -54,15 +54,23 @@ impl Exit {
             Self::Signal(libc::WTERMSIG(status))
         }
     }
+
+    /// The name of the signal, where one ended it and it has a name.
+    pub fn signal_name(self) -> Option<&'static str> {
+        match self {
+            Self::Code(_) => None,
+            Self::Signal(signal) => Signal::try_from(signal).ok().map(Signal::as_str),
+        }
+    }
 }
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
-            Self::Signal(signal) => match Signal::try_from(*signal) {
-                Ok(name) => write!(f, "signal {signal} ({name})"),
-                Err(_) => write!(f, "signal {signal}"),
+            Self::Signal(signal) => match self.signal_name() {
+                Some(name) => write!(f, "signal {signal} ({name})"),
+                None => write!(f, "signal {signal}"),
             },
         }
     }

@@ -14,7 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::Signal;
 
 use crate::init::PATIENCE_WITH_INITS;
-use crate::mark::{environment, is_mine, marks_in, may_be_ours, others};
+use crate::mark::{descends_from_us, environment, is_mine, marks_in, may_be_ours, others, start_time};
 use crate::pidfd::Pidfd;
 use crate::tag::{Tag, is_init_name, limit_of, name_of};
 
@@ -31,10 +31,35 @@ pub struct Hunt {
     quarries: HashMap<OsString, Quarry>,
 }
 
+/// What is known of a worker's birth, by which a mark that somebody has copied is told from one that was handed down. Without it every
+/// mark counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lineage {
+    /// When it began, in clock ticks since boot: what is older is none of its.
+    pub born: Option<u64>,
+    /// Whether it hands its mark down as a limit too ([`bear_limit`](crate::mark::bear_limit)): a process without one is none of its,
+    /// whatever its environment says.
+    pub limited: bool,
+}
+
+impl Lineage {
+    /// Whether a process with the mark in its environment can be of this worker.
+    fn admits(self, pid: u32) -> bool {
+        // One that changed its user shows no limit; while its worker lives here, that is known by its parents.
+        self.fits(start_time(pid), || limit_of(pid).is_some() || descends_from_us(pid))
+    }
+
+    fn fits(self, started: Option<u64>, comes_from_a_tree: impl FnOnce() -> bool) -> bool {
+        let is_older = self.born.zip(started).is_some_and(|(born, started)| started < born);
+        !is_older && (!self.limited || comes_from_a_tree())
+    }
+}
+
 /// What is known of one worker.
 #[derive(Debug)]
 struct Quarry {
     tag: Tag,
+    lineage: Lineage,
     since: Instant,
     empty_passes: u32,
     killed: HashSet<u32>,
@@ -54,8 +79,9 @@ type Find = (u32, OsString);
 
 impl Hunt {
     /// Searches for this worker, which is dead, from now on.
-    pub fn add(&mut self, worker: &OsStr) {
-        let fresh = || Quarry { tag: Tag::of(worker), since: Instant::now(), empty_passes: 0, killed: HashSet::new() };
+    pub fn add(&mut self, worker: &OsStr, lineage: Lineage) {
+        let fresh =
+            || Quarry { tag: Tag::of(worker), lineage, since: Instant::now(), empty_passes: 0, killed: HashSet::new() };
         self.quarries.entry(worker.to_owned()).or_insert_with(fresh);
     }
 
@@ -122,7 +148,8 @@ impl Hunt {
     fn owner(&self, pid: u32) -> io::Result<Option<OsString>> {
         let environment = environment(pid)?;
         let worker = if marks_in(&environment).next().is_some() {
-            marks_in(&environment).find(|worker| self.quarries.contains_key(*worker)).map(OsStr::to_owned)
+            let is_of = |worker: &&OsStr| self.quarries.get(*worker).is_some_and(|quarry| quarry.lineage.admits(pid));
+            marks_in(&environment).find(is_of).map(OsStr::to_owned)
         } else {
             // An init never changes its user.
             let name = Tag::in_name(&name_of(pid)).filter(|_| is_mine(pid) == Some(true));
@@ -163,12 +190,34 @@ mod tests {
 
     fn hunt(workers: &[&str]) -> Hunt {
         let mut hunt = Hunt::default();
-        workers.iter().for_each(|worker| hunt.add(OsStr::new(worker)));
+        workers.iter().for_each(|worker| hunt.add(OsStr::new(worker), Lineage::default()));
         hunt
     }
 
     fn find(pid: u32, worker: &str) -> Find {
         (pid, worker.into())
+    }
+
+    #[test]
+    fn a_mark_that_was_copied_counts_for_nothing() {
+        let (unknown, born) = (Lineage::default(), Lineage { born: Some(10), limited: false });
+        let limited = Lineage { limited: true, ..born };
+        let rows = [
+            (unknown, Some(1), false, true),
+            (born, Some(9), true, false),
+            (born, Some(10), false, true),
+            (born, None, false, true),
+            (limited, Some(11), false, false),
+            (limited, Some(11), true, true),
+            (limited, Some(9), true, false),
+        ];
+        for (lineage, started, comes_from_a_tree, fits) in rows {
+            assert_eq!(
+                lineage.fits(started, || comes_from_a_tree),
+                fits,
+                "{lineage:?} {started:?} {comes_from_a_tree}"
+            );
+        }
     }
 
     #[test]
@@ -190,7 +239,7 @@ mod tests {
     fn who_is_added_twice_is_searched_for_once_and_who_is_forgotten_is_not() {
         let mut hunt = hunt(&["a", "b"]);
         assert_eq!(hunt.conclude(&[], Vec::new()).clean, []);
-        hunt.add(OsStr::new("a"));
+        hunt.add(OsStr::new("a"), Lineage::default());
         hunt.forget(OsStr::new("b"));
         assert_eq!(hunt.conclude(&[], Vec::new()).clean, [("a".into(), 0)], "its first pass still counts");
         assert_eq!(hunt.conclude(&[find(7, "b")], Vec::new()).clean, []);

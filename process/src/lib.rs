@@ -67,7 +67,7 @@ pub mod usage;
 
 pub use child::{Child, Custodian, Exit, ExitWatch};
 pub use door::Door;
-pub use hunt::{Hunt, Pass};
+pub use hunt::{Hunt, Lineage, Pass};
 pub use identity::Presence;
 pub use lock::DataLock;
 pub use nix::sys::signal::Signal;

@@ -9,13 +9,25 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::census::Stat;
-use crate::tag::Tag;
+use crate::tag::{Tag, take_limit};
 
 /// The variable that marks a worker and all that it owns with the worker's id.
 pub const WORKER: &str = "MUSTER_PROCESS_ID";
 
 /// How often an environment that is empty is read.
 const READ_AGAIN: usize = 3;
+
+/// Makes this process, which is that worker, hand its mark down as a limit too. For its environment may be copied by anybody.
+pub fn bear_limit(worker: &OsStr) {
+    // SAFETY: a plain system call; that this process changes is what is asked for.
+    unsafe { take_limit(Tag::of(worker).limit()) };
+}
+
+/// Whether a process was started with this among its arguments.
+pub fn has_argument(pid: u32, argument: &OsStr) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).any(|one| one == argument.as_bytes())
+}
 
 /// The processes but this one that were started with this worker's mark in their environment, and whose environment
 /// this user may read. Zombies have none. Fails where the processes can't be read.
@@ -97,12 +109,21 @@ pub(crate) fn is_mine(pid: u32) -> Option<bool> {
     lives.then(|| user == Some(nix::unistd::geteuid().as_raw()))
 }
 
+/// When a process began, in clock ticks since boot; `None` where there is none.
+pub(crate) fn start_time(pid: u32) -> Option<u64> {
+    Some(stat(pid)?.start_time)
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    Stat::parse(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
 /// Programs may change their user, and stay what they are.
-fn descends_from_us(pid: u32) -> bool {
+pub(crate) fn descends_from_us(pid: u32) -> bool {
     /// No chain of parents is longer.
     const LONGEST: usize = 1_024;
     let own = std::process::id();
-    let parent = |pid: &u32| Some(Stat::parse(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)?.parent);
+    let parent = |pid: &u32| Some(stat(*pid)?.parent);
     std::iter::successors(Some(pid), parent).take(LONGEST).any(|pid| pid == own)
 }
 

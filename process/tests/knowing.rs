@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use muster_process::{
-    Custody, DataLock, Exit, Hunt, Means, Nursery, Pidfd, Presence, Program, Signal, identity, lock, mark, ownership,
-    usage,
+    Custody, DataLock, Exit, Hunt, Lineage, Means, Nursery, Pidfd, Presence, Program, Signal, identity, lock, mark,
+    ownership, usage,
 };
 use support::{Freezer, all_means, new_tag, output, run, shell, spawn, tagged, wait_until};
 
@@ -102,8 +102,12 @@ const NOTHING: Sweep = Sweep { killed: 0, clean: true };
 
 /// Makes passes until nothing of the worker is left, or two seconds are over.
 fn sweep(worker: &str) -> Sweep {
+    sweep_those_of(worker, Lineage::default())
+}
+
+fn sweep_those_of(worker: &str, lineage: Lineage) -> Sweep {
     let (mut hunt, begun) = (Hunt::default(), Instant::now());
-    hunt.add(OsStr::new(worker));
+    hunt.add(OsStr::new(worker), lineage);
     while begun.elapsed() < Duration::from_secs(2) {
         if let Some((_, killed)) = hunt.pass().expect("the processes can be read").clean.pop() {
             return Sweep { killed, clean: true };
@@ -133,6 +137,22 @@ fn marked_processes_are_found_and_killed() {
             child.exit.await;
         });
     }
+}
+
+#[test]
+fn what_is_older_than_a_worker_is_none_of_its() {
+    run(async {
+        let tag = new_tag();
+        let child = spawn(marked_shell(&format!("exec sleep {tag}"), Custody::Child, &tag), all_means()[0]);
+        let child = child.await.expect("it starts");
+        wait_until("it runs", || tagged(&format!("sleep\0{tag}")).len() == 1);
+        let born = |ticks| Lineage { born: Some(ticks), limited: false };
+        assert_eq!(sweep_those_of(&tag, born(child.identity.start_time + 1)), NOTHING);
+        assert_eq!(tagged(&format!("sleep\0{tag}")).len(), 1, "it goes on");
+        let swept = sweep_those_of(&tag, born(child.identity.start_time));
+        assert!(swept.killed >= 1 && swept.clean, "{swept:?}");
+        child.exit.await;
+    });
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Messages as they travel: JSON that carries its version.
 
-use muster_domain::{Beat, Envelope, Report, WIRE_VERSION};
+use muster_domain::{Beat, Envelope, ProcessId, Report, WIRE_VERSION};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -40,6 +40,26 @@ pub(crate) const fn is_understood(version: u16) -> bool {
 /// Says that a message is of a version that is not understood.
 pub(crate) fn unknown_version(version: u16) -> String {
     format!("a message of version {version}, while this is version {WIRE_VERSION}")
+}
+
+/// The number of a beat, of whichever version.
+pub(crate) fn number_of(beat: &[u8]) -> Option<u64> {
+    serde_json::from_slice::<Numbered>(beat).ok().map(|Numbered { number }| number)
+}
+
+/// From whom a report is, of whichever version.
+pub(crate) fn sender_of(report: &[u8]) -> Option<ProcessId> {
+    serde_json::from_slice::<Sent>(report).ok().map(|Sent { process_id }| process_id)
+}
+
+#[derive(Deserialize)]
+struct Numbered {
+    number: u64,
+}
+
+#[derive(Deserialize)]
+struct Sent {
+    process_id: ProcessId,
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8], version_of: impl Fn(&T) -> u16) -> Result<T, String> {

@@ -238,6 +238,29 @@ fn workers_are_a_table() {
     assert!(!ran.text().contains("\"a\"") && ran.text().contains("\"b\""));
 }
 
+#[test]
+fn workers_that_ended_are_a_table_of_their_own() {
+    let ending = json!({"summary": "was ended by signal 9 (SIGKILL)", "last_words": "oh",
+        "follows": "its agent is started again", "cause": {"kind": "signaled", "signal": 9, "name": "SIGKILL"}});
+    let worker = json!({"process_id": "w1", "pool_name": "p", "pid": 7, "host": "h", "status": "lost", "max_agents": 10,
+        "started_at": "2025-11-21T03:20:00Z", "ended_at": "2025-11-21T03:24:59Z", "ending": ending});
+    let mut older = worker.clone();
+    older["ending"] = Value::Null;
+    let expected = "WORKER  POOL  PID  HOST  STATUS  AGE  ENDED  HOW\n\
+        w1      p       7  h     lost     5m     1s  was ended by signal 9 (SIGKILL); its agent is started again; it said last: oh\n\
+        w1      p       7  h     lost     5m     1s  not kept\n";
+    assert_eq!(ps::ended_workers(&[worker, older], moment()), expected);
+
+    let page = r#"{"items": [{"process_id": "w1", "ending": null}], "next_cursor": null}"#;
+    let ran = run("ps -w -a --pool p", vec![(200, r#"{"processes": []}"#), (200, page)]);
+    let asked =
+        ["GET /api/v1/agents/metrics/processes", "GET /api/v1/agents/metrics/processes/ended?pool_name=p&limit=1000"];
+    assert_eq!(ran.lines(), asked);
+    assert!(ran.text().starts_with("WORKER") && ran.text().contains("\n\nWORKER"), "{}", ran.text());
+    let ran = run("ps -w -a --json", vec![(200, r#"{"processes": []}"#), (200, page)]);
+    assert_eq!(serde_json::from_str::<Value>(ran.text()).expect("JSON")["ended"][0]["process_id"], "w1");
+}
+
 const POOL: &str = r#"{"pool_name": "developer_pool", "role_type": "developer", "runtime": "echo", "process_count": 2,
     "agent_count": 15, "used_capacity": 15, "available_capacity": 5, "total_capacity": 20, "utilization": 0.75,
     "draining": false}"#;

@@ -184,7 +184,7 @@ pub(crate) static TABLES: &[TableKey] = &[
     table_key("tenants", "weight", "1", "Its share while others wait too, 1 to 1,000"),
     table_key("tenants", "max_running", "", "Tasks that run at a time; others wait. Default: no bound"),
     table_key("tenants", "rate", "", "Tasks per second that it may submit, and one second's worth of them at once. Default: no bound"),
-    table_key("tenants", "per_day", "", "Tasks that it may submit in a day of UTC. Default: no bound"),
+    table_key("tenants", "per_day", "", "Tasks that it may submit in a day of UTC. Where the server's clock is set, a day has 12 to 36 hours for it. Default: no bound"),
     table_key("budgets", "scope", "", "Whose usage is summed: `task`, `agent`, `project`, `tenant` or `pool`; needed"),
     table_key("budgets", "name", "", "Its id or name, or `*` for each that has no budget of its own; needed"),
     table_key("budgets", "tokens", "", "Tokens read and written at the most"),

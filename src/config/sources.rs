@@ -99,7 +99,10 @@ impl<'a> Sources<'a> {
             None => environment.folder.clone(),
         };
         let dotenv_path = folder.join(".env");
-        let dotenv = match std::fs::read_to_string(&dotenv_path) {
+        // What is in the data folder may be put there by agents.
+        let read =
+            if found_in_data_dir { muster_files::read_found } else { |path: &Path| std::fs::read_to_string(path) };
+        let dotenv = match read(&dotenv_path) {
             Ok(text) => dotenv::parse(&text, &dotenv_path)?,
             // What can't be read as text or at all is somebody else's, as long as nobody asked for it.
             Err(_) => Vec::new(),
@@ -191,7 +194,7 @@ fn find_file(flags: &Flags, environment: &Environment) -> Result<(Option<(PathBu
     };
     for (folder, found_in_data_dir) in [(&environment.folder, false), (&data_dir, true)] {
         let path = folder.join("muster.toml");
-        match std::fs::read_to_string(&path) {
+        match muster_files::read_found(&path) {
             Ok(text) => return Ok((Some((path, text)), found_in_data_dir)),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
             // A data folder that belongs to somebody else is looked at when it is used.

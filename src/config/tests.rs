@@ -151,6 +151,23 @@ fn the_file_is_found_in_this_order() {
 }
 
 #[test]
+fn what_an_agent_has_put_in_the_place_of_a_file_holds_nobody_up() {
+    let place = Place::new();
+    let data_dir = place.path().join("home/.local/share/muster");
+    std::fs::create_dir_all(&data_dir).expect("a folder");
+    let fifo = |name: &str| {
+        let made = std::process::Command::new("mkfifo").arg(data_dir.join(name)).status().expect("mkfifo runs");
+        assert!(made.success());
+    };
+    fifo(".env");
+    place.write("home/.local/share/muster/muster.toml", "listen = '127.0.0.1:1'");
+    assert_eq!(place.load().listen.port(), 1);
+    std::fs::remove_file(data_dir.join("muster.toml")).expect("removed");
+    fifo("muster.toml");
+    assert!(place.mistakes()[0].contains("is a FIFO and no file"), "{:?}", place.mistakes());
+}
+
+#[test]
 fn a_file_found_in_the_data_folder_can_not_move_it() {
     let place = Place::new();
     place.write("home/.local/share/muster/muster.toml", "\ndata_dir = '/elsewhere'");

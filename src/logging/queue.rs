@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use muster_api::LOG_LINES_DROPPED;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// A buffer that has grown beyond this is given back, in bytes.
@@ -84,7 +85,8 @@ impl Queue {
         let mut state = self.0.state();
         if state.waiting.len() + line.len() > self.0.bound {
             state.dropped += 1;
-            return;
+            drop(state);
+            return count_lost(1);
         }
         state.waiting.extend_from_slice(line);
         // Where there can be no thread now, the next line tries again.
@@ -140,6 +142,7 @@ impl Shared {
             let over = match written {
                 Ok(()) => self.state().failed.take(),
                 Err(error) => {
+                    count_lost(lines);
                     let failed = &mut self.state().failed;
                     let before = failed.as_ref().map_or(0, |loss| loss.lines);
                     *failed = Some(Loss { lines: before + lines, error: Some(error.to_string()) });
@@ -166,6 +169,10 @@ impl Shared {
         state.writing = Some(Instant::now());
         std::mem::take(&mut state.dropped)
     }
+}
+
+fn count_lost(lines: u64) {
+    metrics::counter!(LOG_LINES_DROPPED).increment(lines);
 }
 
 /// A line comes as one write.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_supervisor::{AlertParts, Courier, Webhook};
+use tokio::sync::Mutex;
 use ureq::Agent;
 
 use crate::client::is_loopback;
@@ -26,6 +27,8 @@ pub(super) fn alert_parts(config: &AlertsConfig) -> AlertParts {
 struct HttpCourier {
     agent: Agent,
     url: String,
+    /// One call at a time: a host that does not answer takes no more than one of the threads for such work.
+    line: Arc<Mutex<()>>,
 }
 
 impl HttpCourier {
@@ -39,7 +42,7 @@ impl HttpCourier {
         if is_loopback(&webhook.url) {
             config = config.proxy(None);
         }
-        Self { agent: config.build().new_agent(), url: webhook.url.clone() }
+        Self { agent: config.build().new_agent(), url: webhook.url.clone(), line: Arc::default() }
     }
 }
 
@@ -50,7 +53,13 @@ impl Courier for HttpCourier {
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        let call = tokio::task::spawn_blocking(move || request.send(body).map(|answer| answer.status().as_u16()));
+        // The next call waits for the end of this one, whatever the supervisor does meanwhile.
+        let place = self.line.clone().lock_owned().await;
+        let call = tokio::task::spawn_blocking(move || {
+            let answer = request.send(body).map(|answer| answer.status().as_u16());
+            drop(place);
+            answer
+        });
         let answer = call.await.map_err(|_| "the call was given up in a shutdown".to_owned())?;
         answer.map_err(describe)
     }

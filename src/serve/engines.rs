@@ -109,7 +109,7 @@ async fn private(site: &Site, program: &Path) -> anyhow::Result<Engines> {
     };
     let server = PrivateServer::start(site.nursery.clone(), plan, told)
         .await
-        .with_context(|| format!("cannot start {} as the private Redis", program.display()))?;
+        .with_context(|| format!("cannot run {}", program.display()))?;
     let socket = socket.display().to_string();
     let target = RegistryTarget { url: server.url().to_owned(), prefix: site.config.redis.prefix.clone(), roots: None };
     let reason = format!("a private {} runs", program.display());

@@ -22,23 +22,37 @@ const ADD: &str = "INSERT INTO agents (agent_id, pool_name, role_type, project_i
     AND route = $11 AND idempotency_key = $12 AND made_id = $1)) \
     ON CONFLICT (agent_id) DO NOTHING RETURNING agent_id, process_id";
 
-/// New agents without a key. Those for the same worker are numbered, so that each counts those before it too.
-pub(crate) static ADD_MANY: LazyLock<Batched> = LazyLock::new(|| {
-    Batched::new(
-        10,
-        "WITH e (place, agent_id, pool_name, role_type, project_id, human_name, heartbeat_interval_ms, max_idle_time_ms, \
-         process_id, at) AS (VALUES {rows}), \
-         r AS (SELECT e.*, ROW_NUMBER() OVER (PARTITION BY e.process_id ORDER BY e.place) AS nth \
-         FROM e JOIN pools p ON p.pool_name = e.pool_name) \
-         INSERT INTO agents (agent_id, pool_name, role_type, project_id, human_name, heartbeat_interval_ms, \
-         max_idle_time_ms, intent, process_id, epoch, restarts, created_at, updated_at) \
-         SELECT r.agent_id, r.pool_name, r.role_type, r.project_id, r.human_name, r.heartbeat_interval_ms, \
-         r.max_idle_time_ms, 'run', w.process_id, CASE WHEN w.process_id IS NULL THEN 0 ELSE 1 END, 0, r.at, r.at \
-         FROM r LEFT JOIN workers w ON w.process_id = r.process_id AND w.state IN ('starting', 'ready') \
-         AND (SELECT COUNT(*) FROM agents a WHERE a.process_id = r.process_id AND a.ended_at IS NULL) + r.nth <= w.capacity \
-         WHERE r.agent_id IS NOT NULL ON CONFLICT (agent_id) DO NOTHING RETURNING agent_id, process_id",
-    )
+/// New agents. Those for the same worker are numbered, so that each counts those before it too.
+macro_rules! add_many {
+    ($condition:literal) => {
+        concat!(
+            "WITH e (place, agent_id, pool_name, role_type, project_id, human_name, heartbeat_interval_ms, max_idle_time_ms, \
+             process_id, at) AS (VALUES {rows}), \
+             r AS (SELECT e.*, ROW_NUMBER() OVER (PARTITION BY e.process_id ORDER BY e.place) AS nth \
+             FROM e JOIN pools p ON p.pool_name = e.pool_name",
+            $condition,
+            ") \
+             INSERT INTO agents (agent_id, pool_name, role_type, project_id, human_name, heartbeat_interval_ms, \
+             max_idle_time_ms, intent, process_id, epoch, restarts, created_at, updated_at) \
+             SELECT r.agent_id, r.pool_name, r.role_type, r.project_id, r.human_name, r.heartbeat_interval_ms, \
+             r.max_idle_time_ms, 'run', w.process_id, CASE WHEN w.process_id IS NULL THEN 0 ELSE 1 END, 0, r.at, r.at \
+             FROM r LEFT JOIN workers w ON w.process_id = r.process_id AND w.state IN ('starting', 'ready') \
+             AND (SELECT COUNT(*) FROM agents a WHERE a.process_id = r.process_id AND a.ended_at IS NULL) + r.nth <= w.capacity \
+             WHERE r.agent_id IS NOT NULL ON CONFLICT (agent_id) DO NOTHING RETURNING agent_id, process_id"
+        )
+    };
+}
+
+/// Without a key.
+pub(crate) static ADD_MANY: LazyLock<Batched> = LazyLock::new(|| Batched::new(ADD_FIELDS, add_many!("")));
+
+/// Those that have got their keys, in the same transaction.
+pub(crate) static ADD_KEYED: LazyLock<Batched> = LazyLock::new(|| {
+    Batched::new(ADD_FIELDS, add_many!(" WHERE EXISTS (SELECT 1 FROM idempotency_keys k WHERE k.made_id = e.agent_id)"))
 });
+
+/// Fields of a row of [`ADD_MANY`] and [`ADD_KEYED`].
+const ADD_FIELDS: usize = 10;
 
 /// Of those for the same worker only those count that may have a slot at all.
 pub(crate) static ASSIGN: LazyLock<Batched> = LazyLock::new(|| {
@@ -116,7 +130,7 @@ pub(crate) fn add(agent: &NewAgent) -> Step {
     Step::new(ADD, args)
 }
 
-/// A row of [`ADD_MANY`].
+/// A row of [`ADD_MANY`] or [`ADD_KEYED`].
 pub(crate) fn add_fields(place: usize, agent: &NewAgent) -> Vec<Value> {
     let NewAgent { spec, worker, at, .. } = agent;
     vec![

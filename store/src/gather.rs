@@ -11,7 +11,7 @@ use std::sync::Arc;
 use muster_domain::{AgentId, ProcessId};
 
 use crate::sql::{Batched, Step, Value};
-use crate::{Write, agents, events, workers};
+use crate::{Write, agents, events, keys, workers};
 
 /// A part of a batch.
 pub(crate) enum Gathered<'a> {
@@ -38,6 +38,8 @@ pub(crate) enum Kind {
     DrainWorker,
     EndWorker,
     AddAgent,
+    /// With an idempotency key. Its rows are those of the claim, and behind them those of the agent.
+    AddKeyedAgent,
     Assign,
     StopAgent,
     Release,
@@ -56,7 +58,15 @@ enum About {
 
 impl Kind {
     /// The statements over these rows. Two kinds count their workers first, in a statement over the same rows.
-    pub(crate) fn steps(self, rows: Vec<Row>) -> Vec<Told> {
+    pub(crate) fn steps(self, mut rows: Vec<Row>) -> Vec<Told> {
+        if self == Self::AddKeyedAgent {
+            let claims =
+                |(place, key, fields): &mut Row| (*place, key.clone(), fields.drain(..keys::CLAIM_FIELDS).collect());
+            let claims: Vec<Row> = rows.iter_mut().map(claims).collect();
+            let claims = keys::CLAIM_MANY.steps(claims.into_iter()).into_iter().map(|(step, _)| step.with_next());
+            let own = self.text().steps(rows.into_iter());
+            return claims.zip(own).map(|(claim, (step, told))| (vec![claim, step], told)).collect();
+        }
         let counts = match self {
             Self::AddWorker => Some(&workers::COUNT_SPAWNED),
             Self::EndWorker => Some(&workers::COUNT_TERMINATED),
@@ -75,6 +85,7 @@ impl Kind {
             Self::DrainWorker => &workers::DRAIN,
             Self::EndWorker => &workers::END,
             Self::AddAgent => &agents::ADD_MANY,
+            Self::AddKeyedAgent => &agents::ADD_KEYED,
             Self::Assign => &agents::ASSIGN,
             Self::StopAgent => &agents::STOP,
             Self::Release => &agents::RELEASE,
@@ -138,7 +149,7 @@ impl<'a> Gathering<'a> {
     fn finish(&mut self, writes: &'a [Write]) {
         self.close();
         for gathered in &mut self.done {
-            if let Gathered::Many(Kind::AddAgent, rows) = gathered
+            if let Gathered::Many(Kind::AddAgent | Kind::AddKeyedAgent, rows) = gathered
                 && let [(place, ..)] = rows[..]
             {
                 *gathered = Gathered::One(place, &writes[place]);
@@ -165,6 +176,15 @@ impl Item {
             Write::AddAgent(agent) if agent.key.is_none() => {
                 let fields = agents::add_fields(place, agent);
                 let item = Self::agent(Kind::AddAgent, place, agent.spec.agent_id, fields);
+                Some(item.and(agent.worker.map(About::Worker)).and(Some(About::Slots)))
+            }
+            Write::AddAgent(agent) => {
+                let (key, spec) = (agent.key.as_ref()?, &agent.spec);
+                let mut fields = keys::claim_fields(key, spec.agent_id, &spec.pool_name, agent.at);
+                fields.extend(agents::add_fields(place, agent));
+                let mut item = Self::agent(Kind::AddKeyedAgent, place, spec.agent_id, fields);
+                // Of two with the same key the second one is for the next statement.
+                item.row.1 = keys::name_of(&key.caller, &key.route, &key.key);
                 Some(item.and(agent.worker.map(About::Worker)).and(Some(About::Slots)))
             }
             Write::Assign { agent_id, to, at } => {
@@ -200,8 +220,8 @@ impl Item {
                 (Kind::IdentifyWorker, *process_id, workers::identify_fields(*process_id, identity))
             }
             Write::DrainWorker { process_id } => (Kind::DrainWorker, *process_id, vec![Value::text(process_id)]),
-            Write::EndWorker { process_id, lost, at } => {
-                (Kind::EndWorker, *process_id, workers::end_fields(*process_id, *lost, *at))
+            Write::EndWorker { process_id, lost, ending, at } => {
+                (Kind::EndWorker, *process_id, workers::end_fields(*process_id, *lost, ending, *at))
             }
             _ => return None,
         };
@@ -224,7 +244,9 @@ impl Item {
 
 #[cfg(test)]
 mod tests {
-    use muster_domain::{Assignment, Cause, Ending, Epoch, EventDraft, EventKind, StopReason, Timestamp};
+    use muster_domain::{
+        Assignment, Cause, Ending, Epoch, EventDraft, EventKind, StopReason, Timestamp, WorkerCause, WorkerEnding,
+    };
 
     use super::*;
     use crate::AfterRelease;
@@ -241,7 +263,8 @@ mod tests {
     }
 
     fn end(process_id: ProcessId) -> Write {
-        Write::EndWorker { process_id, lost: true, at: AT }
+        let ending = WorkerEnding::new(WorkerCause::Hung, String::new(), String::new());
+        Write::EndWorker { process_id, lost: true, ending, at: AT }
     }
 
     fn drain(process_id: ProcessId) -> Write {

@@ -1,7 +1,7 @@
 //! Idempotency keys: what the first request made, an agent or a task, and its body, kept in the transaction that made it.
 
 use std::str::FromStr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use muster_domain::{PoolName, TaskId, Timestamp};
 
@@ -12,6 +12,22 @@ use crate::{IdempotencyKey, StoreError};
 const CLAIM: &str = "INSERT INTO idempotency_keys (caller, route, idempotency_key, body_hash, made_id, created_at) \
     SELECT $1, $2, $3, $4, $5, $6 FROM pools WHERE pool_name = $7 \
     ON CONFLICT (caller, route, idempotency_key) DO UPDATE SET caller = excluded.caller RETURNING made_id, body_hash";
+
+/// The same for many, of which no two have the same key. The rows that come back say which keys they are.
+pub(crate) static CLAIM_MANY: LazyLock<Batched> = LazyLock::new(|| {
+    Batched::new(
+        CLAIM_FIELDS,
+        "WITH e (caller, route, idempotency_key, body_hash, made_id, at, pool_name) AS (VALUES {rows}) \
+         INSERT INTO idempotency_keys (caller, route, idempotency_key, body_hash, made_id, created_at) \
+         SELECT e.caller, e.route, e.idempotency_key, e.body_hash, e.made_id, e.at FROM e \
+         JOIN pools p ON p.pool_name = e.pool_name WHERE e.made_id IS NOT NULL \
+         ON CONFLICT (caller, route, idempotency_key) DO UPDATE SET caller = excluded.caller \
+         RETURNING caller, route, idempotency_key, made_id, body_hash",
+    )
+});
+
+/// Fields of a row of [`CLAIM_MANY`].
+pub(crate) const CLAIM_FIELDS: usize = 7;
 
 const HOLDER: &str = "SELECT made_id, body_hash FROM idempotency_keys \
     WHERE caller = $1 AND route = $2 AND idempotency_key = $3";
@@ -32,7 +48,12 @@ pub(crate) use delete_keys_of;
 
 /// Takes the key for this agent or task where it is free, and answers whose it is. No row where the pool does not exist.
 pub(crate) fn claim(key: &IdempotencyKey, made_id: impl ToString, pool: &PoolName, at: Timestamp) -> Step {
-    let args = vec![
+    Step::new(CLAIM, claim_fields(key, made_id, pool, at))
+}
+
+/// The arguments of [`claim`], and a row of [`CLAIM_MANY`].
+pub(crate) fn claim_fields(key: &IdempotencyKey, made_id: impl ToString, pool: &PoolName, at: Timestamp) -> Vec<Value> {
+    vec![
         Value::text(&key.caller),
         Value::text(&key.route),
         Value::text(&key.key),
@@ -40,8 +61,20 @@ pub(crate) fn claim(key: &IdempotencyKey, made_id: impl ToString, pool: &PoolNam
         Value::text(made_id),
         Value::int(at.as_millis()),
         Value::text(pool),
-    ];
-    Step::new(CLAIM, args)
+    ]
+}
+
+/// What tells one key from another, as one text.
+pub(crate) fn name_of(caller: &str, route: &str, key: &str) -> Arc<str> {
+    // No part of it has a line break.
+    format!("{caller}\n{route}\n{key}").into()
+}
+
+/// Reads a row of [`CLAIM_MANY`]: which key, whose it is, and the hash of that request's body.
+pub(crate) fn read_many<T: FromStr<Err: ToString>>(mut fields: Fields) -> Result<(Arc<str>, T, [u8; 32]), StoreError> {
+    let name = name_of(&fields.text()?, &fields.text()?, &fields.text()?);
+    let (made_id, hash) = read(fields)?;
+    Ok((name, made_id, hash))
 }
 
 /// Asks whose the key is.

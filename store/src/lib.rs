@@ -163,6 +163,14 @@ pub trait Store: Queue {
     /// One worker, open or not.
     async fn worker(&self, id: ProcessId) -> Result<Option<WorkerRow>, StoreError>;
 
+    /// Workers that ended, of one pool or of all, the latest made first, those made before `before`, at most `limit`.
+    async fn ended_workers(
+        &self,
+        pool: Option<&PoolName>,
+        before: Option<ProcessId>,
+        limit: u32,
+    ) -> Result<Vec<WorkerRow>, StoreError>;
+
     /// Every agent that a supervisor must know: intent "run", an open assignment, or quarantined.
     async fn live_agents(&self) -> Result<Vec<AgentRow>, StoreError>;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use muster_domain::AgentId;
 
-use crate::gather::{Gathered, gather};
+use crate::gather::{Gathered, Kind, gather};
 use crate::sql::{Answer, Step};
 use crate::task_steps::{TaskReading, TaskSteps};
 use crate::{NewAgent, Outcome, StoreError, Write, agents, executions, keys, lives, pools, tasks, usage};
@@ -39,6 +39,8 @@ enum Reading {
     Rows(Vec<(Arc<str>, usize)>),
     /// One statement, for the events of these writes: nothing holds them up.
     Events(Vec<usize>),
+    /// The same of new agents with keys, each row with its key and the agent's id: the first statement says whose each key is.
+    KeyedAgents(Vec<(Arc<str>, AgentId, usize)>),
     /// The last statement returned the new agent's row, and the first says whose the idempotency key is.
     KeyedAgent(AgentId, usize),
     /// The statements returned the ids of the tasks that they changed.
@@ -50,6 +52,13 @@ impl Plan {
     pub(crate) fn of(writes: &[Write]) -> Self {
         let parts = gather(writes).into_iter().flat_map(|gathered| match gathered {
             Gathered::One(place, write) => vec![Part::of(place, write)],
+            Gathered::Many(kind @ Kind::AddKeyedAgent, rows) => {
+                let keyed = |(key, place)| Some((key, added(writes, place)?, place));
+                let part = |(steps, rows): (Vec<Step>, Vec<(Arc<str>, usize)>)| {
+                    Part::new(steps, Reading::KeyedAgents(rows.into_iter().filter_map(keyed).collect()))
+                };
+                kind.steps(rows).into_iter().map(part).collect()
+            }
             Gathered::Many(kind, rows) => {
                 kind.steps(rows).into_iter().map(|(steps, rows)| Part::new(steps, Reading::Rows(rows))).collect()
             }
@@ -146,6 +155,7 @@ impl Reading {
             (Self::Done(place), _) => outcomes[*place] = Outcome::Applied,
             (Self::Rows(rows), [.., last]) => read_rows(rows, last, outcomes)?,
             (Self::Events(places), [_]) => places.iter().for_each(|place| outcomes[*place] = Outcome::Applied),
+            (Self::KeyedAgents(rows), [claims, last]) => read_keyed(rows, claims, last, outcomes)?,
             (Self::KeyedAgent(ours, place), [claim, last]) => {
                 let key = [(ours.to_string().into(), *place)];
                 match replayed(*ours, claim)? {
@@ -165,6 +175,7 @@ impl Reading {
             let place = match self {
                 Self::Changed(place) | Self::Done(place) | Self::KeyedAgent(_, place) => Some(place),
                 Self::Rows(rows) => rows.get(refusal.row).map(|(_, place)| place),
+                Self::KeyedAgents(rows) => rows.get(refusal.row).map(|(.., place)| place),
                 Self::Events(places) => places.get(refusal.row),
                 Self::Tasks(..) => None,
             };
@@ -202,6 +213,38 @@ fn read_rows(rows: &[(Arc<str>, usize)], answer: &mut Answer, outcomes: &mut [Ou
         }
     }
     Ok(())
+}
+
+/// The agent that this write makes.
+fn added(writes: &[Write], place: usize) -> Option<AgentId> {
+    match writes.get(place) {
+        Some(Write::AddAgent(agent)) => Some(agent.spec.agent_id),
+        _ => None,
+    }
+}
+
+/// Reads whose the keys are, and what was made of those that are the new agents' own.
+fn read_keyed(
+    rows: &[(Arc<str>, AgentId, usize)],
+    claims: &mut Answer,
+    last: &mut Answer,
+    outcomes: &mut [Outcome],
+) -> Result<(), StoreError> {
+    let mut holders = HashMap::with_capacity(rows.len());
+    for row in std::mem::take(&mut claims.rows) {
+        let (key, agent_id, body_hash) = keys::read_many::<AgentId>(row.into_fields())?;
+        holders.insert(key, (agent_id, body_hash));
+    }
+    let mut made = Vec::with_capacity(rows.len());
+    for (key, ours, place) in rows {
+        match holders.get(key) {
+            Some((agent_id, body_hash)) if agent_id != ours => {
+                outcomes[*place] = Outcome::Replayed { agent_id: *agent_id, body_hash: *body_hash };
+            }
+            _ => made.push((ours.to_string().into(), *place)),
+        }
+    }
+    read_rows(&made, last, outcomes)
 }
 
 /// Reads whose the key is, where that is not the new agent.

@@ -2,7 +2,7 @@
 
 use muster_domain::{
     AgentSpec, Assignment, Ending, Epoch, EventDraft, Fence, Gate, Intent, PoolName, PoolSpec, ProcessId, Timestamp,
-    WorkerIdentity, WorkerKey, WorkerState,
+    WorkerEnding, WorkerIdentity, WorkerKey, WorkerState,
 };
 
 /// A pool.
@@ -43,6 +43,8 @@ pub struct WorkerRow {
     pub created_at: Timestamp,
     /// When it was proven dead.
     pub ended_at: Option<Timestamp>,
+    /// How it ended; `None` while it lives, and where an older Muster saw its end.
+    pub ending: Option<WorkerEnding>,
 }
 
 /// An agent.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use muster_domain::{AgentId, Fence, ProcessId, Timestamp};
+use muster_domain::{AgentId, Fence, PoolName, ProcessId, Timestamp};
 
 use crate::commit::Committer;
 use crate::sql::{Engine, Fields, Mode, Step};
@@ -116,6 +116,15 @@ impl<E: Engine> Store for Truth<E> {
 
     async fn worker(&self, id: ProcessId) -> Result<Option<WorkerRow>, StoreError> {
         self.first(workers::one(id), workers::read).await
+    }
+
+    async fn ended_workers(
+        &self,
+        pool: Option<&PoolName>,
+        before: Option<ProcessId>,
+        limit: u32,
+    ) -> Result<Vec<WorkerRow>, StoreError> {
+        self.all(workers::ended(pool, before, limit), workers::read).await
     }
 
     async fn live_agents(&self) -> Result<Vec<AgentRow>, StoreError> {

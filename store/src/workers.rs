@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use muster_domain::{PoolName, ProcessId, Timestamp, WorkerIdentity, WorkerKey, WorkerState};
+use muster_domain::{PoolName, ProcessId, Timestamp, WorkerEnding, WorkerIdentity, WorkerKey, WorkerState};
 
 use crate::sql::{Batched, Fields, Step, Value};
 use crate::{StoreError, WorkerRow};
@@ -47,8 +47,8 @@ pub(crate) static DRAIN: LazyLock<Batched> = LazyLock::new(|| {
 
 pub(crate) static COUNT_TERMINATED: LazyLock<Batched> = LazyLock::new(|| {
     Batched::new(
-        3,
-        "WITH e (process_id, state, at) AS (VALUES {rows}), \
+        4,
+        "WITH e (process_id, state, ending, at) AS (VALUES {rows}), \
          gone AS (SELECT w.pool_name FROM workers w JOIN e ON e.process_id = w.process_id WHERE w.ended_at IS NULL) \
          UPDATE pools SET workers_terminated = workers_terminated + \
          (SELECT COUNT(*) FROM gone WHERE gone.pool_name = pools.pool_name) \
@@ -58,17 +58,34 @@ pub(crate) static COUNT_TERMINATED: LazyLock<Batched> = LazyLock::new(|| {
 
 pub(crate) static END: LazyLock<Batched> = LazyLock::new(|| {
     Batched::new(
-        3,
-        "WITH e (process_id, state, at) AS (VALUES {rows}) UPDATE workers SET state = e.state, ended_at = e.at FROM e \
+        4,
+        "WITH e (process_id, state, ending, at) AS (VALUES {rows}) \
+         UPDATE workers SET state = e.state, ending = e.ending, ended_at = e.at FROM e \
          WHERE workers.process_id = e.process_id AND ended_at IS NULL RETURNING workers.process_id",
     )
 });
 
-const OPEN: &str = "SELECT process_id, pool_name, capacity, state, identity, secret, runtime_version, created_at, ended_at FROM workers \
-    WHERE ended_at IS NULL ORDER BY process_id";
+macro_rules! select_workers {
+    ($($rest:literal),+) => {
+        concat!(
+            "SELECT process_id, pool_name, capacity, state, identity, secret, runtime_version, created_at, ended_at, ending ",
+            "FROM workers ",
+            $($rest),+
+        )
+    };
+}
 
-const ONE: &str = "SELECT process_id, pool_name, capacity, state, identity, secret, runtime_version, created_at, ended_at FROM workers \
-    WHERE process_id = $1";
+const OPEN: &str = select_workers!("WHERE ended_at IS NULL ORDER BY process_id");
+const ONE: &str = select_workers!("WHERE process_id = $1");
+const ENDED: &str =
+    select_workers!("WHERE ended_at IS NOT NULL AND process_id < $1 ORDER BY process_id DESC LIMIT CAST($2 AS BIGINT)");
+const ENDED_OF_POOL: &str = select_workers!(
+    "WHERE ended_at IS NOT NULL AND process_id < $1 AND pool_name = $3 ",
+    "ORDER BY process_id DESC LIMIT CAST($2 AS BIGINT)"
+);
+
+/// Sorts after every id.
+const PAST_ALL: &str = "g";
 
 // The row of a worker stays as long as an agent is placed on it, dead or not.
 const PRUNE: &str = "DELETE FROM workers WHERE process_id IN (SELECT process_id FROM workers w \
@@ -101,9 +118,9 @@ pub(crate) fn identify_fields(process_id: ProcessId, identity: &WorkerIdentity) 
 }
 
 /// A row of [`END`] and [`COUNT_TERMINATED`].
-pub(crate) fn end_fields(process_id: ProcessId, lost: bool, at: Timestamp) -> Vec<Value> {
+pub(crate) fn end_fields(process_id: ProcessId, lost: bool, ending: &WorkerEnding, at: Timestamp) -> Vec<Value> {
     let state = if lost { WorkerState::Lost } else { WorkerState::Stopped };
-    vec![Value::text(process_id), Value::shared(state.as_str()), Value::int(at.as_millis())]
+    vec![Value::text(process_id), Value::shared(state.as_str()), Value::json(ending), Value::int(at.as_millis())]
 }
 
 pub(crate) const fn open() -> Step {
@@ -114,11 +131,18 @@ pub(crate) fn one(process_id: ProcessId) -> Step {
     Step::new(ONE, vec![Value::text(process_id)])
 }
 
+pub(crate) fn ended(pool: Option<&PoolName>, before: Option<ProcessId>, limit: u32) -> Step {
+    let before = before.map_or_else(|| PAST_ALL.to_owned(), |id| id.to_string());
+    let mut args = vec![Value::text(before), Value::count(limit)];
+    args.extend(pool.map(Value::text));
+    Step::new(if pool.is_some() { ENDED_OF_POOL } else { ENDED }, args)
+}
+
 pub(crate) fn prune(ended_before: Timestamp, limit: u32) -> Step {
     Step::new(PRUNE, vec![Value::int(ended_before.as_millis()), Value::count(limit)])
 }
 
-/// Reads a row of [`open`] or [`one`].
+/// Reads a row of [`open`], [`one`] or [`ended`].
 pub(crate) fn read(mut fields: Fields) -> Result<WorkerRow, StoreError> {
     Ok(WorkerRow {
         process_id: fields.parsed()?,
@@ -130,5 +154,6 @@ pub(crate) fn read(mut fields: Fields) -> Result<WorkerRow, StoreError> {
         runtime_version: fields.parsed_or_null()?,
         created_at: Timestamp::from_millis(fields.int()?),
         ended_at: fields.int_or_null()?.map(Timestamp::from_millis),
+        ending: fields.json_or_null()?,
     })
 }

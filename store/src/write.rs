@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use muster_domain::{
     AgentId, AgentSpec, Assignment, Ending, Epoch, EventDraft, Executions, Gate, PoolName, PoolSpec, ProcessId,
-    StopReason, TaskId, Timestamp, WorkerIdentity, WorkerKey,
+    StopReason, TaskId, Timestamp, WorkerEnding, WorkerIdentity, WorkerKey,
 };
 
 use crate::Life;
@@ -84,6 +84,8 @@ pub enum Write {
         process_id: ProcessId,
         /// Whether it ended by itself (`lost`) or by order (`stopped`).
         lost: bool,
+        /// How, and what followed.
+        ending: WorkerEnding,
         /// When.
         at: Timestamp,
     },

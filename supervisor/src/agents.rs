@@ -3,15 +3,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use muster_domain::{AgentId, AgentState, PoolName};
+use muster_domain::{AgentId, AgentState, PoolName, ProcessId};
 use muster_store::{AgentFilter, AgentRow, Rest};
 
 use crate::error::SupervisorError;
 use crate::handle::{Handle, ask};
 use crate::keeper::mailbox::Ask;
 use crate::keeper::view_of_row;
-use crate::request::AgentQuery;
-use crate::view::{AgentView, Page, WorkerView};
+use crate::request::{AgentQuery, EndedQuery};
+use crate::view::{AgentView, EndedWorkerView, Page, WorkerView};
 
 /// Rows read at once while looking for agents in a state that only the keepers know.
 const PAGE: u32 = 500;
@@ -59,6 +59,17 @@ impl Handle {
         }
         workers.sort_by_key(|worker| worker.process_id);
         Ok(workers)
+    }
+
+    /// Workers that ended, the latest made first, a page at a time.
+    pub async fn ended_workers(&self, query: EndedQuery) -> Result<Page<EndedWorkerView, ProcessId>, SupervisorError> {
+        let limit = query.limit.clamp(1, 1_000);
+        let rows = self.context.store.ended_workers(query.pool.as_ref(), query.before, limit + 1).await;
+        let mut rows = rows.map_err(|error| self.context.store_failed(&error))?;
+        let is_last = rows.len() <= limit as usize;
+        rows.truncate(limit as usize);
+        let next = rows.last().map(|row| row.process_id).filter(|_| !is_last);
+        Ok(Page { items: rows.into_iter().map(EndedWorkerView::from).collect(), next })
     }
 
     pub(crate) async fn row(&self, agent: AgentId) -> Result<AgentRow, SupervisorError> {

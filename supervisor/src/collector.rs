@@ -9,6 +9,7 @@ use muster_files::Place;
 use muster_policy::retention::{Lived, cutoff};
 use muster_store::{Pruned, StoreError};
 
+use crate::blocking;
 use crate::context::Context;
 use crate::keeper::mailbox::Ask;
 
@@ -113,5 +114,5 @@ async fn remove_remains(context: &Context, pruned: Pruned) {
         }
     };
     // An error means that the process is ending.
-    let _ = tokio::task::spawn_blocking(removal).await;
+    let _ = blocking::run(&blocking::REMOVALS, removal).await;
 }

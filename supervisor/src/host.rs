@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use crate::blocking;
 use crate::context::Context;
 
 /// Between two looks.
@@ -37,7 +38,7 @@ async fn watch_one(context: &Context, check: Arc<dyn HostCheck>) {
     loop {
         ticks.tick().await;
         let looking = check.clone();
-        let mut look = tokio::task::spawn_blocking(move || looking.look());
+        let mut look = Box::pin(blocking::run(&blocking::HOST, move || looking.look()));
         let seen = match tokio::time::timeout(PATIENCE, &mut look).await {
             Ok(seen) => seen,
             Err(_) => {

@@ -30,6 +30,7 @@
 mod accounts;
 mod agents;
 mod alerts;
+mod blocking;
 mod board;
 mod clock;
 mod collector;
@@ -75,10 +76,13 @@ pub use follower::TaskFollower;
 pub use handle::{Handle, StopWish};
 pub use host::HostCheck;
 pub use pools::PoolChange;
-pub use request::{AgentQuery, IdempotencyKey, ListOrder, NewPool, SpawnRequest, Spawned, TaskQuery, TaskRequest};
+pub use request::{
+    AgentQuery, EndedQuery, IdempotencyKey, ListOrder, NewPool, SpawnRequest, Spawned, TaskQuery, TaskRequest,
+};
 pub use supervisor::{Facts, LeadEnd, Parts, Supervisor};
 pub use task_view::{Left, Percentiles, QueueView, QuotaView, Submitted, TaskNews, TaskView, UsageView};
 pub use view::{
-    AgentView, BreakerView, CheckLine, Event, Holds, Lack, Mode, Page, PoolView, Reach, SystemView, WorkerView,
+    AgentView, BreakerView, CheckLine, EndedWorkerView, Event, Holds, Lack, Mode, Page, PoolView, Reach, SystemView,
+    WorkerView,
 };
 pub use waiting::WaitingFor;

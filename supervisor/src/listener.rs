@@ -38,6 +38,11 @@ struct Watched {
     number: u64,
     /// When that beat was seen first: it can't be younger, whatever the clock says by which its age is told.
     seen: Instant,
+    /// When one before it was seen last: it can't be older, whatever that clock says; `None` of the first one. So what others write
+    /// beside the signed beats moves a beat by one look at the most.
+    floor: Option<Instant>,
+    /// When it was looked at last.
+    looked: Option<Instant>,
     heard: Option<Instant>,
     /// What keeps it from being heard or from hearing, in words for the health board; until its next beat is heard.
     trouble: Option<String>,
@@ -62,6 +67,8 @@ impl Listener {
                 keeper,
                 number: 0,
                 seen: clock::now(),
+                floor: None,
+                looked: None,
                 heard: None,
                 trouble: None,
                 tampering: None,
@@ -102,12 +109,14 @@ impl Listener {
             let Some(entry) = watched.get_mut(&heard.process_id) else { continue };
             if entry.number != heard.number {
                 entry.trouble = heard.beat.as_ref().and_then(|beat| deafness(beat));
-                (entry.number, entry.seen) = (heard.number, at);
+                (entry.number, entry.seen, entry.floor) = (heard.number, at, entry.looked);
             }
+            entry.looked = Some(at);
             entry.interval = heard.beat.as_ref().map_or(entry.interval, |beat| beat.interval);
             // The age jitters with the round trip. Of one beat the latest estimate counts, here and at the keeper, so that
             // the pass that is planned for the end of a silence does not come a moment before it.
-            let beat_at = at.checked_sub(heard.age).unwrap_or(at).min(entry.seen);
+            let told = at.checked_sub(heard.age).unwrap_or(at).min(entry.seen);
+            let beat_at = entry.floor.map_or(told, |floor| told.max(floor));
             let voice_at = entry.heard.map_or(beat_at, |known| known.max(beat_at));
             entry.heard = Some(voice_at);
             if let Some((_, list)) = news.iter_mut().find(|(keeper, _)| keeper.same_channel(&entry.keeper)) {
@@ -317,6 +326,26 @@ impl Listening {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_write_of_a_beats_age_moves_it_by_one_look_at_the_most() {
+        let (listener, second) = (Listener::default(), Duration::from_secs(1));
+        let (keeper, _inbox) = tokio::sync::mpsc::unbounded_channel();
+        let (worker, start) = (ProcessId::generate(), Instant::now());
+        listener.watch(worker, keeper);
+        let look = |seconds: u32, number, age| {
+            let heard = Heard { process_id: worker, number, age, beat: None };
+            let news = listener.sort(vec![heard], start + second * seconds);
+            news[0].1[0].at.duration_since(start)
+        };
+        assert_eq!(look(10, 7, second / 2), second * 19 / 2, "of the first one the registry's word stands");
+        let ancient = second * 100_000;
+        assert_eq!(look(11, 8, ancient), second * 10, "a beat that lives is not made old");
+        assert_eq!(look(12, 9, ancient), second * 11);
+        for seconds in 13..30 {
+            assert!(look(seconds, 9, Duration::ZERO) <= second * 12, "nor one that is old kept young");
+        }
+    }
 
     #[test]
     fn who_fell_silent_with_the_first_is_counted_when_the_first_is_judged() {

@@ -72,9 +72,9 @@ impl Quotas {
     }
 
     /// From now on a tenant is judged, of whom so many tasks were taken in today before. The first word counts.
-    pub(crate) fn know(&self, tenant: &str, used_today: u64, wall: Timestamp) {
+    pub(crate) fn know(&self, tenant: &str, used_today: u64, now: Instant, wall: Timestamp) {
         let limits = self.limits(tenant);
-        self.submitted().quotas.entry(tenant.to_owned()).or_insert_with(|| Quota::new(&limits, used_today, wall));
+        self.submitted().quotas.entry(tenant.to_owned()).or_insert_with(|| Quota::new(&limits, used_today, now, wall));
     }
 
     /// Lets so many tasks of a tenant in, or none. Without limits nothing is counted.
@@ -91,14 +91,14 @@ impl Quotas {
         }
         let mut submitted = self.submitted();
         submitted.forget_some(now, wall);
-        let quota = submitted.quotas.entry(tenant.to_owned()).or_insert_with(|| Quota::new(&limits, 0, wall));
+        let quota = submitted.quotas.entry(tenant.to_owned()).or_insert_with(|| Quota::new(&limits, 0, now, wall));
         quota.take(count, now, wall).map(Some)
     }
 
     /// A task that was let in was not taken in after all.
-    pub(crate) fn give_back(&self, tenant: &str, count: u64, wall: Timestamp) {
+    pub(crate) fn give_back(&self, tenant: &str, count: u64, now: Instant, wall: Timestamp) {
         if let Some(quota) = self.submitted().quotas.get_mut(tenant) {
-            quota.give_back(count, wall);
+            quota.give_back(count, now, wall);
         }
     }
 
@@ -115,7 +115,7 @@ impl Quotas {
         let submitted = self.submitted();
         match submitted.quotas.get(tenant) {
             Some(quota) => quota.left(now, wall),
-            None => Quota::new(&limits, 0, wall).left(now, wall),
+            None => Quota::new(&limits, 0, now, wall).left(now, wall),
         }
     }
 
@@ -233,7 +233,7 @@ mod tests {
         tenants.insert("acme".to_owned(), TenantLimits { per_day: Some(10), ..TenantLimits::default() });
         let (quotas, now, wall) = (Quotas::new(tenants), Instant::now(), Timestamp::from_millis(1_000));
         assert!(quotas.wants_history("acme") && !quotas.wants_history("other"));
-        quotas.know("acme", 9, wall);
+        quotas.know("acme", 9, now, wall);
         assert!(quotas.take("acme", 1, now, wall).is_ok());
         assert!(quotas.take("acme", 1, now, wall).is_err());
         assert_eq!(quotas.left("acme", now, wall).today, Some(0));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_domain::{
-    AgentId, AgentState, Payload, PoolConfig, PoolName, Priority, TaskId, TaskIdPrefix, TaskState, Timestamp,
+    AgentId, AgentState, Payload, PoolConfig, PoolName, Priority, ProcessId, TaskId, TaskIdPrefix, TaskState, Timestamp,
 };
 pub use muster_store::{IdempotencyKey, ListOrder};
 
@@ -59,6 +59,17 @@ pub struct AgentQuery {
     pub states: Vec<AgentState>,
     /// Only those after this one.
     pub after: Option<AgentId>,
+    /// At most this many, 1 to 1,000.
+    pub limit: u32,
+}
+
+/// Which of the workers that ended to list.
+#[derive(Clone, Debug, Default)]
+pub struct EndedQuery {
+    /// Only this pool's.
+    pub pool: Option<PoolName>,
+    /// Only those made before this one.
+    pub before: Option<ProcessId>,
     /// At most this many, 1 to 1,000.
     pub limit: u32,
 }

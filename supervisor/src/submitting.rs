@@ -90,7 +90,7 @@ impl Handle {
     /// A repeated request is answered as the first was, with the state now. What was not taken in costs its tenant nothing.
     async fn submitted(&self, payer: Option<String>, answer: Result<TaskAnswer, SupervisorError>) -> Answer {
         if let Some(tenant) = payer.filter(|_| !matches!(answer, Ok(TaskAnswer::Stored(_)))) {
-            self.context.quotas.give_back(&tenant, 1, self.context.wall.now());
+            self.context.quotas.give_back(&tenant, 1, clock::now(), self.context.wall.now());
         }
         match answer? {
             TaskAnswer::Stored(submitted) => Ok(submitted),
@@ -124,7 +124,8 @@ impl Handle {
         }
         let wall = self.context.wall.now();
         let used = self.context.store.made_since(tenant, day_begin(wall)).await;
-        self.context.quotas.know(tenant, used.map_err(|error| self.context.store_failed(&error))?, wall);
+        let used = used.map_err(|error| self.context.store_failed(&error))?;
+        self.context.quotas.know(tenant, used, clock::now(), wall);
         Ok(())
     }
 

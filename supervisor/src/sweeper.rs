@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::ProcessId;
+use muster_store::WorkerRow;
 
 use crate::context::Context;
 
@@ -19,17 +20,15 @@ pub(crate) async fn run(context: Arc<Context>) {
         ticks.tick().await;
         let mut dead = Vec::new();
         for worker in context.launcher.marked().await {
-            if is_dead(&context, worker).await {
-                dead.push(worker);
-            }
+            dead.extend(dead_row(&context, worker).await);
         }
-        let sweeps = dead.into_iter().map(|worker| context.launcher.sweep(worker));
+        let sweeps = dead.iter().map(|row| context.launcher.sweep(row));
         // What does not die until then is found again by the next one.
         let _ = tokio::time::timeout(INTERVAL, futures_util::future::join_all(sweeps)).await;
     }
 }
 
-/// Whether it was a worker of this store, and is proven dead. A worker of another supervisor has no row here.
-async fn is_dead(context: &Context, worker: ProcessId) -> bool {
-    matches!(context.store.worker(worker).await, Ok(Some(row)) if !row.state.is_open())
+/// Its row, where it was a worker of this store, and is proven dead. A worker of another supervisor has none here.
+async fn dead_row(context: &Context, worker: ProcessId) -> Option<WorkerRow> {
+    context.store.worker(worker).await.ok().flatten().filter(|row| !row.state.is_open())
 }

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use muster_domain::{
-    AgentId, AgentState, Ending, EventDraft, Fence, PoolConfig, PoolName, PoolOrigin, ProcessId, Timestamp, WorkerState,
+    AgentId, AgentState, Ending, EventDraft, Fence, PoolConfig, PoolName, PoolOrigin, ProcessId, Timestamp,
+    WorkerEnding, WorkerState,
 };
+use muster_store::WorkerRow;
 
 use crate::alerts::Alert;
 
@@ -161,6 +163,46 @@ pub struct WorkerView {
     pub started_at: Timestamp,
     /// When it was last heard.
     pub last_heartbeat: Option<Timestamp>,
+}
+
+/// A worker that ended.
+#[derive(Clone, Debug)]
+pub struct EndedWorkerView {
+    /// Its id.
+    pub process_id: ProcessId,
+    /// Its pool.
+    pub pool_name: PoolName,
+    /// The pid that it had, where it was known.
+    pub pid: Option<u32>,
+    /// Its host, where it was known.
+    pub host: Option<String>,
+    /// `Stopped` or `Lost`.
+    pub status: WorkerState,
+    /// Agents that it could hold.
+    pub max_agents: u32,
+    /// When it was ordered.
+    pub started_at: Timestamp,
+    /// When it was proven dead.
+    pub ended_at: Option<Timestamp>,
+    /// How it ended; `None` where a Muster saw it that did not keep that.
+    pub ending: Option<WorkerEnding>,
+}
+
+impl From<WorkerRow> for EndedWorkerView {
+    fn from(row: WorkerRow) -> Self {
+        let (pid, host) = row.identity.map(|identity| (identity.pid, identity.host)).unzip();
+        Self {
+            process_id: row.process_id,
+            pool_name: row.pool_name,
+            pid,
+            host,
+            status: row.state,
+            max_agents: row.capacity,
+            started_at: row.created_at,
+            ended_at: row.ended_at,
+            ending: row.ending,
+        }
+    }
 }
 
 /// An agent.

@@ -1,6 +1,8 @@
 //! Bad requests and bad starts: each gets a clear answer, and nothing is lost by it.
 
+use std::io::Write as _;
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::json;
 
@@ -405,4 +407,24 @@ fn every_metric_has_a_help_text() {
     };
     assert!(names("TYPE").len() > 20, "{page}");
     assert_eq!(names("TYPE"), names("HELP"), "{page}");
+    assert!(page.contains("\nmuster_log_lines_dropped_total 0\n"), "{page}");
+    match check_metrics(&page) {
+        None => eprintln!("skipped: promtool (of Prometheus) is not installed"),
+        Some((ended_well, words)) => assert!(ended_well, "{words}"),
+    }
+}
+
+/// What promtool says of a page; `None` where there is no promtool.
+fn check_metrics(page: &str) -> Option<(bool, String)> {
+    let mut command = std::process::Command::new("promtool");
+    command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => panic!("promtool can't be started: {error}"),
+    };
+    child.stdin.take().expect("a pipe").write_all(page.as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    let words = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    Some((output.status.success(), words))
 }

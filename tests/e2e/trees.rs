@@ -213,15 +213,18 @@ fn best_effort_holds_however_often() {
     play_all(&played, true, false);
 }
 
-/// Another user's process that bears the mark of a worker.
+/// A process that bears the mark of a worker and is none of its.
 struct Pretender(std::process::Child);
 
 impl Pretender {
-    /// `None` where this user may not start processes of another one.
-    fn start(worker: &str) -> Option<Self> {
+    /// Of another user, or of our own. `None` where this user may not start processes of another one.
+    fn start(worker: &str, is_another: bool) -> Option<Self> {
         use std::os::unix::process::CommandExt;
         let mut command = std::process::Command::new("/bin/sleep");
-        command.arg("1000.5").env_clear().env("MUSTER_PROCESS_ID", worker).uid(65_534).gid(65_534).current_dir("/");
+        command.arg("1000.5").env_clear().env("MUSTER_PROCESS_ID", worker).current_dir("/");
+        if is_another {
+            command.uid(65_534).gid(65_534);
+        }
         command.spawn().ok().map(Self)
     }
 }
@@ -232,15 +235,15 @@ impl Drop for Pretender {
     }
 }
 
-#[test]
-fn the_mark_of_another_users_process_counts_for_nothing() {
+/// The worker dies while such a process is there: its agent runs again at once, and the process goes on.
+fn a_copied_mark_counts_for_nothing(is_another: bool) {
     let muster = Muster::start(Options::config(
         "[runtimes.r]\nkind = \"exec\"\ncommand = [\"sh\", \"-c\", '''echo '{\"type\":\"ready\"}'; exec cat''']\n\
          [pools.p]\nrole_type = \"developer\"\nruntime = \"r\"\n",
     ));
     let agent = muster.spawn_many("p", 1).remove(0);
     let worker = muster.all_workers().remove(0);
-    let Some(mut pretender) = Pretender::start(&worker.id) else {
+    let Some(mut pretender) = Pretender::start(&worker.id, is_another) else {
         eprintln!("not tested: only root may start a process of another user");
         return;
     };
@@ -250,6 +253,16 @@ fn the_mark_of_another_users_process_counts_for_nothing() {
         (now.state.as_str(), now.epoch) == ("idle", 2)
     });
     assert!(pretender.0.try_wait().expect("asked").is_none(), "it was none of ours to kill");
+}
+
+#[test]
+fn the_mark_of_another_users_process_counts_for_nothing() {
+    a_copied_mark_counts_for_nothing(true);
+}
+
+#[test]
+fn a_mark_that_a_process_of_our_own_user_has_copied_counts_for_nothing() {
+    a_copied_mark_counts_for_nothing(false);
 }
 
 /// A folder of the version 1 freezer: what is in it neither runs nor dies. Thawed and removed on drop.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::harness::faults::{self, kill9, lives, signal};
 use crate::harness::{Muster, Options, wait_until};
 
@@ -72,6 +74,7 @@ fn several_workers_die_at_once() {
     let moved: Vec<String> = victims.iter().map(|victim| victim.id.clone()).collect();
     await_moved(&muster, &before, &moved);
     let log = muster.log();
+    await_kept(&muster, &victims);
     for victim in victims {
         let said = format!(
             "worker {} of pool small (pid {}) was ended by signal 9 (SIGKILL); it said nothing",
@@ -86,6 +89,25 @@ fn several_workers_die_at_once() {
     let message = lost["message"].as_str().expect("a text");
     assert!(message.starts_with("4 workers were lost within a minute") && message.contains("signal 9"), "{message}");
     assert_eq!(lost["until"], serde_json::Value::Null, "{lost}");
+}
+
+/// How each of them ended is in the store, and shown.
+fn await_kept(muster: &Muster, victims: &[faults::Worker]) {
+    let ended = || muster.get("/api/v1/agents/metrics/processes/ended?pool_name=small").body;
+    let is_kept = |page: &Value| page["items"].as_array().is_some_and(|items| items.len() == victims.len());
+    wait_until("how they ended is kept", BOUND, || is_kept(&ended()));
+    for item in ended()["items"].as_array().expect("a list") {
+        let victim = victims.iter().find(|victim| item["process_id"] == json!(victim.id)).expect("one of them");
+        assert_eq!((&item["pid"], &item["status"]), (&json!(victim.pid), &json!("lost")), "{item}");
+        assert_eq!(item["ending"]["cause"], json!({"kind": "signaled", "signal": 9, "name": "SIGKILL"}));
+        assert_eq!(item["ending"]["follows"], "its 2 agents are started again");
+    }
+    let listed = muster.command(&["ps", "-w", "-a"]).expect(0).stdout;
+    for victim in victims {
+        let row = listed.lines().find(|line| line.starts_with(&victim.id)).unwrap_or_else(|| panic!("{listed}"));
+        assert!(row.ends_with("was ended by signal 9 (SIGKILL); its 2 agents are started again"), "{row}");
+    }
+    assert!(!muster.command(&["ps", "-w"]).expect(0).stdout.contains(&victims[0].id), "it is no worker any more");
 }
 
 #[test]

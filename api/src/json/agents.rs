@@ -9,7 +9,7 @@ use muster_supervisor::{AgentView, IdempotencyKey, Page, SpawnRequest};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{check_text, duration};
+use super::{check_path_text, duration};
 use crate::problem::Problem;
 use crate::query::pool_name;
 
@@ -17,7 +17,8 @@ use crate::query::pool_name;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SpawnBody {
-    /// The project that it works for: any text of 1 to 128 characters without control characters.
+    /// The project that it works for: any text of 1 to 128 characters that are seen (no control or format characters), but `.` and
+    /// `..`.
     #[schema(min_length = 1, max_length = 128, example = "shop")]
     project_id: String,
     /// Its role; must be the pool's.
@@ -37,7 +38,7 @@ pub(crate) struct SpawnBody {
 impl SpawnBody {
     /// The wish in the supervisor's words.
     pub(crate) fn request(self, key: Option<IdempotencyKey>) -> Result<SpawnRequest, Problem> {
-        check_text("project_id", &self.project_id)?;
+        check_path_text("project_id", &self.project_id)?;
         Ok(SpawnRequest {
             pool_name: pool_name(&self.pool_name)?,
             role_type: self.role_type,

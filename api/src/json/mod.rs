@@ -6,6 +6,7 @@ mod alerts;
 mod attempts;
 mod breaker;
 mod bulk;
+mod ended_workers;
 mod events;
 mod holds;
 mod monitor;
@@ -17,6 +18,7 @@ mod system;
 mod task_body;
 mod task_lines;
 mod tasks;
+mod unseen;
 mod usage;
 
 pub(crate) use agents::{
@@ -25,6 +27,7 @@ pub(crate) use agents::{
 pub(crate) use alerts::AlertJson;
 pub(crate) use breaker::{BREAKER_STATES, breaker_state};
 pub(crate) use bulk::{BulkAnswer, BulkBody, BulkItem, BulkRestart, BulkSpawn, BulkTerminate, RestartItem};
+pub(crate) use ended_workers::EndedProcessPage;
 pub(crate) use events::{EventJson, ResetJson};
 pub(crate) use monitor::{MonitorJson, ProcessesJson};
 pub(crate) use pools::{ChangePoolBody, CreatePoolBody, PoolJson};
@@ -66,13 +69,25 @@ pub(super) fn duration(field: &str, seconds: Option<f64>) -> Result<Option<Durat
     }
 }
 
-/// Refuses a text with control characters: no database keeps a NUL, and a line break would forge lines of a log. How
-/// long it may be is the supervisor's to say.
+/// Refuses a name with control characters, since no database keeps a NUL, and a line break would forge lines of a log; and one
+/// with characters that nobody sees, since it looks like another one. How long it may be is the supervisor's to say.
 pub(super) fn check_text(field: &str, text: &str) -> Result<(), Problem> {
     if text.chars().any(char::is_control) {
         return Err(Problem::invalid_field(field, format!("{field} may not have control characters")));
     }
+    if let Some(unseen) = text.chars().find(|c| unseen::is_unseen(*c)) {
+        let words = format!("{field} may not have characters that nobody sees, as U+{:04X} in it", u32::from(unseen));
+        return Err(Problem::invalid_field(field, words));
+    }
     Ok(())
+}
+
+/// The same of a name that is a part of a path: `.` and `..` never arrive there, since clients take them out.
+pub(super) fn check_path_text(field: &str, text: &str) -> Result<(), Problem> {
+    if matches!(text, "." | "..") {
+        return Err(Problem::invalid_field(field, format!("{field} may not be {text:?}")));
+    }
+    check_text(field, text)
 }
 
 #[cfg(test)]
@@ -84,8 +99,14 @@ mod tests {
         for good in ["p", "Projekt B\u{e4}r / 7", "\u{1f980}"] {
             assert!(check_text("project_id", good).is_ok(), "{good}");
         }
-        for bad in ["a\u{0}b", "line\nbreak", "\u{7f}", "\u{85}"] {
+        let unseen = ["shop\u{202e}", "\u{feff}shop", "sh\u{ad}op", "sh\u{200b}op", "shop\u{e0041}", "a\u{2028}b"];
+        for bad in ["a\u{0}b", "line\nbreak", "\u{7f}", "\u{85}"].into_iter().chain(unseen) {
             assert_eq!(check_text("project_id", bad).expect_err("refused").code(), "invalid_field", "{bad:?}");
+        }
+        let told = check_text("project_id", "shop\u{202e}").expect_err("refused");
+        assert!(told.detail().contains("U+202E"), "{}", told.detail());
+        for (name, is_good) in [(".", false), ("..", false), ("...", true), ("a.b", true)] {
+            assert_eq!(check_path_text("project_id", name).is_ok(), is_good, "{name}");
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{check_text, duration};
+use super::{check_path_text, check_text, duration};
 use crate::problem::Problem;
 use crate::query::{agent_id, key_in_body, pool_name};
 
@@ -54,8 +54,8 @@ pub(crate) struct TaskBody {
     /// Not started by this moment, it fails.
     #[schema(format = DateTime)]
     expires_at: Option<String>,
-    /// On whose account it runs, 1 to 128 characters without control characters. Default `default`.
-    #[schema(min_length = 1, max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f]+$")]
+    /// On whose account it runs, 1 to 128 characters without control and format characters. Default `default`.
+    #[schema(min_length = 1, max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     tenant: Option<String>,
     /// Makes a repeated request answer as the first did, in place of the header `Idempotency-Key`: 1 to 255 visible ASCII
     /// characters.
@@ -71,9 +71,8 @@ impl TaskBody {
 
     /// The wish in the supervisor's words.
     pub(crate) fn request(self, key: Option<IdempotencyKey>) -> Result<TaskRequest, Problem> {
-        for (field, text) in [("project_id", &self.project_id), ("tenant", &self.tenant)] {
-            text.as_deref().map_or(Ok(()), |text| check_text(field, text))?;
-        }
+        self.project_id.as_deref().map_or(Ok(()), |text| check_path_text("project_id", text))?;
+        self.tenant.as_deref().map_or(Ok(()), |text| check_text("tenant", text))?;
         let (delay, not_before) = self.start()?;
         Ok(TaskRequest {
             pool_name: pool_name(&self.pool_name)?,

@@ -14,30 +14,24 @@ use std::time::Duration;
 use muster_files::Place;
 use tokio::sync::Semaphore;
 
-/// Logs that are read at a time. Those that a disk does not answer keep their place, and so leave the threads for blocking
-/// work to others: what brings agents back needs them too.
-static READS: Semaphore = Semaphore::const_new(16);
+use crate::blocking::{self, Undone};
 
 /// How long one waits for a place.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads from a log; never on the executor's threads, since files block, also for long where a disk is busy.
 pub(crate) async fn reading<T: Send + 'static>(read: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    reading_among(&READS, read).await
+    reading_among(&blocking::LOGS, read).await
 }
 
 async fn reading_among<T: Send + 'static>(
     reads: &'static Semaphore,
     read: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    let place = tokio::time::timeout(PATIENCE, reads.acquire()).await;
-    let place = place.map_err(|_| io::Error::other("too many logs are being read, and the disk does not answer"))?;
-    let read = tokio::task::spawn_blocking(move || {
-        let read = read();
-        drop(place);
-        read
-    });
-    read.await.map_err(io::Error::other)?
+    blocking::run(reads, PATIENCE, read).await.map_err(|undone| match undone {
+        Undone::Full => io::Error::other("too many logs are being read, and the disk does not answer"),
+        Undone::Broken(error) => io::Error::other(error),
+    })?
 }
 
 /// Opens the older part of a log. One that somebody has replaced is only what is missing before the newer lines.

@@ -14,7 +14,7 @@ use crate::door::Leader;
 use crate::json::{AgentJson, AgentPage, ProjectAgentJson, SpawnBody, TerminateBody, TerminatedJson};
 use crate::problem::Problem;
 use crate::query::{
-    KeyHeader, MAX_PAGE, PathText, StrictQuery, WaitQuery, agent_id, page_limit, page_start, pool_name,
+    KeyHeader, MAX_PAGE, PathText, StrictQuery, WaitQuery, agent_id, page_limit, page_start, pool_name, project_id,
 };
 
 /// 201 for an agent that runs, 202 for one that is only wanted so far.
@@ -199,13 +199,15 @@ pub(super) async fn every(handle: &Handle, mut query: AgentQuery) -> Result<Vec<
 /// Lists the agents of a project, those that ended included
 #[utoipa::path(get, path = "/api/v1/agents/project/{project_id}", tag = "agents",
     params(("project_id" = String, Path, description = "The project")),
-    responses((status = 200, description = "Its agents; none where nobody knows the project",
-        body = Vec<ProjectAgentJson>)))]
+    responses(
+        (status = 200, description = "Its agents; none where nobody knows the project", body = Vec<ProjectAgentJson>),
+        (status = 404, description = "No project can be named so (`unknown_project`)"),
+    ))]
 pub(super) async fn of_project(
     Leader(handle): Leader,
     PathText(project): PathText,
 ) -> Result<Json<Vec<ProjectAgentJson>>, Problem> {
-    let query = AgentQuery { project: Some(project), ..AgentQuery::default() };
+    let query = AgentQuery { project: Some(project_id(project)?), ..AgentQuery::default() };
     Ok(Json(every(&handle, query).await?.into_iter().map(ProjectAgentJson::from).collect()))
 }
 

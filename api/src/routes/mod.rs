@@ -66,6 +66,7 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Door>> {
         .routes(routes!(monitor::agents))
         .routes(routes!(monitor::system))
         .routes(routes!(monitor::processes))
+        .routes(routes!(monitor::ended_processes))
         .routes(routes!(queue::queue))
         .routes(routes!(alerts::list))
         .routes(routes!(events::stream))

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use muster_domain::{AgentId, AgentState, Timestamp};
-use muster_supervisor::{AgentQuery, AgentView};
+use muster_supervisor::{AgentQuery, AgentView, EndedQuery};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::agents::every;
 use crate::door::Leader;
-use crate::json::{AgentHealthJson, MonitorJson, ProcessesJson};
+use crate::json::{AgentHealthJson, EndedProcessPage, MonitorJson, ProcessesJson};
 use crate::problem::Problem;
+use crate::query::{MAX_PAGE, StrictQuery, page_limit, page_start, pool_name};
 
 /// The states of agents that have not ended, question by question: one that moves on between two questions is found by the
 /// later one, and `Spawning` comes again for those that were restarted meanwhile.
@@ -54,6 +57,42 @@ pub(super) async fn system(Leader(handle): Leader) -> Json<MonitorJson> {
 ))]
 pub(super) async fn processes(Leader(handle): Leader) -> Result<Json<ProcessesJson>, Problem> {
     Ok(Json(handle.workers(None).await?.into()))
+}
+
+/// Which of the workers that ended to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EndedListQuery {
+    /// Only this pool's.
+    pool_name: Option<String>,
+    /// At most this many, 1 to 1000. Default 100.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    #[param(format = Uuid)]
+    cursor: Option<String>,
+}
+
+/// Lists workers that ended and how, the latest started first, for as long as ended agents are kept
+#[utoipa::path(get, path = "/api/v1/agents/metrics/processes/ended", tag = "watching", params(EndedListQuery),
+    responses(
+        (status = 200, description = "One page", body = EndedProcessPage),
+        (status = 404, description = "There is no such pool (`unknown_pool`), and no worker of it is kept"),
+        (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
+    ))]
+pub(super) async fn ended_processes(
+    Leader(handle): Leader,
+    StrictQuery(query): StrictQuery<EndedListQuery>,
+) -> Result<Json<EndedProcessPage>, Problem> {
+    let pool = query.pool_name.as_deref().map(pool_name).transpose()?;
+    let (before, limit) = (page_start(query.cursor.as_deref())?, page_limit(query.limit, MAX_PAGE)?);
+    let page = handle.ended_workers(EndedQuery { pool: pool.clone(), before, limit }).await?;
+    // Workers of a pool that was removed are kept for a while, so only one without any is unknown.
+    if let (Some(pool), true) = (pool, page.items.is_empty()) {
+        handle.pool(&pool).await?;
+    }
+    Ok(Json(page.into()))
 }
 
 #[cfg(test)]

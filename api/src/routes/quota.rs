@@ -18,7 +18,8 @@ use crate::query::StrictQuery;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct TenantQuery {
-    /// The tenant. Default `default`.
+    /// The tenant: 1 to 128 characters without control characters. Default `default`.
+    #[param(min_length = 1, max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     tenant: Option<String>,
 }
 

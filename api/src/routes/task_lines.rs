@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -10,6 +11,7 @@ use muster_supervisor::{Submitted, SupervisorError, TaskRequest};
 use sha2::{Digest, Sha256};
 
 use super::tasks::SUBMIT;
+use crate::blocking::{self, Undone};
 use crate::body::{Bound, Held, parse_line, read};
 use crate::budget::Share;
 use crate::door::{Door, Leader};
@@ -19,6 +21,8 @@ use crate::query::KeyHeader;
 
 /// Tasks in one request.
 const LINES: RangeInclusive<usize> = 1..=10_000;
+/// How long a body waits for its turn to be read.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The largest request.
 const MANY: Bound =
     Bound { bytes: 64 * 1024 * 1024, remedy: "send the tasks in several requests", share: Share::Lines };
@@ -47,8 +51,14 @@ pub(super) async fn submit_many(
     // Its room in memory is kept until the tasks are stored: until then they are in memory too.
     let Held { bytes, room: _room } = read(request, &MANY, door.budget()).await?;
     // 64 MiB take long enough to keep others waiting.
-    let read = tokio::task::spawn_blocking(move || Reading::of(&bytes, &header));
-    let reading = read.await.map_err(|_| SupervisorError::Stopping)??;
+    let read = blocking::run(&blocking::BODIES, PATIENCE, move || Reading::of(&bytes, &header));
+    let reading = read.await.map_err(|undone| match undone {
+        Undone::Full => SupervisorError::Unavailable {
+            what: "too many large bodies are being read".to_owned(),
+            retry_after: Duration::from_secs(1),
+        },
+        Undone::Broken(_) => SupervisorError::Stopping,
+    })??;
     let answers = handle.submit_all(reading.requests).await;
     Ok(Json(answer(reading.lines, answers)))
 }

@@ -3,7 +3,7 @@
 use axum::Json;
 use muster_domain::budget::Scope;
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::door::Leader;
 use crate::json::UsagePage;
@@ -18,13 +18,35 @@ const MAX_PAGE: u32 = 1_000;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct UsageQuery {
-    /// `agent`, `project`, `tenant` or `pool`.
-    scope: String,
+    /// `agent`, `project`, `tenant` or `pool`; a task shows its own usage.
+    #[param(inline)]
+    scope: AccountScope,
     /// Accounts of a page, 1 to 1,000. Default 100.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// Where the page begins: `next_cursor` of the page before.
     cursor: Option<String>,
+}
+
+/// By what accounts are summed.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum AccountScope {
+    Agent,
+    Project,
+    Tenant,
+    Pool,
+}
+
+impl From<AccountScope> for Scope {
+    fn from(scope: AccountScope) -> Self {
+        match scope {
+            AccountScope::Agent => Self::Agent,
+            AccountScope::Project => Self::Project,
+            AccountScope::Tenant => Self::Tenant,
+            AccountScope::Pool => Self::Pool,
+        }
+    }
 }
 
 /// Lists what was used by the attempts that are over, summed by account
@@ -36,11 +58,6 @@ pub(super) async fn usage(
     Leader(handle): Leader,
     StrictQuery(query): StrictQuery<UsageQuery>,
 ) -> Result<Json<UsagePage>, Problem> {
-    let scope: Scope = query.scope.parse().map_err(|why: String| Problem::invalid_parameter("scope", why))?;
-    if scope == Scope::Task {
-        let why = "a task shows its own usage; the scopes are agent, project, tenant and pool";
-        return Err(Problem::invalid_parameter("scope", why));
-    }
     let limit = page_limit(query.limit, MAX_PAGE)?;
-    Ok(Json(handle.usage(scope, query.cursor.as_deref().unwrap_or_default(), limit).await?.into()))
+    Ok(Json(handle.usage(query.scope.into(), query.cursor.as_deref().unwrap_or_default(), limit).await?.into()))
 }

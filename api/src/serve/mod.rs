@@ -25,6 +25,7 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::blocking;
 use crate::door::Door;
 use crate::problem::Problem;
 use connection::{Terms, attend};
@@ -94,7 +95,7 @@ async fn sweep(door: Arc<Door>) {
             told = 0;
             let give_back = door.config().give_back;
             // It takes some milliseconds, in which nobody is kept waiting.
-            let _ = tokio::task::spawn_blocking(give_back).await;
+            let _ = blocking::run(&blocking::MEMORY, SWEEP, give_back).await;
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Heartbeats: written by workers, read by the leader.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use muster_domain::{Beat, BeatAnswer, ProcessId, Timestamp};
@@ -106,21 +105,26 @@ impl RedisRegistry {
 
     fn heard(&self, (process_id, known): (ProcessId, u64), (_, number, age_ms, picture, code): SeenRow) -> Heard {
         let age = Duration::from_millis(age_ms);
-        let Some(picture) = picture else { return Heard { process_id, number, age, beat: None } };
+        if number == known {
+            return Heard { process_id, number, age, beat: None };
+        }
         let seal = self.peers().seal(process_id);
-        if seal.is_some_and(|seal| !seal.is_code(&code.unwrap_or_default(), Purpose::Picture, &picture)) {
+        let is_ours = |picture: &[u8]| {
+            let Some(seal) = seal else { return true };
+            // Its number is in it, so that one which was ours once is not believed when it is put there again.
+            seal.is_code(code.as_deref().unwrap_or_default(), Purpose::Picture, picture)
+                && wire::number_of(picture) == Some(number)
+                && number > known
+        };
+        let Some(picture) = picture.filter(|picture| is_ours(picture)) else {
             self.sentry().forged(&self.keys().process(process_id));
             return Heard { process_id, number: known, age, beat: None };
-        }
+        };
         match wire::read_beat(&picture) {
-            // A picture that was ours once, put there again.
-            Ok(beat) if seal.is_some() && (beat.number != number || number < known) => {
-                self.sentry().forged(&self.keys().process(process_id));
-                Heard { process_id, number: known, age, beat: None }
-            }
             Ok(beat) => Heard { process_id, number, age, beat: Some(Box::new(beat)) },
             Err(why) => {
-                self.note_unreadable(process_id, &why);
+                // One that speaks another language must not hide the others.
+                self.sentry().unreadable(process_id, &why);
                 Heard { process_id, number, age, beat: None }
             }
         }
@@ -154,14 +158,6 @@ impl RedisRegistry {
         remove.arg(&key);
         let _ = self.link().command::<()>(&remove).await;
         false
-    }
-
-    /// One worker that speaks another language must not hide the others, nor fill the log with every beat.
-    fn note_unreadable(&self, worker: ProcessId, why: &str) {
-        let mut unreadable = self.shared.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
-        if unreadable.insert(worker) {
-            tracing::warn!(process.id = %worker, "the picture of a worker cannot be read: {why}");
-        }
     }
 }
 

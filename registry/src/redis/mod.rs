@@ -83,8 +83,6 @@ struct Shared {
     peers: Arc<Peers>,
     /// The number of the latest signed command.
     commands: AtomicU64,
-    /// Workers whose picture could not be read, so that this is logged once for each.
-    unreadable: Mutex<HashSet<ProcessId>>,
 }
 
 impl RedisRegistry {
@@ -104,7 +102,6 @@ impl RedisRegistry {
             sentry: Arc::default(),
             peers: Arc::default(),
             commands: AtomicU64::new(0),
-            unreadable: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use muster_domain::{PoolName, Report};
+use muster_domain::{PoolName, ProcessId};
 use redis::aio::MultiplexedConnection;
 use redis::{Client, Pipeline, RedisResult, ScriptInvocation};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -195,22 +195,28 @@ pub(super) struct Warden {
 impl Warden {
     fn read(&self, pool: &PoolName, entry: String, fields: &[Vec<u8>], stream: &str) -> ReportPost {
         let field = |name: &[u8]| fields.chunks_exact(2).find(|pair| pair[0] == name).map(|pair| pair[1].as_slice());
-        let report = field(b"report").and_then(|text| match wire::read_report(text) {
-            Ok(report) if self.believes(&report, text, field(b"code")) => Some(report),
-            Ok(_) => None,
-            Err(why) => {
-                tracing::debug!(pool.name = %pool, entry, "an entry on a pool's stream is no report: {why}");
+        let text = field(b"report").unwrap_or_default();
+        let report = match (wire::sender_of(text), wire::read_report(text)) {
+            (Some(sender), read) if self.believes(sender, text, field(b"code")) => match read {
+                Ok(report) => Some(report),
+                Err(why) => {
+                    self.sentry.unreadable(sender, &why);
+                    None
+                }
+            },
+            (_, read) => {
+                if let Err(why) = read {
+                    tracing::debug!(pool.name = %pool, entry, "an entry on a pool's stream is no report: {why}");
+                }
+                self.sentry.forged(stream);
                 None
             }
-        });
-        if report.is_none() {
-            self.sentry.forged(stream);
-        }
+        };
         ReportPost { pool: pool.clone(), entry, report }
     }
 
-    fn believes(&self, report: &Report, text: &[u8], code: Option<&[u8]>) -> bool {
-        match self.peers.trust(report.process_id) {
+    fn believes(&self, sender: ProcessId, text: &[u8], code: Option<&[u8]>) -> bool {
+        match self.peers.trust(sender) {
             Trust::Signed(seal) => code.is_some_and(|code| seal.is_code(code, Purpose::Report, text)),
             Trust::Unsigned => true,
             Trust::Stranger => false,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use muster_domain::Tampering;
+use muster_domain::{ProcessId, Tampering};
 
 /// Keys and channels that are remembered as told.
 const REMEMBERED: usize = 1000;
@@ -36,6 +36,13 @@ impl Sentry {
         self.forged.fetch_add(1, Ordering::Relaxed);
         if self.is_news(place) {
             tracing::warn!(place, "somebody else writes messages in Muster's name to Redis; they are not believed");
+        }
+    }
+
+    /// A message of one of our workers is of another version than ours.
+    pub(super) fn unreadable(&self, worker: ProcessId, why: &str) {
+        if self.is_news(&worker.to_string()) {
+            tracing::warn!(process.id = %worker, "what a worker says can't be read: {why}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Somebody who can write to Redis but does not have the workers' keys writes in our name: nothing changes, and it is counted.
 
 use futures_util::StreamExt;
-use muster_domain::{Command, Envelope, Fence, ReportBody};
+use muster_domain::{Command, Envelope, Fence, ReportBody, WIRE_VERSION};
 use muster_registry::redis::RedisRegistry;
 use muster_registry::{AgentNews, Bus, CommandPost, Registry};
 
@@ -142,6 +142,48 @@ async fn a_picture_that_somebody_else_drew_is_not_looked_at() {
         assert_eq!(pictures(&scene, 3).await, (3, false), "{number}");
     }
     assert_eq!(scene.forged(), 3);
+}
+
+#[tokio::test]
+async fn a_number_without_a_picture_of_it_is_no_beat() {
+    let mut scene = Scene::open();
+    scene.beat().await;
+    let key = scene.key();
+    scene.server.ask::<()>(&["HDEL", &key, "picture"]).await;
+    for number in ["2", "3", "0"] {
+        scene.server.ask::<()>(&["HSET", &key, "number", number]).await;
+        let seen = scene.of_master.pictures(&[(scene.worker.id, 1)]).await.expect("pictures").seen;
+        assert_eq!((seen[0].number, seen[0].beat.is_some()), (1, false), "a worker that hangs is not kept fresh");
+    }
+    assert_eq!(scene.forged(), 3);
+}
+
+#[tokio::test]
+async fn what_a_worker_of_another_version_says_is_no_forgery() {
+    let mut scene = Scene::open();
+    let mut stream = scene.of_master.reports(vec![scene.worker.pool.clone()]).await.expect("a stream");
+    let mut report = scene.worker.report(ReportBody::Ready);
+    report.v = WIRE_VERSION + 1;
+    let known = &mut scene.worker.known;
+    scene.of_worker.report(std::slice::from_ref(&report), &AgentNews::default(), known).await.expect("reported");
+    let posts = soon("the report", stream.next()).await.expect("posts");
+    assert!(posts.len() == 1 && posts[0].report.is_none(), "{posts:?}");
+    let mut beat = scene.worker.beat();
+    beat.v = WIRE_VERSION + 1;
+    scene.of_worker.beat(&beat, &mut scene.worker.known).await.expect("an answer");
+    let seen = scene.of_master.pictures(&[(scene.worker.id, 0)]).await.expect("pictures").seen;
+    assert_eq!((seen[0].number, seen[0].beat.is_some()), (beat.number, false), "it lives");
+    assert_eq!(scene.forged(), 0);
+    let key = scene.key();
+    scene.server.ask::<()>(&["HSET", &key, "number", "9"]).await;
+    let seen = scene.of_master.pictures(&[(scene.worker.id, beat.number)]).await.expect("pictures").seen;
+    assert_eq!(seen[0].number, beat.number, "one that was put there again is not heard");
+    assert_eq!(scene.forged(), 1);
+    // The same text under a code that is none is nobody's.
+    let text = serde_json::to_string(&report).expect("JSON");
+    scene.server.ask::<()>(&["XADD", "pool:p:reports", "*", "report", &text, "code", "00"]).await;
+    soon("the entry", stream.next()).await.expect("posts");
+    assert_eq!(scene.forged(), 2);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use muster_domain::{AgentId, PoolName, Priority, TaskId, TaskState, Timestamp};
 use rusqlite::types::Null;
 use rusqlite::{Connection, StatementStatus};
 
-use crate::sql::Step;
+use crate::sql::{Step, Value};
 use crate::{LineKey, ListOrder, Piece, TaskFilter, agents, pools, task_lists, task_pages, tasks};
 
 /// How the bundled SQLite would carry it out.
@@ -105,6 +105,7 @@ fn of_changes() -> Vec<Question> {
         (tasks::prune(at, 9).remove(0), "tasks_ended (finished_at<?)"),
         (tasks::prune(at, 9).remove(0), "idempotency_keys_by_made (made_id=?)"),
         (tasks::prune(at, 9).remove(1), "tasks_ended (finished_at<?)"),
+        (agents::ADD_KEYED.step(vec![Value::int(1); 10]), "idempotency_keys_by_made (made_id=?)"),
         (agents::prune(at, 9).remove(0), "agents_ended (ended_at<?)"),
         (pools::remove(&dev), "tasks_by_state (pool_name=? AND state=?)"),
     ]

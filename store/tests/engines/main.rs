@@ -33,7 +33,7 @@ macro_rules! suites {
             pools {
                 pools_are_made_changed_and_drained, queues_are_paused_and_closed, a_pool_goes_only_when_it_is_empty,
             }
-            workers { workers_open_and_end, workers_are_counted_once }
+            workers { workers_open_and_end, workers_are_counted_once, workers_that_ended_are_listed_the_latest_first }
             agents {
                 agents_are_made_with_a_slot_or_without, assigning_has_preconditions, stopping_has_preconditions,
                 releasing_says_what_comes_next, reviving_has_preconditions,
@@ -42,7 +42,7 @@ macro_rules! suites {
             }
             accounts { usage_is_summed_by_account, a_sum_has_a_bound, sums_of_agents_go_with_them,
                 executions_are_counted_whatever_is_pruned, lives_are_noted_the_latest_first, queues_are_closed_and_opened }
-            keys { a_key_is_used_once, two_requests_race_for_a_key, a_key_needs_its_pool }
+            keys { a_key_is_used_once, two_requests_race_for_a_key, a_key_needs_its_pool, keys_by_the_hundred }
             batches { a_batch_is_atomic_on_error, one_batch_s_error_is_not_another_s, nobody_gets_anothers_rows,
                 a_large_batch_is_one_transaction, agents_by_the_hundred }
             refusals {

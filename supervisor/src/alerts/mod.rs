@@ -86,6 +86,8 @@ pub enum AlertKind {
     WorkersLost,
     /// Programs of a pool can't be started.
     StartFailed,
+    /// The store refuses what was seen of agents or tasks of a pool.
+    Unstorable,
 }
 
 /// The book of alerts and the post about them.

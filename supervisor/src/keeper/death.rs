@@ -3,10 +3,10 @@
 use std::fmt;
 
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
-use muster_domain::{AgentId, PoolName, ProcessId, WorkerStatus, counted};
+use muster_domain::{AgentId, ProcessId, WorkerCause, WorkerEnding, WorkerStatus, counted};
+use muster_process::Exit;
 
 use super::moves::{Leaving, Move};
-use super::worker::Worker;
 use super::{Keeper, Round};
 use crate::launch::Death;
 
@@ -16,13 +16,6 @@ pub(super) enum Ended {
     NotStarted(String),
     /// Its process is dead.
     Dead(Death),
-}
-
-/// A worker that nobody told to end, in words.
-struct Lost<'a> {
-    worker: &'a Worker,
-    pool: &'a PoolName,
-    how: &'a Ended,
 }
 
 /// What follows for the agents of a dead worker.
@@ -36,7 +29,7 @@ struct Follows {
 impl Keeper {
     /// A worker and all that it owned is proven dead: its agents leave their slots, and are placed anew by the same
     /// turn.
-    pub(super) fn died(&mut self, id: ProcessId, how: &Ended, round: &mut Round) {
+    pub(super) fn died(&mut self, id: ProcessId, how: Ended, round: &mut Round) {
         let Some(worker) = self.model.workers.get(&id) else { return };
         let ended = worker.status.after(WorkerEvent::Died);
         let lost = matches!(ended, Some(WorkerStatus::Gone(WorkerEnd::Lost)));
@@ -57,57 +50,48 @@ impl Keeper {
         let runs_again = |step: &&Move| matches!(step, Move::Leave { then: Leaving::RunAgain { .. }, .. });
         let again = round.moves.iter().skip(decided).filter(runs_again).count();
         let follows = Follows { agents: held.len(), again, is_stopping: self.is_stopping };
-        let reason = self.tell_death(id, how, lost, &follows, round);
+        let ending = self.ending_of(id, how, lost, &follows);
+        self.tell_death(id, &ending, lost, round);
         // At once, and not only when the store has taken it: nobody is to be placed on it in between.
         let end = if lost { WorkerEnd::Lost } else { WorkerEnd::Stopped };
         self.model.move_worker(id, WorkerEvent::EndOrdered(round.now, end));
-        round.moves.push(Move::EndWorker { worker: id, lost, reason });
+        round.moves.push(Move::EndWorker { worker: id, lost, ending });
     }
 
-    /// Says it in the log, and of one that was lost to the health board. Returns the reason for the event.
-    fn tell_death(&self, id: ProcessId, how: &Ended, lost: bool, follows: &Follows, round: &Round) -> String {
+    fn ending_of(&self, id: ProcessId, how: Ended, lost: bool, follows: &Follows) -> WorkerEnding {
+        let hung = self.model.workers.get(&id).is_some_and(|worker| worker.kill_sent);
+        let (cause, last_words) = match how {
+            Ended::NotStarted(error) => (WorkerCause::NotStarted { error }, String::new()),
+            Ended::Dead(Death { last_words, .. }) if !lost => (WorkerCause::Stopped, last_words),
+            Ended::Dead(Death { last_words, .. }) if hung => (WorkerCause::Hung, last_words),
+            Ended::Dead(Death { exit, last_words }) => (exit.map_or(WorkerCause::Unknown, cause_of), last_words),
+        };
+        WorkerEnding::new(cause, last_words, follows.to_string())
+    }
+
+    /// Says it in the log, and of one that was lost to the health board.
+    fn tell_death(&self, id: ProcessId, ending: &WorkerEnding, lost: bool, round: &Round) {
         let pool = &self.model.spec.pool_name;
         let Some(worker) = self.model.workers.get(&id).filter(|_| lost) else {
             tracing::info!(process.id = %id, pool.name = %pool, "a worker ended");
-            return "it was told to end".to_owned();
+            return;
         };
-        let words = Lost { worker, pool, how };
-        tracing::warn!(process.id = %id, pool.name = %pool, agents = follows.agents, "{words}; {follows}");
+        let pid = worker.identity.as_ref().map(|identity| format!("(pid {}) ", identity.pid)).unwrap_or_default();
+        let words = format!("worker {id} of pool {pool} {pid}{ending}");
+        tracing::warn!(process.id = %id, pool.name = %pool, agents = worker.held.len(), "{words}; {}", ending.follows);
         // One that was dead when this supervisor came is no news.
         if worker.begun.is_some() || worker.pulse.is_some() {
-            self.context.board.worker_lost(&words.to_string(), round.now);
-        }
-        format!("it {how}", how = words.end())
-    }
-}
-
-impl Lost<'_> {
-    /// What goes behind "it".
-    fn end(&self) -> String {
-        let Death { exit, last_words } = match self.how {
-            Ended::NotStarted(error) => return format!("did not start: {error}"),
-            Ended::Dead(death) => death,
-        };
-        let end = match exit {
-            _ if self.worker.kill_sent => "was killed by Muster, since it hung".to_owned(),
-            Some(exit @ muster_process::Exit::Code(_)) => format!("ended by itself with {exit}"),
-            Some(exit) => format!("was ended by {exit}"),
-            None => "died, and how is not known: this process did not start its process".to_owned(),
-        };
-        match last_words.as_str() {
-            "" => format!("{end}; it said nothing"),
-            words => format!("{end}; its last words: {words}"),
+            self.context.board.worker_lost(&words, round.now);
         }
     }
 }
 
-impl fmt::Display for Lost<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "worker {} of pool {} ", self.worker.process_id, self.pool)?;
-        if let Some(identity) = &self.worker.identity {
-            write!(f, "(pid {}) ", identity.pid)?;
+fn cause_of(exit: Exit) -> WorkerCause {
+    match exit {
+        Exit::Code(code) => WorkerCause::Exited { code },
+        Exit::Signal(signal) => {
+            WorkerCause::Signaled { signal, name: exit.signal_name().unwrap_or_default().to_owned() }
         }
-        f.write_str(&self.end())
     }
 }
 

@@ -46,7 +46,7 @@ impl Keeper {
         // Whoever was placed there leaves again.
         for id in never_started {
             let why = "its row was stored by a commit that seemed to fail".to_owned();
-            self.died(id, &Ended::NotStarted(why), round);
+            self.died(id, Ended::NotStarted(why), round);
         }
     }
 

@@ -97,15 +97,16 @@ impl Keeper {
         }
     }
 
-    /// In a shutdown: every worker is proven dead, and that can't be stored now. The next supervisor sees it again.
+    /// In a shutdown: every worker is proven dead, and that can't be stored now, or not at all. The next supervisor sees it again.
     fn lacks_only_the_store(&self) -> bool {
         let dead = |step: &Move| match step {
             Move::EndWorker { worker, .. } => Some(*worker),
             _ => None,
         };
-        let dead: HashSet<ProcessId> = self.unsaved.iter().filter_map(dead).collect();
+        let refused: HashSet<ProcessId> = self.aside.iter().filter_map(dead).collect();
+        let dead: HashSet<ProcessId> = self.unsaved.iter().filter_map(dead).chain(refused.iter().copied()).collect();
         self.is_stopping
-            && self.context.board.is_degraded("store")
+            && (self.context.board.is_degraded("store") || !refused.is_empty())
             && self.model.workers.keys().all(|worker| dead.contains(worker))
     }
 

@@ -49,7 +49,7 @@ impl Keeper {
             Ask::Launched(worker, result) => self.launched(worker, result, round),
             Ask::FoundDead(worker, process) => self.found_dead(worker, process, round),
             Ask::Probed(worker, said) => self.probed(worker, said),
-            Ask::Died(worker, death) => self.died(worker, &Ended::Dead(death), round),
+            Ask::Died(worker, death) => self.died(worker, Ended::Dead(death), round),
             Ask::Submit(submit) => self.take_submit(submit),
             Ask::Cancel(cancel) => self.take_cancel(cancel),
             Ask::Redrive(redrive) => self.take_redrive(redrive),

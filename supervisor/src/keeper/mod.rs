@@ -14,6 +14,7 @@
 
 mod adopting;
 pub(crate) mod agent;
+mod aside;
 mod death;
 mod doubt;
 mod ending;
@@ -45,6 +46,7 @@ pub(crate) use self::adopting::Found;
 use self::adopting::adopt;
 use self::agent::Agent;
 pub(crate) use self::agent::view_of_row;
+use self::aside::Aside;
 use self::mailbox::{Ask, SpawnAsk};
 use self::model::Model;
 use self::moves::Move;
@@ -68,6 +70,8 @@ pub(crate) struct Keeper {
     desk: Desk,
     /// Seen, decided, and not committed yet.
     unsaved: Vec<Move>,
+    /// Seen, and refused by the store.
+    aside: Aside<Move>,
     /// Events that the next commit takes along, and since when the oldest waits.
     notes: Vec<EventDraft>,
     notes_since: Option<Instant>,
@@ -129,6 +133,7 @@ impl Keeper {
             mailbox,
             model,
             unsaved: Vec::new(),
+            aside: Aside::default(),
             notes: Vec::new(),
             notes_since: None,
             entries: Vec::new(),

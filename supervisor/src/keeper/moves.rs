@@ -9,7 +9,7 @@ use muster_domain::agent::{AfterStop, Final};
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
 use muster_domain::{
     AgentEvent, AgentId, AgentStatus, Cause, Ending, Epoch, EventDraft, EventKind, Gate, PoolSpec, ProcessId,
-    StopReason, Timestamp, WorkerIdentity,
+    StopReason, Timestamp, WorkerCause, WorkerEnding, WorkerIdentity,
 };
 use muster_policy::restart::Verdict;
 use muster_store::{AfterRelease, AgentRow, Outcome, Write};
@@ -23,6 +23,9 @@ use crate::view::PoolView;
 
 /// Transitions of one commit at the most: others wait for it.
 const MOST_MOVES: usize = 2_000;
+
+/// Of what the alert is that the store refuses something of agents or workers.
+const AGENTS: &str = "agents";
 
 /// Stands for words that can't be stored.
 const NO_WORDS: &str = "its words can't be stored";
@@ -42,7 +45,7 @@ pub(crate) enum Move {
     /// A worker is not needed any more.
     Retire { worker: ProcessId, reason: String },
     /// A worker is proven dead.
-    EndWorker { worker: ProcessId, lost: bool, reason: String },
+    EndWorker { worker: ProcessId, lost: bool, ending: WorkerEnding },
     /// The pool's bounds change.
     Change { spec: Box<PoolSpec>, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
     /// The pool's queue is closed or opened.
@@ -113,7 +116,8 @@ impl Keeper {
     /// Commits the round's transitions and carries them out. What was seen but could not be committed is kept and
     /// tried again by the next pass; what was asked for is refused.
     pub(super) async fn commit_moves(&mut self, round: &mut Round) {
-        let mut moves: Vec<Move> = self.unsaved.drain(..).chain(round.moves.drain(..)).collect();
+        let mut moves = self.aside.take_due(round.now);
+        moves.extend(self.unsaved.drain(..).chain(round.moves.drain(..)));
         // Carrying out a transition may decide further ones, e.g. a pool that goes stops its agents.
         while !moves.is_empty() {
             let mut later = moves.split_off(moves.len().min(MOST_MOVES));
@@ -123,6 +127,9 @@ impl Keeper {
             }
             moves.append(&mut later);
             moves.append(&mut round.moves);
+        }
+        if self.aside.is_over() {
+            self.tell_taken(AGENTS);
         }
     }
 
@@ -137,7 +144,7 @@ impl Keeper {
         let outcomes = self.commit(writes).await?;
         for (step, head) in moves.drain(..).zip(heads) {
             match outcomes.get(head).cloned().unwrap_or(Outcome::Unchanged) {
-                Outcome::Refused(why) => self.unstorable(step, &why),
+                Outcome::Refused(why) => self.unstorable(step, &why, round.now),
                 outcome => self.carry_out(step, &outcome, round),
             }
         }
@@ -146,7 +153,7 @@ impl Keeper {
 
     /// A transition with a value that the store will never take. What was asked for is refused; what was seen is so all the same,
     /// and is stored without the words that came with it.
-    fn unstorable(&mut self, step: Move, why: &str) {
+    fn unstorable(&mut self, step: Move, why: &str, now: Instant) {
         let refused = SupervisorError::unstorable(&why);
         match step {
             Move::Leave { agent, epoch, mut ending, then } if !ending.last_output.starts_with(NO_WORDS) => {
@@ -156,15 +163,24 @@ impl Keeper {
                 }
                 self.unsaved.push(Move::Leave { agent, epoch, ending, then });
             }
-            Move::EndWorker { worker, lost, reason } if !reason.starts_with(NO_WORDS) => {
-                self.unsaved.push(Move::EndWorker { worker, lost, reason: format!("{NO_WORDS} ({why})") });
+            Move::EndWorker { worker, lost, mut ending } if !ending.last_words.starts_with(NO_WORDS) => {
+                ending.last_words = format!("{NO_WORDS} ({why})");
+                if let WorkerCause::NotStarted { error } = &mut ending.cause {
+                    NO_WORDS.clone_into(error);
+                }
+                self.unsaved.push(Move::EndWorker { worker, lost, ending });
             }
-            seen @ (Move::Leave { .. } | Move::Identify { .. } | Move::EndWorker { .. }) => {
-                self.doubt = true;
-                self.keep_unsaved(vec![seen], &refused);
+            Move::Leave { agent, .. } => self.set_aside(step, &format!("agent {agent}"), why, now),
+            Move::Identify { worker, .. } | Move::EndWorker { worker, .. } => {
+                self.set_aside(step, &format!("worker {worker}"), why, now);
             }
             asked => self.keep_unsaved(vec![asked], &refused),
         }
+    }
+
+    fn set_aside(&mut self, seen: Move, whom: &str, why: &str, now: Instant) {
+        let is_first = self.aside.put(seen, now);
+        self.tell_aside(AGENTS, whom, why, is_first);
     }
 
     fn keep_unsaved(&mut self, moves: Vec<Move>, error: &SupervisorError) {
@@ -223,10 +239,10 @@ impl Keeper {
                 writes.push(Write::DrainWorker { process_id: *worker });
                 writes.push(Write::Event(self.worker_event(EventKind::WorkerDraining, *worker, at, reason.clone())));
             }
-            Move::EndWorker { worker, lost, reason } => {
-                writes.push(Write::EndWorker { process_id: *worker, lost: *lost, at });
+            Move::EndWorker { worker, lost, ending } => {
+                writes.push(Write::EndWorker { process_id: *worker, lost: *lost, ending: ending.clone(), at });
                 let kind = if *lost { EventKind::WorkerLost } else { EventKind::WorkerStopped };
-                writes.push(Write::Event(self.worker_event(kind, *worker, at, reason.clone())));
+                writes.push(Write::Event(self.worker_event(kind, *worker, at, format!("it {ending}"))));
             }
             Move::Change { spec, .. } => {
                 writes.push(Write::ChangePool { spec: (**spec).clone() });

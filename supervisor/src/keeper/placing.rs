@@ -328,7 +328,7 @@ impl Keeper {
             Ok(launched) => self.take_over(id, launched, round),
             Err(error) => {
                 self.end_worker(id, WorkerEnd::Lost, round);
-                self.died(id, &Ended::NotStarted(error.to_string()), round);
+                self.died(id, Ended::NotStarted(error.to_string()), round);
             }
         }
     }

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_domain::{ProcessId, WorkerIdentity, WorkerOrders};
-use muster_process::identity;
+use muster_process::{Lineage, identity};
 use muster_store::WorkerRow;
 use tokio::sync::watch;
 
 use super::process::ProcessLauncher;
-use super::{Adoption, Death, LaunchError, Launched, Launcher, RunningWorker};
+use super::{Adoption, Death, LaunchError, Launched, Launcher, LookError, RunningWorker};
 
 /// After this time a worker that was killed and still runs is worth a line in the log.
 const STUBBORN: Duration = Duration::from_secs(5);
@@ -54,13 +54,14 @@ impl ClosureLauncher {
         let (done, dead) = watch::channel(None);
         let run = tokio::spawn(task.run);
         let remnants = self.processes.remnants();
+        let lineage = Lineage { born: Some(self.identity.start_time), limited: true };
         tokio::spawn(async move {
             let mut death = Death::default();
             if let Err(error) = run.await {
                 death.last_words = error.to_string();
                 tracing::error!(process.id = %id, %error, "a worker's task failed");
                 // What it held is being killed, and nobody else waits for the end of that.
-                remnants.end(id).await;
+                remnants.end(id, lineage).await;
             }
             done.send_replace(Some(death));
         });
@@ -82,7 +83,7 @@ impl Launcher for ClosureLauncher {
 
     /// A task died with the life that started it. A worker process of the other mode can't be reached without its
     /// registry, so it is ended, and its agents are placed anew when it is proven dead.
-    async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LaunchError> {
+    async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LookError> {
         let adoption = self.processes.adopt(row).await?;
         let Adoption::Alive(launched) = adoption else { return Ok(adoption) };
         launched.process.kill();
@@ -93,7 +94,7 @@ impl Launcher for ClosureLauncher {
         self.processes.marked().await
     }
 
-    async fn sweep(&self, worker: ProcessId) {
+    async fn sweep(&self, worker: &WorkerRow) {
         self.processes.sweep(worker).await;
     }
 
@@ -214,6 +215,7 @@ mod tests {
             runtime_version: None,
             created_at: Timestamp::now(),
             ended_at: None,
+            ending: None,
         };
         // In either mode: the next life may be in the other one.
         for adoption in [launcher.adopt(&row).await, launcher.processes.adopt(&row).await] {

@@ -31,14 +31,14 @@ pub trait Launcher: Send + Sync + 'static {
     async fn launch(&self, orders: WorkerOrders) -> Result<Launched, LaunchError>;
 
     /// Finds the process behind the row of a worker that another supervisor started. Does not wait for anybody's death.
-    async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LaunchError>;
+    async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LookError>;
 
     /// Workers, dead or alive and of whichever supervisor, whose mark some process of this host bears.
     async fn marked(&self) -> Vec<ProcessId>;
 
     /// Ends every process that bears the mark of this worker, which is dead. Returns when none is left; whoever stops waiting
     /// stops that.
-    async fn sweep(&self, worker: ProcessId);
+    async fn sweep(&self, worker: &WorkerRow);
 
     /// The life of this supervisor is over: no worker is started any more, and those that can't outlive it are ended.
     /// Returns when all that they owned is dead.
@@ -104,7 +104,12 @@ pub enum Adoption {
     Elsewhere,
 }
 
-/// A worker could not be started or looked for.
+/// A worker could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error("the worker process could not be started: {0}")]
 pub struct LaunchError(pub String);
+
+/// Nobody could look for a worker of an earlier supervisor.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct LookError(pub String);

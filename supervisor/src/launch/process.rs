@@ -16,12 +16,18 @@ use async_trait::async_trait;
 use muster_domain::{ProcessId, RuntimeProfile, Vitals, WorkerIdentity, WorkerOrders};
 use muster_files::Place;
 use muster_process::door::{self, Reply};
-use muster_process::{Custody, Exit, ExitWatch, Nursery, Pidfd, Presence, Program, Signal, Stdio, identity, mark};
+use muster_process::{
+    Custody, Exit, ExitWatch, Lineage, Nursery, Pidfd, Presence, Program, Signal, Stdio, identity, mark,
+};
 use muster_store::WorkerRow;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::remnants::Remnants;
-use super::{Adoption, Death, LaunchError, Launched, Launcher, RunningWorker, Said, last_words};
+use super::{Adoption, Death, LaunchError, Launched, Launcher, LookError, RunningWorker, Said, last_words};
+use crate::blocking;
+
+/// How long the last words of a dead worker are waited for.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Variables of the master that a worker gets: what it needs itself, and what its programs inherit. Nothing else, since the
 /// rest may be anybody's secrets.
@@ -65,14 +71,15 @@ impl ProcessLauncher {
         self.remnants.clone()
     }
 
-    fn way_to(&self, id: ProcessId, pid: u32, pidfd: Arc<Pidfd>, end: End) -> Arc<dyn RunningWorker> {
-        let log = Place::worker_log(&self.data_dir, id);
-        Arc::new(WorkerProcess { id, pid, pidfd, end: Mutex::new(end), log, remnants: self.remnants.clone() })
+    fn way_to(&self, id: ProcessId, pid: u32, pidfd: Arc<Pidfd>, lineage: Lineage, end: End) -> Arc<dyn RunningWorker> {
+        let (log, remnants) = (Place::worker_log(&self.data_dir, id), self.remnants.clone());
+        Arc::new(WorkerProcess { id, pid, pidfd, lineage, end: Mutex::new(end), log, remnants })
     }
 
     /// The way to what is left of a worker whose own process is dead.
-    fn way_to_remains(&self, id: ProcessId) -> Arc<dyn RunningWorker> {
-        Arc::new(Remains { id, log: Place::worker_log(&self.data_dir, id), remnants: self.remnants.clone() })
+    fn way_to_remains(&self, row: &WorkerRow) -> Arc<dyn RunningWorker> {
+        let (id, lineage) = (row.process_id, lineage_of(row));
+        Arc::new(Remains { id, lineage, log: Place::worker_log(&self.data_dir, id), remnants: self.remnants.clone() })
     }
 }
 
@@ -80,22 +87,23 @@ impl ProcessLauncher {
 impl Launcher for ProcessLauncher {
     async fn launch(&self, orders: WorkerOrders) -> Result<Launched, LaunchError> {
         let (data_dir, told) = (self.data_dir.clone(), orders.clone());
-        let program = blocking(move || program(&data_dir, &told)).await;
+        let program = aside(&blocking::STARTS, move || program(&data_dir, &told)).await;
         let program = program.map_err(|error| LaunchError(error.to_string()))?;
         let child = self.nursery.spawn(program).await.map_err(|error| LaunchError(error.to_string()))?;
         let owns = matches!(orders.profile, RuntimeProfile::Exec(_));
         let end = End { watch: Some(child.exit), exit: None, owns };
-        let process = self.way_to(orders.process_id, child.identity.pid, child.keeper.pidfd(), end);
+        let lineage = Lineage { born: Some(child.identity.start_time), limited: true };
+        let process = self.way_to(orders.process_id, child.identity.pid, child.keeper.pidfd(), lineage, end);
         Ok(Launched { identity: child.identity, process })
     }
 
-    async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LaunchError> {
+    async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LookError> {
         let id = row.process_id;
-        let failed = |error: std::io::Error| LaunchError(format!("worker {id} can't be looked for: {error}"));
+        let failed = |error: std::io::Error| LookError(format!("worker {id} can't be looked for: {error}"));
         let own = identity::own().map_err(failed)?;
         let identity = match &row.identity {
             // A task of this process, in an earlier life as the leader, which ended with all its tasks.
-            Some(identity) if *identity == own => return Ok(Adoption::Ended(self.way_to_remains(id))),
+            Some(identity) if *identity == own => return Ok(Adoption::Ended(self.way_to_remains(row))),
             Some(identity) => Some(identity.clone()),
             // Its master died between the fork and the row's update.
             None => find_by_mark(id).await.map_err(failed)?,
@@ -106,17 +114,18 @@ impl Launcher for ProcessLauncher {
         };
         match (presence, identity) {
             (Presence::Alive(pidfd), Some(identity)) => {
-                let process =
-                    self.way_to(id, identity.pid, Arc::new(pidfd), End { watch: None, exit: None, owns: true });
+                let lineage = Lineage { born: Some(identity.start_time), limited: row.key.is_some() };
+                let end = End { watch: None, exit: None, owns: true };
+                let process = self.way_to(id, identity.pid, Arc::new(pidfd), lineage, end);
                 Ok(Adoption::Alive(Launched { identity, process }))
             }
             (Presence::Elsewhere, _) => Ok(Adoption::Elsewhere),
-            _ => Ok(Adoption::Ended(self.way_to_remains(id))),
+            _ => Ok(Adoption::Ended(self.way_to_remains(row))),
         }
     }
 
     async fn marked(&self) -> Vec<ProcessId> {
-        match blocking(mark::workers).await {
+        match aside(&blocking::LOOKS, mark::workers).await {
             Ok(ids) => ids.iter().filter_map(|id| id.to_str()?.parse().ok()).collect(),
             Err(error) => {
                 tracing::warn!(%error, "the processes of this host can't be read for the marks of dead workers");
@@ -125,8 +134,8 @@ impl Launcher for ProcessLauncher {
         }
     }
 
-    async fn sweep(&self, worker: ProcessId) {
-        self.remnants.end(worker).await;
+    async fn sweep(&self, worker: &WorkerRow) {
+        self.remnants.end(worker.process_id, lineage_of(worker)).await;
     }
 
     /// Worker processes outlive every supervisor.
@@ -137,6 +146,7 @@ struct WorkerProcess {
     id: ProcessId,
     pid: u32,
     pidfd: Arc<Pidfd>,
+    lineage: Lineage,
     end: Mutex<End>,
     log: Place,
     remnants: Remnants,
@@ -200,36 +210,24 @@ impl RunningWorker for WorkerProcess {
             end.watch = None;
         }
         if end.owns {
-            self.remnants.end(self.id).await;
+            self.remnants.end(self.id, self.lineage).await;
         }
         let (exit, log) = (end.exit, self.log.clone());
         Death { exit, last_words: take_last_words(log).await }
     }
 }
 
-/// Logs of dead workers that are read at a time: a disk that does not answer takes no more threads than that.
-static LAST_WORDS: Semaphore = Semaphore::const_new(4);
-/// How long they are waited for. Its agents wait for the proof of a worker's death, not for what it said.
-const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
-
-/// What a dead worker said last; nothing where its log can't be read in time. A log in which nothing was said helps nobody, and
-/// goes.
+/// What a dead worker said last, if the disk answers soon: its agents wait. A log in which nothing was said helps nobody, and goes.
 async fn take_last_words(log: Place) -> String {
-    let read = async {
-        // Nobody closes it.
-        let turn = LAST_WORDS.acquire().await.ok();
-        let read = tokio::task::spawn_blocking(move || {
-            let words = last_words::read(&log);
-            if words.is_empty() {
-                remove_empty(&log);
-            }
-            drop(turn);
-            words
-        });
-        // An error means that the process is ending.
-        read.await.unwrap_or_default()
-    };
-    tokio::time::timeout(LAST_WORDS_PATIENCE, read).await.unwrap_or_default()
+    let read = blocking::run(&blocking::LAST_WORDS, move || {
+        let words = last_words::read(&log);
+        if words.is_empty() {
+            remove_empty(&log);
+        }
+        words
+    });
+    // An error means that the process is ending.
+    tokio::time::timeout(LAST_WORDS_WITHIN, read).await.map(Result::unwrap_or_default).unwrap_or_default()
 }
 
 fn remove_empty(log: &Place) {
@@ -243,6 +241,7 @@ fn remove_empty(log: &Place) {
 /// A worker whose process is dead: what is left to wait for is the end of all that it owned.
 struct Remains {
     id: ProcessId,
+    lineage: Lineage,
     log: Place,
     remnants: Remnants,
 }
@@ -254,20 +253,36 @@ impl RunningWorker for Remains {
     fn kill(&self) {}
 
     async fn dead(&self) -> Death {
-        self.remnants.end(self.id).await;
+        self.remnants.end(self.id, self.lineage).await;
         Death { exit: None, last_words: take_last_words(self.log.clone()).await }
     }
 }
 
-/// A worker is the oldest process that bears its mark: what it owns came later.
+/// What tells the processes of a worker from others that bear its mark. Those that have no key are of a version whose trees may have
+/// no limit.
+fn lineage_of(row: &WorkerRow) -> Lineage {
+    let boot = identity::own().ok().map(|own| own.boot_id);
+    let of_this_boot = row.identity.as_ref().filter(|identity| Some(&identity.boot_id) == boot.as_ref());
+    Lineage { born: of_this_boot.map(|identity| identity.start_time), limited: row.key.is_some() }
+}
+
+/// A worker is the oldest process that bears its mark, and was started as this worker: what it owns came later, and does not name it.
 async fn find_by_mark(id: ProcessId) -> std::io::Result<Option<WorkerIdentity>> {
-    let marked = blocking(move || mark::marked(OsStr::new(&id.to_string()))).await?;
+    let find = move || {
+        let name = OsString::from(id.to_string());
+        let marked = mark::marked(&name)?;
+        Ok(marked.into_iter().filter(|pid| mark::has_argument(*pid, &name)).collect::<Vec<_>>())
+    };
+    let marked = aside(&blocking::LOOKS, find).await?;
     let identities = marked.into_iter().filter_map(|pid| identity::of(pid).ok());
     Ok(identities.min_by_key(|found| (found.start_time, found.pid)))
 }
 
-async fn blocking<T: Send + 'static>(read: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?
+async fn aside<T: Send + 'static>(
+    kind: &'static Semaphore,
+    read: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    blocking::run(kind, read).await.map_err(std::io::Error::other)?
 }
 
 /// The program of a worker.

@@ -5,9 +5,11 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use muster_domain::ProcessId;
-use muster_process::{Hunt, Pass};
+use muster_process::{Hunt, Lineage, Pass};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+
+use crate::blocking;
 
 /// Between two passes where something does not die.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -16,7 +18,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 const STUBBORN: Duration = Duration::from_secs(5);
 
 /// A worker, and whom to tell when nothing of it is left.
-type Request = (ProcessId, oneshot::Sender<()>);
+type Request = (ProcessId, Lineage, oneshot::Sender<()>);
 
 /// The way to the task that searches. It ends with the last way to it.
 #[derive(Clone)]
@@ -35,9 +37,9 @@ impl Remnants {
     /// Ends whatever a dead worker left, and returns when it is proven that nothing is. Its trees die with it by themselves
     /// (their inits see to that); this waits until they have, and takes what the means at hand could not hold. It goes on
     /// for as long as something does not die, and somebody waits: an agent of it is not to be started elsewhere before.
-    pub(super) async fn end(&self, worker: ProcessId) {
+    pub(super) async fn end(&self, worker: ProcessId, lineage: Lineage) {
         let (tell, proven) = oneshot::channel();
-        if self.requests.send((worker, tell)).is_err() || proven.await.is_err() {
+        if self.requests.send((worker, lineage, tell)).is_err() || proven.await.is_err() {
             // The program is ending, and nothing was proven.
             std::future::pending::<()>().await;
         }
@@ -47,6 +49,7 @@ impl Remnants {
 /// Those who wait for one worker's end.
 struct Waiting {
     since: Instant,
+    lineage: Lineage,
     told: bool,
     replies: Vec<oneshot::Sender<()>>,
 }
@@ -79,21 +82,23 @@ async fn run(mut line: mpsc::UnboundedReceiver<Request>) {
 }
 
 impl Search {
-    fn add(&mut self, (worker, reply): Request) {
-        self.hunt.add(worker.to_string().as_ref());
-        let fresh = || Waiting { since: Instant::now(), told: false, replies: Vec::new() };
+    fn add(&mut self, (worker, lineage, reply): Request) {
+        self.hunt.add(worker.to_string().as_ref(), lineage);
+        let fresh = || Waiting { since: Instant::now(), lineage, told: false, replies: Vec::new() };
         self.waiting.entry(worker).or_insert_with(fresh).replies.push(reply);
     }
 
     /// One pass over all processes. Says whether anything was there, or nobody could look.
     async fn pass(&mut self) -> bool {
         let mut hunt = std::mem::take(&mut self.hunt);
-        let passed = tokio::task::spawn_blocking(move || (hunt.pass(), hunt)).await;
+        let passed = blocking::run(&blocking::SWEEPS, move || (hunt.pass(), hunt)).await;
         let (outcome, hunt) = match passed {
             Ok(passed) => passed,
             Err(error) => {
                 tracing::error!(%error, "the search for what dead workers left broke, and begins anew");
-                self.waiting.keys().for_each(|worker| self.hunt.add(worker.to_string().as_ref()));
+                for (worker, waiting) in &self.waiting {
+                    self.hunt.add(worker.to_string().as_ref(), waiting.lineage);
+                }
                 return true;
             }
         };
@@ -145,7 +150,7 @@ mod tests {
     #[tokio::test]
     async fn many_that_left_nothing_are_proven_together() {
         let remnants = Remnants::start();
-        let ends = (0..200).map(|_| remnants.end(ProcessId::generate()));
+        let ends = (0..200).map(|_| remnants.end(ProcessId::generate(), Lineage::default()));
         let proven = tokio::time::timeout(Duration::from_secs(30), futures_util::future::join_all(ends)).await;
         assert!(proven.is_ok(), "two passes over all processes serve all of them");
     }
@@ -155,8 +160,8 @@ mod tests {
         let mut search = Search::default();
         let (kept, gone) = (ProcessId::generate(), ProcessId::generate());
         let (tell, _wait) = oneshot::channel();
-        search.add((kept, tell));
-        search.add((gone, oneshot::channel().0));
+        search.add((kept, Lineage::default(), tell));
+        search.add((gone, Lineage::default(), oneshot::channel().0));
         search.forget_unwanted();
         assert_eq!(search.waiting.keys().collect::<Vec<_>>(), [&kept]);
         assert!(!search.pass().await && search.waiting.len() == 1, "one pass is no proof");

@@ -20,8 +20,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::LaunchError;
 use super::secret::Secret;
+use crate::blocking;
 
 /// Names under which a server is looked for, the preferred one first.
 const NAMES: [&str; 2] = ["valkey-server", "redis-server"];
@@ -69,11 +69,11 @@ pub struct ServerPlan {
 
 impl ServerPlan {
     /// The socket's path; an error where the kernel does not take one so long.
-    pub fn socket(&self) -> Result<PathBuf, LaunchError> {
+    pub fn socket(&self) -> Result<PathBuf, ServerError> {
         let socket = self.folder.join("redis.sock");
         let length = socket.as_os_str().len();
         if length > LONGEST_SOCKET {
-            return Err(LaunchError(format!(
+            return Err(ServerError(format!(
                 "the path of the socket {} has {length} bytes and {LONGEST_SOCKET} is the most: choose a data folder with a shorter path",
                 socket.display()
             )));
@@ -82,7 +82,7 @@ impl ServerPlan {
     }
 
     /// Where it is, password included. Named with the user: a server that is open takes the password only so.
-    fn url(&self, secret: &Secret) -> Result<String, LaunchError> {
+    fn url(&self, secret: &Secret) -> Result<String, ServerError> {
         Ok(format!("redis+unix://{}?user=default&pass={}", self.socket()?.display(), secret.text))
     }
 
@@ -105,6 +105,11 @@ impl ServerPlan {
     }
 }
 
+/// The private Redis could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("the private Redis could not be started: {0}")]
+pub struct ServerError(String);
+
 /// A private server that runs. Dropping it ends it, some time later; [`PrivateServer::stop`] waits for its end.
 pub struct PrivateServer {
     url: String,
@@ -119,10 +124,10 @@ impl PrivateServer {
         nursery: Nursery,
         plan: ServerPlan,
         told: impl Fn(Option<String>) + Send + Sync + 'static,
-    ) -> Result<Self, LaunchError> {
-        let failed = |what: &str, error: std::io::Error| LaunchError(format!("{what}: {error}"));
-        make_private_folder(&plan.folder).map_err(|error| failed("the private Redis has no folder", error))?;
-        let secret = Secret::keep(&plan.folder).map_err(|error| failed("the private Redis has no password", error))?;
+    ) -> Result<Self, ServerError> {
+        let failed = |what: &str, error: std::io::Error| ServerError(format!("{what}: {error}"));
+        make_private_folder(&plan.folder).map_err(|error| failed("it has no folder", error))?;
+        let secret = Secret::keep(&plan.folder).map_err(|error| failed("it has no password", error))?;
         let url = plan.url(&secret)?;
         let workshop = Workshop { nursery, plan, secret };
         let first = workshop.begin().await?;
@@ -188,7 +193,7 @@ async fn keep(
                 Ok(child) => break child,
                 Err(error) => {
                     failures += 1;
-                    told(Some(format!("the private Redis does not start: {error}")));
+                    told(Some(error.to_string()));
                     let wait =
                         muster_policy::backoff::doubled(Duration::from_millis(100), failures, Duration::from_secs(10));
                     tokio::select! {
@@ -221,7 +226,7 @@ async fn refusal(url: &str) -> String {
 /// Whether workers live that were started before there was a password, by an earlier version: they have none, and are let
 /// in without until they have ended.
 async fn has_older_workers(plan: &ServerPlan, secret: &Secret) -> bool {
-    let marked = tokio::task::spawn_blocking(mark::workers).await;
+    let marked = blocking::run(&blocking::LOOKS, mark::workers).await;
     let Ok(Ok(marked)) = marked else { return false };
     let ids = marked.iter().filter_map(|id| id.to_str()?.parse::<ProcessId>().ok());
     ids.filter(|id| secret.is_later_than(*id)).any(|id| plan.worker_logs.join(format!("{id}.log")).exists())
@@ -229,20 +234,19 @@ async fn has_older_workers(plan: &ServerPlan, secret: &Secret) -> bool {
 
 impl Workshop {
     /// Starts it once, and waits until its socket answers. Where it does not, nothing of it is left.
-    async fn begin(&self) -> Result<Child, LaunchError> {
+    async fn begin(&self) -> Result<Child, ServerError> {
         let Self { nursery, plan, secret } = self;
         let socket = plan.socket()?;
-        let failed = |what: &str, error: std::io::Error| LaunchError(format!("{what}: {error}"));
-        make_private_folder(&plan.folder).map_err(|error| failed("the private Redis has no folder", error))?;
-        secret.put_back(&plan.folder).map_err(|error| failed("the private Redis has no password", error))?;
+        let failed = |what: &str, error: std::io::Error| ServerError(format!("{what}: {error}"));
+        make_private_folder(&plan.folder).map_err(|error| failed("it has no folder", error))?;
+        secret.put_back(&plan.folder).map_err(|error| failed("it has no password", error))?;
         let open = has_older_workers(plan, secret).await;
         if open {
             tracing::warn!(
                 "the private Redis asks for no password while workers of an earlier version live, which know none"
             );
         }
-        let rules =
-            secret.rules(open).map_err(|error| failed("the private Redis can't be told its password", error))?;
+        let rules = secret.rules(open).map_err(|error| failed("it can't be told its password", error))?;
         // What an earlier server left: nobody listens on it any more, since that server died with its master.
         match std::fs::remove_file(&socket) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -250,21 +254,21 @@ impl Workshop {
             }
             _ => {}
         }
-        let log = new_log(&plan.folder).map_err(|error| failed("the private Redis has no log", error))?;
-        let stderr = log.try_clone().map_err(|error| failed("the private Redis has no log", error))?;
+        let log = new_log(&plan.folder).map_err(|error| failed("it has no log", error))?;
+        let stderr = log.try_clone().map_err(|error| failed("it has no log", error))?;
         let program = Program {
             stdin: Stdio::Fd(rules),
             stdout: Stdio::Fd(OwnedFd::from(log)),
             stderr: Stdio::Fd(OwnedFd::from(stderr)),
             ..Program::new(plan.arguments(&socket), Custody::Child)
         };
-        let mut child = nursery.spawn(program).await.map_err(|error| LaunchError(error.to_string()))?;
+        let mut child = nursery.spawn(program).await.map_err(|error| ServerError(error.to_string()))?;
         await_socket(&mut child, &socket, plan).await?;
         Ok(child)
     }
 }
 
-async fn await_socket(child: &mut Child, socket: &Path, plan: &ServerPlan) -> Result<(), LaunchError> {
+async fn await_socket(child: &mut Child, socket: &Path, plan: &ServerPlan) -> Result<(), ServerError> {
     let until = Instant::now() + START_PATIENCE;
     loop {
         if UnixStream::connect(socket).is_ok() {
@@ -272,14 +276,14 @@ async fn await_socket(child: &mut Child, socket: &Path, plan: &ServerPlan) -> Re
         }
         let log = || plan.folder.join("redis.log").display().to_string();
         tokio::select! {
-            exit = &mut child.exit => return Err(LaunchError(format!("it ended with {exit}; see {}", log()))),
+            exit = &mut child.exit => return Err(ServerError(format!("it ended with {exit}; see {}", log()))),
             () = tokio::time::sleep(Duration::from_millis(1)) => {}
         }
         if Instant::now() > until {
             // It would else live as long as this process, and the next attempt would stand beside it.
             child.keeper.kill();
             (&mut child.exit).await;
-            return Err(LaunchError(format!("its socket does not answer; see {}", log())));
+            return Err(ServerError(format!("its socket does not answer; see {}", log())));
         }
     }
 }
@@ -345,7 +349,10 @@ mod tests {
         let nursery = Nursery::start().expect("a nursery");
         let started = PrivateServer::start(nursery, plan, |_| {}).await;
         let error = started.err().expect("it does not answer").to_string();
-        assert!(error.contains("does not answer"), "{error}");
+        assert!(
+            error.starts_with("the private Redis could not be started") && error.contains("does not answer"),
+            "{error}"
+        );
         assert!(!runs(&script) && !runs(&tag));
     }
 

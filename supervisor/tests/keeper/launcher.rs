@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use muster_domain::{ProcessId, WorkerOrders};
 use muster_registry::memory::MemoryRegistry;
 use muster_store::WorkerRow;
-use muster_supervisor::launch::{Adoption, Death, LaunchError, Launched, Launcher, RunningWorker};
+use muster_supervisor::launch::{Adoption, Death, LaunchError, Launched, Launcher, LookError, RunningWorker};
 use tokio::sync::watch;
 
 use crate::ledger::Ledger;
@@ -105,7 +105,7 @@ impl Launcher for FakeLauncher {
         Ok(Launched { identity: worker.identity(), process: Arc::new(worker) })
     }
 
-    async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LaunchError> {
+    async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LookError> {
         let plan = self.plan();
         if plan.elsewhere.contains(&row.process_id) {
             return Ok(Adoption::Elsewhere);
@@ -123,7 +123,7 @@ impl Launcher for FakeLauncher {
         Vec::new()
     }
 
-    async fn sweep(&self, _worker: ProcessId) {}
+    async fn sweep(&self, _worker: &WorkerRow) {}
 
     async fn leave(&self) {}
 }

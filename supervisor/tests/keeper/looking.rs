@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use muster_domain::{AgentState, ProcessId, WorkerOrders};
 use muster_store::WorkerRow;
-use muster_supervisor::launch::{Adoption, LaunchError, Launched, Launcher};
+use muster_supervisor::launch::{Adoption, LaunchError, Launched, Launcher, LookError};
 
 use crate::launcher::FakeLauncher;
 use crate::world::{World, wait_until};
@@ -22,14 +22,14 @@ impl Launcher for Blind {
     async fn launch(&self, orders: WorkerOrders) -> Result<Launched, LaunchError> {
         self.inner.launch(orders).await
     }
-    async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LaunchError> {
+    async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LookError> {
         let seen = self.times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |times| times.checked_sub(1)).is_err();
-        if seen { self.inner.adopt(row).await } else { Err(LaunchError("too many open files".to_owned())) }
+        if seen { self.inner.adopt(row).await } else { Err(LookError("too many open files".to_owned())) }
     }
     async fn marked(&self) -> Vec<ProcessId> {
         self.inner.marked().await
     }
-    async fn sweep(&self, worker: ProcessId) {
+    async fn sweep(&self, worker: &WorkerRow) {
         self.inner.sweep(worker).await;
     }
     async fn leave(&self) {

@@ -22,5 +22,6 @@ mod simulation;
 mod stopping;
 mod store_away;
 mod tasks;
+mod unstorable;
 mod worker;
 mod world;

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use muster_domain::{AgentId, AgentSpec, Fence, ProcessId, StopReason, Timestamp, WorkerKey};
+use muster_domain::{
+    AgentId, AgentSpec, Fence, ProcessId, StopReason, Timestamp, WorkerCause, WorkerEnding, WorkerKey,
+};
 use muster_store::{Leadership, Life, NewAgent, Store, Write};
 
 use crate::world::{Ground, World, pool, wait_until};
@@ -41,6 +43,7 @@ async fn ended(ground: &Ground, fence: Fence, days: u64) -> (AgentId, ProcessId)
         heartbeat_interval: Duration::from_secs(30),
         max_idle_time: Duration::from_secs(300),
     };
+    let ending = WorkerEnding::new(WorkerCause::Stopped, String::new(), String::new());
     let writes = [
         Write::AddAgent(Box::new(NewAgent { spec, worker: None, key: None, at })),
         Write::StopAgent { agent_id, reason: StopReason::Requested, at },
@@ -52,7 +55,7 @@ async fn ended(ground: &Ground, fence: Fence, days: u64) -> (AgentId, ProcessId)
             runtime_version: None,
             at,
         },
-        Write::EndWorker { process_id, lost: false, at },
+        Write::EndWorker { process_id, lost: false, ending, at },
     ];
     ground.store.apply(fence, &writes).await.expect("stored");
     (agent_id, process_id)

@@ -4,6 +4,7 @@ mod bounds;
 mod chaos;
 mod check;
 mod cli;
+mod deep;
 mod faults;
 mod held;
 mod http;

@@ -61,3 +61,37 @@ pub(crate) async fn a_key_needs_its_pool(place: &Place) {
     let nowhere = NewAgent { key: Some(key("k", 1)), ..new_agent("nowhere", None) };
     place.all(fence, vec![(add(&nowhere), Unchanged), (add(&keyed("k", 1)), Unplaced)]).await;
 }
+
+/// Hundreds in one batch: those whose key is free are made, and take slots in their order; of two with one key the first one has it.
+pub(crate) async fn keys_by_the_hundred(place: &Place) {
+    let fence = place.lead_with_pool().await;
+    let worker = place.worker(fence, 200).await;
+    let before = NewAgent { key: Some(key("before", 1)), ..new_agent("dev", None) };
+    assert_eq!(place.one(fence, add(&before)).await, Outcome::Unplaced);
+    let mut agents: Vec<NewAgent> =
+        (0..300).map(|n| NewAgent { key: Some(key(&format!("k{n}"), 7)), ..new_agent("dev", Some(worker)) }).collect();
+    agents[10].key = Some(key("before", 2));
+    agents[20].key = Some(key("k19", 8));
+    agents[30].spec.pool_name = name("nowhere");
+    let writes: Vec<Write> = agents.iter().map(add).collect();
+    let outcomes = place.store.apply(fence, &writes).await.expect("a batch");
+    let replayed =
+        |agent: &NewAgent, body: u8| Outcome::Replayed { agent_id: agent.spec.agent_id, body_hash: [body; 32] };
+    assert_eq!(outcomes[10], replayed(&before, 1));
+    assert_eq!(outcomes[20], replayed(&agents[19], 7));
+    assert_eq!(outcomes[30], Outcome::Unchanged);
+    let others: Vec<&Outcome> =
+        outcomes.iter().enumerate().filter(|(n, _)| ![10, 20, 30].contains(n)).map(|(_, outcome)| outcome).collect();
+    assert!(others[..200].iter().all(|outcome| **outcome == Outcome::Applied), "{others:?}");
+    assert!(others[200..].iter().all(|outcome| **outcome == Outcome::Unplaced), "{others:?}");
+    let holder = place.store.key_holder(&key("k299", 7)).await.expect("a read");
+    assert_eq!(holder, Some((agents[299].spec.agent_id, [7; 32])));
+    assert_eq!(place.store.key_holder(&key("k30", 7)).await.expect("a read"), None, "a key needs its pool");
+    // Once more, each is answered as it was.
+    let again: Vec<NewAgent> =
+        agents.iter().map(|agent| NewAgent { spec: new_agent("dev", None).spec, ..agent.clone() }).collect();
+    let outcomes = place.store.apply(fence, &again.iter().map(add).collect::<Vec<_>>()).await.expect("a batch");
+    assert_eq!(outcomes[299], replayed(&agents[299], 7));
+    assert_eq!(outcomes[20], replayed(&agents[19], 7));
+    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Replayed { .. })).count(), 299);
+}

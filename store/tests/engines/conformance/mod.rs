@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use muster_domain::{
     AgentId, AgentSpec, Assignment, Cause, Ending, Epoch, EventDraft, EventKind, Fence, PoolConfig, PoolName,
-    PoolOrigin, PoolSpec, ProcessId, StopReason, Timestamp, WorkerIdentity, WorkerKey,
+    PoolOrigin, PoolSpec, ProcessId, StopReason, Timestamp, WorkerCause, WorkerEnding, WorkerIdentity, WorkerKey,
 };
 use muster_store::{AfterRelease, IdempotencyKey, Leadership, NewAgent, Outcome, Store, Write};
 
@@ -174,7 +174,12 @@ pub(crate) fn revive(agent_id: AgentId) -> Write {
 }
 
 pub(crate) fn end_worker(process_id: ProcessId) -> Write {
-    Write::EndWorker { process_id, lost: true, at: at(8) }
+    Write::EndWorker { process_id, lost: true, ending: worker_ending(), at: at(8) }
+}
+
+pub(crate) fn worker_ending() -> WorkerEnding {
+    let cause = WorkerCause::Signaled { signal: 9, name: "SIGKILL".into() };
+    WorkerEnding::new(cause, "it's \u{0} over".into(), "its agent is started again".into())
 }
 
 pub(crate) fn event(millis: i64) -> EventDraft {

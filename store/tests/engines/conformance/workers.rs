@@ -37,7 +37,7 @@ pub(crate) async fn workers_open_and_end(place: &Place) {
         .all(
             fence,
             vec![
-                (Write::EndWorker { process_id: id, lost: false, at: at(9) }, Applied),
+                (Write::EndWorker { process_id: id, lost: false, ending: worker_ending(), at: at(9) }, Applied),
                 (end_worker(id), Unchanged),
                 (identify(2), Unchanged),
                 (drain(), Unchanged),
@@ -46,6 +46,7 @@ pub(crate) async fn workers_open_and_end(place: &Place) {
         .await;
     let row = place.store.worker(id).await.expect("a read").expect("a worker");
     assert_eq!((row.state, row.ended_at), (WorkerState::Stopped, Some(at(9))));
+    assert_eq!(row.ending, Some(worker_ending()), "its words are kept as they are");
     assert!(place.store.open_workers().await.expect("a read").is_empty());
     assert_eq!(place.store.worker(ProcessId::generate()).await.expect("a read"), None);
 }
@@ -69,4 +70,28 @@ pub(crate) async fn workers_are_counted_once(place: &Place) {
     assert_eq!((pool.workers_spawned, pool.workers_terminated), (2, 1));
     let row = place.store.worker(first).await.expect("a read").expect("a worker");
     assert_eq!(row.state, WorkerState::Lost);
+}
+
+pub(crate) async fn workers_that_ended_are_listed_the_latest_first(place: &Place) {
+    let fence = place.lead_with_pool().await;
+    place.all(fence, vec![(add_pool("other"), Applied)]).await;
+    let mut ended = Vec::new();
+    for pool in ["dev", "other", "dev"] {
+        let id = ProcessId::generate();
+        place.all(fence, vec![(add_worker(id, pool, 1), Applied), (end_worker(id), Applied)]).await;
+        ended.push(id);
+    }
+    place.worker(fence, 1).await;
+    let list = async |pool: Option<&str>, before, limit| {
+        let pool = pool.map(name);
+        let rows = place.store.ended_workers(pool.as_ref(), before, limit).await.expect("a read");
+        assert!(rows.iter().all(|row| row.ending == Some(worker_ending())));
+        rows.iter().map(|row| row.process_id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(None, None, 10).await, [ended[2], ended[1], ended[0]]);
+    assert_eq!(list(None, None, 2).await, [ended[2], ended[1]]);
+    assert_eq!(list(None, Some(ended[1]), 2).await, [ended[0]]);
+    assert_eq!(list(Some("dev"), None, 10).await, [ended[2], ended[0]]);
+    assert_eq!(list(Some("dev"), Some(ended[2]), 10).await, [ended[0]]);
+    assert!(list(Some("nowhere"), None, 10).await.is_empty());
 }

@@ -1,8 +1,8 @@
 //! Ends of attempts: what follows is judged by the policy.
 
 use muster_domain::{
-    After, AgentId, AgentStatus, AttemptEnd, AttemptRecord, Cause, Ending, Epoch, EventKind, Halt, Payload, TaskError,
-    TaskId, TaskOver, Timestamp, Usage,
+    After, AgentId, AgentStatus, Attempt, AttemptEnd, AttemptRecord, Cause, Ending, Epoch, EventKind, Halt, Payload,
+    TaskError, TaskId, TaskOver, Timestamp, Usage,
 };
 use muster_policy::retry::judge;
 use muster_store::{QueuedTask, TaskEnding};
@@ -25,11 +25,28 @@ pub(super) struct Over {
     output: Option<Payload>,
     last_output: String,
     used: Usage,
+    /// Whether the store has refused it before: then it has no words any more, and all else of it is counted.
+    refused_before: bool,
 }
 
 impl Over {
+    fn is_of(&self, task: TaskId, number: u32) -> bool {
+        (self.task_id, self.number) == (task, number)
+    }
+
+    /// What it is of, for people.
+    pub(super) fn whom(&self) -> String {
+        format!("attempt {} at task {}", self.number, self.task_id)
+    }
+
+    /// Whether the store refuses it without its words too.
+    pub(super) const fn is_refused_for_good(&self) -> bool {
+        self.refused_before
+    }
+
     /// The same end without its words and its result, of which the store will never take one.
     pub(super) fn without_words(mut self, why: &str) -> Self {
+        self.refused_before = true;
         let words = format!("what it said can't be stored ({why})");
         self.output = None;
         self.last_output = String::new();
@@ -55,6 +72,7 @@ impl From<&TaskOver> for Over {
             output: over.output.clone(),
             last_output: over.last_output.clone(),
             used: over.usage,
+            refused_before: false,
         }
     }
 }
@@ -79,7 +97,11 @@ impl Keeper {
     }
 
     pub(super) fn plan_ends(&mut self, plan: &mut Plan, round: &mut Round) {
-        for over in std::mem::take(&mut self.desk.overs) {
+        let due = self.desk.aside.take_due(round.now);
+        for over in due.into_iter().chain(std::mem::take(&mut self.desk.overs)) {
+            if self.desk.aside.iter().any(|aside| aside.is_of(over.task_id, over.number)) {
+                continue;
+            }
             // The first word counts; one of another attempt says nothing about this one.
             let current = self.desk.runs.get(over.task_id).is_some_and(|run| run.attempt.number == over.number);
             if !current {
@@ -109,17 +131,17 @@ impl Keeper {
             last_output: over.last_output,
             usage: over.used,
         };
-        let added = self.payers(&task, Some(run.attempt.agent_id)).additions(over.used);
-        plan.spent.push((task.task_id, added));
-        plan.executions.add(&record.end);
-        if task.check {
-            // No agent was asked: it says nothing about the pool's agents, and costs none of them its one task.
+        if over.refused_before {
+            // What it has used is stored, and its end was counted and told.
+            plan.spent.push((task.task_id, Vec::new()));
             self.uncount(task.task_id, round);
+            if matches!(then, After::Die(_)) {
+                self.count_dead(self.desk.dead + 1);
+            }
         } else {
-            self.count_end(task.task_id, &record.end, plan, round);
-            self.done_with(run.attempt.agent_id, run.attempt.epoch);
+            self.count_attempt(&task, &run.attempt, &record, plan, round);
+            self.note_end(&record, &then, task.task_id, plan, round);
         }
-        self.note_end(&record, &then, task.task_id, plan, round);
         self.look_at_room(run.attempt.agent_id);
         let ending = TaskEnding {
             task_id: task.task_id,
@@ -133,6 +155,26 @@ impl Keeper {
         if let After::Retry { not_before } = then {
             (task.attempt, task.tally, task.usage, task.input) = (over.number, verdict.tally, usage, None);
             self.queue(task, not_before, round.at);
+        }
+    }
+
+    fn count_attempt(
+        &mut self,
+        task: &QueuedTask,
+        attempt: &Attempt,
+        record: &AttemptRecord,
+        plan: &mut Plan,
+        round: &Round,
+    ) {
+        let added = self.payers(task, Some(attempt.agent_id)).additions(record.usage);
+        plan.spent.push((task.task_id, added));
+        plan.executions.add(&record.end);
+        if task.check {
+            // No agent was asked: it says nothing about the pool's agents, and costs none of them its one task.
+            self.uncount(task.task_id, round);
+        } else {
+            self.count_end(task.task_id, &record.end, plan, round);
+            self.done_with(attempt.agent_id, attempt.epoch);
         }
     }
 
@@ -248,6 +290,7 @@ pub(super) fn over_of(run: &Run, end: &AttemptEnd) -> Over {
         output: None,
         last_output: String::new(),
         used: run.used,
+        refused_before: false,
     }
 }
 

@@ -42,6 +42,7 @@ use self::lines::Lines;
 use self::meter::{Rate, Samples};
 use self::rooms::Rooms;
 use self::runs::Runs;
+use super::aside::Aside;
 use super::{Keeper, Round};
 use crate::view::Holds;
 pub(crate) use asking::{Cancel, QueueFigures, Redrive, Signal, SubmitAsk, TaskAnswer, TaskDraft};
@@ -90,6 +91,8 @@ pub(crate) struct Desk {
     quiet: Vec<TaskId>,
     /// Ends of attempts that were seen and are not committed yet.
     overs: Vec<Over>,
+    /// Ends that the store refuses.
+    aside: Aside<Over>,
     /// Tasks to submit, cancel or redrive in this turn or a later one.
     submits: VecDeque<SubmitAsk>,
     cancels: Vec<Cancel>,
@@ -136,6 +139,7 @@ impl Desk {
             audit: false,
             quiet: Vec::new(),
             overs: Vec::new(),
+            aside: Aside::default(),
             submits: VecDeque::new(),
             cancels: Vec::new(),
             redrives: Vec::new(),

@@ -15,6 +15,9 @@ use crate::error::SupervisorError;
 use crate::keeper::{Keeper, Round};
 use crate::task_view::Submitted;
 
+/// Of what the alert is that the store refuses something of tasks.
+const TASKS: &str = "tasks";
+
 type CancelReply = oneshot::Sender<Result<(), SupervisorError>>;
 type SubmitReply = oneshot::Sender<Vec<Result<TaskAnswer, SupervisorError>>>;
 
@@ -224,12 +227,14 @@ impl Keeper {
 
     /// The commit went through.
     fn tell_all(&mut self, told: Told, answers: &Answers, round: &Round) {
-        // Ends that the store will never take as they are, are told again without their words.
-        let refused = told.overs.into_iter().zip(&answers.endings).filter_map(|(over, outcome)| match outcome {
-            TaskOutcome::Refused(why) => Some(over.without_words(why)),
-            _ => None,
-        });
-        self.desk.overs.extend(refused);
+        for (over, outcome) in told.overs.into_iter().zip(&answers.endings) {
+            if let TaskOutcome::Refused(why) = outcome {
+                self.end_refused_by_store(over, why, round);
+            }
+        }
+        if self.desk.aside.is_over() {
+            self.tell_taken(TASKS);
+        }
         let unmoved = |outcomes: &[TaskOutcome]| outcomes.iter().any(|outcome| *outcome != TaskOutcome::Applied);
         if unmoved(&answers.endings) || unmoved(&answers.started) {
             // The store knows something else than the picture: e.g. this was carried out before, by a commit that seemed
@@ -256,6 +261,16 @@ impl Keeper {
         let settled = answers.verdicts.iter().filter(|outcome| **outcome == TaskOutcome::Applied).count();
         self.desk.waiting = self.desk.waiting.saturating_sub(settled as u64);
         self.answer_submits(told.submits, &told.added, &answers.added, round);
+    }
+
+    /// An end that the store will never take as it is, is told again without its words.
+    fn end_refused_by_store(&mut self, over: Over, why: &str, round: &Round) {
+        if !over.is_refused_for_good() {
+            return self.desk.overs.push(over.without_words(why));
+        }
+        let whom = over.whom();
+        let is_first = self.desk.aside.put(over, round.now);
+        self.tell_aside(TASKS, &whom, why, is_first);
     }
 
     /// Those that the store has sent to the queue again are given out by the next turn.

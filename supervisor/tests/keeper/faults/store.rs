@@ -9,7 +9,7 @@ use muster_domain::budget::Scope;
 use muster_domain::{AgentId, Executions, Fence, Payload, PoolName, ProcessId, TaskId, Timestamp, Usage};
 use muster_store::{
     AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, Life, LineRow, Outcome, Piece, PoolRow, Pruned, Queue,
-    QueueCounts, QueuedTask, RunningTask, Store, StoreError, TaskFilter, TaskRow, WorkerRow, Write,
+    QueueCounts, QueuedTask, RunningTask, Store, StoreError, TaskFilter, TaskOutcome, TaskRow, WorkerRow, Write,
 };
 
 /// What becomes of a commit.
@@ -21,6 +21,8 @@ pub(crate) enum Commit {
     Refuse,
     /// It goes through, and the caller is told that it failed.
     Lie,
+    /// It goes through, but for ends of agents' runs and of attempts: these have a value that the store never takes.
+    RefuseEnds,
 }
 
 type Judge = Box<dyn FnMut(&[Write]) -> Commit + Send>;
@@ -102,6 +104,24 @@ impl FaultyStore {
     }
 }
 
+impl FaultyStore {
+    async fn apply_but_ends(&self, fence: Fence, writes: &[Write]) -> Result<Vec<Outcome>, StoreError> {
+        let why = || "poisoned".into();
+        let refusal = |write: &Write| match write {
+            Write::EndTasks(endings) => {
+                Some(Outcome::Tasks(endings.iter().map(|_| TaskOutcome::Refused(why())).collect()))
+            }
+            Write::Release { .. } => Some(Outcome::Refused(why())),
+            _ => None,
+        };
+        let refusals: Vec<Option<Outcome>> = writes.iter().map(refusal).collect();
+        let is_taken = |(write, refusal): (&Write, &Option<Outcome>)| refusal.is_none().then(|| write.clone());
+        let taken: Vec<Write> = writes.iter().zip(&refusals).filter_map(is_taken).collect();
+        let mut outcomes = self.inner.apply(fence, &taken).await?.into_iter();
+        Ok(refusals.into_iter().filter_map(|refusal| refusal.or_else(|| outcomes.next())).collect())
+    }
+}
+
 fn away() -> StoreError {
     StoreError::Unavailable("the disk is full".into())
 }
@@ -133,6 +153,7 @@ impl Store for FaultyStore {
                 self.inner.apply(fence, writes).await?;
                 Err(away())
             }
+            Commit::RefuseEnds => self.apply_but_ends(fence, writes).await,
         }
     }
     async fn pools(&self) -> Result<Vec<PoolRow>, StoreError> {
@@ -154,6 +175,15 @@ impl Store for FaultyStore {
     async fn worker(&self, id: ProcessId) -> Result<Option<WorkerRow>, StoreError> {
         self.see()?;
         self.inner.worker(id).await
+    }
+    async fn ended_workers(
+        &self,
+        pool: Option<&PoolName>,
+        before: Option<ProcessId>,
+        limit: u32,
+    ) -> Result<Vec<WorkerRow>, StoreError> {
+        self.see()?;
+        self.inner.ended_workers(pool, before, limit).await
     }
     async fn live_agents(&self) -> Result<Vec<AgentRow>, StoreError> {
         self.see()?;

@@ -178,6 +178,7 @@ impl Content {
                     runtime_version: runtime_version.clone(),
                     created_at: *at,
                     ended_at: None,
+                    ending: None,
                 };
                 self.workers.insert(*process_id, worker);
                 true
@@ -192,10 +193,10 @@ impl Content {
                 }
                 _ => false,
             },
-            Write::EndWorker { process_id, lost, at } => {
+            Write::EndWorker { process_id, lost, ending, at } => {
                 let Some(row) = self.open_worker(*process_id) else { return false };
                 row.state = if *lost { WorkerState::Lost } else { WorkerState::Stopped };
-                row.ended_at = Some(*at);
+                (row.ended_at, row.ending) = (Some(*at), Some(ending.clone()));
                 let pool = row.pool_name.clone();
                 if let Some(pool) = self.pools.get_mut(&pool) {
                     pool.workers_terminated += 1;

@@ -145,6 +145,30 @@ impl Store for LifeStore {
     async fn worker(&self, id: ProcessId) -> Result<Option<WorkerRow>, StoreError> {
         both!(self, "worker", self.content().workers.get(&id).cloned(), |store| store.worker(id))
     }
+    async fn ended_workers(
+        &self,
+        pool: Option<&PoolName>,
+        before: Option<ProcessId>,
+        limit: u32,
+    ) -> Result<Vec<WorkerRow>, StoreError> {
+        let name = pool.cloned();
+        let fits = |row: &&WorkerRow| {
+            let of_pool = pool.is_none_or(|pool| row.pool_name == *pool);
+            row.ended_at.is_some() && of_pool && before.is_none_or(|before| row.process_id < before)
+        };
+        let ours = || -> Vec<WorkerRow> {
+            let mut rows: Vec<_> = self.content().workers.values().filter(fits).cloned().collect();
+            rows.sort_by_key(|row| std::cmp::Reverse(row.process_id));
+            rows.truncate(limit as usize);
+            rows
+        };
+        both!(
+            self,
+            "ended_workers",
+            ours(),
+            |store| async move { store.ended_workers(name.as_ref(), before, limit).await }
+        )
+    }
     async fn live_agents(&self) -> Result<Vec<AgentRow>, StoreError> {
         both!(self, "live_agents", self.content().live_agents(), |store| store.live_agents())
     }
