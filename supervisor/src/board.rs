@@ -15,14 +15,20 @@ use crate::losses::Losses;
 /// The file of the database, where it is one: not the store's own word, since the store goes on with a file that is gone.
 pub const DATABASE_FILE: &str = "database file";
 
+/// What is around it, and around the folders of the agents.
+pub const DATA_FOLDER: &str = "data folder";
+
 /// Subjects without which nothing can be stored...
 const STORE: [&str; 2] = ["store", DATABASE_FILE];
 
 /// ... and those without which nothing new is begun.
 const NEEDED: [&str; 3] = ["registry", STORE[0], STORE[1]];
 
+/// ... and those without which no program has a place: a first start that fails is final, so it is not tried.
+const PLACE: [&str; 4] = [NEEDED[0], NEEDED[1], NEEDED[2], DATA_FOLDER];
+
 /// Subjects for which an agent may start late, or not at all.
-const HINDRANCES: [&str; 7] = [NEEDED[0], NEEDED[1], NEEDED[2], "data folder", "reports", "workers", "silence"];
+const HINDRANCES: [&str; 7] = [NEEDED[0], NEEDED[1], NEEDED[2], DATA_FOLDER, "reports", "workers", "silence"];
 
 pub(crate) struct Board {
     subjects: Mutex<BTreeMap<&'static str, String>>,
@@ -79,6 +85,11 @@ impl Board {
     /// Why nothing new is begun now, if so.
     pub(crate) fn refusal(&self) -> Option<SupervisorError> {
         self.missing().map(SupervisorError::unavailable)
+    }
+
+    /// Why no agent is begun now, if so.
+    pub(crate) fn start_refusal(&self) -> Option<SupervisorError> {
+        self.all_of(&PLACE).map(SupervisorError::unavailable)
     }
 
     /// What is wrong with the registry or the store, if anything is.
@@ -163,6 +174,15 @@ mod tests {
         assert!(board.refusal().is_some() && board.store_refusal().is_some());
         board.recover(DATABASE_FILE);
         assert!(board.refusal().is_none() && board.store_refusal().is_none());
+    }
+
+    #[test]
+    fn without_the_data_folder_no_agent_is_begun_and_all_else_goes_on() {
+        let (events, _told) = mpsc::unbounded_channel();
+        let (board, _) = board(events);
+        board.degrade(DATA_FOLDER, "it is away".to_owned());
+        assert!(board.start_refusal().is_some() && board.hindrance().is_some());
+        assert!(board.refusal().is_none() && board.store_refusal().is_none() && board.missing().is_none());
     }
 
     #[test]

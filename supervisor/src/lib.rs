@@ -67,7 +67,7 @@ mod view;
 mod waiting;
 
 pub use alerts::{Alert, AlertKind, AlertParts, Courier, Secret, Webhook};
-pub use board::DATABASE_FILE;
+pub use board::{DATA_FOLDER, DATABASE_FILE};
 pub use clock::WallClock;
 pub use error::SupervisorError;
 pub use follower::TaskFollower;
@@ -78,6 +78,7 @@ pub use request::{AgentQuery, IdempotencyKey, ListOrder, NewPool, SpawnRequest, 
 pub use supervisor::{Facts, LeadEnd, Parts, Supervisor};
 pub use task_view::{Left, Percentiles, QueueView, QuotaView, Submitted, TaskNews, TaskView, UsageView};
 pub use view::{
-    AgentView, BreakerView, CheckLine, Event, Holds, Lack, Mode, Page, PoolView, Reach, SystemView, WorkerView,
+    AgentView, BreakerView, CheckLine, Event, HealthView, Holds, Lack, Mode, Page, PoolView, Reach, SystemView,
+    WorkerView,
 };
 pub use waiting::WaitingFor;

@@ -6,6 +6,7 @@ use muster_domain::worker::{WorkerEnd, WorkerEvent};
 use muster_domain::{AgentId, PoolName, ProcessId, WorkerStatus, counted};
 
 use super::moves::{Leaving, Move};
+use super::troubles::Trouble;
 use super::worker::Worker;
 use super::{Keeper, Round};
 use crate::launch::Death;
@@ -58,6 +59,10 @@ impl Keeper {
         let again = round.moves.iter().skip(decided).filter(runs_again).count();
         let follows = Follows { agents: held.len(), again, is_stopping: self.is_stopping };
         let reason = self.tell_death(id, how, lost, &follows, round);
+        // Not one that ran for a while: its end says nothing about the next one's start.
+        if loss.is_some_and(|loss| !loss.ready) {
+            self.trouble(Trouble::Worker, format!("a worker came to nothing, and another one is tried: {reason}"));
+        }
         // At once, and not only when the store has taken it: nobody is to be placed on it in between.
         let end = if lost { WorkerEnd::Lost } else { WorkerEnd::Stopped };
         self.model.move_worker(id, WorkerEvent::EndOrdered(round.now, end));
