@@ -34,13 +34,21 @@ pub(super) fn rows() -> Vec<Row> {
     let ways: [(&str, Spoil); 2] = [("wrong type of", wrong_type), ("garbage in", garbage)];
     let rows = ways.iter().flat_map(|&(words, spoil)| {
         KEYS.iter().map(move |&pattern| {
-            Row::new(format!("key: {words} {pattern}"), move |site| spoil_all(site, pattern, spoil))
+            let row = Row::new(format!("key: {words} {pattern}"), move |site| spoil_all(site, pattern, spoil))
                 .registries(&[Private, Configured])
-                .says(&["somebody else writes"])
-                .remembers("tampering: ")
+                .remembers("tampering: ");
+            let said = &["somebody else writes"];
+            if is_told(words, pattern) { row.names(said) } else { row.says(said) }
         })
     });
     rows.collect()
+}
+
+/// Whether it is noticed as soon as the key is used. The leader's mirror is written over unread, and who is in a set is looked at
+/// by the half minute.
+fn is_told(way: &str, pattern: &str) -> bool {
+    let is_set = ["pool:p:agents", "pool:p:processes", "pool:p:process:*:agents"].contains(&pattern);
+    pattern != "supervisor:leader" && !(is_set && way == "garbage in")
 }
 
 /// Spoils every key of the pattern. It stays so until the server puts it right: nobody comes and cleans up.
