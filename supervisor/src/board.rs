@@ -110,7 +110,11 @@ impl Board {
     /// The words on all of these: what is wrong with one may be what helps with another, as where the folder of both is gone.
     fn all_of(&self, wanted: &[&'static str]) -> Option<String> {
         let subjects = self.subjects();
-        let words: Vec<&str> = wanted.iter().filter_map(|subject| Some(subjects.get(subject)?.as_str())).collect();
+        let mut words: Vec<&str> = wanted.iter().filter_map(|subject| Some(subjects.get(subject)?.as_str())).collect();
+        if let Some(folder) = subjects.get(DATA_FOLDER).filter(|_| !words.is_empty() && !wanted.contains(&DATA_FOLDER))
+        {
+            words.push(folder);
+        }
         (!words.is_empty()).then(|| words.join("; "))
     }
 
@@ -183,6 +187,8 @@ mod tests {
         board.degrade(DATA_FOLDER, "it is away".to_owned());
         assert!(board.start_refusal().is_some() && board.hindrance().is_some());
         assert!(board.refusal().is_none() && board.store_refusal().is_none() && board.missing().is_none());
+        board.degrade("registry", "no such socket".to_owned());
+        assert_eq!(board.missing().as_deref(), Some("no such socket; it is away"), "the folder of the socket");
     }
 
     #[test]

@@ -138,10 +138,14 @@ impl Site {
         if json!(degraded) != before.degraded {
             return Err(format!("health says {degraded:?}"));
         }
-        let alerts = &health.body["alerts"];
-        // Where programs failed, some last until a person has seen to their tasks.
-        let is_back = *alerts == before.alerts || row.remembers.is_some() || !row.spares;
-        if is_back { Ok(()) } else { Err(format!("alerts last: {alerts}")) }
+        // Where programs failed, some alerts last until a person has seen to their tasks. That workers were lost is told for a minute.
+        let told = |alerts: &Value| -> Vec<Value> {
+            let all = alerts.as_array().into_iter().flatten();
+            all.filter(|alert| alert["kind"] != "workers_lost").cloned().collect()
+        };
+        let alerts = told(&health.body["alerts"]);
+        let is_back = alerts == told(&before.alerts) || row.remembers.is_some() || !row.spares;
+        if is_back { Ok(()) } else { Err(format!("alerts last: {alerts:?}")) }
     }
 
     fn task_is_done(&self) -> bool {
