@@ -96,11 +96,11 @@ api-check: api-tools
 
 # Where something is missing, its rows say so in the table.
 faults:
-	MUSTER_FAULTS=all timeout 2h $(CARGO) test --test e2e faults:: -- --nocapture
+	MUSTER_FAULTS=all timeout 2h $(CARGO) test --workspace --test e2e faults::every -- --nocapture
 
 # It takes some minutes.
 kills:
-	KILLS=$${KILLS:-1000} $(CARGO) test --test e2e trees::best_effort_holds_however_often -- --ignored --nocapture
+	KILLS=$${KILLS:-1000} $(CARGO) test --workspace --test e2e trees::best_effort_holds_however_often -- --ignored --nocapture
 
 bench:
 	$(CARGO) bench --bench '*'

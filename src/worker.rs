@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use muster_domain::{ProcessId, WorkerOrders};
@@ -67,6 +68,7 @@ async fn work(orders: WorkerOrders) -> anyhow::Result<muster_worker::WorkerExit>
     let stop = StopSign::new();
     tokio::spawn(obey(signal(SignalKind::terminate())?, stop.clone()));
     tokio::spawn(outlive_hangups(signal(SignalKind::hangup())?));
+    tokio::spawn(keep_a_thread());
     let seat = Seat {
         registry: Arc::new(redis.clone()),
         bus: Arc::new(redis),
@@ -76,6 +78,17 @@ async fn work(orders: WorkerOrders) -> anyhow::Result<muster_worker::WorkerExit>
         in_process: false,
     };
     Ok(muster_worker::run(orders, seat).await?)
+}
+
+/// Keeps one thread for work that waits for the disk, which would end after 10 s without any. Where the host gives no more threads such
+/// work waits for this one; without it tokio panics.
+async fn keep_a_thread() {
+    let mut ticks = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        ticks.tick().await;
+        // An error means that the process is ending.
+        let _ = tokio::task::spawn_blocking(|| {}).await;
+    }
 }
 
 /// One that nobody can ask is judged by its heartbeats alone.

@@ -112,10 +112,10 @@ pub enum SpawnError {
         source: io::Error,
     },
     /// No process could be made for it.
-    #[error("cannot fork: {0}")]
+    #[error("cannot fork: {}{}", .0, hint_of_room(.0))]
     Fork(#[source] io::Error),
     /// Something that it needs could not be set up.
-    #[error("cannot {step}: {source}")]
+    #[error("cannot {step}: {source}{}", hint_of_room(.source))]
     Setup {
         /// What was being done.
         step: &'static str,
@@ -127,12 +127,25 @@ pub enum SpawnError {
     Killed,
 }
 
+/// The same of what the host has no more of.
+fn hint_of_room(source: &io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::EAGAIN) => {
+            " (the host gives no more processes: raise the limit of processes, `ulimit -u` or pids.max of the cgroup)"
+        }
+        Some(libc::EMFILE | libc::ENFILE) => " (no more open files: raise the limit, `ulimit -n`)",
+        Some(libc::ENOMEM) => " (the host has no memory left)",
+        _ => "",
+    }
+}
+
 /// What a bare errno hides from people.
 fn hint(program: &std::path::Path, source: &io::Error) -> &'static str {
     match source.raw_os_error() {
         Some(libc::ENOENT) if program.exists() => " (the interpreter in its first line is missing)",
         Some(libc::ENOEXEC) => " (a script needs a first line such as #!/bin/sh)",
         Some(libc::EACCES) if program.is_file() => " (is it executable?)",
-        _ => "",
+        // A free one is forked and run in one step.
+        _ => hint_of_room(source),
     }
 }

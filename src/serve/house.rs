@@ -1,5 +1,6 @@
 //! The data folder: only its owner may look into it, one supervisor at a time leads in it, and a file in it says where.
 
+use std::fs::Metadata;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ const DRAFT: &str = ".muster.addr";
 pub(crate) struct House {
     folder: PathBuf,
     /// Which folder that is.
-    id: FileId,
+    id: Mutex<FileId>,
     /// The locks that this process holds: more than one where the file of the first was taken away.
     locks: Mutex<Vec<DataLock>>,
 }
@@ -31,7 +32,7 @@ impl House {
         check_owner(folder, geteuid())?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(words)?;
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).with_context(words)?;
-        let id = FileId::from(&folder.metadata().with_context(words)?);
+        let id = Mutex::new(FileId::from(&folder.metadata().with_context(words)?));
         let house = Self { folder: folder.to_owned(), id, locks: Mutex::default() };
         house.make_folders()?;
         Ok(house)
@@ -69,13 +70,12 @@ impl House {
     pub(crate) fn mend(&self, address: &str) -> anyhow::Result<()> {
         let path = self.folder.display();
         match self.folder.metadata() {
-            Ok(found) if FileId::from(&found) == self.id => {}
-            Ok(_) => {
-                bail!("another folder is at {path} by now: put the one back in which the server began, or restart it")
-            }
-            Err(error) => {
-                bail!("{path} is away ({error}): put it back; without it no log is written and no worker starts")
-            }
+            Ok(found) if FileId::from(&found) == *self.id() => {}
+            Ok(found) => self.settle_in(&found)?,
+            Err(error) => bail!(
+                "{path} is away ({error}): put it back, or where it is lost make an empty one; without it no log is written \
+                 and no worker starts"
+            ),
         }
         self.make_folders()?;
         if self.read_address().as_deref() != Some(address) {
@@ -88,6 +88,22 @@ impl House {
             );
         }
         Ok(())
+    }
+
+    /// Another folder is in its place by now. All that is in it beside a database is made again, and a database of SQLite is looked
+    /// for by itself.
+    fn settle_in(&self, found: &Metadata) -> anyhow::Result<()> {
+        let path = self.folder.display();
+        check_owner(&self.folder, geteuid())?;
+        std::fs::set_permissions(&self.folder, std::fs::Permissions::from_mode(0o700))
+            .with_context(|| format!("cannot close the data folder {path} to others"))?;
+        *self.id() = FileId::from(found);
+        tracing::warn!("another folder is at {path} by now, and is used from here on");
+        Ok(())
+    }
+
+    fn id(&self) -> MutexGuard<'_, FileId> {
+        self.id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether whoever looks for the lock finds one of ours.

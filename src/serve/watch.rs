@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_files::FileId;
-use muster_supervisor::{DATABASE_FILE, HostCheck};
+use muster_supervisor::{DATA_FOLDER, DATABASE_FILE, HostCheck};
 
 use super::Site;
 use super::house::House;
@@ -58,7 +58,7 @@ struct DataFolder {
 
 impl HostCheck for DataFolder {
     fn subject(&self) -> &'static str {
-        "data folder"
+        DATA_FOLDER
     }
 
     fn look(&self) -> Option<String> {

@@ -23,6 +23,8 @@ const DAMAGE: &str = "database";
 
 /// Statements fail, though the store is there: others may succeed.
 const STATEMENTS: &str = "store statements";
+/// What is around it, and around the folders of the agents.
+pub const DATA_FOLDER: &str = "data folder";
 
 /// Subjects without which nothing can be stored...
 const STORE: [&str; 3] = ["store", DATABASE_FILE, DAMAGE];
@@ -30,9 +32,12 @@ const STORE: [&str; 3] = ["store", DATABASE_FILE, DAMAGE];
 /// ... and those without which nothing new is begun.
 const NEEDED: [&str; 4] = ["registry", STORE[0], STORE[1], STORE[2]];
 
+/// ... and those without which no program has a place: a first start that fails is final, so it is not tried.
+const PLACE: [&str; 5] = [NEEDED[0], NEEDED[1], NEEDED[2], NEEDED[3], DATA_FOLDER];
+
 /// Subjects for which an agent may start late, or not at all.
 const HINDRANCES: [&str; 9] =
-    [NEEDED[0], NEEDED[1], NEEDED[2], NEEDED[3], STATEMENTS, "data folder", "reports", "workers", "silence"];
+    [NEEDED[0], NEEDED[1], NEEDED[2], NEEDED[3], STATEMENTS, DATA_FOLDER, "reports", "workers", "silence"];
 
 pub(crate) struct Board {
     subjects: Mutex<BTreeMap<&'static str, String>>,
@@ -129,6 +134,11 @@ impl Board {
         self.missing().map(SupervisorError::unavailable)
     }
 
+    /// Why no agent is begun now, if so.
+    pub(crate) fn start_refusal(&self) -> Option<SupervisorError> {
+        self.all_of(&PLACE).map(SupervisorError::unavailable)
+    }
+
     /// What is wrong with the registry or the store, if anything is.
     pub(crate) fn missing(&self) -> Option<String> {
         self.all_of(&NEEDED)
@@ -147,7 +157,11 @@ impl Board {
     /// The words on all of these: what is wrong with one may be what helps with another, as where the folder of both is gone.
     fn all_of(&self, wanted: &[&'static str]) -> Option<String> {
         let subjects = self.subjects();
-        let words: Vec<&str> = wanted.iter().filter_map(|subject| Some(subjects.get(subject)?.as_str())).collect();
+        let mut words: Vec<&str> = wanted.iter().filter_map(|subject| Some(subjects.get(subject)?.as_str())).collect();
+        if let Some(folder) = subjects.get(DATA_FOLDER).filter(|_| !words.is_empty() && !wanted.contains(&DATA_FOLDER))
+        {
+            words.push(folder);
+        }
         (!words.is_empty()).then(|| words.join("; "))
     }
 
@@ -233,6 +247,17 @@ mod tests {
         board.store_failed(&[], &StoreError::Damaged("file is not a database".into()));
         board.store_succeeded(&[]);
         assert!(board.refusal().is_some() && board.store_refusal().is_some());
+    }
+
+    #[test]
+    fn without_the_data_folder_no_agent_is_begun_and_all_else_goes_on() {
+        let (events, _told) = mpsc::unbounded_channel();
+        let (board, _) = board(events);
+        board.degrade(DATA_FOLDER, "it is away".to_owned());
+        assert!(board.start_refusal().is_some() && board.hindrance().is_some());
+        assert!(board.refusal().is_none() && board.store_refusal().is_none() && board.missing().is_none());
+        board.degrade("registry", "no such socket".to_owned());
+        assert_eq!(board.missing().as_deref(), Some("no such socket; it is away"), "the folder of the socket");
     }
 
     #[test]

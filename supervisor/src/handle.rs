@@ -53,6 +53,10 @@ impl Handle {
         let deadline = later(clock::now(), wait);
         let key = request.key.clone();
         let spec = self.specify(request).await?;
+        // The keeper would say the same, as soon as it has done with what it waits for.
+        if let Some(error) = self.context.board.start_refusal() {
+            return Err(error);
+        }
         let answer = ask(&keeper, |reply| Ask::Spawn(Box::new(SpawnAsk { spec, key, deadline, reply }))).await??;
         match answer {
             SpawnAnswer::Waiting(fate) => fate.await.map_err(|_| SupervisorError::Stopping)?.map(Spawned::from),

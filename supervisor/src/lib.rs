@@ -69,7 +69,7 @@ mod view;
 mod waiting;
 
 pub use alerts::{Alert, AlertKind, AlertParts, Courier, Secret, Webhook};
-pub use board::DATABASE_FILE;
+pub use board::{DATA_FOLDER, DATABASE_FILE};
 pub use clock::WallClock;
 pub use error::SupervisorError;
 pub use follower::TaskFollower;
@@ -82,7 +82,7 @@ pub use request::{
 pub use supervisor::{Facts, LeadEnd, Parts, Supervisor};
 pub use task_view::{Left, Percentiles, QueueView, QuotaView, Submitted, TaskNews, TaskView, UsageView};
 pub use view::{
-    AgentView, BreakerView, CheckLine, EndedWorkerView, Event, Holds, Lack, Mode, Page, PoolView, Reach, SystemView,
+    AgentView, BreakerView, CheckLine, EndedWorkerView, Event, HealthView, Holds, Lack, Mode, Page, PoolView, Reach, SystemView,
     WorkerView,
 };
 pub use waiting::WaitingFor;

@@ -7,32 +7,39 @@ use muster_domain::{Command, Envelope, Executions, PoolName, ProcessId, WorkerSt
 use muster_registry::CommandPost;
 
 use crate::alerts::Alert;
-use crate::handle::Handle;
-use crate::view::{CheckLine, Reach, SystemView, WorkerView};
+use crate::handle::{Handle, ask};
+use crate::keeper::mailbox::Ask;
+use crate::view::{CheckLine, HealthView, PoolView, Reach, SystemView, WorkerView};
 
-/// How long a probe is waited for.
+/// How long a probe is waited for, and the answer of a part of this supervisor.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Open files that a supervisor of some size needs: two connections and one hold a worker, and those of the callers.
 const ENOUGH_FILES: u64 = 4_096;
 
 impl Handle {
-    /// The supervisor's figures, and whether the registry and the store answer.
+    /// What is known of the supervisor's health: nobody is asked, and nothing is waited for.
+    pub fn health(&self) -> HealthView {
+        HealthView {
+            mode: self.facts.mode,
+            mode_reason: self.facts.mode_reason.clone(),
+            degraded: self.context.board.read(),
+            alerts: self.context.alerts.firing(),
+        }
+    }
+
+    /// The supervisor's figures, and whether the registry and the store answer. Within about 2 s, whatever is away.
     pub async fn system(&self) -> SystemView {
-        let pools = self.pools().await.unwrap_or_default();
+        let (registry, store) = (self.context.registry.ping(), self.context.store.ping());
+        let ((pools, silent), registry, store) = tokio::join!(self.pools_in_time(), reach(registry), reach(store));
         let (spawns, spawns_succeeded, spawns_failed) = self.context.counters.read();
-        let registry = match self.context.registry.ping().await {
-            Ok(took) => Reach::Ok(took),
-            Err(error) => Reach::Away(error.to_string()),
-        };
-        let store = match self.context.store.ping().await {
-            Ok(took) => Reach::Ok(took),
-            Err(error) => Reach::Away(error.to_string()),
-        };
         let facts = &self.facts;
+        let health = self.health();
+        let uncounted = format!("pools: {} did not answer in time and are not counted", silent.join(", "));
+        let uncounted = Some(uncounted).filter(|_| !silent.is_empty());
         SystemView {
-            mode: facts.mode,
-            mode_reason: facts.mode_reason.clone(),
+            mode: health.mode,
+            mode_reason: health.mode_reason,
             fence: self.context.fence,
             address: facts.address.clone(),
             leads_since: facts.leads_since,
@@ -43,9 +50,9 @@ impl Handle {
             ownership: facts.ownership.clone(),
             data_dir: self.context.data_dir.display().to_string(),
             uptime: facts.started.elapsed(),
-            degraded: self.context.board.read(),
+            degraded: health.degraded.into_iter().chain(uncounted).collect(),
             paused: self.context.all_paused.load(Ordering::Relaxed),
-            alerts: self.context.alerts.firing(),
+            alerts: health.alerts,
             pools: u32::try_from(pools.len()).unwrap_or(u32::MAX),
             workers: pools.iter().map(|pool| pool.process_count).sum(),
             outdated_workers: pools.iter().map(|pool| pool.outdated_workers).sum(),
@@ -55,6 +62,23 @@ impl Handle {
             spawns_failed,
             held_pools: pools.into_iter().filter(|pool| pool.holds.is_held()).collect(),
         }
+    }
+
+    /// The pools whose keepers answer in time, and the names of the others: a keeper may be in the middle of a commit.
+    async fn pools_in_time(&self) -> (Vec<PoolView>, Vec<String>) {
+        let asked = self.context.directory.all().into_iter().map(|(name, keeper)| async move {
+            let view = tokio::time::timeout(PATIENCE, ask(&keeper, Ask::ViewPool)).await;
+            view.map_err(|_| name.to_string())
+        });
+        let (mut views, mut silent) = (Vec::new(), Vec::new());
+        for answer in join_all(asked).await {
+            match answer {
+                // One that ends meanwhile is a pool that is gone.
+                Ok(view) => views.extend(view),
+                Err(name) => silent.push(name),
+            }
+        }
+        (views, silent)
     }
 
     /// Attempts at tasks that are over, whichever supervisor led.
@@ -182,6 +206,15 @@ impl Handle {
             answer,
             "its log is in the data folder under logs/workers; a worker that hangs is replaced by itself",
         )
+    }
+}
+
+/// Whether something answers in time.
+async fn reach<E: std::fmt::Display>(ping: impl Future<Output = Result<Duration, E>>) -> Reach {
+    match tokio::time::timeout(PATIENCE, ping).await {
+        Ok(Ok(took)) => Reach::Ok(took),
+        Ok(Err(error)) => Reach::Away(error.to_string()),
+        Err(_) => Reach::Away(format!("no answer within {} s", PATIENCE.as_secs())),
     }
 }
 

@@ -268,6 +268,19 @@ impl Mode {
     }
 }
 
+/// How the supervisor is, as far as it is known without asking.
+#[derive(Clone, Debug)]
+pub struct HealthView {
+    /// How it runs.
+    pub mode: Mode,
+    /// Why it runs so, in words.
+    pub mode_reason: String,
+    /// Every way in which it is less than it should be, in words. Empty is healthy.
+    pub degraded: Vec<String>,
+    /// Alerts that last, the newest first.
+    pub alerts: Vec<Alert>,
+}
+
 /// The supervisor itself.
 #[derive(Clone, Debug)]
 pub struct SystemView {

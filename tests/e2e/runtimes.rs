@@ -30,6 +30,13 @@ fn said(muster: &Muster, agent: &str) -> String {
     muster.get(&format!("/api/v1/agents/{agent}/logs?tail=1000")).body.as_str().unwrap_or_default().to_owned()
 }
 
+/// The alert that the workers of before leave no room.
+fn alert(muster: &Muster) -> Value {
+    let alerts = muster.get("/api/v1/alerts").body;
+    let found = alerts.as_array().expect("a list").iter().find(|alert| alert["kind"] == "old_runtime");
+    found.cloned().unwrap_or_default()
+}
+
 fn agent(muster: &Muster, agent: &str) -> Value {
     muster.get(&format!("/api/v1/agents/{agent}")).body
 }
@@ -54,6 +61,12 @@ fn a_changed_program_starts_with_the_next_start_of_an_agent() {
         waits["reason"].as_str().is_some_and(|reason| reason.contains("1 worker with an older one must be empty first"))
     });
     assert_eq!(muster.pool("p")["lacks"], "old_runtime");
+    wait_until("it is an alert", BOUND, || alert(&muster)["until"].is_null() && !alert(&muster).is_null());
+    assert!(alert(&muster)["message"].as_str().is_some_and(|words| words.contains("muster restart")));
+    let health = muster.get("/health").body;
+    assert_eq!(health["alerts"], json!([{"kind": "old_runtime", "pool_name": "p"}]), "{health}");
+    let status = muster.command(&["status"]).expect(0).stdout;
+    assert!(status.contains("1 worker with an older one must be empty first"), "{status}");
     let refused = muster.spawn("p");
     assert_eq!((refused.status, refused.code()), (429, "pool_full"), "{refused:?}");
     assert!(refused.text("detail").contains("1 worker with an older definition"), "{refused:?}");
@@ -64,6 +77,7 @@ fn a_changed_program_starts_with_the_next_start_of_an_agent() {
     for id in &agents {
         wait_until("the new program has started", BOUND, || said(&muster, id).contains("the word is new"));
     }
+    wait_until("the alert is over", BOUND, || alert(&muster)["until"].is_string());
     let workers = muster.all_workers();
     assert!(workers.len() == 1 && workers[0].id != old.id, "{workers:?}");
     assert_eq!(muster.get("/api/v1/system/status").body["outdated_workers"], 0);

@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 pub(crate) struct AlertJson {
     #[schema(value_type = String, format = Uuid)]
     id: AlertId,
-    /// `breaker_open`, `failure_rate`, `quarantine`, `degraded`, `dead_letter`, `workers_lost`, `start_failed` or
-    /// `unstorable`.
+    /// `breaker_open`, `failure_rate`, `quarantine`, `degraded`, `dead_letter`, `workers_lost`, `start_failed`,
+    /// `unstorable` or `old_runtime`.
     #[schema(value_type = String)]
     kind: AlertKind,
     /// The pool that it is about; null where it is about none.

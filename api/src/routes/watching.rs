@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use muster_supervisor::{Handle, Reach, SystemView};
+use muster_supervisor::{Handle, HealthView, Reach, SystemView};
 use tokio::time::timeout;
 
 use crate::door::{Door, Leader, Stage};
@@ -39,16 +39,14 @@ pub(super) async fn health(State(door): State<Arc<Door>>) -> Json<HealthJson> {
     match stage {
         Stage::Standby { leader } => health.leader = Some(leader).filter(|leader| !leader.is_empty()),
         Stage::Waiting { reason, .. } => health.degraded.push(reason),
-        Stage::Leading(handle) => match timeout(PATIENCE, handle.system()).await {
-            Ok(system) => {
-                health.mode = Some(system.mode.as_str());
-                health.mode_reason = Some(system.mode_reason);
-                health.degraded = system.degraded;
-                health.alerts_firing = Some(system.alerts.len());
-                health.alerts = AlertTopicJson::of(system.alerts);
-            }
-            Err(_) => health.degraded.push(silence(PATIENCE)),
-        },
+        Stage::Leading(handle) => {
+            let HealthView { mode, mode_reason, degraded, alerts } = look(&handle).await;
+            health.mode = Some(mode.as_str());
+            health.mode_reason = Some(mode_reason);
+            health.degraded = degraded;
+            health.alerts_firing = Some(alerts.len());
+            health.alerts = AlertTopicJson::of(alerts);
+        }
     }
     if door.seats().is_crowded() {
         health.degraded.push(format!(
@@ -60,6 +58,19 @@ pub(super) async fn health(State(door): State<Arc<Door>>) -> Json<HealthJson> {
         health.status = "degraded";
     }
     Json(health)
+}
+
+/// What is known to be wrong is said at once. Where nothing is, it is seen whether the pools answer.
+async fn look(handle: &Handle) -> HealthView {
+    let known = handle.health();
+    if !known.degraded.is_empty() || timeout(PATIENCE, handle.pools()).await.is_ok() {
+        return known;
+    }
+    let mut health = handle.health();
+    if health.degraded.is_empty() {
+        health.degraded.push(silence(PATIENCE));
+    }
+    health
 }
 
 fn silence(patience: Duration) -> String {

@@ -146,6 +146,17 @@ async fn garbage_in_a_field_is_overwritten() {
 }
 
 #[tokio::test]
+async fn garbage_that_nothing_overwrites_goes_with_the_next_beat() {
+    let mut scene = Scene::open().await;
+    let key = format!("process:{}", scene.worker.id);
+    scene.server.ask::<()>(&["HSET", &key, "settled", "x", "settled_code", "x"]).await;
+    scene.beat().await;
+    let left: Vec<Option<String>> = scene.server.ask(&["HMGET", &key, "settled", "settled_code"]).await;
+    assert_eq!(left, [None, None]);
+    scene.work().await;
+}
+
+#[tokio::test]
 async fn a_beat_counts_on_from_a_higher_number_that_somebody_wrote() {
     let mut scene = Scene::open().await;
     let key = format!("process:{}", scene.worker.id);

@@ -44,6 +44,8 @@ pub(super) struct Connections {
     seats: Semaphore,
     bound: Mutex<Bound>,
     silent_until: Mutex<Option<Instant>>,
+    /// Whether the server gave a writer none at all, the last time that one was asked for.
+    refuses: AtomicBool,
     /// When one was last seen to break. Those that were idle by then may have broken with it.
     broke_at: Mutex<Option<Instant>>,
     closed: AtomicBool,
@@ -95,6 +97,7 @@ impl Connections {
             seats: Semaphore::new(seats),
             bound: Mutex::new(Bound { seats, lost: 0, since: Instant::now() }),
             silent_until: Mutex::default(),
+            refuses: AtomicBool::new(false),
             broke_at: Mutex::default(),
             closed: AtomicBool::new(false),
         }
@@ -190,18 +193,30 @@ impl Connections {
     }
 
     /// Commits come first: where there is no connection left for them, a reader's is given up. The server takes a moment to
-    /// notice.
+    /// notice. One that gives none at all is not waited for a second time: else each step of a keeper's turn would wait as long
+    /// as the first.
     async fn connect_writer(&self) -> Result<PgConnection, StoreError> {
-        let deadline = Instant::now() + WAIT;
+        let waits = if self.refuses.load(Ordering::Relaxed) { Duration::ZERO } else { WAIT };
+        let mut deadline = Instant::now() + waits;
         loop {
-            match self.connect().await {
-                Ok(connection) => return Ok(connection),
+            let error = match self.connect().await {
+                Ok(connection) => {
+                    self.refuses.store(false, Ordering::Relaxed);
+                    return Ok(connection);
+                }
                 Err(NoConnection::Other(error)) => return Err(error),
-                Err(NoConnection::Full(error)) if Instant::now() > deadline => return Err(error),
-                Err(NoConnection::Full(_)) => match self.idle_reader() {
-                    Some(idle) => goodbye(idle).await,
-                    None => tokio::time::sleep(MOMENT).await,
-                },
+                Err(NoConnection::Full(error)) => error,
+            };
+            match self.idle_reader() {
+                Some(idle) => {
+                    goodbye(idle).await;
+                    deadline = Instant::now() + WAIT;
+                }
+                None if Instant::now() >= deadline => {
+                    self.refuses.store(true, Ordering::Relaxed);
+                    return Err(error);
+                }
+                None => tokio::time::sleep(MOMENT).await,
             }
         }
     }

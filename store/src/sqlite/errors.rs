@@ -16,15 +16,40 @@ pub(super) fn explain(error: rusqlite::Error) -> StoreError {
             StoreError::Failed(Box::new(error))
         }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged(Box::new(error)),
-        Some(_) => StoreError::unavailable(error),
+        Some(code) => match advice(code) {
+            Some(advice) => StoreError::Unavailable(Box::new(Advised { advice, error })),
+            None => StoreError::unavailable(error),
+        },
+    }
+}
+
+/// An outage with what it means for who can mend it.
+#[derive(Debug, thiserror::Error)]
+#[error("{advice} ({error})")]
+struct Advised {
+    advice: &'static str,
+    error: rusqlite::Error,
+}
+
+const fn advice(code: ErrorCode) -> Option<&'static str> {
+    match code {
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+            Some("another program holds the lock of the database: `fuser` on its file says which")
+        }
+        ErrorCode::SystemIoFailure | ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Some(
+            "the files of the database can't be read, or may not be written: see to the disk, to how it is mounted and to their \
+             rights",
+        ),
+        ErrorCode::DiskFull => Some("the disk of the database is full: make room"),
+        _ => None,
     }
 }
 
 /// Whether the disk has no room left.
 pub(super) fn is_full(error: &StoreError) -> bool {
     let StoreError::Unavailable(source) = error else { return false };
-    let code = source.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
-    code == Some(ErrorCode::DiskFull)
+    let found = source.downcast_ref::<Advised>();
+    found.and_then(|found| found.error.sqlite_error_code()) == Some(ErrorCode::DiskFull)
 }
 
 #[cfg(test)]

@@ -78,6 +78,11 @@ async fn a_role_without_a_connection_is_named() {
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
     let words = error.to_string();
     assert!(words.contains("too many connections for role") && words.contains("max_connections"), "{words}");
+    let begun = Instant::now();
+    for _ in 0..10 {
+        store.ping().await.expect_err("nor is there now");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(2), "only the first one waits: {:?}", begun.elapsed());
     for connection in taken {
         connection.close().await.expect("a goodbye");
     }

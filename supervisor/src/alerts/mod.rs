@@ -84,10 +84,12 @@ pub enum AlertKind {
     DeadLetter,
     /// Several workers died within a minute.
     WorkersLost,
-    /// Programs of a pool can't be started.
+    /// Workers or programs of a pool don't start.
     StartFailed,
     /// The store refuses what was seen of agents or tasks of a pool.
     Unstorable,
+    /// What is to start in a pool waits until workers with an older definition of its runtime are empty.
+    OldRuntime,
 }
 
 /// The book of alerts and the post about them.

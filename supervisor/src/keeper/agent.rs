@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use muster_domain::agent::{AfterStop, Final};
 use muster_domain::{
-    AgentEvent, AgentSpec, AgentStatus, Cause, Ending, Envelope, Epoch, Intent, StopReason, Timestamp,
+    AgentEvent, AgentSpec, AgentState, AgentStatus, Cause, Ending, Envelope, Epoch, Intent, StopReason, Timestamp,
 };
 use muster_policy::agent::{Facts, Sent, Step, next_step};
 use muster_policy::restart::History;
@@ -30,6 +30,17 @@ pub(crate) enum Awaited {
     Gone,
 }
 
+/// What an agent shows that its own model does not know. The default: nothing, as of one that no keeper holds.
+#[derive(Debug, Default)]
+pub(crate) struct Around {
+    /// Whether it has work.
+    pub(crate) is_busy: bool,
+    /// What is in the way of all agents that are to start.
+    pub(crate) hindrance: Option<String>,
+    /// What kept others of its pool from starting; of no matter to one whose own last end says it.
+    pub(crate) trouble: Option<String>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Waiter {
     pub(crate) awaited: Awaited,
@@ -53,6 +64,8 @@ pub(crate) struct Agent {
     pub(crate) epoch: Epoch,
     /// The command that goes with the status, once it was sent. A re-send is the same command.
     pub(crate) command: Option<(Envelope, Sent)>,
+    /// When its worker was told first to start the run that it has; not of one that an earlier supervisor has told.
+    pub(crate) ordered: Option<Instant>,
     /// Whether the program is asked before it is killed.
     pub(crate) graceful: bool,
     pub(crate) history: History,
@@ -80,6 +93,7 @@ impl Agent {
             status: AgentStatus::Pending { not_before: None },
             epoch: Epoch::default(),
             command: None,
+            ordered: None,
             graceful: true,
             history: History::default(),
             restarts: 0,
@@ -155,11 +169,8 @@ impl Agent {
     }
 
     /// Answers those who have what they waited for, can't get it any more, or have waited long enough.
-    pub(crate) fn answer_waiters(&mut self, now: Instant) {
-        if self.waiters.is_empty() {
-            return;
-        }
-        let view = self.view();
+    /// `view` is how the agent is shown now.
+    pub(crate) fn answer_waiters(&mut self, view: &AgentView, now: Instant) {
         for waiter in std::mem::take(&mut self.waiters) {
             match self.verdict(&waiter, now) {
                 Some(Ok(reached)) => drop(waiter.reply.send(Ok(Answer { view: view.clone(), reached }))),
@@ -170,8 +181,7 @@ impl Agent {
     }
 
     /// Answers everybody: the keeper ends, and knows no more than this.
-    pub(crate) fn dismiss_waiters(&mut self) {
-        let view = self.view();
+    pub(crate) fn dismiss_waiters(&mut self, view: &AgentView) {
         for waiter in self.waiters.drain(..) {
             drop(waiter.reply.send(Ok(Answer { view: view.clone(), reached: false })));
         }
@@ -190,7 +200,12 @@ impl Agent {
         }
     }
 
-    pub(crate) fn view(&self) -> AgentView {
+    /// As it is shown to everybody: to who reads it, and to who waits for it.
+    pub(crate) fn view(&self, around: Around) -> AgentView {
+        let state = match self.status.state() {
+            AgentState::Idle if around.is_busy => AgentState::Busy,
+            state => state,
+        };
         AgentView {
             agent_id: self.spec.agent_id,
             human_name: self.spec.human_name.clone(),
@@ -199,8 +214,8 @@ impl Agent {
             pool_name: self.spec.pool_name.clone(),
             process_id: self.status.assignment().map(|at| at.process_id),
             pid: self.pid,
-            state: self.status.state(),
-            reason: self.reason(),
+            state,
+            reason: self.reason(around),
             epoch: self.epoch.0,
             restarts: self.restarts,
             last_ending: self.last_ending.clone(),
@@ -210,7 +225,19 @@ impl Agent {
         }
     }
 
-    fn reason(&self) -> Option<String> {
+    /// One that is to start says what is in its way.
+    fn reason(&self, around: Around) -> Option<String> {
+        let own = self.own_reason();
+        if self.status.state() != AgentState::Spawning {
+            return own;
+        }
+        let rests = matches!(self.status, AgentStatus::Pending { not_before: Some(_) });
+        let reasons = own.into_iter().chain(around.trouble.filter(|_| !rests)).chain(around.hindrance);
+        let reasons: Vec<String> = reasons.collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    fn own_reason(&self) -> Option<String> {
         match &self.status {
             AgentStatus::Pending { not_before: Some(_) } => {
                 let cause = self.last_ending.as_ref().map_or("ended".to_owned(), |ending| ending.cause.to_string());
@@ -236,7 +263,7 @@ fn ending_of(row: &AgentRow) -> Ending {
 
 /// The view of an agent that no keeper holds: one at rest, straight from its row.
 pub(crate) fn view_of_row(row: AgentRow) -> AgentView {
-    Agent::from_row(row).view()
+    Agent::from_row(row).view(Around::default())
 }
 
 /// The end that follows from an order to stop.

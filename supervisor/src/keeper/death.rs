@@ -7,6 +7,7 @@ use muster_domain::{AgentId, ProcessId, WorkerCause, WorkerEnding, WorkerStatus,
 use muster_process::Exit;
 
 use super::moves::{Leaving, Move};
+use super::troubles::Trouble;
 use super::{Keeper, Round};
 use crate::launch::Death;
 
@@ -52,6 +53,10 @@ impl Keeper {
         let follows = Follows { agents: held.len(), again, is_stopping: self.is_stopping };
         let ending = self.ending_of(id, how, lost, &follows);
         self.tell_death(id, &ending, lost, round);
+        // Not one that ran for a while: its end says nothing about the next one's start.
+        if loss.is_some_and(|loss| !loss.ready) {
+            self.trouble(Trouble::Worker, format!("a worker came to nothing, and another one is tried: {ending}"));
+        }
         // At once, and not only when the store has taken it: nobody is to be placed on it in between.
         let end = if lost { WorkerEnd::Lost } else { WorkerEnd::Stopped };
         self.model.move_worker(id, WorkerEvent::EndOrdered(round.now, end));

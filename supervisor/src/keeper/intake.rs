@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use muster_domain::agent::AfterStop;
-use muster_domain::{AgentEvent, AgentId, AgentState, AgentStatus, StopReason};
+use muster_domain::{AgentEvent, AgentId, AgentStatus, StopReason};
 use muster_store::AgentRow;
 
-use super::agent::{Agent, Awaited, Reply, Waiter};
+use super::agent::{Agent, Around, Awaited, Reply, Waiter};
 use super::death::Ended;
 use super::mailbox::Ask;
 use super::moves::Move;
@@ -66,21 +66,27 @@ impl Keeper {
         }
     }
 
-    /// An agent as it is shown: one that runs and has work is busy, and one that is to start says what is in its way.
+    /// An agent as it is shown.
     pub(super) fn view(&self, agent: &Agent) -> AgentView {
-        let mut view = agent.view();
-        if view.state == AgentState::Idle && self.desk.is_busy(view.agent_id) {
-            view.state = AgentState::Busy;
-        }
-        if view.state == AgentState::Spawning {
-            let own = view.reason.take();
-            let reasons: Vec<String> = own.into_iter().chain(self.context.board.hindrance()).collect();
-            view.reason = (!reasons.is_empty()).then(|| reasons.join("; "));
-        }
-        view
+        agent.view(Around {
+            is_busy: self.desk.is_busy(agent.spec.agent_id),
+            hindrance: self.context.board.hindrance(),
+            trouble: self.troubles.of_starts(),
+        })
     }
 
-    /// Why nothing new is begun now, if so.
+    /// Answers everybody who waits with how far it has come.
+    pub(super) fn dismiss_waiters(&mut self) {
+        let awaited = self.model.agents().filter(|agent| !agent.waiters.is_empty());
+        let views: Vec<AgentView> = awaited.map(|agent| self.view(agent)).collect();
+        for view in views {
+            if let Some(agent) = self.model.agent_mut(view.agent_id) {
+                agent.dismiss_waiters(&view);
+            }
+        }
+    }
+
+    /// Why no agent is begun now, if so.
     fn refusal(&self) -> Option<SupervisorError> {
         if self.is_stopping {
             return Some(SupervisorError::Stopping);
@@ -88,7 +94,7 @@ impl Keeper {
         if self.model.draining {
             return Some(SupervisorError::PoolDraining(self.model.spec.pool_name.clone()));
         }
-        self.context.board.refusal()
+        self.context.board.start_refusal()
     }
 
     fn terminate(&mut self, id: AgentId, graceful: bool, deadline: Instant, reply: Reply, round: &mut Round) {

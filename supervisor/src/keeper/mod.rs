@@ -29,6 +29,7 @@ mod repeats;
 mod reports;
 mod sending;
 mod time;
+mod troubles;
 pub(crate) mod work;
 mod worker;
 
@@ -51,6 +52,7 @@ use self::mailbox::{Ask, SpawnAsk};
 use self::model::Model;
 use self::moves::Move;
 use self::time::Time;
+use self::troubles::Troubles;
 use self::work::Desk;
 use crate::clock;
 use crate::context::Context;
@@ -87,6 +89,8 @@ pub(crate) struct Keeper {
     time: Time,
     /// Starts of workers that failed, and when the next may be tried.
     starts: Starts,
+    /// What keeps agents from starting, as it was seen last.
+    troubles: Troubles,
     stopping: Option<oneshot::Sender<()>>,
     is_stopping: bool,
     removal: Option<Removal>,
@@ -142,6 +146,7 @@ impl Keeper {
             next_pass: now,
             looked_at: now,
             starts: Starts::default(),
+            troubles: Troubles::default(),
             stopping: None,
             is_stopping: false,
             removal,
@@ -173,7 +178,7 @@ impl Keeper {
             self.kill_unvouched();
         }
         // What they asked for is stored, so it is not refused: they hear how far it has come.
-        self.model.dismiss_waiters();
+        self.dismiss_waiters();
     }
 
     fn next_wake(&self) -> Instant {
@@ -214,6 +219,7 @@ impl Keeper {
         }
         self.release_homeless(round);
         self.move_idle_agents(round);
+        self.look_at_outdated(round);
         // Only what is stored: an order to remove the pool that came in this turn is committed first.
         if let Some(removal) = self.removal.as_ref().filter(|_| self.model.draining) {
             let graceful = removal.graceful;

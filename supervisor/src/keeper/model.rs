@@ -65,13 +65,6 @@ impl Model {
         self.agents.values()
     }
 
-    /// Answers everybody who waits with how far it has come.
-    pub(crate) fn dismiss_waiters(&mut self) {
-        for agent in self.agents.values_mut() {
-            agent.dismiss_waiters();
-        }
-    }
-
     /// Agents with a slot in a worker that is not in the model: its death is proven, or it was never started.
     pub(crate) fn homeless(&self) -> Vec<(AgentId, Epoch)> {
         let homeless = |agent: &Agent| {

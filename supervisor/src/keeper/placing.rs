@@ -10,7 +10,6 @@ use std::sync::Arc;
 use muster_domain::worker::WorkerEnd;
 use muster_domain::{
     AgentEvent, AgentId, Assignment, Clocks, Epoch, EventKind, ProcessId, WorkerKey, WorkerOrders, WorkerStatus,
-    counted,
 };
 use muster_policy::placement::{Bounds, Placement, Seat, place, workers_to_add};
 use muster_registry::Peer;
@@ -83,14 +82,7 @@ impl Keeper {
 
     /// Says of those without a seat why there is none, where that is more than that all are taken.
     fn tell_what_is_waited_for(&mut self, waiting: &[AgentId], plan: &Placement) {
-        let outdated = counted(self.model.outdated_workers().into(), "worker");
-        let runtime = self.model.spec.runtime.clone();
-        let why = self.model.is_held_by_outdated().then(|| {
-            format!(
-                "it waits for a worker with the definition of the runtime {runtime} of today: max_workers is reached, and \
-                 {outdated} with an older one must be empty first"
-            )
-        });
+        let why = self.held_by_outdated().map(|room| format!("it waits for {room}"));
         for (id, seat) in waiting.iter().zip(&plan.seats) {
             let seated = matches!(seat, Seat::Worker(_) | Seat::NewWorker(_));
             if let Some(agent) = self.model.agent_mut(*id).filter(|_| !seated) {

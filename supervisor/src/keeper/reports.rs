@@ -13,11 +13,8 @@ use muster_policy::restart;
 use muster_registry::ReportPost;
 
 use super::moves::{Leaving, Move};
+use super::troubles::Trouble;
 use super::{Keeper, Round};
-use crate::alerts::AlertKind;
-
-/// Of what alerts of failed starts are: agents, not attempts.
-const AGENTS: &str = "agents";
 
 /// That an agent runs, as its worker says.
 pub(super) struct Start {
@@ -79,6 +76,7 @@ impl Keeper {
         if !self.model.move_worker(id, WorkerEvent::Heard) {
             return;
         }
+        self.no_trouble(Trouble::Worker);
         if let Some(worker) = self.model.workers.get_mut(&id).filter(|worker| worker.pulse.is_none()) {
             // It beat before it said so, but news of the registry that were read before that beat may come after this.
             // Its silence counts from now, not from when the listening began.
@@ -100,6 +98,7 @@ impl Keeper {
         agent.pid = start.pid;
         agent.started_by = start.by;
         let at = start.at;
+        let ordered = agent.ordered;
         let waited = agent.command.as_ref().map(|(_, sent)| round.now.saturating_duration_since(sent.at));
         self.model.move_agent(id, &AgentEvent::Started(epoch, at), round.now);
         self.note(self.agent_event(EventKind::AgentStarted, id, at, String::new()), round.now);
@@ -110,7 +109,7 @@ impl Keeper {
             self.context.counters.spawn_succeeded();
             self.agent_tried(true, round.now);
         }
-        self.context.alerts.clear(AlertKind::StartFailed, Some(&self.model.spec.pool_name), AGENTS);
+        self.program_started(ordered);
         round.touched.push(id);
     }
 
@@ -146,13 +145,14 @@ impl Keeper {
     }
 
     /// Said where it is noticed: a program that can't start is a person's business, and its agent may have nobody who waits.
-    fn tell_failed_start(&self, id: AgentId, epoch: Epoch, ending: &Ending, again: bool) {
+    fn tell_failed_start(&mut self, id: AgentId, epoch: Epoch, ending: &Ending, again: bool) {
         let pool = &self.model.spec.pool_name;
         let cause = &ending.cause;
         tracing::warn!(agent.id = %id, epoch = epoch.0, pool.name = %pool, again, "an agent did not start: it {cause}");
         let follows = if again { "it is tried again" } else { "it is not tried again" };
         let message = format!("agent {id} did not start, and {follows}: it {cause}");
-        self.context.alerts.raise(AlertKind::StartFailed, Some(pool), AGENTS, message);
+        let ordered = self.model.agent(id).and_then(|agent| agent.ordered);
+        self.program_failed(ordered, message);
     }
 
     /// A worker's death ends the runs of all its agents.

@@ -29,8 +29,12 @@ impl Keeper {
         let Some(place) = self.model.agent(id).map(|agent| agent.status.assignment()) else { return };
         let listens = place.is_some_and(|place| self.model.worker_listens(place.process_id));
         let (resend, fence) = (self.context.clocks.resend, self.context.fence);
+        let awaited = self.model.agent(id).filter(|agent| !agent.waiters.is_empty());
+        let view = awaited.map(|agent| self.view(agent));
         let Some(agent) = self.model.agent_mut(id) else { return };
-        agent.answer_waiters(now);
+        if let Some(view) = view {
+            agent.answer_waiters(&view, now);
+        }
         let quarantine = agent.quarantine_news();
         let due = match agent.next_step(listens, resend, now) {
             Step::Rest => None,
@@ -92,7 +96,10 @@ fn command_for(agent: &mut Agent, fence: muster_domain::Fence, now: Instant) -> 
         AgentStatus::Stopping { .. } => {
             Command::Terminate { agent_id: agent.spec.agent_id, epoch, graceful: agent.graceful }
         }
-        _ => Command::Spawn(Box::new(SpawnOrder { agent: agent.spec.clone(), epoch })),
+        _ => {
+            agent.ordered = Some(now);
+            Command::Spawn(Box::new(SpawnOrder { agent: agent.spec.clone(), epoch }))
+        }
     };
     let envelope = Envelope::new(fence, command);
     agent.command = Some((envelope.clone(), Sent { at: now, resends: 0 }));

@@ -295,9 +295,13 @@ fn new_log(folder: &Path) -> std::io::Result<File> {
     Ok(log)
 }
 
+/// Not the data folder around it: where that was moved away, it is to be put back.
 fn make_private_folder(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
 }
 

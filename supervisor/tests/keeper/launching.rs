@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_domain::{AgentState, Cause};
-use muster_supervisor::SupervisorError;
+use muster_supervisor::{AlertKind, DATA_FOLDER, Spawned, SupervisorError};
 
 use crate::worker::{FakeWorker, OnSpawn, PATIENCE};
 use crate::world::{World, let_pass, wait_until};
@@ -17,6 +17,36 @@ async fn a_launch_that_fails_is_tried_again_and_does_not_count_against_the_agent
     assert_eq!(world.state(agent).await, AgentState::Idle);
     let pool = world.pool().await;
     assert_eq!((pool.total_workers_spawned, pool.total_workers_terminated), (4, 3));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn whoever_waits_for_an_agent_is_told_what_is_in_its_way() {
+    let world = World::new().await;
+    world.launcher().fail(u32::MAX);
+    let first = world.order().await;
+    let lasts = || {
+        let alerts = world.handle.alerts();
+        alerts.iter().any(|alert| alert.kind == AlertKind::StartFailed && alert.until.is_none())
+    };
+    wait_until("it is an alert", async || lasts()).await;
+    // New ones are refused from then on; this one is stored by then.
+    let goes_away = async {
+        wait_until("it is stored", async || world.pool().await.agent_count == 2).await;
+        world.handle.degrade(DATA_FOLDER, "it is away".to_owned());
+    };
+    let (answer, ()) = tokio::join!(world.try_spawn(Duration::from_millis(500)), goes_away);
+    let Ok(Spawned::Accepted(view)) = answer else { panic!("it runs, or was refused: {answer:?}") };
+    let reason = view.reason.clone().expect("a reason");
+    assert!(reason.contains("it is away") && reason.contains("out of memory"), "{reason}");
+    assert_eq!(world.agent(view.agent_id).await.reason, view.reason, "to who reads it too");
+    world.launcher().fail(0);
+    for agent in [first, view.agent_id] {
+        world.wait_state(agent, AgentState::Idle).await;
+        assert_eq!(world.agent(agent).await.reason, None);
+    }
+    assert!(!lasts(), "that is over");
+    assert!(world.try_spawn(PATIENCE).await.is_err(), "there is no place for its program");
     world.end().await;
 }
 

@@ -30,7 +30,7 @@ pub(super) fn rows() -> Vec<Row> {
             "no such file",
             "refused",
         ]),
-        Row::new("redis: hung", hung).registries(&[Private, Configured]).says(&["does not answer", "no answer"]),
+        Row::new("redis: hung", hung).registries(&[Private, Configured]).says(&["no answer within"]),
         Row::new("redis: read-only", read_only).registries(&[Private, Configured]).says(&["read only", "read-only"]),
         Row::new("redis: full", full).registries(&[Private, Configured]).says(&["maxmemory"]),
         Row::new("redis: no rights for keys", |site| without(site, "resetkeys", "~*"))
@@ -39,6 +39,10 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("redis: no rights for scripts", |site| without(site, "-@scripting", "+@all"))
             .registries(&[Configured])
             .says(&["permission", "no right"]),
+        Row::new("redis: no rights for channels", |site| without(site, "resetchannels", "&*"))
+            .registries(&[Configured])
+            .says(&["no right to the channels"]),
+        Row::new("redis: password changed", password).registries(&[Private, Configured]).says(&["password"]),
         Row::new("redis: socket removed", socket)
             .registries(&[Private, Configured])
             .says(&["no such file", "does not answer"]),
@@ -105,6 +109,19 @@ fn full(site: &mut Site) -> Result<Mend, Skip> {
 fn without(site: &mut Site, right: &str, back: &'static str) -> Result<Mend, Skip> {
     acl(&mut admin(site), &[right]);
     Ok(Box::new(move |site| acl(&mut admin(site), &[back])))
+}
+
+/// Nobody is let in any more as before, and all that were are sent away.
+fn password(site: &mut Site) -> Result<Mend, Skip> {
+    let mut admin = admin(site);
+    if site.redis.is_none() {
+        configure(&mut admin, "requirepass", "another");
+        hang_up(&mut admin);
+        return Ok(Box::new(|_| {}));
+    }
+    acl(&mut admin, &["resetpass", ">another"]);
+    hang_up(&mut admin);
+    Ok(Box::new(move |site| acl(&mut self::admin(site), &["resetpass", ">first"])))
 }
 
 fn socket(site: &mut Site) -> Result<Mend, Skip> {

@@ -60,6 +60,10 @@ pub(super) struct Row {
     pub(super) name: String,
     /// Words of which one must be read everywhere, where not every agent that is wanted runs. None: all must run.
     pub(super) says: &'static [&'static str],
+    /// The alert by whose kind health says it: health needs no key, and shows nothing of what a program says.
+    pub(super) alert: Option<&'static str>,
+    /// Whether the words must be read even where all runs, since the fault lasts and is promised to be named.
+    pub(super) is_named: bool,
     /// Whether the programs themselves are well, so that no worker and no agent may be ended.
     pub(super) spares: bool,
     /// What health goes on to say for a while, so that who comes later hears of it: the beginning of those words.
@@ -79,6 +83,8 @@ impl Row {
         Self {
             name: name.into(),
             says: &[],
+            alert: None,
+            is_named: false,
             spares: true,
             remembers: None,
             prepare: Box::new(|_| Ok(())),
@@ -91,6 +97,16 @@ impl Row {
     /// One of these words must be read, where not all runs.
     pub(super) fn says(self, says: &'static [&'static str]) -> Self {
         Self { says, ..self }
+    }
+
+    /// One of these words must be read, whether all runs or not.
+    pub(super) fn names(self, says: &'static [&'static str]) -> Self {
+        Self { says, is_named: true, ..self }
+    }
+
+    /// Health says it by an alert of this kind.
+    pub(super) fn alert(self, kind: &'static str) -> Self {
+        Self { alert: Some(kind), ..self }
     }
 
     pub(super) fn registries(self, registries: &'static [Registry]) -> Self {

@@ -9,18 +9,21 @@ use serde_json::{Value, json};
 use super::row::{Cell, Registry, Row, Skip, Store};
 use crate::harness::disk::SmallDisk;
 use crate::harness::faults::{Agent, Postgres, RedisServer, starts};
+use crate::harness::group::ProcessGroup;
 use crate::harness::{Answer, BOUND, Muster, Options, wait_until};
 
 /// Slots of a worker. All are taken before the fault: the next agent needs another worker.
 const SLOTS: usize = 2;
 
-/// A program that does tasks; one that is told to say a NUL as its last word ends with it.
-const PROGRAM: &str = r#"#!/bin/sh
+/// A program that does tasks; one that is told to say a NUL as its last word ends with it. While a file beside it says so it
+/// reads tasks and never answers.
+pub(super) const PROGRAM: &str = r#"#!/bin/sh
 echo '{"type":"ready"}'
 while IFS= read -r line; do
     case $line in
     *'last words'*) printf 'a \000 in the middle\n'; exit 1 ;;
     '{"type":"task","id":"'*)
+        [ -e "$0.mute" ] && continue
         id=${line#'{"type":"task","id":"'}
         echo "{\"type\":\"result\",\"id\":\"${id%%'"'*}\",\"output\":1}" ;;
     *'"type":"stop"'*) exit 0 ;;
@@ -35,6 +38,8 @@ pub(super) struct Plan {
     pub(super) folder: tempfile::TempDir,
     /// Where the data folder is, if on a disk of its own.
     pub(super) disk: Option<SmallDisk>,
+    /// What all processes of the server are in, if in a control group of their own.
+    pub(super) group: Option<ProcessGroup>,
     /// Further lines of the pool.
     pub(super) pool: String,
     /// Further lines of the runtime.
@@ -53,6 +58,7 @@ pub(super) struct Site {
 pub(super) struct Before {
     agents: BTreeMap<String, Run>,
     degraded: Value,
+    alerts: Value,
 }
 
 /// One run of an agent's program: its worker, its epoch, its pid.
@@ -64,7 +70,7 @@ impl Site {
     pub(super) fn build(row: &Row, cell: Cell) -> Result<Self, Skip> {
         let folder = tempfile::Builder::new().prefix("mf").tempdir_in("/tmp").expect("a folder");
         let options = clocks();
-        let mut plan = Plan { options, folder, disk: None, pool: String::new(), runtime: String::new() };
+        let mut plan = Plan { options, folder, disk: None, group: None, pool: String::new(), runtime: String::new() };
         (row.prepare)(&mut plan)?;
         plan.write_program(PROGRAM);
         let redis = (cell.registry == Registry::Configured).then(RedisServer::start);
@@ -92,7 +98,8 @@ impl Site {
     /// How it is now.
     pub(super) fn observe(&self) -> Before {
         let agents = self.agents().expect("a list").iter().map(|agent| (agent.id.clone(), Run::of(agent))).collect();
-        Before { agents, degraded: self.muster.get("/health").body["degraded"].clone() }
+        let health = self.muster.get("/health").body;
+        Before { agents, degraded: health["degraded"].clone(), alerts: health["alerts"].clone() }
     }
 
     /// Every agent that is wanted; none where the server does not say.
@@ -128,7 +135,17 @@ impl Site {
         let remembered = |said: &&Value| row.remembers.is_some_and(|words| starts(said, words));
         let said = health.body["degraded"].as_array().ok_or("health says nothing")?.iter();
         let degraded: Vec<&Value> = said.filter(|said| !remembered(said)).collect();
-        if json!(degraded) == before.degraded { Ok(()) } else { Err(format!("health says {degraded:?}")) }
+        if json!(degraded) != before.degraded {
+            return Err(format!("health says {degraded:?}"));
+        }
+        // Where programs failed, some alerts last until a person has seen to their tasks. That workers were lost is told for a minute.
+        let told = |alerts: &Value| -> Vec<Value> {
+            let all = alerts.as_array().into_iter().flatten();
+            all.filter(|alert| alert["kind"] != "workers_lost").cloned().collect()
+        };
+        let alerts = told(&health.body["alerts"]);
+        let is_back = alerts == told(&before.alerts) || row.remembers.is_some() || !row.spares;
+        if is_back { Ok(()) } else { Err(format!("alerts last: {alerts:?}")) }
     }
 
     fn task_is_done(&self) -> bool {

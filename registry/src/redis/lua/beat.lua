@@ -16,6 +16,12 @@
 local generation = generation_of(KEYS[4], ARGV[3])
 local leader, condemned = unpack(redis.call('MGET', KEYS[5], KEYS[6]))
 local stored, settled, code = unpack(own('HMGET', KEYS[3], 'number', 'settled', 'settled_code'))
+-- The number comes again with the next settlement.
+if settled and not count_of(settled) then
+    redis.call('HDEL', KEYS[3], 'settled', 'settled_code')
+    replaced[#replaced + 1] = KEYS[3]
+    settled, code = nil, nil
+end
 local fields, number = tonumber(ARGV[8]), count_of(stored)
 -- No worker beats so often: nobody of us wrote that.
 if number and number > tonumber(ARGV[4]) + 2 ^ 32 then

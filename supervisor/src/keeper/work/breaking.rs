@@ -8,6 +8,9 @@ use crate::alerts::AlertKind;
 use crate::keeper::{Keeper, Round};
 use crate::view::BreakerView;
 
+/// Characters of the latest failure that an alert shows.
+const LONGEST_LATEST: usize = 300;
+
 /// When a breaker opened, by the wall clock. Read once, so that whoever looks twice sees the same.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Opened {
@@ -25,7 +28,7 @@ impl Keeper {
         let (pool, alerts) = (&self.model.spec.pool_name, &self.context.alerts);
         let (kind, reason) = match moved {
             Moved::Opened(reason) => {
-                alerts.raise(AlertKind::BreakerOpen, Some(pool), "", reason.clone());
+                alerts.raise(AlertKind::BreakerOpen, Some(pool), "", with_latest(&reason, end));
                 tracing::warn!(pool.name = %pool, reason, "the circuit breaker of a pool is open");
                 (EventKind::BreakerOpened, reason)
             }
@@ -36,7 +39,7 @@ impl Keeper {
             }
             Moved::Failing(reason) => {
                 tracing::warn!(pool.name = %pool, reason, "many tasks of a pool fail");
-                return alerts.raise(AlertKind::FailureRate, Some(pool), "", reason);
+                return alerts.raise(AlertKind::FailureRate, Some(pool), "", with_latest(&reason, end));
             }
             Moved::Recovered => return alerts.clear(AlertKind::FailureRate, Some(pool), ""),
         };
@@ -104,4 +107,10 @@ impl Keeper {
         // Agents may have more or less room.
         round.touched.extend(self.model.agent_ids());
     }
+}
+
+/// A rate with the failure that was the last straw, cut where a program says much.
+fn with_latest(reason: &str, end: &AttemptEnd) -> String {
+    let latest: String = end.to_string().chars().take(LONGEST_LATEST).collect();
+    format!("{reason}; the latest {latest}")
 }

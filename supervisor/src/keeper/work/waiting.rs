@@ -67,7 +67,7 @@ impl Keeper {
     }
 
     /// Why nobody takes the ready tasks, where nothing is to be expected without a person.
-    fn lack(&self, round: &Round) -> Option<Lack> {
+    pub(in crate::keeper) fn lack(&self, round: &Round) -> Option<Lack> {
         if self.model.is_held_by_outdated() && self.model.pending_agents() > 0 {
             return Some(Lack::OldRuntime);
         }
