@@ -3,6 +3,7 @@
 
 pub(crate) mod disk;
 pub(crate) mod faults;
+pub(crate) mod host;
 mod http;
 mod leftovers;
 mod muster;
