@@ -20,31 +20,41 @@ pub const LOG_LINES_DROPPED: &str = "muster_log_lines_dropped_total";
 pub fn install_metrics() -> Result<PrometheusHandle, BuildError> {
     let handle = builder()?.install_recorder()?;
     describe();
-    // An alert on its rise needs to see it before the first one.
-    metrics::counter!(LOG_LINES_DROPPED).increment(0);
     Ok(handle)
 }
 
-/// What the recorded metrics are, for whoever reads the page.
-fn describe() {
-    metrics::describe_counter!("muster_agent_endings_total", "Runs of agents that ended, by their cause.");
-    metrics::describe_histogram!("muster_agent_start_seconds", "From the order to start an agent to its being ready.");
-    metrics::describe_counter!(
-        LOG_LINES_DROPPED,
-        "Lines of the server's log that were dropped, or could not be written, since nobody took them."
-    );
-    metrics::describe_counter!(
-        "muster_registry_forged_messages_total",
-        "Messages in Redis in Muster's name that somebody else wrote; they are not believed."
-    );
-    metrics::describe_counter!(
+/// The recorded counters, and what they are.
+const COUNTERS: [(&str, &str); 7] = [
+    ("muster_agent_endings_total", "Runs of agents that ended, by what followed."),
+    (LOG_LINES_DROPPED, "Lines of the server's log that were dropped, or could not be written, since nobody took them."),
+    ("muster_registry_forged_messages_total", "Messages in Redis in Muster's name that were forged, and not believed."),
+    (
         "muster_registry_replaced_keys_total",
-        "Keys of Muster in Redis in which somebody else had put something else; they were written anew."
-    );
-    metrics::describe_histogram!("muster_spawn_seconds", "From a request to spawn to its answer.");
-    metrics::describe_counter!("muster_spawns_total", "Requests to spawn, by their outcome.");
-    metrics::describe_counter!("muster_task_attempts_total", "Attempts at tasks, by their end.");
-    metrics::describe_counter!("muster_worker_endings_total", "Workers that ended, by their cause.");
+        "Times that a key in Redis held what is none of Muster's, and was written anew.",
+    ),
+    ("muster_spawns_total", "Requests to spawn, by their outcome."),
+    ("muster_task_attempts_total", "Attempts at tasks that ended, by what followed."),
+    ("muster_worker_endings_total", "Workers that ended, by how they did."),
+];
+
+/// The same for histograms.
+const HISTOGRAMS: [(&str, &str); 1] =
+    [("muster_agent_start_seconds", "From the order to start an agent to its being ready.")];
+
+/// Counters without labels. They are there from the start: a series that begins with its first count has no increase to see.
+const PLAIN: [&str; 3] = [COUNTERS[1].0, COUNTERS[2].0, COUNTERS[3].0];
+
+/// Says what the recorded metrics are, for whoever reads the page.
+fn describe() {
+    for (name, help) in COUNTERS {
+        metrics::describe_counter!(name, help);
+    }
+    for (name, help) in HISTOGRAMS {
+        metrics::describe_histogram!(name, help);
+    }
+    for name in PLAIN {
+        metrics::counter!(name).increment(0);
+    }
 }
 
 fn builder() -> Result<PrometheusBuilder, BuildError> {
@@ -185,6 +195,9 @@ impl Page {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
     use super::*;
     use crate::json::tests_views::{open, pool, queue, system};
     use muster_supervisor::Holds;
@@ -193,14 +206,51 @@ mod tests {
     fn a_histogram_of_seconds_has_buckets() {
         let recorder = builder().expect("bounds").build_recorder();
         metrics::with_local_recorder(&recorder, || {
-            metrics::histogram!("muster_spawn_seconds").record(0.0004);
+            metrics::histogram!("muster_agent_start_seconds").record(0.0004);
             metrics::counter!("muster_spawns_total").increment(2);
         });
         let text = recorder.handle().render();
-        assert!(text.contains("# TYPE muster_spawn_seconds histogram"), "{text}");
-        assert!(text.contains("muster_spawn_seconds_bucket{le=\"0.00025\"} 0"), "{text}");
-        assert!(text.contains("muster_spawn_seconds_bucket{le=\"0.0005\"} 1"), "{text}");
+        assert!(text.contains("# TYPE muster_agent_start_seconds histogram"), "{text}");
+        assert!(text.contains("muster_agent_start_seconds_bucket{le=\"0.00025\"} 0"), "{text}");
+        assert!(text.contains("muster_agent_start_seconds_bucket{le=\"0.0005\"} 1"), "{text}");
         assert!(text.contains("muster_spawns_total 2"), "{text}");
+    }
+
+    #[test]
+    fn what_is_recorded_is_described_and_plain_counters_are_there_from_the_start() {
+        let recorder = builder().expect("bounds").build_recorder();
+        metrics::with_local_recorder(&recorder, describe);
+        let text = recorder.handle().render();
+        for name in PLAIN {
+            assert!(text.lines().any(|line| line == format!("{name} 0")), "{name} in\n{text}");
+            assert!(text.contains(&format!("# HELP {name} ")), "{name} in\n{text}");
+        }
+        let rooms =
+            ["supervisor/src", "api/src", "src"].map(|room| format!("{}/../{room}", env!("CARGO_MANIFEST_DIR")));
+        let recorded: BTreeSet<String> = rooms.iter().flat_map(|room| recorded_in(Path::new(room))).collect();
+        let described: BTreeSet<String> = COUNTERS
+            .iter()
+            .chain(&HISTOGRAMS)
+            .map(|(name, _)| (*name).to_owned())
+            // Recorded by that name.
+            .filter(|name| name != LOG_LINES_DROPPED)
+            .collect();
+        assert_eq!(recorded, described);
+    }
+
+    /// The names of metrics in the sources of a folder.
+    fn recorded_in(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+        let names = entries.flat_map(|path| match path.is_dir() {
+            true => recorded_in(&path),
+            false => {
+                let text = std::fs::read_to_string(&path).expect("a text");
+                let calls = ["counter!(", "histogram!("].map(|call| text.split(call).skip(1).map(str::trim_start));
+                let names = calls.into_iter().flatten().filter_map(|rest| rest.strip_prefix('"')?.split('"').next());
+                names.filter(|name| name.starts_with("muster_")).map(str::to_owned).collect()
+            }
+        });
+        names.collect()
     }
 
     #[test]

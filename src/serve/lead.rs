@@ -11,7 +11,7 @@ use muster_store::{Leadership, Store, StoreError};
 use muster_supervisor::{Facts, LeadEnd, Parts, Supervisor, SupervisorError, WallClock};
 
 use super::engines::{self, Engines};
-use super::{STARTING, Site, courier, truth, waiting, watch};
+use super::{Site, courier, truth, waiting, watch};
 use crate::config::Database;
 
 /// Between two looks at a store that is away, or at a leader that may be gone.
@@ -26,6 +26,8 @@ pub(crate) enum Ended {
     Asked,
     /// Another one leads.
     Fenced,
+    /// It could not begin, for this reason.
+    Hindered(String),
 }
 
 /// Becomes the leader and stays it as long as it may.
@@ -87,7 +89,7 @@ async fn take_lead(site: &Site, store: &dyn Store) -> anyhow::Result<Option<Fenc
                     tracing::info!(store = store.describe(), "the store answers");
                 }
                 // No standby any more: see where the data folder's lock is taken.
-                site.door.set(waiting("starting", STARTING));
+                site.door.set(site.starts());
                 if stands_by && site.signals.stop.is_cancelled() {
                     // Told to end as a standby, which stops no agents. Nobody need wait for the lease of a leader that
                     // never was.
@@ -126,12 +128,13 @@ async fn lead(site: &Site, store: Arc<dyn Store>, mut engines: Engines, fence: F
     let mut supervisor = match Supervisor::start(parts(site, store, &engines, fence)).await {
         Ok(supervisor) => supervisor,
         Err(SupervisorError::Unavailable { what, .. }) => {
-            // The store went away between the lead and here: begin again.
+            // The store went away between the lead and here, or it takes the lead and nothing else: begin again.
             tracing::warn!(what, "could not start to lead");
-            return Ok(Ended::Fenced);
+            return Ok(Ended::Hindered(what));
         }
         Err(error) => return Err(error.into()),
     };
+    site.note_hindrance(None);
     let handle = supervisor.handle();
     site.door.set(Stage::Leading(handle.clone()));
     let (stop, asked) = (site.signals.stop.clone(), handle.clone());

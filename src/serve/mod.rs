@@ -22,7 +22,7 @@ mod signals;
 mod truth;
 mod watch;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -56,6 +56,25 @@ struct Site {
     log: Queue,
     /// The address in use, `host:port`.
     address: String,
+    /// Why it could not begin to lead, as long as it does not.
+    hindrance: Mutex<Option<String>>,
+}
+
+impl Site {
+    /// It is not leading yet, for what is known.
+    fn starts(&self) -> Stage {
+        let hindrance = self.hindrance.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*hindrance {
+            None => waiting("starting", STARTING),
+            Some(why) => {
+                waiting("starting", &format!("the supervisor could not begin to lead, and tries again: {why}"))
+            }
+        }
+    }
+
+    fn note_hindrance(&self, why: Option<String>) {
+        *self.hindrance.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
 }
 
 /// Runs until it is told to end.
@@ -95,7 +114,17 @@ async fn serve(config: Config, nursery: Nursery, started: Instant, log: Queue) -
     let server = tokio::spawn(muster_api::serve(listener, door.clone(), closing.clone()));
     tracing::info!(address = %listen, data_dir = %config.data_dir.display(), "listening");
     let signals = Signals::listen(door.stop_requested())?;
-    let site = Site { config, house, door, signals, nursery, started, log, address: listen.to_string() };
+    let site = Site {
+        config,
+        house,
+        door,
+        signals,
+        nursery,
+        started,
+        log,
+        address: listen.to_string(),
+        hindrance: Mutex::default(),
+    };
     let ended = live(&site).await;
     closing.cancel();
     server.await.context("the HTTP server failed")??;
@@ -113,6 +142,10 @@ async fn live(site: &Site) -> anyhow::Result<()> {
         let begun = Instant::now();
         match lead::run(site).await {
             Ok(Ended::Asked) => break Ok(()),
+            Ok(Ended::Hindered(why)) => {
+                site.note_hindrance(Some(why));
+                site.door.set(site.starts());
+            }
             Ok(Ended::Fenced) => site.door.set(waiting("starting", "this supervisor lost the lead and starts over")),
             Err(error) => break Err(error),
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_files::FileId;
+use muster_store::sqlite::log_of;
 use muster_supervisor::{DATA_FOLDER, DATABASE_FILE, HostCheck};
 
 use super::Site;
@@ -73,9 +74,7 @@ struct DatabaseFile(Vec<(PathBuf, FileId)>);
 impl DatabaseFile {
     /// Which files those at this path are, now that they are open.
     fn opened(path: &Path) -> Self {
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
-        let present = [path.to_owned(), log.into()].into_iter();
+        let present = [path.to_owned(), log_of(path)].into_iter();
         Self(present.filter_map(|path| id_at(&path).map(|id| (path, id))).collect())
     }
 }

@@ -66,7 +66,7 @@ mod write;
 
 pub use error::StoreError;
 pub use migrate::Migrated;
-pub use rows::{AgentFilter, AgentRow, EventRow, Life, PoolRow, Rest, WorkerRow};
+pub use rows::{AgentFilter, AgentRow, EventRow, Life, Machine, PoolRow, Rest, WorkerRow};
 pub use task_rows::{
     LineKey, LineRow, ListOrder, Piece, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, TaskFilter, TaskRow,
 };
@@ -211,6 +211,10 @@ pub trait Store: Queue {
 
     /// Deletes the lives before this one.
     async fn prune_lives(&self, fence: Fence, oldest: Life) -> Result<(), StoreError>;
+
+    /// Lets everything that ended after this moment end in it, since the clock was set back: a few hundred rows at a time, so that
+    /// nobody waits long for it.
+    async fn bring_back(&self, fence: Fence, to: Timestamp) -> Result<(), StoreError>;
 
     /// Whether the engine answers, with a read.
     async fn ping(&self) -> Result<Duration, StoreError>;

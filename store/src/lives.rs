@@ -7,36 +7,48 @@
 use muster_domain::{Fence, PoolName, Timestamp};
 
 use crate::sql::{Fields, Step, Value};
-use crate::{Life, StoreError};
+use crate::{Life, Machine, StoreError};
 
 /// Lives that are read: whoever has that many has not lived long in any of them.
 const MOST: u32 = 10_000;
 
-const NOTE: &str = "INSERT INTO lives (fence, part, began_at, seen_at) VALUES ($1, $2, $3, $4) \
+/// Tasks that one [`shift`] moves at the most, so that none takes long, however many there are.
+const MOST_MOVED: u32 = 500;
+
+const NOTE: &str = "INSERT INTO lives (fence, part, began_at, seen_at, host, boot_id) VALUES ($1, $2, $3, $4, $5, $6) \
     ON CONFLICT (fence, part) DO UPDATE SET seen_at = excluded.seen_at";
 
-const ALL: &str =
-    "SELECT fence, part, began_at, seen_at FROM lives ORDER BY fence DESC, part DESC LIMIT CAST($1 AS BIGINT)";
+const ALL: &str = "SELECT fence, part, began_at, seen_at, host, boot_id FROM lives ORDER BY fence DESC, part DESC \
+    LIMIT CAST($1 AS BIGINT)";
 
 const PRUNE: &str = "DELETE FROM lives WHERE (fence, part) IN (SELECT l.fence, l.part FROM lives l \
     WHERE l.fence < $1 OR (l.fence = $1 AND l.part < $2) LIMIT CAST($3 AS BIGINT))";
 
-/// Tasks whose wait is a duration: of all pools where `$2` is empty.
-const SHIFT: &str = "UPDATE tasks SET due_at = due_at + $1, version = version + 1 WHERE line = 'delayed' \
-    AND ($2 = '' OR pool_name = $2) AND (attempt > 0 OR not_before IS NULL)";
+/// Tasks whose wait is a duration and was not moved for this step of the clock: of all pools where `$2` is empty.
+const SHIFT: &str = "UPDATE tasks SET due_at = due_at + $1, version = version + 1, moved_for = $3 WHERE task_id IN (\
+    SELECT t.task_id FROM tasks t WHERE t.line = 'delayed' AND ($2 = '' OR t.pool_name = $2) \
+    AND (t.attempt > 0 OR t.not_before IS NULL) AND (t.moved_for IS NULL OR t.moved_for <> $3) LIMIT CAST($4 AS BIGINT))";
 
 const BRING_BACK: [&str; 5] = [
-    "UPDATE tasks SET finished_at = $1 WHERE finished_at > $1",
-    "UPDATE agents SET ended_at = $1 WHERE ended_at > $1",
-    "UPDATE workers SET ended_at = $1 WHERE ended_at > $1",
-    "UPDATE events SET at = $1 WHERE at > $1",
-    "UPDATE idempotency_keys SET created_at = $1 WHERE created_at > $1",
+    "UPDATE tasks SET finished_at = $1 WHERE task_id IN (\
+        SELECT t.task_id FROM tasks t WHERE t.finished_at > $1 LIMIT CAST($2 AS BIGINT))",
+    "UPDATE agents SET ended_at = $1 WHERE agent_id IN (\
+        SELECT a.agent_id FROM agents a WHERE a.ended_at > $1 LIMIT CAST($2 AS BIGINT))",
+    "UPDATE workers SET ended_at = $1 WHERE process_id IN (\
+        SELECT w.process_id FROM workers w WHERE w.ended_at > $1 LIMIT CAST($2 AS BIGINT))",
+    "UPDATE events SET at = $1 WHERE seq IN (SELECT e.seq FROM events e WHERE e.at > $1 LIMIT CAST($2 AS BIGINT))",
+    "UPDATE idempotency_keys SET created_at = $1 WHERE (caller, route, idempotency_key) IN (\
+        SELECT k.caller, k.route, k.idempotency_key FROM idempotency_keys k WHERE k.created_at > $1 \
+        LIMIT CAST($2 AS BIGINT))",
 ];
 
 pub(crate) fn note(life: &Life) -> Step {
-    let Life { fence, part, began_at, seen_at } = life;
+    let Life { fence, part, began_at, seen_at, machine } = life;
     let time = |at: &Timestamp| Value::int(at.as_millis());
-    Step::new(NOTE, vec![Value::count(fence.0), Value::int((*part).into()), time(began_at), time(seen_at)])
+    let of_machine = |text: fn(&Machine) -> &String| Value::text_or_null(machine.as_ref().map(text));
+    let (host, boot_id) = (of_machine(|machine| &machine.host), of_machine(|machine| &machine.boot_id));
+    let values = vec![Value::count(fence.0), Value::int((*part).into()), time(began_at), time(seen_at), host, boot_id];
+    Step::new(NOTE, values)
 }
 
 pub(crate) fn all() -> Step {
@@ -50,6 +62,10 @@ pub(crate) fn read(mut fields: Fields) -> Result<Life, StoreError> {
         part: fields.count()?,
         began_at: Timestamp::from_millis(fields.int()?),
         seen_at: Timestamp::from_millis(fields.int()?),
+        machine: match (fields.text_or_null()?, fields.text_or_null()?) {
+            (Some(host), Some(boot_id)) => Some(Machine { host: host.to_string(), boot_id: boot_id.to_string() }),
+            _ => None,
+        },
     })
 }
 
@@ -58,11 +74,14 @@ pub(crate) fn prune(oldest: &Life, limit: u32) -> Step {
     Step::new(PRUNE, vec![Value::count(oldest.fence.0), Value::int(oldest.part.into()), Value::count(limit)])
 }
 
-pub(crate) fn shift(pool: Option<&PoolName>, by_millis: i64) -> Step {
+/// Some of them; none are left where this changes nothing.
+pub(crate) fn shift(pool: Option<&PoolName>, by_millis: i64, step: &str) -> Step {
     let pool = pool.map_or_else(|| Value::shared(""), Value::text);
-    Step::new(SHIFT, vec![Value::int(by_millis), pool])
+    Step::new(SHIFT, vec![Value::int(by_millis), pool, Value::text(step), Value::count(MOST_MOVED)])
 }
 
-pub(crate) fn bring_back(to: Timestamp) -> Vec<Step> {
-    BRING_BACK.iter().map(|sql| Step::new(sql, vec![Value::int(to.as_millis())])).collect()
+/// At most `limit` of each kind in a step of its own.
+pub(crate) fn bring_back(to: Timestamp, limit: u32) -> Vec<Step> {
+    let step = |sql: &&'static str| Step::new(sql, vec![Value::int(to.as_millis()), Value::count(limit)]);
+    BRING_BACK.iter().map(step).collect()
 }

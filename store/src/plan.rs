@@ -112,10 +112,9 @@ impl Part {
             Write::PauseAll { paused } => vec![pools::pause_all(*paused)],
             Write::RemovePool { pool } => vec![pools::remove(pool)],
             Write::AddUsage(added) => usage::add(added),
+            Write::ShiftWaits { pool, by_millis, step } => vec![lives::shift(pool.as_ref(), *by_millis, step)],
             // Those are above.
-            Write::AddExecutions(_) | Write::ShiftWaits { .. } | Write::BringBack { .. } | Write::NoteLife(_) => {
-                Vec::new()
-            }
+            Write::AddExecutions(_) | Write::NoteLife(_) => Vec::new(),
             // Those are gathered.
             Write::AddWorker { .. }
             | Write::IdentifyWorker { .. }
@@ -190,8 +189,6 @@ impl Reading {
 fn unconditional(write: &Write) -> Option<Vec<Step>> {
     Some(match write {
         Write::AddExecutions(added) => vec![executions::add(added)],
-        Write::ShiftWaits { pool, by_millis } => vec![lives::shift(pool.as_ref(), *by_millis)],
-        Write::BringBack { to } => lives::bring_back(*to),
         Write::NoteLife(life) => vec![lives::note(life)],
         _ => return None,
     })

@@ -115,7 +115,7 @@ pub struct EventRow {
 }
 
 /// A stretch of time in which a supervisor led, and its clock was not set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Life {
     /// Of which leader.
     pub fence: Fence,
@@ -125,4 +125,22 @@ pub struct Life {
     pub began_at: Timestamp,
     /// When it was noted last.
     pub seen_at: Timestamp,
+    /// By whose clock, as far as that is known.
+    pub machine: Option<Machine>,
+}
+
+/// A machine with a clock of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Its name.
+    pub host: String,
+    /// The id of its boot.
+    pub boot_id: String,
+}
+
+impl Machine {
+    /// Whether both are the same: by its boot, which those within containers see too, or by its name.
+    pub fn is(&self, other: &Self) -> bool {
+        self.boot_id == other.boot_id || self.host == other.host
+    }
 }

@@ -13,8 +13,8 @@ use crate::{
     WorkerRow, Write, agent_rows, agents, events, keys, leader, lives, pools, tasks, usage, workers,
 };
 
-/// Rows that one step of [`Store::prune`] deletes at the most, so that writers in between wait a few milliseconds.
-const PRUNE_STEP: u32 = 500;
+/// Rows that one step of [`Store::prune`] and the like changes at the most, so that writers in between wait a few milliseconds.
+const FEW: u32 = 500;
 
 /// A store over one engine: [`SqliteStore`](crate::sqlite::SqliteStore) or
 /// [`PostgresStore`](crate::postgres::PostgresStore).
@@ -57,24 +57,24 @@ impl<E: Engine> Truth<E> {
         self.engine.read(step).await?.into_iter().next().map(|row| read(row.into_fields())).transpose()
     }
 
-    /// Repeats deletions until the last of them finds less than it may delete. `take` is given the rows that it returned; says
-    /// how many it has deleted.
-    async fn prune_all(
+    /// Repeats steps until the last of them finds fewer rows than it may change. `take` is given those that it returned; says how
+    /// many it has changed.
+    async fn exhaust(
         &self,
         fence: Fence,
         steps: Vec<Step>,
         mut take: impl FnMut(Fields) -> Result<(), StoreError> + Send,
     ) -> Result<u64, StoreError> {
         let steps: Vec<Arc<Step>> = steps.into_iter().map(Arc::new).collect();
-        let mut gone = 0;
+        let mut changed = 0;
         loop {
             let answer = self.engine.commit(fence, steps.clone(), Mode::Together).await?.pop().unwrap_or_default();
-            gone += answer.changed;
+            changed += answer.changed;
             for row in answer.rows {
                 take(row.into_fields())?;
             }
-            if answer.changed < u64::from(PRUNE_STEP) {
-                return Ok(gone);
+            if answer.changed < u64::from(FEW) {
+                return Ok(changed);
             }
         }
     }
@@ -165,14 +165,14 @@ impl<E: Engine> Store for Truth<E> {
     ) -> Result<Pruned, StoreError> {
         let first_young = self.first(events::first_young(events_before), |mut fields| fields.count()).await?;
         let (mut pruned, nobody) = (Pruned::default(), |_: Fields| Ok(()));
-        pruned.others += self.prune_all(fence, events::prune(first_young.unwrap_or(0), PRUNE_STEP), nobody).await?;
-        pruned.others += self.prune_all(fence, vec![keys::prune(events_before, PRUNE_STEP)], nobody).await?;
-        let old_agents = agents::prune(ended_before, PRUNE_STEP);
-        self.prune_all(fence, old_agents, |mut row| row.parsed().map(|agent| pruned.agents.push(agent))).await?;
-        let old_workers = vec![workers::prune(ended_before, PRUNE_STEP)];
-        self.prune_all(fence, old_workers, |mut row| row.parsed().map(|worker| pruned.workers.push(worker))).await?;
-        pruned.others += self.prune_all(fence, vec![usage::prune(PRUNE_STEP)], nobody).await?;
-        pruned.tasks = self.prune_all(fence, tasks::prune(ended_before, PRUNE_STEP), nobody).await?;
+        pruned.others += self.exhaust(fence, events::prune(first_young.unwrap_or(0), FEW), nobody).await?;
+        pruned.others += self.exhaust(fence, vec![keys::prune(events_before, FEW)], nobody).await?;
+        let old_agents = agents::prune(ended_before, FEW);
+        self.exhaust(fence, old_agents, |mut row| row.parsed().map(|agent| pruned.agents.push(agent))).await?;
+        let old_workers = vec![workers::prune(ended_before, FEW)];
+        self.exhaust(fence, old_workers, |mut row| row.parsed().map(|worker| pruned.workers.push(worker))).await?;
+        pruned.others += self.exhaust(fence, vec![usage::prune(FEW)], nobody).await?;
+        pruned.tasks = self.exhaust(fence, tasks::prune(ended_before, FEW), nobody).await?;
         self.engine.shrink().await?;
         Ok(pruned)
     }
@@ -182,7 +182,14 @@ impl<E: Engine> Store for Truth<E> {
     }
 
     async fn prune_lives(&self, fence: Fence, oldest: Life) -> Result<(), StoreError> {
-        self.prune_all(fence, vec![lives::prune(&oldest, PRUNE_STEP)], |_| Ok(())).await.map(drop)
+        self.exhaust(fence, vec![lives::prune(&oldest, FEW)], |_| Ok(())).await.map(drop)
+    }
+
+    async fn bring_back(&self, fence: Fence, to: Timestamp) -> Result<(), StoreError> {
+        for step in lives::bring_back(to, FEW) {
+            self.exhaust(fence, vec![step], |_| Ok(())).await?;
+        }
+        Ok(())
     }
 
     async fn ping(&self) -> Result<Duration, StoreError> {

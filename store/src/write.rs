@@ -170,17 +170,14 @@ pub enum Write {
     /// Counts attempts that are over. No precondition.
     AddExecutions(Executions),
     /// Moves the ends of waits that are durations, since the clock was set by so much: delays, and waits before another attempt, of
-    /// a pool or of all. No precondition.
+    /// a pool or of all. Some hundreds at a time, and each once for a step of the clock. Precondition: some are left.
     ShiftWaits {
         /// The pool; none is all.
         pool: Option<PoolName>,
         /// By how much, in milliseconds.
         by_millis: i64,
-    },
-    /// Lets everything that ended after this moment end in it, since the clock was set back to it. No precondition.
-    BringBack {
-        /// What time it is.
-        to: Timestamp,
+        /// The name of this step of the clock; no other one has it.
+        step: String,
     },
     /// Notes that a supervisor lives. No precondition.
     NoteLife(Life),

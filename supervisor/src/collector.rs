@@ -7,14 +7,19 @@ use std::time::Duration;
 use muster_domain::Timestamp;
 use muster_files::Place;
 use muster_policy::retention::{Lived, cutoff};
+use muster_registry::RegistryError;
 use muster_store::{Pruned, StoreError};
 
 use crate::blocking;
+use crate::board::Board;
 use crate::context::Context;
 use crate::keeper::mailbox::Ask;
 
 /// Between two rounds.
 const INTERVAL: Duration = Duration::from_secs(30);
+
+/// On the board.
+const CLEANING: &str = "registry cleaning";
 
 /// How long events and idempotency keys are kept.
 const EVENTS_KEPT: Duration = Duration::from_hours(24);
@@ -36,8 +41,23 @@ pub(crate) async fn run(context: Arc<Context>) {
             }
             Err(error) => drop(context.store_failed(&error)),
         }
-        forget_lost_pools(&context).await;
-        weed_pools(&context).await;
+        let cleaned = clean_registry(&context).await;
+        tell(&context.board, cleaned);
+    }
+}
+
+/// Removes from the registry what is none of ours, or not any more.
+async fn clean_registry(context: &Context) -> Result<(), RegistryError> {
+    let forgotten = forget_lost_pools(context).await;
+    weed_pools(context).await.and(forgotten)
+}
+
+/// Whoever may not clean is told so. That the registry is away is said elsewhere.
+fn tell(board: &Board, cleaned: Result<(), RegistryError>) {
+    match cleaned {
+        Ok(()) => board.recover(CLEANING),
+        Err(error @ RegistryError::Unavailable(_)) => tracing::debug!(%error, "the registry is cleaned later"),
+        Err(error) => board.degrade(CLEANING, format!("what is none of Muster's can't be removed from Redis: {error}")),
     }
 }
 
@@ -51,7 +71,7 @@ async fn prune(context: &Context) -> Result<Pruned, StoreError> {
     let before = |cutoff: Option<(Timestamp, usize)>| cutoff.map_or(NOTHING, |(at, _)| at);
     let pruned = store.prune(context.fence, before(events), before(ended)).await?;
     if let Some(oldest) = events.zip(ended).and_then(|((_, one), (_, other))| lives.get(one.max(other))) {
-        store.prune_lives(context.fence, *oldest).await?;
+        store.prune_lives(context.fence, oldest.clone()).await?;
     }
     Ok(pruned)
 }
@@ -69,14 +89,11 @@ async fn count_dead_tasks(context: &Context) {
 
 /// Removes from the registry what is left of pools that the store does not have: a removal that was lost with its master,
 /// or the last words of a worker after it.
-async fn forget_lost_pools(context: &Context) {
-    let present = match context.registry.pools().await {
-        Ok(present) => present,
-        Err(error) => return tracing::debug!(%error, "the registry can't be looked through for pools that are gone"),
-    };
+async fn forget_lost_pools(context: &Context) -> Result<(), RegistryError> {
+    let present = context.registry.pools().await?;
     // The store is read after the registry, and no pool is made in between: whatever is not there now is gone.
     let _alone = context.pool_lock.lock().await;
-    let Ok(rows) = context.store.pools().await else { return };
+    let Ok(rows) = context.store.pools().await else { return Ok(()) };
     for pool in present {
         let known = rows.iter().any(|row| row.spec.pool_name == pool) || context.directory.get(&pool).is_some();
         if !known {
@@ -84,15 +101,15 @@ async fn forget_lost_pools(context: &Context) {
             context.postman.forget_pool(pool);
         }
     }
+    Ok(())
 }
 
 /// Removes from the registry what somebody else put into the sets of pools.
-async fn weed_pools(context: &Context) {
+async fn weed_pools(context: &Context) -> Result<(), RegistryError> {
     for (pool, _) in context.directory.all() {
-        if let Err(error) = context.registry.weed(&pool).await {
-            return tracing::debug!(%error, "the registry can't be looked through for what is none of ours");
-        }
+        context.registry.weed(&pool).await?;
     }
+    Ok(())
 }
 
 /// Removes what those that the store has just forgotten left in the data folder. Nothing else: a store that has no row of an
@@ -115,4 +132,25 @@ async fn remove_remains(context: &Context, pruned: Pruned) {
     };
     // An error means that the process is ending.
     let _ = blocking::run(&blocking::REMOVALS, removal).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alerts::{AlertParts, Alerts};
+
+    #[test]
+    fn a_refusal_is_named_until_it_is_over_and_an_outage_is_not() {
+        let (events, _told) = tokio::sync::mpsc::unbounded_channel();
+        let board = Board::new(events, Arc::new(Alerts::new(&AlertParts::default())));
+        let away = || Err(RegistryError::Unavailable("no connection".to_owned()));
+        tell(&board, away());
+        assert!(board.read().is_empty(), "that is said elsewhere");
+        tell(&board, Err(RegistryError::Refused("no right to SSCAN".to_owned())));
+        assert!(board.read()[0].contains("no right to SSCAN"), "{:?}", board.read());
+        tell(&board, away());
+        assert_eq!(board.read().len(), 1, "nothing else is known");
+        tell(&board, Ok(()));
+        assert!(board.read().is_empty());
+    }
 }

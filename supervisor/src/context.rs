@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use muster_domain::{Clocks, Executions, Fence, PoolName, RegistryTarget, RuntimeProfile};
+use muster_domain::{Clocks, Executions, Fence, PoolName, RegistryTarget, RuntimeProfile, Timestamp};
 use muster_registry::{Bus, Registry};
 use muster_store::{AgentRow, Outcome, PoolRow, Store, StoreError, WorkerRow, Write};
 use tokio::sync::watch;
@@ -73,6 +73,11 @@ impl Context {
             }
             Err(error) => Err(self.writes_failed(writes, &error)),
         }
+    }
+
+    /// Lets nothing have ended after this moment.
+    pub(crate) async fn bring_back(&self, to: Timestamp) -> Result<(), SupervisorError> {
+        self.store.bring_back(self.fence, to).await.map_err(|error| self.store_failed(&error))
     }
 
     /// Something could not be read.

@@ -1,21 +1,14 @@
 //! The clock of the machine is set, as the server sees it: libfaketime stands between, and no clock is really set.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::harness::host::faketime;
 use crate::harness::{Muster, Options, wait_until};
 
 const BOUND: Duration = Duration::from_secs(30);
-
-/// The library, where it is installed.
-fn library() -> Option<PathBuf> {
-    let folders = std::fs::read_dir("/usr/lib").ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    let paths = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
-    paths.chain([PathBuf::from("/usr/lib/faketime/libfaketimeMT.so.1")]).find(|path| path.is_file())
-}
 
 /// A server whose clock this file sets: by how many seconds it is ahead.
 struct Skewed {
@@ -25,7 +18,7 @@ struct Skewed {
 
 impl Skewed {
     fn start() -> Option<Self> {
-        let Some(library) = library() else {
+        let Some(library) = faketime() else {
             // Cargo shows what a test prints only where it fails, so this goes past it.
             let _ = writeln!(std::io::stderr(), "skipped: libfaketime is not installed (apt-get install faketime)");
             return None;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::harness::faults::{self, RedisServer, kill9, lives};
+use crate::harness::host::{give_files, leave_no_files};
 use crate::harness::{Muster, Options, wait_until};
 
 const BOUND: Duration = Duration::from_secs(20);
@@ -211,4 +212,21 @@ fn a_worker_that_dies_while_redis_is_away_is_replaced_when_it_is_back() {
     muster.await_each_in_one_worker();
     wait_until("the registry is whole, and knows the dead worker no more", BOUND, || is_whole(&muster));
     assert_eq!(muster.all_agents().iter().filter(|agent| agent.epoch == 2).count(), 10);
+}
+
+/// The master can open nothing more: that says nothing about its private Redis, which lives on.
+#[test]
+fn a_master_without_files_leaves_its_redis_alone() {
+    let muster = Muster::start(Options::default());
+    muster.spawn_many("developer_pool", 1);
+    let redis = muster.redis_pid().expect("a private Redis");
+    let before = leave_no_files(muster.pid());
+    wait_until("it is named", BOUND, || muster.log().contains("has too little to ask the private Redis"));
+    // Three questions, after which one that answers nothing is replaced.
+    std::thread::sleep(Duration::from_secs(5));
+    assert!(lives(redis));
+    give_files(muster.pid(), before);
+    muster.await_ready();
+    assert_eq!(muster.redis_pid(), Some(redis), "{}", muster.log());
+    assert!(!muster.log().contains("the private Redis is away"), "{}", muster.log());
 }

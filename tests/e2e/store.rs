@@ -207,6 +207,36 @@ fn a_database_that_hangs_does_not_hold_up_the_end() {
     assert!(!workers.iter().any(|pid| lives(*pid)), "the workers have ended");
 }
 
+/// The store gives the lead, and nothing of what comes next: `/health` says why nobody leads, until it is mended.
+#[test]
+fn a_start_that_fails_says_why_and_is_tried_again() {
+    let mut muster = Muster::start(Options::default());
+    muster.stop();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let url = format!("sqlite:{}", muster.data_dir().join("muster.db").display());
+    let change = |sql: &'static str| {
+        runtime.block_on(async {
+            let mut person = sqlx::SqliteConnection::connect(&url).await.expect("the database opens");
+            person.execute(sql).await.expect("changed");
+            person.close().await.expect("closed");
+        });
+    };
+    change("ALTER TABLE lives RENAME TO elsewhere");
+    let next = muster.standby();
+    let says = || next.get("/health").body["degraded"].to_string().contains("no such table: lives");
+    wait_until("health says so", BOUND, says);
+    let tries = || next.log().matches("could not start to lead").count();
+    let before = tries();
+    // Not only between two tries.
+    wait_until("it is tried again", BOUND, || {
+        assert!(says(), "{:?}", next.get("/health"));
+        tries() > before + 1
+    });
+    change("ALTER TABLE elsewhere RENAME TO lives");
+    next.await_ready();
+    assert!(!says());
+}
+
 /// The server migrates, and a PgBouncer that should take all else refuses: the log and `/health` say what is waited for.
 #[test]
 fn a_bouncer_that_refuses_is_named() {

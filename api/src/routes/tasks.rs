@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, ToSchema};
 
 use super::quota;
-use crate::body::{Bound, OptionalJson, parse, read};
-use crate::budget::Share;
+use crate::body::{Bound, Held, OptionalJson, parse, read};
+use crate::budget::{Room, Share};
 use crate::door::{Door, Leader};
 use crate::json::{MAX_INPUT, RedriveBody, RedrivenJson, SubmittedJson, TaskBody, TaskJson, TaskPage};
 use crate::problem::Problem;
@@ -53,25 +53,28 @@ pub(super) async fn submit(
     request: Request,
 ) -> Result<Response, Problem> {
     let wait = wait.duration()?;
-    let request = task_of(request, &header, &door).await?;
+    let (request, room) = task_of(request, &header, &door).await?;
     let tenant = request.tenant.clone();
-    let answer = take_in(&handle, request, wait).await.unwrap_or_else(Problem::into_response);
+    let answer = take_in(&handle, request, room, wait).await.unwrap_or_else(Problem::into_response);
     Ok(quota::tell(&handle, tenant.as_deref().unwrap_or(DEFAULT_TENANT), answer).await)
 }
 
-async fn task_of(request: Request, header: &KeyHeader, door: &Door) -> Result<TaskRequest, Problem> {
-    let held = read(request, &TASK, door.budget()).await?;
-    let mut body: TaskBody = parse(&held.bytes)?;
+/// What is asked for, with the room that it takes in memory.
+async fn task_of(request: Request, header: &KeyHeader, door: &Door) -> Result<(TaskRequest, Room), Problem> {
+    let Held { bytes, room } = read(request, &TASK, door.budget()).await?;
+    let mut body: TaskBody = parse(&bytes)?;
     let key = match body.take_key()? {
         Some(key) => Some(key),
         None => header.key.clone(),
     };
-    let key = key.map(|key| header.key_for(SUBMIT, key, Sha256::digest(&held.bytes).into()));
-    body.request(key)
+    let key = key.map(|key| header.key_for(SUBMIT, key, Sha256::digest(&bytes).into()));
+    Ok((body.request(key)?, room))
 }
 
-async fn take_in(handle: &Handle, request: TaskRequest, wait: Duration) -> Result<Response, Problem> {
+async fn take_in(handle: &Handle, request: TaskRequest, room: Room, wait: Duration) -> Result<Response, Problem> {
     let task = SubmittedJson::from(handle.submit(request).await?);
+    // Until then its input was in memory. It is stored now, and its end may be waited for without.
+    drop(room);
     let location = [(LOCATION, format!("/api/v1/tasks/{}", task.task_id))];
     if !wait.is_zero()
         // Whatever goes wrong from here on, the task is stored, and the answer must not say otherwise.
@@ -319,6 +322,18 @@ mod tests {
         }
         let detail = query("state=queued,asleep").expect_err("no state").detail().to_owned();
         assert!(detail.starts_with("\"asleep\" is no state of a task; there are: queued, running,"), "{detail}");
+    }
+
+    #[tokio::test]
+    async fn a_task_keeps_its_room_until_it_is_let_go() {
+        let door = Door::new(crate::config::ApiConfig::new(([127, 0, 0, 1], 0).into(), "0"), None);
+        let free = || door.budget().free(Share::Small);
+        let (all, body) = (free(), r#"{"pool_name": "p", "input": "words"}"#);
+        let header = KeyHeader { caller: String::new(), key: None };
+        let (_task, room) = task_of(Request::new(body.into()), &header, &door).await.expect("a task");
+        assert_eq!(all - free(), body.len(), "it is in memory until it is stored");
+        drop(room);
+        assert_eq!(free(), all);
     }
 
     #[test]

@@ -44,7 +44,7 @@ use crate::peers::Peers;
 use crate::seal::Purpose;
 use crate::{Keys, Known, LeaderMirror, Pictures, Registry, RegistryError, wire};
 use link::Link;
-pub use reach::reach;
+pub use reach::{Unreached, reach};
 use sentry::Sentry;
 use subscription::Subscription;
 

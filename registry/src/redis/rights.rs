@@ -11,7 +11,7 @@ use super::{RedisRegistry, refusal, scripts};
 use crate::RegistryError;
 
 /// Every command that Muster gives, as rules of an ACL.
-pub(super) const COMMANDS: &str = "+ping +select +eval +evalsha +script|load +time +type +scan +del +expire +set +get +mget +hset +hget +hmget +hdel +hexists \
+pub(super) const COMMANDS: &str = "+ping +select +eval +evalsha +script|load +time +type +scan +sscan +zscan +del +expire +set +get +mget +hset +hget +hmget +hdel +hexists \
                         +sadd +srem +smembers +zadd +zrem +xadd +xdel +xread +publish +subscribe +unsubscribe";
 
 /// What was refused.
@@ -172,6 +172,22 @@ mod tests {
             }
         }
         words
+    }
+
+    #[test]
+    fn what_is_advised_is_tried() {
+        let tried: BTreeSet<String> =
+            [include_str!("rights.rs"), include_str!("lua/rights.lua")].into_iter().flat_map(tried_in).collect();
+        // Without these nothing else of the trial works, or what they undo was done.
+        let implied = ["select", "eval", "evalsha", "script|load", "unsubscribe", "subscribe"];
+        for rule in COMMANDS.split_whitespace().filter_map(|rule| rule.strip_prefix('+')) {
+            assert!(implied.contains(&rule) || tried.contains(rule), "{rule} is advised and not tried");
+        }
+    }
+
+    fn tried_in(text: &str) -> Vec<String> {
+        let found = ["try('", "cmd(\""].iter().flat_map(|sign| text.split(sign).skip(1));
+        found.filter_map(|rest| rest.split(['"', '\'']).next()).map(str::to_lowercase).collect()
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Removes from sets of ours what somebody else put there.
 
 use muster_domain::{AgentId, PoolName, ProcessId};
+use redis::{Cmd, cmd};
 
 use super::{RedisRegistry, SCAN_STEP};
 use crate::RegistryError;
@@ -15,17 +16,17 @@ enum Members {
 }
 
 impl Members {
-    const fn scan(self) -> &'static str {
+    fn scan(self) -> Cmd {
         match self {
-            Self::Agents => "SSCAN",
-            Self::Workers => "ZSCAN",
+            Self::Agents => cmd("SSCAN"),
+            Self::Workers => cmd("ZSCAN"),
         }
     }
 
-    const fn remove(self) -> &'static str {
+    fn remove(self) -> Cmd {
         match self {
-            Self::Agents => "SREM",
-            Self::Workers => "ZREM",
+            Self::Agents => cmd("SREM"),
+            Self::Workers => cmd("ZREM"),
         }
     }
 
@@ -60,7 +61,7 @@ impl RedisRegistry {
     async fn weed_one(&self, key: &str, members: Members) -> Result<(), RegistryError> {
         let mut cursor = 0_u64;
         loop {
-            let mut step = redis::cmd(members.scan());
+            let mut step = members.scan();
             step.arg(key).arg(cursor).arg("COUNT").arg(SCAN_STEP);
             let (next, page): (u64, Vec<Vec<u8>>) = match self.link().command(&step).await {
                 Err(error) if error.is_of_type() => return Ok(()),
@@ -68,7 +69,7 @@ impl RedisRegistry {
             };
             let weeds = members.weeds(page);
             if !weeds.is_empty() {
-                let mut remove = redis::cmd(members.remove());
+                let mut remove = members.remove();
                 remove.arg(key).arg(&weeds);
                 self.link().command::<()>(&remove).await?;
                 self.sentry().replaced(&[key.to_owned()]);

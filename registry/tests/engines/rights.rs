@@ -1,11 +1,12 @@
 //! What a user of the server may do is tried, and what lacks is named with what gives it.
 
-use muster_domain::RegistryTarget;
+use muster_domain::{Fence, RegistryTarget, ReportBody, Timestamp};
 use muster_registry::redis::{RedisOptions, RedisRegistry};
-use muster_registry::{Registry, RegistryError};
+use muster_registry::{Bus, LeaderMirror, Registry, RegistryError};
 
 use crate::redis_server::{RedisServer, TIMEOUT};
-use crate::samples::Worker;
+use crate::samples::{Worker, news, probe};
+use crate::soon;
 
 /// The engine of a user, whose rights are set first.
 async fn engine_of(server: &RedisServer, prefix: &str, rights: &[&str]) -> RedisRegistry {
@@ -40,13 +41,14 @@ async fn who_may_do_everything_is_told_so_and_nothing_is_left() {
 async fn what_lacks_is_named_and_what_is_advised_suffices() {
     let server = RedisServer::start();
     let everything = ["~*", "&*", "+@all"];
-    let table: [(&[&str], &[&str]); 6] = [
+    let table: [(&[&str], &[&str]); 7] = [
         (&["~*", "resetchannels", "+@all"], &["channels &a:pool:*, &a:process:*"]),
         (&["~*", "&a:pool:*", "+@all"], &["channels &a:process:*"]),
         (&["~a:agent:*", "~a:process:*", "&*", "+@all"], &["keys ~a:pool:*, ~a:supervisor:*"]),
         (&["~*", "&*", "+@all", "-zadd", "-xadd"], &["commands XADD, ZADD"]),
         (&["~*", "&*", "+@all", "-@scripting"], &["EVAL"]),
         (&["~*", "&*", "+@all", "-subscribe", "-scan"], &["commands SCAN, SUBSCRIBE"]),
+        (&["~*", "&*", "+@all", "-sscan", "-zscan"], &["commands SSCAN, ZSCAN"]),
     ];
     for (rights, named) in table {
         let engine = engine_of(&server, "a:", rights).await;
@@ -58,12 +60,44 @@ async fn what_lacks_is_named_and_what_is_advised_suffices() {
         // From nothing: what is advised is all that is needed.
         let engine = engine_of(&server, "a:", &advised.split_whitespace().collect::<Vec<_>>()).await;
         engine.examine().await.unwrap_or_else(|error| panic!("{advice}: {error}"));
-        let mut worker = Worker::with_agents("p", 2);
-        let beat = worker.beat();
-        engine.beat(&beat, &mut worker.known).await.expect("a heartbeat");
-        engine.pictures(&[]).await.expect("pictures");
+        do_everything(&engine).await;
         set_rights(&server, &everything).await;
     }
+}
+
+/// All that a master and a worker ask of a registry.
+async fn do_everything(engine: &RedisRegistry) {
+    let mut worker = Worker::with_agents("p", 2).known_to(engine);
+    let (id, pool) = (worker.id, worker.pool.clone());
+    engine.ping().await.expect("an answer");
+    engine.generation().await.expect("a generation");
+    let mut stream = engine.reports(vec![pool.clone()]).await.expect("a stream");
+    let mut commands = engine.commands(id).await.expect("a subscription");
+    let beat = worker.beat();
+    engine.beat(&beat, &mut worker.known).await.expect("a heartbeat");
+    let report = worker.report(ReportBody::Ready);
+    let pictures = news(&worker.agents);
+    engine.report(std::slice::from_ref(&report), &pictures, &mut worker.known).await.expect("reported");
+    engine.send(&[(pool.clone(), vec![(id, 8)])], &[(id, probe())]).await.expect("sent");
+    soon("the command", commands.recv()).await.expect("a command");
+    engine.check_commands(id).await.expect("it is heard");
+    let posts = soon("the report", stream.next()).await.expect("reports");
+    engine.settle(&posts, &[(id, report.seq)]).await.expect("settled");
+    engine.pictures(&[(id, 0)]).await.expect("pictures");
+    assert_eq!(engine.present().await.expect("workers"), [id]);
+    assert_eq!(engine.pools().await.expect("pools"), std::slice::from_ref(&pool));
+    engine.weed(&pool).await.expect("weeded");
+    let leader = LeaderMirror {
+        fence: Fence(1),
+        address: "127.0.0.1:1".to_owned(),
+        host: "here".to_owned(),
+        pid: 1,
+        since: Timestamp::from_millis(1),
+    };
+    engine.announce_leader(&leader, TIMEOUT).await.expect("announced");
+    engine.condemn(id).await.expect("condemned");
+    engine.forget(&pool, id).await.expect("forgotten");
+    engine.forget_pool(&pool).await.expect("forgotten");
 }
 
 #[tokio::test]

@@ -5,14 +5,15 @@
 //! connections, those that there are do the work. A library's pool would ask for another one until its time is over, while
 //! others become free.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::bound::{Bound, Counted, Loss};
 use super::errors::{explain, is_full};
 use super::{CONNECT_TIMEOUT, PLANNING, within};
 use crate::StoreError;
@@ -28,8 +29,6 @@ const IDLE_FOR: Duration = Duration::from_secs(600);
 const WAIT: Duration = Duration::from_secs(3);
 /// Between two tries of a writer that has no connection.
 const MOMENT: Duration = Duration::from_millis(20);
-/// After so long more connections than the server gave are asked for again.
-const REGAIN: Duration = Duration::from_secs(60);
 /// After a server did not answer in time, so long nobody asks it: else each one in a line would wait as long as the first.
 const SILENCE: Duration = Duration::from_secs(2);
 
@@ -43,6 +42,8 @@ pub(super) struct Connections {
     /// A seat for each reader. None where all share the writer's connection.
     seats: Semaphore,
     bound: Mutex<Bound>,
+    /// How many are open.
+    open: Arc<AtomicUsize>,
     silent_until: Mutex<Option<Instant>>,
     /// Whether the server gave a writer none at all, the last time that one was asked for.
     refuses: AtomicBool,
@@ -53,16 +54,14 @@ pub(super) struct Connections {
 
 /// A connection that nobody uses.
 struct Idle {
-    connection: PgConnection,
+    wire: Wire,
     since: Instant,
 }
 
-/// How many readers there may be.
-struct Bound {
-    seats: usize,
-    /// Those that the server did not give, and since when.
-    lost: usize,
-    since: Instant,
+/// A connection of ours, which is counted for as long as it lives.
+struct Wire {
+    connection: PgConnection,
+    counted: Counted,
 }
 
 /// Why there is no connection.
@@ -75,6 +74,7 @@ enum NoConnection {
 /// A connection that is in use. It is closed unless it is given back.
 pub(super) struct Lent<'a> {
     pub(super) connection: PgConnection,
+    counted: Counted,
     home: &'a Connections,
     seat: Seat<'a>,
 }
@@ -95,7 +95,8 @@ impl Connections {
             writer: tokio::sync::Mutex::default(),
             readers: Mutex::default(),
             seats: Semaphore::new(seats),
-            bound: Mutex::new(Bound { seats, lost: 0, since: Instant::now() }),
+            bound: Mutex::new(Bound::new(seats, Instant::now())),
+            open: Arc::default(),
             silent_until: Mutex::default(),
             refuses: AtomicBool::new(false),
             broke_at: Mutex::default(),
@@ -107,22 +108,26 @@ impl Connections {
     pub(super) async fn writer(&self) -> Result<Lent<'_>, StoreError> {
         let mut slot = self.writer.lock().await;
         self.admit()?;
-        let connection = match slot.take() {
+        let wire = match slot.take() {
             Some(idle) => self.probe(idle).await,
             None => None,
         };
-        let connection = match connection {
-            Some(connection) => connection,
+        let wire = match wire {
+            Some(wire) => wire,
             None => self.connect_writer().await?,
         };
-        Ok(Lent { connection, home: self, seat: Seat::Writer(slot) })
+        Ok(self.lend(wire, Seat::Writer(slot)))
+    }
+
+    fn lend<'a>(&'a self, Wire { connection, counted }: Wire, seat: Seat<'a>) -> Lent<'a> {
+        Lent { connection, counted, home: self, seat }
     }
 
     /// A connection for reading.
     pub(super) async fn reader(&self) -> Result<Lent<'_>, StoreError> {
         self.admit()?;
         self.regain();
-        if lock(&self.bound).seats == 0 {
+        if lock(&self.bound).seats() == 0 {
             return self.writer().await;
         }
         match tokio::time::timeout(WAIT, self.seated()).await {
@@ -138,12 +143,12 @@ impl Connections {
         loop {
             let Ok(seat) = self.seats.acquire().await else { return Err(closed()) };
             while let Some(idle) = self.idle_reader() {
-                if let Some(connection) = self.probe(idle).await {
-                    return Ok(Some(Lent { connection, home: self, seat: Seat::Reader(seat) }));
+                if let Some(wire) = self.probe(idle).await {
+                    return Ok(Some(self.lend(wire, Seat::Reader(seat))));
                 }
             }
             match self.connect().await {
-                Ok(connection) => return Ok(Some(Lent { connection, home: self, seat: Seat::Reader(seat) })),
+                Ok(wire) => return Ok(Some(self.lend(wire, Seat::Reader(seat)))),
                 Err(NoConnection::Other(error)) => return Err(error),
                 Err(NoConnection::Full(error)) => {
                     if !self.lose_seat(&error) {
@@ -155,39 +160,29 @@ impl Connections {
         }
     }
 
-    /// The server gives no more: from now on there is a seat less. Not the last one.
+    /// The server gives no more: from now on there is a seat less, unless it is the last one.
     fn lose_seat(&self, error: &StoreError) -> bool {
-        let mut bound = lock(&self.bound);
-        if bound.seats < 2 {
-            return false;
-        }
-        bound.seats -= 1;
-        bound.lost += 1;
-        bound.since = Instant::now();
-        if bound.lost == 1 {
+        let loss = lock(&self.bound).lose(self.open.load(Ordering::Relaxed), Instant::now());
+        if loss == (Loss::Seat { is_news: true }) {
             tracing::warn!(%error, "PostgreSQL gives fewer connections than configured; those that there are do the work");
         }
-        true
+        loss != Loss::Last
     }
 
     fn regain(&self) {
-        let mut bound = lock(&self.bound);
-        if bound.lost > 0 && bound.since.elapsed() > REGAIN {
-            self.seats.add_permits(bound.lost);
-            bound.seats += bound.lost;
-            bound.lost = 0;
-        }
+        self.seats.add_permits(lock(&self.bound).regain(Instant::now()));
     }
 
     fn crowded(&self) -> StoreError {
         let bound = lock(&self.bound);
-        let why = match bound.lost {
-            0 => "raise database.max_connections",
-            _ => "PostgreSQL gives no more: raise the limit of the role or of the server",
+        let why = if bound.is_short() {
+            "PostgreSQL gives no more: raise the limit of the role or of the server"
+        } else {
+            "raise database.max_connections"
         };
         StoreError::unavailable(format!(
             "all {} connections were in use for {} s ({why})",
-            bound.seats + 1,
+            bound.seats() + 1,
             WAIT.as_secs()
         ))
     }
@@ -195,14 +190,14 @@ impl Connections {
     /// Commits come first: where there is no connection left for them, a reader's is given up. The server takes a moment to
     /// notice. One that gives none at all is not waited for a second time: else each step of a keeper's turn would wait as long
     /// as the first.
-    async fn connect_writer(&self) -> Result<PgConnection, StoreError> {
+    async fn connect_writer(&self) -> Result<Wire, StoreError> {
         let waits = if self.refuses.load(Ordering::Relaxed) { Duration::ZERO } else { WAIT };
         let mut deadline = Instant::now() + waits;
         loop {
             let error = match self.connect().await {
-                Ok(connection) => {
+                Ok(wire) => {
                     self.refuses.store(false, Ordering::Relaxed);
-                    return Ok(connection);
+                    return Ok(wire);
                 }
                 Err(NoConnection::Other(error)) => return Err(error),
                 Err(NoConnection::Full(error)) => error,
@@ -221,7 +216,7 @@ impl Connections {
         }
     }
 
-    async fn connect(&self) -> Result<PgConnection, NoConnection> {
+    async fn connect(&self) -> Result<Wire, NoConnection> {
         let work = async {
             let mut connection = self.options.connect().await?;
             if self.prepared {
@@ -230,7 +225,11 @@ impl Connections {
             Ok(connection)
         };
         match tokio::time::timeout(CONNECT_TIMEOUT, work).await {
-            Ok(Ok(connection)) => Ok(connection),
+            Ok(Ok(connection)) => {
+                let counted = Counted::one_of(&self.open);
+                lock(&self.bound).given(self.open.load(Ordering::Relaxed));
+                Ok(Wire { connection, counted })
+            }
             Ok(Err(error)) if is_full(&error) => Err(NoConnection::Full(explain(error))),
             Ok(Err(error)) => {
                 self.note_break();
@@ -241,10 +240,10 @@ impl Connections {
     }
 
     /// A connection that was idle, if it still works.
-    async fn probe(&self, Idle { mut connection, since }: Idle) -> Option<PgConnection> {
+    async fn probe(&self, Idle { mut wire, since }: Idle) -> Option<Wire> {
         let is_trusted = since.elapsed() < TRUSTED_FOR && lock(&self.broke_at).is_none_or(|at| at < since);
-        let works = is_trusted || within(PROBE_TIMEOUT, connection.ping()).await.is_ok();
-        works.then_some(connection)
+        let works = is_trusted || within(PROBE_TIMEOUT, wire.connection.ping()).await.is_ok();
+        works.then_some(wire)
     }
 
     /// A connection broke, or none was to be had.
@@ -271,8 +270,14 @@ impl Connections {
     /// in peace for a while.
     pub(super) async fn missed(&self, time: Duration) -> StoreError {
         let question = async { self.options.connect().await?.execute("SELECT 1").await };
-        let answers = matches!(tokio::time::timeout(PROBE_TIMEOUT, question).await, Ok(Ok(_)));
-        if answers { StoreError::unavailable(in_words(time)) } else { self.silent(time) }
+        match tokio::time::timeout(PROBE_TIMEOUT, question).await {
+            Ok(Ok(_)) => StoreError::unavailable(in_words(time)),
+            // A refusal is an answer too.
+            Ok(Err(error)) if error.as_database_error().is_some() => {
+                StoreError::unavailable(format!("{}, and then: {}", in_words(time), explain(error)))
+            }
+            Ok(Err(_)) | Err(_) => self.silent(time),
+        }
     }
 
     fn silent(&self, time: Duration) -> StoreError {
@@ -293,12 +298,12 @@ impl Connections {
 impl Lent<'_> {
     /// Its work is done, and it can be used again.
     pub(super) fn give_back(self) {
-        let Self { connection, home, seat } = self;
+        let Self { connection, counted, home, seat } = self;
         *lock(&home.silent_until) = None;
         if home.closed.load(Ordering::Acquire) {
             return;
         }
-        let idle = Idle { connection, since: Instant::now() };
+        let idle = Idle { wire: Wire { connection, counted }, since: Instant::now() };
         match seat {
             Seat::Writer(mut slot) => *slot = Some(idle),
             Seat::Reader(seat) => {
@@ -315,7 +320,7 @@ impl Lent<'_> {
 
 /// Closes a connection in order, so that the server need not find out.
 async fn goodbye(idle: Idle) {
-    let _ = within(PROBE_TIMEOUT, idle.connection.close()).await;
+    let _ = within(PROBE_TIMEOUT, idle.wire.connection.close()).await;
 }
 
 fn in_words(time: Duration) -> String {

@@ -13,6 +13,7 @@
 //! (a suspended machine), the server ends it after a few seconds, so that the next leader is not kept out by the lock.
 
 mod address;
+mod bound;
 mod charset;
 mod connections;
 mod engine;

@@ -160,7 +160,8 @@ fn checkpoint(connection: &Connection, mode: &str) -> Result<(bool, i64), StoreE
     connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], read).map_err(explain)
 }
 
-fn log_of(path: &Path) -> PathBuf {
+/// The log beside a database's file, which holds what was committed last.
+pub fn log_of(path: &Path) -> PathBuf {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     log.into()

@@ -24,6 +24,7 @@ use sqlx::{ConnectOptions, Connection};
 
 pub use engine::SqliteEngine;
 use folding::Folding;
+pub use folding::log_of;
 use threads::Threads;
 
 use crate::migrate::{self, Migrated};

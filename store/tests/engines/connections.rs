@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use muster_store::postgres::{PostgresOptions, PostgresStore};
 use muster_store::{Store, StoreError};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::conformance::{add_pool, event};
 use crate::outages::{lead, options};
@@ -87,6 +87,29 @@ async fn a_role_without_a_connection_is_named() {
         connection.close().await.expect("a goodbye");
     }
     lead(&store).await;
+    store.close().await;
+}
+
+/// A lock is waited for while the role has no connection left: the server answers, so it is not said that it does not, nor is
+/// anybody kept from asking it.
+#[tokio::test]
+async fn a_server_that_gives_no_connection_has_answered() {
+    let servers = Servers::shared().await;
+    let url = database_of_few(&servers, 4).await;
+    let store = PostgresStore::connect(options(&url)).await.expect("a new database");
+    let fence = lead(&store).await;
+    let others = [
+        PgConnection::connect(&url).await.expect("a connection"),
+        PgConnection::connect(&url).await.expect("a connection"),
+    ];
+    let mut person = PgConnection::connect(&url).await.expect("the last but the writer's");
+    let mut holding = person.begin().await.expect("a transaction");
+    holding.execute("SELECT fence FROM leader FOR UPDATE").await.expect("a lock");
+    let error = store.apply(fence, &[add_pool("one")]).await.expect_err("it waits for the lock").to_string();
+    assert!(error.contains("no answer within") && error.contains("too many connections for role"), "{error}");
+    drop(others);
+    holding.rollback().await.expect("the lock is free");
+    store.apply(fence, &[add_pool("one")]).await.expect("it is asked at once");
     store.close().await;
 }
 

@@ -1,11 +1,12 @@
 //! What time it is for a keeper, and what it does where the clock was set.
 //!
 //! A turn goes by one reading of the wall clock. The moments at which waits of its tasks end were all computed by readings of
-//! this keeper, so the first turn that sees the clock set moves them by as much, before it does anything with tasks. A commit
-//! that fails is tried again. Should it have gone through all the same, they are moved twice: a clock is not set so often.
+//! this keeper, so the first turn that sees the clock set moves them by as much, before it does anything with tasks: some hundreds in
+//! a commit. One that fails is tried again. Should it have gone through all the same, nothing is moved twice, since each step of
+//! the clock has a name.
 
 use muster_domain::Timestamp;
-use muster_store::Write;
+use muster_store::{Outcome, Write};
 
 use super::Keeper;
 use crate::clock::{StepGauge, WallClock};
@@ -13,13 +14,16 @@ use crate::clock::{StepGauge, WallClock};
 /// The clock of a keeper.
 pub(super) struct Time {
     gauge: StepGauge,
-    /// By how much it was set, in milliseconds, since the waits were moved last.
+    /// By how much it was set, in milliseconds, since the last step that is known to `moving`.
     set_by: i64,
+    /// The number of the step for which waits are being moved, and by how much.
+    moving: Option<(u64, i64)>,
+    steps: u64,
 }
 
 impl Time {
     pub(super) fn new(wall: WallClock) -> Self {
-        Self { gauge: StepGauge::new(wall), set_by: 0 }
+        Self { gauge: StepGauge::new(wall), set_by: 0, moving: None, steps: 0 }
     }
 
     pub(super) fn look(&mut self) -> Timestamp {
@@ -27,22 +31,32 @@ impl Time {
         self.set_by += look.set_by.unwrap_or(0);
         look.at
     }
+
+    /// The step for which waits are to be moved, where there is one.
+    fn step(&mut self) -> Option<(u64, i64)> {
+        if self.moving.is_none() && self.set_by != 0 {
+            self.steps += 1;
+            self.moving = Some((self.steps, std::mem::take(&mut self.set_by)));
+        }
+        self.moving
+    }
 }
 
 impl Keeper {
     /// Moves the waits that are durations with the clock; whether nothing is left to move.
     pub(super) async fn move_waits(&mut self) -> bool {
-        if self.time.set_by == 0 {
-            return true;
+        while let Some((number, by_millis)) = self.time.step() {
+            // The picture has the moments of before: until they are moved and read again nothing in it is due, else a store that
+            // is away would be asked again at once, for ever.
+            self.desk.read_anew();
+            let pool = self.model.spec.pool_name.clone();
+            let step = format!("{} {pool} {number}", self.context.fence.0);
+            match self.commit(vec![Write::ShiftWaits { pool: Some(pool), by_millis, step }]).await {
+                Ok(outcomes) if outcomes.first() == Some(&Outcome::Unchanged) => self.time.moving = None,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
         }
-        // The picture has the moments of before: until they are moved and read again nothing in it is due, else a store that is
-        // away would be asked again at once, for ever.
-        self.desk.read_anew();
-        let shift = Write::ShiftWaits { pool: Some(self.model.spec.pool_name.clone()), by_millis: self.time.set_by };
-        let moved = self.commit(vec![shift]).await.is_ok();
-        if moved {
-            self.time.set_by = 0;
-        }
-        moved
+        true
     }
 }

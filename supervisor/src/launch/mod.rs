@@ -5,9 +5,10 @@
 //! | [`process`] | an OS process that outlives its master |
 //! | [`closure`] | a task of this process, in single-process mode |
 //!
-//! [`server`] owns the private Redis, `last_words` reads what a dead worker said last, `remnants` ends the processes that dead
+//! [`server`] owns the private Redis, `asking` says whether it lets anybody in, `last_words` reads what a dead worker said last, `remnants` ends the processes that dead
 //! workers have left.
 
+mod asking;
 pub mod closure;
 mod last_words;
 pub mod process;

@@ -2,11 +2,11 @@
 //! master reconnect to the next server with what they know. It is on no command line, where every user of the host could
 //! read it.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 
 use muster_domain::ProcessId;
 use muster_files::Folder;
@@ -15,39 +15,60 @@ use uuid::Uuid;
 /// Its file in the server's folder, and what is written before it is renamed to that, so that nobody reads half of it.
 const FILE: &str = "password";
 const DRAFT: &str = ".password";
+/// The workers that lived when it was made, a line each.
+const OLDER: &str = "password.older";
 /// Hexadecimal digits of a password.
 const LENGTH: usize = 64;
+/// Bytes of the list that are read.
+const MOST_OLDER: usize = 1024 * 1024;
 
-/// The password, and since when there is one.
+/// The password, and who does not know it.
 pub(super) struct Secret {
     pub(super) text: String,
-    since: SystemTime,
+    /// Workers that lived when it was made. By their ids, since a clock that is set back tells nothing of what came first.
+    older: HashSet<ProcessId>,
 }
 
 impl Secret {
-    /// Reads it; makes another where there is none, or none that could be one.
-    pub(super) fn keep(folder: &Path) -> io::Result<Self> {
-        if let Some(kept) = read(folder)? {
-            return Ok(kept);
-        }
+    /// Reads it; `None` where there is none, or none that could be one.
+    pub(super) fn read(folder: &Path) -> io::Result<Option<Self>> {
+        let folder = Folder::open(folder)?;
+        let Some(text) = read(&folder, FILE, LENGTH)?.filter(|text| is_password(text)) else { return Ok(None) };
+        let older = read(&folder, OLDER, MOST_OLDER)?.unwrap_or_default();
+        Ok(Some(Self { text, older: older.lines().filter_map(|line| line.parse().ok()).collect() }))
+    }
+
+    /// Makes one. These workers live, and don't know it.
+    pub(super) fn make(folder: &Path, older: Vec<ProcessId>) -> io::Result<Self> {
         let text = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        write(folder, &text)?;
-        Ok(Self { text, since: SystemTime::now() })
+        let made = Self { text, older: older.into_iter().collect() };
+        made.write(folder)?;
+        Ok(made)
     }
 
     /// Writes it again where it was taken away or changed: workers and this process know it by now.
     pub(super) fn put_back(&self, folder: &Path) -> io::Result<()> {
-        match read(folder)? {
-            Some(kept) if kept.text == self.text => Ok(()),
-            _ => write(folder, &self.text),
+        match Self::read(folder)? {
+            Some(kept) if kept.text == self.text && kept.older == self.older => Ok(()),
+            _ => self.write(folder),
         }
     }
 
-    /// Whether this worker was started before there was a password. Its id says when it was made.
+    fn write(&self, folder: &Path) -> io::Result<()> {
+        let list: String = self.older.iter().map(|id| format!("{id}\n")).collect();
+        // First: a password without its list would keep them out.
+        write(folder, OLDER, &list)?;
+        write(folder, FILE, &self.text)
+    }
+
+    /// Whether there were workers before it was made.
+    pub(super) fn has_older(&self) -> bool {
+        !self.older.is_empty()
+    }
+
+    /// Whether this worker was started before there was a password.
     pub(super) fn is_later_than(&self, worker: ProcessId) -> bool {
-        let Some(made) = worker.as_uuid().get_timestamp() else { return false };
-        let (seconds, nanos) = made.to_unix();
-        SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos) < self.since
+        self.older.contains(&worker)
     }
 
     /// The lines of the server's configuration that ask for it, as a file in memory for its stdin. An open server takes any
@@ -62,23 +83,21 @@ impl Secret {
     }
 }
 
-/// What is in the file, where that can be a password.
-fn read(folder: &Path) -> io::Result<Option<Secret>> {
-    let Some(file) = Folder::open(folder)?.read(FILE)? else { return Ok(None) };
-    let since = file.metadata()?.modified()?;
+/// What is in a file, up to this length and a byte more.
+fn read(folder: &Folder, name: &str, most: usize) -> io::Result<Option<String>> {
+    let Some(file) = folder.read(name)? else { return Ok(None) };
     let mut bytes = Vec::new();
-    file.take(LENGTH as u64 + 1).read_to_end(&mut bytes)?;
-    let text = String::from_utf8(bytes).ok().filter(|text| is_password(text));
-    Ok(text.map(|text| Secret { text, since }))
+    file.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8(bytes).ok())
 }
 
-fn write(folder: &Path, text: &str) -> io::Result<()> {
+fn write(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     let folder = Folder::open(folder)?;
     folder.unlink(DRAFT)?;
     let mut file = folder.append(DRAFT)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    folder.rename(DRAFT, FILE)
+    folder.rename(DRAFT, name)
 }
 
 fn is_password(text: &str) -> bool {
@@ -95,18 +114,33 @@ mod tests {
     fn it_stays_the_same_and_is_for_its_owner_alone() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join(FILE);
-        let first = Secret::keep(folder.path()).expect("made");
+        let kept = || Secret::read(folder.path()).expect("read").map(|secret| secret.text);
+        assert_eq!(kept(), None);
+        let first = Secret::make(folder.path(), Vec::new()).expect("made");
         assert!(is_password(&first.text));
         assert_eq!(std::fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
-        let again = Secret::keep(folder.path()).expect("read");
-        assert_eq!(again.text, first.text);
-        let before = ProcessId::from_uuid(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 1_000, 0)));
-        assert!(again.is_later_than(before));
+        assert_eq!(kept().as_ref(), Some(&first.text));
         std::fs::remove_file(&path).expect("removed");
         first.put_back(folder.path()).expect("written");
-        assert_eq!(Secret::keep(folder.path()).expect("read").text, first.text);
-        std::fs::write(&path, "short").expect("written");
-        let second = Secret::keep(folder.path()).expect("made anew").text;
-        assert!(is_password(&second) && second != first.text);
+        assert_eq!(kept().as_ref(), Some(&first.text));
+        for wrong in ["short".to_owned(), format!("{}x", first.text)] {
+            std::fs::write(&path, wrong).expect("written");
+            assert_eq!(kept(), None, "another one is to be made");
+        }
+    }
+
+    /// Whatever the clock says, and whatever the file's time is.
+    #[test]
+    fn who_lived_before_it_is_told_by_a_list() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |seconds| ProcessId::from_uuid(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, 0)));
+        let (before, after_a_step_back) = (at(4_000_000_000), at(1_000));
+        let made = Secret::make(folder.path(), vec![before]).expect("made");
+        let read = Secret::read(folder.path()).expect("read").expect("a password");
+        for secret in [made, read] {
+            assert!(secret.has_older() && secret.is_later_than(before) && !secret.is_later_than(after_a_step_back));
+        }
+        let next = Secret::make(folder.path(), Vec::new()).expect("made anew");
+        assert!(!next.has_older(), "the list goes with its password");
     }
 }

@@ -2,8 +2,7 @@
 //! dies or lets nobody in any more, and dead when its master is. It keeps nothing on disk: the registry is rebuilt from
 //! heartbeats.
 //!
-//! Connections that stand say nothing about the next one: the socket may be gone, the password another, and a server that
-//! hangs accepts and does not answer. So it is asked over a new connection all the while, as a worker would come that starts.
+//! Whether it still lets anybody in is asked all the while (`asking`).
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -15,12 +14,12 @@ use std::time::Duration;
 use muster_domain::ProcessId;
 use muster_files::Folder;
 use muster_process::{Child, Custody, Nursery, Program, Stdio, mark};
-use muster_registry::redis::reach;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::secret::Secret;
+use super::asking;
 use crate::blocking;
 
 /// Names under which a server is looked for, the preferred one first.
@@ -31,13 +30,6 @@ const LONGEST_SOCKET: usize = 107;
 
 /// How long a server may take until its socket answers.
 const START_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Between two questions over a new connection.
-const ASK_EVERY: Duration = Duration::from_secs(1);
-/// How long an answer may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
-/// Questions in a row without an answer after which it is replaced: together below the 15 s that a fault may last.
-const FAILURES: u32 = 3;
 
 /// Looks for a server: the one configured, else on the PATH, else in the data folder (itself or its `bin`).
 pub fn find_server(configured: Option<&Path>, search_path: Option<&OsStr>, data_dir: &Path) -> Option<PathBuf> {
@@ -127,7 +119,11 @@ impl PrivateServer {
     ) -> Result<Self, ServerError> {
         let failed = |what: &str, error: std::io::Error| ServerError(format!("{what}: {error}"));
         make_private_folder(&plan.folder).map_err(|error| failed("it has no folder", error))?;
-        let secret = Secret::keep(&plan.folder).map_err(|error| failed("it has no password", error))?;
+        let no_password = |error| failed("it has no password", error);
+        let secret = match Secret::read(&plan.folder).map_err(no_password)? {
+            Some(kept) => kept,
+            None => Secret::make(&plan.folder, living_workers(&plan).await).map_err(no_password)?,
+        };
         let url = plan.url(&secret)?;
         let workshop = Workshop { nursery, plan, secret };
         let first = workshop.begin().await?;
@@ -181,7 +177,7 @@ async fn keep(
                 return;
             }
             exit = &mut exit => format!("the private Redis ended with {exit}"),
-            why = refusal(&url) => {
+            why = asking::refusal(&url) => {
                 keeper.kill();
                 exit.await;
                 format!("the private Redis answered no new connection and is replaced: {why}")
@@ -208,28 +204,18 @@ async fn keep(
     }
 }
 
-/// Resolves when the server lets nobody in any more, and says why.
-async fn refusal(url: &str) -> String {
-    let mut failures = 0;
-    loop {
-        tokio::time::sleep(ASK_EVERY).await;
-        let answer = tokio::time::timeout(ANSWER_WITHIN, reach(url, None)).await;
-        let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {} s", ANSWER_WITHIN.as_secs())));
-        match answer {
-            Ok(()) => failures = 0,
-            Err(why) if failures + 1 == FAILURES => return why,
-            Err(_) => failures += 1,
-        }
-    }
+/// Workers of this data folder that live.
+async fn living_workers(plan: &ServerPlan) -> Vec<ProcessId> {
+    let marked = blocking::run(&blocking::LOOKS, mark::workers).await;
+    let Ok(Ok(marked)) = marked else { return Vec::new() };
+    let ids = marked.iter().filter_map(|id| id.to_str()?.parse::<ProcessId>().ok());
+    ids.filter(|id| plan.worker_logs.join(format!("{id}.log")).exists()).collect()
 }
 
 /// Whether workers live that were started before there was a password, by an earlier version: they have none, and are let
 /// in without until they have ended.
 async fn has_older_workers(plan: &ServerPlan, secret: &Secret) -> bool {
-    let marked = blocking::run(&blocking::LOOKS, mark::workers).await;
-    let Ok(Ok(marked)) = marked else { return false };
-    let ids = marked.iter().filter_map(|id| id.to_str()?.parse::<ProcessId>().ok());
-    ids.filter(|id| secret.is_later_than(*id)).any(|id| plan.worker_logs.join(format!("{id}.log")).exists())
+    secret.has_older() && living_workers(plan).await.into_iter().any(|id| secret.is_later_than(id))
 }
 
 impl Workshop {
@@ -271,9 +257,7 @@ impl Workshop {
 async fn await_socket(child: &mut Child, socket: &Path, plan: &ServerPlan) -> Result<(), ServerError> {
     let until = Instant::now() + START_PATIENCE;
     loop {
-        if UnixStream::connect(socket).is_ok() {
-            return Ok(());
-        }
+        let Err(refusal) = UnixStream::connect(socket) else { return Ok(()) };
         let log = || plan.folder.join("redis.log").display().to_string();
         tokio::select! {
             exit = &mut child.exit => return Err(ServerError(format!("it ended with {exit}; see {}", log()))),
@@ -283,7 +267,10 @@ async fn await_socket(child: &mut Child, socket: &Path, plan: &ServerPlan) -> Re
             // It would else live as long as this process, and the next attempt would stand beside it.
             child.keeper.kill();
             (&mut child.exit).await;
-            return Err(ServerError(format!("its socket does not answer; see {}", log())));
+            return Err(ServerError(match asking::is_own_shortage(refusal.raw_os_error()) {
+                true => format!("it can't be asked whether it answers: {refusal}"),
+                false => format!("its socket does not answer; see {}", log()),
+            }));
         }
     }
 }

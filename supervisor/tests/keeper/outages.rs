@@ -158,3 +158,16 @@ async fn a_removed_pool_is_forgotten_when_the_registry_is_well() {
     wait_until("nothing is left", async || world.ground.memory.is_empty()).await;
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_registry_that_may_not_be_cleaned_is_named() {
+    let world = World::new().await;
+    let ground = world.ground.clone();
+    world.end().await;
+    ground.registry.refuse("weed");
+    let world = ground.lead().await;
+    wait_until("it is named", async || world.degraded().await.iter().any(|line| line.contains("no right to weed")))
+        .await;
+    world.spawn().await;
+    world.end().await;
+}

@@ -71,7 +71,8 @@ async fn only_of_those_that_the_store_forgets_everything_is_removed() {
     let Leadership::Leads(fence) = led else { panic!("a file has one leader") };
     // A supervisor has lived for longer than they are kept.
     let now = Timestamp::now();
-    let life = Life { fence, part: 0, began_at: now.before(Duration::from_hours(10 * 24)), seen_at: now };
+    let life =
+        Life { fence, part: 0, began_at: now.before(Duration::from_hours(10 * 24)), seen_at: now, machine: None };
     ground.store.apply(fence, &[Write::NoteLife(life)]).await.expect("stored");
     let (recent, old) = (ended(&ground, fence, 3).await, ended(&ground, fence, 5).await);
 

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::row::{Mend, Row, Skip};
 use super::site::{Plan, Site};
+use crate::harness::host::faketime;
 
 /// Steps, in seconds.
 const STEPS: [(&str, i64); 3] = [("an hour", 3600), ("a day", 86_400), ("ten years", 10 * 365 * 86_400)];
@@ -18,19 +19,13 @@ pub(super) fn rows() -> Vec<Row> {
     STEPS.into_iter().flat_map(both).collect()
 }
 
-fn library() -> Option<PathBuf> {
-    let folders = std::fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path());
-    let all = folders.chain(["/usr/lib".into(), "/usr/local/lib".into()]);
-    all.map(|folder| folder.join("faketime").join("libfaketimeMT.so.1")).find(|path| path.exists())
-}
-
 fn moment(folder: &Path) -> PathBuf {
     folder.join("clock")
 }
 
 /// Durations are real ones; files, databases and timers are left alone.
 fn faked(plan: &mut Plan) -> Result<(), Skip> {
-    let library = library().ok_or_else(|| Skip("there is no libfaketime: apt-get install faketime".to_owned()))?;
+    let library = faketime().ok_or_else(|| Skip("there is no libfaketime: apt-get install faketime".to_owned()))?;
     let file = moment(plan.folder.path());
     std::fs::write(&file, "+0").expect("a file");
     plan.set("LD_PRELOAD", library.display().to_string());

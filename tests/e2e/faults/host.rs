@@ -12,6 +12,7 @@ use super::row::{Mend, Row, Skip};
 use super::site::{Plan, Site};
 use crate::harness::group::ProcessGroup;
 use crate::harness::{BOUND, wait_until};
+use crate::harness::host::{give_files, leave_no_files};
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
@@ -37,19 +38,10 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
-/// As many as are open: not one more.
 fn no_files_for_workers(site: &mut Site) -> Result<Mend, Skip> {
     let pids: Vec<u32> = site.muster.all_workers().into_iter().map(|worker| worker.pid).collect();
-    let before: Vec<(u32, libc::rlimit)> = pids.into_iter().map(|pid| (pid, bound_files(pid, None))).collect();
-    for (pid, limit) in &before {
-        let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("a process of ours").count();
-        bound_files(*pid, Some(libc::rlimit { rlim_cur: open as u64, ..*limit }));
-    }
-    Ok(Box::new(move |_| {
-        for (pid, limit) in before {
-            bound_files(pid, Some(limit));
-        }
-    }))
+    let before: Vec<(u32, libc::rlimit)> = pids.into_iter().map(|pid| (pid, leave_no_files(pid))).collect();
+    Ok(Box::new(move |_| before.into_iter().for_each(|(pid, limit)| give_files(pid, limit))))
 }
 
 /// Somebody connects and says nothing, more often than there are files.
@@ -57,15 +49,6 @@ fn no_files_for_the_server(site: &mut Site) -> Result<Mend, Skip> {
     let address = site.muster.address();
     let idle: Vec<TcpStream> = (0..300).map_while(|_| TcpStream::connect(&address).ok()).collect();
     Ok(Box::new(move |_| drop(idle)))
-}
-
-/// Sets the bound of open files of another process; gives what it was.
-fn bound_files(pid: u32, new: Option<libc::rlimit>) -> libc::rlimit {
-    let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    let new = new.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: both point to values of ours, or nowhere.
-    unsafe { libc::prlimit(pid.cast_signed(), libc::RLIMIT_NOFILE, new, &raw mut old) };
-    old
 }
 
 fn logs_removed(site: &mut Site) -> Result<Mend, Skip> {

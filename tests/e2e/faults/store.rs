@@ -13,7 +13,7 @@ use super::row::Store::{Postgres as Pg, Sqlite};
 use super::row::{Mend, Row, Skip};
 use super::site::{Plan, Site};
 use crate::harness::disk::SmallDisk;
-use crate::harness::faults::{Postgres, processes_with, signal};
+use crate::harness::faults::Postgres;
 use crate::harness::wait_until;
 
 /// The role as whom the server comes: the bounds of a role don't hold for who may do all.
@@ -65,12 +65,8 @@ fn gone(site: &mut Site) -> Result<Mend, Skip> {
 }
 
 fn hung(site: &mut Site) -> Result<Mend, Skip> {
-    let main = postgres(site).pid().expect("it runs");
-    let all = move || processes_with("postgres").into_iter().filter(move |one| one.pid == main || one.parent == main);
-    // The first of them starts the others: once it stands still, there are no more.
-    signal(main, libc::SIGSTOP);
-    all().for_each(|process| signal(process.pid, libc::SIGSTOP));
-    Ok(Box::new(move |_| all().for_each(|process| signal(process.pid, libc::SIGCONT))))
+    postgres(site).hang();
+    Ok(Box::new(|site| postgres(site).go_on()))
 }
 
 fn read_only(site: &mut Site) -> Result<Mend, Skip> {

@@ -186,6 +186,11 @@ impl Postgres {
         self.signal_all(libc::SIGSTOP);
     }
 
+    /// It goes on.
+    pub(crate) fn go_on(&self) {
+        self.signal_all(libc::SIGCONT);
+    }
+
     fn signal_all(&self, number: libc::c_int) {
         let Some(Server(server)) = &self.server else { return };
         signal(server.id(), number);
@@ -195,7 +200,7 @@ impl Postgres {
 
     /// Ends it at once: every transaction under way is lost, or was committed without an answer.
     pub(crate) fn stop(&mut self) {
-        self.signal_all(libc::SIGCONT);
+        self.go_on();
         if let Some(server) = self.server.take() {
             server.end(libc::SIGQUIT);
         }

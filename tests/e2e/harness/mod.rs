@@ -4,6 +4,7 @@
 pub(crate) mod disk;
 pub(crate) mod faults;
 pub(crate) mod group;
+pub(crate) mod host;
 mod http;
 mod leftovers;
 mod muster;

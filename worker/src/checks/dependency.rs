@@ -26,14 +26,16 @@ pub(super) async fn reach(dependency: Dependency, trust: Arc<Trust>) -> Result<(
     let address = dependency.address();
     let attempt = async {
         match dependency.protocol {
-            Protocol::Redis if dependency.is_encrypted() => {
-                muster_registry::redis::reach(dependency.url(), trust.of_redis()?).await
-            }
-            Protocol::Redis => muster_registry::redis::reach(dependency.url(), None).await,
+            Protocol::Redis if dependency.is_encrypted() => redis(&dependency, trust.of_redis()?).await,
+            Protocol::Redis => redis(&dependency, None).await,
             Protocol::Http | Protocol::Tcp | Protocol::Amqp | Protocol::Amqps => on_a_thread(dependency, trust).await,
         }
     };
     within_limit(attempt).await.map_err(|reason| format!("{address}: {reason}"))
+}
+
+async fn redis(dependency: &Dependency, roots: Option<Vec<u8>>) -> Result<(), String> {
+    muster_registry::redis::reach(dependency.url(), roots).await.map_err(|error| error.words)
 }
 
 /// Tries it by blocking calls on a thread of its own. Not one of tokio's: nobody can stop the look-up of a name, and a

@@ -3,7 +3,7 @@
 use muster_domain::budget::Scope;
 use muster_domain::{Executions, Gate, Usage};
 use muster_store::Outcome::{Applied, Unchanged};
-use muster_store::{Life, UsageAdded, Write};
+use muster_store::{Life, Machine, UsageAdded, Write};
 
 use super::*;
 
@@ -59,7 +59,14 @@ pub(crate) async fn executions_are_counted_whatever_is_pruned(place: &Place) {
 
 pub(crate) async fn lives_are_noted_the_latest_first(place: &Place) {
     let fence = place.lead().await;
-    let life = |part, began_at, seen_at| Life { fence, part, began_at: at(began_at), seen_at: at(seen_at) };
+    let machine = |part| (part > 0).then(|| Machine { host: "here".to_owned(), boot_id: format!("boot {part}") });
+    let life = |part, began_at, seen_at| Life {
+        fence,
+        part,
+        began_at: at(began_at),
+        seen_at: at(seen_at),
+        machine: machine(part),
+    };
     let note = |life| (Write::NoteLife(life), Applied);
     place.all(fence, vec![note(life(0, 5, 5)), note(life(1, 2, 2)), note(life(0, 7, 9)), note(life(2, 3, 3))]).await;
     let lives = async || place.store.lives().await.expect("a read");

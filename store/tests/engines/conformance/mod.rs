@@ -25,7 +25,7 @@ use muster_store::{AfterRelease, IdempotencyKey, Leadership, NewAgent, Outcome, 
 pub(crate) use crate::places::Place;
 
 /// The newest migration.
-pub(crate) const NEWEST: i64 = 11;
+pub(crate) const NEWEST: i64 = 12;
 
 /// The numbers of the migrations after this one: a number may be left out.
 pub(crate) fn migrations_after(before: i64) -> Vec<i64> {

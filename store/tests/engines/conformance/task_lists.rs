@@ -1,6 +1,7 @@
 //! Tasks that wait or run, pages of tasks, and what is pruned.
 
 use muster_domain::{After, Halt, Priority, TaskId, TaskState, TaskStatus};
+use muster_store::Outcome::{Applied, Unchanged};
 use muster_store::{LineKey, LineRow, ListOrder, NewTask, Piece, Pruned, QueueCounts, QueuedTask, TaskFilter};
 
 use super::tasks::*;
@@ -157,13 +158,16 @@ pub(crate) async fn waits_move_with_the_clock_and_moments_stay(place: &Place) {
         })
     };
     assert!(due().await.eq([100, 100, 200, 400].map(|millis| Some(at(millis)))));
-    let shift = |pool, by_millis| (Write::ShiftWaits { pool, by_millis }, Outcome::Applied);
-    place.all(fence, vec![shift(Some(name("dev")), -50)]).await;
+    let shift =
+        |pool, by_millis, step: &str, outcome| (Write::ShiftWaits { pool, by_millis, step: step.to_owned() }, outcome);
+    let dev = || Some(name("dev"));
+    // Each once for a step of the clock, however often it is tried.
+    place.all(fence, vec![shift(dev(), -50, "1", Applied), shift(dev(), -50, "1", Unchanged)]).await;
     assert!(
         due().await.eq([50, 100, 200, 350].map(|millis| Some(at(millis)))),
         "those of one pool, but what was named"
     );
-    place.all(fence, vec![shift(None, 1_000)]).await;
+    place.all(fence, vec![shift(None, 1_000, "2", Applied), shift(None, 1_000, "2", Unchanged)]).await;
     assert!(due().await.eq([1_050, 1_100, 200, 1_350].map(|millis| Some(at(millis)))));
     assert_eq!(place.store.next_due(&name("dev"), at(0)).await.expect("a time"), Some(at(200)));
 }
@@ -176,9 +180,29 @@ pub(crate) async fn what_ended_in_the_future_is_brought_back(place: &Place) {
         ending.record.ended_at = at(millis);
         place.tasks(fence, Write::EndTasks(vec![ending])).await;
     }
-    place.all(fence, vec![(Write::BringBack { to: at(500) }, Outcome::Applied)]).await;
+    place.store.bring_back(fence, at(500)).await.expect("brought back");
     assert_eq!(place.task(early).await.finished_at, Some(at(100)));
     assert_eq!(place.task(late).await.finished_at, Some(at(500)));
+}
+
+/// However many there are, no step is about all of them.
+pub(crate) async fn a_clock_that_was_set_is_followed_in_steps(place: &Place) {
+    let fence = place.lead_with_pool().await;
+    let (many, late) = (1_200_u32, Duration::from_millis(90));
+    let tasks = (0..many).map(|_| NewTask { delay: Some(late), ..new_task("dev") }).collect();
+    place.tasks(fence, Write::AddTasks(tasks)).await;
+    let events: Vec<Write> = (0..many).map(|_| Write::Event(EventDraft { at: at(900), ..event(1) })).collect();
+    place.store.apply(fence, &events).await.expect("stored");
+    let shift = [Write::ShiftWaits { pool: None, by_millis: -50, step: "1".to_owned() }];
+    let mut steps = 0;
+    while place.store.apply(fence, &shift).await.expect("stored") == [Applied] {
+        steps += 1;
+    }
+    assert_eq!(steps, 3, "as few at a time");
+    place.store.bring_back(fence, at(500)).await.expect("brought back");
+    assert_eq!(place.store.next_due(&name("dev"), at(0)).await.expect("a time"), Some(at(50)));
+    let stored = place.store.events(0, many).await.expect("events");
+    assert!(stored.iter().all(|row| row.event.at == at(500)), "all of them");
 }
 
 pub(crate) async fn tasks_expire_while_they_wait(place: &Place) {

@@ -31,6 +31,7 @@ struct Faults {
     slow: AtomicBool,
     /// Calls that fail, and a call that panics, by the name of the method.
     failing: Mutex<HashSet<&'static str>>,
+    refused: Mutex<HashSet<&'static str>>,
     breaking: Mutex<Option<&'static str>>,
 }
 
@@ -65,8 +66,14 @@ impl FaultyRegistry {
         self.state.failing.lock().unwrap_or_else(PoisonError::into_inner).insert(call);
     }
 
+    /// From now on this call is answered with a refusal.
+    pub(crate) fn refuse(&self, call: &'static str) {
+        self.state.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(call);
+    }
+
     /// No single call fails any more.
     pub(crate) fn mend(&self) {
+        self.state.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.state.failing.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
@@ -81,6 +88,9 @@ impl FaultyRegistry {
         assert!(broken.is_none(), "{call} breaks, as the test wants it");
         if self.state.failing.lock().unwrap_or_else(PoisonError::into_inner).contains(call) {
             return Err(RegistryError::Unavailable(format!("{call} fails")));
+        }
+        if self.state.refused.lock().unwrap_or_else(PoisonError::into_inner).contains(call) {
+            return Err(RegistryError::Refused(format!("no right to {call}")));
         }
         if self.state.away.load(Ordering::SeqCst) {
             return Err(RegistryError::Unavailable("no connection".to_owned()));

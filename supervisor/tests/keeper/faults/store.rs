@@ -223,6 +223,10 @@ impl Store for FaultyStore {
         self.see()?;
         self.inner.prune_lives(fence, oldest).await
     }
+    async fn bring_back(&self, fence: Fence, to: Timestamp) -> Result<(), StoreError> {
+        self.see()?;
+        self.inner.bring_back(fence, to).await
+    }
     async fn ping(&self) -> Result<Duration, StoreError> {
         self.see()?;
         self.inner.ping().await

@@ -99,27 +99,26 @@ impl Content {
                     (sum.total + total, sum.succeeded + succeeded, sum.failed + failed);
                 Outcome::Applied
             }
-            Write::ShiftWaits { pool, by_millis } => {
-                self.shelf.shift(pool.as_ref(), *by_millis);
-                Outcome::Applied
-            }
-            Write::BringBack { to } => {
-                self.shelf.bring_back(*to);
-                let ends = self.workers.values_mut().filter_map(|row| row.ended_at.as_mut());
-                ends.for_each(|end| *end = (*end).min(*to));
-                Outcome::Applied
-            }
+            Write::ShiftWaits { pool, by_millis, step } => outcome(self.shelf.shift(pool.as_ref(), *by_millis, step)),
             Write::NoteLife(life) => {
-                self.lives.entry((life.fence, life.part)).or_insert(*life).seen_at = life.seen_at;
+                self.lives.entry((life.fence, life.part)).or_insert_with(|| life.clone()).seen_at = life.seen_at;
                 Outcome::Applied
             }
             of_tasks => Outcome::Tasks(self.shelf.carry_out(of_tasks, |pool| self.pools.contains_key(pool))),
         }
     }
 
+    pub(super) fn bring_back(&mut self, fence: Fence, to: Timestamp) -> Result<(), StoreError> {
+        self.admit(fence)?;
+        self.shelf.bring_back(to);
+        let ends = self.workers.values_mut().filter_map(|row| row.ended_at.as_mut());
+        ends.for_each(|end| *end = (*end).min(to));
+        Ok(())
+    }
+
     /// The latest first.
     pub(super) fn lives(&self) -> Vec<Life> {
-        self.lives.values().rev().copied().collect()
+        self.lives.values().rev().cloned().collect()
     }
 
     fn tell(&mut self, event: &EventDraft) -> Outcome {

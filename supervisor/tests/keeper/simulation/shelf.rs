@@ -15,6 +15,8 @@ type Key = (String, String, String);
 pub(super) struct Shelf {
     tasks: BTreeMap<TaskId, TaskRow>,
     keys: BTreeMap<Key, (TaskId, [u8; 32])>,
+    /// The step of the clock for which a wait was moved last.
+    moved_for: BTreeMap<TaskId, String>,
 }
 
 fn key_of(key: &IdempotencyKey) -> Key {
@@ -198,15 +200,20 @@ impl Shelf {
         self.tasks.remove(&id).is_some()
     }
 
-    /// Waits that are durations end later by so much.
-    pub(super) fn shift(&mut self, pool: Option<&PoolName>, by_millis: i64) {
+    /// Waits that are durations end later by so much, each once for this step of the clock. Whether there were any.
+    pub(super) fn shift(&mut self, pool: Option<&PoolName>, by_millis: i64, step: &str) -> bool {
+        let (moved_for, mut found) = (&mut self.moved_for, false);
         let of_pool = self.tasks.values_mut().filter(|row| pool.is_none_or(|pool| row.spec.pool_name == *pool));
         for row in of_pool.filter(|row| row.attempt > 0 || row.spec.not_before.is_none()) {
-            if let TaskStatus::Queued { not_before: Some(due) } = &mut row.status {
+            if let TaskStatus::Queued { not_before: Some(due) } = &mut row.status
+                && moved_for.insert(row.spec.task_id, step.to_owned()).is_none_or(|last| last != step)
+            {
                 *due = Timestamp::from_millis(due.as_millis() + by_millis);
                 row.version += 1;
+                found = true;
             }
         }
+        found
     }
 
     /// Nothing has ended after this moment.

@@ -206,6 +206,9 @@ impl Store for LifeStore {
     async fn prune_lives(&self, fence: Fence, _oldest: Life) -> Result<(), StoreError> {
         self.content().admit(fence)
     }
+    async fn bring_back(&self, fence: Fence, to: Timestamp) -> Result<(), StoreError> {
+        both!(self, "bring back", self.content().bring_back(fence, to)?, |store| store.bring_back(fence, to))
+    }
     async fn ping(&self) -> Result<Duration, StoreError> {
         Ok(Duration::ZERO)
     }

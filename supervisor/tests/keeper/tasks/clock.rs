@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use muster_domain::{EventKind, RetryPolicy, TaskId, TaskState, Timestamp};
-use muster_store::Store;
+use muster_store::{Leadership, Life, Machine, Store, Write};
 use muster_supervisor::{SupervisorError, TaskRequest, WallClock};
 
 use super::{task, tasks_config};
@@ -137,4 +137,31 @@ async fn nothing_is_pruned_for_a_start_in_another_decade_and_waits_go_on() {
     let world = ground.lead().await;
     wait_until("it is pruned", async || !world.is_kept(done).await && !world.is_kept(delayed).await).await;
     world.end().await;
+}
+
+/// Its clock is a little ahead of this one's, as clocks of two machines are: nobody has set one.
+#[tokio::test]
+async fn a_supervisor_of_another_machine_tells_nothing_of_this_clock() {
+    let (world, _) = world(Duration::from_millis(1)).await;
+    let delayed = world.submit(late(Duration::from_secs(600))).await;
+    let due = world.task(delayed).await.due_at;
+    let ground = world.ground.clone();
+    world.shut_down(true).await;
+    for (host, told) in [("elsewhere", 0), ("here", 1)] {
+        let led = ground.store.lead(host, "", Duration::from_secs(60)).await.expect("an answer");
+        let Leadership::Leads(fence) = led else { panic!("a file has one leader") };
+        let own = muster_process::identity::own().expect("a process");
+        let machine = match host {
+            "here" => Machine { host: own.host, boot_id: "an earlier one".to_owned() },
+            host => Machine { host: host.to_owned(), boot_id: "another".to_owned() },
+        };
+        let now = Timestamp::now();
+        let seen_at = now.after(Duration::from_secs(300));
+        let life = Life { fence, part: 0, began_at: now, seen_at, machine: Some(machine) };
+        ground.store.apply(fence, &[Write::NoteLife(life)]).await.expect("stored");
+        let world = ground.lead().await;
+        assert_eq!(world.told(EventKind::ClockSet).await.len(), told, "{host}");
+        assert_eq!(world.task(delayed).await.due_at == due, told == 0, "{host}");
+        world.shut_down(true).await;
+    }
 }

@@ -1,58 +1,22 @@
 //! Bodies, read strictly: one JSON value of the right shape within the bound, and nothing after it.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod read;
 
-use axum::body::{Body, Bytes, HttpBody};
+use std::sync::Arc;
+
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_LENGTH;
-use futures_util::StreamExt;
 use muster_domain::plain;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use sha2::{Digest, Sha256};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout_at};
 
-use crate::budget::{Budget, Share};
 use crate::door::Door;
 use crate::problem::Problem;
+pub(crate) use read::{Bound, Held, read};
 
-/// A client that does not send its body within this time is told so.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes for which it gets a second more: a large body over a slow line takes longer, and one that comes a byte at a time
-/// is no body.
-const SLOWEST: u32 = 16 * 1024;
 /// U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-/// What is read and thrown away of a body that is too large, so that the client is still there for the answer: one
-/// that writes into a closed connection sees a reset instead of the 413.
-const DISCARD: usize = 16 * 1024 * 1024;
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How large a body may be.
-pub(crate) struct Bound {
-    /// In bytes.
-    pub(crate) bytes: usize,
-    /// What to do where it is larger.
-    pub(crate) remedy: &'static str,
-    /// Where the memory for it comes from.
-    pub(crate) share: Share,
-}
-
-impl Bound {
-    /// The bound of bodies of which nothing else is said.
-    fn usual(door: &Door) -> Self {
-        Self { bytes: door.config().max_body, remedy: "send less at once", share: Share::Small }
-    }
-}
-
-/// A body, and the room in memory that it takes until it is dropped.
-pub(crate) struct Held {
-    pub(crate) bytes: Bytes,
-    pub(crate) room: OwnedSemaphorePermit,
-}
 
 /// A body as a value of `T`. Unknown fields are refused where `T` says so, as all bodies of the API do.
 pub(crate) struct StrictJson<T> {
@@ -161,104 +125,10 @@ fn about_itself(words: &str) -> Option<&str> {
     rest.split_once('`').map(|(field, _)| field)
 }
 
-/// The whole body, within the bound.
-pub(crate) async fn read(request: Request, bound: &Bound, budget: &Budget) -> Result<Held, Problem> {
-    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let mut body = request.into_body();
-    if announced.is_some_and(|announced| announced > bound.bytes as u64) {
-        discard(&mut body, DISCARD).await;
-        return Err(too_large(bound));
-    }
-    // One that does not say how large it is may be as large as any.
-    let room = match announced {
-        None if body.is_end_stream() => 0,
-        None => bound.bytes,
-        Some(announced) => announced as usize,
-    };
-    let room = match budget.take(bound.share, room).await {
-        Ok(room) => room,
-        Err(problem) => {
-            discard(&mut body, bound.bytes).await;
-            return Err(problem);
-        }
-    };
-    match collect(&mut body, bound.bytes).await {
-        Ok(Some(bytes)) => Ok(Held { bytes, room }),
-        Ok(None) => {
-            discard(&mut body, DISCARD).await;
-            Err(too_large(bound))
-        }
-        Err(Broken::Ended(error)) => {
-            Err(Problem::new(StatusCode::BAD_REQUEST, "broken_body", format!("the body ended early: {error}")))
-        }
-        Err(Broken::Slow) => Err(Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "slow_body",
-            format!("the body did not come within {} s and a second for every {SLOWEST} bytes", BODY_TIMEOUT.as_secs()),
-        )),
-    }
-}
-
-/// Why there is no whole body.
-enum Broken {
-    Ended(axum::Error),
-    Slow,
-}
-
-/// The whole body, or `None` where it is larger than `limit`.
-async fn collect(body: &mut Body, limit: usize) -> Result<Option<Bytes>, Broken> {
-    let begun = Instant::now();
-    let mut stream = std::mem::take(body).into_data_stream();
-    let mut next = async |length: usize| {
-        let deadline = begun + BODY_TIMEOUT + Duration::from_secs(1) * length as u32 / SLOWEST;
-        let chunk = timeout_at(deadline, stream.next()).await.map_err(|_| Broken::Slow)?;
-        chunk.transpose().map_err(Broken::Ended)
-    };
-    let first = next(0).await?.unwrap_or_default();
-    let mut whole = Vec::new();
-    let mut length = first.len();
-    while length <= limit {
-        let Some(chunk) = next(length).await? else {
-            // Most bodies are one chunk, and need no copy.
-            return Ok(Some(if whole.is_empty() { first } else { whole.into() }));
-        };
-        if whole.is_empty() {
-            whole.extend_from_slice(&first);
-        }
-        length += chunk.len();
-        whole.extend_from_slice(&chunk);
-    }
-    *body = Body::from_stream(stream);
-    Ok(None)
-}
-
-async fn discard(body: &mut Body, most: usize) {
-    let mut stream = std::mem::take(body).into_data_stream();
-    let drop_it = async {
-        let mut length = 0;
-        while let Some(Ok(chunk)) = stream.next().await {
-            length += chunk.len();
-            if length > most {
-                return;
-            }
-        }
-    };
-    // Whether it came to its end changes nothing: the answer is the same.
-    let _ = tokio::time::timeout(DISCARD_TIMEOUT, drop_it).await;
-}
-
-fn too_large(bound: &Bound) -> Problem {
-    Problem::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "body_too_large",
-        format!("the body is larger than {} bytes: {}", bound.bytes, bound.remedy),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::stream;
+    use axum::body::Body;
     use serde::Deserialize;
 
     #[derive(Debug, Deserialize, PartialEq)]
@@ -378,82 +248,5 @@ mod tests {
         };
         assert_eq!(hash(r#"{"max_agents": 3}"#).await, hash(r#"{"max_agents": 3}"#).await);
         assert_ne!(hash(r#"{"max_agents": 3}"#).await, hash(r#"{"max_agents": 4}"#).await);
-    }
-
-    fn chunks(sizes: &[usize]) -> Body {
-        let chunks: Vec<Result<Bytes, std::io::Error>> = sizes.iter().map(|n| Ok(vec![b' '; *n].into())).collect();
-        Body::from_stream(stream::iter(chunks))
-    }
-
-    const TEN: Bound = Bound { bytes: 10, remedy: "say it in fewer words", share: Share::Small };
-
-    async fn refused(body: Body, bound: &Bound) -> Problem {
-        read(Request::new(body), bound, &Budget::default()).await.map(drop).expect_err("refused")
-    }
-
-    /// A body of `count` times `size` bytes, with `pause` between them.
-    fn slow(count: usize, size: usize, pause: Duration) -> Body {
-        Body::from_stream(stream::unfold(0, move |sent| async move {
-            tokio::time::sleep(pause).await;
-            (sent < count).then(|| (Ok::<_, std::io::Error>(Bytes::from(vec![b' '; size])), sent + 1))
-        }))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_body_that_goes_on_is_read_and_one_that_trickles_is_not() {
-        let large = Bound { bytes: 64 << 20, remedy: "send less", share: Share::Lines };
-        let body = slow(100, 256 * 1024, Duration::from_secs(10));
-        let read = read(Request::new(body), &large, &Budget::default()).await;
-        assert_eq!(read.map(|body| body.bytes.len()).expect("a thousand seconds of it"), 100 * 256 * 1024);
-        assert_eq!(refused(slow(1_000, 1, Duration::from_secs(1)), &large).await.code(), "slow_body");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_that_has_no_room_is_read_all_the_same() {
-        let budget = Budget::default();
-        let _all = budget.take(Share::Small, 64 << 20).await.expect("room");
-        let read_to_its_end = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let seen = Arc::clone(&read_to_its_end);
-        let end = stream::once(async move {
-            seen.store(true, std::sync::atomic::Ordering::SeqCst);
-            Ok::<_, std::io::Error>(Bytes::from_static(b"}"))
-        });
-        let request = Request::new(Body::from_stream(end));
-        assert_eq!(read(request, &TEN, &budget).await.map(drop).expect_err("no room").code(), "busy");
-        assert!(read_to_its_end.load(std::sync::atomic::Ordering::SeqCst), "or the client would see a reset");
-    }
-
-    #[tokio::test]
-    async fn a_body_is_read_up_to_the_bound_and_no_further() {
-        for (sizes, expected) in [
-            (&[][..], Ok(0)),
-            (&[10][..], Ok(10)),
-            (&[4, 0, 6][..], Ok(10)),
-            (&[11][..], Err(413)),
-            (&[5, 5, 1][..], Err(413)),
-        ] {
-            let read = read(Request::new(chunks(sizes)), &TEN, &Budget::default()).await;
-            assert_eq!(read.map(|body| body.bytes.len()).map_err(|p| p.status().as_u16()), expected, "{sizes:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_body_that_is_announced_too_large_is_refused() {
-        let request = Request::builder().header(CONTENT_LENGTH, "11").body(chunks(&[11])).expect("a request");
-        let problem = read(request, &TEN, &Budget::default()).await.map(drop).expect_err("too large");
-        assert_eq!(problem.code(), "body_too_large");
-        assert_eq!(problem.detail(), "the body is larger than 10 bytes: say it in fewer words");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_that_never_comes_is_not_waited_for() {
-        let body = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
-        assert_eq!(refused(body, &TEN).await.status().as_u16(), 408);
-    }
-
-    #[tokio::test]
-    async fn a_body_that_breaks_off_is_said_so() {
-        let body = Body::from_stream(stream::iter([Ok(Bytes::from_static(b"{")), Err(std::io::Error::other("gone"))]));
-        assert_eq!(refused(body, &TEN).await.code(), "broken_body");
     }
 }
