@@ -26,7 +26,10 @@ pub fn install_metrics() -> Result<PrometheusHandle, BuildError> {
 /// The recorded counters, and what they are.
 const COUNTERS: [(&str, &str); 7] = [
     ("muster_agent_endings_total", "Runs of agents that ended, by what followed."),
-    (LOG_LINES_DROPPED, "Lines of the server's log that were dropped, or could not be written, since nobody took them."),
+    (
+        LOG_LINES_DROPPED,
+        "Lines of the server's log that were dropped, or could not be written, since nobody took them.",
+    ),
     ("muster_registry_forged_messages_total", "Messages in Redis in Muster's name that were forged, and not believed."),
     (
         "muster_registry_replaced_keys_total",
@@ -227,7 +230,9 @@ mod tests {
         }
         let rooms =
             ["supervisor/src", "api/src", "src"].map(|room| format!("{}/../{room}", env!("CARGO_MANIFEST_DIR")));
-        let recorded: BTreeSet<String> = rooms.iter().flat_map(|room| recorded_in(Path::new(room))).collect();
+        let mut recorded: BTreeSet<String> = rooms.iter().flat_map(|room| recorded_in(Path::new(room))).collect();
+        // Its name is not spelled where it is counted.
+        recorded.insert(LOG_LINES_DROPPED.to_owned());
         let described: BTreeSet<String> = COUNTERS
             .iter()
             .chain(&HISTOGRAMS)

@@ -231,9 +231,9 @@ mod tests {
     fn a_statement_that_fails_is_named_though_others_succeed_and_refuses_nobody() {
         let (events, _told) = mpsc::unbounded_channel();
         let (board, alerts) = board(events);
-        let failing = [Write::ShiftWaits { pool: None, by_millis: 1 }];
+        let failing = [Write::ShiftWaits { pool: None, by_millis: 1, step: String::new() }];
         board.store_failed(&failing, &StoreError::Failed("no such table: tasks".into()));
-        board.store_succeeded(&[Write::BringBack { to: Timestamp::from_millis(0) }]);
+        board.store_succeeded(&[Write::PauseAll { paused: true }]);
         assert_eq!(board.read(), ["store statements: the store failed: no such table: tasks"]);
         assert!(board.refusal().is_none() && board.hindrance().is_some());
         board.store_succeeded(&failing);

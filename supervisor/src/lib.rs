@@ -82,7 +82,7 @@ pub use request::{
 pub use supervisor::{Facts, LeadEnd, Parts, Supervisor};
 pub use task_view::{Left, Percentiles, QueueView, QuotaView, Submitted, TaskNews, TaskView, UsageView};
 pub use view::{
-    AgentView, BreakerView, CheckLine, EndedWorkerView, Event, HealthView, Holds, Lack, Mode, Page, PoolView, Reach, SystemView,
-    WorkerView,
+    AgentView, BreakerView, CheckLine, EndedWorkerView, Event, HealthView, Holds, Lack, Mode, Page, PoolView, Reach,
+    SystemView, WorkerView,
 };
 pub use waiting::WaitingFor;

@@ -55,25 +55,23 @@ impl Statements {
 
 #[cfg(test)]
 mod tests {
-    use muster_domain::Timestamp;
-
     use super::*;
 
-    fn bring_back() -> Write {
-        Write::BringBack { to: Timestamp::from_millis(0) }
+    fn pause() -> Write {
+        Write::PauseAll { paused: true }
     }
 
     fn shift() -> Write {
-        Write::ShiftWaits { pool: None, by_millis: 1 }
+        Write::ShiftWaits { pool: None, by_millis: 1, step: String::new() }
     }
 
     #[test]
     fn only_a_write_of_its_kind_ends_a_failure() {
         let (mut statements, now) = (Statements::default(), Instant::now());
         assert!(!statements.succeeded(&[shift()]), "nothing had failed");
-        statements.failed(&[shift(), bring_back()], now);
-        assert!(!statements.succeeded(&[bring_back()]));
-        assert!(!statements.succeeded(&[bring_back()]));
+        statements.failed(&[shift(), pause()], now);
+        assert!(!statements.succeeded(&[pause()]));
+        assert!(!statements.succeeded(&[pause()]));
         assert!(statements.succeeded(&[shift()]));
         assert!(!statements.succeeded(&[shift()]), "it was told");
     }

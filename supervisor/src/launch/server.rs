@@ -18,8 +18,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::secret::Secret;
 use super::asking;
+use super::secret::Secret;
 use crate::blocking;
 
 /// Names under which a server is looked for, the preferred one first.

@@ -11,8 +11,8 @@ use super::row::Store::Postgres;
 use super::row::{Mend, Row, Skip};
 use super::site::{Plan, Site};
 use crate::harness::group::ProcessGroup;
-use crate::harness::{BOUND, wait_until};
 use crate::harness::host::{give_files, leave_no_files};
+use crate::harness::{BOUND, wait_until};
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
