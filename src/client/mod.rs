@@ -110,7 +110,7 @@ impl Client {
         loop {
             let mut page_query = query.to_vec();
             page_query.push(("limit", PAGE.min(count - items.len()).to_string()));
-            page_query.extend(cursor.map(|cursor| ("cursor", cursor)));
+            page_query.extend(cursor.clone().map(|cursor| ("cursor", cursor)));
             let mut page = self.get(path, &page_query)?;
             match page.get_mut("items").map(Value::take) {
                 Some(Value::Array(more)) => items.extend(more),

@@ -35,7 +35,9 @@ impl Statements {
         if self.seen.is_none() {
             return false;
         }
-        writes.iter().for_each(|write| drop(self.writes.remove(&discriminant(write))));
+        for write in writes {
+            self.writes.remove(&discriminant(write));
+        }
         let over = self.writes.is_empty() && !self.reads;
         if over {
             *self = Self::default();

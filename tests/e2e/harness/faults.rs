@@ -211,11 +211,6 @@ impl Postgres {
         format!("postgresql://postgres@localhost/postgres?host={}", self.folder.path().display())
     }
 
-    /// The pid of the first of its processes, while it runs.
-    pub(crate) fn pid(&self) -> Option<u32> {
-        self.server.as_ref().map(|server| server.0.id())
-    }
-
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
