@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::harness::faults::{self, RedisServer, kill9, lives};
-use crate::harness::host::{give_files, leave_no_files};
+use crate::harness::host::{give_files, take_files};
 use crate::harness::{Muster, Options, wait_until};
 
 const BOUND: Duration = Duration::from_secs(20);
@@ -220,7 +220,7 @@ fn a_master_without_files_leaves_its_redis_alone() {
     let muster = Muster::start(Options::default());
     muster.spawn_many("developer_pool", 1);
     let redis = muster.redis_pid().expect("a private Redis");
-    let before = leave_no_files(muster.pid());
+    let before = take_files(muster.pid());
     wait_until("it is named", BOUND, || muster.log().contains("has too little to ask the private Redis"));
     // Three questions, after which one that answers nothing is replaced.
     std::thread::sleep(Duration::from_secs(5));

@@ -44,11 +44,12 @@ pub(super) fn rows() -> Vec<Row> {
     rows.collect()
 }
 
-/// Whether it is noticed as soon as the key is used. The leader's mirror is written over unread, and who is in a set is looked at
-/// by the half minute.
+/// Whether it is noticed as soon as the key is used. The mirrors of the leader and of agents are written over unread, and who is in
+/// a set is looked at by the half minute.
 fn is_told(way: &str, pattern: &str) -> bool {
     let is_set = ["pool:p:agents", "pool:p:processes", "pool:p:process:*:agents"].contains(&pattern);
-    pattern != "supervisor:leader" && !(is_set && way == "garbage in")
+    let is_unread = is_set || pattern == "agent:*";
+    pattern != "supervisor:leader" && !(is_unread && way == "garbage in")
 }
 
 /// Spoils every key of the pattern. It stays so until the server puts it right: nobody comes and cleans up.

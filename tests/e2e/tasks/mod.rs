@@ -37,6 +37,7 @@ for line in sys.stdin:
         say(type="usage", id=task, **do["usage"])
     if do.get("progress"):
         say(type="progress", id=task, message=do["progress"], percent=40)
+    time.sleep(do.get("before", 0))
     if do.get("print"):
         print(do["print"], flush=True)
     if do.get("note"):
@@ -57,7 +58,8 @@ for line in sys.stdin:
     if do.get("fail"):
         say(type="error", id=task, message=do["fail"], retryable=do.get("retryable", True))
     else:
-        say(type="result", id=task, output={"did": told["input"], "attempt": told["attempt"]})
+        did = None if do.get("quiet") else told["input"]
+        say(type="result", id=task, output={"did": did, "attempt": told["attempt"]})
     if "then" in do:
         open(do["then"], "w").close()
 "#;

@@ -26,10 +26,11 @@ fn after_acme(muster: &Muster, fields: Value) -> String {
 fn a_tenant_never_sees_what_was_printed_for_another() {
     let muster = Muster::start(python("max_attempts = 1\nrestart.max_restarts = 100\nrestart.backoff_min = 0.01"));
     let agent = muster.spawn_many("p", 1).remove(0);
+    // What it prints in the first moments may be about the task before.
     for (fields, own) in [
         (json!({"input": {"fail": "no"}}), None),
-        (json!({"input": {"print": "my own words", "fail": "no"}}), Some("my own words")),
-        (json!({"input": {"exit": 3}}), Some("last words")),
+        (json!({"input": {"before": 0.5, "print": "my own words", "fail": "no"}}), Some("my own words")),
+        (json!({"input": {"before": 0.5, "exit": 3}}), Some("last words")),
         (json!({"input": {"hang": true}, "timeout": 0.3}), None),
     ] {
         let shown = after_acme(&muster, fields.clone());
