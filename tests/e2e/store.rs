@@ -126,7 +126,10 @@ fn sessions_that_the_server_ends_are_no_news() {
     wait_until("a spawn is taken", BOUND, || knock(&muster).map(|id| taken.push(id)).is_ok());
     await_all(&muster, &taken);
     wait_until("health is ok", BOUND, || !is_degraded(&muster));
-    assert!(!muster.log().contains("terminating connection"), "{}", muster.log());
+    // Where one was in use just then, the board names it until the next success.
+    let log = muster.log();
+    let told = |line: &str| line.contains("terminating connection") && !line.contains("health is degraded");
+    assert!(!log.lines().any(told), "{log}");
 }
 
 /// A result that the database will never take: its task ends and says so, and nothing else is held up by it.
