@@ -40,7 +40,7 @@ async fn what_is_printed_after_an_answer_belongs_to_nobody() {
     // The second task lies in its stdin while it prints this.
     let late = "say result; sleep 0.3; echo late 4111; echo late 4111 >&2; sleep 0.2; echo later 4111";
     assert_eq!(after(late).await, "");
-    assert_eq!(second(late, "sleep 0.5; echo its own; say error").await, "its own");
+    assert_eq!(second(late, "sleep 2; echo its own; say error").await, "its own");
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn an_agent_that_reads_its_own_complaints_holds_up_nobody() {
 #[tokio::test]
 async fn what_follows_a_task_of_another_tenant_has_what_is_certain() {
     let first = "echo the card of acme is 4111; say result";
-    let words = of_tenants(["acme", "globex"], first, "sleep 0.3; echo its own; sleep 0.1; say error").await;
+    let words = of_tenants(["acme", "globex"], first, "sleep 2; echo its own; sleep 0.1; say error").await;
     assert_eq!(words, "its own");
 }
 

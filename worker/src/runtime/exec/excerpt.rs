@@ -45,10 +45,14 @@ struct Untold {
     pause: Duration,
     /// Whether it was seen not to have read it.
     late: bool,
+    /// A first look that comes after this moment says too little.
+    stale_at: Instant,
 }
 
 /// A program that waits for a task has read it by then.
 const FIRST_LOOK: Duration = Duration::from_millis(5);
+/// What was printed in that time was printed by a program that had just read. A worker that is held up looks later.
+const SOON: Duration = Duration::from_millis(500);
 /// A program may be busy for long.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -107,7 +111,7 @@ pub(super) struct Excerpt {
 impl Excerpt {
     /// Of an attempt whose task is handed to a program that has printed so much, by a line that ends there in its stdin.
     pub(super) fn new(company: Company, printed: Extent, until: u64, now: Instant) -> Self {
-        let untold = Untold { until, look_at: now + FIRST_LOOK, pause: FIRST_LOOK, late: false };
+        let untold = Untold { until, look_at: now + FIRST_LOOK, pause: FIRST_LOOK, late: false, stale_at: now + SOON };
         let (alone, mixed) = (company != Company::Unknown, company == Company::Others);
         Self { alone, mixed, from: printed, untold: Some(untold), tail: Tail::default() }
     }
@@ -126,7 +130,7 @@ impl Excerpt {
     pub(super) fn look(&mut self, printed: Extent, taken: u64, now: Instant) {
         let Some(untold) = &mut self.untold else { return };
         let told = taken >= untold.until;
-        if untold.late || !told || self.mixed {
+        if untold.late || !told || self.mixed || now > untold.stale_at {
             // What it printed by now may be about something else.
             self.from = printed;
         }
@@ -206,6 +210,15 @@ mod tests {
         excerpt.add(Stream::Err, line("its own error", 5));
         excerpt.add(Stream::Out, line("its own", 20));
         assert_eq!(excerpt.text(), "its own error\nits own");
+    }
+
+    #[test]
+    fn a_first_look_that_comes_late_says_too_little() {
+        let (mut excerpt, now) = excerpt(Extent::default());
+        excerpt.look(Extent { out: 20, err: 5 }, 100, now + SOON * 2);
+        excerpt.add(Stream::Out, line("of the task before, or its own", 0));
+        excerpt.add(Stream::Out, line("its own", 20));
+        assert_eq!(excerpt.text(), "its own");
     }
 
     #[test]
