@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use muster_files::FileId;
@@ -69,14 +69,34 @@ impl HostCheck for DataFolder {
 
 /// The file that SQLite has open, and the log beside it, which holds what was committed last. Both are written on when
 /// somebody has removed them, and what is in them then is lost with this process.
-struct DatabaseFile(Vec<(PathBuf, FileId)>);
+struct DatabaseFile {
+    /// The file and its log.
+    files: Vec<(PathBuf, FileId)>,
+    /// What is in the file is looked at through this one.
+    held: Option<&'static File>,
+}
 
 impl DatabaseFile {
     /// Which files those at this path are, now that they are open.
     fn opened(path: &Path) -> Self {
         let present = [path.to_owned(), log_of(path)].into_iter();
-        Self(present.filter_map(|path| id_at(&path).map(|id| (path, id))).collect())
+        let files: Vec<_> = present.filter_map(|path| id_at(&path).map(|id| (path, id))).collect();
+        let held = files.first().and_then(|(path, id)| hold(path, *id));
+        Self { files, held }
     }
+}
+
+/// Opens a file once, for as long as this process lives. POSIX drops all locks of a process on a file when any of its descriptors
+/// of it is closed, and without SQLite's another program that ends takes itself for the last one, and removes the log.
+fn hold(path: &Path, id: FileId) -> Option<&'static File> {
+    static HELD: Mutex<Vec<(FileId, &'static File)>> = Mutex::new(Vec::new());
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, file)) = held.iter().find(|(known, _)| *known == id) {
+        return Some(file);
+    }
+    let file: &'static File = Box::leak(Box::new(File::open(path).ok()?));
+    held.push((id, file));
+    Some(file)
 }
 
 impl HostCheck for DatabaseFile {
@@ -85,14 +105,15 @@ impl HostCheck for DatabaseFile {
     }
 
     fn look(&self) -> Option<String> {
-        if let Some((path, _)) = self.0.iter().find(|(path, id)| id_at(path) != Some(*id)) {
+        if let Some((path, _)) = self.files.iter().find(|(path, id)| id_at(path) != Some(*id)) {
             let path = path.display();
             return Some(format!(
                 "{path} was removed, moved or replaced while it is in use: put the same file back. Nothing new is taken until \
                  then, since all that is changed now is lost when the server ends; agents that run go on"
             ));
         }
-        let (path, _) = self.0.first().filter(|(path, _)| !is_database(path))?;
+        self.held.filter(|file| !is_database(file))?;
+        let (path, _) = self.files.first()?;
         let path = path.display();
         Some(format!(
             "{path} was overwritten while it is in use, and is no database any more: end the server and put a good copy of it \
@@ -102,10 +123,10 @@ impl HostCheck for DatabaseFile {
 }
 
 /// Whether a file begins as each database of SQLite does. Where that can't be read, it is not judged.
-fn is_database(path: &Path) -> bool {
+fn is_database(file: &File) -> bool {
     const MAGIC: &[u8; 16] = b"SQLite format 3\0";
     let mut head = [0; MAGIC.len()];
-    match File::open(path).and_then(|file| file.read_at(&mut head, 0)) {
+    match file.read_at(&mut head, 0) {
         Ok(count) => head[..count] == MAGIC[..],
         Err(_) => true,
     }

@@ -18,13 +18,14 @@ use crate::statements::Statements;
 /// The file of the database, where it is one: not the store's own word, since the store goes on with a file that is gone.
 pub const DATABASE_FILE: &str = "database file";
 
+/// What is around it, and around the folders of the agents.
+pub const DATA_FOLDER: &str = "data folder";
+
 /// What is in that file is no database any more. Nothing takes that back while this process has it open.
 const DAMAGE: &str = "database";
 
 /// Statements fail, though the store is there: others may succeed.
 const STATEMENTS: &str = "store statements";
-/// What is around it, and around the folders of the agents.
-pub const DATA_FOLDER: &str = "data folder";
 
 /// Subjects without which nothing can be stored...
 const STORE: [&str; 3] = ["store", DATABASE_FILE, DAMAGE];

@@ -1,5 +1,7 @@
 //! Files that go, or become something else, while the server runs.
 
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+
 use serde_json::{Value, json};
 
 use crate::harness::faults::{kill9, signal};
@@ -123,6 +125,34 @@ fn a_database_that_was_removed_is_named() {
     wait_until("that is over", BOUND, || degraded(&muster).is_empty());
     std::fs::remove_file(muster.data_dir().join("muster.db")).expect("removed");
     wait_until("it is named", BOUND, || degraded(&muster).contains("muster.db was removed"));
+    assert_eq!(muster.spawn("developer_pool").status, 503);
+}
+
+/// Whether the server holds a lock on the database, which keeps other programs from taking themselves for its last user.
+fn is_locked(muster: &Muster) -> bool {
+    let file = std::fs::metadata(muster.data_dir().join("muster.db")).expect("the database");
+    let (pid, inode) = (muster.pid().to_string(), format!(":{}", file.ino()));
+    let locks = std::fs::read_to_string("/proc/locks").expect("the locks of the system");
+    locks.lines().any(|lock| {
+        let words = || lock.split_whitespace();
+        words().any(|word| word == pid) && words().any(|word| word.ends_with(&inode))
+    })
+}
+
+#[test]
+fn a_database_is_looked_at_without_losing_its_lock_and_named_when_it_is_overwritten() {
+    let muster = Muster::start(Options::default());
+    assert_eq!(muster.spawn("developer_pool").status, 201);
+    let (path, aside) = (muster.data_dir().join("muster.db"), muster.folder().join("db"));
+    // So it was looked at, and then all was well again.
+    std::fs::rename(&path, &aside).expect("moved");
+    wait_until("it is named", BOUND, || degraded(&muster).contains("muster.db was removed"));
+    std::fs::rename(&aside, &path).expect("put back");
+    wait_until("that is over", BOUND, || degraded(&muster).is_empty());
+    assert!(is_locked(&muster));
+    let file = std::fs::OpenOptions::new().write(true).open(&path).expect("the database");
+    file.write_all_at(&[7; 100], 0).expect("overwritten");
+    wait_until("it is named", BOUND, || degraded(&muster).contains("is no database any more"));
     assert_eq!(muster.spawn("developer_pool").status, 503);
 }
 
