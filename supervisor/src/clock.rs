@@ -41,7 +41,8 @@ const STEP: Duration = Duration::from_millis(500);
 /// Two readings of a clock that are further apart were not taken in the same moment.
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// Tells a clock that was set from time that passes, a suspend of the machine included.
+/// Tells a clock that was set from time that passes, a suspend of the machine included. A copy goes on from the latest look.
+#[derive(Clone)]
 pub(crate) struct StepGauge {
     wall: WallClock,
     origin: Instant,
@@ -123,6 +124,9 @@ mod tests {
         assert!(near(set(-3_600_000), -3_600_100));
         assert_eq!(set(-3_600_000), None, "it was told");
         assert!(near(set(0), 3_600_000));
+        let mut copy = gauge.clone();
+        skew.store(3_600_000, Ordering::SeqCst);
+        assert!(near(gauge.look().set_by, 3_600_000) && near(copy.look().set_by, 3_600_000), "each tells it");
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use muster_domain::{Clocks, Executions, Fence, PoolName, RegistryTarget, RuntimeProfile, Timestamp};
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accounts::Accounts;
 use crate::alerts::Alerts;
 use crate::board::Board;
-use crate::clock::WallClock;
+use crate::clock::{StepGauge, WallClock};
 use crate::directory::Directory;
 use crate::error::SupervisorError;
 use crate::launch::Launcher;
@@ -33,6 +33,8 @@ pub(crate) struct Context {
     pub(crate) launcher: Arc<dyn Launcher>,
     pub(crate) clocks: Clocks,
     pub(crate) wall: WallClock,
+    /// The clock as it was when this lead began.
+    pub(crate) gauge: OnceLock<StepGauge>,
     pub(crate) profiles: BTreeMap<String, RuntimeProfile>,
     /// The skip phrase of pools that name none.
     pub(crate) skip_phrase: Option<String>,

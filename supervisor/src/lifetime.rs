@@ -43,6 +43,8 @@ impl Lifetime {
     pub(crate) async fn begin(context: &Context) -> Result<Self, SupervisorError> {
         let mut gauge = StepGauge::new(context.wall.clone());
         let at = gauge.look().at;
+        // Keepers go on from this reading, so that no step between it and their first turn is missed.
+        context.gauge.get_or_init(|| gauge.clone());
         let lives = context.store.lives().await.map_err(|error| context.store_failed(&error))?;
         let machine = machine();
         let behind = |life: &Life| {

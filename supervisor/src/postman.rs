@@ -122,6 +122,7 @@ async fn carry_commands(
     let (mut mirrors, mut bag) = (Mirrors::default(), Vec::new());
     loop {
         let taken = tokio::select! {
+            biased;
             taken = line.recv_many(&mut bag, LARGEST_BAG) => Some(taken),
             // As for errands: nothing is written again under a lead that is over.
             () = tokio::time::sleep(RETRY), if !mirrors.is_empty() && !fenced.is_cancelled() => None,
@@ -211,6 +212,7 @@ async fn run_errands(
     loop {
         let mut waiting = Vec::new();
         let taken = tokio::select! {
+            biased;
             taken = line.recv_many(&mut bag, LARGEST_BAG) => Some(taken),
             // When the lead is over what is in the line is run, but nothing again: a later leader writes the same by then.
             () = tokio::time::sleep(RETRY), if !errands.is_empty() && !fenced.is_cancelled() => None,

@@ -36,6 +36,7 @@ async fn read(
 ) {
     loop {
         tokio::select! {
+            biased;
             changed = names.changed() => {
                 if changed.is_err() {
                     return;

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use muster_domain::budget::Budgets;
@@ -187,6 +187,7 @@ impl Supervisor {
         if matches!(end, LeadEnd::Asked(_)) {
             // Nobody else leads yet whose word it could contradict.
             tokio::select! {
+                biased;
                 () = context.postman.last_round() => {}
                 () = hurry.cancelled() => {}
             }
@@ -219,6 +220,7 @@ fn make_context(
         launcher: parts.launcher.clone(),
         clocks: parts.clocks.clone(),
         wall: parts.wall.clone(),
+        gauge: OnceLock::new(),
         profiles: parts.profiles.clone(),
         skip_phrase: parts.skip_phrase.clone(),
         worker_registry: parts.worker_registry.clone(),
@@ -354,6 +356,7 @@ async fn stop_workers(context: &Arc<Context>, hurry: CancellationToken) {
     tokio::pin!(all);
     let deadline = longest_stop(context).saturating_add(GRACE);
     tokio::select! {
+        biased;
         _ = &mut all => return,
         () = hurry.cancelled() => tracing::warn!("told to hurry: the workers are killed"),
         () = tokio::time::sleep(deadline) => tracing::warn!("the workers' time is over; they are killed"),
@@ -370,6 +373,7 @@ async fn stop_workers(context: &Arc<Context>, hurry: CancellationToken) {
 /// anew. A process that ends is not held up for long: what it owns dies with it.
 async fn leave_workers(context: &Context, end: LeadEnd, hurry: CancellationToken) {
     tokio::select! {
+        biased;
         () = context.launcher.leave() => {}
         () = tokio::time::sleep(GRACE), if end != LeadEnd::Fenced => {}
         // The process ends then, and does not lead again.

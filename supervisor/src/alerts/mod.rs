@@ -164,6 +164,7 @@ impl Alerts {
             due.into_iter().chain(state.book.settles_at()).min()
         };
         tokio::select! {
+            biased;
             () = self.changed.notified() => {}
             () = webhook::until(next) => {}
         }

@@ -116,6 +116,7 @@ impl Keeper {
 async fn look_again(context: Arc<Context>, row: WorkerRow, keeper: Mailbox) {
     loop {
         tokio::select! {
+            biased;
             () = keeper.closed() => return,
             () = context.fenced.cancelled() => return,
             () = tokio::time::sleep(context.clocks.pass) => {}

@@ -132,7 +132,7 @@ impl Keeper {
         }
         Self {
             desk: Desk::new(&model.spec.config, context.quotas.freed(), now),
-            time: Time::new(context.wall.clone()),
+            time: Time::new(&context),
             context,
             mailbox,
             model,

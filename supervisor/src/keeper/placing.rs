@@ -346,6 +346,7 @@ impl Keeper {
 pub(super) fn await_death(id: ProcessId, process: Arc<dyn RunningWorker>, mailbox: Mailbox) {
     tokio::spawn(async move {
         tokio::select! {
+            biased;
             () = mailbox.closed() => {}
             death = process.dead() => drop(mailbox.send(Ask::Died(id, death))),
         }

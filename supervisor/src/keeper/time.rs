@@ -9,7 +9,8 @@ use muster_domain::Timestamp;
 use muster_store::{Outcome, Write};
 
 use super::Keeper;
-use crate::clock::{StepGauge, WallClock};
+use crate::clock::StepGauge;
+use crate::context::Context;
 
 /// The clock of a keeper.
 pub(super) struct Time {
@@ -22,8 +23,10 @@ pub(super) struct Time {
 }
 
 impl Time {
-    pub(super) fn new(wall: WallClock) -> Self {
-        Self { gauge: StepGauge::new(wall), set_by: 0, moving: None, steps: 0 }
+    /// Goes on from the reading with which the lead began.
+    pub(super) fn new(context: &Context) -> Self {
+        let gauge = context.gauge.get().cloned().unwrap_or_else(|| StepGauge::new(context.wall.clone()));
+        Self { gauge, set_by: 0, moving: None, steps: 0 }
     }
 
     pub(super) fn look(&mut self) -> Timestamp {
