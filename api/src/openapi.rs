@@ -10,6 +10,7 @@ use utoipa::openapi::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::json::describe_pool_config;
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::reader;
 use crate::routes;
@@ -24,6 +25,7 @@ pub(crate) struct Document {
 pub(crate) static DOCUMENT: LazyLock<Document> = LazyLock::new(|| {
     let document = describe(routes::all().into_openapi());
     let mut value = serde_json::to_value(&document).unwrap_or(Value::Null);
+    describe_pool_config(&mut value["components"]["schemas"]);
     // What no attribute can say: only one of the two may be there, and null is not there.
     value["components"]["schemas"]["TaskBody"]["not"] = json!({
         "required": ["delay", "not_before"],
@@ -262,7 +264,9 @@ mod tests {
             }
         }
         let mut sources = Vec::new();
-        files(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut sources);
+        for room in ["src", "../domain/src"] {
+            files(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(room), &mut sources);
+        }
         let mut names = BTreeSet::new();
         for source in sources {
             let text = std::fs::read_to_string(&source).expect("a source");

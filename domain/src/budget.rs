@@ -5,9 +5,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::ToSchema;
+
+use crate::described;
 
 /// Whose usage is summed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// One task, over all its attempts.
@@ -59,16 +62,19 @@ impl fmt::Display for Scope {
 pub const EACH: &str = "*";
 
 /// The bounds of one budget; at least one of them is set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Budget {
-    /// Tokens read and written.
+    /// Tokens read and written at the most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
-    /// Cost.
+    /// Cost at the most, in US dollars.
     #[serde(rename = "cost_usd", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1000000000)]
     pub cost: Option<Dollars>,
 }
+
+described!(Budget);
 
 /// US dollars, to a millionth. A number of dollars in the configuration and in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

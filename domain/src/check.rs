@@ -124,6 +124,12 @@ impl Dependency {
         matches!(self.scheme.as_str(), "https" | "rediss" | "amqps")
     }
 
+    /// The same without user, password, path and query.
+    #[must_use]
+    pub(crate) fn without_secrets(&self) -> Self {
+        Self { url: self.to_string(), ..self.clone() }
+    }
+
     /// Host and port, as they may be printed.
     pub fn address(&self) -> String {
         match self.host.contains(':') {

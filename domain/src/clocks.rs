@@ -3,87 +3,80 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
+use utoipa::ToSchema;
 
-use crate::time::{check_longest, seconds};
+use crate::time::seconds;
+use crate::{described, schema};
 
 /// Every shared duration, in seconds where it is written down.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SmartDefault, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Clocks {
-    /// Between two heartbeats of a worker. Default 2.
+    /// The time between two heartbeats of a worker.
     #[serde(with = "seconds")]
+    #[schema(value_type = f64, format = "seconds", minimum = 0.01)]
+    #[default(Duration::from_secs(2))]
     pub heartbeat: Duration,
-    /// Silence after which a worker is condemned. Default 10.
+    /// Silence after which a worker is condemned, at least 3 heartbeats.
     #[serde(with = "seconds")]
+    #[schema(value_type = f64, format = "seconds")]
+    #[default(Duration::from_secs(10))]
     pub stale: Duration,
-    /// How long a worker or the leader may act without renewing its claim. Default 15.
+    /// How long a worker or the leader may act without renewing its claim, at least `clocks.stale`.
     #[serde(with = "seconds")]
+    #[schema(value_type = f64, format = "seconds")]
+    #[default(Duration::from_secs(15))]
     pub lease: Duration,
-    /// A worker without any master drains and exits after this time. Default 600.
+    /// A worker without any master drains and exits after this time, at least `clocks.lease`.
     #[serde(with = "seconds")]
+    #[schema(value_type = f64, format = "seconds")]
+    #[default(Duration::from_secs(600))]
     pub orphan_after: Duration,
-    /// A worker that has not said that it is ready by then is condemned. Default 30.
+    /// A worker that is not ready by then is condemned.
     #[serde(with = "seconds")]
+    #[schema(value_type = f64, format = "seconds")]
+    #[default(Duration::from_secs(30))]
     pub start_timeout: Duration,
-    /// From the request to stop to the kill, for a worker as a whole. Default 10.
+    /// From the request to stop to the kill, for a worker as a whole.
     #[serde(with = "seconds")]
+    #[schema(value_type = f64, format = "seconds", minimum = 0.01)]
+    #[default(Duration::from_secs(10))]
     pub stop_deadline: Duration,
-    /// A command without an answer is sent again after this time, then with doubling waits. Default 0.25.
+    /// How long tasks, agents and workers are kept after their end (4 days).
     #[serde(with = "seconds")]
-    pub resend: Duration,
-    /// How long tasks, agents and workers are kept after their end. Default 345,600 (4 days).
-    #[serde(with = "seconds")]
+    #[schema(value_type = f64, format = "seconds")]
+    #[default(Duration::from_hours(4 * 24))]
     pub retention: Duration,
-    /// Between two full passes of a keeper. Default 1.
+    /// A command without an answer is sent again after this time, then with doubling waits.
     #[serde(with = "seconds")]
+    #[schema(value_type = f64, format = "seconds", minimum = 0.01)]
+    #[default(Duration::from_millis(250))]
+    pub resend: Duration,
+    /// The time between two full passes over a pool.
+    #[serde(with = "seconds")]
+    #[schema(value_type = f64, format = "seconds", minimum = 0.01)]
+    #[default(Duration::from_secs(1))]
     pub pass: Duration,
 }
 
-impl Default for Clocks {
-    fn default() -> Self {
-        Self {
-            heartbeat: Duration::from_secs(2),
-            stale: Duration::from_secs(10),
-            lease: Duration::from_secs(15),
-            orphan_after: Duration::from_secs(600),
-            start_timeout: Duration::from_secs(30),
-            stop_deadline: Duration::from_secs(10),
-            resend: Duration::from_millis(250),
-            retention: Duration::from_hours(4 * 24),
-            pass: Duration::from_secs(1),
-        }
-    }
-}
+described!(Clocks);
 
 impl Clocks {
     /// Refuses clocks that contradict each other, naming the two, and clocks beyond what can be counted.
     pub fn validate(&self) -> Result<(), String> {
-        // First: the sums and products below may overflow with longer ones.
-        for (name, value) in self.named() {
-            check_longest(name, value)?;
-        }
+        // First: the products below may overflow with longer ones.
+        schema::check(self)?;
         let pairs = [
             ("3 x heartbeat", self.heartbeat * 3, "stale", self.stale),
             ("stale", self.stale, "lease", self.lease),
             ("lease", self.lease, "orphan_after", self.orphan_after),
         ];
-        for (low_name, low, high_name, high) in pairs {
-            if low > high {
-                return Err(format!(
-                    "{low_name} ({} s) is above {high_name} ({} s)",
-                    low.as_secs_f64(),
-                    high.as_secs_f64()
-                ));
+        match pairs.iter().find(|(_, low, _, high)| low > high) {
+            Some((low_name, low, high_name, high)) => {
+                let (low, high) = (low.as_secs_f64(), high.as_secs_f64());
+                Err(format!("{low_name} ({low} s) is above {high_name} ({high} s)"))
             }
-        }
-        let positive = [
-            ("heartbeat", self.heartbeat),
-            ("resend", self.resend),
-            ("pass", self.pass),
-            ("stop_deadline", self.stop_deadline),
-        ];
-        match positive.iter().find(|(_, value)| *value < Duration::from_millis(10)) {
-            Some((name, _)) => Err(format!("{name} must be at least 0.01 s")),
             None => Ok(()),
         }
     }
@@ -103,25 +96,12 @@ impl Clocks {
         }
         Err(format!("3 x health_check_interval ({seconds} s) is above clocks.lease ({lease} s)"))
     }
-
-    const fn named(&self) -> [(&'static str, Duration); 9] {
-        [
-            ("heartbeat", self.heartbeat),
-            ("stale", self.stale),
-            ("lease", self.lease),
-            ("orphan_after", self.orphan_after),
-            ("start_timeout", self.start_timeout),
-            ("stop_deadline", self.stop_deadline),
-            ("resend", self.resend),
-            ("pass", self.pass),
-            ("retention", self.retention),
-        ]
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::Described;
 
     #[test]
     fn the_defaults_agree() {
@@ -162,8 +142,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_too_long_is_named() {
-        let names = Clocks::default().named().map(|(name, _)| name);
-        for name in names {
+        for name in Clocks::settings().iter().map(|setting| &setting.key) {
             let json = format!("{{\"{name}\": 1e19}}");
             let clocks: Clocks = serde_json::from_str(&json).expect("a number of seconds");
             let refused = clocks.validate().expect_err("too long");

@@ -19,8 +19,9 @@
 //! | [`ending`], [`worker_ending`] | how a run of an agent ended, and what that means for a restart; how a worker did |
 //! | [`command`], [`report`], [`beat`] | the post between the master and its workers |
 //! | [`vitals`] | what a worker says when it is asked past that |
-//! | [`mod@count`], [`mod@plain`] | words for people |
+//! | [`mod@count`], [`mod@plain`], [`mod@nearest`] | words for people |
 //! | [`runtime`], [`orders`] | what a worker is told at its birth |
+//! | [`schema`] | what can be set, as the types themselves say it |
 //! | [`clocks`] | every duration that two rooms must agree on |
 //!
 //! Nothing here does IO, reads a clock for a decision or knows of an executor.
@@ -38,6 +39,8 @@ pub mod event;
 pub mod ids;
 mod key;
 pub mod name;
+pub mod nearest;
+pub mod number;
 pub mod orders;
 pub mod payload;
 pub mod plain;
@@ -46,6 +49,7 @@ pub mod queue;
 pub mod report;
 pub mod restart;
 pub mod runtime;
+pub mod schema;
 pub mod task;
 pub mod tenant;
 pub mod time;
@@ -65,6 +69,7 @@ pub use ending::{Cause, Ending};
 pub use event::{EventDraft, EventKind};
 pub use ids::{AgentId, AlertId, CommandId, Epoch, Fence, ProcessId, TaskId, TaskIdPrefix};
 pub use key::{InvalidKey, WorkerKey};
+pub use nearest::nearest;
 pub use orders::{RegistryTarget, WorkerOrders};
 pub use payload::Payload;
 pub use plain::plain;

@@ -6,11 +6,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
+use utoipa::ToSchema;
 
 use crate::check::{Dependency, check_dependencies};
-use crate::queue::{BreakerPolicy, MAX_ATTEMPTS, OnDemand, RetryPolicy};
+use crate::queue::{BreakerPolicy, OnDemand, RetryPolicy};
 use crate::restart::RestartPolicy;
-use crate::time::{LONGEST, check_longest, optional_seconds, seconds};
+use crate::time::{optional_seconds, seconds};
+use crate::{described, number, schema};
 
 /// The name of a pool: 1 to 64 characters of `a-z`, `0-9`, `-` and `_`. It is part of keys and channel names.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -120,131 +123,89 @@ pub struct PoolSpec {
 }
 
 /// The bounds of a pool. Every field has a default.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SmartDefault, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolConfig {
-    /// Agents that one worker holds, at least 1. Default 10.
+    /// Agents that one worker holds.
+    #[default = 10]
+    #[schema(minimum = 1, maximum = 1000)]
     pub max_agents: u32,
-    /// Workers at the most; 0 is no bound. Default 20. A spawn past it is refused (429).
+    /// Workers at the most; 0 is no bound. A spawn past it is refused (429).
+    #[default = 20]
     pub max_workers: u32,
-    /// Workers kept ready even when they are empty. Default 0.
+    /// Workers kept ready even when they are empty.
     pub min_workers: u32,
-    /// Seconds between a worker's heartbeats; unset: the supervisor's. Three of them must fit into the staleness bound.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Seconds between a worker's heartbeats, up to a third of `clocks.lease`. Where three of them are longer than `clocks.stale`, a
+    /// worker is condemned after three. Default: `clocks.heartbeat`.
+    #[serde(with = "number::optional")]
+    #[schema(format = "seconds", minimum = 0.05)]
     pub health_check_interval: Option<f64>,
-    /// An empty worker ends after this time, in seconds. Default 300.
+    /// An empty worker ends after this time.
     #[serde(with = "seconds")]
+    #[schema(value_type = f64, format = "seconds")]
+    #[default(Duration::from_secs(300))]
     pub worker_idle_timeout: Duration,
-    /// An agent that is idle longer ends, in seconds, where the spawn does not say otherwise. Default 300.
+    /// An agent that is idle for longer ends, where its spawn does not say otherwise.
     #[serde(with = "seconds")]
+    #[schema(value_type = f64, format = "seconds", minimum = 1)]
+    #[default(Duration::from_secs(300))]
     pub max_idle_time: Duration,
     /// When and how often an agent is started again.
     pub restart: RestartPolicy,
-    /// Tasks that one agent has at a time, 1 to 1,000. More than 1 is for agents that keep ids apart. Default 1.
+    /// Tasks that one agent has at a time; more than 1 is for agents that keep ids apart.
+    #[default = 1]
+    #[schema(minimum = 1, maximum = 1000)]
     pub tasks_per_agent: u32,
-    /// Agents are started by themselves for tasks that wait; unset: somebody spawns them.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// How agents are started by themselves for tasks that wait. Default: they are not.
     pub on_demand: Option<OnDemand>,
-    /// Tasks that may wait, the delayed ones among them; 0 is no bound. Default 0. A task past it is refused (429).
+    /// Tasks that may wait, the delayed ones among them; 0 is no bound. A task past it is refused (429).
     pub max_queued: u64,
-    /// Attempts at a task, where it does not say otherwise, at least 1. Default 3.
+    /// Attempts at a task that does not say otherwise.
+    #[default = 3]
+    #[schema(minimum = 1, maximum = 1000)]
     pub max_attempts: u32,
-    /// How long one attempt at a task may take, in seconds, where the task does not say otherwise. Default: no bound.
-    #[serde(skip_serializing_if = "Option::is_none", with = "optional_seconds")]
+    /// How long one attempt at a task may take, where the task does not say otherwise. Default: no bound.
+    #[serde(with = "optional_seconds")]
+    #[schema(value_type = Option<f64>, format = "seconds", exclusive_minimum = 0)]
     pub task_timeout: Option<Duration>,
-    /// A running task whose agent shows no sign of progress for this time loses its agent, in seconds. Default 900.
+    /// A running task whose agent shows no sign of progress for this time loses its agent.
     #[serde(with = "seconds")]
+    #[schema(value_type = f64, format = "seconds", exclusive_minimum = 0)]
+    #[default(Duration::from_secs(900))]
     pub task_lease: Duration,
     /// When a task is tried again.
     pub retry: RetryPolicy,
-    /// When no more tasks are given out because too many fail.
+    /// When tasks wait because too many of them fail.
     pub breaker: BreakerPolicy,
-    /// What its agents need, by name: a check tells whether a worker of the pool reaches it. Default: nothing.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    /// What its agents need, by name: URLs (`http`, `https`, `tcp`, `redis`, `rediss`, `amqp`, `amqps`) of which a check tells
+    /// whether a worker of the pool reaches them. Shown with scheme, host and port: the rest may be secret.
+    #[schema(value_type = BTreeMap<String, String>)]
     pub dependencies: BTreeMap<String, Dependency>,
-    /// A task whose input has this text in one of its strings becomes a check. Default: the supervisor's, which is off.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// A task whose input has this text in one of its strings becomes a check. Default: `skip_phrase` of all pools.
+    #[schema(min_length = 1)]
     pub skip_phrase: Option<String>,
 }
 
-impl Default for PoolConfig {
-    fn default() -> Self {
-        Self {
-            max_agents: 10,
-            max_workers: 20,
-            min_workers: 0,
-            health_check_interval: None,
-            worker_idle_timeout: Duration::from_secs(300),
-            max_idle_time: Duration::from_secs(300),
-            restart: RestartPolicy::default(),
-            tasks_per_agent: 1,
-            on_demand: None,
-            max_queued: 0,
-            max_attempts: 3,
-            task_timeout: None,
-            task_lease: Duration::from_secs(900),
-            retry: RetryPolicy::default(),
-            breaker: BreakerPolicy::default(),
-            dependencies: BTreeMap::new(),
-            skip_phrase: None,
-        }
-    }
-}
-
-/// Agents that one worker may hold at the most: what one loop can watch well.
-pub const MAX_AGENTS_PER_WORKER: u32 = 1_000;
-
-/// Tasks that one agent may have at a time, at the most.
-pub const MAX_TASKS_PER_AGENT: u32 = 1_000;
+described!(PoolConfig);
 
 impl PoolConfig {
-    /// Says what is wrong with these bounds, in words that name the field.
+    /// Says what is wrong with these bounds, in words that begin with the field.
     pub fn validate(&self) -> Result<(), String> {
-        if !(1..=MAX_AGENTS_PER_WORKER).contains(&self.max_agents) {
-            return Err(format!("max_agents must be 1 to {MAX_AGENTS_PER_WORKER}, not {}", self.max_agents));
-        }
+        schema::check(self)?;
         if self.max_workers > 0 && self.min_workers > self.max_workers {
             return Err(format!("min_workers ({}) is above max_workers ({})", self.min_workers, self.max_workers));
         }
-        if let Some(interval) = self.health_check_interval
-            && !(0.05..=LONGEST.as_secs_f64()).contains(&interval)
-        {
-            let longest = LONGEST.as_secs();
-            return Err(format!(
-                "health_check_interval must be at least 0.05 s and at most {longest} s, not {interval}"
-            ));
-        }
-        check_longest("worker_idle_timeout", self.worker_idle_timeout)?;
-        check_longest("max_idle_time", self.max_idle_time)?;
-        if self.max_idle_time < Duration::from_secs(1) {
-            return Err("max_idle_time must be at least 1 s".to_owned());
-        }
-        self.validate_tasks()?;
-        self.restart.validate()
-    }
-
-    fn validate_tasks(&self) -> Result<(), String> {
-        if !(1..=MAX_TASKS_PER_AGENT).contains(&self.tasks_per_agent) {
-            return Err(format!("tasks_per_agent must be 1 to {MAX_TASKS_PER_AGENT}, not {}", self.tasks_per_agent));
-        }
-        if !(1..=MAX_ATTEMPTS).contains(&self.max_attempts) {
-            return Err(format!("max_attempts must be 1 to {MAX_ATTEMPTS}, not {}", self.max_attempts));
-        }
-        for (field, value) in [("task_timeout", self.task_timeout), ("task_lease", Some(self.task_lease))] {
-            let Some(value) = value else { continue };
-            check_longest(field, value)?;
-            if value.is_zero() {
-                return Err(format!("{field} must be above 0 s"));
-            }
-        }
+        self.restart.validate()?;
         self.retry.validate()?;
         self.breaker.validate()?;
-        check_dependencies(&self.dependencies)?;
-        // Every text has the empty one in it.
-        if self.skip_phrase.as_deref() == Some("") {
-            return Err("skip_phrase must have at least one character".to_owned());
-        }
-        Ok(())
+        check_dependencies(&self.dependencies)
+    }
+
+    /// These bounds as they may be shown: without the secrets in them.
+    #[must_use]
+    pub fn shown(mut self) -> Self {
+        self.dependencies.values_mut().for_each(|dependency| *dependency = dependency.without_secrets());
+        self
     }
 }
 

@@ -3,125 +3,98 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
+use utoipa::ToSchema;
 
-use crate::time::{check_longest, seconds};
+use crate::number;
+use crate::time::seconds;
 
-/// How attempts at a task are repeated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// When a task is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, SmartDefault, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetryPolicy {
-    /// The wait before the second attempt, in seconds; it doubles with each further one. Default 1.
+    /// The wait before the second attempt; it doubles with each further one.
     #[serde(with = "seconds")]
+    #[schema(value_type = f64, format = "seconds")]
+    #[default(Duration::from_secs(1))]
     pub backoff_min: Duration,
-    /// The longest wait, in seconds. Default 300.
+    /// The longest wait before an attempt.
     #[serde(with = "seconds")]
+    #[schema(value_type = f64, format = "seconds")]
+    #[default(Duration::from_secs(300))]
     pub backoff_max: Duration,
     /// Attempts that may end with their worker, or be ended by Muster, without a fault of their own; one more and the task is
-    /// taken for the cause. Default 5.
+    /// taken for the cause, and dead.
+    #[default = 5]
+    #[schema(maximum = 1000)]
     pub poison_bound: u32,
 }
 
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self { backoff_min: Duration::from_secs(1), backoff_max: Duration::from_secs(300), poison_bound: 5 }
-    }
-}
-
 impl RetryPolicy {
-    /// Says what is wrong with this policy, in words that name the field.
-    pub fn validate(&self) -> Result<(), String> {
+    /// Says which of its fields contradict each other.
+    pub(crate) fn validate(&self) -> Result<(), String> {
         if self.backoff_min > self.backoff_max {
             let (min, max) = (self.backoff_min.as_secs_f64(), self.backoff_max.as_secs_f64());
             return Err(format!("retry.backoff_min ({min} s) is above retry.backoff_max ({max} s)"));
         }
-        if self.poison_bound > MAX_ATTEMPTS {
-            return Err(format!("retry.poison_bound must be 0 to {MAX_ATTEMPTS}, not {}", self.poison_bound));
-        }
-        check_longest("retry.backoff_max", self.backoff_max)
+        Ok(())
     }
 }
 
-/// Attempts at one task, at the most.
-pub const MAX_ATTEMPTS: u32 = 1_000;
-
-/// When a pool stops giving out tasks because too many of them fail, and how it finds out that they no longer do.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// When tasks wait because too many of them fail, and how it is found out that they no longer do.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, SmartDefault, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BreakerPolicy {
-    /// Whether it does so at all. Default true.
+    /// Whether tasks wait when too many of them fail.
+    #[default = true]
     pub enabled: bool,
-    /// The share of attempts that may fail, 0 to 1; above it the breaker opens. Default 0.1.
+    /// The share of attempts that may fail; above it the breaker opens.
+    #[serde(with = "number")]
+    #[default = 0.1]
+    #[schema(minimum = 0, maximum = 1)]
     pub share: f64,
-    /// Seconds over which attempts are counted, at least 1; also the longest pause. Default 300.
+    /// The time over which attempts are counted; also the longest pause.
     #[serde(with = "seconds")]
+    #[schema(value_type = f64, format = "seconds", minimum = 1)]
+    #[default(Duration::from_secs(300))]
     pub window: Duration,
-    /// Attempts that must have ended within the window before their share says anything, at least 1. Default 20.
+    /// Attempts that must have ended within the window before their share says anything.
+    #[default = 20]
+    #[schema(minimum = 1)]
     pub least: u32,
-    /// Seconds without any task before it is tried again; they double, up to `window`, each time that fails. Default 30.
+    /// The time without any task before some are tried again; it doubles, up to `window`, each time that these fail.
     #[serde(with = "seconds")]
+    #[schema(value_type = f64, format = "seconds", exclusive_minimum = 0)]
+    #[default(Duration::from_secs(30))]
     pub pause: Duration,
-    /// Tasks by which it is tried, 1 to 1,000: so many may run, and so many must succeed. Default 1.
+    /// Tasks that are tried: so many may run, and so many must succeed.
+    #[default = 1]
+    #[schema(minimum = 1, maximum = 1000)]
     pub probes: u32,
 }
 
-impl Default for BreakerPolicy {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            share: 0.1,
-            window: Duration::from_secs(300),
-            least: 20,
-            pause: Duration::from_secs(30),
-            probes: 1,
-        }
-    }
-}
-
-/// Tasks by which a breaker is tried, at the most.
-pub const MAX_PROBES: u32 = 1_000;
-
 impl BreakerPolicy {
-    /// Says what is wrong with this policy, in words that name the field.
-    pub fn validate(&self) -> Result<(), String> {
-        if !(0.0..=1.0).contains(&self.share) {
-            return Err(format!("breaker.share must be 0 to 1, not {}", self.share));
-        }
-        if self.window < Duration::from_secs(1) {
-            return Err(format!("breaker.window must be at least 1 s, not {} s", self.window.as_secs_f64()));
-        }
-        check_longest("breaker.window", self.window)?;
-        if self.least == 0 {
-            return Err("breaker.least must be at least 1".to_owned());
-        }
-        if self.pause.is_zero() {
-            return Err("breaker.pause must be above 0 s".to_owned());
-        }
+    /// Says which of its fields contradict each other.
+    pub(crate) fn validate(&self) -> Result<(), String> {
         if self.pause > self.window {
             let (pause, window) = (self.pause.as_secs_f64(), self.window.as_secs_f64());
             return Err(format!("breaker.pause ({pause} s) is above breaker.window ({window} s)"));
-        }
-        if !(1..=MAX_PROBES).contains(&self.probes) {
-            return Err(format!("breaker.probes must be 1 to {MAX_PROBES}, not {}", self.probes));
         }
         Ok(())
     }
 }
 
 /// Agents that a pool starts by itself for tasks that wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, SmartDefault, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OnDemand {
-    /// Agents that the pool may have when it starts one by itself; 0 is no bound but the pool's. Default 0.
+    /// Agents that the pool may have when it starts one by itself for a waiting task; 0 is no bound but the pool's. Without
+    /// `on_demand` none is started.
     pub max_agents: u32,
-    /// Whether an agent takes further tasks, and ends after its `max_idle_time`. Otherwise each agent of the pool does one task
-    /// and ends. Default true.
+    /// Whether such agents take further tasks and end after `max_idle_time`. Otherwise each agent of the pool does one task and
+    /// ends.
+    #[default = true]
     pub reuse: bool,
-}
-
-impl Default for OnDemand {
-    fn default() -> Self {
-        Self { max_agents: 0, reuse: true }
-    }
 }
 
 /// What a person has closed of a pool's queue, until it is resumed.
@@ -136,6 +109,7 @@ pub struct Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PoolConfig;
 
     #[test]
     fn bounds_that_contradict_each_other_are_named() {
@@ -146,18 +120,17 @@ mod tests {
 
     #[test]
     fn a_breaker_that_makes_no_sense_is_named() {
-        assert_eq!(BreakerPolicy::default().validate(), Ok(()));
         let wrong = |change: fn(&mut BreakerPolicy)| {
-            let mut policy = BreakerPolicy::default();
-            change(&mut policy);
-            policy.validate().expect_err("a mistake")
+            let mut config = PoolConfig::default();
+            change(&mut config.breaker);
+            config.validate().expect_err("a mistake")
         };
         assert_eq!(wrong(|b| b.share = 1.5), "breaker.share must be 0 to 1, not 1.5");
         assert_eq!(wrong(|b| b.share = f64::NAN), "breaker.share must be 0 to 1, not NaN");
         assert_eq!(wrong(|b| b.window = Duration::ZERO), "breaker.window must be at least 1 s, not 0 s");
         assert!(wrong(|b| b.window = Duration::MAX).starts_with("breaker.window must be at most"));
-        assert_eq!(wrong(|b| b.least = 0), "breaker.least must be at least 1");
-        assert_eq!(wrong(|b| b.pause = Duration::ZERO), "breaker.pause must be above 0 s");
+        assert_eq!(wrong(|b| b.least = 0), "breaker.least must be at least 1, not 0");
+        assert_eq!(wrong(|b| b.pause = Duration::ZERO), "breaker.pause must be above 0 s, not 0 s");
         assert_eq!(
             wrong(|b| b.pause = Duration::from_secs(400)),
             "breaker.pause (400 s) is above breaker.window (300 s)"

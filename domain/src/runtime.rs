@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use crate::described;
 use crate::time::seconds;
 
 /// The profile that every installation has, and that a pool runs where it names none.
@@ -23,43 +25,49 @@ pub enum RuntimeProfile {
 }
 
 /// A program per agent, speaking JSON lines over its stdin and stdout.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExecProfile {
-    /// The program and its arguments. A program without a slash is looked for on the PATH.
+    /// The program and its arguments, as a list. A program without a slash is looked for on the PATH.
     pub command: Vec<String>,
-    /// Whether one program does the agent's tasks one after the other, or each task starts one.
+    /// Whose life a program has: `agent` (it is started with the agent, and gets tasks as JSON lines) or `oneshot` (each task starts
+    /// one).
     #[serde(default)]
     pub mode: ExecMode,
-    /// Its folder. Default: one per agent under the data folder.
+    /// Its folder; a relative one counts from the file's folder. Default: one per agent under the data folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "path")]
     pub cwd: Option<PathBuf>,
     /// Variables set for it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// Variables of the supervisor's environment that are handed on, by name.
+    /// Variables of the supervisor that are handed on, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pass_env: Vec<String>,
-    /// When it counts as started.
+    /// When it counts as started: `message` (it says so) or `started` (it runs).
     #[serde(default)]
     pub ready: Readiness,
-    /// Time to become ready, in seconds. Default 30.
+    /// The time to become ready.
     #[serde(with = "seconds", default = "default_start_timeout")]
+    #[schema(value_type = f64, format = "seconds", minimum = 0.001)]
     pub start_timeout: Duration,
-    /// Time from the request to stop (SIGTERM) to the kill, in seconds. Default 10.
+    /// The time from the stop message to the kill; SIGTERM comes after a tenth of it, 1 s at the most.
     #[serde(with = "seconds", default = "default_stop_deadline")]
+    #[schema(value_type = f64, format = "seconds")]
     pub stop_deadline: Duration,
-    /// Time from the request to stop a task that has passed a budget to the kill, in seconds: what it uses meanwhile is paid for.
-    /// Default 2.
+    /// The time from the cancel to the kill where a task has passed a budget: an agent that ignores it goes on spending.
     #[serde(with = "seconds", default = "default_budget_grace")]
+    #[schema(value_type = f64, format = "seconds")]
     pub budget_grace: Duration,
-    /// Whether the program and its children may gain privileges, e.g. by sudo. Default false.
+    /// Whether the program and its children may gain privileges, e.g. by sudo.
     #[serde(default)]
     pub allow_new_privileges: bool,
 }
 
+described!(ExecProfile, {"command": []});
+
 /// What is a program's life.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ExecMode {
     /// The agent's: it is started with the agent, and gets tasks as JSON lines.
@@ -70,7 +78,7 @@ pub enum ExecMode {
 }
 
 /// When an exec agent counts as started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Readiness {
     /// When it says `{"type":"ready"}`.

@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
+use utoipa::ToSchema;
+
+use crate::{described, number, schema};
 
 /// The tenant of tasks that name none. Its limits are also those of every tenant that has none of its own: see [`Tenants`].
 pub const DEFAULT_TENANT: &str = "default";
@@ -10,53 +14,36 @@ pub const DEFAULT_TENANT: &str = "default";
 /// The longest name of a tenant, in characters.
 pub const MAX_TENANT_NAME: usize = 128;
 
-/// The largest share of a tenant.
-pub const MAX_WEIGHT: u32 = 1_000;
-
-/// Tasks per second that a limit can be: from about one a day to a million.
-const RATES: std::ops::RangeInclusive<f64> = 0.000_01..=1_000_000.0;
-
 /// What one tenant may do. What is not set has no bound.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, SmartDefault, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TenantLimits {
-    /// Its share while others wait too: tasks that it starts in a round, 1 to 1,000. Default 1.
+    /// Its share while others wait too: tasks that it starts in a round.
+    #[default = 1]
+    #[schema(minimum = 1, maximum = 1000)]
     pub weight: u32,
-    /// Tasks that run at a time, at least 1. Others wait.
+    /// Tasks that run at a time; others wait. Default: no bound.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
     pub max_running: Option<u32>,
-    /// Tasks that it may submit per second; one second's worth of them, at least one, at once. More are refused (429).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Tasks per second that it may submit, and one second's worth of them, at least one, at once; more are refused (429). Default: no
+    /// bound.
+    // From about one a day to a million.
+    #[serde(skip_serializing_if = "Option::is_none", with = "number::optional")]
+    #[schema(minimum = 0.00001, maximum = 1000000)]
     pub rate: Option<f64>,
-    /// Tasks that it may submit in a day of UTC, at least 1. More are refused (429).
+    /// Tasks that it may submit in a day of UTC, which has 12 to 36 hours where the clock is set; more are refused (429). Default: no bound.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
     pub per_day: Option<u64>,
 }
 
-impl Default for TenantLimits {
-    fn default() -> Self {
-        Self { weight: 1, max_running: None, rate: None, per_day: None }
-    }
-}
+described!(TenantLimits);
 
 impl TenantLimits {
     /// Says what is wrong with these limits, in words that begin with the field.
     pub fn validate(&self) -> Result<(), String> {
-        if !(1..=MAX_WEIGHT).contains(&self.weight) {
-            return Err(format!("weight must be 1 to {MAX_WEIGHT}, not {}", self.weight));
-        }
-        if self.max_running == Some(0) {
-            return Err("max_running must be at least 1".to_owned());
-        }
-        if let Some(rate) = self.rate
-            && !RATES.contains(&rate)
-        {
-            return Err(format!("rate must be {} to {} tasks per second, not {rate}", RATES.start(), RATES.end()));
-        }
-        if self.per_day == Some(0) {
-            return Err("per_day must be at least 1".to_owned());
-        }
-        Ok(())
+        schema::check(self)
     }
 }
 
@@ -102,11 +89,11 @@ mod tests {
         assert_eq!(limits.validate(), Ok(()));
         let wrong = |limits: TenantLimits| limits.validate().expect_err("a mistake");
         assert_eq!(wrong(TenantLimits { weight: 0, ..limits }), "weight must be 1 to 1000, not 0");
-        assert_eq!(wrong(TenantLimits { max_running: Some(0), ..limits }), "max_running must be at least 1");
-        assert_eq!(wrong(TenantLimits { per_day: Some(0), ..limits }), "per_day must be at least 1");
+        assert_eq!(wrong(TenantLimits { max_running: Some(0), ..limits }), "max_running must be at least 1, not 0");
+        assert_eq!(wrong(TenantLimits { per_day: Some(0), ..limits }), "per_day must be at least 1, not 0");
         for rate in [0.0, -1.0, 1e7, f64::NAN, f64::INFINITY] {
             let said = wrong(TenantLimits { rate: Some(rate), ..limits });
-            assert_eq!(said, format!("rate must be 0.00001 to 1000000 tasks per second, not {rate}"));
+            assert_eq!(said, format!("rate must be 0.00001 to 1000000, not {rate}"));
         }
     }
 

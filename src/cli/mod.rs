@@ -9,6 +9,7 @@
 mod agents;
 mod alerts;
 mod asking;
+mod bounds;
 mod cancel;
 mod check;
 mod completions;

@@ -3,13 +3,38 @@
 use std::fmt;
 use std::time::Duration;
 
+use muster_domain::described;
 use muster_domain::orders::redact_url;
-use muster_domain::time::check_longest;
+use muster_domain::time::seconds;
 use muster_supervisor::Secret;
+use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 use ureq::http::Uri;
+use utoipa::ToSchema;
 
 use super::reader::Reader;
 use super::sources::Sources;
+
+/// What `[alerts]` says.
+#[derive(Clone, Debug, Serialize, Deserialize, SmartDefault, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Section {
+    /// URL that is told (POST) when an alert begins and when it ends; needs a secret.
+    #[schema(format = "URL")]
+    webhook: Option<String>,
+    /// File with the secret that signs what the webhook gets.
+    #[schema(format = "path")]
+    secret_file: Option<String>,
+    /// Name of a variable with that secret, instead of the file; not `MUSTER_...`.
+    secret_env: Option<String>,
+    /// An alert that comes back within this time is the same one, and its end is told only after it.
+    #[serde(with = "seconds")]
+    #[schema(value_type = f64, format = "seconds")]
+    #[default(Duration::from_secs(60))]
+    min_interval: Duration,
+}
+
+described!(Section);
 
 /// What happens to alerts.
 #[derive(Clone, Debug)]
@@ -37,12 +62,8 @@ impl fmt::Debug for WebhookConfig {
 
 /// Reads `[alerts]`.
 pub(super) fn read(reader: &mut Reader<'_>, sources: &Sources<'_>) -> AlertsConfig {
-    let url = reader.optional("alerts.webhook");
-    let secret = read_secret(reader, sources);
-    let min_interval = reader.seconds("alerts.min_interval");
-    if let Err(message) = check_longest("min_interval", min_interval) {
-        reader.refuse("alerts.min_interval", message);
-    }
+    let Section { webhook: url, secret_file, secret_env, min_interval } = reader.section("alerts");
+    let secret = read_secret(secret_file, secret_env, reader, sources);
     let Some(url) = url else { return AlertsConfig { min_interval, webhook: None } };
     reader.show("alerts.webhook", presentable_webhook(&url));
     if !is_http(&url) {
@@ -56,9 +77,13 @@ pub(super) fn read(reader: &mut Reader<'_>, sources: &Sources<'_>) -> AlertsConf
 }
 
 /// The secret, where one is named and can be read; else the mistake is noted.
-fn read_secret(reader: &mut Reader<'_>, sources: &Sources<'_>) -> Option<Secret> {
-    let (file, variable) = (reader.path("alerts.secret_file"), reader.optional("alerts.secret_env"));
-    let (key, found) = match (file, variable) {
+fn read_secret(
+    file: Option<String>,
+    variable: Option<String>,
+    reader: &mut Reader<'_>,
+    sources: &Sources<'_>,
+) -> Option<Secret> {
+    let (key, found) = match (reader.path("alerts.secret_file", file), variable) {
         (None, None) => return None,
         (Some(_), Some(_)) => ("alerts.secret_env", Err("alerts.secret_file names the secret already".to_owned())),
         (Some(path), None) => {

@@ -2,13 +2,15 @@
 
 use std::ops::Range;
 
+use muster_domain::nearest;
+use muster_domain::schema::{Described, Setting};
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::file::{File, key_at, unknown};
-use super::mistake::Mistake;
-use super::settings::{TABLES, nearest};
+use super::mistake::{Mistake, Origin};
+use super::settings::keys_of;
 
 /// What is wrong with a value that was read.
 pub(super) struct Wrong {
@@ -34,7 +36,7 @@ impl From<String> for Wrong {
 pub(super) struct Entry<'a> {
     /// The file that it is in.
     pub(super) file: &'a File<'a>,
-    /// The table's word in [`TABLES`].
+    /// The table's word in the file.
     kind: &'static str,
     /// `TABLE.NAME`; only `TABLE` where entries have no names.
     path: String,
@@ -51,6 +53,13 @@ pub(super) struct Entry<'a> {
 impl Entry<'_> {
     /// A mistake at a key of the entry, or at its head where that key is not written.
     pub(super) fn mistake(&self, key: &str, message: impl Into<String>) -> Mistake {
+        let origin = self.place(key).unwrap_or_else(|| self.file.origin(&self.span));
+        let key = if key.is_empty() { self.path.clone() } else { format!("{}.{key}", self.path) };
+        Mistake::new(origin, key, message)
+    }
+
+    /// Where a key of the entry is, if it is written.
+    fn place(&self, key: &str) -> Option<Origin> {
         let place = |table: &DeTable<'_>, name: &str| table.get_key_value(name).map(|(key, _)| key.span());
         let span = match key.split_once('.') {
             Some((outer, inner)) => self.table.get(outer).and_then(|value| match value.get_ref() {
@@ -59,18 +68,26 @@ impl Entry<'_> {
             }),
             None => place(&self.table, key),
         };
-        let origin = self.file.origin(&span.unwrap_or_else(|| self.span.clone()));
-        let key = if key.is_empty() { self.path.clone() } else { format!("{}.{key}", self.path) };
-        Mistake::new(origin, key, message)
+        span.map(|span| self.file.origin(&span))
+    }
+
+    /// The settings of `values` that the entry says, as they may be shown: key, value and place of each.
+    pub(super) fn rows<T: Described>(&self, values: &T) -> Vec<[String; 3]> {
+        let values = serde_json::to_value(values).unwrap_or_default();
+        let row = |setting: &Setting| {
+            let (value, place) = (setting.find(&values)?, self.place(&setting.key)?);
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            Some([format!("{}.{}", self.path, setting.key), text, place.to_string()])
+        };
+        T::settings().iter().filter_map(row).collect()
     }
 
     /// Tells keys that such an entry does not have, also those of its inner tables, and takes them out.
     fn drop_unknown_keys(&mut self, mistakes: &mut Vec<Mistake>) {
         for key in self.unknown_keys() {
-            let of_kind = || TABLES.iter().filter(|key| key.table == self.kind);
             // A table in it may be meant, too.
-            let tables = || of_kind().filter_map(|key| Some(key.key.split_once('.')?.0));
-            let known = || of_kind().map(|key| key.key).chain(tables());
+            let tables = || keys_of(self.kind).filter_map(|key| Some(key.split_once('.')?.0));
+            let known = || keys_of(self.kind).chain(tables());
             mistakes.push(self.mistake(&key, unknown(&key, known())));
             let near = nearest(&key, known()).map(|(near, _)| near.to_owned());
             self.meant.extend(near);
@@ -79,7 +96,7 @@ impl Entry<'_> {
     }
 
     fn unknown_keys(&self) -> Vec<String> {
-        let known = || TABLES.iter().filter(|key| key.table == self.kind).map(|key| key.key);
+        let known = || keys_of(self.kind);
         let mut found = Vec::new();
         for (name, value) in &self.table {
             let name = name.get_ref().as_ref();
@@ -147,7 +164,7 @@ impl Entry<'_> {
 
     /// A mistake that a check found; at the head where it is about no key of such an entry.
     fn invalid(&self, found: Wrong) -> Mistake {
-        let is_known = TABLES.iter().any(|known| known.table == self.kind && known.key == found.key);
+        let is_known = keys_of(self.kind).any(|known| known == found.key);
         self.mistake(if is_known { &found.key } else { "" }, found.message)
     }
 }

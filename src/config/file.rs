@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-use muster_domain::plain;
+use muster_domain::schema::Kind;
+use muster_domain::{nearest, plain};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::mistake::{ConfigError, Mistake, Origin};
-use super::settings::{Kind, SETTINGS, Setting, nearest};
+use super::settings::{KEYS, SETTINGS, Setting};
 
 /// Tables of the file that are read by [`super::pools`] and [`super::limits`].
 const NAMED_TABLES: [&str; 4] = ["runtimes", "pools", "tenants", "budgets"];
@@ -87,7 +88,7 @@ impl<'a> File<'a> {
                     // At the top one may have meant a table as a whole.
                     let tables = SETTINGS.iter().filter_map(|s| s.key.split_once('.')).map(|(table, _)| table);
                     let tables = tables.chain(NAMED_TABLES).filter(|_| prefix.is_empty());
-                    let known = SETTINGS.iter().map(|s| s.key).chain(tables);
+                    let known = SETTINGS.iter().map(|s| s.key.as_str()).chain(tables);
                     mistakes.push(Mistake::new(self.origin(&name.span()), key.clone(), unknown(&key, known)));
                 }
             }
@@ -104,11 +105,13 @@ impl<'a> File<'a> {
         }
         let Some(value) = value else { return Ok(None) };
         let origin = self.origin(&value.span());
-        let text = match setting.kind {
+        let text = match &setting.field.kind {
             // What is wrong within a list is told with its own line.
-            Kind::List => list(value).map_err(|error| self.mistake(&error, setting.key, &value.span())),
-            Kind::Keys => keys(value).map_err(|error| self.mistake(&error, setting.key, &value.span())),
-            kind => as_text(kind, value).map_err(|message| Mistake::new(origin.clone(), setting.key, message)),
+            Kind::List => list(value).map_err(|error| self.mistake(&error, &setting.key, &value.span())),
+            Kind::Text(Some(format)) if format == KEYS => {
+                keys(value).map_err(|error| self.mistake(&error, &setting.key, &value.span()))
+            }
+            kind => as_text(kind, value).map_err(|message| Mistake::new(origin.clone(), &setting.key, message)),
         };
         text.map(|text| Some((text, origin)))
     }
@@ -123,18 +126,18 @@ pub(crate) fn unknown<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -
 }
 
 /// A value of the file as text, where its TOML type is the one of the setting.
-fn as_text(kind: Kind, value: &Spanned<DeValue<'_>>) -> Result<String, String> {
+fn as_text(kind: &Kind, value: &Spanned<DeValue<'_>>) -> Result<String, String> {
     let found = value.get_ref();
     let text = match kind {
-        Kind::Text | Kind::Url | Kind::Path | Kind::Choice(_) => found.as_str().map(str::to_owned),
-        Kind::Bool => found.as_bool().map(|flag| flag.to_string()),
-        Kind::Seconds => found
+        Kind::Text(_) | Kind::Choice(_) => found.as_str().map(str::to_owned),
+        Kind::Flag => found.as_bool().map(|flag| flag.to_string()),
+        Kind::Seconds | Kind::Number => found
             .as_float()
             .map(|number| number.as_str().to_owned())
             .or_else(|| found.as_integer().map(ToString::to_string)),
         Kind::Count => found.as_integer().map(ToString::to_string),
-        // Read as a whole, by `list` and `keys`.
-        Kind::List | Kind::Keys => None,
+        // A list is read as a whole, by `list`; no section has a map.
+        Kind::List | Kind::Map => None,
     };
     text.ok_or_else(|| format!("{} is expected, not {}", expected(kind), described(found)))
 }
@@ -156,13 +159,15 @@ fn keys(value: &Spanned<DeValue<'_>>) -> Result<String, toml::de::Error> {
     Ok(keys.iter().map(|key| format!("{}={}", key.name, key.sha256)).collect::<Vec<_>>().join(","))
 }
 
-const fn expected(kind: Kind) -> &'static str {
+const fn expected(kind: &Kind) -> &'static str {
     match kind {
-        Kind::Text | Kind::Url | Kind::Path | Kind::Choice(_) => "a text in quotes",
-        Kind::Bool => "true or false",
+        Kind::Text(_) | Kind::Choice(_) => "a text in quotes",
+        Kind::Flag => "true or false",
         Kind::Seconds => "a number of seconds",
+        Kind::Number => "a number",
         Kind::Count => "a whole number",
-        Kind::List | Kind::Keys => "a list",
+        Kind::List => "a list",
+        Kind::Map => "a table",
     }
 }
 

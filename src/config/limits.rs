@@ -2,8 +2,9 @@
 
 use muster_domain::budget::{Budget, Budgets, EACH, Scope};
 use muster_domain::tenant::{TenantLimits, Tenants, check_tenant_name};
-use muster_domain::{AgentId, PoolName};
-use serde::Deserialize;
+use muster_domain::{AgentId, PoolName, described};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::entry::{Wrong, entries, nameless_entries};
 use super::file::File;
@@ -31,7 +32,7 @@ pub(super) fn budgets(file: Option<&File<'_>>, mistakes: &mut Vec<Mistake>) -> B
             mistakes,
         );
         let budget = entry.read(&["scope", "name"], |_| Ok(()), mistakes);
-        let (Some(Head { scope, name }), Some(budget)) = (head, budget) else { continue };
+        let (Some(BudgetHead { scope, name }), Some(budget)) = (head, budget) else { continue };
         let twice = format!("there are two budgets for the {scope} {name:?}");
         if budget == Budget::default() {
             mistakes.push(entry.mistake("", "tokens or cost_usd is missing"));
@@ -43,14 +44,18 @@ pub(super) fn budgets(file: Option<&File<'_>>, mistakes: &mut Vec<Mistake>) -> B
 }
 
 /// Whose budget it is.
-#[derive(Deserialize)]
-struct Head {
+#[derive(Deserialize, Serialize, ToSchema)]
+pub(super) struct BudgetHead {
+    /// Whose usage is summed: `task`, `agent`, `project`, `tenant` or `pool`.
     scope: Scope,
+    /// Its id or name, or `*` for each that has no budget of its own.
     name: String,
 }
 
+described!(BudgetHead, {"scope": "task", "name": ""});
+
 /// A name that nobody can have is a mistake: its budget would hold nobody back.
-fn check_name(Head { scope, name }: &Head) -> Result<(), String> {
+fn check_name(BudgetHead { scope, name }: &BudgetHead) -> Result<(), String> {
     if name == EACH {
         return Ok(());
     }
@@ -140,7 +145,7 @@ tokens = 2_000
             (
                 "max_running = 2",
                 "max_running = 0",
-                "muster.toml:3: tenants.default.max_running: max_running must be at least 1",
+                "muster.toml:3: tenants.default.max_running: max_running must be at least 1, not 0",
             ),
             ("rate = 5", "rate = 'x'", "muster.toml:4: tenants.default.rate: a number is expected, not the text \"x\""),
             (

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use muster_domain::pool::{PoolConfig, PoolOrigin, PoolSpec};
 use muster_domain::runtime::{ECHO, ExecProfile};
-use muster_domain::{Clocks, PoolName, RuntimeProfile};
+use muster_domain::{Clocks, PoolName, RuntimeProfile, described, schema};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::entry::{Entry, Wrong, entries};
 use super::file::File;
@@ -16,6 +17,31 @@ use super::sources::Environment;
 /// Variables by which an agent's processes are known; a profile must not forge them.
 const MARKS: [&str; 6] =
     ["MUSTER_AGENT_ID", "MUSTER_POOL", "MUSTER_ROLE", "MUSTER_PROJECT_ID", "MUSTER_PROCESS_ID", "MUSTER_TASK_ID"];
+
+/// What `[runtimes.NAME]` says beside a program's profile.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub(super) struct RuntimeHead {
+    /// `exec`: a program per agent. (`echo` is built in, and always there by that name.)
+    kind: String,
+}
+
+described!(RuntimeHead, {"kind": ""});
+
+/// What `[pools.NAME]` says beside its bounds.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub(super) struct PoolHead {
+    /// The role of its agents.
+    role_type: String,
+    /// What its agents run: the name of a runtime.
+    #[serde(default = "echo")]
+    runtime: String,
+}
+
+described!(PoolHead, {"role_type": ""});
+
+fn echo() -> String {
+    ECHO.to_owned()
+}
 
 /// What agents can run: the file's profiles and the built-in one.
 pub(crate) fn runtimes(
@@ -58,9 +84,7 @@ fn runtime(entry: &Entry<'_>, environment: &Environment, mistakes: &mut Vec<Mist
 }
 
 fn check(profile: &ExecProfile) -> Result<(), Wrong> {
-    if profile.start_timeout < Duration::from_millis(1) {
-        return Err(Wrong::new("start_timeout", "a time above 0 s is expected"));
-    }
+    schema::check(profile)?;
     check_names("env", profile.env.keys())?;
     check_names("pass_env", profile.pass_env.iter())?;
     // Last: without it no profile can be read.
@@ -88,9 +112,21 @@ pub(crate) fn pools(
     runtimes: &BTreeMap<String, RuntimeProfile>,
     clocks: &Clocks,
     mistakes: &mut Vec<Mistake>,
-) -> Vec<PoolSpec> {
+) -> Vec<FilePool> {
     let entries = entries(file, "pools", mistakes);
-    entries.iter().filter_map(|entry| pool(entry, runtimes, clocks, mistakes)).collect()
+    let pool = |entry| {
+        let spec = pool(entry, runtimes, clocks, mistakes)?;
+        let rows = entry.rows(&spec.config.clone().shown());
+        Some(FilePool { spec, rows })
+    };
+    entries.iter().filter_map(pool).collect()
+}
+
+/// A pool of the file.
+pub(crate) struct FilePool {
+    pub(crate) spec: PoolSpec,
+    /// The bounds that are written, as they may be shown: key, value and place of each.
+    pub(crate) rows: Vec<[String; 3]>,
 }
 
 fn pool(

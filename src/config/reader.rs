@@ -1,13 +1,14 @@
 //! Turns what was given into values. It goes on after a mistake, so that all of them are told at once.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use muster_domain::orders::redact_url;
+use muster_domain::schema::{Described, Kind};
+use serde_json::Value;
 
 use super::file::File;
 use super::mistake::{Mistake, Origin};
-use super::settings::{Kind, Setting, find};
+use super::settings::{KEYS, Setting, URL, find};
 use super::sources::Sources;
 
 /// One line of `muster config`.
@@ -69,7 +70,7 @@ impl<'a> Reader<'a> {
             None
         });
         let found = self.sources.given(setting).or(in_file);
-        let (text, origin) = found.unwrap_or_else(|| (setting.default.to_owned(), Origin::Default));
+        let (text, origin) = found.unwrap_or_else(|| (setting.default(), Origin::Default));
         self.note(setting, text, origin)
     }
 
@@ -83,7 +84,7 @@ impl<'a> Reader<'a> {
     /// Records a text that was found in another way than by its own names.
     pub(crate) fn note(&mut self, setting: &'static Setting, text: String, origin: Origin) -> String {
         self.shown.retain(|shown| shown.key != setting.key);
-        self.shown.push(Shown { key: setting.key, value: presentable(setting.kind, &text), origin });
+        self.shown.push(Shown { key: &setting.key, value: presentable(setting, &text), origin });
         text
     }
 
@@ -92,62 +93,44 @@ impl<'a> Reader<'a> {
         Some(self.text(key)).filter(|text| !text.is_empty())
     }
 
-    /// A text that `parse` understands; its default otherwise, after the mistake was noted.
-    pub(crate) fn parsed<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        let text = self.text(key);
+    /// A text that was read, where `parse` understands it; else the mistake is noted. What the file says is looked at also where
+    /// something else goes before it.
+    pub(crate) fn understood<T>(
+        &mut self,
+        key: &str,
+        text: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
         if let Some((unused, origin)) = self.overridden(key)
             && let Err(message) = parse(&unused)
         {
             self.mistakes.push(Mistake::new(origin, key, message));
         }
-        match parse(&text) {
-            Ok(value) => Some(value),
-            Err(message) => {
-                self.refuse(key, message);
-                parse(find(key).default).ok()
-            }
+        parse(text).map_err(|message| self.refuse(key, message)).ok()
+    }
+
+    /// A section: the settings of a table of the file, or with an empty name those outside of any, each from where it is said first
+    /// and within its bounds; its default otherwise, after the mistake was noted.
+    pub(crate) fn section<T: Described + Default>(&mut self, table: &str) -> T {
+        let mut values = serde_json::Map::new();
+        for field in T::settings() {
+            let key = if table.is_empty() { field.key.clone() } else { format!("{table}.{}", field.key) };
+            let key = &find(&key).key;
+            let text = self.text(key);
+            let value = if text.is_empty() && field.nullable {
+                Some(Value::Null)
+            } else {
+                self.understood(key, &text, |text| field.parse(text))
+            };
+            values.insert(field.key.clone(), value.unwrap_or_else(|| field.default.clone()));
         }
-    }
-
-    /// One of the words of a choice, by its place in the table.
-    pub(crate) fn choice(&mut self, key: &'static str) -> usize {
-        let Kind::Choice(words) = find(key).kind else { return 0 };
-        let place = |text: &str| {
-            let found = words.iter().position(|word| *word == text);
-            found.ok_or_else(|| format!("{} is expected, not {text:?}", words.join(" or ")))
-        };
-        self.parsed(key, place).unwrap_or_default()
-    }
-
-    /// A flag.
-    pub(crate) fn flag(&mut self, key: &'static str) -> bool {
-        self.parsed(key, truth).unwrap_or_default()
-    }
-
-    /// A number of seconds.
-    pub(crate) fn seconds(&mut self, key: &'static str) -> Duration {
-        let seconds = |text: &str| {
-            let number = text.replace('_', "").parse::<f64>().ok();
-            let duration = number.and_then(|number| Duration::try_from_secs_f64(number).ok());
-            duration.ok_or_else(|| format!("a number of seconds is expected, not {text:?}"))
-        };
-        self.parsed(key, seconds).unwrap_or_default()
-    }
-
-    /// A whole number within bounds.
-    pub(crate) fn count(&mut self, key: &'static str, bounds: std::ops::RangeInclusive<u32>) -> u32 {
-        let count = |text: &str| {
-            let number = text.parse::<u32>().ok().filter(|number| bounds.contains(number));
-            let (low, high) = (bounds.start(), bounds.end());
-            number.ok_or_else(|| format!("a whole number from {low} to {high} is expected, not {text:?}"))
-        };
-        self.parsed(key, count).unwrap_or_default()
+        // Each value is one that its field can have.
+        serde_json::from_value(Value::Object(values)).unwrap_or_default()
     }
 
     /// A path, made absolute.
-    pub(crate) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
-        let text = self.optional(key)?;
-        let path = self.absolute(key, &text);
+    pub(crate) fn path(&mut self, key: &str, text: Option<String>) -> Option<PathBuf> {
+        let path = self.absolute(key, &text?);
         self.show(key, path.display().to_string());
         Some(path)
     }
@@ -160,28 +143,14 @@ impl<'a> Reader<'a> {
         };
         self.sources.environment.absolute(path, &folder)
     }
-
-    /// A list of texts.
-    pub(crate) fn list(&mut self, key: &'static str) -> Vec<String> {
-        let text = self.text(key);
-        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
-    }
 }
 
-/// A truth value, as people write it.
-pub(crate) fn truth(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => Ok(true),
-        "false" | "0" | "no" | "off" => Ok(false),
-        _ => Err(format!("true or false is expected, not {text:?}")),
-    }
-}
-
-fn presentable(kind: Kind, text: &str) -> String {
-    match kind {
-        Kind::Url => redact_url(text),
+fn presentable(setting: &Setting, text: &str) -> String {
+    let Kind::Text(Some(format)) = &setting.field.kind else { return text.to_owned() };
+    match format.as_str() {
+        URL => redact_url(text),
         // A hash is no secret, but there is no use in showing it in full either.
-        Kind::Keys => {
+        KEYS => {
             text.split(',').map(|key| key.split('=').next().unwrap_or_default().trim()).collect::<Vec<_>>().join(", ")
         }
         _ => text.to_owned(),

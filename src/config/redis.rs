@@ -2,10 +2,40 @@
 
 use std::path::{Path, PathBuf};
 
+use muster_domain::described;
+use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
+use utoipa::ToSchema;
+
 use super::mistake::{Mistake, Origin};
 use super::reader::Reader;
 use super::settings::find;
 use super::sources::Sources;
+
+/// What `[redis]` says.
+#[derive(Clone, Debug, Serialize, Deserialize, SmartDefault, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Section {
+    /// Redis to use; `REDIS_HOST`, `REDIS_PORT` and `REDIS_DB` make one where it is absent. Default: a private server in the data
+    /// folder.
+    #[schema(format = "URL")]
+    url: Option<String>,
+    /// Put before every key and channel; servers with different stores need different ones on one Redis.
+    prefix: String,
+    /// Certificates (PEM) that vouch for a `rediss://` server. Default: those of `SSL_CERT_FILE`, else the public ones.
+    #[schema(format = "path")]
+    ca_file: Option<String>,
+    /// Program of the private server. Default: `valkey-server` or `redis-server` of the PATH or the data folder.
+    #[schema(format = "path")]
+    server: Option<String>,
+    /// What to do when a configured Redis does not answer at start.
+    fallback: Fallback,
+    /// Whether a server that runs in a single process for that reason changes back as soon as that Redis answers; each agent is
+    /// restarted once. Else it says so, and goes on until somebody restarts it.
+    fallback_heal: bool,
+}
+
+described!(Section);
 
 /// The registry.
 #[derive(Clone, Debug)]
@@ -25,9 +55,11 @@ pub(crate) struct RedisConfig {
 }
 
 /// What to do when a configured Redis does not answer at start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Fallback {
     /// Wait for it, and answer 503 meanwhile.
+    #[default]
     Wait,
     /// Run without it.
     SingleProcess,
@@ -35,30 +67,36 @@ pub(crate) enum Fallback {
 
 /// Reads `[redis]`.
 pub(crate) fn read(reader: &mut Reader<'_>, sources: &Sources<'_>) -> RedisConfig {
-    let url = read_url(reader, sources);
+    let section: Section = reader.section("redis");
+    let url = read_url(section.url, reader, sources);
     if let Some(url) = &url
         && !["redis://", "rediss://", "redis+unix://", "unix://"].iter().any(|scheme| url.starts_with(scheme))
     {
         reader.refuse("redis.url", "redis://HOST:PORT/DB, rediss://... or redis+unix:///PATH is expected");
     }
-    let prefix = reader.text("redis.prefix");
+    let prefix = section.prefix;
     if prefix.len() > 64 || prefix.contains(|c: char| c.is_whitespace() || c.is_control() || "*?[]{}\\".contains(c)) {
         reader.refuse("redis.prefix", "at most 64 characters are expected, without spaces and without *?[]{}\\");
     }
-    let roots = read_roots(reader, sources, url.as_deref());
+    let roots = read_roots(section.ca_file, reader, sources, url.as_deref());
     RedisConfig {
         url,
         prefix,
         roots,
-        server: reader.path("redis.server"),
-        fallback: [Fallback::Wait, Fallback::SingleProcess][reader.choice("redis.fallback")],
-        fallback_heal: reader.flag("redis.fallback_heal"),
+        server: reader.path("redis.server", section.server),
+        fallback: section.fallback,
+        fallback_heal: section.fallback_heal,
     }
 }
 
 /// The certificates of `redis.ca_file`, else those of `SSL_CERT_FILE`, as other programs read it.
-fn read_roots(reader: &mut Reader<'_>, sources: &Sources<'_>, url: Option<&str>) -> Option<String> {
-    let named = reader.path("redis.ca_file");
+fn read_roots(
+    named: Option<String>,
+    reader: &mut Reader<'_>,
+    sources: &Sources<'_>,
+    url: Option<&str>,
+) -> Option<String> {
+    let named = reader.path("redis.ca_file", named);
     let is_tls = url.is_some_and(|url| url.starts_with("rediss://"));
     if !is_tls {
         if named.is_some() {
@@ -81,8 +119,7 @@ fn read_roots(reader: &mut Reader<'_>, sources: &Sources<'_>, url: Option<&str>)
 
 /// `redis.url`, or what `REDIS_HOST`, `REDIS_PORT` and `REDIS_DB` make. These belong to the environment, so they go
 /// before the file and after anything that the environment says by the setting's own name.
-fn read_url(reader: &mut Reader<'_>, sources: &Sources<'_>) -> Option<String> {
-    let url = reader.optional("redis.url");
+fn read_url(url: Option<String>, reader: &mut Reader<'_>, sources: &Sources<'_>) -> Option<String> {
     let own_name = sources.flags.values.contains_key("redis.url") || sources.variable("MUSTER_REDIS_URL").is_some();
     if own_name {
         return url;

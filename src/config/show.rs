@@ -21,6 +21,7 @@ impl Config {
         for pool in &self.pools {
             rows.push([format!("pools.{}", pool.pool_name), presentable_pool(pool), file.clone()]);
         }
+        rows.extend(self.pool_rows.iter().cloned());
         for (name, limits) in self.tenants.iter() {
             rows.push([format!("tenants.{name}"), presentable_limits(limits), file.clone()]);
         }
@@ -44,28 +45,19 @@ impl Config {
 /// The README's tables: all settings, then the keys of the file's tables.
 pub(crate) fn markdown() -> String {
     let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
-    let mut out = String::from("| key | variable | flag | default | what it does |\n|---|---|---|---|---|\n");
-    for s in SETTINGS {
+    let mut out =
+        String::from("| key | variable | flag | value | default | what it does |\n|---|---|---|---|---|---|\n");
+    for s in SETTINGS.iter() {
         let variables: Vec<String> = s.env.iter().map(|name| code(name)).collect();
-        let flag = code(s.flag.unwrap_or_default());
-        out.push_str(&format!(
-            "| `{}` | {} | {flag} | {} | {} |\n",
-            s.key,
-            variables.join(", "),
-            code(s.default),
-            s.doc
-        ));
+        let (flag, default) = (code(s.flag.unwrap_or_default()), code(&s.default()));
+        let (words, doc) = (s.field.words(), &s.field.doc);
+        out.push_str(&format!("| `{}` | {} | {flag} | {words} | {default} | {doc} |\n", s.key, variables.join(", ")));
     }
-    let tables = [
-        ("runtimes", "[runtimes.NAME]"),
-        ("pools", "[pools.NAME]"),
-        ("tenants", "[tenants.NAME]"),
-        ("budgets", "[[budgets]]"),
-    ];
-    for (table, title) in tables {
-        out.push_str(&format!("\n| `{title}` | default | what it does |\n|---|---|---|\n"));
-        for key in TABLES.iter().filter(|key| key.table == table) {
-            out.push_str(&format!("| `{}` | {} | {} |\n", key.key, code(key.default), key.doc));
+    for table in TABLES.iter() {
+        out.push_str(&format!("\n| `{}` | value | default | what it does |\n|---|---|---|---|\n", table.title));
+        for setting in &table.keys {
+            let default = if setting.needed { "needed".to_owned() } else { code(&setting.default_text()) };
+            out.push_str(&format!("| `{}` | {} | {default} | {} |\n", setting.key, setting.words(), setting.doc));
         }
     }
     out

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use muster_domain::nearest;
+
 use super::dotenv::{self, Variable};
 use super::mistake::{Mistake, Origin};
-use super::settings::{OTHER_VARIABLES, SETTINGS, Setting, nearest};
+use super::settings::{OTHER_VARIABLES, SETTINGS, Setting};
 
 /// What the command line said: a file, and values by the key of their setting.
 #[derive(Clone, Debug, Default)]
@@ -122,7 +124,7 @@ impl<'a> Sources<'a> {
 
     /// What a flag or a variable says about a setting, in the order of precedence: all that goes before the file.
     pub(crate) fn given(&self, setting: &Setting) -> Option<(String, Origin)> {
-        match (self.flags.values.get(setting.key), setting.flag) {
+        match (self.flags.values.get(setting.key.as_str()), setting.flag) {
             (Some(value), Some(flag)) => Some((value.clone(), Origin::Flag(flag))),
             _ => self.variables_of(setting),
         }
@@ -137,7 +139,7 @@ impl<'a> Sources<'a> {
 
     /// Variables of `.env` that look like ours and are not.
     pub(crate) fn unknown_variables(&self) -> Vec<Mistake> {
-        let settings = || SETTINGS.iter().flat_map(|setting| setting.env.iter().copied());
+        let settings = || SETTINGS.iter().flat_map(|setting| setting.env.iter().map(String::as_str));
         let ours = self.dotenv.iter().filter(|variable| variable.name.starts_with("MUSTER_"));
         ours.filter(|v| !settings().chain(["MUSTER_URL", "MUSTER_API_KEY"]).any(|name| name == v.name))
             .map(|variable| {
@@ -152,7 +154,7 @@ impl<'a> Sources<'a> {
     /// Variables of the environment that look like ours and are not. The environment is shared, so this is only worth a
     /// note.
     pub(crate) fn notes(&self) -> Vec<String> {
-        let settings = || SETTINGS.iter().flat_map(|setting| setting.env.iter().copied());
+        let settings = || SETTINGS.iter().flat_map(|setting| setting.env.iter().map(String::as_str));
         let ours = self.environment.variables.keys().filter(|name| name.starts_with("MUSTER_"));
         ours.filter(|name| !is_of_kubernetes(name) && !OTHER_VARIABLES.contains(&name.as_str()))
             .filter_map(|name| match nearest(name, settings()) {

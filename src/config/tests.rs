@@ -392,13 +392,32 @@ fn a_command_finds_the_data_folder_in_a_file_with_other_mistakes() {
     assert!(data_dir(&sources).is_err());
 }
 
-/// `muster config --markdown` prints what belongs between the markers.
+/// `muster config --markdown` prints what belongs between the markers. With `UPDATE_DOCS` set it is written there.
 #[test]
 fn the_readme_lists_every_setting() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("a README");
-    let (_, rest) = readme.split_once("<!-- settings:begin -->\n").expect("the first marker");
-    let (table, _) = rest.split_once("<!-- settings:end -->").expect("the second marker");
-    assert_eq!(table.trim(), markdown().trim(), "run `muster config --markdown`");
+    const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(PATH).expect("a README");
+    let (before, rest) = readme.split_once("<!-- settings:begin -->\n").expect("the first marker");
+    let (table, after) = rest.split_once("<!-- settings:end -->").expect("the second marker");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        let whole = format!("{before}<!-- settings:begin -->\n{}<!-- settings:end -->{after}", markdown());
+        return std::fs::write(PATH, whole).expect("the README is written");
+    }
+    assert_eq!(table.trim(), markdown().trim(), "run `make docs`");
+}
+
+/// The names, documents and sources of a setting follow from its field.
+#[test]
+fn every_setting_is_read_shown_and_documented() {
+    let (shown, docs) = (Place::new().load().shown, markdown());
+    for setting in settings::SETTINGS.iter() {
+        let key = &setting.key;
+        assert!(shown.iter().any(|shown| shown.key == key), "{key}");
+        assert!(docs.contains(&format!("| `{key}` | `{}`", setting.env[0])), "{key}");
+        assert!(!setting.field.doc.is_empty(), "{key}");
+        let wrong_type = format!("{key} = {{ }}");
+        assert!(mistake_of(&wrong_type).starts_with(&format!("muster.toml:1: {key}: ")), "{key}");
+    }
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! Which keeper keeps which pool, and what may be known of a pool without asking its keeper.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use muster_domain::{PoolName, PoolSpec};
 use tokio::sync::{mpsc, watch};
@@ -16,28 +15,26 @@ pub(crate) type Mailbox = mpsc::UnboundedSender<Ask>;
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) mailbox: Mailbox,
-    /// The role of its agents.
-    pub(crate) role_type: String,
-    /// How long its agents may idle, where the spawn does not say.
-    pub(crate) max_idle_time: Duration,
-    /// Attempts at a task, where it does not say.
-    pub(crate) max_attempts: u32,
-    /// How long an attempt may take, where the task does not say.
-    pub(crate) task_timeout: Option<Duration>,
-    /// A task whose input mentions it becomes a check.
-    pub(crate) skip_phrase: Option<String>,
+    /// What it is.
+    pub(crate) spec: LiveSpec,
 }
 
-impl Entry {
-    pub(crate) fn new(mailbox: Mailbox, spec: &PoolSpec) -> Self {
-        Self {
-            mailbox,
-            role_type: spec.role_type.clone(),
-            max_idle_time: spec.config.max_idle_time,
-            max_attempts: spec.config.max_attempts,
-            task_timeout: spec.config.task_timeout,
-            skip_phrase: spec.config.skip_phrase.clone(),
-        }
+/// A pool's settings as they are in force: one copy, which the keeper swaps when a change is stored, and which callers read
+/// without asking it.
+#[derive(Clone)]
+pub(crate) struct LiveSpec(Arc<RwLock<Arc<PoolSpec>>>);
+
+impl LiveSpec {
+    pub(crate) fn new(spec: Arc<PoolSpec>) -> Self {
+        Self(Arc::new(RwLock::new(spec)))
+    }
+
+    pub(crate) fn get(&self) -> Arc<PoolSpec> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn swap(&self, spec: Arc<PoolSpec>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = spec;
     }
 }
 
@@ -55,15 +52,6 @@ impl Default for Directory {
 impl Directory {
     pub(crate) fn insert(&self, pool: PoolName, entry: Entry) {
         self.change(|pools| drop(pools.insert(pool, entry)));
-    }
-
-    /// Changes the entry of a pool, unless the pool has gone meanwhile.
-    pub(crate) fn replace(&self, pool: &PoolName, entry: Entry) {
-        self.change(|pools| {
-            if let Some(known) = pools.get_mut(pool) {
-                *known = entry;
-            }
-        });
     }
 
     pub(crate) fn remove(&self, pool: &PoolName) {

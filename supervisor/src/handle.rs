@@ -65,11 +65,11 @@ impl Handle {
     }
 
     async fn specify(&self, request: SpawnRequest) -> Result<AgentSpec, SupervisorError> {
-        let traits = self.traits(&request.pool_name)?;
-        if request.role_type != traits.role_type {
+        let pool = self.spec(&request.pool_name)?;
+        if request.role_type != pool.role_type {
             return Err(SupervisorError::WrongRole {
                 pool: request.pool_name,
-                expected: traits.role_type.clone(),
+                expected: pool.role_type.clone(),
                 asked: request.role_type,
             });
         }
@@ -84,7 +84,7 @@ impl Handle {
         };
         let heartbeat = request.heartbeat_interval.unwrap_or(Duration::from_secs(30));
         // The pool's row may be older than the bound, and that is not the caller's fault.
-        let max_idle_time = request.max_idle_time.unwrap_or(traits.max_idle_time.min(LONGEST));
+        let max_idle_time = request.max_idle_time.unwrap_or(pool.config.max_idle_time.min(LONGEST));
         Ok(AgentSpec {
             agent_id: AgentId::generate(),
             pool_name: request.pool_name,

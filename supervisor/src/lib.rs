@@ -75,7 +75,6 @@ pub use error::SupervisorError;
 pub use follower::TaskFollower;
 pub use handle::{Handle, StopWish};
 pub use host::HostCheck;
-pub use pools::PoolChange;
 pub use request::{
     AgentQuery, EndedQuery, IdempotencyKey, ListOrder, NewPool, SpawnRequest, Spawned, TaskQuery, TaskRequest,
 };

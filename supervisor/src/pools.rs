@@ -2,21 +2,19 @@
 
 use std::sync::Arc;
 
-use muster_domain::{EventDraft, EventKind, Gate, PoolConfig, PoolName, PoolOrigin, PoolSpec, Timestamp, runtime};
+use muster_domain::{EventDraft, EventKind, Gate, PoolName, PoolOrigin, PoolSpec, Timestamp, plain, runtime, schema};
 use muster_store::{Outcome, PoolRow, Write};
+use serde_json::Value;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::context::Context;
-use crate::directory::Entry;
+use crate::directory::{Entry, LiveSpec};
 use crate::error::SupervisorError;
 use crate::handle::{Handle, ask};
 use crate::keeper::Keeper;
 use crate::keeper::mailbox::Ask;
 use crate::request::NewPool;
 use crate::view::PoolView;
-
-/// A change of a pool's bounds.
-pub type PoolChange = Box<dyn FnOnce(&mut PoolConfig) + Send>;
 
 /// Pools are made and changed one at a time, so that two changes of one pool do not overwrite each other.
 pub(crate) type PoolLock = Mutex<()>;
@@ -76,34 +74,27 @@ impl Handle {
         self.pool(&name).await
     }
 
-    /// Changes a pool's bounds. What runs is not touched: new bounds count for what is started next.
-    pub async fn change_pool(&self, name: &PoolName, change: PoolChange) -> Result<PoolView, SupervisorError> {
+    /// Changes a pool's bounds by a JSON merge patch: null is back to the default. What runs is not touched: new bounds count for
+    /// what is started next.
+    pub async fn change_pool(&self, name: &PoolName, patch: &Value) -> Result<PoolView, SupervisorError> {
         let _alone = self.context.pool_lock.lock().await;
         let keeper = self.keeper(name)?;
-        let view = ask(&keeper, Ask::ViewPool).await?;
-        if view.origin == PoolOrigin::File {
+        let spec = self.spec(name)?;
+        if spec.origin == PoolOrigin::File {
             return Err(SupervisorError::PoolOfFile(name.clone()));
         }
-        let mut config = view.config;
-        change(&mut config);
-        let spec = PoolSpec {
-            pool_name: name.clone(),
-            role_type: view.role_type,
-            runtime: view.runtime,
-            config,
-            origin: view.origin,
-        };
+        let config = schema::changed(&spec.config, patch).map_err(|error| {
+            SupervisorError::Invalid(format!("{}: {}", error.path(), plain(&error.inner().to_string())))
+        })?;
+        let spec = PoolSpec { config, ..PoolSpec::clone(&spec) };
         self.check_spec(&spec)?;
-        let entry = Entry::new(keeper.clone(), &spec);
-        let view = ask(&keeper, |reply| Ask::Change { spec: Box::new(spec), reply }).await??;
-        self.context.directory.replace(name, entry);
-        Ok(view)
+        ask(&keeper, |reply| Ask::Change { spec: Arc::new(spec), reply }).await?
     }
 
     /// Stops a pool's agents (`graceful`: asks them first) and removes it; returns when it is gone.
     pub async fn remove_pool(&self, name: &PoolName, graceful: bool) -> Result<(), SupervisorError> {
         let keeper = self.keeper(name)?;
-        if ask(&keeper, Ask::ViewPool).await?.origin == PoolOrigin::File {
+        if self.spec(name)?.origin == PoolOrigin::File {
             return Err(SupervisorError::PoolOfFile(name.clone()));
         }
         if let Some(error) = self.context.board.refusal() {
@@ -116,8 +107,10 @@ impl Handle {
         check_spec(spec, &self.context)
     }
 
-    pub(crate) fn traits(&self, pool: &PoolName) -> Result<Entry, SupervisorError> {
-        self.context.directory.get(pool).ok_or_else(|| SupervisorError::UnknownPool(pool.to_string()))
+    /// What a pool is, as it is in force.
+    pub(crate) fn spec(&self, pool: &PoolName) -> Result<Arc<PoolSpec>, SupervisorError> {
+        let entry = self.context.directory.get(pool);
+        entry.map(|entry| entry.spec.get()).ok_or_else(|| SupervisorError::UnknownPool(pool.to_string()))
     }
 }
 
@@ -151,8 +144,9 @@ pub(crate) fn open(
 ) {
     let (mailbox, inbox) = mpsc::unbounded_channel();
     let name = row.spec.pool_name.clone();
-    let entry = Entry::new(mailbox.clone(), &row.spec);
-    let keeper = Keeper::new(context.clone(), mailbox, row, agents, workers);
+    let spec = LiveSpec::new(Arc::new(row.spec.clone()));
+    let entry = Entry { mailbox: mailbox.clone(), spec: spec.clone() };
+    let keeper = Keeper::new(context.clone(), mailbox, (row, spec), agents, workers);
     context.directory.insert(name.clone(), entry);
     let context = context.clone();
     tokio::spawn(async move {

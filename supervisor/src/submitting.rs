@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use muster_domain::queue::MAX_ATTEMPTS;
 use muster_domain::tenant::check_tenant_name;
 use muster_domain::time::check_longest;
-use muster_domain::{DEFAULT_TENANT, PoolName, Priority, TaskId, TaskSpec, Timestamp};
+use muster_domain::{DEFAULT_TENANT, PoolConfig, PoolName, Priority, TaskId, TaskSpec, Timestamp, schema};
 
 use crate::accounts::Payers;
 use crate::clock;
@@ -162,25 +161,22 @@ impl Handle {
     }
 
     fn draft(&self, request: TaskRequest) -> Result<TaskDraft, SupervisorError> {
-        let traits = self.traits(&request.pool_name)?;
+        let pool = self.spec(&request.pool_name)?;
         self.check_moments(&request)?;
         let tenant = request.tenant.unwrap_or_else(|| DEFAULT_TENANT.to_owned());
         check_tenant_name(&tenant).map_err(SupervisorError::Invalid)?;
         if let Some(project) = &request.project_id {
             check_name("project_id", project)?;
         }
-        let max_attempts = request.max_attempts.unwrap_or(traits.max_attempts);
-        if !(1..=MAX_ATTEMPTS).contains(&max_attempts) {
-            let message = format!("max_attempts must be 1 to {MAX_ATTEMPTS}, not {max_attempts}");
-            return Err(SupervisorError::Invalid(message));
-        }
+        let max_attempts = request.max_attempts.unwrap_or(pool.config.max_attempts);
+        schema::check_one::<PoolConfig>("max_attempts", &max_attempts.into()).map_err(SupervisorError::Invalid)?;
         if let Some(timeout) = request.timeout {
             check_longest("timeout", timeout).map_err(SupervisorError::Invalid)?;
             if timeout.is_zero() {
                 return Err(SupervisorError::Invalid("timeout must be above 0 s".to_owned()));
             }
         }
-        let skip_phrase = traits.skip_phrase.as_deref().or(self.context.skip_phrase.as_deref());
+        let skip_phrase = pool.config.skip_phrase.as_deref().or(self.context.skip_phrase.as_deref());
         let spec = TaskSpec {
             task_id: TaskId::generate(),
             pool_name: request.pool_name,
@@ -190,7 +186,7 @@ impl Handle {
             check: request.check || skip_phrase.is_some_and(|phrase| request.input.mentions(phrase)),
             priority: request.priority.unwrap_or(Priority::NORMAL),
             max_attempts,
-            timeout: request.timeout.or(traits.task_timeout),
+            timeout: request.timeout.or(pool.config.task_timeout),
             not_before: request.not_before,
             expires_at: request.expires_at,
         };

@@ -30,6 +30,7 @@ pub(crate) use bulk::{BulkAnswer, BulkBody, BulkItem, BulkRestart, BulkSpawn, Bu
 pub(crate) use ended_workers::EndedProcessPage;
 pub(crate) use events::{EventJson, ResetJson};
 pub(crate) use monitor::{MonitorJson, ProcessesJson};
+pub(crate) use pool_config::describe as describe_pool_config;
 pub(crate) use pools::{ChangePoolBody, CreatePoolBody, PoolJson};
 pub(crate) use queue::QueuesJson;
 pub(crate) use quota::{QuotaJson, rate_limit};

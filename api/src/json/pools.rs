@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::check_text;
 use super::holds::HoldsJson;
-use super::pool_config::{ConfigChange, ConfigJson};
+use super::pool_config::ConfigPatch;
 use crate::problem::Problem;
 
 /// A new pool.
@@ -23,7 +23,7 @@ pub(crate) struct CreatePoolBody {
     /// What its agents run: a runtime profile of the configuration. Default `echo`.
     runtime: Option<String>,
     /// Its bounds; what is left out has its default.
-    config: Option<ConfigChange>,
+    config: Option<ConfigPatch>,
 }
 
 impl CreatePoolBody {
@@ -34,8 +34,7 @@ impl CreatePoolBody {
             .pool_name
             .parse::<PoolName>()
             .map_err(|error| Problem::invalid_field("pool_name", error.to_string()))?;
-        let mut config = PoolConfig::default();
-        self.config.unwrap_or_default().apply(&mut config);
+        let config = self.config.unwrap_or_default().applied(&PoolConfig::default())?;
         Ok(NewPool { pool_name, role_type: self.role_type, runtime: self.runtime, config })
     }
 }
@@ -44,8 +43,8 @@ impl CreatePoolBody {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangePoolBody {
-    /// The bounds to change; what is left out stays as it is.
-    pub(crate) config: ConfigChange,
+    /// The bounds to change: a JSON merge patch (RFC 7396). What is left out stays as it is, and null is back to the default.
+    pub(crate) config: ConfigPatch,
 }
 
 /// A pool with its figures. A slot counts from the moment it is taken, so that the figures are right at once.
@@ -88,7 +87,7 @@ pub(crate) struct PoolJson {
     /// For how long this supervisor has kept it.
     manager_uptime_seconds: f64,
     /// Its bounds.
-    config: ConfigJson,
+    config: PoolConfig,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
@@ -114,7 +113,7 @@ impl From<PoolView> for PoolJson {
             total_workers_spawned: view.total_workers_spawned,
             total_workers_terminated: view.total_workers_terminated,
             manager_uptime_seconds: view.manager_uptime.as_secs_f64(),
-            config: view.config.into(),
+            config: view.config.shown(),
             created_at: view.created_at,
         }
     }
@@ -191,6 +190,11 @@ pub(crate) mod tests {
         let pool = body.request().expect("a request");
         assert_eq!(pool.config, PoolConfig { max_agents: 2, ..PoolConfig::default() });
         assert_eq!(pool.runtime, None);
+        for rest in ["", r#", "config": null"#, r#", "config": {}"#] {
+            let body = format!(r#"{{"role_type": "reviewer", "pool_name": "r"{rest}}}"#);
+            let pool = parse::<CreatePoolBody>(body.as_bytes()).expect("a pool").request().expect("a request");
+            assert_eq!(pool.config, PoolConfig::default(), "{rest}");
+        }
     }
 
     #[test]

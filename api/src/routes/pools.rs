@@ -60,8 +60,8 @@ pub(super) async fn change(
     PathText(pool): PathText,
     body: StrictJson<ChangePoolBody>,
 ) -> Result<Json<PoolJson>, Problem> {
-    let change = body.value.config;
-    let pool = handle.change_pool(&pool_name(&pool)?, Box::new(|config| change.apply(config))).await?;
+    let patch = body.value.config.checked()?;
+    let pool = handle.change_pool(&pool_name(&pool)?, &patch).await?;
     Ok(Json(pool.into()))
 }
 

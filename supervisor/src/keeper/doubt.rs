@@ -2,6 +2,7 @@
 //! Then the truth is read again, and the model follows it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use muster_domain::worker::WorkerEnd;
 use muster_domain::{AgentId, ProcessId, WorkerState, WorkerStatus};
@@ -11,7 +12,6 @@ use super::agent::Agent;
 use super::death::Ended;
 use super::worker::Worker;
 use super::{Keeper, Removal, Round};
-use crate::directory::Entry;
 
 impl Keeper {
     pub(super) async fn read_again(&mut self, round: &mut Round) {
@@ -52,10 +52,9 @@ impl Keeper {
 
     /// A change or a removal that was stored though its caller was refused is followed.
     fn compare_pool(&mut self, row: PoolRow, round: &mut Round) {
-        if self.model.spec != row.spec {
+        if *self.model.spec != row.spec {
             tracing::warn!(pool.name = %row.spec.pool_name, "a pool was changed after all, though its caller was refused");
-            self.context.directory.replace(&row.spec.pool_name, Entry::new(self.mailbox.clone(), &row.spec));
-            self.model.spec = row.spec;
+            self.model.reconfigure(Arc::new(row.spec));
             self.tasks_reconfigured(round);
         }
         self.model.gate = row.gate;

@@ -49,7 +49,7 @@ pub(crate) enum Ask {
     ViewAgents(Option<Vec<AgentId>>, oneshot::Sender<Vec<AgentView>>),
     ViewWorkers(oneshot::Sender<Vec<WorkerView>>),
     Change {
-        spec: Box<PoolSpec>,
+        spec: Arc<PoolSpec>,
         reply: oneshot::Sender<Result<PoolView, SupervisorError>>,
     },
     Remove {

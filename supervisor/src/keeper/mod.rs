@@ -56,6 +56,7 @@ use self::troubles::Troubles;
 use self::work::Desk;
 use crate::clock;
 use crate::context::Context;
+use crate::directory::LiveSpec;
 use crate::error::SupervisorError;
 
 /// Messages taken in one turn at the most: bounds a transaction.
@@ -117,13 +118,13 @@ impl Keeper {
     pub(crate) fn new(
         context: Arc<Context>,
         mailbox: mpsc::UnboundedSender<Ask>,
-        pool: PoolRow,
+        (pool, spec): (PoolRow, LiveSpec),
         agents: Vec<AgentRow>,
         workers: Vec<Found>,
     ) -> Self {
         let now = clock::now();
         let removal = pool.draining.then(|| Removal { graceful: true, replies: Vec::new() });
-        let mut model = Model::new(pool, now);
+        let mut model = Model::new(pool, spec, now);
         for found in workers {
             adopt(&mut model, found, &context, &mailbox, now);
         }

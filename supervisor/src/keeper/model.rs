@@ -1,6 +1,7 @@
 //! The keeper's model of its pool: agents, workers, free slots and the agenda. It only keeps; it decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use muster_domain::worker::WorkerEvent;
@@ -11,10 +12,14 @@ use muster_store::PoolRow;
 
 use super::agent::Agent;
 use super::worker::Worker;
+use crate::directory::LiveSpec;
 use crate::view::{Holds, PoolView};
 
 pub(crate) struct Model {
-    pub(crate) spec: PoolSpec,
+    /// What the pool is; [`Model::reconfigure`] changes it.
+    pub(crate) spec: Arc<PoolSpec>,
+    /// The same for those who do not ask the keeper.
+    live: LiveSpec,
     pub(crate) draining: bool,
     pub(crate) gate: Gate,
     pub(crate) created_at: Timestamp,
@@ -34,9 +39,10 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn new(row: PoolRow, now: Instant) -> Self {
+    pub(crate) fn new(row: PoolRow, live: LiveSpec, now: Instant) -> Self {
         Self {
-            spec: row.spec,
+            spec: live.get(),
+            live,
             draining: row.draining,
             gate: row.gate,
             created_at: row.created_at,
@@ -50,6 +56,12 @@ impl Model {
             agenda: BTreeSet::new(),
             changed_slots: BTreeSet::new(),
         }
+    }
+
+    /// Swaps the pool's settings, here and for those who read them without asking.
+    pub(crate) fn reconfigure(&mut self, spec: Arc<PoolSpec>) {
+        self.live.swap(Arc::clone(&spec));
+        self.spec = spec;
     }
 
     pub(crate) fn agent(&self, id: AgentId) -> Option<&Agent> {

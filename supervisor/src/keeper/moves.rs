@@ -3,6 +3,7 @@
 //! The order is always the same: decide, commit, then change the model and tell others. So what a caller was told
 //! survives, and a commit that failed has changed nothing.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use muster_domain::agent::{AfterStop, Final};
@@ -47,7 +48,7 @@ pub(crate) enum Move {
     /// A worker is proven dead.
     EndWorker { worker: ProcessId, lost: bool, ending: WorkerEnding },
     /// The pool's bounds change.
-    Change { spec: Box<PoolSpec>, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
+    Change { spec: Arc<PoolSpec>, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
     /// The pool's queue is closed or opened.
     Gate { gate: Gate, hand_back: bool, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
     /// The pool goes.
@@ -245,7 +246,7 @@ impl Keeper {
                 writes.push(Write::Event(self.worker_event(kind, *worker, at, format!("it {ending}"))));
             }
             Move::Change { spec, .. } => {
-                writes.push(Write::ChangePool { spec: (**spec).clone() });
+                writes.push(Write::ChangePool { spec: PoolSpec::clone(spec) });
                 writes.push(Write::Event(self.pool_event(EventKind::PoolChanged, at)));
             }
             Move::Gate { gate, .. } => {
@@ -280,7 +281,7 @@ impl Keeper {
             }
             Move::EndWorker { worker, .. } => self.worker_ended(worker),
             Move::Change { spec, reply } => {
-                self.model.spec = *spec;
+                self.model.reconfigure(spec);
                 self.tasks_reconfigured(round);
                 drop(reply.send(Ok(self.view_pool(round))));
             }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use muster_domain::{AgentState, Cause};
 use muster_supervisor::{AlertKind, DATA_FOLDER, Spawned, SupervisorError};
+use serde_json::json;
 
 use crate::worker::{FakeWorker, OnSpawn, PATIENCE};
 use crate::world::{World, let_pass, wait_until};
@@ -171,7 +172,7 @@ async fn those_who_wait_for_a_slot_get_it_in_the_order_of_their_making() {
     world.launcher().habits(|habits| habits.on_spawn = OnSpawn::Run);
     let agents = [world.spawn().await, world.spawn().await];
     // The bound shrinks, and both lose their workers: one slot is left for two.
-    world.handle.change_pool(&crate::world::pool(), Box::new(|config| config.max_workers = 1)).await.expect("changed");
+    world.handle.change_pool(&crate::world::pool(), &json!({"max_workers": 1})).await.expect("changed");
     for worker in world.launcher().living() {
         worker.die();
     }

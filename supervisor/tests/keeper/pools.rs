@@ -5,6 +5,7 @@ use std::time::Duration;
 use muster_domain::{AgentState, Cause, PoolConfig, PoolOrigin, PoolSpec, RestartPolicy};
 use muster_store::Store;
 use muster_supervisor::SupervisorError;
+use serde_json::json;
 
 use crate::worker::{OnSpawn, OnStop};
 use crate::world::{Ground, World, config, let_pass, pool, wait_until};
@@ -115,13 +116,13 @@ async fn a_supervisor_stops_while_a_pool_is_removed() {
 async fn new_bounds_count_for_what_starts_next() {
     let world = World::new().await;
     world.spawn_many(2).await;
-    let view = world.handle.change_pool(&pool(), Box::new(|config| config.max_agents = 5)).await.expect("changed");
+    let view = world.handle.change_pool(&pool(), &json!({"max_agents": 5})).await.expect("changed");
     assert_eq!(view.config.max_agents, 5);
     world.spawn_many(5).await;
     let mut capacities: Vec<u32> = world.launcher().living().iter().map(|worker| worker.orders().capacity).collect();
     capacities.sort_unstable();
     assert_eq!(capacities, [2, 5]);
-    let wrong = world.handle.change_pool(&pool(), Box::new(|config| config.max_agents = 0)).await;
+    let wrong = world.handle.change_pool(&pool(), &json!({"max_agents": 0})).await;
     assert!(matches!(wrong, Err(SupervisorError::Invalid(_))), "{wrong:?}");
     world.end().await;
 }
@@ -141,7 +142,7 @@ async fn pools_of_the_file_follow_the_file() {
     world.spawn().await;
     for refused in [
         world.handle.remove_pool(&pool(), true).await,
-        world.handle.change_pool(&pool(), Box::new(|config| config.max_agents = 9)).await.map(drop),
+        world.handle.change_pool(&pool(), &json!({"max_agents": 9})).await.map(drop),
     ] {
         assert!(matches!(refused, Err(SupervisorError::PoolOfFile(_))), "{refused:?}");
     }

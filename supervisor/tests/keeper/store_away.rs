@@ -5,6 +5,7 @@ use std::time::Duration;
 use muster_domain::{AgentState, Cause, Epoch, ReportBody};
 use muster_store::{AgentFilter, Rest, Store, Write};
 use muster_supervisor::SupervisorError;
+use serde_json::json;
 
 use crate::faults::Commit;
 use crate::worker::PATIENCE;
@@ -33,7 +34,7 @@ async fn requests_are_refused_and_leave_nothing() {
     world.store().judge(|_| Commit::Refuse);
     is_unavailable(world.try_spawn(PATIENCE).await);
     is_unavailable(world.handle.terminate(None, agent, true, PATIENCE).await);
-    is_unavailable(world.handle.change_pool(&pool(), Box::new(|config| config.max_agents = 3)).await);
+    is_unavailable(world.handle.change_pool(&pool(), &json!({"max_agents": 3})).await);
     is_unavailable(world.handle.remove_pool(&pool(), true).await);
     world.store().heal();
     wait_until("it takes requests again", async || world.try_spawn(PATIENCE).await.is_ok()).await;
@@ -94,7 +95,7 @@ async fn a_removal_whose_last_commit_seemed_to_fail_comes_to_its_end() {
 async fn a_change_that_was_stored_though_its_caller_was_refused_is_followed() {
     let world = World::new().await;
     world.store().once(|write| matches!(write, Write::ChangePool { .. }), Commit::Lie);
-    is_unavailable(world.handle.change_pool(&pool(), Box::new(|config| config.max_agents = 3)).await);
+    is_unavailable(world.handle.change_pool(&pool(), &json!({"max_agents": 3})).await);
     wait_until("it is in force", async || world.pool().await.config.max_agents == 3).await;
     world.end().await;
 }

@@ -123,8 +123,8 @@ impl Life {
     }
 
     pub(super) async fn change_the_pool(&mut self) {
-        let next = config(&mut self.rng);
-        drop(self.world.handle.change_pool(&pool(), Box::new(move |known| *known = next)).await);
+        let next = serde_json::to_value(config(&mut self.rng)).expect("JSON");
+        drop(self.world.handle.change_pool(&pool(), &next).await);
     }
 
     pub(super) fn trouble_the_store(&mut self) {
