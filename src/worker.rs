@@ -34,6 +34,8 @@ fn serve() -> anyhow::Result<()> {
     if std::io::stdin().is_terminal() {
         bail!("workers are started by muster serve");
     }
+    // A thousand workers must be lean, and the threads of one only write logs.
+    muster_process::memory::share_one_heap();
     // A session of its own: what ends the master's terminal does not end its workers.
     muster_process::detach().context("cannot begin a session")?;
     if let Some(id) = std::env::var_os(mark::WORKER) {

@@ -9,3 +9,13 @@ pub fn give_back() {
         libc::malloc_trim(0);
     }
 }
+
+/// Lets all threads of this process share one heap. glibc gives each thread one of its own, which costs a process that has a thread
+/// for a moment some calls and, from then on, some pages. To be called before there are threads.
+pub fn share_one_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes no pointers, and no other thread uses the allocator yet.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
