@@ -119,6 +119,7 @@ impl FakeWorker {
     async fn live(self) {
         let mut dead = self.0.dead.subscribe();
         tokio::select! {
+            biased;
             _ = dead.wait_for(|dead| *dead) => {}
             () = self.serve() => {}
         }
