@@ -210,23 +210,39 @@ pub(crate) fn find(key: &str) -> &'static Setting {
     SETTINGS.iter().find(|setting| setting.key == key).unwrap_or_else(|| panic!("no setting has the key {key}"))
 }
 
-/// The candidate that needs the fewest changes to become `word`, with that number.
+/// The candidate that needs the fewest changes to become `word`, with that number. One that needs more than a change per three
+/// characters is not what was meant.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<(&'a str, usize)> {
-    candidates.into_iter().map(|candidate| (candidate, distance(word, candidate))).min_by_key(|(_, d)| *d)
+    let most = (own_part(word).chars().count() / 3).max(1);
+    let counted = candidates.into_iter().map(|candidate| (candidate, distance(word, candidate)));
+    counted.min_by_key(|(_, changes)| *changes).filter(|(_, changes)| *changes <= most)
 }
 
-/// Levenshtein's distance: insertions, deletions and replacements of one character.
+/// What a key or a variable has for itself: what stands before it is that of many others, and makes no two of them alike.
+fn own_part(word: &str) -> &str {
+    match word.rsplit_once('.') {
+        Some((_, last)) => last,
+        None => word.strip_prefix("MUSTER_").unwrap_or(word),
+    }
+}
+
+/// The distance of optimal string alignment: insertions, deletions and replacements of one character, and swaps of two that are
+/// neighbours.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+    for i in 0..a.len() {
+        let mut next = vec![i + 1];
+        for j in 0..b.len() {
+            let replaced = row[j] + usize::from(a[i] != b[j]);
+            let mut least = replaced.min(next[j] + 1).min(row[j + 1] + 1);
+            if i > 0 && j > 0 && (a[i], a[i - 1]) == (b[j - 1], b[j]) {
+                least = least.min(before[j - 1] + 1);
+            }
+            next.push(least);
         }
+        before = std::mem::replace(&mut row, next);
     }
     row[b.len()]
 }
@@ -259,10 +275,14 @@ mod tests {
     #[test]
     fn the_nearest_key_is_the_one_meant() {
         let keys = || SETTINGS.iter().map(|s| s.key);
-        assert_eq!(nearest("redis.ulr", keys()), Some(("redis.url", 2)));
+        assert_eq!(nearest("redis.ulr", keys()), Some(("redis.url", 1)));
         assert_eq!(nearest("listen", keys()), Some(("listen", 0)));
         assert_eq!(nearest("data-dir", keys()), Some(("data_dir", 1)));
+        for far in ["redis.foo", "colour", "x", "MUSTER_FOO"] {
+            assert_eq!(nearest(far, keys().chain(["MUSTER_URL"])), None, "{far}");
+        }
         assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("ulr", "url"), 1);
         assert_eq!(distance("kitten", "sitting"), 3);
     }
 }
