@@ -225,7 +225,11 @@ mod tests {
     #[test]
     fn the_table_of_problems() {
         use SupervisorError as E;
-        let unavailable = |ms| E::Unavailable { what: "redis is away".into(), retry_after: Duration::from_millis(ms) };
+        let unavailable = |ms| E::Unavailable {
+            what: "redis is away".into(),
+            retry_after: Duration::from_millis(ms),
+            by_hand: false,
+        };
         let rows: Vec<(E, u16, &str, Option<u64>)> = vec![
             (E::UnknownPool("x".into()), 404, "unknown_pool", None),
             (E::UnknownAgent("x".into()), 404, "unknown_agent", None),

@@ -88,7 +88,7 @@ pub enum SpawnError {
         text: OsString,
     },
     /// No folder of the search path has it.
-    #[error("{program:?} was not found in {searched:?}")]
+    #[error("{program:?} is not in PATH")]
     NotFound {
         /// The program's name.
         program: OsString,

@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(find("data").expect("found"), folder.path().join("a/data"));
         assert_eq!(find("./tool").expect("as it is"), Path::new("./tool"));
         assert!(matches!(find("sub"), Err(SpawnError::NotFound { .. })));
-        assert!(find("none").expect_err("nowhere").to_string().starts_with("\"none\" was not found in"));
+        assert!(find("none").expect_err("nowhere").to_string().starts_with("\"none\" is not in PATH"));
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
     };
     let answers = each(&resolve_all(&client, &args.tasks)?, |id| call_off(&client, *id, patience));
     let tasks: Vec<&Value> = answers.iter().flatten().collect();
-    for task in tasks.iter().filter(|task| is_over(task) && task["state"] != TaskState::Cancelled.as_str()) {
+    for task in tasks.iter().filter(|task| is_late(task)) {
         // There is nowhere left to say that stderr is closed; the table tells.
         let _ = writeln!(std::io::stderr(), "muster: {}", came_too_late(task));
     }
@@ -54,11 +54,17 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
 /// Calls one off, and waits so long until its work has stopped; without a bound as long as it takes.
 fn call_off(client: &Client, task: TaskId, patience: Option<Duration>) -> Result<Value, ClientError> {
     let begun = Instant::now();
+    let mut asks = 0;
     loop {
         let left = patience.map(|patience| patience.saturating_sub(begun.elapsed()));
         let wait = left.map_or(ONE_WAIT, |left| left.min(ONE_WAIT));
         let query = [("wait", wait.as_secs_f64().to_string())];
-        let answer = client.post(&format!("{PATH}/{task}/cancel"), &query, &json!({}), wait)?;
+        let mut answer = client.post(&format!("{PATH}/{task}/cancel"), &query, &json!({}), wait)?;
+        asks += 1;
+        if asks > 1 && answer["was_over"] == Value::Bool(true) {
+            // By what was asked first.
+            answer["was_over"] = Value::Bool(false);
+        }
         if is_over(&answer) || left.is_some_and(|left| left <= wait) {
             return Ok(answer);
         }
@@ -69,7 +75,12 @@ fn is_over(task: &Value) -> bool {
     task["state"].as_str().and_then(|state| state.parse::<TaskState>().ok()).is_some_and(TaskState::is_final)
 }
 
-/// What is said of a task that ended otherwise. Calling it off changed nothing, which is no error.
+/// Whether it was over before it was called off: where it ended otherwise, or was called off earlier.
+fn is_late(task: &Value) -> bool {
+    is_over(task) && (task["state"] != TaskState::Cancelled.as_str() || task["was_over"] == Value::Bool(true))
+}
+
+/// What is said of a task that was over before. Calling it off changed nothing, which is no error.
 fn came_too_late(task: &Value) -> String {
     format!("task {} was over already: {}", field(task, "task_id"), field(task, "state"))
 }
@@ -88,5 +99,8 @@ mod tests {
         let over = json!({"task_id": "t", "state": "succeeded"});
         assert!(is_over(&over) && !is_over(&json!({"state": "running"})) && !is_over(&json!({})));
         assert_eq!(came_too_late(&over), "task t was over already: succeeded");
+        let called_off = |was_over: bool| json!({"task_id": "t", "state": "cancelled", "was_over": was_over});
+        assert!(is_late(&over) && is_late(&called_off(true)) && !is_late(&called_off(false)));
+        assert_eq!(came_too_late(&called_off(true)), "task t was over already: cancelled");
     }
 }

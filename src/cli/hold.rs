@@ -32,7 +32,11 @@ pub(super) struct Resume {
 #[derive(Debug, clap::Args)]
 pub(super) struct Drain {
     /// The pool
-    pool: PoolName,
+    #[arg(required_unless_present = "all")]
+    pool: Option<PoolName>,
+    /// Known, so that whoever asks for it hears what is to be used
+    #[arg(long, hide = true)]
+    all: bool,
     /// Stop the tasks that run, and hand them back to the queue; without it they go on to their end
     #[arg(long)]
     hand_back: bool,
@@ -72,7 +76,14 @@ pub(super) fn resume(args: &Resume, context: &Context) -> Result<Done, Failure> 
 
 /// Takes no more tasks either.
 pub(super) fn drain(args: &Drain, context: &Context) -> Result<Done, Failure> {
-    of_pool(&args.pool, "drain", &json!({"hand_back": args.hand_back}), context)
+    match (&args.pool, args.all) {
+        (Some(pool), false) => of_pool(pool, "drain", &json!({"hand_back": args.hand_back}), context),
+        _ => Err(Failure::Usage(
+            "a drain is of one pool: `muster drain POOL`; `muster pause --all` holds up the whole system, and with --hand-back \
+             stops the tasks that run"
+                .to_owned(),
+        )),
+    }
 }
 
 fn of_pool(pool: &PoolName, verb: &str, body: &Value, context: &Context) -> Result<Done, Failure> {

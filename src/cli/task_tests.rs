@@ -313,6 +313,11 @@ fn work_is_held_up_and_goes_on() {
     let refused = run("pause p --hand-back", Vec::new());
     let failure = refused.result.as_ref().expect_err("a pause of a pool hands nothing back");
     assert!(failure.to_string().contains("`muster drain p --hand-back`") && failure.code() == 2, "{failure}");
+    for words in ["drain --all", "drain p --all"] {
+        let refused = run(words, Vec::new());
+        let failure = refused.result.as_ref().expect_err("of one pool only");
+        assert!(failure.to_string().contains("`muster pause --all`") && failure.code() == 2, "{failure}");
+    }
     let ran = run("pause --all --hand-back", vec![(200, "{}")]);
     assert_eq!((ran.lines(), ran.body(0)), (vec!["POST /api/v1/system/pause"], json!({"hand_back": true})));
     assert_eq!(ran.text(), "the system is paused: tasks are taken in and wait\n");

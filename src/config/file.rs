@@ -117,10 +117,15 @@ impl<'a> File<'a> {
     }
 }
 
+/// So many keys are named where none is near; more are no help.
+const FEW: usize = 8;
+
 /// What to say about a key that nobody knows.
 pub(crate) fn unknown<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    match nearest(key, known) {
+    let known: Vec<&str> = known.into_iter().collect();
+    match nearest(key, known.iter().copied()) {
         Some((near, _)) => format!("there is no such key; the nearest is {near}"),
+        None if known.len() <= FEW => format!("there is no such key; there are: {}", known.join(", ")),
         None => "there is no such key".to_owned(),
     }
 }

@@ -161,7 +161,7 @@ tokens = 2_000
             (
                 "cost_usd = 0.5",
                 "cost = 0.5",
-                "muster.toml:13: budgets.cost: there is no such key; the nearest is scope",
+                "muster.toml:13: budgets.cost: there is no such key; there are: scope, name, tokens, cost_usd",
             ),
             ("cost_usd = 0.5", "", "muster.toml:10: budgets: tokens or cost_usd is missing"),
             (

@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use muster_domain::{ExecProfile, PoolSpec, RuntimeProfile};
+use muster_process::SpawnError;
 
 use super::sources::Environment;
 
@@ -44,7 +45,13 @@ fn missing_program(exec: &ExecProfile, environment: &Environment) -> Option<Stri
         // The PATH that the program gets is the one in which it is looked up.
         let path = exec.env.get("PATH").or_else(|| environment.variables.get("PATH")).map(OsString::from);
         let found = muster_process::find_program(OsStr::new(program), path.as_deref());
-        return found.err().map(|error| error.to_string());
+        return found.err().map(|error| match error {
+            // Here alone with its folders: this is said once, and not with each agent.
+            SpawnError::NotFound { searched, .. } => {
+                format!("{program:?} is not in PATH ({})", searched.to_string_lossy())
+            }
+            error => error.to_string(),
+        });
     }
     // A relative path counts from the agent's folder. Where that is one of its own, it is empty.
     let path: PathBuf = exec.cwd.as_deref().unwrap_or(Path::new("")).join(program);

@@ -160,8 +160,11 @@ mod tests {
     #[test]
     fn the_nearest_key_is_the_one_meant() {
         let keys = || SETTINGS.iter().map(|s| s.key.as_str());
-        assert_eq!(nearest("redis.ulr", keys()), Some(("redis.url", 2)));
+        assert_eq!(nearest("redis.ulr", keys()), Some(("redis.url", 1)));
         assert_eq!(nearest("listen", keys()), Some(("listen", 0)));
         assert_eq!(nearest("data-dir", keys()), Some(("data_dir", 1)));
+        for far in ["redis.foo", "colour", "x", "MUSTER_FOO"] {
+            assert_eq!(nearest(far, keys().chain(["MUSTER_URL"])), None, "{far}");
+        }
     }
 }

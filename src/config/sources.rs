@@ -144,8 +144,8 @@ impl<'a> Sources<'a> {
         ours.filter(|v| !settings().chain(["MUSTER_URL", "MUSTER_API_KEY"]).any(|name| name == v.name))
             .map(|variable| {
                 let origin = Origin::Line { path: self.dotenv_path.clone(), line: variable.line };
-                let near = nearest(&variable.name, settings()).map_or("", |(near, _)| near);
-                let message = format!("there is no such setting in a .env file; the nearest is {near}");
+                let near = nearest(&variable.name, settings()).map(|(near, _)| format!("; the nearest is {near}"));
+                let message = format!("there is no such setting in a .env file{}", near.unwrap_or_default());
                 Mistake::new(origin, variable.name.clone(), message)
             })
             .collect()

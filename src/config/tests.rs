@@ -294,7 +294,7 @@ fn programs_and_folders_that_are_not_there_are_worth_a_note() {
         "agents of the pools one, two can't start: runtimes.gone: there is no program /no/such/program (command)"
             .into(),
         "agents can't start: runtimes.relative: there is no program ./agent.sh (command)".into(),
-        "agents can't start: runtimes.unknown: \"no-such-program\" was not found in \"/usr/bin:/bin\"".into(),
+        "agents can't start: runtimes.unknown: \"no-such-program\" is not in PATH (/usr/bin:/bin)".into(),
     ];
     assert_eq!(notes, expected);
 }

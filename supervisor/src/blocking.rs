@@ -17,6 +17,9 @@ pub(crate) static LAST_WORDS: Semaphore = Semaphore::const_new(16);
 /// Looks at the host at a time: one for each thing that is looked at.
 pub(crate) static HOST: Semaphore = Semaphore::const_new(16);
 
+/// Looks at the password of the private Redis at a time.
+pub(crate) static PASSWORD: Semaphore = Semaphore::const_new(1);
+
 /// What ended long ago is removed.
 pub(crate) static REMOVALS: Semaphore = Semaphore::const_new(2);
 

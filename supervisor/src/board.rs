@@ -36,6 +36,9 @@ const NEEDED: [&str; 4] = ["registry", STORE[0], STORE[1], STORE[2]];
 /// ... and those without which no program has a place: a first start that fails is final, so it is not tried.
 const PLACE: [&str; 5] = [NEEDED[0], NEEDED[1], NEEDED[2], NEEDED[3], DATA_FOLDER];
 
+/// Subjects that are over only when a person has done what their words say.
+const BY_HAND: [&str; 3] = [DATABASE_FILE, DAMAGE, DATA_FOLDER];
+
 /// Subjects for which an agent may start late, or not at all.
 const HINDRANCES: [&str; 9] =
     [NEEDED[0], NEEDED[1], NEEDED[2], NEEDED[3], STATEMENTS, DATA_FOLDER, "reports", "workers", "silence"];
@@ -132,12 +135,12 @@ impl Board {
 
     /// Why nothing new is begun now, if so.
     pub(crate) fn refusal(&self) -> Option<SupervisorError> {
-        self.missing().map(SupervisorError::unavailable)
+        self.refuse(&NEEDED)
     }
 
     /// Why no agent is begun now, if so.
     pub(crate) fn start_refusal(&self) -> Option<SupervisorError> {
-        self.all_of(&PLACE).map(SupervisorError::unavailable)
+        self.refuse(&PLACE)
     }
 
     /// What is wrong with the registry or the store, if anything is.
@@ -152,7 +155,25 @@ impl Board {
 
     /// Why nothing can be stored now, if so.
     pub(crate) fn store_refusal(&self) -> Option<SupervisorError> {
-        self.all_of(&STORE).map(SupervisorError::unavailable)
+        self.refuse(&STORE)
+    }
+
+    /// Why nothing can be stored until a person has seen to it, if so: the store itself may answer all the same.
+    pub(crate) fn store_broken(&self) -> Option<String> {
+        self.all_of(&[DATABASE_FILE, DAMAGE])
+    }
+
+    /// What is wrong with what is around the database, if anything is.
+    pub(crate) fn folder_broken(&self) -> Option<String> {
+        self.all_of(&[DATA_FOLDER])
+    }
+
+    fn refuse(&self, wanted: &[&'static str]) -> Option<SupervisorError> {
+        let what = self.all_of(wanted)?;
+        Some(match BY_HAND.iter().any(|subject| self.is_degraded(subject)) {
+            true => SupervisorError::unavailable_until_mended(what),
+            false => SupervisorError::unavailable(what),
+        })
     }
 
     /// The words on all of these: what is wrong with one may be what helps with another, as where the folder of both is gone.
@@ -224,7 +245,15 @@ mod tests {
         // A commit into that file succeeds.
         board.recover("store");
         assert!(board.refusal().is_some() && board.store_refusal().is_some());
+        let words = board.refusal().map(|refusal| refusal.to_string());
+        assert_eq!(words.as_deref(), Some("removed; nothing was changed"), "time alone brings it not back");
+        assert_eq!(board.store_broken().as_deref(), Some("removed"));
         board.recover(DATABASE_FILE);
+        board.degrade("store", "it hangs".to_owned());
+        let words = board.refusal().map(|refusal| refusal.to_string());
+        assert_eq!(words.as_deref(), Some("it hangs; nothing was changed, try again in 1 s"));
+        assert_eq!(board.store_broken(), None);
+        board.recover("store");
         assert!(board.refusal().is_none() && board.store_refusal().is_none());
     }
 

@@ -119,7 +119,12 @@ impl Context {
 impl SupervisorError {
     /// Something is away; callers may try again soon.
     pub(crate) const fn unavailable(what: String) -> Self {
-        Self::Unavailable { what, retry_after: Duration::from_secs(1) }
+        Self::Unavailable { what, retry_after: Duration::from_secs(1), by_hand: false }
+    }
+
+    /// Something is away until a person brings it back. Callers may ask again all the same, and are told when that was done.
+    pub(crate) const fn unavailable_until_mended(what: String) -> Self {
+        Self::Unavailable { what, retry_after: Duration::from_secs(1), by_hand: true }
     }
 
     /// A value of the request can't be stored, now or later.

@@ -116,16 +116,22 @@ pub enum SupervisorError {
         ending: Ending,
     },
     /// The store, the registry or the leadership is away (503). Nothing was changed.
-    #[error("{what}; nothing was changed, try again in {} s", .retry_after.as_secs())]
+    #[error("{what}; nothing was changed{}", unless_by_hand(*.by_hand, *.retry_after))]
     Unavailable {
-        /// What is away.
+        /// What is away, and where only a person can bring it back, how.
         what: String,
         /// When to try again.
         retry_after: Duration,
+        /// Whether only a person can bring it back: to try again at once is of no use then.
+        by_hand: bool,
     },
     /// The supervisor is stopping (503).
     #[error("the supervisor is stopping")]
     Stopping,
+}
+
+fn unless_by_hand(by_hand: bool, retry_after: Duration) -> String {
+    if by_hand { String::new() } else { format!(", try again in {} s", retry_after.as_secs()) }
 }
 
 fn describe(ending: &Ending) -> String {

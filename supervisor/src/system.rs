@@ -32,6 +32,8 @@ impl Handle {
     pub async fn system(&self) -> SystemView {
         let (registry, store) = (self.context.registry.ping(), self.context.store.ping());
         let ((pools, silent), registry, store) = tokio::join!(self.pools_in_time(), reach(registry), reach(store));
+        // A database that was taken away, or written over, answers for as long as it is open.
+        let store = self.context.board.store_broken().map_or(store, Reach::Away);
         let (spawns, spawns_succeeded, spawns_failed) = self.context.counters.read();
         let facts = &self.facts;
         let health = self.health();
@@ -124,6 +126,7 @@ impl Handle {
         lines.push(self.check_registry().await);
         lines.push(self.check_round_trip().await);
         lines.push(self.check_store().await);
+        lines.push(self.check_data_folder());
         lines.push(self.check_leader().await);
         let workers = self.workers(None).await.unwrap_or_default();
         lines.extend(join_all(workers.into_iter().map(|worker| self.check_worker(worker))).await);
@@ -171,6 +174,9 @@ impl Handle {
 
     async fn check_store(&self) -> CheckLine {
         let begun = Instant::now();
+        if let Some(broken) = self.context.board.store_broken() {
+            return line("store", begun, Err(broken), "do what is said there: nothing new is taken until then");
+        }
         let result = self.context.store.ping().await.map(|_| self.context.store.describe());
         match (result, self.context.store.warning()) {
             (Ok(_), Some(warning)) => {
@@ -182,6 +188,11 @@ impl Handle {
                 line("store", begun, result, "see that the database runs and its disk has room")
             }
         }
+    }
+
+    fn check_data_folder(&self) -> CheckLine {
+        let found = self.context.board.folder_broken().map_or(Ok(self.context.data_dir.display().to_string()), Err);
+        line("data folder", Instant::now(), found, "do what is said there: no worker starts until then")
     }
 
     async fn check_leader(&self) -> CheckLine {

@@ -106,13 +106,24 @@ fn a_data_folder_that_was_moved_is_named_and_nothing_is_taken_until_it_is_back()
     let refused = muster.spawn("p");
     assert_eq!(refused.status, 503, "{refused:?}");
     assert!(refused.text("detail").contains("put the same file back"), "{refused:?}");
+    assert!(!refused.text("detail").contains("try again"), "only a person mends it: {refused:?}");
+    let ready = muster.get("/ready");
+    assert_eq!((ready.status, ready.code()), (503, "not_ready"), "{ready:?}");
+    assert!(ready.text("detail").contains("put the same file back"), "{ready:?}");
+    assert_eq!(muster.get("/api/health-docker").status, 503);
+    let check = muster.get("/api/v1/system/check").body;
+    let failed = |name: &str| {
+        let checks = check["checks"].as_array().expect("a list");
+        checks.iter().any(|line| line["name"] == name && line["ok"] == false)
+    };
+    assert!(failed("store") && failed("data folder"), "{check}");
     let refused = muster.post("/api/v1/tasks", &json!({"pool_name": "p", "input": 1}));
     assert_eq!(refused.status, 503, "{refused:?}");
     // Whatever was made at its place meanwhile, as the socket of a Redis.
     drop(std::fs::remove_dir_all(folder));
     std::fs::rename(&moved, folder).expect("put back");
     wait_until("all is well again", BOUND, || degraded(&muster).is_empty() && has_words(&muster, &id));
-    assert_eq!(muster.spawn("p").status, 201);
+    assert_eq!((muster.spawn("p").status, muster.get("/ready").status), (201, 200));
 }
 
 #[test]

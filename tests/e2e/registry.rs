@@ -139,6 +139,11 @@ fn the_private_redis_has_a_password_that_outlives_the_master_and_is_on_no_comman
     assert_eq!(std::fs::read_to_string(&file).expect("a password"), password);
     assert_recovers(&muster, &before);
     assert!(lives(worker), "it reconnected with what it knows");
+    std::fs::remove_file(&file).expect("removed");
+    let is_back = || std::fs::read_to_string(&file).is_ok_and(|text| text == password);
+    wait_until("the master puts it back, since it knows it", BOUND, is_back);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).expect("a file").permissions());
+    assert_eq!(mode & 0o777, 0o600);
     // As after an update from a version that had none: the worker knows another password than the one that is made.
     muster.kill9();
     std::fs::remove_file(&file).expect("removed");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::harness::faults::{kill9, lives};
 use crate::harness::{Muster, Options, wait_until};
 
 const BOUND: Duration = Duration::from_secs(20);
@@ -86,6 +87,20 @@ fn a_changed_program_starts_with_the_next_start_of_an_agent() {
     reconfigure(&mut muster, saying("new"));
     assert_eq!(muster.all_workers()[0].id, workers[0].id);
     assert_eq!(muster.get("/api/v1/system/status").body["outdated_workers"], 0);
+}
+
+#[test]
+fn a_dead_worker_is_not_warned_of_as_an_older_one() {
+    let mut muster = Muster::start(Options::config(saying("old")));
+    muster.spawn("p");
+    let workers: Vec<u32> = muster.all_workers().into_iter().map(|worker| worker.pid).collect();
+    muster.kill9();
+    workers.iter().for_each(|pid| kill9(*pid));
+    wait_until("all are dead", BOUND, || !workers.iter().any(|pid| lives(*pid)));
+    muster.options.config = saying("new");
+    muster.restart();
+    wait_until("the agent runs again", BOUND, || muster.all_agents().iter().any(|agent| agent.state == "idle"));
+    assert!(!muster.log().contains("older definition"), "{}", muster.log());
 }
 
 #[test]

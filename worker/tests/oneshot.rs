@@ -129,7 +129,7 @@ async fn an_exit_code_says_whether_it_succeeded() {
 async fn an_agent_whose_tasks_have_no_program_does_not_start() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let plain = file.path().display().to_string();
-    let missing = "\"no-such-program-anywhere\" was not found in \"/usr/bin:/bin\"".to_owned();
+    let missing = "\"no-such-program-anywhere\" is not in PATH".to_owned();
     let refused = format!("cannot run {plain}: Permission denied (os error 13) (is it executable?)");
     let path = json!({"PATH": "/usr/bin:/bin"});
     for (profile, why) in [

@@ -40,7 +40,7 @@ pub(crate) use system::{
 };
 pub(crate) use task_body::{MAX_INPUT, RedriveBody, TaskBody};
 pub(crate) use task_lines::{TaskLineJson, TaskLinesJson};
-pub(crate) use tasks::{ProgressJson, RedrivenJson, SubmittedJson, TaskJson, TaskPage};
+pub(crate) use tasks::{CalledOffJson, ProgressJson, RedrivenJson, SubmittedJson, TaskJson, TaskPage};
 pub(crate) use usage::{UsageJson, UsagePage};
 
 #[cfg(test)]

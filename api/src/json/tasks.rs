@@ -126,6 +126,15 @@ pub(crate) struct TaskJson {
     version: u64,
 }
 
+/// A task that was called off.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CalledOffJson {
+    #[serde(flatten)]
+    pub(crate) task: TaskJson,
+    /// Whether it was over before it was called off: then nothing was changed.
+    pub(crate) was_over: bool,
+}
+
 impl TaskJson {
     /// The whole task.
     pub(crate) fn new(view: TaskView, now: Timestamp) -> Self {

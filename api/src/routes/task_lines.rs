@@ -56,6 +56,7 @@ pub(super) async fn submit_many(
         Undone::Full => SupervisorError::Unavailable {
             what: "too many large bodies are being read".to_owned(),
             retry_after: Duration::from_secs(1),
+            by_hand: false,
         },
         Undone::Broken(_) => SupervisorError::Stopping,
     })??;

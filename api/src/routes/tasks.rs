@@ -18,7 +18,7 @@ use super::quota;
 use crate::body::{Bound, Held, OptionalJson, parse, read};
 use crate::budget::{Room, Share};
 use crate::door::{Door, Leader};
-use crate::json::{MAX_INPUT, RedriveBody, RedrivenJson, SubmittedJson, TaskBody, TaskJson, TaskPage};
+use crate::json::{CalledOffJson, MAX_INPUT, RedriveBody, RedrivenJson, SubmittedJson, TaskBody, TaskJson, TaskPage};
 use crate::problem::Problem;
 use crate::query::{EndQuery, KeyHeader, MAX_PAGE, PathText, StrictQuery, page_limit, page_start, pool_name, task_id};
 
@@ -245,7 +245,7 @@ pub(super) async fn dead(
 #[utoipa::path(post, path = "/api/v1/tasks/{task_id}/cancel", tag = "tasks",
     params(("task_id" = String, Path, description = "The task", format = Uuid), EndQuery),
     responses(
-        (status = 200, description = "The task", body = TaskJson),
+        (status = 200, description = "The task", body = CalledOffJson),
         (status = 404, description = "There is no such task (`unknown_task`)"),
         (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
     ))]
@@ -253,9 +253,11 @@ pub(super) async fn cancel(
     Leader(handle): Leader,
     PathText(task): PathText,
     StrictQuery(wait): StrictQuery<EndQuery>,
-) -> Result<Json<TaskJson>, Problem> {
-    let view = handle.cancel_task(task_id(&task)?, wait.duration()?).await?;
-    Ok(Json(TaskJson::new(view, Timestamp::now())))
+) -> Result<Json<CalledOffJson>, Problem> {
+    let (id, wait) = (task_id(&task)?, wait.duration()?);
+    let was_over = handle.task(id, Duration::ZERO).await?.state.is_final();
+    let task = TaskJson::new(handle.cancel_task(id, wait).await?, Timestamp::now());
+    Ok(Json(CalledOffJson { task, was_over }))
 }
 
 /// Sends a task that is dead or failed to the queue again

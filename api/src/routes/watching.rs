@@ -99,7 +99,7 @@ pub(super) async fn ready(Leader(handle): Leader) -> Result<Json<ReadyJson>, Pro
 fn readiness(system: &SystemView) -> Result<ReadyJson, Problem> {
     match (&system.registry, &system.store) {
         (Reach::Away(why), _) => Err(not_ready(format!("the registry does not answer: {why}"))),
-        (_, Reach::Away(why)) => Err(not_ready(format!("the store does not answer: {why}"))),
+        (_, Reach::Away(why)) => Err(not_ready(format!("the store can't be used: {why}"))),
         (Reach::Ok(_), Reach::Ok(_)) => Ok(ReadyJson { ready: true }),
     }
 }

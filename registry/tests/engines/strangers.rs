@@ -1,8 +1,10 @@
 //! Somebody else writes under our names: each key heals by itself, and what is about others goes on.
 
-use muster_domain::{AgentId, ReportBody, SeenState};
+use std::time::Duration;
+
+use muster_domain::{AgentId, Fence, ReportBody, SeenState, Timestamp};
 use muster_registry::redis::RedisRegistry;
-use muster_registry::{AgentNews, Bus, Registry, ReportStream};
+use muster_registry::{AgentNews, Bus, LeaderMirror, Registry, ReportStream};
 
 use crate::redis_server::RedisServer;
 use crate::samples::{Worker, idle_agent, pool};
@@ -142,6 +144,44 @@ async fn garbage_in_a_field_is_overwritten() {
         scene.server.ask::<()>(&["SET", "supervisor:generation", garbage]).await;
         scene.of_master.generation().await.expect("another one is made");
         scene.work().await;
+    }
+}
+
+/// What nobody of ours reads is for people: it is theirs to trust again after a while.
+#[tokio::test]
+async fn what_only_people_read_is_whole_again_after_some_beats() {
+    let mut scene = Scene::open().await;
+    let key = format!("agent:{}", scene.worker.agents[0].agent_id);
+    let fields =
+        ["process_id", "pool_name", "epoch", "updated_at", "role_type", "project_id", "status", "pid", "reason"];
+    let read: Vec<&str> = ["HMGET", key.as_str()].into_iter().chain(fields).collect();
+    let whole: Vec<String> = scene.server.ask(&read).await;
+    for field in fields {
+        let garbage = if field == "epoch" { "4000000000" } else { "garbage" };
+        scene.server.ask::<()>(&["HSET", &key, field, garbage]).await;
+    }
+    for _ in 0..5 {
+        scene.beat().await;
+    }
+    assert_eq!(scene.server.ask::<Vec<String>>(&read).await, whole);
+}
+
+#[tokio::test]
+async fn the_leaders_mirror_is_whole_again_with_the_next_renewal() {
+    let scene = Scene::open().await;
+    let leader = LeaderMirror {
+        fence: Fence(1),
+        address: "127.0.0.1:8000".to_owned(),
+        host: "h".to_owned(),
+        pid: 1,
+        since: Timestamp::from_millis(0),
+    };
+    for garbage in [&["SET", "supervisor:leader", "garbage"][..], &["RPUSH", "supervisor:leader", "1"]] {
+        scene.server.ask::<()>(&["DEL", "supervisor:leader"]).await;
+        scene.server.ask::<()>(garbage).await;
+        scene.of_master.announce_leader(&leader, Duration::from_secs(15)).await.expect("announced");
+        let text: String = scene.server.ask(&["GET", "supervisor:leader"]).await;
+        assert!(text.contains("fence"), "{text}");
     }
 }
 

@@ -41,7 +41,9 @@ pub(super) fn adopt(model: &mut Model, found: Found, context: &Arc<Context>, kee
     let identity = row.identity.clone();
     let wanted = context.profiles.get(&model.spec.runtime).and_then(runtimes::version);
     // Without a version an older Muster started it, and nobody knows by which definition.
-    let outdated = wanted.is_some() && row.runtime_version != wanted;
+    // One that is dead starts nothing more.
+    let is_dead = matches!(adoption, Some(Adoption::Ended(_)));
+    let outdated = !is_dead && wanted.is_some() && row.runtime_version != wanted;
     if outdated {
         tracing::warn!(
             process.id = %id,

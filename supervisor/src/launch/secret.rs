@@ -46,11 +46,11 @@ impl Secret {
         Ok(made)
     }
 
-    /// Writes it again where it was taken away or changed: workers and this process know it by now.
-    pub(super) fn put_back(&self, folder: &Path) -> io::Result<()> {
+    /// Writes it again where it was taken away or changed: workers and this process know it by now. Returns whether it was.
+    pub(super) fn put_back(&self, folder: &Path) -> io::Result<bool> {
         match Self::read(folder)? {
-            Some(kept) if kept.text == self.text && kept.older == self.older => Ok(()),
-            _ => self.write(folder),
+            Some(kept) if kept.text == self.text && kept.older == self.older => Ok(false),
+            _ => self.write(folder).map(|()| true),
         }
     }
 
@@ -121,7 +121,8 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
         assert_eq!(kept().as_ref(), Some(&first.text));
         std::fs::remove_file(&path).expect("removed");
-        first.put_back(folder.path()).expect("written");
+        assert!(first.put_back(folder.path()).expect("written"));
+        assert!(!first.put_back(folder.path()).expect("looked at"));
         assert_eq!(kept().as_ref(), Some(&first.text));
         for wrong in ["short".to_owned(), format!("{}x", first.text)] {
             std::fs::write(&path, wrong).expect("written");

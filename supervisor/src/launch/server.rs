@@ -4,11 +4,13 @@
 //!
 //! Whether it still lets anybody in is asked all the while (`asking`).
 
+use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::ProcessId;
@@ -102,6 +104,9 @@ impl ServerPlan {
 #[error("the private Redis could not be started: {0}")]
 pub struct ServerError(String);
 
+/// Between two looks at the file of the password.
+const GUARD_EVERY: Duration = Duration::from_secs(1);
+
 /// A private server that runs. Dropping it ends it, some time later; [`PrivateServer::stop`] waits for its end.
 pub struct PrivateServer {
     url: String,
@@ -125,7 +130,7 @@ impl PrivateServer {
             None => Secret::make(&plan.folder, living_workers(&plan).await).map_err(no_password)?,
         };
         let url = plan.url(&secret)?;
-        let workshop = Workshop { nursery, plan, secret };
+        let workshop = Workshop { nursery, plan, secret: Arc::new(secret) };
         let first = workshop.begin().await?;
         let stopped = CancellationToken::new();
         let task = tokio::spawn(keep(workshop, url.clone(), first, stopped.clone(), told));
@@ -156,7 +161,25 @@ impl Drop for PrivateServer {
 struct Workshop {
     nursery: Nursery,
     plan: ServerPlan,
-    secret: Secret,
+    secret: Arc<Secret>,
+}
+
+/// Puts the password's file back where it was taken away, as long as somebody lives who knows what was in it: the next master
+/// would else make another password, which workers that outlive this one don't know.
+async fn guard_password(secret: Arc<Secret>, folder: PathBuf) -> Infallible {
+    loop {
+        tokio::time::sleep(GUARD_EVERY).await;
+        let (secret, folder) = (secret.clone(), folder.clone());
+        // Where the folder itself is away, the look at it tells.
+        match blocking::run(&blocking::PASSWORD, move || secret.put_back(&folder)).await {
+            Ok(Ok(true)) => {
+                tracing::warn!("the password of the private Redis was removed or changed under it, and is put back");
+            }
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the password of the private Redis can't be looked at"),
+            Err(error) => tracing::debug!(%error, "nobody looks at the password of the private Redis"),
+        }
+    }
 }
 
 async fn keep(
@@ -168,6 +191,7 @@ async fn keep(
 ) {
     let mut child = first;
     let mut failures = 0;
+    let mut guarded = Box::pin(guard_password(workshop.secret.clone(), workshop.plan.folder.clone()));
     loop {
         let (mut exit, keeper) = (child.exit, child.keeper);
         let reason = tokio::select! {
@@ -176,6 +200,7 @@ async fn keep(
                 exit.await;
                 return;
             }
+            never = &mut guarded => match never {},
             exit = &mut exit => format!("the private Redis ended with {exit}"),
             why = asking::refusal(&url) => {
                 keeper.kill();

@@ -16,6 +16,11 @@ local function write_agents(arg, key)
     arg = arg + 1
     for _ = 1, changed do
         local epoch = count_of(own('HGET', KEYS[key], 'epoch'))
+        -- No agent is assigned anew so often: nobody of us wrote that, and it would keep all of us from writing.
+        if epoch and epoch > tonumber(ARGV[arg + 1]) + 2 ^ 20 then
+            replaced[#replaced + 1] = KEYS[key]
+            epoch = nil
+        end
         if not epoch or epoch <= tonumber(ARGV[arg + 1]) then
             redis.call('HSET', KEYS[key], 'process_id', ARGV[1], 'pool_name', ARGV[2],
                 'epoch', ARGV[arg + 1], 'updated_at', ARGV[arg + 2], 'role_type', ARGV[arg + 3],

@@ -23,6 +23,8 @@ const FRESHNESS: Duration = Duration::from_secs(30);
 
 /// The wait after a first start that failed, at the least.
 const SHORTEST_WAIT: Duration = Duration::from_millis(200);
+/// The wait that it grows to, where the pool's agents that ran wait no longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Agents that a keeper has ordered from itself.
 #[derive(Default)]
@@ -59,7 +61,9 @@ impl Keeper {
             0 => usize::MAX,
             most => most as usize,
         };
-        let few = wanted.saturating_sub(coming).min(bound.saturating_sub(living)).min(AGENTS_PER_TURN);
+        // Where the latest did not start, one is tried: many would fail in the same way, and each stays in the lists.
+        let at_a_time = if self.desk.orders.failures > 0 { 1_usize.saturating_sub(coming) } else { AGENTS_PER_TURN };
+        let few = wanted.saturating_sub(coming).min(bound.saturating_sub(living)).min(at_a_time);
         for project in projects.into_iter().step_by(self.tasks_per_agent().max(1)).skip(coming).take(few) {
             self.ask_for_agent(project);
         }
@@ -98,8 +102,8 @@ impl Keeper {
             return;
         }
         let policy = &self.model.spec.config.restart;
-        let wait =
-            doubled(policy.backoff_min.max(SHORTEST_WAIT), orders.failures, policy.backoff_max.max(SHORTEST_WAIT));
+        let (least, most) = (policy.backoff_min.max(SHORTEST_WAIT), policy.backoff_max.max(LONGEST_WAIT));
+        let wait = doubled(least, orders.failures, most);
         orders.failures = orders.failures.saturating_add(1);
         orders.not_before = Some(later(now, wait));
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_domain::{BreakerPolicy, Cause, OnDemand, TaskId, TaskState, TenantLimits, Tenants};
-use muster_supervisor::{BreakerView, Lack, TaskQuery, TaskRequest, WaitingFor};
+use muster_supervisor::{AgentQuery, BreakerView, Lack, TaskQuery, TaskRequest, WaitingFor};
 
 use super::{soon, task};
 use crate::worker::{OnSpawn, OnTask};
@@ -114,6 +114,31 @@ async fn agents_on_demand_that_fail_at_their_start_are_told_of() {
     world.wait_code(waiting, "agents_failing").await;
     assert_eq!(world.pool().await.holds.lacks, Some(Lack::AgentsFailing));
     assert_eq!(world.handle.system().await.held_pools.len(), 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn agents_on_demand_that_fail_at_their_start_are_tried_one_at_a_time() {
+    let world = World::of_tasks_with(|config| {
+        config.on_demand = Some(OnDemand::default());
+        config.restart.backoff_min = Duration::from_secs(1);
+        config.restart.backoff_max = Duration::from_secs(1);
+    })
+    .await;
+    world.launcher().habits(|habits| habits.on_spawn = OnSpawn::Fail(Cause::Exited { code: 1 }));
+    let first = world.submit(task()).await;
+    world.wait_code(first, "agents_failing").await;
+    let tried = async || {
+        let query = AgentQuery { limit: 100, ..AgentQuery::default() };
+        world.handle.agents(query).await.expect("agents").items.len()
+    };
+    let before = tried().await;
+    for _ in 0..20 {
+        world.submit(task()).await;
+    }
+    wait_until("another one is tried", async || tried().await > before).await;
+    world.wait_code(first, "agents_failing").await;
+    assert!(tried().await <= before + 3, "however many tasks wait");
     world.end().await;
 }
 
