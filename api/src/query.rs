@@ -177,6 +177,21 @@ impl FromRequestParts<Arc<Door>> for KeyHeader {
 }
 
 impl KeyHeader {
+    /// The key of a request whose body may have one too. Two that differ are refused: a client that repeats its request would
+    /// find out too late which one counts.
+    pub(crate) fn or_in_body(&self, in_body: Option<String>) -> Result<Option<String>, Problem> {
+        match (&self.key, in_body) {
+            (Some(header), Some(body)) if *header != body => {
+                let detail = format!(
+                    "idempotency_key in the body is {body:?}, and the header Idempotency-Key is {header:?}: give one of them, or \
+                     the same in both"
+                );
+                Err(Problem::invalid_field("idempotency_key", detail))
+            }
+            (header, in_body) => Ok(in_body.or_else(|| header.clone())),
+        }
+    }
+
     /// A key of this caller. `body_hash` tells a repeated request from another one with the same key.
     pub(crate) fn key_for(&self, route: &str, key: String, body_hash: [u8; 32]) -> IdempotencyKey {
         IdempotencyKey { caller: self.caller.clone(), route: route.to_owned(), key, body_hash }
@@ -268,6 +283,27 @@ mod tests {
         assert_eq!(read(Some("k"), None).await.expect("a key"), (String::new(), Some("k".to_owned())));
         assert_eq!(read(Some("k"), Some("ci")).await.expect("both"), ("ci".to_owned(), Some("k".to_owned())));
         assert!(read(Some(""), None).await.is_err(), "an empty key is none");
+    }
+
+    #[test]
+    fn a_key_in_the_body_that_differs_from_the_headers_is_refused_by_both() {
+        let key = |header: Option<&str>, body: Option<&str>| {
+            let header = KeyHeader { caller: String::new(), key: header.map(str::to_owned) };
+            header.or_in_body(body.map(str::to_owned))
+        };
+        for (header, body, expected) in [
+            (None, None, None),
+            (Some("a"), None, Some("a")),
+            (None, Some("b"), Some("b")),
+            (Some("a"), Some("a"), Some("a")),
+        ] {
+            assert_eq!(key(header, body).expect("one key at the most").as_deref(), expected);
+        }
+        let problem = key(Some("a"), Some("b")).expect_err("two keys");
+        assert_eq!((problem.status().as_u16(), problem.code()), (422, "invalid_field"));
+        for word in ["idempotency_key", "\"b\"", "Idempotency-Key", "\"a\""] {
+            assert!(problem.detail().contains(word), "{word}: {}", problem.detail());
+        }
     }
 
     #[test]

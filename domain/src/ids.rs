@@ -78,8 +78,8 @@ id! {
 impl TaskId {
     /// An id that sorts before every one that was made at this moment or later.
     pub fn first_at(at: Timestamp) -> Self {
-        let millis = u64::try_from(at.as_millis()).unwrap_or(0);
         // The first 48 bits of a UUIDv7 are the milliseconds since 1970.
+        let millis = u64::try_from(at.as_millis()).unwrap_or(0).min((1 << 48) - 1);
         Self(Uuid::from_u128(u128::from(millis) << 80))
     }
 
@@ -190,6 +190,10 @@ mod tests {
         assert!(TaskId::first_at(now) < TaskId::generate());
         assert!(TaskId::first_at(Timestamp::from_millis(now.as_millis() + 1_000)) > before);
         assert!(TaskId::first_at(Timestamp::from_millis(-1)) < before);
+        assert!(TaskId::first_at(Timestamp::from_millis(i64::MIN)) < before);
+        for far in [1 << 48, 1 << 49, i64::MAX] {
+            assert!(TaskId::first_at(Timestamp::from_millis(far)) > before, "{far}");
+        }
     }
 
     #[test]

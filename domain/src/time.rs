@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -11,9 +11,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The wall clock's time. Never an input of a decision.
+    /// The first moment that can be written down, and the last one: the years 0 to 9999 of UTC.
+    const FIRST: Self = Self(-62_167_219_200_000);
+    const LAST: Self = Self(253_402_300_799_999);
+
+    /// The wall clock's time, or what of it can be written down: a host's clock may be set to anything. Never an input of a decision.
     pub fn now() -> Self {
-        Self(jiff::Timestamp::now().as_millisecond())
+        Self::from(SystemTime::now())
+    }
+
+    /// This moment, or the nearest that can be written down.
+    fn writable(self) -> Self {
+        self.clamp(Self::FIRST, Self::LAST)
     }
 
     /// From milliseconds since 1970-01-01T00:00:00Z.
@@ -44,15 +53,25 @@ impl Timestamp {
     }
 }
 
+impl From<SystemTime> for Timestamp {
+    fn from(at: SystemTime) -> Self {
+        let past_1970 = at.duration_since(UNIX_EPOCH);
+        let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        Self(past_1970.map_or_else(|before| -millis(before.duration()), millis)).writable()
+    }
+}
+
+/// What can't be written down is shown as the nearest moment that can, so that whoever reads it can read it.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Ok(at) = jiff::Timestamp::from_millisecond(self.0) {
+        let at = self.writable();
+        if let Ok(at) = jiff::Timestamp::from_millisecond(at.0) {
             return write!(f, "{at:.3}");
         }
         // The last day of the year 9999 is no moment in every zone, and so none of jiff's.
-        match EPOCH.checked_add(jiff::SignedDuration::from_millis(self.0)) {
+        match EPOCH.checked_add(jiff::SignedDuration::from_millis(at.0)) {
             Ok(at) => write!(f, "{at:.3}Z"),
-            Err(_) => write!(f, "{}ms", self.0),
+            Err(_) => write!(f, "{}ms", at.0),
         }
     }
 }
@@ -196,6 +215,32 @@ mod tests {
         assert_eq!("9999-12-31T23:59:59.999-01:00".parse::<Timestamp>(), Err(NoMoment::OutOfRange));
         for text in ["soon", "9999-12-31T23:00:00", "9999-12-31", "10000-01-01T00:00:00Z"] {
             assert_eq!(text.parse::<Timestamp>(), Err(NoMoment::Unreadable), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_moment_is_too_extreme_to_be_written_and_read() {
+        let far = Duration::from_secs(300_000_000_000);
+        let clocks = [UNIX_EPOCH + far, UNIX_EPOCH, UNIX_EPOCH - Duration::from_millis(1), UNIX_EPOCH - far];
+        let of_clocks = clocks.map(Timestamp::from);
+        assert_eq!(of_clocks.map(Timestamp::as_millis), [253_402_300_799_999, 0, -1, -62_167_219_200_000]);
+        let extremes = [i64::MIN, i64::MIN + 1, -1, 0, i64::MAX - 1, i64::MAX].map(Timestamp::from_millis);
+        for at in of_clocks.into_iter().chain(extremes) {
+            let json = serde_json::to_string(&at).expect("a text");
+            let read: Timestamp = serde_json::from_str(&json).expect("its own output");
+            assert_eq!(read, at.writable(), "{json}");
+            assert_eq!(format!("{at:?}"), at.to_string());
+            for by in [Duration::ZERO, far, Duration::MAX] {
+                assert!(at.after(by) >= at && at.before(by) <= at);
+            }
+            assert_eq!(at.since(at), Duration::ZERO);
+        }
+        let [first, last] = [i64::MIN, i64::MAX].map(|millis| Timestamp::from_millis(millis).to_string());
+        assert_eq!((first.as_str(), last.as_str()), ("0000-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z"));
+        let span = Timestamp::from_millis(i64::MAX).since(Timestamp::from_millis(i64::MIN));
+        assert_eq!(span, Duration::from_millis(i64::MAX.unsigned_abs()));
+        for text in ["18446744073709551615", "-1", "null", "\"\"", "\"+999999-01-01T00:00:00Z\"", "1e400"] {
+            assert!(serde_json::from_str::<Timestamp>(text).is_err(), "{text}");
         }
     }
 

@@ -76,9 +76,16 @@ impl Folder {
         }
     }
 
-    /// Opens a regular file for appending, and makes it where it is missing, for nobody but its owner.
+    /// Opens a regular file for appending, and makes it where it is missing, for nobody but its owner. One that has another name
+    /// too is as good as a link: what is written would be found in whatever file somebody gave this name.
     pub fn append(&self, path: impl AsRef<Path>) -> io::Result<File> {
-        self.regular(path.as_ref(), OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT)
+        let path = path.as_ref();
+        let file = self.regular(path, OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT)?;
+        // Of the open file: what its name leads to from here on does not matter.
+        match file.metadata()?.nlink() {
+            0 | 1 => Ok(file),
+            _ => Err(replaced(format!("{} is a file with another name too: somebody has linked it", path.display()))),
+        }
     }
 
     fn regular(&self, path: &Path, flags: OFlag) -> io::Result<File> {
@@ -174,6 +181,11 @@ pub fn read_found(path: &Path) -> io::Result<String> {
 
 fn not_regular(path: &Path, what: &str) -> io::Error {
     let words = format!("{} is {what} and no file: somebody has replaced it", path.display());
+    replaced(words)
+}
+
+/// What is there is not what was made there; the kind tells callers that they may put it out of the way.
+fn replaced(words: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, words)
 }
 
@@ -200,6 +212,12 @@ mod tests {
             assert!(words.contains("no file"), "{name}: {words}");
             assert!(folder.append(name).is_err(), "{name}");
         }
+        fs::write(at("gold"), "gold").expect("a file");
+        fs::hard_link(at("gold"), at("second name")).expect("a hard link");
+        let words = folder.append("second name").expect_err("not its own file").to_string();
+        assert!(words.contains("another name too"), "{words}");
+        fs::remove_file(at("second name")).expect("removed");
+        drop(folder.append("gold").expect("its only name"));
         assert!(folder.read("none").expect("nothing there").is_none());
         folder.append("new").expect("made").write_all(b"words").expect("written");
         let mut text = String::new();

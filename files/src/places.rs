@@ -65,7 +65,7 @@ impl Place {
     }
 
     /// Opens it for appending. Makes it, and the folders above it, where they are missing; what somebody has put into its
-    /// place that is no file is removed.
+    /// place that is no file, or one that has another name too, is removed.
     pub fn append(&self) -> io::Result<File> {
         let folder = self.make_above()?;
         match folder.append(&self.name) {
@@ -210,14 +210,17 @@ mod tests {
         let treasure = dir.path().join("treasure");
         fs::write(&treasure, "gold").expect("a file");
         drop(log.append().expect("made with its folders"));
-        for replaced in [true, false] {
+        let replace: [(bool, &dyn Fn()); 3] = [
+            (false, &|| symlink(&treasure, log.path()).expect("a link")),
+            (false, &|| fs::create_dir_all(log.path().join("x")).expect("a folder")),
+            (true, &|| fs::hard_link(&treasure, log.path()).expect("a hard link")),
+        ];
+        for (is_read, replace) in replace {
             fs::remove_file(log.path()).expect("removed");
-            match replaced {
-                true => symlink(&treasure, log.path()).expect("a link"),
-                false => fs::create_dir_all(log.path().join("x")).expect("a folder"),
-            }
-            assert!(log.read().is_err());
+            replace();
+            assert_eq!(log.read().is_ok(), is_read);
             log.append().expect("a file again").write_all(b"words").expect("written");
+            assert_eq!(fs::read_to_string(log.path()).expect("its words"), "words");
         }
         assert_eq!(fs::read_to_string(&treasure).expect("still there"), "gold");
         log.rotate().expect("put aside");

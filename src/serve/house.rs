@@ -61,6 +61,11 @@ impl House {
         Ok(is_taken)
     }
 
+    /// Whether it was taken, and not given back: whatever became of the file since.
+    pub(crate) fn was_taken(&self) -> bool {
+        !self.locks().is_empty()
+    }
+
     /// Gives it back.
     pub(crate) fn unlock(&self) {
         self.locks().clear();
@@ -78,16 +83,22 @@ impl House {
             ),
         }
         self.make_folders()?;
-        if self.read_address().as_deref() != Some(address) {
-            self.write_address(address)?;
-        }
-        if !self.holds_its_lock()? && !self.try_lock()? {
+        // First: where another one has the lock, the address is that one's to write.
+        if !self.keep_lock()? {
             bail!(
                 "{} was removed, and another server has made and locked it: stop one of the two",
                 self.lock_file().display()
             );
         }
+        if self.read_address().as_deref() != Some(address) {
+            self.write_address(address)?;
+        }
         Ok(())
+    }
+
+    /// Takes the lock anew where its file was removed; whether this process has the one that others look for.
+    pub(crate) fn keep_lock(&self) -> anyhow::Result<bool> {
+        Ok(self.holds_its_lock()? || self.try_lock()?)
     }
 
     /// Another folder is in its place by now. All that is in it beside a database is made again, and a database of SQLite is looked
@@ -134,8 +145,11 @@ impl House {
         std::io::read_to_string(file).ok().map(|text| text.trim().to_owned())
     }
 
-    /// The API is gone.
+    /// The API is gone. The address of another one that has taken the folder stays.
     pub(crate) fn remove_address(&self) {
+        if !self.keep_lock().unwrap_or(false) {
+            return;
+        }
         if let Err(error) = Folder::open(&self.folder).and_then(|folder| folder.unlink(ADDRESS)) {
             tracing::debug!(%error, "the address file stays");
         }
@@ -168,6 +182,30 @@ fn name_of(user: Uid) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_lost_the_lock_to_another_one_leaves_the_address_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [first, second] = [(), ()].map(|()| House::open(folder.path()).expect("a folder of ours"));
+        assert!(first.try_lock().expect("asked"));
+        first.mend("first").expect("all is well");
+        std::fs::remove_file(first.lock_file()).expect("removed");
+        assert!(second.try_lock().expect("asked"), "nobody has the file that is made now");
+        second.mend("second").expect("all is well");
+        let words = first.mend("first").expect_err("another one has it").to_string();
+        assert!(words.contains("another server has made and locked it"), "{words}");
+        first.remove_address();
+        assert_eq!(first.read_address().as_deref(), Some("second"));
+        assert!(!first.keep_lock().expect("asked") && second.keep_lock().expect("asked"));
+        first.unlock();
+        assert!(second.keep_lock().expect("asked"), "what the first gave back was another file's");
+        second.unlock();
+        assert!(first.keep_lock().expect("asked"), "it is free by now");
+        second.remove_address();
+        assert!(first.read_address().is_some());
+        first.remove_address();
+        assert_eq!(first.read_address(), None);
+    }
 
     #[test]
     fn the_folder_of_another_user_is_refused_with_both_names() {

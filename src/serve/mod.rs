@@ -133,12 +133,14 @@ async fn serve(config: Config, nursery: Nursery, started: Instant, log: Queue) -
 
 /// Waits for the data folder, then leads until it is asked to end. One that was fenced off starts over as a standby.
 async fn live(site: &Site) -> anyhow::Result<()> {
-    if !stand_by(site).await? {
-        return Ok(());
-    }
-    site.house.write_address(&site.address)?;
     let (mut pauses, mut is_last) = (Pauses::default(), false);
     let ended = loop {
+        // Also between two lives: whoever led meanwhile may have the folder.
+        match enter(site).await {
+            Ok(true) => {}
+            Ok(false) => break Ok(()),
+            Err(error) => break Err(error),
+        }
         let begun = Instant::now();
         match lead::run(site).await {
             Ok(Ended::Asked) => break Ok(()),
@@ -158,6 +160,23 @@ async fn live(site: &Site) -> anyhow::Result<()> {
     site.house.remove_address();
     site.house.unlock();
     ended
+}
+
+/// Takes the data folder, unless this process has it; whether it has it then. With SQLite nothing but its lock tells two leaders
+/// apart, and they would take the lead from each other for ever: so whoever has another lock than the one that is there waits.
+async fn enter(site: &Site) -> anyhow::Result<bool> {
+    if site.house.was_taken() {
+        // Where it can't be taken at all, as in a folder that is away, nobody else has it.
+        if site.house.keep_lock().unwrap_or(true) {
+            return Ok(true);
+        }
+        site.house.unlock();
+    }
+    if !stand_by(site).await? {
+        return Ok(false);
+    }
+    site.house.write_address(&site.address)?;
+    Ok(true)
 }
 
 /// Waits until no other supervisor holds the data folder; whether it is held then. The database is not touched before.

@@ -13,6 +13,7 @@ use crate::alerts::{AlertKind, Alerts};
 use crate::clock;
 use crate::error::SupervisorError;
 use crate::losses::Losses;
+use crate::slowness::{Pace, Slowness};
 use crate::statements::Statements;
 
 /// The file of the database, where it is one: not the store's own word, since the store goes on with a file that is gone.
@@ -27,6 +28,9 @@ const DAMAGE: &str = "database";
 /// Statements fail, though the store is there: others may succeed.
 const STATEMENTS: &str = "store statements";
 
+/// Commits go through, and take long.
+const COMMITS: &str = "store commits";
+
 /// Subjects without which nothing can be stored...
 const STORE: [&str; 3] = ["store", DATABASE_FILE, DAMAGE];
 
@@ -40,8 +44,8 @@ const PLACE: [&str; 5] = [NEEDED[0], NEEDED[1], NEEDED[2], NEEDED[3], DATA_FOLDE
 const BY_HAND: [&str; 3] = [DATABASE_FILE, DAMAGE, DATA_FOLDER];
 
 /// Subjects for which an agent may start late, or not at all.
-const HINDRANCES: [&str; 9] =
-    [NEEDED[0], NEEDED[1], NEEDED[2], NEEDED[3], STATEMENTS, DATA_FOLDER, "reports", "workers", "silence"];
+const HINDRANCES: [&str; 10] =
+    [NEEDED[0], NEEDED[1], NEEDED[2], NEEDED[3], STATEMENTS, COMMITS, DATA_FOLDER, "reports", "workers", "silence"];
 
 pub(crate) struct Board {
     subjects: Mutex<BTreeMap<&'static str, String>>,
@@ -49,12 +53,20 @@ pub(crate) struct Board {
     alerts: Arc<Alerts>,
     losses: Mutex<Losses>,
     statements: Mutex<Statements>,
+    slowness: Mutex<Slowness>,
 }
 
 impl Board {
     /// Transitions are told to `events` and `alerts`.
     pub(crate) fn new(events: mpsc::UnboundedSender<EventDraft>, alerts: Arc<Alerts>) -> Self {
-        Self { subjects: Mutex::default(), events, alerts, losses: Mutex::default(), statements: Mutex::default() }
+        Self {
+            subjects: Mutex::default(),
+            events,
+            alerts,
+            losses: Mutex::default(),
+            statements: Mutex::default(),
+            slowness: Mutex::default(),
+        }
     }
 
     /// Something is away or wrong. Only the first word on a subject is logged.
@@ -99,6 +111,25 @@ impl Board {
         self.recover("store");
         if self.statements().succeeded(writes) {
             self.recover(STATEMENTS);
+        }
+    }
+
+    /// A commit that was asked for at `begun` went through just now.
+    pub(crate) fn commit_took(&self, begun: Instant, now: Instant) {
+        let pace = self.slowness.lock().unwrap_or_else(PoisonError::into_inner).took(begun, now);
+        match pace {
+            Pace::Quick => self.recover(COMMITS),
+            Pace::Late => {}
+            Pace::Slow => {
+                let seconds = now.saturating_duration_since(begun).as_secs_f64();
+                self.degrade(
+                    COMMITS,
+                    format!(
+                        "the store is slow: commits take {seconds:.1} s, and all that waits for one is late; see to its disk, its \
+                         load, its network, and to who holds its locks"
+                    ),
+                );
+            }
         }
     }
 
@@ -268,6 +299,25 @@ mod tests {
         assert!(board.refusal().is_none() && board.hindrance().is_some());
         board.store_succeeded(&failing);
         assert!(board.read().is_empty() && alerts.list()[0].until.is_some());
+    }
+
+    #[test]
+    fn a_store_whose_commits_take_long_is_named_and_refuses_nobody() {
+        let (events, _told) = mpsc::unbounded_channel();
+        let (board, alerts) = board(events);
+        let (start, second) = (Instant::now(), std::time::Duration::from_secs(1));
+        for turn in 0..6 {
+            assert!(board.read().is_empty());
+            board.commit_took(start + second * (2 * turn), start + second * (2 * turn + 2));
+        }
+        let words = board.read().join("; ");
+        assert!(words.starts_with("store commits: the store is slow: commits take 2.0 s"), "{words}");
+        assert!(board.refusal().is_none() && board.hindrance().is_some());
+        board.commit_took(start + second * 20, start + second * 20);
+        assert!(board.read().is_empty());
+        let [alert] = alerts.list().try_into().expect("one alert");
+        assert_eq!((alert.kind, alert.subject.as_str()), (AlertKind::Degraded, "store commits"));
+        assert!(alert.until.is_some(), "it is over");
     }
 
     #[test]

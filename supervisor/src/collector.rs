@@ -93,7 +93,7 @@ async fn forget_lost_pools(context: &Context) -> Result<(), RegistryError> {
     let present = context.registry.pools().await?;
     // The store is read after the registry, and no pool is made in between: whatever is not there now is gone.
     let _alone = context.pool_lock.lock().await;
-    let Ok(rows) = context.store.pools().await else { return Ok(()) };
+    let Ok(rows) = context.store.pools().await.map_err(|error| context.store_failed(&error)) else { return Ok(()) };
     for pool in present {
         let known = rows.iter().any(|row| row.spec.pool_name == pool) || context.directory.get(&pool).is_some();
         if !known {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accounts::Accounts;
 use crate::alerts::Alerts;
 use crate::board::Board;
-use crate::clock::{StepGauge, WallClock};
+use crate::clock::{self, StepGauge, WallClock};
 use crate::directory::Directory;
 use crate::error::SupervisorError;
 use crate::launch::Launcher;
@@ -65,8 +65,10 @@ impl Context {
         if self.fenced.is_cancelled() {
             return Err(SupervisorError::unavailable("another supervisor leads".to_owned()));
         }
+        let begun = clock::now();
         match self.store.apply(self.fence, writes).await {
             Ok(outcomes) => {
+                self.board.commit_took(begun, clock::now());
                 self.board.store_succeeded(writes);
                 if writes.iter().any(|write| matches!(write, Write::Event(_))) {
                     self.events.send_modify(|count| *count += 1);

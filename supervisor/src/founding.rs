@@ -94,7 +94,8 @@ pub(crate) async fn clear_registry(context: Arc<Context>) {
 
 async fn clear(context: &Context) -> Result<(), RegistryError> {
     let present = context.registry.present().await?;
-    let Ok(rows) = context.store.open_workers().await else { return Ok(()) };
+    let rows = context.store.open_workers().await.map_err(|error| context.store_failed(&error));
+    let Ok(rows) = rows else { return Ok(()) };
     let open: HashSet<ProcessId> = rows.into_iter().map(|row| row.process_id).collect();
     let strangers: Vec<(ProcessId, u64)> =
         present.into_iter().filter(|id| !open.contains(id)).map(|id| (id, 0)).collect();

@@ -19,8 +19,12 @@ pub(crate) async fn run(context: Arc<Context>, mirror: LeaderMirror) {
             continue;
         }
         due = later(clock::now(), lease / 3);
+        let begun = clock::now();
         match context.store.renew(context.fence, lease).await {
-            Ok(()) => context.board.recover("store"),
+            Ok(()) => {
+                context.board.recover("store");
+                context.board.commit_took(begun, clock::now());
+            }
             Err(error) => drop(context.store_failed(&error)),
         }
         if context.fenced.is_cancelled() {

@@ -57,6 +57,7 @@ mod probes;
 mod quotas;
 mod request;
 mod runtimes;
+mod slowness;
 mod statements;
 mod submitting;
 mod supervisor;

@@ -1,10 +1,11 @@
 //! Files that go, or become something else, while the server runs.
 
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::faults::{kill9, signal};
+use crate::harness::faults::{kill9, processes_with, signal};
 use crate::harness::{BOUND, Muster, Options, wait_until};
 
 /// Agents that print a word every 50 ms, after these words of a shell.
@@ -165,6 +166,39 @@ fn a_database_is_looked_at_without_losing_its_lock_and_named_when_it_is_overwrit
     file.write_all_at(&[7; 100], 0).expect("overwritten");
     wait_until("it is named", BOUND, || degraded(&muster).contains("is no database any more"));
     assert_eq!(muster.spawn("developer_pool").status, 503);
+}
+
+/// The second one gets the lock before the first can make its own again, since that one stands still.
+#[test]
+fn of_two_servers_on_one_folder_whose_lock_was_removed_one_leads_and_the_other_stands_by() {
+    let program = format!("run-once-{}", std::process::id());
+    let first = Muster::start(talkers(&format!(": {program}; ")));
+    let id = first.spawn("p").text("agent_id").to_owned();
+    wait_until("its words are shown", BOUND, || has_words(&first, &id));
+    first.sigstop();
+    std::fs::remove_file(first.data_dir().join("muster.lock")).expect("removed");
+    let second = first.standby();
+    second.await_ready();
+    first.sigcont();
+    wait_until("the first stands by", BOUND, || {
+        let answer = first.get("/api/v1/agents");
+        answer.code() == "not_leader" && answer.text("leader") == second.address()
+    });
+    second.await_ready();
+    let fence = || second.get("/api/v1/system/status").body["fence"].as_u64();
+    let (before, since) = (fence().expect("it leads"), Instant::now());
+    wait_until("three seconds have passed", BOUND, || {
+        assert_eq!(fence(), Some(before), "the lead was taken");
+        assert_eq!(first.get("/api/v1/agents").code(), "not_leader");
+        since.elapsed() > Duration::from_secs(3)
+    });
+    let address = std::fs::read_to_string(second.data_dir().join("muster.addr")).expect("an address");
+    assert_eq!(address, second.address());
+    wait_until("the agent runs", BOUND, || agent(&second, &id)["state"] == "idle" && has_words(&second, &id));
+    second.await_each_in_one_worker();
+    // A second one is there for the moment in which a shell becomes a sleep.
+    wait_until("it runs once", BOUND, || processes_with(&program).len() == 1);
+    assert_eq!((second.all_workers().len(), degraded(&second)), (1, String::new()));
 }
 
 #[test]

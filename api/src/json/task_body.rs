@@ -58,7 +58,7 @@ pub(crate) struct TaskBody {
     #[schema(min_length = 1, max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     tenant: Option<String>,
     /// Makes a repeated request answer as the first did, in place of the header `Idempotency-Key`: 1 to 255 visible ASCII
-    /// characters.
+    /// characters. Of a single task, not another one than the header's where both are given.
     #[schema(min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
     idempotency_key: Option<String>,
 }

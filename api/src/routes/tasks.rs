@@ -63,10 +63,7 @@ pub(super) async fn submit(
 async fn task_of(request: Request, header: &KeyHeader, door: &Door) -> Result<(TaskRequest, Room), Problem> {
     let Held { bytes, room } = read(request, &TASK, door.budget()).await?;
     let mut body: TaskBody = parse(&bytes)?;
-    let key = match body.take_key()? {
-        Some(key) => Some(key),
-        None => header.key.clone(),
-    };
+    let key = header.or_in_body(body.take_key()?)?;
     let key = key.map(|key| header.key_for(SUBMIT, key, Sha256::digest(&bytes).into()));
     Ok((body.request(key)?, room))
 }

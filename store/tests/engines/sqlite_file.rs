@@ -1,7 +1,7 @@
 //! The file of SQLite: opening, modes, full disks, kills.
 
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use muster_store::{Durability, Leadership, Migrated, Store, StoreError, Write};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Executor};
+use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection};
 
 use crate::conformance::{LEASE, NEWEST, add_pool, at, event, migrations_after, name};
 
@@ -112,6 +112,38 @@ async fn what_is_no_database_is_refused_by_name() {
         assert!(error.to_string().contains(&path.display().to_string()), "{error}");
     }
     assert_eq!(std::fs::read(&garbage).expect("a file"), before, "it is left as it was");
+}
+
+/// Where a page of a table is no page any more, whoever meets it hears that the database is damaged, whether it reads or writes.
+#[tokio::test]
+async fn a_page_that_was_overwritten_is_told_as_damage() {
+    let folder = tempfile::tempdir().expect("a temp folder");
+    let path = folder.path().join("muster.db");
+    let store = open(&path).await;
+    let fence = lead(&store).await;
+    store.apply(fence, &[add_pool("dev"), Write::Event(event(1))]).await.expect("a batch");
+    store.close().await;
+    let mut person = SqliteConnectOptions::new().filename(&path).connect().await.expect("a connection");
+    let number = async |person: &mut SqliteConnection, sql: &'static str| -> u64 {
+        let found: i64 = sqlx::query_scalar(sql).fetch_one(person).await.expect("a number");
+        u64::try_from(found).expect("a count")
+    };
+    let size = number(&mut person, "PRAGMA page_size").await;
+    let page = number(&mut person, "SELECT rootpage FROM sqlite_master WHERE type = 'table' AND name = 'pools'").await;
+    person.close().await.expect("closed");
+    let file = std::fs::File::options().write(true).open(&path).expect("the database");
+    let rubbish = vec![0xa5; usize::try_from(size).expect("a size")];
+    file.write_all_at(&rubbish, (page - 1) * size).expect("overwritten");
+
+    let store = open(&path).await;
+    let fence = lead(&store).await;
+    let read = store.pools().await.map(drop);
+    let written = store.apply(fence, &[add_pool("other")]).await.map(drop);
+    for met in [read, written] {
+        assert!(matches!(met, Err(StoreError::Damaged(_))), "{met:?}");
+    }
+    store.apply(fence, &[Write::Event(event(2))]).await.expect("the other tables are whole");
+    store.close().await;
 }
 
 #[tokio::test]

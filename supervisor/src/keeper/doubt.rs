@@ -89,7 +89,10 @@ impl Keeper {
         match self.context.store.agent(id).await {
             Ok(Some(row)) => self.follow_store(Agent::from_row(row), round),
             Ok(None) => drop(self.model.take_agent(id, round.now)),
-            Err(_) => self.doubt = true,
+            Err(error) => {
+                self.context.store_failed(&error);
+                self.doubt = true;
+            }
         }
     }
 

@@ -302,9 +302,10 @@ async fn await_socket(child: &mut Child, socket: &Path, plan: &ServerPlan) -> Re
 
 /// What an earlier server said is of no use any more.
 fn new_log(folder: &Path) -> std::io::Result<File> {
-    let log = Folder::open(folder)?.append("redis.log")?;
-    log.set_len(0)?;
-    Ok(log)
+    let folder = Folder::open(folder)?;
+    // Not emptied: somebody may have given another file this name.
+    folder.unlink("redis.log")?;
+    folder.append("redis.log")
 }
 
 /// Not the data folder around it: where that was moved away, it is to be put back.

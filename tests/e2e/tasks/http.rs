@@ -149,6 +149,11 @@ fn a_repeated_request_is_answered_for_the_same_task() {
     assert_ne!(ask("l", &body).text("task_id"), first.text("task_id"));
     let reused = ask("k", &json!({"pool_name": "developer_pool", "input": 2}));
     assert_eq!((reused.status, reused.code()), (422, "key_reused"));
+    let in_both = json!({"pool_name": "developer_pool", "input": 1, "idempotency_key": "both"});
+    let differs = ask("k", &in_both);
+    assert_eq!((differs.status, differs.text("field")), (422, "idempotency_key"), "{differs:?}");
+    assert!(["\"k\"", "\"both\""].iter().all(|key| differs.text("detail").contains(key)), "{differs:?}");
+    assert_eq!(ask("both", &in_both).text("task_id"), muster.post(TASKS, &in_both).text("task_id"));
     let line = "{\"pool_name\": \"developer_pool\", \"input\": 1, \"idempotency_key\": \"m\"}\n";
     let ids = |answer: &Answer| -> Vec<Value> {
         answer.body["items"].as_array().expect("items").iter().map(|item| item["task_id"].clone()).collect()
@@ -165,7 +170,7 @@ fn a_repeated_request_is_answered_for_the_same_task() {
     let (once, twice) = (many(), many());
     assert_eq!(once.body["accepted"], 3, "{once:?}");
     assert_eq!(ids(&once), ids(&twice));
-    assert_eq!(muster.get(TASKS).body["items"].as_array().map(Vec::len), Some(6));
+    assert_eq!(muster.get(TASKS).body["items"].as_array().map(Vec::len), Some(7));
 }
 
 #[test]

@@ -160,6 +160,7 @@ impl LogFile {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::fs;
     use std::os::unix::fs::symlink;
 
@@ -219,12 +220,26 @@ mod tests {
     fn a_log_that_was_removed_or_replaced_goes_on_at_its_place() {
         let (folder, place) = place();
         let mut log = LogFile::new(place.clone(), 1000);
-        let remove: [&dyn Fn(); 3] = [
+        let (treasure, log_is_long) = (folder.path().join("treasure"), Cell::new(false));
+        fs::write(&treasure, "gold").expect("a file");
+        let remove: [&dyn Fn(); 5] = [
             &|| fs::remove_dir_all(folder.path().join("logs")).expect("removed"),
             &|| fs::rename(place.path(), folder.path().join("moved")).expect("moved"),
             &|| {
                 fs::remove_file(place.path()).expect("removed");
                 symlink("/dev/null", place.path()).expect("a link");
+            },
+            &|| {
+                fs::remove_file(place.path()).expect("removed");
+                fs::hard_link(&treasure, place.path()).expect("a hard link");
+            },
+            // The older part is nobody's to write: what is there is replaced as a name.
+            &|| {
+                fs::remove_file(place.path()).expect("removed");
+                drop(fs::remove_file(place.older().path()));
+                fs::hard_link(&treasure, place.older().path()).expect("a hard link");
+                fs::hard_link(&treasure, place.path()).expect("a hard link");
+                log_is_long.set(true);
             },
         ];
         for remove in remove {
@@ -232,10 +247,14 @@ mod tests {
             remove();
             // As if the time had passed.
             log.file.as_mut().expect("open").looked -= LOOK;
+            if log_is_long.get() {
+                log.length = log.rotate_at + 1;
+            }
             log.append(&batch("after"));
             assert!(fs::read_to_string(place.path()).expect("the log").ends_with("out after\n"));
         }
         assert_eq!(log.lost, 0);
+        assert_eq!(fs::read_to_string(&treasure).expect("still there"), "gold");
     }
 
     /// `/dev/full` takes nothing, as a full disk.

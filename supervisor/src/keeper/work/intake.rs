@@ -96,7 +96,8 @@ impl Keeper {
     async fn first_answer(&self, key: Option<&IdempotencyKey>) -> Option<Result<TaskAnswer, SupervisorError>> {
         let key = key?;
         // Where the store does not answer nothing is known of it, and the refusal stands.
-        let (task, body_hash) = self.context.store.task_key_holder(key).await.ok().flatten()?;
+        let holder = self.context.store.task_key_holder(key).await.map_err(|error| self.context.store_failed(&error));
+        let (task, body_hash) = holder.ok().flatten()?;
         Some(if body_hash == key.body_hash { Ok(TaskAnswer::Replayed(task)) } else { Err(SupervisorError::KeyReused) })
     }
 
