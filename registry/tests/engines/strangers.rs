@@ -137,7 +137,13 @@ async fn garbage_in_a_field_is_overwritten() {
         {
             scene.server.ask::<()>(&["HSET", key, field, garbage]).await;
             scene.of_master.pictures(&[(scene.worker.id, 0)]).await.expect("pictures");
+            let before = scene.of_worker.tampering();
             scene.work().await;
+            // What the worker reads back before it writes.
+            if ["number", "epoch"].contains(&field) {
+                let met = scene.of_worker.tampering().since(before);
+                assert!(met.replaced_keys > 0, "{garbage:?} in {key} {field} was not counted");
+            }
             let value: String = scene.server.ask(&["HGET", key, field]).await;
             assert_ne!(value, garbage, "{key} {field}");
         }

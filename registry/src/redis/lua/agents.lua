@@ -15,9 +15,10 @@ local function write_agents(arg, key)
     local changed = tonumber(ARGV[arg])
     arg = arg + 1
     for _ = 1, changed do
-        local epoch = count_of(own('HGET', KEYS[key], 'epoch'))
-        -- No agent is assigned anew so often: nobody of us wrote that, and it would keep all of us from writing.
-        if epoch and epoch > tonumber(ARGV[arg + 1]) + 2 ^ 20 then
+        local stored = own('HGET', KEYS[key], 'epoch')
+        local epoch = count_of(stored)
+        -- Nobody of us wrote what is no number, or is one that no agent comes to: that would keep all of us from writing.
+        if stored and not (epoch and epoch <= tonumber(ARGV[arg + 1]) + 2 ^ 20) then
             replaced[#replaced + 1] = KEYS[key]
             epoch = nil
         end

@@ -23,8 +23,9 @@ if settled and not count_of(settled) then
     settled, code = nil, nil
 end
 local fields, number = tonumber(ARGV[8]), count_of(stored)
--- No worker beats so often: nobody of us wrote that.
-if number and number > tonumber(ARGV[4]) + 2 ^ 32 then
+-- Nobody of us wrote what is no number, or is one that no worker comes to.
+if stored and not (number and number <= tonumber(ARGV[4]) + 2 ^ 32) then
+    replaced[#replaced + 1] = KEYS[3]
     number = nil
 end
 -- A beat that was sent over a former connection may arrive behind a later one, whose picture then stands.
