@@ -64,7 +64,7 @@ impl Keeper {
             ReportBody::IdleTooLong { .. } if self.was_taken(report) => {}
             ReportBody::IdleTooLong { agent_id, epoch } => self.idle_too_long(*agent_id, *epoch, round),
             ReportBody::Probed { command_id } => self.context.probes.answer(*command_id),
-            ReportBody::Tasks { begun, over } => self.hear_tasks(begun, over, report.seq, report.at),
+            ReportBody::Tasks { begun, over } => self.hear_tasks(begun, over, report.seq),
         }
     }
 

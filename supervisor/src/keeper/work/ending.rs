@@ -22,8 +22,6 @@ pub(super) struct Over {
     task_id: TaskId,
     number: u32,
     end: AttemptEnd,
-    /// When, by the word of its worker, which may have come later: there was no master to hear it.
-    at: Option<Timestamp>,
     output: Option<Payload>,
     last_output: String,
     used: Usage,
@@ -34,25 +32,6 @@ pub(super) struct Over {
 impl Over {
     fn is_of(&self, task: TaskId, number: u32) -> bool {
         (self.task_id, self.number) == (task, number)
-    }
-
-    /// What a worker has reported, as of the time that its report names.
-    pub(super) fn told(over: &TaskOver, at: Timestamp) -> Self {
-        Self {
-            task_id: over.task_id,
-            number: over.attempt,
-            end: over.end.clone(),
-            at: Some(at),
-            output: over.output.clone(),
-            last_output: over.last_output.clone(),
-            used: over.usage,
-            refused_before: false,
-        }
-    }
-
-    /// When it ended. A time that can't be, as where the clock was set meanwhile, is not believed.
-    fn ended_at(&self, started_at: Timestamp, now: Timestamp) -> Timestamp {
-        self.at.filter(|at| (started_at..=now).contains(at)).unwrap_or(now)
     }
 
     /// What it is of, for people.
@@ -81,6 +60,20 @@ impl Over {
             AttemptEnd::WorkerLost | AttemptEnd::Halted { .. } => {}
         }
         self
+    }
+}
+
+impl From<&TaskOver> for Over {
+    fn from(over: &TaskOver) -> Self {
+        Self {
+            task_id: over.task_id,
+            number: over.attempt,
+            end: over.end.clone(),
+            output: over.output.clone(),
+            last_output: over.last_output.clone(),
+            used: over.usage,
+            refused_before: false,
+        }
     }
 }
 
@@ -123,7 +116,6 @@ impl Keeper {
 
     fn plan_end(&mut self, run: Run, over: Over, plan: &mut Plan, round: &mut Round) {
         let mut task = run.task;
-        let ended_at = over.ended_at(run.started_at, round.at);
         let end = true_end(run.halt, over.end);
         let policy = self.model.spec.config.retry;
         let verdict = judge(&end, task.max_attempts, task.tally, policy, round.at, fastrand::f64());
@@ -134,7 +126,7 @@ impl Keeper {
             agent_id: run.attempt.agent_id,
             process_id: run.attempt.process_id,
             started_at: run.started_at,
-            ended_at,
+            ended_at: round.at,
             end,
             last_output: over.last_output,
             usage: over.used,
@@ -295,7 +287,6 @@ pub(super) fn over_of(run: &Run, end: &AttemptEnd) -> Over {
         task_id: run.task.task_id,
         number: run.attempt.number,
         end: end.clone(),
-        at: None,
         output: None,
         last_output: String::new(),
         used: run.used,
@@ -312,26 +303,5 @@ pub(super) fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Opti
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_end_is_of_the_time_that_its_worker_names_where_that_can_be() {
-        let at = Timestamp::from_millis;
-        let told = TaskOver {
-            task_id: TaskId::generate(),
-            attempt: 1,
-            end: AttemptEnd::Succeeded,
-            output: None,
-            last_output: String::new(),
-            usage: Usage::default(),
-        };
-        let ended = |said| Over::told(&told, at(said)).ended_at(at(100), at(900));
-        assert_eq!(ended(300), at(300), "it was heard of later");
-        assert_eq!((ended(50), ended(1_000)), (at(900), at(900)), "a clock was set");
     }
 }

@@ -3,21 +3,19 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use muster_domain::{
-    AgentPicture, Beat, Command, Envelope, Halt, ProcessId, TaskBegun, TaskHalt, TaskId, TaskOver, Timestamp,
-};
+use muster_domain::{AgentPicture, Beat, Command, Envelope, Halt, ProcessId, TaskBegun, TaskHalt, TaskId, TaskOver};
 
 use super::ending::Over;
 use super::plan::Plan;
 use crate::keeper::{Keeper, Round};
 
 impl Keeper {
-    /// A report of tasks, with its number and its time.
-    pub(in crate::keeper) fn hear_tasks(&mut self, begun: &[TaskBegun], over: &[TaskOver], seq: u64, at: Timestamp) {
+    /// A report of tasks, with its number.
+    pub(in crate::keeper) fn hear_tasks(&mut self, begun: &[TaskBegun], over: &[TaskOver], seq: u64) {
         for TaskBegun { task_id, attempt } in begun {
             self.begun(*task_id, *attempt, seq);
         }
-        self.desk.overs.extend(over.iter().map(|over| Over::told(over, at)));
+        self.desk.overs.extend(over.iter().map(Over::from));
     }
 
     fn begun(&mut self, id: TaskId, number: u32, seq: u64) {
