@@ -65,12 +65,16 @@ impl Place {
     }
 
     /// Opens it for appending. Makes it, and the folders above it, where they are missing; what somebody has put into its
-    /// place that is no file, or one that has another name too, is removed.
+    /// place that is no file is removed, and a file that has another name too is put aside as the older part: it may be in a
+    /// backup of the folder.
     pub fn append(&self) -> io::Result<File> {
         let folder = self.make_above()?;
         match folder.append(&self.name) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                folder.remove(&self.name)?;
+                match self.read() {
+                    Ok(Some(_)) => self.rotate()?,
+                    _ => folder.remove(&self.name)?,
+                }
                 folder.append(&self.name)
             }
             opened => opened,

@@ -169,7 +169,8 @@ fn pair(text: &str) -> Result<Pair, String> {
         };
     }
     let near = nearest(key, PoolConfig::settings().iter().map(|setting| setting.key.as_str()));
-    Err(near.map_or_else(String::new, |(near, _)| format!("there is no setting {key}; the nearest is {near}")))
+    let hint = near.map_or_else(|| "--help lists them".to_owned(), |(near, _)| format!("the nearest is {near}"));
+    Err(format!("there is no setting {key}; {hint}"))
 }
 
 /// The settings with what they mean, for the end of a help text.
@@ -220,6 +221,7 @@ mod tests {
             ("max_agents=0", "a whole number from 1 to 1000 is expected, not \"0\""),
             ("--max-agents 0", "a whole number from 1 to 1000 is expected, not \"0\""),
             ("max_agentz=1", "there is no setting max_agentz; the nearest is max_agents"),
+            ("colour=1", "there is no setting colour; --help lists them"),
             ("restart.kind=often", "permanent or transient or temporary is expected, not \"often\""),
             ("restart=often", "null or a JSON object is expected, not \"often\""),
         ] {

@@ -116,8 +116,9 @@ impl Board {
 
     /// A commit that was asked for at `begun` went through just now.
     pub(crate) fn commit_took(&self, begun: Instant, now: Instant) {
-        let pace = self.slowness.lock().unwrap_or_else(PoisonError::into_inner).took(begun, now);
-        match pace {
+        // Held to the end: what an earlier commit said must not come behind what a later one says.
+        let mut slowness = self.slowness.lock().unwrap_or_else(PoisonError::into_inner);
+        match slowness.took(begun, now) {
             Pace::Quick => self.recover(COMMITS),
             Pace::Late => {}
             Pace::Slow => {
@@ -201,7 +202,7 @@ impl Board {
 
     fn refuse(&self, wanted: &[&'static str]) -> Option<SupervisorError> {
         let what = self.all_of(wanted)?;
-        Some(match BY_HAND.iter().any(|subject| self.is_degraded(subject)) {
+        Some(match wanted.iter().any(|subject| BY_HAND.contains(subject) && self.is_degraded(subject)) {
             true => SupervisorError::unavailable_until_mended(what),
             false => SupervisorError::unavailable(what),
         })

@@ -6,11 +6,11 @@ use super::Described;
 
 /// A JSON merge patch (RFC 7396): what is null is taken out, tables are merged, all else is replaced. What is null where
 /// `known` does not hold for its path is written down, so that whoever reads the result refuses it by name.
-pub fn merge(target: &mut Value, patch: &Value, known: &dyn Fn(&str) -> bool) {
-    merge_at(target, patch, known, "");
+pub fn merge(target: &mut Value, patch: &Value, known: &dyn Fn(&[&str]) -> bool) {
+    merge_at(target, patch, known, &[]);
 }
 
-fn merge_at(target: &mut Value, patch: &Value, known: &dyn Fn(&str) -> bool, path: &str) {
+fn merge_at(target: &mut Value, patch: &Value, known: &dyn Fn(&[&str]) -> bool, path: &[&str]) {
     let Value::Object(changes) = patch else {
         *target = patch.clone();
         return;
@@ -20,13 +20,13 @@ fn merge_at(target: &mut Value, patch: &Value, known: &dyn Fn(&str) -> bool, pat
     }
     let Value::Object(values) = target else { return };
     for (name, change) in changes {
-        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let path = [path, &[name.as_str()]].concat();
         if change.is_null() && known(&path) {
             values.remove(name);
         } else if change.is_null() {
             values.insert(name.clone(), Value::Null);
         } else {
-            merge_at(values.entry(name).or_insert(Value::Null), change, known, &path);
+            merge_at(values.entry(name.as_str()).or_insert(Value::Null), change, known, &path);
         }
     }
 }
@@ -40,10 +40,9 @@ pub fn changed<T: Described>(value: &T, patch: &Value) -> Result<T, serde_path_t
 }
 
 /// Whether there is a setting of this key, a table around one, or a value within one.
-fn is_known<T: Described>(path: &str) -> bool {
-    let within = |outer: &str, inner: &str| {
-        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
-    let is_map = |setting: &super::Setting| setting.kind == super::Kind::Map;
-    T::settings().iter().any(|setting| within(path, &setting.key) || (is_map(setting) && within(&setting.key, path)))
+fn is_known<T: Described>(path: &[&str]) -> bool {
+    T::settings().iter().any(|setting| {
+        let key: Vec<&str> = setting.key.split('.').collect();
+        key.starts_with(path) || (setting.kind == super::Kind::Map && path.starts_with(&key))
+    })
 }

@@ -100,6 +100,7 @@ fn what_does_not_fit_is_named_by_its_path() {
         (json!({"max_agentz": 1}), "max_agentz", "unknown field"),
         (json!({"max_agentz": null}), "max_agentz", "unknown field"),
         (json!({"on_demand": {"max": null}}), "on_demand.max", "unknown field"),
+        (json!({"restart.kind": null}), "restart.kind", "unknown field"),
         (json!({"dependencies": {"a": "ftp://h"}}), "dependencies.a", "http://"),
     ] {
         let error = changed(&PoolConfig::default(), &patch).expect_err("a misfit");

@@ -28,7 +28,7 @@ impl Echo {
         lines.add(ending.at, Stream::End, ending.cause.to_string().as_bytes(), 0);
         let mut file = LogFile::new(Place::agent_log(&self.data_dir, agent_id), log::ROTATE_AT);
         // The disk may take its time, and nobody waits for a line that tells what the report tells too.
-        let written = blocking::run(&blocking::LAST_LINES, move || file.append(&lines.take()));
+        let written = blocking::run(&blocking::LOGS, move || file.append(&lines.take()));
         drop(tokio::spawn(async move { drop(written.await) }));
         News { agent_id, epoch, what: What::Ended(ending) }
     }

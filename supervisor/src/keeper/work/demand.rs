@@ -23,8 +23,6 @@ const FRESHNESS: Duration = Duration::from_secs(30);
 
 /// The wait after a first start that failed, at the least.
 const SHORTEST_WAIT: Duration = Duration::from_millis(200);
-/// The wait that it grows to, where the pool's agents that ran wait no longer.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Agents that a keeper has ordered from itself.
 #[derive(Default)]
@@ -102,7 +100,7 @@ impl Keeper {
             return;
         }
         let policy = &self.model.spec.config.restart;
-        let (least, most) = (policy.backoff_min.max(SHORTEST_WAIT), policy.backoff_max.max(LONGEST_WAIT));
+        let (least, most) = (policy.backoff_min.max(SHORTEST_WAIT), policy.backoff_max.max(SHORTEST_WAIT));
         let wait = doubled(least, orders.failures, most);
         orders.failures = orders.failures.saturating_add(1);
         orders.not_before = Some(later(now, wait));

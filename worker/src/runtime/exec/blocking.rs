@@ -7,10 +7,6 @@ use tokio::task::JoinError;
 /// Batches of log lines that are written at a time. The agents of one worker share a disk.
 pub(in crate::runtime) static LOGS: Semaphore = Semaphore::const_new(64);
 
-/// Last lines of agents without programs. All of a worker's end at once, and one thread writes them as quickly as ten, which would
-/// have to be started for it.
-pub(in crate::runtime) static LAST_LINES: Semaphore = Semaphore::const_new(1);
-
 /// Programs that are made ready at a time: folders, and where the program is.
 pub(super) static STARTS: Semaphore = Semaphore::const_new(64);
 
