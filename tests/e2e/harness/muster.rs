@@ -127,12 +127,16 @@ impl Muster {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log_file).expect("a log");
         let before = self.log().len();
         command.stdout(log.try_clone().expect("a log")).stderr(log);
-        // SAFETY: only a system call between fork and exec.
+        // SAFETY: only system calls between fork and exec.
         unsafe {
-            // A run of the tests that is killed leaves no master; the workers see to themselves.
-            command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
+            command.pre_exec(|| {
+                // Whoever runs the tests may ignore it, as nohup does.
+                libc::signal(libc::SIGHUP, libc::SIG_DFL);
+                // A run of the tests that is killed leaves no master; the workers see to themselves.
+                match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
             });
         }
         let mut child = command.spawn().expect("the program starts");

@@ -25,10 +25,10 @@ async fn a_new_master_adopts_what_runs_and_goes_on_with_what_waits() {
     assert_eq!(world.ground.ledger.latest_attempt(running), 1);
     worker.answer(running).await;
     assert_eq!(world.end_of(running).await, TaskState::Succeeded);
-    world.on_task(OnTask::Answer).await;
-    world.holder(waiting).await.answer(waiting).await;
-    assert_eq!(world.end_of(waiting).await, TaskState::Succeeded);
-    assert_eq!(world.end_of(delayed).await, TaskState::Succeeded);
+    for next in [waiting, delayed] {
+        world.holder(next).await.answer(next).await;
+        assert_eq!(world.end_of(next).await, TaskState::Succeeded);
+    }
     assert_eq!(world.ground.ledger.latest_attempt(running), 1);
     world.wait_queue(0, 0, 0).await;
     world.end().await;
