@@ -134,6 +134,7 @@ pub struct PoolConfig {
     #[default = 20]
     pub max_workers: u32,
     /// Workers kept ready even when they are empty.
+    #[schema(maximum = 10000)]
     pub min_workers: u32,
     /// Seconds between a worker's heartbeats, up to a third of `clocks.lease`. Where three of them are longer than `clocks.stale`, a
     /// worker is condemned after three. Default: `clocks.heartbeat`.
@@ -239,6 +240,10 @@ mod tests {
         };
         assert!(wrong(|c| c.max_agents = 0).contains("max_agents"));
         assert!(wrong(|c| (c.min_workers, c.max_workers) = (3, 2)).contains("min_workers"));
+        assert!(
+            wrong(|c| (c.min_workers, c.max_workers) = (u32::MAX, 0)).contains("min_workers"),
+            "no machine has so many"
+        );
         assert!(wrong(|c| c.health_check_interval = Some(0.0)).contains("health_check_interval"));
         assert!(wrong(|c| c.max_idle_time = Duration::ZERO).contains("max_idle_time"));
         assert!(wrong(|c| c.tasks_per_agent = 0).contains("tasks_per_agent"));
