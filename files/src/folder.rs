@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, ReadDir};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -109,6 +109,23 @@ impl Folder {
         }
     }
 
+    /// Writes a small file whole, for nobody but its owner: a reader finds the old text or the new one, also after a crash. What
+    /// somebody has put into its place that is no file is removed.
+    pub fn write(&self, name: &str, text: &[u8]) -> io::Result<()> {
+        let draft = format!(".{name}");
+        self.remove(&draft)?;
+        let mut file = self.append(&draft)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        match self.rename(&draft, name) {
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                self.remove(name)?;
+                self.rename(&draft, name)
+            }
+            done => done,
+        }
+    }
+
     /// Gives what is here under one name another one here.
     pub fn rename(&self, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) -> io::Result<()> {
         self.move_out(from.as_ref(), self, to.as_ref())
@@ -192,7 +209,7 @@ fn replaced(words: String) -> io::Error {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::io::{Read, Write};
+    use std::io::Read;
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
 
@@ -223,6 +240,33 @@ mod tests {
         let mut text = String::new();
         folder.read("new").expect("opened").expect("there").read_to_string(&mut text).expect("read");
         assert_eq!(text, "words");
+    }
+
+    #[test]
+    fn a_file_is_written_whole_whatever_is_in_its_place() {
+        let (dir, elsewhere) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let folder = Folder::open(dir.path()).expect("opened");
+        let gold = elsewhere.path().join("gold");
+        fs::write(&gold, "gold").expect("a file");
+        let at = |name: &str| dir.path().join(name);
+        type Put<'a> = &'a dyn Fn(&Path);
+        let put: [Put<'_>; 5] = [
+            &|_| {},
+            &|path| fs::write(path, "another text").expect("a file"),
+            &|path| fs::create_dir_all(path.join("with/more")).expect("folders"),
+            &|path| nix::unistd::mkfifo(path, Mode::S_IRWXU).expect("a FIFO"),
+            &|path| symlink(&gold, path).expect("a link"),
+        ];
+        for (number, put) in put.into_iter().enumerate() {
+            for place in ["file", ".file"] {
+                let _ = folder.remove("file");
+                put(&at(place));
+                folder.write("file", b"text").unwrap_or_else(|error| panic!("{number}, {place}: {error}"));
+                assert_eq!(fs::read_to_string(at("file")).expect("read"), "text", "{number}, {place}");
+                assert!(!at(".file").exists(), "{number}, {place}");
+            }
+        }
+        assert_eq!(fs::read_to_string(gold).expect("read"), "gold");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The data folder: only its owner may look into it, one supervisor at a time leads in it, and a file in it says where.
 
 use std::fs::Metadata;
-use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,10 +10,8 @@ use muster_files::{FOLDERS, FileId, Folder};
 use muster_process::DataLock;
 use nix::unistd::{Uid, User, geteuid};
 
-/// The file that says where the API is...
+/// The file that says where the API is.
 const ADDRESS: &str = "muster.addr";
-/// ... and what it is before it is whole.
-const DRAFT: &str = ".muster.addr";
 
 /// An opened data folder.
 pub(crate) struct House {
@@ -128,15 +125,10 @@ impl House {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says where the API is. Written aside and renamed, so that nobody reads half of it.
+    /// Says where the API is.
     pub(crate) fn write_address(&self, address: &str) -> anyhow::Result<()> {
-        let write = || {
-            let folder = Folder::open(&self.folder)?;
-            folder.unlink(DRAFT)?;
-            folder.append(DRAFT)?.write_all(address.as_bytes())?;
-            folder.rename(DRAFT, ADDRESS)
-        };
-        write().with_context(|| format!("cannot write {}", self.folder.join(ADDRESS).display()))
+        let written = Folder::open(&self.folder).and_then(|folder| folder.write(ADDRESS, address.as_bytes()));
+        written.with_context(|| format!("cannot write {}", self.folder.join(ADDRESS).display()))
     }
 
     /// Where the leader's API is, if one wrote it.

@@ -133,10 +133,10 @@ async fn serve(config: Config, nursery: Nursery, started: Instant, log: Queue) -
 
 /// Waits for the data folder, then leads until it is asked to end. One that was fenced off starts over as a standby.
 async fn live(site: &Site) -> anyhow::Result<()> {
-    let (mut pauses, mut is_last) = (Pauses::default(), false);
+    let (mut pauses, mut is_first, mut is_last) = (Pauses::default(), true, false);
     let ended = loop {
         // Also between two lives: whoever led meanwhile may have the folder.
-        match enter(site).await {
+        match enter(site, std::mem::take(&mut is_first)).await {
             Ok(true) => {}
             Ok(false) => break Ok(()),
             Err(error) => break Err(error),
@@ -164,7 +164,8 @@ async fn live(site: &Site) -> anyhow::Result<()> {
 
 /// Takes the data folder, unless this process has it; whether it has it then. With SQLite nothing but its lock tells two leaders
 /// apart, and they would take the lead from each other for ever: so whoever has another lock than the one that is there waits.
-async fn enter(site: &Site) -> anyhow::Result<bool> {
+/// What hinders a first start is an error, for whoever started it to read; later it is told, and tried again.
+async fn enter(site: &Site, is_first: bool) -> anyhow::Result<bool> {
     if site.house.was_taken() {
         // Where it can't be taken at all, as in a folder that is away, nobody else has it.
         if site.house.keep_lock().unwrap_or(true) {
@@ -172,29 +173,45 @@ async fn enter(site: &Site) -> anyhow::Result<bool> {
         }
         site.house.unlock();
     }
-    if !stand_by(site).await? {
+    if !stand_by(site, is_first).await? {
         return Ok(false);
     }
-    site.house.write_address(&site.address)?;
+    match site.house.write_address(&site.address) {
+        // The look at the data folder tells it, and mends it.
+        Err(error) if !is_first => tracing::warn!(error = format!("{error:#}"), "where the API is can't be written"),
+        written => written?,
+    }
     Ok(true)
 }
 
 /// Waits until no other supervisor holds the data folder; whether it is held then. The database is not touched before.
-async fn stand_by(site: &Site) -> anyhow::Result<bool> {
-    let mut told = false;
+async fn stand_by(site: &Site, mut is_first: bool) -> anyhow::Result<bool> {
+    let mut told = None;
     loop {
-        if site.house.try_lock()? {
-            // No standby any more. A request to stop that one came before this, or is refused until it leads: otherwise
-            // it would stop the agents of a supervisor that has just taken over.
-            site.door.set(waiting("starting", STARTING));
-            return Ok(!site.signals.stop.is_cancelled());
-        }
+        let hindrance = match site.house.try_lock() {
+            Ok(true) => {
+                // No standby any more. A request to stop that one came before this, or is refused until it leads: otherwise
+                // it would stop the agents of a supervisor that has just taken over.
+                site.door.set(waiting("starting", STARTING));
+                return Ok(!site.signals.stop.is_cancelled());
+            }
+            Ok(false) => None,
+            Err(error) if is_first => return Err(error),
+            Err(error) => Some(format!("{error:#}")),
+        };
+        is_first = false;
         let leader = site.house.read_address().unwrap_or_default();
-        if !told {
-            tracing::info!(leader, "another supervisor has this data folder; standing by");
-            told = true;
+        if told.as_ref() != Some(&hindrance) {
+            match &hindrance {
+                None => tracing::info!(leader, "another supervisor has this data folder; standing by"),
+                Some(error) => tracing::warn!(error, "the data folder can't be taken; trying again"),
+            }
         }
-        site.door.set(Stage::Standby { leader });
+        site.door.set(match &hindrance {
+            None => Stage::Standby { leader },
+            Some(why) => waiting("starting", &format!("the data folder can't be taken, which is tried again: {why}")),
+        });
+        told = Some(hindrance);
         if site.signals.stop_within(Duration::from_millis(50)).await {
             return Ok(false);
         }

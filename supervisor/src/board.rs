@@ -190,6 +190,11 @@ impl Board {
         self.refuse(&STORE)
     }
 
+    /// An error where nothing can be stored now.
+    pub(crate) fn may_store(&self) -> Result<(), SupervisorError> {
+        self.store_refusal().map_or(Ok(()), Err)
+    }
+
     /// Why nothing can be stored until a person has seen to it, if so: the store itself may answer all the same.
     pub(crate) fn store_broken(&self) -> Option<String> {
         self.all_of(&[DATABASE_FILE, DAMAGE])

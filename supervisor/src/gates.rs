@@ -28,7 +28,9 @@ impl Handle {
     }
 
     async fn set_gate(&self, pool: PoolName, gate: Gate, hand_back: bool) -> Result<PoolView, SupervisorError> {
-        ask(&self.keeper(&pool)?, |reply| Ask::SetGate { gate, hand_back, reply }).await?
+        let keeper = self.keeper(&pool)?;
+        self.context.board.may_store()?;
+        ask(&keeper, |reply| Ask::SetGate { gate, hand_back, reply }).await?
     }
 
     /// Pauses the tasks of all pools; what runs goes on, or is handed back to the queue.
@@ -43,6 +45,7 @@ impl Handle {
 
     /// Stored first, so that it holds over any restart.
     async fn gate_all(&self, paused: bool, hand_back: bool) -> Result<(), SupervisorError> {
+        self.context.board.may_store()?;
         let kind = if paused { EventKind::SystemPaused } else { EventKind::SystemResumed };
         let (at, reason) = (Timestamp::now(), String::new());
         let event = EventDraft { at, kind, pool_name: None, agent_id: None, process_id: None, reason };

@@ -80,7 +80,7 @@ pub use request::{
     AgentQuery, EndedQuery, IdempotencyKey, ListOrder, NewPool, SpawnRequest, Spawned, TaskQuery, TaskRequest,
 };
 pub use supervisor::{Facts, LeadEnd, Parts, Supervisor};
-pub use task_view::{Left, Percentiles, QueueView, QuotaView, Submitted, TaskNews, TaskView, UsageView};
+pub use task_view::{CalledOff, Left, Percentiles, QueueView, QuotaView, Submitted, TaskNews, TaskView, UsageView};
 pub use view::{
     AgentView, BreakerView, CheckLine, EndedWorkerView, Event, HealthView, Holds, Lack, Mode, Page, PoolView, Reach,
     SystemView, WorkerView,

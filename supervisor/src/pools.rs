@@ -52,6 +52,7 @@ impl Handle {
         if self.context.directory.get(&spec.pool_name).is_some() {
             return Err(SupervisorError::PoolExists(spec.pool_name));
         }
+        self.context.board.may_store()?;
         let at = Timestamp::now();
         let event = pool_event(EventKind::PoolCreated, &spec.pool_name, at);
         let writes = [Write::AddPool { spec: spec.clone(), at }, Write::Event(event)];
@@ -88,6 +89,7 @@ impl Handle {
         })?;
         let spec = PoolSpec { config, ..PoolSpec::clone(&spec) };
         self.check_spec(&spec)?;
+        self.context.board.may_store()?;
         ask(&keeper, |reply| Ask::Change { spec: Arc::new(spec), reply }).await?
     }
 

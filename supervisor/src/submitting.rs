@@ -103,9 +103,7 @@ impl Handle {
     /// Counts a task against its tenant's limits, unless nothing is left for it.
     async fn admit(&self, spec: &TaskSpec) -> Result<(), SupervisorError> {
         // The keeper would say the same, as soon as it has done with what it waits for.
-        if let Some(error) = self.context.board.store_refusal() {
-            return Err(error);
-        }
+        self.context.board.may_store()?;
         let (tenant, project) = (spec.tenant.as_str(), spec.project_id.as_deref());
         let payers = Payers { agent: spec.agent_id, project, tenant, pool: &spec.pool_name };
         if let Some(spent) = self.context.accounts.exhausted(None, payers) {

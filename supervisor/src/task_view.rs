@@ -24,6 +24,15 @@ pub struct Submitted {
     pub created_at: Timestamp,
 }
 
+/// A task that was called off.
+#[derive(Clone, Debug)]
+pub struct CalledOff {
+    /// As it is now.
+    pub task: TaskView,
+    /// Whether it was over before it was called off: then nothing was changed.
+    pub was_over: bool,
+}
+
 /// A task.
 #[derive(Clone, Debug)]
 pub struct TaskView {

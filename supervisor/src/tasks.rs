@@ -17,7 +17,7 @@ use crate::handle::{Handle, ask};
 use crate::keeper::mailbox::Ask;
 use crate::keeper::work::{Cancel, Redrive, Signal};
 use crate::request::TaskQuery;
-use crate::task_view::{QueueView, TaskView, UsageView};
+use crate::task_view::{CalledOff, QueueView, TaskView, UsageView};
 use crate::view::Page;
 use crate::waiting::{WaitQuery, WaitingFor};
 
@@ -126,15 +126,16 @@ impl Handle {
     }
 
     /// Has a task stopped, and waits at most `wait` until its work has stopped. Cancelling one that is over changes nothing.
-    pub async fn cancel_task(&self, task: TaskId, wait: Duration) -> Result<TaskView, SupervisorError> {
+    pub async fn cancel_task(&self, task: TaskId, wait: Duration) -> Result<CalledOff, SupervisorError> {
         let row = self.task_row(task).await?;
         if row.status.state().is_final() {
-            return Ok(row.into());
+            return Ok(CalledOff { task: row.into(), was_over: true });
         }
+        self.context.board.may_store()?;
         let keeper = self.keeper(&row.spec.pool_name)?;
         let row = Box::new(row);
         ask(&keeper, |reply| Ask::Cancel(Cancel { task: row, reply })).await??;
-        self.task(task, wait).await
+        Ok(CalledOff { task: self.task(task, wait).await?, was_over: false })
     }
 
     /// Sends a task that is dead or failed to the queue again.
@@ -189,6 +190,7 @@ impl Handle {
     }
 
     async fn redrive_rows(&self, keeper: &Mailbox, tasks: Vec<TaskRow>) -> Result<u64, SupervisorError> {
+        self.context.board.may_store()?;
         ask(keeper, |reply| Ask::Redrive(Redrive { tasks, reply })).await?
     }
 

@@ -98,6 +98,10 @@ fn degraded(muster: &Muster) -> String {
 fn a_data_folder_that_was_moved_is_named_and_nothing_is_taken_until_it_is_back() {
     let muster = Muster::start(talkers(""));
     let id = muster.spawn("p").text("agent_id").to_owned();
+    let made = muster.post("/api/v1/agents/pools", &json!({"pool_name": "made", "role_type": "developer"}));
+    assert_eq!(made.status, 201, "{made:?}");
+    let later = json!({"pool_name": "made", "input": 1, "not_before": "2099-01-01T00:00:00Z"});
+    let task = muster.post("/api/v1/tasks", &later).text("task_id").to_owned();
     let (folder, moved) = (muster.data_dir(), muster.folder().join("moved"));
     std::fs::rename(folder, &moved).expect("moved");
     wait_until("it is named", BOUND, || {
@@ -118,8 +122,23 @@ fn a_data_folder_that_was_moved_is_named_and_nothing_is_taken_until_it_is_back()
         checks.iter().any(|line| line["name"] == name && line["ok"] == false)
     };
     assert!(failed("store") && failed("data folder"), "{check}");
-    let refused = muster.post("/api/v1/tasks", &json!({"pool_name": "p", "input": 1}));
-    assert_eq!(refused.status, 503, "{refused:?}");
+    let pool = "/api/v1/agents/pools/made";
+    let changes = [
+        muster.post("/api/v1/tasks", &json!({"pool_name": "p", "input": 1})),
+        muster.post("/api/v1/agents/pools", &json!({"pool_name": "another", "role_type": "developer"})),
+        muster.patch(pool, &json!({"config": {"max_agents": 3}})),
+        muster.post(&format!("{pool}/pause"), &json!({})),
+        muster.post(&format!("{pool}/drain"), &json!({})),
+        muster.post(&format!("{pool}/resume"), &json!({})),
+        muster.post("/api/v1/system/pause", &json!({})),
+        muster.post("/api/v1/system/resume", &json!({})),
+        muster.delete(pool),
+        muster.post(&format!("/api/v1/tasks/{task}/cancel"), &json!({})),
+    ];
+    for refused in changes {
+        assert_eq!(refused.status, 503, "{refused:?}");
+        assert!(refused.text("detail").contains("put the same file back"), "{refused:?}");
+    }
     // Whatever was made at its place meanwhile, as the socket of a Redis.
     drop(std::fs::remove_dir_all(folder));
     std::fs::rename(&moved, folder).expect("put back");
@@ -214,5 +233,39 @@ fn the_address_and_the_lock_of_a_leader_are_made_again() {
     });
     let standby = muster.standby();
     wait_until("another one finds the folder taken", BOUND, || standby.get("/api/v1/agents").code() == "not_leader");
+    assert_eq!(degraded(&muster), "");
+    // What nobody can lock is told by both, and ends neither.
+    std::fs::remove_file(file("muster.lock")).expect("removed");
+    std::fs::create_dir(file("muster.lock")).expect("a folder in its place");
+    wait_until("the leader names it", BOUND, || degraded(&muster).contains("cannot lock"));
+    wait_until("the standby names it", BOUND, || standby.get("/api/v1/agents").text("detail").contains("cannot lock"));
+    std::fs::remove_dir(file("muster.lock")).expect("removed");
+    // Whoever was first.
+    wait_until("one leads and the other one stands by", BOUND, || {
+        let [one, other] = [&muster, &standby].map(|server| server.get("/api/v1/agents"));
+        [(one.status, other.code()), (other.status, one.code())].contains(&(200, "not_leader"))
+    });
+}
+
+/// The password is in a file, and an agent can put anything in its place.
+#[test]
+fn what_is_put_in_the_place_of_the_password_is_removed_and_locks_nobody_out() {
+    let mut muster = Muster::start(talkers(""));
+    let id = muster.spawn("p").text("agent_id").to_owned();
+    let path = muster.data_dir().join("redis/password");
+    let secret = std::fs::read_to_string(&path).expect("a password");
+    let replace = || {
+        std::fs::remove_file(&path).expect("removed");
+        std::fs::create_dir_all(path.join("inner")).expect("a folder in its place");
+    };
+    replace();
+    wait_until("it is a file again", BOUND, || std::fs::read_to_string(&path).is_ok_and(|text| text == secret));
+    // Without a server nobody puts it back, and the worker knows the old one alone.
+    let worker = muster.all_workers().remove(0).pid;
+    muster.kill9();
+    replace();
+    muster.restart();
+    wait_until("its words are shown", BOUND, || has_words(&muster, &id) && agent(&muster, &id)["state"] == "idle");
+    assert_eq!(muster.all_workers().remove(0).pid, worker, "it goes on in its worker");
     assert_eq!(degraded(&muster), "");
 }

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
 use muster_domain::{DEFAULT_TENANT, TaskIdPrefix, TaskState, Timestamp};
-use muster_supervisor::{Handle, ListOrder, TaskQuery, TaskRequest};
+use muster_supervisor::{CalledOff, Handle, ListOrder, TaskQuery, TaskRequest};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, ToSchema};
@@ -252,9 +252,8 @@ pub(super) async fn cancel(
     StrictQuery(wait): StrictQuery<EndQuery>,
 ) -> Result<Json<CalledOffJson>, Problem> {
     let (id, wait) = (task_id(&task)?, wait.duration()?);
-    let was_over = handle.task(id, Duration::ZERO).await?.state.is_final();
-    let task = TaskJson::new(handle.cancel_task(id, wait).await?, Timestamp::now());
-    Ok(Json(CalledOffJson { task, was_over }))
+    let CalledOff { task, was_over } = handle.cancel_task(id, wait).await?;
+    Ok(Json(CalledOffJson { task: TaskJson::new(task, Timestamp::now()), was_over }))
 }
 
 /// Sends a task that is dead or failed to the queue again

@@ -225,6 +225,10 @@ impl Model {
         count(self.workers.values().filter(|worker| worker.is_wanted()))
     }
 
+    pub(crate) fn starting_workers(&self) -> u32 {
+        count(self.workers.values().filter(|worker| matches!(worker.status, WorkerStatus::Starting { .. })))
+    }
+
     /// Agents that wait for a slot and whose backoff is over, the oldest first.
     pub(crate) fn placeable(&self, now: Instant) -> Vec<AgentId> {
         let ready = |id: &&AgentId| match self.agents.get(*id).map(|agent| &agent.status) {

@@ -129,7 +129,8 @@ impl Keeper {
             // Those that are ending are processes too.
             max => max.saturating_sub(bounds.open_workers.saturating_add(coming)),
         };
-        workers_to_add(self.model.spec.config.min_workers, taking, bounds.may_start).min(room) as usize
+        let starting = self.model.starting_workers().saturating_add(coming);
+        workers_to_add(self.model.spec.config.min_workers, taking, starting, bounds.may_start).min(room) as usize
     }
 
     fn seat(

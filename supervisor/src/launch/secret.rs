@@ -12,9 +12,8 @@ use muster_domain::ProcessId;
 use muster_files::Folder;
 use uuid::Uuid;
 
-/// Its file in the server's folder, and what is written before it is renamed to that, so that nobody reads half of it.
+/// Its file in the server's folder.
 const FILE: &str = "password";
-const DRAFT: &str = ".password";
 /// The workers that lived when it was made, a line each.
 const OLDER: &str = "password.older";
 /// Hexadecimal digits of a password.
@@ -56,9 +55,10 @@ impl Secret {
 
     fn write(&self, folder: &Path) -> io::Result<()> {
         let list: String = self.older.iter().map(|id| format!("{id}\n")).collect();
+        let folder = Folder::open(folder)?;
         // First: a password without its list would keep them out.
-        write(folder, OLDER, &list)?;
-        write(folder, FILE, &self.text)
+        folder.write(OLDER, list.as_bytes())?;
+        folder.write(FILE, self.text.as_bytes())
     }
 
     /// Whether there were workers before it was made.
@@ -83,21 +83,19 @@ impl Secret {
     }
 }
 
-/// What is in a file, up to this length and a byte more.
+/// What is in a file, up to this length and a byte more; `None` also where something else was put into its place.
 fn read(folder: &Folder, name: &str, most: usize) -> io::Result<Option<String>> {
-    let Some(file) = folder.read(name)? else { return Ok(None) };
+    let opened = match folder.read(name) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            tracing::warn!(%error, "a file of the private Redis is made anew");
+            None
+        }
+        opened => opened?,
+    };
+    let Some(file) = opened else { return Ok(None) };
     let mut bytes = Vec::new();
     file.take(most as u64 + 1).read_to_end(&mut bytes)?;
     Ok(String::from_utf8(bytes).ok())
-}
-
-fn write(folder: &Path, name: &str, text: &str) -> io::Result<()> {
-    let folder = Folder::open(folder)?;
-    folder.unlink(DRAFT)?;
-    let mut file = folder.append(DRAFT)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    folder.rename(DRAFT, name)
 }
 
 fn is_password(text: &str) -> bool {
@@ -116,7 +114,7 @@ mod tests {
         let path = folder.path().join(FILE);
         let kept = || Secret::read(folder.path()).expect("read").map(|secret| secret.text);
         assert_eq!(kept(), None);
-        let first = Secret::make(folder.path(), Vec::new()).expect("made");
+        let first = Secret::make(folder.path(), vec![ProcessId::generate()]).expect("made");
         assert!(is_password(&first.text));
         assert_eq!(std::fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
         assert_eq!(kept().as_ref(), Some(&first.text));
@@ -124,6 +122,20 @@ mod tests {
         assert!(first.put_back(folder.path()).expect("written"));
         assert!(!first.put_back(folder.path()).expect("looked at"));
         assert_eq!(kept().as_ref(), Some(&first.text));
+        let something_else: [fn(&Path); 3] = [
+            |path| std::fs::create_dir_all(path.join("inner")).expect("a folder"),
+            |path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO"),
+            |path| std::os::unix::fs::symlink("/etc/passwd", path).expect("a link"),
+        ];
+        for put in something_else {
+            for name in [FILE, OLDER] {
+                let path = folder.path().join(name);
+                std::fs::remove_file(&path).expect("removed");
+                put(&path);
+                assert!(first.put_back(folder.path()).expect("written"));
+                assert_eq!(kept().as_ref(), Some(&first.text));
+            }
+        }
         for wrong in ["short".to_owned(), format!("{}x", first.text)] {
             std::fs::write(&path, wrong).expect("written");
             assert_eq!(kept(), None, "another one is to be made");

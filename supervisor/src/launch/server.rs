@@ -64,7 +64,7 @@ pub struct ServerPlan {
 impl ServerPlan {
     /// The socket's path; an error where the kernel does not take one so long.
     pub fn socket(&self) -> Result<PathBuf, ServerError> {
-        let socket = self.folder.join("redis.sock");
+        let socket = self.folder.join(SOCKET);
         let length = socket.as_os_str().len();
         if length > LONGEST_SOCKET {
             return Err(ServerError(format!(
@@ -103,6 +103,9 @@ impl ServerPlan {
 #[derive(Debug, thiserror::Error)]
 #[error("the private Redis could not be started: {0}")]
 pub struct ServerError(String);
+
+/// In its folder.
+const SOCKET: &str = "redis.sock";
 
 /// Between two looks at the file of the password.
 const GUARD_EVERY: Duration = Duration::from_secs(1);
@@ -167,6 +170,7 @@ struct Workshop {
 /// Puts the password's file back where it was taken away, as long as somebody lives who knows what was in it: the next master
 /// would else make another password, which workers that outlive this one don't know.
 async fn guard_password(secret: Arc<Secret>, folder: PathBuf) -> Infallible {
+    let mut told = None;
     loop {
         tokio::time::sleep(GUARD_EVERY).await;
         let (secret, folder) = (secret.clone(), folder.clone());
@@ -175,8 +179,18 @@ async fn guard_password(secret: Arc<Secret>, folder: PathBuf) -> Infallible {
             Ok(Ok(true)) => {
                 tracing::warn!("the password of the private Redis was removed or changed under it, and is put back");
             }
-            Ok(Ok(false)) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "the password of the private Redis can't be looked at"),
+            Ok(Ok(false)) => told = None,
+            Ok(Err(error)) => {
+                let words = error.to_string();
+                if told.as_ref() != Some(&words) {
+                    tracing::warn!(
+                        error = words,
+                        "the password of the private Redis can't be kept in its file: workers that outlive this server would \
+                         not be let in by the next one"
+                    );
+                    told = Some(words);
+                }
+            }
             Err(error) => tracing::debug!(%error, "nobody looks at the password of the private Redis"),
         }
     }
@@ -237,8 +251,8 @@ async fn living_workers(plan: &ServerPlan) -> Vec<ProcessId> {
     ids.filter(|id| plan.worker_logs.join(format!("{id}.log")).exists()).collect()
 }
 
-/// Whether workers live that were started before there was a password, by an earlier version: they have none, and are let
-/// in without until they have ended.
+/// Whether workers live that were started before this password was made: by an earlier version, which had none, or before the file
+/// was lost. They don't know it, and are let in without until they have ended.
 async fn has_older_workers(plan: &ServerPlan, secret: &Secret) -> bool {
     secret.has_older() && living_workers(plan).await.into_iter().any(|id| secret.is_later_than(id))
 }
@@ -254,17 +268,14 @@ impl Workshop {
         let open = has_older_workers(plan, secret).await;
         if open {
             tracing::warn!(
-                "the private Redis asks for no password while workers of an earlier version live, which know none"
+                "the private Redis asks for no password while workers live that were started before it was made, since they \
+                 don't know it"
             );
         }
         let rules = secret.rules(open).map_err(|error| failed("it can't be told its password", error))?;
         // What an earlier server left: nobody listens on it any more, since that server died with its master.
-        match std::fs::remove_file(&socket) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(failed("a stale socket stays", error));
-            }
-            _ => {}
-        }
+        let cleared = Folder::open(&plan.folder).and_then(|folder| folder.remove(SOCKET));
+        cleared.map_err(|error| failed("a stale socket stays", error))?;
         let log = new_log(&plan.folder).map_err(|error| failed("it has no log", error))?;
         let stderr = log.try_clone().map_err(|error| failed("it has no log", error))?;
         let program = Program {
@@ -304,7 +315,7 @@ async fn await_socket(child: &mut Child, socket: &Path, plan: &ServerPlan) -> Re
 fn new_log(folder: &Path) -> std::io::Result<File> {
     let folder = Folder::open(folder)?;
     // Not emptied: somebody may have given another file this name.
-    folder.unlink("redis.log")?;
+    folder.remove("redis.log")?;
     folder.append("redis.log")
 }
 

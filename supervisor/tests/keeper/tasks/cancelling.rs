@@ -12,7 +12,7 @@ use crate::world::{World, let_pass, wait_until};
 async fn a_waiting_task_is_cancelled_at_once() {
     let world = World::of_tasks().await;
     let ids = world.submit_many(vec![task(), task()]).await;
-    let view = world.handle.cancel_task(ids[0], Duration::ZERO).await.expect("an answer");
+    let view = world.handle.cancel_task(ids[0], Duration::ZERO).await.expect("an answer").task;
     assert_eq!((view.state, view.attempt), (TaskState::Cancelled, 0));
     world.wait_queue(1, 0, 0).await;
     world.spawn().await;
@@ -28,7 +28,7 @@ async fn a_running_task_is_cancelled_when_its_work_has_stopped() {
     let agent = world.spawn().await;
     let (held, worker) = world.start_task(task()).await;
     worker.change(|habits| habits.on_halt = OnHalt::Ignore).await;
-    let view = world.handle.cancel_task(held, Duration::from_millis(50)).await.expect("an answer");
+    let view = world.handle.cancel_task(held, Duration::from_millis(50)).await.expect("an answer").task;
     assert_eq!((view.state, view.halting), (TaskState::Running, Some(Halt::Cancelled)));
     assert_eq!(world.state(agent).await, AgentState::Busy);
     worker.finish_task(held, AttemptEnd::Interrupted { message: "stopped".to_owned() }).await;
@@ -46,9 +46,9 @@ async fn a_cancellation_that_comes_with_the_result_comes_too_late() {
     world.spawn().await;
     let (held, worker) = world.start_task(task()).await;
     worker.change(|habits| habits.on_halt = OnHalt::Answer).await;
-    let view = world.handle.cancel_task(held, PATIENCE).await.expect("an answer");
+    let view = world.handle.cancel_task(held, PATIENCE).await.expect("an answer").task;
     assert_eq!((view.state, view.output), (TaskState::Succeeded, Some(task().input)));
-    let again = world.handle.cancel_task(held, PATIENCE).await.expect("no error");
+    let again = world.handle.cancel_task(held, PATIENCE).await.expect("no error").task;
     assert_eq!(again.state, TaskState::Succeeded);
     world.end().await;
 }
@@ -65,7 +65,7 @@ async fn a_cancellation_and_the_result_at_once_end_it_in_one_way() {
                 worker.answer(held).await;
             }
         });
-        let state = view.expect("an answer").state;
+        let state = view.expect("an answer").task.state;
         let done = world.ground.ledger.times_done(held) == 1;
         assert_eq!(state, if done { TaskState::Succeeded } else { TaskState::Cancelled });
         world.wait_queue(0, 0, 0).await;
@@ -80,9 +80,9 @@ async fn cancelling_twice_is_no_error_and_one_order() {
     world.spawn().await;
     let (held, worker) = world.start_task(task()).await;
     let (one, other) = tokio::join!(world.handle.cancel_task(held, PATIENCE), world.handle.cancel_task(held, PATIENCE));
-    assert_eq!(one.expect("an answer").state, TaskState::Cancelled);
-    assert_eq!(other.expect("an answer").state, TaskState::Cancelled);
-    assert_eq!(world.handle.cancel_task(held, PATIENCE).await.expect("an answer").state, TaskState::Cancelled);
+    assert_eq!(one.expect("an answer").task.state, TaskState::Cancelled);
+    assert_eq!(other.expect("an answer").task.state, TaskState::Cancelled);
+    assert_eq!(world.handle.cancel_task(held, PATIENCE).await.expect("an answer").task.state, TaskState::Cancelled);
     let_pass(&world).await;
     assert!(worker.halts_of(held).await.iter().all(|halt| *halt == Halt::Cancelled));
     assert_eq!(world.task(held).await.attempts.len(), 1);
@@ -96,7 +96,7 @@ async fn a_lost_order_to_stop_is_sent_again() {
     world.spawn().await;
     let (held, worker) = world.start_task(task()).await;
     worker.change(|habits| habits.missed_tasks = 2).await;
-    assert_eq!(world.handle.cancel_task(held, PATIENCE).await.expect("an answer").state, TaskState::Cancelled);
+    assert_eq!(world.handle.cancel_task(held, PATIENCE).await.expect("an answer").task.state, TaskState::Cancelled);
     assert!(worker.halts_of(held).await.len() >= 3);
     world.end().await;
 }
@@ -143,7 +143,7 @@ async fn a_task_that_waits_to_be_tried_again_is_cancelled() {
     world.spawn().await;
     let failed = world.submit(task()).await;
     wait_until("it waits for its next attempt", async || world.task(failed).await.due_at.is_some()).await;
-    let view = world.handle.cancel_task(failed, PATIENCE).await.expect("an answer");
+    let view = world.handle.cancel_task(failed, PATIENCE).await.expect("an answer").task;
     assert_eq!((view.state, view.attempts.len()), (TaskState::Cancelled, 1));
     world.wait_queue(0, 0, 0).await;
     world.end().await;

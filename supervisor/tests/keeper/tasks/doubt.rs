@@ -218,7 +218,7 @@ async fn a_cancellation_that_was_refused_changes_nothing_or_is_carried_out() {
         } else {
             let_pass(&world).await;
             assert!(!world.task(held).await.state.is_final());
-            let view = world.handle.cancel_task(held, PATIENCE).await.expect("now it is stored");
+            let view = world.handle.cancel_task(held, PATIENCE).await.expect("now it is stored").task;
             assert_eq!(view.state, TaskState::Cancelled);
         }
         world.wait_queue(0, 0, 0).await;
