@@ -118,11 +118,43 @@ impl AgentState {
 
     /// The states of an agent that is there or on its way. It may go to and fro between them at any moment, so whoever looks for
     /// such agents asks for all of these at once.
-    pub const LIVE: [Self; 4] = [Self::Spawning, Self::Idle, Self::Busy, Self::Stopping];
+    pub fn live() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|state| state.is_live())
+    }
+
+    /// The states of an agent that waits for a person. It is not live, and not gone either.
+    pub fn kept_for_person() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|state| state.needs_person())
+    }
+
+    /// Whether it is there or on its way.
+    pub const fn is_live(self) -> bool {
+        !self.is_final()
+    }
 
     /// Whether it runs, and nobody wants it to end.
     pub const fn is_running(self) -> bool {
         matches!(self, Self::Idle | Self::Busy)
+    }
+
+    /// Whether it runs and has something to do.
+    pub const fn has_work(self) -> bool {
+        matches!(self, Self::Busy)
+    }
+
+    /// Whether nothing will move it but a person.
+    pub const fn is_final(self) -> bool {
+        self.is_gone() || self.needs_person()
+    }
+
+    /// Whether it is gone for good: it is not started again by itself, and nobody is asked to do so.
+    pub const fn is_gone(self) -> bool {
+        matches!(self, Self::Terminated | Self::Failed)
+    }
+
+    /// Whether it waits for a person to release it.
+    pub const fn needs_person(self) -> bool {
+        matches!(self, Self::Quarantined)
     }
 
     /// The word in the store and in JSON.
@@ -293,9 +325,80 @@ impl AgentStatus {
         }
     }
 
+    /// Whether it has no slot and is to get one.
+    pub const fn is_pending(&self) -> bool {
+        matches!(self, Self::Pending { .. })
+    }
+
+    /// Whether it has no slot since it waits for its backoff to pass.
+    pub const fn backs_off(&self) -> bool {
+        matches!(self, Self::Pending { not_before: Some(_) })
+    }
+
+    /// Whether it has a slot, and its worker has not said yet that it runs.
+    pub const fn is_placed(&self) -> bool {
+        matches!(self, Self::Placed(_))
+    }
+
+    /// Whether it has a slot for this run, and its worker has not said yet that it runs.
+    pub fn is_placed_as(&self, epoch: Epoch) -> bool {
+        matches!(self, Self::Placed(at) if at.epoch == epoch)
+    }
+
+    /// Whether it is on its way: it is to run, and nobody has said yet that it does.
+    pub const fn is_coming(&self) -> bool {
+        self.is_pending() || self.is_placed()
+    }
+
+    /// Where it runs, if it does and is not to end.
+    pub const fn runs_at(&self) -> Option<Assignment> {
+        match self {
+            Self::Running { at, .. } => Some(*at),
+            _ => None,
+        }
+    }
+
+    /// Whether it runs, and is not to end.
+    pub const fn is_running(&self) -> bool {
+        self.runs_at().is_some()
+    }
+
+    /// Whether this run of it is under way, and is not to end.
+    pub fn is_running_as(&self, epoch: Epoch) -> bool {
+        self.runs_at().is_some_and(|at| at.epoch == epoch)
+    }
+
+    /// What comes after its end, where it was told to stop.
+    pub const fn after_stop(&self) -> Option<AfterStop> {
+        match self {
+            Self::Stopping { then, .. } => Some(*then),
+            _ => None,
+        }
+    }
+
+    /// Whether it was told to stop, and to stay stopped.
+    pub const fn is_to_end(&self) -> bool {
+        matches!(self.after_stop(), Some(AfterStop::End(_)))
+    }
+
     /// Whether nothing will move it but a person.
     pub const fn is_final(&self) -> bool {
-        matches!(self, Self::Terminated(_) | Self::Failed(_) | Self::Quarantined(_))
+        self.state().is_final()
+    }
+
+    /// Whether it is gone for good: it is not started again by itself, and nobody is asked to do so.
+    pub const fn is_gone(&self) -> bool {
+        self.state().is_gone()
+    }
+
+    /// Whether it waits for a person to release it.
+    pub const fn needs_person(&self) -> bool {
+        self.state().needs_person()
+    }
+
+    /// Whether it counts where agents are bounded: one that waits for a person does, since another in its place would only join it.
+    pub const fn counts(&self) -> bool {
+        !self.is_gone()
     }
 }
 
@@ -360,6 +463,34 @@ mod tests {
             AgentStatus::Terminated(_) => "terminated",
             AgentStatus::Failed(_) => "failed",
             AgentStatus::Quarantined(_) => "quarantined",
+        }
+    }
+
+    /// One row a predicate, one letter a status in the order of `statuses`.
+    #[test]
+    fn the_table_of_predicates() {
+        type Is = fn(&AgentStatus) -> bool;
+        let rows: [(&str, Is, &str); 11] = [
+            ("is_pending", AgentStatus::is_pending, "x-------"),
+            ("is_placed", AgentStatus::is_placed, "-x------"),
+            ("is_placed_as", |status| status.is_placed_as(Epoch(2)), "-x------"),
+            ("is_coming", AgentStatus::is_coming, "xx------"),
+            ("is_running", AgentStatus::is_running, "--x-----"),
+            ("is_running_as another", |status| status.is_running_as(Epoch(1)), "--------"),
+            ("is_to_end", AgentStatus::is_to_end, "---x----"),
+            ("is_final", AgentStatus::is_final, "-----xxx"),
+            ("is_gone", AgentStatus::is_gone, "-----xx-"),
+            ("needs_person", AgentStatus::needs_person, "-------x"),
+            ("counts", AgentStatus::counts, "xxxxx--x"),
+        ];
+        for (name, is, expected) in rows {
+            let row: String = statuses().iter().map(|status| if is(status) { 'x' } else { '-' }).collect();
+            assert_eq!(row, expected, "{name}");
+        }
+        for status in statuses() {
+            let state = status.state();
+            assert_eq!((state.is_final(), state.is_live()), (status.is_final(), !status.is_final()), "{state}");
+            assert_eq!((state.is_gone(), state.needs_person()), (status.is_gone(), status.needs_person()), "{state}");
         }
     }
 

@@ -53,7 +53,12 @@ impl WorkerState {
 
     /// Whether there may still be a process behind it.
     pub const fn is_open(self) -> bool {
-        matches!(self, Self::Starting | Self::Ready | Self::Draining)
+        self.takes_agents() || matches!(self, Self::Draining)
+    }
+
+    /// Whether it may be given agents: a starting worker's slots are slots.
+    pub const fn takes_agents(self) -> bool {
+        matches!(self, Self::Starting | Self::Ready)
     }
 }
 
@@ -148,9 +153,29 @@ impl WorkerStatus {
         }
     }
 
-    /// Whether it may be given agents: a starting worker's slots are slots.
+    /// Whether it may be given agents.
     pub const fn takes_agents(self) -> bool {
-        matches!(self, Self::Starting { .. } | Self::Ready)
+        self.state().takes_agents()
+    }
+
+    /// Whether it was ordered and not heard of yet.
+    pub const fn is_starting(self) -> bool {
+        matches!(self, Self::Starting { .. })
+    }
+
+    /// Whether it listens to commands: a starting one has not subscribed yet.
+    pub const fn listens(self) -> bool {
+        self.is_open() && !self.is_starting()
+    }
+
+    /// Whether it was told to end, and is not proven dead yet.
+    pub const fn is_ending(self) -> bool {
+        matches!(self, Self::Ending { .. })
+    }
+
+    /// Whether there may still be a process behind it.
+    pub const fn is_open(self) -> bool {
+        self.state().is_open()
     }
 }
 

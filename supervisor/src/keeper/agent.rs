@@ -164,7 +164,7 @@ impl Agent {
             AgentStatus::Quarantined(_) => None,
             _ => self.alerted.then_some(Quarantine::Over),
         };
-        self.alerted = matches!(self.status, AgentStatus::Quarantined(_));
+        self.alerted = self.status.needs_person();
         news
     }
 
@@ -231,7 +231,7 @@ impl Agent {
         if self.status.state() != AgentState::Spawning {
             return own;
         }
-        let rests = matches!(self.status, AgentStatus::Pending { not_before: Some(_) });
+        let rests = self.status.backs_off();
         let reasons = own.into_iter().chain(around.trouble.filter(|_| !rests)).chain(around.hindrance);
         let reasons: Vec<String> = reasons.collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use muster_domain::agent::AfterStop;
 use muster_domain::{AgentEvent, AgentId, AgentStatus, StopReason};
 use muster_store::AgentRow;
 
@@ -102,7 +101,7 @@ impl Keeper {
         let Some(agent) = self.model.agent_mut(id) else {
             return drop(waiter.reply.send(Err(SupervisorError::UnknownAgent(id.to_string()))));
         };
-        if let AgentStatus::Stopping { then: AfterStop::End(_), .. } = agent.status {
+        if agent.status.is_to_end() {
             // Told so already. Whoever is not content with asking has it killed.
             if agent.graceful && !graceful {
                 agent.graceful = false;
@@ -123,7 +122,7 @@ impl Keeper {
         let answer = match (known, refusal) {
             (None, _) => Err(SupervisorError::UnknownAgent(id.to_string())),
             (_, Some(error)) => Err(error),
-            (Some(AgentStatus::Stopping { then: AfterStop::End(_), .. }), _) => Err(SupervisorError::WrongState {
+            (Some(status), _) if status.is_to_end() => Err(SupervisorError::WrongState {
                 agent_id: id,
                 state: "stopping",
                 why: "it was told to end; spawn another".to_owned(),

@@ -9,8 +9,8 @@ use std::time::Instant;
 use muster_domain::agent::{AfterStop, Final};
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
 use muster_domain::{
-    AgentEvent, AgentId, AgentStatus, Cause, Ending, Epoch, EventDraft, EventKind, Gate, PoolSpec, ProcessId,
-    StopReason, Timestamp, WorkerCause, WorkerEnding, WorkerIdentity,
+    AgentEvent, AgentId, Cause, Ending, Epoch, EventDraft, EventKind, Gate, PoolSpec, ProcessId, StopReason, Timestamp,
+    WorkerCause, WorkerEnding, WorkerIdentity,
 };
 use muster_policy::restart::Verdict;
 use muster_store::{AfterRelease, AgentRow, Outcome, Write};
@@ -305,15 +305,15 @@ impl Keeper {
             return;
         }
         self.agent_left(id, epoch, &ending);
-        let then = match self.model.agent(id).map(|agent| &agent.status) {
+        let then = match self.model.agent(id).and_then(|agent| agent.status.after_stop()) {
             // A wish to end that was committed in the same turn wins, as it does in the store.
-            Some(AgentStatus::Stopping { then: order @ AfterStop::End(_), .. }) => Leaving::from_order(*order),
+            Some(order @ AfterStop::End(_)) => Leaving::from_order(order),
             _ => then,
         };
         let runs_again = matches!(then, Leaving::RunAgain { .. });
         if let Some(agent) = self.model.agent_mut(id) {
             // Why one that never ran has ended was said when that was noticed.
-            let is_said = matches!(agent.status, AgentStatus::Placed(_)) || ending.cause == Cause::WorkerLost;
+            let is_said = agent.status.is_placed() || ending.cause == Cause::WorkerLost;
             log_end(id, epoch, &ending, runs_again, is_said);
             agent.restarts += u64::from(runs_again);
             agent.last_ending = Some(ending);
@@ -337,8 +337,7 @@ impl Keeper {
         // Of two orders in one turn the one that does not only ask counts.
         agent.graceful = graceful && (changed || agent.graceful);
         agent.waiters.extend(waiter);
-        let told =
-            agent.status.is_final() || matches!(agent.status, AgentStatus::Stopping { then: AfterStop::End(_), .. });
+        let told = agent.status.is_final() || agent.status.is_to_end();
         if changed {
             self.model.move_agent(id, &AgentEvent::StopOrdered(AfterStop::End(reason)), round.now);
         } else if !told {
@@ -370,7 +369,7 @@ impl Keeper {
             return self.wait_for(id, waiter, round);
         }
         let holds = self.model.agent(id).is_some_and(|agent| {
-            let running = matches!(agent.status, AgentStatus::Placed(_) | AgentStatus::Running { .. });
+            let running = agent.status.is_placed() || agent.status.is_running();
             running && agent.epoch == epoch
         });
         if holds {
