@@ -18,6 +18,7 @@ use crate::board::Board;
 use crate::clock::{self, StepGauge, WallClock};
 use crate::directory::Directory;
 use crate::error::SupervisorError;
+use crate::keeper::tasks::TaskDeps;
 use crate::launch::Launcher;
 use crate::listener::Listener;
 use crate::pools::PoolLock;
@@ -46,10 +47,10 @@ pub(crate) struct Context {
     pub(crate) directory: Directory,
     pub(crate) pool_lock: PoolLock,
     pub(crate) probes: Probes,
-    pub(crate) quotas: Quotas,
-    pub(crate) accounts: Accounts,
+    pub(crate) quotas: Arc<Quotas>,
+    pub(crate) accounts: Arc<Accounts>,
     /// Whether the queues of all pools are paused.
-    pub(crate) all_paused: AtomicBool,
+    pub(crate) all_paused: Arc<AtomicBool>,
     pub(crate) board: Board,
     pub(crate) alerts: Arc<Alerts>,
     pub(crate) counters: Counters,
@@ -76,6 +77,20 @@ impl Context {
                 Ok(outcomes)
             }
             Err(error) => Err(self.writes_failed(writes, &error)),
+        }
+    }
+
+    /// What the tasks of a pool need.
+    pub(crate) fn of_tasks(&self) -> TaskDeps {
+        TaskDeps {
+            store: self.store.clone(),
+            quotas: self.quotas.clone(),
+            accounts: self.accounts.clone(),
+            alerts: self.alerts.clone(),
+            all_paused: self.all_paused.clone(),
+            fence: self.fence,
+            resend: self.clocks.resend,
+            pass: self.clocks.pass,
         }
     }
 

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::error::SupervisorError;
 use crate::handle::Handle;
-use crate::keeper::work::Signal;
+use crate::keeper::tasks::Signal;
 use crate::task_view::{TaskNews, TaskView};
 
 /// Follows one task: its picture now, then its changes, until it is over. Whoever reads slowly misses nothing but the steps

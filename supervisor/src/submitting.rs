@@ -13,7 +13,7 @@ use crate::directory::Mailbox;
 use crate::error::SupervisorError;
 use crate::handle::{Handle, ask};
 use crate::keeper::mailbox::Ask;
-use crate::keeper::work::{SubmitAsk, TaskAnswer, TaskDraft};
+use crate::keeper::tasks::{SubmitAsk, TaskAnswer, TaskDraft};
 use crate::request::TaskRequest;
 use crate::task_view::{QuotaView, Submitted};
 

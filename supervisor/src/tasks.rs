@@ -15,7 +15,7 @@ use crate::error::SupervisorError;
 use crate::follower::TaskFollower;
 use crate::handle::{Handle, ask};
 use crate::keeper::mailbox::Ask;
-use crate::keeper::work::{Cancel, Redrive, Signal};
+use crate::keeper::tasks::{Cancel, Redrive, Signal};
 use crate::request::TaskQuery;
 use crate::task_view::{CalledOff, QueueView, TaskView, UsageView};
 use crate::view::Page;

@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::Keeper;
-use crate::alerts::AlertKind;
+use muster_domain::PoolName;
+
+use crate::alerts::{AlertKind, Alerts};
 
 /// Between the first two tries, and the longest that it becomes.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
@@ -60,22 +61,20 @@ impl<T> Aside<T> {
     }
 }
 
-impl Keeper {
-    /// The store refuses what was seen of `whom`, for as long as nobody does something about it.
-    pub(super) fn tell_aside(&self, subject: &str, whom: &str, why: &str, is_first: bool) {
-        let pool = &self.model.spec.pool_name;
-        let message =
-            format!("the store refuses what was seen of {whom}: {why}; it is tried again, at most a minute apart");
-        if is_first {
-            tracing::warn!(pool.name = %pool, "{message}");
-        }
-        self.context.alerts.raise(AlertKind::Unstorable, Some(pool), subject, message);
+/// Tells that the store refuses what was seen of `whom`, for as long as nobody does something about it. `subject` is what the alert
+/// is of.
+pub(super) fn tell_refused(alerts: &Alerts, pool: &PoolName, subject: &str, whom: &str, why: &str, is_first: bool) {
+    let message =
+        format!("the store refuses what was seen of {whom}: {why}; it is tried again, at most a minute apart");
+    if is_first {
+        tracing::warn!(pool.name = %pool, "{message}");
     }
+    alerts.raise(AlertKind::Unstorable, Some(pool), subject, message);
+}
 
-    /// It has taken all of them.
-    pub(super) fn tell_taken(&self, subject: &str) {
-        self.context.alerts.clear(AlertKind::Unstorable, Some(&self.model.spec.pool_name), subject);
-    }
+/// It has taken all of them.
+pub(super) fn tell_taken(alerts: &Alerts, pool: &PoolName, subject: &str) {
+    alerts.clear(AlertKind::Unstorable, Some(pool), subject);
 }
 
 #[cfg(test)]

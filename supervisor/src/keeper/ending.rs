@@ -82,7 +82,7 @@ impl Keeper {
 
     /// Answers those who wait for the end of the supervisor or of the pool.
     pub(super) async fn conclude(&mut self) {
-        let workers_left = !self.model.workers.is_empty() || !self.unsaved.is_empty() || !self.desk.is_settled();
+        let workers_left = !self.model.workers.is_empty() || !self.unsaved.is_empty() || !self.tasks.is_settled();
         if workers_left && !self.lacks_only_the_store() {
             return;
         }
@@ -90,7 +90,7 @@ impl Keeper {
             self.finished = true;
             let _ = reply.send(());
         }
-        let is_empty = self.model.agents().next().is_none() && self.desk.is_empty();
+        let is_empty = self.model.agents().next().is_none() && self.tasks.is_empty();
         if self.removal.is_some() && self.model.draining && is_empty {
             self.remove_pool().await;
         }
@@ -111,7 +111,7 @@ impl Keeper {
 
     async fn remove_pool(&mut self) {
         let pool = self.model.spec.pool_name.clone();
-        let event = self.pool_event(muster_domain::EventKind::PoolRemoved, self.context.wall.now());
+        let event = self.model.pool_event(muster_domain::EventKind::PoolRemoved, self.context.wall.now());
         let outcome = self.commit(vec![Write::RemovePool { pool: pool.clone() }, Write::Event(event)]).await;
         match outcome.as_deref() {
             Ok([Outcome::Applied, ..]) => self.pool_gone(),
@@ -149,7 +149,7 @@ impl Keeper {
             // That run is over, and with it what it had to do.
             let lost = || Ending::new(Cause::WorkerLost, round.at);
             let ending = agent.last_ending.clone().unwrap_or_else(lost);
-            self.agent_left(id, at.epoch, &ending);
+            self.tasks.agent_left(id, at.epoch, &ending);
         }
         self.model.put_agent(agent, round.now);
         round.touched.push(id);

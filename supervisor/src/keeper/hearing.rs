@@ -10,6 +10,7 @@ use muster_policy::worker::{Bounds, Hearing, Step, next_step};
 use super::mailbox::{HeardNews, Voice};
 use super::moves::Move;
 use super::reports::Start;
+use super::tasks::{Effects, PoolNow};
 use super::worker::Worker;
 use super::{Keeper, Round};
 
@@ -72,7 +73,10 @@ impl Keeper {
         if !outdated {
             self.stop_unwanted(id, unwanted);
         }
-        self.compare_tasks(id, beat, outdated, round);
+        let mut effects = Effects::default();
+        let pool = PoolNow::of(&self.model, round, self.is_stopping);
+        self.tasks.compare(id, beat, outdated, pool, &mut effects);
+        self.carry_out_effects(effects);
         self.ask_for_missing(id, beat, round);
     }
 

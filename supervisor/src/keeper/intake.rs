@@ -9,7 +9,7 @@ use super::agent::{Agent, Around, Awaited, Reply, Waiter};
 use super::death::Ended;
 use super::mailbox::Ask;
 use super::moves::Move;
-use super::work::Viewer;
+use super::tasks::{PoolNow, Viewer};
 use super::{Keeper, Removal, Round};
 use crate::error::SupervisorError;
 use crate::view::AgentView;
@@ -49,26 +49,36 @@ impl Keeper {
             Ask::FoundDead(worker, process) => self.found_dead(worker, process, round),
             Ask::Probed(worker, said) => self.probed(worker, said),
             Ask::Died(worker, death) => self.died(worker, Ended::Dead(death), round),
-            Ask::Submit(submit) => self.take_submit(submit),
-            Ask::Cancel(cancel) => self.take_cancel(cancel),
-            Ask::Redrive(redrive) => self.take_redrive(redrive),
-            Ask::Follow(task, reply) => drop(reply.send(self.desk.follow(task))),
+            Ask::Submit(submit) => self.tasks.take_submit(submit),
+            Ask::Cancel(cancel) => self.tasks.take_cancel(cancel),
+            Ask::Redrive(redrive) => self.tasks.take_redrive(redrive),
+            Ask::Follow(task, reply) => drop(reply.send(self.tasks.follow(task))),
             Ask::SetGate { gate, hand_back, reply } => round.moves.push(Move::Gate { gate, hand_back, reply }),
-            Ask::AllGated { hand_back } => self.desk.hand_back(hand_back),
+            Ask::AllGated { hand_back } => self.tasks.hand_back(hand_back),
             Ask::Spent(agent) => self.stop_spent(agent, round),
-            Ask::CountDead(dead) => self.count_dead(dead),
-            Ask::ViewRun(task, reply) => drop(reply.send(self.desk.view_run(task))),
-            Ask::ViewWaits(tasks, reply) => self.desk.view_when_known(Viewer::Tasks(tasks, reply)),
-            Ask::ViewQueue(reply) => self.desk.view_when_known(Viewer::Queue(reply)),
+            Ask::CountDead(dead) => {
+                let pool = PoolNow::of(&self.model, round, self.is_stopping);
+                self.tasks.count_dead(dead, pool);
+            }
+            Ask::ViewRun(task, reply) => drop(reply.send(self.tasks.view_run(task))),
+            Ask::ViewWaits(tasks, reply) => self.tasks.view_when_known(Viewer::Tasks(tasks, reply)),
+            Ask::ViewQueue(reply) => self.tasks.view_when_known(Viewer::Queue(reply)),
             Ask::StopAll { reply } => self.stop_all(reply, round),
             Ask::KillAll => self.kill_all(),
+        }
+    }
+
+    /// Stops an agent that has done its one task, when it is done with all that it was given.
+    fn stop_spent(&self, agent: AgentId, round: &mut Round) {
+        if self.tasks.is_done(agent, self.pool_now(round)) {
+            round.moves.push(Move::Stop { agent, reason: StopReason::TaskDone, graceful: true, waiter: None });
         }
     }
 
     /// An agent as it is shown.
     pub(super) fn view(&self, agent: &Agent) -> AgentView {
         agent.view(Around {
-            is_busy: self.desk.is_busy(agent.spec.agent_id),
+            is_busy: self.tasks.is_busy(agent.spec.agent_id),
             hindrance: self.context.board.hindrance(),
             trouble: self.troubles.of_starts(),
         })

@@ -10,7 +10,7 @@ use muster_store::{AgentRow, IdempotencyKey};
 use tokio::sync::{oneshot, watch};
 
 use super::agent::{Awaited, Reply};
-use super::work::{Cancel, QueueFigures, Redrive, Signal, SubmitAsk};
+use super::tasks::{Cancel, QueueFigures, Redrive, Signal, SubmitAsk};
 use crate::error::SupervisorError;
 use crate::launch::{Death, LaunchError, Launched, RunningWorker, Said};
 use crate::view::{AgentView, PoolView, WorkerView};

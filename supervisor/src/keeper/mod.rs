@@ -6,7 +6,7 @@
 //! 1. sort the messages into a [`Round`]: transitions that were decided, agents to place;
 //! 2. commit the transitions, then change the model ([`moves`]);
 //! 3. place whoever needs a slot, in one commit with the new workers ([`placing`]);
-//! 4. do what there is to do with tasks: ends, new ones, who gets which ([`work`]), in one commit;
+//! 4. do what there is to do with tasks: ends, new ones, who gets which ([`tasks`]), in one commit;
 //! 5. send the commands that are due, first time or again ([`sending`]), and answer those who wait.
 //!
 //! When a keeper's task ends or panics its mailbox closes: requests fail with `Stopping`, and the supervisor ends, so
@@ -28,9 +28,10 @@ mod probing;
 mod repeats;
 mod reports;
 mod sending;
+mod task_turn;
+pub(crate) mod tasks;
 mod time;
 mod troubles;
-pub(crate) mod work;
 mod worker;
 
 use std::sync::Arc;
@@ -51,9 +52,9 @@ use self::aside::Aside;
 use self::mailbox::{Ask, SpawnAsk};
 use self::model::Model;
 use self::moves::Move;
+use self::tasks::Tasks;
 use self::time::Time;
 use self::troubles::Troubles;
-use self::work::Desk;
 use crate::clock;
 use crate::context::Context;
 use crate::directory::LiveSpec;
@@ -70,7 +71,7 @@ pub(crate) struct Keeper {
     mailbox: mpsc::UnboundedSender<Ask>,
     model: Model,
     /// The pool's tasks.
-    desk: Desk,
+    tasks: Tasks,
     /// Seen, decided, and not committed yet.
     unsaved: Vec<Move>,
     /// Seen, and refused by the store.
@@ -132,7 +133,7 @@ impl Keeper {
             model.put_agent(Agent::from_row(row), now);
         }
         Self {
-            desk: Desk::new(&model.spec.config, context.quotas.freed(), now),
+            tasks: Tasks::new(context.of_tasks(), &model.spec.config, now),
             time: Time::new(&context),
             context,
             mailbox,
@@ -166,7 +167,7 @@ impl Keeper {
                 // Nothing is to go out under a fence that is over, not even a command that is sent again.
                 () = fenced.cancelled() => break,
                 taken = inbox.recv_many(&mut asks, LARGEST_TURN) => if taken == 0 { break },
-                () = self.desk.has_room_elsewhere() => {}
+                () = self.tasks.has_room_elsewhere() => {}
                 () = tokio::time::sleep_until(wake) => {}
             }
             self.turn(std::mem::take(&mut asks)).await;
@@ -186,7 +187,7 @@ impl Keeper {
         let flush = self.notes_since.map(|since| since + EVENT_DELAY);
         // A moment that has passed is no reason to wake up again.
         let start = self.starts.not_before().filter(|at| *at > self.looked_at);
-        [self.model.next_due(), flush, start, self.desk.next_wake()]
+        [self.model.next_due(), flush, start, self.tasks.next_wake()]
             .into_iter()
             .flatten()
             .fold(self.next_pass, Instant::min)
@@ -227,7 +228,7 @@ impl Keeper {
             self.pool_drains(graceful, round);
         }
         round.touched.extend(self.model.agent_ids());
-        self.desk.audit();
+        self.tasks.audit();
     }
 
     /// Commits writes and the events that wait. An error has changed nothing that is known of: whether the commit went

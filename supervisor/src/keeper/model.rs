@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use muster_domain::worker::WorkerEvent;
 use muster_domain::{
-    AgentEvent, AgentId, AgentStatus, Assignment, Epoch, Gate, PoolSpec, ProcessId, Timestamp, WorkerStatus,
+    AgentEvent, AgentId, AgentStatus, Assignment, Epoch, EventDraft, EventKind, Gate, PoolSpec, ProcessId, Timestamp,
+    WorkerStatus,
 };
 use muster_store::PoolRow;
 
@@ -285,6 +286,20 @@ impl Model {
     /// Marks all slots as changed: the mirror was lost.
     pub(crate) fn forget_mirror(&mut self) {
         self.changed_slots = self.workers.keys().copied().collect();
+    }
+
+    pub(crate) fn agent_event(&self, kind: EventKind, agent: AgentId, at: Timestamp, reason: String) -> EventDraft {
+        let process_id = self.agent(agent).and_then(|agent| agent.status.assignment()).map(|place| place.process_id);
+        EventDraft { process_id, agent_id: Some(agent), reason, ..self.pool_event(kind, at) }
+    }
+
+    pub(crate) fn worker_event(&self, kind: EventKind, worker: ProcessId, at: Timestamp, reason: String) -> EventDraft {
+        EventDraft { process_id: Some(worker), reason, ..self.pool_event(kind, at) }
+    }
+
+    pub(crate) fn pool_event(&self, kind: EventKind, at: Timestamp) -> EventDraft {
+        let pool_name = Some(self.spec.pool_name.clone());
+        EventDraft { at, kind, pool_name, agent_id: None, process_id: None, reason: String::new() }
     }
 
     pub(crate) fn view(&self, holds: Holds, now: Instant) -> PoolView {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use muster_domain::agent::{AfterStop, Final};
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
 use muster_domain::{
-    AgentEvent, AgentId, Cause, Ending, Epoch, EventDraft, EventKind, Gate, PoolSpec, ProcessId, StopReason, Timestamp,
+    AgentEvent, AgentId, Cause, Ending, Epoch, EventKind, Gate, PoolSpec, ProcessId, StopReason, Timestamp,
     WorkerCause, WorkerEnding, WorkerIdentity,
 };
 use muster_policy::restart::Verdict;
@@ -17,6 +17,7 @@ use muster_store::{AfterRelease, AgentRow, Outcome, Write};
 use tokio::sync::oneshot;
 
 use super::agent::{Agent, Waiter, ordered_end};
+use super::aside::{tell_refused, tell_taken};
 use super::mailbox::Ask;
 use super::{Keeper, Round};
 use crate::error::SupervisorError;
@@ -130,7 +131,7 @@ impl Keeper {
             moves.append(&mut round.moves);
         }
         if self.aside.is_over() {
-            self.tell_taken(AGENTS);
+            tell_taken(&self.context.alerts, &self.model.spec.pool_name, AGENTS);
         }
     }
 
@@ -181,7 +182,7 @@ impl Keeper {
 
     fn set_aside(&mut self, seen: Move, whom: &str, why: &str, now: Instant) {
         let is_first = self.aside.put(seen, now);
-        self.tell_aside(AGENTS, whom, why, is_first);
+        tell_refused(&self.context.alerts, &self.model.spec.pool_name, AGENTS, whom, why, is_first);
     }
 
     fn keep_unsaved(&mut self, moves: Vec<Move>, error: &SupervisorError) {
@@ -216,7 +217,7 @@ impl Keeper {
                     then: then_write,
                     at,
                 });
-                writes.push(Write::Event(self.agent_event(
+                writes.push(Write::Event(self.model.agent_event(
                     then.event_kind(),
                     *agent,
                     at,
@@ -227,7 +228,7 @@ impl Keeper {
                 writes.push(Write::StopAgent { agent_id: *agent, reason: *reason, at });
                 let held = self.model.agent(*agent).is_some_and(|agent| agent.status.assignment().is_some());
                 let kind = if held { EventKind::AgentStopping } else { EventKind::AgentTerminated };
-                writes.push(Write::Event(self.agent_event(kind, *agent, at, reason.as_str().to_owned())));
+                writes.push(Write::Event(self.model.agent_event(kind, *agent, at, reason.as_str().to_owned())));
             }
             Move::Revive { agent, .. } => writes.push(Write::ReviveAgent { agent_id: *agent, at }),
             Move::Restart { agent, epoch, .. } => {
@@ -238,24 +239,29 @@ impl Keeper {
             }
             Move::Retire { worker, reason } => {
                 writes.push(Write::DrainWorker { process_id: *worker });
-                writes.push(Write::Event(self.worker_event(EventKind::WorkerDraining, *worker, at, reason.clone())));
+                writes.push(Write::Event(self.model.worker_event(
+                    EventKind::WorkerDraining,
+                    *worker,
+                    at,
+                    reason.clone(),
+                )));
             }
             Move::EndWorker { worker, lost, ending } => {
                 writes.push(Write::EndWorker { process_id: *worker, lost: *lost, ending: ending.clone(), at });
                 let kind = if *lost { EventKind::WorkerLost } else { EventKind::WorkerStopped };
-                writes.push(Write::Event(self.worker_event(kind, *worker, at, format!("it {ending}"))));
+                writes.push(Write::Event(self.model.worker_event(kind, *worker, at, format!("it {ending}"))));
             }
             Move::Change { spec, .. } => {
                 writes.push(Write::ChangePool { spec: PoolSpec::clone(spec) });
-                writes.push(Write::Event(self.pool_event(EventKind::PoolChanged, at)));
+                writes.push(Write::Event(self.model.pool_event(EventKind::PoolChanged, at)));
             }
             Move::Gate { gate, .. } => {
                 writes.push(Write::GatePool { pool: self.model.spec.pool_name.clone(), gate: *gate });
-                writes.push(Write::Event(self.pool_event(gate_event(*gate), at)));
+                writes.push(Write::Event(self.model.pool_event(gate_event(*gate), at)));
             }
             Move::DrainPool { .. } => {
                 writes.push(Write::DrainPool { pool: self.model.spec.pool_name.clone() });
-                writes.push(Write::Event(self.pool_event(EventKind::PoolDraining, at)));
+                writes.push(Write::Event(self.model.pool_event(EventKind::PoolDraining, at)));
             }
         }
     }
@@ -287,7 +293,7 @@ impl Keeper {
             }
             Move::Gate { gate, hand_back, reply } => {
                 self.model.gate = gate;
-                self.desk.hand_back(hand_back);
+                self.tasks.hand_back(hand_back);
                 drop(reply.send(Ok(self.view_pool(round))));
             }
             Move::DrainPool { graceful } => self.pool_drains(graceful, round),
@@ -304,7 +310,7 @@ impl Keeper {
             }
             return;
         }
-        self.agent_left(id, epoch, &ending);
+        self.tasks.agent_left(id, epoch, &ending);
         let then = match self.model.agent(id).and_then(|agent| agent.status.after_stop()) {
             // A wish to end that was committed in the same turn wins, as it does in the store.
             Some(order @ AfterStop::End(_)) => Leaving::from_order(order),
@@ -381,21 +387,6 @@ impl Keeper {
         // judged anew.
         let Waiter { deadline, reply, .. } = waiter;
         drop(self.mailbox.send(Ask::Restart { agent: id, deadline, reply }));
-    }
-
-    pub(super) fn agent_event(&self, kind: EventKind, agent: AgentId, at: Timestamp, reason: String) -> EventDraft {
-        let process_id =
-            self.model.agent(agent).and_then(|agent| agent.status.assignment()).map(|place| place.process_id);
-        EventDraft { process_id, agent_id: Some(agent), reason, ..self.pool_event(kind, at) }
-    }
-
-    pub(super) fn worker_event(&self, kind: EventKind, worker: ProcessId, at: Timestamp, reason: String) -> EventDraft {
-        EventDraft { process_id: Some(worker), reason, ..self.pool_event(kind, at) }
-    }
-
-    pub(super) fn pool_event(&self, kind: EventKind, at: Timestamp) -> EventDraft {
-        let pool_name = Some(self.model.spec.pool_name.clone());
-        EventDraft { at, kind, pool_name, agent_id: None, process_id: None, reason: String::new() }
     }
 
     fn worker_ended(&mut self, id: ProcessId) {

@@ -144,7 +144,7 @@ impl Keeper {
         let mut seating = Seating { waiting: Vec::new(), spawns: Vec::new(), writes: Vec::new(), new_workers };
         for (process_id, key) in seating.new_workers.clone() {
             seating.writes.push(self.worker_row(process_id, key, round));
-            let event = self.worker_event(EventKind::WorkerStarting, process_id, round.at, plan.reason.clone());
+            let event = self.model.worker_event(EventKind::WorkerStarting, process_id, round.at, plan.reason.clone());
             seating.writes.push(Write::Event(event));
         }
         let mut seats = plan.seats.iter().map(|seat| match seat {
@@ -196,7 +196,7 @@ impl Keeper {
     }
 
     fn agent_row(&self, spawn: &SpawnAsk, worker: Option<ProcessId>, round: &Round) -> [Write; 2] {
-        let event = self.pool_event(EventKind::AgentSpawned, round.at);
+        let event = self.model.pool_event(EventKind::AgentSpawned, round.at);
         let agent_id = Some(spawn.spec.agent_id);
         [
             Write::AddAgent(Box::new(NewAgent {

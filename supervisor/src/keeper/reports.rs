@@ -12,6 +12,7 @@ use muster_policy::restart;
 use muster_registry::ReportPost;
 
 use super::moves::{Leaving, Move};
+use super::tasks::PoolNow;
 use super::troubles::Trouble;
 use super::{Keeper, Round};
 
@@ -40,7 +41,7 @@ impl Keeper {
     /// Lets the workers forget what is committed. Entries that could not be committed yet stay on the stream and in
     /// their workers.
     pub(super) fn settle(&mut self) {
-        let all_saved = self.unsaved.is_empty() && self.desk.is_settled();
+        let all_saved = self.unsaved.is_empty() && self.tasks.is_settled();
         if all_saved && !self.entries.is_empty() {
             self.context.postman.settle(std::mem::take(&mut self.entries), std::mem::take(&mut self.settled));
         }
@@ -63,7 +64,7 @@ impl Keeper {
             ReportBody::IdleTooLong { .. } if self.was_taken(report) => {}
             ReportBody::IdleTooLong { agent_id, epoch } => self.idle_too_long(*agent_id, *epoch, round),
             ReportBody::Probed { command_id } => self.context.probes.answer(*command_id),
-            ReportBody::Tasks { begun, over } => self.hear_tasks(begun, over, report.seq),
+            ReportBody::Tasks { begun, over } => self.tasks.hear(begun, over, report.seq),
         }
     }
 
@@ -81,7 +82,7 @@ impl Keeper {
             // Its silence counts from now, not from when the listening began.
             worker.hear(round.now, None);
         }
-        self.note(self.worker_event(EventKind::WorkerReady, id, round.at, String::new()), round.now);
+        self.note(self.model.worker_event(EventKind::WorkerReady, id, round.at, String::new()), round.now);
         if let Some(worker) = self.model.workers.get(&id) {
             tracing::info!(process.id = %id, pool.name = %self.model.spec.pool_name, "a worker is ready");
             round.touched.extend(worker.held.iter().copied());
@@ -100,13 +101,13 @@ impl Keeper {
         let ordered = agent.ordered;
         let waited = agent.command.as_ref().map(|(_, sent)| round.now.saturating_duration_since(sent.at));
         self.model.move_agent(id, &AgentEvent::Started(epoch, at), round.now);
-        self.note(self.agent_event(EventKind::AgentStarted, id, at, String::new()), round.now);
+        self.note(self.model.agent_event(EventKind::AgentStarted, id, at, String::new()), round.now);
         if let Some(waited) = waited {
             metrics::histogram!("muster_agent_start_seconds", "pool" => self.pool_label()).record(waited);
         }
         if epoch == Epoch(1) {
             self.context.counters.spawn_succeeded();
-            self.agent_tried(true, round.now);
+            self.tasks.agent_tried(true, PoolNow::of(&self.model, round, self.is_stopping));
         }
         self.program_started(ordered);
         round.touched.push(id);
@@ -135,7 +136,7 @@ impl Keeper {
         };
         if !ready && epoch == Epoch(1) {
             self.context.counters.spawn_failed();
-            self.agent_tried(false, round.now);
+            self.tasks.agent_tried(false, PoolNow::of(&self.model, round, self.is_stopping));
         }
         if !ready && !ending.cause.is_of_muster() {
             self.tell_failed_start(id, epoch, &ending, matches!(then, Leaving::RunAgain { .. }));
@@ -204,7 +205,7 @@ impl Keeper {
     /// Idleness is reported by the worker and decided here, after whatever was assigned since.
     fn idle_too_long(&mut self, id: AgentId, epoch: Epoch, round: &mut Round) {
         let runs = self.model.agent(id).is_some_and(|agent| agent.status.is_running_as(epoch));
-        let is_idle = runs && !self.desk.is_busy(id);
+        let is_idle = runs && !self.tasks.is_busy(id);
         if is_idle && !self.is_stopping {
             round.moves.push(Move::Stop { agent: id, reason: StopReason::Idle, graceful: true, waiter: None });
         }

@@ -56,7 +56,7 @@ impl Keeper {
         if forget {
             // At rest for good: the store has it, and answers for it.
             self.model.take_agent(id, now);
-            self.agent_gone(id);
+            self.tasks.agent_gone(id);
         } else {
             self.model.schedule(id, due.into_iter().chain(deadline).min());
         }

@@ -51,7 +51,7 @@ impl Keeper {
         while let Some((number, by_millis)) = self.time.step() {
             // The picture has the moments of before: until they are moved and read again nothing in it is due, else a store that
             // is away would be asked again at once, for ever.
-            self.desk.read_anew();
+            self.tasks.read_anew();
             let pool = self.model.spec.pool_name.clone();
             let step = format!("{} {pool} {number}", self.context.fence.0);
             match self.commit(vec![Write::ShiftWaits { pool: Some(pool), by_millis, step }]).await {

@@ -83,7 +83,7 @@ impl Keeper {
 
     /// Whether agents or tasks wait for room that only the end of such workers makes. Told when it begins, not again.
     pub(super) fn look_at_outdated(&mut self, round: &Round) {
-        let room = self.held_by_outdated().filter(|_| self.lack(round) == Some(Lack::OldRuntime));
+        let room = self.held_by_outdated().filter(|_| self.tasks.lack(self.pool_now(round)) == Some(Lack::OldRuntime));
         match room {
             None => self.no_trouble(Trouble::OldRuntime),
             Some(_) if self.troubles.lasting.contains_key(&Trouble::OldRuntime) => {}

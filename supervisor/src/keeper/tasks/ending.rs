@@ -1,20 +1,30 @@
 //! Ends of attempts: what follows is judged by the policy.
 
 use muster_domain::{
-    After, AgentId, Attempt, AttemptEnd, AttemptRecord, Cause, Ending, Epoch, EventKind, Halt, Payload, TaskError,
-    TaskId, TaskOver, Timestamp, Usage,
+    After, AgentId, Attempt, AttemptEnd, AttemptRecord, Cause, Ending, Epoch, EventKind, Halt, Payload, PoolName,
+    TaskError, TaskId, TaskOver, Usage,
 };
 use muster_policy::retry::judge;
 use muster_store::{QueuedTask, TaskEnding};
 
 use super::plan::Plan;
 use super::runs::Run;
-use crate::accounts::Payers;
+use super::{Effects, PoolNow, Tasks};
 use crate::alerts::AlertKind;
-use crate::keeper::{Keeper, Round};
+use crate::keeper::Agent;
+use crate::keeper::aside::Aside;
 
 /// Of what alerts of failed starts are: attempts, not agents.
 const ATTEMPTS: &str = "attempts";
+
+/// Ends of attempts that were seen and are not committed.
+#[derive(Default)]
+pub(super) struct Ends {
+    /// For the next commit.
+    pub(super) overs: Vec<Over>,
+    /// Those that the store refuses.
+    pub(super) aside: Aside<Over>,
+}
 
 /// An attempt that is over, as it was seen.
 #[derive(Clone, Debug)]
@@ -77,56 +87,57 @@ impl From<&TaskOver> for Over {
     }
 }
 
-impl Keeper {
+impl Tasks {
     /// The run of an agent is over, and with it whatever it still has. Its worker has said so of each task before, unless it
     /// is gone itself.
     pub(in crate::keeper) fn agent_left(&mut self, agent: AgentId, epoch: Epoch, ending: &Ending) {
-        self.desk.rooms.close(agent);
-        self.desk.spent.remove(&agent);
-        let left = self.desk.runs.of_agent(agent).iter().filter_map(|id| self.desk.runs.get(*id));
+        self.assigned.rooms.close(agent);
+        self.assigned.spent.remove(&agent);
+        let runs = &self.assigned.runs;
+        let left = runs.of_agent(agent).iter().filter_map(|id| runs.get(*id));
         let overs: Vec<Over> = left
             .filter(|run| run.attempt.epoch == epoch)
             .map(|run| over_of(run, &end_with(run, &ending.cause)))
             .collect();
-        self.desk.overs.extend(overs);
+        self.ends.overs.extend(overs);
     }
 
     /// An agent is gone for good: nobody is left to do what waits for it by name.
     pub(in crate::keeper) fn agent_gone(&mut self, agent: AgentId) {
-        self.desk.gone.insert(agent);
+        self.waiting.gone.insert(agent);
     }
 
-    pub(super) fn plan_ends(&mut self, plan: &mut Plan, round: &mut Round) {
-        let due = self.desk.aside.take_due(round.now);
-        for over in due.into_iter().chain(std::mem::take(&mut self.desk.overs)) {
-            if self.desk.aside.iter().any(|aside| aside.is_of(over.task_id, over.number)) {
+    pub(super) fn plan_ends(&mut self, plan: &mut Plan, pool: PoolNow<'_>, effects: &mut Effects) {
+        let due = self.ends.aside.take_due(pool.now);
+        for over in due.into_iter().chain(std::mem::take(&mut self.ends.overs)) {
+            if self.ends.aside.iter().any(|aside| aside.is_of(over.task_id, over.number)) {
                 continue;
             }
             // The first word counts; one of another attempt says nothing about this one.
-            let current = self.desk.runs.get(over.task_id).is_some_and(|run| run.attempt.number == over.number);
+            let current = self.assigned.runs.get(over.task_id).is_some_and(|run| run.attempt.number == over.number);
             if !current {
                 continue;
             }
-            if let Some(run) = self.desk.runs.take(over.task_id) {
+            if let Some(run) = self.assigned.runs.take(over.task_id) {
                 plan.overs.push(over.clone());
-                self.plan_end(run, over, plan, round);
+                self.plan_end(run, over, plan, pool, effects);
             }
         }
     }
 
-    fn plan_end(&mut self, run: Run, over: Over, plan: &mut Plan, round: &mut Round) {
+    fn plan_end(&mut self, run: Run, over: Over, plan: &mut Plan, pool: PoolNow<'_>, effects: &mut Effects) {
         let mut task = run.task;
         let end = true_end(run.halt, over.end);
-        let policy = self.model.spec.config.retry;
-        let verdict = judge(&end, task.max_attempts, task.tally, policy, round.at, fastrand::f64());
-        let then = self.unless_agent_is_gone(verdict.then, task.agent_id);
+        let policy = pool.config().retry;
+        let verdict = judge(&end, task.max_attempts, task.tally, policy, pool.at, fastrand::f64());
+        let then = unless_agent_is_gone(verdict.then, task.agent_id, pool);
         let usage = task.usage.plus(over.used);
         let record = AttemptRecord {
             number: over.number,
             agent_id: run.attempt.agent_id,
             process_id: run.attempt.process_id,
             started_at: run.started_at,
-            ended_at: round.at,
+            ended_at: pool.at,
             end,
             last_output: over.last_output,
             usage: over.used,
@@ -134,15 +145,15 @@ impl Keeper {
         if over.refused_before {
             // What it has used is stored, and its end was counted and told.
             plan.spent.push((task.task_id, Vec::new()));
-            self.uncount(task.task_id, round);
+            self.breaker.uncount(task.task_id, pool.now);
             if matches!(then, After::Die(_)) {
-                self.count_dead(self.desk.dead + 1);
+                self.breaker.one_dead(pool.name());
             }
         } else {
-            self.count_attempt(&task, &run.attempt, &record, plan, round);
-            self.note_end(&record, &then, task.task_id, plan, round);
+            self.count_attempt(&task, &run.attempt, &record, plan, pool, effects);
+            self.note_end(&record, &then, task.task_id, plan, pool);
         }
-        self.look_at_room(run.attempt.agent_id);
+        self.look_at_room(run.attempt.agent_id, pool);
         let ending = TaskEnding {
             task_id: task.task_id,
             record,
@@ -154,7 +165,7 @@ impl Keeper {
         plan.endings.push(ending);
         if let After::Retry { not_before } = then {
             (task.attempt, task.tally, task.usage, task.input) = (over.number, verdict.tally, usage, None);
-            self.queue(task, not_before, round.at);
+            self.waiting.queue(task, not_before, pool);
         }
     }
 
@@ -164,35 +175,34 @@ impl Keeper {
         attempt: &Attempt,
         record: &AttemptRecord,
         plan: &mut Plan,
-        round: &Round,
+        pool: PoolNow<'_>,
+        effects: &mut Effects,
     ) {
-        let added = self.payers(task, Some(attempt.agent_id)).additions(record.usage);
+        let added = pool.payers(task, Some(attempt.agent_id)).additions(record.usage);
         plan.spent.push((task.task_id, added));
         plan.executions.add(&record.end);
         if task.check {
             // No agent was asked: it says nothing about the pool's agents, and costs none of them its one task.
-            self.uncount(task.task_id, round);
+            self.breaker.uncount(task.task_id, pool.now);
         } else {
-            self.count_end(task.task_id, &record.end, plan, round);
-            self.done_with(attempt.agent_id, attempt.epoch);
+            plan.events.extend(self.breaker.count_end(task.task_id, &record.end, pool));
+            self.done_with(attempt.agent_id, attempt.epoch, pool, effects);
         }
     }
 
-    /// A task for a named agent that is gone by now is not tried again.
-    fn unless_agent_is_gone(&self, then: After, named: Option<AgentId>) -> After {
-        match (named, &then) {
-            (Some(agent), After::Retry { .. }) if self.is_gone(agent) => After::Fail(agent_gone(agent)),
-            _ => then,
+    /// An agent has done a task. Where a pool's agents do one each, that was it. A run that
+    /// is over needs no end, and says nothing about the agent's next run, which is as good as a new agent.
+    fn done_with(&mut self, agent: AgentId, epoch: Epoch, pool: PoolNow<'_>, effects: &mut Effects) {
+        let still_runs = |agent: &Agent| agent.status.is_running_as(epoch);
+        if pool.one_task_each() && pool.model.agent(agent).is_some_and(still_runs) {
+            self.assigned.spent.insert(agent);
+            // With the end of each of its tasks: it is stopped with the last one.
+            effects.spent.push(agent);
         }
     }
 
-    /// Whether an agent will never take a task again.
-    pub(super) fn is_gone(&self, agent: AgentId) -> bool {
-        self.model.agent(agent).is_none_or(|agent| agent.status.is_gone())
-    }
-
-    fn note_end(&mut self, record: &AttemptRecord, then: &After, task: TaskId, plan: &mut Plan, round: &Round) {
-        self.desk.run_times.add(record.ended_at.since(record.started_at), round.now);
+    fn note_end(&mut self, record: &AttemptRecord, then: &After, task: TaskId, plan: &mut Plan, pool: PoolNow<'_>) {
+        self.meter.run_times.add(record.ended_at.since(record.started_at), pool.now);
         let how = match then {
             After::Succeed => "succeeded",
             After::Retry { .. } => "retried",
@@ -200,26 +210,21 @@ impl Keeper {
             After::Cancel => "cancelled",
             After::Die(_) => "dead",
         };
-        metrics::counter!("muster_task_attempts_total", "pool" => self.pool_label(), "then" => how).increment(1);
-        self.tell_start(record, task, then);
+        metrics::counter!("muster_task_attempts_total", "pool" => pool.name().to_string(), "then" => how).increment(1);
+        self.tell_start(record, task, then, pool.name());
         if let After::Die(error) = then {
-            self.count_dead(self.desk.dead + 1);
+            self.breaker.one_dead(pool.name());
             tracing::warn!(task.id = %task, attempt = record.number, code = error.code, "a task is given up: the attempt {}", record.end);
-            let event = self.agent_event(
-                EventKind::TaskDead,
-                record.agent_id,
-                round.at,
-                format!("task {task}: {}", error.message),
-            );
-            plan.events.push(event);
+            let words = format!("task {task}: {}", error.message);
+            plan.events.push(pool.model.agent_event(EventKind::TaskDead, record.agent_id, pool.at, words));
         } else if *then != After::Succeed && !is_start(record) {
             tracing::info!(task.id = %task, attempt = record.number, then = how, "an attempt {}", record.end);
         }
     }
 
     /// A program that can't be started for a task fails all the pool's tasks, until a person does something.
-    fn tell_start(&self, record: &AttemptRecord, task: TaskId, then: &After) {
-        let (alerts, pool) = (&self.context.alerts, &self.model.spec.pool_name);
+    fn tell_start(&self, record: &AttemptRecord, task: TaskId, then: &After, pool: &PoolName) {
+        let alerts = &self.deps.alerts;
         match &record.end {
             AttemptEnd::StartFailed { message } => {
                 if !matches!(then, After::Die(_)) {
@@ -234,24 +239,13 @@ impl Keeper {
             _ => {}
         }
     }
+}
 
-    /// Puts a task into its line, or notes when it is due.
-    pub(super) fn queue(&mut self, task: QueuedTask, not_before: Option<Timestamp>, at: Timestamp) {
-        self.desk.waiting += 1;
-        // Nobody would ever take it: the next turn says so.
-        if let Some(agent) = task.agent_id.filter(|agent| self.is_gone(*agent)) {
-            self.desk.gone.insert(agent);
-        }
-        self.desk.next_expiry = earliest(self.desk.next_expiry, task.expires_at);
-        match not_before.filter(|due| *due > at) {
-            Some(due) => self.desk.next_due = earliest(self.desk.next_due, Some(due)),
-            None => self.desk.lines.add(task),
-        }
-    }
-
-    /// Who pays for a task.
-    pub(super) fn payers<'a>(&'a self, task: &'a QueuedTask, agent: Option<AgentId>) -> Payers<'a> {
-        Payers { agent, project: task.project_id.as_deref(), tenant: &task.tenant, pool: &self.model.spec.pool_name }
+/// A task for a named agent that is gone by now is not tried again.
+fn unless_agent_is_gone(then: After, named: Option<AgentId>, pool: PoolNow<'_>) -> After {
+    match (named, &then) {
+        (Some(agent), After::Retry { .. }) if pool.is_gone(agent) => After::Fail(agent_gone(agent)),
+        _ => then,
     }
 }
 
@@ -295,11 +289,4 @@ pub(super) fn over_of(run: &Run, end: &AttemptEnd) -> Over {
 /// Why a task for a named agent fails when that agent is gone.
 pub(super) fn agent_gone(agent: AgentId) -> TaskError {
     TaskError { code: "agent_gone".to_owned(), message: format!("agent {agent}, which was to do it, is gone") }
-}
-
-pub(super) fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
 }

@@ -104,6 +104,11 @@ impl Runs {
         self.by_task.get(&id)
     }
 
+    /// How far a task is.
+    pub(crate) fn progress(&self, id: TaskId) -> Option<Progress> {
+        self.get(id)?.progress.clone()
+    }
+
     /// For all but who has it.
     pub(crate) fn get_mut(&mut self, id: TaskId) -> Option<&mut Run> {
         self.by_task.get_mut(&id)

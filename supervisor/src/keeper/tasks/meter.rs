@@ -12,6 +12,26 @@ const SAMPLES: usize = 2_048;
 /// Older samples say nothing about now.
 const OLDEST: Duration = Duration::from_secs(600);
 
+/// All that is measured of a pool's queue.
+pub(super) struct Meter {
+    pub(super) rate_in: Rate,
+    pub(super) rate_out: Rate,
+    /// How long tasks waited for their first attempt.
+    pub(super) waits: Samples,
+    pub(super) run_times: Samples,
+}
+
+impl Meter {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            rate_in: Rate::new(now),
+            rate_out: Rate::new(now),
+            waits: Samples::default(),
+            run_times: Samples::default(),
+        }
+    }
+}
+
 /// Events per second over the last minute.
 #[derive(Debug)]
 pub(crate) struct Rate {

@@ -8,8 +8,9 @@ use muster_domain::{CheckOrder, Command, Envelope, Payload, ProcessId, Reach, Ta
 use muster_policy::agent::{LONGEST_RESEND, Sent};
 use muster_policy::backoff::doubled;
 
+use super::assigned::Assigned;
 use super::runs::Run;
-use crate::keeper::{Keeper, Round};
+use super::{Effects, PoolNow, TaskDeps};
 
 /// Orders in one command, and bytes of their inputs (unless a single one is longer): a message stays small enough that others
 /// wait little behind it.
@@ -19,90 +20,92 @@ const BYTES_PER_COMMAND: usize = 256 * 1024;
 /// How long the store is waited for on behalf of a check. It has just taken its start.
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// What goes to one worker.
+/// What goes to one worker at once.
 #[derive(Default)]
-struct Letter {
+struct Batch {
     orders: Vec<TaskOrder>,
     halts: Vec<TaskHalt>,
 }
 
-impl Keeper {
-    /// Sends what is due to workers that listen.
-    pub(super) async fn send_orders(&mut self, round: &Round) {
-        let due = self.desk.runs.due(round.now);
+impl Assigned {
+    /// The commands that are due, for workers that listen.
+    pub(super) async fn give_orders(&mut self, deps: &TaskDeps, pool: PoolNow<'_>, effects: &mut Effects) {
+        let due = self.runs.due(pool.now);
         if due.is_empty() {
             return;
         }
-        self.find_inputs(&due).await;
-        let mut letters: BTreeMap<ProcessId, Letter> = BTreeMap::new();
+        self.find_inputs(&due, deps, pool, effects).await;
+        let mut batches: BTreeMap<ProcessId, Batch> = BTreeMap::new();
         for id in due {
-            self.write_order(id, round.now, &mut letters);
+            self.write_order(id, deps.resend, pool, &mut batches);
         }
-        let fence = self.context.fence;
-        let envelopes = letters.into_iter().flat_map(|(worker, letter)| {
-            letter.into_commands().into_iter().map(move |command| (worker, Envelope::new(fence, command)))
-        });
-        self.context.postman.send(envelopes.collect());
+        effects.commands.extend(batches.into_iter().flat_map(|(worker, batch)| {
+            batch.into_commands().into_iter().map(move |command| (worker, Envelope::new(deps.fence, command)))
+        }));
     }
 
-    /// Puts what one run needs into its worker's letter, and notes when to look again.
-    fn write_order(&mut self, id: TaskId, now: Instant, letters: &mut BTreeMap<ProcessId, Letter>) {
-        let Some(run) = self.desk.runs.get(id) else { return };
+    /// Puts what one run needs into its worker's batch, and notes when to look again.
+    fn write_order(
+        &mut self,
+        id: TaskId,
+        resend: Duration,
+        pool: PoolNow<'_>,
+        batches: &mut BTreeMap<ProcessId, Batch>,
+    ) {
+        let Some(run) = self.runs.get(id) else { return };
         let worker = run.attempt.process_id;
-        if !run.is_unheard() || !self.model.worker_listens(worker) {
+        if !run.is_unheard() || !pool.model.worker_listens(worker) {
             // A worker that does not listen is new, or ends; both bring news of their own.
-            return self.desk.runs.schedule(id, None);
+            return self.runs.schedule(id, None);
         }
-        let letter = letters.entry(worker).or_default();
+        let batch = batches.entry(worker).or_default();
         if let Some(halt) = run.halt_order() {
-            letter.halts.push(halt);
+            batch.halts.push(halt);
         } else if let Some(order) = &run.order {
-            letter.orders.push(order.clone());
+            batch.orders.push(order.clone());
         }
-        let resend = self.context.clocks.resend;
-        let due = self.desk.runs.get_mut(id).map(|run| run.note_sent(resend, now));
-        self.desk.runs.schedule(id, due);
+        let due = self.runs.get_mut(id).map(|run| run.note_sent(resend, pool.now));
+        self.runs.schedule(id, due);
     }
 
     /// Completes the orders of those whose input is not in memory.
-    async fn find_inputs(&mut self, due: &[TaskId]) {
-        let check = self.check_order(due).await;
-        let (alone, mut missing) = (self.tasks_per_agent() == 1, Vec::new());
+    async fn find_inputs(&mut self, due: &[TaskId], deps: &TaskDeps, pool: PoolNow<'_>, effects: &mut Effects) {
+        let check = self.check_order(due, deps, pool).await;
+        let (alone, mut missing) = (pool.tasks_per_agent() == 1, Vec::new());
         for id in due {
-            let Some(run) = self.desk.runs.get_mut(*id).filter(|run| run.needs_order()) else { continue };
+            let Some(run) = self.runs.get_mut(*id).filter(|run| run.needs_order()) else { continue };
             match run.task.input.take() {
                 Some(input) => run.order = Some(run.order_with(input, alone, check.as_ref())),
                 None => missing.push(*id),
             }
         }
         for some in missing.chunks(ORDERS_PER_COMMAND) {
-            match self.context.store.inputs(some).await {
-                Ok(inputs) => self.complete_orders(inputs, check.as_ref()),
+            match deps.store.inputs(some).await {
+                Ok(inputs) => self.complete_orders(inputs, alone, check.as_ref()),
                 // What has no order yet is due again with the next look.
-                Err(error) => return drop(self.context.store_failed(&error)),
+                Err(error) => return effects.failures.push(error),
             }
         }
     }
 
     /// What checks are told beside their tasks, where some of these are checks: how the store is now, and what else to try.
-    async fn check_order(&self, due: &[TaskId]) -> Option<CheckOrder> {
-        let is_check = |id: &TaskId| self.desk.runs.get(*id).is_some_and(|run| run.task.check && run.needs_order());
+    async fn check_order(&self, due: &[TaskId], deps: &TaskDeps, pool: PoolNow<'_>) -> Option<CheckOrder> {
+        let is_check = |id: &TaskId| self.runs.get(*id).is_some_and(|run| run.task.check && run.needs_order());
         if !due.iter().any(is_check) {
             return None;
         }
         let begun = Instant::now();
-        let outcome = match tokio::time::timeout(STORE_PATIENCE, self.context.store.ping()).await {
+        let outcome = match tokio::time::timeout(STORE_PATIENCE, deps.store.ping()).await {
             Ok(answer) => answer.map(drop).map_err(|error| error.to_string()),
             Err(_) => Err(format!("no answer within {} s", STORE_PATIENCE.as_secs())),
         };
         let store = Reach::new(begun.elapsed(), outcome);
-        Some(CheckOrder { store, dependencies: self.model.spec.config.dependencies.clone() })
+        Some(CheckOrder { store, dependencies: pool.config().dependencies.clone() })
     }
 
-    fn complete_orders(&mut self, inputs: Vec<(TaskId, Payload)>, check: Option<&CheckOrder>) {
-        let alone = self.tasks_per_agent() == 1;
+    fn complete_orders(&mut self, inputs: Vec<(TaskId, Payload)>, alone: bool, check: Option<&CheckOrder>) {
         for (id, input) in inputs {
-            if let Some(run) = self.desk.runs.get_mut(id) {
+            if let Some(run) = self.runs.get_mut(id) {
                 run.order = Some(run.order_with(input, alone, check));
             }
         }
@@ -145,7 +148,7 @@ impl Run {
     }
 }
 
-impl Letter {
+impl Batch {
     fn into_commands(self) -> Vec<Command> {
         let mut commands = Vec::new();
         let (mut tasks, mut bytes) = (Vec::new(), 0);

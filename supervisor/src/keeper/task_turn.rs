@@ -1,0 +1,118 @@
+//! The tasks' part of a turn, as the controller carries it out: the part plans, the controller commits, sends and answers.
+
+use muster_store::StoreError;
+
+use super::tasks::{Effects, PoolNow};
+use super::{Keeper, Round};
+use crate::error::SupervisorError;
+use crate::keeper::mailbox::Ask;
+use crate::view::PoolView;
+
+impl Keeper {
+    /// Does what there is to do with tasks, in one commit.
+    pub(super) async fn work(&mut self, round: &mut Round) {
+        let mut effects = Effects::default();
+        if let Err(error) = self.move_tasks(round, &mut effects).await {
+            self.tasks.put_off(&error, &mut effects);
+        }
+        let pool = PoolNow::of(&self.model, round, self.is_stopping);
+        self.tasks.answer_viewers(pool, &mut effects);
+        self.carry_out_effects(effects);
+    }
+
+    /// An error says why nothing could be done with them.
+    async fn move_tasks(&mut self, round: &mut Round, effects: &mut Effects) -> Result<(), SupervisorError> {
+        if let Some(error) = self.submit_refusal() {
+            self.tasks.refuse_submits(&error, effects);
+        }
+        if !self.move_waits().await {
+            return Err(self.store_is_away());
+        }
+        if !self.tasks.is_loaded() {
+            self.load_tasks(round).await?;
+        }
+        let mut touched = std::mem::take(&mut round.touched);
+        touched.sort_unstable();
+        touched.dedup();
+        let pool = PoolNow::of(&self.model, round, self.is_stopping);
+        let planned = self.tasks.plan(&touched, pool, effects).await;
+        round.touched = touched;
+        let (writes, told) = planned.map_err(|error| self.could_not_read(&error))?.split();
+        let outcome = if writes.is_empty() { Ok(Vec::new()) } else { self.commit(writes).await };
+        let pool = PoolNow::of(&self.model, round, self.is_stopping);
+        match outcome {
+            Ok(outcomes) => self.tasks.committed(told, outcomes, pool, effects),
+            Err(error) => self.tasks.take_back(told, &error, effects),
+        }
+        self.tasks.finish(pool, effects).await;
+        Ok(())
+    }
+
+    /// Reads the picture of the tasks.
+    async fn load_tasks(&mut self, round: &mut Round) -> Result<(), SupervisorError> {
+        if let Some(withdrawal) = self.tasks.withdrawal() {
+            self.commit(vec![withdrawal]).await.map_err(|_| self.store_is_away())?;
+            self.tasks.withdrawn();
+        }
+        let pool = PoolNow::of(&self.model, round, self.is_stopping);
+        let loaded = self.tasks.load(pool).await;
+        loaded.map_err(|error| self.could_not_read(&error))?;
+        round.touched.extend(self.model.agent_ids());
+        Ok(())
+    }
+
+    fn could_not_read(&self, error: &StoreError) -> SupervisorError {
+        self.context.store_failed(error);
+        self.store_is_away()
+    }
+
+    fn store_is_away(&self) -> SupervisorError {
+        let known = self.context.board.store_refusal();
+        known.unwrap_or_else(|| SupervisorError::unavailable("the store does not answer".to_owned()))
+    }
+
+    /// The registry may be away: a task that is stored waits for it.
+    fn submit_refusal(&self) -> Option<SupervisorError> {
+        if self.is_stopping {
+            return Some(SupervisorError::Stopping);
+        }
+        self.context.board.store_refusal()
+    }
+
+    /// Sends and answers what followed from a step of the tasks.
+    pub(super) fn carry_out_effects(&self, effects: Effects) {
+        for error in &effects.failures {
+            self.context.store_failed(error);
+        }
+        if !effects.commands.is_empty() {
+            self.context.postman.send(effects.commands);
+        }
+        // As if somebody else had said it, so that it is taken with the rest of the next turn.
+        for agent in effects.spent {
+            drop(self.mailbox.send(Ask::Spent(agent)));
+        }
+        for order in effects.spawns {
+            drop(self.mailbox.send(Ask::Spawn(Box::new(order))));
+        }
+        for answer in effects.answers {
+            answer.send();
+        }
+    }
+
+    /// The pool at this moment, for its parts.
+    pub(super) fn pool_now(&self, round: &Round) -> PoolNow<'_> {
+        PoolNow::of(&self.model, round, self.is_stopping)
+    }
+
+    /// The pool's bounds were changed.
+    pub(super) fn tasks_reconfigured(&mut self, round: &mut Round) {
+        self.tasks.reconfigured(PoolNow::of(&self.model, round, self.is_stopping));
+        // Agents may have more or less room.
+        round.touched.extend(self.model.agent_ids());
+    }
+
+    /// The pool as it is shown.
+    pub(super) fn view_pool(&self, round: &Round) -> PoolView {
+        self.model.view(self.tasks.holds(self.pool_now(round)), round.now)
+    }
+}

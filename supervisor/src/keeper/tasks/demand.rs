@@ -1,0 +1,109 @@
+//! Agents on demand: where tasks wait and nobody has room for them, the pool starts agents by itself.
+
+use std::time::{Duration, Instant};
+
+use muster_domain::time::{LONGEST, later};
+use muster_domain::{AgentId, AgentSpec, RestartPolicy, name};
+use muster_policy::backoff::doubled;
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
+
+use super::PoolNow;
+use crate::error::SupervisorError;
+use crate::keeper::mailbox::{SpawnAnswer, SpawnAsk};
+
+/// Agents that one turn asks for, at the most.
+pub(super) const AGENTS_PER_TURN: usize = 256;
+/// The project of an agent that was started for a task without one.
+const NO_PROJECT: &str = "on_demand";
+/// How old the registry's picture of such an agent may be.
+const FRESHNESS: Duration = Duration::from_secs(30);
+
+/// The wait after a first start that failed, at the least.
+const SHORTEST_WAIT: Duration = Duration::from_millis(200);
+
+/// Agents that a pool has ordered for its tasks.
+#[derive(Default)]
+pub(super) struct Demand {
+    /// Orders that are not answered yet.
+    open: Vec<oneshot::Receiver<Result<SpawnAnswer, SupervisorError>>>,
+    /// Whoever was refused, or whose agents did not start, asks again then.
+    not_before: Option<Instant>,
+    /// First starts of agents that failed, one after the other.
+    failures: u32,
+}
+
+impl Demand {
+    /// When agents may be asked for again, where that was put off.
+    pub(super) const fn not_before(&self) -> Option<Instant> {
+        self.not_before
+    }
+
+    /// For how long no agent is asked for, since those that were failed at their start.
+    pub(super) fn failing_for(&self, now: Instant) -> Option<Duration> {
+        let at = self.not_before.filter(|_| self.failures > 0)?;
+        at.checked_duration_since(now).filter(|wait| !wait.is_zero())
+    }
+
+    /// The first start of an agent failed or worked. Where they fail, e.g. since there is no such program, the next one waits,
+    /// longer each time: tasks that wait must not make agents for ever.
+    pub(super) fn tried(&mut self, ready: bool, policy: &RestartPolicy, now: Instant) {
+        if ready {
+            self.failures = 0;
+            return;
+        }
+        let (least, most) = (policy.backoff_min.max(SHORTEST_WAIT), policy.backoff_max.max(SHORTEST_WAIT));
+        let wait = doubled(least, self.failures, most);
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(later(now, wait));
+    }
+
+    /// What was refused is not ordered again before a pass is over: the answer would be the same, and a keeper that answers
+    /// itself would do nothing else.
+    pub(super) fn note_refusals(&mut self, pass: Duration, now: Instant) {
+        let mut refused = false;
+        self.open.retain_mut(|order| match order.try_recv() {
+            Err(TryRecvError::Empty) => true,
+            Ok(Ok(_)) => false,
+            Ok(Err(_)) | Err(TryRecvError::Closed) => {
+                refused = true;
+                false
+            }
+        });
+        if refused {
+            self.not_before = Some(later(now, pass));
+        }
+    }
+
+    /// Agents that are on their way.
+    pub(super) fn coming(&self, pool: PoolNow<'_>) -> usize {
+        pool.model.agents().filter(|agent| agent.status.is_coming()).count() + self.open.len()
+    }
+
+    /// How many agents of those that are wanted to order now.
+    pub(super) fn to_order(&self, wanted: usize, max_agents: u32, pool: PoolNow<'_>) -> usize {
+        let coming = self.coming(pool);
+        let counted = pool.model.agents().filter(|agent| agent.status.counts()).count() + self.open.len();
+        let bound = if max_agents == 0 { usize::MAX } else { max_agents as usize };
+        // Where the latest did not start, one is tried: many would fail in the same way, and each stays in the lists.
+        let at_a_time = if self.failures > 0 { 1_usize.saturating_sub(coming) } else { AGENTS_PER_TURN };
+        wanted.saturating_sub(coming).min(bound.saturating_sub(counted)).min(at_a_time)
+    }
+
+    pub(super) fn order(&mut self, project: Option<String>, pool: PoolNow<'_>) -> SpawnAsk {
+        let spec = &pool.model.spec;
+        let agent = AgentSpec {
+            agent_id: AgentId::generate(),
+            pool_name: spec.pool_name.clone(),
+            role_type: spec.role_type.clone(),
+            project_id: project.unwrap_or_else(|| NO_PROJECT.to_owned()),
+            human_name: name::human_name(),
+            heartbeat_interval: FRESHNESS,
+            max_idle_time: spec.config.max_idle_time.min(LONGEST),
+        };
+        let (reply, answer) = oneshot::channel();
+        self.open.push(answer);
+        // Nobody waits for it to run: where its program fails, the tasks go on waiting.
+        SpawnAsk { spec: agent, key: None, deadline: pool.now, reply }
+    }
+}

@@ -1,0 +1,233 @@
+//! Who gets which task.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use muster_domain::budget::Scope;
+use muster_domain::{After, AgentId, Attempt, TaskError, TaskId, WorkerStatus};
+use muster_policy::dispatch::{self, Choice, Idle, Line, Tenant, dispatch};
+use muster_store::{LineKey, QueuedTask, TaskStart, TaskVerdict};
+
+use super::demand::AGENTS_PER_TURN;
+use super::lines::Heads;
+use super::plan::Plan;
+use super::queue::WaitingTasks;
+use super::runs::Run;
+use super::{Effects, PoolNow, Tasks};
+use crate::keeper::Agent;
+use crate::quotas::{Running, Share};
+
+/// Tasks that one turn gives to agents, at the most: bounds a transaction.
+const STARTS_PER_TURN: u32 = 1_000;
+
+/// Tasks of an agent's own line that are looked at, at the least.
+const OWN_HEAD: usize = 64;
+
+impl Tasks {
+    /// Notes how many tasks an agent takes now.
+    pub(super) fn look_at_room(&mut self, id: AgentId, pool: PoolNow<'_>) {
+        let Some(agent) = pool.model.agent(id).filter(|agent| self.takes_tasks(agent, pool)) else {
+            return self.assigned.rooms.close(id);
+        };
+        let room = pool.config().tasks_per_agent.saturating_sub(self.assigned.runs.held_by(id));
+        self.assigned.rooms.set(id, room, &agent.spec.project_id);
+    }
+
+    /// Whether an agent runs, stays, and its worker takes commands.
+    fn takes_tasks(&self, agent: &Agent, pool: PoolNow<'_>) -> bool {
+        let Some(at) = agent.status.runs_at() else { return false };
+        let ready = pool.model.workers.get(&at.process_id).is_some_and(|worker| worker.status == WorkerStatus::Ready);
+        ready && !agent.leaving && !self.assigned.spent.contains(&agent.spec.agent_id)
+    }
+
+    /// Gives ready tasks to agents with room, as the policy says.
+    pub(super) fn plan_starts(&mut self, plan: &mut Plan, pool: PoolNow<'_>) {
+        let quotas = Arc::clone(&self.deps.quotas);
+        let mut running = quotas.count_running();
+        if let Some(running) = &mut running {
+            quotas.tell(running, pool.name(), self.assigned.runs.by_tenant(), &mut self.freed);
+        }
+        if self.may_not_start(pool) || self.waiting.lines.is_empty() || self.assigned.rooms.is_empty() {
+            return;
+        }
+        self.start_some(running.as_deref(), plan, pool);
+        if let Some(running) = &mut running {
+            // Before another pool looks at the counts.
+            quotas.tell(running, pool.name(), self.assigned.runs.by_tenant(), &mut self.freed);
+        }
+    }
+
+    fn start_some(&mut self, running: Option<&Running>, plan: &mut Plan, pool: PoolNow<'_>) {
+        let most = self.breaker.allows(pool.now).min(STARTS_PER_TURN);
+        if most == 0 {
+            return;
+        }
+        let room = self.assigned.rooms.len() * pool.tasks_per_agent();
+        let seats = room.min(most as usize);
+        let quotas = &self.deps.quotas;
+        let heads = self.waiting.lines.heads(seats, &self.waiting.rota, |tenant| quotas.share(running, tenant));
+        // The next turn reads what is missing before it does anything else.
+        self.waiting.has_more |= heads.is_short;
+        let choices = self.choose(&heads, most, running, pool);
+        for choice in choices {
+            let shared = choice.line.and_then(|line| heads.key(line));
+            let line = shared.unwrap_or(LineKey::Own(choice.agent_id));
+            self.plan_start(choice, &line, plan, pool);
+        }
+    }
+
+    pub(super) fn may_not_start(&self, pool: PoolNow<'_>) -> bool {
+        let is_paused = pool.model.gate.paused || self.deps.all_paused.load(Ordering::Relaxed);
+        is_paused || pool.is_stopping || pool.model.draining || !self.loaded
+    }
+
+    /// What the policy makes of the heads of the lines and the agents with room: at most so many choices.
+    fn choose(&mut self, heads: &Heads, most: u32, running: Option<&Running>, pool: PoolNow<'_>) -> Vec<Choice> {
+        let candidates = self.candidates(heads, pool);
+        let names = self.tenants(heads, &candidates);
+        let room = |agent: AgentId| self.assigned.rooms.get(agent).map_or(0, |room| room.tasks as usize);
+        self.waiting.has_more |= candidates.iter().any(|agent| self.waiting.lines.is_short(*agent, room(*agent)));
+        let own: Vec<Vec<(usize, TaskId)>> = candidates.iter().map(|agent| self.own_head(*agent, &names)).collect();
+        let idle = candidates.iter().zip(&own).filter_map(|(agent, own)| {
+            let room = self.assigned.rooms.get(*agent)?;
+            Some(Idle { agent_id: *agent, project_id: &room.project, room: room.tasks, own })
+        });
+        let lines = heads.lines.iter().map(|(priority, tenant, tasks)| {
+            let tenant = index_of(&names, tenant);
+            Line { priority: *priority, tenant, tasks }
+        });
+        let quotas = &self.deps.quotas;
+        let tenants = names.iter().map(|name| {
+            let Share { weight, allowance } = quotas.share(running, name);
+            Tenant { name, weight, allowance }
+        });
+        let queue = dispatch::Queue { tenants: tenants.collect(), lines: lines.collect(), idle: idle.collect(), most };
+        dispatch(&queue, &mut self.waiting.rota)
+    }
+
+    /// Agents with room for whom there may be work. Those that have become unfit since they were looked at are left out.
+    fn candidates(&mut self, heads: &Heads, pool: PoolNow<'_>) -> BTreeSet<AgentId> {
+        let tasks = heads.lines.iter().flat_map(|(_, _, tasks)| tasks).take(STARTS_PER_TURN as usize);
+        let mut candidates = self.assigned.rooms.candidates(tasks.map(|task| task.project_id.as_deref()));
+        candidates.extend(self.waiting.lines.owners().filter(|agent| self.assigned.rooms.get(*agent).is_some()));
+        let unfit = |id: &AgentId| pool.model.agent(*id).is_none_or(|agent| !self.takes_tasks(agent, pool));
+        let unfit: Vec<AgentId> = candidates.iter().copied().filter(unfit).collect();
+        for agent in unfit {
+            self.assigned.rooms.close(agent);
+            candidates.remove(&agent);
+        }
+        candidates
+    }
+
+    /// The oldest tasks that wait for one agent by name.
+    fn own_head(&self, agent: AgentId, tenants: &[String]) -> Vec<(usize, TaskId)> {
+        // More than there is room for: those of a tenant at its limit are passed over.
+        let room = self.assigned.rooms.get(agent).map_or(0, |room| (room.tasks as usize).max(OWN_HEAD));
+        let head = self.waiting.lines.own(agent).take(room);
+        head.map(|task| (index_of(tenants, &task.tenant), task.task_id)).collect()
+    }
+
+    /// Every tenant of whom a task may be chosen, by name.
+    fn tenants(&self, heads: &Heads, candidates: &BTreeSet<AgentId>) -> Vec<String> {
+        let own = self.waiting.lines.owners().filter(|agent| candidates.contains(agent));
+        let of_own = own.flat_map(|agent| self.waiting.lines.own(agent)).map(|task| &task.tenant);
+        let of_shared = heads.lines.iter().map(|(_, tenant, _)| tenant);
+        of_own.chain(of_shared).collect::<BTreeSet<_>>().into_iter().cloned().collect()
+    }
+
+    fn plan_start(&mut self, choice: Choice, line: &LineKey, plan: &mut Plan, pool: PoolNow<'_>) {
+        let Some(agent) = pool.model.agent(choice.agent_id) else { return };
+        let Some(place) = agent.status.assignment() else { return };
+        let Some(task) = self.waiting.lines.take(line, choice.task_id) else { return };
+        let Some(task) = self.unless_spent(task, choice.agent_id, plan, pool) else { return };
+        tracing::debug!(task.id = %choice.task_id, agent.id = %choice.agent_id, why = choice.why.as_str(), "a task gets an agent");
+        let attempt = Attempt {
+            number: task.attempt + 1,
+            agent_id: choice.agent_id,
+            epoch: place.epoch,
+            process_id: place.process_id,
+        };
+        self.waiting.count = self.waiting.count.saturating_sub(1);
+        if task.attempt == 0 {
+            self.meter.waits.add(pool.at.since(task.created_at), pool.now);
+        }
+        // One that came in this turn is stored as started at once.
+        match plan.fresh(choice.task_id) {
+            Some(new) => new.start = Some(attempt),
+            None => plan.started.push(TaskStart { task_id: choice.task_id, attempt, at: pool.at }),
+        }
+        self.breaker.begun(choice.task_id);
+        self.assigned.runs.put(Run::new(task, attempt, pool.at));
+        self.assigned.runs.schedule(choice.task_id, Some(pool.now));
+        self.look_at_room(choice.agent_id, pool);
+    }
+
+    /// No run begins on an account of which nothing is left: the task fails. Where it is the agent's own, the agent is passed
+    /// over.
+    fn unless_spent(
+        &mut self,
+        task: QueuedTask,
+        agent: AgentId,
+        plan: &mut Plan,
+        pool: PoolNow<'_>,
+    ) -> Option<QueuedTask> {
+        let payers = pool.payers(&task, Some(agent));
+        let spent = self.deps.accounts.exhausted(Some((task.task_id, task.usage)), payers);
+        let Some(spent) = spent else { return Some(task) };
+        if spent.scope == Scope::Agent && task.agent_id.is_none() {
+            self.assigned.rooms.close(agent);
+            self.waiting.lines.add(task);
+            return None;
+        }
+        // One that came in this turn is stored before it fails.
+        let error = TaskError { code: "budget_exceeded".to_owned(), message: spent.reason };
+        plan.late_verdicts.push(TaskVerdict { task_id: task.task_id, then: After::Fail(error), at: pool.at });
+        // The agent may have another.
+        self.waiting.has_more = true;
+        None
+    }
+
+    /// Orders as many agents as the ready tasks need, beside those that are on their way. The orders are taken by the next
+    /// turn, as those of anybody else.
+    pub(super) fn ask_for_agents(&mut self, pool: PoolNow<'_>, effects: &mut Effects) {
+        let Some(on_demand) = pool.config().on_demand else { return };
+        self.demand.note_refusals(self.deps.pass, pool.now);
+        let is_put_off = self.demand.not_before().is_some_and(|at| at > pool.now);
+        let has_room = !self.assigned.rooms.is_empty();
+        if is_put_off || self.may_not_start(pool) || has_room || self.breaker.allows(pool.now) == 0 {
+            return;
+        }
+        let each = pool.tasks_per_agent();
+        let projects = self.wanted_projects(AGENTS_PER_TURN * each);
+        let wanted = projects.len().div_ceil(each.max(1));
+        let few = self.demand.to_order(wanted, on_demand.max_agents, pool);
+        let coming = self.demand.coming(pool);
+        for project in projects.into_iter().step_by(each.max(1)).skip(coming).take(few) {
+            effects.spawns.push(self.demand.order(project, pool));
+        }
+    }
+
+    /// The projects of ready tasks that their tenants may run now, at most so many.
+    fn wanted_projects(&self, limit: usize) -> Vec<Option<String>> {
+        let quotas = &self.deps.quotas;
+        let running = quotas.count_running();
+        let WaitingTasks { lines, rota, .. } = &self.waiting;
+        lines.projects(limit, rota, |tenant| quotas.share(running.as_deref(), tenant))
+    }
+
+    /// The store did not take a task that is in the picture already.
+    pub(super) fn never_was(&mut self, id: TaskId, line: &LineKey, pool: PoolNow<'_>) {
+        if let Some(run) = self.assigned.runs.take(id) {
+            self.breaker.uncount(id, pool.now);
+            return self.look_at_room(run.attempt.agent_id, pool);
+        }
+        self.waiting.count = self.waiting.count.saturating_sub(1);
+        self.waiting.lines.take(line, id);
+    }
+}
+
+/// Where a tenant is among them. Each that is asked for is there.
+fn index_of(tenants: &[String], name: &str) -> usize {
+    tenants.binary_search_by(|tenant| tenant.as_str().cmp(name)).unwrap_or(0)
+}

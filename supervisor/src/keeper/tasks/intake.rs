@@ -1,0 +1,235 @@
+//! What is asked: new tasks, cancellations, another try of what was given up.
+
+use std::collections::VecDeque;
+
+use muster_domain::{After, Halt, TaskId, TaskSpec, TaskState, Timestamp};
+use muster_store::{IdempotencyKey, NewTask, QueuedTask, TaskRow, TaskVerdict, Write};
+
+use super::asking::{Cancel, Redrive, SubmitAsk, TaskAnswer, TaskDraft};
+use super::effects::Answer;
+use super::plan::{Place, Plan, Redriving, Revived, Submission};
+use super::waiting::Why;
+use super::{Effects, PoolNow, QueueFigures, Tasks, Viewer};
+use crate::error::SupervisorError;
+
+/// New tasks that one turn takes, so that a flood of them leaves room for everything else.
+const TASKS_PER_TURN: usize = 2_000;
+
+/// What was asked for, and waits for its turn.
+#[derive(Default)]
+pub(super) struct Inbox {
+    /// Tasks to submit, cancel or redrive in this turn or a later one.
+    pub(super) submits: VecDeque<SubmitAsk>,
+    cancels: Vec<Cancel>,
+    redrives: Vec<Redrive>,
+    /// Whether what runs is to go back to the queue.
+    handing_back: bool,
+    /// Tasks whose callers were refused by a commit that may have gone through after all.
+    pub(super) refused: Vec<TaskId>,
+    /// Those who want to see the queue, or what a task of it waits for.
+    pub(super) viewers: Vec<Viewer>,
+}
+
+impl Tasks {
+    pub(in crate::keeper) fn take_submit(&mut self, ask: SubmitAsk) {
+        self.inbox.submits.push_back(ask);
+    }
+
+    pub(in crate::keeper) fn take_cancel(&mut self, cancel: Cancel) {
+        self.inbox.cancels.push(cancel);
+    }
+
+    pub(in crate::keeper) fn take_redrive(&mut self, redrive: Redrive) {
+        self.inbox.redrives.push(redrive);
+    }
+
+    /// What runs is to go back to the queue.
+    pub(in crate::keeper) const fn hand_back(&mut self, hand_back: bool) {
+        self.inbox.handing_back |= hand_back;
+    }
+
+    /// Answers at the end of the turn: at the beginning of the first one nothing is known yet.
+    pub(in crate::keeper) fn view_when_known(&mut self, viewer: Viewer) {
+        self.inbox.viewers.push(viewer);
+    }
+
+    /// Answers those who wait for the end of the turn.
+    pub(in crate::keeper) fn answer_viewers(&mut self, pool: PoolNow<'_>, effects: &mut Effects) {
+        for viewer in std::mem::take(&mut self.inbox.viewers) {
+            effects.answers.push(match viewer {
+                Viewer::Queue(reply) => Answer::Queue(reply, Box::new(self.figures(pool))),
+                Viewer::Tasks(tasks, reply) => Answer::Waits(reply, Why { tasks: self, pool }.each_waits(&tasks)),
+            });
+        }
+    }
+
+    fn figures(&mut self, pool: PoolNow<'_>) -> QueueFigures {
+        QueueFigures {
+            holds: self.holds(pool),
+            waiting: self.waiting.count,
+            running: self.assigned.runs.len() as u64,
+            oldest_wait: self.waiting.lines.oldest().map(|oldest| pool.at.since(oldest)),
+            rate_in: self.meter.rate_in.per_second(pool.now),
+            rate_out: self.meter.rate_out.per_second(pool.now),
+            wait: self.meter.waits.percentiles(pool.now),
+            run: self.meter.run_times.percentiles(pool.now),
+        }
+    }
+
+    /// Nothing new is begun: new tasks are refused before anything is written.
+    pub(in crate::keeper) fn refuse_submits(&mut self, error: &SupervisorError, effects: &mut Effects) {
+        for ask in self.inbox.submits.drain(..) {
+            let answers = ask.tasks.iter().map(|_| Err(error.clone())).collect();
+            effects.answers.push(Answer::Submit(ask.reply, answers));
+        }
+    }
+
+    /// The store does not answer: what was asked for is refused, what was seen waits.
+    pub(in crate::keeper) fn put_off(&mut self, error: &SupervisorError, effects: &mut Effects) {
+        self.refuse_submits(error, effects);
+        for cancel in self.inbox.cancels.drain(..) {
+            effects.answers.push(Answer::Cancel(cancel.reply, Err(error.clone())));
+        }
+        for redrive in self.inbox.redrives.drain(..) {
+            effects.answers.push(Answer::Redrive(redrive.reply, Err(error.clone())));
+        }
+    }
+
+    /// Nobody is to do what its caller was told is not there: what to write for that, before the picture is read again.
+    pub(in crate::keeper) fn withdrawal(&self) -> Option<Write> {
+        (!self.inbox.refused.is_empty()).then(|| Write::WithdrawTasks(self.inbox.refused.clone()))
+    }
+
+    /// That is written.
+    pub(in crate::keeper) fn withdrawn(&mut self) {
+        self.inbox.refused.clear();
+    }
+
+    pub(super) async fn plan_submits(&mut self, plan: &mut Plan, pool: PoolNow<'_>, effects: &mut Effects) {
+        while plan.added.len() < TASKS_PER_TURN
+            && let Some(ask) = self.inbox.submits.pop_front()
+        {
+            self.plan_submit(ask, plan, pool, effects).await;
+        }
+    }
+
+    async fn plan_submit(&mut self, ask: SubmitAsk, plan: &mut Plan, pool: PoolNow<'_>, effects: &mut Effects) {
+        let SubmitAsk { tasks, reply } = ask;
+        let mut submission =
+            Submission { reply, answers: Vec::with_capacity(tasks.len()), first: plan.added.len(), places: Vec::new() };
+        for mut draft in tasks {
+            let answer = match draft.refused.take().or_else(|| self.refusal_of(&draft.spec, pool)) {
+                Some(refusal) => self.first_answer(draft.key.as_ref(), effects).await.unwrap_or(Err(refusal)),
+                None => {
+                    let hash = draft.key.as_ref().map(|key| key.body_hash);
+                    submission.places.push(Place { answer: submission.answers.len(), hash });
+                    self.plan_task(draft, plan, pool);
+                    // Overwritten by what the commit says of it.
+                    Err(SupervisorError::unavailable("the store did not take the task".to_owned()))
+                }
+            };
+            submission.answers.push(answer);
+        }
+        plan.submits.push(submission);
+    }
+
+    /// What a request with this idempotency key was answered before: that stands, whatever is refused by now. Asked here, since
+    /// what was refused by a commit that went through after all is gone by now.
+    async fn first_answer(
+        &self,
+        key: Option<&IdempotencyKey>,
+        effects: &mut Effects,
+    ) -> Option<Result<TaskAnswer, SupervisorError>> {
+        let key = key?;
+        // Where the store does not answer nothing is known of it, and the refusal stands.
+        let holder = self.deps.store.task_key_holder(key).await.map_err(|error| effects.failures.push(error));
+        let (task, body_hash) = holder.ok().flatten()?;
+        Some(if body_hash == key.body_hash { Ok(TaskAnswer::Replayed(task)) } else { Err(SupervisorError::KeyReused) })
+    }
+
+    fn refusal_of(&self, spec: &TaskSpec, pool: PoolNow<'_>) -> Option<SupervisorError> {
+        let name = pool.name();
+        if pool.model.draining {
+            return Some(SupervisorError::PoolDraining(name.clone()));
+        }
+        if pool.model.gate.closed {
+            return Some(SupervisorError::IntakeClosed(name.clone()));
+        }
+        let (max, waiting) = (pool.config().max_queued, self.waiting.count);
+        if max > 0 && waiting >= max {
+            return Some(SupervisorError::QueueFull { pool: name.clone(), waiting, max });
+        }
+        let agent = spec.agent_id.filter(|agent| pool.is_gone(*agent))?;
+        Some(SupervisorError::UnknownAgent(format!("{agent} in {name}")))
+    }
+
+    fn plan_task(&mut self, draft: TaskDraft, plan: &mut Plan, pool: PoolNow<'_>) {
+        let at = pool.at;
+        let TaskDraft { spec, delay, input, key, .. } = draft;
+        let task = QueuedTask { input: Some(input.clone()), ..waiting(&spec, at) };
+        let new = NewTask { spec, delay, input, key, start: None, at };
+        self.waiting.queue(task, new.due_at(), pool);
+        plan.add(new);
+    }
+
+    /// What people want of tasks that are there: hand-backs, cancellations, redrives.
+    pub(super) fn plan_wishes(&mut self, plan: &mut Plan, pool: PoolNow<'_>) {
+        if std::mem::take(&mut self.inbox.handing_back) {
+            for id in self.assigned.runs.ids() {
+                self.assigned.plan_halt(id, Halt::HandedBack, plan, pool.now);
+            }
+        }
+        for cancel in std::mem::take(&mut self.inbox.cancels) {
+            self.plan_cancel(&cancel.task, plan, pool);
+            plan.cancels.push(cancel.reply);
+        }
+        for Redrive { tasks, reply } in std::mem::take(&mut self.inbox.redrives) {
+            let first = plan.redriven.len();
+            // Nobody is left to do what is for an agent that is gone.
+            let is_lost = |row: &TaskRow| row.spec.agent_id.is_some_and(|agent| pool.is_gone(agent));
+            plan.redriven.extend(tasks.into_iter().filter(|row| !is_lost(row)).map(Revived::from));
+            plan.redrives.push(Redriving { reply, first, count: plan.redriven.len() - first });
+        }
+    }
+
+    fn plan_cancel(&mut self, row: &TaskRow, plan: &mut Plan, pool: PoolNow<'_>) {
+        let task_id = row.spec.task_id;
+        if self.assigned.runs.get(task_id).is_some() {
+            return self.assigned.plan_halt(task_id, Halt::Cancelled, plan, pool.now);
+        }
+        // Its attempt may have ended since its row was read: so every task is tried that may be waiting by now.
+        if !row.status.state().is_final() {
+            self.waiting.leave_line(&waiting(&row.spec, row.created_at));
+            plan.verdicts.push(TaskVerdict { task_id, then: After::Cancel, at: pool.at });
+        }
+    }
+}
+
+impl From<TaskRow> for Revived {
+    fn from(row: TaskRow) -> Self {
+        let was_dead = row.status.state() == TaskState::Dead;
+        let spec = TaskSpec { expires_at: None, not_before: None, ..row.spec };
+        let task = QueuedTask { attempt: row.attempt, usage: row.usage, ..waiting(&spec, row.created_at) };
+        Self { was_dead, task }
+    }
+}
+
+/// A task before its first attempt.
+fn waiting(spec: &TaskSpec, created_at: Timestamp) -> QueuedTask {
+    QueuedTask {
+        task_id: spec.task_id,
+        tenant: spec.tenant.clone(),
+        priority: spec.priority,
+        project_id: spec.project_id.clone(),
+        agent_id: spec.agent_id,
+        check: spec.check,
+        max_attempts: spec.max_attempts,
+        timeout: spec.timeout,
+        expires_at: spec.expires_at,
+        attempt: 0,
+        tally: muster_domain::Tally::default(),
+        usage: muster_domain::Usage::default(),
+        created_at,
+        input: None,
+    }
+}

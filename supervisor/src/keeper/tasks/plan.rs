@@ -1,0 +1,215 @@
+//! What one turn does to tasks: decided, then committed together, then told.
+
+use std::collections::HashMap;
+
+use muster_domain::{EventDraft, Executions, TaskId, TaskState};
+use muster_store::{
+    LineKey, NewTask, Outcome, QueuedTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded,
+    Write,
+};
+use tokio::sync::oneshot;
+
+use super::TaskAnswer;
+use super::ending::Over;
+use crate::error::SupervisorError;
+use crate::task_view::Submitted;
+
+type CancelReply = oneshot::Sender<Result<(), SupervisorError>>;
+type SubmitReply = oneshot::Sender<Vec<Result<TaskAnswer, SupervisorError>>>;
+
+/// A turn's decisions over tasks, in the order in which they are carried out: whoever becomes free by the first may be used
+/// by the last.
+#[derive(Default)]
+pub(in crate::keeper) struct Plan {
+    pub(super) endings: Vec<TaskEnding>,
+    pub(super) halts: Vec<TaskHalting>,
+    pub(super) verdicts: Vec<TaskVerdict>,
+    pub(super) promoted: Vec<TaskId>,
+    pub(super) redriven: Vec<Revived>,
+    pub(super) added: Vec<NewTask>,
+    /// Where in `added` each of them is.
+    fresh: HashMap<TaskId, usize>,
+    pub(super) started: Vec<TaskStart>,
+    /// Of tasks that are given out to nobody after all; after those that are new.
+    pub(super) late_verdicts: Vec<TaskVerdict>,
+    pub(super) events: Vec<EventDraft>,
+    /// How many attempts ended.
+    pub(super) executions: Executions,
+    /// What the ended attempts have used.
+    pub(super) spent: Vec<(TaskId, Vec<UsageAdded>)>,
+    /// What the endings were made of, for the case that the commit fails.
+    pub(super) overs: Vec<Over>,
+    pub(super) submits: Vec<Submission>,
+    pub(super) redrives: Vec<Redriving>,
+    pub(super) cancels: Vec<CancelReply>,
+}
+
+/// A request to submit, with its answers as far as they are known.
+pub(super) struct Submission {
+    pub(super) reply: SubmitReply,
+    pub(super) answers: Vec<Result<TaskAnswer, SupervisorError>>,
+    /// Which of its answers the plan's new tasks from `first` on give.
+    pub(super) first: usize,
+    pub(super) places: Vec<Place>,
+}
+
+/// One answer that the commit gives.
+pub(super) struct Place {
+    pub(super) answer: usize,
+    /// The hash of the body, where there is an idempotency key.
+    pub(super) hash: Option<[u8; 32]>,
+}
+
+/// A task that is tried again, if it is still given up when the store is asked.
+pub(super) struct Revived {
+    pub(super) was_dead: bool,
+    pub(super) task: QueuedTask,
+}
+
+/// A request to redrive: so many of the plan's from `first` on are its own.
+pub(super) struct Redriving {
+    pub(super) reply: oneshot::Sender<Result<u64, SupervisorError>>,
+    pub(super) first: usize,
+    pub(super) count: usize,
+}
+
+/// A new task, as its caller is told of it, and where it waits.
+pub(super) struct Fresh {
+    pub(super) task: Submitted,
+    pub(super) line: LineKey,
+}
+
+/// What the commit said of each kind; nothing was asked of those that are empty.
+#[derive(Default)]
+pub(super) struct Outcomes {
+    pub(super) endings: Vec<TaskOutcome>,
+    pub(super) verdicts: Vec<TaskOutcome>,
+    pub(super) redriven: Vec<TaskOutcome>,
+    pub(super) added: Vec<TaskOutcome>,
+    pub(super) started: Vec<TaskOutcome>,
+}
+
+/// What is left of a plan for the time after its commit.
+pub(in crate::keeper) struct Told {
+    /// What each write of the plan is, in their order.
+    pub(super) kinds: Vec<Kind>,
+    pub(super) tasks: Vec<TaskId>,
+    pub(super) added: Vec<Fresh>,
+    pub(super) redriven: Vec<Revived>,
+    pub(super) spent: Vec<(TaskId, Vec<UsageAdded>)>,
+    pub(super) overs: Vec<Over>,
+    pub(super) submits: Vec<Submission>,
+    pub(super) redrives: Vec<Redriving>,
+    pub(super) cancels: Vec<CancelReply>,
+}
+
+impl Plan {
+    pub(super) fn add(&mut self, task: NewTask) {
+        self.fresh.insert(task.spec.task_id, self.added.len());
+        self.added.push(task);
+    }
+
+    /// A task that came in this turn.
+    pub(super) fn fresh(&mut self, id: TaskId) -> Option<&mut NewTask> {
+        self.added.get_mut(*self.fresh.get(&id)?)
+    }
+
+    fn changes_nothing(&self) -> bool {
+        self.endings.is_empty()
+            && self.halts.is_empty()
+            && self.verdicts.is_empty()
+            && self.promoted.is_empty()
+            && self.redriven.is_empty()
+            && self.added.is_empty()
+            && self.started.is_empty()
+            && self.late_verdicts.is_empty()
+    }
+
+    /// The writes, in order, and what is needed afterwards. Where nothing is to be changed, there are none.
+    pub(in crate::keeper) fn split(self) -> (Vec<Write>, Told) {
+        let changes_nothing = self.changes_nothing();
+        let mut tasks: Vec<TaskId> = self.endings.iter().map(|ending| ending.task_id).collect();
+        tasks.extend(self.halts.iter().map(|halting| halting.task_id));
+        tasks.extend(self.verdicts.iter().map(|verdict| verdict.task_id));
+        tasks.extend(self.late_verdicts.iter().map(|verdict| verdict.task_id));
+        let redriven: Vec<TaskId> = self.redriven.iter().map(|revived| revived.task.task_id).collect();
+        tasks.extend(&redriven);
+        tasks.extend(self.started.iter().map(|start| start.task_id));
+        let added = self.added.iter().map(Fresh::from).collect();
+        let mut writes = Vec::new();
+        push(&mut writes, self.endings, Write::EndTasks);
+        push(&mut writes, self.halts, Write::HaltTasks);
+        push(&mut writes, self.verdicts, Write::SettleTasks);
+        push(&mut writes, self.promoted, Write::PromoteTasks);
+        push(&mut writes, redriven, Write::RedriveTasks);
+        push(&mut writes, self.added, Write::AddTasks);
+        push(&mut writes, self.started, Write::StartTasks);
+        push(&mut writes, self.late_verdicts, Write::SettleTasks);
+        let used = self.spent.iter().flat_map(|(_, added)| added.clone()).collect();
+        push(&mut writes, used, Write::AddUsage);
+        if self.executions.total > 0 {
+            writes.push(Write::AddExecutions(self.executions));
+        }
+        writes.extend(self.events.into_iter().map(Write::Event));
+        if changes_nothing {
+            writes.clear();
+        }
+        let Self { redriven, spent, overs, submits, redrives, cancels, .. } = self;
+        let kinds = writes.iter().map(kind_of).collect();
+        (writes, Told { kinds, tasks, added, redriven, spent, overs, submits, redrives, cancels })
+    }
+}
+
+impl From<&NewTask> for Fresh {
+    fn from(new: &NewTask) -> Self {
+        let spec = &new.spec;
+        let task = Submitted { task_id: spec.task_id, state: TaskState::Queued, created_at: new.at };
+        Self { task, line: LineKey::of(spec.agent_id, &spec.tenant, spec.priority) }
+    }
+}
+
+fn push<T>(writes: &mut Vec<Write>, items: Vec<T>, write: fn(Vec<T>) -> Write) {
+    if !items.is_empty() {
+        writes.push(write(items));
+    }
+}
+
+impl Outcomes {
+    pub(super) fn of(kinds: Vec<Kind>, outcomes: Vec<Outcome>) -> Self {
+        let mut answers = Self::default();
+        for (kind, outcome) in kinds.into_iter().zip(outcomes) {
+            let Outcome::Tasks(outcomes) = outcome else { continue };
+            match kind {
+                Kind::End => answers.endings = outcomes,
+                Kind::Settle => answers.verdicts.extend(outcomes),
+                Kind::Redrive => answers.redriven = outcomes,
+                Kind::Add => answers.added = outcomes,
+                Kind::Start => answers.started = outcomes,
+                Kind::Other => {}
+            }
+        }
+        answers
+    }
+}
+
+/// Which answer a write gives.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    End,
+    Settle,
+    Redrive,
+    Add,
+    Start,
+    Other,
+}
+
+const fn kind_of(write: &Write) -> Kind {
+    match write {
+        Write::EndTasks(_) => Kind::End,
+        Write::SettleTasks(_) => Kind::Settle,
+        Write::RedriveTasks(_) => Kind::Redrive,
+        Write::AddTasks(_) => Kind::Add,
+        Write::StartTasks(_) => Kind::Start,
+        _ => Kind::Other,
+    }
+}

@@ -1,0 +1,61 @@
+//! What the tasks see of the rest of their pool.
+
+use std::time::Instant;
+
+use muster_domain::{AgentId, EventDraft, EventKind, PoolConfig, PoolName, Timestamp};
+use muster_store::QueuedTask;
+
+use crate::accounts::Payers;
+use crate::keeper::Round;
+use crate::keeper::model::Model;
+
+/// The pool at one moment.
+#[derive(Clone, Copy)]
+pub(in crate::keeper) struct PoolNow<'a> {
+    pub(in crate::keeper) model: &'a Model,
+    pub(in crate::keeper) now: Instant,
+    /// The same by the wall clock.
+    pub(in crate::keeper) at: Timestamp,
+    /// Whether the supervisor is.
+    pub(in crate::keeper) is_stopping: bool,
+}
+
+impl<'a> PoolNow<'a> {
+    pub(in crate::keeper) fn of(model: &'a Model, round: &Round, is_stopping: bool) -> Self {
+        Self { model, now: round.now, at: round.at, is_stopping }
+    }
+
+    pub(super) fn name(self) -> &'a PoolName {
+        &self.model.spec.pool_name
+    }
+
+    pub(super) fn config(self) -> &'a PoolConfig {
+        &self.model.spec.config
+    }
+
+    pub(super) fn tasks_per_agent(self) -> usize {
+        self.config().tasks_per_agent as usize
+    }
+
+    /// Whether an agent of this pool does one task and ends.
+    pub(super) fn one_task_each(self) -> bool {
+        self.config().on_demand.is_some_and(|demand| !demand.reuse)
+    }
+
+    /// Whether an agent will never take a task again.
+    pub(super) fn is_gone(self, agent: AgentId) -> bool {
+        self.model.agent(agent).is_none_or(|agent| agent.status.is_gone())
+    }
+
+    pub(super) fn event(self, kind: EventKind, reason: String) -> EventDraft {
+        EventDraft { reason, ..self.model.pool_event(kind, self.at) }
+    }
+
+    /// Who pays for a task.
+    pub(super) fn payers<'b>(self, task: &'b QueuedTask, agent: Option<AgentId>) -> Payers<'b>
+    where
+        'a: 'b,
+    {
+        Payers { agent, project: task.project_id.as_deref(), tenant: &task.tenant, pool: self.name() }
+    }
+}
