@@ -14,7 +14,7 @@ use super::mailbox::Ask;
 use super::model::Model;
 use super::moves::Move;
 use super::placing::await_death;
-use super::worker::Worker;
+use super::worker::{Handle, Origin, Worker};
 use super::{Keeper, Round};
 use crate::context::Context;
 use crate::directory::Mailbox;
@@ -54,12 +54,9 @@ pub(super) fn adopt(model: &mut Model, found: Found, context: &Arc<Context>, kee
         );
     }
     model.put_worker(Worker {
-        outdated,
         status,
-        identity,
-        vouched: true,
-        begun: None,
-        has_key: row.key.is_some(),
+        origin: Origin { started_at: row.created_at, begun: None, outdated, has_key: row.key.is_some() },
+        process: Handle { identity, vouched: true, ..Handle::default() },
         ..Worker::new(id, row.capacity, row.created_at, now)
     });
     context.bus.introduce(id, Peer { pool: row.pool_name.clone(), key: row.key });
@@ -87,7 +84,7 @@ impl Keeper {
         self.context.listener.unwatch(id);
         self.model.move_worker(id, WorkerEvent::EndOrdered(round.now, WorkerEnd::Lost));
         if let Some(worker) = self.model.workers.get_mut(&id) {
-            worker.process = Some(process.clone());
+            worker.process.handle = Some(process.clone());
         }
         await_death(id, process, self.mailbox.clone());
     }
@@ -99,11 +96,11 @@ impl Keeper {
     pub(super) fn move_idle_agents(&self, round: &mut Round) {
         let runtime = self.context.profiles.get(&self.model.spec.runtime);
         let is_oneshot = matches!(runtime, Some(RuntimeProfile::Exec(exec)) if exec.mode == ExecMode::Oneshot);
-        if !is_oneshot || self.is_stopping || self.model.draining || self.model.outdated_workers() == 0 {
+        if !is_oneshot || self.life.is_stopping || self.model.draining || self.model.outdated_workers() == 0 {
             return;
         }
-        for id in self.model.workers.values().filter(|worker| worker.outdated).flat_map(|worker| &worker.held) {
-            let agent = self.model.agent(*id).filter(|agent| !agent.leaving && !self.tasks.is_busy(*id));
+        for id in self.model.workers.values().filter(|worker| worker.origin.outdated).flat_map(|worker| &worker.held) {
+            let agent = self.model.agent(*id).filter(|agent| !agent.run.leaving && !self.tasks.is_busy(*id));
             if let Some(at) = agent.and_then(|agent| agent.status.runs_at()) {
                 // Nobody waits for it.
                 let waiter = Waiter { awaited: Awaited::Running, deadline: round.now, reply: oneshot::channel().0 };

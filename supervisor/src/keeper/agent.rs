@@ -56,10 +56,9 @@ pub(crate) enum Quarantine {
     Over,
 }
 
+/// The latest run of an agent: what its worker was told of it, and has said.
 #[derive(Debug)]
-pub(crate) struct Agent {
-    pub(crate) spec: AgentSpec,
-    pub(crate) status: AgentStatus,
+pub(crate) struct AgentRun {
     /// The epoch of the latest assignment, open or not.
     pub(crate) epoch: Epoch,
     /// The command that goes with the status, once it was sent. A re-send is the same command.
@@ -68,10 +67,6 @@ pub(crate) struct Agent {
     pub(crate) ordered: Option<Instant>,
     /// Whether the program is asked before it is killed.
     pub(crate) graceful: bool,
-    pub(crate) history: History,
-    pub(crate) restarts: u64,
-    pub(crate) last_ending: Option<Ending>,
-    pub(crate) created_at: Timestamp,
     pub(crate) pid: Option<u32>,
     /// The number of its worker's report that says that it runs, or that was the latest when a heartbeat said so.
     pub(crate) started_by: u64,
@@ -79,6 +74,32 @@ pub(crate) struct Agent {
     pub(crate) remark: Option<String>,
     /// A transition out of its slot is being committed: the same news again change nothing.
     pub(crate) leaving: bool,
+}
+
+impl Default for AgentRun {
+    fn default() -> Self {
+        Self {
+            epoch: Epoch::default(),
+            command: None,
+            ordered: None,
+            graceful: true,
+            pid: None,
+            started_by: 0,
+            remark: None,
+            leaving: false,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(crate) spec: AgentSpec,
+    pub(crate) status: AgentStatus,
+    pub(crate) run: AgentRun,
+    pub(crate) history: History,
+    pub(crate) restarts: u64,
+    pub(crate) last_ending: Option<Ending>,
+    pub(crate) created_at: Timestamp,
     pub(crate) waiters: Vec<Waiter>,
     /// Whether its quarantine was made an alert.
     pub(crate) alerted: bool,
@@ -91,18 +112,11 @@ impl Agent {
         Self {
             spec,
             status: AgentStatus::Pending { not_before: None },
-            epoch: Epoch::default(),
-            command: None,
-            ordered: None,
-            graceful: true,
+            run: AgentRun::default(),
             history: History::default(),
             restarts: 0,
             last_ending: None,
             created_at,
-            pid: None,
-            started_by: 0,
-            remark: None,
-            leaving: false,
             waiters: Vec::new(),
             alerted: false,
             due: None,
@@ -123,7 +137,7 @@ impl Agent {
         };
         Self {
             status,
-            epoch: row.epoch,
+            run: AgentRun { epoch: row.epoch, ..AgentRun::default() },
             restarts: row.restarts,
             last_ending: row.last_ending,
             ..Self::new(row.spec, row.created_at)
@@ -136,14 +150,14 @@ impl Agent {
         match self.status.after(event) {
             Ok(after) => {
                 self.status = after;
-                self.command = None;
+                self.run.command = None;
                 if let AgentEvent::Assigned(at) = event {
-                    self.epoch = at.epoch;
+                    self.run.epoch = at.epoch;
                 }
                 if self.status.assignment().is_none() {
-                    self.pid = None;
-                    self.remark = None;
-                    self.leaving = false;
+                    self.run.pid = None;
+                    self.run.remark = None;
+                    self.run.leaving = false;
                 }
             }
             Err(error) => tracing::error!(agent.id = %self.spec.agent_id, %error, "the model of an agent took no move"),
@@ -151,7 +165,7 @@ impl Agent {
     }
 
     pub(crate) fn next_step(&self, worker_listens: bool, resend: std::time::Duration, now: Instant) -> Step {
-        let sent = self.command.as_ref().map(|(_, sent)| *sent);
+        let sent = self.run.command.as_ref().map(|(_, sent)| *sent);
         next_step(Facts { status: &self.status, sent, worker_listens, resend }, now)
     }
 
@@ -213,10 +227,10 @@ impl Agent {
             project_id: self.spec.project_id.clone(),
             pool_name: self.spec.pool_name.clone(),
             process_id: self.status.assignment().map(|at| at.process_id),
-            pid: self.pid,
+            pid: self.run.pid,
             state,
             reason: self.reason(around),
-            epoch: self.epoch.0,
+            epoch: self.run.epoch.0,
             restarts: self.restarts,
             last_ending: self.last_ending.clone(),
             heartbeat_interval: self.spec.heartbeat_interval,
@@ -244,15 +258,15 @@ impl Agent {
                 Some(format!("it {cause}, and waits to be restarted"))
             }
             AgentStatus::Pending { not_before: None } => {
-                Some(self.remark.clone().unwrap_or_else(|| "it waits for a free slot".to_owned()))
+                Some(self.run.remark.clone().unwrap_or_else(|| "it waits for a free slot".to_owned()))
             }
             AgentStatus::Terminated(reason) => Some(reason.as_str().to_owned()),
-            AgentStatus::Stopping { then, .. } => self.remark.clone().or(match then {
+            AgentStatus::Stopping { then, .. } => self.run.remark.clone().or(match then {
                 AfterStop::End(reason) => Some(reason.as_str().to_owned()),
                 AfterStop::RunAgain => Some("restarting".to_owned()),
             }),
             AgentStatus::Failed(ending) | AgentStatus::Quarantined(ending) => Some(format!("it {}", ending.cause)),
-            AgentStatus::Placed(_) | AgentStatus::Running { .. } => self.remark.clone(),
+            AgentStatus::Placed(_) | AgentStatus::Running { .. } => self.run.remark.clone(),
         }
     }
 }

@@ -50,12 +50,13 @@ impl Keeper {
         }
         let runs_again = |step: &&Move| matches!(step, Move::Leave { then: Leaving::RunAgain { .. }, .. });
         let again = round.moves.iter().skip(decided).filter(runs_again).count();
-        let follows = Follows { agents: held.len(), again, is_stopping: self.is_stopping };
+        let follows = Follows { agents: held.len(), again, is_stopping: self.life.is_stopping };
         let ending = self.ending_of(id, how, lost, &follows);
         self.tell_death(id, &ending, lost, round);
         // Not one that ran for a while: its end says nothing about the next one's start.
         if loss.is_some_and(|loss| !loss.ready) {
-            self.trouble(Trouble::Worker, format!("a worker came to nothing, and another one is tried: {ending}"));
+            self.troubles
+                .begin(Trouble::Worker, format!("a worker came to nothing, and another one is tried: {ending}"));
         }
         // At once, and not only when the store has taken it: nobody is to be placed on it in between.
         let end = if lost { WorkerEnd::Lost } else { WorkerEnd::Stopped };
@@ -64,7 +65,7 @@ impl Keeper {
     }
 
     fn ending_of(&self, id: ProcessId, how: Ended, lost: bool, follows: &Follows) -> WorkerEnding {
-        let hung = self.model.workers.get(&id).is_some_and(|worker| worker.kill_sent);
+        let hung = self.model.workers.get(&id).is_some_and(|worker| worker.process.kill_sent);
         let (cause, last_words) = match how {
             Ended::NotStarted(error) => (WorkerCause::NotStarted { error }, String::new()),
             Ended::Dead(Death { last_words, .. }) if !lost => (WorkerCause::Stopped, last_words),
@@ -81,11 +82,12 @@ impl Keeper {
             tracing::info!(process.id = %id, pool.name = %pool, "a worker ended");
             return;
         };
-        let pid = worker.identity.as_ref().map(|identity| format!("(pid {}) ", identity.pid)).unwrap_or_default();
+        let pid =
+            worker.process.identity.as_ref().map(|identity| format!("(pid {}) ", identity.pid)).unwrap_or_default();
         let words = format!("worker {id} of pool {pool} {pid}{ending}");
         tracing::warn!(process.id = %id, pool.name = %pool, agents = worker.held.len(), "{words}; {}", ending.follows);
         // One that was dead when this supervisor came is no news.
-        if worker.begun.is_some() || worker.pulse.is_some() {
+        if worker.origin.begun.is_some() || worker.contact.pulse.is_some() {
             self.context.board.worker_lost(&words, round.now);
         }
     }

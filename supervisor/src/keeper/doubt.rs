@@ -23,7 +23,7 @@ impl Keeper {
         ) else {
             return;
         };
-        self.doubt = false;
+        self.unsaved.doubt = false;
         match row {
             Some(row) => self.compare_pool(row, round),
             // It was removed after all.
@@ -60,7 +60,7 @@ impl Keeper {
         self.model.gate = row.gate;
         if row.draining && !self.model.draining {
             tracing::warn!(pool.name = %self.model.spec.pool_name, "a pool is going after all, though its caller was refused");
-            self.removal.get_or_insert(Removal { graceful: true, replies: Vec::new() });
+            self.life.removal.get_or_insert(Removal { graceful: true, replies: Vec::new() });
             self.model.draining = true;
         }
     }
@@ -76,9 +76,10 @@ impl Keeper {
                 }
                 continue;
             }
-            let worker = Worker::new(row.process_id, row.capacity, row.created_at, round.now);
-            let status = WorkerStatus::Ending { since: round.now, how: WorkerEnd::Lost };
-            self.model.put_worker(Worker { status, vouched: true, begun: None, ..worker });
+            let mut worker = Worker::new(row.process_id, row.capacity, row.created_at, round.now);
+            worker.status = WorkerStatus::Ending { since: round.now, how: WorkerEnd::Lost };
+            (worker.process.vouched, worker.origin.begun) = (true, None);
+            self.model.put_worker(worker);
             taken.push(row.process_id);
         }
         taken
@@ -91,7 +92,7 @@ impl Keeper {
             Ok(None) => drop(self.model.take_agent(id, round.now)),
             Err(error) => {
                 self.context.store_failed(&error);
-                self.doubt = true;
+                self.unsaved.doubt = true;
             }
         }
     }
@@ -99,11 +100,11 @@ impl Keeper {
     fn compare_row(&mut self, row: AgentRow, round: &mut Round) {
         let Some(agent) = self.model.agent(row.spec.agent_id) else { return };
         let known = Agent::from_row(row);
-        let same_place = agent.status.assignment() == known.status.assignment() && agent.epoch == known.epoch;
+        let same_place = agent.status.assignment() == known.status.assignment() && agent.run.epoch == known.run.epoch;
         let same_end = agent.status.is_final() == known.status.is_final();
         let same_wish = agent.status.state() == known.status.state() || known.status.after_stop().is_none();
         let agrees = same_place && same_end && same_wish;
-        if !agent.leaving && !agrees {
+        if !agent.run.leaving && !agrees {
             self.follow_store(known, round);
         }
     }

@@ -17,7 +17,9 @@ impl Keeper {
         if !self.model.move_worker(id, WorkerEvent::EndOrdered(round.now, how)) {
             return;
         }
-        let Some(process) = self.model.workers.get(&id).and_then(|worker| worker.process.clone()) else { return };
+        let Some(process) = self.model.workers.get(&id).and_then(|worker| worker.process.handle.clone()) else {
+            return;
+        };
         // A worker that does not listen yet, or can't, is told by a signal.
         if starting || self.context.board.refusal().is_some() {
             process.ask();
@@ -29,11 +31,11 @@ impl Keeper {
 
     /// Stops every worker, by signal: that works with and without the registry, and says the same as a command.
     pub(super) fn stop_all(&mut self, reply: oneshot::Sender<()>, round: &mut Round) {
-        self.is_stopping = true;
-        self.stopping = Some(reply);
+        self.life.is_stopping = true;
+        self.life.stopping = Some(reply);
         for id in self.worker_ids() {
             self.model.move_worker(id, WorkerEvent::EndOrdered(round.now, WorkerEnd::Stopped));
-            if let Some(process) = self.model.workers.get(&id).and_then(|worker| worker.process.clone()) {
+            if let Some(process) = self.model.workers.get(&id).and_then(|worker| worker.process.handle.clone()) {
                 process.ask();
             }
         }
@@ -47,8 +49,8 @@ impl Keeper {
 
     /// Workers that were started while the lead was lost: whoever leads now may not have seen them.
     pub(super) fn kill_unvouched(&mut self) {
-        for worker in self.model.workers.values().filter(|worker| !worker.vouched) {
-            if let Some(process) = &worker.process {
+        for worker in self.model.workers.values().filter(|worker| !worker.process.vouched) {
+            if let Some(process) = &worker.process.handle {
                 process.kill();
             }
         }
@@ -64,12 +66,12 @@ impl Keeper {
         for id in self.model.agent_ids() {
             let Some(agent) = self.model.agent_mut(id) else { continue };
             let told = agent.status.is_to_end();
-            if told && agent.graceful && !graceful {
-                agent.graceful = false;
-                agent.command = None;
+            if told && agent.run.graceful && !graceful {
+                agent.run.graceful = false;
+                agent.run.command = None;
                 round.touched.push(id);
             }
-            if !told && !agent.leaving {
+            if !told && !agent.run.leaving {
                 round.moves.push(Move::Stop { agent: id, reason: StopReason::PoolRemoved, graceful, waiter: None });
             }
         }
@@ -82,16 +84,16 @@ impl Keeper {
 
     /// Answers those who wait for the end of the supervisor or of the pool.
     pub(super) async fn conclude(&mut self) {
-        let workers_left = !self.model.workers.is_empty() || !self.unsaved.is_empty() || !self.tasks.is_settled();
+        let workers_left = !self.model.workers.is_empty() || !self.unsaved.moves.is_empty() || !self.tasks.is_settled();
         if workers_left && !self.lacks_only_the_store() {
             return;
         }
-        if let Some(reply) = self.stopping.take() {
-            self.finished = true;
+        if let Some(reply) = self.life.stopping.take() {
+            self.life.finished = true;
             let _ = reply.send(());
         }
         let is_empty = self.model.agents().next().is_none() && self.tasks.is_empty();
-        if self.removal.is_some() && self.model.draining && is_empty {
+        if self.life.removal.is_some() && self.model.draining && is_empty {
             self.remove_pool().await;
         }
     }
@@ -102,9 +104,10 @@ impl Keeper {
             Move::EndWorker { worker, .. } => Some(*worker),
             _ => None,
         };
-        let refused: HashSet<ProcessId> = self.aside.iter().filter_map(dead).collect();
-        let dead: HashSet<ProcessId> = self.unsaved.iter().filter_map(dead).chain(refused.iter().copied()).collect();
-        self.is_stopping
+        let refused: HashSet<ProcessId> = self.unsaved.refused.iter().filter_map(dead).collect();
+        let dead: HashSet<ProcessId> =
+            self.unsaved.moves.iter().filter_map(dead).chain(refused.iter().copied()).collect();
+        self.life.is_stopping
             && (self.context.board.is_degraded("store") || !refused.is_empty())
             && self.model.workers.keys().all(|worker| dead.contains(worker))
     }
@@ -116,7 +119,7 @@ impl Keeper {
         match outcome.as_deref() {
             Ok([Outcome::Applied, ..]) => self.pool_gone(),
             // Something of it is left that the model does not know, or it is gone already.
-            Ok(_) => self.doubt = true,
+            Ok(_) => self.unsaved.doubt = true,
             // The next pass tries again.
             Err(_) => {}
         }
@@ -126,12 +129,12 @@ impl Keeper {
     pub(super) fn pool_gone(&mut self) {
         let pool = self.model.spec.pool_name.clone();
         tracing::info!(pool.name = %pool, "a pool is gone");
-        self.finished = true;
+        self.life.finished = true;
         self.context.postman.forget_pool(pool.clone());
         self.context.quotas.forget(&pool);
         self.context.alerts.clear_pool(&pool);
         self.context.directory.remove(&pool);
-        for reply in self.removal.take().into_iter().flat_map(|removal| removal.replies) {
+        for reply in self.life.removal.take().into_iter().flat_map(|removal| removal.replies) {
             drop(reply.send(Ok(())));
         }
     }

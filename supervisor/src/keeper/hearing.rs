@@ -30,7 +30,7 @@ impl Keeper {
         let id = heard.process_id;
         let Some(worker) = self.model.workers.get_mut(&id) else { return };
         // Its "ready" may have been heard after its beat.
-        let heard_at = worker.pulse.map_or(voice.at, |pulse| pulse.heard.max(voice.at));
+        let heard_at = worker.contact.pulse.map_or(voice.at, |pulse| pulse.heard.max(voice.at));
         worker.hear(heard_at, heard.beat.as_deref());
         let Some(beat) = heard.beat.as_deref() else { return };
         self.model.note_heard(id, true);
@@ -58,9 +58,9 @@ impl Keeper {
                         self.started(picture.agent_id, picture.epoch, start, round);
                     }
                     if let Some(agent) = self.model.agent_mut(picture.agent_id) {
-                        agent.remark.clone_from(&picture.reason);
+                        agent.run.remark.clone_from(&picture.reason);
                         // A picture from before the start has none, and may come after the report of it.
-                        agent.pid = picture.pid.or(agent.pid);
+                        agent.run.pid = picture.pid.or(agent.run.pid);
                     }
                 }
                 // A later epoch makes the worker end the older one by itself.
@@ -74,7 +74,7 @@ impl Keeper {
             self.stop_unwanted(id, unwanted);
         }
         let mut effects = Effects::default();
-        let pool = PoolNow::of(&self.model, round, self.is_stopping);
+        let pool = PoolNow::of(&self.model, round, self.life.is_stopping);
         self.tasks.compare(id, beat, outdated, pool, &mut effects);
         self.carry_out_effects(effects);
         self.ask_for_missing(id, beat, round);
@@ -102,8 +102,8 @@ impl Keeper {
         let missed = |id: &AgentId| {
             let agent = self.model.agent(*id);
             agent.is_some_and(|agent| {
-                let running = agent.status.is_running() && !agent.leaving;
-                running && agent.started_by <= beat.reported
+                let running = agent.status.is_running() && !agent.run.leaving;
+                running && agent.run.started_by <= beat.reported
             })
         };
         let missing: Vec<AgentId> = known.held.difference(&seen).copied().filter(missed).collect();
@@ -125,7 +125,7 @@ impl Keeper {
         let judge = |worker: &Worker| {
             // One without a key is not needed as soon as it is empty.
             let unneeded = Bounds { idle_timeout: std::time::Duration::ZERO, at_minimum: false };
-            let bounds = if worker.has_key { bounds } else { unneeded };
+            let bounds = if worker.origin.has_key { bounds } else { unneeded };
             next_step(worker.facts(), hearing, &worker.clocks(&clocks), bounds, at)
         };
         let steps: Vec<(ProcessId, Step)> =
@@ -146,7 +146,11 @@ impl Keeper {
                 Step::Kill(reason) => self.kill(id, &reason),
                 // One of before takes no agents, so it goes at the minimum too.
                 Step::Retire(reason)
-                    if self.model.workers.get(&id).is_some_and(|worker| worker.outdated || !worker.has_key) =>
+                    if self
+                        .model
+                        .workers
+                        .get(&id)
+                        .is_some_and(|worker| worker.origin.outdated || !worker.origin.has_key) =>
                 {
                     round.moves.push(Move::Retire { worker: id, reason });
                 }
@@ -170,8 +174,8 @@ impl Keeper {
     /// Nothing is concluded from a kill: the worker is dead when its process is proven so.
     pub(super) fn kill(&mut self, id: ProcessId, reason: &str) {
         let Some(worker) = self.model.workers.get_mut(&id) else { return };
-        worker.kill_sent = true;
-        match &worker.process {
+        worker.process.kill_sent = true;
+        match &worker.process.handle {
             Some(process) => process.kill(),
             None => tracing::warn!(process.id = %id, reason, "a worker of another host can't be killed from here"),
         }

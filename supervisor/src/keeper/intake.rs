@@ -57,7 +57,7 @@ impl Keeper {
             Ask::AllGated { hand_back } => self.tasks.hand_back(hand_back),
             Ask::Spent(agent) => self.stop_spent(agent, round),
             Ask::CountDead(dead) => {
-                let pool = PoolNow::of(&self.model, round, self.is_stopping);
+                let pool = PoolNow::of(&self.model, round, self.life.is_stopping);
                 self.tasks.count_dead(dead, pool);
             }
             Ask::ViewRun(task, reply) => drop(reply.send(self.tasks.view_run(task))),
@@ -97,7 +97,7 @@ impl Keeper {
 
     /// Why no agent is begun now, if so.
     fn refusal(&self) -> Option<SupervisorError> {
-        if self.is_stopping {
+        if self.life.is_stopping {
             return Some(SupervisorError::Stopping);
         }
         if self.model.draining {
@@ -113,9 +113,9 @@ impl Keeper {
         };
         if agent.status.is_to_end() {
             // Told so already. Whoever is not content with asking has it killed.
-            if agent.graceful && !graceful {
-                agent.graceful = false;
-                agent.command = None;
+            if agent.run.graceful && !graceful {
+                agent.run.graceful = false;
+                agent.run.command = None;
             }
             return self.wait_for(id, waiter, round);
         }
@@ -187,11 +187,11 @@ impl Keeper {
         reply: tokio::sync::oneshot::Sender<Result<(), SupervisorError>>,
         round: &mut Round,
     ) {
-        if let Some(removal) = &mut self.removal {
+        if let Some(removal) = &mut self.life.removal {
             removal.graceful &= graceful;
             removal.replies.push(reply);
         } else {
-            self.removal = Some(Removal { graceful, replies: vec![reply] });
+            self.life.removal = Some(Removal { graceful, replies: vec![reply] });
         }
         round.moves.push(Move::DrainPool { graceful });
     }

@@ -59,6 +59,7 @@ use crate::clock;
 use crate::context::Context;
 use crate::directory::LiveSpec;
 use crate::error::SupervisorError;
+use crate::view::Lack;
 
 /// Messages taken in one turn at the most: bounds a transaction.
 const LARGEST_TURN: usize = 512;
@@ -72,10 +73,20 @@ pub(crate) struct Keeper {
     model: Model,
     /// The pool's tasks.
     tasks: Tasks,
-    /// Seen, decided, and not committed yet.
-    unsaved: Vec<Move>,
-    /// Seen, and refused by the store.
-    aside: Aside<Move>,
+    unsaved: Unsaved,
+    time: Time,
+    /// Starts of workers that failed, and when the next may be tried.
+    starts: Starts,
+    troubles: Troubles,
+    life: Life,
+}
+
+/// What was seen and decided, and the store does not have yet.
+#[derive(Default)]
+struct Unsaved {
+    moves: Vec<Move>,
+    /// What the store refuses.
+    refused: Aside<Move>,
     /// Events that the next commit takes along, and since when the oldest waits.
     notes: Vec<EventDraft>,
     notes_since: Option<Instant>,
@@ -85,16 +96,14 @@ pub(crate) struct Keeper {
     settled: Vec<(ProcessId, u64)>,
     /// The store may know something else than the model: read it again.
     doubt: bool,
-    next_pass: Instant,
-    /// When the latest turn began.
-    looked_at: Instant,
-    time: Time,
-    /// Starts of workers that failed, and when the next may be tried.
-    starts: Starts,
-    /// What keeps agents from starting, as it was seen last.
-    troubles: Troubles,
-    stopping: Option<oneshot::Sender<()>>,
+}
+
+/// How a keeper comes to its end.
+#[derive(Default)]
+struct Life {
+    /// Whether the supervisor stops, and who waits for the workers' end.
     is_stopping: bool,
+    stopping: Option<oneshot::Sender<()>>,
     removal: Option<Removal>,
     finished: bool,
 }
@@ -134,25 +143,14 @@ impl Keeper {
         }
         Self {
             tasks: Tasks::new(context.of_tasks(), &model.spec.config, now),
-            time: Time::new(&context),
+            time: Time::new(&context, now),
+            troubles: Troubles::new(context.alerts.clone(), model.spec.pool_name.clone()),
             context,
             mailbox,
             model,
-            unsaved: Vec::new(),
-            aside: Aside::default(),
-            notes: Vec::new(),
-            notes_since: None,
-            entries: Vec::new(),
-            settled: Vec::new(),
-            doubt: false,
-            next_pass: now,
-            looked_at: now,
+            unsaved: Unsaved::default(),
             starts: Starts::default(),
-            troubles: Troubles::default(),
-            stopping: None,
-            is_stopping: false,
-            removal,
-            finished: false,
+            life: Life { removal, ..Life::default() },
         }
     }
 
@@ -160,7 +158,7 @@ impl Keeper {
     pub(crate) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Ask>) {
         let mut asks = Vec::new();
         let fenced = self.context.fenced.clone();
-        while !self.finished {
+        while !self.life.finished {
             let wake = tokio::time::Instant::from_std(self.next_wake());
             tokio::select! {
                 biased;
@@ -184,13 +182,13 @@ impl Keeper {
     }
 
     fn next_wake(&self) -> Instant {
-        let flush = self.notes_since.map(|since| since + EVENT_DELAY);
+        let flush = self.unsaved.notes_since.map(|since| since + EVENT_DELAY);
         // A moment that has passed is no reason to wake up again.
-        let start = self.starts.not_before().filter(|at| *at > self.looked_at);
+        let start = self.starts.not_before().filter(|at| *at > self.time.looked_at);
         [self.model.next_due(), flush, start, self.tasks.next_wake()]
             .into_iter()
             .flatten()
-            .fold(self.next_pass, Instant::min)
+            .fold(self.time.next_pass, Instant::min)
     }
 
     async fn turn(&mut self, asks: Vec<Ask>) {
@@ -198,8 +196,8 @@ impl Keeper {
         for ask in asks {
             self.take(ask, &mut round);
         }
-        self.looked_at = round.now;
-        if round.now >= self.next_pass {
+        self.time.looked_at = round.now;
+        if round.now >= self.time.next_pass {
             self.full_pass(&mut round).await;
         }
         round.touched.extend(self.model.take_due(round.now));
@@ -215,15 +213,16 @@ impl Keeper {
     /// What is right even where no signal came: every agent is looked at, and what the store could not take is tried
     /// again.
     async fn full_pass(&mut self, round: &mut Round) {
-        self.next_pass = later(round.now, self.context.clocks.pass);
-        if self.doubt {
+        self.time.next_pass = later(round.now, self.context.clocks.pass);
+        if self.unsaved.doubt {
             self.read_again(round).await;
         }
         self.release_homeless(round);
         self.move_idle_agents(round);
-        self.look_at_outdated(round);
+        let lacks_room = self.tasks.lack(self.pool_now(round)) == Some(Lack::OldRuntime);
+        self.troubles.held_by_outdated(self.model.held_by_outdated().filter(|_| lacks_room));
         // Only what is stored: an order to remove the pool that came in this turn is committed first.
-        if let Some(removal) = self.removal.as_ref().filter(|_| self.model.draining) {
+        if let Some(removal) = self.life.removal.as_ref().filter(|_| self.model.draining) {
             let graceful = removal.graceful;
             self.pool_drains(graceful, round);
         }
@@ -234,16 +233,16 @@ impl Keeper {
     /// Commits writes and the events that wait. An error has changed nothing that is known of: whether the commit went
     /// through is doubted, and read again when the store answers.
     async fn commit(&mut self, mut writes: Vec<Write>) -> Result<Vec<Outcome>, SupervisorError> {
-        writes.extend(self.notes.iter().cloned().map(Write::Event));
+        writes.extend(self.unsaved.notes.iter().cloned().map(Write::Event));
         match self.context.apply(&writes).await {
             Ok(outcomes) => {
-                self.notes.clear();
-                self.notes_since = None;
+                self.unsaved.notes.clear();
+                self.unsaved.notes_since = None;
                 Ok(outcomes)
             }
             Err(error) => {
-                self.doubt = true;
-                self.notes_since = None;
+                self.unsaved.doubt = true;
+                self.unsaved.notes_since = None;
                 Err(error)
             }
         }
@@ -252,14 +251,14 @@ impl Keeper {
     fn note(&mut self, event: EventDraft, now: Instant) {
         /// Events that wait while the store is away, at the most: they tell, they are not the truth.
         const MOST_NOTES: usize = 10_000;
-        if self.notes.len() < MOST_NOTES {
-            self.notes.push(event);
-            self.notes_since.get_or_insert(now);
+        if self.unsaved.notes.len() < MOST_NOTES {
+            self.unsaved.notes.push(event);
+            self.unsaved.notes_since.get_or_insert(now);
         }
     }
 
     async fn flush_notes(&mut self, now: Instant) {
-        if self.notes_since.is_some_and(|since| now >= since + EVENT_DELAY) {
+        if self.unsaved.notes_since.is_some_and(|since| now >= since + EVENT_DELAY) {
             // A failure is on the health board already, and the events stay for the next commit.
             let _ = self.commit(Vec::new()).await;
         }

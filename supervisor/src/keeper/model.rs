@@ -7,7 +7,7 @@ use std::time::Instant;
 use muster_domain::worker::WorkerEvent;
 use muster_domain::{
     AgentEvent, AgentId, AgentStatus, Assignment, Epoch, EventDraft, EventKind, Gate, PoolSpec, ProcessId, Timestamp,
-    WorkerStatus,
+    WorkerStatus, counted,
 };
 use muster_store::PoolRow;
 
@@ -24,19 +24,66 @@ pub(crate) struct Model {
     pub(crate) draining: bool,
     pub(crate) gate: Gate,
     pub(crate) created_at: Timestamp,
-    pub(crate) workers_spawned: u64,
-    pub(crate) workers_terminated: u64,
     pub(crate) since: Instant,
-    agents: BTreeMap<AgentId, Agent>,
-    pub(crate) workers: BTreeMap<ProcessId, Worker>,
-    /// Workers with a free slot in the order of preference: ready ones first, then the fullest, then the oldest.
-    free: BTreeSet<(bool, u32, ProcessId)>,
-    /// Agents without a slot, in the order of their making.
+    agents: Agents,
+    pub(crate) workers: Workers,
+}
+
+/// The agents of a pool, by several ways to find them.
+#[derive(Default)]
+struct Agents {
+    by_id: BTreeMap<AgentId, Agent>,
+    /// Those without a slot, in the order of their making.
     pending: BTreeSet<AgentId>,
-    /// When each agent is to be looked at again.
+    /// When each is to be looked at again.
     agenda: BTreeSet<(Instant, AgentId)>,
-    /// Workers whose free slots changed since they were mirrored.
+}
+
+/// The workers of a pool.
+#[derive(Default)]
+pub(crate) struct Workers {
+    by_id: BTreeMap<ProcessId, Worker>,
+    /// Those with a free slot in the order of preference: ready ones first, then the fullest, then the oldest.
+    free: BTreeSet<(bool, u32, ProcessId)>,
+    /// Those whose free slots changed since they were mirrored.
     changed_slots: BTreeSet<ProcessId>,
+    /// Those that were ever started, and that have ended.
+    pub(crate) spawned: u64,
+    pub(crate) terminated: u64,
+}
+
+impl Workers {
+    pub(crate) fn get(&self, id: &ProcessId) -> Option<&Worker> {
+        self.by_id.get(id)
+    }
+
+    /// For all but the status and what decides over free slots, which [`Model`] changes.
+    pub(crate) fn get_mut(&mut self, id: &ProcessId) -> Option<&mut Worker> {
+        self.by_id.get_mut(id)
+    }
+
+    /// Every change of what decides over a worker's free slots goes through here, so that the index never lags.
+    fn change(&mut self, id: ProcessId, change: impl FnOnce(&mut Worker)) {
+        let Some(worker) = self.by_id.get_mut(&id) else { return };
+        self.free.remove(&preference(worker));
+        change(worker);
+        if worker.free() > 0 {
+            self.free.insert(preference(worker));
+        }
+        self.changed_slots.insert(id);
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Worker> {
+        self.by_id.values()
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &ProcessId> {
+        self.by_id.keys()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
 }
 
 impl Model {
@@ -47,15 +94,9 @@ impl Model {
             draining: row.draining,
             gate: row.gate,
             created_at: row.created_at,
-            workers_spawned: row.workers_spawned,
-            workers_terminated: row.workers_terminated,
             since: now,
-            agents: BTreeMap::new(),
-            workers: BTreeMap::new(),
-            free: BTreeSet::new(),
-            pending: BTreeSet::new(),
-            agenda: BTreeSet::new(),
-            changed_slots: BTreeSet::new(),
+            agents: Agents::default(),
+            workers: Workers { spawned: row.workers_spawned, terminated: row.workers_terminated, ..Workers::default() },
         }
     }
 
@@ -66,29 +107,29 @@ impl Model {
     }
 
     pub(crate) fn agent(&self, id: AgentId) -> Option<&Agent> {
-        self.agents.get(&id)
+        self.agents.by_id.get(&id)
     }
 
     /// For all but the status, which moves by [`Model::move_agent`] only.
     pub(crate) fn agent_mut(&mut self, id: AgentId) -> Option<&mut Agent> {
-        self.agents.get_mut(&id)
+        self.agents.by_id.get_mut(&id)
     }
 
     pub(crate) fn agents(&self) -> impl Iterator<Item = &Agent> {
-        self.agents.values()
+        self.agents.by_id.values()
     }
 
     /// Agents with a slot in a worker that is not in the model: its death is proven, or it was never started.
     pub(crate) fn homeless(&self) -> Vec<(AgentId, Epoch)> {
         let homeless = |agent: &Agent| {
-            let place = agent.status.assignment().filter(|at| !self.workers.contains_key(&at.process_id))?;
+            let place = agent.status.assignment().filter(|at| !self.workers.by_id.contains_key(&at.process_id))?;
             Some((agent.spec.agent_id, place.epoch))
         };
-        self.agents.values().filter_map(homeless).collect()
+        self.agents.by_id.values().filter_map(homeless).collect()
     }
 
     pub(crate) fn agent_ids(&self) -> Vec<AgentId> {
-        self.agents.keys().copied().collect()
+        self.agents.by_id.keys().copied().collect()
     }
 
     /// Takes an agent in, or a fresh copy of one: whoever waited for the old copy waits for the new one.
@@ -102,26 +143,26 @@ impl Model {
             self.occupy(at, id);
         }
         if agent.status.is_pending() {
-            self.pending.insert(id);
+            self.agents.pending.insert(id);
         }
-        self.agents.insert(id, agent);
+        self.agents.by_id.insert(id, agent);
     }
 
     pub(crate) fn take_agent(&mut self, id: AgentId, now: Instant) -> Option<Agent> {
-        let agent = self.agents.remove(&id)?;
+        let agent = self.agents.by_id.remove(&id)?;
         if let Some(at) = agent.status.assignment() {
             self.vacate(at, id, now);
         }
         if let Some(due) = agent.due {
-            self.agenda.remove(&(due, id));
+            self.agents.agenda.remove(&(due, id));
         }
-        self.pending.remove(&id);
+        self.agents.pending.remove(&id);
         Some(agent)
     }
 
     /// Moves an agent's status and keeps slots and the waiting line in step with it.
     pub(crate) fn move_agent(&mut self, id: AgentId, event: &AgentEvent, now: Instant) {
-        let Some(agent) = self.agents.get_mut(&id) else { return };
+        let Some(agent) = self.agents.by_id.get_mut(&id) else { return };
         let before = agent.status.assignment();
         agent.apply(event);
         let after = agent.status.assignment();
@@ -135,21 +176,21 @@ impl Model {
             }
         }
         if pending {
-            self.pending.insert(id);
+            self.agents.pending.insert(id);
         } else {
-            self.pending.remove(&id);
+            self.agents.pending.remove(&id);
         }
     }
 
     fn occupy(&mut self, at: Assignment, id: AgentId) {
-        self.change_worker(at.process_id, |worker| {
+        self.workers.change(at.process_id, |worker| {
             worker.held.insert(id);
             worker.empty_since = None;
         });
     }
 
     fn vacate(&mut self, at: Assignment, id: AgentId, now: Instant) {
-        self.change_worker(at.process_id, |worker| {
+        self.workers.change(at.process_id, |worker| {
             worker.held.remove(&id);
             if worker.held.is_empty() {
                 worker.empty_since = Some(now);
@@ -159,39 +200,28 @@ impl Model {
 
     pub(crate) fn put_worker(&mut self, worker: Worker) {
         let id = worker.process_id;
-        self.workers.insert(id, worker);
-        self.change_worker(id, |_| {});
+        self.workers.by_id.insert(id, worker);
+        self.workers.change(id, |_| {});
     }
 
     pub(crate) fn take_worker(&mut self, id: ProcessId) -> Option<Worker> {
-        let worker = self.workers.remove(&id)?;
-        self.free.remove(&preference(&worker));
-        self.changed_slots.remove(&id);
+        let worker = self.workers.by_id.remove(&id)?;
+        self.workers.free.remove(&preference(&worker));
+        self.workers.changed_slots.remove(&id);
         Some(worker)
     }
 
     /// Moves a worker's status; false where the event changes nothing.
     pub(crate) fn move_worker(&mut self, id: ProcessId, event: WorkerEvent) -> bool {
         let Some(after) = self.workers.get(&id).and_then(|worker| worker.status.after(event)) else { return false };
-        self.change_worker(id, |worker| worker.status = after);
+        self.workers.change(id, |worker| worker.status = after);
         true
-    }
-
-    /// Every change of what decides over a worker's free slots goes through here, so that the index never lags.
-    fn change_worker(&mut self, id: ProcessId, change: impl FnOnce(&mut Worker)) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        self.free.remove(&preference(worker));
-        change(worker);
-        if worker.free() > 0 {
-            self.free.insert(preference(worker));
-        }
-        self.changed_slots.insert(id);
     }
 
     /// Notes whether a worker can be heard. One that can't gets no agents.
     pub(crate) fn note_heard(&mut self, id: ProcessId, heard: bool) {
-        if self.workers.get(&id).is_some_and(|worker| worker.unheard == heard) {
-            self.change_worker(id, |worker| worker.unheard = !heard);
+        if self.workers.get(&id).is_some_and(|worker| worker.contact.unheard == heard) {
+            self.workers.change(id, |worker| worker.contact.unheard = !heard);
         }
     }
 
@@ -204,7 +234,7 @@ impl Model {
         let most = self.spec.config.max_workers;
         let is_all = most > 0 && self.open_workers() >= most;
         let may_be_used = move |id: &ProcessId| is_all || self.workers.get(id).is_some_and(Worker::is_wanted);
-        self.free.iter().filter(move |(_, _, id)| may_be_used(id)).map(|(_, free, id)| (*id, *free))
+        self.workers.free.iter().filter(move |(_, _, id)| may_be_used(id)).map(|(_, free, id)| (*id, *free))
     }
 
     pub(crate) fn open_workers(&self) -> u32 {
@@ -213,13 +243,25 @@ impl Model {
 
     /// Workers that start programs by an older definition of the runtime.
     pub(crate) fn outdated_workers(&self) -> u32 {
-        count(self.workers.values().filter(|worker| worker.is_open() && worker.outdated))
+        count(self.workers.values().filter(|worker| worker.is_open() && worker.origin.outdated))
     }
 
     /// Whether there is no room until such a worker is empty.
     pub(crate) fn is_held_by_outdated(&self) -> bool {
         let max = self.spec.config.max_workers;
-        max > 0 && self.open_workers() >= max && self.free.is_empty() && self.outdated_workers() > 0
+        max > 0 && self.open_workers() >= max && self.workers.free.is_empty() && self.outdated_workers() > 0
+    }
+
+    /// For what an agent without a slot waits, where the workers with an older definition of the runtime leave no room.
+    pub(crate) fn held_by_outdated(&self) -> Option<String> {
+        let outdated = counted(self.outdated_workers().into(), "worker");
+        let runtime = &self.spec.runtime;
+        self.is_held_by_outdated().then(|| {
+            format!(
+                "a worker with the definition of the runtime {runtime} of today: max_workers is reached, and {outdated} with \
+                 an older one must be empty first"
+            )
+        })
     }
 
     pub(crate) fn taking_workers(&self) -> u32 {
@@ -232,42 +274,42 @@ impl Model {
 
     /// Agents that wait for a slot and whose backoff is over, the oldest first.
     pub(crate) fn placeable(&self, now: Instant) -> Vec<AgentId> {
-        let ready = |id: &&AgentId| match self.agents.get(*id).map(|agent| &agent.status) {
+        let ready = |id: &&AgentId| match self.agents.by_id.get(*id).map(|agent| &agent.status) {
             Some(AgentStatus::Pending { not_before }) => not_before.is_none_or(|at| at <= now),
             _ => false,
         };
-        self.pending.iter().filter(ready).copied().collect()
+        self.agents.pending.iter().filter(ready).copied().collect()
     }
 
     /// Agents that have no slot, whether they may be placed now or not.
     pub(crate) fn pending_agents(&self) -> usize {
-        self.pending.len()
+        self.agents.pending.len()
     }
 
     /// Notes when an agent is to be looked at again.
     pub(crate) fn schedule(&mut self, id: AgentId, due: Option<Instant>) {
-        let Some(agent) = self.agents.get_mut(&id) else { return };
+        let Some(agent) = self.agents.by_id.get_mut(&id) else { return };
         if agent.due == due {
             return;
         }
         if let Some(old) = std::mem::replace(&mut agent.due, due) {
-            self.agenda.remove(&(old, id));
+            self.agents.agenda.remove(&(old, id));
         }
         if let Some(due) = due {
-            self.agenda.insert((due, id));
+            self.agents.agenda.insert((due, id));
         }
     }
 
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.agenda.first().map(|(due, _)| *due)
+        self.agents.agenda.first().map(|(due, _)| *due)
     }
 
     /// Takes those that are due off the agenda.
     pub(crate) fn take_due(&mut self, now: Instant) -> Vec<AgentId> {
         let mut due = Vec::new();
-        while let Some((at, id)) = self.agenda.first().copied().filter(|(at, _)| *at <= now) {
-            self.agenda.remove(&(at, id));
-            if let Some(agent) = self.agents.get_mut(&id) {
+        while let Some((at, id)) = self.agents.agenda.first().copied().filter(|(at, _)| *at <= now) {
+            self.agents.agenda.remove(&(at, id));
+            if let Some(agent) = self.agents.by_id.get_mut(&id) {
                 agent.due = None;
             }
             due.push(id);
@@ -278,14 +320,14 @@ impl Model {
     /// The free slots that changed since the last call, for the mirror.
     pub(crate) fn take_changed_slots(&mut self) -> Vec<(ProcessId, u32)> {
         let slots = |id: ProcessId| self.workers.get(&id).map(|worker| (id, worker.free()));
-        let changed = self.changed_slots.iter().copied().filter_map(slots).collect();
-        self.changed_slots.clear();
+        let changed = self.workers.changed_slots.iter().copied().filter_map(slots).collect();
+        self.workers.changed_slots.clear();
         changed
     }
 
     /// Marks all slots as changed: the mirror was lost.
     pub(crate) fn forget_mirror(&mut self) {
-        self.changed_slots = self.workers.keys().copied().collect();
+        self.workers.changed_slots = self.workers.keys().copied().collect();
     }
 
     pub(crate) fn agent_event(&self, kind: EventKind, agent: AgentId, at: Timestamp, reason: String) -> EventDraft {
@@ -305,7 +347,8 @@ impl Model {
     pub(crate) fn view(&self, holds: Holds, now: Instant) -> PoolView {
         let open = || self.workers.values().filter(|worker| worker.is_open());
         let slots = |worker: &Worker| if worker.takes_agents() { worker.capacity } else { worker.used() };
-        let in_status = |is: fn(&AgentStatus) -> bool| count(self.agents.values().filter(|agent| is(&agent.status)));
+        let in_status =
+            |is: fn(&AgentStatus) -> bool| count(self.agents.by_id.values().filter(|agent| is(&agent.status)));
         let quarantined_agents = in_status(AgentStatus::needs_person);
         PoolView {
             pool_name: self.spec.pool_name.clone(),
@@ -322,8 +365,8 @@ impl Model {
             agent_count: in_status(|status| !status.is_final()),
             pending_agents: in_status(AgentStatus::is_pending),
             quarantined_agents,
-            total_workers_spawned: self.workers_spawned,
-            total_workers_terminated: self.workers_terminated,
+            total_workers_spawned: self.workers.spawned,
+            total_workers_terminated: self.workers.terminated,
             manager_uptime: now.saturating_duration_since(self.since),
             created_at: self.created_at,
         }

@@ -118,8 +118,8 @@ impl Keeper {
     /// Commits the round's transitions and carries them out. What was seen but could not be committed is kept and
     /// tried again by the next pass; what was asked for is refused.
     pub(super) async fn commit_moves(&mut self, round: &mut Round) {
-        let mut moves = self.aside.take_due(round.now);
-        moves.extend(self.unsaved.drain(..).chain(round.moves.drain(..)));
+        let mut moves = self.unsaved.refused.take_due(round.now);
+        moves.extend(self.unsaved.moves.drain(..).chain(round.moves.drain(..)));
         // Carrying out a transition may decide further ones, e.g. a pool that goes stops its agents.
         while !moves.is_empty() {
             let mut later = moves.split_off(moves.len().min(MOST_MOVES));
@@ -130,7 +130,7 @@ impl Keeper {
             moves.append(&mut later);
             moves.append(&mut round.moves);
         }
-        if self.aside.is_over() {
+        if self.unsaved.refused.is_over() {
             tell_taken(&self.context.alerts, &self.model.spec.pool_name, AGENTS);
         }
     }
@@ -163,14 +163,14 @@ impl Keeper {
                 if let Cause::NotStarted { error } = &mut ending.cause {
                     NO_WORDS.clone_into(error);
                 }
-                self.unsaved.push(Move::Leave { agent, epoch, ending, then });
+                self.unsaved.moves.push(Move::Leave { agent, epoch, ending, then });
             }
             Move::EndWorker { worker, lost, mut ending } if !ending.last_words.starts_with(NO_WORDS) => {
                 ending.last_words = format!("{NO_WORDS} ({why})");
                 if let WorkerCause::NotStarted { error } = &mut ending.cause {
                     NO_WORDS.clone_into(error);
                 }
-                self.unsaved.push(Move::EndWorker { worker, lost, ending });
+                self.unsaved.moves.push(Move::EndWorker { worker, lost, ending });
             }
             Move::Leave { agent, .. } => self.set_aside(step, &format!("agent {agent}"), why, now),
             Move::Identify { worker, .. } | Move::EndWorker { worker, .. } => {
@@ -181,7 +181,7 @@ impl Keeper {
     }
 
     fn set_aside(&mut self, seen: Move, whom: &str, why: &str, now: Instant) {
-        let is_first = self.aside.put(seen, now);
+        let is_first = self.unsaved.refused.put(seen, now);
         tell_refused(&self.context.alerts, &self.model.spec.pool_name, AGENTS, whom, why, is_first);
     }
 
@@ -195,13 +195,13 @@ impl Keeper {
                 }
                 Move::Change { reply, .. } | Move::Gate { reply, .. } => drop(reply.send(Err(error.clone()))),
                 Move::DrainPool { .. } if !self.model.draining => {
-                    for reply in self.removal.take().into_iter().flat_map(|removal| removal.replies) {
+                    for reply in self.life.removal.take().into_iter().flat_map(|removal| removal.replies) {
                         drop(reply.send(Err(error.clone())));
                     }
                 }
                 // What was not seen but decided is decided again, by what is so then.
                 Move::Retire { .. } | Move::Stop { reason: StopReason::PoolRemoved, .. } => {}
-                seen => self.unsaved.push(seen),
+                seen => self.unsaved.moves.push(seen),
             }
         }
     }
@@ -277,7 +277,7 @@ impl Keeper {
             Move::Restart { agent, epoch, waiter } => self.restarting(agent, epoch, waiter, changed, round),
             Move::Identify { worker, identity } => {
                 if let Some(worker) = self.model.workers.get_mut(&worker) {
-                    (worker.identity, worker.vouched) = (Some(identity), true);
+                    (worker.process.identity, worker.process.vouched) = (Some(identity), true);
                     round.touched.extend(worker.held.iter().copied());
                 }
             }
@@ -304,9 +304,9 @@ impl Keeper {
         if !changed {
             // The store knows another epoch, or has taken this already in a commit that seemed to fail: what is in the
             // model is wrong, and is read again.
-            self.doubt = true;
+            self.unsaved.doubt = true;
             if let Some(agent) = self.model.agent_mut(id) {
-                agent.leaving = false;
+                agent.run.leaving = false;
             }
             return;
         }
@@ -341,13 +341,13 @@ impl Keeper {
     ) {
         let Some(agent) = self.model.agent_mut(id) else { return };
         // Of two orders in one turn the one that does not only ask counts.
-        agent.graceful = graceful && (changed || agent.graceful);
+        agent.run.graceful = graceful && (changed || agent.run.graceful);
         agent.waiters.extend(waiter);
         let told = agent.status.is_final() || agent.status.is_to_end();
         if changed {
             self.model.move_agent(id, &AgentEvent::StopOrdered(AfterStop::End(reason)), round.now);
         } else if !told {
-            self.doubt = true;
+            self.unsaved.doubt = true;
         }
         round.touched.push(id);
     }
@@ -376,10 +376,10 @@ impl Keeper {
         }
         let holds = self.model.agent(id).is_some_and(|agent| {
             let running = agent.status.is_placed() || agent.status.is_running();
-            running && agent.epoch == epoch
+            running && agent.run.epoch == epoch
         });
         if holds {
-            self.doubt = true;
+            self.unsaved.doubt = true;
             let what = "the store knows another run of this agent".to_owned();
             return drop(waiter.reply.send(Err(SupervisorError::unavailable(what))));
         }
@@ -393,7 +393,7 @@ impl Keeper {
         let pool = self.model.spec.pool_name.clone();
         self.model.move_worker(id, WorkerEvent::Died);
         self.model.take_worker(id);
-        self.model.workers_terminated += 1;
+        self.model.workers.terminated += 1;
         self.context.postman.forget(pool, id);
     }
 }

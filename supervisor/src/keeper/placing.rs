@@ -43,7 +43,7 @@ impl Keeper {
 
     /// Says whether there may be room for more of those that wait.
     async fn place_some(&mut self, round: &mut Round) -> bool {
-        let mut waiting = if self.is_stopping { Vec::new() } else { self.model.placeable(round.now) };
+        let mut waiting = if self.life.is_stopping { Vec::new() } else { self.model.placeable(round.now) };
         let left = waiting.len() > LARGEST_PLACING;
         waiting.truncate(LARGEST_PLACING);
         let bounds = self.bounds(round.now);
@@ -67,7 +67,7 @@ impl Keeper {
                 // Where nobody more found a seat, the next ones would not either.
                 let found = seating.waiting.len() == LARGEST_PLACING;
                 self.seated(seating, outcomes, round);
-                left && found && !self.doubt
+                left && found && !self.unsaved.doubt
             }
             Err(error) => {
                 for (spawn, _) in seating.spawns {
@@ -80,11 +80,11 @@ impl Keeper {
 
     /// Says of those without a seat why there is none, where that is more than that all are taken.
     fn tell_what_is_waited_for(&mut self, waiting: &[AgentId], plan: &Placement) {
-        let why = self.held_by_outdated().map(|room| format!("it waits for {room}"));
+        let why = self.model.held_by_outdated().map(|room| format!("it waits for {room}"));
         for (id, seat) in waiting.iter().zip(&plan.seats) {
             let seated = matches!(seat, Seat::Worker(_) | Seat::NewWorker(_));
             if let Some(agent) = self.model.agent_mut(*id).filter(|_| !seated) {
-                agent.remark.clone_from(&why);
+                agent.run.remark.clone_from(&why);
             }
         }
     }
@@ -106,7 +106,7 @@ impl Keeper {
 
     fn bounds(&self, now: std::time::Instant) -> Bounds {
         let config = &self.model.spec.config;
-        let may_start = !self.is_stopping && self.starts.not_before().is_none_or(|at| at <= now);
+        let may_start = !self.life.is_stopping && self.starts.not_before().is_none_or(|at| at <= now);
         Bounds {
             capacity: config.max_agents,
             open_workers: self.model.open_workers(),
@@ -155,7 +155,7 @@ impl Keeper {
         });
         for id in waiting {
             let Some((Some(process_id), _)) = seats.next() else { continue };
-            let epoch = self.model.agent(id).map_or(Epoch(1), |agent| agent.epoch.next());
+            let epoch = self.model.agent(id).map_or(Epoch(1), |agent| agent.run.epoch.next());
             let to = Assignment { process_id, epoch };
             seating.writes.push(Write::Assign { agent_id: id, to, at: round.at });
             seating.waiting.push((id, to));
@@ -222,7 +222,7 @@ impl Keeper {
                     self.model.move_agent(id, &AgentEvent::Assigned(to), round.now);
                     round.touched.push(id);
                 }
-                _ => self.doubt = true,
+                _ => self.unsaved.doubt = true,
             }
         }
         for (spawn, worker) in seating.spawns {
@@ -255,7 +255,7 @@ impl Keeper {
             }
             Some(Outcome::Refused(why)) => drop(spawn.reply.send(Err(SupervisorError::unstorable(&why)))),
             Some(Outcome::Unchanged | Outcome::Tasks(_)) | None => {
-                self.doubt = true;
+                self.unsaved.doubt = true;
                 let what = "the store did not take the agent".to_owned();
                 drop(spawn.reply.send(Err(SupervisorError::unavailable(what))));
             }
@@ -265,7 +265,7 @@ impl Keeper {
     fn start_worker(&mut self, process_id: ProcessId, key: WorkerKey, round: &Round) {
         let capacity = self.model.spec.config.max_agents;
         self.model.put_worker(Worker::new(process_id, capacity, round.at, round.now));
-        self.model.workers_spawned += 1;
+        self.model.workers.spawned += 1;
         let Some(orders) = self.orders(process_id, key) else {
             let error = LaunchError(format!("there is no runtime {:?} in the configuration", self.model.spec.runtime));
             drop(self.mailbox.send(Ask::Launched(process_id, Err(error))));
@@ -329,8 +329,8 @@ impl Keeper {
         round.moves.push(super::Move::Identify { worker: id, identity: launched.identity });
         let process = launched.process;
         if let Some(worker) = self.model.workers.get_mut(&id) {
-            worker.process = Some(process.clone());
-            if worker.kill_sent {
+            worker.process.handle = Some(process.clone());
+            if worker.process.kill_sent {
                 process.kill();
             } else if worker.status.is_ending() {
                 process.ask();

@@ -46,17 +46,17 @@ impl Probing {
 impl Keeper {
     pub(super) fn probe(&mut self, id: ProcessId, patience: Duration, at: Instant) {
         let Some(worker) = self.model.workers.get_mut(&id) else { return };
-        worker.probing.begin(at);
-        match &worker.process {
+        worker.contact.probing.begin(at);
+        match &worker.process.handle {
             Some(process) => drop(tokio::spawn(ask(id, process.clone(), patience, self.mailbox.clone()))),
             // Of another host, or not started yet: there is nowhere to knock.
-            None => worker.probing.end(Said::NoDoor),
+            None => worker.contact.probing.end(Said::NoDoor),
         }
     }
 
     pub(super) fn probed(&mut self, id: ProcessId, said: Said) {
         if let Some(worker) = self.model.workers.get_mut(&id) {
-            worker.probing.end(said);
+            worker.contact.probing.end(said);
         }
     }
 
@@ -64,7 +64,7 @@ impl Keeper {
     pub(super) fn name_unheard(&mut self, id: ProcessId, reason: &str) {
         let Some(worker) = self.model.workers.get(&id) else { return };
         let pool = &self.model.spec.pool_name;
-        let trouble = format!("{id} of the pool {pool} ({reason}; {})", worker.probing.words);
+        let trouble = format!("{id} of the pool {pool} ({reason}; {})", worker.contact.probing.words);
         self.context.listener.name(id, trouble);
         self.model.note_heard(id, false);
     }

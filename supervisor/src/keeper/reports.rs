@@ -31,19 +31,21 @@ impl Keeper {
                 self.take_report(report, round);
                 if let Some(worker) = self.model.workers.get_mut(&report.process_id) {
                     let upto = worker.reports.settle(report.seq);
-                    self.settled.push((report.process_id, upto));
+                    self.unsaved.settled.push((report.process_id, upto));
                 }
             }
-            self.entries.push(post);
+            self.unsaved.entries.push(post);
         }
     }
 
     /// Lets the workers forget what is committed. Entries that could not be committed yet stay on the stream and in
     /// their workers.
     pub(super) fn settle(&mut self) {
-        let all_saved = self.unsaved.is_empty() && self.tasks.is_settled();
-        if all_saved && !self.entries.is_empty() {
-            self.context.postman.settle(std::mem::take(&mut self.entries), std::mem::take(&mut self.settled));
+        let all_saved = self.unsaved.moves.is_empty() && self.tasks.is_settled();
+        if all_saved && !self.unsaved.entries.is_empty() {
+            self.context
+                .postman
+                .settle(std::mem::take(&mut self.unsaved.entries), std::mem::take(&mut self.unsaved.settled));
         }
     }
 
@@ -76,8 +78,8 @@ impl Keeper {
         if !self.model.move_worker(id, WorkerEvent::Heard) {
             return;
         }
-        self.no_trouble(Trouble::Worker);
-        if let Some(worker) = self.model.workers.get_mut(&id).filter(|worker| worker.pulse.is_none()) {
+        self.troubles.end(Trouble::Worker);
+        if let Some(worker) = self.model.workers.get_mut(&id).filter(|worker| worker.contact.pulse.is_none()) {
             // It beat before it said so, but news of the registry that were read before that beat may come after this.
             // Its silence counts from now, not from when the listening began.
             worker.hear(round.now, None);
@@ -95,11 +97,11 @@ impl Keeper {
         if !agent.status.is_placed_as(epoch) {
             return;
         }
-        agent.pid = start.pid;
-        agent.started_by = start.by;
+        agent.run.pid = start.pid;
+        agent.run.started_by = start.by;
         let at = start.at;
-        let ordered = agent.ordered;
-        let waited = agent.command.as_ref().map(|(_, sent)| round.now.saturating_duration_since(sent.at));
+        let ordered = agent.run.ordered;
+        let waited = agent.run.command.as_ref().map(|(_, sent)| round.now.saturating_duration_since(sent.at));
         self.model.move_agent(id, &AgentEvent::Started(epoch, at), round.now);
         self.note(self.model.agent_event(EventKind::AgentStarted, id, at, String::new()), round.now);
         if let Some(waited) = waited {
@@ -107,20 +109,20 @@ impl Keeper {
         }
         if epoch == Epoch(1) {
             self.context.counters.spawn_succeeded();
-            self.tasks.agent_tried(true, PoolNow::of(&self.model, round, self.is_stopping));
+            self.tasks.agent_tried(true, PoolNow::of(&self.model, round, self.life.is_stopping));
         }
-        self.program_started(ordered);
+        self.troubles.program_started(ordered);
         round.touched.push(id);
     }
 
     fn ended(&mut self, id: AgentId, epoch: Epoch, ready: bool, ending: Ending, round: &mut Round) {
         let policy = self.model.spec.config.restart.clone();
-        let is_stopping = self.is_stopping;
+        let is_stopping = self.life.is_stopping;
         let Some(agent) = self.model.agent_mut(id) else { return };
-        if agent.leaving || agent.status.assignment().is_none_or(|place| place.epoch != epoch) {
+        if agent.run.leaving || agent.status.assignment().is_none_or(|place| place.epoch != epoch) {
             return;
         }
-        agent.leaving = true;
+        agent.run.leaving = true;
         let then = match agent.status.after_stop() {
             Some(then) => Leaving::from_order(then),
             // The supervisor stops: whatever ended was to end with it, and runs again with the next one.
@@ -136,7 +138,7 @@ impl Keeper {
         };
         if !ready && epoch == Epoch(1) {
             self.context.counters.spawn_failed();
-            self.tasks.agent_tried(false, PoolNow::of(&self.model, round, self.is_stopping));
+            self.tasks.agent_tried(false, PoolNow::of(&self.model, round, self.life.is_stopping));
         }
         if !ready && !ending.cause.is_of_muster() {
             self.tell_failed_start(id, epoch, &ending, matches!(then, Leaving::RunAgain { .. }));
@@ -151,8 +153,8 @@ impl Keeper {
         tracing::warn!(agent.id = %id, epoch = epoch.0, pool.name = %pool, again, "an agent did not start: it {cause}");
         let follows = if again { "it is tried again" } else { "it is not tried again" };
         let message = format!("agent {id} did not start, and {follows}: it {cause}");
-        let ordered = self.model.agent(id).and_then(|agent| agent.ordered);
-        self.program_failed(ordered, message);
+        let ordered = self.model.agent(id).and_then(|agent| agent.run.ordered);
+        self.troubles.program_failed(ordered, message);
     }
 
     /// A worker's death ends the runs of all its agents.
@@ -160,9 +162,9 @@ impl Keeper {
         let ending = Ending::new(Cause::WorkerLost, round.at);
         let Some(agent) = self.model.agent_mut(id) else { return };
         // One whose order never went out has no part in it: that does not count against it.
-        let untold = agent.status.is_placed_as(epoch) && agent.command.is_none();
-        if untold && !agent.leaving {
-            agent.leaving = true;
+        let untold = agent.status.is_placed_as(epoch) && agent.run.command.is_none();
+        if untold && !agent.run.leaving {
+            agent.run.leaving = true;
             let then = Leaving::RunAgain { not_before: None };
             return round.moves.push(Move::Leave { agent: id, epoch, ending, then });
         }
@@ -189,10 +191,10 @@ impl Keeper {
         }
         let resend = self.context.clocks.resend;
         let Some(agent) = self.model.agent_mut(id) else { return };
-        if agent.leaving || agent.status.assignment().is_none_or(|place| place.epoch != epoch) {
+        if agent.run.leaving || agent.status.assignment().is_none_or(|place| place.epoch != epoch) {
             return;
         }
-        agent.leaving = true;
+        agent.run.leaving = true;
         let then = match agent.status.after_stop() {
             Some(then) => Leaving::from_order(then),
             // A wait keeps a full worker from being asked over and over.
@@ -206,7 +208,7 @@ impl Keeper {
     fn idle_too_long(&mut self, id: AgentId, epoch: Epoch, round: &mut Round) {
         let runs = self.model.agent(id).is_some_and(|agent| agent.status.is_running_as(epoch));
         let is_idle = runs && !self.tasks.is_busy(id);
-        if is_idle && !self.is_stopping {
+        if is_idle && !self.life.is_stopping {
             round.moves.push(Move::Stop { agent: id, reason: StopReason::Idle, graceful: true, waiter: None });
         }
     }

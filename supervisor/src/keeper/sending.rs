@@ -80,28 +80,28 @@ impl Keeper {
         tracing::warn!(agent.id = %id, process.id = %place.process_id, "a worker's picture lacks an agent; it is asked for");
         let order = SpawnOrder { agent: agent.spec.clone(), epoch: place.epoch };
         let envelope = Envelope::new(fence, Command::Spawn(Box::new(order)));
-        agent.command = Some((envelope.clone(), Sent { at: now, resends: 0 }));
+        agent.run.command = Some((envelope.clone(), Sent { at: now, resends: 0 }));
         self.context.postman.send(vec![(place.process_id, envelope)]);
     }
 }
 
 /// The command that goes with the agent's status: a new one, or the one that was sent before.
 fn command_for(agent: &mut Agent, fence: muster_domain::Fence, now: Instant) -> Envelope {
-    if let Some((envelope, sent)) = &mut agent.command {
+    if let Some((envelope, sent)) = &mut agent.run.command {
         *sent = Sent { at: now, resends: sent.resends.saturating_add(1) };
         return envelope.clone();
     }
-    let epoch = agent.epoch;
+    let epoch = agent.run.epoch;
     let command = match agent.status {
         AgentStatus::Stopping { .. } => {
-            Command::Terminate { agent_id: agent.spec.agent_id, epoch, graceful: agent.graceful }
+            Command::Terminate { agent_id: agent.spec.agent_id, epoch, graceful: agent.run.graceful }
         }
         _ => {
-            agent.ordered = Some(now);
+            agent.run.ordered = Some(now);
             Command::Spawn(Box::new(SpawnOrder { agent: agent.spec.clone(), epoch }))
         }
     };
     let envelope = Envelope::new(fence, command);
-    agent.command = Some((envelope.clone(), Sent { at: now, resends: 0 }));
+    agent.run.command = Some((envelope.clone(), Sent { at: now, resends: 0 }));
     envelope
 }

@@ -15,7 +15,7 @@ impl Keeper {
         if let Err(error) = self.move_tasks(round, &mut effects).await {
             self.tasks.put_off(&error, &mut effects);
         }
-        let pool = PoolNow::of(&self.model, round, self.is_stopping);
+        let pool = PoolNow::of(&self.model, round, self.life.is_stopping);
         self.tasks.answer_viewers(pool, &mut effects);
         self.carry_out_effects(effects);
     }
@@ -34,12 +34,12 @@ impl Keeper {
         let mut touched = std::mem::take(&mut round.touched);
         touched.sort_unstable();
         touched.dedup();
-        let pool = PoolNow::of(&self.model, round, self.is_stopping);
+        let pool = PoolNow::of(&self.model, round, self.life.is_stopping);
         let planned = self.tasks.plan(&touched, pool, effects).await;
         round.touched = touched;
         let (writes, told) = planned.map_err(|error| self.could_not_read(&error))?.split();
         let outcome = if writes.is_empty() { Ok(Vec::new()) } else { self.commit(writes).await };
-        let pool = PoolNow::of(&self.model, round, self.is_stopping);
+        let pool = PoolNow::of(&self.model, round, self.life.is_stopping);
         match outcome {
             Ok(outcomes) => self.tasks.committed(told, outcomes, pool, effects),
             Err(error) => self.tasks.take_back(told, &error, effects),
@@ -54,7 +54,7 @@ impl Keeper {
             self.commit(vec![withdrawal]).await.map_err(|_| self.store_is_away())?;
             self.tasks.withdrawn();
         }
-        let pool = PoolNow::of(&self.model, round, self.is_stopping);
+        let pool = PoolNow::of(&self.model, round, self.life.is_stopping);
         let loaded = self.tasks.load(pool).await;
         loaded.map_err(|error| self.could_not_read(&error))?;
         round.touched.extend(self.model.agent_ids());
@@ -73,7 +73,7 @@ impl Keeper {
 
     /// The registry may be away: a task that is stored waits for it.
     fn submit_refusal(&self) -> Option<SupervisorError> {
-        if self.is_stopping {
+        if self.life.is_stopping {
             return Some(SupervisorError::Stopping);
         }
         self.context.board.store_refusal()
@@ -101,12 +101,12 @@ impl Keeper {
 
     /// The pool at this moment, for its parts.
     pub(super) fn pool_now(&self, round: &Round) -> PoolNow<'_> {
-        PoolNow::of(&self.model, round, self.is_stopping)
+        PoolNow::of(&self.model, round, self.life.is_stopping)
     }
 
     /// The pool's bounds were changed.
     pub(super) fn tasks_reconfigured(&mut self, round: &mut Round) {
-        self.tasks.reconfigured(PoolNow::of(&self.model, round, self.is_stopping));
+        self.tasks.reconfigured(PoolNow::of(&self.model, round, self.life.is_stopping));
         // Agents may have more or less room.
         round.touched.extend(self.model.agent_ids());
     }

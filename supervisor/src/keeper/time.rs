@@ -5,6 +5,8 @@
 //! a commit. One that fails is tried again. Should it have gone through all the same, nothing is moved twice, since each step of
 //! the clock has a name.
 
+use std::time::Instant;
+
 use muster_domain::Timestamp;
 use muster_store::{Outcome, Write};
 
@@ -20,13 +22,17 @@ pub(super) struct Time {
     /// The number of the step for which waits are being moved, and by how much.
     moving: Option<(u64, i64)>,
     steps: u64,
+    /// When everything is looked at, whatever has come.
+    pub(super) next_pass: Instant,
+    /// When the latest turn began.
+    pub(super) looked_at: Instant,
 }
 
 impl Time {
     /// Goes on from the reading with which the lead began.
-    pub(super) fn new(context: &Context) -> Self {
+    pub(super) fn new(context: &Context, now: Instant) -> Self {
         let gauge = context.gauge.get().cloned().unwrap_or_else(|| StepGauge::new(context.wall.clone()));
-        Self { gauge, set_by: 0, moving: None, steps: 0 }
+        Self { gauge, set_by: 0, moving: None, steps: 0, next_pass: now, looked_at: now }
     }
 
     pub(super) fn look(&mut self) -> Timestamp {

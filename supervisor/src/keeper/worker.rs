@@ -30,32 +30,49 @@ struct Used {
 pub(crate) struct Worker {
     pub(crate) process_id: ProcessId,
     pub(crate) capacity: u32,
-    /// Whether it starts programs by another definition of the runtime than the configuration's: no agent is placed on it.
-    pub(crate) outdated: bool,
     pub(crate) status: WorkerStatus,
-    pub(crate) identity: Option<WorkerIdentity>,
-    /// Whether this supervisor still led after its process began: who it is was stored under this lead, or it was found. Nothing
-    /// is told to it before. Else one that was started while another supervisor took over, which did not see it and has
-    /// placed its agents elsewhere, would run them a second time.
-    pub(crate) vouched: bool,
-    /// The way to its process; `None` until the launch is through, and for one on another host.
-    pub(crate) process: Option<Arc<dyn RunningWorker>>,
+    pub(crate) origin: Origin,
+    pub(crate) process: Handle,
+    pub(crate) contact: Contact,
     /// Agents with an open assignment to it.
     pub(crate) held: BTreeSet<AgentId>,
     pub(crate) empty_since: Option<Instant>,
-    pub(crate) pulse: Option<Pulse>,
+    pub(crate) reports: Reports,
+}
+
+/// How a worker came to be.
+pub(crate) struct Origin {
     pub(crate) started_at: Timestamp,
     /// When this supervisor started it; `None` for one that it found.
     pub(crate) begun: Option<Instant>,
+    /// Whether it starts programs by another definition of the runtime than the configuration's: no agent is placed on it.
+    pub(crate) outdated: bool,
+    /// Whether its messages are signed. One of a version that had no keys is replaced as its agents end.
+    pub(crate) has_key: bool,
+}
+
+/// What is known of a worker's process.
+#[derive(Default)]
+pub(crate) struct Handle {
+    pub(crate) identity: Option<WorkerIdentity>,
+    /// Whether this supervisor still led after the process began: who it is was stored under this lead, or it was found. Nothing
+    /// is told to it before. Else one that was started while another supervisor took over, which did not see it and has
+    /// placed its agents elsewhere, would run them a second time.
+    pub(crate) vouched: bool,
+    /// The way to it; `None` until the launch is through, and for one on another host.
+    pub(crate) handle: Option<Arc<dyn RunningWorker>>,
     pub(crate) kill_sent: bool,
+}
+
+/// What is heard of a worker.
+#[derive(Default)]
+pub(crate) struct Contact {
+    pub(crate) pulse: Option<Pulse>,
+    /// Between two of its beats, by its own word.
+    pub(super) interval: Option<Duration>,
     pub(crate) probing: Probing,
     /// Whether it was found to live and not to be heard.
     pub(crate) unheard: bool,
-    pub(crate) reports: Reports,
-    /// Whether its messages are signed. One of a version that had no keys is replaced as its agents end.
-    pub(crate) has_key: bool,
-    /// Between two of its beats, by its own word.
-    pub(super) interval: Option<Duration>,
 }
 
 impl Worker {
@@ -63,28 +80,19 @@ impl Worker {
         Self {
             process_id,
             capacity,
-            outdated: false,
             status: WorkerStatus::Starting { since: now },
-            identity: None,
-            vouched: false,
-            process: None,
+            origin: Origin { started_at, begun: Some(now), outdated: false, has_key: true },
+            process: Handle::default(),
+            contact: Contact::default(),
             held: BTreeSet::new(),
             empty_since: Some(now),
-            pulse: None,
-            started_at,
-            begun: Some(now),
-            kill_sent: false,
-            probing: Probing::default(),
-            unheard: false,
             reports: Reports::default(),
-            has_key: true,
-            interval: None,
         }
     }
 
     /// Whether commands reach it: it has subscribed, and was not told to end for good.
     pub(crate) const fn listens(&self) -> bool {
-        self.status.listens() && self.vouched
+        self.status.listens() && self.process.vouched
     }
 
     pub(crate) const fn is_open(&self) -> bool {
@@ -97,72 +105,72 @@ impl Worker {
 
     /// Whether it stays, and with the runtime's definition of today.
     pub(crate) const fn takes_agents(&self) -> bool {
-        self.status.takes_agents() && !self.outdated
+        self.status.takes_agents() && !self.origin.outdated
     }
 
     /// Slots that may be given out.
     pub(crate) fn free(&self) -> u32 {
-        if self.takes_agents() && !self.unheard { self.capacity.saturating_sub(self.used()) } else { 0 }
+        if self.takes_agents() && !self.contact.unheard { self.capacity.saturating_sub(self.used()) } else { 0 }
     }
 
     /// Whether new agents are to be placed on it.
     pub(crate) const fn is_wanted(&self) -> bool {
-        self.has_key && self.takes_agents()
+        self.origin.has_key && self.takes_agents()
     }
 
     /// What its end says about starts, where it was not told to end.
     pub(crate) fn loss(&self) -> Option<Loss> {
         // It was heard before it was ready, and is ready as soon as it is heard.
-        Some(Loss { begun: self.begun?, ready: self.pulse.is_some() })
+        Some(Loss { begun: self.origin.begun?, ready: self.contact.pulse.is_some() })
     }
 
     /// The clocks by which it is judged. Its pool's interval may have changed since it was started, and it does not know.
     pub(crate) fn clocks(&self, pool: &Clocks) -> Clocks {
-        self.interval.map_or_else(|| pool.clone(), |interval| pool.beating_every(interval.max(pool.heartbeat)))
+        self.contact.interval.map_or_else(|| pool.clone(), |interval| pool.beating_every(interval.max(pool.heartbeat)))
     }
 
     pub(crate) fn facts(&self) -> Facts {
         Facts {
             status: self.status,
-            heard: self.pulse.map(|pulse| pulse.heard),
+            heard: self.contact.pulse.map(|pulse| pulse.heard),
             used: self.used(),
             empty_since: self.empty_since,
-            outdated: self.outdated,
-            kill_sent: self.kill_sent,
-            probe: self.probing.state,
+            outdated: self.origin.outdated,
+            kill_sent: self.process.kill_sent,
+            probe: self.contact.probing.state,
         }
     }
 
     pub(crate) fn hear(&mut self, heard: Instant, beat: Option<&Beat>) {
         let used = beat.map(|beat| Used { cpu_percent: beat.cpu_percent, rss_bytes: beat.rss_bytes });
-        self.pulse = Some(Pulse { heard, used: used.or(self.machine_use()) });
+        self.contact.pulse = Some(Pulse { heard, used: used.or(self.machine_use()) });
         if let Some(beat) = beat {
             self.reports.dropped(beat.dropped);
-            self.interval = beat.interval;
-            if self.identity.is_none() {
-                self.identity = Some(beat.identity.clone());
+            self.contact.interval = beat.interval;
+            if self.process.identity.is_none() {
+                self.process.identity = Some(beat.identity.clone());
             }
         }
     }
 
     fn machine_use(&self) -> Option<Used> {
-        self.pulse?.used
+        self.contact.pulse?.used
     }
 
     pub(crate) fn view(&self, pool: &PoolName, now: Instant) -> WorkerView {
-        let age = self.pulse.map(|pulse| now.saturating_duration_since(pulse.heard));
+        let age = self.contact.pulse.map(|pulse| now.saturating_duration_since(pulse.heard));
         WorkerView {
             process_id: self.process_id,
             pool_name: pool.clone(),
-            pid: self.identity.as_ref().map(|identity| identity.pid),
-            host: self.identity.as_ref().map(|identity| identity.host.clone()),
+            pid: self.process.identity.as_ref().map(|identity| identity.pid),
+            host: self.process.identity.as_ref().map(|identity| identity.host.clone()),
             status: self.status.state(),
-            outdated: self.outdated,
+            outdated: self.origin.outdated,
             agent_count: self.used(),
             max_agents: self.capacity,
             cpu_percent: self.machine_use().map(|used| used.cpu_percent),
             rss_bytes: self.machine_use().map(|used| used.rss_bytes),
-            started_at: self.started_at,
+            started_at: self.origin.started_at,
             last_heartbeat: age.map(|age: Duration| Timestamp::now().before(age)),
         }
     }
@@ -229,7 +237,7 @@ mod tests {
             identity,
             capacity: 1,
             status: WorkerState::Ready,
-            started_at: worker.started_at,
+            started_at: worker.origin.started_at,
             number: 1,
             reported: 0,
             dropped: 0,

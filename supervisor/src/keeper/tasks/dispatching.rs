@@ -38,7 +38,7 @@ impl Tasks {
     fn takes_tasks(&self, agent: &Agent, pool: PoolNow<'_>) -> bool {
         let Some(at) = agent.status.runs_at() else { return false };
         let ready = pool.model.workers.get(&at.process_id).is_some_and(|worker| worker.status == WorkerStatus::Ready);
-        ready && !agent.leaving && !self.assigned.spent.contains(&agent.spec.agent_id)
+        ready && !agent.run.leaving && !self.assigned.spent.contains(&agent.spec.agent_id)
     }
 
     /// Gives ready tasks to agents with room, as the policy says.
