@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ending::Ending;
+use crate::event::EventKind;
 use crate::time::seconds;
 use crate::{AgentId, Epoch, PoolName, ProcessId, Timestamp};
 
@@ -212,12 +212,71 @@ pub enum AgentStatus {
         /// What comes after.
         then: AfterStop,
     },
+    /// It has come to rest. How its latest run ended is kept beside.
+    Final(FinalState),
+}
+
+/// The state of an agent that nothing moves any more but a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinalState {
     /// Gone by order.
     Terminated(StopReason),
     /// Gone by itself, for good.
-    Failed(Ending),
-    /// Gone too often, until a person releases it.
-    Quarantined(Ending),
+    Failed(StopReason),
+    /// Gone too often, until a person releases it. It is still to run.
+    Quarantined,
+}
+
+impl FinalState {
+    /// The state of an agent with this intent for which the store has this word; none where it is to run after all.
+    pub const fn of(state: AgentState, intent: Intent) -> Option<Self> {
+        match (state, intent) {
+            (AgentState::Quarantined, Intent::Run) => Some(Self::Quarantined),
+            (AgentState::Failed, Intent::Stop(reason)) => Some(Self::Failed(reason)),
+            // Told to stop while it waited for a person.
+            (AgentState::Terminated | AgentState::Quarantined, Intent::Stop(reason)) => Some(Self::Terminated(reason)),
+            _ => None,
+        }
+    }
+
+    /// The word for it.
+    pub const fn state(self) -> AgentState {
+        match self {
+            Self::Terminated(_) => AgentState::Terminated,
+            Self::Failed(_) => AgentState::Failed,
+            Self::Quarantined => AgentState::Quarantined,
+        }
+    }
+
+    /// Why it is to stay stopped; none where intent stays "run".
+    pub const fn stop_reason(self) -> Option<StopReason> {
+        match self {
+            Self::Terminated(reason) | Self::Failed(reason) => Some(reason),
+            Self::Quarantined => None,
+        }
+    }
+
+    /// What it is called where somebody had told the agent to stop before it ended so: only a failure is one all the same.
+    pub const fn state_if_stopped(self) -> AgentState {
+        match self {
+            Self::Failed(_) => AgentState::Failed,
+            Self::Terminated(_) | Self::Quarantined => AgentState::Terminated,
+        }
+    }
+
+    /// Whether a person may have it run again: what was ended stays ended.
+    pub const fn may_run_again(self) -> bool {
+        !matches!(self, Self::Terminated(_))
+    }
+
+    /// What is told when an agent comes to it.
+    pub const fn event(self) -> EventKind {
+        match self {
+            Self::Terminated(_) => EventKind::AgentTerminated,
+            Self::Failed(_) => EventKind::AgentFailed,
+            Self::Quarantined => EventKind::AgentQuarantined,
+        }
+    }
 }
 
 /// What follows when an agent that was told to stop is gone.
@@ -241,30 +300,9 @@ pub enum AgentEvent {
     /// The tree of this epoch is proven dead, and it is to run again, not before the moment given.
     Released(Epoch, Option<Instant>),
     /// The tree of this epoch is proven dead, and that was the end of it.
-    Ended(Epoch, Final),
+    Ended(Epoch, FinalState),
     /// Somebody wants it to run again.
     Revived,
-}
-
-/// An end that stays.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Final {
-    /// Stopped by order.
-    Terminated(StopReason),
-    /// Its policy wants no other run.
-    Failed(Ending),
-    /// Too many restarts.
-    Quarantined(Ending),
-}
-
-impl From<Final> for AgentStatus {
-    fn from(end: Final) -> Self {
-        match end {
-            Final::Terminated(reason) => Self::Terminated(reason),
-            Final::Failed(ending) => Self::Failed(ending),
-            Final::Quarantined(ending) => Self::Quarantined(ending),
-        }
-    }
 }
 
 /// A move that the status does not have: news that are late, doubled, or of another epoch.
@@ -288,7 +326,9 @@ impl AgentStatus {
             (Self::Placed(at), E::Started(epoch, since)) if at.epoch == *epoch => {
                 Ok(Self::Running { at: *at, since: *since })
             }
-            (Self::Pending { .. }, E::StopOrdered(AfterStop::End(reason))) => Ok(Self::Terminated(*reason)),
+            (Self::Pending { .. }, E::StopOrdered(AfterStop::End(reason))) => {
+                Ok(Self::Final(FinalState::Terminated(*reason)))
+            }
             (Self::Placed(at) | Self::Running { at, .. }, E::StopOrdered(then)) => {
                 Ok(Self::Stopping { at: *at, then: *then })
             }
@@ -296,10 +336,12 @@ impl AgentStatus {
             (Self::Stopping { at, then: AfterStop::RunAgain }, E::StopOrdered(then)) => {
                 Ok(Self::Stopping { at: *at, then: *then })
             }
-            (Self::Quarantined(_), E::StopOrdered(AfterStop::End(reason))) => Ok(Self::Terminated(*reason)),
+            (Self::Final(_), E::StopOrdered(AfterStop::End(reason))) if self.needs_person() => {
+                Ok(Self::Final(FinalState::Terminated(*reason)))
+            }
             (_, E::Released(epoch, not_before)) if mine(epoch) => Ok(Self::Pending { not_before: *not_before }),
-            (_, E::Ended(epoch, end)) if mine(epoch) => Ok(end.clone().into()),
-            (Self::Quarantined(_) | Self::Failed(_), E::Revived) => Ok(Self::Pending { not_before: None }),
+            (_, E::Ended(epoch, end)) if mine(epoch) => Ok(Self::Final(*end)),
+            (Self::Final(state), E::Revived) if state.may_run_again() => Ok(Self::Pending { not_before: None }),
             (Self::Pending { .. }, E::Revived) => Ok(Self::Pending { not_before: None }),
             _ => Err(NoSuchMove { state: self.state(), event: format!("{event:?}") }),
         }
@@ -309,7 +351,7 @@ impl AgentStatus {
     pub const fn assignment(&self) -> Option<Assignment> {
         match self {
             Self::Placed(at) | Self::Running { at, .. } | Self::Stopping { at, .. } => Some(*at),
-            Self::Pending { .. } | Self::Terminated(_) | Self::Failed(_) | Self::Quarantined(_) => None,
+            Self::Pending { .. } | Self::Final(_) => None,
         }
     }
 
@@ -319,9 +361,7 @@ impl AgentStatus {
             Self::Pending { .. } | Self::Placed(_) => AgentState::Spawning,
             Self::Running { .. } => AgentState::Idle,
             Self::Stopping { .. } => AgentState::Stopping,
-            Self::Terminated(_) => AgentState::Terminated,
-            Self::Failed(_) => AgentState::Failed,
-            Self::Quarantined(_) => AgentState::Quarantined,
+            Self::Final(state) => state.state(),
         }
     }
 
@@ -405,16 +445,11 @@ impl AgentStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ending::Cause;
 
     const WORKER: ProcessId = ProcessId::from_uuid(uuid::Uuid::from_u128(1));
 
     fn at(epoch: u64) -> Assignment {
         Assignment { process_id: WORKER, epoch: Epoch(epoch) }
-    }
-
-    fn ending() -> Ending {
-        Ending::new(Cause::Exited { code: 1 }, Timestamp::from_millis(0))
     }
 
     fn statuses() -> Vec<AgentStatus> {
@@ -424,9 +459,9 @@ mod tests {
             AgentStatus::Running { at: at(2), since: Timestamp::from_millis(0) },
             AgentStatus::Stopping { at: at(2), then: AfterStop::End(StopReason::Requested) },
             AgentStatus::Stopping { at: at(2), then: AfterStop::RunAgain },
-            AgentStatus::Terminated(StopReason::Requested),
-            AgentStatus::Failed(ending()),
-            AgentStatus::Quarantined(ending()),
+            AgentStatus::Final(FinalState::Terminated(StopReason::Requested)),
+            AgentStatus::Final(FinalState::Failed(StopReason::Completed)),
+            AgentStatus::Final(FinalState::Quarantined),
         ]
     }
 
@@ -444,8 +479,11 @@ mod tests {
             (AgentEvent::StopOrdered(AfterStop::RunAgain), "- stopping stopping - stopping - - -"),
             (AgentEvent::Released(Epoch(2), None), "- pending pending pending pending - - -"),
             (AgentEvent::Released(Epoch(1), None), "- - - - - - - -"),
-            (AgentEvent::Ended(Epoch(2), Final::Failed(ending())), "- failed failed failed failed - - -"),
-            (AgentEvent::Ended(Epoch(1), Final::Failed(ending())), "- - - - - - - -"),
+            (
+                AgentEvent::Ended(Epoch(2), FinalState::Failed(StopReason::Completed)),
+                "- failed failed failed failed - - -",
+            ),
+            (AgentEvent::Ended(Epoch(1), FinalState::Failed(StopReason::Completed)), "- - - - - - - -"),
             (AgentEvent::Revived, "pending - - - - - pending pending"),
         ];
         for (event, expected) in rows {
@@ -460,9 +498,7 @@ mod tests {
             AgentStatus::Placed(_) => "placed",
             AgentStatus::Running { .. } => "running",
             AgentStatus::Stopping { .. } => "stopping",
-            AgentStatus::Terminated(_) => "terminated",
-            AgentStatus::Failed(_) => "failed",
-            AgentStatus::Quarantined(_) => "quarantined",
+            AgentStatus::Final(state) => state.state().as_str(),
         }
     }
 
@@ -498,6 +534,21 @@ mod tests {
     fn a_slot_is_held_until_the_tree_is_dead() {
         let held: Vec<bool> = statuses().iter().map(|s| s.assignment().is_some()).collect();
         assert_eq!(held, [false, true, true, true, true, false, false, false]);
+    }
+
+    #[test]
+    fn a_final_state_is_read_back_from_its_word_and_the_intent() {
+        let reason = StopReason::Completed;
+        for state in [FinalState::Terminated(reason), FinalState::Failed(reason), FinalState::Quarantined] {
+            let intent = state.stop_reason().map_or(Intent::Run, Intent::Stop);
+            assert_eq!(FinalState::of(state.state(), intent), Some(state));
+            assert!(state.state().is_final() && state.state_if_stopped().is_gone());
+        }
+        let stopped = Intent::Stop(StopReason::Requested);
+        let ended = Some(FinalState::Terminated(StopReason::Requested));
+        assert_eq!(FinalState::of(AgentState::Quarantined, stopped), ended);
+        assert_eq!(FinalState::of(AgentState::Failed, Intent::Run), None, "it is to run");
+        assert_eq!(FinalState::of(AgentState::Idle, stopped), None, "no final state");
     }
 
     #[test]

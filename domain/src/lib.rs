@@ -57,7 +57,7 @@ pub mod vitals;
 pub mod worker;
 pub mod worker_ending;
 
-pub use agent::{AgentEvent, AgentSpec, AgentState, AgentStatus, Assignment, Intent, StopReason};
+pub use agent::{AgentEvent, AgentSpec, AgentState, AgentStatus, Assignment, FinalState, Intent, StopReason};
 pub use attempt::{Attempt, AttemptEnd, AttemptRecord, Executions, Halt, Progress, Tally, Usage};
 pub use beat::{AgentPicture, Beat, BeatAnswer, Generation, SeenState, Tampering, TaskPicture};
 pub use budget::{Budget, Budgets};

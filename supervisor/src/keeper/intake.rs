@@ -131,7 +131,7 @@ impl Keeper {
         };
         match answer {
             Err(error) => drop(waiter.reply.send(Err(error))),
-            Ok(AgentStatus::Quarantined(_) | AgentStatus::Failed(_)) => {
+            Ok(AgentStatus::Final(state)) if state.may_run_again() => {
                 round.moves.push(Move::Revive { agent: id, row: None, waiter });
             }
             Ok(AgentStatus::Pending { .. }) => {
@@ -139,7 +139,7 @@ impl Keeper {
                 self.model.move_agent(id, &AgentEvent::Revived, round.now);
                 self.wait_for(id, waiter, round);
             }
-            Ok(AgentStatus::Stopping { .. } | AgentStatus::Terminated(_)) => self.wait_for(id, waiter, round),
+            Ok(AgentStatus::Stopping { .. } | AgentStatus::Final(_)) => self.wait_for(id, waiter, round),
             // The intent stays "run": only the slot is left, and taken again with the next epoch.
             Ok(AgentStatus::Placed(at) | AgentStatus::Running { at, .. }) => {
                 round.moves.push(Move::Restart { agent: id, epoch: at.epoch, waiter });

@@ -2,11 +2,11 @@
 //!
 //! Reports come twice, late and from epochs that are over. Whatever does not fit the open assignment is only settled.
 
-use muster_domain::agent::Final;
 use muster_domain::time::later;
 use muster_domain::worker::WorkerEvent;
 use muster_domain::{
-    AgentEvent, AgentId, Cause, Ending, Epoch, EventKind, ProcessId, Refusal, Report, ReportBody, StopReason, Timestamp,
+    AgentEvent, AgentId, Cause, Ending, Epoch, EventKind, FinalState, ProcessId, Refusal, Report, ReportBody,
+    StopReason, Timestamp,
 };
 use muster_policy::restart;
 use muster_registry::ReportPost;
@@ -127,8 +127,10 @@ impl Keeper {
             None => {
                 let first_start_failed = !ready && epoch == Epoch(1);
                 let verdict = restart::judge(&policy, &ending, first_start_failed, &mut agent.history, round.now);
-                match (first_start_failed, Leaving::from_verdict(verdict, &ending, round.now)) {
-                    (true, Leaving::End(Final::Failed(_))) => Leaving::StartFailed(ending.clone()),
+                match (first_start_failed, Leaving::from_verdict(verdict, round.now)) {
+                    (true, Leaving::End(FinalState::Failed(_))) => {
+                        Leaving::End(FinalState::Failed(StopReason::StartFailed))
+                    }
                     (_, then) => then,
                 }
             }
