@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`ids`] | identities ([`AgentId`], [`ProcessId`]), and the two numbers that order the world: [`Epoch`], [`Fence`] |
 //! | [`pool`] | a named kind of agent and its limits |
-//! | [`agent`] | one agent: what is wanted of it, and its status with its moves |
+//! | [`agent`], [`agent_state`] | one agent: what is wanted of it, and its status with its moves; its states in one word |
 //! | [`worker`] | one worker process: who it is for the operating system, and its status with its moves |
 //! | [`task`], [`attempt`] | one piece of work: its status; its attempts, how they ended and what they cost |
 //! | [`check`] | a task that only tests the way to an agent, and what it found |
@@ -27,6 +27,7 @@
 //! Nothing here does IO, reads a clock for a decision or knows of an executor.
 
 pub mod agent;
+pub mod agent_state;
 pub mod attempt;
 pub mod beat;
 pub mod budget;
@@ -57,7 +58,8 @@ pub mod vitals;
 pub mod worker;
 pub mod worker_ending;
 
-pub use agent::{AgentEvent, AgentSpec, AgentState, AgentStatus, Assignment, FinalState, Intent, StopReason};
+pub use agent::{AgentEvent, AgentSpec, AgentStatus, Assignment, Intent, StopReason};
+pub use agent_state::{AgentState, FinalState};
 pub use attempt::{Attempt, AttemptEnd, AttemptRecord, Executions, Halt, Progress, Tally, Usage};
 pub use beat::{AgentPicture, Beat, BeatAnswer, Generation, SeenState, Tampering, TaskPicture};
 pub use budget::{Budget, Budgets};
