@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::time::seconds;
+use crate::words::Words;
 use crate::{AgentId, AgentState, Epoch, FinalState, PoolName, ProcessId, Timestamp};
 
 /// An agent as somebody asked for it. It does not change over the agent's life.
@@ -38,38 +39,21 @@ pub enum Intent {
     Stop(StopReason),
 }
 
-/// Why an agent is to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StopReason {
-    /// Somebody asked for it.
-    Requested,
-    /// It was idle longer than its `max_idle_time`.
-    Idle,
-    /// Its pool is going.
-    PoolRemoved,
-    /// Its program failed at the first start, and the caller was told so.
-    StartFailed,
-    /// It has done its task, and its pool's agents do one each.
-    TaskDone,
-    /// It ended by itself, and its pool's restart policy wants no other run.
-    Completed,
-}
-
-impl StopReason {
-    const ALL: [Self; 6] =
-        [Self::Requested, Self::Idle, Self::PoolRemoved, Self::StartFailed, Self::TaskDone, Self::Completed];
-
-    /// The word in the store and in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Requested => "requested",
-            Self::Idle => "idle",
-            Self::PoolRemoved => "pool_removed",
-            Self::StartFailed => "start_failed",
-            Self::TaskDone => "task_done",
-            Self::Completed => "completed",
-        }
+crate::words! {
+    /// Why an agent is to stop.
+    pub enum StopReason {
+        /// Somebody asked for it.
+        Requested = "requested",
+        /// It was idle longer than its `max_idle_time`.
+        Idle = "idle",
+        /// Its pool is going.
+        PoolRemoved = "pool_removed",
+        /// Its program failed at the first start, and the caller was told so.
+        StartFailed = "start_failed",
+        /// It has done its task, and its pool's agents do one each.
+        TaskDone = "task_done",
+        /// It ended by itself, and its pool's restart policy wants no other run.
+        Completed = "completed",
     }
 }
 
@@ -77,7 +61,7 @@ impl FromStr for StopReason {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == text).ok_or_else(|| format!("no stop reason: {text:?}"))
+        Self::of_word(text).ok_or_else(|| format!("no stop reason: {text:?}"))
     }
 }
 

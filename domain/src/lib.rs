@@ -22,6 +22,7 @@
 //! | [`mod@count`], [`mod@plain`], [`mod@nearest`] | words for people |
 //! | [`runtime`], [`orders`] | what a worker is told at its birth |
 //! | [`schema`] | what can be set, as the types themselves say it |
+//! | [`mod@words`] | enums whose values are words |
 //! | [`clocks`] | every duration that two rooms must agree on |
 //!
 //! Nothing here does IO, reads a clock for a decision or knows of an executor.
@@ -55,6 +56,7 @@ pub mod task;
 pub mod tenant;
 pub mod time;
 pub mod vitals;
+pub mod words;
 pub mod worker;
 pub mod worker_ending;
 
@@ -84,5 +86,6 @@ pub use task::{After, Priority, TaskError, TaskSpec, TaskState, TaskStatus};
 pub use tenant::{DEFAULT_TENANT, TenantLimits, Tenants};
 pub use time::Timestamp;
 pub use vitals::{Trouble, Vitals};
+pub use words::Words;
 pub use worker::{WorkerIdentity, WorkerState, WorkerStatus};
 pub use worker_ending::{WorkerCause, WorkerEnding};
