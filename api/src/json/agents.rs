@@ -271,6 +271,8 @@ impl From<AgentView> for AgentHealthJson {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use muster_domain::Activity;
+
     use super::*;
     use crate::body::parse;
 
@@ -296,7 +298,7 @@ pub(crate) mod tests {
 
     #[test]
     fn an_agent_reads_as_promised() {
-        let view = agent(AgentState::Idle);
+        let view = agent(AgentState::Running(Activity::Idle));
         let json = serde_json::to_value(AgentJson::from(view.clone())).expect("an object");
         assert_eq!(json["agent_id"], view.agent_id.to_string());
         assert_eq!(json["display_name"], "Ada Brook (business analyst)");

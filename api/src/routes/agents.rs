@@ -215,7 +215,7 @@ pub(super) async fn of_project(
 mod tests {
     use super::*;
     use axum::extract::Query;
-    use muster_domain::AgentId;
+    use muster_domain::{Activity, AgentId};
 
     fn query(text: &str) -> Result<AgentQuery, Problem> {
         let uri = format!("/x?{text}").parse().expect("a URI");
@@ -227,8 +227,14 @@ mod tests {
         assert_eq!(query("").expect("all").limit, 100);
         let id = AgentId::generate();
         let asked = query(&format!("pool_name=p&project_id=a%20b&state=idle&limit=1000&cursor={id}")).expect("a query");
-        assert_eq!((asked.limit, asked.after, asked.states), (1000, Some(id), vec![AgentState::Idle]));
-        assert_eq!(query("state=idle,busy").expect("two").states, [AgentState::Idle, AgentState::Busy]);
+        assert_eq!(
+            (asked.limit, asked.after, asked.states),
+            (1000, Some(id), vec![AgentState::Running(Activity::Idle)])
+        );
+        assert_eq!(
+            query("state=idle,busy").expect("two").states,
+            [AgentState::Running(Activity::Idle), AgentState::Running(Activity::Busy)]
+        );
         assert_eq!(asked.project.as_deref(), Some("a b"));
         for (text, code) in [
             ("limit=0", "invalid_parameter"),

@@ -70,18 +70,15 @@ impl Keeper {
 
     /// Stops an agent that has done its one task, when it is done with all that it was given.
     fn stop_spent(&self, agent: AgentId, round: &mut Round) {
-        if self.tasks.is_done(agent, self.pool_now(round)) {
+        let idles = self.model.agent(agent).is_some_and(|agent| agent.status.idles_at().is_some());
+        if idles && !self.life.is_stopping {
             round.moves.push(Move::Stop { agent, reason: StopReason::TaskDone, graceful: true, waiter: None });
         }
     }
 
     /// An agent as it is shown.
     pub(super) fn view(&self, agent: &Agent) -> AgentView {
-        agent.view(Around {
-            is_busy: self.tasks.is_busy(agent.spec.agent_id),
-            hindrance: self.context.board.hindrance(),
-            trouble: self.troubles.of_starts(),
-        })
+        agent.view(Around { hindrance: self.context.board.hindrance(), trouble: self.troubles.of_starts() })
     }
 
     /// Answers everybody who waits with how far it has come.
@@ -141,7 +138,7 @@ impl Keeper {
         };
         match answer {
             Err(error) => drop(waiter.reply.send(Err(error))),
-            Ok(AgentStatus::Quarantined(_) | AgentStatus::Failed(_)) => {
+            Ok(AgentStatus::Final(state)) if state.may_run_again() => {
                 round.moves.push(Move::Revive { agent: id, row: None, waiter });
             }
             Ok(AgentStatus::Pending { .. }) => {
@@ -149,7 +146,7 @@ impl Keeper {
                 self.model.move_agent(id, &AgentEvent::Revived, round.now);
                 self.wait_for(id, waiter, round);
             }
-            Ok(AgentStatus::Stopping { .. } | AgentStatus::Terminated(_)) => self.wait_for(id, waiter, round),
+            Ok(AgentStatus::Stopping { .. } | AgentStatus::Final(_)) => self.wait_for(id, waiter, round),
             // The intent stays "run": only the slot is left, and taken again with the next epoch.
             Ok(AgentStatus::Placed(at) | AgentStatus::Running { at, .. }) => {
                 round.moves.push(Move::Restart { agent: id, epoch: at.epoch, waiter });

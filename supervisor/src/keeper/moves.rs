@@ -6,17 +6,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use muster_domain::agent::{AfterStop, Final};
+use muster_domain::agent::AfterStop;
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
 use muster_domain::{
-    AgentEvent, AgentId, Cause, Ending, Epoch, EventKind, Gate, PoolSpec, ProcessId, StopReason, Timestamp,
+    AgentEvent, AgentId, Cause, Ending, Epoch, EventKind, FinalState, Gate, PoolSpec, ProcessId, StopReason, Timestamp,
     WorkerCause, WorkerEnding, WorkerIdentity,
 };
 use muster_policy::restart::Verdict;
-use muster_store::{AfterRelease, AgentRow, Outcome, Write};
+use muster_store::{AgentRow, Outcome, Write};
 use tokio::sync::oneshot;
 
-use super::agent::{Agent, Waiter, ordered_end};
+use super::agent::{Agent, Waiter};
 use super::aside::{tell_refused, tell_taken};
 use super::mailbox::Ask;
 use super::{Keeper, Round};
@@ -57,59 +57,49 @@ pub(crate) enum Move {
 }
 
 /// What follows when an agent leaves its slot.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Leaving {
-    RunAgain {
-        not_before: Option<Instant>,
-    },
-    End(Final),
-    /// Its program failed at its first start, and its caller is told so.
-    StartFailed(Ending),
+    RunAgain { not_before: Option<Instant> },
+    End(FinalState),
 }
 
 impl Leaving {
     /// What the policy's verdict means for this agent.
-    pub(crate) fn from_verdict(verdict: Verdict, ending: &Ending, now: Instant) -> Self {
+    pub(crate) fn from_verdict(verdict: Verdict, now: Instant) -> Self {
         match verdict {
             Verdict::RunAgain { not_before } => Self::RunAgain { not_before: (not_before > now).then_some(not_before) },
-            Verdict::Complete => Self::End(Final::Terminated(StopReason::Completed)),
-            Verdict::Fail => Self::End(Final::Failed(ending.clone())),
-            Verdict::Quarantine { .. } => Self::End(Final::Quarantined(ending.clone())),
+            Verdict::Complete => Self::End(FinalState::Terminated(StopReason::Completed)),
+            Verdict::Fail => Self::End(FinalState::Failed(StopReason::Completed)),
+            Verdict::Quarantine { .. } => Self::End(FinalState::Quarantined),
         }
     }
 
     /// What follows for one that was told to stop.
     pub(crate) const fn from_order(then: AfterStop) -> Self {
         match then {
-            AfterStop::End(reason) => Self::End(ordered_end(reason)),
+            AfterStop::End(reason) => Self::End(FinalState::Terminated(reason)),
             AfterStop::RunAgain => Self::RunAgain { not_before: None },
         }
     }
 
-    const fn release(&self) -> AfterRelease {
+    const fn final_state(self) -> Option<FinalState> {
         match self {
-            Self::RunAgain { .. } => AfterRelease::RunAgain,
-            Self::End(Final::Terminated(reason)) => AfterRelease::Terminated(*reason),
-            Self::StartFailed(_) => AfterRelease::Failed(StopReason::StartFailed),
-            Self::End(Final::Failed(_)) => AfterRelease::Failed(StopReason::Completed),
-            Self::End(Final::Quarantined(_)) => AfterRelease::Quarantined,
+            Self::RunAgain { .. } => None,
+            Self::End(state) => Some(state),
         }
     }
 
-    const fn event_kind(&self) -> EventKind {
+    const fn event_kind(self) -> EventKind {
         match self {
             Self::RunAgain { .. } => EventKind::AgentRestarting,
-            Self::End(Final::Terminated(_)) => EventKind::AgentTerminated,
-            Self::End(Final::Failed(_)) | Self::StartFailed(_) => EventKind::AgentFailed,
-            Self::End(Final::Quarantined(_)) => EventKind::AgentQuarantined,
+            Self::End(state) => state.event(),
         }
     }
 
-    fn event(self, epoch: Epoch) -> AgentEvent {
+    const fn event(self, epoch: Epoch) -> AgentEvent {
         match self {
             Self::RunAgain { not_before } => AgentEvent::Released(epoch, not_before),
-            Self::End(end) => AgentEvent::Ended(epoch, end),
-            Self::StartFailed(ending) => AgentEvent::Ended(epoch, Final::Failed(ending)),
+            Self::End(state) => AgentEvent::Ended(epoch, state),
         }
     }
 }
@@ -209,12 +199,12 @@ impl Keeper {
     fn push_writes(&self, step: &Move, at: Timestamp, writes: &mut Vec<Write>) {
         match step {
             Move::Leave { agent, epoch, ending, then } => {
-                let then_write = then.release();
+                let final_state = then.final_state();
                 writes.push(Write::Release {
                     agent_id: *agent,
                     epoch: *epoch,
                     ending: ending.clone(),
-                    then: then_write,
+                    then: final_state,
                     at,
                 });
                 writes.push(Write::Event(self.model.agent_event(

@@ -2,11 +2,11 @@
 //!
 //! Reports come twice, late and from epochs that are over. Whatever does not fit the open assignment is only settled.
 
-use muster_domain::agent::Final;
 use muster_domain::time::later;
 use muster_domain::worker::WorkerEvent;
 use muster_domain::{
-    AgentEvent, AgentId, Cause, Ending, Epoch, EventKind, ProcessId, Refusal, Report, ReportBody, StopReason, Timestamp,
+    AgentEvent, AgentId, Cause, Ending, Epoch, EventKind, FinalState, ProcessId, Refusal, Report, ReportBody,
+    StopReason, Timestamp,
 };
 use muster_policy::restart;
 use muster_registry::ReportPost;
@@ -103,6 +103,7 @@ impl Keeper {
         let ordered = agent.run.ordered;
         let waited = agent.run.command.as_ref().map(|(_, sent)| round.now.saturating_duration_since(sent.at));
         self.model.move_agent(id, &AgentEvent::Started(epoch, at), round.now);
+        self.note_activity(id, None);
         self.note(self.model.agent_event(EventKind::AgentStarted, id, at, String::new()), round.now);
         if let Some(waited) = waited {
             metrics::histogram!("muster_agent_start_seconds", "pool" => self.pool_label()).record(waited);
@@ -130,8 +131,10 @@ impl Keeper {
             None => {
                 let first_start_failed = !ready && epoch == Epoch(1);
                 let verdict = restart::judge(&policy, &ending, first_start_failed, &mut agent.history, round.now);
-                match (first_start_failed, Leaving::from_verdict(verdict, &ending, round.now)) {
-                    (true, Leaving::End(Final::Failed(_))) => Leaving::StartFailed(ending.clone()),
+                match (first_start_failed, Leaving::from_verdict(verdict, round.now)) {
+                    (true, Leaving::End(FinalState::Failed(_))) => {
+                        Leaving::End(FinalState::Failed(StopReason::StartFailed))
+                    }
                     (_, then) => then,
                 }
             }
@@ -206,8 +209,8 @@ impl Keeper {
 
     /// Idleness is reported by the worker and decided here, after whatever was assigned since.
     fn idle_too_long(&mut self, id: AgentId, epoch: Epoch, round: &mut Round) {
-        let runs = self.model.agent(id).is_some_and(|agent| agent.status.is_running_as(epoch));
-        let is_idle = runs && !self.tasks.is_busy(id);
+        let is_idle =
+            self.model.agent(id).is_some_and(|agent| agent.status.idles_at().is_some_and(|at| at.epoch == epoch));
         if is_idle && !self.life.is_stopping {
             round.moves.push(Move::Stop { agent: id, reason: StopReason::Idle, graceful: true, waiter: None });
         }

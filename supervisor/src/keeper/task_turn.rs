@@ -1,5 +1,6 @@
 //! The tasks' part of a turn, as the controller carries it out: the part plans, the controller commits, sends and answers.
 
+use muster_domain::{Activity, AgentId};
 use muster_store::StoreError;
 
 use super::tasks::{Effects, PoolNow};
@@ -37,6 +38,7 @@ impl Keeper {
         let pool = PoolNow::of(&self.model, round, self.life.is_stopping);
         let planned = self.tasks.plan(&touched, pool, effects).await;
         round.touched = touched;
+        self.note_turned();
         let (writes, told) = planned.map_err(|error| self.could_not_read(&error))?.split();
         let outcome = if writes.is_empty() { Ok(Vec::new()) } else { self.commit(writes).await };
         let pool = PoolNow::of(&self.model, round, self.life.is_stopping);
@@ -44,6 +46,8 @@ impl Keeper {
             Ok(outcomes) => self.tasks.committed(told, outcomes, pool, effects),
             Err(error) => self.tasks.take_back(told, &error, effects),
         }
+        self.note_turned();
+        let pool = PoolNow::of(&self.model, round, self.life.is_stopping);
         self.tasks.finish(pool, effects).await;
         Ok(())
     }
@@ -77,6 +81,18 @@ impl Keeper {
             return Some(SupervisorError::Stopping);
         }
         self.context.board.store_refusal()
+    }
+
+    /// Notes what an agent does, with what its worker says of it. Whether it has work is known here before its worker says so:
+    /// it has what it was given, and is done with what has ended, at once.
+    pub(super) fn note_activity(&mut self, id: AgentId, seen: Option<Activity>) {
+        self.model.note_activity(id, seen, self.tasks.is_busy(id));
+    }
+
+    fn note_turned(&mut self) {
+        for (agent, has_work) in self.tasks.take_turned() {
+            self.model.note_activity(agent, None, has_work);
+        }
     }
 
     /// Sends and answers what followed from a step of the tasks.

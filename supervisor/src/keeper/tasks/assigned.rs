@@ -24,6 +24,8 @@ pub(super) struct Assigned {
     pub(super) audit: bool,
     /// Tasks whose agents were quiet for too long.
     quiet: Vec<TaskId>,
+    /// Agents that may have got work, or have done theirs.
+    pub(super) turned: Vec<AgentId>,
     /// Since when the store has answered: silence of agents counts from then on only.
     pub(super) answers_since: Option<Instant>,
 }

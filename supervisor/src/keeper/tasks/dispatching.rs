@@ -27,6 +27,7 @@ const OWN_HEAD: usize = 64;
 impl Tasks {
     /// Notes how many tasks an agent takes now.
     pub(super) fn look_at_room(&mut self, id: AgentId, pool: PoolNow<'_>) {
+        self.assigned.turned.push(id);
         let Some(agent) = pool.model.agent(id).filter(|agent| self.takes_tasks(agent, pool)) else {
             return self.assigned.rooms.close(id);
         };

@@ -234,10 +234,10 @@ impl Tasks {
         self.demand.tried(ready, &pool.config().restart, pool.now);
     }
 
-    /// Whether an agent that has done its one task is done with all that it was given, and is to stop.
-    pub(super) fn is_done(&self, agent: AgentId, pool: PoolNow<'_>) -> bool {
-        let runs = pool.model.agent(agent).is_some_and(|agent| agent.status.is_running());
-        runs && !self.is_busy(agent) && !pool.is_stopping
+    /// Agents that may have got work, or have done theirs, since this was asked; and whether they have any.
+    pub(super) fn take_turned(&mut self) -> Vec<(AgentId, bool)> {
+        let turned = std::mem::take(&mut self.assigned.turned);
+        turned.into_iter().map(|agent| (agent, self.is_busy(agent))).collect()
     }
 
     /// What this turn changes, from all that has come and from what the store has for it; an error where that can't be read.

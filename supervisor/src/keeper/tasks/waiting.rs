@@ -9,7 +9,6 @@ use tokio::sync::oneshot;
 use super::asking::QueueFigures;
 use super::{PoolNow, Tasks};
 use crate::keeper::Agent;
-use crate::keeper::agent::Around;
 use crate::view::{BreakerView, Holds, Lack};
 use crate::waiting::{WaitQuery, WaitingFor};
 
@@ -119,8 +118,7 @@ impl Why<'_> {
 
     /// Whether the one agent that is to do it can't take it now. One that is gone for good is no reason to wait.
     fn why_agent(self, id: AgentId) -> Option<WaitingFor> {
-        let is_busy = self.tasks.is_busy(id);
-        let state = self.pool.model.agent(id)?.view(Around { is_busy, ..Around::default() }).state;
+        let state = self.pool.model.agent(id)?.status.state();
         let has_room = self.tasks.assigned.rooms.get(id).is_some();
         (!has_room && !state.is_gone()).then_some(WaitingFor::Agent(id, state))
     }
