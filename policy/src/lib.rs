@@ -10,6 +10,7 @@
 //! | [`agent`] | what does this agent need now, and when must it be looked at again? |
 //! | [`restart`] | an agent's run ended: again, never again, or quarantine? |
 //! | [`placement`] | which worker gets it, and are new workers needed? |
+//! | [`scaling`] | how many workers and agents are to run? |
 //! | [`starts`] | when may the next worker be started, after those that failed? |
 //! | [`dispatch`] | which waiting task goes to which idle agent? |
 //! | [`retry`] | an attempt at a task is over: is there another? |
@@ -30,5 +31,6 @@ pub mod quota;
 pub mod restart;
 pub mod retention;
 pub mod retry;
+pub mod scaling;
 pub mod starts;
 pub mod worker;

@@ -74,16 +74,6 @@ fn room_to_wait(bounds: Bounds) -> usize {
     addable.saturating_mul(bounds.capacity.max(1) as usize)
 }
 
-/// Workers that may be starting when another one is started only to be there: more would hold up those that agents wait for, and one
-/// turn makes no more than that of whatever minimum it was given.
-const MOST_STARTING: u32 = 64;
-
-/// Workers to start now, beside those that are starting, so that `min_workers` take agents.
-pub fn workers_to_add(min_workers: u32, taking_agents: u32, starting: u32, may_start: bool) -> u32 {
-    let room = if may_start { MOST_STARTING.saturating_sub(starting) } else { 0 };
-    min_workers.saturating_sub(taking_agents).min(room)
-}
-
 fn explain(unseated: usize, new_workers: usize, turned_away: usize, bounds: Bounds) -> String {
     let (agents, workers) = (counted(unseated as u64, "agent"), counted(new_workers as u64, "new worker"));
     match (unseated, turned_away) {
@@ -144,15 +134,6 @@ mod tests {
         assert_eq!(some.seats, [Seat::Wait, Seat::Wait, Seat::Full], "no more wait than there will be slots");
         let both = place(1, [], Bounds { may_start: false, open_workers: 20, ..BOUNDS });
         assert_eq!(both.seats, [Seat::Full]);
-    }
-
-    #[test]
-    fn a_minimum_of_workers_is_kept() {
-        assert_eq!(workers_to_add(3, 1, 1, true), 2);
-        assert_eq!(workers_to_add(3, 5, 0, true), 0);
-        assert_eq!(workers_to_add(3, 0, 0, false), 0);
-        assert_eq!(workers_to_add(u32::MAX, 10, 10, true), MOST_STARTING - 10, "the rest when these are ready");
-        assert_eq!(workers_to_add(u32::MAX, 900, MOST_STARTING + 1, true), 0);
     }
 
     proptest! {

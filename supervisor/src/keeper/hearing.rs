@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
 use muster_domain::{AgentId, Beat, Command, Envelope, Epoch, ProcessId, SeenState, WorkerState};
+use muster_policy::scaling;
 use muster_policy::worker::{Bounds, Hearing, Step, next_step};
 
 use super::mailbox::{HeardNews, Voice};
@@ -116,12 +117,9 @@ impl Keeper {
     /// Judges by the time of the listening: how long the news lay in the mailbox, e.g. while this process stood still,
     /// says nothing about a worker.
     fn judge_workers(&mut self, hearing: Hearing, at: Instant, round: &mut Round) {
-        let config = &self.model.spec.config;
-        let taking = self.model.taking_workers();
-        let bounds = Bounds {
-            idle_timeout: if self.model.draining { std::time::Duration::ZERO } else { config.worker_idle_timeout },
-            at_minimum: !self.model.draining && taking <= config.min_workers,
-        };
+        let scale = self.scale(at);
+        let to_spare = scaling::workers_to_spare(scale);
+        let bounds = Bounds { idle_timeout: scaling::idle_timeout(scale), at_minimum: to_spare == 0 };
         let clocks = self.clocks();
         let judge = |worker: &Worker| {
             // One without a key is not needed as soon as it is empty.
@@ -131,7 +129,6 @@ impl Keeper {
         };
         let steps: Vec<(ProcessId, Step)> =
             self.model.workers.values().map(|worker| (worker.process_id, judge(worker))).collect();
-        let min_workers = config.min_workers;
         let mut retiring = 0;
         for (id, step) in steps {
             match step {
@@ -156,7 +153,7 @@ impl Keeper {
                     round.moves.push(Move::Retire { worker: id, reason });
                 }
                 // Of several idle workers only so many retire that the minimum stays.
-                Step::Retire(_) if !self.model.draining && taking - retiring <= min_workers => {}
+                Step::Retire(_) if retiring >= to_spare => {}
                 Step::Retire(reason) => {
                     retiring += 1;
                     round.moves.push(Move::Retire { worker: id, reason });

@@ -6,10 +6,12 @@
 //! intent, so a terminate that arrives between reading and acting wins.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use muster_domain::worker::WorkerEnd;
 use muster_domain::{AgentEvent, AgentId, Assignment, Clocks, Epoch, EventKind, ProcessId, WorkerKey, WorkerOrders};
-use muster_policy::placement::{Bounds, Placement, Seat, place, workers_to_add};
+use muster_policy::placement::{Bounds, Placement, Seat, place};
+use muster_policy::scaling;
 use muster_registry::Peer;
 use muster_store::{NewAgent, Outcome, Write};
 use tokio::sync::oneshot;
@@ -50,7 +52,7 @@ impl Keeper {
         let new = self.answer_repeats(std::mem::take(&mut round.spawns)).await;
         let spawns = self.admit(waiting.len(), new, bounds);
         let plan = place(waiting.len() + spawns.len(), self.model.free_slots(), bounds);
-        let spare = self.spare_workers(&plan, bounds);
+        let spare = self.spare_workers(&plan, round.now);
         if waiting.is_empty() && spawns.is_empty() && spare == 0 {
             return false;
         }
@@ -104,31 +106,39 @@ impl Keeper {
         spawns
     }
 
-    fn bounds(&self, now: std::time::Instant) -> Bounds {
-        let config = &self.model.spec.config;
-        let may_start = !self.life.is_stopping && self.starts.not_before().is_none_or(|at| at <= now);
+    fn bounds(&self, now: Instant) -> Bounds {
+        let workers = self.scale(now);
         Bounds {
-            capacity: config.max_agents,
-            open_workers: self.model.open_workers(),
-            max_workers: config.max_workers,
-            may_start,
+            capacity: self.model.spec.config.max_agents,
+            open_workers: workers.open,
+            max_workers: workers.max,
+            may_start: workers.may_start,
+        }
+    }
+
+    /// The pool's workers, as far as they say how many are to run.
+    pub(super) fn scale(&self, now: Instant) -> scaling::Workers {
+        let config = &self.model.spec.config;
+        scaling::Workers {
+            min: config.min_workers,
+            max: config.max_workers,
+            open: self.model.open_workers(),
+            taking: self.model.taking_workers(),
+            starting: self.model.starting_workers(),
+            may_start: !self.life.is_stopping && self.starts.not_before().is_none_or(|at| at <= now),
+            draining: self.model.draining,
+            idle_timeout: config.worker_idle_timeout,
         }
     }
 
     /// Workers beyond those that agents need, to keep the pool's minimum.
-    fn spare_workers(&self, plan: &Placement, bounds: Bounds) -> usize {
-        if self.model.draining {
-            return 0;
-        }
+    fn spare_workers(&self, plan: &Placement, now: Instant) -> usize {
         let coming = u32::try_from(plan.new_workers).unwrap_or(u32::MAX);
-        let taking = self.model.taking_workers().saturating_add(coming);
-        let room = match bounds.max_workers {
-            0 => u32::MAX,
-            // Those that are ending are processes too.
-            max => max.saturating_sub(bounds.open_workers.saturating_add(coming)),
-        };
-        let starting = self.model.starting_workers().saturating_add(coming);
-        workers_to_add(self.model.spec.config.min_workers, taking, starting, bounds.may_start).min(room) as usize
+        let judged = scaling::workers_to_add(self.scale(now), coming);
+        if judged.count > 0 {
+            tracing::debug!(pool.name = %self.model.spec.pool_name, reason = judged.reason, "workers are started");
+        }
+        judged.count
     }
 
     fn seat(

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use muster_domain::time::{LONGEST, later};
 use muster_domain::{AgentId, AgentSpec, RestartPolicy, name};
 use muster_policy::backoff::doubled;
+use muster_policy::scaling;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
@@ -12,8 +13,6 @@ use super::PoolNow;
 use crate::error::SupervisorError;
 use crate::keeper::mailbox::{SpawnAnswer, SpawnAsk};
 
-/// Agents that one turn asks for, at the most.
-pub(super) const AGENTS_PER_TURN: usize = 256;
 /// The project of an agent that was started for a task without one.
 const NO_PROJECT: &str = "on_demand";
 /// How old the registry's picture of such an agent may be.
@@ -76,18 +75,14 @@ impl Demand {
     }
 
     /// Agents that are on their way.
-    pub(super) fn coming(&self, pool: PoolNow<'_>) -> usize {
+    fn coming(&self, pool: PoolNow<'_>) -> usize {
         pool.model.agents().filter(|agent| agent.status.is_coming()).count() + self.open.len()
     }
 
-    /// How many agents of those that are wanted to order now.
-    pub(super) fn to_order(&self, wanted: usize, max_agents: u32, pool: PoolNow<'_>) -> usize {
-        let coming = self.coming(pool);
+    /// The pool's agents, as far as they say how many are to be ordered for tasks that need so many.
+    pub(super) fn scale(&self, wanted: usize, max: u32, pool: PoolNow<'_>) -> scaling::Agents {
         let counted = pool.model.agents().filter(|agent| agent.status.counts()).count() + self.open.len();
-        let bound = if max_agents == 0 { usize::MAX } else { max_agents as usize };
-        // Where the latest did not start, one is tried: many would fail in the same way, and each stays in the lists.
-        let at_a_time = if self.failures > 0 { 1_usize.saturating_sub(coming) } else { AGENTS_PER_TURN };
-        wanted.saturating_sub(coming).min(bound.saturating_sub(counted)).min(at_a_time)
+        scaling::Agents { wanted, coming: self.coming(pool), counted, max, failed_starts: self.failures }
     }
 
     pub(super) fn order(&mut self, project: Option<String>, pool: PoolNow<'_>) -> SpawnAsk {

@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 use muster_domain::budget::Scope;
 use muster_domain::{After, AgentId, Attempt, TaskError, TaskId, WorkerStatus};
 use muster_policy::dispatch::{self, Choice, Idle, Line, Tenant, dispatch};
+use muster_policy::scaling::{self, MOST_ORDERED};
 use muster_store::{LineKey, QueuedTask, TaskStart, TaskVerdict};
 
-use super::demand::AGENTS_PER_TURN;
 use super::lines::Heads;
 use super::plan::Plan;
 use super::queue::WaitingTasks;
@@ -200,11 +200,14 @@ impl Tasks {
             return;
         }
         let each = pool.tasks_per_agent();
-        let projects = self.wanted_projects(AGENTS_PER_TURN * each);
+        let projects = self.wanted_projects(MOST_ORDERED * each);
         let wanted = projects.len().div_ceil(each.max(1));
-        let few = self.demand.to_order(wanted, on_demand.max_agents, pool);
-        let coming = self.demand.coming(pool);
-        for project in projects.into_iter().step_by(each.max(1)).skip(coming).take(few) {
+        let scale = self.demand.scale(wanted, on_demand.max_agents, pool);
+        let judged = scaling::agents_to_order(scale);
+        if judged.count > 0 {
+            tracing::debug!(pool.name = %pool.name(), reason = judged.reason, "agents are ordered for tasks");
+        }
+        for project in projects.into_iter().step_by(each.max(1)).skip(scale.coming).take(judged.count) {
             effects.spawns.push(self.demand.order(project, pool));
         }
     }
