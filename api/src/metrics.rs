@@ -6,7 +6,7 @@ use std::fmt::Write;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use muster_supervisor::{Percentiles, PoolView, QueueView, SystemView, WorkerView};
 
-use crate::json::{BREAKER_STATES, breaker_state};
+use crate::json::{BreakerState, breaker_state};
 
 /// Bounds of the histograms of seconds: from what a warm spawn takes to what a caller waits at the most.
 const SECONDS: [f64; 18] = [
@@ -156,8 +156,9 @@ impl Page {
         }
         let states = |pool: &PoolView| {
             let (name, now) = (pool.pool_name.clone(), breaker_state(&pool.holds.breaker));
-            BREAKER_STATES
-                .map(|state| (format!("pool=\"{name}\",state=\"{state}\""), f64::from(u8::from(state == now))))
+            BreakerState::ALL.map(|state| {
+                (format!("pool=\"{name}\",state=\"{}\"", state.as_str()), f64::from(u8::from(state == now)))
+            })
         };
         self.family("muster_pool_breaker", "Whether its breaker is in this state.", pools.iter().flat_map(states));
     }

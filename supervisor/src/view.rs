@@ -239,22 +239,13 @@ pub struct Page<T, Id = AgentId> {
     pub next: Option<Id>,
 }
 
-/// How the supervisor runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Worker processes on Redis.
-    MultiProcess,
-    /// Everything in one process, with the in-memory registry.
-    SingleProcess,
-}
-
-impl Mode {
-    /// The word in JSON and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::MultiProcess => "multi-process",
-            Self::SingleProcess => "single-process",
-        }
+muster_domain::words! {
+    /// How the supervisor runs.
+    pub enum Mode {
+        /// Worker processes on Redis.
+        MultiProcess = "multi-process",
+        /// Everything in one process, with the in-memory registry.
+        SingleProcess = "single-process",
     }
 }
 

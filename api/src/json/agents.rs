@@ -9,7 +9,7 @@ use muster_supervisor::{AgentView, IdempotencyKey, Page, SpawnRequest};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{check_path_text, duration};
+use super::{check_path_text, duration, words};
 use crate::problem::Problem;
 use crate::query::pool_name;
 
@@ -74,8 +74,8 @@ pub(crate) struct AgentJson {
     process_id: Option<ProcessId>,
     /// The pid of its program, where that is known.
     pid: Option<u32>,
-    /// `spawning`, `idle`, `busy`, `stopping`, `terminated`, `failed` or `quarantined`.
-    #[schema(value_type = String, example = "idle")]
+    /// How it is.
+    #[schema(value_type = String, example = "idle", extensions(("x-enum" = json!(words::<AgentState>()))))]
     pub(crate) state: AgentState,
     /// Why it is in that state, where there is something to say.
     reason: Option<String>,
@@ -207,7 +207,7 @@ pub(crate) struct TerminatedJson {
     #[schema(value_type = String, format = Uuid)]
     agent_id: AgentId,
     /// `terminated` once its whole process tree is gone; `stopping` before.
-    #[schema(value_type = String, example = "terminated")]
+    #[schema(value_type = String, example = "terminated", extensions(("x-enum" = json!(words::<AgentState>()))))]
     pub(crate) state: AgentState,
 }
 
@@ -229,7 +229,7 @@ pub(crate) struct ProjectAgentJson {
     human_name: String,
     role_type: String,
     /// As `state` of an agent.
-    #[schema(value_type = String, example = "idle")]
+    #[schema(value_type = String, example = "idle", extensions(("x-enum" = json!(words::<AgentState>()))))]
     status: AgentState,
     project_id: String,
     #[schema(value_type = String, format = DateTime)]
@@ -256,7 +256,7 @@ pub(crate) struct AgentHealthJson {
     #[schema(value_type = String, format = Uuid)]
     agent_id: AgentId,
     /// As `state` of an agent.
-    #[schema(value_type = String, example = "idle")]
+    #[schema(value_type = String, example = "idle", extensions(("x-enum" = json!(words::<AgentState>()))))]
     status: AgentState,
     #[schema(value_type = Option<String>, format = Uuid)]
     process_id: Option<ProcessId>,

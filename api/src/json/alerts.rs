@@ -7,14 +7,15 @@ use muster_supervisor::{Alert, AlertKind};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::words;
+
 /// Something is or was wrong, and needs or needed a person.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AlertJson {
     #[schema(value_type = String, format = Uuid)]
     id: AlertId,
-    /// `breaker_open`, `failure_rate`, `quarantine`, `degraded`, `dead_letter`, `workers_lost`, `start_failed`,
-    /// `unstorable` or `old_runtime`.
-    #[schema(value_type = String)]
+    /// What kind of thing.
+    #[schema(value_type = String, extensions(("x-enum" = json!(words::<AlertKind>()))))]
     kind: AlertKind,
     /// The pool that it is about; null where it is about none.
     #[schema(value_type = Option<String>)]

@@ -5,16 +5,29 @@ use muster_supervisor::BreakerView;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// The words for the states of a breaker.
-pub(crate) const BREAKER_STATES: [&str; 4] = ["off", "closed", "open", "half_open"];
+use super::words;
+
+muster_domain::words! {
+    /// The state of a breaker.
+    pub(crate) enum BreakerState {
+        /// The pool wants none.
+        Off = "off",
+        /// Tasks start.
+        Closed = "closed",
+        /// Too many attempts failed: no task starts.
+        Open = "open",
+        /// Some tasks are tried.
+        HalfOpen = "half_open",
+    }
+}
 
 /// The circuit breaker of a pool: where too many attempts fail, its tasks wait.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BreakerJson {
     /// `closed` (tasks start), `open` (too many attempts failed, and no task starts), `half_open` (some tasks are tried, the
     /// others wait), or `off` (the pool wants none).
-    #[schema(value_type = String, example = "closed")]
-    state: &'static str,
+    #[schema(value_type = String, example = "closed", extensions(("x-enum" = json!(words::<BreakerState>()))))]
+    state: BreakerState,
     /// Why it opened; null where it is closed or off.
     reason: Option<String>,
     /// When it opened; null where it is closed or off.
@@ -25,14 +38,13 @@ pub(crate) struct BreakerJson {
     next_probe_at: Option<Timestamp>,
 }
 
-/// The word for its state.
-pub(crate) const fn breaker_state(breaker: &BreakerView) -> &'static str {
-    let [off, closed, open, half_open] = BREAKER_STATES;
+/// Its state.
+pub(crate) const fn breaker_state(breaker: &BreakerView) -> BreakerState {
     match breaker {
-        BreakerView::Off => off,
-        BreakerView::Closed => closed,
-        BreakerView::Open { .. } => open,
-        BreakerView::HalfOpen { .. } => half_open,
+        BreakerView::Off => BreakerState::Off,
+        BreakerView::Closed => BreakerState::Closed,
+        BreakerView::Open { .. } => BreakerState::Open,
+        BreakerView::HalfOpen { .. } => BreakerState::HalfOpen,
     }
 }
 

@@ -5,6 +5,8 @@ use muster_supervisor::{EndedWorkerView, Page};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::words;
+
 /// Why a worker ended, as it is described: [`WorkerCause`] has each figure in the variant that has it.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "it stands for the domain's type in the document")]
@@ -57,7 +59,7 @@ struct EndedProcessJson {
     pid: Option<u32>,
     host: Option<String>,
     /// `stopped` by order, or `lost`.
-    #[schema(value_type = String, example = "lost")]
+    #[schema(value_type = String, example = "lost", extensions(("x-enum" = json!(words::<WorkerState>()))))]
     status: WorkerState,
     /// Agents that it could hold.
     max_agents: u32,

@@ -5,6 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::breaker::BreakerJson;
+use super::words;
 
 /// What holds up the tasks of a pool: part of whatever shows a pool or its queue.
 #[derive(Debug, Serialize, ToSchema)]
@@ -24,7 +25,7 @@ pub(crate) struct HoldsJson {
     /// Why no agent takes its ready tasks: `agents_failing` (those that are started for them fail at their start),
     /// `no_agent` (it has none, or only in quarantine, and starts none by itself) or `old_runtime` (it may have no more workers, and
     /// those that it has start programs by an older definition of the runtime); null where that is not so.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, extensions(("x-enum" = json!(words::<Lack>()))))]
     lacks: Option<&'static str>,
 }
 

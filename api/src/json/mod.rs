@@ -20,12 +20,13 @@ mod task_lines;
 mod tasks;
 mod unseen;
 mod usage;
+mod words;
 
 pub(crate) use agents::{
     AgentHealthJson, AgentJson, AgentPage, EndingJson, ProjectAgentJson, SpawnBody, TerminateBody, TerminatedJson,
 };
 pub(crate) use alerts::AlertJson;
-pub(crate) use breaker::{BREAKER_STATES, breaker_state};
+pub(crate) use breaker::{BreakerState, breaker_state};
 pub(crate) use bulk::{BulkAnswer, BulkBody, BulkItem, BulkRestart, BulkSpawn, BulkTerminate, RestartItem};
 pub(crate) use ended_workers::EndedProcessPage;
 pub(crate) use events::{EventJson, ResetJson};
@@ -42,6 +43,7 @@ pub(crate) use task_body::{MAX_INPUT, RedriveBody, TaskBody};
 pub(crate) use task_lines::{TaskLineJson, TaskLinesJson};
 pub(crate) use tasks::{CalledOffJson, ProgressJson, RedrivenJson, SubmittedJson, TaskJson, TaskPage};
 pub(crate) use usage::{UsageJson, UsagePage};
+pub(crate) use words::{describe as describe_words, some_of, words};
 
 #[cfg(test)]
 pub(crate) mod tests_views {

@@ -1,18 +1,19 @@
 //! Figures of the whole system.
 
 use muster_domain::{Executions, PoolName, ProcessId, Timestamp, WorkerState};
-use muster_supervisor::{Alert, SystemView, WorkerView};
+use muster_supervisor::{Alert, Mode, SystemView, WorkerView};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::alerts::{AlertJson, recent};
+use super::words;
 
 /// The system in figures.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct MonitorJson {
     uptime_seconds: f64,
-    /// `multi-process` or `single-process`.
-    #[schema(value_type = String)]
+    /// How it runs.
+    #[schema(value_type = String, extensions(("x-enum" = json!(words::<Mode>()))))]
     mode: &'static str,
     total_pools: u32,
     total_workers: u32,
@@ -97,8 +98,8 @@ struct ProcessJson {
     cpu: Option<f32>,
     /// Resident memory of it and its agents, in bytes, from its last heartbeat.
     rss_bytes: Option<u64>,
-    /// `starting`, `ready`, `draining`, `stopped` or `lost`.
-    #[schema(value_type = String)]
+    /// How it is.
+    #[schema(value_type = String, extensions(("x-enum" = json!(words::<WorkerState>()))))]
     status: WorkerState,
     /// Whether it starts programs by an older definition of the runtime than the configuration's: it gets no more agents, and is
     /// replaced when it has none.

@@ -5,9 +5,9 @@ use muster_supervisor::{NewPool, PoolView};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::check_text;
 use super::holds::HoldsJson;
 use super::pool_config::ConfigPatch;
+use super::{check_text, words};
 use crate::problem::Problem;
 
 /// A new pool.
@@ -56,7 +56,7 @@ pub(crate) struct PoolJson {
     /// The runtime profile that its agents run.
     runtime: String,
     /// `default` (made once in a new store), `api`, or `file` (the configuration's: the API does not change it).
-    #[schema(value_type = String)]
+    #[schema(value_type = String, extensions(("x-enum" = json!(words::<PoolOrigin>()))))]
     origin: PoolOrigin,
     #[serde(flatten)]
     holds: HoldsJson,

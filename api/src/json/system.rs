@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use muster_domain::{Fence, PoolName, Timestamp};
-use muster_supervisor::{Alert, AlertKind, CheckLine, PoolView, Reach, SystemView};
+use muster_supervisor::{Alert, AlertKind, CheckLine, Mode, PoolView, Reach, SystemView};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::AlertJson;
 use super::holds::HoldsJson;
+use super::words;
 
 fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
@@ -20,8 +21,8 @@ pub(crate) struct HealthJson {
     /// `ok` or `degraded`.
     #[schema(value_type = String)]
     pub(crate) status: &'static str,
-    /// `multi-process` or `single-process`; null where this server does not lead.
-    #[schema(value_type = Option<String>)]
+    /// How it runs; null where this server does not lead.
+    #[schema(value_type = Option<String>, extensions(("x-enum" = json!(words::<Mode>()))))]
     pub(crate) mode: Option<&'static str>,
     /// Why it runs so.
     pub(crate) mode_reason: Option<String>,
@@ -44,7 +45,7 @@ pub(crate) struct HealthJson {
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct AlertTopicJson {
     /// As in `GET /api/v1/alerts`.
-    #[schema(value_type = String, example = "quarantine")]
+    #[schema(value_type = String, example = "quarantine", extensions(("x-enum" = json!(words::<AlertKind>()))))]
     kind: AlertKind,
     #[schema(value_type = Option<String>)]
     pool_name: Option<PoolName>,
@@ -126,8 +127,8 @@ impl ReachJson {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct StatusJson {
     version: String,
-    /// `multi-process` or `single-process`.
-    #[schema(value_type = String)]
+    /// How it runs.
+    #[schema(value_type = String, extensions(("x-enum" = json!(words::<Mode>()))))]
     mode: &'static str,
     mode_reason: String,
     /// The number of its leadership.
@@ -282,7 +283,6 @@ pub(crate) struct HoldBody {
 pub(crate) mod tests {
     use super::*;
     use muster_domain::AlertId;
-    use muster_supervisor::Mode;
     use serde_json::json;
 
     use crate::json::pools::tests::pool;

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::UsageJson;
 use super::attempts::AttemptJson;
+use super::words;
 
 /// A task that was taken in.
 #[derive(Debug, Serialize, ToSchema)]
@@ -20,7 +21,7 @@ pub(crate) struct SubmittedJson {
     #[schema(value_type = String, format = Uuid)]
     pub(crate) task_id: TaskId,
     /// `queued`; a repeated request is answered with the state now.
-    #[schema(value_type = String, example = "queued")]
+    #[schema(value_type = String, example = "queued", extensions(("x-enum" = json!(words::<TaskState>()))))]
     state: TaskState,
     /// When it was asked for.
     #[schema(value_type = String, format = DateTime)]
@@ -54,14 +55,13 @@ pub(crate) struct TaskJson {
     /// On whose account it runs.
     tenant: String,
     project_id: Option<String>,
-    /// `queued`, `running`, `succeeded`, `failed`, `cancelled` or `dead` (given up, and kept for a person).
-    #[schema(value_type = String, example = "running")]
+    /// Where it stands; one that is `dead` was given up, and is kept for a person.
+    #[schema(value_type = String, example = "running", extensions(("x-enum" = json!(words::<TaskState>()))))]
     state: TaskState,
     /// What it waits for; null where it is not queued, unless the server can't go on with it.
     waiting_for: Option<WaitingForJson>,
-    /// Why it is being stopped, while it is: `cancelled`, `timed_out`, `lease_lost`, `budget_exceeded` or `handed_back`. Its
-    /// state is `running` until its work has stopped.
-    #[schema(value_type = Option<String>)]
+    /// Why it is being stopped, while it is. Its state is `running` until its work has stopped.
+    #[schema(value_type = Option<String>, extensions(("x-enum" = json!(words::<Halt>()))))]
     halting: Option<Halt>,
     /// The number of its latest attempt; 0 before the first. Every start counts, whatever its end and over every retry by a
     /// person.

@@ -11,7 +11,7 @@ use utoipa::IntoParams;
 
 use crate::body::StrictJson;
 use crate::door::Leader;
-use crate::json::{AgentJson, AgentPage, ProjectAgentJson, SpawnBody, TerminateBody, TerminatedJson};
+use crate::json::{AgentJson, AgentPage, ProjectAgentJson, SpawnBody, TerminateBody, TerminatedJson, some_of};
 use crate::problem::Problem;
 use crate::query::{
     KeyHeader, MAX_PAGE, PathText, StrictQuery, WaitQuery, agent_id, page_limit, page_start, pool_name, project_id,
@@ -95,8 +95,8 @@ pub(super) struct ListQuery {
     pool_name: Option<String>,
     /// Only this project's.
     project_id: Option<String>,
-    /// Only those in this state, or in one of several with commas between them: `spawning`, `idle`, `busy`, `stopping`,
-    /// `terminated`, `failed` or `quarantined`.
+    /// Only those in this state, or in one of several with commas between them.
+    #[param(schema_with = some_of::<AgentState>)]
     state: Option<String>,
     /// At most this many, 1 to 1000. Default 100.
     #[param(minimum = 1, maximum = 1000)]

@@ -18,7 +18,9 @@ use super::quota;
 use crate::body::{Bound, Held, OptionalJson, parse, read};
 use crate::budget::{Room, Share};
 use crate::door::{Door, Leader};
-use crate::json::{CalledOffJson, MAX_INPUT, RedriveBody, RedrivenJson, SubmittedJson, TaskBody, TaskJson, TaskPage};
+use crate::json::{
+    CalledOffJson, MAX_INPUT, RedriveBody, RedrivenJson, SubmittedJson, TaskBody, TaskJson, TaskPage, some_of,
+};
 use crate::problem::Problem;
 use crate::query::{EndQuery, KeyHeader, MAX_PAGE, PathText, StrictQuery, page_limit, page_start, pool_name, task_id};
 
@@ -111,8 +113,8 @@ pub(super) struct ListQuery {
     project_id: Option<String>,
     /// Only this tenant's.
     tenant: Option<String>,
-    /// Only those in this state, or in one of several with commas between them: `queued`, `running`, `succeeded`, `failed`,
-    /// `cancelled` or `dead`.
+    /// Only those in this state, or in one of several with commas between them.
+    #[param(schema_with = some_of::<TaskState>)]
     state: Option<String>,
     /// Only those whose id begins so: 8 hex digits or more, with the dashes or without.
     id_prefix: Option<String>,
