@@ -6,9 +6,9 @@ use std::sync::Arc;
 use muster_domain::{Cause, TaskId};
 use tokio::time::Instant;
 
-use super::contract::{What, Word};
-use super::excerpt::{Excerpt, Extent, Past};
-use super::output::Printed;
+use super::excerpt::{Excerpt, Past};
+use super::host::{Extent, Printed};
+use super::protocol::json_lines::{What, Word};
 use crate::log::Stream;
 use crate::sign::Sign;
 use crate::slots::How;

@@ -15,25 +15,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::output::Printed;
+use super::host::{Extent, Printed};
 use super::tail::Tail;
 use crate::log::Stream;
-
-/// How much a program printed, in bytes from the beginning of each of its streams.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Extent {
-    pub(super) out: u64,
-    pub(super) err: u64,
-}
-
-impl Extent {
-    const fn of(self, stream: Stream) -> u64 {
-        match stream {
-            Stream::Err => self.err,
-            _ => self.out,
-        }
-    }
-}
 
 /// A program that was not seen to have read its task.
 #[derive(Debug)]

@@ -6,16 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::{AgentSpec, Cause, Payload, Timestamp};
-use muster_process::{Child, Exit};
+use muster_process::Exit;
 use tokio::sync::mpsc::{Permit, Sender, UnboundedReceiver};
 use tokio::time::{Instant, sleep_until};
 
-use super::contract::{LONGEST_OUTPUT, too_long, unfit};
-use super::ladder::Ladder;
-use super::output::{Output, Printed, Take};
-use super::stdin::Stdin;
+use super::Common;
+use super::host::{Framing, Host, HostEvent, Printed, Take};
+use super::protocol::json_lines::{LONGEST_OUTPUT, too_long, unfit};
 use super::tail::Tail;
-use super::{Common, program};
 use crate::log::Stream;
 use crate::slots::How;
 use crate::tasks::{AttemptId, Errand, Finish, Finished};
@@ -68,8 +66,9 @@ pub(super) async fn run(
         tail: Tail::default(),
         complaints: Tail::default(),
     };
-    let end = match program::start(common, agent, Some(id.task_id)).await {
-        Ok(child) => job.attend(child, stops).await,
+    let framing = Framing::Whole { most: LONGEST_OUTPUT };
+    let end = match Host::start(common, agent, Some(id.task_id), framing).await {
+        Ok(host) => job.attend(host, stops).await,
         Err(error) => not_started(error),
     };
     let last_output = if matches!(end, Finished::Done(_)) { String::new() } else { job.tail.text() };
@@ -77,10 +76,10 @@ pub(super) async fn run(
     let _ = job.tell.send((id, Told::Over(Finish { id, end, last_output }))).await;
 }
 
-fn end(ladder: &mut Ladder, Stop { how, patience }: Stop) {
+fn end(host: &mut Host, Stop { how, patience }: Stop) {
     match how {
-        How::Ask => ladder.ask(Cause::Stopped, Duration::ZERO, patience),
-        How::Kill => ladder.kill(Cause::Stopped),
+        How::Ask => host.ask(Cause::Stopped, Duration::ZERO, patience),
+        How::Kill => host.kill(Cause::Stopped),
     }
 }
 
@@ -99,74 +98,61 @@ struct Job {
 
 impl Job {
     /// Attends to the program until its tree is proven dead, and says what came of it.
-    async fn attend(&mut self, child: Child, mut stops: UnboundedReceiver<Stop>) -> Finished {
-        let Child { stdin, stdout, stderr, keeper, mut exit, .. } = child;
-        // From here on, whatever fails: the keeper kills the tree.
-        let mut ladder = Ladder::new(keeper);
-        let outputs = Output::copying(Stream::Out, stdout, LONGEST_OUTPUT);
-        let (mut out, mut err) = match outputs.and_then(|out| Ok((out, Output::new(Stream::Err, stderr)?))) {
-            Ok(outputs) => outputs,
-            Err(error) => {
-                ladder.kill(Cause::Stopped);
-                (&mut exit).await;
-                return not_started(format!("cannot read its output: {error}"));
-            }
-        };
-        let mut stdin = self.input(stdin);
+    async fn attend(&mut self, mut host: Host, mut stops: UnboundedReceiver<Stop>) -> Finished {
+        self.input(&mut host);
         let (tell, mut stopped, mut abandoned) = (self.tell.clone(), false, false);
         let ended = loop {
             let idle = self.untold.is_empty();
-            let next = ladder.next();
+            let next = host.next();
             tokio::select! {
-                ended = &mut exit => break ended,
+                event = host.event(idle) => match event {
+                    HostEvent::Ended(ended) => break ended,
+                    HostEvent::Printed(stream) => {
+                        self.read(&mut host, stream);
+                        // Nothing but an error can come of it.
+                        if host.is_over() {
+                            end(&mut host, Stop { how: How::Ask, patience: self.deadline });
+                        }
+                    }
+                    // One that does not want its input has closed its stdin, which is its own affair.
+                    HostEvent::Writable => drop(host.stdin.write()),
+                },
                 stop = stops.recv(), if !abandoned => {
                     (stopped, abandoned) = (true, stop.is_none());
-                    end(&mut ladder, stop.unwrap_or(Stop { how: How::Kill, patience: Duration::ZERO }));
+                    end(&mut host, stop.unwrap_or(Stop { how: How::Kill, patience: Duration::ZERO }));
                 }
-                () = out.readable(), if idle => {
-                    self.read(&mut out);
-                    // Nothing but an error can come of it.
-                    if out.is_over() {
-                        end(&mut ladder, Stop { how: How::Ask, patience: self.deadline });
-                    }
-                }
-                () = err.readable(), if idle => drop(self.read(&mut err)),
                 Ok(permit) = tell.reserve(), if !idle => self.tell_by(permit),
-                // One that does not want its input has closed its stdin, which is its own affair.
-                () = stdin.writable() => drop(stdin.write()),
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
-                    self.untold.extend(ladder.on_time(Instant::now()).map(Told::Stuck));
+                    self.untold.extend(host.on_time(Instant::now()).map(Told::Stuck));
                 }
             }
         };
-        self.read_rest(&mut out).await;
-        self.read_rest(&mut err).await;
-        self.judge(ended, stopped, out)
+        self.read_rest(&mut host, Stream::Out).await;
+        self.read_rest(&mut host, Stream::Err).await;
+        self.judge(ended, stopped, host.end(ended).1)
     }
 
-    /// The program's stdin with the input in it, and its end behind: a text as it is, anything else as JSON.
-    fn input(&self, stdin: Option<std::os::fd::OwnedFd>) -> Stdin {
-        let mut stdin = Stdin::new(stdin);
+    /// Puts the input into the program's stdin, and its end behind: a text as it is, anything else as JSON.
+    fn input(&self, host: &mut Host) {
         let input = self.errand.order.input.as_str();
         let bytes = serde_json::from_str::<String>(input).unwrap_or_else(|_| input.to_owned()).into_bytes();
         // One that can't be written is read as empty.
-        let _ = stdin.push(bytes, None);
-        stdin.end();
-        stdin
+        let _ = host.stdin.push(bytes, None);
+        host.stdin.end();
     }
 
     /// Reads one piece, if there is one.
-    fn read(&mut self, output: &mut Output) -> bool {
-        self.take_lines(output.stream, |line| output.read(line))
+    fn read(&mut self, host: &mut Host, stream: Stream) -> bool {
+        self.take_lines(stream, |line| host.read(stream, line))
     }
 
     /// What was printed before the end and not read yet.
-    async fn read_rest(&mut self, output: &mut Output) {
-        output.unwatch();
+    async fn read_rest(&mut self, host: &mut Host, stream: Stream) {
+        host.read_rest(stream);
         loop {
-            let more = self.read(output);
+            let more = self.read(host, stream);
             if !more {
-                self.take_lines(output.stream, |line| output.end(line));
+                self.take_lines(stream, |line| host.end_stream(stream, line));
             }
             while let Some(told) = self.untold.pop_front() {
                 let _ = self.tell.send((self.id, told)).await;
@@ -201,11 +187,11 @@ impl Job {
     }
 
     /// What came of it.
-    fn judge(&self, ended: Exit, stopped: bool, out: Output) -> Finished {
+    fn judge(&self, ended: Exit, stopped: bool, printed: Option<Vec<u8>>) -> Finished {
         if stopped {
             return Finished::Stopped;
         }
-        let output = out.into_copy().map(|printed| self.output_of(&printed)).ok_or_else(|| too_long("output"));
+        let output = printed.map(|printed| self.output_of(&printed)).ok_or_else(|| too_long("output"));
         match (output.and_then(|output| unfit("output", &output).map_or(Ok(output), Err)), ended) {
             (Err(message), _) => Finished::Failed { message, retryable: false },
             (Ok(output), Exit::Code(0)) => Finished::Done(output),

@@ -6,16 +6,13 @@
 
 mod agent;
 pub(super) mod blocking;
-mod contract;
 mod desk;
 mod excerpt;
+mod host;
 mod job;
 mod journal;
-mod ladder;
 mod oneshot;
-mod output;
-mod program;
-mod stdin;
+mod protocol;
 mod tail;
 
 use std::collections::HashMap;
@@ -142,7 +139,7 @@ impl Exec {
 
     pub(super) fn look(&self, agent_id: &AgentId) -> Option<Look> {
         let agent = self.agents.get(agent_id)?.agent.clone();
-        Some(Box::pin(program::look(Arc::clone(&self.common), agent)))
+        Some(Box::pin(host::look(Arc::clone(&self.common), agent)))
     }
 
     pub(super) fn forget(&mut self, agent_id: &AgentId) {

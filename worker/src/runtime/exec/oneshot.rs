@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::job::{self, Stop, Told};
 use super::journal::Journal;
-use super::{Activity, Common, Order, program};
+use super::{Activity, Common, Order, host};
 use crate::log::Stream;
 use crate::runtime::{News, What};
 use crate::slots::How;
@@ -29,7 +29,7 @@ pub(super) async fn run(
     let (tell, mut told) = mpsc::channel(WAITING);
     let mut agent = Agent { common, order, activity, journal, tell, jobs: HashMap::new(), stops: None };
     // Before it says that it runs: else its tasks would be the first to find out.
-    let cause = match program::look(Arc::clone(&agent.common), agent.order.agent.clone()).await {
+    let cause = match host::look(Arc::clone(&agent.common), agent.order.agent.clone()).await {
         Ok(()) => agent.attend(&mut ordered, &mut told).await,
         Err(error) => Cause::NotStarted { error },
     };

@@ -6,19 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::{Cause, Ending, Readiness, SpawnOrder, Timestamp};
-use muster_process::{Child, Exit};
+use muster_process::Exit;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
-use super::contract::{self, Said};
 use super::desk::{Desk, Heard};
-use super::excerpt::Extent;
+use super::host::{Framing, Host, HostEvent, Printed, Take, shortened};
 use super::journal::Journal;
-use super::ladder::Ladder;
-use super::output::{Output, Printed, Take, shortened};
-use super::stdin::Stdin;
+use super::protocol::json_lines::{self, LONGEST_MESSAGE, Said};
 use super::tail::Tail;
-use super::{Activity, Common, Order, program};
+use super::{Activity, Common, Order};
 use crate::later;
 use crate::log::Stream;
 use crate::runtime::{News, What};
@@ -41,8 +38,9 @@ pub(super) async fn run(
 ) {
     let journal = Journal::new(&common.data_dir, order.agent.agent_id);
     let mut agent = Agent { common, order, activity, journal, tail: Tail::default(), desk: Desk::default() };
-    let cause = match program::start(Arc::clone(&agent.common), agent.order.agent.clone(), None).await {
-        Ok(child) => agent.attend(child, &mut ordered).await,
+    let framing = Framing::Messages { longest: LONGEST_MESSAGE };
+    let cause = match Host::start(Arc::clone(&agent.common), agent.order.agent.clone(), None, framing).await {
+        Ok(host) => agent.attend(host, &mut ordered).await,
         Err(error) => Cause::NotStarted { error },
     };
     // What was given to it and never reached its program.
@@ -63,23 +61,9 @@ struct Agent {
     desk: Desk,
 }
 
-/// What the task is to do next.
-enum Turn {
-    Ended(Exit),
-    Ordered(Option<Order>),
-    Out,
-    Err,
-    In,
-    Written,
-    Time,
-}
-
 /// A program that runs, and how far it is.
 struct Running {
-    stdin: Stdin,
-    out: Output,
-    err: Output,
-    ladder: Ladder,
+    host: Host,
     /// Its pid, until it was said that it runs.
     unannounced: Option<u32>,
     /// When it must be ready.
@@ -88,23 +72,9 @@ struct Running {
 
 impl Agent {
     /// Attends to a program until its tree is proven dead, and says why it ended.
-    async fn attend(&mut self, child: Child, ordered: &mut UnboundedReceiver<Order>) -> Cause {
-        let Child { pid, stdin, stdout, stderr, keeper, mut exit, .. } = child;
-        // From here on, whatever fails: the keeper kills the tree.
-        let mut ladder = Ladder::new(keeper);
-        let outputs =
-            Output::listening(Stream::Out, stdout).and_then(|out| Ok((out, Output::new(Stream::Err, stderr)?)));
-        let (out, err) = match outputs {
-            Ok(outputs) => outputs,
-            Err(error) => {
-                ladder.kill(Cause::NotStarted { error: format!("cannot read its output: {error}") });
-                let ended = (&mut exit).await;
-                return ladder.into_cause(ended);
-            }
-        };
-        // A program whose stdin can't be written is told to stop by the signal alone.
+    async fn attend(&mut self, host: Host, ordered: &mut UnboundedReceiver<Order>) -> Cause {
         let start_by = Some(later(Instant::now(), self.common.profile.start_timeout));
-        let mut running = Running { stdin: Stdin::new(stdin), out, err, ladder, unannounced: Some(pid), start_by };
+        let mut running = Running { unannounced: Some(host.pid), host, start_by };
         if self.common.profile.ready == Readiness::Started {
             self.announce(&mut running);
         }
@@ -112,31 +82,32 @@ impl Agent {
         loop {
             let room = self.journal.has_room();
             let next = running.next(&self.desk);
-            let turn = tokio::select! {
-                ended = &mut exit => Turn::Ended(ended),
-                order = ordered.recv(), if !abandoned => Turn::Ordered(order),
-                () = running.out.readable(), if room => Turn::Out,
-                () = running.err.readable(), if room => Turn::Err,
-                () = running.stdin.writable() => Turn::In,
-                () = self.journal.written() => Turn::Written,
-                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => Turn::Time,
-            };
-            match turn {
-                Turn::Ended(ended) => {
-                    self.read_rest(&mut running).await;
-                    return running.ladder.into_cause(ended);
+            tokio::select! {
+                event = running.host.event(room) => {
+                    if let Some(ended) = self.attend_to(&mut running, event).await {
+                        self.read_rest(&mut running).await;
+                        return running.host.end(ended).0;
+                    }
                 }
-                Turn::Ordered(order) => {
+                order = ordered.recv(), if !abandoned => {
                     abandoned = order.is_none();
                     self.obey(&mut running, order);
                 }
-                Turn::Out => self.read_answers(&mut running).await,
-                Turn::Err => self.read(&mut running, Stream::Err).await,
-                Turn::In => self.write(&mut running),
-                Turn::Written => {}
-                Turn::Time => self.on_time(&mut running),
-            }
+                () = self.journal.written() => {}
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => self.on_time(&mut running),
+            };
         }
+    }
+
+    /// Does what follows from what is new of the program; answers with its end.
+    async fn attend_to(&mut self, running: &mut Running, event: HostEvent) -> Option<Exit> {
+        match event {
+            HostEvent::Ended(exit) => return Some(exit),
+            HostEvent::Printed(Stream::Err) => self.read(running, Stream::Err).await,
+            HostEvent::Printed(_) => self.read_answers(running).await,
+            HostEvent::Writable => self.write(running),
+        }
+        None
     }
 
     fn obey(&mut self, running: &mut Running, order: Option<Order>) {
@@ -160,43 +131,39 @@ impl Agent {
     /// is waited for only as long as the runtime may take to notice it: the program itself may have read it meanwhile.
     async fn read_answers(&mut self, running: &mut Running) {
         if !self.desk.is_empty() {
-            let (complained, by) = (running.err.printed(), Instant::now() + COMPLAINTS);
-            while running.err.taken() < complained {
-                if timeout_at(by, running.err.readable()).await.is_err() {
-                    break;
-                }
+            let (complained, by) = (running.host.printed().err, Instant::now() + COMPLAINTS);
+            while running.host.complains(complained, by).await {
                 self.take_piece(running, Stream::Err);
             }
         }
         self.read(running, Stream::Out).await;
     }
 
-    /// What was printed before the end and not read yet. Nobody is left to print more, unless a pipe was handed to a
-    /// process outside of the tree: so this reads what is there and does not wait for the end of the file.
+    /// What was printed before the end and not read yet.
     async fn read_rest(&mut self, running: &mut Running) {
         for stream in [Stream::Err, Stream::Out] {
-            running.output(stream).unwatch();
+            running.host.read_rest(stream);
             while self.take_piece(running, stream) {
                 while !self.journal.has_room() {
                     self.journal.written().await;
                 }
             }
-            self.take_lines(running, stream, |output, line| output.end(line));
+            self.take_lines(running, stream, |host, line| host.end_stream(stream, line));
         }
     }
 
     /// Reads one piece, if there is one.
     fn take_piece(&mut self, running: &mut Running, stream: Stream) -> bool {
         self.look(running);
-        self.take_lines(running, stream, |output, line| output.read(line))
+        self.take_lines(running, stream, |host, line| host.read(stream, line))
     }
 
     /// Sees whether the program has read of its task, before anything is read of what it printed.
     fn look(&mut self, running: &Running) {
         if let Some(excerpt) = self.desk.untold() {
             // In this order: what was printed by now was printed before it read more than that.
-            let printed = running.printed();
-            if let Some(taken) = running.stdin.taken() {
+            let printed = running.host.printed();
+            if let Some(taken) = running.host.stdin.taken() {
                 excerpt.look(printed, taken, Instant::now());
             }
         }
@@ -207,14 +174,14 @@ impl Agent {
         &mut self,
         running: &mut Running,
         stream: Stream,
-        read: impl FnOnce(&mut Output, Take<'_>) -> T,
+        read: impl FnOnce(&mut Host, Take<'_>) -> T,
     ) -> T {
         let (now, at) = (Instant::now(), Timestamp::now());
         let (mut ready, mut any, mut ends) = (false, false, Vec::new());
         let (journal, tail, desk) = (&mut self.journal, &mut self.tail, &mut self.desk);
-        let result = read(running.output(stream), &mut |line| {
+        let result = read(&mut running.host, &mut |line| {
             any = true;
-            let said = if stream == Stream::Out { contract::read(line.text, line.cut) } else { None };
+            let said = if stream == Stream::Out { json_lines::read(line.text, line.cut) } else { None };
             let heard = match said {
                 Some(Said::Ready) => {
                     ready = true;
@@ -227,7 +194,7 @@ impl Agent {
                 Heard::Noted => {}
                 Heard::Last(finish) => ends.push(finish),
                 Heard::Foreign => {
-                    let named = contract::named(line.text);
+                    let named = json_lines::named(line.text);
                     let (text, cut) = shortened(line.text, line.cut);
                     journal.add(at, stream, text, cut);
                     tail.add(text);
@@ -267,11 +234,11 @@ impl Agent {
         match self.desk.overdue(now) {
             None => {}
             Some(How::Ask) => self.ask(running, Cause::TaskHalted),
-            Some(How::Kill) if running.ladder.is_running() => running.kill(Cause::TaskHalted),
+            Some(How::Kill) if running.host.is_running() => running.kill(Cause::TaskHalted),
             // It is being ended already.
             Some(How::Kill) => {}
         }
-        if let Some(reason) = running.ladder.on_time(now) {
+        if let Some(reason) = running.host.on_time(now) {
             self.say(What::Stuck(reason));
         }
     }
@@ -279,18 +246,18 @@ impl Agent {
     /// Asks the program to end: by the stop message and the end of its stdin, after a pause by SIGTERM. Both at once would
     /// end a program by the signal before it has read the message, and a message that asks to finish would be worth nothing.
     fn ask(&mut self, running: &mut Running, cause: Cause) {
-        if !running.ladder.is_running() {
+        if !running.host.is_running() {
             return;
         }
         // Its stdin can't be looked into any more when it is closed.
         self.look(running);
         let deadline = self.common.profile.stop_deadline;
         // Not waited for: a program that does not read its stdin gets the signal. The end of the file follows.
-        let told = running.stdin.close_with(contract::STOP);
+        let told = running.host.stdin.close_with(json_lines::STOP);
         // One that has closed its stdin can't hear the message, so nothing is gained by waiting.
         let pause = if told { pause(deadline.min(self.common.worker_deadline)) } else { Duration::ZERO };
         running.start_by = None;
-        running.ladder.ask(cause, pause, deadline);
+        running.host.ask(cause, pause, deadline);
     }
 
     /// The last words: in the log first, so that who hears of the end finds them there.
@@ -311,25 +278,17 @@ impl Agent {
 }
 
 impl Running {
-    fn output(&mut self, stream: Stream) -> &mut Output {
-        if stream == Stream::Err { &mut self.err } else { &mut self.out }
-    }
-
-    fn printed(&self) -> Extent {
-        Extent { out: self.out.printed(), err: self.err.printed() }
-    }
-
     fn kill(&mut self, cause: Cause) {
         self.start_by = None;
-        self.ladder.kill(cause);
+        self.host.kill(cause);
     }
 
     /// The next deadline. No answer to a halt is waited for any more where all of it is being ended.
     fn next(&self, desk: &Desk) -> Option<Instant> {
-        let answer = self.ladder.is_running().then(|| desk.next_answer());
+        let answer = self.host.is_running().then(|| desk.next_answer());
         // What has closed its stdin can't be looked at.
-        let look = self.stdin.is_open().then(|| desk.next_look());
-        [self.start_by, self.ladder.next(), answer.flatten(), look.flatten()].into_iter().flatten().min()
+        let look = self.host.stdin.is_open().then(|| desk.next_look());
+        [self.start_by, self.host.next(), answer.flatten(), look.flatten()].into_iter().flatten().min()
     }
 }
 

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::{Agent, Running};
 use crate::later;
 use crate::runtime::What;
-use crate::runtime::exec::contract;
+use crate::runtime::exec::protocol::json_lines;
 use crate::slots::How;
 use crate::tasks::{AttemptId, Errand, Finish, Finished};
 
@@ -14,12 +14,12 @@ impl Agent {
     /// Hands a task to the program.
     pub(super) fn begin(&mut self, running: &mut Running, errand: &Errand) {
         let id = errand.id();
-        if !running.ladder.is_running() || self.desk.attempt(&id.task_id).is_some() {
+        if !running.host.is_running() || self.desk.attempt(&id.task_id).is_some() {
             return self.refuse(errand);
         }
-        let printed = running.printed();
+        let printed = running.host.printed();
         let deadline = errand.order.timeout.map(|timeout| Timestamp::now().after(timeout));
-        match running.stdin.push(contract::task(&errand.order, deadline), Some(id.task_id)) {
+        match running.host.stdin.push(json_lines::task(&errand.order, deadline), Some(id.task_id)) {
             Ok(until) => {
                 self.desk.put(errand, printed, until);
                 self.write(running);
@@ -42,10 +42,10 @@ impl Agent {
     pub(super) fn halt(&mut self, running: &mut Running, id: AttemptId, halt: Halt) {
         let how = if halt == Halt::BudgetExceeded { How::Kill } else { How::Ask };
         let answer_by = later(Instant::now(), self.common.patience(halt));
-        if !running.ladder.is_running() || !self.desk.halt(id, answer_by, how) {
+        if !running.host.is_running() || !self.desk.halt(id, answer_by, how) {
             return;
         }
-        match running.stdin.push(contract::cancel(id.task_id), None) {
+        match running.host.stdin.push(json_lines::cancel(id.task_id), None) {
             Ok(_) => self.write(running),
             // It can't hear of it.
             Err(_) if how == How::Kill => running.kill(Cause::TaskHalted),
@@ -55,7 +55,7 @@ impl Agent {
 
     /// Writes what waits for the program.
     pub(super) fn write(&mut self, running: &mut Running) {
-        let lost = running.stdin.write();
+        let lost = running.host.stdin.write();
         for finish in self.desk.lose(lost, "its agent has closed its stdin") {
             self.say(What::Finished(finish));
         }

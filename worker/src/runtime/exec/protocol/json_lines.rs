@@ -10,17 +10,17 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// The longest output of a task, in bytes of JSON.
-pub(super) const LONGEST_OUTPUT: usize = 1024 * 1024;
+pub(crate) const LONGEST_OUTPUT: usize = 1024 * 1024;
 /// The longest line that may be a message, in bytes: such an output, and room for the rest.
-pub(super) const LONGEST_MESSAGE: usize = LONGEST_OUTPUT + 64 * 1024;
+pub(crate) const LONGEST_MESSAGE: usize = LONGEST_OUTPUT + 64 * 1024;
 /// The longest text about progress, in bytes. It is in every heartbeat.
 const LONGEST_PROGRESS: usize = 1024;
 
 /// What a program is told before it is asked to end by a signal.
-pub(super) const STOP: &[u8] = b"{\"type\":\"stop\"}\n";
+pub(crate) const STOP: &[u8] = b"{\"type\":\"stop\"}\n";
 
 /// The line that gives a program a task.
-pub(super) fn task(order: &TaskOrder, deadline: Option<Timestamp>) -> Vec<u8> {
+pub(crate) fn task(order: &TaskOrder, deadline: Option<Timestamp>) -> Vec<u8> {
     let head = format!(r#"{{"type":"task","id":"{}","attempt":{},"input":"#, order.task_id, order.attempt);
     let tail = deadline.map_or_else(|| "}\n".to_owned(), |at| format!(",\"deadline\":\"{at}\"}}\n"));
     let mut line = Vec::with_capacity(head.len() + order.input.len() + tail.len());
@@ -32,13 +32,13 @@ pub(super) fn task(order: &TaskOrder, deadline: Option<Timestamp>) -> Vec<u8> {
 }
 
 /// The line that tells a program to stop a task.
-pub(super) fn cancel(task_id: TaskId) -> Vec<u8> {
+pub(crate) fn cancel(task_id: TaskId) -> Vec<u8> {
     format!("{{\"type\":\"cancel\",\"id\":\"{task_id}\"}}\n").into_bytes()
 }
 
 /// What a line says.
 #[derive(Debug, PartialEq)]
-pub(super) enum Said {
+pub(crate) enum Said {
     /// The program is ready.
     Ready,
     /// Something about a task.
@@ -47,16 +47,16 @@ pub(super) enum Said {
 
 /// What is said about a task.
 #[derive(Debug, PartialEq)]
-pub(super) struct Word {
-    pub(super) task_id: TaskId,
+pub(crate) struct Word {
+    pub(crate) task_id: TaskId,
     /// Which attempt is meant, where the program says so.
-    pub(super) attempt: Option<u32>,
-    pub(super) what: What,
+    pub(crate) attempt: Option<u32>,
+    pub(crate) what: What,
 }
 
 /// What is said.
 #[derive(Debug, PartialEq)]
-pub(super) enum What {
+pub(crate) enum What {
     Progress(Progress),
     Usage(Usage),
     Result(Payload),
@@ -69,7 +69,7 @@ pub(super) enum What {
 }
 
 /// Reads a line of which `cut` bytes are missing at its end; `None` where it is log output.
-pub(super) fn read(line: &[u8], cut: u64) -> Option<Said> {
+pub(crate) fn read(line: &[u8], cut: u64) -> Option<Said> {
     // Looked at first, since nearly every line of a program is text.
     if line.trim_ascii_start().first() != Some(&b'{') {
         return None;
@@ -98,7 +98,7 @@ fn what(kind: &str, line: &[u8]) -> Option<What> {
 }
 
 /// The task, and the attempt at it if it says so, that a line of log output names: a JSON object with the id of a task.
-pub(super) fn named(line: &[u8]) -> Option<(TaskId, Option<u32>)> {
+pub(crate) fn named(line: &[u8]) -> Option<(TaskId, Option<u32>)> {
     if line.trim_ascii_start().first() != Some(&b'{') {
         return None;
     }
@@ -209,7 +209,7 @@ impl From<ResultLine<'_>> for What {
 }
 
 /// Why this can't be the outcome of a task, if so. What is nested deeply would make every list that it is in unreadable.
-pub(super) fn unfit(what: &str, output: &Payload) -> Option<String> {
+pub(crate) fn unfit(what: &str, output: &Payload) -> Option<String> {
     if output.len() > LONGEST_OUTPUT {
         return Some(too_long(what));
     }
@@ -219,7 +219,7 @@ pub(super) fn unfit(what: &str, output: &Payload) -> Option<String> {
 }
 
 /// The same of one that was not even read whole.
-pub(super) fn too_long(what: &str) -> String {
+pub(crate) fn too_long(what: &str) -> String {
     format!("its {what} is longer than {LONGEST_OUTPUT} bytes")
 }
 

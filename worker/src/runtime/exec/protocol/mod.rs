@@ -1,0 +1,3 @@
+//! What is spoken with programs.
+
+pub(crate) mod json_lines;
