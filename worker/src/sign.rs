@@ -27,6 +27,15 @@ pub(crate) struct Said {
     pub(crate) usage: Usage,
 }
 
+/// What a program says of a task while it runs.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Note {
+    /// How far it is.
+    Progress(Progress),
+    /// What it used since it last said so.
+    Usage(Usage),
+}
+
 impl Sign {
     pub(crate) fn new(begun: Instant) -> Self {
         Self { begun, last: AtomicU64::new(0), said: Mutex::default() }
@@ -43,20 +52,20 @@ impl Sign {
         self.begun + Duration::from_millis(self.last.load(Ordering::Relaxed))
     }
 
-    /// How far it is.
-    pub(crate) fn progress(&self, progress: Progress) {
-        self.lock().progress = Some(progress);
-    }
-
-    /// What it used since it last said so.
-    pub(crate) fn add(&self, usage: Usage) {
+    /// Takes what the program says.
+    pub(crate) fn put(&self, note: Note) {
         let mut said = self.lock();
-        let sum = said.usage.plus(usage);
-        said.usage = Usage {
-            input_tokens: sum.input_tokens.min(MOST),
-            output_tokens: sum.output_tokens.min(MOST),
-            cost_micros: sum.cost_micros.min(MOST),
-        };
+        match note {
+            Note::Progress(progress) => said.progress = Some(progress),
+            Note::Usage(usage) => {
+                let sum = said.usage.plus(usage);
+                said.usage = Usage {
+                    input_tokens: sum.input_tokens.min(MOST),
+                    output_tokens: sum.output_tokens.min(MOST),
+                    cost_micros: sum.cost_micros.min(MOST),
+                };
+            }
+        }
     }
 
     /// All that was said.
@@ -78,8 +87,8 @@ mod tests {
     fn the_last_progress_counts_and_usage_is_summed_up_to_what_a_store_holds() {
         let sign = Sign::new(Instant::now());
         for message in ["reading", "writing"] {
-            sign.progress(Progress { message: message.to_owned(), percent: None });
-            sign.add(Usage { input_tokens: 3, output_tokens: u64::MAX, cost_micros: 5 });
+            sign.put(Note::Progress(Progress { message: message.to_owned(), percent: None }));
+            sign.put(Note::Usage(Usage { input_tokens: 3, output_tokens: u64::MAX, cost_micros: 5 }));
         }
         let said = sign.said();
         assert_eq!(said.progress.map(|progress| progress.message), Some("writing".to_owned()));

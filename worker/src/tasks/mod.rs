@@ -70,7 +70,7 @@ pub(crate) struct Finish {
 }
 
 /// How an attempt ended, as its runtime sees it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Finished {
     /// With this result.
     Done(Payload),

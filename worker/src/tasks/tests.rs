@@ -5,6 +5,7 @@ use std::fmt::Write;
 use muster_domain::{Progress, Usage};
 
 use super::*;
+use crate::sign::Note;
 
 const BEAT: Duration = Duration::from_secs(2);
 const EPOCH: Epoch = Epoch(1);
@@ -255,7 +256,7 @@ fn the_end_of_an_agent_ends_its_tasks_by_its_cause() {
 fn what_was_used_is_told_of_a_task_whose_agent_died_and_not_what_that_printed() {
     let mut table = Table::new();
     table.begin(0);
-    table.signs[&0].add(Usage { input_tokens: 5, ..Usage::default() });
+    table.signs[&0].put(Note::Usage(Usage { input_tokens: 5, ..Usage::default() }));
     table.agent_ends(0, 1, Cause::Exited { code: 1 });
     let Some(ReportBody::Tasks { over, .. }) = table.tasks.next_report(1) else { panic!("an end") };
     assert_eq!((over[0].usage.input_tokens, over[0].last_output.as_str()), (5, ""), "it may be about another task");
@@ -334,8 +335,8 @@ fn a_picture_tells_for_how_long_a_task_is_quiet_while_somebody_could_hear() {
     table.tasks.listen_anew(table.now);
     assert_eq!(quiet(&table), 0, "nobody could hear");
     let progress = Progress { message: "reading".to_owned(), percent: Some(10.0) };
-    table.signs[&0].progress(progress.clone());
-    table.signs[&0].add(Usage { output_tokens: 3, ..Usage::default() });
+    table.signs[&0].put(Note::Progress(progress.clone()));
+    table.signs[&0].put(Note::Usage(Usage { output_tokens: 3, ..Usage::default() }));
     let picture = table.picture(0).tasks.remove(0);
     assert_eq!((picture.progress, picture.usage.output_tokens), (Some(progress), 3));
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::excerpt::{Excerpt, Past};
 use super::host::{Extent, Printed};
-use super::protocol::json_lines::{What, Word};
+use super::protocol::{Body, TaskMessage};
 use crate::log::Stream;
 use crate::sign::Sign;
 use crate::slots::How;
@@ -40,7 +40,7 @@ impl Task {
     }
 }
 
-/// What became of a word about a task.
+/// What became of a message about a task.
 pub(super) enum Heard {
     /// It is about none of these tasks.
     Foreign,
@@ -66,6 +66,23 @@ impl Desk {
             self.tasks.values_mut().for_each(|task| task.excerpt.share());
         }
         self.tasks.insert(task_id, Task { attempt, sign: Arc::clone(&errand.sign), answer_by: None, excerpt });
+    }
+
+    /// A program was started for this task, and has no other one.
+    pub(super) fn put_only(&mut self, errand: &Errand) {
+        let AttemptId { task_id, attempt } = errand.id();
+        let (sign, excerpt) = (Arc::clone(&errand.sign), Excerpt::of_all());
+        self.tasks.insert(task_id, Task { attempt, sign, answer_by: None, excerpt });
+    }
+
+    /// What was printed last of this task, where it is here.
+    pub(super) fn last_output(&self, task_id: &TaskId) -> String {
+        self.tasks.get(task_id).map_or_else(String::new, |task| task.excerpt.text())
+    }
+
+    /// A task is over.
+    pub(super) fn end(&mut self, task_id: TaskId, end: Finished) -> Option<Finish> {
+        Some(self.tasks.remove(&task_id)?.finish(task_id, end))
     }
 
     /// Whether there is nothing to do.
@@ -107,25 +124,18 @@ impl Desk {
     }
 
     /// Takes what the program said about a task.
-    pub(super) fn hear(&mut self, word: Word) -> Heard {
-        let Word { task_id, attempt, what } = word;
+    pub(super) fn hear(&mut self, said: TaskMessage) -> Heard {
+        let TaskMessage { task_id, attempt, body } = said;
         let Some(task) = self.tasks.get(&task_id).filter(|task| task.is(attempt)) else {
             return Heard::Foreign;
         };
-        let end = match what {
-            What::Progress(progress) => {
-                task.sign.progress(progress);
-                return Heard::Noted;
+        match body {
+            Body::Note(note) => {
+                task.sign.put(note);
+                Heard::Noted
             }
-            What::Usage(usage) => {
-                task.sign.add(usage);
-                return Heard::Noted;
-            }
-            What::Result(output) => Finished::Done(output),
-            What::Error { message, retryable } => Finished::Failed { message, retryable },
-            What::Unfit(message) => Finished::Failed { message, retryable: false },
-        };
-        self.tasks.remove(&task_id).map_or(Heard::Foreign, |task| Heard::Last(task.finish(task_id, end)))
+            Body::End(end) => self.end(task_id, end).map_or(Heard::Foreign, Heard::Last),
+        }
     }
 
     /// An attempt is to stop, and an answer is expected by then. Answers whether that is new.
@@ -154,7 +164,7 @@ impl Desk {
     /// These were lost on their way to the program.
     pub(super) fn lose(&mut self, lost: Vec<TaskId>, why: &str) -> Vec<Finish> {
         let end = || Finished::Failed { message: why.to_owned(), retryable: true };
-        lost.into_iter().filter_map(|task_id| Some(self.tasks.remove(&task_id)?.finish(task_id, end()))).collect()
+        lost.into_iter().filter_map(|task_id| self.end(task_id, end())).collect()
     }
 
     /// The program is gone, for this reason, and with it the work on all of these.

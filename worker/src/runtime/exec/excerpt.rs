@@ -100,6 +100,11 @@ impl Excerpt {
         Self { alone, mixed, from: printed, untold: Some(untold), tail: Tail::default() }
     }
 
+    /// Of the one task that a program was started for: all that it prints is about it.
+    pub(super) fn of_all() -> Self {
+        Self { alone: true, mixed: false, from: Extent::default(), untold: None, tail: Tail::default() }
+    }
+
     /// The program has other tasks too, or had some: from now on nobody knows what a line is about that names none.
     pub(super) const fn share(&mut self) {
         self.alone = false;

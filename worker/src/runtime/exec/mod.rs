@@ -4,15 +4,15 @@
 //! tree. The loop holds one end of a channel to each: orders go in, news come out. An agent of the other kind (`oneshot`)
 //! owns its log and a task for each of its programs (`job`).
 
-mod agent;
 pub(super) mod blocking;
 mod desk;
+mod driver;
 mod excerpt;
 mod host;
-mod job;
 mod journal;
-mod oneshot;
+mod per_task;
 mod protocol;
+mod resident;
 mod tail;
 
 use std::collections::HashMap;
@@ -20,14 +20,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use muster_domain::{AgentId, AgentSpec, ExecMode, ExecProfile, Halt, PoolName, ProcessId, SpawnOrder, WorkerOrders};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use muster_domain::{AgentId, ExecMode, ExecProfile, Halt, PoolName, ProcessId, SpawnOrder, WorkerOrders};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
-use super::News;
+use super::{News, What};
 use crate::checks::Look;
 use crate::slots::How;
 use crate::tasks::{AttemptId, Errand, Finish, Finished};
+use protocol::json_lines::JsonLines;
+use protocol::oneshot::Oneshot;
+use protocol::{Life, Protocol};
 
 /// The agents of a worker that have programs.
 pub(crate) struct Exec {
@@ -48,11 +51,35 @@ struct Common {
     since: Instant,
 }
 
+/// One run of an agent, as whoever carries it out knows it.
+struct AgentRun {
+    common: Arc<Common>,
+    order: SpawnOrder,
+    activity: Activity,
+}
+
+impl AgentRun {
+    fn agent_id(&self) -> AgentId {
+        self.order.agent.agent_id
+    }
+
+    /// There was a sign of it.
+    fn is_active(&self, now: Instant) {
+        self.activity.note(self.common.since, now);
+    }
+
+    /// Tells the loop.
+    fn say(&self, what: What) {
+        // Where nobody listens, the worker is gone.
+        let news = News { agent_id: self.agent_id(), epoch: self.order.epoch, what };
+        let _ = self.common.news.send(news);
+    }
+}
+
 /// The loop's end of an agent's task.
 struct Handle {
-    agent: AgentSpec,
+    run: Arc<AgentRun>,
     orders: UnboundedSender<Order>,
-    activity: Arc<Activity>,
 }
 
 /// What the loop tells an agent's task.
@@ -107,14 +134,12 @@ impl Exec {
 
     pub(super) fn start(&mut self, order: SpawnOrder) {
         let (orders, ordered) = unbounded_channel();
-        let activity = Arc::new(Activity::default());
-        let agent = order.agent.clone();
-        let (common, active) = (Arc::clone(&self.common), Arc::clone(&activity));
-        match common.profile.mode {
-            ExecMode::Agent => drop(tokio::spawn(agent::run(common, order, ordered, active))),
-            ExecMode::Oneshot => drop(tokio::spawn(oneshot::run(common, order, ordered, active))),
+        let run = Arc::new(AgentRun { common: Arc::clone(&self.common), order, activity: Activity::default() });
+        self.agents.insert(run.agent_id(), Handle { run: Arc::clone(&run), orders });
+        match self.common.profile.mode {
+            ExecMode::Agent => carry_out(run, ordered, || JsonLines),
+            ExecMode::Oneshot => carry_out(run, ordered, Oneshot::default),
         }
-        self.agents.insert(agent.agent_id, Handle { agent, orders, activity });
     }
 
     pub(super) fn stop(&mut self, agent_id: &AgentId, how: How) {
@@ -138,8 +163,8 @@ impl Exec {
     }
 
     pub(super) fn look(&self, agent_id: &AgentId) -> Option<Look> {
-        let agent = self.agents.get(agent_id)?.agent.clone();
-        Some(Box::pin(host::look(Arc::clone(&self.common), agent)))
+        let handle = self.agents.get(agent_id)?;
+        Some(Box::pin(host::look(Arc::clone(&handle.run))))
     }
 
     pub(super) fn forget(&mut self, agent_id: &AgentId) {
@@ -147,7 +172,19 @@ impl Exec {
     }
 
     pub(super) fn last_active(&self, agent_id: &AgentId) -> Option<Instant> {
-        self.agents.get(agent_id).map(|handle| handle.activity.last(self.common.since))
+        self.agents.get(agent_id).map(|handle| handle.run.activity.last(self.common.since))
+    }
+}
+
+/// Has a task of its own carry out the run of an agent whose programs speak this.
+fn carry_out<P: Protocol>(
+    run: Arc<AgentRun>,
+    orders: UnboundedReceiver<Order>,
+    protocol: impl Fn() -> P + Send + Sync + 'static,
+) {
+    match P::LIFE {
+        Life::Agent => drop(tokio::spawn(resident::run(run, orders, protocol))),
+        Life::Task => drop(tokio::spawn(per_task::run(run, orders, protocol))),
     }
 }
 

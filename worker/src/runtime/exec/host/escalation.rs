@@ -98,9 +98,14 @@ impl Escalation {
 
     /// Why it ended, now that it did so.
     pub(crate) fn into_cause(self, exit: Exit) -> Cause {
-        self.cause.unwrap_or(match exit {
-            Exit::Code(code) => Cause::Exited { code },
-            Exit::Signal(signal) => Cause::Signaled { signal },
-        })
+        self.cause.unwrap_or(cause_of(exit))
+    }
+}
+
+/// The end of a program that ended by itself.
+pub(crate) const fn cause_of(exit: Exit) -> Cause {
+    match exit {
+        Exit::Code(code) => Cause::Exited { code },
+        Exit::Signal(signal) => Cause::Signaled { signal },
     }
 }

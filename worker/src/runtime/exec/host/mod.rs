@@ -9,7 +9,8 @@ mod output;
 mod program;
 mod stdin;
 
-pub(crate) use output::{Extent, Framing, Printed, Take, shortened};
+pub(crate) use escalation::cause_of;
+pub(crate) use output::{Extent, Framing, Printed, shortened};
 pub(crate) use program::look;
 pub(crate) use stdin::Stdin;
 
@@ -17,11 +18,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_domain::{AgentSpec, Cause, TaskId};
+use muster_domain::{Cause, TaskId};
 use muster_process::{Child, Exit, ExitWatch};
 use tokio::time::{Instant, timeout_at};
 
-use super::Common;
+use super::AgentRun;
 use crate::log::Stream;
 use escalation::Escalation;
 use output::Output;
@@ -35,6 +36,9 @@ pub(crate) struct Host {
     escalation: Escalation,
     exit: ExitWatch,
 }
+
+/// Takes a line that a program printed, and may answer it.
+pub(crate) type Take<'a> = &'a mut dyn FnMut(Printed<'_>, &mut Stdin);
 
 /// What is new of a program.
 #[derive(Debug)]
@@ -50,13 +54,8 @@ pub(crate) enum HostEvent {
 impl Host {
     /// Starts the program of an agent, or of a single task of it, whose stdout is read so. Where it can't, says why, and nothing
     /// of it is left.
-    pub(crate) async fn start(
-        common: Arc<Common>,
-        agent: AgentSpec,
-        task: Option<TaskId>,
-        stdout: Framing,
-    ) -> Result<Self, String> {
-        let child = program::start(common, agent, task).await?;
+    pub(crate) async fn start(run: Arc<AgentRun>, task: Option<TaskId>, stdout: Framing) -> Result<Self, String> {
+        let child = program::start(run, task).await?;
         let Child { pid, stdin, stdout: out, stderr: err, keeper, mut exit, .. } = child;
         // From here on, whatever fails: the keeper kills the tree.
         let mut escalation = Escalation::new(keeper);
@@ -83,19 +82,21 @@ impl Host {
 
     /// Reads one piece of this stream without waiting, hands on its lines, and says whether there may be more at once.
     pub(crate) fn read(&mut self, stream: Stream, line: Take<'_>) -> bool {
-        self.output(stream).read(line)
+        let (output, stdin) = self.output(stream);
+        output.read(&mut |printed| line(printed, stdin))
     }
 
     /// From now on whatever is in the pipe of this stream is read, noticed by the runtime or not. Nobody is left to print more,
     /// unless a pipe was handed to a process outside of the tree: so what is there is read, and the end of the file is not
     /// waited for.
     pub(crate) fn read_rest(&mut self, stream: Stream) {
-        self.output(stream).unwatch();
+        self.output(stream).0.unwatch();
     }
 
     /// Reads no more of this stream; what there is of a last line without a line break is a line.
     pub(crate) fn end_stream(&mut self, stream: Stream, line: Take<'_>) {
-        self.output(stream).end(line);
+        let (output, stdin) = self.output(stream);
+        output.end(&mut |printed| line(printed, stdin));
     }
 
     /// Whether stderr has something to read that was printed by the time when so much was. Waits until then, at the longest.
@@ -143,8 +144,9 @@ impl Host {
         (self.escalation.into_cause(exit), self.out.into_copy())
     }
 
-    fn output(&mut self, stream: Stream) -> &mut Output {
-        if stream == Stream::Err { &mut self.err } else { &mut self.out }
+    fn output(&mut self, stream: Stream) -> (&mut Output, &mut Stdin) {
+        let output = if stream == Stream::Err { &mut self.err } else { &mut self.out };
+        (output, &mut self.stdin)
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) enum Framing {
 }
 
 /// Takes a line.
-pub(crate) type Take<'a> = &'a mut dyn FnMut(Printed<'_>);
+pub(super) type TakeLine<'a> = &'a mut dyn FnMut(Printed<'_>);
 
 /// One of a program's output streams.
 pub(crate) struct Output {
@@ -142,7 +142,7 @@ impl Output {
     }
 
     /// Reads one piece without waiting, hands on its lines, and says whether there may be more at once.
-    pub(crate) fn read(&mut self, line: Take<'_>) -> bool {
+    pub(crate) fn read(&mut self, line: TakeLine<'_>) -> bool {
         let mut piece = [0; PIECE];
         let count = match &mut self.source {
             Source::Watched(pipe) => pipe.try_read(&mut piece),
@@ -167,7 +167,7 @@ impl Output {
     }
 
     /// Reads no more; what there is of a last line without a line break is a line.
-    pub(crate) fn end(&mut self, line: Take<'_>) {
+    pub(crate) fn end(&mut self, line: TakeLine<'_>) {
         self.source = Source::Ended;
         self.splitter.end(line);
     }
@@ -209,7 +209,7 @@ impl Splitter {
         self.from + self.partial.len() as u64 + self.cut
     }
 
-    fn feed(&mut self, mut bytes: &[u8], line: Take<'_>) {
+    fn feed(&mut self, mut bytes: &[u8], line: TakeLine<'_>) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             let (whole, rest) = (&bytes[..end], &bytes[end + 1..]);
             if self.partial.is_empty() && self.cut == 0 {
@@ -238,7 +238,7 @@ impl Splitter {
         self.cut += (bytes.len() - room) as u64;
     }
 
-    fn end(&mut self, line: Take<'_>) {
+    fn end(&mut self, line: TakeLine<'_>) {
         if !self.partial.is_empty() || self.cut > 0 {
             line(Printed { text: bare(&self.partial), cut: self.cut, from: self.from });
             self.from = self.fed();
