@@ -6,8 +6,8 @@ use muster_process::lock;
 use muster_registry::{AgentNews, RegistryError};
 use tokio::time::Instant;
 
+use crate::calls::Landed;
 use crate::departure::Departure;
-use crate::line::Landed;
 use crate::post::subject;
 use crate::slots::How;
 use crate::subscribing;
@@ -25,7 +25,7 @@ impl Worker {
     /// Starts the next call, where one is due and the line is free. A beat goes first: reports wait for a registry
     /// that answers, and the beat is what finds out.
     pub(crate) fn call(&mut self, now: Instant) {
-        if !self.line.is_free() || self.departure.as_ref().is_some_and(Departure::is_silent) {
+        if !self.calls.is_free() || self.departure.as_ref().is_some_and(Departure::is_silent) {
             return;
         }
         if (self.post.is_due() || self.tasks.has_news()) && self.heart.is_connected() && !self.is_beat_overdue(now) {
@@ -59,7 +59,7 @@ impl Worker {
         }
         agents.pictures.sort_unstable_by_key(|picture| picture.agent_id);
         agents.pictures.dedup_by_key(|picture| picture.agent_id);
-        self.line.report(reports, agents);
+        self.calls.report(reports, agents);
     }
 
     fn beat(&mut self, now: Instant) {
@@ -75,7 +75,7 @@ impl Worker {
         }
         let usage = self.gauge.read(agents.iter().filter_map(|agent| agent.pid), now);
         let status = if self.slots.is_open() { WorkerState::Ready } else { WorkerState::Draining };
-        self.line.beat(Beat {
+        self.calls.beat(Beat {
             v: WIRE_VERSION,
             process_id: self.orders.process_id,
             pool_name: self.orders.pool_name.clone(),
@@ -95,7 +95,7 @@ impl Worker {
             agents,
         });
         if self.heart.is_connected() && number.is_multiple_of(BEATS_PER_CHECK) {
-            self.line.check(self.orders.process_id);
+            self.calls.check(self.orders.process_id);
         }
     }
 

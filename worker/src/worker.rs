@@ -8,14 +8,14 @@ use muster_registry::CommandStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
+use crate::calls::Calls;
 use crate::checks::Checks;
 use crate::departure::{Departure, Go, Remains};
 use crate::gauge::Gauge;
 use crate::heart::{Heart, Orphanhood};
-use crate::line::Line;
 use crate::post::{Post, subject};
-use crate::runtime::{News, Runtime, What};
-use crate::slots::{How, Slots, Step};
+use crate::runtime::{RunChange, RunNews, Runtime};
+use crate::slots::{How, SlotStep, Slots};
 use crate::stop::{StopWatch, Urgency};
 use crate::tasks::Tasks;
 use crate::troubles::Troubles;
@@ -33,7 +33,7 @@ pub(crate) struct Worker {
     pub(crate) runtime: Runtime,
     pub(crate) checks: Checks,
     pub(crate) post: Post,
-    pub(crate) line: Line,
+    pub(crate) calls: Calls,
     pub(crate) heart: Heart,
     pub(crate) troubles: Troubles,
     pub(crate) orphanhood: Orphanhood,
@@ -43,7 +43,7 @@ pub(crate) struct Worker {
     /// Whether the beat under way shows that no agent is left.
     pub(crate) last_beat: bool,
     commands: CommandStream,
-    news: UnboundedReceiver<News>,
+    news: UnboundedReceiver<RunNews>,
     stop: StopWatch,
 }
 
@@ -61,7 +61,7 @@ impl Worker {
             runtime: Runtime::new(&orders, post_news),
             checks: Checks::new(seat.registry.clone(), seat.bus.clone(), orders.process_id),
             post,
-            line: Line::new(seat.registry.clone(), seat.bus.clone()),
+            calls: Calls::new(seat.registry.clone(), seat.bus.clone()),
             heart: Heart::new(orders.clocks.heartbeat, now),
             troubles: Troubles::default(),
             orphanhood: Orphanhood::default(),
@@ -91,7 +91,7 @@ impl Worker {
                 Some(post) = self.commands.recv() => self.take_commands(post),
                 Some(news) = self.news.recv() => self.take_news(news),
                 finish = self.checks.landed() => self.tasks.on_finish(finish, Instant::now(), Timestamp::now()),
-                landed = self.line.landed() => self.land(landed, Instant::now()),
+                landed = self.calls.landed() => self.land(landed, Instant::now()),
                 urgency = self.stop.changed() => self.obey_sign(urgency),
                 visitor = self.seat.door.knocked() => self.answer(visitor, Instant::now()),
                 () = timer.as_mut() => self.on_time(Instant::now()),
@@ -111,7 +111,7 @@ impl Worker {
         }
     }
 
-    fn take_news(&mut self, first: News) {
+    fn take_news(&mut self, first: RunNews) {
         let now = Instant::now();
         self.on_news(first, now);
         for _ in 0..NEWS_AT_ONCE {
@@ -122,28 +122,28 @@ impl Worker {
         }
     }
 
-    fn on_news(&mut self, news: News, now: Instant) {
+    fn on_news(&mut self, news: RunNews, now: Instant) {
         let steps = self.steps_of(news, now);
         self.carry_out(steps, now);
     }
 
-    fn steps_of(&mut self, news: News, now: Instant) -> Vec<Step> {
-        let News { agent_id, epoch, what } = news;
+    fn steps_of(&mut self, news: RunNews, now: Instant) -> Vec<SlotStep> {
+        let RunNews { agent_id, epoch, what } = news;
         let at = Timestamp::now();
         match what {
-            What::Started { pid } => {
+            RunChange::Started { pid } => {
                 tracing::debug!(agent.id = %agent_id, agent.epoch = %epoch, "agent runs");
                 self.slots.on_started(agent_id, epoch, pid, now, at).into_iter().collect()
             }
-            What::Stuck(reason) => {
+            RunChange::Stuck(reason) => {
                 self.slots.on_stuck(agent_id, epoch, reason, at);
                 Vec::new()
             }
-            What::Finished(finish) => {
+            RunChange::Finished(finish) => {
                 self.tasks.on_finish(finish, now, at);
                 Vec::new()
             }
-            What::Ended(ending) => {
+            RunChange::Ended(ending) => {
                 tracing::debug!(agent.id = %agent_id, agent.epoch = %epoch, cause = %ending.cause, "agent ended");
                 self.runtime.forget(&agent_id);
                 self.checks.drop_of(agent_id);
@@ -156,20 +156,20 @@ impl Worker {
     }
 
     /// Carries out what was decided, and what follows from that.
-    pub(crate) fn carry_out(&mut self, steps: impl IntoIterator<Item = Step>, now: Instant) {
-        let mut steps: VecDeque<Step> = steps.into_iter().collect();
+    pub(crate) fn carry_out(&mut self, steps: impl IntoIterator<Item = SlotStep>, now: Instant) {
+        let mut steps: VecDeque<SlotStep> = steps.into_iter().collect();
         while let Some(step) = steps.pop_front() {
             let news = match step {
-                Step::Say(body) => {
+                SlotStep::Say(body) => {
                     self.say(body);
                     None
                 }
-                Step::Repeat(body) => {
+                SlotStep::Repeat(body) => {
                     self.repeat(body);
                     None
                 }
-                Step::Start(order) => self.runtime.start(order),
-                Step::Stop(agent_id, epoch, how) => self.runtime.stop(agent_id, epoch, how),
+                SlotStep::Start(order) => self.runtime.start(order),
+                SlotStep::Stop(agent_id, epoch, how) => self.runtime.stop(agent_id, epoch, how),
             };
             if let Some(news) = news {
                 steps.extend(self.steps_of(news, now));
@@ -197,7 +197,7 @@ impl Worker {
     /// worker that rests wakes up for its heartbeat only.
     fn next_moment(&self) -> Instant {
         // A beat that is due while a call is under way goes out when that has landed.
-        let beat = self.line.is_free().then(|| self.heart.next());
+        let beat = self.calls.is_free().then(|| self.heart.next());
         let silent = self.departure.as_ref().is_some_and(Departure::is_silent);
         let departure = self.departure.as_ref().and_then(Departure::next);
         let moments = [beat.filter(|_| !silent), departure, self.slots.next_idle(), self.tasks.next_deadline()];

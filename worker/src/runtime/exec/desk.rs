@@ -6,11 +6,11 @@ use std::sync::Arc;
 use muster_domain::{Cause, TaskId};
 use tokio::time::Instant;
 
-use super::excerpt::{Excerpt, Past};
+use super::excerpt::{Excerpt, TenantsSeen};
 use super::host::{Extent, Printed};
-use super::protocol::{Body, TaskMessage};
+use super::protocol::{MessageBody, TaskMessage};
 use crate::log::Stream;
-use crate::sign::Sign;
+use crate::notes::Notes;
 use crate::slots::How;
 use crate::tasks::{AttemptId, Errand, Finish, Finished};
 
@@ -18,12 +18,12 @@ use crate::tasks::{AttemptId, Errand, Finish, Finished};
 #[derive(Default)]
 pub(super) struct Desk {
     tasks: HashMap<TaskId, Task>,
-    past: Past,
+    tenants: TenantsSeen,
 }
 
 struct Task {
     attempt: u32,
-    sign: Arc<Sign>,
+    notes: Arc<Notes>,
     /// It was told to stop this one, and is to answer by then; else it is ended so.
     answer_by: Option<(Instant, How)>,
     excerpt: Excerpt,
@@ -59,20 +59,20 @@ impl Desk {
     /// A task is handed to the program, which has printed so much; the line ends there in its stdin.
     pub(super) fn put(&mut self, errand: &Errand, printed: Extent, until: u64) {
         let AttemptId { task_id, attempt } = errand.id();
-        let company = self.past.add(errand.order.sole_tenant.as_deref());
+        let company = self.tenants.add(errand.order.sole_tenant.as_deref());
         let mut excerpt = Excerpt::new(company, printed, until, Instant::now());
         if !self.tasks.is_empty() {
             excerpt.share();
             self.tasks.values_mut().for_each(|task| task.excerpt.share());
         }
-        self.tasks.insert(task_id, Task { attempt, sign: Arc::clone(&errand.sign), answer_by: None, excerpt });
+        self.tasks.insert(task_id, Task { attempt, notes: Arc::clone(&errand.notes), answer_by: None, excerpt });
     }
 
     /// A program was started for this task, and has no other one.
     pub(super) fn put_only(&mut self, errand: &Errand) {
         let AttemptId { task_id, attempt } = errand.id();
-        let (sign, excerpt) = (Arc::clone(&errand.sign), Excerpt::of_all());
-        self.tasks.insert(task_id, Task { attempt, sign, answer_by: None, excerpt });
+        let (notes, excerpt) = (Arc::clone(&errand.notes), Excerpt::of_all());
+        self.tasks.insert(task_id, Task { attempt, notes, answer_by: None, excerpt });
     }
 
     /// What was printed last of this task, where it is here.
@@ -120,7 +120,7 @@ impl Desk {
 
     /// The program gave a sign, of which nobody knows what task it is about.
     pub(super) fn note(&self, now: Instant) {
-        self.tasks.values().for_each(|task| task.sign.note(now));
+        self.tasks.values().for_each(|task| task.notes.sign(now));
     }
 
     /// Takes what the program said about a task.
@@ -130,11 +130,11 @@ impl Desk {
             return Heard::Foreign;
         };
         match body {
-            Body::Note(note) => {
-                task.sign.put(note);
+            MessageBody::Note(note) => {
+                task.notes.put(note);
                 Heard::Noted
             }
-            Body::End(end) => self.end(task_id, end).map_or(Heard::Foreign, Heard::Last),
+            MessageBody::End(end) => self.end(task_id, end).map_or(Heard::Foreign, Heard::Last),
         }
     }
 

@@ -53,14 +53,14 @@ pub(super) enum Company {
 
 /// The tenants whose tasks a program has had.
 #[derive(Debug, Default)]
-pub(super) enum Past {
+pub(super) enum TenantsSeen {
     #[default]
     None,
     Of(String),
     Several,
 }
 
-impl Past {
+impl TenantsSeen {
     /// A task of this tenant follows; `None` where it is not known, or does not come alone.
     pub(super) fn add(&mut self, tenant: Option<&str>) -> Company {
         let Some(tenant) = tenant else {
@@ -212,12 +212,15 @@ mod tests {
 
     #[test]
     fn a_program_remembers_whose_tasks_it_had() {
-        let mut past = Past::default();
+        let mut past = TenantsSeen::default();
         let companies = [Some("acme"), Some("acme"), Some("globex"), Some("globex"), None, Some("globex")];
         let all = companies.map(|tenant| past.add(tenant));
         let (own, others) = (Company::Own, Company::Others);
         assert_eq!(all, [own, own, others, others, Company::Unknown, others]);
-        assert_eq!([Past::default().add(None), Past::Several.add(Some("acme"))], [Company::Unknown, others]);
+        assert_eq!(
+            [TenantsSeen::default().add(None), TenantsSeen::Several.add(Some("acme"))],
+            [Company::Unknown, others]
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::blocking;
-use super::per_task::Told;
+use super::per_task::Relayed;
 use crate::log::{self, Batch, LogFile, Stream};
 
 /// Lines that wait for the disk, in bytes, at most; beyond that the program's output is not read, so a program that
@@ -30,7 +30,7 @@ enum Sink {
     /// To the disk.
     Disk { file: Option<LogFile>, writing: Option<JoinHandle<Result<LogFile, JoinError>>> },
     /// To whoever has the file.
-    Owner(mpsc::Sender<Told>),
+    Owner(mpsc::Sender<Relayed>),
 }
 
 impl Journal {
@@ -40,7 +40,7 @@ impl Journal {
     }
 
     /// A log whose lines somebody else writes, who gets them by this channel.
-    pub(super) fn relayed(owner: mpsc::Sender<Told>) -> Self {
+    pub(super) fn relayed(owner: mpsc::Sender<Relayed>) -> Self {
         Self { batch: Batch::default(), sink: Sink::Owner(owner) }
     }
 
@@ -85,7 +85,7 @@ impl Journal {
                 let lines = batch.take();
                 // Where nobody takes them, the worker is gone.
                 if let Ok(permit) = permit {
-                    permit.send(Told::Lines(lines));
+                    permit.send(Relayed::Lines(lines));
                 }
             }
         }

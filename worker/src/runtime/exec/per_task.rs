@@ -10,10 +10,10 @@ use tokio::time::Instant;
 use super::driver::{Driver, Records, not_had};
 use super::host::{self, Host};
 use super::journal::Journal;
-use super::protocol::Protocol;
+use super::protocol::AgentProtocol;
 use super::{AgentRun, Order};
 use crate::log::Stream;
-use crate::runtime::What;
+use crate::runtime::RunChange;
 use crate::slots::How;
 use crate::tasks::{AttemptId, Errand, Finished};
 
@@ -21,7 +21,7 @@ use crate::tasks::{AttemptId, Errand, Finished};
 const WAITING: usize = 8;
 
 /// What the task of a program tells its agent.
-pub(super) enum Told {
+pub(super) enum Relayed {
     /// Lines for the log.
     Lines(Vec<u8>),
     /// It has said that this is over. Always the last.
@@ -29,7 +29,7 @@ pub(super) enum Told {
 }
 
 /// Runs an agent. Its last news is its end, when its last program is proven dead.
-pub(super) async fn run<P: Protocol>(
+pub(super) async fn run<P: AgentProtocol>(
     run: Arc<AgentRun>,
     mut orders: UnboundedReceiver<Order>,
     protocol: impl Fn() -> P,
@@ -45,7 +45,7 @@ pub(super) async fn run<P: Protocol>(
     // What was given to it and never reached a program.
     while let Ok(order) = orders.try_recv() {
         if let Order::Begin(errand) = order {
-            agent.run.say(What::Finished(super::not_begun(errand.id())));
+            agent.run.say(RunChange::Finished(super::not_begun(errand.id())));
         }
     }
     agent.end(cause).await;
@@ -56,18 +56,18 @@ struct PerTask<F> {
     run: Arc<AgentRun>,
     protocol: F,
     journal: Journal,
-    tell: mpsc::Sender<Told>,
+    tell: mpsc::Sender<Relayed>,
     /// The programs that run, and where each hears its orders.
     programs: HashMap<AttemptId, UnboundedSender<Order>>,
     /// How it is being stopped.
     stops: Option<How>,
 }
 
-impl<P: Protocol, F: Fn() -> P> PerTask<F> {
+impl<P: AgentProtocol, F: Fn() -> P> PerTask<F> {
     /// Does what it is told until it was stopped and its last program is proven dead.
-    async fn attend(&mut self, orders: &mut UnboundedReceiver<Order>, told: &mut mpsc::Receiver<Told>) -> Cause {
+    async fn attend(&mut self, orders: &mut UnboundedReceiver<Order>, told: &mut mpsc::Receiver<Relayed>) -> Cause {
         self.run.is_active(Instant::now());
-        self.run.say(What::Started { pid: None });
+        self.run.say(RunChange::Started { pid: None });
         let mut abandoned = false;
         while self.stops.is_none() || !self.programs.is_empty() {
             let room = self.journal.has_room();
@@ -77,8 +77,8 @@ impl<P: Protocol, F: Fn() -> P> PerTask<F> {
                     self.obey(order);
                 }
                 Some(told) = told.recv(), if room => match told {
-                    Told::Lines(lines) => self.journal.append(&lines),
-                    Told::Over(id) => drop(self.programs.remove(&id)),
+                    Relayed::Lines(lines) => self.journal.append(&lines),
+                    Relayed::Over(id) => drop(self.programs.remove(&id)),
                 },
                 () = self.journal.written() => {}
             }
@@ -104,7 +104,7 @@ impl<P: Protocol, F: Fn() -> P> PerTask<F> {
     fn begin(&mut self, errand: Box<Errand>) {
         let id = errand.id();
         if self.stops.is_some() {
-            return self.run.say(What::Finished(super::not_begun(id)));
+            return self.run.say(RunChange::Finished(super::not_begun(id)));
         }
         let (orders, ordered) = unbounded_channel();
         self.programs.insert(id, orders);
@@ -123,17 +123,17 @@ impl<P: Protocol, F: Fn() -> P> PerTask<F> {
         let at = Timestamp::now();
         self.journal.add(at, Stream::End, cause.to_string().as_bytes(), 0);
         self.journal.finish().await;
-        self.run.say(What::Ended(Ending::new(cause, at)));
+        self.run.say(RunChange::Ended(Ending::new(cause, at)));
     }
 }
 
 /// Has one task done by a program of its own. Its end is told last; whatever goes wrong, there is one.
-async fn attend_to<P: Protocol>(
+async fn attend_to<P: AgentProtocol>(
     run: Arc<AgentRun>,
     mut protocol: P,
     errand: Box<Errand>,
     mut orders: UnboundedReceiver<Order>,
-    tell: mpsc::Sender<Told>,
+    tell: mpsc::Sender<Relayed>,
 ) {
     let id = errand.id();
     let mut records = Records::new(Journal::relayed(tell.clone()));
@@ -148,11 +148,11 @@ async fn attend_to<P: Protocol>(
             } else {
                 protocol.outcome(end.exit, end.printed, &records.desk.last_output(&id.task_id))
             };
-            records.desk.end(id.task_id, end).into_iter().for_each(|finish| run.say(What::Finished(finish)));
+            records.desk.end(id.task_id, end).into_iter().for_each(|finish| run.say(RunChange::Finished(finish)));
         }
         // In the words of an agent whose program could not be started.
         Err(error) => not_had(&run, id, Finished::StartFailed(Cause::NotStarted { error }.to_string())),
     }
     // Where nobody listens, the worker is gone.
-    let _ = tell.send(Told::Over(id)).await;
+    let _ = tell.send(Relayed::Over(id)).await;
 }

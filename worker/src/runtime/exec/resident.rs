@@ -8,13 +8,13 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::driver::{Driver, Records, refuse};
 use super::host::Host;
 use super::journal::Journal;
-use super::protocol::Protocol;
+use super::protocol::AgentProtocol;
 use super::{AgentRun, Order};
 use crate::log::Stream;
-use crate::runtime::What;
+use crate::runtime::RunChange;
 
 /// Runs an agent. Its last news is its end; whatever goes wrong, there is one.
-pub(super) async fn run<P: Protocol>(
+pub(super) async fn run<P: AgentProtocol>(
     run: Arc<AgentRun>,
     mut orders: UnboundedReceiver<Order>,
     protocol: impl Fn() -> P,
@@ -39,6 +39,6 @@ async fn end(run: &AgentRun, records: Records, cause: Cause) {
     let at = Timestamp::now();
     journal.add(at, Stream::End, cause.to_string().as_bytes(), 0);
     journal.finish().await;
-    desk.clear(&cause).into_iter().for_each(|finish| run.say(What::Finished(finish)));
-    run.say(What::Ended(Ending { cause, last_output: tail.text(), at }));
+    desk.clear(&cause).into_iter().for_each(|finish| run.say(RunChange::Finished(finish)));
+    run.say(RunChange::Ended(Ending { cause, last_output: tail.text(), at }));
 }

@@ -1,4 +1,4 @@
-//! The driver of one program: it moves what is said between a [`Host`] and a [`Protocol`], from the start of the program to the
+//! The driver of one program: it moves what is said between a [`Host`] and an [`AgentProtocol`], from the start of the program to the
 //! proof that its tree is dead. All that takes time is here: when it must be ready, when it must have answered, how it is ended.
 
 mod reading;
@@ -17,11 +17,11 @@ use tokio::time::{Instant, sleep_until};
 use super::desk::Desk;
 use super::host::{Host, HostEvent};
 use super::journal::Journal;
-use super::protocol::{Life, Protocol};
+use super::protocol::{AgentProtocol, ProgramLife};
 use super::tail::Tail;
 use super::{AgentRun, Order};
 use crate::later;
-use crate::runtime::What;
+use crate::runtime::RunChange;
 use crate::slots::How;
 
 /// The share of the stop deadline that a program has for the stop message alone, before SIGTERM follows: most of it is
@@ -43,10 +43,15 @@ impl Records {
     pub(super) fn new(journal: Journal) -> Self {
         Self { journal, tail: Tail::default(), desk: Desk::default() }
     }
+
+    /// Whether more of what a program says can be kept. While it can't, the program is not read.
+    fn has_room(&self) -> bool {
+        self.journal.has_room()
+    }
 }
 
 /// How a program ended.
-pub(super) struct End {
+pub(super) struct ProgramEnd {
     pub(super) cause: Cause,
     pub(super) exit: Exit,
     /// The copy of its stdout, where one was kept and all of it fits in.
@@ -69,12 +74,12 @@ pub(super) struct Driver<'a, P> {
     ordered: bool,
 }
 
-impl<'a, P: Protocol> Driver<'a, P> {
+impl<'a, P: AgentProtocol> Driver<'a, P> {
     /// The driver of a program that runs.
     pub(super) fn new(run: &'a Arc<AgentRun>, protocol: &'a mut P, records: &'a mut Records, host: Host) -> Self {
         let mut driver = Self { run, protocol, records, host, unannounced: None, start_by: None, ordered: false };
         driver.protocol.open(&mut driver.host.stdin);
-        if P::LIFE == Life::Agent {
+        if P::LIFE == ProgramLife::Agent {
             driver.unannounced = Some(driver.host.pid);
             driver.start_by = Some(later(Instant::now(), run.common.profile.start_timeout));
             if run.common.profile.ready == Readiness::Started {
@@ -85,10 +90,10 @@ impl<'a, P: Protocol> Driver<'a, P> {
     }
 
     /// Drives it until its tree is proven dead.
-    pub(super) async fn drive(mut self, orders: &mut UnboundedReceiver<Order>) -> End {
+    pub(super) async fn drive(mut self, orders: &mut UnboundedReceiver<Order>) -> ProgramEnd {
         let mut abandoned = false;
         loop {
-            let reads = self.records.journal.has_room();
+            let reads = self.records.has_room();
             let next = self.next();
             tokio::select! {
                 event = self.host.event(reads) => {
@@ -100,7 +105,7 @@ impl<'a, P: Protocol> Driver<'a, P> {
                     abandoned = order.is_none();
                     self.obey(order);
                 }
-                message = self.protocol.message() => self.take(message),
+                message = self.protocol.message(), if reads => self.take(message),
                 () = self.records.journal.written() => {}
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => self.on_time(),
             }
@@ -133,7 +138,7 @@ impl<'a, P: Protocol> Driver<'a, P> {
         self.start_by = None;
         if let Some(pid) = self.unannounced.take() {
             self.run.is_active(Instant::now());
-            self.run.say(What::Started { pid: Some(pid) });
+            self.run.say(RunChange::Started { pid: Some(pid) });
         }
     }
 
@@ -162,7 +167,7 @@ impl<'a, P: Protocol> Driver<'a, P> {
             Some(How::Kill) => {}
         }
         if let Some(reason) = self.host.on_time(now) {
-            self.run.say(What::Stuck(reason));
+            self.run.say(RunChange::Stuck(reason));
         }
     }
 
@@ -189,10 +194,10 @@ impl<'a, P: Protocol> Driver<'a, P> {
         self.host.kill(cause);
     }
 
-    async fn end(mut self, exit: Exit) -> End {
+    async fn end(mut self, exit: Exit) -> ProgramEnd {
         self.read_rest().await;
         let (cause, printed) = self.host.end(exit);
-        End { cause, exit, printed, ordered: self.ordered }
+        ProgramEnd { cause, exit, printed, ordered: self.ordered }
     }
 }
 

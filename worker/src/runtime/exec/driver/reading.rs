@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use super::Driver;
 use crate::log::Stream;
-use crate::runtime::What;
+use crate::runtime::RunChange;
 use crate::runtime::exec::desk::{Desk, Heard};
 use crate::runtime::exec::host::{Host, Printed, Take, shortened};
-use crate::runtime::exec::protocol::{Life, Message, Protocol};
+use crate::runtime::exec::protocol::{AgentProtocol, Message, ProgramLife};
 use crate::tasks::Finish;
 
 /// The longest that an answer waits for what was printed to stderr before it.
@@ -40,10 +40,10 @@ impl Heed {
     }
 }
 
-impl<P: Protocol> Driver<'_, P> {
+impl<P: AgentProtocol> Driver<'_, P> {
     /// Reads one piece of this stream.
     pub(super) async fn read(&mut self, stream: Stream) {
-        if P::LIFE == Life::Agent && stream == Stream::Out {
+        if P::LIFE == ProgramLife::Agent && stream == Stream::Out {
             self.read_complaints().await;
         }
         let more = self.take_piece(stream);
@@ -71,13 +71,13 @@ impl<P: Protocol> Driver<'_, P> {
     /// What was printed before the end and not read yet.
     pub(super) async fn read_rest(&mut self) {
         let streams = match P::LIFE {
-            Life::Agent => [Stream::Err, Stream::Out],
-            Life::Task => [Stream::Out, Stream::Err],
+            ProgramLife::Agent => [Stream::Err, Stream::Out],
+            ProgramLife::Task => [Stream::Out, Stream::Err],
         };
         for stream in streams {
             self.host.read_rest(stream);
             while self.take_piece(stream) {
-                while !self.records.journal.has_room() {
+                while !self.records.has_room() {
                     self.records.journal.written().await;
                 }
             }
@@ -113,7 +113,7 @@ impl<P: Protocol> Driver<'_, P> {
                 let named = protocol.named(line.text);
                 let (text, cut) = shortened(line.text, line.cut);
                 records.journal.add(at, stream, text, cut);
-                if P::LIFE == Life::Agent {
+                if P::LIFE == ProgramLife::Agent {
                     records.tail.add(text);
                 }
                 records.desk.print(stream, Printed { text, cut, ..line }, named);
@@ -123,7 +123,7 @@ impl<P: Protocol> Driver<'_, P> {
             self.run.is_active(now);
         }
         // What is one whole gives signs without a line break too.
-        if any || P::LIFE == Life::Task {
+        if any || P::LIFE == ProgramLife::Task {
             self.records.desk.note(now);
         }
         self.heed(heed);
@@ -143,6 +143,6 @@ impl<P: Protocol> Driver<'_, P> {
         if heed.ready {
             self.announce();
         }
-        heed.ends.into_iter().for_each(|finish| self.run.say(What::Finished(finish)));
+        heed.ends.into_iter().for_each(|finish| self.run.say(RunChange::Finished(finish)));
     }
 }

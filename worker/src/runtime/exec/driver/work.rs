@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use super::{Driver, Records};
 use crate::later;
-use crate::runtime::What;
+use crate::runtime::RunChange;
 use crate::runtime::exec::AgentRun;
-use crate::runtime::exec::protocol::{Life, Protocol};
+use crate::runtime::exec::protocol::{AgentProtocol, ProgramLife};
 use crate::slots::How;
 use crate::tasks::{AttemptId, Errand, Finish, Finished};
 
-impl<P: Protocol> Driver<'_, P> {
+impl<P: AgentProtocol> Driver<'_, P> {
     /// Hands a task to the program.
     pub(in crate::runtime::exec) fn begin(&mut self, errand: &Errand) {
         let id = errand.id();
@@ -24,8 +24,8 @@ impl<P: Protocol> Driver<'_, P> {
         match self.protocol.give(&errand.order, &mut self.host.stdin) {
             Ok(until) => {
                 match P::LIFE {
-                    Life::Agent => self.records.desk.put(errand, printed, until),
-                    Life::Task => self.records.desk.put_only(errand),
+                    ProgramLife::Agent => self.records.desk.put(errand, printed, until),
+                    ProgramLife::Task => self.records.desk.put_only(errand),
                 }
                 self.write();
             }
@@ -37,7 +37,7 @@ impl<P: Protocol> Driver<'_, P> {
     /// would go on spending what it may not. One that is being ended already needs no telling.
     pub(super) fn halt(&mut self, id: AttemptId, halt: Halt) {
         let (now, patience) = (Instant::now(), self.run.common.patience(halt));
-        if P::LIFE == Life::Task {
+        if P::LIFE == ProgramLife::Task {
             // The program is the task.
             self.ordered = true;
             return self.host.ask(Cause::Stopped, Duration::ZERO, patience);
@@ -58,7 +58,7 @@ impl<P: Protocol> Driver<'_, P> {
     pub(super) fn write(&mut self) {
         let lost = self.host.stdin.write();
         for finish in self.records.desk.lose(lost, "its agent has closed its stdin") {
-            self.run.say(What::Finished(finish));
+            self.run.say(RunChange::Finished(finish));
         }
     }
 }
@@ -74,5 +74,5 @@ pub(in crate::runtime::exec) fn refuse(run: &AgentRun, records: &Records, errand
 
 /// A task that the program never had is over.
 pub(in crate::runtime::exec) fn not_had(run: &AgentRun, id: AttemptId, end: Finished) {
-    run.say(What::Finished(Finish { id, end, last_output: String::new() }));
+    run.say(RunChange::Finished(Finish { id, end, last_output: String::new() }));
 }

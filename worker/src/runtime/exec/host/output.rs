@@ -59,11 +59,11 @@ pub(super) type TakeLine<'a> = &'a mut dyn FnMut(Printed<'_>);
 pub(crate) struct Output {
     source: Source,
     splitter: Splitter,
-    copy: Option<Copy>,
+    copy: Option<Transcript>,
 }
 
 /// All that was printed, up to a bound.
-struct Copy {
+struct Transcript {
     bytes: Vec<u8>,
     most: usize,
     /// Whether there was more.
@@ -90,7 +90,7 @@ impl Output {
         let (longest_object, copy) = match framing {
             Framing::Log => (LONGEST_LINE, None),
             Framing::Messages { longest } => (longest, None),
-            Framing::Whole { most } => (LONGEST_LINE, Some(Copy { bytes: Vec::new(), most, is_over: false })),
+            Framing::Whole { most } => (LONGEST_LINE, Some(Transcript { bytes: Vec::new(), most, is_over: false })),
         };
         Ok(Self { source, splitter: Splitter { longest_object, ..Splitter::default() }, copy })
     }
@@ -173,7 +173,7 @@ impl Output {
     }
 }
 
-impl Copy {
+impl Transcript {
     fn add(&mut self, bytes: &[u8]) {
         let room = (self.most - self.bytes.len()).min(bytes.len());
         self.bytes.extend_from_slice(&bytes[..room]);
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_copy_is_bounded_and_says_when_there_was_more() {
-        let mut copy = Copy { bytes: Vec::new(), most: 5, is_over: false };
+        let mut copy = Transcript { bytes: Vec::new(), most: 5, is_over: false };
         copy.add(b"abc");
         copy.add(b"de");
         assert!(!copy.is_over);

@@ -15,7 +15,7 @@ const WAITING: usize = 16 * 1024 * 1024;
 pub(crate) struct Stdin {
     /// None where it is closed, by us or by the program.
     pipe: Option<Sender>,
-    lines: VecDeque<Line>,
+    lines: VecDeque<Outgoing>,
     /// Of the first line.
     written: usize,
     waiting: usize,
@@ -25,7 +25,7 @@ pub(crate) struct Stdin {
     ends: bool,
 }
 
-struct Line {
+struct Outgoing {
     bytes: Vec<u8>,
     task: Option<TaskId>,
 }
@@ -47,7 +47,7 @@ impl Stdin {
             return Err("its agent does not read its stdin");
         }
         self.waiting += bytes.len();
-        self.lines.push_back(Line { bytes, task });
+        self.lines.push_back(Outgoing { bytes, task });
         Ok(self.sent + self.waiting as u64)
     }
 

@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Body, LONGEST_OUTPUT, Life, Message, Protocol, Says, TaskMessage, too_long, unfit};
+use super::{AgentProtocol, LONGEST_OUTPUT, Message, MessageBody, ProgramLife, Says, TaskMessage, too_long, unfit};
 use crate::log::Stream;
+use crate::notes::Note;
 use crate::runtime::exec::host::{Framing, Printed, Stdin};
-use crate::sign::Note;
 use crate::tasks::Finished;
 
 /// The longest line that may be a message, in bytes: such an output, and room for the rest.
@@ -26,8 +26,8 @@ const STOP: &[u8] = b"{\"type\":\"stop\"}\n";
 /// The protocol. A program knows of no attempts but the one that it has of a task, so there is nothing to remember.
 pub(crate) struct JsonLines;
 
-impl Protocol for JsonLines {
-    const LIFE: Life = Life::Agent;
+impl AgentProtocol for JsonLines {
+    const LIFE: ProgramLife = ProgramLife::Agent;
     const STDOUT: Framing = Framing::Messages { longest: LONGEST_MESSAGE };
 
     fn give(&mut self, order: &TaskOrder, stdin: &mut Stdin) -> Result<u64, &'static str> {
@@ -89,15 +89,15 @@ fn read(line: &[u8], cut: u64) -> Option<Message> {
     Some(Message::Task(TaskMessage { task_id: head.id?, attempt: head.attempt, body }))
 }
 
-fn body(kind: &str, line: &[u8]) -> Option<Body> {
+fn body(kind: &str, line: &[u8]) -> Option<MessageBody> {
     match kind {
         "progress" => {
-            serde_json::from_slice(line).ok().map(|said: ProgressLine| Body::Note(Note::Progress(said.into())))
+            serde_json::from_slice(line).ok().map(|said: ProgressLine| MessageBody::Note(Note::Progress(said.into())))
         }
         "usage" => serde_json::from_slice(line)
             .ok()
             .and_then(UsageLine::into_usage)
-            .map(|usage| Body::Note(Note::Usage(usage))),
+            .map(|usage| MessageBody::Note(Note::Usage(usage))),
         "result" => serde_json::from_slice(line).ok().map(|said: ResultLine<'_>| said.into()),
         "error" => serde_json::from_slice(line).ok().map(|said: ErrorLine<'_>| said.into()),
         _ => None,
@@ -208,7 +208,7 @@ struct ResultLine<'a> {
     output: Option<&'a RawValue>,
 }
 
-impl From<ResultLine<'_>> for Body {
+impl From<ResultLine<'_>> for MessageBody {
     fn from(said: ResultLine<'_>) -> Self {
         let output = Payload::trusted(said.output.map_or("null", RawValue::get));
         unfit("result", &output).map_or_else(|| Self::End(Finished::Done(output)), failed_for)
@@ -216,8 +216,8 @@ impl From<ResultLine<'_>> for Body {
 }
 
 /// A result or an error that can't be taken, for this reason.
-const fn failed_for(message: String) -> Body {
-    Body::End(Finished::Failed { message, retryable: false })
+const fn failed_for(message: String) -> MessageBody {
+    MessageBody::End(Finished::Failed { message, retryable: false })
 }
 
 #[derive(Deserialize)]
@@ -229,7 +229,7 @@ struct ErrorLine<'a> {
 }
 
 /// Whatever is wrong about it, an error is an end of its task.
-impl From<ErrorLine<'_>> for Body {
+impl From<ErrorLine<'_>> for MessageBody {
     fn from(said: ErrorLine<'_>) -> Self {
         let message = said.message.map_or_else(String::new, |text| {
             serde_json::from_str(text.get()).unwrap_or_else(|_| text.get().to_owned())
@@ -255,7 +255,7 @@ mod tests {
         read(text.replace("ID", ID).as_bytes(), 0)
     }
 
-    fn about(text: &str) -> Option<Body> {
+    fn about(text: &str) -> Option<MessageBody> {
         match said(text) {
             Some(Message::Task(said)) => {
                 assert_eq!(said.task_id, ID.parse().expect("an id"));
@@ -308,9 +308,12 @@ mod tests {
     fn a_result_is_carried_as_it_was_written() {
         for output in [r#"{"b": 1.50,  "b":2}"#, "null", r#""text""#, "[]", "12345678901234567890123"] {
             let what = about(&format!(r#"{{"output": {output} , "id":"ID","type":"result"}}"#));
-            assert_eq!(what, Some(Body::End(Finished::Done(Payload::trusted(output)))), "{output}");
+            assert_eq!(what, Some(MessageBody::End(Finished::Done(Payload::trusted(output)))), "{output}");
         }
-        assert_eq!(about(r#"{"type":"result","id":"ID"}"#), Some(Body::End(Finished::Done(Payload::trusted("null")))));
+        assert_eq!(
+            about(r#"{"type":"result","id":"ID"}"#),
+            Some(MessageBody::End(Finished::Done(Payload::trusted("null"))))
+        );
         for line in
             [r#"{"type":"result"}"#, r#"{"type":"result","id":"7","output":1}"#, r#"{"type":"result","id":"ID","#]
         {
@@ -320,8 +323,9 @@ mod tests {
 
     #[test]
     fn an_error_is_an_end_whatever_is_wrong_about_it() {
-        let error =
-            |message: &str, retryable| Some(Body::End(Finished::Failed { message: message.to_owned(), retryable }));
+        let error = |message: &str, retryable| {
+            Some(MessageBody::End(Finished::Failed { message: message.to_owned(), retryable }))
+        };
         assert_eq!(about(r#"{"type":"error","id":"ID","message":"no","retryable":false}"#), error("no", false));
         assert_eq!(about(r#"{"type":"error","id":"ID","message":"no"}"#), error("no", true));
         assert_eq!(about(r#"{"type":"error","id":"ID"}"#), error("", true));
@@ -331,7 +335,7 @@ mod tests {
     #[test]
     fn progress_and_usage_stay_within_bounds() {
         let progress = |message: &str, percent| {
-            Some(Body::Note(Note::Progress(Progress { message: message.to_owned(), percent })))
+            Some(MessageBody::Note(Note::Progress(Progress { message: message.to_owned(), percent })))
         };
         assert_eq!(about(r#"{"type":"progress","id":"ID","message":"m","percent":40}"#), progress("m", Some(40.0)));
         assert_eq!(about(r#"{"type":"progress","id":"ID","percent":400}"#), progress("", Some(100.0)));
@@ -339,7 +343,7 @@ mod tests {
         assert_eq!(about(&long), progress(&"\u{e4}".repeat(LONGEST_PROGRESS / 2), None));
         let usage = |text: &str| about(&format!(r#"{{"type":"usage","id":"ID",{text}}}"#));
         let used = |input_tokens, output_tokens, cost_micros| {
-            Some(Body::Note(Note::Usage(Usage { input_tokens, output_tokens, cost_micros })))
+            Some(MessageBody::Note(Note::Usage(Usage { input_tokens, output_tokens, cost_micros })))
         };
         assert_eq!(usage(r#""input_tokens":10,"output_tokens":5,"cost_usd":0.001"#), used(10, 5, 1000));
         assert_eq!(usage(r#""cost_usd":1e300"#), used(0, 0, u64::MAX));
@@ -374,9 +378,9 @@ mod tests {
         let nested = |depth: usize| {
             format!(r#"{{"type":"result","id":"ID","output":{}{}}}"#, "[".repeat(depth), "]".repeat(depth))
         };
-        assert!(matches!(about(&nested(128)), Some(Body::End(Finished::Done(_)))));
+        assert!(matches!(about(&nested(128)), Some(MessageBody::End(Finished::Done(_)))));
         assert!(
-            matches!(about(&nested(129)), Some(Body::End(Finished::Failed { message, .. })) if message.contains("129 lists"))
+            matches!(about(&nested(129)), Some(MessageBody::End(Finished::Failed { message, .. })) if message.contains("129 lists"))
         );
         let log = format!(r#"{{"type":"progress","id":"{ID}","message":"{}"#, "x".repeat(2000));
         assert_eq!(read(log.as_bytes(), 1), None);

@@ -4,13 +4,13 @@
 //!
 //! | asked | when | what it does |
 //! |---|---|---|
-//! | [`Protocol::open`] | the program runs | greets it, if it is to be greeted |
-//! | [`Protocol::give`] | a task is to be begun | hands it over |
-//! | [`Protocol::cancel`] | a task is to be stopped | says so |
-//! | [`Protocol::close`] | the program is to end | says so |
-//! | [`Protocol::hear`] | it printed a line | says whether that is a message, and of what; may answer it |
-//! | [`Protocol::message`] | all the time | is where one listens that has a way beside the pipes |
-//! | [`Protocol::outcome`] | the program has ended | says what that means for the task that it was started for |
+//! | [`AgentProtocol::open`] | the program runs | greets it, if it is to be greeted |
+//! | [`AgentProtocol::give`] | a task is to be begun | hands it over |
+//! | [`AgentProtocol::cancel`] | a task is to be stopped | says so |
+//! | [`AgentProtocol::close`] | the program is to end | says so |
+//! | [`AgentProtocol::hear`] | it printed a line | says whether that is a message, and of what; may answer it |
+//! | [`AgentProtocol::message`] | all the time | is where one listens that has a way beside the pipes |
+//! | [`AgentProtocol::outcome`] | the program has ended | says what that means for the task that it was started for |
 
 pub(crate) mod json_lines;
 pub(crate) mod oneshot;
@@ -22,7 +22,7 @@ use muster_process::Exit;
 
 use super::host::{Framing, Printed, Stdin, cause_of};
 use crate::log::Stream;
-use crate::sign::Note;
+use crate::notes::Note;
 use crate::tasks::Finished;
 
 /// The longest output of a task, in bytes of JSON.
@@ -30,7 +30,7 @@ const LONGEST_OUTPUT: usize = 1024 * 1024;
 
 /// Whose life a program has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Life {
+pub(crate) enum ProgramLife {
     /// The agent's: it is started with the agent, becomes ready, and is given tasks.
     Agent,
     /// A task's: it is started for one, counts as ready, and its end is the end of that task.
@@ -38,9 +38,9 @@ pub(crate) enum Life {
 }
 
 /// What is spoken with a program.
-pub(crate) trait Protocol: Send + 'static {
+pub(crate) trait AgentProtocol: Send + 'static {
     /// Whose life a program has that speaks it.
-    const LIFE: Life;
+    const LIFE: ProgramLife;
     /// What its stdout is read as. Its stderr is lines for the log.
     const STDOUT: Framing;
 
@@ -99,12 +99,12 @@ pub(crate) struct TaskMessage {
     pub(crate) task_id: TaskId,
     /// Which attempt is meant, where the program says so.
     pub(crate) attempt: Option<u32>,
-    pub(crate) body: Body,
+    pub(crate) body: MessageBody,
 }
 
 /// What is said.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Body {
+pub(crate) enum MessageBody {
     /// Something while it runs.
     Note(Note),
     /// How it ended. The last message about it.

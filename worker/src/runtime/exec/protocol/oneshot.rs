@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use muster_domain::{AgentId, Cause, Payload, TaskId, TaskOrder};
 use muster_process::Exit;
 
-use super::{LONGEST_OUTPUT, Life, Protocol, Says, too_long, unfit};
+use super::{AgentProtocol, LONGEST_OUTPUT, ProgramLife, Says, too_long, unfit};
 use crate::log::Stream;
 use crate::runtime::exec::host::{Framing, Printed, Stdin, cause_of};
 use crate::runtime::exec::tail::Tail;
@@ -23,8 +23,8 @@ pub(crate) struct Oneshot {
     complaints: Tail,
 }
 
-impl Protocol for Oneshot {
-    const LIFE: Life = Life::Task;
+impl AgentProtocol for Oneshot {
+    const LIFE: ProgramLife = ProgramLife::Task;
     const STDOUT: Framing = Framing::Whole { most: LONGEST_OUTPUT };
 
     /// The input, and the end of the file behind: a text as it is, anything else as JSON.
