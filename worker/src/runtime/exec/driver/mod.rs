@@ -207,13 +207,4 @@ fn pause(deadline: Duration) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_signal_waits_for_a_tenth_of_the_deadline_and_a_second_at_the_most() {
-        let millis = |deadline| pause(Duration::from_millis(deadline)).as_millis();
-        assert_eq!([0, 300, 10_000, 60_000].map(millis), [0, 30, 1_000, 1_000]);
-        assert_eq!(pause(Duration::MAX), MAX_PAUSE);
-    }
-}
+mod tests;
