@@ -63,7 +63,7 @@ impl Heart {
         self.contact == Contact::Good
     }
 
-    /// Beats as soon as the line is free: something changed that the registry should know now.
+    /// Beats as soon as no call is under way: something changed that the registry should know now.
     pub(crate) fn hurry(&mut self, now: Instant) {
         self.next = self.next.min(now);
     }
