@@ -6,7 +6,6 @@ mod work;
 
 pub(super) use work::{not_had, refuse};
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::{Cause, Readiness};
@@ -76,7 +75,7 @@ pub(super) struct Driver<'a, P> {
 
 impl<'a, P: AgentProtocol> Driver<'a, P> {
     /// The driver of a program that runs.
-    pub(super) fn new(run: &'a Arc<AgentRun>, protocol: &'a mut P, records: &'a mut Records, host: Host) -> Self {
+    pub(super) fn new(run: &'a AgentRun, protocol: &'a mut P, records: &'a mut Records, host: Host) -> Self {
         let mut driver = Self { run, protocol, records, host, unannounced: None, start_by: None, ordered: false };
         driver.protocol.open(&mut driver.host.stdin);
         if P::LIFE == ProgramLife::Agent {

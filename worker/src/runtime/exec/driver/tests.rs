@@ -2,6 +2,7 @@
 //! and it has a way beside the pipes.
 
 use std::future::pending;
+use std::sync::Arc;
 
 use muster_domain::{
     AgentId, AgentSpec, Epoch, ExecProfile, Payload, ProcessId, Progress, SpawnOrder, TaskId, TaskOrder,
