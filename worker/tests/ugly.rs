@@ -67,6 +67,13 @@ fn programs() -> Vec<Ugly> {
             oneshot: Fate::Ends("failed: its output is longer than 1048576 bytes"),
             ..UGLY
         },
+        Ugly {
+            name: "floods its stdout",
+            work: "here; yes 0123456789012345678901234567890123456789",
+            lines: Fate::Halted,
+            oneshot: Fate::Ends("failed: its output is longer than 1048576 bytes"),
+            ..UGLY
+        },
         Ugly { name: "floods its stderr", work: "yes 'no model' | head -n 200000 >&2", ..UGLY },
         Ugly { name: "has its stderr closed", start: "exec 2>&-", ..UGLY },
         Ugly {
