@@ -12,7 +12,7 @@
 //!
 //! A kind that can be neither replaced nor added up, as a question that somebody is to answer, is one more variant of [`Note`] that is
 //! held in order, up to a number; while that is reached, the program is not read (`runtime::exec::driver`, `Records::has_room`), so
-//! that none is lost either.
+//! that none is lost either. That one is there is then news for the loop, which else looks only when it beats.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 const MOST: u64 = i64::MAX.unsigned_abs();
 
 /// The channel of one task. It is memory that both sides have, and no queue: a program that prints or tells of progress a thousand
-/// times a second costs the loop nothing, and no allocation.
+/// times a second costs the loop nothing.
 #[derive(Debug)]
 pub(crate) struct Notes {
     begun: Instant,
