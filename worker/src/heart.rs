@@ -34,7 +34,7 @@ enum Contact {
 
 /// What an answered beat means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct News {
+pub(crate) struct RegistryChange {
     /// The registry was away, and is back.
     pub(crate) back: bool,
     /// Its content is another than at the last beat: what was sent may be lost.
@@ -63,7 +63,7 @@ impl Heart {
         self.contact == Contact::Good
     }
 
-    /// Beats as soon as the line is free: something changed that the registry should know now.
+    /// Beats as soon as no call is under way: something changed that the registry should know now.
     pub(crate) fn hurry(&mut self, now: Instant) {
         self.next = self.next.min(now);
     }
@@ -81,12 +81,12 @@ impl Heart {
     }
 
     /// The registry answered a beat.
-    pub(crate) fn answered(&mut self, answer: &BeatAnswer) -> News {
+    pub(crate) fn answered(&mut self, answer: &BeatAnswer) -> RegistryChange {
         let back = matches!(self.contact, Contact::Away { .. });
         self.contact = Contact::Good;
         self.number = self.number.max(answer.number);
         let before = self.generation.replace(answer.generation);
-        News { back, emptied: before.is_some_and(|before| before != answer.generation) }
+        RegistryChange { back, emptied: before.is_some_and(|before| before != answer.generation) }
     }
 
     /// The registry did not answer a call. Beats are the probe for its return. Answers whether that is new.
@@ -158,7 +158,7 @@ mod tests {
         }
         assert_eq!(waits, [100, 200, 400, 800, 1600, 2000, 2000]);
         assert!(!heart.is_connected());
-        assert_eq!(heart.answered(&answer(1)), News { back: true, emptied: false });
+        assert_eq!(heart.answered(&answer(1)), RegistryChange { back: true, emptied: false });
     }
 
     #[test]

@@ -6,7 +6,7 @@ use muster_domain::{AgentId, AgentPicture, Epoch, Refusal, ReportBody, SeenState
 use tokio::time::Instant;
 
 use crate::later;
-use crate::slots::{How, Step};
+use crate::slots::{How, SlotStep};
 use crate::tasks::Work;
 
 /// What `heartbeat_interval` is at least.
@@ -116,8 +116,8 @@ impl Held {
     }
 
     /// It is to stop. Answers with nothing where it was told so before, as urgently.
-    pub(crate) fn stop(&mut self, how: How) -> Option<Step> {
-        let step = Some(Step::Stop(self.agent_id(), self.epoch(), how));
+    pub(crate) fn stop(&mut self, how: How) -> Option<SlotStep> {
+        let step = Some(SlotStep::Stop(self.agent_id(), self.epoch(), how));
         let (ready, pid) = match &mut self.phase {
             Phase::Stopping { how: before, .. } => {
                 let more = how > *before;
@@ -133,7 +133,7 @@ impl Held {
     }
 
     /// It is to be killed, and then this is to happen.
-    pub(crate) fn replace(&mut self, then: Then) -> Option<Step> {
+    pub(crate) fn replace(&mut self, then: Then) -> Option<SlotStep> {
         self.then = Some(then);
         self.stop(How::Kill)
     }

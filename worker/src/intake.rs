@@ -16,7 +16,7 @@ impl Worker {
     pub(crate) fn on_post(&mut self, post: CommandPost, now: Instant) {
         match post {
             CommandPost::Command(envelope) => self.obey(*envelope, now),
-            CommandPost::Resubscribed => self.resync(now),
+            CommandPost::Resubscribed => self.exchange.resync(now),
             CommandPost::Unreadable(what) => tracing::warn!(%what, "a command could not be read and is ignored"),
         }
     }

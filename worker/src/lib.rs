@@ -6,7 +6,7 @@
 //!
 //! # Who does what
 //! The loop (`worker`) waits for the next thing: a command (`intake`), news of an agent (`runtime`), the end of a call to
-//! the registry (`exchange` over the `line`), somebody at its door, the sign to stop, or a moment. It awaits nothing else, so an outage of the
+//! the registry (`exchange`, `calls`), somebody at its door, the sign to stop, or a moment. It awaits nothing else, so an outage of the
 //! registry or an agent that floods its stdout holds up nobody. What to do is decided by values without IO, which are
 //! tested as tables:
 //!
@@ -22,7 +22,7 @@
 //!
 //! Each agent with a program is a task of its own (`runtime::exec`): it reads the program's output, writes its [`log`],
 //! keeps its deadlines, and sends the loop three small pieces of news in its life, and one of each piece of work. Output
-//! never passes through the loop, nor does progress (`sign`): both are looked at when a heartbeat is made.
+//! never passes through the loop, nor does progress (`notes`): both are looked at when a heartbeat is made.
 //!
 //! A task that is a check is no agent's: a task of its own beside the loop (`checks`) tries what can be reached, and the loop
 //! hears of its end.
@@ -35,6 +35,7 @@
 //! - A report is kept until it is settled; what was lost in an outage or a flush is sent again.
 //! - When [`run`] returns, no tree of this worker is left. When its future is dropped, each is killed.
 
+mod calls;
 mod checks;
 mod departure;
 mod exchange;
@@ -42,12 +43,11 @@ mod gauge;
 mod heart;
 mod held;
 mod intake;
-mod line;
 pub mod log;
 mod memory;
+mod notes;
 mod post;
 mod runtime;
-mod sign;
 mod slots;
 mod stop;
 mod subscribing;

@@ -10,7 +10,7 @@ const KEPT: usize = 1024;
 
 /// The highest epoch seen of an agent.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Record {
+pub(crate) struct EpochRecord {
     pub(crate) epoch: Epoch,
     pub(crate) fate: Fate,
 }
@@ -34,7 +34,7 @@ pub(crate) enum Fate {
 /// on its way at that moment, and the next thousand endings of this worker come after it.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    records: HashMap<AgentId, Record>,
+    records: HashMap<AgentId, EpochRecord>,
     /// Reports of final fates by number, not settled yet.
     reported: VecDeque<(u64, AgentId, Epoch)>,
     /// Final fates whose report is settled, oldest first.
@@ -42,14 +42,14 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    pub(crate) fn get(&self, agent_id: &AgentId) -> Option<&Record> {
+    pub(crate) fn get(&self, agent_id: &AgentId) -> Option<&EpochRecord> {
         self.records.get(agent_id)
     }
 
     /// Remembers what became of an epoch, unless a higher one is known.
     pub(crate) fn note(&mut self, agent_id: AgentId, epoch: Epoch, fate: Fate) {
         if self.records.get(&agent_id).is_none_or(|record| record.epoch <= epoch) {
-            self.records.insert(agent_id, Record { epoch, fate });
+            self.records.insert(agent_id, EpochRecord { epoch, fate });
         }
     }
 
@@ -62,7 +62,8 @@ impl Memory {
     pub(crate) fn settle(&mut self, up_to: u64) {
         while let Some((_, agent_id, epoch)) = self.reported.pop_front_if(|(seq, ..)| *seq <= up_to) {
             // The master has the last output; a repeated answer does without it.
-            if let Some(Record { epoch: known, fate: Fate::Ended { ending, .. } }) = self.records.get_mut(&agent_id)
+            if let Some(EpochRecord { epoch: known, fate: Fate::Ended { ending, .. } }) =
+                self.records.get_mut(&agent_id)
                 && *known == epoch
             {
                 ending.last_output = String::new();
@@ -71,7 +72,7 @@ impl Memory {
         }
         while self.settled.len() > KEPT {
             let Some((agent_id, epoch)) = self.settled.pop_front() else { break };
-            let gone = |record: &Record| record.epoch == epoch && record.fate != Fate::Held;
+            let gone = |record: &EpochRecord| record.epoch == epoch && record.fate != Fate::Held;
             if self.records.get(&agent_id).is_some_and(gone) {
                 self.records.remove(&agent_id);
             }
@@ -96,7 +97,7 @@ mod tests {
         let (mut memory, agent) = (Memory::default(), AgentId::generate());
         memory.note(agent, Epoch(2), Fate::Held);
         memory.note(agent, Epoch(1), ended());
-        assert_eq!(memory.get(&agent), Some(&Record { epoch: Epoch(2), fate: Fate::Held }));
+        assert_eq!(memory.get(&agent), Some(&EpochRecord { epoch: Epoch(2), fate: Fate::Held }));
     }
 
     #[test]
@@ -114,7 +115,7 @@ mod tests {
         memory.settle(u64::MAX);
         assert_eq!(memory.get(&agents[0]).map(|record| record.epoch), Some(Epoch(2)));
         assert_eq!(memory.get(&agents[1]), None);
-        let Some(Record { fate: Fate::Ended { ending, .. }, .. }) = memory.get(&agents[2]) else { panic!("kept") };
+        let Some(EpochRecord { fate: Fate::Ended { ending, .. }, .. }) = memory.get(&agents[2]) else { panic!("kept") };
         assert_eq!(ending.last_output, "", "the output of a settled ending is not kept");
     }
 }

@@ -22,7 +22,7 @@ use crate::tasks::Work;
 
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Step {
+pub(crate) enum SlotStep {
     /// Start this agent; its slot is taken.
     Start(SpawnOrder),
     /// Stop the agent that is held.
@@ -88,17 +88,23 @@ impl Slots {
     }
 
     /// A spawn command came.
-    pub(crate) fn on_spawn(&mut self, order: SpawnOrder, fence: Fence, now: Instant, at: Timestamp) -> Option<Step> {
+    pub(crate) fn on_spawn(
+        &mut self,
+        order: SpawnOrder,
+        fence: Fence,
+        now: Instant,
+        at: Timestamp,
+    ) -> Option<SlotStep> {
         let (agent_id, epoch) = (order.agent.agent_id, order.epoch);
         // Before the fence is looked at, since an answer changes nothing, and "refused" would be untrue of an epoch
         // that runs here.
         if let Some(known) = self.answer(agent_id, epoch) {
-            return known.map(Step::Repeat);
+            return known.map(SlotStep::Repeat);
         }
         let obeyed = self.admits(fence);
         let seen = self.memory.get(&agent_id).map_or(Epoch(0), |record| record.epoch);
         if obeyed && epoch < seen {
-            return Some(Step::Say(refused(agent_id, epoch, Refusal::StaleEpoch { seen })));
+            return Some(SlotStep::Say(refused(agent_id, epoch, Refusal::StaleEpoch { seen })));
         }
         let refusal = if !obeyed {
             Some(Refusal::StaleFence { seen: self.fence })
@@ -115,10 +121,10 @@ impl Slots {
             // An older epoch runs here that the leader gave up: it must end, whatever becomes of the new one.
             (Some(held), None) if obeyed => held.replace(Then::Start(order)),
             (Some(held), Some(refusal)) if obeyed => held.replace(Then::Say(refused(agent_id, epoch, refusal))),
-            (_, Some(refusal)) => Some(Step::Say(refused(agent_id, epoch, refusal))),
+            (_, Some(refusal)) => Some(SlotStep::Say(refused(agent_id, epoch, refusal))),
             (_, None) => {
                 self.held.insert(agent_id, Held::starting(order.clone(), now, at));
-                Some(Step::Start(order))
+                Some(SlotStep::Start(order))
             }
         }
     }
@@ -134,20 +140,20 @@ impl Slots {
         how: How,
         fence: Fence,
         at: Timestamp,
-    ) -> Option<Step> {
+    ) -> Option<SlotStep> {
         if !self.admits(fence) {
             return None;
         }
         let never_ran = Ending::new(Cause::Stopped, at);
         let Some(held) = self.held.get_mut(&agent_id) else {
-            return Some(Step::Repeat(self.end_unheld(agent_id, epoch, never_ran)));
+            return Some(SlotStep::Repeat(self.end_unheld(agent_id, epoch, never_ran)));
         };
         if held.epoch() == epoch {
             return held.stop(how);
         }
         if epoch < held.epoch() || held.next_epoch().is_some_and(|next| epoch < next) {
             // Over long ago, and what came after it is not touched.
-            return Some(Step::Repeat(ended(agent_id, epoch, false, never_ran)));
+            return Some(SlotStep::Repeat(ended(agent_id, epoch, false, never_ran)));
         }
         // It waits for the end of the older one, or is not known yet: it will never start. "Ended" is said when the
         // older tree is proven dead, since whoever asked wants the agent gone.
@@ -163,13 +169,13 @@ impl Slots {
         pid: Option<u32>,
         now: Instant,
         at: Timestamp,
-    ) -> Option<Step> {
+    ) -> Option<SlotStep> {
         let held = self.held.get_mut(&agent_id).filter(|held| held.epoch() == epoch)?;
-        held.started(pid, now, at).then_some(Step::Say(ReportBody::Started { agent_id, epoch, pid }))
+        held.started(pid, now, at).then_some(SlotStep::Say(ReportBody::Started { agent_id, epoch, pid }))
     }
 
     /// The agent's tree is proven dead.
-    pub(crate) fn on_ended(&mut self, agent_id: AgentId, epoch: Epoch, ending: Ending, now: Instant) -> Vec<Step> {
+    pub(crate) fn on_ended(&mut self, agent_id: AgentId, epoch: Epoch, ending: Ending, now: Instant) -> Vec<SlotStep> {
         if self.held.get(&agent_id).is_none_or(|held| held.epoch() != epoch) {
             return Vec::new();
         }
@@ -177,13 +183,13 @@ impl Slots {
         let ready = held.ready();
         let at = ending.at;
         self.memory.note(agent_id, epoch, Fate::Ended { ready, ending: ending.clone() });
-        let mut steps = vec![Step::Say(ended(agent_id, epoch, ready, ending))];
+        let mut steps = vec![SlotStep::Say(ended(agent_id, epoch, ready, ending))];
         match held.into_then() {
             None => {}
-            Some(Then::Say(body)) => steps.push(Step::Say(body)),
+            Some(Then::Say(body)) => steps.push(SlotStep::Say(body)),
             Some(Then::Start(order)) => {
                 self.held.insert(agent_id, Held::starting(order.clone(), now, at));
-                steps.push(Step::Start(order));
+                steps.push(SlotStep::Start(order));
             }
         }
         steps
@@ -207,7 +213,7 @@ impl Slots {
     }
 
     /// Stops everything that is held.
-    pub(crate) fn stop_all(&mut self, how: How) -> Vec<Step> {
+    pub(crate) fn stop_all(&mut self, how: How) -> Vec<SlotStep> {
         self.held.values_mut().filter_map(|held| held.stop(how)).collect()
     }
 
@@ -228,12 +234,12 @@ impl Slots {
 
     /// Reports agents that are idle for too long, each once per its `max_idle_time`. `last_active` knows of activity
     /// that did not come through the loop.
-    pub(crate) fn idle(&mut self, now: Instant, last_active: impl Fn(&AgentId) -> Option<Instant>) -> Vec<Step> {
+    pub(crate) fn idle(&mut self, now: Instant, last_active: impl Fn(&AgentId) -> Option<Instant>) -> Vec<SlotStep> {
         let due = self.held.values_mut().filter(|held| held.idle_at().is_some_and(|at| at <= now));
         due.filter_map(|held| {
             let (agent_id, epoch) = (held.agent_id(), held.epoch());
             held.is_idle_since(last_active(&agent_id), now)
-                .then_some(Step::Repeat(ReportBody::IdleTooLong { agent_id, epoch }))
+                .then_some(SlotStep::Repeat(ReportBody::IdleTooLong { agent_id, epoch }))
         })
         .collect()
     }

@@ -80,16 +80,16 @@ impl Table {
     }
 }
 
-fn words(steps: impl IntoIterator<Item = Step>) -> String {
+fn words(steps: impl IntoIterator<Item = SlotStep>) -> String {
     let words: Vec<String> = steps.into_iter().map(|step| word(&step)).collect();
     words.join(", ")
 }
 
-fn word(step: &Step) -> String {
+fn word(step: &SlotStep) -> String {
     let body = match step {
-        Step::Start(order) => return format!("start {}", order.epoch),
-        Step::Stop(_, epoch, how) => return format!("{} {epoch}", if *how == How::Ask { "ask" } else { "kill" }),
-        Step::Say(body) | Step::Repeat(body) => body,
+        SlotStep::Start(order) => return format!("start {}", order.epoch),
+        SlotStep::Stop(_, epoch, how) => return format!("{} {epoch}", if *how == How::Ask { "ask" } else { "kill" }),
+        SlotStep::Say(body) | SlotStep::Repeat(body) => body,
     };
     match body {
         ReportBody::Started { epoch, .. } => format!("started {epoch}"),

@@ -10,15 +10,14 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::checks::Checks;
 use crate::departure::{Departure, Go, Remains};
+use crate::exchange::Exchange;
 use crate::gauge::Gauge;
-use crate::heart::{Heart, Orphanhood};
-use crate::line::Line;
-use crate::post::{Post, subject};
-use crate::runtime::{News, Runtime, What};
-use crate::slots::{How, Slots, Step};
+use crate::heart::Orphanhood;
+use crate::post::subject;
+use crate::runtime::{RunChange, RunNews, Runtime};
+use crate::slots::{How, SlotStep, Slots};
 use crate::stop::{StopWatch, Urgency};
 use crate::tasks::Tasks;
-use crate::troubles::Troubles;
 use crate::{Seat, WorkerExit, later};
 
 /// News of agents that are taken in one go before the loop looks at anything else.
@@ -32,18 +31,18 @@ pub(crate) struct Worker {
     pub(crate) tasks: Tasks,
     pub(crate) runtime: Runtime,
     pub(crate) checks: Checks,
-    pub(crate) post: Post,
-    pub(crate) line: Line,
-    pub(crate) heart: Heart,
-    pub(crate) troubles: Troubles,
+    pub(crate) exchange: Exchange,
     pub(crate) orphanhood: Orphanhood,
     pub(crate) gauge: Gauge,
     pub(crate) departure: Option<Departure>,
     pub(crate) started_at: Timestamp,
-    /// Whether the beat under way shows that no agent is left.
-    pub(crate) last_beat: bool,
+    inbox: Inbox,
+}
+
+/// What the loop waits for beside its own affairs.
+struct Inbox {
     commands: CommandStream,
-    news: UnboundedReceiver<News>,
+    news: UnboundedReceiver<RunNews>,
     stop: StopWatch,
 }
 
@@ -52,26 +51,20 @@ impl Worker {
     pub(crate) fn new(orders: WorkerOrders, seat: Seat, commands: CommandStream, stop: StopWatch) -> Self {
         let now = Instant::now();
         let (post_news, news) = unbounded_channel();
-        let mut post = Post::new(orders.process_id, orders.pool_name.clone(), orders.clocks.heartbeat);
         let started_at = Timestamp::now();
-        post.put(ReportBody::Ready, started_at);
+        let mut exchange = Exchange::new(&orders, &seat, now);
+        exchange.post.put(ReportBody::Ready, started_at);
         Self {
             slots: Slots::new(orders.capacity, orders.fence),
             tasks: Tasks::new(orders.clocks.heartbeat, now),
             runtime: Runtime::new(&orders, post_news),
             checks: Checks::new(seat.registry.clone(), seat.bus.clone(), orders.process_id),
-            post,
-            line: Line::new(seat.registry.clone(), seat.bus.clone()),
-            heart: Heart::new(orders.clocks.heartbeat, now),
-            troubles: Troubles::default(),
+            exchange,
             orphanhood: Orphanhood::default(),
             gauge: Gauge::new(seat.in_process),
             departure: None,
             started_at,
-            last_beat: false,
-            commands,
-            news,
-            stop,
+            inbox: Inbox { commands, news, stop },
             orders,
             seat,
         }
@@ -88,11 +81,11 @@ impl Worker {
             self.call(Instant::now());
             timer.as_mut().reset(self.next_moment());
             tokio::select! {
-                Some(post) = self.commands.recv() => self.take_commands(post),
-                Some(news) = self.news.recv() => self.take_news(news),
+                Some(post) = self.inbox.commands.recv() => self.take_commands(post),
+                Some(news) = self.inbox.news.recv() => self.take_news(news),
                 finish = self.checks.landed() => self.tasks.on_finish(finish, Instant::now(), Timestamp::now()),
-                landed = self.line.landed() => self.land(landed, Instant::now()),
-                urgency = self.stop.changed() => self.obey_sign(urgency),
+                landed = self.exchange.calls.landed() => self.land(landed, Instant::now()),
+                urgency = self.inbox.stop.changed() => self.obey_sign(urgency),
                 visitor = self.seat.door.knocked() => self.answer(visitor, Instant::now()),
                 () = timer.as_mut() => self.on_time(Instant::now()),
             }
@@ -104,46 +97,46 @@ impl Worker {
         self.on_post(first, now);
         // Everything that is here already, so that one call carries all the answers.
         for _ in 0..crate::intake::COMMANDS_AT_ONCE {
-            match self.commands.try_recv() {
+            match self.inbox.commands.try_recv() {
                 Ok(post) => self.on_post(post, now),
                 Err(_) => break,
             }
         }
     }
 
-    fn take_news(&mut self, first: News) {
+    fn take_news(&mut self, first: RunNews) {
         let now = Instant::now();
         self.on_news(first, now);
         for _ in 0..NEWS_AT_ONCE {
-            match self.news.try_recv() {
+            match self.inbox.news.try_recv() {
                 Ok(news) => self.on_news(news, now),
                 Err(_) => break,
             }
         }
     }
 
-    fn on_news(&mut self, news: News, now: Instant) {
+    fn on_news(&mut self, news: RunNews, now: Instant) {
         let steps = self.steps_of(news, now);
         self.carry_out(steps, now);
     }
 
-    fn steps_of(&mut self, news: News, now: Instant) -> Vec<Step> {
-        let News { agent_id, epoch, what } = news;
+    fn steps_of(&mut self, news: RunNews, now: Instant) -> Vec<SlotStep> {
+        let RunNews { agent_id, epoch, what } = news;
         let at = Timestamp::now();
         match what {
-            What::Started { pid } => {
+            RunChange::Started { pid } => {
                 tracing::debug!(agent.id = %agent_id, agent.epoch = %epoch, "agent runs");
                 self.slots.on_started(agent_id, epoch, pid, now, at).into_iter().collect()
             }
-            What::Stuck(reason) => {
+            RunChange::Stuck(reason) => {
                 self.slots.on_stuck(agent_id, epoch, reason, at);
                 Vec::new()
             }
-            What::Finished(finish) => {
+            RunChange::Finished(finish) => {
                 self.tasks.on_finish(finish, now, at);
                 Vec::new()
             }
-            What::Ended(ending) => {
+            RunChange::Ended(ending) => {
                 tracing::debug!(agent.id = %agent_id, agent.epoch = %epoch, cause = %ending.cause, "agent ended");
                 self.runtime.forget(&agent_id);
                 self.checks.drop_of(agent_id);
@@ -156,20 +149,20 @@ impl Worker {
     }
 
     /// Carries out what was decided, and what follows from that.
-    pub(crate) fn carry_out(&mut self, steps: impl IntoIterator<Item = Step>, now: Instant) {
-        let mut steps: VecDeque<Step> = steps.into_iter().collect();
+    pub(crate) fn carry_out(&mut self, steps: impl IntoIterator<Item = SlotStep>, now: Instant) {
+        let mut steps: VecDeque<SlotStep> = steps.into_iter().collect();
         while let Some(step) = steps.pop_front() {
             let news = match step {
-                Step::Say(body) => {
+                SlotStep::Say(body) => {
                     self.say(body);
                     None
                 }
-                Step::Repeat(body) => {
+                SlotStep::Repeat(body) => {
                     self.repeat(body);
                     None
                 }
-                Step::Start(order) => self.runtime.start(order),
-                Step::Stop(agent_id, epoch, how) => self.runtime.stop(agent_id, epoch, how),
+                SlotStep::Start(order) => self.runtime.start(order),
+                SlotStep::Stop(agent_id, epoch, how) => self.runtime.stop(agent_id, epoch, how),
             };
             if let Some(news) = news {
                 steps.extend(self.steps_of(news, now));
@@ -179,7 +172,7 @@ impl Worker {
 
     pub(crate) fn say(&mut self, body: ReportBody) {
         let (about, last_word) = (subject(&body), is_last_word(&body));
-        let seq = self.post.put(body, Timestamp::now());
+        let seq = self.exchange.post.put(body, Timestamp::now());
         if let Some((agent_id, epoch)) = about.filter(|_| last_word) {
             self.slots.reported(seq, agent_id, epoch);
         }
@@ -187,7 +180,7 @@ impl Worker {
 
     fn repeat(&mut self, body: ReportBody) {
         let (about, last_word) = (subject(&body), is_last_word(&body));
-        let Some(seq) = self.post.repeat(body, Timestamp::now()) else { return };
+        let Some(seq) = self.exchange.post.repeat(body, Timestamp::now()) else { return };
         if let Some((agent_id, epoch)) = about.filter(|_| last_word) {
             self.slots.reported(seq, agent_id, epoch);
         }
@@ -197,7 +190,7 @@ impl Worker {
     /// worker that rests wakes up for its heartbeat only.
     fn next_moment(&self) -> Instant {
         // A beat that is due while a call is under way goes out when that has landed.
-        let beat = self.line.is_free().then(|| self.heart.next());
+        let beat = self.exchange.calls.is_free().then(|| self.exchange.heart.next());
         let silent = self.departure.as_ref().is_some_and(Departure::is_silent);
         let departure = self.departure.as_ref().and_then(Departure::next);
         let moments = [beat.filter(|_| !silent), departure, self.slots.next_idle(), self.tasks.next_deadline()];
@@ -248,7 +241,7 @@ impl Worker {
         if self.slots.is_open() {
             self.slots.close();
             // The registry is to know at once that nothing more is taken.
-            self.heart.hurry(Instant::now());
+            self.exchange.heart.hurry(Instant::now());
         }
     }
 
@@ -256,13 +249,13 @@ impl Worker {
     fn depart(&mut self, now: Instant) -> Option<WorkerExit> {
         let remains = Remains {
             empty: self.slots.is_empty(),
-            settled: self.post.is_settled() && !self.tasks.has_news(),
-            connected: self.heart.is_connected(),
+            settled: self.exchange.post.is_settled() && !self.tasks.has_news(),
+            connected: self.exchange.heart.is_connected(),
         };
         match self.departure.as_mut()?.go(remains, now) {
             Go::On => None,
             Go::BeatBy(at) => {
-                self.heart.hurry_at(at);
+                self.exchange.heart.hurry_at(at);
                 None
             }
             Go::Out(exit) => Some(exit),

@@ -44,7 +44,7 @@ impl Worker {
                     None
                 }
                 Act::Resend(seq) => {
-                    self.post.resend(seq);
+                    self.exchange.post.resend(seq);
                     None
                 }
             };
@@ -68,8 +68,8 @@ impl Worker {
             return;
         }
         let at = Timestamp::now();
-        while let Some(body) = self.tasks.next_report(self.post.last() + 1) {
-            self.post.put(body, at);
+        while let Some(body) = self.tasks.next_report(self.exchange.post.last() + 1) {
+            self.exchange.post.put(body, at);
         }
     }
 }

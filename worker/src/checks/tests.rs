@@ -209,7 +209,7 @@ fn errand() -> Errand {
         sole_tenant: Some("acme".to_owned()),
         check: None,
     };
-    Errand { order, sign: Arc::new(crate::sign::Sign::new(Instant::now())) }
+    Errand { order, notes: Arc::new(crate::notes::Notes::new(Instant::now())) }
 }
 
 fn order(dependencies: &[(&str, &str)], store: Result<(), String>) -> CheckOrder {

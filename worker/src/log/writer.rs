@@ -41,6 +41,11 @@ impl Batch {
         self.bytes.push(b'\n');
     }
 
+    /// Adds lines that another batch made.
+    pub(crate) fn append(&mut self, lines: &[u8]) {
+        self.bytes.extend_from_slice(lines);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }

@@ -7,7 +7,7 @@ use muster_domain::{AgentId, Cause, Ending, Epoch, SpawnOrder, Timestamp};
 use muster_files::Place;
 
 use super::exec::blocking;
-use super::{News, What};
+use super::{RunChange, RunNews};
 use crate::log::{self, Batch, LogFile, Stream};
 use crate::tasks::{Errand, Finish, Finished};
 
@@ -22,7 +22,7 @@ impl Echo {
     }
 
     /// It is gone.
-    pub(super) fn stop(&self, agent_id: AgentId, epoch: Epoch) -> News {
+    pub(super) fn stop(&self, agent_id: AgentId, epoch: Epoch) -> RunNews {
         let ending = Ending::new(Cause::Stopped, Timestamp::now());
         let mut lines = Batch::default();
         lines.add(ending.at, Stream::End, ending.cause.to_string().as_bytes(), 0);
@@ -30,13 +30,13 @@ impl Echo {
         // The disk may take its time, and nobody waits for a line that tells what the report tells too.
         let written = blocking::run(&blocking::LOGS, move || file.append(&lines.take()));
         drop(tokio::spawn(async move { drop(written.await) }));
-        News { agent_id, epoch, what: What::Ended(ending) }
+        RunNews { agent_id, epoch, what: RunChange::Ended(ending) }
     }
 }
 
 /// It runs.
-pub(super) fn start(order: &SpawnOrder) -> News {
-    News { agent_id: order.agent.agent_id, epoch: order.epoch, what: What::Started { pid: None } }
+pub(super) fn start(order: &SpawnOrder) -> RunNews {
+    RunNews { agent_id: order.agent.agent_id, epoch: order.epoch, what: RunChange::Started { pid: None } }
 }
 
 /// It has done a task.

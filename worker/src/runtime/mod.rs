@@ -1,5 +1,5 @@
 //! What runs an agent: nothing ([`echo`]) or a program ([`exec`]). The loop starts and stops agents here, and hears of
-//! them as [`News`].
+//! them as [`RunNews`].
 
 mod echo;
 mod exec;
@@ -14,15 +14,15 @@ use crate::tasks::{AttemptId, Errand, Finish};
 
 /// News of an agent: a handful in its life, and one of each of its tasks.
 #[derive(Debug)]
-pub(crate) struct News {
+pub(crate) struct RunNews {
     pub(crate) agent_id: AgentId,
     pub(crate) epoch: Epoch,
-    pub(crate) what: What,
+    pub(crate) what: RunChange,
 }
 
 /// What is new.
 #[derive(Debug)]
-pub(crate) enum What {
+pub(crate) enum RunChange {
     /// It runs, with this pid.
     Started { pid: Option<u32> },
     /// Its tree was killed and is not gone yet, for this reason; `None`: nothing holds it any more.
@@ -41,7 +41,7 @@ pub(crate) enum Runtime {
 
 impl Runtime {
     /// The runtime that these orders name. News that do not come at once go to `news`.
-    pub(crate) fn new(orders: &WorkerOrders, news: UnboundedSender<News>) -> Self {
+    pub(crate) fn new(orders: &WorkerOrders, news: UnboundedSender<RunNews>) -> Self {
         match &orders.profile {
             RuntimeProfile::Echo => Self::Echo(echo::Echo::new(orders.data_dir.clone())),
             RuntimeProfile::Exec(profile) => Self::Exec(exec::Exec::new(orders, profile.clone(), news)),
@@ -49,7 +49,7 @@ impl Runtime {
     }
 
     /// Starts an agent. Answers with what is known at once.
-    pub(crate) fn start(&mut self, order: SpawnOrder) -> Option<News> {
+    pub(crate) fn start(&mut self, order: SpawnOrder) -> Option<RunNews> {
         match self {
             Self::Echo(_) => Some(echo::start(&order)),
             Self::Exec(exec) => {
@@ -60,7 +60,7 @@ impl Runtime {
     }
 
     /// Stops an agent that was started. Answers with what is known at once. May be called again, more urgently.
-    pub(crate) fn stop(&mut self, agent_id: AgentId, epoch: Epoch, how: How) -> Option<News> {
+    pub(crate) fn stop(&mut self, agent_id: AgentId, epoch: Epoch, how: How) -> Option<RunNews> {
         match self {
             Self::Echo(echo) => Some(echo.stop(agent_id, epoch)),
             Self::Exec(exec) => {

@@ -23,7 +23,7 @@ use muster_domain::{
 use tokio::time::Instant;
 
 use crate::later;
-use crate::sign::Sign;
+use crate::notes::Notes;
 use past::{Past, Repeat};
 
 /// Beginnings in one report, at most.
@@ -36,11 +36,11 @@ pub(crate) struct AttemptId {
     pub(crate) attempt: u32,
 }
 
-/// A task that is to be begun, and where its signs go.
+/// A task that is to be begun, and where its notes go.
 #[derive(Debug)]
 pub(crate) struct Errand {
     pub(crate) order: TaskOrder,
-    pub(crate) sign: Arc<Sign>,
+    pub(crate) notes: Arc<Notes>,
 }
 
 impl Errand {
@@ -70,7 +70,7 @@ pub(crate) struct Finish {
 }
 
 /// How an attempt ended, as its runtime sees it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Finished {
     /// With this result.
     Done(Payload),
@@ -88,9 +88,9 @@ pub(crate) enum Finished {
 
 /// An attempt that was begun and is not over.
 #[derive(Debug)]
-struct Held {
+struct OpenAttempt {
     agent_id: AgentId,
-    sign: Arc<Sign>,
+    notes: Arc<Notes>,
     /// Whether its beginning was reported.
     told: bool,
     /// Why it is being stopped.
@@ -128,7 +128,7 @@ impl Default for Work {
 /// The table.
 #[derive(Debug)]
 pub(crate) struct Tasks {
-    held: HashMap<AttemptId, Held>,
+    held: HashMap<AttemptId, OpenAttempt>,
     loads: HashMap<AgentId, Load>,
     deadlines: BTreeSet<(Instant, AttemptId)>,
     past: Past,
@@ -177,11 +177,17 @@ impl Tasks {
     }
 
     fn hold(&mut self, order: TaskOrder, now: Instant, at: Timestamp) -> Errand {
-        let errand = Errand { order, sign: Arc::new(Sign::new(now)) };
+        let errand = Errand { order, notes: Arc::new(Notes::new(now)) };
         let (id, order) = (errand.id(), &errand.order);
         let deadline = order.timeout.map(|timeout| later(now, timeout));
         self.deadlines.extend(deadline.map(|at| (at, id)));
-        let held = Held { agent_id: order.agent_id, sign: Arc::clone(&errand.sign), told: false, halt: None, deadline };
+        let held = OpenAttempt {
+            agent_id: order.agent_id,
+            notes: Arc::clone(&errand.notes),
+            told: false,
+            halt: None,
+            deadline,
+        };
         self.held.insert(id, held);
         self.begun.push_back(id);
         let new = || Load { epoch: order.epoch, attempts: HashSet::new(), rests_since: now, turned_at: at };
@@ -246,7 +252,7 @@ impl Tasks {
             (Finished::Stopped, None) => (interrupted("its program was stopped"), None),
             (Finished::NotBegun(message), None) => (AttemptEnd::NotBegun { message }, None),
         };
-        let usage = held.sign.said().usage;
+        let usage = held.notes.said().usage;
         self.past.put(TaskOver { output, last_output, usage, ..over(id, end) });
     }
 
@@ -260,11 +266,11 @@ impl Tasks {
             let Some(held) = self.drop_held(id, now, ending.at) else { continue };
             let end = held.halt.map_or_else(|| lost(&ending.cause), |halt| AttemptEnd::Halted { halt });
             // What the agent printed last may be about anything.
-            self.past.put(TaskOver { usage: held.sign.said().usage, ..over(id, end) });
+            self.past.put(TaskOver { usage: held.notes.said().usage, ..over(id, end) });
         }
     }
 
-    fn drop_held(&mut self, id: AttemptId, now: Instant, at: Timestamp) -> Option<Held> {
+    fn drop_held(&mut self, id: AttemptId, now: Instant, at: Timestamp) -> Option<OpenAttempt> {
         let held = self.held.remove(&id)?;
         if let Some(deadline) = held.deadline {
             self.deadlines.remove(&(deadline, id));
@@ -327,9 +333,9 @@ impl Tasks {
     }
 
     fn picture(&self, id: AttemptId, now: Instant) -> Option<TaskPicture> {
-        let sign = &self.held.get(&id)?.sign;
-        let quiet = now.saturating_duration_since(sign.last().max(self.listening_since));
-        let said = sign.said();
+        let notes = &self.held.get(&id)?.notes;
+        let quiet = now.saturating_duration_since(notes.last_sign().max(self.listening_since));
+        let said = notes.said();
         Some(TaskPicture {
             task_id: id.task_id,
             attempt: id.attempt,

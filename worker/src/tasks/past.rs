@@ -18,7 +18,7 @@ const KEPT: usize = 65_536;
 
 /// An attempt that is over.
 #[derive(Debug)]
-struct Record {
+struct OverRecord {
     over: TaskOver,
     /// The number of the report that tells it, where there is one.
     said: Option<u64>,
@@ -31,7 +31,7 @@ struct Record {
 /// moment.
 #[derive(Debug)]
 pub(super) struct Past {
-    records: HashMap<AttemptId, Record>,
+    records: HashMap<AttemptId, OverRecord>,
     /// Those that are to be reported, in order.
     unsaid: VecDeque<AttemptId>,
     /// Those that were reported and are not settled, by the number of their report.
@@ -72,7 +72,7 @@ impl Past {
     /// An attempt is over. It is reported once, and whenever somebody asks again.
     pub(super) fn put(&mut self, over: TaskOver) {
         let id = AttemptId { task_id: over.task_id, attempt: over.attempt };
-        self.records.insert(id, Record { over, said: None });
+        self.records.insert(id, OverRecord { over, said: None });
         self.unsaid.push_back(id);
     }
 

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use muster_domain::{Progress, Usage};
 
 use super::*;
+use crate::notes::Note;
 
 const BEAT: Duration = Duration::from_secs(2);
 const EPOCH: Epoch = Epoch(1);
@@ -16,14 +17,14 @@ struct Table {
     agents: [AgentId; 2],
     ids: [TaskId; 4],
     seq: u64,
-    signs: HashMap<usize, Arc<Sign>>,
+    notes: HashMap<usize, Arc<Notes>>,
 }
 
 impl Table {
     fn new() -> Self {
         let (agents, ids) = (std::array::from_fn(|_| AgentId::generate()), std::array::from_fn(|_| TaskId::generate()));
         let now = Instant::now();
-        Self { tasks: Tasks::new(BEAT, now), now, agents, ids, seq: 0, signs: HashMap::new() }
+        Self { tasks: Tasks::new(BEAT, now), now, agents, ids, seq: 0, notes: HashMap::new() }
     }
 
     /// Task 0 to 3, each an agent's: 0 and 1 of the first, 2 and 3 of the second.
@@ -114,7 +115,7 @@ impl Table {
             words.push(match act {
                 Act::Begin(errand) => {
                     let task = self.name(errand.order.task_id);
-                    self.signs.insert(task, errand.sign);
+                    self.notes.insert(task, errand.notes);
                     format!("begin {task}")
                 }
                 Act::Halt(agent_id, id, _) => {
@@ -243,7 +244,7 @@ fn the_end_of_an_agent_ends_its_tasks_by_its_cause() {
 fn what_was_used_is_told_of_a_task_whose_agent_died_and_not_what_that_printed() {
     let mut table = Table::new();
     table.begin(0);
-    table.signs[&0].add(Usage { input_tokens: 5, ..Usage::default() });
+    table.notes[&0].put(Note::Usage(Usage { input_tokens: 5, ..Usage::default() }));
     table.agent_ends(0, 1, Cause::Exited { code: 1 });
     let Some(ReportBody::Tasks { over, .. }) = table.tasks.next_report(1) else { panic!("an end") };
     assert_eq!((over[0].usage.input_tokens, over[0].last_output.as_str()), (5, ""), "it may be about another task");
@@ -316,14 +317,14 @@ fn a_picture_tells_for_how_long_a_task_is_quiet_while_somebody_could_hear() {
     let quiet = |table: &Table| table.work(0).tasks[0].quiet_ms;
     table.now += BEAT;
     assert_eq!(quiet(&table), 2000);
-    table.signs[&0].note(table.now);
+    table.notes[&0].sign(table.now);
     table.now += BEAT / 2;
     assert_eq!(quiet(&table), 1000);
     table.tasks.listen_anew(table.now);
     assert_eq!(quiet(&table), 0, "nobody could hear");
     let progress = Progress { message: "reading".to_owned(), percent: Some(10.0) };
-    table.signs[&0].progress(progress.clone());
-    table.signs[&0].add(Usage { output_tokens: 3, ..Usage::default() });
+    table.notes[&0].put(Note::Progress(progress.clone()));
+    table.notes[&0].put(Note::Usage(Usage { output_tokens: 3, ..Usage::default() }));
     let picture = table.work(0).tasks.remove(0);
     assert_eq!((picture.progress, picture.usage.output_tokens), (Some(progress), 3));
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use muster_domain::{Cause, TaskId};
 use tokio::time::Instant;
 
-use super::contract::{What, Word};
-use super::excerpt::{Excerpt, Extent, Past};
-use super::output::Printed;
+use super::excerpt::{Excerpt, TenantsSeen};
+use super::host::{Extent, Printed};
+use super::protocol::{MessageBody, TaskMessage};
 use crate::log::Stream;
-use crate::sign::Sign;
+use crate::notes::Notes;
 use crate::slots::How;
 use crate::tasks::{AttemptId, Errand, Finish, Finished};
 
@@ -18,12 +18,12 @@ use crate::tasks::{AttemptId, Errand, Finish, Finished};
 #[derive(Default)]
 pub(super) struct Desk {
     tasks: HashMap<TaskId, Task>,
-    past: Past,
+    tenants: TenantsSeen,
 }
 
 struct Task {
     attempt: u32,
-    sign: Arc<Sign>,
+    notes: Arc<Notes>,
     /// It was told to stop this one, and is to answer by then; else it is ended so.
     answer_by: Option<(Instant, How)>,
     excerpt: Excerpt,
@@ -40,7 +40,7 @@ impl Task {
     }
 }
 
-/// What became of a word about a task.
+/// What became of a message about a task.
 pub(super) enum Heard {
     /// It is about none of these tasks.
     Foreign,
@@ -59,13 +59,30 @@ impl Desk {
     /// A task is handed to the program, which has printed so much; the line ends there in its stdin.
     pub(super) fn put(&mut self, errand: &Errand, printed: Extent, until: u64) {
         let AttemptId { task_id, attempt } = errand.id();
-        let company = self.past.add(errand.order.sole_tenant.as_deref());
+        let company = self.tenants.add(errand.order.sole_tenant.as_deref());
         let mut excerpt = Excerpt::new(company, printed, until, Instant::now());
         if !self.tasks.is_empty() {
             excerpt.share();
             self.tasks.values_mut().for_each(|task| task.excerpt.share());
         }
-        self.tasks.insert(task_id, Task { attempt, sign: Arc::clone(&errand.sign), answer_by: None, excerpt });
+        self.tasks.insert(task_id, Task { attempt, notes: Arc::clone(&errand.notes), answer_by: None, excerpt });
+    }
+
+    /// A program was started for this task, and has no other one.
+    pub(super) fn put_only(&mut self, errand: &Errand) {
+        let AttemptId { task_id, attempt } = errand.id();
+        let (notes, excerpt) = (Arc::clone(&errand.notes), Excerpt::of_all());
+        self.tasks.insert(task_id, Task { attempt, notes, answer_by: None, excerpt });
+    }
+
+    /// What was printed last of this task, where it is here.
+    pub(super) fn last_output(&self, task_id: &TaskId) -> String {
+        self.tasks.get(task_id).map_or_else(String::new, |task| task.excerpt.text())
+    }
+
+    /// A task is over.
+    pub(super) fn end(&mut self, task_id: TaskId, end: Finished) -> Option<Finish> {
+        Some(self.tasks.remove(&task_id)?.finish(task_id, end))
     }
 
     /// Whether there is nothing to do.
@@ -103,29 +120,22 @@ impl Desk {
 
     /// The program gave a sign, of which nobody knows what task it is about.
     pub(super) fn note(&self, now: Instant) {
-        self.tasks.values().for_each(|task| task.sign.note(now));
+        self.tasks.values().for_each(|task| task.notes.sign(now));
     }
 
     /// Takes what the program said about a task.
-    pub(super) fn hear(&mut self, word: Word) -> Heard {
-        let Word { task_id, attempt, what } = word;
+    pub(super) fn hear(&mut self, said: TaskMessage) -> Heard {
+        let TaskMessage { task_id, attempt, body } = said;
         let Some(task) = self.tasks.get(&task_id).filter(|task| task.is(attempt)) else {
             return Heard::Foreign;
         };
-        let end = match what {
-            What::Progress(progress) => {
-                task.sign.progress(progress);
-                return Heard::Noted;
+        match body {
+            MessageBody::Note(note) => {
+                task.notes.put(note);
+                Heard::Noted
             }
-            What::Usage(usage) => {
-                task.sign.add(usage);
-                return Heard::Noted;
-            }
-            What::Result(output) => Finished::Done(output),
-            What::Error { message, retryable } => Finished::Failed { message, retryable },
-            What::Unfit(message) => Finished::Failed { message, retryable: false },
-        };
-        self.tasks.remove(&task_id).map_or(Heard::Foreign, |task| Heard::Last(task.finish(task_id, end)))
+            MessageBody::End(end) => self.end(task_id, end).map_or(Heard::Foreign, Heard::Last),
+        }
     }
 
     /// An attempt is to stop, and an answer is expected by then. Answers whether that is new.
@@ -154,7 +164,7 @@ impl Desk {
     /// These were lost on their way to the program.
     pub(super) fn lose(&mut self, lost: Vec<TaskId>, why: &str) -> Vec<Finish> {
         let end = || Finished::Failed { message: why.to_owned(), retryable: true };
-        lost.into_iter().filter_map(|task_id| Some(self.tasks.remove(&task_id)?.finish(task_id, end()))).collect()
+        lost.into_iter().filter_map(|task_id| self.end(task_id, end())).collect()
     }
 
     /// The program is gone, for this reason, and with it the work on all of these.

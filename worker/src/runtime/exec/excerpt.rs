@@ -15,25 +15,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::output::Printed;
+use super::host::{Extent, Printed};
 use super::tail::Tail;
 use crate::log::Stream;
-
-/// How much a program printed, in bytes from the beginning of each of its streams.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Extent {
-    pub(super) out: u64,
-    pub(super) err: u64,
-}
-
-impl Extent {
-    const fn of(self, stream: Stream) -> u64 {
-        match stream {
-            Stream::Err => self.err,
-            _ => self.out,
-        }
-    }
-}
 
 /// A program that was not seen to have read its task.
 #[derive(Debug)]
@@ -69,14 +53,14 @@ pub(super) enum Company {
 
 /// The tenants whose tasks a program has had.
 #[derive(Debug, Default)]
-pub(super) enum Past {
+pub(super) enum TenantsSeen {
     #[default]
     None,
     Of(String),
     Several,
 }
 
-impl Past {
+impl TenantsSeen {
     /// A task of this tenant follows; `None` where it is not known, or does not come alone.
     pub(super) fn add(&mut self, tenant: Option<&str>) -> Company {
         let Some(tenant) = tenant else {
@@ -114,6 +98,11 @@ impl Excerpt {
         let untold = Untold { until, look_at: now + FIRST_LOOK, pause: FIRST_LOOK, late: false, stale_at: now + SOON };
         let (alone, mixed) = (company != Company::Unknown, company == Company::Others);
         Self { alone, mixed, from: printed, untold: Some(untold), tail: Tail::default() }
+    }
+
+    /// Of the one task that a program was started for: all that it prints is about it.
+    pub(super) fn of_all() -> Self {
+        Self { alone: true, mixed: false, from: Extent::default(), untold: None, tail: Tail::default() }
     }
 
     /// The program has other tasks too, or had some: from now on nobody knows what a line is about that names none.
@@ -223,12 +212,15 @@ mod tests {
 
     #[test]
     fn a_program_remembers_whose_tasks_it_had() {
-        let mut past = Past::default();
+        let mut past = TenantsSeen::default();
         let companies = [Some("acme"), Some("acme"), Some("globex"), Some("globex"), None, Some("globex")];
         let all = companies.map(|tenant| past.add(tenant));
         let (own, others) = (Company::Own, Company::Others);
         assert_eq!(all, [own, own, others, others, Company::Unknown, others]);
-        assert_eq!([Past::default().add(None), Past::Several.add(Some("acme"))], [Company::Unknown, others]);
+        assert_eq!(
+            [TenantsSeen::default().add(None), TenantsSeen::Several.add(Some("acme"))],
+            [Company::Unknown, others]
+        );
     }
 
     #[test]

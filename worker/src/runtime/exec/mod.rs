@@ -1,21 +1,50 @@
-//! Agents with programs: one for each agent, speaking JSON lines, or one for each of its tasks.
+//! Agents with programs. A program is not its protocol: what holds a program knows nothing of what is said, and what is said knows
+//! nothing of processes.
 //!
-//! Each agent is a task (`agent`) that owns the program's tree, its pipes and its log; dropping its handle kills the
-//! tree. The loop holds one end of a channel to each: orders go in, news come out. An agent of the other kind (`oneshot`)
-//! owns its log and a task for each of its programs (`job`).
+//! ```text
+//!             orders                          bytes, exit
+//! the loop ───────────► life ─── driver ◄────────────────► host      a process, its pipes, the way to its end; limits
+//!          ◄───────────          │    ▲
+//!             news               │    └──────────────────► protocol  what is told and what is said; no IO, no time
+//!          ◄─────────── notes ◄──┴──► log
+//! ```
+//!
+//! | part | is |
+//! |---|---|
+//! | `host` | one program: process, pipes, lines, SIGTERM and SIGKILL. A limit of what a program may use belongs here, and only here |
+//! | `protocol` | the trait for what is spoken with a program, and a file for each that there is |
+//! | `driver` | moves what is said between the two, with all deadlines: ready, answer, stop |
+//! | `desk`, `excerpt` | the tasks that a program has, and what it printed during each |
+//! | `journal`, `tail` | the agent's log, and the last that it printed |
+//! | `resident`, `per_task` | the lives: a program that is started with its agent, or one per task |
+//! | [`crate::notes`] | what a program says of a task beside its end |
+//!
+//! # The walk of a task
+//! 1. [`Exec::start`] looks up the protocol of the profile's mode, and starts a task for the agent by the protocol's
+//!    [`ProgramLife`]. It holds one end of a channel to it: orders go in, news come out.
+//! 2. `Host::start` starts the program. `Driver::new` lets the protocol greet it, and waits for `Message::Ready`.
+//! 3. `Order::Begin`: the protocol writes the task into the program's stdin, as its pipe takes it, and the desk keeps it.
+//! 4. What the program prints comes as lines. The protocol says which of them are messages; all others go to the log. A note goes to
+//!    the task's notes, an end is news for the loop. While the log has no room, the program is not read.
+//! 5. `Order::Halt`: the protocol tells the program, and the driver waits for the answer; where none comes, it ends the program.
+//! 6. `Order::Stop`, or an end of itself: the host tells when the tree is proven dead. What was still in its pipes is read, the
+//!    tasks that it had are over, and the last news is the agent's end.
+//!
+//! Dropping the handles kills all trees: the tasks see that nobody gives orders any more.
+//!
+//! # A new protocol
+//! A file in `protocol` that implements [`AgentProtocol`], its line in [`Exec::start`], and its row in `tests/ugly.rs`, the suite of
+//! programs that misbehave.
 
-mod agent;
 pub(super) mod blocking;
-mod contract;
 mod desk;
+mod driver;
 mod excerpt;
-mod job;
+mod host;
 mod journal;
-mod ladder;
-mod oneshot;
-mod output;
-mod program;
-mod stdin;
+mod per_task;
+mod protocol;
+mod resident;
 mod tail;
 
 use std::collections::HashMap;
@@ -23,14 +52,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use muster_domain::{AgentId, AgentSpec, ExecMode, ExecProfile, Halt, PoolName, ProcessId, SpawnOrder, WorkerOrders};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use muster_domain::{AgentId, ExecMode, ExecProfile, Halt, PoolName, ProcessId, SpawnOrder, WorkerOrders};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
-use super::News;
+use super::{RunChange, RunNews};
 use crate::checks::Look;
 use crate::slots::How;
 use crate::tasks::{AttemptId, Errand, Finish, Finished};
+use protocol::json_lines::JsonLines;
+use protocol::oneshot::Oneshot;
+use protocol::{AgentProtocol, ProgramLife};
 
 /// The agents of a worker that have programs.
 pub(crate) struct Exec {
@@ -44,18 +76,42 @@ struct Common {
     process_id: ProcessId,
     pool_name: PoolName,
     data_dir: std::path::PathBuf,
-    news: UnboundedSender<News>,
+    news: UnboundedSender<RunNews>,
     /// After which time the worker kills all agents when it stops as a whole.
     worker_deadline: Duration,
     /// The zero of [`LastActive`].
     since: Instant,
 }
 
+/// One run of an agent, as whoever carries it out knows it.
+struct AgentRun {
+    common: Arc<Common>,
+    order: SpawnOrder,
+    activity: LastActive,
+}
+
+impl AgentRun {
+    fn agent_id(&self) -> AgentId {
+        self.order.agent.agent_id
+    }
+
+    /// There was a sign of it.
+    fn is_active(&self, now: Instant) {
+        self.activity.note(self.common.since, now);
+    }
+
+    /// Tells the loop.
+    fn say(&self, what: RunChange) {
+        // Where nobody listens, the worker is gone.
+        let news = RunNews { agent_id: self.agent_id(), epoch: self.order.epoch, what };
+        let _ = self.common.news.send(news);
+    }
+}
+
 /// The loop's end of an agent's task.
 struct Handle {
-    agent: AgentSpec,
+    run: Arc<AgentRun>,
     orders: UnboundedSender<Order>,
-    activity: Arc<LastActive>,
 }
 
 /// What the loop tells an agent's task.
@@ -95,7 +151,7 @@ impl Common {
 }
 
 impl Exec {
-    pub(super) fn new(orders: &WorkerOrders, profile: ExecProfile, news: UnboundedSender<News>) -> Self {
+    pub(super) fn new(orders: &WorkerOrders, profile: ExecProfile, news: UnboundedSender<RunNews>) -> Self {
         let common = Common {
             profile,
             process_id: orders.process_id,
@@ -110,14 +166,12 @@ impl Exec {
 
     pub(super) fn start(&mut self, order: SpawnOrder) {
         let (orders, ordered) = unbounded_channel();
-        let activity = Arc::new(LastActive::default());
-        let agent = order.agent.clone();
-        let (common, active) = (Arc::clone(&self.common), Arc::clone(&activity));
-        match common.profile.mode {
-            ExecMode::Agent => drop(tokio::spawn(agent::run(common, order, ordered, active))),
-            ExecMode::Oneshot => drop(tokio::spawn(oneshot::run(common, order, ordered, active))),
+        let run = Arc::new(AgentRun { common: Arc::clone(&self.common), order, activity: LastActive::default() });
+        self.agents.insert(run.agent_id(), Handle { run: Arc::clone(&run), orders });
+        match self.common.profile.mode {
+            ExecMode::Agent => carry_out(run, ordered, || JsonLines),
+            ExecMode::Oneshot => carry_out(run, ordered, Oneshot::default),
         }
-        self.agents.insert(agent.agent_id, Handle { agent, orders, activity });
     }
 
     pub(super) fn stop(&mut self, agent_id: &AgentId, how: How) {
@@ -141,8 +195,8 @@ impl Exec {
     }
 
     pub(super) fn look(&self, agent_id: &AgentId) -> Option<Look> {
-        let agent = self.agents.get(agent_id)?.agent.clone();
-        Some(Box::pin(program::look(Arc::clone(&self.common), agent)))
+        let handle = self.agents.get(agent_id)?;
+        Some(Box::pin(host::look(Arc::clone(&handle.run))))
     }
 
     pub(super) fn forget(&mut self, agent_id: &AgentId) {
@@ -150,7 +204,19 @@ impl Exec {
     }
 
     pub(super) fn last_active(&self, agent_id: &AgentId) -> Option<Instant> {
-        self.agents.get(agent_id).map(|handle| handle.activity.last(self.common.since))
+        self.agents.get(agent_id).map(|handle| handle.run.activity.last(self.common.since))
+    }
+}
+
+/// Has a task of its own carry out the run of an agent whose programs speak this.
+fn carry_out<P: AgentProtocol>(
+    run: Arc<AgentRun>,
+    orders: UnboundedReceiver<Order>,
+    protocol: impl Fn() -> P + Send + Sync + 'static,
+) {
+    match P::LIFE {
+        ProgramLife::Agent => drop(tokio::spawn(resident::run(run, orders, protocol))),
+        ProgramLife::Task => drop(tokio::spawn(per_task::run(run, orders, protocol))),
     }
 }
 

@@ -12,10 +12,10 @@ use tokio::net::unix::pipe::Sender;
 const WAITING: usize = 16 * 1024 * 1024;
 
 /// A program's stdin.
-pub(super) struct Stdin {
+pub(crate) struct Stdin {
     /// None where it is closed, by us or by the program.
     pipe: Option<Sender>,
-    lines: VecDeque<Line>,
+    lines: VecDeque<Outgoing>,
     /// Of the first line.
     written: usize,
     waiting: usize,
@@ -25,21 +25,21 @@ pub(super) struct Stdin {
     ends: bool,
 }
 
-struct Line {
+struct Outgoing {
     bytes: Vec<u8>,
     task: Option<TaskId>,
 }
 
 impl Stdin {
     /// The writing end of a pipe. One that can't be written, or none, is closed.
-    pub(super) fn new(fd: Option<OwnedFd>) -> Self {
+    pub(crate) fn new(fd: Option<OwnedFd>) -> Self {
         let pipe = fd.and_then(|fd| Sender::from_owned_fd(fd).ok());
         Self { pipe, lines: VecDeque::new(), written: 0, waiting: 0, sent: 0, ends: false }
     }
 
     /// Has this written after all that waits. Fails with the reason where that can't be; `task` is who loses by it where
     /// it turns out later. Answers with where it ends, in bytes from the beginning.
-    pub(super) fn push(&mut self, bytes: Vec<u8>, task: Option<TaskId>) -> Result<u64, &'static str> {
+    pub(crate) fn push(&mut self, bytes: Vec<u8>, task: Option<TaskId>) -> Result<u64, &'static str> {
         if self.pipe.is_none() {
             return Err("its agent has closed its stdin");
         }
@@ -47,29 +47,29 @@ impl Stdin {
             return Err("its agent does not read its stdin");
         }
         self.waiting += bytes.len();
-        self.lines.push_back(Line { bytes, task });
+        self.lines.push_back(Outgoing { bytes, task });
         Ok(self.sent + self.waiting as u64)
     }
 
     /// Whether more can be written.
-    pub(super) const fn is_open(&self) -> bool {
+    pub(crate) const fn is_open(&self) -> bool {
         self.pipe.is_some()
     }
 
     /// How much the program has read of it, in bytes; `None` where that can't be seen any more.
-    pub(super) fn taken(&self) -> Option<u64> {
+    pub(crate) fn taken(&self) -> Option<u64> {
         let unread = pipe::unread(self.pipe.as_ref()?.as_fd()).ok()?;
         Some(self.sent.saturating_sub(unread))
     }
 
     /// Closes it when all that waits is written.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.ends = true;
         self.close_at_end();
     }
 
     /// Waits until something that waits can be written; for ever where nothing does. Cancel-safe.
-    pub(super) async fn writable(&self) {
+    pub(crate) async fn writable(&self) {
         match &self.pipe {
             // An error shows in the next write.
             Some(pipe) if !self.lines.is_empty() => drop(pipe.writable().await),
@@ -78,7 +78,7 @@ impl Stdin {
     }
 
     /// Writes what the pipe takes. Answers with the tasks whose lines are lost, since the program has closed it.
-    pub(super) fn write(&mut self) -> Vec<TaskId> {
+    pub(crate) fn write(&mut self) -> Vec<TaskId> {
         while let (Some(pipe), Some(line)) = (&self.pipe, self.lines.front()) {
             match pipe.try_write(&line.bytes[self.written..]) {
                 Ok(count) => self.took(count),
@@ -102,7 +102,7 @@ impl Stdin {
     }
 
     /// Writes a last line, where it can be written at once, and closes it. Answers whether it was.
-    pub(super) fn close_with(&mut self, last: &[u8]) -> bool {
+    pub(crate) fn close_with(&mut self, last: &[u8]) -> bool {
         // Behind a line that the program does not read it would not be read either.
         let told = self.lines.is_empty() && self.pipe.as_ref().is_some_and(|pipe| pipe.try_write(last).is_ok());
         self.close();

@@ -9,7 +9,7 @@ use muster_domain::{AgentSpec, TaskId};
 use muster_files::Place;
 use muster_process::{Child, Custody, Nursery, Program, Stdio, look_at_program, mark};
 
-use super::{Common, blocking};
+use crate::runtime::exec::{AgentRun, Common, blocking};
 
 /// Variables of the worker's own environment that every program gets, and all that begin with `LC_`.
 const INHERITED: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
@@ -18,10 +18,10 @@ const INHERITED: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
 const TASK: &str = "MUSTER_TASK_ID";
 
 /// Starts the program of an agent, or of a single task of it. Where it can't, says why.
-pub(super) async fn start(common: Arc<Common>, agent: AgentSpec, task: Option<TaskId>) -> Result<Child, String> {
+pub(crate) async fn start(run: Arc<AgentRun>, task: Option<TaskId>) -> Result<Child, String> {
     // Makes a folder, and the first time finds out what the host gives: neither is for the loop's thread.
     let prepared = blocking::run(&blocking::STARTS, move || {
-        let program = prepare(&common, &agent, task)?;
+        let program = prepare(&run.common, &run.order.agent, task)?;
         let nursery = Nursery::start().map_err(|error| format!("cannot start processes: {error}"))?;
         Ok::<_, String>((nursery, program))
     });
@@ -30,9 +30,9 @@ pub(super) async fn start(common: Arc<Common>, agent: AgentSpec, task: Option<Ta
 }
 
 /// Whether the program of an agent could be started, as far as that shows without starting it; in the words of [`start`].
-pub(super) async fn look(common: Arc<Common>, agent: AgentSpec) -> Result<(), String> {
+pub(crate) async fn look(run: Arc<AgentRun>) -> Result<(), String> {
     let looked = blocking::run(&blocking::STARTS, move || {
-        let program = prepare(&common, &agent, None)?;
+        let program = prepare(&run.common, &run.order.agent, None)?;
         look_at_program(&program).map_err(|error| error.to_string())
     });
     looked.await.map_err(|error| error.to_string())?

@@ -7,38 +7,63 @@ use std::os::fd::{AsFd, OwnedFd};
 use muster_process::pipe;
 use tokio::net::unix::pipe::Receiver;
 
-use super::contract::LONGEST_MESSAGE;
 use crate::log::Stream;
 
 /// The longest line that is logged, in bytes; what is beyond is counted and left out. Of one that may be a message more is
-/// kept: see [`Output::listening`].
-pub(super) const LONGEST_LINE: usize = 64 * 1024;
+/// kept: see [`Framing::Messages`].
+pub(crate) const LONGEST_LINE: usize = 64 * 1024;
 /// Read at once. A flood of short lines takes about a quarter of a millisecond a piece, then others have their turn.
 const PIECE: usize = 8 * 1024;
 
 /// A line that a program printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Printed<'a> {
-    pub(super) text: &'a [u8],
+pub(crate) struct Printed<'a> {
+    pub(crate) text: &'a [u8],
     /// Bytes of it that were left out.
-    pub(super) cut: u64,
+    pub(crate) cut: u64,
     /// Where it begins, in bytes from the beginning of its stream.
-    pub(super) from: u64,
+    pub(crate) from: u64,
+}
+
+/// How much a program printed, in bytes from the beginning of each of its streams.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extent {
+    pub(crate) out: u64,
+    pub(crate) err: u64,
+}
+
+impl Extent {
+    pub(crate) const fn of(self, stream: Stream) -> u64 {
+        match stream {
+            Stream::Err => self.err,
+            _ => self.out,
+        }
+    }
+}
+
+/// What a stream is read as. Of all that is printed the lines are handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// Lines for the log.
+    Log,
+    /// Lines that may be messages: those that begin as a JSON object does are kept up to so many bytes.
+    Messages { longest: usize },
+    /// One whole, of which a copy is kept, up to so many bytes.
+    Whole { most: usize },
 }
 
 /// Takes a line.
-pub(super) type Take<'a> = &'a mut dyn FnMut(Printed<'_>);
+pub(super) type TakeLine<'a> = &'a mut dyn FnMut(Printed<'_>);
 
 /// One of a program's output streams.
-pub(super) struct Output {
-    pub(super) stream: Stream,
+pub(crate) struct Output {
     source: Source,
     splitter: Splitter,
-    copy: Option<Copy>,
+    copy: Option<Transcript>,
 }
 
 /// All that was printed, up to a bound.
-struct Copy {
+struct Transcript {
     bytes: Vec<u8>,
     most: usize,
     /// Whether there was more.
@@ -57,37 +82,31 @@ enum Source {
 
 impl Output {
     /// The reading end of a pipe. One that can't be read, or none, reads as ended.
-    pub(super) fn new(stream: Stream, fd: Option<OwnedFd>) -> io::Result<Self> {
+    pub(crate) fn new(fd: Option<OwnedFd>, framing: Framing) -> io::Result<Self> {
         let source = match fd {
             Some(fd) => Source::Watched(Receiver::from_owned_fd(fd)?),
             None => Source::Ended,
         };
-        Ok(Self { stream, source, splitter: Splitter::default(), copy: None })
-    }
-
-    /// The same, of a program whose lines may be messages: those that look so are kept up to [`LONGEST_MESSAGE`].
-    pub(super) fn listening(stream: Stream, fd: Option<OwnedFd>) -> io::Result<Self> {
-        let splitter = Splitter { longest_object: LONGEST_MESSAGE, ..Splitter::default() };
-        Ok(Self { splitter, ..Self::new(stream, fd)? })
-    }
-
-    /// The same, with a copy of all that is printed, up to so many bytes.
-    pub(super) fn copying(stream: Stream, fd: Option<OwnedFd>, most: usize) -> io::Result<Self> {
-        Ok(Self { copy: Some(Copy { bytes: Vec::new(), most, is_over: false }), ..Self::new(stream, fd)? })
+        let (longest_object, copy) = match framing {
+            Framing::Log => (LONGEST_LINE, None),
+            Framing::Messages { longest } => (longest, None),
+            Framing::Whole { most } => (LONGEST_LINE, Some(Transcript { bytes: Vec::new(), most, is_over: false })),
+        };
+        Ok(Self { source, splitter: Splitter { longest_object, ..Splitter::default() }, copy })
     }
 
     /// Whether more was printed than is copied.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.copy.as_ref().is_some_and(|copy| copy.is_over)
     }
 
     /// The copy, where everything fits in.
-    pub(super) fn into_copy(self) -> Option<Vec<u8>> {
+    pub(crate) fn into_copy(self) -> Option<Vec<u8>> {
         self.copy.filter(|copy| !copy.is_over).map(|copy| copy.bytes)
     }
 
     /// Waits until there is something to read; for ever after the end. Cancel-safe.
-    pub(super) async fn readable(&self) {
+    pub(crate) async fn readable(&self) {
         match &self.source {
             // An error shows in the next read.
             Source::Watched(pipe) => drop(pipe.readable().await),
@@ -97,7 +116,7 @@ impl Output {
 
     /// From now on reads whatever is in the pipe. A program's end may be noticed before its last words are: then the
     /// runtime, asked for them, says that there are none.
-    pub(super) fn unwatch(&mut self) {
+    pub(crate) fn unwatch(&mut self) {
         self.source = match std::mem::replace(&mut self.source, Source::Ended) {
             Source::Watched(pipe) => {
                 pipe.into_nonblocking_fd().map_or(Source::Ended, |fd| Source::Plain(File::from(fd)))
@@ -107,12 +126,12 @@ impl Output {
     }
 
     /// How much was read of it, in bytes.
-    pub(super) fn taken(&self) -> u64 {
+    pub(crate) fn taken(&self) -> u64 {
         self.splitter.fed()
     }
 
     /// How much the program printed so far, in bytes: what was read of it, and what waits in the pipe.
-    pub(super) fn printed(&self) -> u64 {
+    pub(crate) fn printed(&self) -> u64 {
         let waiting = match &self.source {
             Source::Watched(pipe) => pipe::unread(pipe.as_fd()),
             Source::Plain(file) => pipe::unread(file.as_fd()),
@@ -123,7 +142,7 @@ impl Output {
     }
 
     /// Reads one piece without waiting, hands on its lines, and says whether there may be more at once.
-    pub(super) fn read(&mut self, line: Take<'_>) -> bool {
+    pub(crate) fn read(&mut self, line: TakeLine<'_>) -> bool {
         let mut piece = [0; PIECE];
         let count = match &mut self.source {
             Source::Watched(pipe) => pipe.try_read(&mut piece),
@@ -148,13 +167,13 @@ impl Output {
     }
 
     /// Reads no more; what there is of a last line without a line break is a line.
-    pub(super) fn end(&mut self, line: Take<'_>) {
+    pub(crate) fn end(&mut self, line: TakeLine<'_>) {
         self.source = Source::Ended;
         self.splitter.end(line);
     }
 }
 
-impl Copy {
+impl Transcript {
     fn add(&mut self, bytes: &[u8]) {
         let room = (self.most - self.bytes.len()).min(bytes.len());
         self.bytes.extend_from_slice(&bytes[..room]);
@@ -190,7 +209,7 @@ impl Splitter {
         self.from + self.partial.len() as u64 + self.cut
     }
 
-    fn feed(&mut self, mut bytes: &[u8], line: Take<'_>) {
+    fn feed(&mut self, mut bytes: &[u8], line: TakeLine<'_>) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             let (whole, rest) = (&bytes[..end], &bytes[end + 1..]);
             if self.partial.is_empty() && self.cut == 0 {
@@ -219,7 +238,7 @@ impl Splitter {
         self.cut += (bytes.len() - room) as u64;
     }
 
-    fn end(&mut self, line: Take<'_>) {
+    fn end(&mut self, line: TakeLine<'_>) {
         if !self.partial.is_empty() || self.cut > 0 {
             line(Printed { text: bare(&self.partial), cut: self.cut, from: self.from });
             self.from = self.fed();
@@ -231,7 +250,7 @@ impl Splitter {
 }
 
 /// The part of a line that is logged, and how much is left out of it.
-pub(super) fn shortened(line: &[u8], cut: u64) -> (&[u8], u64) {
+pub(crate) fn shortened(line: &[u8], cut: u64) -> (&[u8], u64) {
     let kept = line.len().min(LONGEST_LINE);
     (&line[..kept], cut + (line.len() - kept) as u64)
 }
@@ -258,7 +277,7 @@ mod tests {
     async fn last_words_are_read_though_the_runtime_has_not_noticed_them() {
         let (writer, reader) = tokio::net::unix::pipe::pipe().expect("a pipe");
         let fd = reader.into_nonblocking_fd().expect("its descriptor");
-        let mut output = Output::new(Stream::Out, Some(fd)).expect("an output");
+        let mut output = Output::new(Some(fd), Framing::Log).expect("an output");
         let mut writer = File::from(writer.into_blocking_fd().expect("its descriptor"));
         io::Write::write_all(&mut writer, b"no model here\n").expect("room in the pipe");
         let mut found = Vec::new();
@@ -295,7 +314,7 @@ mod tests {
     async fn what_waits_in_the_pipe_was_printed() {
         let (writer, reader) = tokio::net::unix::pipe::pipe().expect("a pipe");
         let fd = reader.into_nonblocking_fd().expect("its descriptor");
-        let mut output = Output::new(Stream::Out, Some(fd)).expect("an output");
+        let mut output = Output::new(Some(fd), Framing::Log).expect("an output");
         let mut writer = File::from(writer.into_blocking_fd().expect("its descriptor"));
         io::Write::write_all(&mut writer, b"one\ntw").expect("room in the pipe");
         assert_eq!(output.printed(), 6);
@@ -319,7 +338,7 @@ mod tests {
     #[test]
     fn an_object_may_be_longer_where_messages_are_listened_to() {
         let object = [&b"{"[..], &[b'x'; 3 * LONGEST_LINE]].concat();
-        for (longest_object, kept) in [(LONGEST_LINE, LONGEST_LINE), (LONGEST_MESSAGE, object.len())] {
+        for (longest_object, kept) in [(LONGEST_LINE, LONGEST_LINE), (16 * LONGEST_LINE, object.len())] {
             let (mut splitter, mut found) = (Splitter { longest_object, ..Splitter::default() }, Vec::new());
             for piece in [&object, &b"\n"[..], &object[1..], b"\n"] {
                 piece.chunks(PIECE).for_each(|piece| {
@@ -333,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_copy_is_bounded_and_says_when_there_was_more() {
-        let mut copy = Copy { bytes: Vec::new(), most: 5, is_over: false };
+        let mut copy = Transcript { bytes: Vec::new(), most: 5, is_over: false };
         copy.add(b"abc");
         copy.add(b"de");
         assert!(!copy.is_over);

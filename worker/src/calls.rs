@@ -1,4 +1,4 @@
-//! The line to the registry: one call at a time, polled by the loop and never awaited in it, so that a registry that
+//! The calls to the registry: one at a time, polled by the loop and never awaited in it, so that a registry that
 //! hangs holds up nothing but itself.
 
 use std::future::Future;
@@ -15,7 +15,7 @@ type Flight<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// A beat and a report both say what the registry holds of this worker ([`Known`]), and reports must not overtake each
 /// other: so there is one call at a time, and it owns `known` meanwhile. The test of the subscription is another
 /// matter, and goes beside it.
-pub(crate) struct Line {
+pub(crate) struct Calls {
     registry: Arc<dyn Registry>,
     bus: Arc<dyn Bus>,
     known: Option<Known>,
@@ -33,7 +33,7 @@ pub(crate) enum Landed {
     Check(Result<(), RegistryError>),
 }
 
-impl Line {
+impl Calls {
     pub(crate) fn new(registry: Arc<dyn Registry>, bus: Arc<dyn Bus>) -> Self {
         Self { registry, bus, known: Some(Known::default()), call: None, check: None }
     }

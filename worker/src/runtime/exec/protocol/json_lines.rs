@@ -1,5 +1,5 @@
-//! The JSON lines between Muster and a program: what a program is told on its stdin, and what it may say on its stdout
-//! that is no log output.
+//! JSON lines between Muster and a program that stays: what a program is told on its stdin, and what it may say on its stdout that
+//! is no log output.
 
 use std::fmt;
 
@@ -9,18 +9,52 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The longest output of a task, in bytes of JSON.
-pub(super) const LONGEST_OUTPUT: usize = 1024 * 1024;
+use super::{AgentProtocol, LONGEST_OUTPUT, Message, MessageBody, ProgramLife, Says, TaskMessage, too_long, unfit};
+use crate::log::Stream;
+use crate::notes::Note;
+use crate::runtime::exec::host::{Framing, Printed, Stdin};
+use crate::tasks::Finished;
+
 /// The longest line that may be a message, in bytes: such an output, and room for the rest.
-pub(super) const LONGEST_MESSAGE: usize = LONGEST_OUTPUT + 64 * 1024;
+const LONGEST_MESSAGE: usize = LONGEST_OUTPUT + 64 * 1024;
 /// The longest text about progress, in bytes. It is in every heartbeat.
 const LONGEST_PROGRESS: usize = 1024;
 
 /// What a program is told before it is asked to end by a signal.
-pub(super) const STOP: &[u8] = b"{\"type\":\"stop\"}\n";
+const STOP: &[u8] = b"{\"type\":\"stop\"}\n";
+
+/// The protocol. A program knows of no attempts but the one that it has of a task, so there is nothing to remember.
+pub(crate) struct JsonLines;
+
+impl AgentProtocol for JsonLines {
+    const LIFE: ProgramLife = ProgramLife::Agent;
+    const STDOUT: Framing = Framing::Messages { longest: LONGEST_MESSAGE };
+
+    fn give(&mut self, order: &TaskOrder, stdin: &mut Stdin) -> Result<u64, &'static str> {
+        let deadline = order.timeout.map(|timeout| Timestamp::now().after(timeout));
+        stdin.push(task(order, deadline), Some(order.task_id))
+    }
+
+    fn cancel(&mut self, task_id: TaskId, stdin: &mut Stdin) -> Result<(), &'static str> {
+        stdin.push(cancel(task_id), None).map(drop)
+    }
+
+    fn close(&mut self, stdin: &mut Stdin) -> bool {
+        // Not waited for: a program that does not read its stdin gets the signal. The end of the file follows.
+        stdin.close_with(STOP)
+    }
+
+    fn hear(&mut self, stream: Stream, line: Printed<'_>, _stdin: &mut Stdin, says: Says<'_>) -> bool {
+        stream == Stream::Out && read(line.text, line.cut).is_some_and(says)
+    }
+
+    fn named(&self, line: &[u8]) -> Option<(TaskId, Option<u32>)> {
+        named(line)
+    }
+}
 
 /// The line that gives a program a task.
-pub(super) fn task(order: &TaskOrder, deadline: Option<Timestamp>) -> Vec<u8> {
+fn task(order: &TaskOrder, deadline: Option<Timestamp>) -> Vec<u8> {
     let head = format!(r#"{{"type":"task","id":"{}","attempt":{},"input":"#, order.task_id, order.attempt);
     let tail = deadline.map_or_else(|| "}\n".to_owned(), |at| format!(",\"deadline\":\"{at}\"}}\n"));
     let mut line = Vec::with_capacity(head.len() + order.input.len() + tail.len());
@@ -32,44 +66,12 @@ pub(super) fn task(order: &TaskOrder, deadline: Option<Timestamp>) -> Vec<u8> {
 }
 
 /// The line that tells a program to stop a task.
-pub(super) fn cancel(task_id: TaskId) -> Vec<u8> {
+fn cancel(task_id: TaskId) -> Vec<u8> {
     format!("{{\"type\":\"cancel\",\"id\":\"{task_id}\"}}\n").into_bytes()
 }
 
-/// What a line says.
-#[derive(Debug, PartialEq)]
-pub(super) enum Said {
-    /// The program is ready.
-    Ready,
-    /// Something about a task.
-    Task(Word),
-}
-
-/// What is said about a task.
-#[derive(Debug, PartialEq)]
-pub(super) struct Word {
-    pub(super) task_id: TaskId,
-    /// Which attempt is meant, where the program says so.
-    pub(super) attempt: Option<u32>,
-    pub(super) what: What,
-}
-
-/// What is said.
-#[derive(Debug, PartialEq)]
-pub(super) enum What {
-    Progress(Progress),
-    Usage(Usage),
-    Result(Payload),
-    Error {
-        message: String,
-        retryable: bool,
-    },
-    /// A result or an error that can't be taken, for this reason.
-    Unfit(String),
-}
-
 /// Reads a line of which `cut` bytes are missing at its end; `None` where it is log output.
-pub(super) fn read(line: &[u8], cut: u64) -> Option<Said> {
+fn read(line: &[u8], cut: u64) -> Option<Message> {
     // Looked at first, since nearly every line of a program is text.
     if line.trim_ascii_start().first() != Some(&b'{') {
         return None;
@@ -77,20 +79,25 @@ pub(super) fn read(line: &[u8], cut: u64) -> Option<Said> {
     let head = Head::read(line);
     let kind = head.kind.as_deref().filter(|_| !head.foreign)?;
     if kind == "ready" && cut == 0 {
-        return serde_json::from_slice::<IgnoredAny>(line).is_ok().then_some(Said::Ready);
+        return serde_json::from_slice::<IgnoredAny>(line).is_ok().then_some(Message::Ready);
     }
-    let what = if cut == 0 {
-        what(kind, line)?
+    let body = if cut == 0 {
+        body(kind, line)?
     } else {
-        matches!(kind, "result" | "error").then(|| What::Unfit(too_long("result")))?
+        matches!(kind, "result" | "error").then(|| failed_for(too_long("result")))?
     };
-    Some(Said::Task(Word { task_id: head.id?, attempt: head.attempt, what }))
+    Some(Message::Task(TaskMessage { task_id: head.id?, attempt: head.attempt, body }))
 }
 
-fn what(kind: &str, line: &[u8]) -> Option<What> {
+fn body(kind: &str, line: &[u8]) -> Option<MessageBody> {
     match kind {
-        "progress" => serde_json::from_slice(line).ok().map(|said: ProgressLine| What::Progress(said.into())),
-        "usage" => serde_json::from_slice(line).ok().and_then(UsageLine::into_usage).map(What::Usage),
+        "progress" => {
+            serde_json::from_slice(line).ok().map(|said: ProgressLine| MessageBody::Note(Note::Progress(said.into())))
+        }
+        "usage" => serde_json::from_slice(line)
+            .ok()
+            .and_then(UsageLine::into_usage)
+            .map(|usage| MessageBody::Note(Note::Usage(usage))),
         "result" => serde_json::from_slice(line).ok().map(|said: ResultLine<'_>| said.into()),
         "error" => serde_json::from_slice(line).ok().map(|said: ErrorLine<'_>| said.into()),
         _ => None,
@@ -98,7 +105,7 @@ fn what(kind: &str, line: &[u8]) -> Option<What> {
 }
 
 /// The task, and the attempt at it if it says so, that a line of log output names: a JSON object with the id of a task.
-pub(super) fn named(line: &[u8]) -> Option<(TaskId, Option<u32>)> {
+fn named(line: &[u8]) -> Option<(TaskId, Option<u32>)> {
     if line.trim_ascii_start().first() != Some(&b'{') {
         return None;
     }
@@ -201,26 +208,16 @@ struct ResultLine<'a> {
     output: Option<&'a RawValue>,
 }
 
-impl From<ResultLine<'_>> for What {
+impl From<ResultLine<'_>> for MessageBody {
     fn from(said: ResultLine<'_>) -> Self {
         let output = Payload::trusted(said.output.map_or("null", RawValue::get));
-        unfit("result", &output).map_or_else(|| Self::Result(output), Self::Unfit)
+        unfit("result", &output).map_or_else(|| Self::End(Finished::Done(output)), failed_for)
     }
 }
 
-/// Why this can't be the outcome of a task, if so. What is nested deeply would make every list that it is in unreadable.
-pub(super) fn unfit(what: &str, output: &Payload) -> Option<String> {
-    if output.len() > LONGEST_OUTPUT {
-        return Some(too_long(what));
-    }
-    let depth = output.depth();
-    let most = Payload::MAX_DEPTH;
-    (depth > most).then(|| format!("in its {what} {depth} lists and objects are in one another, and {most} may be"))
-}
-
-/// The same of one that was not even read whole.
-pub(super) fn too_long(what: &str) -> String {
-    format!("its {what} is longer than {LONGEST_OUTPUT} bytes")
+/// A result or an error that can't be taken, for this reason.
+const fn failed_for(message: String) -> MessageBody {
+    MessageBody::End(Finished::Failed { message, retryable: false })
 }
 
 #[derive(Deserialize)]
@@ -232,13 +229,13 @@ struct ErrorLine<'a> {
 }
 
 /// Whatever is wrong about it, an error is an end of its task.
-impl From<ErrorLine<'_>> for What {
+impl From<ErrorLine<'_>> for MessageBody {
     fn from(said: ErrorLine<'_>) -> Self {
         let message = said.message.map_or_else(String::new, |text| {
             serde_json::from_str(text.get()).unwrap_or_else(|_| text.get().to_owned())
         });
         let retryable = said.retryable.is_none_or(|text| text.get() != "false");
-        Self::Error { message: shortened(message, MAX_LAST_OUTPUT), retryable }
+        Self::End(Finished::Failed { message: shortened(message, MAX_LAST_OUTPUT), retryable })
     }
 }
 
@@ -254,15 +251,15 @@ mod tests {
 
     const ID: &str = "01989b30-0000-7000-8000-000000000001";
 
-    fn said(text: &str) -> Option<Said> {
+    fn said(text: &str) -> Option<Message> {
         read(text.replace("ID", ID).as_bytes(), 0)
     }
 
-    fn about(text: &str) -> Option<What> {
+    fn about(text: &str) -> Option<MessageBody> {
         match said(text) {
-            Some(Said::Task(word)) => {
-                assert_eq!(word.task_id, ID.parse().expect("an id"));
-                Some(word.what)
+            Some(Message::Task(said)) => {
+                assert_eq!(said.task_id, ID.parse().expect("an id"));
+                Some(said.body)
             }
             _ => None,
         }
@@ -271,7 +268,7 @@ mod tests {
     #[test]
     fn only_an_object_of_type_ready_is_ready() {
         for line in [r#"{"type":"ready"}"#, r#"  { "version": 2, "type": "ready" } "#, "{\"type\":\"ready\"}\r"] {
-            assert_eq!(said(line), Some(Said::Ready), "{line}");
+            assert_eq!(said(line), Some(Message::Ready), "{line}");
         }
         for line in ["", "ready", r#""ready""#, r#"{"type":7}"#, "{", r#"[{"type":"ready"}]"#, r#"{"type":"ready"} x"#]
         {
@@ -311,9 +308,12 @@ mod tests {
     fn a_result_is_carried_as_it_was_written() {
         for output in [r#"{"b": 1.50,  "b":2}"#, "null", r#""text""#, "[]", "12345678901234567890123"] {
             let what = about(&format!(r#"{{"output": {output} , "id":"ID","type":"result"}}"#));
-            assert_eq!(what, Some(What::Result(Payload::trusted(output))), "{output}");
+            assert_eq!(what, Some(MessageBody::End(Finished::Done(Payload::trusted(output)))), "{output}");
         }
-        assert_eq!(about(r#"{"type":"result","id":"ID"}"#), Some(What::Result(Payload::trusted("null"))));
+        assert_eq!(
+            about(r#"{"type":"result","id":"ID"}"#),
+            Some(MessageBody::End(Finished::Done(Payload::trusted("null"))))
+        );
         for line in
             [r#"{"type":"result"}"#, r#"{"type":"result","id":"7","output":1}"#, r#"{"type":"result","id":"ID","#]
         {
@@ -323,7 +323,9 @@ mod tests {
 
     #[test]
     fn an_error_is_an_end_whatever_is_wrong_about_it() {
-        let error = |message: &str, retryable| Some(What::Error { message: message.to_owned(), retryable });
+        let error = |message: &str, retryable| {
+            Some(MessageBody::End(Finished::Failed { message: message.to_owned(), retryable }))
+        };
         assert_eq!(about(r#"{"type":"error","id":"ID","message":"no","retryable":false}"#), error("no", false));
         assert_eq!(about(r#"{"type":"error","id":"ID","message":"no"}"#), error("no", true));
         assert_eq!(about(r#"{"type":"error","id":"ID"}"#), error("", true));
@@ -332,14 +334,16 @@ mod tests {
 
     #[test]
     fn progress_and_usage_stay_within_bounds() {
-        let progress = |message: &str, percent| Some(What::Progress(Progress { message: message.to_owned(), percent }));
+        let progress = |message: &str, percent| {
+            Some(MessageBody::Note(Note::Progress(Progress { message: message.to_owned(), percent })))
+        };
         assert_eq!(about(r#"{"type":"progress","id":"ID","message":"m","percent":40}"#), progress("m", Some(40.0)));
         assert_eq!(about(r#"{"type":"progress","id":"ID","percent":400}"#), progress("", Some(100.0)));
         let long = format!(r#"{{"type":"progress","id":"ID","message":"{}"}}"#, "\u{e4}".repeat(2000));
         assert_eq!(about(&long), progress(&"\u{e4}".repeat(LONGEST_PROGRESS / 2), None));
         let usage = |text: &str| about(&format!(r#"{{"type":"usage","id":"ID",{text}}}"#));
         let used = |input_tokens, output_tokens, cost_micros| {
-            Some(What::Usage(Usage { input_tokens, output_tokens, cost_micros }))
+            Some(MessageBody::Note(Note::Usage(Usage { input_tokens, output_tokens, cost_micros })))
         };
         assert_eq!(usage(r#""input_tokens":10,"output_tokens":5,"cost_usd":0.001"#), used(10, 5, 1000));
         assert_eq!(usage(r#""cost_usd":1e300"#), used(0, 0, u64::MAX));
@@ -367,15 +371,17 @@ mod tests {
     #[test]
     fn a_result_that_is_too_long_is_known_by_its_head() {
         let long = format!(r#"{{"type":"result","id":"{ID}","attempt":3,"output":"{}"#, "x".repeat(2000));
-        let Some(Said::Task(word)) = read(long.as_bytes(), 1) else { panic!("{long}") };
-        assert_eq!((word.attempt, word.what), (Some(3), What::Unfit(too_long("result"))));
+        let Some(Message::Task(said)) = read(long.as_bytes(), 1) else { panic!("{long}") };
+        assert_eq!((said.attempt, said.body), (Some(3), failed_for(too_long("result"))));
         let long = about(&format!(r#"{{"type":"result","id":"ID","output":"{}"}}"#, "x".repeat(LONGEST_OUTPUT)));
-        assert_eq!(long, Some(What::Unfit(too_long("result"))));
+        assert_eq!(long, Some(failed_for(too_long("result"))));
         let nested = |depth: usize| {
             format!(r#"{{"type":"result","id":"ID","output":{}{}}}"#, "[".repeat(depth), "]".repeat(depth))
         };
-        assert!(matches!(about(&nested(128)), Some(What::Result(_))));
-        assert!(matches!(about(&nested(129)), Some(What::Unfit(why)) if why.contains("129 lists")));
+        assert!(matches!(about(&nested(128)), Some(MessageBody::End(Finished::Done(_)))));
+        assert!(
+            matches!(about(&nested(129)), Some(MessageBody::End(Finished::Failed { message, .. })) if message.contains("129 lists"))
+        );
         let log = format!(r#"{{"type":"progress","id":"{ID}","message":"{}"#, "x".repeat(2000));
         assert_eq!(read(log.as_bytes(), 1), None);
     }
