@@ -205,18 +205,20 @@ pub(crate) fn check_dependencies(dependencies: &BTreeMap<String, Dependency>) ->
     if dependencies.len() > MAX_DEPENDENCIES {
         return Err(format!("dependencies may be {MAX_DEPENDENCIES} at the most, not {}", dependencies.len()));
     }
-    for name in dependencies.keys() {
-        let length = name.chars().count();
-        if !(1..=LONGEST_NAME).contains(&length) || name.chars().any(char::is_control) {
-            return Err(format!(
-                "dependencies have names of 1 to {LONGEST_NAME} characters without control characters, not {name:?}"
-            ));
-        }
-        if OWN_NAMES.contains(&name.as_str()) {
-            return Err(format!("dependencies can't have the name {name:?}: every check has that already"));
-        }
-    }
-    Ok(())
+    // All that are wrong are told at once.
+    let those = |wrong: fn(&str) -> bool| {
+        let names = dependencies.keys().filter(|name| wrong(name)).map(|name| format!("{name:?}"));
+        Some(names.collect::<Vec<_>>().join(", ")).filter(|names| !names.is_empty())
+    };
+    let is_no_name =
+        |name: &str| !(1..=LONGEST_NAME).contains(&name.chars().count()) || name.chars().any(char::is_control);
+    let no_names = those(is_no_name).map(|names| {
+        format!("dependencies have names of 1 to {LONGEST_NAME} characters without control characters, not {names}")
+    });
+    let taken = those(|name| OWN_NAMES.contains(&name))
+        .map(|names| format!("dependencies can't have the name {names}: every check has that already"));
+    let wrong: Vec<String> = no_names.into_iter().chain(taken).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
 }
 
 #[cfg(test)]
@@ -286,6 +288,8 @@ mod tests {
         for bad in ["", "a\nb", &"n".repeat(65), REGISTRY, COMMAND_PATH, PROGRAM, STORE] {
             assert!(check(&[bad]).expect_err(bad).starts_with("dependencies "));
         }
+        let several = check(&["", STORE, PROGRAM]).expect_err("three");
+        assert!(["not \"\";", STORE, PROGRAM].iter().all(|name| several.contains(name)), "{several}");
         let many: Vec<String> = (0..=MAX_DEPENDENCIES).map(|number| number.to_string()).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         assert!(check(&many).expect_err("too many").contains("32 at the most, not 33"));

@@ -67,35 +67,50 @@ impl Clocks {
     pub fn validate(&self) -> Result<(), String> {
         // First: the products below may overflow with longer ones.
         schema::check(self)?;
+        self.contradictions().into_iter().next().map_or(Ok(()), |(_, message)| Err(message))
+    }
+
+    /// Each two clocks that contradict each other: their names, and that in words.
+    pub fn contradictions(&self) -> Vec<([&'static str; 2], String)> {
+        let plain = |name: &str, value: Duration| format!("{name} ({} s)", value.as_secs_f64());
+        let beats = self.heartbeat.saturating_mul(BEATS);
         let pairs = [
-            ("3 x heartbeat", self.heartbeat * 3, "stale", self.stale),
-            ("stale", self.stale, "lease", self.lease),
-            ("lease", self.lease, "orphan_after", self.orphan_after),
+            ("heartbeat", beats, several_beats("heartbeat", self.heartbeat), "stale", self.stale),
+            ("stale", self.stale, plain("stale", self.stale), "lease", self.lease),
+            ("lease", self.lease, plain("lease", self.lease), "orphan_after", self.orphan_after),
         ];
-        match pairs.iter().find(|(_, low, _, high)| low > high) {
-            Some((low_name, low, high_name, high)) => {
-                let (low, high) = (low.as_secs_f64(), high.as_secs_f64());
-                Err(format!("{low_name} ({low} s) is above {high_name} ({high} s)"))
-            }
-            None => Ok(()),
-        }
+        let wrong = pairs.into_iter().filter(|(_, low, _, _, high)| low > high);
+        wrong
+            .map(|(low_name, _, low, high_name, high)| {
+                ([low_name, high_name], format!("{low} is above {}", plain(high_name, high)))
+            })
+            .collect()
     }
 
     /// The same for a worker that beats at this interval: where three of its heartbeats are more than the staleness bound, it is
     /// stale after three of them.
     #[must_use]
     pub fn beating_every(&self, interval: Duration) -> Self {
-        Self { heartbeat: interval, stale: self.stale.max(interval.saturating_mul(3)), ..self.clone() }
+        Self { heartbeat: interval, stale: self.stale.max(interval.saturating_mul(BEATS)), ..self.clone() }
     }
 
     /// Refuses a heartbeat of which not three fit into a lease. `seconds` is a pool's own interval.
     pub fn check_interval(&self, seconds: f64) -> Result<(), String> {
-        let lease = self.lease.as_secs_f64();
-        if seconds * 3.0 <= lease {
+        let interval = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        if interval.saturating_mul(BEATS) <= self.lease {
             return Ok(());
         }
-        Err(format!("3 x health_check_interval ({seconds} s) is above clocks.lease ({lease} s)"))
+        let beats = several_beats("health_check_interval", interval);
+        Err(format!("{beats} is above clocks.lease ({} s)", self.lease.as_secs_f64()))
     }
+}
+
+/// So many heartbeats fit into the time after which a worker is condemned, and into its lease: one or two may be late or lost.
+const BEATS: u32 = 3;
+
+fn several_beats(name: &str, interval: Duration) -> String {
+    let (one, all) = (interval.as_secs_f64(), interval.saturating_mul(BEATS).as_secs_f64());
+    format!("{BEATS} x {name} ({BEATS} x {one} s = {all} s)")
 }
 
 #[cfg(test)]
@@ -115,7 +130,10 @@ mod tests {
             change(&mut clocks);
             clocks.validate().expect_err("a contradiction")
         };
-        assert_eq!(wrong(|c| c.heartbeat = Duration::from_secs(4)), "3 x heartbeat (12 s) is above stale (10 s)");
+        assert_eq!(
+            wrong(|c| c.heartbeat = Duration::from_secs(4)),
+            "3 x heartbeat (3 x 4 s = 12 s) is above stale (10 s)"
+        );
         assert!(wrong(|c| c.stale = Duration::from_secs(16)).contains("lease"));
         assert!(wrong(|c| c.orphan_after = Duration::from_secs(1)).contains("orphan_after"));
         assert!(wrong(|c| c.pass = Duration::ZERO).contains("pass"));
@@ -137,7 +155,7 @@ mod tests {
         );
         assert_eq!(clocks.check_interval(5.0), Ok(()));
         let refused = clocks.check_interval(5.1).expect_err("four of them are more than a lease");
-        assert_eq!(refused, "3 x health_check_interval (5.1 s) is above clocks.lease (15 s)");
+        assert_eq!(refused, "3 x health_check_interval (3 x 5.1 s = 15.3 s) is above clocks.lease (15 s)");
     }
 
     #[test]

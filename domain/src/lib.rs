@@ -23,6 +23,7 @@
 //! | [`runtime`], [`orders`] | what a worker is told at its birth |
 //! | [`schema`] | what can be set, as the types themselves say it |
 //! | [`mod@words`] | enums whose values are words |
+//! | [`mod@tables`] | how what people write becomes a struct |
 //! | [`clocks`] | every duration that two rooms must agree on |
 //!
 //! Nothing here does IO, reads a clock for a decision or knows of an executor.
@@ -52,6 +53,7 @@ pub mod report;
 pub mod restart;
 pub mod runtime;
 pub mod schema;
+pub mod tables;
 pub mod task;
 pub mod tenant;
 pub mod time;
@@ -82,6 +84,7 @@ pub use queue::{BreakerPolicy, Gate, OnDemand, RetryPolicy};
 pub use report::{Refusal, Report, ReportBody, TaskBegun, TaskOver};
 pub use restart::{RestartKind, RestartPolicy};
 pub use runtime::{ExecMode, ExecProfile, Readiness, RuntimeProfile};
+pub use tables::Tables;
 pub use task::{After, Priority, TaskError, TaskSpec, TaskState, TaskStatus};
 pub use tenant::{DEFAULT_TENANT, TenantLimits, Tenants};
 pub use time::Timestamp;

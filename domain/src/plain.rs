@@ -67,7 +67,8 @@ fn wanted(expected: &str) -> &str {
 fn given(found: &str) -> String {
     match found.split_once(' ') {
         Some(("string", text)) => format!("the text {text}"),
-        Some(("integer", number)) => format!("the number {}", bare(number)),
+        // Of one that is too large for most of its types serde says which one it is in: "`9` as i128".
+        Some(("integer", number)) => format!("the number {}", number.split('`').nth(1).unwrap_or(number)),
         Some(("boolean", flag)) => bare(flag).to_owned(),
         Some(("floating", rest)) => format!("the number {}", bare(rest.strip_prefix("point ").unwrap_or(rest))),
         _ => match found {
@@ -158,5 +159,7 @@ mod tests {
         assert_eq!(plain("invalid digit found in string"), "a whole number is expected");
         assert_eq!(plain("provided string was not `true` or `false`"), "true or false is expected");
         assert_eq!(plain("invalid float literal"), "a number is expected");
+        let huge = "invalid type: integer `99999999999999999999` as i128, expected u32";
+        assert_eq!(plain(huge), "a whole number from 0 to 4294967295 is expected, not the number 99999999999999999999");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, ReadDir};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -190,10 +190,11 @@ fn only_regular(file: File, path: &Path) -> io::Result<File> {
 
 /// Reads a file that people put where it was looked for, and may have linked. It is a regular one all the same: nothing else is waited
 /// for.
-pub fn read_found(path: &Path) -> io::Result<String> {
+pub fn read_found(path: &Path) -> io::Result<Vec<u8>> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let file: File = nix::fcntl::open(path, flags, Mode::empty())?.into();
-    io::read_to_string(only_regular(file, path)?)
+    let mut bytes = Vec::new();
+    only_regular(file, path)?.read_to_end(&mut bytes).map(|_| bytes)
 }
 
 fn not_regular(path: &Path, what: &str) -> io::Error {
@@ -209,7 +210,6 @@ fn replaced(words: String) -> io::Error {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::io::Read;
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
 

@@ -5,10 +5,11 @@ use std::ffi::OsStr;
 use std::sync::LazyLock;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use muster_domain::schema::{Described, Kind, Setting};
 use muster_domain::{PoolConfig, nearest};
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
 /// Flags, and the keys that they stand for.
 const FLAGS: [(&str, &str); 13] = [
@@ -31,31 +32,50 @@ const PAIRS: &str = "settings";
 
 /// What is to be changed of a pool's bounds, as the API reads it: a JSON merge patch.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Bounds(Map<String, Value>);
+pub(super) struct Bounds {
+    patch: Value,
+    said: Vec<Said>,
+}
+
+/// That a word of the command line speaks of a setting, or of a table.
+#[derive(Clone, Debug)]
+struct Said {
+    word: String,
+    path: Vec<String>,
+    is_table: bool,
+}
 
 impl Bounds {
     /// Whether nothing is to be changed.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.said.is_empty()
     }
 
     /// The patch.
     pub(super) fn into_json(self) -> Value {
-        Value::Object(self.0)
+        if self.is_empty() { json!({}) } else { self.patch }
     }
 
-    fn set(&mut self, path: &[&str], value: Value) {
-        let Some((name, outer)) = path.split_last() else { return };
-        let mut table = &mut self.0;
-        for step in outer {
-            let inner = table.entry(*step).or_insert_with(|| Map::new().into());
-            if !inner.is_object() {
-                *inner = Map::new().into();
-            }
-            let Value::Object(inner) = inner else { return };
-            table = inner;
+    /// Notes what a word says, unless another one speaks of the same: what of them counts would be a guess. Tables are merged.
+    fn set(&mut self, word: &str, path: &[String], value: &Value) -> Result<(), clap::Error> {
+        let is_table = value.is_object();
+        let is_same = |said: &&Said| {
+            (!said.is_table && path.starts_with(&said.path)) || (!is_table && said.path.starts_with(path))
+        };
+        if let Some(Said { word: other, .. }) = self.said.iter().find(is_same) {
+            let message = format!("{other} and {word} speak of the same setting ({})\n", path.join("."));
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, message));
         }
-        table.insert((*name).to_owned(), value);
+        self.said.push(Said { word: word.to_owned(), path: path.to_owned(), is_table });
+        let place = path.iter().fold(&mut self.patch, |table, name| &mut table[name.as_str()]);
+        let Value::Object(values) = value else {
+            *place = value.clone();
+            return Ok(());
+        };
+        if place.is_null() {
+            *place = json!({});
+        }
+        values.iter().try_for_each(|(name, value)| self.set(word, &[path, std::slice::from_ref(name)].concat(), value))
     }
 }
 
@@ -75,14 +95,14 @@ impl FromArgMatches for Bounds {
         let mut bounds = Self::default();
         for (flag, key) in FLAGS {
             if let Some(value) = matches.get_one::<Value>(flag) {
-                bounds.set(&key.split('.').collect::<Vec<_>>(), value.clone());
+                bounds.set(&format!("--{flag}"), &steps(key), value)?;
             }
         }
         if matches.get_flag(NO_ON_DEMAND) {
-            bounds.set(&["on_demand"], Value::Null);
+            bounds.set(&format!("--{NO_ON_DEMAND}"), &steps("on_demand"), &Value::Null)?;
         }
-        for (path, value) in matches.get_many::<Pair>(PAIRS).into_iter().flatten() {
-            bounds.set(&path.iter().map(String::as_str).collect::<Vec<_>>(), value.clone());
+        for Pair { word, path, value } in matches.get_many::<Pair>(PAIRS).into_iter().flatten() {
+            bounds.set(word, path, value)?;
         }
         Ok(bounds)
     }
@@ -91,6 +111,10 @@ impl FromArgMatches for Bounds {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
     }
+}
+
+fn steps(key: &str) -> Vec<String> {
+    key.split('.').map(str::to_owned).collect()
 }
 
 fn setting(key: &str) -> Option<&'static Setting> {
@@ -124,8 +148,13 @@ fn pairs() -> Arg {
         .help("Any setting; null is back to its default (--help lists them)")
 }
 
-/// A path into the bounds, and the value there.
-type Pair = (Vec<String>, Value);
+/// A word of the command line: a path into the bounds, and the value there.
+#[derive(Clone, Debug)]
+struct Pair {
+    word: String,
+    path: Vec<String>,
+    value: Value,
+}
 
 /// `KEY=VALUE`, whose keys can be completed.
 #[derive(Clone)]
@@ -147,24 +176,24 @@ impl TypedValueParser for Pairs {
     }
 }
 
-fn pair(text: &str) -> Result<Pair, String> {
-    let (key, text) = text.split_once('=').ok_or("KEY=VALUE is expected, as in max_agents=4")?;
-    let whole = || key.split('.').map(str::to_owned).collect::<Vec<_>>();
+fn pair(word: &str) -> Result<Pair, String> {
+    let of = |path: Vec<String>, value| Pair { word: word.to_owned(), path, value };
+    let (key, text) = word.split_once('=').ok_or("KEY=VALUE is expected, as in max_agents=4")?;
     let within =
         |outer: &Setting| (outer.kind == Kind::Map).then_some(key)?.strip_prefix(&outer.key)?.strip_prefix('.');
     if let Some(setting) = setting(key) {
         let value = if text == "null" { Ok(Value::Null) } else { setting.parse(text) };
-        return value.map(|value| (whole(), value));
+        return value.map(|value| of(steps(key), value));
     }
     if let Some((map, name)) = PoolConfig::settings().iter().find_map(|setting| Some((setting, within(setting)?))) {
         // A name may have dots in it.
         let path = map.key.split('.').chain([name]).map(str::to_owned).collect();
-        return Ok((path, if text == "null" { Value::Null } else { text.into() }));
+        return Ok(of(path, if text == "null" { Value::Null } else { text.into() }));
     }
     let inner = format!("{key}.");
     if PoolConfig::settings().iter().any(|setting| setting.key.starts_with(&inner)) {
         return match serde_json::from_str(text) {
-            Ok(value @ (Value::Null | Value::Object(_))) => Ok((whole(), value)),
+            Ok(value @ (Value::Null | Value::Object(_))) => Ok(of(steps(key), value)),
             _ => Err(format!("null or a JSON object is expected, not {text:?}")),
         };
     }
@@ -186,8 +215,6 @@ pub(super) fn help() -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[derive(Debug, clap::Parser)]
@@ -228,6 +255,40 @@ mod tests {
             let refused = read(words).expect_err(words);
             assert!(refused.contains(expected), "{refused}");
         }
+    }
+
+    #[test]
+    fn two_words_about_one_setting_are_refused() {
+        for (words, one, other) in [
+            ("--no-on-demand on_demand.max_agents=3", "--no-on-demand", "on_demand.max_agents=3"),
+            ("--no-on-demand on_demand.reuse=no", "--no-on-demand", "on_demand.reuse=no"),
+            ("--no-on-demand on_demand={\"reuse\":false}", "--no-on-demand", "on_demand={\"reuse\":false}"),
+            ("--on-demand 3 on_demand=null", "--on-demand", "on_demand=null"),
+            ("--on-demand 3 on_demand={\"max_agents\":4}", "--on-demand", "on_demand={\"max_agents\":4}"),
+            ("--max-agents 3 max_agents=4", "--max-agents", "max_agents=4"),
+            ("--max-agents 3 max_agents=3", "--max-agents", "max_agents=3"),
+            ("max_agents=4 max_agents=5", "max_agents=4", "max_agents=5"),
+            ("max_agents=null max_agents=5", "max_agents=null", "max_agents=5"),
+            ("on_demand=null on_demand={}", "on_demand=null", "on_demand={}"),
+            ("on_demand={} on_demand=null", "on_demand={}", "on_demand=null"),
+            ("retry=null retry.poison_bound=5", "retry=null", "retry.poison_bound=5"),
+            ("retry.poison_bound=5 retry={\"poison_bound\":6}", "retry.poison_bound=5", "retry={\"poison_bound\":6}"),
+            (
+                "dependencies.a=tcp://a:1 dependencies.a=tcp://b:1",
+                "dependencies.a=tcp://a:1",
+                "dependencies.a=tcp://b:1",
+            ),
+            ("dependencies=null dependencies.a=tcp://b:1", "dependencies=null", "dependencies.a=tcp://b:1"),
+        ] {
+            let refused = <Line as clap::Parser>::try_parse_from(std::iter::once("set").chain(words.split(' ')));
+            let refused = refused.expect_err(words);
+            let said = refused.to_string();
+            assert!(said.contains(one) && said.contains(other), "{words}: {said}");
+            assert_eq!(refused.exit_code(), 2, "{words}");
+        }
+        let words = "retry={\"poison_bound\":1} retry.backoff_min=2 on_demand={} on_demand.reuse=no";
+        let patch = json!({"retry": {"poison_bound": 1, "backoff_min": 2}, "on_demand": {"reuse": false}});
+        assert_eq!(read(words), Ok(patch), "what fits together is one table");
     }
 
     #[test]

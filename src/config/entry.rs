@@ -1,14 +1,14 @@
 //! Tables of the file that there may be any number of, entry by entry.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
-use muster_domain::nearest;
-use muster_domain::schema::{Described, Setting};
-use serde::de::DeserializeOwned;
+use muster_domain::schema::{Described, Kind, Setting, misfit};
+use muster_domain::{Tables, nearest};
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
 
-use super::file::{File, key_at, unknown};
+use super::file::{File, described, key_at, unknown};
 use super::mistake::{Mistake, Origin};
 use super::settings::keys_of;
 
@@ -116,7 +116,7 @@ impl Entry<'_> {
 
     /// What is left of the table after `without` was taken out, if `check` finds it good too. A value that is wrong is told and
     /// taken out, and the rest is looked at again, so that all that is wrong is told at once.
-    pub(super) fn read<T: DeserializeOwned>(
+    pub(super) fn read<T: Described>(
         &self,
         without: &[&str],
         check: impl Fn(&T) -> Result<(), Wrong>,
@@ -126,34 +126,47 @@ impl Entry<'_> {
         for key in without {
             table.remove(*key);
         }
-        let before = mistakes.len();
+        let (before, mut stood_in) = (mistakes.len(), Vec::new());
         loop {
             let value = Spanned::new(self.span.clone(), DeValue::Table(table.clone()));
-            let (key, mistake) = match T::deserialize(ValueDeserializer::from(value)) {
+            let (key, mistake) = match T::deserialize(Tables(ValueDeserializer::from(value))) {
                 Ok(value) => match check(&value) {
                     Ok(()) => return (mistakes.len() == before).then_some(value),
                     // It may be about a value that is the default only because what was written was taken out.
-                    Err(found) if mentions(&found.message, &wrong) => (Some(found.key), None),
+                    Err(found) if wrong.contains(&found.key) || mentions(&found.message, &wrong) => {
+                        (Some(found.key), None)
+                    }
                     Err(found) => (Some(found.key.clone()), Some(self.invalid(found))),
                 },
                 Err(error) => match error.span().and_then(|span| key_at(&table, &span, "")) {
                     None if mentions(error.message(), &wrong) => (None, None),
-                    key => (key, Some(self.file.mistake(&error, &self.path, &self.span))),
+                    None => (None, Some(self.file.mistake(&error, &self.path, &self.span))),
+                    Some(key) => (Some(key.clone()), Some(self.misfit::<T>(key, &error))),
                 },
             };
             mistakes.extend(mistake);
-            // What can't be taken out would be found again.
-            let key = key.filter(|key| take_out(&mut table, key))?;
-            wrong.push(key);
+            let key = key.filter(|key| take_out(&mut table, key));
+            // What can't be taken out would be found again; that a list is missing is told, and the rest read with an empty one.
+            wrong.push(key.or_else(|| empty_list::<T>(&mut table, &mut stood_in))?);
         }
+    }
+
+    /// What serde says of the value of a key.
+    fn misfit<T: Described>(&self, key: String, error: &toml::de::Error) -> Mistake {
+        let span = error.span().unwrap_or_else(|| self.span.clone());
+        let words = misfit::<T>(&key, error.message());
+        Mistake::new(self.file.origin(&span), format!("{}.{key}", self.path), words)
     }
 
     /// A text of the table.
     pub(super) fn text(&self, key: &str) -> Result<Option<&str>, Mistake> {
         match self.table.get(key).map(Spanned::get_ref) {
             None => Ok(None),
-            Some(DeValue::String(text)) if !text.is_empty() => Ok(Some(text)),
-            Some(_) => Err(self.mistake(key, "a text in quotes is expected")),
+            Some(DeValue::String(text)) if text.is_empty() => {
+                Err(self.mistake(key, format!("{key} must have at least one character")))
+            }
+            Some(DeValue::String(text)) => Ok(Some(text)),
+            Some(other) => Err(self.mistake(key, format!("a text in quotes is expected, not {}", described(other)))),
         }
     }
 
@@ -173,6 +186,17 @@ impl Entry<'_> {
 fn mentions(message: &str, keys: &[String]) -> bool {
     let mut words = message.split(|c: char| !c.is_alphanumeric() && !"_.".contains(c));
     words.any(|word| keys.iter().any(|key| key == word || key.ends_with(&format!(".{word}"))))
+}
+
+/// Puts an empty list where one is needed, once. Says where.
+fn empty_list<T: Described>(table: &mut DeTable<'_>, stood_in: &mut Vec<&'static str>) -> Option<String> {
+    let is_missing =
+        |setting: &&Setting| setting.needed && setting.kind == Kind::List && !table.contains_key(setting.key.as_str());
+    let missing = T::settings().iter().find(is_missing).filter(|setting| !stood_in.contains(&setting.key.as_str()))?;
+    stood_in.push(&missing.key);
+    let (key, list) = (Cow::Borrowed(missing.key.as_str()), DeValue::Array(DeArray::new()));
+    table.insert(Spanned::new(0..0, key), Spanned::new(0..0, list));
+    Some(missing.key.clone())
 }
 
 /// Takes the value of a key, with a dot within an inner table, out. Says whether it was there.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-use muster_domain::schema::Kind;
-use muster_domain::{nearest, plain};
+use muster_domain::schema::{self, Kind};
+use muster_domain::{Tables, nearest, plain};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -111,7 +111,7 @@ impl<'a> File<'a> {
             Kind::Text(Some(format)) if format == KEYS => {
                 keys(value).map_err(|error| self.mistake(&error, &setting.key, &value.span()))
             }
-            kind => as_text(kind, value).map_err(|message| Mistake::new(origin.clone(), &setting.key, message)),
+            _ => as_text(setting.field, value).map_err(|message| Mistake::new(origin.clone(), &setting.key, message)),
         };
         text.map(|text| Some((text, origin)))
     }
@@ -131,9 +131,9 @@ pub(crate) fn unknown<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -
 }
 
 /// A value of the file as text, where its TOML type is the one of the setting.
-fn as_text(kind: &Kind, value: &Spanned<DeValue<'_>>) -> Result<String, String> {
+fn as_text(field: &schema::Setting, value: &Spanned<DeValue<'_>>) -> Result<String, String> {
     let found = value.get_ref();
-    let text = match kind {
+    let text = match &field.kind {
         Kind::Text(_) | Kind::Choice(_) => found.as_str().map(str::to_owned),
         Kind::Flag => found.as_bool().map(|flag| flag.to_string()),
         Kind::Seconds | Kind::Number => found
@@ -144,7 +144,11 @@ fn as_text(kind: &Kind, value: &Spanned<DeValue<'_>>) -> Result<String, String> 
         // A list is read as a whole, by `list`; no section has a map.
         Kind::List | Kind::Map => None,
     };
-    text.ok_or_else(|| format!("{} is expected, not {}", expected(kind), described(found)))
+    text.ok_or_else(|| {
+        let kind = expected(&field.kind);
+        let wanted = field.number_within(kind).unwrap_or_else(|| kind.to_owned());
+        format!("{wanted} is expected, not {}", described(found))
+    })
 }
 
 fn list(value: &Spanned<DeValue<'_>>) -> Result<String, toml::de::Error> {
@@ -160,7 +164,7 @@ struct Key {
 }
 
 fn keys(value: &Spanned<DeValue<'_>>) -> Result<String, toml::de::Error> {
-    let keys = Vec::<Key>::deserialize(toml::de::ValueDeserializer::from(value.clone()))?;
+    let keys = Vec::<Key>::deserialize(Tables(toml::de::ValueDeserializer::from(value.clone())))?;
     Ok(keys.iter().map(|key| format!("{}={}", key.name, key.sha256)).collect::<Vec<_>>().join(","))
 }
 
@@ -176,7 +180,7 @@ const fn expected(kind: &Kind) -> &'static str {
     }
 }
 
-fn described(value: &DeValue<'_>) -> String {
+pub(super) fn described(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(_) => "a text".to_owned(),
         DeValue::Integer(_) | DeValue::Array(_) => format!("an {}", value.type_str()),

@@ -147,11 +147,15 @@ tokens = 2_000
                 "max_running = 0",
                 "muster.toml:3: tenants.default.max_running: max_running must be at least 1, not 0",
             ),
-            ("rate = 5", "rate = 'x'", "muster.toml:4: tenants.default.rate: a number is expected, not the text \"x\""),
+            (
+                "rate = 5",
+                "rate = 'x'",
+                "muster.toml:4: tenants.default.rate: a number from 0.00001 to 1000000 is expected, not the text \"x\"",
+            ),
             (
                 "weight = 3",
                 "weight = -1",
-                "muster.toml:7: tenants.Acme Inc..weight: a whole number from 0 to 4294967295 is expected, not the number -1",
+                "muster.toml:7: tenants.Acme Inc..weight: a whole number from 1 to 1000 is expected, not the number -1",
             ),
             (
                 "[tenants.default]",
@@ -167,7 +171,7 @@ tokens = 2_000
             (
                 "cost_usd = 10",
                 "cost_usd = -10",
-                "muster.toml:18: budgets: a number of US dollars from 0 to 1000000000 is expected, not -10",
+                "muster.toml:18: budgets.cost_usd: a number of US dollars from 0 to 1000000000 is expected, not -10",
             ),
             ("name = 'shop'", "", "muster.toml:15: budgets: name is missing"),
             (
@@ -188,7 +192,7 @@ tokens = 2_000
             (
                 "scope = 'project'\nname = 'shop'",
                 "scope = 'team'\nname = 'shop'",
-                "muster.toml:16: budgets: \"team\" is not known; it is one of: task, agent, project, tenant, pool",
+                "muster.toml:16: budgets.scope: \"team\" is not known; it is one of: task, agent, project, tenant, pool",
             ),
         ];
         for (from, to, expected) in cases {

@@ -168,9 +168,9 @@ pub(crate) fn data_dir(sources: &Sources<'_>) -> Result<PathBuf, ConfigError> {
 
 fn read_clocks(reader: &mut Reader<'_>) -> Clocks {
     let clocks: Clocks = reader.section("clocks");
-    if let Err(message) = clocks.validate() {
-        // The message names the clocks that it is about. Somebody said something about one of them at least.
-        let named = |key: &str| message.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == key);
+    for (names, message) in clocks.contradictions() {
+        // Somebody said something about one of them at least.
+        let named = |key: &str| names.contains(&key);
         let said = reader.shown.iter().filter(|shown| shown.origin != Origin::Default);
         let mut culprit =
             said.filter_map(|shown| shown.key.strip_prefix("clocks.").filter(|key| named(key)).map(|_| shown.key));

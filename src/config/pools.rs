@@ -95,15 +95,14 @@ fn check(profile: &ExecProfile) -> Result<(), Wrong> {
 }
 
 fn check_names<'n>(key: &str, names: impl Iterator<Item = &'n String>) -> Result<(), Wrong> {
-    for name in names {
-        if name.is_empty() || name.contains(['=', '\0']) {
-            return Err(Wrong::new(key, format!("{name:?} is no name of a variable")));
-        }
-        if MARKS.contains(&name.as_str()) {
-            return Err(Wrong::new(key, format!("{name} is set by Muster for every agent")));
-        }
-    }
-    Ok(())
+    let wrong = |name: &String| match name.as_str() {
+        name if name.is_empty() || name.contains(['=', '\0']) => Some(format!("{name:?} is no name of a variable")),
+        name if MARKS.contains(&name) => Some(format!("{name} is set by Muster for every agent")),
+        _ => None,
+    };
+    // All that are wrong are told at once.
+    let wrong: Vec<String> = names.filter_map(wrong).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(Wrong::new(key, wrong.join("; "))) }
 }
 
 /// The pools of the file. The `clocks` bound the heartbeats of a pool's workers.

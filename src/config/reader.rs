@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use muster_domain::orders::redact_url;
-use muster_domain::schema::{Described, Kind};
-use serde_json::Value;
+use muster_domain::schema::{self, Described, Kind, misfit};
+use serde_json::{Value, json};
 
 use super::file::File;
 use super::mistake::{Mistake, Origin};
@@ -112,20 +112,32 @@ impl<'a> Reader<'a> {
     /// A section: the settings of a table of the file, or with an empty name those outside of any, each from where it is said first
     /// and within its bounds; its default otherwise, after the mistake was noted.
     pub(crate) fn section<T: Described + Default>(&mut self, table: &str) -> T {
-        let mut values = serde_json::Map::new();
+        let mut values = json!({});
+        let whole = |key: &str| if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
         for field in T::settings() {
-            let key = if table.is_empty() { field.key.clone() } else { format!("{table}.{}", field.key) };
-            let key = &find(&key).key;
+            let key = &find(&whole(&field.key)).key;
             let text = self.text(key);
             let value = if text.is_empty() && field.nullable {
                 Some(Value::Null)
             } else {
                 self.understood(key, &text, |text| field.parse(text))
             };
-            values.insert(field.key.clone(), value.unwrap_or_else(|| field.default.clone()));
+            field.put(&mut values, value.unwrap_or(Value::Null));
         }
-        // Each value is one that its field can have.
-        serde_json::from_value(Value::Object(values)).unwrap_or_default()
+        loop {
+            let error = match schema::changed(&T::default(), &values) {
+                Ok(section) => return section,
+                Err(error) => error,
+            };
+            // The bounds of a setting may let through what the type of its field can't be.
+            let key = error.path().to_string();
+            self.refuse(&whole(&key), misfit::<T>(&key, &error.inner().to_string()));
+            let field = T::settings().iter().find(|field| field.key == key);
+            let Some(field) = field.filter(|field| field.find(&values).is_some_and(|value| !value.is_null())) else {
+                return T::default();
+            };
+            field.put(&mut values, Value::Null);
+        }
     }
 
     /// A path, made absolute.

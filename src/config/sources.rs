@@ -102,12 +102,11 @@ impl<'a> Sources<'a> {
         };
         let dotenv_path = folder.join(".env");
         // What is in the data folder may be put there by agents.
-        let read =
-            if found_in_data_dir { muster_files::read_found } else { |path: &Path| std::fs::read_to_string(path) };
-        let dotenv = match read(&dotenv_path) {
-            Ok(text) => dotenv::parse(&text, &dotenv_path)?,
+        let read = if found_in_data_dir { muster_files::read_found } else { |path: &Path| std::fs::read(path) };
+        let dotenv = match read(&dotenv_path).map(String::from_utf8) {
+            Ok(Ok(text)) => dotenv::parse(&text, &dotenv_path)?,
             // What can't be read as text or at all is somebody else's, as long as nobody asked for it.
-            Err(_) => Vec::new(),
+            Ok(Err(_)) | Err(_) => Vec::new(),
         };
         Ok(Self { flags, environment, file, found_in_data_dir, dotenv_path, dotenv })
     }
@@ -175,6 +174,15 @@ fn is_of_kubernetes(name: &str) -> bool {
     })
 }
 
+/// The text of the configuration file.
+fn text_of(path: &Path, bytes: Vec<u8>) -> Result<String, Mistake> {
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        Mistake::new(Origin::Line { path: path.to_owned(), line }, "", "a character here is not in UTF-8")
+    })
+}
+
 /// The configuration file and whether it was found through the data folder.
 fn find_file(flags: &Flags, environment: &Environment) -> Result<(Option<(PathBuf, String)>, bool), Mistake> {
     let asked = match (&flags.config, environment.variable("MUSTER_CONFIG")) {
@@ -184,8 +192,8 @@ fn find_file(flags: &Flags, environment: &Environment) -> Result<(Option<(PathBu
     };
     if let Some((path, origin)) = asked {
         let path = environment.folder.join(path);
-        return match std::fs::read_to_string(&path) {
-            Ok(text) => Ok((Some((path, text)), false)),
+        return match std::fs::read(&path) {
+            Ok(bytes) => text_of(&path, bytes).map(|text| (Some((path, text)), false)),
             Err(error) => Err(Mistake::new(origin, "", format!("{} can't be read: {error}", path.display()))),
         };
     }
@@ -197,7 +205,7 @@ fn find_file(flags: &Flags, environment: &Environment) -> Result<(Option<(PathBu
     for (folder, found_in_data_dir) in [(&environment.folder, false), (&data_dir, true)] {
         let path = folder.join("muster.toml");
         match muster_files::read_found(&path) {
-            Ok(text) => return Ok((Some((path, text)), found_in_data_dir)),
+            Ok(bytes) => return text_of(&path, bytes).map(|text| (Some((path, text)), found_in_data_dir)),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
             // A data folder that belongs to somebody else is looked at when it is used.
             Err(error) if found_in_data_dir && error.kind() == ErrorKind::PermissionDenied => {}

@@ -80,12 +80,32 @@ fn mistakes_of_pools_and_runtimes_name_their_line() {
         (
             "max_agents = 4",
             "max_agents = 'x'",
-            "muster.toml:12: pools.coders.max_agents: a whole number from 0 to 4294967295 is expected, not the text \"x\"",
+            "muster.toml:12: pools.coders.max_agents: a whole number from 1 to 1000 is expected, not the text \"x\"",
+        ),
+        (
+            "max_agents = 4",
+            "max_agents = 2.5",
+            "muster.toml:12: pools.coders.max_agents: a whole number from 1 to 1000 is expected, not the number 2.5",
+        ),
+        (
+            "max_agents = 4",
+            "tasks_per_agent = 99999999999999999999",
+            "muster.toml:12: pools.coders.tasks_per_agent: a whole number from 1 to 1000 is expected, not the number 99999999999999999999",
+        ),
+        (
+            "max_agents = 4",
+            "on_demand = [7]",
+            "muster.toml:12: pools.coders.on_demand: a table of fields is expected, not a list",
+        ),
+        (
+            "max_agents = 4",
+            "breaker = []",
+            "muster.toml:12: pools.coders.breaker: a table of fields is expected, not a list",
         ),
         (
             "max_agents = 4",
             "health_check_interval = 6",
-            "muster.toml:12: pools.coders.health_check_interval: 3 x health_check_interval (6 s) is above clocks.lease (15 s)",
+            "muster.toml:12: pools.coders.health_check_interval: 3 x health_check_interval (3 x 6 s = 18 s) is above clocks.lease (15 s)",
         ),
         (
             "[pools.coders]",
@@ -123,7 +143,7 @@ fn mistakes_of_pools_and_runtimes_name_their_line() {
         (
             "start_timeout = 2.5",
             "start_timeout = -1",
-            "muster.toml:7: runtimes.py.start_timeout: a number of seconds from 0 is expected, not -1",
+            "muster.toml:7: runtimes.py.start_timeout: a number of seconds from 0.001 is expected, not -1",
         ),
     ];
     for (from, to, expected) in cases {
@@ -173,4 +193,67 @@ per_day = 0
 #[test]
 fn a_pool_of_a_runtime_with_mistakes_has_none_itself() {
     assert_eq!(Place::with_file(&POOLS.replace("kind = 'exec'", "kind = 'shell'")).mistakes().len(), 1);
+}
+
+#[test]
+fn all_fields_of_a_table_that_are_wrong_are_told_at_once() {
+    for (file, expected) in [
+        (
+            "[runtimes.x]\nkind = 'exec'\nstart_timeout = -1\nstop_deadline = 'x'\nenv = { MUSTER_POOL = 'x', 'A=' = 'y' }\npass_env = ['MUSTER_ROLE', 'B=']\n",
+            vec!["1: command", "3: start_timeout", "4: stop_deadline", "5: env", "6: pass_env"],
+        ),
+        (
+            "[runtimes.x]\nkind = 'exec'\ncommand = ['']\nstart_timeout = -1\ncwd = 5\nmode = 'x'\n",
+            vec!["3: command", "4: start_timeout", "5: cwd", "6: mode"],
+        ),
+        (
+            "[[budgets]]\nscope = 'x'\nname = 5\ntokens = -1\ncost_usd = 'x'\n",
+            vec!["2: scope", "3: name", "4: tokens", "5: cost_usd"],
+        ),
+        (
+            "[pools.x]\nrole_type = ''\nruntime = 5\nmax_agents = 0\nmax_idle_time = 0\nretry = 5\nrestart = { backoff_min = 5, backoff_max = 2, window = 0 }\n\
+             on_demand = { max_agents = -1, reuse = 5 }\nbreaker = []\nmin_workers = 30\nhealth_check_interval = 9\ndependencies = { store = 'tcp://h:1', a = 'x', b = 5 }\n\
+             skip_phrase = ''\ntask_timeout = 0\n",
+            vec![
+                "2: role_type",
+                "3: runtime",
+                "4: max_agents",
+                "5: max_idle_time",
+                "6: retry",
+                "7: restart.backoff_min",
+                "7: restart.window",
+                "8: on_demand.max_agents",
+                "8: on_demand.reuse",
+                "9: breaker",
+                "10: min_workers",
+                "11: health_check_interval",
+                "12: dependencies",
+                "12: dependencies.a",
+                "12: dependencies.b",
+                "13: skip_phrase",
+                "14: task_timeout",
+            ],
+        ),
+    ] {
+        let mut mistakes = Place::with_file(file).mistakes();
+        mistakes.sort_by_key(|mistake| mistake.split(':').nth(1).and_then(|line| line.parse::<u32>().ok()));
+        let told: Vec<String> = mistakes
+            .iter()
+            .map(|mistake| {
+                let mut parts = mistake.splitn(4, ": ");
+                let line = parts.next().and_then(|place| place.strip_prefix("muster.toml:")).expect("a line");
+                let key = parts.next().expect("a key");
+                let key = ["runtimes.x", "pools.x", "budgets"]
+                    .iter()
+                    .find_map(|table| key.strip_prefix(table))
+                    .expect("a table");
+                let words = parts.next().unwrap_or_default();
+                let key = if key.is_empty() { words.split(' ').next().unwrap_or_default() } else { &key[1..] };
+                format!("{line}: {key}")
+            })
+            .collect();
+        let mut told = told;
+        told.sort_by_key(|line| (line.split(':').next().and_then(|line| line.parse::<u32>().ok()), line.clone()));
+        assert_eq!(told, expected, "{mistakes:#?}");
+    }
 }

@@ -207,15 +207,24 @@ fn a_mistake_names_file_line_and_key() {
         ("log_format = 'xml'", "muster.toml:1: log_format: text or json is expected, not \"xml\""),
         ("[api]\nhosts = [\n  'a',\n  5\n]", "muster.toml:4: api.hosts: a text is expected, not the number 5"),
         ("[[api.keys]]\nname = 'a'\nsha256 = 7", "muster.toml:3: api.keys: a text is expected, not the number 7"),
+        ("[api]\nkeys = [['a', 'hash']]", "muster.toml:2: api.keys: a table of fields is expected, not a list"),
+        ("listen = 99999999999999999999", "muster.toml:1: listen: a text in quotes is expected, not an integer"),
+        (
+            "[database]\nmax_connections = 'x'",
+            "muster.toml:2: database.max_connections: a whole number from 2 to 10 is expected, not a text",
+        ),
         ("durability = 'none'", "muster.toml:1: durability: process or full is expected, not \"none\""),
         (
             "[database]\nmax_connections = 11",
             "muster.toml:2: database.max_connections: a whole number from 2 to 10 is expected, not \"11\"",
         ),
         ("[database]\nurl = 'mysql://x'", "muster.toml:2: database.url: postgresql://... or sqlite:PATH is expected"),
-        ("[clocks]\n\nstale = 'x'", "muster.toml:3: clocks.stale: a number of seconds is expected, not a text"),
-        ("[clocks]\nstale = -1", "muster.toml:2: clocks.stale: a number of seconds is expected, not \"-1\""),
-        ("[clocks]\nheartbeat = 4", "muster.toml:2: clocks.heartbeat: 3 x heartbeat (12 s) is above stale (10 s)"),
+        ("[clocks]\n\nstale = 'x'", "muster.toml:3: clocks.stale: a number of seconds from 0 is expected, not a text"),
+        ("[clocks]\nstale = -1", "muster.toml:2: clocks.stale: a number of seconds from 0 is expected, not \"-1\""),
+        (
+            "[clocks]\nheartbeat = 4",
+            "muster.toml:2: clocks.heartbeat: 3 x heartbeat (3 x 4 s = 12 s) is above stale (10 s)",
+        ),
         ("[clocks]\nlease = 700.5\n", "muster.toml:2: clocks.lease: lease (700.5 s) is above orphan_after (600 s)"),
     ];
     for (file, expected) in cases {
@@ -227,10 +236,34 @@ fn a_mistake_names_file_line_and_key() {
 }
 
 #[test]
+fn all_clocks_that_contradict_each_other_are_told() {
+    let place = Place::with_file("[clocks]\nheartbeat = 4\nlease = 700\n");
+    let expected = [
+        "muster.toml:2: clocks.heartbeat: 3 x heartbeat (3 x 4 s = 12 s) is above stale (10 s)",
+        "muster.toml:3: clocks.lease: lease (700 s) is above orphan_after (600 s)",
+    ];
+    assert_eq!(place.mistakes(), expected);
+}
+
+#[test]
+fn a_character_that_is_not_in_utf_8_is_told_with_its_line() {
+    let text = b"listen = '127.0.0.1:1'\n# gr\xfc\xdfe\n";
+    let (found, named) = (Place::new(), Place::new().env("MUSTER_CONFIG", "muster.toml"));
+    for place in [&found, &named] {
+        std::fs::write(place.path().join("muster.toml"), text).expect("the file is written");
+        assert_eq!(place.mistakes(), ["muster.toml:2: a character here is not in UTF-8"]);
+    }
+    let place = Place::new();
+    place.write("home/.local/share/muster/x", "");
+    std::fs::write(place.path().join("home/.local/share/muster/muster.toml"), text).expect("the file is written");
+    assert_eq!(place.mistakes(), ["home/.local/share/muster/muster.toml:2: a character here is not in UTF-8"]);
+}
+
+#[test]
 fn a_mistake_names_variable_or_flag() {
     let place = Place::new().env("MUSTER_CLOCKS_HEARTBEAT", "9").flag("log_format", "xml");
     let expected = [
-        "MUSTER_CLOCKS_HEARTBEAT: clocks.heartbeat: 3 x heartbeat (27 s) is above stale (10 s)",
+        "MUSTER_CLOCKS_HEARTBEAT: clocks.heartbeat: 3 x heartbeat (3 x 9 s = 27 s) is above stale (10 s)",
         "--log-format: log_format: text or json is expected, not \"xml\"",
     ];
     assert_eq!(place.mistakes(), expected, "all mistakes are told at once");
@@ -246,8 +279,8 @@ fn a_mistake_in_the_file_is_told_although_something_else_goes_before_it() {
     let place = place.flag("listen", "127.0.0.1:1").env("MUSTER_LOG_FORMAT", "json");
     let place = place.env("MUSTER_CLOCKS_STALE", "10").env("MUSTER_CLOCKS_LEASE", "15");
     let expected = [
-        "muster.toml:4: clocks.stale: a number of seconds is expected, not a text",
-        "muster.toml:5: clocks.lease: a number of seconds is expected, not \"-1\"",
+        "muster.toml:4: clocks.stale: a number of seconds from 0 is expected, not a text",
+        "muster.toml:5: clocks.lease: a number of seconds from 0 is expected, not \"-1\"",
         "muster.toml:1: listen: a text in quotes is expected, not an integer",
         "muster.toml:2: log_format: text or json is expected, not \"xml\"",
     ];

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use muster_domain::tenant::check_tenant_name;
-use muster_domain::time::check_longest;
 use muster_domain::{DEFAULT_TENANT, PoolConfig, PoolName, Priority, TaskId, TaskSpec, Timestamp, schema};
 
 use crate::accounts::Payers;
@@ -167,12 +166,12 @@ impl Handle {
             check_name("project_id", project)?;
         }
         let max_attempts = request.max_attempts.unwrap_or(pool.config.max_attempts);
-        schema::check_one::<PoolConfig>("max_attempts", &max_attempts.into()).map_err(SupervisorError::Invalid)?;
+        let check = |key: &str, name: &str, value: serde_json::Value| {
+            schema::check_one::<PoolConfig>(key, name, &value).map_err(SupervisorError::Invalid)
+        };
+        check("max_attempts", "max_attempts", max_attempts.into())?;
         if let Some(timeout) = request.timeout {
-            check_longest("timeout", timeout).map_err(SupervisorError::Invalid)?;
-            if timeout.is_zero() {
-                return Err(SupervisorError::Invalid("timeout must be above 0 s".to_owned()));
-            }
+            check("task_timeout", "timeout", timeout.as_secs_f64().into())?;
         }
         let skip_phrase = pool.config.skip_phrase.as_deref().or(self.context.skip_phrase.as_deref());
         let spec = TaskSpec {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
-use muster_domain::plain;
+use muster_domain::{Tables, plain};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use sha2::{Digest, Sha256};
@@ -68,9 +68,9 @@ pub(crate) fn parse_line<T: DeserializeOwned>(line: &[u8]) -> Result<T, Problem>
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // Editors of another system begin a file with it, and it says nothing.
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-    let value = serde_json::from_slice(bytes).map_err(|error| explain::<T>(bytes, &error))?;
-    // serde takes a list for an object too, field by field in their order, which nobody promised.
-    if is_object(bytes) { Ok(value) } else { Err(no_object()) }
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = T::deserialize(Tables(&mut deserializer)).and_then(|value| deserializer.end().map(|()| value));
+    value.map_err(|error| explain::<T>(bytes, &error))
 }
 
 fn is_object(json: &[u8]) -> bool {
@@ -95,7 +95,7 @@ fn explain<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Prob
         return no_object();
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+    match serde_path_to_error::deserialize::<_, T>(Tables(&mut deserializer)) {
         Err(error) => misfit(&error),
         Ok(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", plain(&error.to_string())),
     }
@@ -106,7 +106,7 @@ pub(crate) fn parse_item<T: DeserializeOwned>(value: serde_json::Value) -> Resul
     if !value.is_object() {
         return Err(no_object());
     }
-    serde_path_to_error::deserialize(value).map_err(|error| misfit(&error))
+    serde_path_to_error::deserialize(Tables(value)).map_err(|error| misfit(&error))
 }
 
 fn misfit(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
@@ -210,7 +210,13 @@ mod tests {
                 "{short}"
             );
         }
+        for inner in ["[1]", "[]"] {
+            let (status, code, detail) = refusal(&format!(r#"{{"name": "a", "bounds": {inner}}}"#));
+            assert_eq!((status, code), (422, "invalid_field"), "{inner}");
+            assert!(detail.starts_with("bounds: a table of fields is expected, not a list"), "{detail}");
+        }
         assert!(parse_item::<Outer>(serde_json::json!(["a", {"max_agents": 1}])).is_err());
+        assert!(parse_item::<Outer>(serde_json::json!({"name": "a", "bounds": [1]})).is_err());
         assert!(parse::<Outer>(b"\n {\"name\": \"a\"} ").is_ok());
         assert!(parse::<Outer>("\u{feff}{\"name\": \"a\"}".as_bytes()).is_ok(), "a byte order mark says nothing");
     }

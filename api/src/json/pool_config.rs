@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use muster_domain::schema::{self, components};
-use muster_domain::{PoolConfig, plain};
+use muster_domain::PoolConfig;
+use muster_domain::schema::{self, components, misfit};
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -29,7 +29,8 @@ impl ConfigPatch {
     /// The bounds with this change, where each value has the type of its field; who keeps the pool looks at the rest.
     pub(crate) fn applied(&self, config: &PoolConfig) -> Result<PoolConfig, Problem> {
         schema::changed(config, &self.0).map_err(|error| {
-            let (path, words) = (error.path().to_string(), plain(&error.inner().to_string()));
+            let path = error.path().to_string();
+            let words = misfit::<PoolConfig>(&path, &error.inner().to_string());
             Problem::invalid_field(&format!("config.{path}"), format!("config.{path}: {words}"))
         })
     }
@@ -238,13 +239,18 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_named_by_its_field() {
         for (text, field, words) in [
-            (r#"{"max_agents": "2"}"#, "config.max_agents", "a whole number from 0 to 4294967295 is expected"),
+            (r#"{"max_agents": "2"}"#, "config.max_agents", "a whole number from 1 to 1000 is expected"),
             (r#"{"restart": {"kind": "x"}}"#, "config.restart.kind", "it is one of: permanent, transient, temporary"),
-            (r#"{"max_idle_time": -1}"#, "config.max_idle_time", "a number of seconds from 0 is expected, not -1"),
+            (r#"{"max_idle_time": -1}"#, "config.max_idle_time", "a number of seconds from 1 is expected, not -1"),
             (r#"{"max_agentz": 1}"#, "config.max_agentz", "there is no field max_agentz; there are: max_agents"),
             (r#"{"max_agentz": null}"#, "config.max_agentz", "there is no field max_agentz"),
             (r#"{"max_agents": 1, "max_agents": 2}"#, "config.max_agents", "is there twice"),
             (r#"{"retry": {"poison_bound": 1, "poison_bound": 2}}"#, "config.retry.poison_bound", "is there twice"),
+            (r#"{"restart": ["temporary", 0]}"#, "config.restart", "a table of fields is expected, not a list"),
+            (r#"{"on_demand": [7]}"#, "config.on_demand", "a table of fields is expected, not a list"),
+            (r#"{"breaker": []}"#, "config.breaker", "a table of fields is expected, not a list"),
+            (r#"{"retry": []}"#, "config.retry", "a table of fields is expected, not a list"),
+            (r#"{"dependencies": []}"#, "config.dependencies", "a table of names and values is expected, not a list"),
             ("null", "config", "a table of fields is expected, not null"),
             ("[]", "config", "a table of fields is expected, not a list"),
         ] {

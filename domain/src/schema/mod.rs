@@ -9,6 +9,7 @@
 //! | [`Described::settings`] | the list of settings: the keys of the configuration file, the tables of the docs, `muster pools set` |
 //! | [`check`] | the bounds of each value |
 //! | [`changed`] | a change of some of them: a JSON merge patch |
+//! | [`misfit`] | what to say of a value that its field can't have |
 //! | [`components`] | the schemas for the API's document, with defaults |
 //!
 //! A duration is a number whose `format` is `seconds`; it is 0 to [`LONGEST`](crate::time::LONGEST) where nothing else is said.
@@ -21,6 +22,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+
+use crate::plain::plain;
 
 pub use patch::{changed, merge};
 pub use read::{components, list};
@@ -65,9 +68,24 @@ pub fn check<T: Described>(value: &T) -> Result<(), String> {
     T::settings().iter().try_for_each(|setting| given(setting).map_or(Ok(()), |given| setting.check(&given)))
 }
 
-/// The same for one setting: what bounds a pool's default for tasks bounds a task's own value too.
-pub fn check_one<T: Described>(key: &str, value: &Value) -> Result<(), String> {
-    T::settings().iter().find(|setting| setting.key == key).map_or(Ok(()), |setting| setting.check(value))
+/// The same for one setting, by the name that its value has elsewhere: what bounds a pool's default for tasks bounds a task's own
+/// value too.
+pub fn check_one<T: Described>(key: &str, name: &str, value: &Value) -> Result<(), String> {
+    match T::settings().iter().find(|setting| setting.key == key) {
+        Some(setting) => Setting { key: name.to_owned(), ..setting.clone() }.check(value),
+        None => Err(format!("{name} has the bounds of {key}, and there is no such setting")),
+    }
+}
+
+/// What serde said of a value that the field of a setting can't have, in plain words. It knows the bounds of the field's type; the
+/// setting's own are told instead.
+pub fn misfit<T: Described>(key: &str, message: &str) -> String {
+    let words = plain(message);
+    let setting = T::settings().iter().find(|setting| setting.key == key);
+    let bounded = setting.zip(words.split_once(" is expected, not ")).and_then(|(setting, (wanted, given))| {
+        Some(format!("{} is expected, not {given}", setting.number_within(wanted)?))
+    });
+    bounded.unwrap_or(words)
 }
 
 #[cfg(test)]

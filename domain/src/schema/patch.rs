@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Described;
+use crate::tables::Tables;
 
 /// A JSON merge patch (RFC 7396): what is null is taken out, tables are merged, all else is replaced. What is null where
 /// `known` does not hold for its path is written down, so that whoever reads the result refuses it by name.
@@ -36,7 +37,7 @@ pub fn changed<T: Described>(value: &T, patch: &Value) -> Result<T, serde_path_t
     // What is set becomes JSON: it came from there.
     let mut changed = serde_json::to_value(value).unwrap_or_default();
     merge(&mut changed, patch, &is_known::<T>);
-    serde_path_to_error::deserialize(changed)
+    serde_path_to_error::deserialize(Tables(changed))
 }
 
 /// Whether there is a setting of this key, a table around one, or a value within one.

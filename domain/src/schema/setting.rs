@@ -63,6 +63,12 @@ impl Setting {
         self.key.split('.').try_fold(values, |value, name| value.get(name))
     }
 
+    /// Sets it in a table of all of them.
+    pub fn put(&self, values: &mut Value, value: Value) {
+        let place = self.key.split('.').fold(values, |table, name| &mut table[name]);
+        *place = value;
+    }
+
     /// Refuses a value out of bounds, in words that begin with the key.
     pub fn check(&self, value: &Value) -> Result<(), String> {
         match self.kind {
@@ -120,16 +126,18 @@ impl Setting {
     }
 
     fn value_of(&self, text: &str) -> Result<Value, String> {
-        let digits = text.replace('_', "");
+        let digits = without_underscores(text);
         match &self.kind {
             Kind::Flag => truth(text).map(Value::Bool),
             Kind::Count => {
-                let number = digits.parse::<u64>().ok();
+                let number = digits.and_then(|digits| digits.parse::<u64>().ok());
                 number.map(Value::from).ok_or_else(|| format!("{} is expected, not {text:?}", self.words()))
             }
             Kind::Number | Kind::Seconds => {
-                let number = digits.parse::<f64>().ok().filter(|number| *number >= 0.0 || self.kind == Kind::Number);
-                let what = if self.kind == Kind::Seconds { "a number of seconds" } else { "a number" };
+                let number = digits.and_then(|digits| digits.parse::<f64>().ok());
+                let number = number.filter(|number| *number >= 0.0 || self.kind == Kind::Number);
+                let noun = if self.kind == Kind::Seconds { "a number of seconds" } else { "a number" };
+                let what = self.number_within(noun).unwrap_or_else(|| noun.to_owned());
                 number.and_then(as_number).ok_or_else(|| format!("{what} is expected, not {text:?}"))
             }
             Kind::Choice(words) if !words.iter().any(|word| word == text) => {
@@ -172,6 +180,23 @@ impl Setting {
         }
     }
 
+    /// What number its value is, where it has bounds of its own. `wanted` says that of its type.
+    pub fn number_within(&self, wanted: &str) -> Option<String> {
+        let Bounds { minimum, above, maximum, .. } = self.bounds;
+        let nouns = ["a whole number", "a number of seconds", "a number"];
+        let (noun, of_type) = nouns.iter().find_map(|noun| Some((noun, wanted.strip_prefix(noun)?)))?;
+        // Others say what they count, as in "a number of US dollars".
+        if !(of_type.is_empty() || of_type.starts_with(" from ")) {
+            return None;
+        }
+        let noun = if self.kind == Kind::Seconds { nouns[1] } else { noun };
+        let least =
+            minimum.map(|least| format!(" from {least}")).or_else(|| above.map(|bound| format!(" above {bound}")))?;
+        let most = maximum.filter(|_| self.kind != Kind::Seconds).map(|most| most.to_string());
+        let most = most.or_else(|| of_type.split_once(" to ").map(|(_, most)| most.to_owned()));
+        Some(format!("{noun}{least}{}", most.map(|most| format!(" to {most}")).unwrap_or_default()))
+    }
+
     /// The default as one would write it; empty where there is none.
     pub fn default_text(&self) -> String {
         if self.default.is_null() { String::new() } else { plain(&self.default) }
@@ -185,6 +210,14 @@ pub fn truth(text: &str) -> Result<bool, String> {
         "false" | "0" | "no" | "off" => Ok(false),
         _ => Err(format!("true or false is expected, not {text:?}")),
     }
+}
+
+/// The digits of a number. As in TOML, each underscore has to be between two of them.
+fn without_underscores(text: &str) -> Option<String> {
+    let is_digit =
+        |place: Option<usize>| place.and_then(|place| text.as_bytes().get(place)).is_some_and(u8::is_ascii_digit);
+    let between = |place: usize| is_digit(place.checked_sub(1)) && is_digit(place.checked_add(1));
+    text.match_indices('_').all(|(place, _)| between(place)).then(|| text.replace('_', ""))
 }
 
 /// A whole one as a whole number, as people write it.

@@ -57,10 +57,16 @@ fn a_text_becomes_a_value_within_bounds() {
     assert_eq!(read("dependencies", r#"{"a": "tcp://h:1"}"#), Ok(json!({"a": "tcp://h:1"})));
     for (key, text, words) in [
         ("max_agents", "0", "a whole number from 1 to 1000 is expected, not \"0\""),
+        ("max_agents", "_4_", "a whole number from 1 to 1000 is expected, not \"_4_\""),
+        ("max_agents", "4_", "a whole number from 1 to 1000 is expected, not \"4_\""),
+        ("max_agents", "_4", "a whole number from 1 to 1000 is expected, not \"_4\""),
+        ("max_agents", "1__0", "a whole number from 1 to 1000 is expected, not \"1__0\""),
+        ("task_lease", "1_.5", "a number of seconds above 0 is expected, not \"1_.5\""),
+        ("breaker.share", "0._5", "a number from 0 to 1 is expected, not \"0._5\""),
         ("max_agents", "x", "a whole number from 1 to 1000 is expected, not \"x\""),
         ("max_idle_time", "0.5", "max_idle_time must be at least 1 s, not 0.5 s"),
-        ("task_lease", "-1", "a number of seconds is expected, not \"-1\""),
-        ("breaker.share", "nan", "a number is expected, not \"nan\""),
+        ("task_lease", "-1", "a number of seconds above 0 is expected, not \"-1\""),
+        ("breaker.share", "nan", "a number from 0 to 1 is expected, not \"nan\""),
         ("restart.kind", "often", "permanent or transient or temporary is expected, not \"often\""),
         ("on_demand.reuse", "maybe", "true or false is expected, not \"maybe\""),
         ("skip_phrase", "", "skip_phrase must have at least one character"),
@@ -102,9 +108,48 @@ fn what_does_not_fit_is_named_by_its_path() {
         (json!({"on_demand": {"max": null}}), "on_demand.max", "unknown field"),
         (json!({"restart.kind": null}), "restart.kind", "unknown field"),
         (json!({"dependencies": {"a": "ftp://h"}}), "dependencies.a", "http://"),
+        (json!({"dependencies": ["tcp://h:1"]}), "dependencies", "invalid type: sequence"),
+        (json!({"restart": ["temporary", 0]}), "restart", "invalid type: sequence"),
+        (json!({"retry": []}), "retry", "invalid type: sequence"),
+        (json!({"breaker": []}), "breaker", "invalid type: sequence"),
+        (json!({"on_demand": [7]}), "on_demand", "invalid type: sequence"),
+        (json!([4]), ".", "invalid type: sequence"),
     ] {
         let error = changed(&PoolConfig::default(), &patch).expect_err("a misfit");
         assert_eq!(error.path().to_string(), path, "{patch}");
         assert!(error.inner().to_string().starts_with(words), "{error}");
     }
+}
+
+#[test]
+fn what_does_not_fit_is_told_with_the_bounds_of_its_setting() {
+    let said = |patch: serde_json::Value| {
+        let error = changed::<PoolConfig>(&PoolConfig::default(), &patch).expect_err("a misfit");
+        misfit::<PoolConfig>(&error.path().to_string(), &error.inner().to_string())
+    };
+    for (patch, words) in [
+        (json!({"max_agents": "2"}), "a whole number from 1 to 1000 is expected, not the text \"2\""),
+        (json!({"tasks_per_agent": 1.5}), "a whole number from 1 to 1000 is expected, not the number 1.5"),
+        (json!({"max_workers": -1}), "a whole number from 0 to 4294967295 is expected, not the number -1"),
+        (json!({"max_idle_time": -1}), "a number of seconds from 1 is expected, not -1"),
+        (json!({"max_idle_time": true}), "a number of seconds from 1 is expected, not true"),
+        (json!({"restart": {"window": "x"}}), "a number of seconds above 0 is expected, not the text \"x\""),
+        (json!({"breaker": {"share": "x"}}), "a number from 0 to 1 is expected, not the text \"x\""),
+        (json!({"skip_phrase": 1}), "a text is expected, not the number 1"),
+        (json!({"on_demand": [7]}), "a table of fields is expected, not a list"),
+    ] {
+        assert_eq!(said(patch), words);
+    }
+    let limits =
+        changed::<TenantLimits>(&TenantLimits::default(), &json!({"max_running": 0.5})).expect_err("no number");
+    let words = misfit::<TenantLimits>("max_running", &limits.inner().to_string());
+    assert_eq!(words, "a whole number from 1 to 4294967295 is expected, not the number 0.5");
+}
+
+#[test]
+fn one_setting_bounds_a_value_of_another_name() {
+    assert_eq!(check_one::<PoolConfig>("task_timeout", "timeout", &json!(1)), Ok(()));
+    let refused = check_one::<PoolConfig>("task_timeout", "timeout", &json!(0)).expect_err("no time");
+    assert_eq!(refused, "timeout must be above 0 s, not 0 s");
+    assert!(check_one::<PoolConfig>("task_timeoutz", "timeout", &json!(1)).is_err(), "nothing would bound it");
 }
