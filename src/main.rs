@@ -2,7 +2,6 @@
 
 mod cli;
 mod client;
-mod config;
 mod logging;
 mod migrate;
 mod serve;

@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn every_setting_is_in_the_docs_the_help_and_the_completions() {
-        let docs = crate::config::markdown();
+        let docs = muster_config::markdown();
         let mut command = <super::super::Cli as clap::CommandFactory>::command();
         let mut script = Vec::new();
         clap_complete::generate(clap_complete::Shell::Zsh, &mut command, "muster", &mut script);

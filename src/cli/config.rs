@@ -15,7 +15,7 @@ pub(super) struct Args {
 /// Reads it as `serve` would, without starting anything.
 pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
     if args.markdown {
-        return Ok(crate::config::markdown().into());
+        return Ok(muster_config::markdown().into());
     }
     let config = context.load(&context.flags())?;
     if context.global.json {

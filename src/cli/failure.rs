@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::client::ClientError;
-use crate::config::ConfigError;
+use muster_config::ConfigError;
 
 /// Why a command failed.
 #[derive(Debug)]

@@ -50,9 +50,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use muster_config::{Config, Environment, Flags};
 
 use crate::client::{self, Found};
-use crate::config::{Config, Environment, Flags};
 use failure::Failure;
 
 /// Supervises pools of AI agents as real process trees.
@@ -166,7 +166,7 @@ impl Context {
     }
 
     fn load(&self, flags: &Flags) -> Result<Config, Failure> {
-        Ok(crate::config::load(flags, &self.environment)?)
+        Ok(muster_config::load(flags, &self.environment)?)
     }
 }
 

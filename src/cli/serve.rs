@@ -1,6 +1,6 @@
 //! `muster serve`: its flags, as settings.
 
-use crate::config::Flags;
+use muster_config::Flags;
 
 /// Arguments of `muster serve`.
 #[derive(Debug, clap::Args)]

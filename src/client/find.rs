@@ -3,9 +3,8 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use muster_config::{ConfigError, Environment, Flags, Sources, data_dir};
 use muster_files::Folder;
-
-use crate::config::{ConfigError, Environment, Flags, Sources, data_dir};
 
 use super::Client;
 

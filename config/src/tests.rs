@@ -428,7 +428,7 @@ fn a_command_finds_the_data_folder_in_a_file_with_other_mistakes() {
 /// `muster config --markdown` prints what belongs between the markers. With `UPDATE_DOCS` set it is written there.
 #[test]
 fn the_readme_lists_every_setting() {
-    const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
     let readme = std::fs::read_to_string(PATH).expect("a README");
     let (before, rest) = readme.split_once("<!-- settings:begin -->\n").expect("the first marker");
     let (table, after) = rest.split_once("<!-- settings:end -->").expect("the second marker");
@@ -456,7 +456,7 @@ fn every_setting_is_read_shown_and_documented() {
 #[test]
 fn the_example_is_a_good_configuration() {
     let mut place = Place::new();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     place.flags.config = Some(folder.join("muster.toml"));
     let config = place.load();
     assert_eq!(config.runtimes.keys().collect::<Vec<_>>(), ["echo", "python", "shell"]);

@@ -6,7 +6,6 @@ use std::time::Duration;
 use muster_domain::described;
 use muster_domain::orders::redact_url;
 use muster_domain::time::seconds;
-use muster_supervisor::Secret;
 use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
 use ureq::http::Uri;
@@ -38,20 +37,20 @@ described!(Section);
 
 /// What happens to alerts.
 #[derive(Clone, Debug)]
-pub(crate) struct AlertsConfig {
+pub struct AlertsConfig {
     /// An alert that comes back within this time after its end is the same one.
-    pub(crate) min_interval: Duration,
+    pub min_interval: Duration,
     /// Who is told.
-    pub(crate) webhook: Option<WebhookConfig>,
+    pub webhook: Option<WebhookConfig>,
 }
 
 /// A webhook.
 #[derive(Clone)]
-pub(crate) struct WebhookConfig {
+pub struct WebhookConfig {
     /// Its address. Whoever knows it may post there, so it is never printed whole.
-    pub(crate) url: String,
+    pub url: String,
     /// What letters to it are signed with.
-    pub(crate) secret: Secret,
+    pub secret: String,
 }
 
 impl fmt::Debug for WebhookConfig {
@@ -82,7 +81,7 @@ fn read_secret(
     variable: Option<String>,
     reader: &mut Reader<'_>,
     sources: &Sources<'_>,
-) -> Option<Secret> {
+) -> Option<String> {
     let (key, found) = match (reader.path("alerts.secret_file", file), variable) {
         (None, None) => return None,
         (Some(_), Some(_)) => ("alerts.secret_env", Err("alerts.secret_file names the secret already".to_owned())),
@@ -94,7 +93,7 @@ fn read_secret(
     };
     // Editors end a file with a line break, and it is no part of the secret.
     match found.map(|text| text.trim().to_owned()) {
-        Ok(secret) if !secret.is_empty() => return Some(Secret::new(secret)),
+        Ok(secret) if !secret.is_empty() => return Some(secret),
         Ok(_) => reader.refuse(key, "the secret is empty"),
         Err(message) => reader.refuse(key, message),
     }
@@ -115,7 +114,7 @@ fn is_http(url: &str) -> bool {
 }
 
 /// Scheme and host: the path of a webhook is often its password.
-pub(crate) fn presentable_webhook(url: &str) -> String {
+pub fn presentable_webhook(url: &str) -> String {
     let url = redact_url(url);
     let Some((scheme, rest)) = url.split_once("://") else { return "***".to_owned() };
     match rest.find(['/', '?', '#']) {
@@ -139,7 +138,7 @@ mod tests {
         let config = place.load();
         let webhook = config.alerts.webhook.clone().expect("a webhook");
         assert_eq!(webhook.url, "https://u:s3cret@hooks.example/T0/s3cret?k=s3cret");
-        assert_eq!(webhook.secret, Secret::new("s3cret-key".to_owned()));
+        assert_eq!(webhook.secret, "s3cret-key");
         assert_eq!(config.alerts.min_interval, Duration::from_secs(5));
         for shown in [format!("{config:?}"), format!("{:?}", config.rows()), config.to_json().to_string()] {
             assert!(!shown.contains("s3cret"), "{shown}");

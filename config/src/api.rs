@@ -23,20 +23,20 @@ described!(Api);
 
 /// The doors of the API.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ApiConfig {
+pub struct ApiConfig {
     /// Keys that it accepts; none: everybody on loopback is let in.
-    pub(crate) keys: Vec<ApiKey>,
+    pub keys: Vec<ApiKey>,
     /// Further names of the server in Host and Origin headers.
-    pub(crate) hosts: Vec<String>,
+    pub hosts: Vec<String>,
 }
 
 /// A key of the API, hashed.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct ApiKey {
+pub struct ApiKey {
     /// Whose it is, for the log.
-    pub(crate) name: String,
+    pub name: String,
     /// SHA-256 of the key.
-    pub(crate) sha256: [u8; 32],
+    pub sha256: [u8; 32],
 }
 
 /// The name only.

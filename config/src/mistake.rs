@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// Where a value is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub enum Origin {
     /// Nobody said anything.
     Default,
     /// A flag of the command line.
@@ -34,13 +34,13 @@ impl fmt::Display for Origin {
 
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mistake {
+pub struct Mistake {
     /// Where the wrong value is.
-    pub(crate) origin: Origin,
+    pub origin: Origin,
     /// Its key; empty where the mistake is not about one key.
-    pub(crate) key: String,
+    pub key: String,
     /// What is wrong, and what would be right.
-    pub(crate) message: String,
+    pub message: String,
 }
 
 impl Mistake {
@@ -62,7 +62,7 @@ impl fmt::Display for Mistake {
 
 /// Every mistake that was found; nothing is done then.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ConfigError(pub(crate) Vec<Mistake>);
+pub struct ConfigError(pub Vec<Mistake>);
 
 impl std::error::Error for ConfigError {}
 

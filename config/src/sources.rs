@@ -12,16 +12,16 @@ use super::settings::{OTHER_VARIABLES, SETTINGS, Setting};
 
 /// What the command line said: a file, and values by the key of their setting.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Flags {
+pub struct Flags {
     /// `--config`.
-    pub(crate) config: Option<PathBuf>,
+    pub config: Option<PathBuf>,
     /// The others.
-    pub(crate) values: BTreeMap<&'static str, String>,
+    pub values: BTreeMap<&'static str, String>,
 }
 
 impl Flags {
     /// Notes a value, where the flag was given.
-    pub(crate) fn set(&mut self, key: &'static str, value: Option<String>) {
+    pub fn set(&mut self, key: &'static str, value: Option<String>) {
         if let Some(value) = value {
             self.values.insert(key, value);
         }
@@ -30,18 +30,18 @@ impl Flags {
 
 /// What the process was started with.
 #[derive(Clone, Debug)]
-pub(crate) struct Environment {
+pub struct Environment {
     /// Its variables, as far as they are UTF-8.
-    pub(crate) variables: BTreeMap<String, String>,
+    pub variables: BTreeMap<String, String>,
     /// Its folder.
-    pub(crate) folder: PathBuf,
+    pub folder: PathBuf,
     /// Whether it runs as root.
-    pub(crate) root: bool,
+    pub root: bool,
 }
 
 impl Environment {
     /// That of this process.
-    pub(crate) fn of_process() -> Self {
+    pub fn of_process() -> Self {
         let utf8 = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
@@ -78,7 +78,7 @@ impl Environment {
 
 /// The environment, and the files that were found by it.
 #[derive(Debug)]
-pub(crate) struct Sources<'a> {
+pub struct Sources<'a> {
     /// The command line.
     pub(crate) flags: &'a Flags,
     /// The environment.
@@ -94,7 +94,7 @@ pub(crate) struct Sources<'a> {
 impl<'a> Sources<'a> {
     /// Finds and reads the files: `--config`, `MUSTER_CONFIG`, `./muster.toml`, `<data folder>/muster.toml`, the first
     /// that there is; and the `.env` beside it, or in the current folder where there is no configuration.
-    pub(crate) fn open(flags: &'a Flags, environment: &'a Environment) -> Result<Self, Mistake> {
+    pub fn open(flags: &'a Flags, environment: &'a Environment) -> Result<Self, Mistake> {
         let (file, found_in_data_dir) = find_file(flags, environment)?;
         let folder = match &file {
             Some((path, _)) => path.parent().unwrap_or(Path::new("")).to_owned(),
@@ -112,7 +112,7 @@ impl<'a> Sources<'a> {
     }
 
     /// A variable of the environment or of `.env`, with its place.
-    pub(crate) fn variable(&self, name: &str) -> Option<(String, Origin)> {
+    pub fn variable(&self, name: &str) -> Option<(String, Origin)> {
         if let Some(value) = self.environment.variable(name) {
             return Some((value.to_owned(), Origin::Env(name.to_owned())));
         }

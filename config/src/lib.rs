@@ -40,13 +40,14 @@ mod table_tests;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use alerts::{AlertsConfig, WebhookConfig, presentable_webhook};
-pub(crate) use api::{ApiConfig, ApiKey};
-pub(crate) use database::Database;
-pub(crate) use general::{Durability, LogFormat};
-pub(crate) use mistake::{ConfigError, Origin};
-pub(crate) use show::markdown;
-pub(crate) use sources::{Environment, Flags, Sources};
+pub use alerts::{AlertsConfig, WebhookConfig, presentable_webhook};
+pub use api::{ApiConfig, ApiKey};
+pub use database::Database;
+pub use general::{Durability, LogFormat};
+pub use mistake::{ConfigError, Mistake, Origin};
+pub use redis::{Fallback, RedisConfig};
+pub use show::markdown;
+pub use sources::{Environment, Flags, Sources};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -57,58 +58,56 @@ use muster_domain::{Budgets, Clocks, PoolSpec, RuntimeProfile, Tenants};
 use file::File;
 use general::General;
 use reader::{Reader, Shown};
-pub(crate) use redis::Fallback;
-pub(crate) use redis::RedisConfig;
 
 /// Everything that a supervisor is told, checked.
 #[derive(Clone, Debug)]
-pub(crate) struct Config {
+pub struct Config {
     /// Address of the HTTP API.
-    pub(crate) listen: SocketAddr,
+    pub listen: SocketAddr,
     /// Folder of everything that is written; absolute.
-    pub(crate) data_dir: PathBuf,
+    pub data_dir: PathBuf,
     /// Whether everything is to run in one process, without Redis.
-    pub(crate) single_process: bool,
+    pub single_process: bool,
     /// Form of the log.
-    pub(crate) log_format: LogFormat,
+    pub log_format: LogFormat,
     /// What is logged: a filter of tracing.
-    pub(crate) log_level: String,
+    pub log_level: String,
     /// What an acknowledged change survives.
-    pub(crate) durability: Durability,
+    pub durability: Durability,
     /// The registry.
-    pub(crate) redis: RedisConfig,
+    pub redis: RedisConfig,
     /// The store.
-    pub(crate) database: Database,
+    pub database: Database,
     /// Connections to the database at the most, 2 to 10.
-    pub(crate) max_connections: u32,
+    pub max_connections: u32,
     /// The doors.
-    pub(crate) api: ApiConfig,
+    pub api: ApiConfig,
     /// Shared durations.
-    pub(crate) clocks: Clocks,
+    pub clocks: Clocks,
     /// What agents can run, by name; `echo` is always there.
-    pub(crate) runtimes: BTreeMap<String, RuntimeProfile>,
+    pub runtimes: BTreeMap<String, RuntimeProfile>,
     /// Pools of the file. Without any, a new store gets the default pools.
-    pub(crate) pools: Vec<PoolSpec>,
+    pub pools: Vec<PoolSpec>,
     /// What the file says of their bounds, as it may be shown: key, value and place of each.
     pub(crate) pool_rows: Vec<[String; 3]>,
     /// What makes a task a check, in pools that do not say so themselves.
-    pub(crate) skip_phrase: Option<String>,
+    pub skip_phrase: Option<String>,
     /// What tenants may do.
-    pub(crate) tenants: Tenants,
+    pub tenants: Tenants,
     /// What may be used.
-    pub(crate) budgets: Budgets,
+    pub budgets: Budgets,
     /// Whom alerts are told.
-    pub(crate) alerts: AlertsConfig,
+    pub alerts: AlertsConfig,
     /// The file, where there is one.
-    pub(crate) file: Option<PathBuf>,
+    pub file: Option<PathBuf>,
     /// Every setting with its value and place, in the order of the table.
     pub(crate) shown: Vec<Shown>,
     /// What is odd and no mistake: told as a warning when `serve` starts, and by `muster config`.
-    pub(crate) notes: Vec<String>,
+    pub notes: Vec<String>,
 }
 
 /// Reads and checks everything.
-pub(crate) fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigError> {
+pub fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigError> {
     let sources = Sources::open(flags, environment)?;
     let file = sources.file.as_ref().map(|(path, text)| File::parse(path, text)).transpose()?;
     let mut reader = Reader::new(&sources, file.as_ref());
@@ -158,7 +157,7 @@ pub(crate) fn load(flags: &Flags, environment: &Environment) -> Result<Config, C
 }
 
 /// The data folder alone, for the commands that look for a server there. The rest of the file is not judged.
-pub(crate) fn data_dir(sources: &Sources<'_>) -> Result<PathBuf, ConfigError> {
+pub fn data_dir(sources: &Sources<'_>) -> Result<PathBuf, ConfigError> {
     let file = sources.file.as_ref().map(|(path, text)| File::parse(path, text)).transpose()?;
     let mut reader = Reader::new(sources, file.as_ref());
     let named = reader.optional("data_dir");

@@ -29,7 +29,7 @@ described!(Section);
 
 /// The store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Database {
+pub enum Database {
     /// This file.
     Sqlite(PathBuf),
     /// A PostgreSQL server.

@@ -39,25 +39,25 @@ described!(Section);
 
 /// The registry.
 #[derive(Clone, Debug)]
-pub(crate) struct RedisConfig {
+pub struct RedisConfig {
     /// A Redis to use; none: a private server.
-    pub(crate) url: Option<String>,
+    pub url: Option<String>,
     /// Put before every key and channel.
-    pub(crate) prefix: String,
+    pub prefix: String,
     /// Program of the private server; none: it is looked for.
-    pub(crate) server: Option<PathBuf>,
+    pub server: Option<PathBuf>,
     /// Certificates (PEM) that vouch for the server of a `rediss` URL, instead of the public ones.
-    pub(crate) roots: Option<String>,
+    pub roots: Option<String>,
     /// What to do when the configured Redis does not answer at start.
-    pub(crate) fallback: Fallback,
+    pub fallback: Fallback,
     /// Whether to change back to it when it answers.
-    pub(crate) fallback_heal: bool,
+    pub fallback_heal: bool,
 }
 
 /// What to do when a configured Redis does not answer at start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Fallback {
+pub enum Fallback {
     /// Wait for it, and answer 503 meanwhile.
     #[default]
     Wait,

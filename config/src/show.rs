@@ -9,7 +9,7 @@ use super::{Config, Origin};
 
 impl Config {
     /// Rows of key, value and place: every setting, then the file's tables.
-    pub(crate) fn rows(&self) -> Vec<[String; 3]> {
+    pub fn rows(&self) -> Vec<[String; 3]> {
         let mut rows: Vec<[String; 3]> =
             self.shown.iter().map(|s| [s.key.to_owned(), s.value.clone(), s.origin.to_string()]).collect();
         let file = self.file.as_ref().map_or_else(|| "default".to_owned(), |path| path.display().to_string());
@@ -32,7 +32,7 @@ impl Config {
     }
 
     /// The same for programs, with the file and the notes. Secrets are not in it.
-    pub(crate) fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         let settings: Vec<Value> = self
             .rows()
             .into_iter()
@@ -43,7 +43,7 @@ impl Config {
 }
 
 /// The README's tables: all settings, then the keys of the file's tables.
-pub(crate) fn markdown() -> String {
+pub fn markdown() -> String {
     let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
     let mut out =
         String::from("| key | variable | flag | value | default | what it does |\n|---|---|---|---|---|---|\n");
