@@ -185,7 +185,7 @@ impl Entry<'_> {
 /// Whether one of these keys is named in a message.
 fn mentions(message: &str, keys: &[String]) -> bool {
     let mut words = message.split(|c: char| !c.is_alphanumeric() && !"_.".contains(c));
-    words.any(|word| keys.iter().any(|key| key == word || key.ends_with(&format!(".{word}"))))
+    words.any(|word| keys.iter().any(|key| key == word))
 }
 
 /// Puts an empty list where one is needed, once. Says where.
