@@ -62,3 +62,19 @@ pub fn markdown() -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use muster_domain::PoolConfig;
+    use muster_domain::schema::Described;
+
+    use super::*;
+
+    #[test]
+    fn every_setting_of_a_pool_is_in_the_docs() {
+        let docs = markdown();
+        for setting in PoolConfig::settings() {
+            assert!(docs.contains(&format!("| `{}` | {} |", setting.key, setting.words())), "{}: {docs}", setting.key);
+        }
+    }
+}

@@ -12,16 +12,16 @@ pub(super) struct Args {
     markdown: bool,
 }
 
-/// Reads it as `serve` would, without starting anything.
-pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
+/// Shows it as `serve` would read it, without starting anything.
+pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
     if args.markdown {
-        return Ok(muster_config::markdown().into());
+        return Ok(context.roles.settings().into());
     }
-    let config = context.load(&context.flags())?;
+    let config = context.roles.config(&context.given())?;
     if context.global.json {
-        return Ok(pretty(&config.to_json()).into());
+        return Ok(pretty(&config.json).into());
     }
-    let rows = config.rows().into_iter().map(|[key, value, origin]| {
+    let rows = config.rows.into_iter().map(|[key, value, origin]| {
         let value = if value.is_empty() { "-".to_owned() } else { value };
         vec![key, value, origin]
     });

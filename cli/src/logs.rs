@@ -24,7 +24,7 @@ pub(super) struct Args {
 }
 
 /// Copies the text as it comes.
-pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
+pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
     let client = context.server()?.client;
     let mut query = vec![("follow", args.follow.to_string())];
     query.extend(args.tail.map(|lines| ("tail", lines.to_string())));

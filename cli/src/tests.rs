@@ -1,7 +1,5 @@
 //! Commands as people type them, against a server that answers what it is told to.
 
-use std::collections::BTreeMap;
-
 use clap::CommandFactory;
 use muster_domain::Timestamp;
 use serde_json::{Value, json};
@@ -37,15 +35,42 @@ impl Ran {
     }
 }
 
+/// A binary that knows of a server, and of no configuration.
+pub(super) struct At(pub(super) String);
+
+impl Roles for At {
+    fn server(&self, _: &Given, _: Option<&str>) -> Result<Server, Failure> {
+        Ok(Server { place: Place::Url(self.0.clone()), key: None })
+    }
+
+    fn config(&self, given: &Given) -> Result<InForce, Failure> {
+        let rows = given.values.iter().map(|(key, value)| [(*key).to_owned(), value.clone(), "a flag".to_owned()]);
+        Ok(InForce { rows: rows.collect(), json: json!({"settings": []}), notes: vec!["this is odd".to_owned()] })
+    }
+
+    fn settings(&self) -> String {
+        "| key |\n".to_owned()
+    }
+
+    fn serve(&self, _: &Given) -> Result<(), Failure> {
+        Err(Failure::Config { mistakes: "x: no".to_owned(), undone: Some("nothing was started") })
+    }
+
+    fn migrate(&self, _: &Given) -> Result<String, Failure> {
+        Ok("it is up to date".to_owned())
+    }
+
+    fn say_last(&self, line: String) {
+        panic!("nothing failed for good: {line}");
+    }
+}
+
 /// Runs a command line against a server that gives these answers.
 pub(super) fn run(words: &str, answers: Vec<(u16, &'static str)>) -> Ran {
     let server = FakeServer::start(answers);
     let words: Vec<&str> = ["muster"].into_iter().chain(words.split_whitespace()).collect();
     let cli = Cli::try_parse_from(words).expect("a good command line");
-    let variables = BTreeMap::from([("MUSTER_URL".to_owned(), server.url())]);
-    let folder = tempfile::tempdir().expect("a temp folder");
-    let environment = Environment { variables, folder: folder.path().to_owned(), root: false };
-    let result = carry_out(cli.command, &Context { global: cli.global, environment });
+    let result = carry_out(cli.command, &Context { global: cli.global, roles: &At(server.url()) });
     Ran { result, requests: server.requests() }
 }
 
@@ -91,10 +116,9 @@ fn flags_of_serve_are_settings() {
     let words = "muster serve --listen 127.0.0.1:0 --single-process --config c.toml --data-dir d --redis-url r \
                  --database-url b --log-format json";
     let cli = Cli::try_parse_from(words.split_whitespace()).expect("a good command line");
-    let environment = Environment { variables: BTreeMap::new(), folder: "/".into(), root: false };
     let Command::Serve(args) = cli.command else { panic!("serve") };
-    let flags = args.flags(Context { global: cli.global, environment }.flags());
-    assert_eq!(flags.config, Some("c.toml".into()));
+    let given = args.given(Context { global: cli.global, roles: &At(String::new()) }.given());
+    assert_eq!(given.config, Some("c.toml".into()));
     let expected = [
         ("data_dir", "d"),
         ("database.url", "b"),
@@ -103,7 +127,7 @@ fn flags_of_serve_are_settings() {
         ("redis.url", "r"),
         ("single_process", "true"),
     ];
-    assert!(flags.values.iter().map(|(key, value)| (*key, value.as_str())).eq(expected));
+    assert!(given.values.iter().map(|(key, value)| (*key, value.as_str())).eq(expected));
 }
 
 #[test]
@@ -360,27 +384,20 @@ fn stop_waits_until_nobody_answers() {
 }
 
 #[test]
-fn config_shows_values_and_places() {
+fn config_shows_values_places_and_notes() {
     let ran = run("config --data-dir /d", Vec::new());
-    let line = |key: &str| ran.text().lines().find(|line| line.starts_with(key)).expect(key).to_owned();
-    assert_eq!(line("data_dir").split_whitespace().collect::<Vec<_>>(), ["data_dir", "/d", "--data-dir"]);
-    assert_eq!(line("database.url").split_whitespace().nth(1), Some("sqlite:/d/muster.db"));
-    let ran = run("config --json", Vec::new());
-    assert_eq!(serde_json::from_str::<Value>(ran.text()).expect("JSON")["settings"][0]["key"], "listen");
+    assert_eq!(ran.text(), "KEY       VALUE  FROM\ndata_dir  /d     a flag\n\nnote: this is odd\n");
+    assert_eq!(run("config --json", Vec::new()).text().parse::<Value>().expect("JSON"), json!({"settings": []}));
+    assert_eq!(run("config --markdown", Vec::new()).text(), "| key |\n");
 }
 
 #[test]
-fn a_wrong_configuration_is_told_with_what_the_command_did_not_do() {
-    for (command, words) in [
-        ("config", "the configuration is wrong\n"),
-        ("serve", "the configuration is wrong, and nothing was started\n"),
-        ("migrate", "the configuration is wrong, and no database was touched\n"),
-    ] {
-        let ran = run(&format!("{command} --config /nowhere/x.toml"), Vec::new());
-        assert_eq!(ran.code(), 64, "{command}");
-        let told = ran.result.expect_err("no such file").to_string();
-        assert!(told.starts_with(&format!("{words}--config: /nowhere/x.toml can't be read")), "{told}");
-    }
+fn roles_are_those_of_the_binary() {
+    let ran = run("serve", Vec::new());
+    assert_eq!(ran.code(), 64);
+    let told = ran.result.expect_err("a mistake").to_string();
+    assert_eq!(told, "the configuration is wrong, and nothing was started\nx: no");
+    assert_eq!(run("migrate", Vec::new()).text(), "it is up to date\n");
 }
 
 #[test]

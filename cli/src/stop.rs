@@ -26,7 +26,7 @@ pub(super) struct Args {
 }
 
 /// Asks it to stop and waits.
-pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
+pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
     let server = context.server()?;
     let address = server.address_file.as_deref().and_then(written);
     let body = json!({"keep_workers": args.keep_workers});

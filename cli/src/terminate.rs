@@ -35,7 +35,7 @@ pub(super) struct Args {
 }
 
 /// Ends them, several at a time.
-pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
+pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
     let client = context.server()?.client;
     let (query, wait) = waiting(args.wait);
     let end = |agent: &Value| {

@@ -28,7 +28,7 @@ pub(super) struct Args {
 }
 
 /// Shows it.
-pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
+pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
     let client = context.server()?.client;
     let id = resolve(&client, &args.task)?;
     if args.follow {

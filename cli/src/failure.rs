@@ -3,11 +3,10 @@
 use std::fmt;
 
 use crate::client::ClientError;
-use muster_config::ConfigError;
 
 /// Why a command failed.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// It was tried, and it failed.
     Failed(String),
     /// It can't be asked like that.
@@ -19,7 +18,7 @@ pub(crate) enum Failure {
     /// The configuration is wrong; one mistake a line.
     Config {
         /// The mistakes.
-        error: ConfigError,
+        mistakes: String,
         /// What was not done because of them, where the command does anything.
         undone: Option<&'static str>,
     },
@@ -27,7 +26,7 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// The exit code.
-    pub(crate) const fn code(&self) -> u8 {
+    pub const fn code(&self) -> u8 {
         match self {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
@@ -40,14 +39,6 @@ impl Failure {
     /// The first failure of a set of requests: of the same kind, and it says how many there were.
     pub(super) fn of_many(self, failed: usize, asked: usize) -> Self {
         self.in_words(|text| format!("{failed} of {asked} failed; the first: {text}"))
-    }
-
-    /// The same failure; a wrong configuration has kept this from being done.
-    pub(super) fn and(self, undone: &'static str) -> Self {
-        match self {
-            Self::Config { error, .. } => Self::Config { error, undone: Some(undone) },
-            other => other,
-        }
     }
 
     /// The same failure, and what it is about.
@@ -70,9 +61,9 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(text) | Self::Usage(text) | Self::NoServer(text) | Self::NotFound(text) => f.write_str(text),
-            Self::Config { error, undone: None } => write!(f, "the configuration is wrong\n{error}"),
-            Self::Config { error, undone: Some(undone) } => {
-                write!(f, "the configuration is wrong, and {undone}\n{error}")
+            Self::Config { mistakes, undone: None } => write!(f, "the configuration is wrong\n{mistakes}"),
+            Self::Config { mistakes, undone: Some(undone) } => {
+                write!(f, "the configuration is wrong, and {undone}\n{mistakes}")
             }
         }
     }
@@ -106,16 +97,9 @@ impl From<ClientError> for Failure {
     }
 }
 
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        Self::Config { error, undone: None }
-    }
-}
-
 impl From<crate::client::NotFound> for Failure {
     fn from(error: crate::client::NotFound) -> Self {
         match error {
-            crate::client::NotFound::Config(error) => error.into(),
             crate::client::NotFound::Closed(file, error) => Self::NoServer(format!(
                 "{} can't be read ({error}): the data folder belongs to another user; be that user, or say with --url \
                  where the server is",
@@ -126,12 +110,6 @@ impl From<crate::client::NotFound> for Failure {
                 file.display()
             )),
         }
-    }
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Failed(format!("{error:#}"))
     }
 }
 
@@ -177,6 +155,6 @@ mod tests {
         let unreadable = ClientError::Unreadable { url: String::new(), problem: String::new() };
         assert_eq!(Failure::from(unreadable).code(), 1);
         assert_eq!(Failure::from(crate::client::NotFound::NoAddress("x".into())).code(), 3);
-        assert_eq!(Failure::from(ConfigError(Vec::new())).code(), 64);
+        assert_eq!(Failure::Config { mistakes: String::new(), undone: None }.code(), 64);
     }
 }

@@ -56,7 +56,7 @@ enum Action {
 }
 
 /// Does what the word says.
-pub(super) fn run(args: Args, context: &Context) -> Result<Done, Failure> {
+pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Done, Failure> {
     let client = context.server()?.client;
     let answer = match args.action.unwrap_or(Action::List) {
         Action::List => client.get_list(PATH)?,

@@ -27,7 +27,7 @@ pub(super) struct Args {
 }
 
 /// Sends them.
-pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
+pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
     let client = context.server()?.client;
     if !args.tasks.is_empty() {
         let again = |id: &TaskId| client.post(&format!("{PATH}/{id}/retry"), &[], &json!({}), Duration::ZERO);

@@ -36,7 +36,7 @@ pub(super) struct Args {
 }
 
 /// Lists them.
-pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
+pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
     let client = context.server()?.client;
     let pool = args.pool.as_ref().map(ToString::to_string);
     if args.workers {

@@ -31,7 +31,7 @@ pub(super) struct Args {
 }
 
 /// Starts them, several at a time.
-pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
+pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
     let client = context.server()?.client;
     let role = match &args.role {
         Some(role) => json!(role),

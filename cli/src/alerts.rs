@@ -7,7 +7,7 @@ use super::table::{field, pretty, table};
 use super::{Context, Done};
 
 /// Asks and shows.
-pub(super) fn run(context: &Context) -> Result<Done, Failure> {
+pub(super) fn run(context: &Context<'_>) -> Result<Done, Failure> {
     let answer = context.server()?.client.get_list("/api/v1/alerts")?;
     Ok(if context.global.json { pretty(&answer) } else { alerts_table(&answer) }.into())
 }

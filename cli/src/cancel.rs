@@ -32,7 +32,7 @@ pub(super) struct Args {
 }
 
 /// Calls them off, several at a time.
-pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
+pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
     let client = context.server()?.client;
     let patience = match args.wait {
         None => Some(Duration::ZERO),

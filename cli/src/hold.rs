@@ -54,7 +54,7 @@ struct What {
 }
 
 /// Gives agents no more tasks.
-pub(super) fn pause(args: &Pause, context: &Context) -> Result<Done, Failure> {
+pub(super) fn pause(args: &Pause, context: &Context<'_>) -> Result<Done, Failure> {
     match &args.what.pool {
         Some(pool) if args.hand_back => Err(Failure::Usage(format!(
             "the tasks of a single pool are handed back by a drain only: `muster drain {pool} --hand-back`"
@@ -67,7 +67,7 @@ pub(super) fn pause(args: &Pause, context: &Context) -> Result<Done, Failure> {
 }
 
 /// Gives agents tasks again.
-pub(super) fn resume(args: &Resume, context: &Context) -> Result<Done, Failure> {
+pub(super) fn resume(args: &Resume, context: &Context<'_>) -> Result<Done, Failure> {
     match &args.what.pool {
         Some(pool) => of_pool(pool, "resume", &json!({}), context),
         None => of_system("resume", &json!({}), "resumed", context),
@@ -75,7 +75,7 @@ pub(super) fn resume(args: &Resume, context: &Context) -> Result<Done, Failure> 
 }
 
 /// Takes no more tasks either.
-pub(super) fn drain(args: &Drain, context: &Context) -> Result<Done, Failure> {
+pub(super) fn drain(args: &Drain, context: &Context<'_>) -> Result<Done, Failure> {
     match (&args.pool, args.all) {
         (Some(pool), false) => of_pool(pool, "drain", &json!({"hand_back": args.hand_back}), context),
         _ => Err(Failure::Usage(
@@ -86,13 +86,13 @@ pub(super) fn drain(args: &Drain, context: &Context) -> Result<Done, Failure> {
     }
 }
 
-fn of_pool(pool: &PoolName, verb: &str, body: &Value, context: &Context) -> Result<Done, Failure> {
+fn of_pool(pool: &PoolName, verb: &str, body: &Value, context: &Context<'_>) -> Result<Done, Failure> {
     let client = context.server()?.client;
     let answer = client.post(&format!("/api/v1/agents/pools/{pool}/{verb}"), &[], body, Duration::ZERO)?;
     Ok(if context.global.json { pretty(&answer) } else { pools_table(&[answer]) }.into())
 }
 
-fn of_system(verb: &str, body: &Value, words: &str, context: &Context) -> Result<Done, Failure> {
+fn of_system(verb: &str, body: &Value, words: &str, context: &Context<'_>) -> Result<Done, Failure> {
     let client = context.server()?.client;
     let answer = client.post(&format!("/api/v1/system/{verb}"), &[], body, Duration::ZERO)?;
     Ok(if context.global.json { pretty(&answer) } else { format!("the system is {words}\n") }.into())

@@ -1,6 +1,6 @@
 //! `muster serve`: its flags, as settings.
 
-use muster_config::Flags;
+use super::roles::Given;
 
 /// Arguments of `muster serve`.
 #[derive(Debug, clap::Args)]
@@ -24,12 +24,12 @@ pub(super) struct Args {
 
 impl Args {
     /// The global flags and these.
-    pub(super) fn flags(&self, mut flags: Flags) -> Flags {
-        flags.set("listen", self.listen.clone());
-        flags.set("redis.url", self.redis_url.clone());
-        flags.set("database.url", self.database_url.clone());
-        flags.set("single_process", self.single_process.then(|| "true".to_owned()));
-        flags.set("log_format", self.log_format.clone());
-        flags
+    pub(super) fn given(&self, mut given: Given) -> Given {
+        given.set("listen", self.listen.clone());
+        given.set("redis.url", self.redis_url.clone());
+        given.set("database.url", self.database_url.clone());
+        given.set("single_process", self.single_process.then(|| "true".to_owned()));
+        given.set("log_format", self.log_format.clone());
+        given
     }
 }

@@ -13,7 +13,7 @@ use super::terminal::printable;
 use super::{Context, Done};
 
 /// Asks and shows.
-pub(super) fn run(context: &Context) -> Result<Done, Failure> {
+pub(super) fn run(context: &Context<'_>) -> Result<Done, Failure> {
     let client = context.server()?.client;
     let (status, page): (Value, fn(&Value) -> String) = match client.get("/api/v1/system/status", &[]) {
         Ok(status) => (status, page),

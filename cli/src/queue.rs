@@ -8,7 +8,7 @@ use super::table::{field, pretty, span_field, table};
 use super::{Context, Done};
 
 /// Asks and shows.
-pub(super) fn run(context: &Context) -> Result<Done, Failure> {
+pub(super) fn run(context: &Context<'_>) -> Result<Done, Failure> {
     let answer = context.server()?.client.get("/api/metrics/queue", &[])?;
     Ok(if context.global.json { pretty(&answer) } else { queues(&answer) }.into())
 }

@@ -16,7 +16,7 @@ use super::task::{Ended, PATH};
 use super::{Context, Done};
 
 /// Sends the check, and waits so many seconds for its answer; fails where something was not reached.
-pub(super) fn run(pool: &PoolName, wait: f64, context: &Context) -> Result<Done, Failure> {
+pub(super) fn run(pool: &PoolName, wait: f64, context: &Context<'_>) -> Result<Done, Failure> {
     let client = context.server()?.client;
     let taken = client.post(PATH, &[], &json!({"pool_name": pool, "check": true}), Duration::ZERO)?;
     let id = field(&taken, "task_id");

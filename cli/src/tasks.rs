@@ -35,7 +35,7 @@ pub(super) struct Args {
 }
 
 /// Lists them.
-pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
+pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
     let client = context.server()?.client;
     let mut query = Vec::new();
     query.extend(args.pool.iter().map(|pool| ("pool_name", pool.to_string())));

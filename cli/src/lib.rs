@@ -1,8 +1,7 @@
 //! The command line: one file per command, each a function from its arguments to what it prints.
 //!
-//! `serve` and `migrate` are roles of the process, and are carried out elsewhere; so is `worker`, which is no command for
-//! people. All other commands
-//! speak to a server over the HTTP API. Results go to stdout, as tables for people or with `--json` as the server's
+//! `serve` and `migrate` are roles of the process, and are carried out by the binary ([`Roles`]), as is all that needs the
+//! configuration; `worker` is no command for people. All other commands speak to a server over the HTTP API ([`client`]). Results go to stdout, as tables for people or with `--json` as the server's
 //! JSON; a failure is one line on stderr, and its kind is the exit code: 1 it failed, 2 wrong usage, 3 no server
 //! reached, 4 not found, 64 bad configuration.
 
@@ -12,6 +11,7 @@ mod asking;
 mod bounds;
 mod cancel;
 mod check;
+mod client;
 mod completions;
 mod config;
 mod failure;
@@ -30,6 +30,7 @@ mod queue;
 mod reach;
 mod redrive;
 mod restart;
+mod roles;
 mod serve;
 mod spawn;
 mod status;
@@ -50,10 +51,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use muster_config::{Config, Environment, Flags};
 
-use crate::client::{self, Found};
-use failure::Failure;
+use client::Found;
+pub use client::is_loopback;
+pub use failure::Failure;
+pub use roles::{Given, InForce, Place, Roles, Server};
 
 /// Supervises pools of AI agents as real process trees.
 #[derive(Debug, Parser)]
@@ -146,59 +148,49 @@ impl From<String> for Done {
 }
 
 /// What a command works with.
-#[derive(Debug)]
-struct Context {
+struct Context<'a> {
     global: Global,
-    environment: Environment,
+    roles: &'a dyn Roles,
 }
 
-impl Context {
+impl Context<'_> {
     /// What the command line says about the configuration.
-    fn flags(&self) -> Flags {
-        let mut flags = Flags { config: self.global.config.clone(), ..Flags::default() };
-        flags.set("data_dir", self.global.data_dir.clone());
-        flags
+    fn given(&self) -> Given {
+        let mut given = Given { config: self.global.config.clone(), ..Given::default() };
+        given.set("data_dir", self.global.data_dir.clone());
+        given
     }
 
     /// The server.
     fn server(&self) -> Result<Found, Failure> {
-        Ok(client::find(self.global.url.as_deref(), &self.flags(), &self.environment)?)
-    }
-
-    fn load(&self, flags: &Flags) -> Result<Config, Failure> {
-        Ok(muster_config::load(flags, &self.environment)?)
+        Ok(client::find(self.roles.server(&self.given(), self.global.url.as_deref())?)?)
     }
 }
 
 /// Reads the command line and does what it says.
-pub(crate) fn run() -> ExitCode {
+pub fn run(roles: &dyn Roles) -> ExitCode {
     let cli = Cli::parse();
-    let context = Context { global: cli.global, environment: Environment::of_process() };
+    let context = Context { global: cli.global, roles };
     match carry_out(cli.command, &context) {
         Ok(done) => match (print(&done.text, context.global.json), done.failure) {
-            (_, Some(failure)) => fail(&failure),
+            (_, Some(failure)) => fail(&failure, roles),
             // Whoever read the output has seen enough.
             (Err(error), None) if error.kind() != ErrorKind::BrokenPipe => {
-                fail(&Failure::Failed(format!("the output can't be written: {error}")))
+                fail(&Failure::Failed(format!("the output can't be written: {error}")), roles)
             }
             _ => ExitCode::SUCCESS,
         },
-        Err(failure) => fail(&failure),
+        Err(failure) => fail(&failure, roles),
     }
 }
 
-fn carry_out(command: Command, context: &Context) -> Result<Done, Failure> {
+fn carry_out(command: Command, context: &Context<'_>) -> Result<Done, Failure> {
     match command {
         Command::Serve(args) => {
-            let config = context.load(&args.flags(context.flags()));
-            crate::serve::run(config.map_err(|failure| failure.and("nothing was started"))?)?;
+            context.roles.serve(&args.given(context.given()))?;
             Ok(String::new().into())
         }
-        Command::Migrate => {
-            let config = context.load(&context.flags());
-            let config = config.map_err(|failure| failure.and("no database was touched"))?;
-            Ok(format!("{}\n", crate::migrate::run(&config)?).into())
-        }
+        Command::Migrate => Ok(format!("{}\n", context.roles.migrate(&context.given())?).into()),
         Command::Spawn(args) => spawn::run(&args, context),
         Command::Terminate(args) => terminate::run(&args, context),
         Command::Restart(args) => restart::run(&args, context),
@@ -233,9 +225,9 @@ fn print(text: &str, json: bool) -> std::io::Result<()> {
     stdout.flush()
 }
 
-fn fail(failure: &Failure) -> ExitCode {
+fn fail(failure: &Failure, roles: &dyn Roles) -> ExitCode {
     // Refusals have words of programs in them, beside our own.
     let words = terminal::printable_lines(&failure.to_string());
-    crate::logging::say_last(format!("muster: {words}\n"));
+    roles.say_last(format!("muster: {words}\n"));
     ExitCode::from(failure.code())
 }

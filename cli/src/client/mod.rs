@@ -1,7 +1,7 @@
 //! A client of the HTTP API for the commands: blocking, and no more than they need.
 //!
-//! [`find()`] says where the server is: `--url`, else `MUSTER_URL`, else `<data folder>/muster.addr`, which the server
-//! writes when it listens. A refusal of the server is a problem document (RFC 9457), and its `detail` says what to do,
+//! [`find()`] says where the server is: at a URL, or where `<data folder>/muster.addr` says, which the server writes when it
+//! listens. A refusal of the server is a problem document (RFC 9457), and its `detail` says what to do,
 //! so that is what people get to read.
 
 mod error;
@@ -257,7 +257,7 @@ impl Client {
 }
 
 /// Whether a URL is one of this machine.
-pub(crate) fn is_loopback(base: &str) -> bool {
+pub fn is_loopback(base: &str) -> bool {
     let host = base.split_once("://").map_or(base, |(_, rest)| rest);
     ["127.", "localhost", "[::1]"].iter().any(|name| host.starts_with(name))
 }

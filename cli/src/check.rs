@@ -23,7 +23,7 @@ pub(super) struct Args {
 }
 
 /// Asks and shows; fails where one check fails.
-pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
+pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
     if let Some(pool) = &args.pool {
         return reach::run(pool, args.wait, context);
     }

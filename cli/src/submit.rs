@@ -111,7 +111,7 @@ impl Wishes {
 }
 
 /// Sends the work, and waits for its end where that is wanted.
-pub(super) fn run(args: &Args, context: &Context) -> Result<Done, Failure> {
+pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
     let client = context.server()?.client;
     let fields = args.wishes.fields(&client)?;
     if let Some(source) = &args.ndjson {
