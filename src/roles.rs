@@ -1,6 +1,6 @@
 //! The roles of this process that the command line can pick, and what commands need of the configuration.
 
-use muster_cli::{Failure, Given, InForce, Place, Roles, Server};
+use muster_cli::{Failure, Given, InForce, Roles, Server, ServerAddress};
 use muster_config::{Config, ConfigError, Environment, Flags, Sources};
 
 /// This binary, in the environment that it was started with.
@@ -39,11 +39,11 @@ impl Roles for Binary {
         let flags = flags(given);
         let sources = Sources::open(&flags, &self.environment).map_err(|mistake| wrong(&mistake.into(), None))?;
         let variable = |name: &str| sources.variable(name).map(|(value, _)| value);
-        let place = match url.map(str::to_owned).or_else(|| variable("MUSTER_URL")) {
-            Some(url) => Place::Url(url),
-            None => Place::DataDir(muster_config::data_dir(&sources).map_err(|error| wrong(&error, None))?),
+        let address = match url.map(str::to_owned).or_else(|| variable("MUSTER_URL")) {
+            Some(url) => ServerAddress::Url(url),
+            None => ServerAddress::DataDir(muster_config::data_dir(&sources).map_err(|error| wrong(&error, None))?),
         };
-        Ok(Server { place, key: variable("MUSTER_API_KEY") })
+        Ok(Server { address, key: variable("MUSTER_API_KEY") })
     }
 
     fn config(&self, given: &Given) -> Result<InForce, Failure> {
@@ -84,14 +84,14 @@ mod tests {
     fn a_server_is_looked_for_by_flag_environment_and_data_folder() {
         let folder = tempfile::tempdir().expect("a temp folder");
         let mut binary = binary(folder.path());
-        let place = |binary: &Binary, url| binary.server(&Given::default(), url).expect("a place").place;
-        assert_eq!(place(&binary, None), Place::DataDir(folder.path().join("data")));
+        let address = |binary: &Binary, url| binary.server(&Given::default(), url).expect("an address").address;
+        assert_eq!(address(&binary, None), ServerAddress::DataDir(folder.path().join("data")));
         std::fs::write(folder.path().join(".env"), "MUSTER_URL=https://two/\nMUSTER_API_KEY=k\n").expect("the .env");
-        let two = Server { place: Place::Url("https://two/".to_owned()), key: Some("k".to_owned()) };
+        let two = Server { address: ServerAddress::Url("https://two/".to_owned()), key: Some("k".to_owned()) };
         assert_eq!(binary.server(&Given::default(), None).expect("a server"), two);
         binary.environment.variables.insert("MUSTER_URL".to_owned(), "http://three".to_owned());
-        assert_eq!(place(&binary, None), Place::Url("http://three".to_owned()));
-        assert_eq!(place(&binary, Some("four:80")), Place::Url("four:80".to_owned()));
+        assert_eq!(address(&binary, None), ServerAddress::Url("http://three".to_owned()));
+        assert_eq!(address(&binary, Some("four:80")), ServerAddress::Url("four:80".to_owned()));
     }
 
     #[test]

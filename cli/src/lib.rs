@@ -55,7 +55,7 @@ use clap::{Parser, Subcommand};
 use client::Found;
 pub use client::is_loopback;
 pub use failure::Failure;
-pub use roles::{Given, InForce, Place, Roles, Server};
+pub use roles::{Given, InForce, Roles, Server, ServerAddress};
 
 /// Supervises pools of AI agents as real process trees.
 #[derive(Debug, Parser)]

@@ -28,15 +28,15 @@ impl Given {
 /// Where a server is looked for, and what it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// Its place.
-    pub place: Place,
+    /// Its address, or who knows it.
+    pub address: ServerAddress,
     /// Its API key.
     pub key: Option<String>,
 }
 
 /// Where a server is looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ServerAddress {
     /// At this URL.
     Url(String),
     /// Where the server of this data folder has said that it listens.

@@ -40,7 +40,7 @@ pub(super) struct At(pub(super) String);
 
 impl Roles for At {
     fn server(&self, _: &Given, _: Option<&str>) -> Result<Server, Failure> {
-        Ok(Server { place: Place::Url(self.0.clone()), key: None })
+        Ok(Server { address: ServerAddress::Url(self.0.clone()), key: None })
     }
 
     fn config(&self, given: &Given) -> Result<InForce, Failure> {

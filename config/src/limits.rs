@@ -1,6 +1,7 @@
 //! The tables `[tenants.NAME]` and `[[budgets]]`: what tenants may do, and what may be used.
 
 use muster_domain::budget::{Budget, Budgets, EACH, Scope};
+use muster_domain::lengths::{MAX_PROJECT_ID, check_length};
 use muster_domain::tenant::{TenantLimits, Tenants, check_tenant_name};
 use muster_domain::{AgentId, PoolName, described};
 use serde::{Deserialize, Serialize};
@@ -65,8 +66,7 @@ fn check_name(BudgetHead { scope, name }: &BudgetHead) -> Result<(), String> {
             Ok(_) => Ok(()),
             Err(_) => Err(format!("the id of an agent, or \"{EACH}\" for each, is expected, not {name:?}")),
         },
-        Scope::Project if (1..=128).contains(&name.chars().count()) => Ok(()),
-        Scope::Project => Err("the id of a project has 1 to 128 characters".to_owned()),
+        Scope::Project => check_length("the id of a project", name, MAX_PROJECT_ID),
         Scope::Tenant => check_tenant_name(name),
         Scope::Pool => name.parse::<PoolName>().map(|_| ()).map_err(|error| error.to_string()),
     }

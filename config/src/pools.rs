@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use muster_domain::lengths::{MAX_ROLE_TYPE, check_length};
 use muster_domain::pool::{PoolConfig, PoolOrigin, PoolSpec};
 use muster_domain::runtime::{ECHO, ExecProfile};
 use muster_domain::{Clocks, PoolName, RuntimeProfile, described, schema};
@@ -136,7 +137,7 @@ fn pool(
 ) -> Option<PoolSpec> {
     let pool_name = entry.name.parse::<PoolName>().map_err(|error| entry.mistake("", error.to_string()));
     let pool_name = or_told(pool_name, mistakes);
-    let role_type = or_told(entry.text("role_type"), mistakes);
+    let role_type = or_told(role_of(entry), mistakes);
     if role_type == Some(None) {
         mistakes.extend(entry.missing("role_type", "role_type is missing"));
     }
@@ -153,6 +154,12 @@ fn pool(
 
 fn or_told<T>(result: Result<T, Mistake>, mistakes: &mut Vec<Mistake>) -> Option<T> {
     result.map_err(|mistake| mistakes.push(mistake)).ok()
+}
+
+fn role_of<'e>(entry: &'e Entry<'_>) -> Result<Option<&'e str>, Mistake> {
+    let Some(role) = entry.text("role_type")? else { return Ok(None) };
+    let checked = check_length("role_type", role, MAX_ROLE_TYPE);
+    checked.map(|()| Some(role)).map_err(|message| entry.mistake("role_type", message))
 }
 
 /// The name of the runtime that a pool has. One with mistakes of its own is there all the same.

@@ -108,6 +108,11 @@ fn mistakes_of_pools_and_runtimes_name_their_line() {
             "muster.toml:12: pools.coders.health_check_interval: 3 x health_check_interval (3 x 6 s = 18 s) is above clocks.lease (15 s)",
         ),
         (
+            "role_type = 'developer'",
+            "role_type = 'ddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd'",
+            "muster.toml:10: pools.coders.role_type: role_type must have 1 to 64 characters, not 65",
+        ),
+        (
             "[pools.coders]",
             "[pools.Coders]",
             "muster.toml:9: pools.Coders: a pool name is 1 to 64 characters of a-z, 0-9, '-' and '_', not \"Coders\"",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use muster_files::Folder;
 
 use super::Client;
-use crate::roles::{Place, Server};
+use crate::roles::{Server, ServerAddress};
 
 /// The file in the data folder in which a server says where it listens, as `127.0.0.1:PORT`.
 const ADDRESS_FILE: &str = "muster.addr";
@@ -30,13 +30,13 @@ pub(crate) enum NotFound {
 }
 
 /// Finds the server.
-pub(crate) fn find(Server { place, key }: Server) -> Result<Found, NotFound> {
-    let folder = match place {
-        Place::Url(url) => {
+pub(crate) fn find(Server { address, key }: Server) -> Result<Found, NotFound> {
+    let folder = match address {
+        ServerAddress::Url(url) => {
             let url = if url.contains("://") { url } else { format!("http://{url}") };
             return Ok(Found { client: Client::new(&url, key), address_file: None });
         }
-        Place::DataDir(folder) => folder,
+        ServerAddress::DataDir(folder) => folder,
     };
     let file = folder.join(ADDRESS_FILE);
     match read_address(&file) {
@@ -60,20 +60,20 @@ pub(crate) fn read_address(file: &Path) -> std::io::Result<String> {
 mod tests {
     use super::*;
 
-    fn base(place: Place) -> String {
-        find(Server { place, key: None }).expect("a server").client.base().to_owned()
+    fn base(address: ServerAddress) -> String {
+        find(Server { address, key: None }).expect("a server").client.base().to_owned()
     }
 
     #[test]
     fn a_server_is_at_its_url_or_where_the_data_folder_says() {
         let folder = tempfile::tempdir().expect("a temp folder");
-        let data_dir = || Place::DataDir(folder.path().join("data"));
-        let nobody = find(Server { place: data_dir(), key: None }).expect_err("no server");
+        let data_dir = || ServerAddress::DataDir(folder.path().join("data"));
+        let nobody = find(Server { address: data_dir(), key: None }).expect_err("no server");
         assert!(matches!(nobody, NotFound::NoAddress(path) if path == folder.path().join("data/muster.addr")));
         std::fs::create_dir(folder.path().join("data")).expect("the data folder");
         std::fs::write(folder.path().join("data/muster.addr"), "127.0.0.1:1\n").expect("the address");
         assert_eq!(base(data_dir()), "http://127.0.0.1:1");
-        assert_eq!(base(Place::Url("https://two/".to_owned())), "https://two");
-        assert_eq!(base(Place::Url("four:80".to_owned())), "http://four:80");
+        assert_eq!(base(ServerAddress::Url("https://two/".to_owned())), "https://two");
+        assert_eq!(base(ServerAddress::Url("four:80".to_owned())), "http://four:80");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use muster_domain::agent::DEFAULT_HEARTBEAT_INTERVAL;
 use muster_domain::time::{LONGEST, later};
 use muster_domain::{AgentId, AgentSpec, AgentStatus, Epoch, StopReason, name};
 use muster_policy::backoff::doubled;
@@ -18,8 +19,6 @@ use crate::keeper::{Agent, Keeper, Round};
 const AGENTS_PER_TURN: usize = 256;
 /// The project of an agent that was started for a task without one.
 const NO_PROJECT: &str = "on_demand";
-/// How old the registry's picture of such an agent may be.
-const FRESHNESS: Duration = Duration::from_secs(30);
 
 /// The wait after a first start that failed, at the least.
 const SHORTEST_WAIT: Duration = Duration::from_millis(200);
@@ -127,7 +126,7 @@ impl Keeper {
             role_type: spec.role_type.clone(),
             project_id: project.unwrap_or_else(|| NO_PROJECT.to_owned()),
             human_name: name::human_name(),
-            heartbeat_interval: FRESHNESS,
+            heartbeat_interval: DEFAULT_HEARTBEAT_INTERVAL,
             max_idle_time: spec.config.max_idle_time.min(LONGEST),
         };
         // Nobody waits for it to run: where its program fails, the tasks go on waiting.
