@@ -82,7 +82,7 @@ clippy:
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 docs:
-	UPDATE_DOCS=1 $(CARGO) test --bin muster the_readme_lists_every_setting
+	UPDATE_DOCS=1 $(CARGO) test --package muster-config the_readme_lists_every_setting
 
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps

@@ -1,10 +1,8 @@
 //! Muster: supervises pools of AI agents as real process trees. This file only picks what the process is to be.
 
-mod cli;
-mod client;
-mod config;
 mod logging;
 mod migrate;
+mod roles;
 mod serve;
 mod tls;
 mod worker;
@@ -14,5 +12,5 @@ fn main() -> std::process::ExitCode {
         return worker::run();
     }
     tls::choose();
-    cli::run()
+    muster_cli::run(&roles::Binary::of_process())
 }

@@ -2,9 +2,8 @@
 
 use std::os::unix::fs::DirBuilderExt;
 
+use muster_config::{Config, Database};
 use muster_store::{postgres, sqlite};
-
-use crate::config::{Config, Database};
 
 /// Migrates the configured store. SQLite: the data folder must not be in use by another version.
 pub(crate) fn run(config: &Config) -> anyhow::Result<String> {

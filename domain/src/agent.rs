@@ -9,6 +9,9 @@ use crate::time::seconds;
 use crate::words::Words;
 use crate::{Activity, AgentId, AgentState, Epoch, FinalState, PoolName, ProcessId, Timestamp};
 
+/// How old the registry's picture of an agent may be, where its spawn says nothing.
+pub const DEFAULT_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
+
 /// An agent as somebody asked for it. It does not change over the agent's life.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AgentSpec {
@@ -18,11 +21,11 @@ pub struct AgentSpec {
     pub pool_name: PoolName,
     /// Its role: the pool's.
     pub role_type: String,
-    /// The project that it works for: any text of 1 to 128 characters.
+    /// The project that it works for: any text of 1 to [`MAX_PROJECT_ID`](crate::lengths::MAX_PROJECT_ID) characters.
     pub project_id: String,
     /// A name for people.
     pub human_name: String,
-    /// How old the registry's picture of this agent may be, in seconds, at least 1. Default 30.
+    /// How old the registry's picture of this agent may be, in seconds, at least 1. Default: [`DEFAULT_HEARTBEAT_INTERVAL`].
     #[serde(with = "seconds")]
     pub heartbeat_interval: Duration,
     /// Idle longer than this, in seconds, it ends with intent "stop". At least 1. Default 300.

@@ -19,6 +19,7 @@
 //! | [`ending`], [`worker_ending`] | how a run of an agent ended, and what that means for a restart; how a worker did |
 //! | [`command`], [`report`], [`beat`] | the post between the master and its workers |
 //! | [`vitals`] | what a worker says when it is asked past that |
+//! | [`lengths`] | how long the texts may be by which people know things |
 //! | [`mod@count`], [`mod@plain`], [`mod@nearest`] | words for people |
 //! | [`runtime`], [`orders`] | what a worker is told at its birth |
 //! | [`schema`] | what can be set, as the types themselves say it |
@@ -41,6 +42,7 @@ pub mod ending;
 pub mod event;
 pub mod ids;
 mod key;
+pub mod lengths;
 pub mod name;
 pub mod nearest;
 pub mod number;

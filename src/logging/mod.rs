@@ -12,9 +12,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use muster_config::LogFormat;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::LogFormat;
 use queue::Loss;
 pub(crate) use queue::{Queue, Trouble};
 use stderr::Stderr;

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_supervisor::{AlertParts, Courier, Webhook};
+use muster_cli::is_loopback;
+use muster_config::{AlertsConfig, WebhookConfig, presentable_webhook};
+use muster_supervisor::{AlertParts, Courier, Secret, Webhook};
 use tokio::sync::Mutex;
 use ureq::Agent;
-
-use crate::client::is_loopback;
-use crate::config::{AlertsConfig, WebhookConfig, presentable_webhook};
 
 /// How long a call may take, with everything: less than the supervisor waits for it, so that no two calls run at a time.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,7 +17,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) fn alert_parts(config: &AlertsConfig) -> AlertParts {
     let webhook = config.webhook.as_ref().map(|webhook| {
         tracing::info!(webhook = presentable_webhook(&webhook.url), "alerts are told to a webhook");
-        Webhook { courier: Arc::new(HttpCourier::new(webhook)), secret: webhook.secret.clone() }
+        Webhook { courier: Arc::new(HttpCourier::new(webhook)), secret: Secret::new(webhook.secret.clone()) }
     });
     AlertParts { min_interval: config.min_interval, webhook }
 }
@@ -73,17 +72,20 @@ fn describe(error: ureq::Error) -> String {
     }
 }
 
+/// The server that tests of commands have.
+#[cfg(test)]
+#[path = "../../cli/src/client/fake_tests.rs"]
+mod fake_tests;
+
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
 
-    use muster_supervisor::Secret;
-
+    use super::fake_tests::FakeServer;
     use super::*;
-    use crate::client::fake_tests::FakeServer;
 
     fn courier(url: &str) -> HttpCourier {
-        HttpCourier::new(&WebhookConfig { url: format!("{url}/hook?k=s3cret"), secret: Secret::new("x".to_owned()) })
+        HttpCourier::new(&WebhookConfig { url: format!("{url}/hook?k=s3cret"), secret: "x".to_owned() })
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use muster_config::RedisConfig;
 use muster_domain::orders::redact_url;
 use muster_domain::{RegistryTarget, WorkerOrders};
 use muster_process::{Door, identity};
@@ -20,7 +21,6 @@ use muster_worker::{Seat, StopSign};
 
 use super::fallback::Fallback;
 use super::{Site, waiting};
-use crate::config::{self, RedisConfig};
 
 /// Connections that the private Redis is to accept: two a worker, and some for the master and for people.
 const MAX_CLIENTS: u32 = 20_000;
@@ -70,7 +70,7 @@ async fn configured(site: &Site, url: &str) -> anyhow::Result<Option<Engines>> {
     let engines = processes(site, target, reason, shown.clone(), None)?;
     let mut told = false;
     while let Err(error) = engines.registry.examine().await {
-        if site.config.redis.fallback == config::Fallback::SingleProcess {
+        if site.config.redis.fallback == muster_config::Fallback::SingleProcess {
             let reason = format!("the Redis at {shown} {}, and redis.fallback says so", failure(&error));
             let heal = site.config.redis.fallback_heal;
             let fallback = Fallback { registry: engines.registry.clone(), shown, heal };

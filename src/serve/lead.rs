@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use muster_api::Stage;
+use muster_config::Database;
 use muster_domain::{Fence, Timestamp};
 use muster_process::Ownership;
 use muster_store::{Leadership, Store, StoreError};
@@ -12,7 +13,6 @@ use muster_supervisor::{Facts, LeadEnd, Parts, Supervisor, SupervisorError, Wall
 
 use super::engines::{self, Engines};
 use super::{Site, courier, truth, waiting, watch};
-use crate::config::Database;
 
 /// Between two looks at a store that is away, or at a leader that may be gone.
 const RETRY: Duration = Duration::from_millis(250);

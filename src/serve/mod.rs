@@ -27,11 +27,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use muster_api::{Door, Stage};
+use muster_config::Config;
 use muster_process::Nursery;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
 use crate::logging::Queue;
 use house::House;
 use lead::Ended;
@@ -223,7 +223,7 @@ fn waiting(code: &'static str, reason: &str) -> Stage {
 }
 
 fn door_config(config: &Config, listen: std::net::SocketAddr) -> muster_api::ApiConfig {
-    let key = |key: &crate::config::ApiKey| muster_api::ApiKey { name: key.name.clone(), sha256: key.sha256 };
+    let key = |key: &muster_config::ApiKey| muster_api::ApiKey { name: key.name.clone(), sha256: key.sha256 };
     muster_api::ApiConfig {
         known_hosts: config.api.hosts.clone(),
         keys: config.api.keys.iter().map(key).collect(),

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
+use muster_config::{Config, Database, Durability as Wanted};
 use muster_store::postgres::{PostgresOptions, PostgresStore};
 use muster_store::sqlite::SqliteStore;
 use muster_store::{Durability, Store, StoreError};
-
-use crate::config::{Config, Database, Durability as Wanted};
 
 /// Opens the store, and brings its schema up to date.
 pub(crate) async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {

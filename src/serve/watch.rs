@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use muster_config::Database;
 use muster_files::FileId;
 use muster_store::sqlite::log_of;
 use muster_supervisor::{DATA_FOLDER, DATABASE_FILE, HostCheck};
 
 use super::Site;
 use super::house::House;
-use crate::config::Database;
 use crate::logging::{Queue, Trouble};
 
 /// A line that is not taken within this time is not read.

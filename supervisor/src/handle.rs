@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use muster_domain::agent::DEFAULT_HEARTBEAT_INTERVAL;
+use muster_domain::lengths::{MAX_PROJECT_ID, check_length};
 use muster_domain::time::{LONGEST, check_longest, later};
 use muster_domain::{AgentId, AgentSpec, FinalState, PoolName, StopReason, name};
 use muster_files::Place;
@@ -21,9 +23,6 @@ use crate::keeper::view_of_row;
 use crate::request::{SpawnRequest, Spawned};
 use crate::supervisor::Facts;
 use crate::view::{AgentView, Event};
-
-/// The longest text of a project's id, in characters.
-const LONGEST_PROJECT: usize = 128;
 
 /// Cloneable; every clone speaks with the same supervisor. When the supervisor has ended, calls fail with
 /// [`SupervisorError::Stopping`].
@@ -73,16 +72,12 @@ impl Handle {
                 asked: request.role_type,
             });
         }
-        let length = request.project_id.chars().count();
-        if !(1..=LONGEST_PROJECT).contains(&length) {
-            let message = format!("project_id must have 1 to {LONGEST_PROJECT} characters, not {length}");
-            return Err(SupervisorError::Invalid(message));
-        }
+        check_length("project_id", &request.project_id, MAX_PROJECT_ID).map_err(SupervisorError::Invalid)?;
         let within_bounds = |name: &str, value: Duration| match value < Duration::from_secs(1) {
             true => Err(SupervisorError::Invalid(format!("{name} must be at least 1 s"))),
             false => check_longest(name, value).map_err(SupervisorError::Invalid).map(|()| value),
         };
-        let heartbeat = request.heartbeat_interval.unwrap_or(Duration::from_secs(30));
+        let heartbeat = request.heartbeat_interval.unwrap_or(DEFAULT_HEARTBEAT_INTERVAL);
         // The pool's row may be older than the bound, and that is not the caller's fault.
         let max_idle_time = request.max_idle_time.unwrap_or(pool.config.max_idle_time.min(LONGEST));
         Ok(AgentSpec {

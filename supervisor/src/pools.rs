@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use muster_domain::lengths::{MAX_ROLE_TYPE, check_length};
 use muster_domain::{EventDraft, EventKind, Gate, PoolName, PoolOrigin, PoolSpec, Timestamp, plain, runtime, schema};
 use muster_store::{Outcome, PoolRow, Write};
 use serde_json::Value;
@@ -118,10 +119,7 @@ impl Handle {
 
 fn check_spec(spec: &PoolSpec, context: &Context) -> Result<(), SupervisorError> {
     spec.config.validate().map_err(SupervisorError::Invalid)?;
-    let role = spec.role_type.chars().count();
-    if !(1..=64).contains(&role) {
-        return Err(SupervisorError::Invalid(format!("role_type must have 1 to 64 characters, not {role}")));
-    }
+    check_length("role_type", &spec.role_type, MAX_ROLE_TYPE).map_err(SupervisorError::Invalid)?;
     let interval = spec.config.health_check_interval;
     interval.map_or(Ok(()), |interval| context.clocks.check_interval(interval)).map_err(SupervisorError::Invalid)?;
     if !context.profiles.contains_key(&spec.runtime) {

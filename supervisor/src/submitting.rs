@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use muster_domain::lengths::{MAX_PROJECT_ID, check_length};
 use muster_domain::tenant::check_tenant_name;
 use muster_domain::{DEFAULT_TENANT, PoolConfig, PoolName, Priority, TaskId, TaskSpec, Timestamp, schema};
 
@@ -16,8 +17,6 @@ use crate::keeper::tasks::{SubmitAsk, TaskAnswer, TaskDraft};
 use crate::request::TaskRequest;
 use crate::task_view::{QuotaView, Submitted};
 
-/// The longest name of a tenant or a project, in characters.
-const LONGEST_NAME: usize = 128;
 /// Tasks that one message to a keeper carries, at the most.
 const TASKS_PER_ASK: usize = 250;
 type Answer = Result<Submitted, SupervisorError>;
@@ -163,7 +162,7 @@ impl Handle {
         let tenant = request.tenant.unwrap_or_else(|| DEFAULT_TENANT.to_owned());
         check_tenant_name(&tenant).map_err(SupervisorError::Invalid)?;
         if let Some(project) = &request.project_id {
-            check_name("project_id", project)?;
+            check_length("project_id", project, MAX_PROJECT_ID).map_err(SupervisorError::Invalid)?;
         }
         let max_attempts = request.max_attempts.unwrap_or(pool.config.max_attempts);
         let check = |key: &str, name: &str, value: serde_json::Value| {
@@ -212,12 +211,4 @@ async fn submit_some(
         Err(error) => Err(error.clone()),
     };
     answers.unwrap_or_else(|error| (0..count).map(|_| Err(error.clone())).collect())
-}
-
-fn check_name(field: &str, name: &str) -> Result<(), SupervisorError> {
-    let length = name.chars().count();
-    if (1..=LONGEST_NAME).contains(&length) {
-        return Ok(());
-    }
-    Err(SupervisorError::Invalid(format!("{field} must have 1 to {LONGEST_NAME} characters, not {length}")))
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use muster_domain::agent::DEFAULT_HEARTBEAT_INTERVAL;
 use muster_domain::time::{LONGEST, later};
 use muster_domain::{AgentId, AgentSpec, RestartPolicy, name};
 use muster_policy::backoff::doubled;
@@ -15,9 +16,6 @@ use crate::keeper::mailbox::{SpawnAnswer, SpawnAsk};
 
 /// The project of an agent that was started for a task without one.
 const NO_PROJECT: &str = "on_demand";
-/// How old the registry's picture of such an agent may be.
-const FRESHNESS: Duration = Duration::from_secs(30);
-
 /// The wait after a first start that failed, at the least.
 const SHORTEST_WAIT: Duration = Duration::from_millis(200);
 
@@ -93,7 +91,7 @@ impl Demand {
             role_type: spec.role_type.clone(),
             project_id: project.unwrap_or_else(|| NO_PROJECT.to_owned()),
             human_name: name::human_name(),
-            heartbeat_interval: FRESHNESS,
+            heartbeat_interval: DEFAULT_HEARTBEAT_INTERVAL,
             max_idle_time: spec.config.max_idle_time.min(LONGEST),
         };
         let (reply, answer) = oneshot::channel();

@@ -1,0 +1,233 @@
+//! The command line: one file per command, each a function from its arguments to what it prints.
+//!
+//! `serve` and `migrate` are roles of the process, and are carried out by the binary ([`Roles`]), as is all that needs the
+//! configuration; `worker` is no command for people. All other commands speak to a server over the HTTP API ([`client`]). Results go to stdout, as tables for people or with `--json` as the server's
+//! JSON; a failure is one line on stderr, and its kind is the exit code: 1 it failed, 2 wrong usage, 3 no server
+//! reached, 4 not found, 64 bad configuration.
+
+mod agents;
+mod alerts;
+mod asking;
+mod bounds;
+mod cancel;
+mod check;
+mod client;
+mod completions;
+mod config;
+mod failure;
+mod follow;
+#[cfg(test)]
+mod held_tests;
+mod hold;
+mod id;
+mod interrupt;
+mod lines;
+mod logs;
+mod patience;
+mod pools;
+mod ps;
+mod queue;
+mod reach;
+mod redrive;
+mod restart;
+mod roles;
+mod serve;
+mod spawn;
+mod status;
+mod stop;
+mod submit;
+mod table;
+mod task;
+#[cfg(test)]
+mod task_tests;
+mod tasks;
+mod terminal;
+mod terminate;
+#[cfg(test)]
+mod tests;
+
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use client::Found;
+pub use client::is_loopback;
+pub use failure::Failure;
+pub use roles::{Given, InForce, Roles, Server, ServerAddress};
+
+/// Supervises pools of AI agents as real process trees.
+#[derive(Debug, Parser)]
+#[command(name = "muster", version, propagate_version = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Clone, Debug, Default, clap::Args)]
+struct Global {
+    /// The configuration [env: MUSTER_CONFIG] [default: ./muster.toml, else the data folder's]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    config: Option<PathBuf>,
+    /// Folder of everything that Muster writes [env: MUSTER_DATA_DIR]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    data_dir: Option<String>,
+    /// The server to speak to [env: MUSTER_URL] [default: the one of the data folder]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
+    url: Option<String>,
+    /// Print JSON for programs
+    #[arg(long, global = true, help_heading = "Global options")]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the supervisor and its HTTP API
+    Serve(serve::Args),
+    /// Start agents
+    Spawn(spawn::Args),
+    /// End agents for good
+    Terminate(terminate::Args),
+    /// Start agents anew; also releases those in quarantine
+    Restart(restart::Args),
+    /// List agents, or workers
+    Ps(ps::Args),
+    /// List, create, change and remove pools
+    Pools(pools::Args),
+    /// Show what an agent printed
+    Logs(logs::Args),
+    /// Give the agents of a pool work
+    Submit(submit::Args),
+    /// List tasks
+    Tasks(tasks::Args),
+    /// Show a task, or what becomes of it
+    Task(task::Args),
+    /// Call tasks off
+    Cancel(cancel::Args),
+    /// Send dead tasks to the queue again
+    Redrive(redrive::Args),
+    /// Show how much work waits, and how fast it goes
+    Queue,
+    /// List alerts: what needs a person, or did
+    Alerts,
+    /// Give the agents of a pool, or all agents, no more tasks
+    Pause(hold::Pause),
+    /// Give agents tasks again
+    Resume(hold::Resume),
+    /// Take no more tasks for a pool, and give its agents none
+    Drain(hold::Drain),
+    /// Show how the supervisor is doing
+    Status,
+    /// Test limits, Redis, store, leader and workers; or what a worker of a pool reaches
+    Check(check::Args),
+    /// Show the configuration in force, and where each value is from
+    Config(config::Args),
+    /// Bring the database up to date
+    Migrate,
+    /// Stop the server
+    Stop(stop::Args),
+    /// Print a script that completes commands in a shell
+    Completions(completions::Args),
+}
+
+/// What a command printed, and how it went on from there.
+#[derive(Debug)]
+struct Done {
+    text: String,
+    failure: Option<Failure>,
+}
+
+impl From<String> for Done {
+    fn from(text: String) -> Self {
+        Self { text, failure: None }
+    }
+}
+
+/// What a command works with.
+struct Context<'a> {
+    global: Global,
+    roles: &'a dyn Roles,
+}
+
+impl Context<'_> {
+    /// What the command line says about the configuration.
+    fn given(&self) -> Given {
+        let mut given = Given { config: self.global.config.clone(), ..Given::default() };
+        given.set("data_dir", self.global.data_dir.clone());
+        given
+    }
+
+    /// The server.
+    fn server(&self) -> Result<Found, Failure> {
+        Ok(client::find(self.roles.server(&self.given(), self.global.url.as_deref())?)?)
+    }
+}
+
+/// Reads the command line and does what it says.
+pub fn run(roles: &dyn Roles) -> ExitCode {
+    let cli = Cli::parse();
+    let context = Context { global: cli.global, roles };
+    match carry_out(cli.command, &context) {
+        Ok(done) => match (print(&done.text, context.global.json), done.failure) {
+            (_, Some(failure)) => fail(&failure, roles),
+            // Whoever read the output has seen enough.
+            (Err(error), None) if error.kind() != ErrorKind::BrokenPipe => {
+                fail(&Failure::Failed(format!("the output can't be written: {error}")), roles)
+            }
+            _ => ExitCode::SUCCESS,
+        },
+        Err(failure) => fail(&failure, roles),
+    }
+}
+
+fn carry_out(command: Command, context: &Context<'_>) -> Result<Done, Failure> {
+    match command {
+        Command::Serve(args) => {
+            context.roles.serve(&args.given(context.given()))?;
+            Ok(String::new().into())
+        }
+        Command::Migrate => Ok(format!("{}\n", context.roles.migrate(&context.given())?).into()),
+        Command::Spawn(args) => spawn::run(&args, context),
+        Command::Terminate(args) => terminate::run(&args, context),
+        Command::Restart(args) => restart::run(&args, context),
+        Command::Ps(args) => ps::run(&args, context),
+        Command::Pools(args) => pools::run(args, context),
+        Command::Logs(args) => logs::run(&args, context),
+        Command::Submit(args) => submit::run(&args, context),
+        Command::Tasks(args) => tasks::run(&args, context),
+        Command::Task(args) => task::run(&args, context),
+        Command::Cancel(args) => cancel::run(&args, context),
+        Command::Redrive(args) => redrive::run(&args, context),
+        Command::Queue => queue::run(context),
+        Command::Alerts => alerts::run(context),
+        Command::Pause(args) => hold::pause(&args, context),
+        Command::Resume(args) => hold::resume(&args, context),
+        Command::Drain(args) => hold::drain(&args, context),
+        Command::Status => status::run(context),
+        Command::Check(args) => check::run(&args, context),
+        Command::Config(args) => config::run(&args, context),
+        Command::Stop(args) => stop::run(&args, context),
+        Command::Completions(args) => Ok(completions::run(&args)),
+    }
+}
+
+fn print(text: &str, json: bool) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match (stdout.is_terminal(), json) {
+        (true, true) => stdout.write_all(terminal::escaped(text).as_bytes())?,
+        (true, false) => stdout.write_all(terminal::printable_lines(text).as_bytes())?,
+        (false, _) => stdout.write_all(text.as_bytes())?,
+    }
+    stdout.flush()
+}
+
+fn fail(failure: &Failure, roles: &dyn Roles) -> ExitCode {
+    // Refusals have words of programs in them, beside our own.
+    let words = terminal::printable_lines(&failure.to_string());
+    roles.say_last(format!("muster: {words}\n"));
+    ExitCode::from(failure.code())
+}
