@@ -23,7 +23,7 @@
 //! | `json` | the names in bodies and answers: promises to callers, kept apart from the supervisor's types |
 //! | `routes` | one file a resource |
 //! | `events`, `task_feed`, `logs`, `metrics` | the streams, and the page for Prometheus |
-//! | `openapi`, `reader` | the description, made from the routes, and the page that shows it |
+//! | `openapi`, `reader` | the description, made from the routes, and the page that shows it; `docs/openapi.json` is what of it is promised |
 
 mod blocking;
 mod body;
@@ -37,6 +37,8 @@ mod logs;
 mod metrics;
 mod openapi;
 mod problem;
+#[cfg(test)]
+mod promised;
 mod query;
 mod reader;
 mod router;
