@@ -7,8 +7,8 @@ use muster_domain::{Command, Envelope, Executions, PoolName, ProcessId, WorkerSt
 use muster_registry::CommandPost;
 
 use crate::alerts::Alert;
-use crate::handle::{Handle, ask};
-use crate::keeper::mailbox::Ask;
+use crate::handle::{Handle, read};
+use crate::keeper::Keeper;
 use crate::view::{CheckLine, HealthView, PoolView, Reach, SystemView, WorkerView};
 
 /// How long a probe is waited for, and the answer of a part of this supervisor.
@@ -69,7 +69,7 @@ impl Handle {
     /// The pools whose keepers answer in time, and the names of the others: a keeper may be in the middle of a commit.
     async fn pools_in_time(&self) -> (Vec<PoolView>, Vec<String>) {
         let asked = self.context.directory.all().into_iter().map(|(name, keeper)| async move {
-            let view = tokio::time::timeout(PATIENCE, ask(&keeper, Ask::ViewPool)).await;
+            let view = tokio::time::timeout(PATIENCE, read(&keeper, Keeper::view_pool)).await;
             view.map_err(|_| name.to_string())
         });
         let (mut views, mut silent) = (Vec::new(), Vec::new());

@@ -13,7 +13,8 @@ use crate::clock;
 use crate::directory::Mailbox;
 use crate::error::SupervisorError;
 use crate::follower::TaskFollower;
-use crate::handle::{Handle, ask};
+use crate::handle::{Handle, ask, read, read_at_turn_end};
+use crate::keeper::Keeper;
 use crate::keeper::mailbox::Ask;
 use crate::keeper::work::{Cancel, Redrive, Signal};
 use crate::request::TaskQuery;
@@ -65,11 +66,13 @@ impl Handle {
         // A pool that is gone has nobody to say more.
         let Ok(keeper) = self.keeper(&view.spec.pool_name) else { return Ok(view) };
         if view.state == TaskState::Queued {
-            let query = vec![WaitQuery::from(&view)];
-            view.waiting_for = ask(&keeper, |reply| Ask::ViewWaits(query, reply)).await?.pop().flatten();
+            let query = [WaitQuery::from(&view)];
+            let waits = read_at_turn_end(&keeper, move |keeper, round| keeper.view_waits(&query, round)).await?;
+            view.waiting_for = waits.into_iter().next().flatten();
         }
+        let task = view.spec.task_id;
         if view.state == TaskState::Running
-            && let Some((progress, used)) = ask(&keeper, |reply| Ask::ViewRun(view.spec.task_id, reply)).await?
+            && let Some((progress, used)) = read(&keeper, move |keeper, _| keeper.view_run(task)).await?
         {
             view.progress = progress;
             view.usage = view.usage.plus(used);
@@ -115,8 +118,9 @@ impl Handle {
         }
         for (pool, tasks) in pools {
             let Ok(keeper) = self.keeper(&pool) else { continue };
-            let queries = tasks.iter().map(|task| WaitQuery::from(&**task)).collect();
-            let Ok(answers) = ask(&keeper, |reply| Ask::ViewWaits(queries, reply)).await else { continue };
+            let queries: Vec<WaitQuery> = tasks.iter().map(|task| WaitQuery::from(&**task)).collect();
+            let waits = read_at_turn_end(&keeper, move |keeper, round| keeper.view_waits(&queries, round));
+            let Ok(answers) = waits.await else { continue };
             tasks.into_iter().zip(answers).for_each(|(task, answer)| task.waiting_for = answer);
         }
         if let Some(reason) = self.context.board.missing() {
@@ -231,22 +235,11 @@ impl Handle {
         let mut queues = Vec::new();
         for (pool, keeper) in self.context.directory.all() {
             // One that has gone meanwhile has no queue.
-            let Ok(figures) = ask(&keeper, Ask::ViewQueue).await else { continue };
+            let Ok(queue) = read_at_turn_end(&keeper, Keeper::view_queue).await else { continue };
             let counts = self.context.store.queue_counts(&pool).await;
             let counts = counts.map_err(|error| self.context.store_failed(&error))?;
-            queues.push(QueueView {
-                pool_name: pool,
-                holds: figures.holds,
-                depth: figures.waiting.saturating_sub(counts.delayed),
-                delayed: counts.delayed,
-                dead: counts.dead,
-                running: figures.running,
-                oldest_wait: figures.oldest_wait,
-                rate_in: figures.rate_in,
-                rate_out: figures.rate_out,
-                wait: figures.wait,
-                run: figures.run,
-            });
+            let depth = queue.depth.saturating_sub(counts.delayed);
+            queues.push(QueueView { depth, delayed: counts.delayed, dead: counts.dead, ..queue });
         }
         Ok(queues)
     }

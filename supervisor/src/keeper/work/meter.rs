@@ -13,7 +13,7 @@ const SAMPLES: usize = 2_048;
 const OLDEST: Duration = Duration::from_secs(600);
 
 /// Events per second over the last minute.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Rate {
     since: Instant,
     counts: [u32; SECONDS],
@@ -33,10 +33,11 @@ impl Rate {
     }
 
     /// Events per second: over the last minute, or over the time since the start where that is shorter.
-    pub(crate) fn per_second(&mut self, now: Instant) -> f64 {
-        self.move_to(now);
+    pub(crate) fn per_second(&self, now: Instant) -> f64 {
+        let mut rate = self.clone();
+        rate.move_to(now);
         let seconds = now.saturating_duration_since(self.since).as_secs_f64().clamp(1.0, SECONDS as f64);
-        self.counts.iter().map(|count| f64::from(*count)).sum::<f64>() / seconds
+        rate.counts.iter().map(|count| f64::from(*count)).sum::<f64>() / seconds
     }
 
     /// Empties the slots of the seconds that have passed, and returns that of this one.

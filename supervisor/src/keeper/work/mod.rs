@@ -33,7 +33,7 @@ mod waiting;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
-use muster_domain::{AgentId, PoolConfig, Progress, TaskId, Timestamp, Usage};
+use muster_domain::{AgentId, PoolConfig, TaskId, Timestamp};
 use muster_policy::breaker::Breaker;
 use muster_policy::dispatch::Rota;
 use tokio::sync::watch;
@@ -43,13 +43,12 @@ use self::meter::{Rate, Samples};
 use self::rooms::Rooms;
 use self::runs::Runs;
 use super::aside::Aside;
+use super::mailbox::Look;
 use super::{Keeper, Round};
-use crate::view::Holds;
-pub(crate) use asking::{Cancel, QueueFigures, Redrive, Signal, SubmitAsk, TaskAnswer, TaskDraft};
+pub(crate) use asking::{Cancel, Redrive, Signal, SubmitAsk, TaskAnswer, TaskDraft};
 use breaking::Opened;
 use ending::Over;
 use plan::Plan;
-pub(super) use waiting::Viewer;
 
 /// Followers of tasks that are kept without looking whether they still listen.
 const FOLLOWERS: usize = 1_024;
@@ -110,7 +109,7 @@ pub(crate) struct Desk {
     /// Hears when other pools have ended tasks of tenants that are counted.
     freed: watch::Receiver<()>,
     /// Those who want to see the queue, or what a task of it waits for.
-    viewers: Vec<Viewer>,
+    pub(super) viewers: Vec<Look>,
     /// When to look at the tasks again although nothing has come.
     look_at: Option<Instant>,
 }
@@ -226,29 +225,6 @@ impl Desk {
         self.audit = true;
     }
 
-    /// How far a running task is, and what its attempt has used.
-    pub(super) fn view_run(&self, task: TaskId) -> Option<(Option<Progress>, Usage)> {
-        self.runs.get(task).map(|run| (run.progress.clone(), run.used))
-    }
-
-    /// Answers at the end of the turn: at the beginning of the first one nothing is known yet.
-    pub(super) fn view_when_known(&mut self, viewer: Viewer) {
-        self.viewers.push(viewer);
-    }
-
-    fn figures(&mut self, holds: Holds, now: Instant, at: Timestamp) -> QueueFigures {
-        QueueFigures {
-            holds,
-            waiting: self.waiting,
-            running: self.runs.len() as u64,
-            oldest_wait: self.lines.oldest().map(|oldest| at.since(oldest)),
-            rate_in: self.rate_in.per_second(now),
-            rate_out: self.rate_out.per_second(now),
-            wait: self.waits.percentiles(now),
-            run: self.run_times.percentiles(now),
-        }
-    }
-
     /// From now on the receiver hears of the task.
     pub(super) fn follow(&mut self, task: TaskId) -> watch::Receiver<Signal> {
         // Of those whose task never changed again nobody else takes the senders away.
@@ -266,7 +242,7 @@ impl Keeper {
     /// Does what there is to do with tasks, in one commit.
     pub(super) async fn work(&mut self, round: &mut Round) {
         self.move_tasks(round).await;
-        self.answer_viewers(round);
+        std::mem::take(&mut self.desk.viewers).into_iter().for_each(|look| look(self, round));
     }
 
     async fn move_tasks(&mut self, round: &mut Round) {

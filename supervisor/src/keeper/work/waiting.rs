@@ -3,21 +3,12 @@
 
 use std::sync::atomic::Ordering;
 
-use muster_domain::{AgentId, AgentState, AgentStatus};
-use tokio::sync::oneshot;
+use muster_domain::{AgentId, AgentState, AgentStatus, Progress, TaskId, Usage};
 
-use super::asking::QueueFigures;
 use crate::keeper::{Agent, Keeper, Round};
+use crate::task_view::QueueView;
 use crate::view::{BreakerView, Holds, Lack, PoolView};
 use crate::waiting::{WaitQuery, WaitingFor};
-
-/// Somebody who is to see what is there at the end of a turn.
-pub(in crate::keeper) enum Viewer {
-    /// The queue in figures.
-    Queue(oneshot::Sender<QueueFigures>),
-    /// What each of these queued tasks waits for; none where it has an agent by now.
-    Tasks(Vec<WaitQuery>, oneshot::Sender<Vec<Option<WaitingFor>>>),
-}
 
 /// What holds up all tasks of a pool alike: found once for many of them, since it looks through the agents.
 struct Common {
@@ -30,29 +21,41 @@ struct Common {
 
 impl Keeper {
     /// The pool as it is shown.
-    pub(in crate::keeper) fn view_pool(&self, round: &Round) -> PoolView {
+    pub(crate) fn view_pool(&self, round: &Round) -> PoolView {
         self.model.view(self.holds(round), round.now)
     }
 
-    /// Answers those who wait for the end of the turn.
-    pub(super) fn answer_viewers(&mut self, round: &Round) {
-        for viewer in std::mem::take(&mut self.desk.viewers) {
-            match viewer {
-                Viewer::Queue(reply) => {
-                    let holds = self.holds(round);
-                    drop(reply.send(self.desk.figures(holds, round.now, round.at)));
-                }
-                Viewer::Tasks(tasks, reply) => {
-                    let common = Common {
-                        all: self.why_all_wait(round),
-                        breaker: self.why_breaker(round),
-                        no_agent: self.why_no_agent(round),
-                    };
-                    let why = |task: &WaitQuery| self.why_waiting(task, &common, round);
-                    drop(reply.send(tasks.iter().map(why).collect()));
-                }
-            }
+    /// The pool's queue in figures, but for the delayed and the dead ones, which the store counts: `depth` is all that wait.
+    pub(crate) fn view_queue(&self, round: &Round) -> QueueView {
+        let desk = &self.desk;
+        QueueView {
+            pool_name: self.pool(),
+            holds: self.holds(round),
+            depth: desk.waiting,
+            delayed: 0,
+            dead: 0,
+            running: desk.runs.len() as u64,
+            oldest_wait: desk.lines.oldest().map(|oldest| round.at.since(oldest)),
+            rate_in: desk.rate_in.per_second(round.now),
+            rate_out: desk.rate_out.per_second(round.now),
+            wait: desk.waits.percentiles(round.now),
+            run: desk.run_times.percentiles(round.now),
         }
+    }
+
+    /// How far a running task is, and what its attempt has used.
+    pub(crate) fn view_run(&self, task: TaskId) -> Option<(Option<Progress>, Usage)> {
+        self.desk.runs.get(task).map(|run| (run.progress.clone(), run.used))
+    }
+
+    /// What each of these queued tasks waits for; none where it has an agent by now.
+    pub(crate) fn view_waits(&self, tasks: &[WaitQuery], round: &Round) -> Vec<Option<WaitingFor>> {
+        let common = Common {
+            all: self.why_all_wait(round),
+            breaker: self.why_breaker(round),
+            no_agent: self.why_no_agent(round),
+        };
+        tasks.iter().map(|task| self.why_waiting(task, &common, round)).collect()
     }
 
     fn holds(&self, round: &Round) -> Holds {
