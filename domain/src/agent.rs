@@ -1,14 +1,13 @@
 //! One agent: what is wanted of it, and its status with its moves.
 
-use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ending::Ending;
 use crate::time::seconds;
-use crate::{AgentId, Epoch, PoolName, ProcessId, Timestamp};
+use crate::words::Words;
+use crate::{AgentId, AgentState, Epoch, FinalState, PoolName, ProcessId, Timestamp};
 
 /// An agent as somebody asked for it. It does not change over the agent's life.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,38 +39,21 @@ pub enum Intent {
     Stop(StopReason),
 }
 
-/// Why an agent is to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StopReason {
-    /// Somebody asked for it.
-    Requested,
-    /// It was idle longer than its `max_idle_time`.
-    Idle,
-    /// Its pool is going.
-    PoolRemoved,
-    /// Its program failed at the first start, and the caller was told so.
-    StartFailed,
-    /// It has done its task, and its pool's agents do one each.
-    TaskDone,
-    /// It ended by itself, and its pool's restart policy wants no other run.
-    Completed,
-}
-
-impl StopReason {
-    const ALL: [Self; 6] =
-        [Self::Requested, Self::Idle, Self::PoolRemoved, Self::StartFailed, Self::TaskDone, Self::Completed];
-
-    /// The word in the store and in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Requested => "requested",
-            Self::Idle => "idle",
-            Self::PoolRemoved => "pool_removed",
-            Self::StartFailed => "start_failed",
-            Self::TaskDone => "task_done",
-            Self::Completed => "completed",
-        }
+crate::words! {
+    /// Why an agent is to stop.
+    pub enum StopReason {
+        /// Somebody asked for it.
+        Requested = "requested",
+        /// It was idle longer than its `max_idle_time`.
+        Idle = "idle",
+        /// Its pool is going.
+        PoolRemoved = "pool_removed",
+        /// Its program failed at the first start, and the caller was told so.
+        StartFailed = "start_failed",
+        /// It has done its task, and its pool's agents do one each.
+        TaskDone = "task_done",
+        /// It ended by itself, and its pool's restart policy wants no other run.
+        Completed = "completed",
     }
 }
 
@@ -79,7 +61,7 @@ impl FromStr for StopReason {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == text).ok_or_else(|| format!("no stop reason: {text:?}"))
+        Self::of_word(text).ok_or_else(|| format!("no stop reason: {text:?}"))
     }
 }
 
@@ -90,70 +72,6 @@ pub struct Assignment {
     pub process_id: ProcessId,
     /// The number of this assignment among the agent's.
     pub epoch: Epoch,
-}
-
-/// An agent's status in one word, as the API shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AgentState {
-    /// It is to run, and nobody has confirmed yet that it does.
-    Spawning,
-    /// It runs and has no work.
-    Idle,
-    /// It has work.
-    Busy,
-    /// It was told to stop, and its tree is not proven dead yet.
-    Stopping,
-    /// It was asked to stop, and it is gone.
-    Terminated,
-    /// It is gone, and its restart policy wants no other run.
-    Failed,
-    /// It crashed too often; it waits for a person.
-    Quarantined,
-}
-
-impl AgentState {
-    const ALL: [Self; 7] =
-        [Self::Spawning, Self::Idle, Self::Busy, Self::Stopping, Self::Terminated, Self::Failed, Self::Quarantined];
-
-    /// The states of an agent that is there or on its way. It may go to and fro between them at any moment, so whoever looks for
-    /// such agents asks for all of these at once.
-    pub const LIVE: [Self; 4] = [Self::Spawning, Self::Idle, Self::Busy, Self::Stopping];
-
-    /// Whether it runs, and nobody wants it to end.
-    pub const fn is_running(self) -> bool {
-        matches!(self, Self::Idle | Self::Busy)
-    }
-
-    /// The word in the store and in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Spawning => "spawning",
-            Self::Idle => "idle",
-            Self::Busy => "busy",
-            Self::Stopping => "stopping",
-            Self::Terminated => "terminated",
-            Self::Failed => "failed",
-            Self::Quarantined => "quarantined",
-        }
-    }
-}
-
-impl fmt::Display for AgentState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for AgentState {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| {
-            let names: Vec<_> = Self::ALL.iter().map(|s| s.as_str()).collect();
-            format!("no state of an agent: {text:?}; the states are {}", names.join(", "))
-        })
-    }
 }
 
 /// An agent's status with the data of that status.
@@ -180,12 +98,8 @@ pub enum AgentStatus {
         /// What comes after.
         then: AfterStop,
     },
-    /// Gone by order.
-    Terminated(StopReason),
-    /// Gone by itself, for good.
-    Failed(Ending),
-    /// Gone too often, until a person releases it.
-    Quarantined(Ending),
+    /// It has come to rest. How its latest run ended is kept beside.
+    Final(FinalState),
 }
 
 /// What follows when an agent that was told to stop is gone.
@@ -209,30 +123,9 @@ pub enum AgentEvent {
     /// The tree of this epoch is proven dead, and it is to run again, not before the moment given.
     Released(Epoch, Option<Instant>),
     /// The tree of this epoch is proven dead, and that was the end of it.
-    Ended(Epoch, Final),
+    Ended(Epoch, FinalState),
     /// Somebody wants it to run again.
     Revived,
-}
-
-/// An end that stays.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Final {
-    /// Stopped by order.
-    Terminated(StopReason),
-    /// Its policy wants no other run.
-    Failed(Ending),
-    /// Too many restarts.
-    Quarantined(Ending),
-}
-
-impl From<Final> for AgentStatus {
-    fn from(end: Final) -> Self {
-        match end {
-            Final::Terminated(reason) => Self::Terminated(reason),
-            Final::Failed(ending) => Self::Failed(ending),
-            Final::Quarantined(ending) => Self::Quarantined(ending),
-        }
-    }
 }
 
 /// A move that the status does not have: news that are late, doubled, or of another epoch.
@@ -256,7 +149,9 @@ impl AgentStatus {
             (Self::Placed(at), E::Started(epoch, since)) if at.epoch == *epoch => {
                 Ok(Self::Running { at: *at, since: *since })
             }
-            (Self::Pending { .. }, E::StopOrdered(AfterStop::End(reason))) => Ok(Self::Terminated(*reason)),
+            (Self::Pending { .. }, E::StopOrdered(AfterStop::End(reason))) => {
+                Ok(Self::Final(FinalState::Terminated(*reason)))
+            }
             (Self::Placed(at) | Self::Running { at, .. }, E::StopOrdered(then)) => {
                 Ok(Self::Stopping { at: *at, then: *then })
             }
@@ -264,10 +159,12 @@ impl AgentStatus {
             (Self::Stopping { at, then: AfterStop::RunAgain }, E::StopOrdered(then)) => {
                 Ok(Self::Stopping { at: *at, then: *then })
             }
-            (Self::Quarantined(_), E::StopOrdered(AfterStop::End(reason))) => Ok(Self::Terminated(*reason)),
+            (Self::Final(_), E::StopOrdered(AfterStop::End(reason))) if self.needs_person() => {
+                Ok(Self::Final(FinalState::Terminated(*reason)))
+            }
             (_, E::Released(epoch, not_before)) if mine(epoch) => Ok(Self::Pending { not_before: *not_before }),
-            (_, E::Ended(epoch, end)) if mine(epoch) => Ok(end.clone().into()),
-            (Self::Quarantined(_) | Self::Failed(_), E::Revived) => Ok(Self::Pending { not_before: None }),
+            (_, E::Ended(epoch, end)) if mine(epoch) => Ok(Self::Final(*end)),
+            (Self::Final(state), E::Revived) if state.may_run_again() => Ok(Self::Pending { not_before: None }),
             (Self::Pending { .. }, E::Revived) => Ok(Self::Pending { not_before: None }),
             _ => Err(NoSuchMove { state: self.state(), event: format!("{event:?}") }),
         }
@@ -277,7 +174,7 @@ impl AgentStatus {
     pub const fn assignment(&self) -> Option<Assignment> {
         match self {
             Self::Placed(at) | Self::Running { at, .. } | Self::Stopping { at, .. } => Some(*at),
-            Self::Pending { .. } | Self::Terminated(_) | Self::Failed(_) | Self::Quarantined(_) => None,
+            Self::Pending { .. } | Self::Final(_) => None,
         }
     }
 
@@ -287,31 +184,95 @@ impl AgentStatus {
             Self::Pending { .. } | Self::Placed(_) => AgentState::Spawning,
             Self::Running { .. } => AgentState::Idle,
             Self::Stopping { .. } => AgentState::Stopping,
-            Self::Terminated(_) => AgentState::Terminated,
-            Self::Failed(_) => AgentState::Failed,
-            Self::Quarantined(_) => AgentState::Quarantined,
+            Self::Final(state) => state.state(),
         }
+    }
+
+    /// Whether it has no slot and is to get one.
+    pub const fn is_pending(&self) -> bool {
+        matches!(self, Self::Pending { .. })
+    }
+
+    /// Whether it has no slot since it waits for its backoff to pass.
+    pub const fn backs_off(&self) -> bool {
+        matches!(self, Self::Pending { not_before: Some(_) })
+    }
+
+    /// Whether it has a slot, and its worker has not said yet that it runs.
+    pub const fn is_placed(&self) -> bool {
+        matches!(self, Self::Placed(_))
+    }
+
+    /// Whether it has a slot for this run, and its worker has not said yet that it runs.
+    pub fn is_placed_as(&self, epoch: Epoch) -> bool {
+        matches!(self, Self::Placed(at) if at.epoch == epoch)
+    }
+
+    /// Whether it is on its way: it is to run, and nobody has said yet that it does.
+    pub const fn is_coming(&self) -> bool {
+        self.is_pending() || self.is_placed()
+    }
+
+    /// Where it runs, if it does and is not to end.
+    pub const fn runs_at(&self) -> Option<Assignment> {
+        match self {
+            Self::Running { at, .. } => Some(*at),
+            _ => None,
+        }
+    }
+
+    /// Whether it runs, and is not to end.
+    pub const fn is_running(&self) -> bool {
+        self.runs_at().is_some()
+    }
+
+    /// Whether this run of it is under way, and is not to end.
+    pub fn is_running_as(&self, epoch: Epoch) -> bool {
+        self.runs_at().is_some_and(|at| at.epoch == epoch)
+    }
+
+    /// What comes after its end, where it was told to stop.
+    pub const fn after_stop(&self) -> Option<AfterStop> {
+        match self {
+            Self::Stopping { then, .. } => Some(*then),
+            _ => None,
+        }
+    }
+
+    /// Whether it was told to stop, and to stay stopped.
+    pub const fn is_to_end(&self) -> bool {
+        matches!(self.after_stop(), Some(AfterStop::End(_)))
     }
 
     /// Whether nothing will move it but a person.
     pub const fn is_final(&self) -> bool {
-        matches!(self, Self::Terminated(_) | Self::Failed(_) | Self::Quarantined(_))
+        self.state().is_final()
+    }
+
+    /// Whether it is gone for good: it is not started again by itself, and nobody is asked to do so.
+    pub const fn is_gone(&self) -> bool {
+        self.state().is_gone()
+    }
+
+    /// Whether it waits for a person to release it.
+    pub const fn needs_person(&self) -> bool {
+        self.state().needs_person()
+    }
+
+    /// Whether it counts where agents are bounded: one that waits for a person does, since another in its place would only join it.
+    pub const fn counts(&self) -> bool {
+        !self.is_gone()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ending::Cause;
 
     const WORKER: ProcessId = ProcessId::from_uuid(uuid::Uuid::from_u128(1));
 
     fn at(epoch: u64) -> Assignment {
         Assignment { process_id: WORKER, epoch: Epoch(epoch) }
-    }
-
-    fn ending() -> Ending {
-        Ending::new(Cause::Exited { code: 1 }, Timestamp::from_millis(0))
     }
 
     fn statuses() -> Vec<AgentStatus> {
@@ -321,9 +282,9 @@ mod tests {
             AgentStatus::Running { at: at(2), since: Timestamp::from_millis(0) },
             AgentStatus::Stopping { at: at(2), then: AfterStop::End(StopReason::Requested) },
             AgentStatus::Stopping { at: at(2), then: AfterStop::RunAgain },
-            AgentStatus::Terminated(StopReason::Requested),
-            AgentStatus::Failed(ending()),
-            AgentStatus::Quarantined(ending()),
+            AgentStatus::Final(FinalState::Terminated(StopReason::Requested)),
+            AgentStatus::Final(FinalState::Failed(StopReason::Completed)),
+            AgentStatus::Final(FinalState::Quarantined),
         ]
     }
 
@@ -341,8 +302,11 @@ mod tests {
             (AgentEvent::StopOrdered(AfterStop::RunAgain), "- stopping stopping - stopping - - -"),
             (AgentEvent::Released(Epoch(2), None), "- pending pending pending pending - - -"),
             (AgentEvent::Released(Epoch(1), None), "- - - - - - - -"),
-            (AgentEvent::Ended(Epoch(2), Final::Failed(ending())), "- failed failed failed failed - - -"),
-            (AgentEvent::Ended(Epoch(1), Final::Failed(ending())), "- - - - - - - -"),
+            (
+                AgentEvent::Ended(Epoch(2), FinalState::Failed(StopReason::Completed)),
+                "- failed failed failed failed - - -",
+            ),
+            (AgentEvent::Ended(Epoch(1), FinalState::Failed(StopReason::Completed)), "- - - - - - - -"),
             (AgentEvent::Revived, "pending - - - - - pending pending"),
         ];
         for (event, expected) in rows {
@@ -357,9 +321,35 @@ mod tests {
             AgentStatus::Placed(_) => "placed",
             AgentStatus::Running { .. } => "running",
             AgentStatus::Stopping { .. } => "stopping",
-            AgentStatus::Terminated(_) => "terminated",
-            AgentStatus::Failed(_) => "failed",
-            AgentStatus::Quarantined(_) => "quarantined",
+            AgentStatus::Final(state) => state.state().as_str(),
+        }
+    }
+
+    /// One row a predicate, one letter a status in the order of `statuses`.
+    #[test]
+    fn the_table_of_predicates() {
+        type Is = fn(&AgentStatus) -> bool;
+        let rows: [(&str, Is, &str); 11] = [
+            ("is_pending", AgentStatus::is_pending, "x-------"),
+            ("is_placed", AgentStatus::is_placed, "-x------"),
+            ("is_placed_as", |status| status.is_placed_as(Epoch(2)), "-x------"),
+            ("is_coming", AgentStatus::is_coming, "xx------"),
+            ("is_running", AgentStatus::is_running, "--x-----"),
+            ("is_running_as another", |status| status.is_running_as(Epoch(1)), "--------"),
+            ("is_to_end", AgentStatus::is_to_end, "---x----"),
+            ("is_final", AgentStatus::is_final, "-----xxx"),
+            ("is_gone", AgentStatus::is_gone, "-----xx-"),
+            ("needs_person", AgentStatus::needs_person, "-------x"),
+            ("counts", AgentStatus::counts, "xxxxx--x"),
+        ];
+        for (name, is, expected) in rows {
+            let row: String = statuses().iter().map(|status| if is(status) { 'x' } else { '-' }).collect();
+            assert_eq!(row, expected, "{name}");
+        }
+        for status in statuses() {
+            let state = status.state();
+            assert_eq!((state.is_final(), state.is_live()), (status.is_final(), !status.is_final()), "{state}");
+            assert_eq!((state.is_gone(), state.needs_person()), (status.is_gone(), status.needs_person()), "{state}");
         }
     }
 
@@ -371,12 +361,8 @@ mod tests {
 
     #[test]
     fn words_are_read_back() {
-        for state in AgentState::ALL {
-            assert_eq!(state.as_str().parse(), Ok(state));
-        }
         for reason in StopReason::ALL {
             assert_eq!(reason.as_str().parse(), Ok(reason));
         }
-        assert!("asleep".parse::<AgentState>().expect_err("no state").contains("quarantined"));
     }
 }

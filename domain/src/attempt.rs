@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::words::Words;
 use crate::{AgentId, Epoch, ProcessId, Timestamp};
 
 /// The one attempt that may end a task.
@@ -19,20 +20,20 @@ pub struct Attempt {
     pub process_id: ProcessId,
 }
 
-/// Why a task is being stopped while it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Halt {
-    /// Somebody asked for it.
-    Cancelled,
-    /// The attempt took longer than the task's timeout.
-    TimedOut,
-    /// Its worker did not renew its lease.
-    LeaseLost,
-    /// It spent more than a budget allows.
-    BudgetExceeded,
-    /// Its pool or the system is being emptied: it goes back to the queue.
-    HandedBack,
+crate::words! {
+    /// Why a task is being stopped while it runs.
+    pub enum Halt {
+        /// Somebody asked for it.
+        Cancelled = "cancelled",
+        /// The attempt took longer than the task's timeout.
+        TimedOut = "timed_out",
+        /// Its worker did not renew its lease.
+        LeaseLost = "lease_lost",
+        /// It spent more than a budget allows.
+        BudgetExceeded = "budget_exceeded",
+        /// Its pool or the system is being emptied: it goes back to the queue.
+        HandedBack = "handed_back",
+    }
 }
 
 /// How one attempt ended.
@@ -78,26 +79,11 @@ pub enum AttemptEnd {
     },
 }
 
-impl Halt {
-    const ALL: [Self; 5] = [Self::Cancelled, Self::TimedOut, Self::LeaseLost, Self::BudgetExceeded, Self::HandedBack];
-
-    /// The word in the store.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cancelled => "cancelled",
-            Self::TimedOut => "timed_out",
-            Self::LeaseLost => "lease_lost",
-            Self::BudgetExceeded => "budget_exceeded",
-            Self::HandedBack => "handed_back",
-        }
-    }
-}
-
 impl std::str::FromStr for Halt {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|halt| halt.as_str() == text).ok_or_else(|| format!("no halt: {text:?}"))
+        Self::of_word(text).ok_or_else(|| format!("no halt: {text:?}"))
     }
 }
 

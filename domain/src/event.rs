@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::words::Words;
 use crate::{AgentId, PoolName, ProcessId, Timestamp};
 
 /// An event that has no number yet.
@@ -25,96 +26,73 @@ pub struct EventDraft {
     pub reason: String,
 }
 
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $word:literal),+ $(,)?) => {
-        /// What happened.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum EventKind {
-            $($(#[$doc])* #[serde(rename = $word)] $name),+
-        }
-
-        impl EventKind {
-            /// Every kind.
-            pub const ALL: &[Self] = &[$(Self::$name),+];
-
-            /// The word in the store and in JSON.
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$name => $word),+
-                }
-            }
-        }
-    };
-}
-
-kinds! {
-    /// A pool was made.
-    PoolCreated = "pool.created",
-    /// A pool's bounds changed.
-    PoolChanged = "pool.changed",
-    /// A pool is going: its agents are stopped.
-    PoolDraining = "pool.draining",
-    /// A pool is gone.
-    PoolRemoved = "pool.removed",
-    /// A pool's tasks are not given to agents any more.
-    PoolPaused = "pool.paused",
-    /// A pool takes no new tasks any more, and gives none to agents.
-    PoolDrained = "pool.drained",
-    /// That is over.
-    PoolResumed = "pool.resumed",
-    /// So many of a pool's tasks fail that it gives out no more for a while.
-    BreakerOpened = "pool.breaker_opened",
-    /// That is over.
-    BreakerClosed = "pool.breaker_closed",
-    /// A worker was ordered.
-    WorkerStarting = "worker.starting",
-    /// A worker takes commands.
-    WorkerReady = "worker.ready",
-    /// A worker takes no more agents.
-    WorkerDraining = "worker.draining",
-    /// A worker ended by order.
-    WorkerStopped = "worker.stopped",
-    /// A worker died or was condemned.
-    WorkerLost = "worker.lost",
-    /// Somebody asked for an agent.
-    AgentSpawned = "agent.spawned",
-    /// An agent runs.
-    AgentStarted = "agent.started",
-    /// An agent ended and is to run again.
-    AgentRestarting = "agent.restarting",
-    /// An agent was told to stop.
-    AgentStopping = "agent.stopping",
-    /// An agent ended by order.
-    AgentTerminated = "agent.terminated",
-    /// An agent ended for good.
-    AgentFailed = "agent.failed",
-    /// An agent crashed too often.
-    AgentQuarantined = "agent.quarantined",
-    /// A task was given up.
-    TaskDead = "task.dead",
-    /// The tasks of no pool are given to agents any more.
-    SystemPaused = "system.paused",
-    /// That is over.
-    SystemResumed = "system.resumed",
-    /// The clock of the supervisor's machine was set.
-    ClockSet = "clock.set",
-    /// A supervisor leads.
-    SupervisorLeads = "supervisor.leads",
-    /// Something is away or wrong; the supervisor goes on with less.
-    HealthDegraded = "health.degraded",
-    /// That is over.
-    HealthRecovered = "health.recovered",
+crate::words! {
+    /// What happened.
+    pub enum EventKind {
+        /// A pool was made.
+        PoolCreated = "pool.created",
+        /// A pool's bounds changed.
+        PoolChanged = "pool.changed",
+        /// A pool is going: its agents are stopped.
+        PoolDraining = "pool.draining",
+        /// A pool is gone.
+        PoolRemoved = "pool.removed",
+        /// A pool's tasks are not given to agents any more.
+        PoolPaused = "pool.paused",
+        /// A pool takes no new tasks any more, and gives none to agents.
+        PoolDrained = "pool.drained",
+        /// That is over.
+        PoolResumed = "pool.resumed",
+        /// So many of a pool's tasks fail that it gives out no more for a while.
+        BreakerOpened = "pool.breaker_opened",
+        /// That is over.
+        BreakerClosed = "pool.breaker_closed",
+        /// A worker was ordered.
+        WorkerStarting = "worker.starting",
+        /// A worker takes commands.
+        WorkerReady = "worker.ready",
+        /// A worker takes no more agents.
+        WorkerDraining = "worker.draining",
+        /// A worker ended by order.
+        WorkerStopped = "worker.stopped",
+        /// A worker died or was condemned.
+        WorkerLost = "worker.lost",
+        /// Somebody asked for an agent.
+        AgentSpawned = "agent.spawned",
+        /// An agent runs.
+        AgentStarted = "agent.started",
+        /// An agent ended and is to run again.
+        AgentRestarting = "agent.restarting",
+        /// An agent was told to stop.
+        AgentStopping = "agent.stopping",
+        /// An agent ended by order.
+        AgentTerminated = "agent.terminated",
+        /// An agent ended for good.
+        AgentFailed = "agent.failed",
+        /// An agent crashed too often.
+        AgentQuarantined = "agent.quarantined",
+        /// A task was given up.
+        TaskDead = "task.dead",
+        /// The tasks of no pool are given to agents any more.
+        SystemPaused = "system.paused",
+        /// That is over.
+        SystemResumed = "system.resumed",
+        /// The clock of the supervisor's machine was set.
+        ClockSet = "clock.set",
+        /// A supervisor leads.
+        SupervisorLeads = "supervisor.leads",
+        /// Something is away or wrong; the supervisor goes on with less.
+        HealthDegraded = "health.degraded",
+        /// That is over.
+        HealthRecovered = "health.recovered",
+    }
 }
 
 impl std::str::FromStr for EventKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| format!("no kind of event: {text:?}"))
+        Self::of_word(text).ok_or_else(|| format!("no kind of event: {text:?}"))
     }
 }
 
@@ -125,8 +103,8 @@ mod tests {
     #[test]
     fn words_are_read_back() {
         for kind in EventKind::ALL {
-            assert_eq!(kind.as_str().parse(), Ok(*kind));
-            assert_eq!(serde_json::to_string(kind).expect("a word"), format!("\"{}\"", kind.as_str()));
+            assert_eq!(kind.as_str().parse(), Ok(kind));
+            assert_eq!(serde_json::to_string(&kind).expect("a word"), format!("\"{}\"", kind.as_str()));
         }
     }
 }

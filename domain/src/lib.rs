@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`ids`] | identities ([`AgentId`], [`ProcessId`]), and the two numbers that order the world: [`Epoch`], [`Fence`] |
 //! | [`pool`] | a named kind of agent and its limits |
-//! | [`agent`] | one agent: what is wanted of it, and its status with its moves |
+//! | [`agent`], [`agent_state`] | one agent: what is wanted of it, and its status with its moves; its states in one word |
 //! | [`worker`] | one worker process: who it is for the operating system, and its status with its moves |
 //! | [`task`], [`attempt`] | one piece of work: its status; its attempts, how they ended and what they cost |
 //! | [`check`] | a task that only tests the way to an agent, and what it found |
@@ -22,11 +22,13 @@
 //! | [`mod@count`], [`mod@plain`], [`mod@nearest`] | words for people |
 //! | [`runtime`], [`orders`] | what a worker is told at its birth |
 //! | [`schema`] | what can be set, as the types themselves say it |
+//! | [`mod@words`] | enums whose values are words |
 //! | [`clocks`] | every duration that two rooms must agree on |
 //!
 //! Nothing here does IO, reads a clock for a decision or knows of an executor.
 
 pub mod agent;
+pub mod agent_state;
 pub mod attempt;
 pub mod beat;
 pub mod budget;
@@ -54,10 +56,12 @@ pub mod task;
 pub mod tenant;
 pub mod time;
 pub mod vitals;
+pub mod words;
 pub mod worker;
 pub mod worker_ending;
 
-pub use agent::{AgentEvent, AgentSpec, AgentState, AgentStatus, Assignment, Intent, StopReason};
+pub use agent::{AgentEvent, AgentSpec, AgentStatus, Assignment, Intent, StopReason};
+pub use agent_state::{AgentState, FinalState};
 pub use attempt::{Attempt, AttemptEnd, AttemptRecord, Executions, Halt, Progress, Tally, Usage};
 pub use beat::{AgentPicture, Beat, BeatAnswer, Generation, SeenState, Tampering, TaskPicture};
 pub use budget::{Budget, Budgets};
@@ -82,5 +86,6 @@ pub use task::{After, Priority, TaskError, TaskSpec, TaskState, TaskStatus};
 pub use tenant::{DEFAULT_TENANT, TenantLimits, Tenants};
 pub use time::Timestamp;
 pub use vitals::{Trouble, Vitals};
+pub use words::Words;
 pub use worker::{WorkerIdentity, WorkerState, WorkerStatus};
 pub use worker_ending::{WorkerCause, WorkerEnding};

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, Halt};
+use crate::words::Words;
 use crate::{AgentId, PoolName, TaskId, Timestamp};
 
 /// How urgent a task is: 0 to 9, the higher the sooner.
@@ -151,41 +152,25 @@ impl TaskStatus {
     }
 }
 
-/// A task's status as one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TaskState {
-    /// It waits.
-    Queued,
-    /// An agent has it.
-    Running,
-    /// Done.
-    Succeeded,
-    /// Ended without success.
-    Failed,
-    /// Ended by request.
-    Cancelled,
-    /// Given up.
-    Dead,
+crate::words! {
+    /// A task's status as one word.
+    pub enum TaskState {
+        /// It waits.
+        Queued = "queued",
+        /// An agent has it.
+        Running = "running",
+        /// Done.
+        Succeeded = "succeeded",
+        /// Ended without success.
+        Failed = "failed",
+        /// Ended by request.
+        Cancelled = "cancelled",
+        /// Given up.
+        Dead = "dead",
+    }
 }
 
 impl TaskState {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled, Self::Dead];
-
-    /// The word in the store and in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::Dead => "dead",
-        }
-    }
-
     /// Whether it is over (a dead or failed one may be sent again by a person).
     pub const fn is_final(self) -> bool {
         !matches!(self, Self::Queued | Self::Running)
@@ -202,9 +187,7 @@ impl FromStr for TaskState {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let known = || Self::ALL.map(Self::as_str).join(", ");
-        let found = Self::ALL.into_iter().find(|state| state.as_str() == text);
-        found.ok_or_else(|| format!("{text:?} is no state of a task; there are: {}", known()))
+        Self::of_word(text).ok_or_else(|| format!("{text:?} is no state of a task; there are: {}", Self::listed()))
     }
 }
 

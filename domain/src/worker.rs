@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::words::Words;
+
 /// What tells one process from every other, over reboots, pid namespaces and reused pids.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerIdentity {
@@ -21,39 +23,31 @@ pub struct WorkerIdentity {
     pub start_time: u64,
 }
 
-/// A worker's status in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WorkerState {
-    /// It has a row and a slot for each of its agents, and has not said that it is ready.
-    Starting,
-    /// It listens to commands.
-    Ready,
-    /// It takes no more agents.
-    Draining,
-    /// It ended by order.
-    Stopped,
-    /// It died.
-    Lost,
+crate::words! {
+    /// A worker's status in one word.
+    pub enum WorkerState {
+        /// It has a row and a slot for each of its agents, and has not said that it is ready.
+        Starting = "starting",
+        /// It listens to commands.
+        Ready = "ready",
+        /// It takes no more agents.
+        Draining = "draining",
+        /// It ended by order.
+        Stopped = "stopped",
+        /// It died.
+        Lost = "lost",
+    }
 }
 
 impl WorkerState {
-    const ALL: [Self; 5] = [Self::Starting, Self::Ready, Self::Draining, Self::Stopped, Self::Lost];
-
-    /// The word in the store and in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-            Self::Draining => "draining",
-            Self::Stopped => "stopped",
-            Self::Lost => "lost",
-        }
-    }
-
     /// Whether there may still be a process behind it.
     pub const fn is_open(self) -> bool {
-        matches!(self, Self::Starting | Self::Ready | Self::Draining)
+        self.takes_agents() || matches!(self, Self::Draining)
+    }
+
+    /// Whether it may be given agents: a starting worker's slots are slots.
+    pub const fn takes_agents(self) -> bool {
+        matches!(self, Self::Starting | Self::Ready)
     }
 }
 
@@ -67,7 +61,7 @@ impl FromStr for WorkerState {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| format!("no worker state: {text:?}"))
+        Self::of_word(text).ok_or_else(|| format!("no worker state: {text:?}"))
     }
 }
 
@@ -148,9 +142,29 @@ impl WorkerStatus {
         }
     }
 
-    /// Whether it may be given agents: a starting worker's slots are slots.
+    /// Whether it may be given agents.
     pub const fn takes_agents(self) -> bool {
-        matches!(self, Self::Starting { .. } | Self::Ready)
+        self.state().takes_agents()
+    }
+
+    /// Whether it was ordered and not heard of yet.
+    pub const fn is_starting(self) -> bool {
+        matches!(self, Self::Starting { .. })
+    }
+
+    /// Whether it listens to commands: a starting one has not subscribed yet.
+    pub const fn listens(self) -> bool {
+        self.is_open() && !self.is_starting()
+    }
+
+    /// Whether it was told to end, and is not proven dead yet.
+    pub const fn is_ending(self) -> bool {
+        matches!(self, Self::Ending { .. })
+    }
+
+    /// Whether there may still be a process behind it.
+    pub const fn is_open(self) -> bool {
+        self.state().is_open()
     }
 }
 

@@ -55,10 +55,7 @@ pub fn next_step(facts: Facts<'_>, now: Instant) -> Step {
         AgentStatus::Pending { .. } => return Step::Place,
         AgentStatus::Placed(_) => Step::SendSpawn,
         AgentStatus::Stopping { .. } => Step::SendTerminate,
-        AgentStatus::Running { .. }
-        | AgentStatus::Terminated(_)
-        | AgentStatus::Failed(_)
-        | AgentStatus::Quarantined(_) => return Step::Rest,
+        AgentStatus::Running { .. } | AgentStatus::Final(_) => return Step::Rest,
     };
     // Before the worker says that it listens nothing is sent: pub/sub would forget it.
     if !facts.worker_listens {
@@ -73,7 +70,7 @@ pub fn next_step(facts: Facts<'_>, now: Instant) -> Step {
 #[cfg(test)]
 mod tests {
     use muster_domain::agent::AfterStop;
-    use muster_domain::{Assignment, Cause, Ending, Epoch, ProcessId, StopReason, Timestamp};
+    use muster_domain::{Assignment, Epoch, FinalState, ProcessId, StopReason, Timestamp};
 
     use super::*;
 
@@ -116,12 +113,11 @@ mod tests {
         let now = Instant::now();
         let stopping = AgentStatus::Stopping { at: at(), then: AfterStop::End(StopReason::Requested) };
         assert_eq!(step(&stopping, None, true, now), Step::SendTerminate);
-        let ending = Ending::new(Cause::Exited { code: 1 }, Timestamp::from_millis(0));
         for quiet in [
             AgentStatus::Running { at: at(), since: Timestamp::from_millis(0) },
-            AgentStatus::Terminated(StopReason::Idle),
-            AgentStatus::Failed(ending.clone()),
-            AgentStatus::Quarantined(ending),
+            AgentStatus::Final(FinalState::Terminated(StopReason::Idle)),
+            AgentStatus::Final(FinalState::Failed(StopReason::Completed)),
+            AgentStatus::Final(FinalState::Quarantined),
         ] {
             assert_eq!(step(&quiet, None, true, now), Step::Rest);
         }

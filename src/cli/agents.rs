@@ -35,8 +35,8 @@ impl Filter {
         // Two lists, since one of all would go through those that have ended too. An agent may get into quarantine between
         // them: the later sight of it counts, and ids are in order.
         let mut found = BTreeMap::new();
-        for states in [&AgentState::LIVE[..], &[AgentState::Quarantined]] {
-            found.extend(self.list(client, states)?.into_iter().map(|agent| (field(&agent, "agent_id"), agent)));
+        for states in [AgentState::live().collect::<Vec<_>>(), AgentState::kept_for_person().collect()] {
+            found.extend(self.list(client, &states)?.into_iter().map(|agent| (field(&agent, "agent_id"), agent)));
         }
         Ok(found.into_values().collect())
     }

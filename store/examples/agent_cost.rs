@@ -7,12 +7,12 @@
 use std::time::{Duration, Instant};
 
 use muster_domain::{
-    AgentId, AgentSpec, Assignment, Cause, Ending, Epoch, EventDraft, EventKind, Fence, PoolConfig, PoolName,
-    PoolOrigin, PoolSpec, ProcessId, StopReason, Timestamp,
+    AgentId, AgentSpec, Assignment, Cause, Ending, Epoch, EventDraft, EventKind, Fence, FinalState, PoolConfig,
+    PoolName, PoolOrigin, PoolSpec, ProcessId, StopReason, Timestamp,
 };
 use muster_store::postgres::{PostgresOptions, PostgresStore};
 use muster_store::sqlite::SqliteStore;
-use muster_store::{AfterRelease, Durability, Leadership, NewAgent, Outcome, Store, Write};
+use muster_store::{Durability, Leadership, NewAgent, Outcome, Store, Write};
 
 const AGENTS: usize = 10_000;
 const SLOTS: usize = 10;
@@ -92,7 +92,7 @@ async fn spawn(store: &dyn Store, fence: Fence, pool: &PoolName) -> Result<Vec<A
 /// All have lost their workers, and get new ones.
 async fn restore(store: &dyn Store, fence: Fence, pool: &PoolName, agents: &[AgentId]) -> Result<(), Failure> {
     for agents in agents.chunks(MOVES) {
-        apply(store, fence, &leave(pool, agents, 1, Cause::WorkerLost, AfterRelease::RunAgain)).await?;
+        apply(store, fence, &leave(pool, agents, 1, Cause::WorkerLost, None)).await?;
         let workers = add_workers(pool, agents.len().div_ceil(SLOTS));
         let mut writes: Vec<Write> =
             workers.iter().flat_map(|(write, event, _)| [write.clone(), event.clone()]).collect();
@@ -116,13 +116,13 @@ async fn stop(store: &dyn Store, fence: Fence, agents: &[AgentId]) -> Result<(),
             ]
         };
         apply(store, fence, &agents.iter().flat_map(stop).collect::<Vec<_>>()).await?;
-        let then = AfterRelease::Terminated(reason);
+        let then = Some(FinalState::Terminated(reason));
         apply(store, fence, &leave(&pool, agents, 2, Cause::Stopped, then)).await?;
     }
     Ok(())
 }
 
-fn leave(pool: &PoolName, agents: &[AgentId], epoch: u64, cause: Cause, then: AfterRelease) -> Vec<Write> {
+fn leave(pool: &PoolName, agents: &[AgentId], epoch: u64, cause: Cause, then: Option<FinalState>) -> Vec<Write> {
     let at = Timestamp::now();
     let leave = |agent_id: &AgentId| {
         let ending = Ending { cause: cause.clone(), last_output: String::new(), at };

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentId, AgentSpec, Assignment, Intent, ProcessId, StopReason, Timestamp};
+use muster_domain::{AgentId, AgentSpec, AgentState, Assignment, FinalState, Intent, ProcessId, StopReason, Timestamp};
 
 use crate::sql::{Fields, Step, Value};
-use crate::{AgentFilter, AgentRow, Rest, StoreError};
+use crate::{AgentFilter, AgentRow, StoreError};
 
 macro_rules! select_agents {
     ($($rest:literal),+) => {
@@ -46,10 +46,10 @@ pub(crate) fn one(agent_id: AgentId) -> Step {
 }
 
 pub(crate) fn page(filter: &AgentFilter, after: Option<AgentId>, limit: u32) -> Step {
-    let rest = match filter.rest {
+    let rest = match filter.final_state {
         None => "*",
         Some(None) => "",
-        Some(Some(rest)) => rest.as_str(),
+        Some(Some(state)) => state.as_str(),
     };
     // The empty text sorts before every id.
     let after = after.map_or_else(String::new, |id| id.to_string());
@@ -84,7 +84,7 @@ pub(crate) fn read(mut fields: Fields) -> Result<AgentRow, StoreError> {
         intent,
         assignment: process_id.map(|process_id| Assignment { process_id, epoch }),
         epoch,
-        rest: fields.text_or_null()?.map(|word| read_rest(&word)).transpose()?,
+        final_state: fields.text_or_null()?.map(|word| read_final(&word, intent)).transpose()?.flatten(),
         last_ending: fields.json_or_null()?,
         restarts: fields.count()?,
         created_at: Timestamp::from_millis(fields.int()?),
@@ -104,9 +104,8 @@ fn read_intent(fields: &mut Fields) -> Result<Intent, StoreError> {
     }
 }
 
-fn read_rest(word: &str) -> Result<Rest, StoreError> {
-    [Rest::Terminated, Rest::Failed, Rest::Quarantined]
-        .into_iter()
-        .find(|rest| rest.as_str() == word)
-        .ok_or_else(|| StoreError::Corrupt(format!("no rest of an agent: {word:?}")))
+fn read_final(word: &str, intent: Intent) -> Result<Option<FinalState>, StoreError> {
+    let state = word.parse().ok().filter(|state: &AgentState| state.is_final());
+    let state = state.ok_or_else(|| StoreError::Corrupt(format!("no rest of an agent: {word:?}")))?;
+    Ok(FinalState::of(state, intent))
 }

@@ -5,11 +5,11 @@
 
 use std::sync::LazyLock;
 
-use muster_domain::{AgentId, Assignment, Ending, Epoch, StopReason, Timestamp};
+use muster_domain::{AgentId, AgentState, Assignment, Ending, Epoch, FinalState, StopReason, Timestamp};
 
+use crate::NewAgent;
 use crate::keys::delete_keys_of;
 use crate::sql::{Batched, Step, Value};
-use crate::{AfterRelease, NewAgent, Rest};
 
 // One statement counts the worker's slots and takes one of them, or none. Writers are one after the other, so two of
 // them never count the same free slot.
@@ -114,7 +114,7 @@ pub(crate) static REVIVE: LazyLock<Batched> = LazyLock::new(|| {
         2,
         "WITH e (agent_id, at) AS (VALUES {rows}) \
          UPDATE agents SET intent = 'run', stop_reason = NULL, rest = NULL, ended_at = NULL, restarts = restarts + 1, \
-         updated_at = e.at FROM e WHERE agents.agent_id = e.agent_id AND rest IN ('failed', 'quarantined') \
+         updated_at = e.at FROM e WHERE agents.agent_id = e.agent_id AND rest <> 'terminated' \
          RETURNING agents.agent_id",
     )
 });
@@ -168,24 +168,18 @@ pub(crate) fn release_fields(
     agent_id: AgentId,
     epoch: Epoch,
     ending: &Ending,
-    then: AfterRelease,
+    then: Option<FinalState>,
     at: Timestamp,
 ) -> Vec<Value> {
-    let (rest, stop) = match then {
-        AfterRelease::RunAgain => (None, None),
-        AfterRelease::Terminated(reason) => (Some(Rest::Terminated), Some(reason)),
-        AfterRelease::Failed(reason) => (Some(Rest::Failed), Some(reason)),
-        AfterRelease::Quarantined => (Some(Rest::Quarantined), None),
-    };
-    let rest_if_stopped = if rest == Some(Rest::Failed) { Rest::Failed } else { Rest::Terminated };
+    let state_if_stopped = then.map_or(AgentState::Terminated, FinalState::state_if_stopped);
     vec![
         Value::text(agent_id),
         Value::count(epoch.0),
         Value::json(ending),
-        Value::text_or_null(rest.map(Rest::as_str)),
-        Value::shared(rest_if_stopped.as_str()),
-        Value::text_or_null(stop.map(StopReason::as_str)),
-        Value::int(i64::from(then == AfterRelease::RunAgain)),
+        Value::text_or_null(then.map(|state| state.state().as_str())),
+        Value::shared(state_if_stopped.as_str()),
+        Value::text_or_null(then.and_then(FinalState::stop_reason).map(StopReason::as_str)),
+        Value::int(i64::from(then.is_none())),
         Value::int(at.as_millis()),
     ]
 }

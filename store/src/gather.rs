@@ -249,7 +249,6 @@ mod tests {
     };
 
     use super::*;
-    use crate::AfterRelease;
 
     const AT: Timestamp = Timestamp::from_millis(1);
 
@@ -259,7 +258,7 @@ mod tests {
 
     fn release(agent_id: AgentId) -> Write {
         let ending = Ending { cause: Cause::WorkerLost, last_output: String::new(), at: AT };
-        Write::Release { agent_id, epoch: Epoch(1), ending, then: AfterRelease::RunAgain, at: AT }
+        Write::Release { agent_id, epoch: Epoch(1), ending, then: None, at: AT }
     }
 
     fn end(process_id: ProcessId) -> Write {

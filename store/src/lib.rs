@@ -66,12 +66,12 @@ mod write;
 
 pub use error::StoreError;
 pub use migrate::Migrated;
-pub use rows::{AgentFilter, AgentRow, EventRow, Life, Machine, PoolRow, Rest, WorkerRow};
+pub use rows::{AgentFilter, AgentRow, EventRow, Life, Machine, PoolRow, WorkerRow};
 pub use task_rows::{
     LineKey, LineRow, ListOrder, Piece, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, TaskFilter, TaskRow,
 };
 pub use task_writes::{NewTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded};
-pub use write::{AfterRelease, IdempotencyKey, NewAgent, Outcome, Write};
+pub use write::{IdempotencyKey, NewAgent, Outcome, Write};
 
 use std::time::Duration;
 

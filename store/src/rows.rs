@@ -1,8 +1,8 @@
 //! What is read from the store.
 
 use muster_domain::{
-    AgentSpec, Assignment, Ending, Epoch, EventDraft, Fence, Gate, Intent, PoolName, PoolSpec, ProcessId, Timestamp,
-    WorkerEnding, WorkerIdentity, WorkerKey, WorkerState,
+    AgentSpec, AgentState, Assignment, Ending, Epoch, EventDraft, Fence, FinalState, Gate, Intent, PoolName, PoolSpec,
+    ProcessId, Timestamp, WorkerEnding, WorkerIdentity, WorkerKey, WorkerState,
 };
 
 /// A pool.
@@ -59,7 +59,7 @@ pub struct AgentRow {
     /// The epoch of its latest assignment, open or not; 0 where it never had one.
     pub epoch: Epoch,
     /// Where it has come to rest.
-    pub rest: Option<Rest>,
+    pub final_state: Option<FinalState>,
     /// How its latest run ended, if one did.
     pub last_ending: Option<Ending>,
     /// Restarts so far, over all of its life.
@@ -72,28 +72,6 @@ pub struct AgentRow {
     pub restart: bool,
 }
 
-/// An agent's rest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rest {
-    /// Ended by order: intent is "stop", and it holds no slot.
-    Terminated,
-    /// Ended by itself, for good: intent is "stop", and it holds no slot.
-    Failed,
-    /// Crashed too often: intent is "run", it holds no slot, and it waits for a person.
-    Quarantined,
-}
-
-impl Rest {
-    /// The word in the store.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Terminated => "terminated",
-            Self::Failed => "failed",
-            Self::Quarantined => "quarantined",
-        }
-    }
-}
-
 /// Which agents to list. An empty filter lists all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AgentFilter {
@@ -101,8 +79,8 @@ pub struct AgentFilter {
     pub pool: Option<PoolName>,
     /// Only this project's.
     pub project: Option<String>,
-    /// Only those at rest in this way (`Some(Some(..))`), or those not at rest (`Some(None)`).
-    pub rest: Option<Option<Rest>>,
+    /// Only those in this final state (`Some(Some(..))`), or those in none (`Some(None)`).
+    pub final_state: Option<Option<AgentState>>,
 }
 
 /// An event with its number.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use muster_domain::{
-    AgentId, AgentSpec, Assignment, Ending, Epoch, EventDraft, Executions, Gate, PoolName, PoolSpec, ProcessId,
-    StopReason, TaskId, Timestamp, WorkerEnding, WorkerIdentity, WorkerKey,
+    AgentId, AgentSpec, Assignment, Ending, Epoch, EventDraft, Executions, FinalState, Gate, PoolName, PoolSpec,
+    ProcessId, StopReason, TaskId, Timestamp, WorkerEnding, WorkerIdentity, WorkerKey,
 };
 
 use crate::Life;
@@ -122,9 +122,10 @@ pub enum Write {
         epoch: Epoch,
         /// How it ended.
         ending: Ending,
-        /// What comes next. Where intent is "stop" the agent rests as `terminated`, whatever this says, unless it says
-        /// `Failed`.
-        then: AfterRelease,
+        /// What the agent comes to: intent becomes "stop" with the reason that this has, if it was "run". None: it is to run again,
+        /// which counts as a restart. Where intent is "stop" already it comes to [`FinalState::state_if_stopped`], and to
+        /// `terminated` where it was to run again.
+        then: Option<FinalState>,
         /// When.
         at: Timestamp,
     },
@@ -209,19 +210,6 @@ pub struct IdempotencyKey {
     pub key: String,
     /// A hash of the body.
     pub body_hash: [u8; 32],
-}
-
-/// What comes after a release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AfterRelease {
-    /// It is to run again (counts as a restart).
-    RunAgain,
-    /// It rests as terminated; intent becomes "stop" with this reason, if it was "run".
-    Terminated(StopReason),
-    /// It rests as failed; intent becomes "stop" with this reason, if it was "run".
-    Failed(StopReason),
-    /// It rests as quarantined; intent stays "run".
-    Quarantined,
 }
 
 /// What became of a [`Write`].

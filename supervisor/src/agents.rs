@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use muster_domain::{AgentId, AgentState, PoolName, ProcessId};
-use muster_store::{AgentFilter, AgentRow, Rest};
+use muster_store::{AgentFilter, AgentRow};
 
 use crate::error::SupervisorError;
 use crate::handle::{Handle, read};
@@ -26,7 +26,7 @@ impl Handle {
     /// Agents in the order of their making, a page at a time.
     pub async fn agents(&self, query: AgentQuery) -> Result<Page<AgentView>, SupervisorError> {
         let limit = query.limit.clamp(1, 1_000) as usize;
-        let filter = AgentFilter { pool: query.pool, project: query.project, rest: common_rest(&query.states) };
+        let filter = AgentFilter { pool: query.pool, project: query.project, final_state: stored_state(&query.states) };
         let (mut items, mut after) = (Vec::new(), query.after);
         loop {
             let rows = self.rows(&filter, after, PAGE).await?;
@@ -101,19 +101,11 @@ impl Handle {
     }
 }
 
-/// Where the store keeps agents in these states, if that is one place; `None` is anywhere.
-fn common_rest(states: &[AgentState]) -> Option<Option<Rest>> {
+/// The final state that the store has for agents in these states, if it is one; `None` is any. Those that live have none there:
+/// their keepers tell them apart.
+fn stored_state(states: &[AgentState]) -> Option<Option<AgentState>> {
+    let stored = |state: &AgentState| Some(*state).filter(|state| state.is_final());
     let (first, others) = states.split_first()?;
-    let rest = rest_of(*first);
-    others.iter().all(|state| rest_of(*state) == rest).then_some(rest)
-}
-
-/// Where the store keeps agents in this state; those that live are told apart by their keepers.
-const fn rest_of(state: AgentState) -> Option<Rest> {
-    match state {
-        AgentState::Terminated => Some(Rest::Terminated),
-        AgentState::Failed => Some(Rest::Failed),
-        AgentState::Quarantined => Some(Rest::Quarantined),
-        AgentState::Spawning | AgentState::Idle | AgentState::Busy | AgentState::Stopping => None,
-    }
+    let state = stored(first);
+    others.iter().all(|other| stored(other) == state).then_some(state)
 }

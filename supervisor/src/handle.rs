@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_domain::time::{LONGEST, check_longest, later};
-use muster_domain::{AgentId, AgentSpec, Intent, PoolName, StopReason, name};
+use muster_domain::{AgentId, AgentSpec, FinalState, PoolName, StopReason, name};
 use muster_files::Place;
-use muster_store::{AgentRow, Rest};
+use muster_store::AgentRow;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -140,15 +140,16 @@ impl Handle {
         let row = self.row(agent).await?;
         let deadline = later(clock::now(), wait);
         let keeper = self.keeper(&row.spec.pool_name)?;
-        if row.rest == Some(Rest::Terminated) {
+        if row.final_state.is_some_and(|state| !state.may_run_again()) {
             return Err(SupervisorError::WrongState {
                 agent_id: agent,
                 state: "terminated",
                 why: "what was ended stays ended; spawn another".to_owned(),
             });
         }
-        let wish = |reply| match row.rest {
-            Some(Rest::Failed) => Ask::Revive { row: Box::new(row), deadline, reply },
+        let wish = |reply| match row.final_state {
+            // Its keeper has let go of it.
+            Some(state) if state.state().is_gone() => Ask::Revive { row: Box::new(row), deadline, reply },
             _ => Ask::Restart { agent, deadline, reply },
         };
         ask(&keeper, wish).await?.map(|answer| answer.view)
@@ -200,9 +201,9 @@ impl Handle {
 /// What the first request was answered with, for an agent that is at rest.
 fn answer_at_rest(row: AgentRow) -> Result<Spawned, SupervisorError> {
     let agent_id = row.spec.agent_id;
-    match (row.rest, row.intent, &row.last_ending) {
-        (None, ..) => Err(SupervisorError::unavailable("it is not known yet what became of this request".to_owned())),
-        (Some(Rest::Failed), Intent::Stop(StopReason::StartFailed), Some(ending)) => {
+    match (row.final_state, &row.last_ending) {
+        (None, _) => Err(SupervisorError::unavailable("it is not known yet what became of this request".to_owned())),
+        (Some(FinalState::Failed(StopReason::StartFailed)), Some(ending)) => {
             Err(SupervisorError::StartFailed { agent_id, ending: ending.clone() })
         }
         _ => Ok(Spawned::Running(view_of_row(row))),

@@ -284,7 +284,7 @@ fn to_restore(workers: &HashMap<PoolName, Vec<Found>>, agents: &HashMap<PoolName
     let rows = || agents.values().flatten();
     let adopted = rows().filter(is_held).count();
     // One in quarantine waits for a person.
-    let again = rows().filter(|row| row.intent == Intent::Run && row.rest.is_none() && !is_held(row)).count();
+    let again = rows().filter(|row| row.intent == Intent::Run && row.final_state.is_none() && !is_held(row)).count();
     (adopted, again)
 }
 

@@ -80,26 +80,16 @@ pub struct Holds {
     pub lacks: Option<Lack>,
 }
 
-/// What a pool with ready tasks has instead of agents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lack {
-    /// Agents that it has started for tasks fail at their start; it tries again, less and less often.
-    AgentsFailing,
-    /// None, or only such as wait for a person; it starts none by itself.
-    NoAgent,
-    /// It may have no more workers, and those that it has start programs by an older definition of the runtime: they are replaced
-    /// as their agents end.
-    OldRuntime,
-}
-
-impl Lack {
-    /// The word for programs, as of what a task waits for.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AgentsFailing => "agents_failing",
-            Self::NoAgent => "no_agent",
-            Self::OldRuntime => "old_runtime",
-        }
+muster_domain::words! {
+    /// What a pool with ready tasks has instead of agents.
+    pub enum Lack {
+        /// Agents that it has started for tasks fail at their start; it tries again, less and less often.
+        AgentsFailing = "agents_failing",
+        /// None, or only such as wait for a person; it starts none by itself.
+        NoAgent = "no_agent",
+        /// It may have no more workers, and those that it has start programs by an older definition of the runtime: they are
+        /// replaced as their agents end.
+        OldRuntime = "old_runtime",
     }
 }
 

@@ -87,7 +87,7 @@ impl WaitingFor {
             Self::Time(_) => "not_before",
             Self::OpenBreaker { .. } => "breaker_open",
             Self::Probes { .. } => "breaker_half_open",
-            Self::Agent(_, AgentState::Busy) => "agent_busy",
+            Self::Agent(_, state) if state.has_work() => "agent_busy",
             Self::Agent(..) => "agent_not_ready",
             Self::Tenant { .. } => "tenant_limit",
             Self::FreeAgent(_) => "agents_busy",

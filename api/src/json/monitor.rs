@@ -134,8 +134,7 @@ impl From<Vec<WorkerView>> for ProcessesJson {
         let mut summary = ProcessSummary { total_processes: views.len(), ..ProcessSummary::default() };
         let processes: Vec<ProcessJson> = views.into_iter().map(ProcessJson::from).collect();
         for process in &processes {
-            let stays = matches!(process.status, WorkerState::Starting | WorkerState::Ready);
-            let takes_agents = stays && !process.outdated;
+            let takes_agents = process.status.takes_agents() && !process.outdated;
             summary.total_capacity += if takes_agents { process.max_agents } else { process.agent_count };
             summary.used_capacity += process.agent_count;
             summary.avg_utilization += process.utilization / processes.len() as f64;

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::IntoResponse;
-use muster_domain::{AgentId, AgentState};
+use muster_domain::AgentId;
 use muster_supervisor::{Handle, SupervisorError};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -82,7 +82,7 @@ pub(super) async fn read(
 /// Whether the agent prints nothing more unless somebody starts it again.
 async fn is_over(handle: Handle, agent: AgentId) -> bool {
     match handle.agent(agent).await {
-        Ok(view) => matches!(view.state, AgentState::Terminated | AgentState::Failed),
+        Ok(view) => view.state.is_gone(),
         // Forgotten, some days after its end.
         Err(SupervisorError::UnknownAgent(_)) => true,
         // Nobody knows; whoever follows can wait.

@@ -16,7 +16,9 @@ use crate::query::{MAX_PAGE, StrictQuery, page_limit, page_start, pool_name};
 
 /// The states of agents that have not ended, question by question: one that moves on between two questions is found by the
 /// later one, and `Spawning` comes again for those that were restarted meanwhile.
-const NOT_ENDED: [&[AgentState]; 3] = [&AgentState::LIVE, &[AgentState::Quarantined], &[AgentState::Spawning]];
+fn not_ended() -> [Vec<AgentState>; 3] {
+    [AgentState::live().collect(), AgentState::kept_for_person().collect(), vec![AgentState::Spawning]]
+}
 
 /// Shows every agent that has not ended, by pool
 #[utoipa::path(get, path = "/api/v1/agents/health", tag = "watching", responses(
@@ -25,8 +27,8 @@ const NOT_ENDED: [&[AgentState]; 3] = [&AgentState::LIVE, &[AgentState::Quaranti
 pub(super) async fn agents(Leader(handle): Leader) -> Result<Json<BTreeMap<String, Vec<AgentHealthJson>>>, Problem> {
     let pools = handle.pools().await?.into_iter().map(|pool| pool.pool_name.to_string());
     let mut seen = BTreeMap::new();
-    for states in NOT_ENDED {
-        let query = AgentQuery { states: states.to_vec(), ..AgentQuery::default() };
+    for states in not_ended() {
+        let query = AgentQuery { states, ..AgentQuery::default() };
         seen.extend(every(&handle, query).await?.into_iter().map(|agent| (agent.agent_id, agent)));
     }
     Ok(Json(by_pool(pools, seen)))

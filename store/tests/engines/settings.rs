@@ -2,7 +2,7 @@
 
 use muster_domain::{Cause, Ending, Epoch, Payload};
 use muster_store::postgres::{PostgresOptions, PostgresStore};
-use muster_store::{AfterRelease, AgentFilter, NewTask, Outcome, Queue, Store, StoreError, TaskOutcome, Write};
+use muster_store::{AgentFilter, NewTask, Outcome, Queue, Store, StoreError, TaskOutcome, Write};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::conformance::tasks::new_task;
@@ -32,7 +32,7 @@ async fn a_database_of_another_encoding_takes_every_text() {
         agent_id: agent.spec.agent_id,
         epoch: Epoch(1),
         ending: ending.clone(),
-        then: AfterRelease::RunAgain,
+        then: None,
         at: at(6),
     };
     let task = NewTask { input: Payload::quoted("\u{1f600}"), ..new_task("dev") };

@@ -21,7 +21,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use muster_domain::{AlertId, PoolName, Timestamp};
-use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -68,28 +67,28 @@ pub struct Alert {
     pub count: u64,
 }
 
-/// What kind of thing is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AlertKind {
-    /// A pool gives out no tasks, since too many failed.
-    BreakerOpen,
-    /// Many of a pool's tasks fail.
-    FailureRate,
-    /// An agent is quarantined and waits for a person.
-    Quarantine,
-    /// The supervisor is less than it should be.
-    Degraded,
-    /// Tasks were given up.
-    DeadLetter,
-    /// Several workers died within a minute.
-    WorkersLost,
-    /// Workers or programs of a pool don't start.
-    StartFailed,
-    /// The store refuses what was seen of agents or tasks of a pool.
-    Unstorable,
-    /// What is to start in a pool waits until workers with an older definition of its runtime are empty.
-    OldRuntime,
+muster_domain::words! {
+    /// What kind of thing is wrong.
+    pub enum AlertKind {
+        /// A pool gives out no tasks, since too many failed.
+        BreakerOpen = "breaker_open",
+        /// Many of a pool's tasks fail.
+        FailureRate = "failure_rate",
+        /// An agent is quarantined and waits for a person.
+        Quarantine = "quarantine",
+        /// The supervisor is less than it should be.
+        Degraded = "degraded",
+        /// Tasks were given up.
+        DeadLetter = "dead_letter",
+        /// Several workers died within a minute.
+        WorkersLost = "workers_lost",
+        /// Workers or programs of a pool don't start.
+        StartFailed = "start_failed",
+        /// The store refuses what was seen of agents or tasks of a pool.
+        Unstorable = "unstorable",
+        /// What is to start in a pool waits until workers with an older definition of its runtime are empty.
+        OldRuntime = "old_runtime",
+    }
 }
 
 /// The book of alerts and the post about them.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
-use muster_domain::{AgentStatus, ExecMode, ProcessId, RuntimeProfile, WorkerState, WorkerStatus};
+use muster_domain::{ExecMode, ProcessId, RuntimeProfile, WorkerState, WorkerStatus};
 use muster_registry::Peer;
 use muster_store::WorkerRow;
 use tokio::sync::oneshot;
@@ -104,7 +104,7 @@ impl Keeper {
         }
         for id in self.model.workers.values().filter(|worker| worker.outdated).flat_map(|worker| &worker.held) {
             let agent = self.model.agent(*id).filter(|agent| !agent.leaving && !self.desk.is_busy(*id));
-            if let Some(AgentStatus::Running { at, .. }) = agent.map(|agent| &agent.status) {
+            if let Some(at) = agent.and_then(|agent| agent.status.runs_at()) {
                 // Nobody waits for it.
                 let waiter = Waiter { awaited: Awaited::Running, deadline: round.now, reply: oneshot::channel().0 };
                 round.moves.push(Move::Restart { agent: *id, epoch: at.epoch, waiter });

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use muster_domain::agent::{AfterStop, Final};
+use muster_domain::agent::AfterStop;
 use muster_domain::{
-    AgentEvent, AgentSpec, AgentState, AgentStatus, Cause, Ending, Envelope, Epoch, Intent, StopReason, Timestamp,
+    AgentEvent, AgentSpec, AgentState, AgentStatus, Cause, Ending, Envelope, Epoch, FinalState, Intent, Timestamp,
 };
 use muster_policy::agent::{Facts, Sent, Step, next_step};
 use muster_policy::restart::History;
-use muster_store::{AgentRow, Rest};
+use muster_store::AgentRow;
 use tokio::sync::oneshot;
 
 use crate::error::SupervisorError;
@@ -111,15 +111,14 @@ impl Agent {
 
     /// An agent as the store knows it. An open assignment is `Placed`: that it runs is for its worker to say.
     pub(crate) fn from_row(row: AgentRow) -> Self {
-        let status = match (row.intent, row.assignment, row.rest) {
+        let status = match (row.intent, row.assignment, row.final_state) {
             (Intent::Stop(reason), Some(at), _) => AgentStatus::Stopping { at, then: AfterStop::End(reason) },
             // Somebody was told that it restarts: that run is to end, whatever it does now.
             (Intent::Run, Some(at), _) if row.restart => AgentStatus::Stopping { at, then: AfterStop::RunAgain },
             (Intent::Run, Some(at), _) => AgentStatus::Placed(at),
-            (Intent::Run, None, Some(Rest::Quarantined)) => AgentStatus::Quarantined(ending_of(&row)),
-            (Intent::Run, None, _) => AgentStatus::Pending { not_before: None },
-            (Intent::Stop(_), None, Some(Rest::Failed)) => AgentStatus::Failed(ending_of(&row)),
-            (Intent::Stop(reason), None, _) => AgentStatus::Terminated(reason),
+            (_, None, Some(state)) => AgentStatus::Final(state),
+            (Intent::Run, None, None) => AgentStatus::Pending { not_before: None },
+            (Intent::Stop(reason), None, None) => AgentStatus::Final(FinalState::Terminated(reason)),
         };
         Self {
             status,
@@ -157,15 +156,14 @@ impl Agent {
 
     /// Whether its quarantine began (with the reason) or ended since this was asked last.
     pub(crate) fn quarantine_news(&mut self) -> Option<Quarantine> {
-        let news = match &self.status {
-            AgentStatus::Quarantined(ending) if !self.alerted => {
-                Some(Quarantine::Begun(format!("it crashes again and again; the last time it {}", ending.cause)))
+        match (std::mem::replace(&mut self.alerted, self.status.needs_person()), self.alerted) {
+            (false, true) => {
+                let cause = self.last_cause();
+                Some(Quarantine::Begun(format!("it crashes again and again; the last time it {cause}")))
             }
-            AgentStatus::Quarantined(_) => None,
-            _ => self.alerted.then_some(Quarantine::Over),
-        };
-        self.alerted = matches!(self.status, AgentStatus::Quarantined(_));
-        news
+            (true, false) => Some(Quarantine::Over),
+            _ => None,
+        }
     }
 
     /// Answers those who have what they waited for, can't get it any more, or have waited long enough.
@@ -191,13 +189,23 @@ impl Agent {
         let agent_id = self.spec.agent_id;
         match (&self.status, waiter.awaited) {
             (AgentStatus::Running { .. }, Awaited::Running) => Some(Ok(true)),
-            (AgentStatus::Failed(ending) | AgentStatus::Quarantined(ending), Awaited::Running) => {
-                Some(Err(SupervisorError::StartFailed { agent_id, ending: ending.clone() }))
+            (AgentStatus::Final(FinalState::Terminated(_)), Awaited::Running) => Some(Ok(false)),
+            (AgentStatus::Final(_), Awaited::Running) => {
+                Some(Err(SupervisorError::StartFailed { agent_id, ending: self.latest_ending() }))
             }
-            (AgentStatus::Terminated(_), Awaited::Running) => Some(Ok(false)),
             (status, Awaited::Gone) if status.is_final() => Some(Ok(true)),
             _ => (waiter.deadline <= now).then_some(Ok(false)),
         }
+    }
+
+    /// How its latest run ended. One without any was stopped before it ran.
+    fn latest_ending(&self) -> Ending {
+        self.last_ending.clone().unwrap_or_else(|| Ending::new(Cause::Stopped, self.created_at))
+    }
+
+    /// Why its latest run ended, in words.
+    fn last_cause(&self) -> String {
+        self.last_ending.as_ref().map_or_else(|| "ended".to_owned(), |ending| ending.cause.to_string())
     }
 
     /// As it is shown to everybody: to who reads it, and to who waits for it.
@@ -231,7 +239,7 @@ impl Agent {
         if self.status.state() != AgentState::Spawning {
             return own;
         }
-        let rests = matches!(self.status, AgentStatus::Pending { not_before: Some(_) });
+        let rests = self.status.backs_off();
         let reasons = own.into_iter().chain(around.trouble.filter(|_| !rests)).chain(around.hindrance);
         let reasons: Vec<String> = reasons.collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))
@@ -240,33 +248,23 @@ impl Agent {
     fn own_reason(&self) -> Option<String> {
         match &self.status {
             AgentStatus::Pending { not_before: Some(_) } => {
-                let cause = self.last_ending.as_ref().map_or("ended".to_owned(), |ending| ending.cause.to_string());
-                Some(format!("it {cause}, and waits to be restarted"))
+                Some(format!("it {}, and waits to be restarted", self.last_cause()))
             }
             AgentStatus::Pending { not_before: None } => {
                 Some(self.remark.clone().unwrap_or_else(|| "it waits for a free slot".to_owned()))
             }
-            AgentStatus::Terminated(reason) => Some(reason.as_str().to_owned()),
+            AgentStatus::Final(FinalState::Terminated(reason)) => Some(reason.as_str().to_owned()),
+            AgentStatus::Final(_) => Some(format!("it {}", self.last_cause())),
             AgentStatus::Stopping { then, .. } => self.remark.clone().or(match then {
                 AfterStop::End(reason) => Some(reason.as_str().to_owned()),
                 AfterStop::RunAgain => Some("restarting".to_owned()),
             }),
-            AgentStatus::Failed(ending) | AgentStatus::Quarantined(ending) => Some(format!("it {}", ending.cause)),
             AgentStatus::Placed(_) | AgentStatus::Running { .. } => self.remark.clone(),
         }
     }
 }
 
-fn ending_of(row: &AgentRow) -> Ending {
-    row.last_ending.clone().unwrap_or_else(|| Ending::new(Cause::Stopped, row.updated_at))
-}
-
 /// The view of an agent that no keeper holds: one at rest, straight from its row.
 pub(crate) fn view_of_row(row: AgentRow) -> AgentView {
     Agent::from_row(row).view(Around::default())
-}
-
-/// The end that follows from an order to stop.
-pub(crate) const fn ordered_end(reason: StopReason) -> Final {
-    Final::Terminated(reason)
 }

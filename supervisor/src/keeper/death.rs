@@ -33,7 +33,7 @@ impl Keeper {
     pub(super) fn died(&mut self, id: ProcessId, how: Ended, round: &mut Round) {
         let Some(worker) = self.model.workers.get(&id) else { return };
         let ended = worker.status.after(WorkerEvent::Died);
-        let lost = matches!(ended, Some(WorkerStatus::Gone(WorkerEnd::Lost)));
+        let lost = ended == Some(WorkerStatus::Gone(WorkerEnd::Lost));
         let loss = worker.loss().filter(|_| lost);
         let held: Vec<AgentId> = worker.held.iter().copied().collect();
         self.context.listener.unwatch(id);

@@ -101,8 +101,7 @@ impl Keeper {
         let known = Agent::from_row(row);
         let same_place = agent.status.assignment() == known.status.assignment() && agent.epoch == known.epoch;
         let same_end = agent.status.is_final() == known.status.is_final();
-        let same_wish = agent.status.state() == known.status.state()
-            || !matches!(known.status, muster_domain::AgentStatus::Stopping { .. });
+        let same_wish = agent.status.state() == known.status.state() || known.status.after_stop().is_none();
         let agrees = same_place && same_end && same_wish;
         if !agent.leaving && !agrees {
             self.follow_store(known, round);

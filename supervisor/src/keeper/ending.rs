@@ -2,9 +2,8 @@
 
 use std::collections::HashSet;
 
-use muster_domain::agent::AfterStop;
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
-use muster_domain::{AgentId, AgentStatus, Cause, Command, Ending, Envelope, ProcessId, StopReason, WorkerStatus};
+use muster_domain::{AgentId, Cause, Command, Ending, Envelope, ProcessId, StopReason};
 use muster_store::{Outcome, Write};
 use tokio::sync::oneshot;
 
@@ -14,7 +13,7 @@ use super::{Keeper, Round};
 impl Keeper {
     /// Tells a worker to stop its agents and end. Where the registry is away, a signal says the same.
     pub(super) fn end_worker(&mut self, id: ProcessId, how: WorkerEnd, round: &Round) {
-        let starting = self.model.workers.get(&id).is_some_and(|w| matches!(w.status, WorkerStatus::Starting { .. }));
+        let starting = self.model.workers.get(&id).is_some_and(|w| w.status.is_starting());
         if !self.model.move_worker(id, WorkerEvent::EndOrdered(round.now, how)) {
             return;
         }
@@ -64,7 +63,7 @@ impl Keeper {
         self.model.draining = true;
         for id in self.model.agent_ids() {
             let Some(agent) = self.model.agent_mut(id) else { continue };
-            let told = matches!(agent.status, AgentStatus::Stopping { then: AfterStop::End(_), .. });
+            let told = agent.status.is_to_end();
             if told && agent.graceful && !graceful {
                 agent.graceful = false;
                 agent.command = None;

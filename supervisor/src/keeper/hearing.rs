@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
-use muster_domain::{AgentId, AgentStatus, Beat, Command, Envelope, Epoch, ProcessId, SeenState, WorkerState};
+use muster_domain::{AgentId, Beat, Command, Envelope, Epoch, ProcessId, SeenState, WorkerState};
 use muster_policy::worker::{Bounds, Hearing, Step, next_step};
 
 use super::mailbox::{HeardNews, Voice};
@@ -98,7 +98,7 @@ impl Keeper {
         let missed = |id: &AgentId| {
             let agent = self.model.agent(*id);
             agent.is_some_and(|agent| {
-                let running = matches!(agent.status, AgentStatus::Running { .. }) && !agent.leaving;
+                let running = agent.status.is_running() && !agent.leaving;
                 running && agent.started_by <= beat.reported
             })
         };

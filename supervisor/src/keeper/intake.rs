@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use muster_domain::agent::AfterStop;
 use muster_domain::{AgentEvent, AgentId, AgentStatus, StopReason};
 use muster_store::AgentRow;
 
@@ -99,7 +98,7 @@ impl Keeper {
         let Some(agent) = self.model.agent_mut(id) else {
             return drop(waiter.reply.send(Err(SupervisorError::UnknownAgent(id.to_string()))));
         };
-        if let AgentStatus::Stopping { then: AfterStop::End(_), .. } = agent.status {
+        if agent.status.is_to_end() {
             // Told so already. Whoever is not content with asking has it killed.
             if agent.graceful && !graceful {
                 agent.graceful = false;
@@ -120,7 +119,7 @@ impl Keeper {
         let answer = match (known, refusal) {
             (None, _) => Err(SupervisorError::UnknownAgent(id.to_string())),
             (_, Some(error)) => Err(error),
-            (Some(AgentStatus::Stopping { then: AfterStop::End(_), .. }), _) => Err(SupervisorError::WrongState {
+            (Some(status), _) if status.is_to_end() => Err(SupervisorError::WrongState {
                 agent_id: id,
                 state: "stopping",
                 why: "it was told to end; spawn another".to_owned(),
@@ -129,7 +128,7 @@ impl Keeper {
         };
         match answer {
             Err(error) => drop(waiter.reply.send(Err(error))),
-            Ok(AgentStatus::Quarantined(_) | AgentStatus::Failed(_)) => {
+            Ok(AgentStatus::Final(state)) if state.may_run_again() => {
                 round.moves.push(Move::Revive { agent: id, row: None, waiter });
             }
             Ok(AgentStatus::Pending { .. }) => {
@@ -137,7 +136,7 @@ impl Keeper {
                 self.model.move_agent(id, &AgentEvent::Revived, round.now);
                 self.wait_for(id, waiter, round);
             }
-            Ok(AgentStatus::Stopping { .. } | AgentStatus::Terminated(_)) => self.wait_for(id, waiter, round),
+            Ok(AgentStatus::Stopping { .. } | AgentStatus::Final(_)) => self.wait_for(id, waiter, round),
             // The intent stays "run": only the slot is left, and taken again with the next epoch.
             Ok(AgentStatus::Placed(at) | AgentStatus::Running { at, .. }) => {
                 round.moves.push(Move::Restart { agent: id, epoch: at.epoch, waiter });

@@ -100,7 +100,7 @@ impl Model {
         if let Some(at) = agent.status.assignment() {
             self.occupy(at, id);
         }
-        if matches!(agent.status, AgentStatus::Pending { .. }) {
+        if agent.status.is_pending() {
             self.pending.insert(id);
         }
         self.agents.insert(id, agent);
@@ -124,7 +124,7 @@ impl Model {
         let before = agent.status.assignment();
         agent.apply(event);
         let after = agent.status.assignment();
-        let pending = matches!(agent.status, AgentStatus::Pending { .. });
+        let pending = agent.status.is_pending();
         if before != after {
             if let Some(at) = before {
                 self.vacate(at, id, now);
@@ -291,7 +291,7 @@ impl Model {
         let open = || self.workers.values().filter(|worker| worker.is_open());
         let slots = |worker: &Worker| if worker.takes_agents() { worker.capacity } else { worker.used() };
         let in_status = |is: fn(&AgentStatus) -> bool| count(self.agents.values().filter(|agent| is(&agent.status)));
-        let quarantined_agents = in_status(|status| matches!(status, AgentStatus::Quarantined(_)));
+        let quarantined_agents = in_status(AgentStatus::needs_person);
         PoolView {
             pool_name: self.spec.pool_name.clone(),
             role_type: self.spec.role_type.clone(),
@@ -305,7 +305,7 @@ impl Model {
             total_capacity: open().map(slots).sum(),
             used_capacity: open().map(Worker::used).sum(),
             agent_count: in_status(|status| !status.is_final()),
-            pending_agents: in_status(|status| matches!(status, AgentStatus::Pending { .. })),
+            pending_agents: in_status(AgentStatus::is_pending),
             quarantined_agents,
             total_workers_spawned: self.workers_spawned,
             total_workers_terminated: self.workers_terminated,

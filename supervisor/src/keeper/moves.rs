@@ -6,17 +6,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use muster_domain::agent::{AfterStop, Final};
+use muster_domain::agent::AfterStop;
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
 use muster_domain::{
-    AgentEvent, AgentId, AgentStatus, Cause, Ending, Epoch, EventDraft, EventKind, Gate, PoolSpec, ProcessId,
+    AgentEvent, AgentId, Cause, Ending, Epoch, EventDraft, EventKind, FinalState, Gate, PoolSpec, ProcessId,
     StopReason, Timestamp, WorkerCause, WorkerEnding, WorkerIdentity,
 };
 use muster_policy::restart::Verdict;
-use muster_store::{AfterRelease, AgentRow, Outcome, Write};
+use muster_store::{AgentRow, Outcome, Write};
 use tokio::sync::oneshot;
 
-use super::agent::{Agent, Waiter, ordered_end};
+use super::agent::{Agent, Waiter};
 use super::mailbox::Ask;
 use super::{Keeper, Round};
 use crate::error::SupervisorError;
@@ -56,59 +56,49 @@ pub(crate) enum Move {
 }
 
 /// What follows when an agent leaves its slot.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Leaving {
-    RunAgain {
-        not_before: Option<Instant>,
-    },
-    End(Final),
-    /// Its program failed at its first start, and its caller is told so.
-    StartFailed(Ending),
+    RunAgain { not_before: Option<Instant> },
+    End(FinalState),
 }
 
 impl Leaving {
     /// What the policy's verdict means for this agent.
-    pub(crate) fn from_verdict(verdict: Verdict, ending: &Ending, now: Instant) -> Self {
+    pub(crate) fn from_verdict(verdict: Verdict, now: Instant) -> Self {
         match verdict {
             Verdict::RunAgain { not_before } => Self::RunAgain { not_before: (not_before > now).then_some(not_before) },
-            Verdict::Complete => Self::End(Final::Terminated(StopReason::Completed)),
-            Verdict::Fail => Self::End(Final::Failed(ending.clone())),
-            Verdict::Quarantine { .. } => Self::End(Final::Quarantined(ending.clone())),
+            Verdict::Complete => Self::End(FinalState::Terminated(StopReason::Completed)),
+            Verdict::Fail => Self::End(FinalState::Failed(StopReason::Completed)),
+            Verdict::Quarantine { .. } => Self::End(FinalState::Quarantined),
         }
     }
 
     /// What follows for one that was told to stop.
     pub(crate) const fn from_order(then: AfterStop) -> Self {
         match then {
-            AfterStop::End(reason) => Self::End(ordered_end(reason)),
+            AfterStop::End(reason) => Self::End(FinalState::Terminated(reason)),
             AfterStop::RunAgain => Self::RunAgain { not_before: None },
         }
     }
 
-    const fn release(&self) -> AfterRelease {
+    const fn final_state(self) -> Option<FinalState> {
         match self {
-            Self::RunAgain { .. } => AfterRelease::RunAgain,
-            Self::End(Final::Terminated(reason)) => AfterRelease::Terminated(*reason),
-            Self::StartFailed(_) => AfterRelease::Failed(StopReason::StartFailed),
-            Self::End(Final::Failed(_)) => AfterRelease::Failed(StopReason::Completed),
-            Self::End(Final::Quarantined(_)) => AfterRelease::Quarantined,
+            Self::RunAgain { .. } => None,
+            Self::End(state) => Some(state),
         }
     }
 
-    const fn event_kind(&self) -> EventKind {
+    const fn event_kind(self) -> EventKind {
         match self {
             Self::RunAgain { .. } => EventKind::AgentRestarting,
-            Self::End(Final::Terminated(_)) => EventKind::AgentTerminated,
-            Self::End(Final::Failed(_)) | Self::StartFailed(_) => EventKind::AgentFailed,
-            Self::End(Final::Quarantined(_)) => EventKind::AgentQuarantined,
+            Self::End(state) => state.event(),
         }
     }
 
-    fn event(self, epoch: Epoch) -> AgentEvent {
+    const fn event(self, epoch: Epoch) -> AgentEvent {
         match self {
             Self::RunAgain { not_before } => AgentEvent::Released(epoch, not_before),
-            Self::End(end) => AgentEvent::Ended(epoch, end),
-            Self::StartFailed(ending) => AgentEvent::Ended(epoch, Final::Failed(ending)),
+            Self::End(state) => AgentEvent::Ended(epoch, state),
         }
     }
 }
@@ -208,12 +198,12 @@ impl Keeper {
     fn push_writes(&self, step: &Move, at: Timestamp, writes: &mut Vec<Write>) {
         match step {
             Move::Leave { agent, epoch, ending, then } => {
-                let then_write = then.release();
+                let final_state = then.final_state();
                 writes.push(Write::Release {
                     agent_id: *agent,
                     epoch: *epoch,
                     ending: ending.clone(),
-                    then: then_write,
+                    then: final_state,
                     at,
                 });
                 writes.push(Write::Event(self.agent_event(
@@ -305,15 +295,15 @@ impl Keeper {
             return;
         }
         self.agent_left(id, epoch, &ending);
-        let then = match self.model.agent(id).map(|agent| &agent.status) {
+        let then = match self.model.agent(id).and_then(|agent| agent.status.after_stop()) {
             // A wish to end that was committed in the same turn wins, as it does in the store.
-            Some(AgentStatus::Stopping { then: order @ AfterStop::End(_), .. }) => Leaving::from_order(*order),
+            Some(order @ AfterStop::End(_)) => Leaving::from_order(order),
             _ => then,
         };
         let runs_again = matches!(then, Leaving::RunAgain { .. });
         if let Some(agent) = self.model.agent_mut(id) {
             // Why one that never ran has ended was said when that was noticed.
-            let is_said = matches!(agent.status, AgentStatus::Placed(_)) || ending.cause == Cause::WorkerLost;
+            let is_said = agent.status.is_placed() || ending.cause == Cause::WorkerLost;
             log_end(id, epoch, &ending, runs_again, is_said);
             agent.restarts += u64::from(runs_again);
             agent.last_ending = Some(ending);
@@ -337,8 +327,7 @@ impl Keeper {
         // Of two orders in one turn the one that does not only ask counts.
         agent.graceful = graceful && (changed || agent.graceful);
         agent.waiters.extend(waiter);
-        let told =
-            agent.status.is_final() || matches!(agent.status, AgentStatus::Stopping { then: AfterStop::End(_), .. });
+        let told = agent.status.is_final() || agent.status.is_to_end();
         if changed {
             self.model.move_agent(id, &AgentEvent::StopOrdered(AfterStop::End(reason)), round.now);
         } else if !told {
@@ -370,7 +359,7 @@ impl Keeper {
             return self.wait_for(id, waiter, round);
         }
         let holds = self.model.agent(id).is_some_and(|agent| {
-            let running = matches!(agent.status, AgentStatus::Placed(_) | AgentStatus::Running { .. });
+            let running = agent.status.is_placed() || agent.status.is_running();
             running && agent.epoch == epoch
         });
         if holds {

@@ -8,9 +8,7 @@
 use std::sync::Arc;
 
 use muster_domain::worker::WorkerEnd;
-use muster_domain::{
-    AgentEvent, AgentId, Assignment, Clocks, Epoch, EventKind, ProcessId, WorkerKey, WorkerOrders, WorkerStatus,
-};
+use muster_domain::{AgentEvent, AgentId, Assignment, Clocks, Epoch, EventKind, ProcessId, WorkerKey, WorkerOrders};
 use muster_policy::placement::{Bounds, Placement, Seat, place, workers_to_add};
 use muster_registry::Peer;
 use muster_store::{NewAgent, Outcome, Write};
@@ -334,7 +332,7 @@ impl Keeper {
             worker.process = Some(process.clone());
             if worker.kill_sent {
                 process.kill();
-            } else if matches!(worker.status, WorkerStatus::Ending { .. }) {
+            } else if worker.status.is_ending() {
                 process.ask();
             }
         }

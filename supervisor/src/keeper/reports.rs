@@ -2,11 +2,10 @@
 //!
 //! Reports come twice, late and from epochs that are over. Whatever does not fit the open assignment is only settled.
 
-use muster_domain::agent::Final;
 use muster_domain::time::later;
 use muster_domain::worker::WorkerEvent;
 use muster_domain::{
-    AgentEvent, AgentId, AgentStatus, Cause, Ending, Epoch, EventKind, ProcessId, Refusal, Report, ReportBody,
+    AgentEvent, AgentId, Cause, Ending, Epoch, EventKind, FinalState, ProcessId, Refusal, Report, ReportBody,
     StopReason, Timestamp,
 };
 use muster_policy::restart;
@@ -92,7 +91,7 @@ impl Keeper {
     /// The worker of the open assignment says that the agent runs. Also what a heartbeat's picture says.
     pub(super) fn started(&mut self, id: AgentId, epoch: Epoch, start: Start, round: &mut Round) {
         let Some(agent) = self.model.agent_mut(id) else { return };
-        if !matches!(agent.status, AgentStatus::Placed(place) if place.epoch == epoch) {
+        if !agent.status.is_placed_as(epoch) {
             return;
         }
         agent.pid = start.pid;
@@ -121,15 +120,17 @@ impl Keeper {
             return;
         }
         agent.leaving = true;
-        let then = match agent.status {
-            AgentStatus::Stopping { then, .. } => Leaving::from_order(then),
+        let then = match agent.status.after_stop() {
+            Some(then) => Leaving::from_order(then),
             // The supervisor stops: whatever ended was to end with it, and runs again with the next one.
-            _ if is_stopping => Leaving::RunAgain { not_before: None },
-            _ => {
+            None if is_stopping => Leaving::RunAgain { not_before: None },
+            None => {
                 let first_start_failed = !ready && epoch == Epoch(1);
                 let verdict = restart::judge(&policy, &ending, first_start_failed, &mut agent.history, round.now);
-                match (first_start_failed, Leaving::from_verdict(verdict, &ending, round.now)) {
-                    (true, Leaving::End(Final::Failed(_))) => Leaving::StartFailed(ending.clone()),
+                match (first_start_failed, Leaving::from_verdict(verdict, round.now)) {
+                    (true, Leaving::End(FinalState::Failed(_))) => {
+                        Leaving::End(FinalState::Failed(StopReason::StartFailed))
+                    }
                     (_, then) => then,
                 }
             }
@@ -160,7 +161,7 @@ impl Keeper {
         let ending = Ending::new(Cause::WorkerLost, round.at);
         let Some(agent) = self.model.agent_mut(id) else { return };
         // One whose order never went out has no part in it: that does not count against it.
-        let untold = matches!(agent.status, AgentStatus::Placed(at) if at.epoch == epoch) && agent.command.is_none();
+        let untold = agent.status.is_placed_as(epoch) && agent.command.is_none();
         if untold && !agent.leaving {
             agent.leaving = true;
             let then = Leaving::RunAgain { not_before: None };
@@ -193,10 +194,10 @@ impl Keeper {
             return;
         }
         agent.leaving = true;
-        let then = match agent.status {
-            AgentStatus::Stopping { then, .. } => Leaving::from_order(then),
+        let then = match agent.status.after_stop() {
+            Some(then) => Leaving::from_order(then),
             // A wait keeps a full worker from being asked over and over.
-            _ => Leaving::RunAgain { not_before: Some(later(round.now, resend)) },
+            None => Leaving::RunAgain { not_before: Some(later(round.now, resend)) },
         };
         let ending = Ending::new(Cause::NotStarted { error: format!("its worker refused it: {refusal}") }, round.at);
         round.moves.push(Move::Leave { agent: id, epoch, ending, then });
@@ -204,8 +205,8 @@ impl Keeper {
 
     /// Idleness is reported by the worker and decided here, after whatever was assigned since.
     fn idle_too_long(&mut self, id: AgentId, epoch: Epoch, round: &mut Round) {
-        let running = |status: &AgentStatus| matches!(status, AgentStatus::Running { at, .. } if at.epoch == epoch);
-        let is_idle = self.model.agent(id).is_some_and(|agent| running(&agent.status)) && !self.desk.is_busy(id);
+        let runs = self.model.agent(id).is_some_and(|agent| agent.status.is_running_as(epoch));
+        let is_idle = runs && !self.desk.is_busy(id);
         if is_idle && !self.is_stopping {
             round.moves.push(Move::Stop { agent: id, reason: StopReason::Idle, graceful: true, waiter: None });
         }

@@ -52,7 +52,7 @@ impl Keeper {
             }
         };
         let deadline = agent.waiters.iter().map(|waiter| waiter.deadline).min();
-        let forget = matches!(agent.status, AgentStatus::Terminated(_) | AgentStatus::Failed(_));
+        let forget = agent.status.is_gone();
         if forget {
             // At rest for good: the store has it, and answers for it.
             self.model.take_agent(id, now);

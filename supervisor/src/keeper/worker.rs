@@ -84,13 +84,11 @@ impl Worker {
 
     /// Whether commands reach it: it has subscribed, and was not told to end for good.
     pub(crate) const fn listens(&self) -> bool {
-        let hears =
-            matches!(self.status, WorkerStatus::Ready | WorkerStatus::Draining { .. } | WorkerStatus::Ending { .. });
-        hears && self.vouched
+        self.status.listens() && self.vouched
     }
 
     pub(crate) const fn is_open(&self) -> bool {
-        !matches!(self.status, WorkerStatus::Gone(_))
+        self.status.is_open()
     }
 
     pub(crate) fn used(&self) -> u32 {

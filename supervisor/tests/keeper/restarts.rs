@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use muster_domain::{AgentState, Cause, RestartKind, StopReason};
-use muster_store::{IdempotencyKey, Rest, Store};
+use muster_domain::{AgentState, Cause, FinalState, RestartKind, StopReason};
+use muster_store::{IdempotencyKey, Store};
 use muster_supervisor::{SpawnRequest, Spawned, SupervisorError};
 
 use crate::worker::{OnSpawn, PATIENCE};
@@ -63,7 +63,7 @@ async fn a_first_start_that_fails_is_told_and_ended_in_the_store() {
     let SupervisorError::StartFailed { agent_id, ending } = error else { panic!("{error}") };
     assert_eq!(ending.cause, cause);
     let row = world.store().agent(agent_id).await.expect("a row").expect("it is stored");
-    assert_eq!((row.intent, row.rest), (muster_domain::Intent::Stop(StopReason::StartFailed), Some(Rest::Failed)));
+    assert_eq!(row.final_state, Some(FinalState::Failed(StopReason::StartFailed)));
     let again = world.handle.spawn(keyed, PATIENCE).await.expect_err("answered as the first time");
     assert!(matches!(again, SupervisorError::StartFailed { agent_id: same, .. } if same == agent_id), "{again}");
     let_pass(&world).await;
@@ -92,7 +92,7 @@ async fn crashes_past_the_bound_are_quarantine_until_a_person_releases_it() {
     }
     world.wait_state(agent, AgentState::Quarantined).await;
     let row = world.store().agent(agent).await.expect("a row").expect("it is stored");
-    assert_eq!((row.rest, row.assignment, row.restarts), (Some(Rest::Quarantined), None, 2));
+    assert_eq!((row.final_state, row.assignment, row.restarts), (Some(FinalState::Quarantined), None, 2));
     assert_eq!((world.pool().await.quarantined_agents, world.pool().await.used_capacity), (1, 0));
     let view = world.handle.restart(agent, PATIENCE).await.expect("released");
     assert_eq!((view.state, view.epoch, view.restarts), (AgentState::Idle, 4, 3));

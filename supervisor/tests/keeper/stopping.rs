@@ -1,7 +1,7 @@
 //! Terminate and restart against everything that may be on its way.
 
-use muster_domain::{AgentState, Cause};
-use muster_store::{Rest, Store, Write};
+use muster_domain::{AgentState, Cause, FinalState};
+use muster_store::{Store, Write};
 use muster_supervisor::SupervisorError;
 
 use crate::faults::Commit;
@@ -188,7 +188,7 @@ async fn end_and_terminate_meet(terminate_first: bool) {
     };
     assert_eq!(view.expect("terminated").state, AgentState::Terminated);
     let row = world.store().agent(agent).await.expect("a row").expect("it is stored");
-    assert_eq!(row.rest, Some(Rest::Terminated));
+    assert_eq!(row.final_state.map(FinalState::state), Some(AgentState::Terminated));
     let_pass(&world).await;
     assert_eq!(world.ground.ledger.place_of(agent), None);
     world.end().await;

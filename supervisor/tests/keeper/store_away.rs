@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentState, Cause, Epoch, ReportBody};
-use muster_store::{AgentFilter, Rest, Store, Write};
+use muster_domain::{AgentState, Cause, Epoch, FinalState, ReportBody};
+use muster_store::{AgentFilter, Store, Write};
 use muster_supervisor::SupervisorError;
 use serde_json::json;
 
@@ -181,7 +181,7 @@ async fn an_agent_that_was_stored_though_its_caller_was_refused_is_stopped() {
         let stored = rows.last().expect("it was stored").spec.agent_id;
         wait_until("it is stopped", async || {
             let row = world.store().agent(stored).await.expect("a row").expect("it is stored");
-            row.rest == Some(Rest::Terminated)
+            row.final_state.map(FinalState::state) == Some(AgentState::Terminated)
         })
         .await;
         assert_eq!(world.ground.ledger.place_of(stored), None);

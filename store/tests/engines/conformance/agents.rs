@@ -1,11 +1,14 @@
 //! Agents.
 
-use muster_domain::Intent;
-use muster_store::AfterRelease::{Failed, Quarantined, RunAgain, Terminated};
+use muster_domain::{AgentState, Intent};
 use muster_store::Outcome::{Applied, Unchanged, Unplaced};
-use muster_store::{AgentFilter, AgentRow, Rest};
+use muster_store::{AgentFilter, AgentRow};
 
 use super::*;
+
+const fn terminated(reason: StopReason) -> Option<FinalState> {
+    Some(FinalState::Terminated(reason))
+}
 
 pub(crate) async fn agents_are_made_with_a_slot_or_without(place: &Place) {
     let fence = place.lead_with_pool().await;
@@ -30,7 +33,7 @@ pub(crate) async fn agents_are_made_with_a_slot_or_without(place: &Place) {
         intent: Intent::Run,
         assignment: Some(Assignment { process_id: worker, epoch: Epoch(1) }),
         epoch: Epoch(1),
-        rest: None,
+        final_state: None,
         last_ending: None,
         restarts: 0,
         created_at: at(2),
@@ -80,16 +83,16 @@ pub(crate) async fn assigning_has_preconditions(place: &Place) {
                 (assign(agent, free, 1), Applied),
                 (assign(agent, free, 1), Unchanged),
                 (assign(agent, free, 2), Unchanged),
-                (release(agent, 1, RunAgain), Applied),
+                (release(agent, 1, None), Applied),
                 (assign(agent, free, 1), Unchanged),
                 (assign(agent, free, 2), Applied),
-                (release(agent, 2, Quarantined), Applied),
+                (release(agent, 2, QUARANTINED), Applied),
                 (assign(agent, free, 3), Unchanged),
             ],
         )
         .await;
     let row = place.read(agent).await;
-    assert_eq!((row.epoch, row.assignment, row.rest), (Epoch(2), None, Some(Rest::Quarantined)));
+    assert_eq!((row.epoch, row.assignment, row.final_state), (Epoch(2), None, QUARANTINED));
 }
 
 pub(crate) async fn stopping_has_preconditions(place: &Place) {
@@ -111,9 +114,9 @@ pub(crate) async fn stopping_has_preconditions(place: &Place) {
         .await;
     let row = place.read(waiting).await;
     let asked = Intent::Stop(StopReason::Requested);
-    assert_eq!((row.intent, row.rest, row.updated_at), (asked, Some(Rest::Terminated), at(4)));
+    assert_eq!((row.intent, row.final_state, row.updated_at), (asked, terminated(StopReason::Requested), at(4)));
     let row = place.read(placed).await;
-    assert_eq!((row.intent, row.rest), (asked, None), "its slot is taken until its tree is dead");
+    assert_eq!((row.intent, row.final_state), (asked, None), "its slot is taken until its tree is dead");
     assert!(row.assignment.is_some());
 }
 
@@ -122,19 +125,15 @@ pub(crate) async fn releasing_says_what_comes_next(place: &Place) {
     let asked = Intent::Stop(StopReason::Requested);
     let by = Intent::Stop;
     // What comes after; then intent, rest and restarts where it was to run, and where it was to stop.
+    let stopped = terminated(StopReason::Requested);
+    let idle = terminated(StopReason::Idle);
+    let failed = |reason| Some(FinalState::Failed(reason));
+    let (completed, requested) = (failed(StopReason::Completed), failed(StopReason::Requested));
     let rows = [
-        (RunAgain, (Intent::Run, None, 1), (asked, Some(Rest::Terminated), 0)),
-        (
-            Terminated(StopReason::Idle),
-            (by(StopReason::Idle), Some(Rest::Terminated), 0),
-            (asked, Some(Rest::Terminated), 0),
-        ),
-        (
-            Failed(StopReason::Completed),
-            (by(StopReason::Completed), Some(Rest::Failed), 0),
-            (asked, Some(Rest::Failed), 0),
-        ),
-        (Quarantined, (Intent::Run, Some(Rest::Quarantined), 0), (asked, Some(Rest::Terminated), 0)),
+        (None, (Intent::Run, None, 1), (asked, stopped, 0)),
+        (idle, (by(StopReason::Idle), idle, 0), (asked, stopped, 0)),
+        (completed, (by(StopReason::Completed), completed, 0), (asked, requested, 0)),
+        (QUARANTINED, (Intent::Run, QUARANTINED, 0), (asked, stopped, 0)),
     ];
     for (then, if_run, if_stop) in rows {
         for (expected, stopped) in [(if_run, false), (if_stop, true)] {
@@ -155,7 +154,7 @@ pub(crate) async fn releasing_says_what_comes_next(place: &Place) {
                 )
                 .await;
             let row = place.read(agent).await;
-            assert_eq!((row.intent, row.rest, row.restarts), expected, "{then:?}, stopped: {stopped}");
+            assert_eq!((row.intent, row.final_state, row.restarts), expected, "{then:?}, stopped: {stopped}");
             assert_eq!((row.assignment, row.epoch, row.updated_at), (None, Epoch(1), at(6)));
             assert_eq!(row.last_ending, Some(ending()));
             let live = place.store.live_agents().await.expect("a read").iter().any(|a| a.spec.agent_id == agent);
@@ -175,7 +174,7 @@ pub(crate) async fn restarting_has_preconditions(place: &Place) {
     assert_eq!((row.intent, row.restart, row.updated_at), (Intent::Run, true, at(8)));
     assert!(place.store.live_agents().await.expect("rows").iter().any(|row| row.restart));
 
-    assert_eq!(place.one(fence, release(agent, 1, RunAgain)).await, Applied);
+    assert_eq!(place.one(fence, release(agent, 1, None)).await, Applied);
     assert!(!place.read(agent).await.restart, "that run is over");
     place.all(fence, vec![(restart(agent, 1), Unchanged), (assign(agent, worker, 2), Applied)]).await;
     assert!(!place.read(agent).await.restart, "the mark was of an earlier epoch");
@@ -188,10 +187,10 @@ pub(crate) async fn restarting_has_preconditions(place: &Place) {
 pub(crate) async fn reviving_has_preconditions(place: &Place) {
     let fence = place.lead_with_pool().await;
     for (then, expected) in [
-        (RunAgain, Unchanged),
-        (Terminated(StopReason::Idle), Unchanged),
-        (Failed(StopReason::Completed), Applied),
-        (Quarantined, Applied),
+        (None, Unchanged),
+        (terminated(StopReason::Idle), Unchanged),
+        (Some(FinalState::Failed(StopReason::Completed)), Applied),
+        (QUARANTINED, Applied),
     ] {
         let worker = place.worker(fence, 1).await;
         let agent = place.agent(fence, Some(worker)).await;
@@ -208,7 +207,7 @@ pub(crate) async fn reviving_has_preconditions(place: &Place) {
             .await;
         if expected == Applied {
             let row = place.read(agent).await;
-            assert_eq!((row.intent, row.rest, row.updated_at), (Intent::Run, None, at(7)));
+            assert_eq!((row.intent, row.final_state, row.updated_at), (Intent::Run, None, at(7)));
             assert_eq!(row.restarts, 1, "it is started a further time");
             assert_eq!(place.one(fence, assign(agent, worker, 2)).await, Applied, "it may be placed again");
         }
@@ -244,7 +243,7 @@ pub(crate) async fn capacity_is_never_exceeded(place: &Place) {
 
     // In one batch too, and a slot that is given back is a slot.
     let holder = live.iter().find(|row| row.assignment.is_some()).expect("a holder").spec.agent_id;
-    let mut writes = vec![release(holder, 1, RunAgain)];
+    let mut writes = vec![release(holder, 1, None)];
     writes.extend((0..3).map(|_| add(&new_agent("dev", Some(worker)))));
     let outcomes = place.store.apply(fence, &writes).await.expect("a batch");
     assert_eq!(outcomes, [Applied, Applied, Unplaced, Unplaced]);
@@ -264,7 +263,7 @@ pub(crate) async fn agents_are_listed_in_pages(place: &Place) {
     for n in [1, 4] {
         assert_eq!(place.one(fence, stop(ids[n])).await, Applied);
     }
-    let at_rest = |rest| AgentFilter { rest: Some(rest), ..AgentFilter::default() };
+    let at_rest = |state| AgentFilter { final_state: Some(state), ..AgentFilter::default() };
     let [qa, dev] = ["qa", "dev"].map(|pool| AgentFilter { pool: Some(name(pool)), ..AgentFilter::default() });
     let odd = AgentFilter { project: Some("odd".into()), ..AgentFilter::default() };
     let rows: [(AgentFilter, &[usize]); 8] = [
@@ -272,10 +271,10 @@ pub(crate) async fn agents_are_listed_in_pages(place: &Place) {
         (qa.clone(), &[0, 3, 6]),
         (odd.clone(), &[1, 3, 5, 7]),
         (AgentFilter { project: odd.project.clone(), ..dev.clone() }, &[1, 5, 7]),
-        (at_rest(Some(Rest::Terminated)), &[1, 4]),
-        (at_rest(Some(Rest::Failed)), &[]),
+        (at_rest(Some(AgentState::Terminated)), &[1, 4]),
+        (at_rest(Some(AgentState::Failed)), &[]),
         (at_rest(None), &[0, 2, 3, 5, 6, 7, 8]),
-        (AgentFilter { rest: Some(None), project: odd.project, ..dev }, &[5, 7]),
+        (AgentFilter { final_state: Some(None), project: odd.project, ..dev }, &[5, 7]),
     ];
     for (filter, expected) in rows {
         // Pages of 2, each after the last id of the one before.
@@ -307,8 +306,8 @@ pub(crate) async fn only_live_agents_are_live(place: &Place) {
             vec![
                 (stop(terminated), Applied),
                 (stop(stopping), Applied),
-                (release(quarantined, 1, Quarantined), Applied),
-                (release(failed, 1, Failed(StopReason::Completed)), Applied),
+                (release(quarantined, 1, QUARANTINED), Applied),
+                (release(failed, 1, Some(FinalState::Failed(StopReason::Completed))), Applied),
             ],
         )
         .await;

@@ -15,7 +15,7 @@ pub(crate) async fn a_batch_is_atomic_on_error(place: &Place) {
     let agent = place.agent(fence, Some(worker)).await;
     place.execute(BREAK_EVENTS).await;
     // Enough writes to travel in several parts, and the error is in the last.
-    let mut writes = vec![release(agent, 1, AfterRelease::RunAgain)];
+    let mut writes = vec![release(agent, 1, None)];
     writes.extend((0..20).map(|n| add_pool(&format!("other-{n}"))));
     writes.push(Write::Event(event(1)));
     let result = place.store.apply(fence, &writes).await;
@@ -129,8 +129,7 @@ pub(crate) async fn agents_by_the_hundred(place: &Place) {
     assert_eq!(reasons, (0..900).map(|n| format!("event {n}")).collect::<Vec<_>>(), "in their order");
 
     // One slot of each worker becomes free, and two ask for it; then all stop.
-    let mut writes: Vec<Write> =
-        agents[..300].iter().map(|agent| release(agent.spec.agent_id, 1, AfterRelease::RunAgain)).collect();
+    let mut writes: Vec<Write> = agents[..300].iter().map(|agent| release(agent.spec.agent_id, 1, None)).collect();
     writes.extend(agents[600..].iter().enumerate().map(|(n, agent)| assign(agent.spec.agent_id, workers[n], 1)));
     writes.extend(agents[..300].iter().enumerate().map(|(n, agent)| assign(agent.spec.agent_id, workers[n], 2)));
     writes.extend(agents.iter().map(|agent| stop(agent.spec.agent_id)));

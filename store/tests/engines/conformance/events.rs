@@ -1,6 +1,5 @@
 //! Events.
 
-use muster_store::AfterRelease::{Quarantined, RunAgain};
 use muster_store::Outcome::Applied;
 use muster_store::{EventRow, Pruned};
 
@@ -91,7 +90,7 @@ pub(crate) async fn pruning_takes_what_is_old(place: &Place) {
             vec![
                 (add(&keyed), Outcome::Unplaced),
                 (stop(ended), Applied),
-                (release(quarantined, 1, Quarantined), Applied),
+                (release(quarantined, 1, QUARANTINED), Applied),
                 (end_worker(worker), Applied),
             ],
         )
@@ -110,7 +109,7 @@ pub(crate) async fn pruning_takes_what_is_old(place: &Place) {
     assert_eq!(place.store.agent(ended).await.expect("a read"), None);
     assert!(place.store.worker(worker).await.expect("a read").is_some(), "an agent is still placed on it");
     place.read(quarantined).await;
-    assert_eq!(place.one(fence, release(running, 1, RunAgain)).await, Applied);
+    assert_eq!(place.one(fence, release(running, 1, None)).await, Applied);
     let pruned = place.store.prune(fence, at(3), at(100)).await.expect("pruned");
     assert_eq!(pruned, Pruned { workers: vec![worker], ..Pruned::default() });
     assert_eq!(place.store.worker(worker).await.expect("a read"), None);

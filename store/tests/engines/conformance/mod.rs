@@ -17,10 +17,11 @@ pub(crate) mod workers;
 use std::time::Duration;
 
 use muster_domain::{
-    AgentId, AgentSpec, Assignment, Cause, Ending, Epoch, EventDraft, EventKind, Fence, PoolConfig, PoolName,
-    PoolOrigin, PoolSpec, ProcessId, StopReason, Timestamp, WorkerCause, WorkerEnding, WorkerIdentity, WorkerKey,
+    AgentId, AgentSpec, Assignment, Cause, Ending, Epoch, EventDraft, EventKind, Fence, FinalState, PoolConfig,
+    PoolName, PoolOrigin, PoolSpec, ProcessId, StopReason, Timestamp, WorkerCause, WorkerEnding, WorkerIdentity,
+    WorkerKey,
 };
-use muster_store::{AfterRelease, IdempotencyKey, Leadership, NewAgent, Outcome, Store, Write};
+use muster_store::{IdempotencyKey, Leadership, NewAgent, Outcome, Store, Write};
 
 pub(crate) use crate::places::Place;
 
@@ -36,6 +37,9 @@ pub(crate) fn migrations_after(before: i64) -> Vec<i64> {
     numbers.sort_unstable();
     numbers
 }
+
+/// What an agent comes to that crashed too often.
+pub(crate) const QUARANTINED: Option<FinalState> = Some(FinalState::Quarantined);
 
 /// Long enough for any test.
 pub(crate) const LEASE: Duration = Duration::from_secs(600);
@@ -161,7 +165,7 @@ pub(crate) fn ending() -> Ending {
     Ending { cause: Cause::Exited { code: 7 }, last_output: "oh no\n".into(), at: at(5) }
 }
 
-pub(crate) fn release(agent_id: AgentId, epoch: u64, then: AfterRelease) -> Write {
+pub(crate) fn release(agent_id: AgentId, epoch: u64, then: Option<FinalState>) -> Write {
     Write::Release { agent_id, epoch: Epoch(epoch), ending: ending(), then, at: at(6) }
 }
 

@@ -1,7 +1,6 @@
 //! Pools.
 
 use muster_domain::{Gate, PoolConfig, PoolOrigin};
-use muster_store::AfterRelease::Quarantined;
 use muster_store::Outcome::{Applied, Unchanged};
 use muster_store::Write;
 
@@ -82,7 +81,7 @@ pub(crate) async fn a_pool_goes_only_when_it_is_empty(place: &Place) {
                 // Stopped, but its tree is not proven dead.
                 (stop(placed), Applied),
                 (remove(), Unchanged),
-                (release(placed, 1, Quarantined), Applied),
+                (release(placed, 1, QUARANTINED), Applied),
                 (remove(), Applied),
                 (remove(), Unchanged),
                 (add(&new_agent("dev", None)), Unchanged),

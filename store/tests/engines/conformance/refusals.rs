@@ -123,8 +123,7 @@ pub(crate) async fn every_character_is_stored(place: &Place) {
     let id = agent.spec.agent_id;
     assert_eq!(place.one(fence, add(&agent)).await, Applied);
     let told = Ending { cause: Cause::NotStarted { error: odd.to_owned() }, last_output: odd.to_owned(), at: at(5) };
-    let then = AfterRelease::RunAgain;
-    let write = Write::Release { agent_id: id, epoch: Epoch(1), ending: told.clone(), then, at: at(6) };
+    let write = Write::Release { agent_id: id, epoch: Epoch(1), ending: told.clone(), then: None, at: at(6) };
     assert_eq!(place.one(fence, write).await, Applied);
     assert_eq!(place.read(id).await.last_ending, Some(told), "JSON is read back as it was");
     let draft = EventDraft { reason: odd.to_owned(), ..event(1) };

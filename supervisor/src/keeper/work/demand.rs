@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use muster_domain::time::{LONGEST, later};
-use muster_domain::{AgentId, AgentSpec, AgentStatus, Epoch, StopReason, name};
+use muster_domain::{AgentId, AgentSpec, Epoch, StopReason, name};
 use muster_policy::backoff::doubled;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -48,20 +48,17 @@ impl Keeper {
         }
         let projects = self.wanted_projects(AGENTS_PER_TURN * self.tasks_per_agent());
         let wanted = projects.len().div_ceil(self.tasks_per_agent().max(1));
-        let coming = |status: &AgentStatus| matches!(status, AgentStatus::Pending { .. } | AgentStatus::Placed(_));
-        let coming = self.model.agents().filter(|agent| coming(&agent.status)).count();
+        let coming = self.model.agents().filter(|agent| agent.status.is_coming()).count();
         let coming = coming + self.desk.orders.open.len();
-        // Those in quarantine too: each waits for a person, and another one would only join it.
-        let lives = |status: &AgentStatus| !status.is_final() || matches!(status, AgentStatus::Quarantined(_));
-        let living = self.model.agents().filter(|agent| lives(&agent.status)).count();
-        let living = living + self.desk.orders.open.len();
+        let counted = self.model.agents().filter(|agent| agent.status.counts()).count();
+        let counted = counted + self.desk.orders.open.len();
         let bound = match demand.max_agents {
             0 => usize::MAX,
             most => most as usize,
         };
         // Where the latest did not start, one is tried: many would fail in the same way, and each stays in the lists.
         let at_a_time = if self.desk.orders.failures > 0 { 1_usize.saturating_sub(coming) } else { AGENTS_PER_TURN };
-        let few = wanted.saturating_sub(coming).min(bound.saturating_sub(living)).min(at_a_time);
+        let few = wanted.saturating_sub(coming).min(bound.saturating_sub(counted)).min(at_a_time);
         for project in projects.into_iter().step_by(self.tasks_per_agent().max(1)).skip(coming).take(few) {
             self.ask_for_agent(project);
         }
@@ -140,7 +137,7 @@ impl Keeper {
     /// An agent has done a task. Where a pool's agents do one each, that was it. A run that
     /// is over needs no end, and says nothing about the agent's next run, which is as good as a new agent.
     pub(super) fn done_with(&mut self, agent: AgentId, epoch: Epoch) {
-        let still_runs = |agent: &Agent| matches!(agent.status, AgentStatus::Running { at, .. } if at.epoch == epoch);
+        let still_runs = |agent: &Agent| agent.status.is_running_as(epoch);
         if self.one_task_each() && self.model.agent(agent).is_some_and(still_runs) {
             self.desk.spent.insert(agent);
             // With the end of each of its tasks: it is stopped with the last one.
@@ -155,7 +152,7 @@ impl Keeper {
 
     /// Stops an agent that has done its one task, when it is done with all that it was given.
     pub(in crate::keeper) fn stop_spent(&mut self, agent: AgentId, round: &mut Round) {
-        let runs = self.model.agent(agent).is_some_and(|agent| matches!(agent.status, AgentStatus::Running { .. }));
+        let runs = self.model.agent(agent).is_some_and(|agent| agent.status.is_running());
         if runs && !self.desk.is_busy(agent) && !self.is_stopping {
             round.moves.push(Move::Stop { agent, reason: StopReason::TaskDone, graceful: true, waiter: None });
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use muster_domain::budget::Scope;
-use muster_domain::{After, AgentId, AgentStatus, Attempt, TaskError, TaskId, WorkerStatus};
+use muster_domain::{After, AgentId, Attempt, TaskError, TaskId, WorkerStatus};
 use muster_policy::dispatch::{Choice, Idle, Line, Queue, Tenant, dispatch};
 use muster_store::{LineKey, QueuedTask, TaskStart, TaskVerdict};
 
@@ -44,7 +44,7 @@ impl Keeper {
 
     /// Whether an agent runs, stays, and its worker takes commands.
     fn takes_tasks(&self, agent: &Agent) -> bool {
-        let AgentStatus::Running { at, .. } = agent.status else { return false };
+        let Some(at) = agent.status.runs_at() else { return false };
         let ready = self.model.workers.get(&at.process_id).is_some_and(|worker| worker.status == WorkerStatus::Ready);
         ready && !agent.leaving && !self.desk.spent.contains(&agent.spec.agent_id)
     }

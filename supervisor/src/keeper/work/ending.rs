@@ -1,8 +1,8 @@
 //! Ends of attempts: what follows is judged by the policy.
 
 use muster_domain::{
-    After, AgentId, AgentStatus, Attempt, AttemptEnd, AttemptRecord, Cause, Ending, Epoch, EventKind, Halt, Payload,
-    TaskError, TaskId, TaskOver, Timestamp, Usage,
+    After, AgentId, Attempt, AttemptEnd, AttemptRecord, Cause, Ending, Epoch, EventKind, Halt, Payload, TaskError,
+    TaskId, TaskOver, Timestamp, Usage,
 };
 use muster_policy::retry::judge;
 use muster_store::{QueuedTask, TaskEnding};
@@ -188,9 +188,7 @@ impl Keeper {
 
     /// Whether an agent will never take a task again.
     pub(super) fn is_gone(&self, agent: AgentId) -> bool {
-        self.model
-            .agent(agent)
-            .is_none_or(|agent| matches!(agent.status, AgentStatus::Terminated(_) | AgentStatus::Failed(_)))
+        self.model.agent(agent).is_none_or(|agent| agent.status.is_gone())
     }
 
     fn note_end(&mut self, record: &AttemptRecord, then: &After, task: TaskId, plan: &mut Plan, round: &Round) {

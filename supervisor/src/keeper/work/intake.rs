@@ -1,6 +1,6 @@
 //! What is asked: new tasks, cancellations, another try of what was given up.
 
-use muster_domain::{After, Halt, TaskId, TaskSpec, TaskStatus, Timestamp};
+use muster_domain::{After, Halt, TaskId, TaskSpec, TaskState, Timestamp};
 use muster_store::{IdempotencyKey, NewTask, QueuedTask, TaskHalting, TaskRow, TaskVerdict};
 
 use super::asking::{Cancel, Redrive, SubmitAsk, TaskAnswer, TaskDraft};
@@ -178,7 +178,7 @@ impl Keeper {
 
 impl From<TaskRow> for Revived {
     fn from(row: TaskRow) -> Self {
-        let was_dead = matches!(row.status, TaskStatus::Dead(_));
+        let was_dead = row.status.state() == TaskState::Dead;
         let spec = TaskSpec { expires_at: None, not_before: None, ..row.spec };
         let task = QueuedTask { attempt: row.attempt, usage: row.usage, ..waiting(&spec, row.created_at) };
         Self { was_dead, task }

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use muster_domain::{AgentId, AgentState, AgentStatus, Progress, TaskId, Usage};
+use muster_domain::{AgentId, AgentStatus, Progress, TaskId, Usage};
 
 use crate::keeper::{Agent, Keeper, Round};
 use crate::task_view::QueueView;
@@ -131,8 +131,7 @@ impl Keeper {
     fn why_agent(&self, id: AgentId) -> Option<WaitingFor> {
         let state = self.view(self.model.agent(id)?).state;
         let has_room = self.desk.rooms.get(id).is_some();
-        (!has_room && !matches!(state, AgentState::Terminated | AgentState::Failed))
-            .then_some(WaitingFor::Agent(id, state))
+        (!has_room && !state.is_gone()).then_some(WaitingFor::Agent(id, state))
     }
 
     fn why_tenant(&self, tenant: &str) -> Option<WaitingFor> {
@@ -160,10 +159,10 @@ impl Keeper {
             let of_kind = |agent: &&Agent| is(&agent.status);
             self.model.agents().filter(of_kind).count()
         };
-        if count(|status| matches!(status, AgentStatus::Pending { .. } | AgentStatus::Placed(_))) > 0 {
+        if count(AgentStatus::is_coming) > 0 {
             return Some(WaitingFor::NewAgent(pool));
         }
-        let quarantined = count(|status| matches!(status, AgentStatus::Quarantined(_)));
+        let quarantined = count(AgentStatus::needs_person);
         Some(match (self.model.spec.config.on_demand, self.failing_for(round.now)) {
             (Some(_), Some(wait)) => WaitingFor::FailingAgents { pool, next_start_at: round.at.after(wait) },
             (Some(_), None) if quarantined == 0 => WaitingFor::NewAgent(pool),

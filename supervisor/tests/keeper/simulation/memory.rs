@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 
 use muster_domain::budget::Scope;
 use muster_domain::{
-    AgentId, Assignment, Ending, Epoch, EventDraft, Executions, Fence, Intent, PoolName, ProcessId, StopReason,
-    Timestamp, Usage, WorkerState,
+    AgentId, AgentState, Assignment, Ending, Epoch, EventDraft, Executions, Fence, FinalState, Intent, PoolName,
+    ProcessId, StopReason, Timestamp, Usage, WorkerState,
 };
-use muster_store::{
-    AfterRelease, AgentRow, EventRow, Life, NewAgent, Outcome, PoolRow, Rest, StoreError, UsageAdded, WorkerRow, Write,
-};
+use muster_store::{AgentRow, EventRow, Life, NewAgent, Outcome, PoolRow, StoreError, UsageAdded, WorkerRow, Write};
 
 use super::shelf::Shelf;
 
@@ -154,7 +152,7 @@ impl Content {
 
     fn remove_pool(&mut self, pool: &PoolName) -> bool {
         let worker = self.workers.values().any(|row| row.pool_name == *pool && row.ended_at.is_none());
-        let is_left = |row: &AgentRow| row.rest.is_none() || row.assignment.is_some();
+        let is_left = |row: &AgentRow| row.final_state.is_none() || row.assignment.is_some();
         let agent = self.agents.values().any(|agent| agent.row.spec.pool_name == *pool && is_left(&agent.row));
         let keep = worker || agent || self.shelf.has_work(pool);
         !keep && self.pools.remove(pool).is_some()
@@ -229,7 +227,7 @@ impl Content {
             intent: Intent::Run,
             assignment: worker.map(|process_id| Assignment { process_id, epoch }),
             epoch,
-            rest: None,
+            final_state: None,
             last_ending: None,
             restarts: 0,
             created_at: *at,
@@ -243,7 +241,7 @@ impl Content {
     fn assign(&mut self, id: AgentId, to: Assignment, at: Timestamp) -> bool {
         let slot = self.has_slot(to.process_id);
         let Some(Agent { row, .. }) = self.agents.get_mut(&id) else { return false };
-        let waits = row.intent == Intent::Run && row.rest.is_none() && row.assignment.is_none();
+        let waits = row.intent == Intent::Run && row.final_state.is_none() && row.assignment.is_none();
         if !slot || !waits || row.epoch.next() != to.epoch {
             return false;
         }
@@ -256,29 +254,25 @@ impl Content {
         let Some(agent) = self.agents.get_mut(&id).filter(runs) else { return false };
         (agent.row.intent, agent.row.updated_at) = (Intent::Stop(reason), at);
         if agent.row.assignment.is_none() {
-            (agent.row.rest, agent.lives) = (Some(Rest::Terminated), false);
+            (agent.row.final_state, agent.lives) = (Some(FinalState::Terminated(reason)), false);
         }
         true
     }
 
-    fn release(&mut self, id: AgentId, epoch: Epoch, ending: &Ending, then: AfterRelease, at: Timestamp) -> bool {
+    fn release(&mut self, id: AgentId, epoch: Epoch, ending: &Ending, then: Option<FinalState>, at: Timestamp) -> bool {
         let held = |agent: &&mut Agent| agent.row.assignment.is_some() && agent.row.epoch == epoch;
         let Some(agent) = self.agents.get_mut(&id).filter(held) else { return false };
-        let (rest, stop) = match then {
-            AfterRelease::RunAgain => (None, None),
-            AfterRelease::Terminated(reason) => (Some(Rest::Terminated), Some(reason)),
-            AfterRelease::Failed(reason) => (Some(Rest::Failed), Some(reason)),
-            AfterRelease::Quarantined => (Some(Rest::Quarantined), None),
-        };
         let row = &mut agent.row;
         (row.assignment, row.last_ending, row.updated_at) = (None, Some(ending.clone()), at);
         if row.intent == Intent::Run {
-            row.rest = rest;
-            row.restarts += u64::from(then == AfterRelease::RunAgain);
+            let stop = then.and_then(FinalState::stop_reason);
+            row.final_state = then;
+            row.restarts += u64::from(then.is_none());
             agent.lives = stop.is_none();
             row.intent = stop.map_or(Intent::Run, Intent::Stop);
         } else {
-            row.rest = Some(if rest == Some(Rest::Failed) { Rest::Failed } else { Rest::Terminated });
+            let state = then.map_or(AgentState::Terminated, FinalState::state_if_stopped);
+            row.final_state = FinalState::of(state, row.intent);
             agent.lives = false;
         }
         true
@@ -295,9 +289,10 @@ impl Content {
 
     fn revive(&mut self, id: AgentId, at: Timestamp) -> bool {
         let Some(agent) = self.agents.get_mut(&id) else { return false };
-        let rests = matches!(agent.row.rest, Some(Rest::Failed | Rest::Quarantined));
+        let rests = agent.row.final_state.is_some_and(FinalState::may_run_again);
         if rests {
-            (agent.row.intent, agent.row.rest, agent.row.updated_at, agent.lives) = (Intent::Run, None, at, true);
+            (agent.row.intent, agent.row.final_state, agent.row.updated_at, agent.lives) =
+                (Intent::Run, None, at, true);
             agent.row.restarts += 1;
         }
         rests

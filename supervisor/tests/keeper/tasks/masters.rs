@@ -128,7 +128,7 @@ async fn a_task_whose_agent_is_gone_from_the_store_is_tried_again() {
     world.tell_to_stop(agent, true).await;
     crate::world::wait_until("the agent is gone", async || {
         let row = world.store().agent(agent).await.expect("a row").expect("it is stored");
-        row.rest.is_some()
+        row.final_state.is_some()
     })
     .await;
     world.supervisor.shut_down(LeadEnd::Fenced, CancellationToken::new()).await;

@@ -1,0 +1,81 @@
+//! Enums whose values are words: in the store, in JSON, in the API's document and for people. A value and its word are there once.
+
+/// A type whose values are words.
+pub trait Words: Copy + Sized + 'static {
+    /// Every value, in the order in which they are listed.
+    fn all() -> impl Iterator<Item = Self>;
+
+    /// The word for it.
+    fn word(self) -> &'static str;
+
+    /// The value of this word.
+    fn of_word(text: &str) -> Option<Self> {
+        Self::all().find(|value| value.word() == text)
+    }
+
+    /// Every word, with commas between them.
+    fn listed() -> String {
+        Self::all().map(Self::word).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Makes an enum whose values are words: `Variant = "word"`. Its JSON is the word.
+#[macro_export]
+macro_rules! words {
+    (
+        $(#[$doc:meta])*
+        $vis:vis enum $name:ident { $($(#[$of_variant:meta])* $variant:ident = $word:literal),+ $(,)? }
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        $vis enum $name {
+            $($(#[$of_variant])* #[serde(rename = $word)] $variant),+
+        }
+
+        impl $name {
+            /// All of them.
+            $vis const ALL: [Self; [$($word),+].len()] = [$(Self::$variant),+];
+
+            /// The word for it, in the store, in JSON and for people.
+            $vis const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word),+
+                }
+            }
+        }
+
+        impl $crate::words::Words for $name {
+            fn all() -> impl Iterator<Item = Self> {
+                Self::ALL.into_iter()
+            }
+
+            fn word(self) -> &'static str {
+                self.as_str()
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    crate::words! {
+        /// Some.
+        enum Colour {
+            /// One.
+            Red = "red",
+            /// Another.
+            DarkBlue = "dark-blue",
+        }
+    }
+
+    #[test]
+    fn a_value_is_its_word() {
+        assert_eq!(Colour::listed(), "red, dark-blue");
+        assert_eq!((Colour::of_word("dark-blue"), Colour::of_word("blue")), (Some(Colour::DarkBlue), None));
+        let json = serde_json::to_string(&Colour::DarkBlue).expect("a word");
+        assert_eq!(json, "\"dark-blue\"");
+        assert_eq!(serde_json::from_str::<Colour>(&json).expect("its own output"), Colour::DarkBlue);
+    }
+}
