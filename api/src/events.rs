@@ -13,11 +13,10 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use futures_util::{Stream, StreamExt};
 use muster_supervisor::{Event, Handle, SupervisorError};
+use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-
-use crate::json::{EventJson, ResetJson};
 
 /// Events that are read from the store at once.
 const BATCH: u32 = 500;
@@ -150,11 +149,20 @@ impl<S: Source> Feed<S> {
     }
 }
 
+/// The data of a `reset`: events were missed, so the client reads the lists anew and goes on from `seq`.
+#[derive(Debug, Serialize)]
+struct ResetJson {
+    /// The number from which the stream goes on.
+    seq: u64,
+    /// What to do.
+    detail: &'static str,
+}
+
 fn message(next: Next) -> Message {
     match next {
         Next::Event(event) => {
             let (seq, kind) = (event.seq, event.event.kind.as_str());
-            with_data(Message::default().id(seq.to_string()).event(kind), &EventJson::from(event))
+            with_data(Message::default().id(seq.to_string()).event(kind), &event)
         }
         Next::Reset(seq) => {
             let detail = "events were missed that are not kept any more: read the lists anew, and go on from here";

@@ -205,15 +205,18 @@ mod tests {
             }
         }
         let mut sources = Vec::new();
-        for room in ["src", "../domain/src"] {
+        for room in ["src", "../domain/src", "../supervisor/src"] {
             files(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(room), &mut sources);
         }
         let mut names = BTreeSet::new();
         for source in sources {
             let text = std::fs::read_to_string(&source).expect("a source");
             for described in text.split("ToSchema)]").skip(1) {
-                let words = described.split_whitespace().skip_while(|word| !matches!(*word, "struct" | "enum"));
-                let name: String = words.skip(1).take(1).collect();
+                let mut words = described.split_whitespace().skip_while(|word| !matches!(*word, "struct" | "enum"));
+                // An answer has the name that was promised for it.
+                let promised =
+                    described.trim_start().strip_prefix("#[schema(as = ").and_then(|rest| rest.split(')').next());
+                let name = promised.or_else(|| words.nth(1)).unwrap_or_default();
                 let name = name.trim_end_matches([';', '{']).split(['(', '<']).next().unwrap_or_default().to_owned();
                 // The macro of the bulk bodies names each of its types itself.
                 assert!(name == "$name" || names.insert(name.clone()), "{name} of {source:?} is there twice");

@@ -18,8 +18,7 @@ use crate::keeper::Keeper;
 use crate::keeper::mailbox::Ask;
 use crate::keeper::work::{Cancel, Redrive, Signal};
 use crate::request::TaskQuery;
-use crate::task_view::{CalledOff, QueueView, TaskView, UsageView};
-use crate::view::Page;
+use crate::view::{BudgetFigures, CalledOff, Page, QueueView, TaskView, UsageView};
 use crate::waiting::{WaitQuery, WaitingFor};
 
 /// Dead tasks that one step sends to the queue again.
@@ -224,7 +223,7 @@ impl Handle {
         rows.truncate(limit as usize);
         let next = rows.last().filter(|_| more).map(|(name, _)| name.clone());
         let view = |(name, usage): (String, Usage)| {
-            let budget = self.context.accounts.budget(scope, &name);
+            let budget = self.context.accounts.budget(scope, &name).map(BudgetFigures::from);
             UsageView { name, usage, budget }
         };
         Ok(Page { items: rows.into_iter().map(view).collect(), next })

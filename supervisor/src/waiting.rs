@@ -4,8 +4,7 @@ use std::fmt;
 
 use muster_domain::{AgentId, AgentState, PoolName, TaskId, Timestamp, counted};
 
-use crate::task_view::TaskView;
-use crate::view::Lack;
+use crate::view::{Lack, TaskView};
 
 /// What a queued task waits for. Where it is several things at once: a server that can't go on comes first, then what a person
 /// has to do, then the task's own time, then the pool's breaker, then an agent.

@@ -1,10 +1,9 @@
 //! Attempts at tasks as they are shown.
 
 use muster_domain::{AgentId, AttemptEnd, AttemptRecord, ProcessId, Timestamp};
+use muster_supervisor::UsageFigures;
 use serde::Serialize;
 use utoipa::ToSchema;
-
-use super::UsageJson;
 
 /// An attempt that is over.
 #[derive(Debug, Serialize, ToSchema)]
@@ -31,7 +30,7 @@ pub(crate) struct AttemptJson {
     /// What the program printed last.
     #[serde(skip_serializing_if = "String::is_empty")]
     last_output: String,
-    usage: UsageJson,
+    usage: UsageFigures,
 }
 
 impl From<AttemptRecord> for AttemptJson {

@@ -6,12 +6,11 @@ use muster_domain::time::optional_seconds;
 use muster_domain::{
     AgentId, Halt, Payload, PoolName, Priority, ProcessId, Progress, TaskError, TaskId, TaskState, Timestamp,
 };
-use muster_supervisor::{Page, Submitted, TaskView, WaitingFor};
+use muster_supervisor::{Page, Submitted, TaskView, UsageFigures, WaitingFor};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::UsageJson;
 use super::attempts::AttemptJson;
 
 /// A task that was taken in.
@@ -119,7 +118,7 @@ pub(crate) struct TaskJson {
     /// How long its latest attempt took, or takes by now.
     run_seconds: Option<f64>,
     /// What all of its attempts have used, by its agents' word.
-    usage: UsageJson,
+    usage: UsageFigures,
     /// Its attempts that are over.
     attempts: Vec<AttemptJson>,
     /// Rises with every change but that of progress.

@@ -8,7 +8,9 @@ use muster_domain::AgentState;
 use muster_supervisor::{AgentQuery, AgentView, Handle, Spawned};
 use serde::Deserialize;
 use utoipa::IntoParams;
+use utoipa_axum::routes;
 
+use super::Routes;
 use crate::body::StrictJson;
 use crate::door::Leader;
 use crate::json::{AgentJson, AgentPage, ProjectAgentJson, SpawnBody, TerminateBody, TerminatedJson};
@@ -16,6 +18,16 @@ use crate::problem::Problem;
 use crate::query::{
     KeyHeader, MAX_PAGE, PathText, StrictQuery, WaitQuery, agent_id, page_limit, page_start, pool_name, project_id,
 };
+
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .routes(routes!(spawn))
+        .routes(routes!(terminate))
+        .routes(routes!(list))
+        .routes(routes!(get))
+        .routes(routes!(restart))
+        .routes(routes!(of_project))
+}
 
 /// 201 for an agent that runs, 202 for one that is only wanted so far.
 pub(super) fn spawned(spawned: Spawned) -> (StatusCode, AgentJson) {
@@ -42,7 +54,7 @@ pub(super) fn spawned(spawned: Spawned) -> (StatusCode, AgentJson) {
         (status = 502, description = "The agent's program failed to start (`start_failed`), with its exit and last \
             output"),
     ))]
-pub(super) async fn spawn(
+async fn spawn(
     Leader(handle): Leader,
     StrictQuery(wait): StrictQuery<WaitQuery>,
     header: KeyHeader,
@@ -77,7 +89,7 @@ pub(super) async fn end(
         (status = 202, description = "It was told to end, and was not gone within `wait`", body = TerminatedJson),
         (status = 404, description = "There is no such agent (`unknown_agent`) or pool (`unknown_pool`)"),
     ))]
-pub(super) async fn terminate(
+async fn terminate(
     Leader(handle): Leader,
     StrictQuery(wait): StrictQuery<WaitQuery>,
     body: StrictJson<TerminateBody>,
@@ -126,10 +138,7 @@ impl ListQuery {
     (status = 404, description = "There is no such pool (`unknown_pool`), and no agent of it is kept"),
     (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
 ))]
-pub(super) async fn list(
-    Leader(handle): Leader,
-    StrictQuery(query): StrictQuery<ListQuery>,
-) -> Result<Json<AgentPage>, Problem> {
+async fn list(Leader(handle): Leader, StrictQuery(query): StrictQuery<ListQuery>) -> Result<Json<AgentPage>, Problem> {
     let query = query.query()?;
     let pool = query.pool.clone();
     let page = handle.agents(query).await?;
@@ -147,7 +156,7 @@ pub(super) async fn list(
         (status = 200, description = "The agent", body = AgentJson),
         (status = 404, description = "There is no such agent (`unknown_agent`)"),
     ))]
-pub(super) async fn get(Leader(handle): Leader, PathText(agent): PathText) -> Result<Json<AgentJson>, Problem> {
+async fn get(Leader(handle): Leader, PathText(agent): PathText) -> Result<Json<AgentJson>, Problem> {
     Ok(Json(handle.agent(agent_id(&agent)?).await?.into()))
 }
 
@@ -172,7 +181,7 @@ pub(super) async fn run_again(
         (status = 409, description = "It was terminated (`wrong_state`)"),
         (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
     ))]
-pub(super) async fn restart(
+async fn restart(
     Leader(handle): Leader,
     PathText(agent): PathText,
     StrictQuery(wait): StrictQuery<WaitQuery>,
@@ -203,7 +212,7 @@ pub(super) async fn every(handle: &Handle, mut query: AgentQuery) -> Result<Vec<
         (status = 200, description = "Its agents; none where nobody knows the project", body = Vec<ProjectAgentJson>),
         (status = 404, description = "No project can be named so (`unknown_project`)"),
     ))]
-pub(super) async fn of_project(
+async fn of_project(
     Leader(handle): Leader,
     PathText(project): PathText,
 ) -> Result<Json<Vec<ProjectAgentJson>>, Problem> {

@@ -5,7 +5,9 @@ use axum::http::StatusCode;
 use futures_util::future::join_all;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use utoipa_axum::routes;
 
+use super::Routes;
 use super::agents::{end, run_again, spawned};
 use crate::body::{StrictJson, parse_item};
 use crate::door::Leader;
@@ -15,6 +17,10 @@ use crate::json::{
 };
 use crate::problem::Problem;
 use crate::query::{KeyHeader, StrictQuery, WaitQuery};
+
+pub(super) fn routes() -> Routes {
+    Routes::new().routes(routes!(spawn)).routes(routes!(terminate)).routes(routes!(restart))
+}
 
 /// Carries out one wish per item, all at the same time.
 async fn each<B, I, O, F>(body: B, carry_out: impl Fn(usize, I) -> F) -> Result<Json<BulkAnswer>, Problem>
@@ -44,7 +50,7 @@ where
     params(WaitQuery, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters",
         min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
     responses((status = 200, description = "What became of each item", body = BulkAnswer)))]
-pub(super) async fn spawn(
+async fn spawn(
     Leader(handle): Leader,
     StrictQuery(wait): StrictQuery<WaitQuery>,
     header: KeyHeader,
@@ -69,7 +75,7 @@ pub(super) async fn spawn(
 #[utoipa::path(post, path = "/api/v1/agents/bulk/terminate", tag = "bulk", request_body = BulkTerminate,
     params(WaitQuery),
     responses((status = 200, description = "What became of each item", body = BulkAnswer)))]
-pub(super) async fn terminate(
+async fn terminate(
     Leader(handle): Leader,
     StrictQuery(wait): StrictQuery<WaitQuery>,
     body: StrictJson<BulkTerminate>,
@@ -83,7 +89,7 @@ pub(super) async fn terminate(
 #[utoipa::path(post, path = "/api/v1/agents/bulk/restart", tag = "bulk", request_body = BulkRestart,
     params(WaitQuery),
     responses((status = 200, description = "What became of each item", body = BulkAnswer)))]
-pub(super) async fn restart(
+async fn restart(
     Leader(handle): Leader,
     StrictQuery(wait): StrictQuery<WaitQuery>,
     body: StrictJson<BulkRestart>,

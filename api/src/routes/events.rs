@@ -2,11 +2,17 @@
 
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use muster_supervisor::Event;
+use utoipa_axum::routes;
 
+use super::Routes;
 use crate::door::Leader;
 use crate::events::{Feed, streamed};
-use crate::json::EventJson;
 use crate::problem::Problem;
+
+pub(super) fn routes() -> Routes {
+    Routes::new().routes(routes!(stream))
+}
 
 /// Streams events (Server-Sent Events), from now on or after `Last-Event-ID`
 ///
@@ -14,10 +20,10 @@ use crate::problem::Problem;
 #[utoipa::path(get, path = "/api/v1/events", tag = "watching",
     params(("Last-Event-ID" = Option<u64>, Header, description = "The id of the last message that was received")),
     responses(
-        (status = 200, description = "The stream", body = EventJson, content_type = "text/event-stream"),
+        (status = 200, description = "The stream", body = Event, content_type = "text/event-stream"),
         (status = 400, description = "`Last-Event-ID` is no number (`invalid_header`)"),
     ))]
-pub(super) async fn stream(Leader(handle): Leader, headers: HeaderMap) -> Result<Response, Problem> {
+async fn stream(Leader(handle): Leader, headers: HeaderMap) -> Result<Response, Problem> {
     let last_id = last_event_id(&headers)?;
     let (signal, end) = (handle.event_signal(), handle.shutdown_token());
     let feed = Feed::begin(handle, signal, end, last_id).await?;

@@ -8,11 +8,17 @@ use muster_domain::AgentId;
 use muster_supervisor::{Handle, SupervisorError};
 use serde::Deserialize;
 use utoipa::IntoParams;
+use utoipa_axum::routes;
 
+use super::Routes;
 use crate::door::Leader;
 use crate::logs::{follow, reading, tail};
 use crate::problem::Problem;
 use crate::query::{PathText, StrictQuery, agent_id};
+
+pub(super) fn routes() -> Routes {
+    Routes::new().routes(routes!(read))
+}
 
 /// How much of a log to read.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -50,7 +56,7 @@ impl LogQuery {
         (status = 404, description = "There is no such agent (`unknown_agent`)"),
         (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
     ))]
-pub(super) async fn read(
+async fn read(
     Leader(handle): Leader,
     PathText(agent): PathText,
     StrictQuery(query): StrictQuery<LogQuery>,

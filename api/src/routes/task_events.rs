@@ -2,7 +2,9 @@
 
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use utoipa_axum::routes;
 
+use super::Routes;
 use super::events::last_event_id;
 use crate::door::Leader;
 use crate::events::streamed;
@@ -10,6 +12,10 @@ use crate::json::TaskJson;
 use crate::problem::Problem;
 use crate::query::{PathText, task_id};
 use crate::task_feed::TaskFeed;
+
+pub(super) fn routes() -> Routes {
+    Routes::new().routes(routes!(events))
+}
 
 /// Streams a task (Server-Sent Events): its picture now, each change, its progress, until it is over
 ///
@@ -24,11 +30,7 @@ use crate::task_feed::TaskFeed;
         (status = 400, description = "`Last-Event-ID` is no number (`invalid_header`)"),
         (status = 404, description = "There is no such task (`unknown_task`)"),
     ))]
-pub(super) async fn events(
-    Leader(handle): Leader,
-    PathText(task): PathText,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
+async fn events(Leader(handle): Leader, PathText(task): PathText, headers: HeaderMap) -> Result<Response, Problem> {
     let seen = last_event_id(&headers)?;
     let end = handle.shutdown_token();
     let follower = handle.follow_task(task_id(&task)?).await?;

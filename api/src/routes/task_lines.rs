@@ -9,7 +9,9 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use muster_supervisor::{Submitted, SupervisorError, TaskRequest};
 use sha2::{Digest, Sha256};
+use utoipa_axum::routes;
 
+use super::Routes;
 use super::tasks::SUBMIT;
 use crate::blocking::{self, Undone};
 use crate::body::{Bound, Held, parse_line, read};
@@ -18,6 +20,10 @@ use crate::door::{Door, Leader};
 use crate::json::{SubmittedJson, TaskBody, TaskLineJson, TaskLinesJson};
 use crate::problem::Problem;
 use crate::query::KeyHeader;
+
+pub(super) fn routes() -> Routes {
+    Routes::new().routes(routes!(submit_many))
+}
 
 /// Tasks in one request.
 const LINES: RangeInclusive<usize> = 1..=10_000;
@@ -42,7 +48,7 @@ const MANY: Bound =
         (status = 415, description = "The body is not declared as application/x-ndjson (`not_ndjson`)"),
         (status = 422, description = "There are no lines, or too many (`wrong_line_count`); nothing was taken in"),
     ))]
-pub(super) async fn submit_many(
+async fn submit_many(
     State(door): State<Arc<Door>>,
     Leader(handle): Leader,
     header: KeyHeader,

@@ -13,7 +13,9 @@ use muster_supervisor::{CalledOff, Handle, ListOrder, TaskQuery, TaskRequest};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
 
+use super::Routes;
 use super::quota;
 use crate::body::{Bound, Held, OptionalJson, parse, read};
 use crate::budget::{Room, Share};
@@ -21,6 +23,16 @@ use crate::door::{Door, Leader};
 use crate::json::{CalledOffJson, MAX_INPUT, RedriveBody, RedrivenJson, SubmittedJson, TaskBody, TaskJson, TaskPage};
 use crate::problem::Problem;
 use crate::query::{EndQuery, KeyHeader, MAX_PAGE, PathText, StrictQuery, page_limit, page_start, pool_name, task_id};
+
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .routes(routes!(submit, list))
+        .routes(routes!(dead))
+        .routes(routes!(redrive))
+        .routes(routes!(get))
+        .routes(routes!(cancel))
+        .routes(routes!(retry))
+}
 
 /// The largest body with a task: its input, and room for what is said beside it.
 const TASK: Bound =
@@ -45,7 +57,7 @@ pub(super) const SUBMIT: &str = "POST /api/v1/tasks";
         (status = 429, description = "As many tasks wait as may (`queue_full`), or the tenant has submitted as many as it may \
             (`quota_exceeded`); with `Retry-After`"),
     ))]
-pub(super) async fn submit(
+async fn submit(
     State(door): State<Arc<Door>>,
     Leader(handle): Leader,
     StrictQuery(wait): StrictQuery<EndQuery>,
@@ -91,7 +103,7 @@ async fn take_in(handle: &Handle, request: TaskRequest, room: Room, wait: Durati
         (status = 404, description = "There is no such task (`unknown_task`)"),
         (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
     ))]
-pub(super) async fn get(
+async fn get(
     Leader(handle): Leader,
     PathText(task): PathText,
     StrictQuery(wait): StrictQuery<EndQuery>,
@@ -192,10 +204,7 @@ async fn page(handle: &Handle, query: &ListQuery) -> Result<Json<TaskPage>, Prob
     (status = 404, description = "There is no such pool (`unknown_pool`), and no task of it is kept"),
     (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
 ))]
-pub(super) async fn list(
-    Leader(handle): Leader,
-    StrictQuery(query): StrictQuery<ListQuery>,
-) -> Result<Json<TaskPage>, Problem> {
+async fn list(Leader(handle): Leader, StrictQuery(query): StrictQuery<ListQuery>) -> Result<Json<TaskPage>, Problem> {
     page(&handle, &query).await
 }
 
@@ -226,10 +235,7 @@ pub(super) struct DeadQuery {
     (status = 404, description = "There is no such pool (`unknown_pool`), and no task of it is kept"),
     (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
 ))]
-pub(super) async fn dead(
-    Leader(handle): Leader,
-    StrictQuery(query): StrictQuery<DeadQuery>,
-) -> Result<Json<TaskPage>, Problem> {
+async fn dead(Leader(handle): Leader, StrictQuery(query): StrictQuery<DeadQuery>) -> Result<Json<TaskPage>, Problem> {
     let DeadQuery { pool_name, order, limit, cursor, full } = query;
     let state = Some(TaskState::Dead.to_string());
     page(&handle, &ListQuery { pool_name, state, order, limit, cursor, full, ..ListQuery::default() }).await
@@ -246,7 +252,7 @@ pub(super) async fn dead(
         (status = 404, description = "There is no such task (`unknown_task`)"),
         (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
     ))]
-pub(super) async fn cancel(
+async fn cancel(
     Leader(handle): Leader,
     PathText(task): PathText,
     StrictQuery(wait): StrictQuery<EndQuery>,
@@ -264,7 +270,7 @@ pub(super) async fn cancel(
         (status = 404, description = "There is no such task (`unknown_task`)"),
         (status = 409, description = "It is neither dead nor failed (`wrong_state`)"),
     ))]
-pub(super) async fn retry(Leader(handle): Leader, PathText(task): PathText) -> Result<Json<TaskJson>, Problem> {
+async fn retry(Leader(handle): Leader, PathText(task): PathText) -> Result<Json<TaskJson>, Problem> {
     let view = handle.retry_task(task_id(&task)?).await?;
     Ok(Json(TaskJson::new(view, Timestamp::now())))
 }
@@ -274,7 +280,7 @@ pub(super) async fn retry(Leader(handle): Leader, PathText(task): PathText) -> R
     (status = 200, description = "How many there were", body = RedrivenJson),
     (status = 404, description = "There is no such pool (`unknown_pool`)"),
 ))]
-pub(super) async fn redrive(
+async fn redrive(
     Leader(handle): Leader,
     OptionalJson(body): OptionalJson<RedriveBody>,
 ) -> Result<Json<RedrivenJson>, Problem> {

@@ -7,7 +7,7 @@ use muster_store::{IdempotencyKey, TaskRow};
 use tokio::sync::oneshot;
 
 use crate::error::SupervisorError;
-use crate::task_view::Submitted;
+use crate::view::Submitted;
 
 /// Tasks that somebody submits in one request; each is answered, in order.
 pub(crate) struct SubmitAsk {

@@ -3,8 +3,6 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::task_view::Percentiles;
-
 /// Seconds over which rates are measured.
 const SECONDS: usize = 60;
 /// Samples of which percentiles are made, at the most.
@@ -51,6 +49,15 @@ impl Rate {
         self.latest = self.latest.max(second);
         slot(second)
     }
+}
+
+/// Two figures of a distribution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Percentiles {
+    /// The median.
+    pub(crate) p50: Duration,
+    /// What 99 of 100 stay below.
+    pub(crate) p99: Duration,
 }
 
 /// The latest durations of one kind.

@@ -13,7 +13,7 @@ use super::TaskAnswer;
 use super::ending::Over;
 use crate::error::SupervisorError;
 use crate::keeper::{Keeper, Round};
-use crate::task_view::Submitted;
+use crate::view::Submitted;
 
 /// Of what the alert is that the store refuses something of tasks.
 const TASKS: &str = "tasks";

@@ -6,8 +6,7 @@ use std::sync::atomic::Ordering;
 use muster_domain::{AgentId, AgentStatus, Progress, TaskId, Usage};
 
 use crate::keeper::{Agent, Keeper, Round};
-use crate::task_view::QueueView;
-use crate::view::{BreakerView, Holds, Lack, PoolView};
+use crate::view::{BreakerView, Holds, Lack, PoolView, QueueView};
 use crate::waiting::{WaitQuery, WaitingFor};
 
 /// What holds up all tasks of a pool alike: found once for many of them, since it looks through the agents.
@@ -28,6 +27,7 @@ impl Keeper {
     /// The pool's queue in figures, but for the delayed and the dead ones, which the store counts: `depth` is all that wait.
     pub(crate) fn view_queue(&self, round: &Round) -> QueueView {
         let desk = &self.desk;
+        let (wait, run) = (desk.waits.percentiles(round.now), desk.run_times.percentiles(round.now));
         QueueView {
             pool_name: self.pool(),
             holds: self.holds(round),
@@ -38,8 +38,10 @@ impl Keeper {
             oldest_wait: desk.lines.oldest().map(|oldest| round.at.since(oldest)),
             rate_in: desk.rate_in.per_second(round.now),
             rate_out: desk.rate_out.per_second(round.now),
-            wait: desk.waits.percentiles(round.now),
-            run: desk.run_times.percentiles(round.now),
+            wait_p50: wait.map(|wait| wait.p50),
+            wait_p99: wait.map(|wait| wait.p99),
+            run_p50: run.map(|run| run.p50),
+            run_p99: run.map(|run| run.p99),
         }
     }
 
@@ -59,11 +61,13 @@ impl Keeper {
     }
 
     fn holds(&self, round: &Round) -> Holds {
+        let (being_removed, gate) = (self.model.draining, self.model.gate);
         Holds {
-            draining: self.model.draining,
-            paused: self.model.gate.paused,
+            draining: being_removed || (gate.paused && gate.closed),
+            being_removed,
+            paused: gate.paused,
             all_paused: self.context.all_paused.load(Ordering::Relaxed),
-            intake_closed: self.model.gate.closed,
+            intake_closed: gate.closed,
             breaker: self.view_breaker(round),
             lacks: self.lack(round),
         }
@@ -105,7 +109,7 @@ impl Keeper {
     fn why_all_wait(&self, round: &Round) -> Option<WaitingFor> {
         let (pool, holds) = (self.pool(), self.holds(round));
         match holds {
-            Holds { draining: true, .. } => Some(WaitingFor::PoolRemoval(pool)),
+            Holds { being_removed: true, .. } => Some(WaitingFor::PoolRemoval(pool)),
             _ if self.is_stopping => Some(WaitingFor::NextSupervisor),
             Holds { all_paused: true, .. } => Some(WaitingFor::SystemResume),
             Holds { paused: true, intake_closed: true, .. } => Some(WaitingFor::DrainEnd(pool)),
@@ -119,11 +123,11 @@ impl Keeper {
             return None;
         }
         match self.view_breaker(round) {
-            BreakerView::Open { reason, next_probe_at, .. } => {
+            BreakerView { reason: Some(reason), next_probe_at: Some(next_probe_at), .. } => {
                 Some(WaitingFor::OpenBreaker { pool: self.pool(), reason, next_probe_at })
             }
-            BreakerView::HalfOpen { reason, .. } => Some(WaitingFor::Probes { pool: self.pool(), reason }),
-            BreakerView::Off | BreakerView::Closed => None,
+            BreakerView { reason: Some(reason), .. } => Some(WaitingFor::Probes { pool: self.pool(), reason }),
+            BreakerView { reason: None, .. } => None,
         }
     }
 

@@ -1,16 +1,13 @@
-//! What the supervisor shows of tasks and queues.
+//! Tasks.
 
 use std::time::Duration;
 
-use muster_domain::budget::Budget;
 use muster_domain::{
-    AgentId, AttemptRecord, Halt, Payload, PoolName, ProcessId, Progress, Tally, TaskError, TaskId, TaskSpec,
-    TaskState, TaskStatus, TenantLimits, Timestamp, Usage,
+    AgentId, AttemptRecord, Halt, Payload, ProcessId, Progress, Tally, TaskError, TaskId, TaskSpec, TaskState,
+    TaskStatus, Timestamp, Usage,
 };
-pub use muster_policy::quota::Left;
 use muster_store::TaskRow;
 
-use crate::view::Holds;
 use crate::waiting::WaitingFor;
 
 /// A task that was taken in.
@@ -142,66 +139,6 @@ pub enum TaskNews {
     Changed(Box<TaskView>),
     /// It makes progress.
     Progress(Progress),
-}
-
-/// A pool's queue in figures.
-#[derive(Clone, Debug)]
-pub struct QueueView {
-    /// The pool.
-    pub pool_name: PoolName,
-    /// What holds its tasks up.
-    pub holds: Holds,
-    /// Tasks that wait and may start.
-    pub depth: u64,
-    /// Tasks that wait for their time.
-    pub delayed: u64,
-    /// Tasks that were given up, and are kept for a person.
-    pub dead: u64,
-    /// Tasks that run.
-    pub running: u64,
-    /// For how long the oldest ready task has been waiting.
-    pub oldest_wait: Option<Duration>,
-    /// Tasks taken in per second, over the last minute.
-    pub rate_in: f64,
-    /// Tasks ended per second, over the last minute.
-    pub rate_out: f64,
-    /// How long tasks waited for their first agent, over the last minutes.
-    pub wait: Option<Percentiles>,
-    /// How long attempts took, over the last minutes.
-    pub run: Option<Percentiles>,
-}
-
-/// A tenant's limits and what is left of them.
-#[derive(Clone, Debug)]
-pub struct QuotaView {
-    /// The tenant.
-    pub tenant: String,
-    /// What it may do.
-    pub limits: TenantLimits,
-    /// Its tasks that run; counted only where some tenant has a bound on them.
-    pub running: u32,
-    /// What is left of its rate and of its day.
-    pub left: Left,
-}
-
-/// What was used on one account, and what may be.
-#[derive(Clone, Debug)]
-pub struct UsageView {
-    /// The agent's id, or the name of the project, tenant or pool.
-    pub name: String,
-    /// By attempts that are over.
-    pub usage: Usage,
-    /// Its budget, if it has one.
-    pub budget: Option<Budget>,
-}
-
-/// Two figures of a distribution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Percentiles {
-    /// The median.
-    pub p50: Duration,
-    /// What 99 of 100 stay below.
-    pub p99: Duration,
 }
 
 #[cfg(test)]

@@ -1,0 +1,131 @@
+//! What the supervisor may show, for tests.
+
+use std::time::Duration;
+
+use muster_domain::{AlertId, Fence, PoolConfig, PoolOrigin, Timestamp};
+use muster_supervisor::{
+    Alert, AlertKind, BreakerState, BreakerView, HeldPool, Holds, Mode, PoolView, QueueView, ReachView, SystemView,
+};
+
+/// One that opened at the beginning of time.
+pub(crate) fn open() -> BreakerView {
+    BreakerView {
+        state: BreakerState::Open,
+        reason: Some("too many".to_owned()),
+        since: Some(Timestamp::from_millis(0)),
+        next_probe_at: Some(Timestamp::from_millis(30_000)),
+    }
+}
+
+/// Those of a pool that is paused.
+pub(crate) fn holds() -> Holds {
+    Holds {
+        draining: false,
+        being_removed: false,
+        paused: true,
+        all_paused: false,
+        intake_closed: false,
+        breaker: BreakerView::quiet(BreakerState::Closed),
+        lacks: None,
+    }
+}
+
+pub(crate) fn pool(name: &str) -> PoolView {
+    PoolView {
+        pool_name: name.parse().expect("a name"),
+        role_type: "developer".to_owned(),
+        runtime: "echo".to_owned(),
+        config: PoolConfig::default(),
+        origin: PoolOrigin::Default,
+        holds: holds(),
+        process_count: 2,
+        outdated_workers: 0,
+        active_worker_processes: 2,
+        total_capacity: 20,
+        used_capacity: 15,
+        available_capacity: 5,
+        agent_count: 15,
+        pending_agents: 0,
+        quarantined_agents: 1,
+        utilization: 0.75,
+        total_workers_spawned: 3,
+        total_workers_terminated: 1,
+        manager_uptime: Duration::from_millis(12_500),
+        created_at: Timestamp::from_millis(0),
+    }
+}
+
+pub(crate) fn queue(name: &str) -> QueueView {
+    QueueView {
+        pool_name: name.parse().expect("a name"),
+        holds: Holds { breaker: open(), ..holds() },
+        depth: 3,
+        delayed: 2,
+        dead: 1,
+        running: 4,
+        oldest_wait: Some(Duration::from_millis(1500)),
+        rate_in: 2.5,
+        rate_out: 0.0,
+        wait_p50: Some(Duration::from_millis(250)),
+        wait_p99: Some(Duration::from_secs(2)),
+        run_p50: None,
+        run_p99: None,
+    }
+}
+
+pub(crate) fn system() -> SystemView {
+    SystemView {
+        version: "0.1.0".to_owned(),
+        mode: Mode::MultiProcess,
+        mode_reason: "a private redis-server was found".to_owned(),
+        fence: Fence(3),
+        address: "127.0.0.1:8000".to_owned(),
+        leads_since: Timestamp::from_millis(0),
+        registry_address: Some("/data/redis.sock".to_owned()),
+        registry: ReachView::new("registry", Err("connection refused".to_owned())),
+        store_description: "sqlite at /data/muster.db".to_owned(),
+        store: ReachView::new("store", Ok(Duration::from_micros(250))),
+        ownership: "best effort".to_owned(),
+        data_dir: "/data".to_owned(),
+        uptime: Duration::from_millis(1500),
+        degraded: vec!["ownership: best effort".to_owned()],
+        paused: false,
+        alerts_firing: 3,
+        alerts: vec![firing("q", "an agent ended"), firing("q", "another"), firing("p", "one more")],
+        held_pools: vec![HeldPool::from(pool("p"))],
+        pools: 4,
+        workers: 2,
+        outdated_workers: 0,
+        agents: 15,
+        spawns: 15,
+        spawns_succeeded: 15,
+        spawns_failed: 0,
+    }
+}
+
+fn firing(pool: &str, message: &str) -> Alert {
+    Alert {
+        id: AlertId::generate(),
+        kind: AlertKind::Quarantine,
+        pool: Some(pool.parse().expect("a name")),
+        subject: String::new(),
+        message: message.to_owned(),
+        since: Timestamp::from_millis(0),
+        until: None,
+        count: 1,
+    }
+}
+
+/// One that ended then, or lasts.
+pub(crate) fn alert(subject: &str, until: Option<Timestamp>) -> Alert {
+    Alert {
+        id: AlertId::generate(),
+        kind: AlertKind::Degraded,
+        pool: None,
+        subject: subject.to_owned(),
+        message: "best effort".to_owned(),
+        since: Timestamp::from_millis(0),
+        until,
+        count: 3,
+    }
+}
