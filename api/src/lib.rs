@@ -30,7 +30,6 @@ mod body;
 mod budget;
 mod config;
 mod door;
-mod events;
 mod guard;
 mod json;
 mod logs;
@@ -44,7 +43,6 @@ mod reader;
 mod router;
 mod routes;
 mod serve;
-mod task_feed;
 
 pub use config::{ApiConfig, ApiKey, MAX_BODY};
 pub use door::{Door, Stage};

@@ -82,7 +82,7 @@ pub use request::{
 pub use supervisor::{Facts, LeadEnd, Parts, Supervisor};
 pub use view::{
     AgentView, BreakerState, BreakerView, BudgetFigures, CalledOff, CheckLine, EndedWorkerView, Event, HealthView,
-    HeldPool, Holds, Lack, LeftView, LimitsView, Mode, Page, PoolView, QueueView, QuotaView, ReachView, Submitted,
-    SystemView, TaskNews, TaskView, UsageFigures, UsageView, WorkerEndingView, WorkerView,
+    HeldPool, Holds, Lack, LeftView, LimitsView, Mode, Page, PoolView, ProgressFigures, QueueView, QuotaView,
+    ReachView, Submitted, SystemView, TaskNews, TaskView, UsageFigures, UsageView, WorkerEndingView, WorkerView,
 };
 pub use waiting::WaitingFor;

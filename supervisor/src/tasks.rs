@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use muster_domain::budget::Scope;
 use muster_domain::time::later;
-use muster_domain::{PoolName, TaskId, TaskState, Usage};
+use muster_domain::{PoolName, TaskId, TaskState, Timestamp, Usage};
 use muster_store::{TaskFilter, TaskRow};
 use tokio::sync::watch;
 
@@ -36,14 +36,14 @@ impl Handle {
         let deadline = later(clock::now(), wait);
         let row = self.task_row(task).await?;
         if row.status.state().is_final() {
-            return Ok(row.into());
+            return Ok(TaskView::new(row, Timestamp::now()));
         }
         let mut signal = self.signal(&row).await?;
         loop {
             // Read after the subscription stands: what changes from now on is heard.
             let row = self.task_row(task).await?;
             if row.status.state().is_final() {
-                return Ok(row.into());
+                return Ok(TaskView::new(row, Timestamp::now()));
             }
             match tokio::time::timeout_at(deadline.into(), signal.changed()).await {
                 Ok(Ok(())) => {}
@@ -61,15 +61,15 @@ impl Handle {
 
     /// The picture of a task: its row, how far it is where it runs, and what it waits for.
     pub(crate) async fn view_task(&self, row: TaskRow) -> Result<TaskView, SupervisorError> {
-        let mut view = TaskView::from(row);
+        let mut view = TaskView::new(row, Timestamp::now());
         // A pool that is gone has nobody to say more.
-        let Ok(keeper) = self.keeper(&view.spec.pool_name) else { return Ok(view) };
+        let Ok(keeper) = self.keeper(&view.pool_name) else { return Ok(view) };
         if view.state == TaskState::Queued {
             let query = [WaitQuery::from(&view)];
             let waits = read_at_turn_end(&keeper, move |keeper, round| keeper.view_waits(&query, round)).await?;
             view.waiting_for = waits.into_iter().next().flatten();
         }
-        let task = view.spec.task_id;
+        let task = view.task_id;
         if view.state == TaskState::Running
             && let Some((progress, used)) = read(&keeper, move |keeper, _| keeper.view_run(task)).await?
         {
@@ -104,7 +104,12 @@ impl Handle {
         let more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
         let next = rows.last().filter(|_| more).map(|row| row.spec.task_id);
-        let mut items: Vec<TaskView> = rows.into_iter().map(TaskView::from).collect();
+        let now = Timestamp::now();
+        let mut items: Vec<TaskView> = rows
+            .into_iter()
+            .map(|row| TaskView::new(row, now))
+            .map(|view| if brief { view.brief() } else { view })
+            .collect();
         self.say_what_they_wait_for(&mut items).await;
         Ok(Page { items, next })
     }
@@ -113,7 +118,7 @@ impl Handle {
     async fn say_what_they_wait_for(&self, tasks: &mut [TaskView]) {
         let mut pools: BTreeMap<PoolName, Vec<&mut TaskView>> = BTreeMap::new();
         for task in tasks.iter_mut().filter(|task| task.state == TaskState::Queued) {
-            pools.entry(task.spec.pool_name.clone()).or_default().push(task);
+            pools.entry(task.pool_name.clone()).or_default().push(task);
         }
         for (pool, tasks) in pools {
             let Ok(keeper) = self.keeper(&pool) else { continue };
@@ -132,7 +137,7 @@ impl Handle {
     pub async fn cancel_task(&self, task: TaskId, wait: Duration) -> Result<CalledOff, SupervisorError> {
         let row = self.task_row(task).await?;
         if row.status.state().is_final() {
-            return Ok(CalledOff { task: row.into(), was_over: true });
+            return Ok(CalledOff { task: TaskView::new(row, Timestamp::now()), was_over: true });
         }
         self.context.board.may_store()?;
         let keeper = self.keeper(&row.spec.pool_name)?;

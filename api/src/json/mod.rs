@@ -2,12 +2,8 @@
 //! nothing of JSON, so that a name here is a promise to callers only.
 
 mod agents;
-mod attempts;
 mod bulk;
 mod pool_config;
-mod task_body;
-mod task_lines;
-mod tasks;
 mod unseen;
 
 pub(crate) use agents::{
@@ -15,14 +11,10 @@ pub(crate) use agents::{
 };
 pub(crate) use bulk::{BulkAnswer, BulkBody, BulkItem, BulkRestart, BulkSpawn, BulkTerminate, RestartItem};
 pub(crate) use pool_config::{ConfigPatch, describe as describe_pool_config};
-pub(crate) use task_body::{MAX_INPUT, RedriveBody, TaskBody};
-pub(crate) use task_lines::{TaskLineJson, TaskLinesJson};
-pub(crate) use tasks::{CalledOffJson, ProgressJson, RedrivenJson, SubmittedJson, TaskJson, TaskPage};
 
 #[cfg(test)]
 pub(crate) mod tests_views {
     pub(crate) use super::agents::tests::agent;
-    pub(crate) use super::tasks::tests::task;
 }
 
 use std::time::Duration;
@@ -33,7 +25,7 @@ use crate::problem::Problem;
 const MAX_SECONDS: f64 = 1e9;
 
 /// A number of seconds as a duration. What is too short is the supervisor's to say.
-pub(super) fn duration(field: &str, seconds: Option<f64>) -> Result<Option<Duration>, Problem> {
+pub(crate) fn duration(field: &str, seconds: Option<f64>) -> Result<Option<Duration>, Problem> {
     match seconds {
         Some(seconds) if !(0.0..=MAX_SECONDS).contains(&seconds) => {
             Err(Problem::invalid_field(field, format!("{field} is 0 to {MAX_SECONDS} seconds, not {seconds}")))
@@ -56,7 +48,7 @@ pub(crate) fn check_text(field: &str, text: &str) -> Result<(), Problem> {
 }
 
 /// The same of a name that is a part of a path: `.` and `..` never arrive there, since clients take them out.
-pub(super) fn check_path_text(field: &str, text: &str) -> Result<(), Problem> {
+pub(crate) fn check_path_text(field: &str, text: &str) -> Result<(), Problem> {
     if matches!(text, "." | "..") {
         return Err(Problem::invalid_field(field, format!("{field} may not be {text:?}")));
     }

@@ -18,8 +18,6 @@ mod quota;
 #[cfg(test)]
 pub(crate) mod samples;
 mod system;
-mod task_events;
-mod task_lines;
 mod tasks;
 mod usage;
 mod workers;
@@ -42,8 +40,6 @@ pub(crate) fn all() -> Routes {
         logs::routes(),
         bulk::routes(),
         tasks::routes(),
-        task_lines::routes(),
-        task_events::routes(),
         quota::routes(),
         usage::routes(),
         system::routes(),

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use muster_domain::{AlertId, Fence, PoolConfig, PoolOrigin, Timestamp};
+use muster_domain::{
+    AgentId, AlertId, Fence, Payload, PoolConfig, PoolOrigin, Priority, ProcessId, TaskId, TaskState, Timestamp, Usage,
+};
 use muster_supervisor::{
     Alert, AlertKind, BreakerState, BreakerView, HeldPool, Holds, Mode, PoolView, QueueView, ReachView, SystemView,
+    TaskView,
 };
 
 /// One that opened at the beginning of time.
@@ -127,5 +130,42 @@ pub(crate) fn alert(subject: &str, until: Option<Timestamp>) -> Alert {
         since: Timestamp::from_millis(0),
         until,
         count: 3,
+    }
+}
+
+/// One in this state, in its second attempt.
+pub(crate) fn task(state: TaskState, version: u64) -> TaskView {
+    TaskView {
+        task_id: TaskId::generate(),
+        pool_name: "developer_pool".parse().expect("a name"),
+        tenant: "default".to_owned(),
+        project_id: None,
+        state,
+        waiting_for: None,
+        halting: None,
+        attempt: 2,
+        max_attempts: 3,
+        attempts_spent: 1,
+        redrives: 1,
+        agent_id: Some(AgentId::generate()),
+        process_id: Some(ProcessId::generate()),
+        check: false,
+        priority: Priority::NORMAL,
+        input: Some(Payload::trusted("{\"b\": 1.50,\r\n \"a\": 12345678901234567890}")),
+        output: Some(None),
+        error: None,
+        progress: None,
+        created_at: Timestamp::from_millis(0),
+        started_at: None,
+        finished_at: None,
+        not_before: None,
+        due_at: None,
+        expires_at: None,
+        timeout: Some(Duration::from_millis(1500)),
+        waited: Duration::from_millis(2500),
+        ran: None,
+        usage: Usage { input_tokens: 10, output_tokens: 5, cost_micros: 1_500 },
+        attempts: Vec::new(),
+        version,
     }
 }

@@ -2,6 +2,7 @@
 //! them, and the words above it, are promises to callers.
 
 mod account;
+mod attempt;
 mod number;
 mod pool;
 mod queue;
@@ -20,7 +21,7 @@ pub(crate) use number::share;
 pub use pool::{BreakerState, BreakerView, Holds, Lack, PoolView};
 pub use queue::QueueView;
 pub use system::{CheckLine, HealthView, HeldPool, Mode, ReachView, SystemView};
-pub use task::{CalledOff, Submitted, TaskNews, TaskView};
+pub use task::{CalledOff, ProgressFigures, Submitted, TaskNews, TaskView};
 pub use worker::{EndedWorkerView, WorkerEndingView, WorkerView};
 
 /// An agent.

@@ -17,7 +17,7 @@ impl World {
     /// What the list of tasks says of it.
     async fn listed(&self, task: TaskId) -> Option<WaitingFor> {
         let page = self.handle.tasks(TaskQuery { limit: 100, ..TaskQuery::default() }).await.expect("a page");
-        page.items.into_iter().find(|view| view.spec.task_id == task).expect("it is listed").waiting_for
+        page.items.into_iter().find(|view| view.task_id == task).expect("it is listed").waiting_for
     }
 
     async fn code(&self, task: TaskId) -> &'static str {

@@ -1,13 +1,16 @@
 //! The stream of events.
 
+mod feed;
+
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use muster_supervisor::Event;
 use utoipa_axum::routes;
 
+use self::feed::Feed;
+pub(super) use self::feed::{streamed, with_data};
 use super::Routes;
 use crate::door::Leader;
-use crate::events::{Feed, streamed};
 use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {

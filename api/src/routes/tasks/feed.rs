@@ -7,15 +7,13 @@ use std::future::Future;
 use axum::response::sse::Event as Message;
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use muster_domain::Timestamp;
-use muster_supervisor::{SupervisorError, TaskFollower, TaskNews};
+use muster_supervisor::{ProgressFigures, SupervisorError, TaskFollower, TaskNews};
 use tokio_util::sync::CancellationToken;
 
-use crate::events::with_data;
-use crate::json::{ProgressJson, TaskJson};
+use crate::routes::events::with_data;
 
 /// Where news of a task come from.
-pub(crate) trait News: Send + 'static {
+pub(super) trait News: Send + 'static {
     /// What is new; `None` when the task was over with the last news.
     fn next(&mut self) -> impl Future<Output = Result<Option<TaskNews>, SupervisorError>> + Send;
 }
@@ -27,7 +25,7 @@ impl News for TaskFollower {
 }
 
 /// One client's stream.
-pub(crate) struct TaskFeed<N> {
+pub(super) struct TaskFeed<N> {
     news: N,
     end: CancellationToken,
     /// What was read to find out whether there is anything to tell.
@@ -38,7 +36,7 @@ pub(crate) struct TaskFeed<N> {
 
 impl<N: News> TaskFeed<N> {
     /// A stream that leaves out pictures of version `seen` and lower ones. `None` where the client has seen the last one.
-    pub(crate) async fn begin(
+    pub(super) async fn begin(
         mut news: N,
         end: CancellationToken,
         seen: Option<u64>,
@@ -54,7 +52,7 @@ impl<N: News> TaskFeed<N> {
     }
 
     /// The messages.
-    pub(crate) fn stream(self) -> impl Stream<Item = Result<Message, Infallible>> + Send {
+    pub(super) fn stream(self) -> impl Stream<Item = Result<Message, Infallible>> + Send {
         unfold(self, |mut feed| async move {
             let news = feed.next().await?;
             Some((Ok(message(news)), feed))
@@ -85,9 +83,11 @@ fn message(news: TaskNews) -> Message {
     match news {
         TaskNews::Changed(view) => {
             let message = Message::default().id(view.version.to_string()).event(view.state.as_str());
-            with_data(message, &TaskJson::new(*view, Timestamp::now()))
+            with_data(message, &*view)
         }
-        TaskNews::Progress(progress) => with_data(Message::default().event("progress"), &ProgressJson::from(progress)),
+        TaskNews::Progress(progress) => {
+            with_data(Message::default().event("progress"), &ProgressFigures::from(progress))
+        }
     }
 }
 
@@ -99,7 +99,7 @@ mod tests {
     use muster_domain::{Progress, TaskState};
     use std::collections::VecDeque;
 
-    use crate::json::tests_views::task;
+    use crate::routes::samples::task;
 
     /// News that were written down before; after the last, nothing comes any more, or the supervisor is away.
     struct Told(VecDeque<TaskNews>, Then);

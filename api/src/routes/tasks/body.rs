@@ -9,17 +9,17 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{check_path_text, check_text, duration};
+use crate::json::{check_path_text, check_text, duration};
 use crate::problem::Problem;
 use crate::query::{agent_id, key_in_body, pool_name};
 
 /// The largest input, in bytes.
-pub(crate) const MAX_INPUT: usize = 1024 * 1024;
+pub(super) const MAX_INPUT: usize = 1024 * 1024;
 
 /// A wish for work.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct TaskBody {
+pub(super) struct TaskBody {
     /// The pool whose agents do it.
     #[schema(example = "developer_pool")]
     pool_name: String,
@@ -65,12 +65,12 @@ pub(crate) struct TaskBody {
 
 impl TaskBody {
     /// Takes the key that the body itself has.
-    pub(crate) fn take_key(&mut self) -> Result<Option<String>, Problem> {
+    pub(super) fn take_key(&mut self) -> Result<Option<String>, Problem> {
         self.idempotency_key.take().map(key_in_body).transpose()
     }
 
     /// The wish in the supervisor's words.
-    pub(crate) fn request(self, key: Option<IdempotencyKey>) -> Result<TaskRequest, Problem> {
+    pub(super) fn request(self, key: Option<IdempotencyKey>) -> Result<TaskRequest, Problem> {
         self.project_id.as_deref().map_or(Ok(()), |text| check_path_text("project_id", text))?;
         self.tenant.as_deref().map_or(Ok(()), |text| check_text("tenant", text))?;
         let (delay, not_before) = self.start()?;
@@ -136,14 +136,6 @@ fn payload(input: &RawValue) -> Result<Payload, Problem> {
 fn moment(field: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
     let read = |text: &str| text.parse::<Timestamp>();
     text.map(read).transpose().map_err(|error| Problem::invalid_field(field, format!("{field}: {error}")))
-}
-
-/// Dead tasks to send to the queue again.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RedriveBody {
-    /// Only this pool's. Default: those of all pools.
-    pub(crate) pool_name: Option<String>,
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
-//! Attempts at tasks as they are shown.
+//! Attempts at tasks.
 
 use muster_domain::{AgentId, AttemptEnd, AttemptRecord, ProcessId, Timestamp};
-use muster_supervisor::UsageFigures;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
+
+use super::account::UsageFigures;
 
 /// An attempt that is over.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct AttemptJson {
+#[schema(as = AttemptJson)]
+pub(super) struct AttemptView {
     /// 1, 2, 3, ...
     number: u32,
     #[schema(value_type = String, format = Uuid)]
@@ -33,7 +35,7 @@ pub(crate) struct AttemptJson {
     usage: UsageFigures,
 }
 
-impl From<AttemptRecord> for AttemptJson {
+impl From<AttemptRecord> for AttemptView {
     fn from(record: AttemptRecord) -> Self {
         Self {
             number: record.number,
@@ -76,6 +78,11 @@ fn message(end: AttemptEnd) -> Option<String> {
         | AttemptEnd::NotBegun { message } => Some(message),
         AttemptEnd::WorkerLost | AttemptEnd::Halted { .. } => Some(end.to_string()),
     }
+}
+
+/// Records of attempts, as they are shown.
+pub(super) fn attempts<S: Serializer>(records: &[AttemptRecord], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(records.iter().cloned().map(AttemptView::from))
 }
 
 #[cfg(test)]
@@ -127,7 +134,7 @@ mod tests {
             (AttemptEnd::Succeeded, "succeeded", json!(null), None),
         ];
         for (end, word, message, retryable) in rows {
-            let json = serde_json::to_value(AttemptJson::from(record(1, end))).expect("an object");
+            let json = serde_json::to_value(AttemptView::from(record(1, end))).expect("an object");
             assert_eq!(
                 (&json["end"], &json["message"], json.get("retryable")),
                 (&json!(word), &message, retryable.as_ref())

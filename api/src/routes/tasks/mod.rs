@@ -1,5 +1,10 @@
 //! Tasks: one is taken in, looked at, called off, or sent again.
 
+mod body;
+mod events;
+mod feed;
+mod lines;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,19 +13,19 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
-use muster_domain::{DEFAULT_TENANT, TaskIdPrefix, TaskState, Timestamp};
-use muster_supervisor::{CalledOff, Handle, ListOrder, TaskQuery, TaskRequest};
-use serde::Deserialize;
+use muster_domain::{DEFAULT_TENANT, TaskId, TaskIdPrefix, TaskState};
+use muster_supervisor::{CalledOff, Handle, ListOrder, Submitted, TaskQuery, TaskRequest, TaskView};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
+use self::body::{MAX_INPUT, TaskBody};
 use super::Routes;
 use super::quota;
 use crate::body::{Bound, Held, OptionalJson, parse, read};
 use crate::budget::{Room, Share};
 use crate::door::{Door, Leader};
-use crate::json::{CalledOffJson, MAX_INPUT, RedriveBody, RedrivenJson, SubmittedJson, TaskBody, TaskJson, TaskPage};
 use crate::problem::Problem;
 use crate::query::{EndQuery, KeyHeader, MAX_PAGE, PathText, StrictQuery, page_limit, page_start, pool_name, task_id};
 
@@ -32,6 +37,8 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(get))
         .routes(routes!(cancel))
         .routes(routes!(retry))
+        .merge(lines::routes())
+        .merge(events::routes())
 }
 
 /// The largest body with a task: its input, and room for what is said beside it.
@@ -41,7 +48,7 @@ const TASK: Bound =
 const MAX_FULL_PAGE: u32 = 100;
 
 /// The route under which keys of tasks are kept, whichever way a task comes in.
-pub(super) const SUBMIT: &str = "POST /api/v1/tasks";
+const SUBMIT: &str = "POST /api/v1/tasks";
 
 /// Takes in a task for the agents of a pool
 ///
@@ -51,8 +58,8 @@ pub(super) const SUBMIT: &str = "POST /api/v1/tasks";
     params(EndQuery, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters",
         min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
     responses(
-        (status = 200, description = "The task, which was over within `wait`", body = TaskJson),
-        (status = 202, description = "It was taken in", body = SubmittedJson),
+        (status = 200, description = "The task, which was over within `wait`", body = TaskView),
+        (status = 202, description = "It was taken in", body = Submitted),
         (status = 404, description = "There is no such pool (`unknown_pool`) or agent (`unknown_agent`)"),
         (status = 429, description = "As many tasks wait as may (`queue_full`), or the tenant has submitted as many as it may \
             (`quota_exceeded`); with `Retry-After`"),
@@ -81,7 +88,7 @@ async fn task_of(request: Request, header: &KeyHeader, door: &Door) -> Result<(T
 }
 
 async fn take_in(handle: &Handle, request: TaskRequest, room: Room, wait: Duration) -> Result<Response, Problem> {
-    let task = SubmittedJson::from(handle.submit(request).await?);
+    let task = handle.submit(request).await?;
     // Until then its input was in memory. It is stored now, and its end may be waited for without.
     drop(room);
     let location = [(LOCATION, format!("/api/v1/tasks/{}", task.task_id))];
@@ -90,7 +97,7 @@ async fn take_in(handle: &Handle, request: TaskRequest, room: Room, wait: Durati
         && let Ok(view) = handle.task(task.task_id, wait).await
         && view.state.is_final()
     {
-        return Ok((location, Json(TaskJson::new(view, Timestamp::now()))).into_response());
+        return Ok((location, Json(view)).into_response());
     }
     Ok((StatusCode::ACCEPTED, location, Json(task)).into_response())
 }
@@ -99,7 +106,7 @@ async fn take_in(handle: &Handle, request: TaskRequest, room: Room, wait: Durati
 #[utoipa::path(get, path = "/api/v1/tasks/{task_id}", tag = "tasks",
     params(("task_id" = String, Path, description = "The task", format = Uuid), EndQuery),
     responses(
-        (status = 200, description = "The task", body = TaskJson),
+        (status = 200, description = "The task", body = TaskView),
         (status = 404, description = "There is no such task (`unknown_task`)"),
         (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
     ))]
@@ -107,16 +114,15 @@ async fn get(
     Leader(handle): Leader,
     PathText(task): PathText,
     StrictQuery(wait): StrictQuery<EndQuery>,
-) -> Result<Json<TaskJson>, Problem> {
-    let view = handle.task(task_id(&task)?, wait.duration()?).await?;
-    Ok(Json(TaskJson::new(view, Timestamp::now())))
+) -> Result<Json<TaskView>, Problem> {
+    Ok(Json(handle.task(task_id(&task)?, wait.duration()?).await?))
 }
 
 /// Which tasks to list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ListQuery {
+struct ListQuery {
     /// Only this pool's.
     pool_name: Option<String>,
     /// Only this project's.
@@ -145,7 +151,7 @@ pub(super) struct ListQuery {
 /// The order of a list.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Order {
+enum Order {
     /// The oldest first.
     #[default]
     Asc,
@@ -187,6 +193,15 @@ fn id_prefix(text: &str) -> Result<TaskIdPrefix, Problem> {
     text.parse().map_err(|words: String| Problem::invalid_parameter("id_prefix", words))
 }
 
+/// One page of tasks.
+#[derive(Debug, Serialize, ToSchema)]
+struct TaskPage {
+    items: Vec<TaskView>,
+    /// Give it as `cursor` to get the next page; null after the last.
+    #[schema(value_type = Option<String>)]
+    next_cursor: Option<TaskId>,
+}
+
 async fn page(handle: &Handle, query: &ListQuery) -> Result<Json<TaskPage>, Problem> {
     let asked = query.query()?;
     let pool = asked.pool.clone();
@@ -195,7 +210,7 @@ async fn page(handle: &Handle, query: &ListQuery) -> Result<Json<TaskPage>, Prob
     if let (Some(pool), true) = (pool, page.items.is_empty()) {
         handle.pool(&pool).await?;
     }
-    Ok(Json(TaskPage::new(page, query.full, Timestamp::now())))
+    Ok(Json(TaskPage { items: page.items, next_cursor: page.next }))
 }
 
 /// Lists tasks in the order in which they were asked for, or the other way round, those that are over included
@@ -212,7 +227,7 @@ async fn list(Leader(handle): Leader, StrictQuery(query): StrictQuery<ListQuery>
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
-pub(super) struct DeadQuery {
+struct DeadQuery {
     /// Only this pool's.
     pool_name: Option<String>,
     /// `asc`, the oldest first, or `desc`, the newest first. Default `asc`.
@@ -248,7 +263,7 @@ async fn dead(Leader(handle): Leader, StrictQuery(query): StrictQuery<DeadQuery>
 #[utoipa::path(post, path = "/api/v1/tasks/{task_id}/cancel", tag = "tasks",
     params(("task_id" = String, Path, description = "The task", format = Uuid), EndQuery),
     responses(
-        (status = 200, description = "The task", body = CalledOffJson),
+        (status = 200, description = "The task", body = CalledOff),
         (status = 404, description = "There is no such task (`unknown_task`)"),
         (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
     ))]
@@ -256,23 +271,36 @@ async fn cancel(
     Leader(handle): Leader,
     PathText(task): PathText,
     StrictQuery(wait): StrictQuery<EndQuery>,
-) -> Result<Json<CalledOffJson>, Problem> {
+) -> Result<Json<CalledOff>, Problem> {
     let (id, wait) = (task_id(&task)?, wait.duration()?);
-    let CalledOff { task, was_over } = handle.cancel_task(id, wait).await?;
-    Ok(Json(CalledOffJson { task: TaskJson::new(task, Timestamp::now()), was_over }))
+    Ok(Json(handle.cancel_task(id, wait).await?))
 }
 
 /// Sends a task that is dead or failed to the queue again
 #[utoipa::path(post, path = "/api/v1/tasks/{task_id}/retry", tag = "tasks",
     params(("task_id" = String, Path, description = "The task", format = Uuid)),
     responses(
-        (status = 200, description = "The task, which waits again", body = TaskJson),
+        (status = 200, description = "The task, which waits again", body = TaskView),
         (status = 404, description = "There is no such task (`unknown_task`)"),
         (status = 409, description = "It is neither dead nor failed (`wrong_state`)"),
     ))]
-async fn retry(Leader(handle): Leader, PathText(task): PathText) -> Result<Json<TaskJson>, Problem> {
-    let view = handle.retry_task(task_id(&task)?).await?;
-    Ok(Json(TaskJson::new(view, Timestamp::now())))
+async fn retry(Leader(handle): Leader, PathText(task): PathText) -> Result<Json<TaskView>, Problem> {
+    Ok(Json(handle.retry_task(task_id(&task)?).await?))
+}
+
+/// Dead tasks to send to the queue again.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+struct RedriveBody {
+    /// Only this pool's. Default: those of all pools.
+    pool_name: Option<String>,
+}
+
+/// Dead tasks that were sent to the queue again.
+#[derive(Debug, Serialize, ToSchema)]
+struct RedrivenJson {
+    /// How many.
+    redriven: u64,
 }
 
 /// Sends the dead tasks of a pool, or of all pools, to the queue again
@@ -292,7 +320,6 @@ async fn redrive(
 mod tests {
     use super::*;
     use axum::extract::Query;
-    use muster_domain::TaskId;
 
     fn query(text: &str) -> Result<TaskQuery, Problem> {
         let uri = format!("/x?{text}").parse().expect("a URI");

@@ -2,16 +2,15 @@
 
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use muster_supervisor::TaskView;
 use utoipa_axum::routes;
 
-use super::Routes;
-use super::events::last_event_id;
+use super::feed::TaskFeed;
 use crate::door::Leader;
-use crate::events::streamed;
-use crate::json::TaskJson;
 use crate::problem::Problem;
 use crate::query::{PathText, task_id};
-use crate::task_feed::TaskFeed;
+use crate::routes::Routes;
+use crate::routes::events::{last_event_id, streamed};
 
 pub(super) fn routes() -> Routes {
     Routes::new().routes(routes!(events))
@@ -25,7 +24,7 @@ pub(super) fn routes() -> Routes {
     params(("task_id" = String, Path, description = "The task", format = Uuid),
         ("Last-Event-ID" = Option<u64>, Header, description = "The id of the last message that was received")),
     responses(
-        (status = 200, description = "The stream", body = TaskJson, content_type = "text/event-stream"),
+        (status = 200, description = "The stream", body = TaskView, content_type = "text/event-stream"),
         (status = 204, description = "The task is over, and `Last-Event-ID` is its last version"),
         (status = 400, description = "`Last-Event-ID` is no number (`invalid_header`)"),
         (status = 404, description = "There is no such task (`unknown_task`)"),
