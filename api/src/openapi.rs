@@ -10,7 +10,7 @@ use utoipa::openapi::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::json::describe_pool_config;
+use crate::json::{describe_pool_config, describe_words};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::reader;
 use crate::routes;
@@ -26,6 +26,7 @@ pub(crate) static DOCUMENT: LazyLock<Document> = LazyLock::new(|| {
     let document = describe(routes::all().into_openapi());
     let mut value = serde_json::to_value(&document).unwrap_or(Value::Null);
     describe_pool_config(&mut value["components"]["schemas"]);
+    describe_words(&mut value);
     // What no attribute can say: only one of the two may be there, and null is not there.
     value["components"]["schemas"]["TaskBody"]["not"] = json!({
         "required": ["delay", "not_before"],
@@ -128,6 +129,9 @@ fn add_problem(response: &mut Response) {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+
+    use muster_domain::{AgentState, Halt, PoolOrigin, TaskState, Words, WorkerState};
+    use muster_supervisor::{AlertKind, BreakerState, Lack, Mode};
 
     fn document() -> Value {
         serde_json::from_str(&DOCUMENT.json).expect("JSON")
@@ -240,6 +244,53 @@ mod tests {
                 assert!(part["type"] == "object" || part["allOf"].is_array(), "{name} is all of {part}");
             }
         }
+    }
+
+    /// What a field may be is said by the type of its value. A list that somebody wrote here or there would be named by this.
+    #[test]
+    fn every_enum_is_the_list_of_a_type() {
+        fn enums(value: &Value, path: &str, found: &mut Vec<(String, Vec<Value>)>) {
+            let Some(object) = value.as_object() else {
+                return value.as_array().into_iter().flatten().for_each(|item| enums(item, path, found));
+            };
+            if let Some(Value::Array(words)) = object.get("enum") {
+                let words = words.iter().filter(|word| !word.is_null()).cloned().collect();
+                found.push((path.to_owned(), words));
+            }
+            for (name, value) in object {
+                let is_name = !["properties", "allOf", "schema", "parameters", "get", "items"].contains(&name.as_str());
+                let inner = if is_name { format!("{path}.{name}") } else { path.to_owned() };
+                enums(value, &inner, found);
+            }
+        }
+        let of_type = |name: &str| match name {
+            "AgentJson.state" | "TerminatedJson.state" | "ProjectAgentJson.status" | "AgentHealthJson.status" => {
+                AgentState::words()
+            }
+            "ProcessJson.status" | "EndedProcessJson.status" => WorkerState::words(),
+            "TaskJson.state" | "SubmittedJson.state" => TaskState::words(),
+            "TaskJson.halting" => Halt::words(),
+            "AlertJson.kind" | "AlertTopicJson.kind" => AlertKind::words(),
+            "HealthJson.mode" | "StatusJson.mode" | "MonitorJson.mode" => Mode::words(),
+            "HoldsJson.lacks" => Lack::words(),
+            "PoolJson.origin" => PoolOrigin::words(),
+            "BreakerJson.state" => BreakerState::words(),
+            // Made by its derive.
+            "RestartKind" => vec!["permanent", "transient", "temporary"],
+            other => panic!("{other} has words of nobody"),
+        };
+        let document = document();
+        let mut found = Vec::new();
+        enums(&document["components"]["schemas"], "", &mut found);
+        assert_eq!(found.len(), 18, "{found:?}");
+        for (path, words) in found {
+            assert_eq!(words, of_type(path.trim_start_matches('.')), "{path}");
+        }
+        assert!(!document.to_string().contains("x-enum"), "every one is made");
+        let parameters = &document["paths"]["/api/v1/agents"]["get"]["parameters"];
+        let state = parameters.as_array().into_iter().flatten().find(|parameter| parameter["name"] == "state");
+        let pattern = state.expect("a parameter")["schema"]["pattern"].to_string();
+        assert!(AgentState::words().iter().all(|word| pattern.contains(word)), "{pattern}");
     }
 
     #[test]

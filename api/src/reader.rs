@@ -141,6 +141,11 @@ fn type_of(schema: &Value) -> String {
         one => vec![text(one)],
     };
     let name = names.join(" or ");
+    let words: Vec<String> =
+        items(&schema["enum"]).filter(|word| word.is_string()).map(|word| code(&text(word))).collect();
+    if !words.is_empty() {
+        return format!("{name}: {}", words.join(", "));
+    }
     match name.as_str() {
         "array" => format!("list of {}", type_of(&schema["items"])),
         _ => name,
@@ -175,7 +180,8 @@ mod tests {
                     "schema": {"type": "array", "items": {"$ref": "#/components/schemas/Pool"}}}}}}
             }}},
             "components": {"schemas": {"Pool": {"description": "A pool", "required": ["size"], "properties": {
-                "size": {"type": "integer"}, "next": {"oneOf": [{"type": "null"}, {"type": "string"}]}}}}},
+                "size": {"type": "integer"}, "next": {"oneOf": [{"type": "null"}, {"type": "string"}]},
+                "mood": {"type": ["string", "null"], "enum": ["good", "bad", null]}}}}},
         }));
         for part in [
             "a &lt;b&gt; &amp; c",
@@ -184,6 +190,7 @@ mod tests {
             "<td><code>name</code><td>path<td>string<td>The pool",
             "<td><code>200</code><td>list of <a href=\"#Pool\">Pool</a><td>ok",
             "<td><code>size</code><td>integer<td>",
+            "<td><code>mood</code><td>string or null: <code>good</code>, <code>bad</code> (optional)<td>",
             "<td><code>next</code><td>null or string (optional)<td>",
         ] {
             assert!(page.contains(part), "{part} in {page}");

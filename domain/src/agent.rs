@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::seconds;
 use crate::words::Words;
-use crate::{AgentId, AgentState, Epoch, FinalState, PoolName, ProcessId, Timestamp};
+use crate::{Activity, AgentId, AgentState, Epoch, FinalState, PoolName, ProcessId, Timestamp};
 
 /// An agent as somebody asked for it. It does not change over the agent's life.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,6 +90,8 @@ pub enum AgentStatus {
         at: Assignment,
         /// Since when.
         since: Timestamp,
+        /// What it does.
+        activity: Activity,
     },
     /// It is to leave its slot.
     Stopping {
@@ -118,6 +120,8 @@ pub enum AgentEvent {
     Assigned(Assignment),
     /// The worker of this epoch says that it runs.
     Started(Epoch, Timestamp),
+    /// The run of this epoch does something else than before.
+    Turned(Epoch, Activity),
     /// It was ordered to stop.
     StopOrdered(AfterStop),
     /// The tree of this epoch is proven dead, and it is to run again, not before the moment given.
@@ -147,7 +151,10 @@ impl AgentStatus {
         match (self, event) {
             (Self::Pending { .. }, E::Assigned(at)) => Ok(Self::Placed(*at)),
             (Self::Placed(at), E::Started(epoch, since)) if at.epoch == *epoch => {
-                Ok(Self::Running { at: *at, since: *since })
+                Ok(Self::Running { at: *at, since: *since, activity: Activity::Idle })
+            }
+            (Self::Running { at, since, .. }, E::Turned(epoch, activity)) if mine(epoch) => {
+                Ok(Self::Running { at: *at, since: *since, activity: *activity })
             }
             (Self::Pending { .. }, E::StopOrdered(AfterStop::End(reason))) => {
                 Ok(Self::Final(FinalState::Terminated(*reason)))
@@ -182,7 +189,7 @@ impl AgentStatus {
     pub const fn state(&self) -> AgentState {
         match self {
             Self::Pending { .. } | Self::Placed(_) => AgentState::Spawning,
-            Self::Running { .. } => AgentState::Idle,
+            Self::Running { activity, .. } => AgentState::Running(*activity),
             Self::Stopping { .. } => AgentState::Stopping,
             Self::Final(state) => state.state(),
         }
@@ -217,6 +224,22 @@ impl AgentStatus {
     pub const fn runs_at(&self) -> Option<Assignment> {
         match self {
             Self::Running { at, .. } => Some(*at),
+            _ => None,
+        }
+    }
+
+    /// What it does, if it runs and is not to end.
+    pub const fn activity(&self) -> Option<Activity> {
+        match self {
+            Self::Running { activity, .. } => Some(*activity),
+            _ => None,
+        }
+    }
+
+    /// Where it runs, if it does, has nothing to do and is not to end.
+    pub const fn idles_at(&self) -> Option<Assignment> {
+        match self {
+            Self::Running { at, activity, .. } if activity.is_idle() => Some(*at),
             _ => None,
         }
     }
@@ -279,7 +302,7 @@ mod tests {
         vec![
             AgentStatus::Pending { not_before: None },
             AgentStatus::Placed(at(2)),
-            AgentStatus::Running { at: at(2), since: Timestamp::from_millis(0) },
+            AgentStatus::Running { at: at(2), since: Timestamp::from_millis(0), activity: Activity::Idle },
             AgentStatus::Stopping { at: at(2), then: AfterStop::End(StopReason::Requested) },
             AgentStatus::Stopping { at: at(2), then: AfterStop::RunAgain },
             AgentStatus::Final(FinalState::Terminated(StopReason::Requested)),
@@ -291,10 +314,12 @@ mod tests {
     /// One row an event, one column a status in the order of `statuses`; '-' is no move.
     #[test]
     fn the_table_of_moves() {
-        let rows: [(AgentEvent, &str); 10] = [
+        let rows: [(AgentEvent, &str); 12] = [
             (AgentEvent::Assigned(at(2)), "placed - - - - - - -"),
             (AgentEvent::Started(Epoch(2), Timestamp::from_millis(0)), "- running - - - - - -"),
             (AgentEvent::Started(Epoch(1), Timestamp::from_millis(0)), "- - - - - - - -"),
+            (AgentEvent::Turned(Epoch(2), Activity::Busy), "- - busy - - - - -"),
+            (AgentEvent::Turned(Epoch(1), Activity::Busy), "- - - - - - - -"),
             (
                 AgentEvent::StopOrdered(AfterStop::End(StopReason::Idle)),
                 "terminated stopping stopping - stopping - - terminated",
@@ -319,7 +344,8 @@ mod tests {
         match status {
             AgentStatus::Pending { .. } => "pending",
             AgentStatus::Placed(_) => "placed",
-            AgentStatus::Running { .. } => "running",
+            AgentStatus::Running { activity: Activity::Idle, .. } => "running",
+            AgentStatus::Running { activity, .. } => activity.as_str(),
             AgentStatus::Stopping { .. } => "stopping",
             AgentStatus::Final(state) => state.state().as_str(),
         }
@@ -329,13 +355,14 @@ mod tests {
     #[test]
     fn the_table_of_predicates() {
         type Is = fn(&AgentStatus) -> bool;
-        let rows: [(&str, Is, &str); 11] = [
+        let rows: [(&str, Is, &str); 12] = [
             ("is_pending", AgentStatus::is_pending, "x-------"),
             ("is_placed", AgentStatus::is_placed, "-x------"),
             ("is_placed_as", |status| status.is_placed_as(Epoch(2)), "-x------"),
             ("is_coming", AgentStatus::is_coming, "xx------"),
             ("is_running", AgentStatus::is_running, "--x-----"),
             ("is_running_as another", |status| status.is_running_as(Epoch(1)), "--------"),
+            ("idles_at", |status| status.idles_at().is_some(), "--x-----"),
             ("is_to_end", AgentStatus::is_to_end, "---x----"),
             ("is_final", AgentStatus::is_final, "-----xxx"),
             ("is_gone", AgentStatus::is_gone, "-----xx-"),

@@ -3,21 +3,45 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Serialize, Serializer};
 
 use crate::event::EventKind;
+use crate::words::Words;
 use crate::{Intent, StopReason};
 
+crate::words! {
+    /// What a running agent does. It travels as it is from the worker that sees it to whoever asks.
+    pub enum Activity {
+        /// It has no work.
+        Idle = "idle",
+        /// It has work.
+        Busy = "busy",
+    }
+}
+
+impl Activity {
+    /// Whether it has nothing to do.
+    pub const fn is_idle(self) -> bool {
+        matches!(self, Self::Idle)
+    }
+
+    /// The same of an agent that has work, or none, by the word of who gives it: its worker hears of that later.
+    pub const fn given(self, has_work: bool) -> Self {
+        match (self, has_work) {
+            (Self::Idle, true) => Self::Busy,
+            (Self::Busy, false) => Self::Idle,
+            (seen, _) => seen,
+        }
+    }
+}
+
 /// An agent's status in one word, as the API shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AgentState {
     /// It is to run, and nobody has confirmed yet that it does.
     Spawning,
-    /// It runs and has no work.
-    Idle,
-    /// It has work.
-    Busy,
+    /// It runs, and does this.
+    Running(Activity),
     /// It was told to stop, and its tree is not proven dead yet.
     Stopping,
     /// It was asked to stop, and it is gone.
@@ -28,19 +52,28 @@ pub enum AgentState {
     Quarantined,
 }
 
-impl AgentState {
-    const ALL: [Self; 7] =
-        [Self::Spawning, Self::Idle, Self::Busy, Self::Stopping, Self::Terminated, Self::Failed, Self::Quarantined];
+impl Words for AgentState {
+    fn all() -> impl Iterator<Item = Self> {
+        let running = Activity::ALL.map(Self::Running);
+        let after = [Self::Stopping, Self::Terminated, Self::Failed, Self::Quarantined];
+        std::iter::once(Self::Spawning).chain(running).chain(after)
+    }
 
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl AgentState {
     /// The states of an agent that is there or on its way. It may go to and fro between them at any moment, so whoever looks for
     /// such agents asks for all of these at once.
     pub fn live() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(|state| state.is_live())
+        Self::all().filter(|state| state.is_live())
     }
 
     /// The states of an agent that waits for a person. It is not live, and not gone either.
     pub fn kept_for_person() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(|state| state.needs_person())
+        Self::all().filter(|state| state.needs_person())
     }
 
     /// Whether it is there or on its way.
@@ -50,12 +83,12 @@ impl AgentState {
 
     /// Whether it runs, and nobody wants it to end.
     pub const fn is_running(self) -> bool {
-        matches!(self, Self::Idle | Self::Busy)
+        matches!(self, Self::Running(_))
     }
 
     /// Whether it runs and has something to do.
     pub const fn has_work(self) -> bool {
-        matches!(self, Self::Busy)
+        matches!(self, Self::Running(activity) if !activity.is_idle())
     }
 
     /// Whether nothing will move it but a person.
@@ -77,8 +110,7 @@ impl AgentState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Spawning => "spawning",
-            Self::Idle => "idle",
-            Self::Busy => "busy",
+            Self::Running(activity) => activity.as_str(),
             Self::Stopping => "stopping",
             Self::Terminated => "terminated",
             Self::Failed => "failed",
@@ -93,14 +125,17 @@ impl fmt::Display for AgentState {
     }
 }
 
+impl Serialize for AgentState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 impl FromStr for AgentState {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| {
-            let names: Vec<_> = Self::ALL.iter().map(|s| s.as_str()).collect();
-            format!("no state of an agent: {text:?}; the states are {}", names.join(", "))
-        })
+        Self::of_word(text).ok_or_else(|| format!("no state of an agent: {text:?}; the states are {}", Self::listed()))
     }
 }
 
@@ -183,14 +218,28 @@ mod tests {
         let ended = Some(FinalState::Terminated(StopReason::Requested));
         assert_eq!(FinalState::of(AgentState::Quarantined, stopped), ended);
         assert_eq!(FinalState::of(AgentState::Failed, Intent::Run), None, "it is to run");
-        assert_eq!(FinalState::of(AgentState::Idle, stopped), None, "no final state");
+        assert_eq!(FinalState::of(AgentState::Running(Activity::Idle), stopped), None, "no final state");
+    }
+
+    #[test]
+    fn whoever_gives_work_knows_first_whether_an_agent_has_any() {
+        for (seen, has_work, does) in [
+            (Activity::Idle, true, Activity::Busy),
+            (Activity::Idle, false, Activity::Idle),
+            (Activity::Busy, true, Activity::Busy),
+            (Activity::Busy, false, Activity::Idle),
+        ] {
+            assert_eq!(seen.given(has_work), does, "{seen:?}, {has_work}");
+        }
     }
 
     #[test]
     fn words_are_read_back() {
-        for state in AgentState::ALL {
+        for state in AgentState::all() {
             assert_eq!(state.as_str().parse(), Ok(state));
+            assert_eq!(serde_json::to_value(state).expect("a word"), state.as_str());
         }
+        assert_eq!(AgentState::listed(), "spawning, idle, busy, stopping, terminated, failed, quarantined");
         assert!("asleep".parse::<AgentState>().expect_err("no state").contains("quarantined"));
     }
 }

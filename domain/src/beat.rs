@@ -1,5 +1,6 @@
 //! Heartbeats: a worker's whole picture, not a change, so that the next beat repairs whatever was lost.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -7,8 +8,9 @@ use uuid::Uuid;
 
 use crate::attempt::{Progress, Usage};
 use crate::time::optional_seconds;
+use crate::words::Words;
 use crate::worker::WorkerIdentity;
-use crate::{AgentId, Epoch, Fence, PoolName, ProcessId, TaskId, Timestamp, WorkerState};
+use crate::{Activity, AgentId, Epoch, Fence, PoolName, ProcessId, TaskId, Timestamp, WorkerState};
 
 /// One heartbeat.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,6 +95,7 @@ pub struct AgentPicture {
     /// The epoch that runs.
     pub epoch: Epoch,
     /// How it is.
+    #[serde(flatten)]
     pub state: SeenState,
     /// Its role.
     pub role_type: String,
@@ -130,14 +133,12 @@ pub struct TaskPicture {
 
 /// How a worker sees an agent that it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "SeenRecord", into = "SeenRecord")]
 pub enum SeenState {
     /// Its program was started and is not ready.
     Starting,
-    /// It runs and has no work.
-    Idle,
-    /// It has work.
-    Busy,
+    /// It runs, and does this.
+    Running(Activity),
     /// It is being stopped.
     Stopping,
 }
@@ -147,9 +148,45 @@ impl SeenState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
-            Self::Idle => "idle",
-            Self::Busy => "busy",
+            Self::Running(activity) => activity.as_str(),
             Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// The same as it travels. Every version knows `starting`, `idle`, `busy` and `stopping`. An activity that a former version has
+/// no word for is `busy` to it, and is named beside that.
+#[derive(Serialize, Deserialize)]
+struct SeenRecord {
+    state: Cow<'static, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    activity: Option<Cow<'static, str>>,
+}
+
+impl From<SeenState> for SeenRecord {
+    fn from(seen: SeenState) -> Self {
+        let activity = match seen {
+            SeenState::Running(activity) if !activity.is_idle() && activity != Activity::Busy => Some(activity),
+            _ => None,
+        };
+        let state = activity.map_or(seen, |_| SeenState::Running(Activity::Busy));
+        Self { state: state.as_str().into(), activity: activity.map(|activity| activity.as_str().into()) }
+    }
+}
+
+impl TryFrom<SeenRecord> for SeenState {
+    type Error = String;
+
+    fn try_from(record: SeenRecord) -> Result<Self, String> {
+        // One that a later version has named is what it says of it to the former ones.
+        let named = record.activity.and_then(|word| Activity::of_word(&word));
+        match record.state.as_ref() {
+            "starting" => Ok(Self::Starting),
+            "stopping" => Ok(Self::Stopping),
+            word => named
+                .or_else(|| Activity::of_word(word))
+                .map(Self::Running)
+                .ok_or_else(|| format!("no state of an agent that is held: {word:?}")),
         }
     }
 }
@@ -173,4 +210,40 @@ pub struct BeatAnswer {
     pub number: u64,
     /// The content's life. A worker that sees another than last time sends all that it has again.
     pub generation: Generation,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Workers and masters of neighbouring versions read each other's.
+    #[test]
+    fn a_state_travels_in_words_that_every_version_knows() {
+        let rows = [
+            (SeenState::Starting, "starting"),
+            (SeenState::Running(Activity::Idle), "idle"),
+            (SeenState::Running(Activity::Busy), "busy"),
+            (SeenState::Stopping, "stopping"),
+        ];
+        for (seen, word) in rows {
+            let picture = json!({
+                "agent_id": AgentId::from_uuid(Uuid::from_u128(1)), "epoch": 2, "state": word, "role_type": "developer",
+                "project_id": "shop", "updated_at": "1970-01-01T00:00:00.000Z",
+            });
+            let read: AgentPicture = serde_json::from_value(picture.clone()).expect("a picture");
+            assert_eq!((read.state, read.state.as_str()), (seen, word));
+            assert_eq!(serde_json::to_value(read).expect("an object"), picture);
+        }
+        for activity in Activity::ALL {
+            let json = serde_json::to_value(SeenState::Running(activity)).expect("an object");
+            assert!(json["state"] == "idle" || json["state"] == "busy", "{json}");
+            let read = serde_json::from_value(json).ok();
+            assert_eq!(read, Some(SeenState::Running(activity)), "its own output");
+        }
+        let later = json!({"state": "busy", "activity": "something of a later version"});
+        assert_eq!(serde_json::from_value(later).ok(), Some(SeenState::Running(Activity::Busy)));
+        assert!(serde_json::from_value::<SeenState>(json!({"state": "asleep"})).is_err());
+    }
 }

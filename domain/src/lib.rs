@@ -61,7 +61,7 @@ pub mod worker;
 pub mod worker_ending;
 
 pub use agent::{AgentEvent, AgentSpec, AgentStatus, Assignment, Intent, StopReason};
-pub use agent_state::{AgentState, FinalState};
+pub use agent_state::{Activity, AgentState, FinalState};
 pub use attempt::{Attempt, AttemptEnd, AttemptRecord, Executions, Halt, Progress, Tally, Usage};
 pub use beat::{AgentPicture, Beat, BeatAnswer, Generation, SeenState, Tampering, TaskPicture};
 pub use budget::{Budget, Budgets};

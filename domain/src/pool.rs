@@ -13,6 +13,7 @@ use crate::check::{Dependency, check_dependencies};
 use crate::queue::{BreakerPolicy, OnDemand, RetryPolicy};
 use crate::restart::RestartPolicy;
 use crate::time::{optional_seconds, seconds};
+use crate::words::Words;
 use crate::{described, number, schema};
 
 /// The name of a pool: 1 to 64 characters of `a-z`, `0-9`, `-` and `_`. It is part of keys and channel names.
@@ -71,26 +72,15 @@ impl fmt::Debug for PoolName {
     }
 }
 
-/// Who made a pool, and so who may change it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PoolOrigin {
-    /// Made once in a new store that had no configuration.
-    Default,
-    /// Made over the API, which may change and delete it.
-    Api,
-    /// Written in the configuration file: the API answers 409 to changes.
-    File,
-}
-
-impl PoolOrigin {
-    /// The word in the store and in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Default => "default",
-            Self::Api => "api",
-            Self::File => "file",
-        }
+crate::words! {
+    /// Who made a pool, and so who may change it.
+    pub enum PoolOrigin {
+        /// Made once in a new store that had no configuration.
+        Default = "default",
+        /// Made over the API, which may change and delete it.
+        Api = "api",
+        /// Written in the configuration file: the API answers 409 to changes.
+        File = "file",
     }
 }
 
@@ -98,12 +88,7 @@ impl FromStr for PoolOrigin {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "default" => Ok(Self::Default),
-            "api" => Ok(Self::Api),
-            "file" => Ok(Self::File),
-            other => Err(format!("no origin of a pool: {other:?}")),
-        }
+        Self::of_word(text).ok_or_else(|| format!("no origin of a pool: {text:?}"))
     }
 }
 

@@ -70,7 +70,7 @@ pub fn next_step(facts: Facts<'_>, now: Instant) -> Step {
 #[cfg(test)]
 mod tests {
     use muster_domain::agent::AfterStop;
-    use muster_domain::{Assignment, Epoch, FinalState, ProcessId, StopReason, Timestamp};
+    use muster_domain::{Activity, Assignment, Epoch, FinalState, ProcessId, StopReason, Timestamp};
 
     use super::*;
 
@@ -114,7 +114,7 @@ mod tests {
         let stopping = AgentStatus::Stopping { at: at(), then: AfterStop::End(StopReason::Requested) };
         assert_eq!(step(&stopping, None, true, now), Step::SendTerminate);
         for quiet in [
-            AgentStatus::Running { at: at(), since: Timestamp::from_millis(0) },
+            AgentStatus::Running { at: at(), since: Timestamp::from_millis(0), activity: Activity::Idle },
             AgentStatus::Final(FinalState::Terminated(StopReason::Idle)),
             AgentStatus::Final(FinalState::Failed(StopReason::Completed)),
             AgentStatus::Final(FinalState::Quarantined),

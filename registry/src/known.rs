@@ -109,7 +109,7 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use muster_domain::{Epoch, SeenState, TaskId, TaskPicture, Timestamp, Usage};
+    use muster_domain::{Activity, Epoch, SeenState, TaskId, TaskPicture, Timestamp, Usage};
     use uuid::Uuid;
 
     use super::*;
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn what_was_written_is_not_written_again_until_it_changes() {
         let mut known = Known::default();
-        let idle = [picture(SeenState::Idle)];
+        let idle = [picture(SeenState::Running(Activity::Idle))];
         assert_eq!(changed(&known, &idle), 1);
         known.record(&known.changes_of_report(&idle, &[]));
         assert_eq!(changed(&known, &idle), 0);
@@ -148,7 +148,7 @@ mod tests {
         let busy = |quiet_ms| {
             let (progress, usage) = (None, Usage::default());
             let task = TaskPicture { task_id: TaskId::from_uuid(Uuid::nil()), attempt: 1, quiet_ms, progress, usage };
-            [AgentPicture { tasks: vec![task], ..picture(SeenState::Busy) }]
+            [AgentPicture { tasks: vec![task], ..picture(SeenState::Running(Activity::Busy)) }]
         };
         known.record(&known.changes_of_report(&busy(0), &[]));
         assert_eq!(changed(&known, &busy(2000)), 0);
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn after_a_failed_call_all_is_written_again_or_removed() {
         let mut known = Known::default();
-        let idle = [picture(SeenState::Idle)];
+        let idle = [picture(SeenState::Running(Activity::Idle))];
         known.record(&known.changes_of_report(&idle, &[]));
         known.doubt(&Changes { changed: vec![&idle[0]], gone: vec![] });
         assert_eq!(changed(&known, &idle), 1);
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn every_few_beats_all_is_written_again() {
         let mut known = Known::default();
-        let idle = [picture(SeenState::Idle)];
+        let idle = [picture(SeenState::Running(Activity::Idle))];
         known.record(&known.changes_of_report(&idle, &[]));
         let written: Vec<usize> = (0..2 * BEATS_PER_WHOLE)
             .map(|_| {
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn another_generation_forgets_what_was_known() {
         let mut known = Known::default();
-        let idle = [picture(SeenState::Idle)];
+        let idle = [picture(SeenState::Running(Activity::Idle))];
         assert!(!known.enter(Generation(Uuid::from_u128(1))), "the first is no change");
         known.record(&known.changes_of_report(&idle, &[]));
         assert!(!known.enter(Generation(Uuid::from_u128(1))));

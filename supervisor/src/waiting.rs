@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use muster_domain::{AgentId, AgentState, PoolName, TaskId, Timestamp, counted};
+use muster_domain::{Activity, AgentId, AgentState, PoolName, TaskId, Timestamp, counted};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -139,7 +139,9 @@ impl fmt::Display for WaitingFor {
                 write!(f, "the circuit breaker of {pool}, which lets single tasks through: {reason}")
             }
             // Its worker takes no commands now, or the agent is about to end.
-            Self::Agent(agent, AgentState::Idle) => write!(f, "agent {agent}, which takes no tasks now"),
+            Self::Agent(agent, AgentState::Running(Activity::Idle)) => {
+                write!(f, "agent {agent}, which takes no tasks now")
+            }
             Self::Agent(agent, state) => write!(f, "agent {agent}, which is {state}"),
             Self::Tenant { tenant, max_running } => {
                 write!(f, "other tasks of tenant {tenant}, which runs as many as it may (max_running = {max_running})")

@@ -47,11 +47,8 @@ impl Worker {
         let mut agents = AgentNews { held: self.slots.held(), ..AgentNews::default() };
         for report in &reports {
             let Some((agent_id, _)) = subject(&report.body) else { continue };
-            match self.slots.picture(&agent_id) {
-                Some(mut picture) => {
-                    self.tasks.complete(&mut picture, now);
-                    agents.pictures.push(picture);
-                }
+            match self.slots.picture(&agent_id, |agent, epoch| self.tasks.work_of(agent, epoch, now)) {
+                Some(picture) => agents.pictures.push(picture),
                 // A refused agent never was here: where it is, is not ours to say.
                 None if matches!(report.body, ReportBody::Ended { .. }) => agents.gone.push(agent_id),
                 None => {}
@@ -65,8 +62,7 @@ impl Worker {
     fn beat(&mut self, now: Instant) {
         // What the picture does not show any more is said in a report that was made before it, and is numbered in it.
         self.say_tasks();
-        let mut agents = self.slots.pictures();
-        agents.iter_mut().for_each(|agent| self.tasks.complete(agent, now));
+        let agents = self.slots.pictures(|agent, epoch| self.tasks.work_of(agent, epoch, now));
         self.last_beat = agents.is_empty();
         let number = self.heart.beat(now);
         // Some agent's picture may not be as old as a heartbeat.

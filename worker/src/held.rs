@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::later;
 use crate::slots::{How, Step};
+use crate::tasks::Work;
 
 /// What `heartbeat_interval` is at least.
 const SHORTEST_FRESHNESS: Duration = Duration::from_secs(1);
@@ -172,10 +173,11 @@ impl Held {
         idle
     }
 
-    pub(crate) fn picture(&self) -> AgentPicture {
+    /// The picture of it, with what it has to do.
+    pub(crate) fn picture(&self, work: Work) -> AgentPicture {
         let (state, pid, reason) = match &self.phase {
             Phase::Starting => (SeenState::Starting, None, None),
-            Phase::Running { pid } => (SeenState::Idle, *pid, None),
+            Phase::Running { pid } => (SeenState::Running(work.activity), *pid, None),
             Phase::Stopping { pid, reason, .. } => (SeenState::Stopping, *pid, reason.clone()),
         };
         AgentPicture {
@@ -185,9 +187,9 @@ impl Held {
             role_type: self.order.agent.role_type.clone(),
             project_id: self.order.agent.project_id.clone(),
             pid,
-            updated_at: self.updated_at,
+            updated_at: work.turned_at.map_or(self.updated_at, |at| self.updated_at.max(at)),
             reason,
-            tasks: Vec::new(),
+            tasks: work.tasks,
         }
     }
 }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::held::{Held, Phase, Then};
 use crate::memory::{Fate, Memory};
+use crate::tasks::Work;
 
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq)]
@@ -255,14 +256,14 @@ impl Slots {
         self.held.values().map(Held::heartbeat_interval).min()
     }
 
-    /// The picture of every agent that is held.
-    pub(crate) fn pictures(&self) -> Vec<AgentPicture> {
-        self.held.values().map(Held::picture).collect()
+    /// The picture of every agent that is held; `work` says what a run of one has to do.
+    pub(crate) fn pictures(&self, work: impl Fn(AgentId, Epoch) -> Work) -> Vec<AgentPicture> {
+        self.held.values().map(|held| held.picture(work(held.agent_id(), held.epoch()))).collect()
     }
 
     /// The picture of one agent, where it is held.
-    pub(crate) fn picture(&self, agent_id: &AgentId) -> Option<AgentPicture> {
-        self.held.get(agent_id).map(Held::picture)
+    pub(crate) fn picture(&self, agent_id: &AgentId, work: impl Fn(AgentId, Epoch) -> Work) -> Option<AgentPicture> {
+        self.held.get(agent_id).map(|held| held.picture(work(held.agent_id(), held.epoch())))
     }
 
     /// Every tree that is not proven dead takes a slot, one that is being stopped too.

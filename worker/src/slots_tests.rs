@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentSpec, SeenState};
+use muster_domain::{Activity, AgentSpec, SeenState};
 
 use super::*;
 
@@ -73,7 +73,8 @@ impl Table {
     }
 
     fn states(&self) -> Vec<(u64, SeenState)> {
-        let mut states: Vec<_> = self.slots.pictures().iter().map(|agent| (agent.epoch.0, agent.state)).collect();
+        let mut states: Vec<_> =
+            self.slots.pictures(nothing).iter().map(|agent| (agent.epoch.0, agent.state)).collect();
         states.sort_by_key(|(epoch, _)| *epoch);
         states
     }
@@ -99,6 +100,10 @@ fn word(step: &Step) -> String {
         ReportBody::IdleTooLong { epoch, .. } => format!("idle {epoch}"),
         other => format!("{other:?}"),
     }
+}
+
+fn nothing(_: AgentId, _: Epoch) -> Work {
+    Work::default()
 }
 
 #[test]
@@ -160,7 +165,7 @@ fn a_higher_epoch_waits_for_the_proof_that_the_lower_is_dead() {
     assert_eq!(table.started(0, 2), "started 2");
     assert_eq!(table.spawn(0, 1), "refused 1 it has seen epoch 2 of this agent");
     assert_eq!(table.ended(0, 1, 9), "", "late news of the lower are none");
-    assert_eq!(table.states(), [(2, SeenState::Idle)]);
+    assert_eq!(table.states(), [(2, SeenState::Running(Activity::Idle))]);
 }
 
 #[test]
@@ -184,7 +189,7 @@ fn a_terminate_of_a_lower_epoch_does_not_touch_the_higher() {
     let mut table = Table::new(1);
     table.running(0, 2);
     assert_eq!(table.terminate(0, 1, How::Kill), "ended 1 never ready was stopped");
-    assert_eq!(table.states(), [(2, SeenState::Idle)]);
+    assert_eq!(table.states(), [(2, SeenState::Running(Activity::Idle))]);
     assert_eq!(table.spawn(0, 2), "started 2");
 }
 
@@ -199,7 +204,7 @@ fn a_tree_that_is_being_stopped_takes_its_slot() {
     // The master placed it elsewhere because of the refusal: this epoch must not run here, slot or not.
     assert_eq!(table.spawn(2, 1), "refused 1 all of its 2 slots are taken");
     assert_eq!(table.spawn(2, 2), "start 2");
-    assert_eq!(table.slots.pictures().len(), 2);
+    assert_eq!(table.slots.pictures(nothing).len(), 2);
 }
 
 #[test]
@@ -211,7 +216,7 @@ fn a_replaced_leader_is_not_obeyed() {
     assert_eq!(table.spawn(1, 2), "start 2");
     assert_eq!(table.spawn_by(0, 1, Fence(2)), "started 1", "an answer changes nothing, and this one is true");
     assert_eq!(table.spawn_by(0, 2, Fence(2)), "refused 2 it has seen the leader with fence 3");
-    assert_eq!(table.states()[0], (1, SeenState::Idle), "it was not replaced");
+    assert_eq!(table.states()[0], (1, SeenState::Running(Activity::Idle)), "it was not replaced");
     assert_eq!(table.terminate_by(0, 1, How::Kill, Fence(2)), "");
     assert_eq!(table.terminate_by(0, 1, How::Kill, Fence(4)), "kill 1");
     assert_eq!(table.slots.fence(), Fence(4));
@@ -260,7 +265,7 @@ fn the_reason_of_a_tree_that_does_not_die_is_in_the_picture() {
     table.terminate(0, 1, How::Kill);
     let reason = Some("process 7 (dd) is in uninterruptible sleep".to_owned());
     table.slots.on_stuck(table.agents[0], Epoch(1), reason.clone(), Timestamp::from_millis(5));
-    let picture = table.slots.picture(&table.agents[0]).expect("held");
+    let picture = table.slots.picture(&table.agents[0], nothing).expect("held");
     assert_eq!((picture.reason, picture.state, picture.pid), (reason, SeenState::Stopping, Some(7)));
     assert_eq!(picture.updated_at, Timestamp::from_millis(5));
 }

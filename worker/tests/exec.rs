@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bench::{Bench, exec, sh, wait_until};
 use muster_domain::ending::MAX_LAST_OUTPUT;
-use muster_domain::{AgentId, Cause, Command, SeenState};
+use muster_domain::{Activity, AgentId, Cause, Command, SeenState};
 use muster_files::Place;
 use muster_worker::{WorkerExit, log};
 use serde_json::json;
@@ -45,7 +45,7 @@ async fn an_agent_is_ready_when_it_says_so_and_stops_when_it_is_told() {
     let (mut bench, agent) = start(sh(&script)).await;
     assert_eq!(bench.words(1).await, ["started 1"]);
     let beat = bench.beat_where(|beat| beat.agents.first().is_some_and(|agent| agent.pid.is_some())).await;
-    assert_eq!(beat.agents[0].state, SeenState::Idle);
+    assert_eq!(beat.agents[0].state, SeenState::Running(Activity::Idle));
     assert!(is_alive(&beat.agents[0].pid.expect("a pid").to_string()));
     wait_until("its words", async || lines(&bench, agent).contains(&"err oops".into()).then_some(())).await;
     bench.terminate(agent, 1, true).await;

@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bench::{Bench, Engine, FENCE, PATIENCE, spawn, wait_until, word};
-use muster_domain::{AgentId, Command, Envelope, Fence, ReportBody, RuntimeProfile, SeenState, Vitals, WorkerState};
+use muster_domain::{
+    Activity, AgentId, Command, Envelope, Fence, ReportBody, RuntimeProfile, SeenState, Vitals, WorkerState,
+};
 use muster_process::DataLock;
 use muster_process::door::{self, Reply};
 use muster_registry::{Bus, CommandPost, Registry};
@@ -26,7 +28,7 @@ async fn an_agent_is_spawned_repeated_and_terminated() {
     bench.spawn(agent, 1).await;
     assert_eq!(bench.words(1).await, ["started 1"]);
     let (worker, picture) = bench.engine.inner.agent(agent).expect("in the registry when its start is known");
-    assert_eq!((worker, picture.state, picture.pid), (bench.worker, SeenState::Idle, None));
+    assert_eq!((worker, picture.state, picture.pid), (bench.worker, SeenState::Running(Activity::Idle), None));
     bench.settle().await;
     bench.beat_where(|beat| beat.dropped == 2).await;
     bench.spawn(agent, 1).await;

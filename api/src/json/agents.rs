@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use muster_domain::name::display_name;
 use muster_domain::time::seconds;
-use muster_domain::{AgentId, AgentState, Cause, Ending, PoolName, ProcessId, Timestamp};
+use muster_domain::{AgentId, AgentState, Cause, Ending, PoolName, ProcessId, Timestamp, Words};
 use muster_supervisor::{AgentView, IdempotencyKey, Page, SpawnRequest};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -74,8 +74,8 @@ pub(crate) struct AgentJson {
     process_id: Option<ProcessId>,
     /// The pid of its program, where that is known.
     pid: Option<u32>,
-    /// `spawning`, `idle`, `busy`, `stopping`, `terminated`, `failed` or `quarantined`.
-    #[schema(value_type = String, example = "idle")]
+    /// How it is.
+    #[schema(value_type = String, example = "idle", extensions(("x-enum" = json!(AgentState::words()))))]
     pub(crate) state: AgentState,
     /// Why it is in that state, where there is something to say.
     reason: Option<String>,
@@ -207,7 +207,7 @@ pub(crate) struct TerminatedJson {
     #[schema(value_type = String, format = Uuid)]
     agent_id: AgentId,
     /// `terminated` once its whole process tree is gone; `stopping` before.
-    #[schema(value_type = String, example = "terminated")]
+    #[schema(value_type = String, example = "terminated", extensions(("x-enum" = json!(AgentState::words()))))]
     pub(crate) state: AgentState,
 }
 
@@ -229,7 +229,7 @@ pub(crate) struct ProjectAgentJson {
     human_name: String,
     role_type: String,
     /// As `state` of an agent.
-    #[schema(value_type = String, example = "idle")]
+    #[schema(value_type = String, example = "idle", extensions(("x-enum" = json!(AgentState::words()))))]
     status: AgentState,
     project_id: String,
     #[schema(value_type = String, format = DateTime)]
@@ -256,7 +256,7 @@ pub(crate) struct AgentHealthJson {
     #[schema(value_type = String, format = Uuid)]
     agent_id: AgentId,
     /// As `state` of an agent.
-    #[schema(value_type = String, example = "idle")]
+    #[schema(value_type = String, example = "idle", extensions(("x-enum" = json!(AgentState::words()))))]
     status: AgentState,
     #[schema(value_type = Option<String>, format = Uuid)]
     process_id: Option<ProcessId>,
@@ -271,6 +271,8 @@ impl From<AgentView> for AgentHealthJson {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use muster_domain::Activity;
+
     use super::*;
     use crate::body::parse;
 
@@ -296,7 +298,7 @@ pub(crate) mod tests {
 
     #[test]
     fn an_agent_reads_as_promised() {
-        let view = agent(AgentState::Idle);
+        let view = agent(AgentState::Running(Activity::Idle));
         let json = serde_json::to_value(AgentJson::from(view.clone())).expect("an object");
         assert_eq!(json["agent_id"], view.agent_id.to_string());
         assert_eq!(json["display_name"], "Ada Brook (business analyst)");

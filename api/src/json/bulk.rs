@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use crate::body::{parse, parse_item};
     use crate::json::agents::tests::agent;
-    use muster_domain::AgentState;
+    use muster_domain::{Activity, AgentState};
     use serde_json::json;
 
     #[test]
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn an_answer_counts_and_numbers() {
         let answer = BulkAnswer::new(vec![
-            (StatusCode::CREATED, AgentJson::from(agent(AgentState::Idle))).into(),
+            (StatusCode::CREATED, AgentJson::from(agent(AgentState::Running(Activity::Idle)))).into(),
             Problem::invalid_field("agent_id", "none").into(),
             (StatusCode::OK, TerminatedJson::from(agent(AgentState::Terminated))).into(),
         ]);

@@ -5,12 +5,14 @@ mod agents;
 mod bulk;
 mod pool_config;
 mod unseen;
+mod words;
 
 pub(crate) use agents::{
     AgentHealthJson, AgentJson, AgentPage, EndingJson, ProjectAgentJson, SpawnBody, TerminateBody, TerminatedJson,
 };
 pub(crate) use bulk::{BulkAnswer, BulkBody, BulkItem, BulkRestart, BulkSpawn, BulkTerminate, RestartItem};
 pub(crate) use pool_config::{ConfigPatch, describe as describe_pool_config};
+pub(crate) use words::{describe as describe_words, some_of};
 
 #[cfg(test)]
 pub(crate) mod tests_views {

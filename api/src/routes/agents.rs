@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::Routes;
 use crate::body::StrictJson;
 use crate::door::Leader;
-use crate::json::{AgentJson, AgentPage, ProjectAgentJson, SpawnBody, TerminateBody, TerminatedJson};
+use crate::json::{AgentJson, AgentPage, ProjectAgentJson, SpawnBody, TerminateBody, TerminatedJson, some_of};
 use crate::problem::Problem;
 use crate::query::{
     KeyHeader, MAX_PAGE, PathText, StrictQuery, WaitQuery, agent_id, page_limit, page_start, pool_name, project_id,
@@ -107,8 +107,8 @@ pub(super) struct ListQuery {
     pool_name: Option<String>,
     /// Only this project's.
     project_id: Option<String>,
-    /// Only those in this state, or in one of several with commas between them: `spawning`, `idle`, `busy`, `stopping`,
-    /// `terminated`, `failed` or `quarantined`.
+    /// Only those in this state, or in one of several with commas between them.
+    #[param(schema_with = some_of::<AgentState>)]
     state: Option<String>,
     /// At most this many, 1 to 1000. Default 100.
     #[param(minimum = 1, maximum = 1000)]
@@ -224,7 +224,7 @@ async fn of_project(
 mod tests {
     use super::*;
     use axum::extract::Query;
-    use muster_domain::AgentId;
+    use muster_domain::{Activity, AgentId};
 
     fn query(text: &str) -> Result<AgentQuery, Problem> {
         let uri = format!("/x?{text}").parse().expect("a URI");
@@ -236,8 +236,14 @@ mod tests {
         assert_eq!(query("").expect("all").limit, 100);
         let id = AgentId::generate();
         let asked = query(&format!("pool_name=p&project_id=a%20b&state=idle&limit=1000&cursor={id}")).expect("a query");
-        assert_eq!((asked.limit, asked.after, asked.states), (1000, Some(id), vec![AgentState::Idle]));
-        assert_eq!(query("state=idle,busy").expect("two").states, [AgentState::Idle, AgentState::Busy]);
+        assert_eq!(
+            (asked.limit, asked.after, asked.states),
+            (1000, Some(id), vec![AgentState::Running(Activity::Idle)])
+        );
+        assert_eq!(
+            query("state=idle,busy").expect("two").states,
+            [AgentState::Running(Activity::Idle), AgentState::Running(Activity::Busy)]
+        );
         assert_eq!(asked.project.as_deref(), Some("a b"));
         for (text, code) in [
             ("limit=0", "invalid_parameter"),

@@ -50,12 +50,14 @@ fn by_pool(
 
 #[cfg(test)]
 mod tests {
+    use muster_domain::Activity;
+
     use super::*;
     use crate::json::tests_views::agent;
 
     #[test]
     fn a_pool_without_agents_is_shown_too() {
-        let view = agent(AgentState::Idle);
+        let view = agent(AgentState::Running(Activity::Idle));
         let pools = ["business_analyst_pool", "developer_pool"].map(str::to_owned).into_iter();
         let answer = by_pool(pools, BTreeMap::from([(view.agent_id, view.clone())]));
         let json = serde_json::to_value(answer).expect("an object");

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use crate::body::parse;
     use crate::json::tests_views::agent;
-    use muster_domain::AgentState;
+    use muster_domain::{Activity, AgentState};
     use tokio::sync::Barrier;
 
     #[tokio::test]
@@ -119,7 +119,7 @@ mod tests {
                 both.wait().await;
                 match item.agent_id.as_str() {
                     "a" => Err(Problem::invalid_field("agent_id", format!("item {index}"))),
-                    _ => Ok((StatusCode::OK, AgentJson::from(agent(AgentState::Idle)))),
+                    _ => Ok((StatusCode::OK, AgentJson::from(agent(AgentState::Running(Activity::Idle))))),
                 }
             }
         })

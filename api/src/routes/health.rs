@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use muster_domain::PoolName;
+use muster_domain::{PoolName, Words};
 use muster_supervisor::{Alert, AlertKind, Handle, HealthView, Mode, ReachView, SystemView};
 use serde::Serialize;
 use tokio::time::timeout;
@@ -37,8 +37,8 @@ struct HealthJson {
     /// `ok` or `degraded`.
     #[schema(value_type = String)]
     status: &'static str,
-    /// `multi-process` or `single-process`; null where this server does not lead.
-    #[schema(value_type = Option<String>)]
+    /// How it runs; null where this server does not lead.
+    #[schema(value_type = Option<String>, extensions(("x-enum" = json!(Mode::words()))))]
     mode: Option<Mode>,
     /// Why it runs so.
     mode_reason: Option<String>,
@@ -61,7 +61,7 @@ struct HealthJson {
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 struct AlertTopicJson {
     /// As in `GET /api/v1/alerts`.
-    #[schema(value_type = String, example = "quarantine")]
+    #[schema(value_type = String, example = "quarantine", extensions(("x-enum" = json!(AlertKind::words()))))]
     kind: AlertKind,
     #[schema(value_type = Option<String>)]
     pool_name: Option<PoolName>,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use muster_domain::{Executions, Timestamp};
+use muster_domain::{Executions, Timestamp, Words};
 use muster_supervisor::{Alert, Mode, SystemView};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -20,8 +20,8 @@ pub(super) fn routes() -> Routes {
 #[derive(Debug, Serialize, ToSchema)]
 struct MonitorJson {
     uptime_seconds: f64,
-    /// `multi-process` or `single-process`.
-    #[schema(value_type = String)]
+    /// How it runs.
+    #[schema(value_type = String, extensions(("x-enum" = json!(Mode::words()))))]
     mode: Mode,
     total_pools: u32,
     total_workers: u32,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_domain::{
-    AgentId, AttemptEnd, Cause, CheckOrder, Command, Ending, Envelope, Epoch, Fence, Halt, Reach, ReportBody,
+    Activity, AgentId, AttemptEnd, Cause, CheckOrder, Command, Ending, Envelope, Epoch, Fence, Halt, Reach, ReportBody,
     SeenState, TaskBegun, TaskHalt, TaskId, TaskOrder, TaskOver, Timestamp, Usage, WIRE_VERSION,
 };
 use muster_registry::{AgentNews, Bus, CommandPost, CommandStream, LeaderMirror, Registry, ReportPost, ReportStream};
@@ -97,7 +97,7 @@ async fn the_agents_of_a_beat_are_in_the_registry(bench: &impl Bench) {
     beat(bench, &mut worker).await;
     let [first, second] = [worker.agents[0].agent_id, worker.agents[1].agent_id];
     assert_eq!(bench.agent(first).await, Some((worker.id, Epoch(1), "idle".to_owned())));
-    for (state, word) in [(SeenState::Busy, "busy"), (SeenState::Stopping, "stopping")] {
+    for (state, word) in [(SeenState::Running(Activity::Busy), "busy"), (SeenState::Stopping, "stopping")] {
         worker.agents[0].state = state;
         worker.agents.truncate(1);
         beat(bench, &mut worker).await;

@@ -1,8 +1,9 @@
 //! Workers, agents and messages to test with.
 
 use muster_domain::{
-    AgentId, AgentPicture, Beat, Command, Envelope, Epoch, Fence, Payload, PoolName, ProcessId, Progress, Report,
-    ReportBody, SeenState, TaskId, TaskPicture, Timestamp, Usage, WIRE_VERSION, WorkerIdentity, WorkerKey, WorkerState,
+    Activity, AgentId, AgentPicture, Beat, Command, Envelope, Epoch, Fence, Payload, PoolName, ProcessId, Progress,
+    Report, ReportBody, SeenState, TaskId, TaskPicture, Timestamp, Usage, WIRE_VERSION, WorkerIdentity, WorkerKey,
+    WorkerState,
 };
 use muster_registry::{AgentNews, Bus, Known, Peer};
 
@@ -115,7 +116,7 @@ pub(crate) fn idle_agent(agent_id: AgentId, epoch: u64) -> AgentPicture {
     AgentPicture {
         agent_id,
         epoch: Epoch(epoch),
-        state: SeenState::Idle,
+        state: SeenState::Running(Activity::Idle),
         role_type: "developer".to_owned(),
         project_id: "a project of \"ours\"\n".to_owned(),
         pid: Some(99),

@@ -20,7 +20,7 @@ mod webhook;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use muster_domain::{AlertId, PoolName, Timestamp};
+use muster_domain::{AlertId, PoolName, Timestamp, Words};
 use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -55,9 +55,8 @@ pub struct Alert {
     /// Its id; later alerts have later ones.
     #[schema(value_type = String, format = Uuid)]
     pub id: AlertId,
-    /// `breaker_open`, `failure_rate`, `quarantine`, `degraded`, `dead_letter`, `workers_lost`, `start_failed`,
-    /// `unstorable` or `old_runtime`.
-    #[schema(value_type = String)]
+    /// What kind of thing.
+    #[schema(value_type = String, extensions(("x-enum" = json!(AlertKind::words()))))]
     pub kind: AlertKind,
     /// The pool that it is about; null where it is about none.
     #[serde(rename = "pool_name")]

@@ -103,8 +103,8 @@ impl Keeper {
             return;
         }
         for id in self.model.workers.values().filter(|worker| worker.outdated).flat_map(|worker| &worker.held) {
-            let agent = self.model.agent(*id).filter(|agent| !agent.leaving && !self.desk.is_busy(*id));
-            if let Some(at) = agent.and_then(|agent| agent.status.runs_at()) {
+            let agent = self.model.agent(*id).filter(|agent| !agent.leaving);
+            if let Some(at) = agent.and_then(|agent| agent.status.idles_at()) {
                 // Nobody waits for it.
                 let waiter = Waiter { awaited: Awaited::Running, deadline: round.now, reply: oneshot::channel().0 };
                 round.moves.push(Move::Restart { agent: *id, epoch: at.epoch, waiter });

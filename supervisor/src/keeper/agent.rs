@@ -33,8 +33,6 @@ pub(crate) enum Awaited {
 /// What an agent shows that its own model does not know. The default: nothing, as of one that no keeper holds.
 #[derive(Debug, Default)]
 pub(crate) struct Around {
-    /// Whether it has work.
-    pub(crate) is_busy: bool,
     /// What is in the way of all agents that are to start.
     pub(crate) hindrance: Option<String>,
     /// What kept others of its pool from starting; of no matter to one whose own last end says it.
@@ -210,10 +208,6 @@ impl Agent {
 
     /// As it is shown to everybody: to who reads it, and to who waits for it.
     pub(crate) fn view(&self, around: Around) -> AgentView {
-        let state = match self.status.state() {
-            AgentState::Idle if around.is_busy => AgentState::Busy,
-            state => state,
-        };
         AgentView {
             agent_id: self.spec.agent_id,
             human_name: self.spec.human_name.clone(),
@@ -222,7 +216,7 @@ impl Agent {
             pool_name: self.spec.pool_name.clone(),
             process_id: self.status.assignment().map(|at| at.process_id),
             pid: self.pid,
-            state,
+            state: self.status.state(),
             reason: self.reason(around),
             epoch: self.epoch.0,
             restarts: self.restarts,

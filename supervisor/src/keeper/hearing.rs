@@ -52,9 +52,10 @@ impl Keeper {
             let wanted = self.model.agent(picture.agent_id).and_then(|agent| agent.status.assignment());
             match wanted {
                 Some(place) if place.process_id == id && place.epoch == picture.epoch => {
-                    if matches!(picture.state, SeenState::Idle | SeenState::Busy) {
+                    if let SeenState::Running(activity) = picture.state {
                         let start = Start { pid: picture.pid, at: picture.updated_at, by: beat.reported };
                         self.started(picture.agent_id, picture.epoch, start, round);
+                        self.note_activity(picture.agent_id, Some(activity));
                     }
                     if let Some(agent) = self.model.agent_mut(picture.agent_id) {
                         agent.remark.clone_from(&picture.reason);

@@ -64,11 +64,7 @@ impl Keeper {
 
     /// An agent as it is shown.
     pub(super) fn view(&self, agent: &Agent) -> AgentView {
-        agent.view(Around {
-            is_busy: self.desk.is_busy(agent.spec.agent_id),
-            hindrance: self.context.board.hindrance(),
-            trouble: self.troubles.of_starts(),
-        })
+        agent.view(Around { hindrance: self.context.board.hindrance(), trouble: self.troubles.of_starts() })
     }
 
     /// Answers everybody who waits with how far it has come.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use muster_domain::worker::WorkerEvent;
 use muster_domain::{
-    AgentEvent, AgentId, AgentStatus, Assignment, Epoch, Gate, PoolSpec, ProcessId, Timestamp, WorkerStatus,
+    Activity, AgentEvent, AgentId, AgentStatus, Assignment, Epoch, Gate, PoolSpec, ProcessId, Timestamp, WorkerStatus,
 };
 use muster_store::PoolRow;
 
@@ -137,6 +137,16 @@ impl Model {
             self.pending.insert(id);
         } else {
             self.pending.remove(&id);
+        }
+    }
+
+    /// What an agent does, where it runs: by its worker's word, if there is news of it, and by whether it has work.
+    pub(crate) fn note_activity(&mut self, id: AgentId, seen: Option<Activity>, has_work: bool) {
+        let Some(agent) = self.agents.get_mut(&id) else { return };
+        let (Some(at), Some(before)) = (agent.status.runs_at(), agent.status.activity()) else { return };
+        let now = seen.unwrap_or(before).given(has_work);
+        if now != before {
+            agent.apply(&AgentEvent::Turned(at.epoch, now));
         }
     }
 

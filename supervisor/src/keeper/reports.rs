@@ -100,6 +100,7 @@ impl Keeper {
         let ordered = agent.ordered;
         let waited = agent.command.as_ref().map(|(_, sent)| round.now.saturating_duration_since(sent.at));
         self.model.move_agent(id, &AgentEvent::Started(epoch, at), round.now);
+        self.note_activity(id, None);
         self.note(self.agent_event(EventKind::AgentStarted, id, at, String::new()), round.now);
         if let Some(waited) = waited {
             metrics::histogram!("muster_agent_start_seconds", "pool" => self.pool_label()).record(waited);
@@ -205,8 +206,8 @@ impl Keeper {
 
     /// Idleness is reported by the worker and decided here, after whatever was assigned since.
     fn idle_too_long(&mut self, id: AgentId, epoch: Epoch, round: &mut Round) {
-        let runs = self.model.agent(id).is_some_and(|agent| agent.status.is_running_as(epoch));
-        let is_idle = runs && !self.desk.is_busy(id);
+        let is_idle =
+            self.model.agent(id).is_some_and(|agent| agent.status.idles_at().is_some_and(|at| at.epoch == epoch));
         if is_idle && !self.is_stopping {
             round.moves.push(Move::Stop { agent: id, reason: StopReason::Idle, graceful: true, waiter: None });
         }

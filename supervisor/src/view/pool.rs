@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{PoolConfig, PoolName, PoolOrigin, Timestamp};
+use muster_domain::{PoolConfig, PoolName, PoolOrigin, Timestamp, Words};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
@@ -20,7 +20,7 @@ pub struct PoolView {
     /// The runtime profile that its agents run.
     pub runtime: String,
     /// `default` (made once in a new store), `api`, or `file` (the configuration's: the API does not change it).
-    #[schema(value_type = String)]
+    #[schema(value_type = String, extensions(("x-enum" = json!(PoolOrigin::words()))))]
     pub origin: PoolOrigin,
     /// What holds up its tasks.
     #[serde(flatten)]
@@ -86,7 +86,7 @@ pub struct Holds {
     /// `no_agent` (it has none, or only in quarantine, and starts none by itself) or `old_runtime` (it may have no more workers, and
     /// those that it has start programs by an older definition of the runtime); null where that is not so.
     // Null too where it is for one of the reasons above, or one is on its way.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, extensions(("x-enum" = json!(Lack::words()))))]
     pub lacks: Option<Lack>,
 }
 
@@ -131,7 +131,7 @@ muster_domain::words! {
 pub struct BreakerView {
     /// `closed` (tasks start), `open` (too many attempts failed, and no task starts), `half_open` (some tasks are tried, the
     /// others wait), or `off` (the pool wants none).
-    #[schema(value_type = String, example = "closed")]
+    #[schema(value_type = String, example = "closed", extensions(("x-enum" = json!(BreakerState::words()))))]
     pub state: BreakerState,
     /// Why it opened; null where it is closed or off.
     pub reason: Option<String>,

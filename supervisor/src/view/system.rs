@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{Fence, PoolName, Timestamp};
+use muster_domain::{Fence, PoolName, Timestamp, Words};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -39,8 +39,8 @@ pub struct HealthView {
 pub struct SystemView {
     /// The program's version.
     pub version: String,
-    /// `multi-process` or `single-process`.
-    #[schema(value_type = String)]
+    /// How it runs.
+    #[schema(value_type = String, extensions(("x-enum" = json!(Mode::words()))))]
     pub mode: Mode,
     /// Why it runs so, in words.
     pub mode_reason: String,

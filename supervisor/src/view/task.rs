@@ -5,7 +5,7 @@ use std::time::Duration;
 use muster_domain::time::optional_seconds;
 use muster_domain::{
     AgentId, AttemptRecord, Halt, Payload, PoolName, Priority, ProcessId, Progress, TaskError, TaskId, TaskState,
-    TaskStatus, Timestamp, Usage,
+    TaskStatus, Timestamp, Usage, Words,
 };
 use muster_store::TaskRow;
 use serde::{Serialize, Serializer};
@@ -25,7 +25,7 @@ pub struct Submitted {
     #[schema(value_type = String, format = Uuid)]
     pub task_id: TaskId,
     /// `queued`; a repeated request is answered with the state now.
-    #[schema(value_type = String, example = "queued")]
+    #[schema(value_type = String, example = "queued", extensions(("x-enum" = json!(TaskState::words()))))]
     pub state: TaskState,
     /// When it was asked for.
     #[schema(value_type = String, format = DateTime)]
@@ -57,16 +57,15 @@ pub struct TaskView {
     pub tenant: String,
     /// The project that it belongs to.
     pub project_id: Option<String>,
-    /// `queued`, `running`, `succeeded`, `failed`, `cancelled` or `dead` (given up, and kept for a person).
-    #[schema(value_type = String, example = "running")]
+    /// Where it stands; one that is `dead` was given up, and is kept for a person.
+    #[schema(value_type = String, example = "running", extensions(("x-enum" = json!(TaskState::words()))))]
     pub state: TaskState,
     /// What it waits for; null where it is not queued, unless the server can't go on with it.
     #[serde(serialize_with = "in_words")]
     #[schema(value_type = Option<WaitingWords>)]
     pub waiting_for: Option<WaitingFor>,
-    /// Why it is being stopped, while it is: `cancelled`, `timed_out`, `lease_lost`, `budget_exceeded` or `handed_back`. Its
-    /// state is `running` until its work has stopped.
-    #[schema(value_type = Option<String>)]
+    /// Why it is being stopped, while it is. Its state is `running` until its work has stopped.
+    #[schema(value_type = Option<String>, extensions(("x-enum" = json!(Halt::words()))))]
     pub halting: Option<Halt>,
     /// The number of its latest attempt; 0 before the first. Every start counts, whatever its end and over every retry by a
     /// person.

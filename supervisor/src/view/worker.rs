@@ -1,6 +1,6 @@
 //! Workers, those that there are and those that ended.
 
-use muster_domain::{PoolName, ProcessId, Timestamp, WorkerCause, WorkerEnding, WorkerState};
+use muster_domain::{PoolName, ProcessId, Timestamp, Words, WorkerCause, WorkerEnding, WorkerState};
 use muster_store::WorkerRow;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -30,8 +30,8 @@ pub struct WorkerView {
     pub cpu_percent: Option<f32>,
     /// Resident memory of it and its agents, in bytes, from its last heartbeat.
     pub rss_bytes: Option<u64>,
-    /// `starting`, `ready`, `draining`, `stopped` or `lost`.
-    #[schema(value_type = String)]
+    /// How it is.
+    #[schema(value_type = String, extensions(("x-enum" = json!(WorkerState::words()))))]
     pub status: WorkerState,
     /// Whether it starts programs by an older definition of the runtime than the configuration's: it gets no more agents, and is
     /// replaced when it has none.
@@ -59,7 +59,7 @@ pub struct EndedWorkerView {
     /// Its host, where it was known.
     pub host: Option<String>,
     /// `stopped` by order, or `lost`.
-    #[schema(value_type = String, example = "lost")]
+    #[schema(value_type = String, example = "lost", extensions(("x-enum" = json!(WorkerState::words()))))]
     pub status: WorkerState,
     /// Agents that it could hold.
     pub max_agents: u32,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentState, Cause};
+use muster_domain::{Activity, AgentState, Cause};
 use muster_store::Store;
 use muster_supervisor::{LeadEnd, SupervisorError};
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ async fn living_workers_are_adopted_and_nobody_is_started_again() {
     let agents = old.spawn_many(3).await;
     let world = succeed(&old).await;
     for agent in &agents {
-        world.wait_state(*agent, AgentState::Idle).await;
+        world.wait_state(*agent, AgentState::Running(Activity::Idle)).await;
         assert_eq!((world.agent(*agent).await.epoch, world.ground.ledger.starts(*agent)), (1, 1));
     }
     assert_eq!(world.launcher().launches(), 2);
@@ -44,13 +44,13 @@ async fn the_old_supervisor_is_fenced_and_changes_nothing() {
     let old = World::new().await;
     let agent = old.spawn().await;
     let world = succeed(&old).await;
-    world.wait_state(agent, AgentState::Idle).await;
+    world.wait_state(agent, AgentState::Running(Activity::Idle)).await;
     let refused = old.try_spawn(PATIENCE).await.expect_err("it does not lead");
     assert!(matches!(refused, SupervisorError::Unavailable { .. } | SupervisorError::Stopping), "{refused}");
     assert!(old.handle.terminate(None, agent, true, Duration::ZERO).await.is_err());
     bury(old).await;
     let_pass(&world).await;
-    assert_eq!((world.state(agent).await, world.pool().await.agent_count), (AgentState::Idle, 1));
+    assert_eq!((world.state(agent).await, world.pool().await.agent_count), (AgentState::Running(Activity::Idle), 1));
     world.end().await;
 }
 
@@ -60,7 +60,7 @@ async fn an_old_supervisor_learns_of_the_new_one_from_a_worker() {
     let agent = old.spawn().await;
     let world = succeed(&old).await;
     // A command of the new one gives the worker the higher fence, and its next beat tells the old one.
-    world.wait_state(agent, AgentState::Idle).await;
+    world.wait_state(agent, AgentState::Running(Activity::Idle)).await;
     world.handle.restart(agent, PATIENCE).await.expect("restarted");
     bury(old).await;
     world.end().await;
@@ -74,7 +74,7 @@ async fn a_worker_without_a_key_is_led_on_and_replaced_as_its_agents_end() {
     old.shut_down(true).await;
     ground.store.forget_keys();
     let world = ground.lead().await;
-    world.wait_state(agent, AgentState::Idle).await;
+    world.wait_state(agent, AgentState::Running(Activity::Idle)).await;
     let worker = world.worker_of(agent).await;
     let new = world.spawn().await;
     assert_ne!(world.worker_of(new).await.id(), worker.id(), "nobody is placed on it, though it has a free slot");
@@ -135,7 +135,7 @@ async fn nobody_is_placed_anew_before_all_that_a_dead_worker_owned_is_dead() {
     workers[0].leave_remains(false);
     for agent in agents {
         world.wait_epoch(agent, 2).await;
-        world.wait_state(agent, AgentState::Idle).await;
+        world.wait_state(agent, AgentState::Running(Activity::Idle)).await;
     }
     world.end().await;
 }
@@ -164,7 +164,7 @@ async fn a_worker_elsewhere_keeps_its_agents_until_it_is_proven_dead() {
     old.shut_down(true).await;
     ground.launcher.send_elsewhere(worker.id());
     let world = ground.lead().await;
-    world.wait_state(agent, AgentState::Idle).await;
+    world.wait_state(agent, AgentState::Running(Activity::Idle)).await;
     worker.die();
     let_pass(&world).await;
     assert_eq!(world.agent(agent).await.process_id, Some(worker.id()), "silence proves nothing");
@@ -180,7 +180,7 @@ async fn an_end_that_no_master_heard_is_heard_by_the_next() {
     worker.end(agents[0], Cause::Exited { code: 1 }).await;
     let world = ground.lead().await;
     world.wait_epoch(agents[0], 2).await;
-    world.wait_state(agents[1], AgentState::Idle).await;
+    world.wait_state(agents[1], AgentState::Running(Activity::Idle)).await;
     assert_eq!((world.agent(agents[0]).await.restarts, world.agent(agents[1]).await.epoch), (1, 1));
     world.end().await;
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentState, Cause, Epoch, ReportBody, StopReason};
+use muster_domain::{Activity, AgentState, Cause, Epoch, ReportBody, StopReason};
 use muster_store::Store;
 
 use crate::world::{World, let_pass, wait_until};
@@ -29,7 +29,7 @@ async fn idleness_of_an_epoch_that_is_over_ends_nobody() {
     world.wait_epoch(agent, 2).await;
     worker.say(ReportBody::IdleTooLong { agent_id: agent, epoch: Epoch(1) }).await;
     let_pass(&world).await;
-    assert_eq!(world.state(agent).await, AgentState::Idle);
+    assert_eq!(world.state(agent).await, AgentState::Running(Activity::Idle));
     world.end().await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentState, Cause};
+use muster_domain::{Activity, AgentState, Cause};
 use muster_supervisor::{AlertKind, DATA_FOLDER, Spawned, SupervisorError};
 use serde_json::json;
 
@@ -15,7 +15,7 @@ async fn a_launch_that_fails_is_tried_again_and_does_not_count_against_the_agent
     world.launcher().fail(3);
     let agent = world.spawn().await;
     assert_eq!(world.launcher().launches(), 4);
-    assert_eq!(world.state(agent).await, AgentState::Idle);
+    assert_eq!(world.state(agent).await, AgentState::Running(Activity::Idle));
     let pool = world.pool().await;
     assert_eq!((pool.total_workers_spawned, pool.total_workers_terminated), (4, 3));
     world.end().await;
@@ -43,7 +43,7 @@ async fn whoever_waits_for_an_agent_is_told_what_is_in_its_way() {
     assert_eq!(world.agent(view.agent_id).await.reason, view.reason, "to who reads it too");
     world.launcher().fail(0);
     for agent in [first, view.agent_id] {
-        world.wait_state(agent, AgentState::Idle).await;
+        world.wait_state(agent, AgentState::Running(Activity::Idle)).await;
         assert_eq!(world.agent(agent).await.reason, None);
     }
     assert!(!lasts(), "that is over");
@@ -62,7 +62,7 @@ async fn failing_launches_are_spaced_out() {
     assert!(world.launcher().launches() <= 3, "{}", world.launcher().launches());
     world.launcher().fail(0);
     for agent in agents {
-        world.wait_state(agent, AgentState::Idle).await;
+        world.wait_state(agent, AgentState::Running(Activity::Idle)).await;
     }
     world.end().await;
 }
@@ -115,7 +115,7 @@ async fn many_workers_start_at_once() {
     assert_eq!(world.pool().await.process_count, 8);
     world.launcher().held.send_replace(false);
     for agent in agents {
-        world.wait_state(agent, AgentState::Idle).await;
+        world.wait_state(agent, AgentState::Running(Activity::Idle)).await;
     }
     world.end().await;
 }

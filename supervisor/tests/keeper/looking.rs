@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use muster_domain::{AgentState, ProcessId, WorkerOrders};
+use muster_domain::{Activity, AgentState, ProcessId, WorkerOrders};
 use muster_store::WorkerRow;
 use muster_supervisor::launch::{Adoption, LaunchError, Launched, Launcher, LookError};
 
@@ -52,7 +52,7 @@ async fn a_worker_that_could_not_be_looked_for_is_found_dead_or_alive() {
         let world = ground.lead_with(|parts| parts.launcher = blind.clone()).await;
         wait_until("it is looked for again", async || blind.times.load(Ordering::SeqCst) == 0).await;
         if !dies {
-            world.wait_state(agent, AgentState::Idle).await;
+            world.wait_state(agent, AgentState::Running(Activity::Idle)).await;
             assert_eq!(world.agent(agent).await.epoch, 1);
             // Its process is known now, so its death is too.
             worker.die();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentState, Cause};
+use muster_domain::{Activity, AgentState, Cause};
 use muster_supervisor::SupervisorError;
 
 use crate::world::{Ground, World, config, let_pass, pool, wait_until};
@@ -27,7 +27,7 @@ async fn while_the_registry_is_away_nothing_begins_and_nothing_ends() {
     }
     world.ground.registry.come_back();
     wait_until("it is back", async || world.degraded().await.is_empty()).await;
-    assert_eq!((world.state(agent).await, world.agent(agent).await.epoch), (AgentState::Idle, 1));
+    assert_eq!((world.state(agent).await, world.agent(agent).await.epoch), (AgentState::Running(Activity::Idle), 1));
     world.terminate(agent).await;
     world.spawn().await;
     world.end().await;
@@ -78,7 +78,10 @@ async fn a_flush_loses_nothing_and_is_mended() {
     .await;
     for agent in &agents {
         wait_until("it is in the registry", async || world.ground.memory.agent(*agent).is_some()).await;
-        assert_eq!((world.state(*agent).await, world.agent(*agent).await.epoch), (AgentState::Idle, 1));
+        assert_eq!(
+            (world.state(*agent).await, world.agent(*agent).await.epoch),
+            (AgentState::Running(Activity::Idle), 1)
+        );
     }
     world.spawn().await;
     world.end().await;
@@ -109,7 +112,7 @@ async fn a_supervisor_starts_without_a_registry_and_waits_for_it() {
     wait_until("it is there", async || world.degraded().await.is_empty()).await;
     let agent = world.spawn().await;
     let_pass(&world).await;
-    assert_eq!(world.state(agent).await, AgentState::Idle);
+    assert_eq!(world.state(agent).await, AgentState::Running(Activity::Idle));
     world.end().await;
 }
 

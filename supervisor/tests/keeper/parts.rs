@@ -1,6 +1,6 @@
 //! A part of the supervisor fails: that ends its lead, and the next one goes on.
 
-use muster_domain::AgentState;
+use muster_domain::{Activity, AgentState};
 use muster_supervisor::LeadEnd;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,8 @@ async fn breaks(call: &'static str) {
     let ground = world.ground.clone();
     world.supervisor.shut_down(end, CancellationToken::new()).await;
     let world = ground.lead().await;
-    wait_until("the next one adopts it", async || world.state(agent).await == AgentState::Idle).await;
+    wait_until("the next one adopts it", async || world.state(agent).await == AgentState::Running(Activity::Idle))
+        .await;
     assert_eq!(world.agent(agent).await.epoch, 1, "the agent did not notice");
     world.spawn().await;
     world.end().await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentState, PoolName, ProcessId, Refusal, Report, ReportBody, Timestamp, WIRE_VERSION};
+use muster_domain::{Activity, AgentState, PoolName, ProcessId, Refusal, Report, ReportBody, Timestamp, WIRE_VERSION};
 use muster_registry::{AgentNews, Bus, Known};
 use muster_store::Store;
 
@@ -33,7 +33,7 @@ async fn the_assignment_is_stored_before_anybody_is_told() {
     let_pass(&world).await;
     assert_eq!(worker.spawns_of(agent).await, []);
     world.ground.registry.drop_commands(false);
-    world.wait_state(agent, AgentState::Idle).await;
+    world.wait_state(agent, AgentState::Running(Activity::Idle)).await;
     assert_eq!(world.worker_of(agent).await.id(), worker.id());
     world.end().await;
 }
@@ -47,7 +47,7 @@ async fn a_slow_start_is_never_doubled() {
     wait_until("the order came several times", async || worker.spawns_of(agent).await.len() >= 3).await;
     assert_eq!((world.state(agent).await, world.launcher().launches()), (AgentState::Spawning, 1));
     worker.confirm(agent).await;
-    world.wait_state(agent, AgentState::Idle).await;
+    world.wait_state(agent, AgentState::Running(Activity::Idle)).await;
     assert_eq!(world.ground.ledger.starts(agent), 1);
     world.end().await;
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fastrand::Rng;
-use muster_domain::{AgentId, AgentState, Cause, Refusal};
+use muster_domain::{Activity, AgentId, AgentState, Cause, Refusal};
 use muster_store::Store;
 use muster_supervisor::{LeadEnd, Spawned, SupervisorError};
 use tokio_util::sync::CancellationToken;
@@ -190,7 +190,7 @@ impl Life {
             self.world.wait_state(*agent, AgentState::Terminated).await;
         }
         for agent in &self.wanted {
-            self.world.wait_state(*agent, AgentState::Idle).await;
+            self.world.wait_state(*agent, AgentState::Running(Activity::Idle)).await;
         }
     }
 }
@@ -260,7 +260,7 @@ async fn two_hundred_spawns_at_once_while_workers_die() {
     };
     let (agents, ()) = tokio::join!(spawns, deaths);
     for agent in agents {
-        world.wait_state(agent, AgentState::Idle).await;
+        world.wait_state(agent, AgentState::Running(Activity::Idle)).await;
     }
     let view = world.handle.pool(&pool()).await.expect("a pool");
     assert_eq!((view.used_capacity, world.ground.ledger.running().len()), (200, 200));

@@ -1,6 +1,6 @@
 //! Reports come twice, late, out of order, with gaps, and from epochs that are over.
 
-use muster_domain::{AgentState, Cause, Epoch, ReportBody};
+use muster_domain::{Activity, AgentState, Cause, Epoch, ReportBody};
 use muster_registry::{AgentNews, Known};
 
 use crate::worker::{OnSpawn, ended};
@@ -17,7 +17,7 @@ async fn a_doubled_report_is_applied_once() {
     worker.send(&end).await;
     let_pass(&world).await;
     let view = world.agent(agent).await;
-    assert_eq!((view.state, view.epoch, view.restarts), (AgentState::Idle, 2, 1));
+    assert_eq!((view.state, view.epoch, view.restarts), (AgentState::Running(Activity::Idle), 2, 1));
     assert_eq!(world.ground.ledger.starts(agent), 2);
     world.end().await;
 }
@@ -38,7 +38,7 @@ async fn news_of_an_older_epoch_move_nothing_and_are_settled() {
     })
     .await;
     let view = world.agent(agent).await;
-    assert_eq!((view.state, view.epoch, view.pid), (AgentState::Idle, 2, None));
+    assert_eq!((view.state, view.epoch, view.pid), (AgentState::Running(Activity::Idle), 2, None));
     world.end().await;
 }
 
@@ -140,7 +140,7 @@ async fn an_agent_that_nobody_wants_there_is_stopped() {
     let muster_domain::Command::Spawn(order) = spec.command else { panic!("a spawn") };
     two.hold(order.agent, Epoch(1)).await;
     wait_until("it is stopped", async || !two.holds().await.contains(&orphan)).await;
-    assert_eq!(world.state(agent).await, AgentState::Idle, "the others go on");
+    assert_eq!(world.state(agent).await, AgentState::Running(Activity::Idle), "the others go on");
     // The fake started an epoch of its own accord; that is the violation that the supervisor has mended.
     assert_eq!(world.ground.ledger.violations().len(), 1);
     world.shut_down(false).await;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use muster_domain::{AgentState, Cause, FinalState, RestartKind, StopReason};
+use muster_domain::{Activity, AgentState, Cause, FinalState, RestartKind, StopReason};
 use muster_store::{IdempotencyKey, Store};
 use muster_supervisor::{SpawnRequest, Spawned, SupervisorError};
 
@@ -15,11 +15,11 @@ async fn of_kind(kind: RestartKind) -> World {
 
 #[tokio::test]
 async fn kinds_and_causes() {
-    use AgentState::{Failed, Idle, Terminated};
+    use AgentState::{Failed, Running, Terminated};
     let exits = [Cause::Exited { code: 0 }, Cause::Exited { code: 1 }];
     for (kind, then) in [
-        (RestartKind::Permanent, [Idle, Idle]),
-        (RestartKind::Transient, [Terminated, Idle]),
+        (RestartKind::Permanent, [Running(Activity::Idle), Running(Activity::Idle)]),
+        (RestartKind::Transient, [Terminated, Running(Activity::Idle)]),
         (RestartKind::Temporary, [Terminated, Failed]),
     ] {
         let world = of_kind(kind).await;
@@ -27,7 +27,7 @@ async fn kinds_and_causes() {
             let agent = world.spawn().await;
             world.worker_of(agent).await.end(agent, cause.clone()).await;
             match state {
-                Idle => world.wait_epoch(agent, 2).await,
+                Running(_) => world.wait_epoch(agent, 2).await,
                 state => world.wait_state(agent, state).await,
             }
             assert_eq!(world.agent(agent).await.last_ending.map(|ending| ending.cause), Some(cause), "{kind:?}");
@@ -78,7 +78,7 @@ async fn one_that_failed_runs_again_when_a_person_wants_it() {
     world.worker_of(agent).await.end(agent, Cause::Exited { code: 1 }).await;
     world.wait_state(agent, AgentState::Failed).await;
     let view = world.handle.restart(agent, PATIENCE).await.expect("revived");
-    assert_eq!((view.state, view.epoch), (AgentState::Idle, 2));
+    assert_eq!((view.state, view.epoch), (AgentState::Running(Activity::Idle), 2));
     world.end().await;
 }
 
@@ -95,7 +95,7 @@ async fn crashes_past_the_bound_are_quarantine_until_a_person_releases_it() {
     assert_eq!((row.final_state, row.assignment, row.restarts), (Some(FinalState::Quarantined), None, 2));
     assert_eq!((world.pool().await.quarantined_agents, world.pool().await.used_capacity), (1, 0));
     let view = world.handle.restart(agent, PATIENCE).await.expect("released");
-    assert_eq!((view.state, view.epoch, view.restarts), (AgentState::Idle, 4, 3));
+    assert_eq!((view.state, view.epoch, view.restarts), (AgentState::Running(Activity::Idle), 4, 3));
     // The count within the window begins anew.
     world.worker_of(agent).await.end(agent, Cause::Exited { code: 3 }).await;
     world.wait_epoch(agent, 5).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::AgentState;
+use muster_domain::{Activity, AgentState};
 use muster_registry::Registry;
 use muster_store::Store;
 use muster_supervisor::{LeadEnd, Spawned, StopWish, SupervisorError};
@@ -57,7 +57,7 @@ async fn kept_workers_go_on() {
     })
     .await;
     let world = ground.lead().await;
-    world.wait_state(agent, AgentState::Idle).await;
+    world.wait_state(agent, AgentState::Running(Activity::Idle)).await;
     assert_eq!(world.agent(agent).await.epoch, 1);
     world.end().await;
 }
@@ -100,7 +100,7 @@ async fn whoever_waits_for_a_start_hears_that_it_is_wanted() {
             wait_until("it was told", async || ground.ledger.place_of(agent).is_some()).await;
             worker.confirm(agent).await;
         }
-        world.wait_state(agent, AgentState::Idle).await;
+        world.wait_state(agent, AgentState::Running(Activity::Idle)).await;
         world.end().await;
     }
 }

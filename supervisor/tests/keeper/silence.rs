@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentState, Clocks, Trouble, Vitals};
+use muster_domain::{Activity, AgentState, Clocks, Trouble, Vitals};
 use muster_supervisor::launch::Said;
 
 use crate::worker::FakeWorker;
@@ -64,7 +64,10 @@ async fn when_most_are_silent_nobody_is_judged_and_it_is_said() {
     }
     wait_until("it is over", async || !says().await).await;
     for agent in agents {
-        assert_eq!((world.state(agent).await, world.agent(agent).await.epoch), (AgentState::Idle, 1));
+        assert_eq!(
+            (world.state(agent).await, world.agent(agent).await.epoch),
+            (AgentState::Running(Activity::Idle), 1)
+        );
     }
     world.end().await;
 }
@@ -186,7 +189,10 @@ async fn the_end_of_a_silence_of_most_begins_a_new_listening() {
     workers[1].change(|habits| habits.beats = true).await;
     let_pass(&world).await;
     for agent in agents {
-        assert_eq!((world.state(agent).await, world.agent(agent).await.epoch), (AgentState::Idle, 1));
+        assert_eq!(
+            (world.state(agent).await, world.agent(agent).await.epoch),
+            (AgentState::Running(Activity::Idle), 1)
+        );
     }
     world.end().await;
 }

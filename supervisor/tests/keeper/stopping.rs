@@ -1,6 +1,6 @@
 //! Terminate and restart against everything that may be on its way.
 
-use muster_domain::{AgentState, Cause, FinalState};
+use muster_domain::{Activity, AgentState, Cause, FinalState};
 use muster_store::{Store, Write};
 use muster_supervisor::SupervisorError;
 
@@ -93,7 +93,7 @@ async fn restart_ends_the_run_and_begins_the_next_in_place() {
     let agent = world.spawn().await;
     let worker = world.worker_of(agent).await;
     let view = world.handle.restart(agent, PATIENCE).await.expect("restarted");
-    assert_eq!((view.state, view.epoch, view.process_id), (AgentState::Idle, 2, Some(worker.id())));
+    assert_eq!((view.state, view.epoch, view.process_id), (AgentState::Running(Activity::Idle), 2, Some(worker.id())));
     world.end().await;
 }
 
@@ -115,9 +115,9 @@ async fn a_restart_that_was_acknowledged_survives_the_master_and_happens_once() 
     let ground = world.ground.clone();
     world.shut_down(true).await;
     let world = ground.lead().await;
-    world.wait_state(agent, AgentState::Idle).await;
+    world.wait_state(agent, AgentState::Running(Activity::Idle)).await;
     let_pass(&world).await;
-    assert_eq!((world.state(agent).await, world.agent(agent).await.epoch), (AgentState::Idle, 2));
+    assert_eq!((world.state(agent).await, world.agent(agent).await.epoch), (AgentState::Running(Activity::Idle), 2));
     world.end().await;
 }
 
@@ -129,7 +129,7 @@ async fn a_restart_that_could_not_be_stored_is_refused() {
     let refused = world.handle.restart(agent, PATIENCE).await.expect_err("the store is away");
     assert!(matches!(refused, SupervisorError::Unavailable { .. }), "{refused}");
     let_pass(&world).await;
-    assert_eq!((world.state(agent).await, world.agent(agent).await.epoch), (AgentState::Idle, 1));
+    assert_eq!((world.state(agent).await, world.agent(agent).await.epoch), (AgentState::Running(Activity::Idle), 1));
     world.end().await;
 }
 
@@ -146,7 +146,7 @@ async fn a_restart_and_the_end_of_the_run_meet_in_both_orders() {
                 true => tokio::join!(restart, crash).0,
                 false => tokio::join!(crash, restart).1,
             };
-            assert_eq!(view.expect("it runs again").state, AgentState::Idle);
+            assert_eq!(view.expect("it runs again").state, AgentState::Running(Activity::Idle));
             world.end().await;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentState, Cause, Epoch, FinalState, ReportBody};
+use muster_domain::{Activity, AgentState, Cause, Epoch, FinalState, ReportBody};
 use muster_store::{AgentFilter, Store, Write};
 use muster_supervisor::SupervisorError;
 use serde_json::json;
@@ -41,7 +41,7 @@ async fn requests_are_refused_and_leave_nothing() {
     let_pass(&world).await;
     let view = world.pool().await;
     assert_eq!((view.holds.draining, view.config.max_agents, view.agent_count), (false, 2, 2));
-    assert_eq!((world.state(agent).await, world.agent(agent).await.epoch), (AgentState::Idle, 1));
+    assert_eq!((world.state(agent).await, world.agent(agent).await.epoch), (AgentState::Running(Activity::Idle), 1));
     world.end().await;
 }
 
@@ -52,7 +52,10 @@ async fn a_removal_that_could_not_be_stored_is_refused() {
     world.store().once(|write| matches!(write, Write::DrainPool { .. }), Commit::Refuse);
     is_unavailable(world.handle.remove_pool(&pool(), true).await);
     let_pass(&world).await;
-    assert_eq!((world.state(agent).await, world.pool().await.holds.draining), (AgentState::Idle, false));
+    assert_eq!(
+        (world.state(agent).await, world.pool().await.holds.draining),
+        (AgentState::Running(Activity::Idle), false)
+    );
     world.end().await;
 }
 
@@ -65,7 +68,10 @@ async fn a_removal_that_could_not_be_stored_is_refused_in_a_full_pass_too() {
     is_unavailable(world.handle.remove_pool(&pool(), true).await);
     healthy(&world).await;
     world.spawn().await;
-    assert_eq!((world.state(agent).await, world.pool().await.holds.draining), (AgentState::Idle, false));
+    assert_eq!(
+        (world.state(agent).await, world.pool().await.holds.draining),
+        (AgentState::Running(Activity::Idle), false)
+    );
     world.end().await;
 }
 

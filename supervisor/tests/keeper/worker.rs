@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_domain::{
-    AgentId, AgentPicture, AgentSpec, Beat, Cause, Command, Ending, Envelope, Epoch, Fence, ProcessId, Refusal, Report,
-    ReportBody, SeenState, Timestamp, WIRE_VERSION, WorkerIdentity, WorkerOrders, WorkerState,
+    Activity, AgentId, AgentPicture, AgentSpec, Beat, Cause, Command, Ending, Envelope, Epoch, Fence, ProcessId,
+    Refusal, Report, ReportBody, SeenState, Timestamp, WIRE_VERSION, WorkerIdentity, WorkerOrders, WorkerState,
 };
 use muster_process::Exit;
 use muster_registry::memory::MemoryRegistry;
@@ -296,7 +296,7 @@ impl FakeWorker {
         let agent_id = spec.agent_id;
         self.0.ledger.begin(self.id(), agent_id, epoch);
         let silent = matches!(mind.habits.on_spawn, OnSpawn::RunSilently);
-        let state = if silent { SeenState::Starting } else { SeenState::Idle };
+        let state = if silent { SeenState::Starting } else { SeenState::Running(Activity::Idle) };
         mind.held.insert(agent_id, Held { spec, epoch, state });
         mind.fates.insert((agent_id, epoch), Fate::Runs);
         if mind.held.len() > self.0.orders.capacity as usize {
@@ -362,7 +362,7 @@ impl FakeWorker {
         let epoch = {
             let mut mind = self.0.mind.lock().await;
             let held = mind.held.get_mut(&agent).expect("it is held");
-            held.state = SeenState::Idle;
+            held.state = SeenState::Running(Activity::Idle);
             held.epoch
         };
         self.say(ReportBody::Started { agent_id: agent, epoch, pid: None }).await
@@ -482,8 +482,8 @@ impl Mind {
     fn pictures(&self) -> Vec<AgentPicture> {
         let with_tasks = |held: &Held| {
             let tasks = self.jobs.pictures(held.spec.agent_id, self.habits.quiet);
-            let busy = held.state == SeenState::Idle && !tasks.is_empty();
-            let state = if busy { SeenState::Busy } else { held.state };
+            let busy = held.state == SeenState::Running(Activity::Idle) && !tasks.is_empty();
+            let state = if busy { SeenState::Running(Activity::Busy) } else { held.state };
             AgentPicture { state, tasks, ..picture(held) }
         };
         self.held.values().map(with_tasks).collect()

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use muster_domain::budget::Budgets;
 use muster_domain::{
-    AgentId, AgentState, Clocks, Fence, PoolConfig, PoolName, PoolSpec, RegistryTarget, RestartPolicy, RuntimeProfile,
-    Tenants, Timestamp,
+    Activity, AgentId, AgentState, Clocks, Fence, PoolConfig, PoolName, PoolSpec, RegistryTarget, RestartPolicy,
+    RuntimeProfile, Tenants, Timestamp,
 };
 use muster_registry::memory::MemoryRegistry;
 use muster_store::sqlite::SqliteStore;
@@ -216,7 +216,7 @@ impl World {
     pub(crate) async fn wait_epoch(&self, agent: AgentId, epoch: u64) {
         wait_until(&format!("{agent} runs with epoch {epoch}"), async || {
             let view = self.agent(agent).await;
-            view.state == AgentState::Idle && view.epoch >= epoch
+            view.state == AgentState::Running(Activity::Idle) && view.epoch >= epoch
         })
         .await;
     }

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::{
-    AgentId, AgentPicture, AttemptEnd, Cause, Ending, Epoch, Halt, Payload, ReportBody, SeenState, TaskBegun, TaskHalt,
-    TaskId, TaskOrder, TaskOver, TaskPicture, Timestamp,
+    Activity, AgentId, AttemptEnd, Cause, Ending, Epoch, Halt, Payload, ReportBody, TaskBegun, TaskHalt, TaskId,
+    TaskOrder, TaskOver, TaskPicture, Timestamp,
 };
 use tokio::time::Instant;
 
@@ -107,6 +107,22 @@ struct Load {
     rests_since: Instant,
     /// When it last turned from idle to busy or back.
     turned_at: Timestamp,
+}
+
+/// What a run of an agent has to do, as it is told to the master.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) activity: Activity,
+    /// When that last changed; none where it never had a task.
+    pub(crate) turned_at: Option<Timestamp>,
+    pub(crate) tasks: Vec<TaskPicture>,
+}
+
+/// Nothing.
+impl Default for Work {
+    fn default() -> Self {
+        Self { activity: Activity::Idle, turned_at: None, tasks: Vec::new() }
+    }
 }
 
 /// The table.
@@ -300,14 +316,14 @@ impl Tasks {
         Some(if load.attempts.is_empty() { load.rests_since } else { now })
     }
 
-    /// Adds an agent's tasks to the picture of it.
-    pub(crate) fn complete(&self, picture: &mut AgentPicture, now: Instant) {
-        let Some(load) = self.loads.get(&picture.agent_id).filter(|load| load.epoch == picture.epoch) else { return };
-        picture.updated_at = picture.updated_at.max(load.turned_at);
-        if picture.state == SeenState::Idle && !load.attempts.is_empty() {
-            picture.state = SeenState::Busy;
+    /// What a run of an agent has to do.
+    pub(crate) fn work_of(&self, agent_id: AgentId, epoch: Epoch, now: Instant) -> Work {
+        let Some(load) = self.loads.get(&agent_id).filter(|load| load.epoch == epoch) else { return Work::default() };
+        Work {
+            activity: Activity::Idle.given(!load.attempts.is_empty()),
+            turned_at: Some(load.turned_at),
+            tasks: load.attempts.iter().filter_map(|id| self.picture(*id, now)).collect(),
         }
-        picture.tasks = load.attempts.iter().filter_map(|id| self.picture(*id, now)).collect();
     }
 
     fn picture(&self, id: AttemptId, now: Instant) -> Option<TaskPicture> {

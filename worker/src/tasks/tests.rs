@@ -127,20 +127,8 @@ impl Table {
         words.join(", ")
     }
 
-    fn picture(&self, agent: usize) -> AgentPicture {
-        let mut picture = AgentPicture {
-            agent_id: self.agents[agent],
-            epoch: EPOCH,
-            state: SeenState::Idle,
-            role_type: String::new(),
-            project_id: String::new(),
-            pid: None,
-            updated_at: Timestamp::from_millis(0),
-            reason: None,
-            tasks: Vec::new(),
-        };
-        self.tasks.complete(&mut picture, self.now);
-        picture
+    fn work(&self, agent: usize) -> Work {
+        self.tasks.work_of(self.agents[agent], EPOCH, self.now)
     }
 }
 
@@ -304,18 +292,18 @@ fn a_timeout_halts_once_and_only_what_is_not_over() {
 fn an_agent_with_tasks_is_busy_and_rests_from_the_end_of_its_last_one() {
     let mut table = Table::new();
     assert_eq!(table.tasks.last_busy(&table.agents[0], table.now), None);
-    assert_eq!(table.picture(0).state, SeenState::Idle);
+    assert_eq!(table.work(0).activity, Activity::Idle);
     table.begin(0);
     table.begin(1);
     let begun = table.now;
     table.now += BEAT;
     table.done(0);
-    assert_eq!((table.picture(0).state, table.picture(0).tasks.len()), (SeenState::Busy, 1));
-    assert_eq!(table.picture(0).updated_at, Timestamp::from_millis(1));
+    assert_eq!((table.work(0).activity, table.work(0).tasks.len()), (Activity::Busy, 1));
+    assert_eq!(table.work(0).turned_at, Some(Timestamp::from_millis(1)));
     assert_eq!(table.tasks.last_busy(&table.agents[0], table.now), Some(table.now));
     table.done(1);
-    assert_eq!((table.picture(0).state, table.picture(0).tasks.len()), (SeenState::Idle, 0));
-    assert_eq!(table.picture(0).updated_at, Timestamp::from_millis(2));
+    assert_eq!((table.work(0).activity, table.work(0).tasks.len()), (Activity::Idle, 0));
+    assert_eq!(table.work(0).turned_at, Some(Timestamp::from_millis(2)));
     assert_eq!(table.tasks.last_busy(&table.agents[0], table.now + BEAT), Some(begun + BEAT));
     table.agent_ends(0, 1, Cause::Stopped);
     assert!(table.tasks.loads.is_empty());
@@ -325,7 +313,7 @@ fn an_agent_with_tasks_is_busy_and_rests_from_the_end_of_its_last_one() {
 fn a_picture_tells_for_how_long_a_task_is_quiet_while_somebody_could_hear() {
     let mut table = Table::new();
     table.begin(0);
-    let quiet = |table: &Table| table.picture(0).tasks[0].quiet_ms;
+    let quiet = |table: &Table| table.work(0).tasks[0].quiet_ms;
     table.now += BEAT;
     assert_eq!(quiet(&table), 2000);
     table.signs[&0].note(table.now);
@@ -336,7 +324,7 @@ fn a_picture_tells_for_how_long_a_task_is_quiet_while_somebody_could_hear() {
     let progress = Progress { message: "reading".to_owned(), percent: Some(10.0) };
     table.signs[&0].progress(progress.clone());
     table.signs[&0].add(Usage { output_tokens: 3, ..Usage::default() });
-    let picture = table.picture(0).tasks.remove(0);
+    let picture = table.work(0).tasks.remove(0);
     assert_eq!((picture.progress, picture.usage.output_tokens), (Some(progress), 3));
 }
 

@@ -26,6 +26,7 @@ use super::quota;
 use crate::body::{Bound, Held, OptionalJson, parse, read};
 use crate::budget::{Room, Share};
 use crate::door::{Door, Leader};
+use crate::json::some_of;
 use crate::problem::Problem;
 use crate::query::{EndQuery, KeyHeader, MAX_PAGE, PathText, StrictQuery, page_limit, page_start, pool_name, task_id};
 
@@ -129,8 +130,8 @@ struct ListQuery {
     project_id: Option<String>,
     /// Only this tenant's.
     tenant: Option<String>,
-    /// Only those in this state, or in one of several with commas between them: `queued`, `running`, `succeeded`, `failed`,
-    /// `cancelled` or `dead`.
+    /// Only those in this state, or in one of several with commas between them.
+    #[param(schema_with = some_of::<TaskState>)]
     state: Option<String>,
     /// Only those whose id begins so: 8 hex digits or more, with the dashes or without.
     id_prefix: Option<String>,

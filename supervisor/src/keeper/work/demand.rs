@@ -152,8 +152,8 @@ impl Keeper {
 
     /// Stops an agent that has done its one task, when it is done with all that it was given.
     pub(in crate::keeper) fn stop_spent(&mut self, agent: AgentId, round: &mut Round) {
-        let runs = self.model.agent(agent).is_some_and(|agent| agent.status.is_running());
-        if runs && !self.desk.is_busy(agent) && !self.is_stopping {
+        let idles = self.model.agent(agent).is_some_and(|agent| agent.status.idles_at().is_some());
+        if idles && !self.is_stopping {
             round.moves.push(Move::Stop { agent, reason: StopReason::TaskDone, graceful: true, waiter: None });
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use muster_domain::budget::Scope;
-use muster_domain::{After, AgentId, Attempt, TaskError, TaskId, WorkerStatus};
+use muster_domain::{Activity, After, AgentId, Attempt, TaskError, TaskId, WorkerStatus};
 use muster_policy::dispatch::{Choice, Idle, Line, Queue, Tenant, dispatch};
 use muster_store::{LineKey, QueuedTask, TaskStart, TaskVerdict};
 
@@ -33,8 +33,15 @@ impl Keeper {
         round.touched = touched;
     }
 
-    /// Notes how many tasks an agent takes now.
+    /// Notes what an agent does, with what its worker says of it. Whether it has work is known here before its worker says so:
+    /// it has what it was given, and is done with what has ended, at once.
+    pub(in crate::keeper) fn note_activity(&mut self, id: AgentId, seen: Option<Activity>) {
+        self.model.note_activity(id, seen, self.desk.runs.held_by(id) > 0);
+    }
+
+    /// Notes how many tasks an agent takes now, and whether it has any.
     pub(super) fn look_at_room(&mut self, id: AgentId) {
+        self.note_activity(id, None);
         let Some(agent) = self.model.agent(id).filter(|agent| self.takes_tasks(agent)) else {
             return self.desk.rooms.close(id);
         };

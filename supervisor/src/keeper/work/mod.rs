@@ -167,11 +167,6 @@ impl Desk {
         self.loaded = false;
     }
 
-    /// Whether an agent has work.
-    pub(super) fn is_busy(&self, agent: AgentId) -> bool {
-        !self.runs.of_agent(agent).is_empty()
-    }
-
     /// Whether everything that was seen is committed.
     pub(super) const fn is_settled(&self) -> bool {
         self.overs.is_empty()

@@ -133,7 +133,7 @@ impl Keeper {
 
     /// Whether the one agent that is to do it can't take it now. One that is gone for good is no reason to wait.
     fn why_agent(&self, id: AgentId) -> Option<WaitingFor> {
-        let state = self.view(self.model.agent(id)?).state;
+        let state = self.model.agent(id)?.status.state();
         let has_room = self.desk.rooms.get(id).is_some();
         (!has_room && !state.is_gone()).then_some(WaitingFor::Agent(id, state))
     }

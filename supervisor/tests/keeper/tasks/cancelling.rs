@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentState, AttemptEnd, Halt, TaskState};
+use muster_domain::{Activity, AgentState, AttemptEnd, Halt, TaskState};
 
 use super::task;
 use crate::worker::{OnHalt, OnTask, PATIENCE};
@@ -30,7 +30,7 @@ async fn a_running_task_is_cancelled_when_its_work_has_stopped() {
     worker.change(|habits| habits.on_halt = OnHalt::Ignore).await;
     let view = world.handle.cancel_task(held, Duration::from_millis(50)).await.expect("an answer").task;
     assert_eq!((view.state, view.halting), (TaskState::Running, Some(Halt::Cancelled)));
-    assert_eq!(world.state(agent).await, AgentState::Busy);
+    assert_eq!(world.state(agent).await, AgentState::Running(Activity::Busy));
     worker.finish_task(held, AttemptEnd::Interrupted { message: "stopped".to_owned() }).await;
     let view = world.done(held).await;
     assert_eq!((view.state, view.attempts.len()), (TaskState::Cancelled, 1));

@@ -1,6 +1,6 @@
 //! Agents on demand.
 
-use muster_domain::{AgentState, OnDemand, TaskState};
+use muster_domain::{Activity, AgentState, OnDemand, TaskState};
 use muster_supervisor::{AgentQuery, TaskRequest};
 
 use super::task;
@@ -22,7 +22,7 @@ async fn a_task_finds_an_agent_that_nobody_spawned() {
     let view = world.done(first).await;
     assert_eq!(view.state, TaskState::Succeeded);
     let agent = world.agent(view.agent_id.expect("it had one")).await;
-    assert_eq!((agent.project_id.as_str(), agent.state), ("shop", AgentState::Idle));
+    assert_eq!((agent.project_id.as_str(), agent.state), ("shop", AgentState::Running(Activity::Idle)));
     let second = world.done(world.submit(task()).await).await;
     assert_eq!(second.agent_id, Some(agent.agent_id), "it stays, and is used again");
     assert_eq!(agents(&world).await, 1);

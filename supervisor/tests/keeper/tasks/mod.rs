@@ -23,7 +23,8 @@ mod waiting;
 use std::time::Duration;
 
 use muster_domain::{
-    AgentId, AgentState, BreakerPolicy, Payload, PoolConfig, RetryPolicy, TaskId, TaskState, Tenants, Timestamp,
+    Activity, AgentId, AgentState, BreakerPolicy, Payload, PoolConfig, RetryPolicy, TaskId, TaskState, Tenants,
+    Timestamp,
 };
 use muster_supervisor::{QueueView, Submitted, SupervisorError, TaskRequest, TaskView};
 
@@ -183,6 +184,6 @@ impl World {
 
     /// An agent that is done with its work and stays.
     pub(crate) async fn wait_idle(&self, agent: AgentId) {
-        self.wait_state(agent, AgentState::Idle).await;
+        self.wait_state(agent, AgentState::Running(Activity::Idle)).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentId, AgentState, Payload, TaskState};
+use muster_domain::{Activity, AgentId, AgentState, Payload, TaskState};
 use muster_store::IdempotencyKey;
 use muster_supervisor::{SupervisorError, TaskRequest};
 
@@ -55,7 +55,7 @@ async fn an_agent_with_work_is_busy() {
     world.on_task(OnTask::Hold).await;
     let agent = world.spawn().await;
     let (held, worker) = world.start_task(task()).await;
-    world.wait_state(agent, AgentState::Busy).await;
+    world.wait_state(agent, AgentState::Running(Activity::Busy)).await;
     let view = world.task(held).await;
     assert_eq!((view.state, view.agent_id, view.process_id), (TaskState::Running, Some(agent), Some(worker.id())));
     worker.answer(held).await;

@@ -47,7 +47,7 @@ struct Common {
     news: UnboundedSender<News>,
     /// After which time the worker kills all agents when it stops as a whole.
     worker_deadline: Duration,
-    /// The zero of [`Activity`].
+    /// The zero of [`LastActive`].
     since: Instant,
 }
 
@@ -55,7 +55,7 @@ struct Common {
 struct Handle {
     agent: AgentSpec,
     orders: UnboundedSender<Order>,
-    activity: Arc<Activity>,
+    activity: Arc<LastActive>,
 }
 
 /// What the loop tells an agent's task.
@@ -71,9 +71,9 @@ enum Order {
 /// When an agent was last active, in milliseconds since the worker's start. Written for each piece of output and read
 /// when idleness is judged, so that output costs the loop nothing.
 #[derive(Debug, Default)]
-struct Activity(AtomicU64);
+struct LastActive(AtomicU64);
 
-impl Activity {
+impl LastActive {
     fn note(&self, since: Instant, now: Instant) {
         let millis = u64::try_from((now - since).as_millis()).unwrap_or(u64::MAX);
         self.0.store(millis, Ordering::Relaxed);
@@ -110,7 +110,7 @@ impl Exec {
 
     pub(super) fn start(&mut self, order: SpawnOrder) {
         let (orders, ordered) = unbounded_channel();
-        let activity = Arc::new(Activity::default());
+        let activity = Arc::new(LastActive::default());
         let agent = order.agent.clone();
         let (common, active) = (Arc::clone(&self.common), Arc::clone(&activity));
         match common.profile.mode {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::job::{self, Stop, Told};
 use super::journal::Journal;
-use super::{Activity, Common, Order, program};
+use super::{Common, LastActive, Order, program};
 use crate::log::Stream;
 use crate::runtime::{News, What};
 use crate::slots::How;
@@ -23,7 +23,7 @@ pub(super) async fn run(
     common: Arc<Common>,
     order: SpawnOrder,
     mut ordered: UnboundedReceiver<Order>,
-    activity: Arc<Activity>,
+    activity: Arc<LastActive>,
 ) {
     let journal = Journal::new(&common.data_dir, order.agent.agent_id);
     let (tell, mut told) = mpsc::channel(WAITING);
@@ -45,7 +45,7 @@ pub(super) async fn run(
 struct Agent {
     common: Arc<Common>,
     order: SpawnOrder,
-    activity: Arc<Activity>,
+    activity: Arc<LastActive>,
     journal: Journal,
     tell: mpsc::Sender<(AttemptId, Told)>,
     /// The programs that run, and the way to stop each.

@@ -18,7 +18,7 @@ use super::ladder::Ladder;
 use super::output::{Output, Printed, Take, shortened};
 use super::stdin::Stdin;
 use super::tail::Tail;
-use super::{Activity, Common, Order, program};
+use super::{Common, LastActive, Order, program};
 use crate::later;
 use crate::log::Stream;
 use crate::runtime::{News, What};
@@ -37,7 +37,7 @@ pub(super) async fn run(
     common: Arc<Common>,
     order: SpawnOrder,
     mut ordered: UnboundedReceiver<Order>,
-    activity: Arc<Activity>,
+    activity: Arc<LastActive>,
 ) {
     let journal = Journal::new(&common.data_dir, order.agent.agent_id);
     let mut agent = Agent { common, order, activity, journal, tail: Tail::default(), desk: Desk::default() };
@@ -57,7 +57,7 @@ pub(super) async fn run(
 struct Agent {
     common: Arc<Common>,
     order: SpawnOrder,
-    activity: Arc<Activity>,
+    activity: Arc<LastActive>,
     journal: Journal,
     tail: Tail,
     desk: Desk,
