@@ -198,7 +198,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::routes::samples::{open, pool, queue, system};
+    use crate::routes::tests::{open, pool, queue, system};
     use muster_supervisor::Holds;
 
     #[test]

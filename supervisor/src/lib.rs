@@ -81,8 +81,9 @@ pub use request::{
 };
 pub use supervisor::{Facts, LeadEnd, Parts, Supervisor};
 pub use view::{
-    AgentView, BreakerState, BreakerView, BudgetFigures, CalledOff, CheckLine, EndedWorkerView, Event, HealthView,
-    HeldPool, Holds, Lack, LeftView, LimitsView, Mode, Page, PoolView, ProgressFigures, QueueView, QuotaView,
-    ReachView, Submitted, SystemView, TaskNews, TaskView, UsageFigures, UsageView, WorkerEndingView, WorkerView,
+    AgentView, BreakerState, BreakerView, BudgetFigures, CalledOff, CheckLine, EndedWorkerView, EndingView, Event,
+    HealthView, HeldPool, Holds, Lack, LeftView, LimitsView, Mode, Page, PoolView, ProgressFigures, QueueView,
+    QuotaView, ReachView, Submitted, SystemView, TaskNews, TaskView, UsageFigures, UsageView, WorkerEndingView,
+    WorkerView,
 };
 pub use waiting::WaitingFor;

@@ -1,23 +1,12 @@
-//! The JSON of the API: what a body may say, and what an answer reads. One file a resource. The supervisor's views know
-//! nothing of JSON, so that a name here is a promise to callers only.
+//! What bodies have in common: the rules for texts and durations in them, and the configuration of a pool; and the words of
+//! enums in the document.
 
-mod agents;
-mod bulk;
 mod pool_config;
 mod unseen;
 mod words;
 
-pub(crate) use agents::{
-    AgentHealthJson, AgentJson, AgentPage, EndingJson, ProjectAgentJson, SpawnBody, TerminateBody, TerminatedJson,
-};
-pub(crate) use bulk::{BulkAnswer, BulkBody, BulkItem, BulkRestart, BulkSpawn, BulkTerminate, RestartItem};
 pub(crate) use pool_config::{ConfigPatch, describe as describe_pool_config};
 pub(crate) use words::{describe as describe_words, some_of};
-
-#[cfg(test)]
-pub(crate) mod tests_views {
-    pub(crate) use super::agents::tests::agent;
-}
 
 use std::time::Duration;
 

@@ -26,7 +26,7 @@ mod tests {
     use muster_supervisor::Alert;
     use serde_json::json;
 
-    use crate::routes::samples::alert;
+    use crate::routes::tests::alert;
 
     #[test]
     fn an_alert_says_all() {

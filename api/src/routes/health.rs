@@ -223,7 +223,7 @@ async fn look_deep(handle: &Handle) -> Vec<ReachView> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routes::samples::system;
+    use crate::routes::tests::system;
     use serde_json::json;
 
     #[test]

@@ -3,22 +3,19 @@
 //! what is decided is decided behind the handle.
 
 mod agents;
-mod agents_health;
 mod alerts;
-mod bulk;
 mod docs;
 mod events;
 mod health;
-mod logs;
 mod metrics;
 mod monitor;
 pub(crate) mod pools;
 mod queue;
 mod quota;
-#[cfg(test)]
-pub(crate) mod samples;
 mod system;
 mod tasks;
+#[cfg(test)]
+pub(crate) mod tests;
 mod usage;
 mod workers;
 
@@ -36,9 +33,6 @@ pub(crate) fn all() -> Routes {
     let resources = [
         pools::routes(),
         agents::routes(),
-        agents_health::routes(),
-        logs::routes(),
-        bulk::routes(),
         tasks::routes(),
         quota::routes(),
         usage::routes(),

@@ -91,7 +91,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::routes::samples::{alert, system};
+    use crate::routes::tests::{alert, system};
 
     #[test]
     fn a_rate_needs_something_to_be_a_share_of() {

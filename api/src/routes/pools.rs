@@ -193,7 +193,7 @@ async fn drain(
 mod tests {
     use super::*;
     use crate::body::parse;
-    use crate::routes::samples::pool;
+    use crate::routes::tests::pool;
 
     #[test]
     fn a_pool_reads_as_promised() {

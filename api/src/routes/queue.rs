@@ -58,7 +58,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::routes::samples::queue;
+    use crate::routes::tests::queue;
 
     #[test]
     fn the_queues_are_summed_up() {

@@ -127,7 +127,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::routes::samples::system;
+    use crate::routes::tests::system;
 
     #[test]
     fn a_status_says_all() {

@@ -99,7 +99,7 @@ mod tests {
     use muster_domain::{Progress, TaskState};
     use std::collections::VecDeque;
 
-    use crate::routes::samples::task;
+    use crate::routes::tests::task;
 
     /// News that were written down before; after the last, nothing comes any more, or the supervisor is away.
     struct Told(VecDeque<TaskNews>, Then);

@@ -10,11 +10,11 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 
-use super::Routes;
 use crate::door::Leader;
 use crate::logs::{follow, reading, tail};
 use crate::problem::Problem;
 use crate::query::{PathText, StrictQuery, agent_id};
+use crate::routes::Routes;
 
 pub(super) fn routes() -> Routes {
     Routes::new().routes(routes!(read))

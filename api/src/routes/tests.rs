@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use muster_domain::{
-    AgentId, AlertId, Fence, Payload, PoolConfig, PoolOrigin, Priority, ProcessId, TaskId, TaskState, Timestamp, Usage,
+    AgentId, AgentState, AlertId, Cause, Ending, Fence, Payload, PoolConfig, PoolOrigin, Priority, ProcessId, TaskId,
+    TaskState, Timestamp, Usage,
 };
 use muster_supervisor::{
-    Alert, AlertKind, BreakerState, BreakerView, HeldPool, Holds, Mode, PoolView, QueueView, ReachView, SystemView,
-    TaskView,
+    AgentView, Alert, AlertKind, BreakerState, BreakerView, HeldPool, Holds, Mode, PoolView, QueueView, ReachView,
+    SystemView, TaskView,
 };
 
 /// One that opened at the beginning of time.
@@ -167,5 +168,27 @@ pub(crate) fn task(state: TaskState, version: u64) -> TaskView {
         usage: Usage { input_tokens: 10, output_tokens: 5, cost_micros: 1_500 },
         attempts: Vec::new(),
         version,
+    }
+}
+
+/// One in this state.
+pub(crate) fn agent(state: AgentState) -> AgentView {
+    AgentView {
+        agent_id: AgentId::generate(),
+        human_name: "Ada Brook".to_owned(),
+        display_name: "Ada Brook (business analyst)".to_owned(),
+        role_type: "business_analyst".to_owned(),
+        project_id: "shop".to_owned(),
+        pool_name: "business_analyst_pool".parse().expect("a name"),
+        process_id: Some(ProcessId::generate()),
+        pid: Some(7),
+        state,
+        reason: None,
+        epoch: 2,
+        restarts: 1,
+        last_ending: Some(Ending::new(Cause::Signaled { signal: 9 }, Timestamp::from_millis(0))),
+        heartbeat_interval: Duration::from_secs(30),
+        max_idle_time: Duration::from_millis(1500),
+        created_at: Timestamp::from_millis(1_763_695_200_123),
     }
 }

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use muster_domain::{AgentId, AgentState};
+use muster_domain::{AgentId, AgentState, ProcessId, Words};
 use muster_supervisor::{AgentQuery, AgentView};
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::Routes;
-use super::agents::every;
+use super::every;
 use crate::door::Leader;
-use crate::json::AgentHealthJson;
 use crate::problem::Problem;
+use crate::routes::Routes;
 
 pub(super) fn routes() -> Routes {
     Routes::new().routes(routes!(agents))
@@ -21,6 +22,25 @@ pub(super) fn routes() -> Routes {
 /// later one, and `Spawning` comes again for those that were restarted meanwhile.
 fn not_ended() -> [Vec<AgentState>; 3] {
     [AgentState::live().collect(), AgentState::kept_for_person().collect(), vec![AgentState::Spawning]]
+}
+
+/// An agent in the overview of health.
+#[derive(Debug, Serialize, ToSchema)]
+struct AgentHealthJson {
+    #[schema(value_type = String, format = Uuid)]
+    agent_id: AgentId,
+    /// As `state` of an agent.
+    #[schema(value_type = String, example = "idle", extensions(("x-enum" = json!(AgentState::words()))))]
+    status: AgentState,
+    #[schema(value_type = Option<String>, format = Uuid)]
+    process_id: Option<ProcessId>,
+    role_type: String,
+}
+
+impl From<AgentView> for AgentHealthJson {
+    fn from(view: AgentView) -> Self {
+        Self { agent_id: view.agent_id, status: view.state, process_id: view.process_id, role_type: view.role_type }
+    }
 }
 
 /// Shows every agent that has not ended, by pool
@@ -53,7 +73,7 @@ mod tests {
     use muster_domain::Activity;
 
     use super::*;
-    use crate::json::tests_views::agent;
+    use crate::routes::tests::agent;
 
     #[test]
     fn a_pool_without_agents_is_shown_too() {

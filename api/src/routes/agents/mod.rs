@@ -1,108 +1,45 @@
-//! Agents.
+//! Agents: they are listed and shown, and run again; the other routes about them have a file each.
+
+mod bulk;
+mod health;
+mod logs;
+mod project;
+mod spawn;
+mod terminate;
 
 use axum::Json;
 use axum::http::StatusCode;
-use axum::http::header::LOCATION;
 use axum::response::IntoResponse;
-use muster_domain::AgentState;
-use muster_supervisor::{AgentQuery, AgentView, Handle, Spawned};
-use serde::Deserialize;
-use utoipa::IntoParams;
+use muster_domain::{AgentId, AgentState};
+use muster_supervisor::{AgentQuery, AgentView, Handle};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::Routes;
-use crate::body::StrictJson;
 use crate::door::Leader;
-use crate::json::{AgentJson, AgentPage, ProjectAgentJson, SpawnBody, TerminateBody, TerminatedJson, some_of};
+use crate::json::some_of;
 use crate::problem::Problem;
-use crate::query::{
-    KeyHeader, MAX_PAGE, PathText, StrictQuery, WaitQuery, agent_id, page_limit, page_start, pool_name, project_id,
-};
+use crate::query::{MAX_PAGE, PathText, StrictQuery, WaitQuery, agent_id, page_limit, page_start, pool_name};
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .routes(routes!(spawn))
-        .routes(routes!(terminate))
         .routes(routes!(list))
         .routes(routes!(get))
         .routes(routes!(restart))
-        .routes(routes!(of_project))
-}
-
-/// 201 for an agent that runs, 202 for one that is only wanted so far.
-pub(super) fn spawned(spawned: Spawned) -> (StatusCode, AgentJson) {
-    match spawned {
-        Spawned::Running(view) => (StatusCode::CREATED, view.into()),
-        Spawned::Accepted(view) => (StatusCode::ACCEPTED, view.into()),
-    }
-}
-
-/// Starts an agent
-///
-/// An `Idempotency-Key` (kept for 24 h) makes a repeated request answer as the first did.
-#[utoipa::path(post, path = "/api/v1/agents/spawn", tag = "agents", request_body = SpawnBody,
-    params(WaitQuery, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters",
-        min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
-    responses(
-        (status = 201, description = "The agent runs", body = AgentJson),
-        (status = 202, description = "It is wanted, and did not run within `wait`: its state is `spawning`",
-            body = AgentJson),
-        (status = 404, description = "There is no such pool (`unknown_pool`)"),
-        (status = 409, description = "The role is not the pool's (`wrong_role`), or the pool is being removed \
-            (`pool_draining`)"),
-        (status = 429, description = "The pool is full (`pool_full`)"),
-        (status = 502, description = "The agent's program failed to start (`start_failed`), with its exit and last \
-            output"),
-    ))]
-async fn spawn(
-    Leader(handle): Leader,
-    StrictQuery(wait): StrictQuery<WaitQuery>,
-    header: KeyHeader,
-    body: StrictJson<SpawnBody>,
-) -> Result<impl IntoResponse, Problem> {
-    let key = header.key.clone().map(|key| header.key_for("POST /api/v1/agents/spawn", key, body.hash()));
-    let request = body.value.request(key)?;
-    let (status, agent) = spawned(handle.spawn(request, wait.duration()?).await?);
-    let location = [(LOCATION, format!("/api/v1/agents/{}", agent.agent_id))];
-    Ok((status, location, Json(agent)))
-}
-
-/// Carries out a wish to end an agent: 200 when it is gone, 202 before.
-pub(super) async fn end(
-    handle: &Handle,
-    body: TerminateBody,
-    wait: &WaitQuery,
-) -> Result<(StatusCode, TerminatedJson), Problem> {
-    let pool = body.pool_name.as_deref().map(pool_name).transpose()?;
-    let view = handle.terminate(pool, agent_id(&body.agent_id)?, body.graceful, wait.duration()?).await?;
-    let status = if view.state == AgentState::Stopping { StatusCode::ACCEPTED } else { StatusCode::OK };
-    Ok((status, view.into()))
-}
-
-/// Ends an agent; answers when its process tree is gone
-///
-/// Ending it twice is no error.
-#[utoipa::path(post, path = "/api/v1/agents/terminate", tag = "agents", request_body = TerminateBody,
-    params(WaitQuery),
-    responses(
-        (status = 200, description = "The agent is gone", body = TerminatedJson),
-        (status = 202, description = "It was told to end, and was not gone within `wait`", body = TerminatedJson),
-        (status = 404, description = "There is no such agent (`unknown_agent`) or pool (`unknown_pool`)"),
-    ))]
-async fn terminate(
-    Leader(handle): Leader,
-    StrictQuery(wait): StrictQuery<WaitQuery>,
-    body: StrictJson<TerminateBody>,
-) -> Result<impl IntoResponse, Problem> {
-    let (status, answer) = end(&handle, body.value, &wait).await?;
-    Ok((status, Json(answer)))
+        .merge(spawn::routes())
+        .merge(terminate::routes())
+        .merge(project::routes())
+        .merge(logs::routes())
+        .merge(health::routes())
+        .merge(bulk::routes())
 }
 
 /// Which agents to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ListQuery {
+struct ListQuery {
     /// Only this pool's.
     pool_name: Option<String>,
     /// Only this project's.
@@ -132,6 +69,15 @@ impl ListQuery {
     }
 }
 
+/// One page of agents.
+#[derive(Debug, Serialize, ToSchema)]
+struct AgentPage {
+    items: Vec<AgentView>,
+    /// Give it as `cursor` to get the next page; null after the last.
+    #[schema(value_type = Option<String>)]
+    next_cursor: Option<AgentId>,
+}
+
 /// Lists agents in the order in which they were asked for, those that ended included
 #[utoipa::path(get, path = "/api/v1/agents", tag = "agents", params(ListQuery), responses(
     (status = 200, description = "One page", body = AgentPage),
@@ -146,18 +92,18 @@ async fn list(Leader(handle): Leader, StrictQuery(query): StrictQuery<ListQuery>
     if let (Some(pool), true) = (pool, page.items.is_empty()) {
         handle.pool(&pool).await?;
     }
-    Ok(Json(page.into()))
+    Ok(Json(AgentPage { items: page.items, next_cursor: page.next }))
 }
 
 /// Shows an agent
 #[utoipa::path(get, path = "/api/v1/agents/{agent_id}", tag = "agents",
     params(("agent_id" = String, Path, description = "The agent", format = Uuid)),
     responses(
-        (status = 200, description = "The agent", body = AgentJson),
+        (status = 200, description = "The agent", body = AgentView),
         (status = 404, description = "There is no such agent (`unknown_agent`)"),
     ))]
-async fn get(Leader(handle): Leader, PathText(agent): PathText) -> Result<Json<AgentJson>, Problem> {
-    Ok(Json(handle.agent(agent_id(&agent)?).await?.into()))
+async fn get(Leader(handle): Leader, PathText(agent): PathText) -> Result<Json<AgentView>, Problem> {
+    Ok(Json(handle.agent(agent_id(&agent)?).await?))
 }
 
 /// Restarts an agent: 200 when it runs again, 202 before.
@@ -165,18 +111,18 @@ pub(super) async fn run_again(
     handle: &Handle,
     agent: &str,
     wait: &WaitQuery,
-) -> Result<(StatusCode, AgentJson), Problem> {
+) -> Result<(StatusCode, AgentView), Problem> {
     let view = handle.restart(agent_id(agent)?, wait.duration()?).await?;
     let status = if view.state.is_running() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, view.into()))
+    Ok((status, view))
 }
 
 /// Restarts an agent; releases one in quarantine
 #[utoipa::path(post, path = "/api/v1/agents/{agent_id}/restart", tag = "agents",
     params(("agent_id" = String, Path, description = "The agent", format = Uuid), WaitQuery),
     responses(
-        (status = 200, description = "The agent runs again", body = AgentJson),
-        (status = 202, description = "It is to run again, and did not within `wait`", body = AgentJson),
+        (status = 200, description = "The agent runs again", body = AgentView),
+        (status = 202, description = "It is to run again, and did not within `wait`", body = AgentView),
         (status = 404, description = "There is no such agent (`unknown_agent`)"),
         (status = 409, description = "It was terminated (`wrong_state`)"),
         (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
@@ -205,26 +151,12 @@ pub(super) async fn every(handle: &Handle, mut query: AgentQuery) -> Result<Vec<
     }
 }
 
-/// Lists the agents of a project, those that ended included
-#[utoipa::path(get, path = "/api/v1/agents/project/{project_id}", tag = "agents",
-    params(("project_id" = String, Path, description = "The project")),
-    responses(
-        (status = 200, description = "Its agents; none where nobody knows the project", body = Vec<ProjectAgentJson>),
-        (status = 404, description = "No project can be named so (`unknown_project`)"),
-    ))]
-async fn of_project(
-    Leader(handle): Leader,
-    PathText(project): PathText,
-) -> Result<Json<Vec<ProjectAgentJson>>, Problem> {
-    let query = AgentQuery { project: Some(project_id(project)?), ..AgentQuery::default() };
-    Ok(Json(every(&handle, query).await?.into_iter().map(ProjectAgentJson::from).collect()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routes::tests::agent;
     use axum::extract::Query;
-    use muster_domain::{Activity, AgentId};
+    use muster_domain::Activity;
 
     fn query(text: &str) -> Result<AgentQuery, Problem> {
         let uri = format!("/x?{text}").parse().expect("a URI");
@@ -256,5 +188,21 @@ mod tests {
             assert_eq!(query(text).expect_err(text).code(), code, "{text}");
         }
         assert!(query("state=asleep").expect_err("no state").detail().contains("quarantined"));
+    }
+
+    #[test]
+    fn an_agent_reads_as_promised() {
+        let view = agent(AgentState::Running(Activity::Idle));
+        let json = serde_json::to_value(view.clone()).expect("an object");
+        assert_eq!(json["agent_id"], view.agent_id.to_string());
+        assert_eq!(json["display_name"], "Ada Brook (business analyst)");
+        assert_eq!(json["state"], "idle");
+        assert_eq!(json["created_at"], "2025-11-21T03:20:00.123Z");
+        assert_eq!(json["last_ending"]["summary"], "was ended by signal 9");
+        assert_eq!(json["last_ending"]["cause"], serde_json::json!({"kind": "signaled", "signal": 9}));
+        assert_eq!(json["heartbeat_interval"], 30);
+        for field in ["human_name", "role_type", "project_id", "pool_name", "process_id", "pid", "epoch", "restarts"] {
+            assert!(!json[field].is_null(), "{field}");
+        }
     }
 }
