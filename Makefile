@@ -1,6 +1,6 @@
 # make run      installs a Redis server where none is found, builds, and starts on 127.0.0.1:8000
 # make test     everything that a change must pass
-# make docs     the table of settings in the README, from the types that define them
+# make docs     the table of settings in the README, docs/openapi.json and docs/api.md, from the types that define them
 # make api-check  clients that are made of the API's document, used against a server; its tools come from PyPI and npm
 # make faults   every way to break something, in every setting; a table at its end
 # make bench    the benchmarks, in full
@@ -82,7 +82,7 @@ clippy:
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 docs:
-	UPDATE_DOCS=1 $(CARGO) test --package muster-config the_readme_lists_every_setting
+	UPDATE_DOCS=1 $(CARGO) test --workspace --lib -- the_readme_lists_every_setting the_api_is_as_promised
 
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps

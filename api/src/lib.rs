@@ -20,29 +20,29 @@
 //! | `body`, `query` | strict reading |
 //! | `budget` | how much of bodies may be in memory at once |
 //! | `problem` | errors (RFC 9457), and the one map from the supervisor's refusals to them |
-//! | `json` | the names in bodies and answers: promises to callers, kept apart from the supervisor's types |
-//! | `routes` | one file a resource |
-//! | `events`, `task_feed`, `logs`, `metrics` | the streams, and the page for Prometheus |
-//! | `openapi`, `reader` | the description, made from the routes, and the page that shows it |
+//! | `json` | what bodies have in common, and the words of enums in the document |
+//! | `routes` | one file a resource: query, body, answer, handler and their words; the answers are the supervisor's views |
+//! | `logs`, `metrics` | what agents printed, and the page for Prometheus |
+//! | `openapi`, `reader` | the description, made from the routes, and the page that shows it; `docs/openapi.json` is what of it is promised |
 
 mod blocking;
 mod body;
 mod budget;
 mod config;
 mod door;
-mod events;
 mod guard;
 mod json;
 mod logs;
 mod metrics;
 mod openapi;
 mod problem;
+#[cfg(test)]
+mod promised_tests;
 mod query;
 mod reader;
 mod router;
 mod routes;
 mod serve;
-mod task_feed;
 
 pub use config::{ApiConfig, ApiKey, MAX_BODY};
 pub use door::{Door, Stage};

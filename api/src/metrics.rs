@@ -2,11 +2,10 @@
 //! there are is read from the supervisor at each scrape, so that a pool that is gone leaves no series behind.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use muster_supervisor::{Percentiles, PoolView, QueueView, SystemView, WorkerView};
-
-use crate::json::{BreakerState, breaker_state};
+use muster_supervisor::{BreakerState, PoolView, QueueView, SystemView, WorkerView};
 
 /// Bounds of the histograms of seconds: from what a warm spawn takes to what a caller waits at the most.
 const SECONDS: [f64; 18] = [
@@ -82,18 +81,14 @@ const QUEUE: [QueueFigure; 11] = [
     }),
     ("muster_queue_rate_in", "Tasks taken in per second, over the last minute.", |queue| Some(queue.rate_in)),
     ("muster_queue_rate_out", "Tasks ended per second, over the last minute.", |queue| Some(queue.rate_out)),
-    ("muster_queue_wait_p50_seconds", "Wait for the first agent, median.", |queue| queue.wait.map(p50)),
-    ("muster_queue_wait_p99_seconds", "Wait for the first agent, 99 of 100 less.", |queue| queue.wait.map(p99)),
-    ("muster_queue_run_p50_seconds", "Time of an attempt, median.", |queue| queue.run.map(p50)),
-    ("muster_queue_run_p99_seconds", "Time of an attempt, 99 of 100 less.", |queue| queue.run.map(p99)),
+    ("muster_queue_wait_p50_seconds", "Wait for the first agent, median.", |queue| queue.wait_p50.map(seconds)),
+    ("muster_queue_wait_p99_seconds", "Wait for the first agent, 99 of 100 less.", |queue| queue.wait_p99.map(seconds)),
+    ("muster_queue_run_p50_seconds", "Time of an attempt, median.", |queue| queue.run_p50.map(seconds)),
+    ("muster_queue_run_p99_seconds", "Time of an attempt, 99 of 100 less.", |queue| queue.run_p99.map(seconds)),
 ];
 
-const fn p50(times: Percentiles) -> f64 {
-    times.p50.as_secs_f64()
-}
-
-const fn p99(times: Percentiles) -> f64 {
-    times.p99.as_secs_f64()
+const fn seconds(time: Duration) -> f64 {
+    time.as_secs_f64()
 }
 
 /// A page under construction.
@@ -155,7 +150,7 @@ impl Page {
             self.family(name, help, pools.iter().map(|pool| (label(pool), f64::from(figure(pool)))));
         }
         let states = |pool: &PoolView| {
-            let (name, now) = (pool.pool_name.clone(), breaker_state(&pool.holds.breaker));
+            let (name, now) = (pool.pool_name.clone(), pool.holds.breaker.state);
             BreakerState::ALL.map(|state| {
                 (format!("pool=\"{name}\",state=\"{}\"", state.as_str()), f64::from(u8::from(state == now)))
             })
@@ -203,7 +198,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::json::tests_views::{open, pool, queue, system};
+    use crate::routes::tests::{open, pool, queue, system};
     use muster_supervisor::Holds;
 
     #[test]
@@ -261,7 +256,7 @@ mod tests {
         page.system(&system());
         let holds = Holds { all_paused: true, paused: false, breaker: open(), ..pool("b").holds };
         page.pools(&[pool("a"), PoolView { holds, ..pool("b") }]);
-        page.queues(&[queue("a"), QueueView { oldest_wait: None, wait: None, ..queue("b") }]);
+        page.queues(&[queue("a"), QueueView { oldest_wait: None, wait_p50: None, wait_p99: None, ..queue("b") }]);
         page.workers(&[]);
         let text = page.into_text();
         for line in [

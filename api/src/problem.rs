@@ -6,11 +6,9 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use muster_domain::{AgentId, TaskId};
-use muster_supervisor::SupervisorError;
+use muster_supervisor::{EndingView, SupervisorError};
 use serde::Serialize;
 use utoipa::ToSchema;
-
-use crate::json::EndingJson;
 
 /// The media type of every error.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
@@ -60,7 +58,7 @@ struct ProblemExtras {
     task_id: Option<TaskId>,
     /// How its program ended.
     #[serde(skip_serializing_if = "Option::is_none")]
-    ending: Option<EndingJson>,
+    ending: Option<EndingView>,
 }
 
 fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {

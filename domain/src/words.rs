@@ -13,9 +13,14 @@ pub trait Words: Copy + Sized + 'static {
         Self::all().find(|value| value.word() == text)
     }
 
+    /// Every word.
+    fn words() -> Vec<&'static str> {
+        Self::all().map(Self::word).collect()
+    }
+
     /// Every word, with commas between them.
     fn listed() -> String {
-        Self::all().map(Self::word).collect::<Vec<_>>().join(", ")
+        Self::words().join(", ")
     }
 }
 

@@ -7,9 +7,8 @@ use muster_domain::{AgentId, AgentState, PoolName, ProcessId};
 use muster_store::{AgentFilter, AgentRow};
 
 use crate::error::SupervisorError;
-use crate::handle::{Handle, ask};
-use crate::keeper::mailbox::Ask;
-use crate::keeper::view_of_row;
+use crate::handle::{Handle, read};
+use crate::keeper::{Keeper, view_of_row};
 use crate::request::{AgentQuery, EndedQuery};
 use crate::view::{AgentView, EndedWorkerView, Page, WorkerView};
 
@@ -55,7 +54,7 @@ impl Handle {
         };
         let mut workers = Vec::new();
         for keeper in keepers {
-            workers.extend(ask(&keeper, Ask::ViewWorkers).await.unwrap_or_default());
+            workers.extend(read(&keeper, Keeper::view_workers).await.unwrap_or_default());
         }
         workers.sort_by_key(|worker| worker.process_id);
         Ok(workers)
@@ -95,7 +94,7 @@ impl Handle {
         let mut live: HashMap<AgentId, AgentView> = HashMap::new();
         for (pool, ids) in asked {
             let Ok(keeper) = self.keeper(&pool) else { continue };
-            let views = ask(&keeper, |reply| Ask::ViewAgents(Some(ids), reply)).await.unwrap_or_default();
+            let views = read(&keeper, move |keeper, _| keeper.view_agents(&ids)).await.unwrap_or_default();
             live.extend(views.into_iter().map(|view| (view.agent_id, view)));
         }
         rows.into_iter().map(|row| live.remove(&row.spec.agent_id).unwrap_or_else(|| view_of_row(row))).collect()

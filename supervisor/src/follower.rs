@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::error::SupervisorError;
 use crate::handle::Handle;
 use crate::keeper::tasks::Signal;
-use crate::task_view::{TaskNews, TaskView};
+use crate::view::{TaskNews, TaskView};
 
 /// Follows one task: its picture now, then its changes, until it is over. Whoever reads slowly misses nothing but the steps
 /// in between: a picture is always the latest.

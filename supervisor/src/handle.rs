@@ -18,8 +18,8 @@ use crate::context::Context;
 use crate::directory::Mailbox;
 use crate::error::SupervisorError;
 use crate::keeper::agent::{Answer, Awaited};
-use crate::keeper::mailbox::{Ask, SpawnAnswer, SpawnAsk};
-use crate::keeper::view_of_row;
+use crate::keeper::mailbox::{Ask, Look, Read, SpawnAnswer, SpawnAsk};
+use crate::keeper::{Keeper, Round, view_of_row};
 use crate::request::{SpawnRequest, Spawned};
 use crate::supervisor::Facts;
 use crate::view::{AgentView, Event};
@@ -209,6 +209,33 @@ impl From<Answer> for Spawned {
     fn from(answer: Answer) -> Self {
         if answer.reached { Self::Running(answer.view) } else { Self::Accepted(answer.view) }
     }
+}
+
+/// Reads what a keeper knows at the moment.
+pub(crate) async fn read<T: Send + 'static>(
+    keeper: &Mailbox,
+    look: impl FnOnce(&Keeper, &Round) -> T + Send + Sync + 'static,
+) -> Result<T, SupervisorError> {
+    ask(keeper, |reply| Ask::Read(Read::Now(told(look, reply)))).await
+}
+
+/// The same at the end of its turn, when it knows of the tasks.
+pub(crate) async fn read_at_turn_end<T: Send + 'static>(
+    keeper: &Mailbox,
+    look: impl FnOnce(&Keeper, &Round) -> T + Send + Sync + 'static,
+) -> Result<T, SupervisorError> {
+    ask(keeper, |reply| Ask::Read(Read::AtTurnEnd(told(look, reply)))).await
+}
+
+fn told<T: Send + 'static>(
+    look: impl FnOnce(&Keeper, &Round) -> T + Send + Sync + 'static,
+    reply: oneshot::Sender<T>,
+) -> Look {
+    Box::new(move |keeper, round| {
+        if !reply.is_closed() {
+            drop(reply.send(look(keeper, round)));
+        }
+    })
 }
 
 /// Sends a request to a keeper and waits for its reply.

@@ -13,6 +13,7 @@
 //! | [`Handle`] | what callers ask; cloneable |
 //! | `keeper` | a pool's model and its turns; `keeper/work` is its queue of tasks |
 //! | `submitting`, `tasks`, `follower`, `gates` | new tasks; what callers ask about those that are there; one who follows a task; pause, drain, resume |
+//! | `view` | what is shown, which is what the API answers |
 //! | `waiting` | what a queued task waits for, in words |
 //! | `quotas`, `accounts` | what tenants have submitted and run; what was used of each budget |
 //! | `listener` | heartbeats, and since when there was no gap in listening |
@@ -64,7 +65,6 @@ mod supervisor;
 mod sweeper;
 mod system;
 mod tampering;
-mod task_view;
 mod tasks;
 mod view;
 mod waiting;
@@ -80,9 +80,10 @@ pub use request::{
     AgentQuery, EndedQuery, IdempotencyKey, ListOrder, NewPool, SpawnRequest, Spawned, TaskQuery, TaskRequest,
 };
 pub use supervisor::{Facts, LeadEnd, Parts, Supervisor};
-pub use task_view::{CalledOff, Left, Percentiles, QueueView, QuotaView, Submitted, TaskNews, TaskView, UsageView};
 pub use view::{
-    AgentView, BreakerView, CheckLine, EndedWorkerView, Event, HealthView, Holds, Lack, Mode, Page, PoolView, Reach,
-    SystemView, WorkerView,
+    AgentView, BreakerState, BreakerView, BudgetFigures, CalledOff, CheckLine, EndedWorkerView, EndingView, Event,
+    HealthView, HeldPool, Holds, Lack, LeftView, LimitsView, Mode, Page, PoolView, ProgressFigures, QueueView,
+    QuotaView, ReachView, Submitted, SystemView, TaskNews, TaskView, UsageFigures, UsageView, WorkerEndingView,
+    WorkerView,
 };
 pub use waiting::WaitingFor;

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, mpsc};
 use crate::context::Context;
 use crate::directory::{Entry, LiveSpec};
 use crate::error::SupervisorError;
-use crate::handle::{Handle, ask};
+use crate::handle::{Handle, ask, read};
 use crate::keeper::Keeper;
 use crate::keeper::mailbox::Ask;
 use crate::request::NewPool;
@@ -26,7 +26,7 @@ impl Handle {
         let mut views = Vec::new();
         for (_, keeper) in self.context.directory.all() {
             // One that ends meanwhile is a pool that is gone.
-            if let Ok(view) = ask(&keeper, Ask::ViewPool).await {
+            if let Ok(view) = read(&keeper, Keeper::view_pool).await {
                 views.push(view);
             }
         }
@@ -35,7 +35,7 @@ impl Handle {
 
     /// One pool.
     pub async fn pool(&self, name: &PoolName) -> Result<PoolView, SupervisorError> {
-        ask(&self.keeper(name)?, Ask::ViewPool).await
+        read(&self.keeper(name)?, Keeper::view_pool).await
     }
 
     /// Makes a pool.

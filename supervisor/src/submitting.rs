@@ -15,7 +15,7 @@ use crate::handle::{Handle, ask};
 use crate::keeper::mailbox::Ask;
 use crate::keeper::tasks::{SubmitAsk, TaskAnswer, TaskDraft};
 use crate::request::TaskRequest;
-use crate::task_view::{QuotaView, Submitted};
+use crate::view::{QuotaView, Submitted};
 
 /// Tasks that one message to a keeper carries, at the most.
 const TASKS_PER_ASK: usize = 250;
@@ -135,9 +135,9 @@ impl Handle {
         let quotas = &self.context.quotas;
         Ok(QuotaView {
             tenant: tenant.to_owned(),
-            limits: quotas.limits(tenant),
+            limits: quotas.limits(tenant).into(),
             running: quotas.running_of(tenant),
-            left: quotas.left(tenant, clock::now(), self.context.wall.now()),
+            left: quotas.left(tenant, clock::now(), self.context.wall.now()).into(),
         })
     }
 

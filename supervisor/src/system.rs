@@ -7,9 +7,9 @@ use muster_domain::{Command, Envelope, Executions, PoolName, ProcessId, WorkerSt
 use muster_registry::CommandPost;
 
 use crate::alerts::Alert;
-use crate::handle::{Handle, ask};
-use crate::keeper::mailbox::Ask;
-use crate::view::{CheckLine, HealthView, PoolView, Reach, SystemView, WorkerView};
+use crate::handle::{Handle, read};
+use crate::keeper::Keeper;
+use crate::view::{CheckLine, HealthView, HeldPool, PoolView, ReachView, SystemView, WorkerView};
 
 /// How long a probe is waited for, and the answer of a part of this supervisor.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -33,27 +33,29 @@ impl Handle {
         let (registry, store) = (self.context.registry.ping(), self.context.store.ping());
         let ((pools, silent), registry, store) = tokio::join!(self.pools_in_time(), reach(registry), reach(store));
         // A database that was taken away, or written over, answers for as long as it is open.
-        let store = self.context.board.store_broken().map_or(store, Reach::Away);
+        let store = self.context.board.store_broken().map_or(store, Err);
         let (spawns, spawns_succeeded, spawns_failed) = self.context.counters.read();
         let facts = &self.facts;
         let health = self.health();
         let uncounted = format!("pools: {} did not answer in time and are not counted", silent.join(", "));
         let uncounted = Some(uncounted).filter(|_| !silent.is_empty());
         SystemView {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             mode: health.mode,
             mode_reason: health.mode_reason,
             fence: self.context.fence,
             address: facts.address.clone(),
             leads_since: facts.leads_since,
             registry_address: facts.registry_address.clone(),
-            registry,
+            registry: ReachView::new("registry", registry),
             store_description: self.context.store.describe(),
-            store,
+            store: ReachView::new("store", store),
             ownership: facts.ownership.clone(),
             data_dir: self.context.data_dir.display().to_string(),
             uptime: facts.started.elapsed(),
             degraded: health.degraded.into_iter().chain(uncounted).collect(),
             paused: self.context.all_paused.load(Ordering::Relaxed),
+            alerts_firing: health.alerts.len(),
             alerts: health.alerts,
             pools: u32::try_from(pools.len()).unwrap_or(u32::MAX),
             workers: pools.iter().map(|pool| pool.process_count).sum(),
@@ -62,14 +64,14 @@ impl Handle {
             spawns,
             spawns_succeeded,
             spawns_failed,
-            held_pools: pools.into_iter().filter(|pool| pool.holds.is_held()).collect(),
+            held_pools: pools.into_iter().filter(|pool| pool.holds.is_held()).map(HeldPool::from).collect(),
         }
     }
 
     /// The pools whose keepers answer in time, and the names of the others: a keeper may be in the middle of a commit.
     async fn pools_in_time(&self) -> (Vec<PoolView>, Vec<String>) {
         let asked = self.context.directory.all().into_iter().map(|(name, keeper)| async move {
-            let view = tokio::time::timeout(PATIENCE, ask(&keeper, Ask::ViewPool)).await;
+            let view = tokio::time::timeout(PATIENCE, read(&keeper, Keeper::view_pool)).await;
             view.map_err(|_| name.to_string())
         });
         let (mut views, mut silent) = (Vec::new(), Vec::new());
@@ -221,11 +223,10 @@ impl Handle {
 }
 
 /// Whether something answers in time.
-async fn reach<E: std::fmt::Display>(ping: impl Future<Output = Result<Duration, E>>) -> Reach {
+async fn reach<E: std::fmt::Display>(ping: impl Future<Output = Result<Duration, E>>) -> Result<Duration, String> {
     match tokio::time::timeout(PATIENCE, ping).await {
-        Ok(Ok(took)) => Reach::Ok(took),
-        Ok(Err(error)) => Reach::Away(error.to_string()),
-        Err(_) => Reach::Away(format!("no answer within {} s", PATIENCE.as_secs())),
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
     }
 }
 

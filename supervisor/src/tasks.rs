@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use muster_domain::budget::Scope;
 use muster_domain::time::later;
-use muster_domain::{PoolName, TaskId, TaskState, Usage};
+use muster_domain::{PoolName, TaskId, TaskState, Timestamp, Usage};
 use muster_store::{TaskFilter, TaskRow};
 use tokio::sync::watch;
 
@@ -13,12 +13,12 @@ use crate::clock;
 use crate::directory::Mailbox;
 use crate::error::SupervisorError;
 use crate::follower::TaskFollower;
-use crate::handle::{Handle, ask};
+use crate::handle::{Handle, ask, read, read_at_turn_end};
+use crate::keeper::Keeper;
 use crate::keeper::mailbox::Ask;
 use crate::keeper::tasks::{Cancel, Redrive, Signal};
 use crate::request::TaskQuery;
-use crate::task_view::{CalledOff, QueueView, TaskView, UsageView};
-use crate::view::Page;
+use crate::view::{BudgetFigures, CalledOff, Page, QueueView, TaskView, UsageView};
 use crate::waiting::{WaitQuery, WaitingFor};
 
 /// Dead tasks that one step sends to the queue again.
@@ -36,14 +36,14 @@ impl Handle {
         let deadline = later(clock::now(), wait);
         let row = self.task_row(task).await?;
         if row.status.state().is_final() {
-            return Ok(row.into());
+            return Ok(TaskView::new(row, Timestamp::now()));
         }
         let mut signal = self.signal(&row).await?;
         loop {
             // Read after the subscription stands: what changes from now on is heard.
             let row = self.task_row(task).await?;
             if row.status.state().is_final() {
-                return Ok(row.into());
+                return Ok(TaskView::new(row, Timestamp::now()));
             }
             match tokio::time::timeout_at(deadline.into(), signal.changed()).await {
                 Ok(Ok(())) => {}
@@ -61,15 +61,17 @@ impl Handle {
 
     /// The picture of a task: its row, how far it is where it runs, and what it waits for.
     pub(crate) async fn view_task(&self, row: TaskRow) -> Result<TaskView, SupervisorError> {
-        let mut view = TaskView::from(row);
+        let mut view = TaskView::new(row, Timestamp::now());
         // A pool that is gone has nobody to say more.
-        let Ok(keeper) = self.keeper(&view.spec.pool_name) else { return Ok(view) };
+        let Ok(keeper) = self.keeper(&view.pool_name) else { return Ok(view) };
         if view.state == TaskState::Queued {
-            let query = vec![WaitQuery::from(&view)];
-            view.waiting_for = ask(&keeper, |reply| Ask::ViewWaits(query, reply)).await?.pop().flatten();
+            let query = [WaitQuery::from(&view)];
+            let waits = read_at_turn_end(&keeper, move |keeper, round| keeper.view_waits(&query, round)).await?;
+            view.waiting_for = waits.into_iter().next().flatten();
         }
+        let task = view.task_id;
         if view.state == TaskState::Running
-            && let Some((progress, used)) = ask(&keeper, |reply| Ask::ViewRun(view.spec.task_id, reply)).await?
+            && let Some((progress, used)) = read(&keeper, move |keeper, _| keeper.view_run(task)).await?
         {
             view.progress = progress;
             view.usage = view.usage.plus(used);
@@ -102,7 +104,12 @@ impl Handle {
         let more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
         let next = rows.last().filter(|_| more).map(|row| row.spec.task_id);
-        let mut items: Vec<TaskView> = rows.into_iter().map(TaskView::from).collect();
+        let now = Timestamp::now();
+        let mut items: Vec<TaskView> = rows
+            .into_iter()
+            .map(|row| TaskView::new(row, now))
+            .map(|view| if brief { view.brief() } else { view })
+            .collect();
         self.say_what_they_wait_for(&mut items).await;
         Ok(Page { items, next })
     }
@@ -111,12 +118,13 @@ impl Handle {
     async fn say_what_they_wait_for(&self, tasks: &mut [TaskView]) {
         let mut pools: BTreeMap<PoolName, Vec<&mut TaskView>> = BTreeMap::new();
         for task in tasks.iter_mut().filter(|task| task.state == TaskState::Queued) {
-            pools.entry(task.spec.pool_name.clone()).or_default().push(task);
+            pools.entry(task.pool_name.clone()).or_default().push(task);
         }
         for (pool, tasks) in pools {
             let Ok(keeper) = self.keeper(&pool) else { continue };
-            let queries = tasks.iter().map(|task| WaitQuery::from(&**task)).collect();
-            let Ok(answers) = ask(&keeper, |reply| Ask::ViewWaits(queries, reply)).await else { continue };
+            let queries: Vec<WaitQuery> = tasks.iter().map(|task| WaitQuery::from(&**task)).collect();
+            let waits = read_at_turn_end(&keeper, move |keeper, round| keeper.view_waits(&queries, round));
+            let Ok(answers) = waits.await else { continue };
             tasks.into_iter().zip(answers).for_each(|(task, answer)| task.waiting_for = answer);
         }
         if let Some(reason) = self.context.board.missing() {
@@ -129,7 +137,7 @@ impl Handle {
     pub async fn cancel_task(&self, task: TaskId, wait: Duration) -> Result<CalledOff, SupervisorError> {
         let row = self.task_row(task).await?;
         if row.status.state().is_final() {
-            return Ok(CalledOff { task: row.into(), was_over: true });
+            return Ok(CalledOff { task: TaskView::new(row, Timestamp::now()), was_over: true });
         }
         self.context.board.may_store()?;
         let keeper = self.keeper(&row.spec.pool_name)?;
@@ -220,7 +228,7 @@ impl Handle {
         rows.truncate(limit as usize);
         let next = rows.last().filter(|_| more).map(|(name, _)| name.clone());
         let view = |(name, usage): (String, Usage)| {
-            let budget = self.context.accounts.budget(scope, &name);
+            let budget = self.context.accounts.budget(scope, &name).map(BudgetFigures::from);
             UsageView { name, usage, budget }
         };
         Ok(Page { items: rows.into_iter().map(view).collect(), next })
@@ -231,22 +239,11 @@ impl Handle {
         let mut queues = Vec::new();
         for (pool, keeper) in self.context.directory.all() {
             // One that has gone meanwhile has no queue.
-            let Ok(figures) = ask(&keeper, Ask::ViewQueue).await else { continue };
+            let Ok(queue) = read_at_turn_end(&keeper, Keeper::view_queue).await else { continue };
             let counts = self.context.store.queue_counts(&pool).await;
             let counts = counts.map_err(|error| self.context.store_failed(&error))?;
-            queues.push(QueueView {
-                pool_name: pool,
-                holds: figures.holds,
-                depth: figures.waiting.saturating_sub(counts.delayed),
-                delayed: counts.delayed,
-                dead: counts.dead,
-                running: figures.running,
-                oldest_wait: figures.oldest_wait,
-                rate_in: figures.rate_in,
-                rate_out: figures.rate_out,
-                wait: figures.wait,
-                run: figures.run,
-            });
+            let depth = queue.depth.saturating_sub(counts.delayed);
+            queues.push(QueueView { depth, delayed: counts.delayed, dead: counts.dead, ..queue });
         }
         Ok(queues)
     }

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use muster_domain::{Activity, AgentId, AgentState, PoolName, TaskId, Timestamp, counted};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use crate::task_view::TaskView;
-use crate::view::Lack;
+use crate::view::{Lack, TaskView};
 
 /// What a queued task waits for. Where it is several things at once: a server that can't go on comes first, then what a person
 /// has to do, then the task's own time, then the pool's breaker, then an agent.
@@ -100,6 +101,26 @@ impl WaitingFor {
     }
 }
 
+/// What a task waits for.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WaitingForJson)]
+pub(crate) struct WaitingWords {
+    /// A word that programs may rely on: `all_paused`, `paused` or `drained` (until it is resumed), `not_before`,
+    /// `breaker_open` or `breaker_half_open` (other tasks are tried first), `agent_busy` or `agent_not_ready` (the one that
+    /// it is for), `tenant_limit`, `agents_busy`, `agent_starting`, `agents_failing` (at their start), `no_agent`, `old_runtime`,
+    /// `its_turn`, `pool_removed`, `stopping`, `server_degraded` (Redis or the store can't be used; a task that runs waits too).
+    #[schema(value_type = String, example = "breaker_open")]
+    code: &'static str,
+    /// The same in words, which go behind "it waits for".
+    message: String,
+}
+
+impl From<&WaitingFor> for WaitingWords {
+    fn from(waiting: &WaitingFor) -> Self {
+        Self { code: waiting.code(), message: waiting.to_string() }
+    }
+}
+
 /// What goes behind "it waits for".
 impl fmt::Display for WaitingFor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -163,7 +184,6 @@ pub(crate) struct WaitQuery {
 
 impl From<&TaskView> for WaitQuery {
     fn from(view: &TaskView) -> Self {
-        let spec = &view.spec;
-        Self { task_id: spec.task_id, tenant: spec.tenant.clone(), agent_id: spec.agent_id, not_before: view.due_at }
+        Self { task_id: view.task_id, tenant: view.tenant.clone(), agent_id: view.agent_id, not_before: view.due_at }
     }
 }

@@ -1,59 +1,12 @@
-//! The JSON of the API: what a body may say, and what an answer reads. One file a resource. The supervisor's views know
-//! nothing of JSON, so that a name here is a promise to callers only.
+//! What bodies have in common: the rules for texts and durations in them, and the configuration of a pool; and the words of
+//! enums in the document.
 
-mod agents;
-mod alerts;
-mod attempts;
-mod breaker;
-mod bulk;
-mod ended_workers;
-mod events;
-mod holds;
-mod monitor;
 mod pool_config;
-mod pools;
-mod queue;
-mod quota;
-mod system;
-mod task_body;
-mod task_lines;
-mod tasks;
 mod unseen;
-mod usage;
 mod words;
 
-pub(crate) use agents::{
-    AgentHealthJson, AgentJson, AgentPage, EndingJson, ProjectAgentJson, SpawnBody, TerminateBody, TerminatedJson,
-};
-pub(crate) use alerts::AlertJson;
-pub(crate) use breaker::{BreakerState, breaker_state};
-pub(crate) use bulk::{BulkAnswer, BulkBody, BulkItem, BulkRestart, BulkSpawn, BulkTerminate, RestartItem};
-pub(crate) use ended_workers::EndedProcessPage;
-pub(crate) use events::{EventJson, ResetJson};
-pub(crate) use monitor::{MonitorJson, ProcessesJson};
-pub(crate) use pool_config::describe as describe_pool_config;
-pub(crate) use pools::{ChangePoolBody, CreatePoolBody, PoolJson};
-pub(crate) use queue::QueuesJson;
-pub(crate) use quota::{QuotaJson, rate_limit};
-pub(crate) use system::{
-    AlertTopicJson, CheckJson, DeepHealthJson, HealthJson, HoldBody, ReachJson, ReadyJson, StatusJson, StopBody,
-    StoppingJson,
-};
-pub(crate) use task_body::{MAX_INPUT, RedriveBody, TaskBody};
-pub(crate) use task_lines::{TaskLineJson, TaskLinesJson};
-pub(crate) use tasks::{CalledOffJson, ProgressJson, RedrivenJson, SubmittedJson, TaskJson, TaskPage};
-pub(crate) use usage::{UsageJson, UsagePage};
-pub(crate) use words::{describe as describe_words, some_of, words};
-
-#[cfg(test)]
-pub(crate) mod tests_views {
-    pub(crate) use super::agents::tests::agent;
-    pub(crate) use super::breaker::tests::open;
-    pub(crate) use super::pools::tests::pool;
-    pub(crate) use super::queue::tests::queue;
-    pub(crate) use super::system::tests::system;
-    pub(crate) use super::tasks::tests::task;
-}
+pub(crate) use pool_config::{ConfigPatch, describe as describe_pool_config};
+pub(crate) use words::{describe as describe_words, some_of};
 
 use std::time::Duration;
 
@@ -63,7 +16,7 @@ use crate::problem::Problem;
 const MAX_SECONDS: f64 = 1e9;
 
 /// A number of seconds as a duration. What is too short is the supervisor's to say.
-pub(super) fn duration(field: &str, seconds: Option<f64>) -> Result<Option<Duration>, Problem> {
+pub(crate) fn duration(field: &str, seconds: Option<f64>) -> Result<Option<Duration>, Problem> {
     match seconds {
         Some(seconds) if !(0.0..=MAX_SECONDS).contains(&seconds) => {
             Err(Problem::invalid_field(field, format!("{field} is 0 to {MAX_SECONDS} seconds, not {seconds}")))
@@ -74,7 +27,7 @@ pub(super) fn duration(field: &str, seconds: Option<f64>) -> Result<Option<Durat
 
 /// Refuses a name with control characters, since no database keeps a NUL, and a line break would forge lines of a log; and one
 /// with characters that nobody sees, since it looks like another one. How long it may be is the supervisor's to say.
-pub(super) fn check_text(field: &str, text: &str) -> Result<(), Problem> {
+pub(crate) fn check_text(field: &str, text: &str) -> Result<(), Problem> {
     if text.chars().any(char::is_control) {
         return Err(Problem::invalid_field(field, format!("{field} may not have control characters")));
     }
@@ -86,7 +39,7 @@ pub(super) fn check_text(field: &str, text: &str) -> Result<(), Problem> {
 }
 
 /// The same of a name that is a part of a path: `.` and `..` never arrive there, since clients take them out.
-pub(super) fn check_path_text(field: &str, text: &str) -> Result<(), Problem> {
+pub(crate) fn check_path_text(field: &str, text: &str) -> Result<(), Problem> {
     if matches!(text, "." | "..") {
         return Err(Problem::invalid_field(field, format!("{field} may not be {text:?}")));
     }

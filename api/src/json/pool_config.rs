@@ -221,8 +221,8 @@ fn text_of(value: &Value) -> String {
 mod tests {
     use super::*;
     use crate::body::parse;
-    use crate::json::ChangePoolBody;
     use crate::openapi::DOCUMENT;
+    use crate::routes::pools::ChangePoolBody;
     use muster_domain::schema::Described;
     use serde_json::json;
 

@@ -6,16 +6,22 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use metrics_exporter_prometheus::PrometheusHandle;
+use utoipa_axum::routes;
 
+use super::Routes;
 use crate::door::{Door, Stage};
 use crate::metrics::Page;
 use crate::problem::Problem;
+
+pub(super) fn routes() -> Routes {
+    Routes::new().routes(routes!(scrape))
+}
 
 /// Metrics in the text format of Prometheus
 #[utoipa::path(get, path = "/metrics", tag = "watching", responses(
     (status = 200, description = "The page", body = String, content_type = "text/plain"),
 ))]
-pub(super) async fn scrape(State(door): State<Arc<Door>>) -> Result<impl IntoResponse, Problem> {
+async fn scrape(State(door): State<Arc<Door>>) -> Result<impl IntoResponse, Problem> {
     let mut page = Page::new(door.metrics().map(PrometheusHandle::render).unwrap_or_default());
     let stage = door.stage();
     page.leading(matches!(stage, Stage::Leading(_)));

@@ -1,117 +1,120 @@
-//! Figures and overviews.
+//! Figures of the whole system.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::Json;
-use muster_domain::{AgentId, AgentState, Timestamp};
-use muster_supervisor::{AgentQuery, AgentView, EndedQuery};
-use serde::Deserialize;
-use utoipa::IntoParams;
+use muster_domain::{Executions, Timestamp, Words};
+use muster_supervisor::{Alert, Mode, SystemView};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
-use super::agents::every;
+use super::Routes;
 use crate::door::Leader;
-use crate::json::{AgentHealthJson, EndedProcessPage, MonitorJson, ProcessesJson};
-use crate::problem::Problem;
-use crate::query::{MAX_PAGE, StrictQuery, page_limit, page_start, pool_name};
 
-/// The states of agents that have not ended, question by question: one that moves on between two questions is found by the
-/// later one, and `Spawning` comes again for those that were restarted meanwhile.
-fn not_ended() -> [Vec<AgentState>; 3] {
-    [AgentState::live().collect(), AgentState::kept_for_person().collect(), vec![AgentState::Spawning]]
+pub(super) fn routes() -> Routes {
+    Routes::new().routes(routes!(system))
 }
 
-/// Shows every agent that has not ended, by pool
-#[utoipa::path(get, path = "/api/v1/agents/health", tag = "watching", responses(
-    (status = 200, description = "Each pool with its agents", body = BTreeMap<String, Vec<AgentHealthJson>>),
-))]
-pub(super) async fn agents(Leader(handle): Leader) -> Result<Json<BTreeMap<String, Vec<AgentHealthJson>>>, Problem> {
-    let pools = handle.pools().await?.into_iter().map(|pool| pool.pool_name.to_string());
-    let mut seen = BTreeMap::new();
-    for states in not_ended() {
-        let query = AgentQuery { states, ..AgentQuery::default() };
-        seen.extend(every(&handle, query).await?.into_iter().map(|agent| (agent.agent_id, agent)));
-    }
-    Ok(Json(by_pool(pools, seen)))
+/// The system in figures.
+#[derive(Debug, Serialize, ToSchema)]
+struct MonitorJson {
+    uptime_seconds: f64,
+    /// How it runs.
+    #[schema(value_type = String, extensions(("x-enum" = json!(Mode::words()))))]
+    mode: Mode,
+    total_pools: u32,
+    total_workers: u32,
+    total_agents: u32,
+    /// Attempts at tasks that began and are over, since the store was made.
+    total_executions: u64,
+    /// Of these, those that gave a result.
+    successful_executions: u64,
+    /// Of these, those that failed, took too long or lost their agent. One that was cancelled, handed back or interrupted is
+    /// neither.
+    failed_executions: u64,
+    /// `successful_executions` as a share of those that succeeded or failed, 0 to 1; null before the first.
+    success_rate: Option<f64>,
+    /// Agents asked for since this supervisor leads.
+    total_spawns: u64,
+    /// Of these, those that ran.
+    successful_spawns: u64,
+    /// Of these, those whose program failed at its first start.
+    failed_spawns: u64,
+    /// What is wrong, or was within the last hour: the newest 100 alerts.
+    recent_alerts: Vec<Alert>,
 }
 
-fn by_pool(
-    pools: impl Iterator<Item = String>,
-    agents: BTreeMap<AgentId, AgentView>,
-) -> BTreeMap<String, Vec<AgentHealthJson>> {
-    let mut answer: BTreeMap<String, Vec<AgentHealthJson>> = pools.map(|pool| (pool, Vec::new())).collect();
-    for agent in agents.into_values() {
-        answer.entry(agent.pool_name.to_string()).or_default().push(agent.into());
+impl MonitorJson {
+    /// Of a supervisor with these alerts, the newest first.
+    fn new(view: SystemView, executions: Executions, alerts: Vec<Alert>, now: Timestamp) -> Self {
+        Self {
+            uptime_seconds: view.uptime.as_secs_f64(),
+            mode: view.mode,
+            total_pools: view.pools,
+            total_workers: view.workers,
+            total_agents: view.agents,
+            total_executions: executions.total,
+            successful_executions: executions.succeeded,
+            failed_executions: executions.failed,
+            success_rate: executions.success_rate(),
+            total_spawns: view.spawns,
+            successful_spawns: view.spawns_succeeded,
+            failed_spawns: view.spawns_failed,
+            recent_alerts: recent(alerts, now),
+        }
     }
-    answer
+}
+
+/// How long one that is over counts as recent.
+const RECENT: Duration = Duration::from_secs(60 * 60);
+
+/// Recent alerts at the most.
+const MOST_RECENT: usize = 100;
+
+/// The newest of those that last, or ended within the hour before `now`.
+fn recent(alerts: Vec<Alert>, now: Timestamp) -> Vec<Alert> {
+    let is_recent = |alert: &Alert| alert.until.is_none_or(|until| until >= now.before(RECENT));
+    alerts.into_iter().filter(is_recent).take(MOST_RECENT).collect()
 }
 
 /// Shows the system in figures
 #[utoipa::path(get, path = "/api/v1/agents/monitor/system", tag = "watching", responses(
     (status = 200, description = "The figures", body = MonitorJson),
 ))]
-pub(super) async fn system(Leader(handle): Leader) -> Json<MonitorJson> {
+async fn system(Leader(handle): Leader) -> Json<MonitorJson> {
     Json(MonitorJson::new(handle.system().await, handle.executions().await, handle.alerts(), Timestamp::now()))
-}
-
-/// Shows the workers and what they hold and use
-#[utoipa::path(get, path = "/api/v1/agents/metrics/processes", tag = "watching", responses(
-    (status = 200, description = "The workers", body = ProcessesJson),
-))]
-pub(super) async fn processes(Leader(handle): Leader) -> Result<Json<ProcessesJson>, Problem> {
-    Ok(Json(handle.workers(None).await?.into()))
-}
-
-/// Which of the workers that ended to list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct EndedListQuery {
-    /// Only this pool's.
-    pool_name: Option<String>,
-    /// At most this many, 1 to 1000. Default 100.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<u32>,
-    /// The `next_cursor` of the page before.
-    #[param(format = Uuid)]
-    cursor: Option<String>,
-}
-
-/// Lists workers that ended and how, the latest started first, for as long as ended agents are kept
-#[utoipa::path(get, path = "/api/v1/agents/metrics/processes/ended", tag = "watching", params(EndedListQuery),
-    responses(
-        (status = 200, description = "One page", body = EndedProcessPage),
-        (status = 404, description = "There is no such pool (`unknown_pool`), and no worker of it is kept"),
-        (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
-    ))]
-pub(super) async fn ended_processes(
-    Leader(handle): Leader,
-    StrictQuery(query): StrictQuery<EndedListQuery>,
-) -> Result<Json<EndedProcessPage>, Problem> {
-    let pool = query.pool_name.as_deref().map(pool_name).transpose()?;
-    let (before, limit) = (page_start(query.cursor.as_deref())?, page_limit(query.limit, MAX_PAGE)?);
-    let page = handle.ended_workers(EndedQuery { pool: pool.clone(), before, limit }).await?;
-    // Workers of a pool that was removed are kept for a while, so only one without any is unknown.
-    if let (Some(pool), true) = (pool, page.items.is_empty()) {
-        handle.pool(&pool).await?;
-    }
-    Ok(Json(page.into()))
 }
 
 #[cfg(test)]
 mod tests {
-    use muster_domain::Activity;
+    use serde_json::json;
 
     use super::*;
-    use crate::json::tests_views::agent;
+    use crate::routes::tests::{alert, system};
 
     #[test]
-    fn a_pool_without_agents_is_shown_too() {
-        let view = agent(AgentState::Running(Activity::Idle));
-        let pools = ["business_analyst_pool", "developer_pool"].map(str::to_owned).into_iter();
-        let answer = by_pool(pools, BTreeMap::from([(view.agent_id, view.clone())]));
-        let json = serde_json::to_value(answer).expect("an object");
-        assert_eq!(json["developer_pool"], serde_json::json!([]));
-        assert_eq!(json["business_analyst_pool"][0]["agent_id"], view.agent_id.to_string());
-        assert_eq!(json["business_analyst_pool"][0]["status"], "idle");
+    fn a_rate_needs_something_to_be_a_share_of() {
+        let rate = |succeeded, failed| {
+            let view = SystemView { spawns: 3, spawns_succeeded: 2, spawns_failed: 1, ..system() };
+            let (executions, alerts) = (Executions { total: 9, succeeded, failed }, vec![alert("ownership", None)]);
+            serde_json::to_value(MonitorJson::new(view, executions, alerts, Timestamp::now())).expect("an object")
+        };
+        assert_eq!(rate(0, 0)["success_rate"], json!(null));
+        assert_eq!(rate(6, 2)["success_rate"], 0.75);
+        assert_eq!(rate(6, 2)["total_executions"], 9);
+        let spawns = ["total_spawns", "successful_spawns", "failed_spawns"].map(|name| rate(0, 0)[name].clone());
+        assert_eq!(spawns, [json!(3), json!(2), json!(1)]);
+        assert_eq!(rate(1, 0)["recent_alerts"][0]["message"], "best effort");
+    }
+
+    #[test]
+    fn what_ended_long_ago_is_not_recent() {
+        let now = Timestamp::from_millis(10_000_000);
+        let ended = |before: u64| Some(now.before(Duration::from_secs(before)));
+        let alerts = vec![alert("lasts", None), alert("just", ended(3_600)), alert("long", ended(3_601))];
+        let subjects: Vec<String> = recent(alerts, now).into_iter().map(|alert| alert.subject).collect();
+        assert_eq!(subjects, ["lasts", "just"]);
+        assert_eq!(recent(vec![alert("x", None); 200], now).len(), MOST_RECENT);
     }
 }

@@ -4,72 +4,120 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::IntoResponse;
+use muster_domain::{PoolConfig, PoolName};
+use muster_supervisor::{NewPool, PoolView};
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
 
+use super::Routes;
+use super::system::HoldBody;
 use crate::body::{OptionalJson, StrictJson};
 use crate::door::Leader;
-use crate::json::{ChangePoolBody, CreatePoolBody, HoldBody, PoolJson};
+use crate::json::{ConfigPatch, check_text};
 use crate::problem::Problem;
 use crate::query::{PathText, StrictQuery, pool_name};
 
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .routes(routes!(create, list))
+        .routes(routes!(get, change, remove))
+        .routes(routes!(pause))
+        .routes(routes!(resume))
+        .routes(routes!(drain))
+}
+
+/// A new pool.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CreatePoolBody {
+    /// The role of its agents, e.g. `developer`: 1 to 64 characters without control characters.
+    #[schema(min_length = 1, max_length = 64, example = "reviewer")]
+    role_type: String,
+    /// Its name: 1 to 64 characters of a-z, 0-9, '-' and '_'.
+    #[schema(pattern = "^[a-z0-9_-]{1,64}$", example = "reviewer_pool")]
+    pool_name: String,
+    /// What its agents run: a runtime profile of the configuration. Default `echo`.
+    runtime: Option<String>,
+    /// Its bounds; what is left out has its default.
+    config: Option<ConfigPatch>,
+}
+
+impl CreatePoolBody {
+    /// The pool in the supervisor's words.
+    fn request(self) -> Result<NewPool, Problem> {
+        check_text("role_type", &self.role_type)?;
+        let pool_name = self
+            .pool_name
+            .parse::<PoolName>()
+            .map_err(|error| Problem::invalid_field("pool_name", error.to_string()))?;
+        let config = self.config.unwrap_or_default().applied(&PoolConfig::default())?;
+        Ok(NewPool { pool_name, role_type: self.role_type, runtime: self.runtime, config })
+    }
+}
+
 /// Makes a pool
 #[utoipa::path(post, path = "/api/v1/agents/pools", tag = "pools", request_body = CreatePoolBody, responses(
-    (status = 201, description = "The pool", body = PoolJson),
+    (status = 201, description = "The pool", body = PoolView),
     (status = 409, description = "The name is taken (`pool_exists`)"),
 ))]
-pub(super) async fn create(
-    Leader(handle): Leader,
-    body: StrictJson<CreatePoolBody>,
-) -> Result<impl IntoResponse, Problem> {
-    let pool = PoolJson::from(handle.create_pool(body.value.request()?).await?);
+async fn create(Leader(handle): Leader, body: StrictJson<CreatePoolBody>) -> Result<impl IntoResponse, Problem> {
+    let pool = handle.create_pool(body.value.request()?).await?;
     let location = [(LOCATION, format!("/api/v1/agents/pools/{}", pool.pool_name))];
     Ok((StatusCode::CREATED, location, Json(pool)))
 }
 
 /// Lists the pools
 #[utoipa::path(get, path = "/api/v1/agents/pools", tag = "pools", responses(
-    (status = 200, description = "Every pool", body = Vec<PoolJson>),
+    (status = 200, description = "Every pool", body = Vec<PoolView>),
 ))]
-pub(super) async fn list(Leader(handle): Leader) -> Result<Json<Vec<PoolJson>>, Problem> {
-    Ok(Json(handle.pools().await?.into_iter().map(PoolJson::from).collect()))
+async fn list(Leader(handle): Leader) -> Result<Json<Vec<PoolView>>, Problem> {
+    Ok(Json(handle.pools().await?))
 }
 
 /// Shows a pool
 #[utoipa::path(get, path = "/api/v1/agents/pools/{pool_name}", tag = "pools",
     params(("pool_name" = String, Path, description = "The pool")),
     responses(
-        (status = 200, description = "The pool", body = PoolJson),
+        (status = 200, description = "The pool", body = PoolView),
         (status = 404, description = "There is no such pool (`unknown_pool`)"),
     ))]
-pub(super) async fn get(Leader(handle): Leader, PathText(pool): PathText) -> Result<Json<PoolJson>, Problem> {
-    Ok(Json(handle.pool(&pool_name(&pool)?).await?.into()))
+async fn get(Leader(handle): Leader, PathText(pool): PathText) -> Result<Json<PoolView>, Problem> {
+    Ok(Json(handle.pool(&pool_name(&pool)?).await?))
+}
+
+/// A change of a pool.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangePoolBody {
+    /// The bounds to change: a JSON merge patch (RFC 7396). What is left out stays as it is, and null is back to the default.
+    pub(crate) config: ConfigPatch,
 }
 
 /// Changes the bounds of a pool
 #[utoipa::path(patch, path = "/api/v1/agents/pools/{pool_name}", tag = "pools", request_body = ChangePoolBody,
     params(("pool_name" = String, Path, description = "The pool")),
     responses(
-        (status = 200, description = "The pool as it is now", body = PoolJson),
+        (status = 200, description = "The pool as it is now", body = PoolView),
         (status = 404, description = "There is no such pool (`unknown_pool`)"),
         (status = 409, description = "It belongs to the configuration file (`pool_of_file`) or is being removed \
             (`pool_draining`)"),
     ))]
-pub(super) async fn change(
+async fn change(
     Leader(handle): Leader,
     PathText(pool): PathText,
     body: StrictJson<ChangePoolBody>,
-) -> Result<Json<PoolJson>, Problem> {
+) -> Result<Json<PoolView>, Problem> {
     let patch = body.value.config.checked()?;
     let pool = handle.change_pool(&pool_name(&pool)?, &patch).await?;
-    Ok(Json(pool.into()))
+    Ok(Json(pool))
 }
 
 /// How a pool is removed.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct RemoveQuery {
+struct RemoveQuery {
     /// Whether its agents are asked to end (default) or killed (false).
     #[serde(default = "yes")]
     #[param(required = false)]
@@ -89,7 +137,7 @@ const fn yes() -> bool {
         (status = 409, description = "It belongs to the configuration file (`pool_of_file`)"),
         (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
     ))]
-pub(super) async fn remove(
+async fn remove(
     Leader(handle): Leader,
     PathText(pool): PathText,
     StrictQuery(query): StrictQuery<RemoveQuery>,
@@ -102,41 +150,106 @@ pub(super) async fn remove(
 #[utoipa::path(post, path = "/api/v1/agents/pools/{pool_name}/pause", tag = "pools",
     params(("pool_name" = String, Path, description = "The pool")),
     responses(
-        (status = 200, description = "The pool as it is now", body = PoolJson),
+        (status = 200, description = "The pool as it is now", body = PoolView),
         (status = 404, description = "There is no such pool (`unknown_pool`)"),
     ))]
-pub(super) async fn pause(Leader(handle): Leader, PathText(pool): PathText) -> Result<Json<PoolJson>, Problem> {
+async fn pause(Leader(handle): Leader, PathText(pool): PathText) -> Result<Json<PoolView>, Problem> {
     let pool = pool_name(&pool)?;
     handle.pause_pool(pool.clone()).await?;
-    Ok(Json(handle.pool(&pool).await?.into()))
+    Ok(Json(handle.pool(&pool).await?))
 }
 
 /// Ends a pause or a drain of the pool
 #[utoipa::path(post, path = "/api/v1/agents/pools/{pool_name}/resume", tag = "pools",
     params(("pool_name" = String, Path, description = "The pool")),
     responses(
-        (status = 200, description = "The pool as it is now", body = PoolJson),
+        (status = 200, description = "The pool as it is now", body = PoolView),
         (status = 404, description = "There is no such pool (`unknown_pool`)"),
     ))]
-pub(super) async fn resume(Leader(handle): Leader, PathText(pool): PathText) -> Result<Json<PoolJson>, Problem> {
+async fn resume(Leader(handle): Leader, PathText(pool): PathText) -> Result<Json<PoolView>, Problem> {
     let pool = pool_name(&pool)?;
     handle.resume_pool(pool.clone()).await?;
-    Ok(Json(handle.pool(&pool).await?.into()))
+    Ok(Json(handle.pool(&pool).await?))
 }
 
 /// Takes no more tasks for the pool and gives none to its agents until it is resumed
 #[utoipa::path(post, path = "/api/v1/agents/pools/{pool_name}/drain", tag = "pools",
     request_body = Option<HoldBody>, params(("pool_name" = String, Path, description = "The pool")),
     responses(
-        (status = 200, description = "The pool as it is now", body = PoolJson),
+        (status = 200, description = "The pool as it is now", body = PoolView),
         (status = 404, description = "There is no such pool (`unknown_pool`)"),
     ))]
-pub(super) async fn drain(
+async fn drain(
     Leader(handle): Leader,
     PathText(pool): PathText,
     OptionalJson(body): OptionalJson<HoldBody>,
-) -> Result<Json<PoolJson>, Problem> {
+) -> Result<Json<PoolView>, Problem> {
     let pool = pool_name(&pool)?;
     handle.drain_pool(pool.clone(), body.hand_back).await?;
-    Ok(Json(handle.pool(&pool).await?.into()))
+    Ok(Json(handle.pool(&pool).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::parse;
+    use crate::routes::tests::pool;
+
+    #[test]
+    fn a_pool_reads_as_promised() {
+        let json = serde_json::to_value(pool("developer_pool")).expect("an object");
+        for (field, value) in [
+            ("process_count", 2.0),
+            ("active_worker_processes", 2.0),
+            ("total_capacity", 20.0),
+            ("used_capacity", 15.0),
+            ("available_capacity", 5.0),
+            ("agent_count", 15.0),
+            ("utilization", 0.75),
+            ("total_workers_spawned", 3.0),
+            ("total_workers_terminated", 1.0),
+            ("manager_uptime_seconds", 12.5),
+        ] {
+            assert_eq!(json[field].as_f64(), Some(value), "{field}");
+        }
+        assert_eq!(
+            (json["pool_name"].as_str(), json["role_type"].as_str()),
+            (Some("developer_pool"), Some("developer"))
+        );
+        assert_eq!((json["paused"].as_bool(), json["intake_closed"].as_bool()), (Some(true), Some(false)));
+        assert_eq!((&json["all_paused"], &json["breaker"]["state"]), (&false.into(), &"closed".into()));
+        assert_eq!(json["config"]["worker_idle_timeout"], 300);
+        assert_eq!(json["config"]["restart"]["kind"], "permanent");
+    }
+
+    #[test]
+    fn a_new_pool_has_the_defaults_and_what_it_says() {
+        let body: CreatePoolBody =
+            parse(br#"{"role_type": "reviewer", "pool_name": "r", "config": {"max_agents": 2}}"#).expect("a pool");
+        let pool = body.request().expect("a request");
+        assert_eq!(pool.config, PoolConfig { max_agents: 2, ..PoolConfig::default() });
+        assert_eq!(pool.runtime, None);
+        for rest in ["", r#", "config": null"#, r#", "config": {}"#] {
+            let body = format!(r#"{{"role_type": "reviewer", "pool_name": "r"{rest}}}"#);
+            let pool = parse::<CreatePoolBody>(body.as_bytes()).expect("a pool").request().expect("a request");
+            assert_eq!(pool.config, PoolConfig::default(), "{rest}");
+        }
+    }
+
+    #[test]
+    fn a_bad_pool_is_refused_by_name() {
+        let rows = [
+            (r#"{"role_type": "r", "pool_name": "No"}"#, "pool_name"),
+            (r#"{"role_type": "a\nb", "pool_name": "p"}"#, "role_type"),
+            (r#"{"role_type": "r", "pool_name": "p", "config": {"max_agents": 2.5}}"#, "config.max_agents"),
+            (r#"{"role_type": "r", "pool_name": "p", "config": {"max_idle_time": -1}}"#, "config.max_idle_time"),
+            (r#"{"role_type": "r", "pool_name": "p", "config": {"restart": {"kind": "x"}}}"#, "config.restart.kind"),
+            (r#"{"role_type": "r", "pool_name": "p", "command": "sh"}"#, "command"),
+        ];
+        for (text, field) in rows {
+            let refused = parse::<CreatePoolBody>(text.as_bytes()).and_then(CreatePoolBody::request).expect_err(text);
+            let json = serde_json::to_value(&refused).expect("an object");
+            assert_eq!(json["field"], field, "{json}");
+        }
+    }
 }

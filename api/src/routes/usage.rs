@@ -2,22 +2,25 @@
 
 use axum::Json;
 use muster_domain::budget::Scope;
-use serde::Deserialize;
+use muster_supervisor::{Page, UsageView};
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
 
+use super::Routes;
 use crate::door::Leader;
-use crate::json::UsagePage;
 use crate::problem::Problem;
-use crate::query::{StrictQuery, page_limit};
+use crate::query::{MAX_PAGE, StrictQuery, page_limit};
 
-/// Accounts of one page at the most.
-const MAX_PAGE: u32 = 1_000;
+pub(super) fn routes() -> Routes {
+    Routes::new().routes(routes!(usage))
+}
 
 /// Whose usage to show.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct UsageQuery {
+struct UsageQuery {
     /// `agent`, `project`, `tenant` or `pool`; a task shows its own usage.
     #[param(inline)]
     scope: AccountScope,
@@ -31,7 +34,7 @@ pub(super) struct UsageQuery {
 /// By what accounts are summed.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum AccountScope {
+enum AccountScope {
     Agent,
     Project,
     Tenant,
@@ -49,12 +52,26 @@ impl From<AccountScope> for Scope {
     }
 }
 
+/// Accounts in the order of their names.
+#[derive(Debug, Serialize, ToSchema)]
+struct UsagePage {
+    items: Vec<UsageView>,
+    /// What `cursor` is for the next page; null after the last.
+    next_cursor: Option<String>,
+}
+
+impl From<Page<UsageView, String>> for UsagePage {
+    fn from(page: Page<UsageView, String>) -> Self {
+        Self { items: page.items, next_cursor: page.next }
+    }
+}
+
 /// Lists what was used by the attempts that are over, summed by account
 #[utoipa::path(get, path = "/api/v1/usage", tag = "tasks", params(UsageQuery), responses(
     (status = 200, description = "A page of accounts, in the order of their names", body = UsagePage),
     (status = 422, description = "There is no such scope (`invalid_parameter`)"),
 ))]
-pub(super) async fn usage(
+async fn usage(
     Leader(handle): Leader,
     StrictQuery(query): StrictQuery<UsageQuery>,
 ) -> Result<Json<UsagePage>, Problem> {

@@ -20,9 +20,11 @@ mod webhook;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use muster_domain::{AlertId, PoolName, Timestamp};
+use muster_domain::{AlertId, PoolName, Timestamp, Words};
+use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use book::{Book, Topic};
@@ -46,22 +48,30 @@ impl Default for AlertParts {
     }
 }
 
-/// Something is or was wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Something is or was wrong, and needs or needed a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = AlertJson)]
 pub struct Alert {
     /// Its id; later alerts have later ones.
+    #[schema(value_type = String, format = Uuid)]
     pub id: AlertId,
     /// What kind of thing.
+    #[schema(value_type = String, extensions(("x-enum" = json!(AlertKind::words()))))]
     pub kind: AlertKind,
-    /// In which pool, where it is about one.
+    /// The pool that it is about; null where it is about none.
+    #[serde(rename = "pool_name")]
+    #[schema(value_type = Option<String>)]
     pub pool: Option<PoolName>,
-    /// About what: an agent, a part of the supervisor. Empty where the pool says it all.
+    /// What it is about, e.g. an agent or a part of the supervisor; empty where the pool says it all.
     pub subject: String,
-    /// What is wrong, in words; the latest ones.
+    /// What is wrong, in words.
+    // The latest ones.
     pub message: String,
     /// When it began.
+    #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
-    /// When it ended; none while it lasts.
+    /// When it ended; null while it lasts.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub until: Option<Timestamp>,
     /// How often it was noticed.
     pub count: u64,

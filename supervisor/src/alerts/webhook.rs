@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hmac::{Hmac, KeyInit, Mac};
-use muster_domain::{AlertId, PoolName, Timestamp};
 use serde::Serialize;
 use sha2::Sha256;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::outbox::{Letter, Then};
-use super::{Alert, AlertKind, Alerts};
+use super::{Alert, Alerts};
 
 /// How long one delivery may take.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
@@ -68,40 +67,15 @@ pub(super) enum News {
 #[derive(Serialize)]
 struct Body<'a> {
     event: News,
-    alert: AlertBody<'a>,
-}
-
-#[derive(Serialize)]
-struct AlertBody<'a> {
-    id: AlertId,
-    kind: AlertKind,
-    pool_name: Option<&'a PoolName>,
-    subject: &'a str,
-    message: &'a str,
-    since: Timestamp,
-    until: Option<Timestamp>,
-    count: u64,
+    alert: &'a Alert,
 }
 
 /// The letter that tells this.
 pub(super) fn letter(event: News, alert: &Alert) -> Letter {
-    let Alert { id, kind, pool, subject, message, since, until, count } = alert;
-    let body = Body {
-        event,
-        alert: AlertBody {
-            id: *id,
-            kind: *kind,
-            pool_name: pool.as_ref(),
-            subject,
-            message,
-            since: *since,
-            until: *until,
-            count: *count,
-        },
-    };
+    let body = Body { event, alert };
     // Words, numbers and ids always have a JSON.
     let body = serde_json::to_string(&body).unwrap_or_default();
-    Letter { delivery: Uuid::now_v7(), alert: *id, body }
+    Letter { delivery: Uuid::now_v7(), alert: alert.id, body }
 }
 
 /// Closes alerts in time and sends what is to be told, for ever. `told` hears when the webhook is away, and why, and when it
@@ -166,7 +140,10 @@ pub(super) async fn until(moment: Option<std::time::Instant>) {
 
 #[cfg(test)]
 mod tests {
+    use muster_domain::{AlertId, Timestamp};
+
     use super::*;
+    use crate::alerts::AlertKind;
 
     /// The second case of RFC 4231.
     #[test]

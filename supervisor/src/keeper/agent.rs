@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use muster_domain::agent::AfterStop;
+use muster_domain::name::display_name;
 use muster_domain::{
     AgentEvent, AgentSpec, AgentState, AgentStatus, Cause, Ending, Envelope, Epoch, FinalState, Intent, Timestamp,
 };
@@ -225,6 +226,7 @@ impl Agent {
         AgentView {
             agent_id: self.spec.agent_id,
             human_name: self.spec.human_name.clone(),
+            display_name: display_name(&self.spec.human_name, &self.spec.role_type),
             role_type: self.spec.role_type.clone(),
             project_id: self.spec.project_id.clone(),
             pool_name: self.spec.pool_name.clone(),

@@ -7,12 +7,12 @@ use muster_store::AgentRow;
 
 use super::agent::{Agent, Around, Awaited, Reply, Waiter};
 use super::death::Ended;
-use super::mailbox::Ask;
+use super::mailbox::{Ask, Read};
 use super::moves::Move;
-use super::tasks::{PoolNow, Viewer};
+use super::tasks::PoolNow;
 use super::{Keeper, Removal, Round};
 use crate::error::SupervisorError;
-use crate::view::AgentView;
+use crate::view::{AgentView, WorkerView};
 
 impl Keeper {
     pub(super) fn take(&mut self, ask: Ask, round: &mut Round) {
@@ -29,18 +29,8 @@ impl Keeper {
             Ask::Await { agent, awaited, deadline, reply } => {
                 self.wait_for(agent, Waiter { awaited, deadline, reply }, round);
             }
-            Ask::ViewPool(reply) => drop(reply.send(self.view_pool(round))),
-            Ask::ViewAgents(ids, reply) => {
-                let views = match ids {
-                    Some(ids) => ids.into_iter().filter_map(|id| Some(self.view(self.model.agent(id)?))).collect(),
-                    None => self.model.agents().map(|agent| self.view(agent)).collect(),
-                };
-                drop(reply.send(views));
-            }
-            Ask::ViewWorkers(reply) => {
-                let pool = &self.model.spec.pool_name;
-                drop(reply.send(self.model.workers.values().map(|worker| worker.view(pool, round.now)).collect()));
-            }
+            Ask::Read(Read::Now(look)) => look(self, round),
+            Ask::Read(Read::AtTurnEnd(look)) => self.looks.push(look),
             Ask::Change { spec, reply } => round.moves.push(Move::Change { spec, reply }),
             Ask::Remove { graceful, reply } => self.remove(graceful, reply, round),
             Ask::Reports(posts) => self.take_reports(posts, round),
@@ -60,9 +50,6 @@ impl Keeper {
                 let pool = PoolNow::of(&self.model, round, self.life.is_stopping);
                 self.tasks.count_dead(dead, pool);
             }
-            Ask::ViewRun(task, reply) => drop(reply.send(self.tasks.view_run(task))),
-            Ask::ViewWaits(tasks, reply) => self.tasks.view_when_known(Viewer::Tasks(tasks, reply)),
-            Ask::ViewQueue(reply) => self.tasks.view_when_known(Viewer::Queue(reply)),
             Ask::StopAll { reply } => self.stop_all(reply, round),
             Ask::KillAll => self.kill_all(),
         }
@@ -74,6 +61,17 @@ impl Keeper {
         if idles && !self.life.is_stopping {
             round.moves.push(Move::Stop { agent, reason: StopReason::TaskDone, graceful: true, waiter: None });
         }
+    }
+
+    /// Views of these agents; those that the keeper does not hold are left out.
+    pub(crate) fn view_agents(&self, ids: &[AgentId]) -> Vec<AgentView> {
+        ids.iter().filter_map(|id| Some(self.view(self.model.agent(*id)?))).collect()
+    }
+
+    /// The pool's workers as they are shown.
+    pub(crate) fn view_workers(&self, round: &Round) -> Vec<WorkerView> {
+        let pool = &self.model.spec.pool_name;
+        self.model.workers.values().map(|worker| worker.view(pool, round.now)).collect()
     }
 
     /// An agent as it is shown.

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use muster_domain::{AgentId, AgentSpec, Gate, PoolSpec, ProcessId, Progress, TaskId, Usage};
+use muster_domain::{AgentId, AgentSpec, Gate, PoolSpec, ProcessId, TaskId};
 use muster_policy::worker::Hearing;
 use muster_registry::{Heard, ReportPost};
 use muster_store::{AgentRow, IdempotencyKey};
 use tokio::sync::{oneshot, watch};
 
 use super::agent::{Awaited, Reply};
-use super::tasks::{Cancel, QueueFigures, Redrive, Signal, SubmitAsk};
+use super::tasks::{Cancel, Redrive, Signal, SubmitAsk};
+use super::{Keeper, Round};
 use crate::error::SupervisorError;
 use crate::launch::{Death, LaunchError, Launched, RunningWorker, Said};
-use crate::view::{AgentView, PoolView, WorkerView};
-use crate::waiting::{WaitQuery, WaitingFor};
+use crate::view::PoolView;
 
 /// A message to a keeper. Requests carry their reply; where the asker has gone, the reply goes nowhere and what was
 /// asked for is done all the same.
@@ -44,10 +44,8 @@ pub(crate) enum Ask {
         deadline: Instant,
         reply: Reply,
     },
-    ViewPool(oneshot::Sender<PoolView>),
-    /// Views of these agents, or of all; those that the keeper does not hold are left out.
-    ViewAgents(Option<Vec<AgentId>>, oneshot::Sender<Vec<AgentView>>),
-    ViewWorkers(oneshot::Sender<Vec<WorkerView>>),
+    /// Wants to see something of the pool, and changes nothing.
+    Read(Read),
     Change {
         spec: Arc<PoolSpec>,
         reply: oneshot::Sender<Result<PoolView, SupervisorError>>,
@@ -87,15 +85,10 @@ pub(crate) enum Ask {
     AllGated {
         hand_back: bool,
     },
-    /// How far a running task is, and what its attempt has used.
-    ViewRun(TaskId, oneshot::Sender<Option<(Option<Progress>, Usage)>>),
-    /// What each of these queued tasks waits for; none where it has an agent by now.
-    ViewWaits(Vec<WaitQuery>, oneshot::Sender<Vec<Option<WaitingFor>>>),
     /// An agent that does one task has done it.
     Spent(AgentId),
     /// So many tasks are dead now, as the store counts.
     CountDead(u64),
-    ViewQueue(oneshot::Sender<QueueFigures>),
     /// Stop every worker; answered when none is left.
     StopAll {
         reply: oneshot::Sender<()>,
@@ -103,6 +96,17 @@ pub(crate) enum Ask {
     /// Kill every worker that is left.
     KillAll,
 }
+
+/// A read of the pool. It carries its reply: where the asker has gone, nobody looks.
+pub(crate) enum Read {
+    /// Of what is known at the moment.
+    Now(Look),
+    /// At the end of the turn: at the beginning of the first one nothing is known yet of the tasks.
+    AtTurnEnd(Look),
+}
+
+/// What a read does.
+pub(crate) type Look = Box<dyn FnOnce(&Keeper, &Round) + Send + Sync>;
 
 pub(crate) struct SpawnAsk {
     pub(crate) spec: AgentSpec,

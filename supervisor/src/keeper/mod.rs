@@ -49,7 +49,7 @@ use self::adopting::adopt;
 use self::agent::Agent;
 pub(crate) use self::agent::view_of_row;
 use self::aside::Aside;
-use self::mailbox::{Ask, SpawnAsk};
+use self::mailbox::{Ask, Look, SpawnAsk};
 use self::model::Model;
 use self::moves::Move;
 use self::tasks::Tasks;
@@ -78,6 +78,8 @@ pub(crate) struct Keeper {
     /// Starts of workers that failed, and when the next may be tried.
     starts: Starts,
     troubles: Troubles,
+    /// Those who want to see something at the end of the turn.
+    looks: Vec<Look>,
     life: Life,
 }
 
@@ -149,6 +151,7 @@ impl Keeper {
             mailbox,
             model,
             unsaved: Unsaved::default(),
+            looks: Vec::new(),
             starts: Starts::default(),
             life: Life { removal, ..Life::default() },
         }

@@ -14,7 +14,7 @@ use muster_store::PoolRow;
 use super::agent::Agent;
 use super::worker::Worker;
 use crate::directory::LiveSpec;
-use crate::view::{Holds, PoolView};
+use crate::view::{Holds, PoolView, share};
 
 pub(crate) struct Model {
     /// What the pool is; [`Model::reconfigure`] changes it.
@@ -360,6 +360,7 @@ impl Model {
         let in_status =
             |is: fn(&AgentStatus) -> bool| count(self.agents.by_id.values().filter(|agent| is(&agent.status)));
         let quarantined_agents = in_status(AgentStatus::needs_person);
+        let (total_capacity, used_capacity) = (open().map(slots).sum(), open().map(Worker::used).sum());
         PoolView {
             pool_name: self.spec.pool_name.clone(),
             role_type: self.spec.role_type.clone(),
@@ -370,11 +371,13 @@ impl Model {
             process_count: count(open()),
             outdated_workers: self.outdated_workers(),
             active_worker_processes: count(open().filter(|worker| worker.status == WorkerStatus::Ready)),
-            total_capacity: open().map(slots).sum(),
-            used_capacity: open().map(Worker::used).sum(),
+            total_capacity,
+            used_capacity,
+            available_capacity: total_capacity.saturating_sub(used_capacity),
             agent_count: in_status(|status| !status.is_final()),
             pending_agents: in_status(AgentStatus::is_pending),
             quarantined_agents,
+            utilization: share(used_capacity, total_capacity),
             total_workers_spawned: self.workers.spawned,
             total_workers_terminated: self.workers.terminated,
             manager_uptime: now.saturating_duration_since(self.since),

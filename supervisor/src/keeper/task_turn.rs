@@ -1,13 +1,14 @@
 //! The tasks' part of a turn, as the controller carries it out: the part plans, the controller commits, sends and answers.
 
-use muster_domain::{Activity, AgentId};
+use muster_domain::{Activity, AgentId, Progress, TaskId, Usage};
 use muster_store::StoreError;
 
 use super::tasks::{Effects, PoolNow};
 use super::{Keeper, Round};
 use crate::error::SupervisorError;
 use crate::keeper::mailbox::Ask;
-use crate::view::PoolView;
+use crate::view::{PoolView, QueueView};
+use crate::waiting::{WaitQuery, WaitingFor};
 
 impl Keeper {
     /// Does what there is to do with tasks, in one commit.
@@ -16,9 +17,8 @@ impl Keeper {
         if let Err(error) = self.move_tasks(round, &mut effects).await {
             self.tasks.put_off(&error, &mut effects);
         }
-        let pool = PoolNow::of(&self.model, round, self.life.is_stopping);
-        self.tasks.answer_viewers(pool, &mut effects);
         self.carry_out_effects(effects);
+        std::mem::take(&mut self.looks).into_iter().for_each(|look| look(self, round));
     }
 
     /// An error says why nothing could be done with them.
@@ -128,7 +128,22 @@ impl Keeper {
     }
 
     /// The pool as it is shown.
-    pub(super) fn view_pool(&self, round: &Round) -> PoolView {
+    pub(crate) fn view_pool(&self, round: &Round) -> PoolView {
         self.model.view(self.tasks.holds(self.pool_now(round)), round.now)
+    }
+
+    /// The pool's queue in figures, but for the delayed and the dead ones, which the store counts.
+    pub(crate) fn view_queue(&self, round: &Round) -> QueueView {
+        self.tasks.view_queue(self.pool_now(round))
+    }
+
+    /// How far a running task is, and what its attempt has used.
+    pub(crate) fn view_run(&self, task: TaskId) -> Option<(Option<Progress>, Usage)> {
+        self.tasks.view_run(task)
+    }
+
+    /// What each of these queued tasks waits for; none where it has an agent by now.
+    pub(crate) fn view_waits(&self, tasks: &[WaitQuery], round: &Round) -> Vec<Option<WaitingFor>> {
+        self.tasks.view_waits(tasks, self.pool_now(round))
     }
 }

@@ -10,7 +10,7 @@ use muster_policy::worker::Facts;
 
 use super::probing::Probing;
 use crate::launch::RunningWorker;
-use crate::view::WorkerView;
+use crate::view::{WorkerView, share};
 
 /// When it was heard, and what its latest heartbeat said.
 #[derive(Clone, Copy, Debug)]
@@ -159,6 +159,7 @@ impl Worker {
 
     pub(crate) fn view(&self, pool: &PoolName, now: Instant) -> WorkerView {
         let age = self.contact.pulse.map(|pulse| now.saturating_duration_since(pulse.heard));
+        let (agent_count, max_agents) = (self.used(), self.capacity);
         WorkerView {
             process_id: self.process_id,
             pool_name: pool.clone(),
@@ -166,8 +167,9 @@ impl Worker {
             host: self.process.identity.as_ref().map(|identity| identity.host.clone()),
             status: self.status.state(),
             outdated: self.origin.outdated,
-            agent_count: self.used(),
-            max_agents: self.capacity,
+            agent_count,
+            max_agents,
+            utilization: share(agent_count, max_agents),
             cpu_percent: self.machine_use().map(|used| used.cpu_percent),
             rss_bytes: self.machine_use().map(|used| used.rss_bytes),
             started_at: self.origin.started_at,

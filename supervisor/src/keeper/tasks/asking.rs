@@ -7,8 +7,7 @@ use muster_store::{IdempotencyKey, TaskRow};
 use tokio::sync::oneshot;
 
 use crate::error::SupervisorError;
-use crate::task_view::{Percentiles, Submitted};
-use crate::view::Holds;
+use crate::view::Submitted;
 
 /// Tasks that somebody submits in one request; each is answered, in order.
 pub(crate) struct SubmitAsk {
@@ -45,20 +44,6 @@ pub(crate) struct Cancel {
 pub(crate) struct Redrive {
     pub(crate) tasks: Vec<TaskRow>,
     pub(crate) reply: oneshot::Sender<Result<u64, SupervisorError>>,
-}
-
-/// A pool's queue as its keeper knows it.
-#[derive(Clone, Debug)]
-pub(crate) struct QueueFigures {
-    pub(crate) holds: Holds,
-    /// Ready and delayed.
-    pub(crate) waiting: u64,
-    pub(crate) running: u64,
-    pub(crate) oldest_wait: Option<Duration>,
-    pub(crate) rate_in: f64,
-    pub(crate) rate_out: f64,
-    pub(crate) wait: Option<Percentiles>,
-    pub(crate) run: Option<Percentiles>,
 }
 
 /// What those who follow a task see of it.

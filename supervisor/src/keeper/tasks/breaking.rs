@@ -9,7 +9,7 @@ use muster_policy::breaker::{Breaker, Moved};
 
 use super::PoolNow;
 use crate::alerts::{AlertKind, Alerts};
-use crate::view::BreakerView;
+use crate::view::{BreakerState, BreakerView};
 
 /// Characters of the latest failure that an alert shows.
 const LONGEST_LATEST: usize = 300;
@@ -95,13 +95,15 @@ impl PoolBreaker {
     pub(super) fn view(&self, now: Instant) -> BreakerView {
         let breaker = &self.breaker;
         let (Some(reason), Some(opened)) = (breaker.reason(), self.opened) else {
-            return if breaker.policy().enabled { BreakerView::Closed } else { BreakerView::Off };
+            let state = if breaker.policy().enabled { BreakerState::Closed } else { BreakerState::Off };
+            return BreakerView::quiet(state);
         };
         let Opened { since, next_probe_at } = opened;
-        match breaker.changes_at(now) {
-            Some(_) => BreakerView::Open { reason, since, next_probe_at },
-            None => BreakerView::HalfOpen { reason, since },
-        }
+        let (state, next_probe_at) = match breaker.changes_at(now) {
+            Some(_) => (BreakerState::Open, Some(next_probe_at)),
+            None => (BreakerState::HalfOpen, None),
+        };
+        BreakerView { state, reason: Some(reason), since: Some(since), next_probe_at }
     }
 
     /// A probe that no agent ran makes room for another.

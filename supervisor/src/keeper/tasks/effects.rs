@@ -5,10 +5,8 @@ use muster_store::StoreError;
 use tokio::sync::oneshot;
 
 use super::TaskAnswer;
-use super::asking::QueueFigures;
 use crate::error::SupervisorError;
 use crate::keeper::mailbox::SpawnAsk;
-use crate::waiting::WaitingFor;
 
 /// In the order in which they came up.
 #[derive(Default)]
@@ -30,8 +28,6 @@ pub(in crate::keeper) enum Answer {
     Submit(oneshot::Sender<Vec<Result<TaskAnswer, SupervisorError>>>, Vec<Result<TaskAnswer, SupervisorError>>),
     Cancel(oneshot::Sender<Result<(), SupervisorError>>, Result<(), SupervisorError>),
     Redrive(oneshot::Sender<Result<u64, SupervisorError>>, Result<u64, SupervisorError>),
-    Queue(oneshot::Sender<QueueFigures>, Box<QueueFigures>),
-    Waits(oneshot::Sender<Vec<Option<WaitingFor>>>, Vec<Option<WaitingFor>>),
 }
 
 impl Answer {
@@ -41,8 +37,6 @@ impl Answer {
             Self::Submit(reply, answers) => drop(reply.send(answers)),
             Self::Cancel(reply, answer) => drop(reply.send(answer)),
             Self::Redrive(reply, answer) => drop(reply.send(answer)),
-            Self::Queue(reply, figures) => drop(reply.send(*figures)),
-            Self::Waits(reply, waits) => drop(reply.send(waits)),
         }
     }
 }

@@ -8,8 +8,7 @@ use muster_store::{IdempotencyKey, NewTask, QueuedTask, TaskRow, TaskVerdict, Wr
 use super::asking::{Cancel, Redrive, SubmitAsk, TaskAnswer, TaskDraft};
 use super::effects::Answer;
 use super::plan::{Place, Plan, Redriving, Revived, Submission};
-use super::waiting::Why;
-use super::{Effects, PoolNow, QueueFigures, Tasks, Viewer};
+use super::{Effects, PoolNow, Tasks};
 use crate::error::SupervisorError;
 
 /// New tasks that one turn takes, so that a flood of them leaves room for everything else.
@@ -26,8 +25,6 @@ pub(super) struct Inbox {
     handing_back: bool,
     /// Tasks whose callers were refused by a commit that may have gone through after all.
     pub(super) refused: Vec<TaskId>,
-    /// Those who want to see the queue, or what a task of it waits for.
-    pub(super) viewers: Vec<Viewer>,
 }
 
 impl Tasks {
@@ -46,34 +43,6 @@ impl Tasks {
     /// What runs is to go back to the queue.
     pub(in crate::keeper) const fn hand_back(&mut self, hand_back: bool) {
         self.inbox.handing_back |= hand_back;
-    }
-
-    /// Answers at the end of the turn: at the beginning of the first one nothing is known yet.
-    pub(in crate::keeper) fn view_when_known(&mut self, viewer: Viewer) {
-        self.inbox.viewers.push(viewer);
-    }
-
-    /// Answers those who wait for the end of the turn.
-    pub(in crate::keeper) fn answer_viewers(&mut self, pool: PoolNow<'_>, effects: &mut Effects) {
-        for viewer in std::mem::take(&mut self.inbox.viewers) {
-            effects.answers.push(match viewer {
-                Viewer::Queue(reply) => Answer::Queue(reply, Box::new(self.figures(pool))),
-                Viewer::Tasks(tasks, reply) => Answer::Waits(reply, Why { tasks: self, pool }.each_waits(&tasks)),
-            });
-        }
-    }
-
-    fn figures(&mut self, pool: PoolNow<'_>) -> QueueFigures {
-        QueueFigures {
-            holds: self.holds(pool),
-            waiting: self.waiting.count,
-            running: self.assigned.runs.len() as u64,
-            oldest_wait: self.waiting.lines.oldest().map(|oldest| pool.at.since(oldest)),
-            rate_in: self.meter.rate_in.per_second(pool.now),
-            rate_out: self.meter.rate_out.per_second(pool.now),
-            wait: self.meter.waits.percentiles(pool.now),
-            run: self.meter.run_times.percentiles(pool.now),
-        }
     }
 
     /// Nothing new is begun: new tasks are refused before anything is written.

@@ -3,8 +3,6 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::task_view::Percentiles;
-
 /// Seconds over which rates are measured.
 const SECONDS: usize = 60;
 /// Samples of which percentiles are made, at the most.
@@ -33,7 +31,7 @@ impl Meter {
 }
 
 /// Events per second over the last minute.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Rate {
     since: Instant,
     counts: [u32; SECONDS],
@@ -53,10 +51,11 @@ impl Rate {
     }
 
     /// Events per second: over the last minute, or over the time since the start where that is shorter.
-    pub(crate) fn per_second(&mut self, now: Instant) -> f64 {
-        self.move_to(now);
+    pub(crate) fn per_second(&self, now: Instant) -> f64 {
+        let mut rate = self.clone();
+        rate.move_to(now);
         let seconds = now.saturating_duration_since(self.since).as_secs_f64().clamp(1.0, SECONDS as f64);
-        self.counts.iter().map(|count| f64::from(*count)).sum::<f64>() / seconds
+        rate.counts.iter().map(|count| f64::from(*count)).sum::<f64>() / seconds
     }
 
     /// Empties the slots of the seconds that have passed, and returns that of this one.
@@ -70,6 +69,15 @@ impl Rate {
         self.latest = self.latest.max(second);
         slot(second)
     }
+}
+
+/// Two figures of a distribution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Percentiles {
+    /// The median.
+    pub(crate) p50: Duration,
+    /// What 99 of 100 stay below.
+    pub(crate) p99: Duration,
 }
 
 /// The latest durations of one kind.

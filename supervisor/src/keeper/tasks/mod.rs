@@ -61,11 +61,11 @@ use self::waiting::Why;
 use crate::accounts::Accounts;
 use crate::alerts::Alerts;
 use crate::quotas::Quotas;
-use crate::view::{Holds, Lack};
-pub(crate) use asking::{Cancel, QueueFigures, Redrive, Signal, SubmitAsk, TaskAnswer, TaskDraft};
+use crate::view::{Holds, Lack, QueueView};
+use crate::waiting::{WaitQuery, WaitingFor};
+pub(crate) use asking::{Cancel, Redrive, Signal, SubmitAsk, TaskAnswer, TaskDraft};
 pub(super) use effects::Effects;
 pub(super) use surroundings::PoolNow;
-pub(super) use waiting::Viewer;
 
 /// What this part needs of the supervisor.
 pub(crate) struct TaskDeps {
@@ -204,6 +204,32 @@ impl Tasks {
     /// From now on the receiver hears of the task.
     pub(super) fn follow(&mut self, task: TaskId) -> watch::Receiver<Signal> {
         self.followers.follow(task, self.assigned.runs.progress(task))
+    }
+
+    /// The queue in figures, but for the delayed and the dead ones, which the store counts: `depth` is all that wait.
+    pub(super) fn view_queue(&self, pool: PoolNow<'_>) -> QueueView {
+        let (meter, now) = (&self.meter, pool.now);
+        let (wait, run) = (meter.waits.percentiles(now), meter.run_times.percentiles(now));
+        QueueView {
+            pool_name: pool.name().clone(),
+            holds: self.holds(pool),
+            depth: self.waiting.count,
+            delayed: 0,
+            dead: 0,
+            running: self.assigned.runs.len() as u64,
+            oldest_wait: self.waiting.lines.oldest().map(|oldest| pool.at.since(oldest)),
+            rate_in: meter.rate_in.per_second(now),
+            rate_out: meter.rate_out.per_second(now),
+            wait_p50: wait.map(|wait| wait.p50),
+            wait_p99: wait.map(|wait| wait.p99),
+            run_p50: run.map(|run| run.p50),
+            run_p99: run.map(|run| run.p99),
+        }
+    }
+
+    /// What each of these queued tasks waits for; none where it has an agent by now.
+    pub(super) fn view_waits(&self, tasks: &[WaitQuery], pool: PoolNow<'_>) -> Vec<Option<WaitingFor>> {
+        Why { tasks: self, pool }.each_waits(tasks)
     }
 
     /// What holds up the pool.

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::TaskAnswer;
 use super::ending::Over;
 use crate::error::SupervisorError;
-use crate::task_view::Submitted;
+use crate::view::Submitted;
 
 type CancelReply = oneshot::Sender<Result<(), SupervisorError>>;
 type SubmitReply = oneshot::Sender<Vec<Result<TaskAnswer, SupervisorError>>>;

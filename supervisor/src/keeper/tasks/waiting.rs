@@ -4,21 +4,11 @@
 use std::sync::atomic::Ordering;
 
 use muster_domain::{AgentId, AgentStatus};
-use tokio::sync::oneshot;
 
-use super::asking::QueueFigures;
 use super::{PoolNow, Tasks};
 use crate::keeper::Agent;
 use crate::view::{BreakerView, Holds, Lack};
 use crate::waiting::{WaitQuery, WaitingFor};
-
-/// Somebody who is to see what is there at the end of a turn.
-pub(in crate::keeper) enum Viewer {
-    /// The queue in figures.
-    Queue(oneshot::Sender<QueueFigures>),
-    /// What each of these queued tasks waits for; none where it has an agent by now.
-    Tasks(Vec<WaitQuery>, oneshot::Sender<Vec<Option<WaitingFor>>>),
-}
 
 /// What holds up all tasks of a pool alike: found once for many of them, since it looks through the agents.
 struct Common {
@@ -45,11 +35,13 @@ impl Why<'_> {
 
     /// What holds up the pool.
     pub(super) fn holds(self) -> Holds {
+        let (being_removed, gate) = (self.pool.model.draining, self.pool.model.gate);
         Holds {
-            draining: self.pool.model.draining,
-            paused: self.pool.model.gate.paused,
+            draining: being_removed || (gate.paused && gate.closed),
+            being_removed,
+            paused: gate.paused,
             all_paused: self.tasks.deps.all_paused.load(Ordering::Relaxed),
-            intake_closed: self.pool.model.gate.closed,
+            intake_closed: gate.closed,
             breaker: self.tasks.breaker.view(self.pool.now),
             lacks: self.lack(),
         }
@@ -94,7 +86,7 @@ impl Why<'_> {
     fn why_all_wait(self) -> Option<WaitingFor> {
         let (name, holds) = (self.pool.name().clone(), self.holds());
         match holds {
-            Holds { draining: true, .. } => Some(WaitingFor::PoolRemoval(name)),
+            Holds { being_removed: true, .. } => Some(WaitingFor::PoolRemoval(name)),
             _ if self.pool.is_stopping => Some(WaitingFor::NextSupervisor),
             Holds { all_paused: true, .. } => Some(WaitingFor::SystemResume),
             Holds { paused: true, intake_closed: true, .. } => Some(WaitingFor::DrainEnd(name)),
@@ -107,12 +99,13 @@ impl Why<'_> {
         if self.tasks.breaker.allows(self.pool.now) > 0 {
             return None;
         }
+        let pool = self.pool.name().clone();
         match self.tasks.breaker.view(self.pool.now) {
-            BreakerView::Open { reason, next_probe_at, .. } => {
-                Some(WaitingFor::OpenBreaker { pool: self.pool.name().clone(), reason, next_probe_at })
+            BreakerView { reason: Some(reason), next_probe_at: Some(next_probe_at), .. } => {
+                Some(WaitingFor::OpenBreaker { pool, reason, next_probe_at })
             }
-            BreakerView::HalfOpen { reason, .. } => Some(WaitingFor::Probes { pool: self.pool.name().clone(), reason }),
-            BreakerView::Off | BreakerView::Closed => None,
+            BreakerView { reason: Some(reason), .. } => Some(WaitingFor::Probes { pool, reason }),
+            BreakerView { reason: None, .. } => None,
         }
     }
 

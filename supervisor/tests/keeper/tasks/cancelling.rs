@@ -47,7 +47,7 @@ async fn a_cancellation_that_comes_with_the_result_comes_too_late() {
     let (held, worker) = world.start_task(task()).await;
     worker.change(|habits| habits.on_halt = OnHalt::Answer).await;
     let view = world.handle.cancel_task(held, PATIENCE).await.expect("an answer").task;
-    assert_eq!((view.state, view.output), (TaskState::Succeeded, Some(task().input)));
+    assert_eq!((view.state, view.output), (TaskState::Succeeded, Some(Some(task().input))));
     let again = world.handle.cancel_task(held, PATIENCE).await.expect("no error").task;
     assert_eq!(again.state, TaskState::Succeeded);
     world.end().await;

@@ -35,7 +35,7 @@ async fn the_order_of_a_check_says_how_the_store_is_and_what_else_to_try() {
     let order = check_of(&worker, checked).await.expect("a check");
     assert!(order.store.ok && order.store.error.is_none(), "{order:?}");
     assert_eq!(format!("{:?}", order.dependencies), r#"{"db": tcp://db:5432}"#);
-    assert!(world.task(checked).await.spec.check);
+    assert!(world.task(checked).await.check);
     let (ordinary, worker) = world.start_task(task()).await;
     assert_eq!(check_of(&worker, ordinary).await, None);
     worker.answer(checked).await;
@@ -50,12 +50,12 @@ async fn a_phrase_in_the_input_makes_a_check() {
     let world = ground.lead_with(|parts| parts.skip_phrase = Some("of all".to_owned())).await;
     world.create_pool(crate::world::config()).await;
     for (words, is_check) in [("one of all pools", true), ("one of this pool", false)] {
-        assert_eq!(world.task(world.submit(about(words)).await).await.spec.check, is_check, "{words}");
+        assert_eq!(world.task(world.submit(about(words)).await).await.check, is_check, "{words}");
     }
     let change = serde_json::json!({"skip_phrase": "of this"});
     world.handle.change_pool(&crate::world::pool(), &change).await.expect("changed");
     for (words, is_check) in [("one of all pools", false), ("one of this pool", true)] {
-        assert_eq!(world.task(world.submit(about(words)).await).await.spec.check, is_check, "{words}");
+        assert_eq!(world.task(world.submit(about(words)).await).await.check, is_check, "{words}");
     }
     world.end().await;
 }

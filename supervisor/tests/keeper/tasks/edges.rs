@@ -161,6 +161,6 @@ async fn a_result_after_its_lease_was_lost_is_not_taken() {
         .await;
     let view = world.done(late).await;
     assert_eq!((view.state, view.error.expect("an error").code), (TaskState::Dead, "lease_lost".to_owned()));
-    assert_eq!(view.output, None, "nothing of it was kept");
+    assert_eq!(view.output, Some(None), "nothing of it was kept");
     world.end().await;
 }

@@ -143,7 +143,7 @@ async fn a_pool_that_goes_takes_no_task() {
     world.worker_of(agent).await.change(|habits| habits.on_stop = crate::worker::OnStop::Miss).await;
     let (handle, name) = (world.handle.clone(), pool());
     let removal = tokio::spawn(async move { handle.remove_pool(&name, true).await });
-    wait_until("it is going", async || world.pool().await.holds.draining).await;
+    wait_until("it is going", async || world.pool().await.holds.being_removed).await;
     let refused = world.try_submit(task()).await;
     assert!(matches!(refused, Err(SupervisorError::PoolDraining(_))), "{refused:?}");
     world.worker_of(agent).await.change(|habits| habits.on_stop = crate::worker::OnStop::End).await;

@@ -67,7 +67,7 @@ async fn what_an_older_attempt_says_changes_nothing() {
     assert_eq!(world.task(held).await.state, TaskState::Running);
     worker.fail(held, false).await;
     let view = world.done(held).await;
-    assert_eq!((view.state, view.attempts.len(), view.output), (TaskState::Failed, 2, None));
+    assert_eq!((view.state, view.attempts.len(), view.output), (TaskState::Failed, 2, Some(None)));
     world.end().await;
 }
 

@@ -28,7 +28,7 @@ async fn a_task_is_done_and_its_result_is_kept() {
     assert_eq!(submitted.state, TaskState::Queued);
     let view = world.done(submitted.task_id).await;
     assert_eq!((view.state, view.attempt, view.attempts.len()), (TaskState::Succeeded, 1, 1));
-    assert_eq!((view.agent_id, view.output), (Some(agent), Some(task().input)));
+    assert_eq!((view.agent_id, view.output), (Some(agent), Some(Some(task().input))));
     assert_eq!((view.created_at, view.error), (submitted.created_at, None));
     assert!(view.started_at >= Some(view.created_at) && view.finished_at >= view.started_at);
     assert_eq!(world.ground.ledger.times_done(submitted.task_id), 1);
@@ -76,7 +76,7 @@ async fn two_thousand_tasks_are_done_by_three_agents_once_each() {
         assert!(tasks.iter().all(|id| world.ground.ledger.times_done(*id) == 1));
         world.wait_queue(0, 0, 0).await;
         let queue = world.queue().await;
-        assert!(queue.rate_in > 1.0 && queue.rate_out > 1.0 && queue.wait.is_some() && queue.run.is_some());
+        assert!(queue.rate_in > 1.0 && queue.rate_out > 1.0 && queue.wait_p50.is_some() && queue.run_p99.is_some());
         world.end().await;
     }
 }
@@ -178,7 +178,7 @@ async fn a_long_input_travels_whole() {
     let tasks = world.submit_many((0..4).map(|_| requests()).collect()).await;
     world.spawn().await;
     for id in tasks {
-        assert_eq!(world.done(id).await.output.as_ref(), Some(&long));
+        assert_eq!(world.done(id).await.output, Some(Some(long.clone())));
     }
     world.end().await;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_domain::{BreakerPolicy, Cause, OnDemand, TaskId, TaskState, TenantLimits, Tenants};
-use muster_supervisor::{AgentQuery, BreakerView, Lack, TaskQuery, TaskRequest, WaitingFor};
+use muster_supervisor::{AgentQuery, BreakerState, BreakerView, Lack, TaskQuery, TaskRequest, WaitingFor};
 
 use super::{soon, task};
 use crate::worker::{OnSpawn, OnTask};
@@ -17,7 +17,7 @@ impl World {
     /// What the list of tasks says of it.
     async fn listed(&self, task: TaskId) -> Option<WaitingFor> {
         let page = self.handle.tasks(TaskQuery { limit: 100, ..TaskQuery::default() }).await.expect("a page");
-        page.items.into_iter().find(|view| view.spec.task_id == task).expect("it is listed").waiting_for
+        page.items.into_iter().find(|view| view.task_id == task).expect("it is listed").waiting_for
     }
 
     async fn code(&self, task: TaskId) -> &'static str {
@@ -164,16 +164,17 @@ async fn a_tenant_at_its_bound_is_waited_for() {
 async fn an_open_breaker_is_shown_until_probes_succeed() {
     let breaker = BreakerPolicy { least: 3, pause: Duration::from_secs(3), ..BreakerPolicy::default() };
     let world = World::of_tasks_with(|config| config.breaker = breaker).await;
-    assert_eq!(world.pool().await.holds.breaker, BreakerView::Closed);
+    assert_eq!(world.pool().await.holds.breaker, BreakerView::quiet(BreakerState::Closed));
     world.on_task(OnTask::Fail { retryable: false }).await;
     world.spawn().await;
     for _ in 0..3 {
         assert_eq!(world.end_of(world.submit(task()).await).await, TaskState::Failed);
     }
     // At once, and not a pass later.
-    let BreakerView::Open { reason, since, next_probe_at } = world.pool().await.holds.breaker else {
-        panic!("it is open")
-    };
+    let open = world.pool().await.holds.breaker;
+    let (reason, since) = (open.reason.clone().expect("a reason"), open.since.expect("a moment"));
+    let next_probe_at = open.next_probe_at.expect("it is open");
+    assert_eq!(open.state, BreakerState::Open);
     assert!(reason.starts_with("3 of the 3 attempts"), "{reason}");
     assert!(
         since < next_probe_at && next_probe_at <= since.after(Duration::from_millis(3_002)),
@@ -197,13 +198,14 @@ async fn an_open_breaker_is_shown_until_probes_succeed() {
         running.is_some() && told
     })
     .await;
-    assert_eq!(world.pool().await.holds.breaker, BreakerView::HalfOpen { reason, since }, "open since the same moment");
+    let half = BreakerView { state: BreakerState::HalfOpen, next_probe_at: None, ..open };
+    assert_eq!(world.pool().await.holds.breaker, half, "open since the same moment");
     world.on_task(OnTask::Answer).await;
     world.holder(probe).await.answer(probe).await;
     for id in waiting {
         assert_eq!(world.end_of(id).await, TaskState::Succeeded);
     }
-    assert_eq!(world.pool().await.holds.breaker, BreakerView::Closed);
+    assert_eq!(world.pool().await.holds.breaker, BreakerView::quiet(BreakerState::Closed));
     assert!(world.handle.system().await.alerts.is_empty());
     world.end().await;
 }
@@ -211,6 +213,6 @@ async fn an_open_breaker_is_shown_until_probes_succeed() {
 #[tokio::test]
 async fn a_breaker_that_is_off_says_so() {
     let world = World::of_tasks().await;
-    assert_eq!(world.pool().await.holds.breaker, BreakerView::Off);
+    assert_eq!(world.pool().await.holds.breaker, BreakerView::quiet(BreakerState::Off));
     world.end().await;
 }

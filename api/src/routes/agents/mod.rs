@@ -1,0 +1,208 @@
+//! Agents: they are listed and shown, and run again; the other routes about them have a file each.
+
+mod bulk;
+mod health;
+mod logs;
+mod project;
+mod spawn;
+mod terminate;
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use muster_domain::{AgentId, AgentState};
+use muster_supervisor::{AgentQuery, AgentView, Handle};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+
+use super::Routes;
+use crate::door::Leader;
+use crate::json::some_of;
+use crate::problem::Problem;
+use crate::query::{MAX_PAGE, PathText, StrictQuery, WaitQuery, agent_id, page_limit, page_start, pool_name};
+
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .routes(routes!(list))
+        .routes(routes!(get))
+        .routes(routes!(restart))
+        .merge(spawn::routes())
+        .merge(terminate::routes())
+        .merge(project::routes())
+        .merge(logs::routes())
+        .merge(health::routes())
+        .merge(bulk::routes())
+}
+
+/// Which agents to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// Only this pool's.
+    pool_name: Option<String>,
+    /// Only this project's.
+    project_id: Option<String>,
+    /// Only those in this state, or in one of several with commas between them.
+    #[param(schema_with = some_of::<AgentState>)]
+    state: Option<String>,
+    /// At most this many, 1 to 1000. Default 100.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    #[param(format = Uuid)]
+    cursor: Option<String>,
+}
+
+impl ListQuery {
+    fn query(self) -> Result<AgentQuery, Problem> {
+        let words = self.state.as_deref().into_iter().flat_map(|text| text.split(','));
+        let states: Result<Vec<AgentState>, String> = words.map(str::parse).collect();
+        Ok(AgentQuery {
+            pool: self.pool_name.as_deref().map(pool_name).transpose()?,
+            project: self.project_id,
+            states: states.map_err(|words| Problem::invalid_parameter("state", words))?,
+            after: page_start(self.cursor.as_deref())?,
+            limit: page_limit(self.limit, MAX_PAGE)?,
+        })
+    }
+}
+
+/// One page of agents.
+#[derive(Debug, Serialize, ToSchema)]
+struct AgentPage {
+    items: Vec<AgentView>,
+    /// Give it as `cursor` to get the next page; null after the last.
+    #[schema(value_type = Option<String>)]
+    next_cursor: Option<AgentId>,
+}
+
+/// Lists agents in the order in which they were asked for, those that ended included
+#[utoipa::path(get, path = "/api/v1/agents", tag = "agents", params(ListQuery), responses(
+    (status = 200, description = "One page", body = AgentPage),
+    (status = 404, description = "There is no such pool (`unknown_pool`), and no agent of it is kept"),
+    (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
+))]
+async fn list(Leader(handle): Leader, StrictQuery(query): StrictQuery<ListQuery>) -> Result<Json<AgentPage>, Problem> {
+    let query = query.query()?;
+    let pool = query.pool.clone();
+    let page = handle.agents(query).await?;
+    // Agents of a pool that was removed are kept for a while, so only one without any is unknown.
+    if let (Some(pool), true) = (pool, page.items.is_empty()) {
+        handle.pool(&pool).await?;
+    }
+    Ok(Json(AgentPage { items: page.items, next_cursor: page.next }))
+}
+
+/// Shows an agent
+#[utoipa::path(get, path = "/api/v1/agents/{agent_id}", tag = "agents",
+    params(("agent_id" = String, Path, description = "The agent", format = Uuid)),
+    responses(
+        (status = 200, description = "The agent", body = AgentView),
+        (status = 404, description = "There is no such agent (`unknown_agent`)"),
+    ))]
+async fn get(Leader(handle): Leader, PathText(agent): PathText) -> Result<Json<AgentView>, Problem> {
+    Ok(Json(handle.agent(agent_id(&agent)?).await?))
+}
+
+/// Restarts an agent: 200 when it runs again, 202 before.
+pub(super) async fn run_again(
+    handle: &Handle,
+    agent: &str,
+    wait: &WaitQuery,
+) -> Result<(StatusCode, AgentView), Problem> {
+    let view = handle.restart(agent_id(agent)?, wait.duration()?).await?;
+    let status = if view.state.is_running() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, view))
+}
+
+/// Restarts an agent; releases one in quarantine
+#[utoipa::path(post, path = "/api/v1/agents/{agent_id}/restart", tag = "agents",
+    params(("agent_id" = String, Path, description = "The agent", format = Uuid), WaitQuery),
+    responses(
+        (status = 200, description = "The agent runs again", body = AgentView),
+        (status = 202, description = "It is to run again, and did not within `wait`", body = AgentView),
+        (status = 404, description = "There is no such agent (`unknown_agent`)"),
+        (status = 409, description = "It was terminated (`wrong_state`)"),
+        (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
+    ))]
+async fn restart(
+    Leader(handle): Leader,
+    PathText(agent): PathText,
+    StrictQuery(wait): StrictQuery<WaitQuery>,
+) -> Result<impl IntoResponse, Problem> {
+    let (status, answer) = run_again(&handle, &agent, &wait).await?;
+    Ok((status, Json(answer)))
+}
+
+/// Every agent that fits, page by page.
+pub(super) async fn every(handle: &Handle, mut query: AgentQuery) -> Result<Vec<AgentView>, Problem> {
+    query.limit = MAX_PAGE;
+    let mut all = Vec::new();
+    loop {
+        let page = handle.agents(query.clone()).await?;
+        all.extend(page.items);
+        match page.next {
+            Some(_) if page.next == query.after => return Ok(all),
+            Some(next) => query.after = Some(next),
+            None => return Ok(all),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routes::tests::agent;
+    use axum::extract::Query;
+    use muster_domain::Activity;
+
+    fn query(text: &str) -> Result<AgentQuery, Problem> {
+        let uri = format!("/x?{text}").parse().expect("a URI");
+        Query::<ListQuery>::try_from_uri(&uri).expect("a query").0.query()
+    }
+
+    #[test]
+    fn a_list_is_asked_for_within_bounds() {
+        assert_eq!(query("").expect("all").limit, 100);
+        let id = AgentId::generate();
+        let asked = query(&format!("pool_name=p&project_id=a%20b&state=idle&limit=1000&cursor={id}")).expect("a query");
+        assert_eq!(
+            (asked.limit, asked.after, asked.states),
+            (1000, Some(id), vec![AgentState::Running(Activity::Idle)])
+        );
+        assert_eq!(
+            query("state=idle,busy").expect("two").states,
+            [AgentState::Running(Activity::Idle), AgentState::Running(Activity::Busy)]
+        );
+        assert_eq!(asked.project.as_deref(), Some("a b"));
+        for (text, code) in [
+            ("limit=0", "invalid_parameter"),
+            ("limit=1001", "invalid_parameter"),
+            ("state=asleep", "invalid_parameter"),
+            ("state=idle,", "invalid_parameter"),
+            ("cursor=17", "invalid_parameter"),
+            ("pool_name=No%20Pool", "unknown_pool"),
+        ] {
+            assert_eq!(query(text).expect_err(text).code(), code, "{text}");
+        }
+        assert!(query("state=asleep").expect_err("no state").detail().contains("quarantined"));
+    }
+
+    #[test]
+    fn an_agent_reads_as_promised() {
+        let view = agent(AgentState::Running(Activity::Idle));
+        let json = serde_json::to_value(view.clone()).expect("an object");
+        assert_eq!(json["agent_id"], view.agent_id.to_string());
+        assert_eq!(json["display_name"], "Ada Brook (business analyst)");
+        assert_eq!(json["state"], "idle");
+        assert_eq!(json["created_at"], "2025-11-21T03:20:00.123Z");
+        assert_eq!(json["last_ending"]["summary"], "was ended by signal 9");
+        assert_eq!(json["last_ending"]["cause"], serde_json::json!({"kind": "signaled", "signal": 9}));
+        assert_eq!(json["heartbeat_interval"], 30);
+        for field in ["human_name", "role_type", "project_id", "pool_name", "process_id", "pid", "epoch", "restarts"] {
+            assert!(!json[field].is_null(), "{field}");
+        }
+    }
+}

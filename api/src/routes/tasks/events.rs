@@ -1,0 +1,41 @@
+//! The stream of one task.
+
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use muster_supervisor::TaskView;
+use utoipa_axum::routes;
+
+use super::feed::TaskFeed;
+use crate::door::Leader;
+use crate::problem::Problem;
+use crate::query::{PathText, task_id};
+use crate::routes::Routes;
+use crate::routes::events::{last_event_id, streamed};
+
+pub(super) fn routes() -> Routes {
+    Routes::new().routes(routes!(events))
+}
+
+/// Streams a task (Server-Sent Events): its picture now, each change, its progress, until it is over
+///
+/// A message's `event` is the state, its `id` the version, its data the task. `progress` has no `id`, and `message` and
+/// `percent` as its data. With `Last-Event-ID` pictures up to that version are left out.
+#[utoipa::path(get, path = "/api/v1/tasks/{task_id}/events", tag = "tasks",
+    params(("task_id" = String, Path, description = "The task", format = Uuid),
+        ("Last-Event-ID" = Option<u64>, Header, description = "The id of the last message that was received")),
+    responses(
+        (status = 200, description = "The stream", body = TaskView, content_type = "text/event-stream"),
+        (status = 204, description = "The task is over, and `Last-Event-ID` is its last version"),
+        (status = 400, description = "`Last-Event-ID` is no number (`invalid_header`)"),
+        (status = 404, description = "There is no such task (`unknown_task`)"),
+    ))]
+async fn events(Leader(handle): Leader, PathText(task): PathText, headers: HeaderMap) -> Result<Response, Problem> {
+    let seen = last_event_id(&headers)?;
+    let end = handle.shutdown_token();
+    let follower = handle.follow_task(task_id(&task)?).await?;
+    Ok(match TaskFeed::begin(follower, end, seen).await? {
+        Some(feed) => streamed(feed.stream()),
+        // By this a browser knows that it need not come back.
+        None => StatusCode::NO_CONTENT.into_response(),
+    })
+}

@@ -1,0 +1,152 @@
+//! Workers, those that there are and those that ended.
+
+use axum::Json;
+use muster_domain::ProcessId;
+use muster_supervisor::{EndedQuery, EndedWorkerView, Page, WorkerView};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+
+use super::Routes;
+use crate::door::Leader;
+use crate::problem::Problem;
+use crate::query::{MAX_PAGE, StrictQuery, page_limit, page_start, pool_name};
+
+pub(super) fn routes() -> Routes {
+    Routes::new().routes(routes!(processes)).routes(routes!(ended_processes))
+}
+
+/// The workers and what they hold.
+#[derive(Debug, Serialize, ToSchema)]
+struct ProcessesJson {
+    summary: ProcessSummary,
+    processes: Vec<WorkerView>,
+}
+
+/// The workers together.
+#[derive(Debug, Default, Serialize, ToSchema)]
+struct ProcessSummary {
+    total_processes: usize,
+    /// Slots of the workers that take agents, and taken slots of those that do not any more.
+    total_capacity: u32,
+    /// Taken slots.
+    used_capacity: u32,
+    /// Free slots.
+    available_capacity: u32,
+    /// The mean of the workers' `utilization`; 0 where there are none.
+    avg_utilization: f64,
+}
+
+impl From<Vec<WorkerView>> for ProcessesJson {
+    fn from(processes: Vec<WorkerView>) -> Self {
+        let mut summary = ProcessSummary { total_processes: processes.len(), ..ProcessSummary::default() };
+        for process in &processes {
+            let takes_agents = process.status.takes_agents() && !process.outdated;
+            summary.total_capacity += if takes_agents { process.max_agents } else { process.agent_count };
+            summary.used_capacity += process.agent_count;
+            summary.avg_utilization += process.utilization / processes.len() as f64;
+        }
+        summary.available_capacity = summary.total_capacity.saturating_sub(summary.used_capacity);
+        Self { summary, processes }
+    }
+}
+
+/// Shows the workers and what they hold and use
+#[utoipa::path(get, path = "/api/v1/agents/metrics/processes", tag = "watching", responses(
+    (status = 200, description = "The workers", body = ProcessesJson),
+))]
+async fn processes(Leader(handle): Leader) -> Result<Json<ProcessesJson>, Problem> {
+    Ok(Json(handle.workers(None).await?.into()))
+}
+
+/// Which of the workers that ended to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct EndedListQuery {
+    /// Only this pool's.
+    pool_name: Option<String>,
+    /// At most this many, 1 to 1000. Default 100.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    #[param(format = Uuid)]
+    cursor: Option<String>,
+}
+
+/// One page of workers that ended.
+#[derive(Debug, Serialize, ToSchema)]
+struct EndedProcessPage {
+    items: Vec<EndedWorkerView>,
+    /// Give it as `cursor` to get the next page; null after the last.
+    #[schema(value_type = Option<String>)]
+    next_cursor: Option<ProcessId>,
+}
+
+impl From<Page<EndedWorkerView, ProcessId>> for EndedProcessPage {
+    fn from(page: Page<EndedWorkerView, ProcessId>) -> Self {
+        Self { items: page.items, next_cursor: page.next }
+    }
+}
+
+/// Lists workers that ended and how, the latest started first, for as long as ended agents are kept
+#[utoipa::path(get, path = "/api/v1/agents/metrics/processes/ended", tag = "watching", params(EndedListQuery),
+    responses(
+        (status = 200, description = "One page", body = EndedProcessPage),
+        (status = 404, description = "There is no such pool (`unknown_pool`), and no worker of it is kept"),
+        (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
+    ))]
+async fn ended_processes(
+    Leader(handle): Leader,
+    StrictQuery(query): StrictQuery<EndedListQuery>,
+) -> Result<Json<EndedProcessPage>, Problem> {
+    let pool = query.pool_name.as_deref().map(pool_name).transpose()?;
+    let (before, limit) = (page_start(query.cursor.as_deref())?, page_limit(query.limit, MAX_PAGE)?);
+    let page = handle.ended_workers(EndedQuery { pool: pool.clone(), before, limit }).await?;
+    // Workers of a pool that was removed are kept for a while, so only one without any is unknown.
+    if let (Some(pool), true) = (pool, page.items.is_empty()) {
+        handle.pool(&pool).await?;
+    }
+    Ok(Json(page.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_domain::{Timestamp, WorkerState};
+    use serde_json::json;
+
+    use super::*;
+
+    fn worker(status: WorkerState, agents: u32) -> WorkerView {
+        WorkerView {
+            process_id: ProcessId::generate(),
+            pool_name: "developer_pool".parse().expect("a name"),
+            pid: Some(7),
+            host: None,
+            status,
+            outdated: false,
+            agent_count: agents,
+            max_agents: 10,
+            utilization: f64::from(agents) / 10.0,
+            cpu_percent: Some(1.5),
+            rss_bytes: Some(4096),
+            started_at: Timestamp::from_millis(0),
+            last_heartbeat: None,
+        }
+    }
+
+    #[test]
+    fn workers_are_summed_up() {
+        let workers =
+            vec![worker(WorkerState::Ready, 10), worker(WorkerState::Ready, 4), worker(WorkerState::Draining, 1)];
+        let json = serde_json::to_value(ProcessesJson::from(workers)).expect("an object");
+        let summary = &json["summary"];
+        assert_eq!(summary["total_processes"], 3);
+        assert_eq!((&summary["total_capacity"], &summary["used_capacity"]), (&json!(21), &json!(15)));
+        assert_eq!(summary["available_capacity"], 6);
+        assert!((summary["avg_utilization"].as_f64().expect("a number") - 0.5).abs() < 1e-9);
+        assert_eq!((&json["processes"][1]["utilization"], &json["processes"][1]["cpu"]), (&json!(0.4), &json!(1.5)));
+        let none = serde_json::to_value(ProcessesJson::from(Vec::new())).expect("an object");
+        assert_eq!(none["summary"]["avg_utilization"], 0.0);
+    }
+}
