@@ -1,7 +1,7 @@
 //! The command line: one file per command, each a function from its arguments to what it prints.
 //!
 //! `serve` and `migrate` are roles of the process, and are carried out by the binary ([`Roles`]), as is all that needs the
-//! configuration; `worker` is no command for people. All other commands speak to a server over the HTTP API ([`client`]). Results go to stdout, as tables for people or with `--json` as the server's
+//! configuration; `worker` is no command for people. All other commands speak to a server over the HTTP API (`client`). Results go to stdout, as tables for people or with `--json` as the server's
 //! JSON; a failure is one line on stderr, and its kind is the exit code: 1 it failed, 2 wrong usage, 3 no server
 //! reached, 4 not found, 64 bad configuration.
 

@@ -11,7 +11,7 @@
 //! |---|---|
 //! | [`Supervisor`] | one life as the leader: start, shutdown |
 //! | [`Handle`] | what callers ask; cloneable |
-//! | `keeper` | a pool's model and its turns; `keeper/work` is its queue of tasks |
+//! | `keeper` | a pool's model and its turns; `keeper/tasks` is its queue of tasks |
 //! | `submitting`, `tasks`, `follower`, `gates` | new tasks; what callers ask about those that are there; one who follows a task; pause, drain, resume |
 //! | `view` | what is shown, which is what the API answers |
 //! | `waiting` | what a queued task waits for, in words |

@@ -96,7 +96,13 @@ impl Keeper {
     pub(super) fn move_idle_agents(&self, round: &mut Round) {
         let runtime = self.context.profiles.get(&self.model.spec.runtime);
         let is_oneshot = matches!(runtime, Some(RuntimeProfile::Exec(exec)) if exec.mode == ExecMode::Oneshot);
-        if !is_oneshot || self.life.is_stopping || self.model.draining || self.model.outdated_workers() == 0 {
+        // Before the tasks are known, an agent without one may only seem so.
+        if !is_oneshot
+            || !self.tasks.is_loaded()
+            || self.life.is_stopping
+            || self.model.draining
+            || self.model.outdated_workers() == 0
+        {
             return;
         }
         for id in self.model.workers.values().filter(|worker| worker.origin.outdated).flat_map(|worker| &worker.held) {

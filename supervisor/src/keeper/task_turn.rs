@@ -39,6 +39,8 @@ impl Keeper {
         let planned = self.tasks.plan(&touched, pool, effects).await;
         round.touched = touched;
         self.note_turned();
+        // Before the commit: it says how the store is after that.
+        effects.failures.drain(..).for_each(|error| drop(self.context.store_failed(&error)));
         let (writes, told) = planned.map_err(|error| self.could_not_read(&error))?.split();
         let outcome = if writes.is_empty() { Ok(Vec::new()) } else { self.commit(writes).await };
         let pool = PoolNow::of(&self.model, round, self.life.is_stopping);
@@ -47,6 +49,8 @@ impl Keeper {
             Err(error) => self.tasks.take_back(told, &error, effects),
         }
         self.note_turned();
+        // What is committed is answered before anything else is waited for.
+        self.carry_out_effects(std::mem::take(effects));
         let pool = PoolNow::of(&self.model, round, self.life.is_stopping);
         self.tasks.finish(pool, effects).await;
         Ok(())
@@ -61,6 +65,7 @@ impl Keeper {
         let pool = PoolNow::of(&self.model, round, self.life.is_stopping);
         let loaded = self.tasks.load(pool).await;
         loaded.map_err(|error| self.could_not_read(&error))?;
+        self.note_turned();
         round.touched.extend(self.model.agent_ids());
         Ok(())
     }

@@ -34,6 +34,7 @@ impl Tasks {
     fn take_picture(&mut self, picture: Picture, pool: PoolNow<'_>) {
         let mut known: HashMap<TaskId, Run> = HashMap::new();
         let old = std::mem::take(&mut self.assigned.runs);
+        self.assigned.turned.extend(old.agents());
         known.extend(old.into_runs().map(|run| (run.task.task_id, run)));
         (self.waiting.lines, self.assigned.rooms) = (Lines::default(), Rooms::default());
         self.waiting.count = picture.counts.delayed;
@@ -51,6 +52,7 @@ impl Tasks {
         for row in picture.running {
             self.take_running(row, &mut known, pool);
         }
+        self.assigned.turned.extend(self.assigned.runs.agents());
         for (task, run) in known {
             self.breaker.uncount(task, pool.now);
             // A commit that seemed to fail has ended it after all.

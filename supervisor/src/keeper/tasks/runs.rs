@@ -119,6 +119,11 @@ impl Runs {
         self.by_agent.get(&agent).map_or(&[], Vec::as_slice)
     }
 
+    /// The agents that have any.
+    pub(crate) fn agents(&self) -> impl Iterator<Item = AgentId> {
+        self.by_agent.keys().copied()
+    }
+
     /// How many tasks of each tenant run.
     pub(crate) const fn by_tenant(&self) -> &HashMap<String, u32> {
         &self.by_tenant

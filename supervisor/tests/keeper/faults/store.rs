@@ -38,6 +38,8 @@ pub(crate) struct FaultyStore {
     tried: AtomicU32,
     /// Reads of inputs that fail.
     hidden_inputs: AtomicU32,
+    /// How long a read of inputs takes, in milliseconds.
+    inputs_take: AtomicU32,
 }
 
 impl FaultyStore {
@@ -49,6 +51,7 @@ impl FaultyStore {
             keyless: AtomicBool::new(false),
             tried: AtomicU32::new(0),
             hidden_inputs: AtomicU32::new(0),
+            inputs_take: AtomicU32::new(0),
         }
     }
 
@@ -93,6 +96,11 @@ impl FaultyStore {
     /// The next so many reads of inputs fail.
     pub(crate) fn fail_inputs(&self, times: u32) {
         self.hidden_inputs.store(times, Ordering::SeqCst);
+    }
+
+    /// From now on reads of inputs take so long.
+    pub(crate) fn slow_inputs(&self, millis: u32) {
+        self.inputs_take.store(millis, Ordering::SeqCst);
     }
 
     fn see(&self) -> Result<(), StoreError> {
@@ -288,6 +296,7 @@ impl Queue for FaultyStore {
         if self.hidden_inputs.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
             return Err(away());
         }
+        tokio::time::sleep(Duration::from_millis(self.inputs_take.load(Ordering::SeqCst).into())).await;
         self.inner.inputs(tasks).await
     }
     async fn made_since(&self, tenant: &str, since: Timestamp) -> Result<u64, StoreError> {

@@ -1,6 +1,6 @@
 //! The store fails, or seems to, while tasks go through it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use muster_domain::TaskState;
 use muster_store::{TaskFilter, Write};
@@ -9,7 +9,7 @@ use muster_supervisor::{SupervisorError, TaskRequest};
 use super::{soon, task};
 use crate::faults::Commit;
 use crate::worker::{OnTask, PATIENCE};
-use crate::world::{World, let_pass, wait_until};
+use crate::world::{World, let_pass, pool, wait_until};
 
 fn is_unavailable<T: std::fmt::Debug>(result: Result<T, SupervisorError>) {
     assert!(matches!(result, Err(SupervisorError::Unavailable { .. })), "{result:?}");
@@ -283,5 +283,32 @@ async fn inputs_that_can_not_be_read_are_read_later() {
         worker.answer(id).await;
         assert_eq!(world.end_of(id).await, TaskState::Succeeded);
     }
+    world.end().await;
+}
+
+/// What a turn has stored is not waited for behind what the same turn has to read.
+#[tokio::test]
+async fn a_task_is_acknowledged_when_it_is_stored_however_slow_the_inputs_of_others_are() {
+    const SLOW: Duration = Duration::from_secs(3);
+    let world = World::of_tasks().await;
+    world.on_task(OnTask::Hold).await;
+    world.spawn().await;
+    world.handle.pause_pool(pool()).await.expect("paused");
+    let long = muster_domain::Payload::quoted(&"x".repeat(5_000));
+    let waiting = world.submit(TaskRequest { input: long, ..task() }).await;
+    world.store().slow_inputs(3_000);
+    let begun = Instant::now();
+    // Both are in the mailbox before the keeper looks, so they are one turn.
+    let (resumed, taken) = tokio::join!(world.handle.resume_pool(pool()), world.try_submit(task()));
+    assert!(resumed.is_ok() && taken.is_ok());
+    assert!(begun.elapsed() < SLOW, "it waited for the input of another task");
+    let worker = world.holder(waiting).await;
+    assert!(begun.elapsed() >= SLOW, "the input was read in that turn");
+    world.store().slow_inputs(0);
+    worker.answer(waiting).await;
+    assert_eq!(world.end_of(waiting).await, TaskState::Succeeded);
+    let other = taken.expect("a task").task_id;
+    world.holder(other).await.answer(other).await;
+    assert_eq!(world.end_of(other).await, TaskState::Succeeded);
     world.end().await;
 }
