@@ -48,11 +48,12 @@ impl Keeper {
         let mut waiting = if self.life.is_stopping { Vec::new() } else { self.model.placeable(round.now) };
         let left = waiting.len() > LARGEST_PLACING;
         waiting.truncate(LARGEST_PLACING);
-        let bounds = self.bounds(round.now);
+        let workers = self.scale(round.now);
+        let bounds = self.bounds(workers);
         let new = self.answer_repeats(std::mem::take(&mut round.spawns)).await;
         let spawns = self.admit(waiting.len(), new, bounds);
         let plan = place(waiting.len() + spawns.len(), self.model.free_slots(), bounds);
-        let spare = self.spare_workers(&plan, round.now);
+        let spare = self.spare_workers(&plan, workers);
         if waiting.is_empty() && spawns.is_empty() && spare == 0 {
             return false;
         }
@@ -106,8 +107,7 @@ impl Keeper {
         spawns
     }
 
-    fn bounds(&self, now: Instant) -> Bounds {
-        let workers = self.scale(now);
+    fn bounds(&self, workers: scaling::Workers) -> Bounds {
         Bounds {
             capacity: self.model.spec.config.max_agents,
             open_workers: workers.open,
@@ -132,9 +132,9 @@ impl Keeper {
     }
 
     /// Workers beyond those that agents need, to keep the pool's minimum.
-    fn spare_workers(&self, plan: &Placement, now: Instant) -> usize {
+    fn spare_workers(&self, plan: &Placement, workers: scaling::Workers) -> usize {
         let coming = u32::try_from(plan.new_workers).unwrap_or(u32::MAX);
-        let judged = scaling::workers_to_add(self.scale(now), coming);
+        let judged = scaling::workers_to_add(workers, coming);
         if judged.count > 0 {
             tracing::debug!(pool.name = %self.model.spec.pool_name, reason = judged.reason, "workers are started");
         }
