@@ -9,7 +9,7 @@ use muster_config::Database;
 use muster_domain::{Fence, Timestamp};
 use muster_process::Ownership;
 use muster_store::{Leadership, Store, StoreError};
-use muster_supervisor::{Facts, LeadEnd, Parts, Supervisor, SupervisorError, WallClock};
+use muster_supervisor::{Facts, LeadEnd, Parts, Settings, Supervisor, SupervisorError, WallClock};
 
 use super::engines::{self, Engines};
 use super::{Site, courier, truth, waiting, watch};
@@ -169,16 +169,18 @@ fn parts(site: &Site, store: Arc<dyn Store>, engines: &Engines, fence: Fence) ->
         registry: engines.registry.clone(),
         bus: engines.bus.clone(),
         launcher: engines.launcher.clone(),
-        clocks: config.clocks.clone(),
-        wall: WallClock::default(),
-        profiles: config.runtimes.clone(),
+        settings: Settings {
+            clocks: config.clocks.clone(),
+            wall: WallClock::default(),
+            profiles: config.runtimes.clone(),
+            skip_phrase: config.skip_phrase.clone(),
+            worker_registry: engines.target.clone(),
+            data_dir: config.data_dir.clone(),
+            lock_file: site.house.lock_file(),
+        },
         file_pools: config.pools.clone(),
-        skip_phrase: config.skip_phrase.clone(),
         tenants: config.tenants.clone(),
         budgets: config.budgets.clone(),
-        worker_registry: engines.target.clone(),
-        data_dir: config.data_dir.clone(),
-        lock_file: site.house.lock_file(),
         alerts: courier::alert_parts(&config.alerts),
         host: watch::checks(site),
         facts: Facts {

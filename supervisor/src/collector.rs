@@ -63,11 +63,11 @@ fn tell(board: &Board, cleaned: Result<(), RegistryError>) {
 
 /// What was kept for its time, counted in the lives of supervisors, goes.
 async fn prune(context: &Context) -> Result<Pruned, StoreError> {
-    let (store, now) = (&context.store, context.wall.now());
+    let (store, now) = (&context.store, context.settings.wall.now());
     let lives = store.lives().await?;
     let lived: Vec<Lived> = lives.iter().map(|life| (life.began_at, life.seen_at)).collect();
     let events = cutoff(&lived, EVENTS_KEPT, now);
-    let ended = cutoff(&lived, context.clocks.retention, now);
+    let ended = cutoff(&lived, context.settings.clocks.retention, now);
     let before = |cutoff: Option<(Timestamp, usize)>| cutoff.map_or(NOTHING, |(at, _)| at);
     let pruned = store.prune(context.fence, before(events), before(ended)).await?;
     if let Some(oldest) = events.zip(ended).and_then(|((_, one), (_, other))| lives.get(one.max(other))) {
@@ -115,7 +115,7 @@ async fn weed_pools(context: &Context) -> Result<(), RegistryError> {
 /// Removes what those that the store has just forgotten left in the data folder. Nothing else: a store that has no row of an
 /// agent need not be the one that the agent belongs to.
 async fn remove_remains(context: &Context, pruned: Pruned) {
-    let dir = &context.data_dir;
+    let dir = &context.settings.data_dir;
     let of_agents = pruned.agents.into_iter().flat_map(|agent| Place::all_of_agent(dir, agent));
     let of_workers = pruned.workers.into_iter().map(|worker| Place::worker_log(dir, worker));
     let remains: Vec<Place> = of_agents.chain(of_workers).collect();

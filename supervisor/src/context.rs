@@ -16,9 +16,10 @@ use crate::accounts::Accounts;
 use crate::alerts::Alerts;
 use crate::board::Board;
 use crate::clock::{self, StepGauge, WallClock};
-use crate::directory::Directory;
+use crate::directory::{Directory, Mailbox};
 use crate::error::SupervisorError;
 use crate::keeper::tasks::TaskDeps;
+use crate::keeper::{AgentDeps, WorkerDeps};
 use crate::launch::Launcher;
 use crate::listener::Listener;
 use crate::pools::PoolLock;
@@ -26,23 +27,35 @@ use crate::postman::Postman;
 use crate::probes::Probes;
 use crate::quotas::Quotas;
 
+/// What a supervisor and its workers go by.
+#[derive(Clone)]
+pub struct Settings {
+    /// The durations in force.
+    pub clocks: Clocks,
+    /// What time it is for people.
+    pub wall: WallClock,
+    /// The runtime profiles, by name.
+    pub profiles: BTreeMap<String, RuntimeProfile>,
+    /// The skip phrase of pools that name none.
+    pub skip_phrase: Option<String>,
+    /// Where workers find the registry.
+    pub worker_registry: RegistryTarget,
+    /// The data folder.
+    pub data_dir: PathBuf,
+    /// The file whose lock this process holds.
+    pub lock_file: PathBuf,
+}
+
 pub(crate) struct Context {
     pub(crate) fence: Fence,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) launcher: Arc<dyn Launcher>,
-    pub(crate) clocks: Clocks,
-    pub(crate) wall: WallClock,
+    pub(crate) settings: Arc<Settings>,
     /// The clock as it was when this lead began.
     pub(crate) gauge: OnceLock<StepGauge>,
-    pub(crate) profiles: BTreeMap<String, RuntimeProfile>,
-    /// The skip phrase of pools that name none.
-    pub(crate) skip_phrase: Option<String>,
-    pub(crate) worker_registry: RegistryTarget,
-    pub(crate) data_dir: PathBuf,
-    pub(crate) lock_file: PathBuf,
-    pub(crate) postman: Postman,
+    pub(crate) postman: Arc<Postman>,
     pub(crate) listener: Listener,
     pub(crate) directory: Directory,
     pub(crate) pool_lock: PoolLock,
@@ -51,9 +64,9 @@ pub(crate) struct Context {
     pub(crate) accounts: Arc<Accounts>,
     /// Whether the queues of all pools are paused.
     pub(crate) all_paused: Arc<AtomicBool>,
-    pub(crate) board: Board,
+    pub(crate) board: Arc<Board>,
     pub(crate) alerts: Arc<Alerts>,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
     /// Rises whenever there may be new events.
     pub(crate) events: watch::Sender<u64>,
     /// Cancelled when another leader was met, or this one has ended: nothing is done under this fence any more.
@@ -80,6 +93,31 @@ impl Context {
         }
     }
 
+    /// What the agents of a pool need.
+    pub(crate) fn of_agents(&self) -> AgentDeps {
+        AgentDeps {
+            fence: self.fence,
+            resend: self.settings.clocks.resend,
+            counters: self.counters.clone(),
+            alerts: self.alerts.clone(),
+        }
+    }
+
+    /// What the workers of a pool need.
+    pub(crate) fn of_workers(&self, keeper: Mailbox) -> WorkerDeps {
+        WorkerDeps {
+            fence: self.fence,
+            settings: self.settings.clone(),
+            launcher: self.launcher.clone(),
+            bus: self.bus.clone(),
+            listener: self.listener.clone(),
+            postman: self.postman.clone(),
+            board: self.board.clone(),
+            fenced: self.fenced.clone(),
+            keeper,
+        }
+    }
+
     /// What the tasks of a pool need.
     pub(crate) fn of_tasks(&self) -> TaskDeps {
         TaskDeps {
@@ -89,8 +127,8 @@ impl Context {
             alerts: self.alerts.clone(),
             all_paused: self.all_paused.clone(),
             fence: self.fence,
-            resend: self.clocks.resend,
-            pass: self.clocks.pass,
+            resend: self.settings.clocks.resend,
+            pass: self.settings.clocks.pass,
         }
     }
 

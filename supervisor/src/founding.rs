@@ -82,10 +82,10 @@ fn default_pools() -> Vec<PoolSpec> {
 pub(crate) async fn clear_registry(context: Arc<Context>) {
     loop {
         let wait = match clear(&context).await {
-            Ok(()) => context.clocks.lease,
+            Ok(()) => context.settings.clocks.lease,
             Err(error) => {
                 tracing::debug!(%error, "the registry can't be cleared now");
-                context.clocks.pass
+                context.settings.clocks.pass
             }
         };
         tokio::time::sleep(wait).await;

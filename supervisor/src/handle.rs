@@ -152,7 +152,7 @@ impl Handle {
 
     /// Where an agent's output is written.
     pub fn log(&self, agent: AgentId) -> Place {
-        Place::agent_log(&self.context.data_dir, agent)
+        Place::agent_log(&self.context.settings.data_dir, agent)
     }
 
     /// Events with a number above `seq`, at most `limit`.

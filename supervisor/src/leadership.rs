@@ -10,10 +10,10 @@ use crate::context::Context;
 
 /// Renews until the lead is lost.
 pub(crate) async fn run(context: Arc<Context>, mirror: LeaderMirror) {
-    let lease = context.clocks.lease;
+    let lease = context.settings.clocks.lease;
     let mut due = clock::now();
     loop {
-        tokio::time::sleep_until(due.min(later(clock::now(), context.clocks.pass)).into()).await;
+        tokio::time::sleep_until(due.min(later(clock::now(), context.settings.clocks.pass)).into()).await;
         // A store that was missed is tried more often: intake waits for it.
         if due > clock::now() && !context.board.is_degraded("store") {
             continue;

@@ -72,6 +72,7 @@ mod waiting;
 pub use alerts::{Alert, AlertKind, AlertParts, Courier, Secret, Webhook};
 pub use board::{DATA_FOLDER, DATABASE_FILE};
 pub use clock::WallClock;
+pub use context::Settings;
 pub use error::SupervisorError;
 pub use follower::TaskFollower;
 pub use handle::{Handle, StopWish};

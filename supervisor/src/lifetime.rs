@@ -41,7 +41,7 @@ pub(crate) struct Lifetime {
 impl Lifetime {
     /// Begins before anything is read that has a time.
     pub(crate) async fn begin(context: &Context) -> Result<Self, SupervisorError> {
-        let mut gauge = StepGauge::new(context.wall.clone());
+        let mut gauge = StepGauge::new(context.settings.wall.clone());
         let at = gauge.look().at;
         // Keepers go on from this reading, so that no step between it and their first turn is missed.
         context.gauge.get_or_init(|| gauge.clone());
@@ -72,7 +72,7 @@ impl Lifetime {
 
     /// Notes it for ever.
     pub(crate) async fn run(mut self, context: Arc<Context>) {
-        let mut ticks = tokio::time::interval(context.clocks.pass);
+        let mut ticks = tokio::time::interval(context.settings.clocks.pass);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -119,7 +119,7 @@ async fn move_all_waits(context: &Context, by_millis: i64, step: String) -> Resu
             break;
         }
         if count.is_multiple_of(STEPS_BETWEEN_RENEWALS) {
-            let renewed = context.store.renew(context.fence, context.clocks.lease).await;
+            let renewed = context.store.renew(context.fence, context.settings.clocks.lease).await;
             renewed.map_err(|error| context.store_failed(&error))?;
         }
     }

@@ -121,11 +121,13 @@ fn check_spec(spec: &PoolSpec, context: &Context) -> Result<(), SupervisorError>
     spec.config.validate().map_err(SupervisorError::Invalid)?;
     check_length("role_type", &spec.role_type, MAX_ROLE_TYPE).map_err(SupervisorError::Invalid)?;
     let interval = spec.config.health_check_interval;
-    interval.map_or(Ok(()), |interval| context.clocks.check_interval(interval)).map_err(SupervisorError::Invalid)?;
-    if !context.profiles.contains_key(&spec.runtime) {
+    interval
+        .map_or(Ok(()), |interval| context.settings.clocks.check_interval(interval))
+        .map_err(SupervisorError::Invalid)?;
+    if !context.settings.profiles.contains_key(&spec.runtime) {
         return Err(SupervisorError::UnknownRuntime {
             name: spec.runtime.clone(),
-            known: context.profiles.keys().cloned().collect(),
+            known: context.settings.profiles.keys().cloned().collect(),
         });
     }
     Ok(())

@@ -87,7 +87,7 @@ impl Handle {
     /// A repeated request is answered as the first was, with the state now. What was not taken in costs its tenant nothing.
     async fn submitted(&self, payer: Option<String>, answer: Result<TaskAnswer, SupervisorError>) -> Answer {
         if let Some(tenant) = payer.filter(|_| !matches!(answer, Ok(TaskAnswer::Stored(_)))) {
-            self.context.quotas.give_back(&tenant, 1, clock::now(), self.context.wall.now());
+            self.context.quotas.give_back(&tenant, 1, clock::now(), self.context.settings.wall.now());
         }
         match answer? {
             TaskAnswer::Stored(submitted) => Ok(submitted),
@@ -108,7 +108,7 @@ impl Handle {
             return Err(SupervisorError::BudgetExceeded(spent.reason));
         }
         self.know_tenant(tenant).await?;
-        let taken = self.context.quotas.take(tenant, 1, clock::now(), self.context.wall.now());
+        let taken = self.context.quotas.take(tenant, 1, clock::now(), self.context.settings.wall.now());
         taken.map(drop).map_err(|refusal| SupervisorError::QuotaExceeded {
             tenant: tenant.to_owned(),
             limit: refusal.what.as_str(),
@@ -121,7 +121,7 @@ impl Handle {
         if !self.context.quotas.wants_history(tenant) {
             return Ok(());
         }
-        let wall = self.context.wall.now();
+        let wall = self.context.settings.wall.now();
         let used = self.context.store.made_since(tenant, day_begin(wall)).await;
         let used = used.map_err(|error| self.context.store_failed(&error))?;
         self.context.quotas.know(tenant, used, clock::now(), wall);
@@ -137,12 +137,12 @@ impl Handle {
             tenant: tenant.to_owned(),
             limits: quotas.limits(tenant).into(),
             running: quotas.running_of(tenant),
-            left: quotas.left(tenant, clock::now(), self.context.wall.now()).into(),
+            left: quotas.left(tenant, clock::now(), self.context.settings.wall.now()).into(),
         })
     }
 
     fn check_moments(&self, request: &TaskRequest) -> Result<(), SupervisorError> {
-        let (now, until) = (self.context.wall.now(), request.expires_at);
+        let (now, until) = (self.context.settings.wall.now(), request.expires_at);
         let from = request.delay.map(|delay| now.after(delay)).or(request.not_before);
         if let (Some(from), Some(until)) = (from, until)
             && until <= from
@@ -172,7 +172,7 @@ impl Handle {
         if let Some(timeout) = request.timeout {
             check("task_timeout", "timeout", timeout.as_secs_f64().into())?;
         }
-        let skip_phrase = pool.config.skip_phrase.as_deref().or(self.context.skip_phrase.as_deref());
+        let skip_phrase = pool.config.skip_phrase.as_deref().or(self.context.settings.skip_phrase.as_deref());
         let spec = TaskSpec {
             task_id: TaskId::generate(),
             pool_name: request.pool_name,

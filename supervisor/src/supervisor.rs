@@ -1,15 +1,13 @@
 //! One life as the leader: from the start, which makes a model of what the store and the hosts say, to the shutdown.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use muster_domain::budget::Budgets;
 use muster_domain::{
-    Clocks, EventDraft, EventKind, Fence, Intent, PoolName, PoolSpec, ProcessId, RegistryTarget, RuntimeProfile,
-    Tenants, Timestamp,
+    EventDraft, EventKind, Fence, Intent, PoolName, PoolSpec, ProcessId, RuntimeProfile, Tenants, Timestamp,
 };
 use muster_registry::{Bus, LeaderMirror, Registry};
 use muster_store::{AgentRow, PoolRow, Store, WorkerRow, Write};
@@ -19,8 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accounts::Accounts;
 use crate::alerts::{self, AlertParts, Alerts, Webhook};
 use crate::board::Board;
-use crate::clock::WallClock;
-use crate::context::{Context, Counters};
+use crate::context::{Context, Settings};
 use crate::crew::Crew;
 use crate::directory::Directory;
 use crate::error::SupervisorError;
@@ -51,26 +48,14 @@ pub struct Parts {
     pub bus: Arc<dyn Bus>,
     /// The hands.
     pub launcher: Arc<dyn Launcher>,
-    /// The durations in force.
-    pub clocks: Clocks,
-    /// What time it is for people.
-    pub wall: WallClock,
-    /// The runtime profiles, by name.
-    pub profiles: BTreeMap<String, RuntimeProfile>,
+    /// What it goes by, and its workers.
+    pub settings: Settings,
     /// The pools of the configuration. A store without any pool gets the default ones where there are none.
     pub file_pools: Vec<PoolSpec>,
-    /// The skip phrase of pools that name none.
-    pub skip_phrase: Option<String>,
     /// What tenants may do.
     pub tenants: Tenants,
     /// What may be used.
     pub budgets: Budgets,
-    /// Where workers find the registry.
-    pub worker_registry: RegistryTarget,
-    /// The data folder.
-    pub data_dir: PathBuf,
-    /// The file whose lock this process holds.
-    pub lock_file: PathBuf,
     /// Where alerts go.
     pub alerts: AlertParts,
     /// What is looked at beside it.
@@ -218,25 +203,19 @@ fn make_context(
         registry: parts.registry.clone(),
         bus: parts.bus.clone(),
         launcher: parts.launcher.clone(),
-        clocks: parts.clocks.clone(),
-        wall: parts.wall.clone(),
+        settings: Arc::new(parts.settings.clone()),
         gauge: OnceLock::new(),
-        profiles: parts.profiles.clone(),
-        skip_phrase: parts.skip_phrase.clone(),
-        worker_registry: parts.worker_registry.clone(),
-        data_dir: parts.data_dir.clone(),
-        lock_file: parts.lock_file.clone(),
-        postman,
+        postman: Arc::new(postman),
         listener: Listener::default(),
         directory: Directory::default(),
         pool_lock: crate::pools::PoolLock::default(),
         probes: Probes::default(),
         quotas: Arc::new(Quotas::new(parts.tenants.clone())),
         accounts: Arc::new(Accounts::new(parts.budgets.clone())),
-        board: Board::new(told, alerts.clone()),
+        board: Arc::new(Board::new(told, alerts.clone())),
         alerts,
         all_paused: Arc::new(AtomicBool::new(false)),
-        counters: Counters::default(),
+        counters: Arc::default(),
         events: watch::Sender::new(0),
         fenced,
     }
@@ -310,7 +289,9 @@ fn mirror_of(facts: &Facts, fence: Fence) -> LeaderMirror {
 
 async fn listen(context: Arc<Context>) {
     let (listener, registry) = (context.listener.clone(), context.registry.clone());
-    Listening::new(listener, registry, context.clocks.clone(), context.wall.clone()).run(context).await;
+    Listening::new(listener, registry, context.settings.clocks.clone(), context.settings.wall.clone())
+        .run(context)
+        .await;
 }
 
 async fn tell_alerts(context: Arc<Context>, webhook: Option<Webhook>) {
@@ -386,5 +367,5 @@ fn longest_stop(context: &Context) -> Duration {
         RuntimeProfile::Exec(exec) => exec.stop_deadline,
         RuntimeProfile::Echo => Duration::ZERO,
     };
-    context.profiles.values().map(exec).fold(context.clocks.stop_deadline, Duration::max)
+    context.settings.profiles.values().map(exec).fold(context.settings.clocks.stop_deadline, Duration::max)
 }

@@ -51,7 +51,7 @@ impl Handle {
             store_description: self.context.store.describe(),
             store: ReachView::new("store", store),
             ownership: facts.ownership.clone(),
-            data_dir: self.context.data_dir.display().to_string(),
+            data_dir: self.context.settings.data_dir.display().to_string(),
             uptime: facts.started.elapsed(),
             degraded: health.degraded.into_iter().chain(uncounted).collect(),
             paused: self.context.all_paused.load(Ordering::Relaxed),
@@ -193,13 +193,14 @@ impl Handle {
     }
 
     fn check_data_folder(&self) -> CheckLine {
-        let found = self.context.board.folder_broken().map_or(Ok(self.context.data_dir.display().to_string()), Err);
+        let found =
+            self.context.board.folder_broken().map_or(Ok(self.context.settings.data_dir.display().to_string()), Err);
         line("data folder", Instant::now(), found, "do what is said there: no worker starts until then")
     }
 
     async fn check_leader(&self) -> CheckLine {
         let begun = Instant::now();
-        let renewed = self.context.store.renew(self.context.fence, self.context.clocks.lease).await;
+        let renewed = self.context.store.renew(self.context.fence, self.context.settings.clocks.lease).await;
         let words = || format!("this supervisor leads with fence {}", self.context.fence);
         line(
             "leader",

@@ -1,60 +1,59 @@
-//! A keeper: the one task that owns a pool's model.
+//! A keeper: the one task that owns a pool. It is the controller of three parts, each with its own state: the [`agents`], the
+//! [`workers`] and the [`tasks`]. Parts take facts, and put what follows from them into the turn's [`Round`]; the keeper alone
+//! commits, sends and answers.
 //!
 //! All others hold its mailbox. A turn takes whatever has come (under load many messages at once), and goes through the
 //! same steps, whether it was woken by a request, by news or by its timer:
 //!
-//! 1. sort the messages into a [`Round`]: transitions that were decided, agents to place;
-//! 2. commit the transitions, then change the model ([`moves`]);
+//! 1. give the messages to the parts that they are for ([`intake`], [`facts`]);
+//! 2. commit the transitions that were decided, then change the model ([`commit`]);
 //! 3. place whoever needs a slot, in one commit with the new workers ([`placing`]);
-//! 4. do what there is to do with tasks: ends, new ones, who gets which ([`tasks`]), in one commit;
-//! 5. send the commands that are due, first time or again ([`sending`]), and answer those who wait.
+//! 4. do what there is to do with tasks: ends, new ones, who gets which ([`task_turn`]), in one commit;
+//! 5. send the commands that are due, first time or again, and answer those who wait.
 //!
 //! When a keeper's task ends or panics its mailbox closes: requests fail with `Stopping`, and the supervisor ends, so
 //! that a successor adopts what lives. Agents in worker processes do not notice.
 
-mod adopting;
-pub(crate) mod agent;
+mod agents;
 mod aside;
-mod death;
-mod doubt;
-mod ending;
-mod hearing;
+mod commit;
+mod facts;
 mod intake;
 pub(crate) mod mailbox;
 mod model;
 mod moves;
 mod placing;
-mod probing;
 mod repeats;
-mod reports;
-mod sending;
+mod resync;
+mod round;
 mod task_turn;
 pub(crate) mod tasks;
 mod time;
 mod troubles;
-mod worker;
+mod workers;
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use muster_domain::time::later;
-use muster_domain::{AgentId, EventDraft, ProcessId, Timestamp};
-use muster_policy::starts::Starts;
-use muster_registry::ReportPost;
+use muster_domain::{EventKind, ProcessId};
 use muster_store::{AgentRow, Outcome, PoolRow, Write};
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use self::adopting::Found;
-use self::adopting::adopt;
-use self::agent::Agent;
-pub(crate) use self::agent::view_of_row;
-use self::aside::Aside;
-use self::mailbox::{Ask, Look, SpawnAsk};
+pub(crate) use self::agents::agent::view_of_row;
+use self::agents::agent::{Agent, Around, Awaited, Waiter};
+pub(crate) use self::agents::{AgentDeps, agent};
+use self::commit::Unsaved;
+use self::mailbox::{Ask, Look};
 use self::model::Model;
 use self::moves::Move;
+pub(crate) use self::round::Round;
 use self::tasks::Tasks;
 use self::time::Time;
 use self::troubles::Troubles;
+use self::workers::kill_unheard;
+pub(crate) use self::workers::{Found, WorkerDeps};
 use crate::clock;
 use crate::context::Context;
 use crate::directory::LiveSpec;
@@ -64,47 +63,25 @@ use crate::view::Lack;
 /// Messages taken in one turn at the most: bounds a transaction.
 const LARGEST_TURN: usize = 512;
 
-/// How long an event may wait for a commit that takes it along.
-const EVENT_DELAY: Duration = Duration::from_millis(50);
-
 pub(crate) struct Keeper {
     context: Arc<Context>,
     mailbox: mpsc::UnboundedSender<Ask>,
+    /// The pool, its agents and its workers.
     model: Model,
     /// The pool's tasks.
     tasks: Tasks,
     unsaved: Unsaved,
     time: Time,
-    /// Starts of workers that failed, and when the next may be tried.
-    starts: Starts,
     troubles: Troubles,
     /// Those who want to see something at the end of the turn.
     looks: Vec<Look>,
     life: Life,
 }
 
-/// What was seen and decided, and the store does not have yet.
-#[derive(Default)]
-struct Unsaved {
-    moves: Vec<Move>,
-    /// What the store refuses.
-    refused: Aside<Move>,
-    /// Events that the next commit takes along, and since when the oldest waits.
-    notes: Vec<EventDraft>,
-    notes_since: Option<Instant>,
-    /// Stream entries of reports that were taken, and the numbers up to which each worker may forget its own, until
-    /// what follows from them is committed.
-    entries: Vec<ReportPost>,
-    settled: Vec<(ProcessId, u64)>,
-    /// The store may know something else than the model: read it again.
-    doubt: bool,
-}
-
 /// How a keeper comes to its end.
 #[derive(Default)]
 struct Life {
-    /// Whether the supervisor stops, and who waits for the workers' end.
-    is_stopping: bool,
+    /// Who waits for the workers' end.
     stopping: Option<oneshot::Sender<()>>,
     removal: Option<Removal>,
     finished: bool,
@@ -113,46 +90,37 @@ struct Life {
 /// A pool on its way out.
 struct Removal {
     graceful: bool,
-    replies: Vec<oneshot::Sender<Result<(), SupervisorError>>>,
+    replies: Vec<RemovalReply>,
 }
 
-/// One turn.
-pub(crate) struct Round {
-    now: Instant,
-    at: Timestamp,
-    moves: Vec<Move>,
-    spawns: Vec<SpawnAsk>,
-    /// Agents to look at in the last step.
-    touched: Vec<AgentId>,
-}
+type RemovalReply = oneshot::Sender<Result<(), SupervisorError>>;
 
 impl Keeper {
     pub(crate) fn new(
         context: Arc<Context>,
         mailbox: mpsc::UnboundedSender<Ask>,
-        (pool, spec): (PoolRow, LiveSpec),
+        (row, spec): (PoolRow, LiveSpec),
         agents: Vec<AgentRow>,
         workers: Vec<Found>,
     ) -> Self {
         let now = clock::now();
-        let removal = pool.draining.then(|| Removal { graceful: true, replies: Vec::new() });
-        let mut model = Model::new(pool, spec, now);
+        let removal = row.draining.then(|| Removal { graceful: true, replies: Vec::new() });
+        let mut model = Model::new(&row, spec, context.of_agents(), context.of_workers(mailbox.clone()), now);
         for found in workers {
-            adopt(&mut model, found, &context, &mailbox, now);
+            model.workers.adopt(found, &model.pool, now);
         }
         for row in agents {
             model.put_agent(Agent::from_row(row), now);
         }
         Self {
-            tasks: Tasks::new(context.of_tasks(), &model.spec.config, now),
+            tasks: Tasks::new(context.of_tasks(), &model.pool.spec.config, now),
             time: Time::new(&context, now),
-            troubles: Troubles::new(context.alerts.clone(), model.spec.pool_name.clone()),
+            troubles: Troubles::new(context.alerts.clone(), model.pool.spec.pool_name.clone()),
             context,
             mailbox,
             model,
             unsaved: Unsaved::default(),
             looks: Vec::new(),
-            starts: Starts::default(),
             life: Life { removal, ..Life::default() },
         }
     }
@@ -175,20 +143,19 @@ impl Keeper {
         }
         inbox.close();
         while let Ok(ask) = inbox.try_recv() {
-            placing::kill_unheard(ask);
+            kill_unheard(ask);
         }
         if fenced.is_cancelled() {
-            self.kill_unvouched();
+            self.model.workers.kill_unvouched();
         }
         // What they asked for is stored, so it is not refused: they hear how far it has come.
         self.dismiss_waiters();
     }
 
     fn next_wake(&self) -> Instant {
-        let flush = self.unsaved.notes_since.map(|since| since + EVENT_DELAY);
         // A moment that has passed is no reason to wake up again.
-        let start = self.starts.not_before().filter(|at| *at > self.time.looked_at);
-        [self.model.next_due(), flush, start, self.tasks.next_wake()]
+        let start = self.model.workers.next_start(self.time.looked_at);
+        [self.model.agents.next_due(), self.unsaved.flush_at(), start, self.tasks.next_wake()]
             .into_iter()
             .flatten()
             .fold(self.time.next_pass, Instant::min)
@@ -203,12 +170,14 @@ impl Keeper {
         if round.now >= self.time.next_pass {
             self.full_pass(&mut round).await;
         }
-        round.touched.extend(self.model.take_due(round.now));
+        self.say(&mut round);
+        round.touched.extend(self.model.agents.take_due(round.now));
         self.commit_moves(&mut round).await;
+        self.say(&mut round);
         self.place(&mut round).await;
         self.work(&mut round).await;
         self.settle();
-        self.send(&mut round);
+        self.attend(&mut round);
         self.flush_notes(round.now).await;
         self.conclude().await;
     }
@@ -216,64 +185,126 @@ impl Keeper {
     /// What is right even where no signal came: every agent is looked at, and what the store could not take is tried
     /// again.
     async fn full_pass(&mut self, round: &mut Round) {
-        self.time.next_pass = later(round.now, self.context.clocks.pass);
+        self.time.next_pass = later(round.now, self.context.settings.clocks.pass);
         if self.unsaved.doubt {
             self.read_again(round).await;
         }
         self.release_homeless(round);
         self.move_idle_agents(round);
-        let lacks_room = self.tasks.lack(self.pool_now(round)) == Some(Lack::OldRuntime);
+        let lacks_room = self.tasks.lack(self.model.now(round)) == Some(Lack::OldRuntime);
         self.troubles.held_by_outdated(self.model.held_by_outdated().filter(|_| lacks_room));
         // Only what is stored: an order to remove the pool that came in this turn is committed first.
-        if let Some(removal) = self.life.removal.as_ref().filter(|_| self.model.draining) {
-            let graceful = removal.graceful;
-            self.pool_drains(graceful, round);
+        if let Some(removal) = self.life.removal.as_ref().filter(|_| self.model.pool.draining) {
+            self.model.drain(removal.graceful, round);
         }
-        round.touched.extend(self.model.agent_ids());
+        round.touched.extend(self.model.agents.ids());
         self.tasks.audit();
     }
 
-    /// Commits writes and the events that wait. An error has changed nothing that is known of: whether the commit went
-    /// through is doubted, and read again when the store answers.
-    async fn commit(&mut self, mut writes: Vec<Write>) -> Result<Vec<Outcome>, SupervisorError> {
-        writes.extend(self.unsaved.notes.iter().cloned().map(Write::Event));
-        match self.context.apply(&writes).await {
-            Ok(outcomes) => {
-                self.unsaved.notes.clear();
-                self.unsaved.notes_since = None;
-                Ok(outcomes)
+    /// Agents of a worker with an older definition of a runtime that starts a program for each task: between two tasks nothing of
+    /// them runs that a restart could lose, and the next task would start the program of then.
+    fn move_idle_agents(&self, round: &mut Round) {
+        let Model { pool, workers, .. } = &self.model;
+        // Before the tasks are known, an agent without one may only seem so.
+        let may_move = self.tasks.is_loaded() && !pool.is_stopping && !pool.draining;
+        if !may_move || workers.outdated() == 0 || !workers.is_oneshot(pool) {
+            return;
+        }
+        for (agent, epoch) in self.model.idle_in_outdated() {
+            // Nobody waits for it.
+            let waiter = Waiter { awaited: Awaited::Running, deadline: round.now, reply: oneshot::channel().0 };
+            round.moves.push(Move::Restart { agent, epoch, waiter });
+        }
+    }
+
+    /// Sends and answers what the parts have put into the round.
+    fn say(&mut self, round: &mut Round) {
+        if round.is_outranked {
+            self.context.fenced.cancel();
+        }
+        for note in round.notes.drain(..) {
+            self.unsaved.note(note, round.now);
+        }
+        if !round.commands.is_empty() {
+            self.context.postman.send(std::mem::take(&mut round.commands));
+        }
+        round.send_answers();
+    }
+
+    /// Looks at each agent that something happened to.
+    fn attend(&mut self, round: &mut Round) {
+        let mut touched = std::mem::take(&mut round.touched);
+        touched.sort_unstable();
+        touched.dedup();
+        for id in touched {
+            let (context, troubles, workers) = (&self.context, &self.troubles, &self.model.workers);
+            let around = || Around { hindrance: context.board.hindrance(), trouble: troubles.of_starts() };
+            let listens = |worker| workers.listens(worker);
+            if self.model.agents.attend(id, listens, around, &self.model.pool, round) {
+                self.model.take_agent(id, round.now);
+                self.tasks.agent_gone(id);
             }
-            Err(error) => {
-                self.unsaved.doubt = true;
-                self.unsaved.notes_since = None;
-                Err(error)
-            }
+        }
+        // The mirror first: whoever hears what became of a command finds its slot taken.
+        let slots = self.model.workers.take_changed_slots();
+        self.context.postman.mirror(&self.model.pool.spec.pool_name, slots);
+        self.say(round);
+    }
+
+    /// Answers those who wait for the end of the supervisor or of the pool.
+    async fn conclude(&mut self) {
+        let workers_left = !self.model.workers.is_empty() || !self.unsaved.moves.is_empty() || !self.tasks.is_settled();
+        if workers_left && !self.lacks_only_the_store() {
+            return;
+        }
+        if let Some(reply) = self.life.stopping.take() {
+            self.life.finished = true;
+            let _ = reply.send(());
+        }
+        let is_empty = self.model.agents.is_empty() && self.tasks.is_empty();
+        if self.life.removal.is_some() && self.model.pool.draining && is_empty {
+            self.remove_pool().await;
         }
     }
 
-    fn note(&mut self, event: EventDraft, now: Instant) {
-        /// Events that wait while the store is away, at the most: they tell, they are not the truth.
-        const MOST_NOTES: usize = 10_000;
-        if self.unsaved.notes.len() < MOST_NOTES {
-            self.unsaved.notes.push(event);
-            self.unsaved.notes_since.get_or_insert(now);
+    /// In a shutdown: every worker is proven dead, and that can't be stored now, or not at all. The next supervisor sees it again.
+    fn lacks_only_the_store(&self) -> bool {
+        let dead = |step: &Move| match step {
+            Move::EndWorker { worker, .. } => Some(*worker),
+            _ => None,
+        };
+        let refused: HashSet<ProcessId> = self.unsaved.refused.iter().filter_map(dead).collect();
+        let dead: HashSet<ProcessId> =
+            self.unsaved.moves.iter().filter_map(dead).chain(refused.iter().copied()).collect();
+        self.model.pool.is_stopping
+            && (self.context.board.is_degraded("store") || !refused.is_empty())
+            && self.model.workers.values().all(|worker| dead.contains(&worker.process_id))
+    }
+
+    async fn remove_pool(&mut self) {
+        let pool = &self.model.pool;
+        let event = pool.event(EventKind::PoolRemoved, self.context.settings.wall.now());
+        let removal = Write::RemovePool { pool: pool.spec.pool_name.clone() };
+        match self.commit(vec![removal, Write::Event(event)]).await.as_deref() {
+            Ok([Outcome::Applied, ..]) => self.pool_gone(),
+            // Something of it is left that the model does not know, or it is gone already.
+            Ok(_) => self.unsaved.doubt = true,
+            // The next pass tries again.
+            Err(_) => {}
         }
     }
 
-    async fn flush_notes(&mut self, now: Instant) {
-        if self.unsaved.notes_since.is_some_and(|since| now >= since + EVENT_DELAY) {
-            // A failure is on the health board already, and the events stay for the next commit.
-            let _ = self.commit(Vec::new()).await;
+    /// The store has no such pool any more.
+    fn pool_gone(&mut self) {
+        let pool = self.model.pool.spec.pool_name.clone();
+        tracing::info!(pool.name = %pool, "a pool is gone");
+        self.life.finished = true;
+        self.context.postman.forget_pool(pool.clone());
+        self.context.quotas.forget(&pool);
+        self.context.alerts.clear_pool(&pool);
+        self.context.directory.remove(&pool);
+        for reply in self.life.removal.take().into_iter().flat_map(|removal| removal.replies) {
+            drop(reply.send(Ok(())));
         }
-    }
-
-    fn pool_label(&self) -> String {
-        self.model.spec.pool_name.to_string()
-    }
-}
-
-impl Round {
-    fn new(at: Timestamp) -> Self {
-        Self { now: clock::now(), at, moves: Vec::new(), spawns: Vec::new(), touched: Vec::new() }
     }
 }

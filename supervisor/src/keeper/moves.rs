@@ -1,33 +1,21 @@
-//! Transitions on their way into the store: what is written, and what the model does once it is.
-//!
-//! The order is always the same: decide, commit, then change the model and tell others. So what a caller was told
-//! survives, and a commit that failed has changed nothing.
+//! Transitions: what was decided, and what is written of it. The parts decide; `commit` carries it out.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use muster_domain::agent::AfterStop;
-use muster_domain::worker::{WorkerEnd, WorkerEvent};
 use muster_domain::{
     AgentEvent, AgentId, Cause, Ending, Epoch, EventKind, FinalState, Gate, PoolSpec, ProcessId, StopReason, Timestamp,
     WorkerCause, WorkerEnding, WorkerIdentity,
 };
 use muster_policy::restart::Verdict;
-use muster_store::{AgentRow, Outcome, Write};
+use muster_store::{AgentRow, Write};
 use tokio::sync::oneshot;
 
-use super::agent::{Agent, Waiter};
-use super::aside::{tell_refused, tell_taken};
-use super::mailbox::Ask;
-use super::{Keeper, Round};
+use super::agents::agent::Waiter;
+use super::model::Model;
 use crate::error::SupervisorError;
 use crate::view::PoolView;
-
-/// Transitions of one commit at the most: others wait for it.
-const MOST_MOVES: usize = 2_000;
-
-/// Of what the alert is that the store refuses something of agents or workers.
-const AGENTS: &str = "agents";
 
 /// Stands for words that can't be stored.
 const NO_WORDS: &str = "its words can't be stored";
@@ -82,6 +70,11 @@ impl Leaving {
         }
     }
 
+    /// Whether another run follows.
+    pub(crate) const fn runs_again(self) -> bool {
+        matches!(self, Self::RunAgain { .. })
+    }
+
     const fn final_state(self) -> Option<FinalState> {
         match self {
             Self::RunAgain { .. } => None,
@@ -89,14 +82,16 @@ impl Leaving {
         }
     }
 
-    const fn event_kind(self) -> EventKind {
+    /// What is told of it.
+    pub(super) const fn event_kind(self) -> EventKind {
         match self {
             Self::RunAgain { .. } => EventKind::AgentRestarting,
             Self::End(state) => state.event(),
         }
     }
 
-    const fn event(self, epoch: Epoch) -> AgentEvent {
+    /// What it means for the agent's status.
+    pub(super) const fn event(self, epoch: Epoch) -> AgentEvent {
         match self {
             Self::RunAgain { not_before } => AgentEvent::Released(epoch, not_before),
             Self::End(state) => AgentEvent::Ended(epoch, state),
@@ -104,287 +99,71 @@ impl Leaving {
     }
 }
 
-impl Keeper {
-    /// Commits the round's transitions and carries them out. What was seen but could not be committed is kept and
-    /// tried again by the next pass; what was asked for is refused.
-    pub(super) async fn commit_moves(&mut self, round: &mut Round) {
-        let mut moves = self.unsaved.refused.take_due(round.now);
-        moves.extend(self.unsaved.moves.drain(..).chain(round.moves.drain(..)));
-        // Carrying out a transition may decide further ones, e.g. a pool that goes stops its agents.
-        while !moves.is_empty() {
-            let mut later = moves.split_off(moves.len().min(MOST_MOVES));
-            if let Err(error) = self.commit_some(&mut moves, round).await {
-                moves.append(&mut later);
-                return self.keep_unsaved(moves, &error);
+impl Move {
+    /// What is written of it, the transition first.
+    pub(super) fn write(&self, model: &Model, at: Timestamp, writes: &mut Vec<Write>) {
+        let pool = &model.pool;
+        let name = || pool.spec.pool_name.clone();
+        let (write, event) = match self {
+            Self::Leave { agent, epoch, ending, then } => {
+                let (ending, words) = (ending.clone(), format!("it {}", ending.cause));
+                let write = Write::Release { agent_id: *agent, epoch: *epoch, ending, then: then.final_state(), at };
+                (write, Some(model.agent_event(then.event_kind(), *agent, at, words)))
             }
-            moves.append(&mut later);
-            moves.append(&mut round.moves);
-        }
-        if self.unsaved.refused.is_over() {
-            tell_taken(&self.context.alerts, &self.model.spec.pool_name, AGENTS);
-        }
-    }
-
-    /// Commits these transitions and carries them out; they are taken only where the commit went through.
-    async fn commit_some(&mut self, moves: &mut Vec<Move>, round: &mut Round) -> Result<(), SupervisorError> {
-        let mut writes = Vec::with_capacity(moves.len() * 2);
-        let mut heads = Vec::with_capacity(moves.len());
-        for step in moves.iter() {
-            heads.push(writes.len());
-            self.push_writes(step, round.at, &mut writes);
-        }
-        let outcomes = self.commit(writes).await?;
-        for (step, head) in moves.drain(..).zip(heads) {
-            match outcomes.get(head).cloned().unwrap_or(Outcome::Unchanged) {
-                Outcome::Refused(why) => self.unstorable(step, &why, round.now),
-                outcome => self.carry_out(step, &outcome, round),
-            }
-        }
-        Ok(())
-    }
-
-    /// A transition with a value that the store will never take. What was asked for is refused; what was seen is so all the same,
-    /// and is stored without the words that came with it.
-    fn unstorable(&mut self, step: Move, why: &str, now: Instant) {
-        let refused = SupervisorError::unstorable(&why);
-        match step {
-            Move::Leave { agent, epoch, mut ending, then } if !ending.last_output.starts_with(NO_WORDS) => {
-                ending.last_output = format!("{NO_WORDS} ({why})");
-                if let Cause::NotStarted { error } = &mut ending.cause {
-                    NO_WORDS.clone_into(error);
-                }
-                self.unsaved.moves.push(Move::Leave { agent, epoch, ending, then });
-            }
-            Move::EndWorker { worker, lost, mut ending } if !ending.last_words.starts_with(NO_WORDS) => {
-                ending.last_words = format!("{NO_WORDS} ({why})");
-                if let WorkerCause::NotStarted { error } = &mut ending.cause {
-                    NO_WORDS.clone_into(error);
-                }
-                self.unsaved.moves.push(Move::EndWorker { worker, lost, ending });
-            }
-            Move::Leave { agent, .. } => self.set_aside(step, &format!("agent {agent}"), why, now),
-            Move::Identify { worker, .. } | Move::EndWorker { worker, .. } => {
-                self.set_aside(step, &format!("worker {worker}"), why, now);
-            }
-            asked => self.keep_unsaved(vec![asked], &refused),
-        }
-    }
-
-    fn set_aside(&mut self, seen: Move, whom: &str, why: &str, now: Instant) {
-        let is_first = self.unsaved.refused.put(seen, now);
-        tell_refused(&self.context.alerts, &self.model.spec.pool_name, AGENTS, whom, why, is_first);
-    }
-
-    fn keep_unsaved(&mut self, moves: Vec<Move>, error: &SupervisorError) {
-        for step in moves {
-            match step {
-                Move::Stop { waiter: Some(waiter), .. }
-                | Move::Revive { waiter, .. }
-                | Move::Restart { waiter, .. } => {
-                    drop(waiter.reply.send(Err(error.clone())));
-                }
-                Move::Change { reply, .. } | Move::Gate { reply, .. } => drop(reply.send(Err(error.clone()))),
-                Move::DrainPool { .. } if !self.model.draining => {
-                    for reply in self.life.removal.take().into_iter().flat_map(|removal| removal.replies) {
-                        drop(reply.send(Err(error.clone())));
-                    }
-                }
-                // What was not seen but decided is decided again, by what is so then.
-                Move::Retire { .. } | Move::Stop { reason: StopReason::PoolRemoved, .. } => {}
-                seen => self.unsaved.moves.push(seen),
-            }
-        }
-    }
-
-    fn push_writes(&self, step: &Move, at: Timestamp, writes: &mut Vec<Write>) {
-        match step {
-            Move::Leave { agent, epoch, ending, then } => {
-                let final_state = then.final_state();
-                writes.push(Write::Release {
-                    agent_id: *agent,
-                    epoch: *epoch,
-                    ending: ending.clone(),
-                    then: final_state,
-                    at,
-                });
-                writes.push(Write::Event(self.model.agent_event(
-                    then.event_kind(),
-                    *agent,
-                    at,
-                    format!("it {}", ending.cause),
-                )));
-            }
-            Move::Stop { agent, reason, .. } => {
-                writes.push(Write::StopAgent { agent_id: *agent, reason: *reason, at });
-                let held = self.model.agent(*agent).is_some_and(|agent| agent.status.assignment().is_some());
+            Self::Stop { agent, reason, .. } => {
+                let held = model.agent(*agent).is_some_and(|agent| agent.status.assignment().is_some());
                 let kind = if held { EventKind::AgentStopping } else { EventKind::AgentTerminated };
-                writes.push(Write::Event(self.model.agent_event(kind, *agent, at, reason.as_str().to_owned())));
+                let event = model.agent_event(kind, *agent, at, reason.as_str().to_owned());
+                (Write::StopAgent { agent_id: *agent, reason: *reason, at }, Some(event))
             }
-            Move::Revive { agent, .. } => writes.push(Write::ReviveAgent { agent_id: *agent, at }),
-            Move::Restart { agent, epoch, .. } => {
-                writes.push(Write::RestartAgent { agent_id: *agent, epoch: *epoch, at });
+            Self::Revive { agent, .. } => (Write::ReviveAgent { agent_id: *agent, at }, None),
+            Self::Restart { agent, epoch, .. } => (Write::RestartAgent { agent_id: *agent, epoch: *epoch, at }, None),
+            Self::Identify { worker, identity } => {
+                (Write::IdentifyWorker { process_id: *worker, identity: identity.clone() }, None)
             }
-            Move::Identify { worker, identity } => {
-                writes.push(Write::IdentifyWorker { process_id: *worker, identity: identity.clone() });
+            Self::Retire { worker, reason } => {
+                let event = pool.worker_event(EventKind::WorkerDraining, *worker, at, reason.clone());
+                (Write::DrainWorker { process_id: *worker }, Some(event))
             }
-            Move::Retire { worker, reason } => {
-                writes.push(Write::DrainWorker { process_id: *worker });
-                writes.push(Write::Event(self.model.worker_event(
-                    EventKind::WorkerDraining,
-                    *worker,
-                    at,
-                    reason.clone(),
-                )));
-            }
-            Move::EndWorker { worker, lost, ending } => {
-                writes.push(Write::EndWorker { process_id: *worker, lost: *lost, ending: ending.clone(), at });
+            Self::EndWorker { worker, lost, ending } => {
                 let kind = if *lost { EventKind::WorkerLost } else { EventKind::WorkerStopped };
-                writes.push(Write::Event(self.model.worker_event(kind, *worker, at, format!("it {ending}"))));
+                let event = pool.worker_event(kind, *worker, at, format!("it {ending}"));
+                (Write::EndWorker { process_id: *worker, lost: *lost, ending: ending.clone(), at }, Some(event))
             }
-            Move::Change { spec, .. } => {
-                writes.push(Write::ChangePool { spec: PoolSpec::clone(spec) });
-                writes.push(Write::Event(self.model.pool_event(EventKind::PoolChanged, at)));
+            Self::Change { spec, .. } => {
+                let write = Write::ChangePool { spec: PoolSpec::clone(spec) };
+                (write, Some(pool.event(EventKind::PoolChanged, at)))
             }
-            Move::Gate { gate, .. } => {
-                writes.push(Write::GatePool { pool: self.model.spec.pool_name.clone(), gate: *gate });
-                writes.push(Write::Event(self.model.pool_event(gate_event(*gate), at)));
+            Self::Gate { gate, .. } => {
+                (Write::GatePool { pool: name(), gate: *gate }, Some(pool.event(gate_event(*gate), at)))
             }
-            Move::DrainPool { .. } => {
-                writes.push(Write::DrainPool { pool: self.model.spec.pool_name.clone() });
-                writes.push(Write::Event(self.model.pool_event(EventKind::PoolDraining, at)));
+            Self::DrainPool { .. } => {
+                (Write::DrainPool { pool: name() }, Some(pool.event(EventKind::PoolDraining, at)))
             }
-        }
-    }
-
-    fn carry_out(&mut self, step: Move, outcome: &Outcome, round: &mut Round) {
-        let changed = *outcome == Outcome::Applied;
-        match step {
-            Move::Leave { agent, epoch, ending, then } => self.leave(agent, epoch, ending, then, changed, round),
-            Move::Stop { agent, reason, graceful, waiter } => {
-                self.stopped(agent, reason, graceful, waiter, changed, round)
-            }
-            Move::Revive { agent, row, waiter } => self.revived(agent, row, waiter, changed, round),
-            Move::Restart { agent, epoch, waiter } => self.restarting(agent, epoch, waiter, changed, round),
-            Move::Identify { worker, identity } => {
-                if let Some(worker) = self.model.workers.get_mut(&worker) {
-                    (worker.process.identity, worker.process.vouched) = (Some(identity), true);
-                    round.touched.extend(worker.held.iter().copied());
-                }
-            }
-            Move::Retire { worker, reason } => {
-                tracing::info!(process.id = %worker, pool.name = %self.model.spec.pool_name, reason, "a worker retires");
-                self.end_worker(worker, WorkerEnd::Stopped, round);
-            }
-            Move::EndWorker { worker, .. } => self.worker_ended(worker),
-            Move::Change { spec, reply } => {
-                self.model.reconfigure(spec);
-                self.tasks_reconfigured(round);
-                drop(reply.send(Ok(self.view_pool(round))));
-            }
-            Move::Gate { gate, hand_back, reply } => {
-                self.model.gate = gate;
-                self.tasks.hand_back(hand_back);
-                drop(reply.send(Ok(self.view_pool(round))));
-            }
-            Move::DrainPool { graceful } => self.pool_drains(graceful, round),
-        }
-    }
-
-    fn leave(&mut self, id: AgentId, epoch: Epoch, ending: Ending, then: Leaving, changed: bool, round: &mut Round) {
-        if !changed {
-            // The store knows another epoch, or has taken this already in a commit that seemed to fail: what is in the
-            // model is wrong, and is read again.
-            self.unsaved.doubt = true;
-            if let Some(agent) = self.model.agent_mut(id) {
-                agent.run.leaving = false;
-            }
-            return;
-        }
-        self.tasks.agent_left(id, epoch, &ending);
-        let then = match self.model.agent(id).and_then(|agent| agent.status.after_stop()) {
-            // A wish to end that was committed in the same turn wins, as it does in the store.
-            Some(order @ AfterStop::End(_)) => Leaving::from_order(order),
-            _ => then,
         };
-        let runs_again = matches!(then, Leaving::RunAgain { .. });
-        if let Some(agent) = self.model.agent_mut(id) {
-            // Why one that never ran has ended was said when that was noticed.
-            let is_said = agent.status.is_placed() || ending.cause == Cause::WorkerLost;
-            log_end(id, epoch, &ending, runs_again, is_said);
-            agent.restarts += u64::from(runs_again);
-            agent.last_ending = Some(ending);
-        }
-        let kind = then.event_kind().as_str();
-        metrics::counter!("muster_agent_endings_total", "pool" => self.pool_label(), "then" => kind).increment(1);
-        self.model.move_agent(id, &then.event(epoch), round.now);
-        round.touched.push(id);
+        writes.push(write);
+        writes.extend(event.map(Write::Event));
     }
 
-    fn stopped(
-        &mut self,
-        id: AgentId,
-        reason: StopReason,
-        graceful: bool,
-        waiter: Option<Waiter>,
-        changed: bool,
-        round: &mut Round,
-    ) {
-        let Some(agent) = self.model.agent_mut(id) else { return };
-        // Of two orders in one turn the one that does not only ask counts.
-        agent.run.graceful = graceful && (changed || agent.run.graceful);
-        agent.waiters.extend(waiter);
-        let told = agent.status.is_final() || agent.status.is_to_end();
-        if changed {
-            self.model.move_agent(id, &AgentEvent::StopOrdered(AfterStop::End(reason)), round.now);
-        } else if !told {
-            self.unsaved.doubt = true;
-        }
-        round.touched.push(id);
-    }
-
-    fn revived(&mut self, id: AgentId, row: Option<Box<AgentRow>>, waiter: Waiter, changed: bool, round: &mut Round) {
-        if let Some(row) = row.filter(|_| changed) {
-            self.model.put_agent(Agent::from_row(*row), round.now);
-        }
-        if changed {
-            self.model.move_agent(id, &AgentEvent::Revived, round.now);
-        }
-        let Some(agent) = self.model.agent_mut(id) else {
-            drop(waiter.reply.send(Err(SupervisorError::UnknownAgent(id.to_string()))));
-            return;
+    /// What was seen, without the words that came with it: the store will never take them. None where it has none (more).
+    pub(super) fn without_words(mut self, why: &str) -> Result<Self, Self> {
+        let (words, cause_words) = match &mut self {
+            Self::Leave { ending: Ending { last_output, cause, .. }, .. } => {
+                (last_output, if let Cause::NotStarted { error } = cause { Some(error) } else { None })
+            }
+            Self::EndWorker { ending: WorkerEnding { last_words, cause, .. }, .. } => {
+                (last_words, if let WorkerCause::NotStarted { error } = cause { Some(error) } else { None })
+            }
+            _ => return Err(self),
         };
-        agent.restarts += u64::from(changed);
-        agent.history.clear();
-        agent.waiters.push(waiter);
-        round.touched.push(id);
-    }
-
-    fn restarting(&mut self, id: AgentId, epoch: Epoch, waiter: Waiter, changed: bool, round: &mut Round) {
-        if changed {
-            self.model.move_agent(id, &AgentEvent::StopOrdered(AfterStop::RunAgain), round.now);
-            return self.wait_for(id, waiter, round);
+        if words.starts_with(NO_WORDS) {
+            return Err(self);
         }
-        let holds = self.model.agent(id).is_some_and(|agent| {
-            let running = agent.status.is_placed() || agent.status.is_running();
-            running && agent.run.epoch == epoch
-        });
-        if holds {
-            self.unsaved.doubt = true;
-            let what = "the store knows another run of this agent".to_owned();
-            return drop(waiter.reply.send(Err(SupervisorError::unavailable(what))));
+        *words = format!("{NO_WORDS} ({why})");
+        if let Some(error) = cause_words {
+            NO_WORDS.clone_into(error);
         }
-        // What was committed before it in the same turn came first, e.g. the run's own end. What the wish means now is
-        // judged anew.
-        let Waiter { deadline, reply, .. } = waiter;
-        drop(self.mailbox.send(Ask::Restart { agent: id, deadline, reply }));
-    }
-
-    fn worker_ended(&mut self, id: ProcessId) {
-        let pool = self.model.spec.pool_name.clone();
-        self.model.move_worker(id, WorkerEvent::Died);
-        self.model.take_worker(id);
-        self.model.workers.terminated += 1;
-        self.context.postman.forget(pool, id);
+        Ok(self)
     }
 }
 
@@ -393,14 +172,5 @@ const fn gate_event(gate: Gate) -> EventKind {
         (true, _) => EventKind::PoolDrained,
         (false, true) => EventKind::PoolPaused,
         (false, false) => EventKind::PoolResumed,
-    }
-}
-
-/// An end that was ordered is no news; a shutdown has one an agent.
-fn log_end(agent: AgentId, epoch: Epoch, ending: &Ending, runs_again: bool, is_said: bool) {
-    if ending.cause == Cause::Stopped || is_said {
-        tracing::debug!(agent.id = %agent, epoch = epoch.0, again = runs_again, "an agent {}", ending.cause);
-    } else {
-        tracing::info!(agent.id = %agent, epoch = epoch.0, again = runs_again, "an agent {}", ending.cause);
     }
 }

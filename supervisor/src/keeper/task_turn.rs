@@ -1,12 +1,12 @@
 //! The tasks' part of a turn, as the controller carries it out: the part plans, the controller commits, sends and answers.
 
-use muster_domain::{Activity, AgentId, Progress, TaskId, Usage};
-use muster_store::StoreError;
+use muster_domain::{Progress, TaskId, Usage};
+use muster_store::{Outcome, StoreError, Write};
 
-use super::tasks::{Effects, PoolNow};
+use super::mailbox::Ask;
+use super::tasks::Effects;
 use super::{Keeper, Round};
 use crate::error::SupervisorError;
-use crate::keeper::mailbox::Ask;
 use crate::view::{PoolView, QueueView};
 use crate::waiting::{WaitQuery, WaitingFor};
 
@@ -35,7 +35,7 @@ impl Keeper {
         let mut touched = std::mem::take(&mut round.touched);
         touched.sort_unstable();
         touched.dedup();
-        let pool = PoolNow::of(&self.model, round, self.life.is_stopping);
+        let pool = self.model.now(round);
         let planned = self.tasks.plan(&touched, pool, effects).await;
         round.touched = touched;
         self.note_turned();
@@ -43,7 +43,7 @@ impl Keeper {
         effects.failures.drain(..).for_each(|error| drop(self.context.store_failed(&error)));
         let (writes, told) = planned.map_err(|error| self.could_not_read(&error))?.split();
         let outcome = if writes.is_empty() { Ok(Vec::new()) } else { self.commit(writes).await };
-        let pool = PoolNow::of(&self.model, round, self.life.is_stopping);
+        let pool = self.model.now(round);
         match outcome {
             Ok(outcomes) => self.tasks.committed(told, outcomes, pool, effects),
             Err(error) => self.tasks.take_back(told, &error, effects),
@@ -51,9 +51,26 @@ impl Keeper {
         self.note_turned();
         // What is committed is answered before anything else is waited for.
         self.carry_out_effects(std::mem::take(effects));
-        let pool = PoolNow::of(&self.model, round, self.life.is_stopping);
+        let pool = self.model.now(round);
         self.tasks.finish(pool, effects).await;
         Ok(())
+    }
+
+    /// Moves the waits that are durations with the clock; whether nothing is left to move.
+    async fn move_waits(&mut self) -> bool {
+        while let Some((number, by_millis)) = self.time.step() {
+            // The picture has the moments of before: until they are moved and read again nothing in it is due, else a store that
+            // is away would be asked again at once, for ever.
+            self.tasks.read_anew();
+            let pool = self.model.pool.spec.pool_name.clone();
+            let step = format!("{} {pool} {number}", self.context.fence.0);
+            match self.commit(vec![Write::ShiftWaits { pool: Some(pool), by_millis, step }]).await {
+                Ok(outcomes) if outcomes.first() == Some(&Outcome::Unchanged) => self.time.moved(),
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+        true
     }
 
     /// Reads the picture of the tasks.
@@ -62,11 +79,11 @@ impl Keeper {
             self.commit(vec![withdrawal]).await.map_err(|_| self.store_is_away())?;
             self.tasks.withdrawn();
         }
-        let pool = PoolNow::of(&self.model, round, self.life.is_stopping);
+        let pool = self.model.now(round);
         let loaded = self.tasks.load(pool).await;
         loaded.map_err(|error| self.could_not_read(&error))?;
         self.note_turned();
-        round.touched.extend(self.model.agent_ids());
+        round.touched.extend(self.model.agents.ids());
         Ok(())
     }
 
@@ -82,16 +99,10 @@ impl Keeper {
 
     /// The registry may be away: a task that is stored waits for it.
     fn submit_refusal(&self) -> Option<SupervisorError> {
-        if self.life.is_stopping {
+        if self.model.pool.is_stopping {
             return Some(SupervisorError::Stopping);
         }
         self.context.board.store_refusal()
-    }
-
-    /// Notes what an agent does, with what its worker says of it. Whether it has work is known here before its worker says so:
-    /// it has what it was given, and is done with what has ended, at once.
-    pub(super) fn note_activity(&mut self, id: AgentId, seen: Option<Activity>) {
-        self.model.note_activity(id, seen, self.tasks.is_busy(id));
     }
 
     fn note_turned(&mut self) {
@@ -120,26 +131,21 @@ impl Keeper {
         }
     }
 
-    /// The pool at this moment, for its parts.
-    pub(super) fn pool_now(&self, round: &Round) -> PoolNow<'_> {
-        PoolNow::of(&self.model, round, self.life.is_stopping)
-    }
-
     /// The pool's bounds were changed.
     pub(super) fn tasks_reconfigured(&mut self, round: &mut Round) {
-        self.tasks.reconfigured(PoolNow::of(&self.model, round, self.life.is_stopping));
+        self.tasks.reconfigured(self.model.now(round));
         // Agents may have more or less room.
-        round.touched.extend(self.model.agent_ids());
+        round.touched.extend(self.model.agents.ids());
     }
 
     /// The pool as it is shown.
     pub(crate) fn view_pool(&self, round: &Round) -> PoolView {
-        self.model.view(self.tasks.holds(self.pool_now(round)), round.now)
+        self.model.view(self.tasks.holds(self.model.now(round)), round.now)
     }
 
     /// The pool's queue in figures, but for the delayed and the dead ones, which the store counts.
     pub(crate) fn view_queue(&self, round: &Round) -> QueueView {
-        self.tasks.view_queue(self.pool_now(round))
+        self.tasks.view_queue(self.model.now(round))
     }
 
     /// How far a running task is, and what its attempt has used.
@@ -149,6 +155,6 @@ impl Keeper {
 
     /// What each of these queued tasks waits for; none where it has an agent by now.
     pub(crate) fn view_waits(&self, tasks: &[WaitQuery], round: &Round) -> Vec<Option<WaitingFor>> {
-        self.tasks.view_waits(tasks, self.pool_now(round))
+        self.tasks.view_waits(tasks, self.model.now(round))
     }
 }

@@ -7,12 +7,9 @@
 
 use std::time::Instant;
 
-use muster_domain::Timestamp;
-use muster_store::{Outcome, Write};
-
-use super::Keeper;
 use crate::clock::StepGauge;
 use crate::context::Context;
+use muster_domain::Timestamp;
 
 /// The clock of a keeper.
 pub(super) struct Time {
@@ -31,7 +28,7 @@ pub(super) struct Time {
 impl Time {
     /// Goes on from the reading with which the lead began.
     pub(super) fn new(context: &Context, now: Instant) -> Self {
-        let gauge = context.gauge.get().cloned().unwrap_or_else(|| StepGauge::new(context.wall.clone()));
+        let gauge = context.gauge.get().cloned().unwrap_or_else(|| StepGauge::new(context.settings.wall.clone()));
         Self { gauge, set_by: 0, moving: None, steps: 0, next_pass: now, looked_at: now }
     }
 
@@ -42,30 +39,16 @@ impl Time {
     }
 
     /// The step for which waits are to be moved, where there is one.
-    fn step(&mut self) -> Option<(u64, i64)> {
+    pub(super) fn step(&mut self) -> Option<(u64, i64)> {
         if self.moving.is_none() && self.set_by != 0 {
             self.steps += 1;
             self.moving = Some((self.steps, std::mem::take(&mut self.set_by)));
         }
         self.moving
     }
-}
 
-impl Keeper {
-    /// Moves the waits that are durations with the clock; whether nothing is left to move.
-    pub(super) async fn move_waits(&mut self) -> bool {
-        while let Some((number, by_millis)) = self.time.step() {
-            // The picture has the moments of before: until they are moved and read again nothing in it is due, else a store that
-            // is away would be asked again at once, for ever.
-            self.tasks.read_anew();
-            let pool = self.model.spec.pool_name.clone();
-            let step = format!("{} {pool} {number}", self.context.fence.0);
-            match self.commit(vec![Write::ShiftWaits { pool: Some(pool), by_millis, step }]).await {
-                Ok(outcomes) if outcomes.first() == Some(&Outcome::Unchanged) => self.time.moving = None,
-                Ok(_) => {}
-                Err(_) => return false,
-            }
-        }
-        true
+    /// All waits are moved for that step.
+    pub(super) const fn moved(&mut self) {
+        self.moving = None;
     }
 }

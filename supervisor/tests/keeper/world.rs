@@ -14,8 +14,8 @@ use muster_registry::memory::MemoryRegistry;
 use muster_store::sqlite::SqliteStore;
 use muster_store::{Durability, Leadership, Store};
 use muster_supervisor::{
-    AgentView, AlertParts, Facts, Handle, LeadEnd, Mode, NewPool, Parts, PoolView, SpawnRequest, Spawned, StopWish,
-    Supervisor, SupervisorError, WallClock,
+    AgentView, AlertParts, Facts, Handle, LeadEnd, Mode, NewPool, Parts, PoolView, Settings, SpawnRequest, Spawned,
+    StopWish, Supervisor, SupervisorError, WallClock,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -121,16 +121,18 @@ impl Ground {
             registry: Arc::new(self.registry.clone()),
             bus: Arc::new(self.registry.clone()),
             launcher: self.launcher.clone(),
-            clocks: self.clocks.clone(),
-            wall: self.wall.clone(),
-            profiles: BTreeMap::from([("echo".to_owned(), RuntimeProfile::Echo)]),
+            settings: Settings {
+                clocks: self.clocks.clone(),
+                wall: self.wall.clone(),
+                profiles: BTreeMap::from([("echo".to_owned(), RuntimeProfile::Echo)]),
+                skip_phrase: None,
+                worker_registry: RegistryTarget { url: "memory".to_owned(), prefix: String::new(), roots: None },
+                data_dir: self.dir.path().to_owned(),
+                lock_file: PathBuf::from("lock"),
+            },
             file_pools: self.file_pools.clone(),
-            skip_phrase: None,
             tenants: Tenants::default(),
             budgets: Budgets::default(),
-            worker_registry: RegistryTarget { url: "memory".to_owned(), prefix: String::new(), roots: None },
-            data_dir: self.dir.path().to_owned(),
-            lock_file: PathBuf::from("lock"),
             alerts: AlertParts::default(),
             host: Vec::new(),
             facts: Facts {

@@ -74,17 +74,17 @@ impl Demand {
 
     /// Agents that are on their way.
     fn coming(&self, pool: PoolNow<'_>) -> usize {
-        pool.model.agents().filter(|agent| agent.status.is_coming()).count() + self.open.len()
+        pool.model.agents.iter().filter(|agent| agent.status.is_coming()).count() + self.open.len()
     }
 
     /// The pool's agents, as far as they say how many are to be ordered for tasks that need so many.
     pub(super) fn scale(&self, wanted: usize, max: u32, pool: PoolNow<'_>) -> scaling::Agents {
-        let counted = pool.model.agents().filter(|agent| agent.status.counts()).count() + self.open.len();
+        let counted = pool.model.agents.iter().filter(|agent| agent.status.counts()).count() + self.open.len();
         scaling::Agents { wanted, coming: self.coming(pool), counted, max, failed_starts: self.failures }
     }
 
     pub(super) fn order(&mut self, project: Option<String>, pool: PoolNow<'_>) -> SpawnAsk {
-        let spec = &pool.model.spec;
+        let spec = &pool.model.pool.spec;
         let agent = AgentSpec {
             agent_id: AgentId::generate(),
             pool_name: spec.pool_name.clone(),

@@ -79,8 +79,8 @@ impl Tasks {
     }
 
     pub(super) fn may_not_start(&self, pool: PoolNow<'_>) -> bool {
-        let is_paused = pool.model.gate.paused || self.deps.all_paused.load(Ordering::Relaxed);
-        is_paused || pool.is_stopping || pool.model.draining || !self.loaded
+        let is_paused = pool.model.pool.gate.paused || self.deps.all_paused.load(Ordering::Relaxed);
+        is_paused || pool.model.pool.is_stopping || pool.model.pool.draining || !self.loaded
     }
 
     /// What the policy makes of the heads of the lines and the agents with room: at most so many choices.

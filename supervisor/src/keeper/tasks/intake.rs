@@ -118,10 +118,10 @@ impl Tasks {
 
     fn refusal_of(&self, spec: &TaskSpec, pool: PoolNow<'_>) -> Option<SupervisorError> {
         let name = pool.name();
-        if pool.model.draining {
+        if pool.model.pool.draining {
             return Some(SupervisorError::PoolDraining(name.clone()));
         }
-        if pool.model.gate.closed {
+        if pool.model.pool.gate.closed {
             return Some(SupervisorError::IntakeClosed(name.clone()));
         }
         let (max, waiting) = (pool.config().max_queued, self.waiting.count);

@@ -54,7 +54,7 @@ impl Assigned {
     ) {
         let Some(run) = self.runs.get(id) else { return };
         let worker = run.attempt.process_id;
-        if !run.is_unheard() || !pool.model.worker_listens(worker) {
+        if !run.is_unheard() || !pool.model.workers.listens(worker) {
             // A worker that does not listen is new, or ends; both bring news of their own.
             return self.runs.schedule(id, None);
         }

@@ -61,7 +61,7 @@ impl WaitingTasks {
 
     /// Whether the next turn has something to do with them, whatever comes. What this turn has left is forgotten by that.
     pub(super) fn has_more_to_do(&mut self, pool: PoolNow<'_>) -> bool {
-        std::mem::take(&mut self.has_more) || !self.gone.is_empty() || (pool.model.draining && self.count > 0)
+        std::mem::take(&mut self.has_more) || !self.gone.is_empty() || (pool.model.pool.draining && self.count > 0)
     }
 
     /// When time brings something.
@@ -91,7 +91,7 @@ impl WaitingTasks {
         let ahead = assigned.rooms.len() * pool.tasks_per_agent() + assigned.runs.len();
         let ahead = ahead.clamp(*AHEAD.start(), *AHEAD.end());
         let Self { lines, rota, .. } = self;
-        if pool.model.draining {
+        if pool.model.pool.draining {
             return lines.gaps(ahead, rota, |_| Share::ANY, |_| Some(0));
         }
         let share = |tenant: &str| quotas.share(running.as_deref(), tenant);
@@ -114,7 +114,7 @@ impl WaitingTasks {
         if let Some(agent) = self.gone.first().copied() {
             self.plan_gone(agent, store, plan, pool).await?;
         }
-        if pool.model.draining && self.count > 0 {
+        if pool.model.pool.draining && self.count > 0 {
             self.plan_abandonment(store, plan, pool).await?;
         }
         Ok(())

@@ -6,7 +6,6 @@ use muster_domain::{AgentId, EventDraft, EventKind, PoolConfig, PoolName, Timest
 use muster_store::QueuedTask;
 
 use crate::accounts::Payers;
-use crate::keeper::Round;
 use crate::keeper::model::Model;
 
 /// The pool at one moment.
@@ -16,21 +15,15 @@ pub(in crate::keeper) struct PoolNow<'a> {
     pub(in crate::keeper) now: Instant,
     /// The same by the wall clock.
     pub(in crate::keeper) at: Timestamp,
-    /// Whether the supervisor is.
-    pub(in crate::keeper) is_stopping: bool,
 }
 
 impl<'a> PoolNow<'a> {
-    pub(in crate::keeper) fn of(model: &'a Model, round: &Round, is_stopping: bool) -> Self {
-        Self { model, now: round.now, at: round.at, is_stopping }
-    }
-
     pub(super) fn name(self) -> &'a PoolName {
-        &self.model.spec.pool_name
+        &self.model.pool.spec.pool_name
     }
 
     pub(super) fn config(self) -> &'a PoolConfig {
-        &self.model.spec.config
+        &self.model.pool.spec.config
     }
 
     pub(super) fn tasks_per_agent(self) -> usize {
@@ -48,7 +41,7 @@ impl<'a> PoolNow<'a> {
     }
 
     pub(super) fn event(self, kind: EventKind, reason: String) -> EventDraft {
-        EventDraft { reason, ..self.model.pool_event(kind, self.at) }
+        EventDraft { reason, ..self.model.pool.event(kind, self.at) }
     }
 
     /// Who pays for a task.

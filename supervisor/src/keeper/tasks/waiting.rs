@@ -35,7 +35,7 @@ impl Why<'_> {
 
     /// What holds up the pool.
     pub(super) fn holds(self) -> Holds {
-        let (being_removed, gate) = (self.pool.model.draining, self.pool.model.gate);
+        let (being_removed, gate) = (self.pool.model.pool.draining, self.pool.model.pool.gate);
         Holds {
             draining: being_removed || (gate.paused && gate.closed),
             being_removed,
@@ -49,7 +49,7 @@ impl Why<'_> {
 
     /// Why nobody takes the ready tasks, where nothing is to be expected without a person.
     pub(super) fn lack(self) -> Option<Lack> {
-        if self.pool.model.is_held_by_outdated() && self.pool.model.pending_agents() > 0 {
+        if self.pool.model.is_held_by_outdated() && self.pool.model.agents.pending() > 0 {
             return Some(Lack::OldRuntime);
         }
         if self.tasks.waiting.lines.is_empty()
@@ -87,7 +87,7 @@ impl Why<'_> {
         let (name, holds) = (self.pool.name().clone(), self.holds());
         match holds {
             Holds { being_removed: true, .. } => Some(WaitingFor::PoolRemoval(name)),
-            _ if self.pool.is_stopping => Some(WaitingFor::NextSupervisor),
+            _ if self.pool.model.pool.is_stopping => Some(WaitingFor::NextSupervisor),
             Holds { all_paused: true, .. } => Some(WaitingFor::SystemResume),
             Holds { paused: true, intake_closed: true, .. } => Some(WaitingFor::DrainEnd(name)),
             Holds { paused: true, .. } => Some(WaitingFor::PoolResume(name)),
@@ -133,13 +133,13 @@ impl Why<'_> {
         if !self.tasks.assigned.runs.is_empty() {
             return Some(WaitingFor::FreeAgent(name));
         }
-        let asks = self.pool.model.pending_agents() > 0 || self.pool.config().on_demand.is_some();
+        let asks = self.pool.model.agents.pending() > 0 || self.pool.config().on_demand.is_some();
         if asks && self.pool.model.is_held_by_outdated() {
             return Some(WaitingFor::NewWorker(name));
         }
         let count = |is: fn(&AgentStatus) -> bool| {
             let of_kind = |agent: &&Agent| is(&agent.status);
-            self.pool.model.agents().filter(of_kind).count()
+            self.pool.model.agents.iter().filter(of_kind).count()
         };
         if count(AgentStatus::is_coming) > 0 {
             return Some(WaitingFor::NewAgent(name));

@@ -32,7 +32,7 @@ pub(crate) struct Worker {
     pub(crate) capacity: u32,
     pub(crate) status: WorkerStatus,
     pub(crate) origin: Origin,
-    pub(crate) process: Handle,
+    pub(crate) process: Process,
     pub(crate) contact: Contact,
     /// Agents with an open assignment to it.
     pub(crate) held: BTreeSet<AgentId>,
@@ -53,7 +53,7 @@ pub(crate) struct Origin {
 
 /// What is known of a worker's process.
 #[derive(Default)]
-pub(crate) struct Handle {
+pub(crate) struct Process {
     pub(crate) identity: Option<WorkerIdentity>,
     /// Whether this supervisor still led after the process began: who it is was stored under this lead, or it was found. Nothing
     /// is told to it before. Else one that was started while another supervisor took over, which did not see it and has
@@ -69,7 +69,7 @@ pub(crate) struct Handle {
 pub(crate) struct Contact {
     pub(crate) pulse: Option<Pulse>,
     /// Between two of its beats, by its own word.
-    pub(super) interval: Option<Duration>,
+    interval: Option<Duration>,
     pub(crate) probing: Probing,
     /// Whether it was found to live and not to be heard.
     pub(crate) unheard: bool,
@@ -82,7 +82,7 @@ impl Worker {
             capacity,
             status: WorkerStatus::Starting { since: now },
             origin: Origin { started_at, begun: Some(now), outdated: false, has_key: true },
-            process: Handle::default(),
+            process: Process::default(),
             contact: Contact::default(),
             held: BTreeSet::new(),
             empty_since: Some(now),
@@ -116,6 +116,11 @@ impl Worker {
     /// Whether new agents are to be placed on it.
     pub(crate) const fn is_wanted(&self) -> bool {
         self.origin.has_key && self.takes_agents()
+    }
+
+    /// Whether it is of an earlier definition of the runtime, or of a version without keys.
+    pub(crate) const fn is_of_before(&self) -> bool {
+        self.origin.outdated || !self.origin.has_key
     }
 
     /// What its end says about starts, where it was not told to end.
@@ -157,7 +162,8 @@ impl Worker {
         self.contact.pulse?.used
     }
 
-    pub(crate) fn view(&self, pool: &PoolName, now: Instant) -> WorkerView {
+    /// As it is shown. `at` is the moment `now` by the wall clock.
+    pub(crate) fn view(&self, pool: &PoolName, now: Instant, at: Timestamp) -> WorkerView {
         let age = self.contact.pulse.map(|pulse| now.saturating_duration_since(pulse.heard));
         let (agent_count, max_agents) = (self.used(), self.capacity);
         WorkerView {
@@ -173,7 +179,7 @@ impl Worker {
             cpu_percent: self.machine_use().map(|used| used.cpu_percent),
             rss_bytes: self.machine_use().map(|used| used.rss_bytes),
             started_at: self.origin.started_at,
-            last_heartbeat: age.map(|age: Duration| Timestamp::now().before(age)),
+            last_heartbeat: age.map(|age| at.before(age)),
         }
     }
 }
@@ -258,7 +264,7 @@ mod tests {
         let (now, pool) = (Instant::now(), "p".parse::<PoolName>().expect("a name"));
         let mut worker = Worker::new(ProcessId::generate(), 1, Timestamp::now(), now);
         let figures = |worker: &Worker| {
-            let view = worker.view(&pool, now);
+            let view = worker.view(&pool, now, Timestamp::now());
             (view.last_heartbeat.is_some(), view.cpu_percent, view.rss_bytes)
         };
         assert_eq!(figures(&worker), (false, None, None));

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use muster_domain::ProcessId;
 use muster_policy::worker::{Answer, Probe};
 
-use super::Keeper;
-use super::mailbox::Ask;
+use super::super::mailbox::Ask;
+use super::{Pool, Workers};
+use crate::directory::Mailbox;
 use crate::launch::{RunningWorker, Said};
 
 /// What asking a worker has shown.
@@ -43,34 +44,42 @@ impl Probing {
     }
 }
 
-impl Keeper {
+impl Workers {
     pub(super) fn probe(&mut self, id: ProcessId, patience: Duration, at: Instant) {
-        let Some(worker) = self.model.workers.get_mut(&id) else { return };
+        let Some(worker) = self.by_id.get_mut(&id) else { return };
         worker.contact.probing.begin(at);
         match &worker.process.handle {
-            Some(process) => drop(tokio::spawn(ask(id, process.clone(), patience, self.mailbox.clone()))),
+            Some(process) => drop(tokio::spawn(ask(id, process.clone(), patience, self.deps.keeper.clone()))),
             // Of another host, or not started yet: there is nowhere to knock.
             None => worker.contact.probing.end(Said::NoDoor),
         }
     }
 
-    pub(super) fn probed(&mut self, id: ProcessId, said: Said) {
-        if let Some(worker) = self.model.workers.get_mut(&id) {
+    /// A worker was asked at its door.
+    pub(in crate::keeper) fn probed(&mut self, id: ProcessId, said: Said) {
+        if let Some(worker) = self.get_mut(id) {
             worker.contact.probing.end(said);
         }
     }
 
     /// It lives and nobody hears it. It gets no more agents, and is shown on the health board until it is heard again.
-    pub(super) fn name_unheard(&mut self, id: ProcessId, reason: &str) {
-        let Some(worker) = self.model.workers.get(&id) else { return };
-        let pool = &self.model.spec.pool_name;
+    pub(super) fn name_unheard(&mut self, id: ProcessId, reason: &str, pool: &Pool) {
+        let Some(worker) = self.get(&id) else { return };
+        let pool = &pool.spec.pool_name;
         let trouble = format!("{id} of the pool {pool} ({reason}; {})", worker.contact.probing.words);
-        self.context.listener.name(id, trouble);
-        self.model.note_heard(id, false);
+        self.deps.listener.name(id, trouble);
+        self.note_heard(id, false);
+    }
+
+    /// Notes whether a worker can be heard. One that can't gets no agents.
+    pub(super) fn note_heard(&mut self, id: ProcessId, heard: bool) {
+        if self.get(&id).is_some_and(|worker| worker.contact.unheard == heard) {
+            self.change(id, |worker| worker.contact.unheard = !heard);
+        }
     }
 }
 
-async fn ask(id: ProcessId, process: Arc<dyn RunningWorker>, patience: Duration, keeper: crate::directory::Mailbox) {
+async fn ask(id: ProcessId, process: Arc<dyn RunningWorker>, patience: Duration, keeper: Mailbox) {
     let said = process.probe(patience).await;
     // A keeper that has ended judges nobody.
     drop(keeper.send(Ask::Probed(id, said)));

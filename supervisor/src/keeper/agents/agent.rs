@@ -13,6 +13,7 @@ use muster_store::AgentRow;
 use tokio::sync::oneshot;
 
 use crate::error::SupervisorError;
+use crate::keeper::Round;
 use crate::view::AgentView;
 
 /// What a waiting caller is told: the agent, and whether what it waited for has come.
@@ -179,13 +180,22 @@ impl Agent {
         }
     }
 
+    /// One that was asked to end is to be killed; false where it is so already.
+    pub(crate) fn stop_asking(&mut self) -> bool {
+        let asked = std::mem::replace(&mut self.run.graceful, false);
+        if asked {
+            self.run.command = None;
+        }
+        asked
+    }
+
     /// Answers those who have what they waited for, can't get it any more, or have waited long enough.
     /// `view` is how the agent is shown now.
-    pub(crate) fn answer_waiters(&mut self, view: &AgentView, now: Instant) {
+    pub(crate) fn answer_waiters(&mut self, view: &AgentView, round: &mut Round) {
         for waiter in std::mem::take(&mut self.waiters) {
-            match self.verdict(&waiter, now) {
-                Some(Ok(reached)) => drop(waiter.reply.send(Ok(Answer { view: view.clone(), reached }))),
-                Some(Err(error)) => drop(waiter.reply.send(Err(error))),
+            match self.verdict(&waiter, round.now) {
+                Some(Ok(reached)) => round.answer(waiter.reply, Ok(Answer { view: view.clone(), reached })),
+                Some(Err(error)) => round.answer(waiter.reply, Err(error)),
                 None => self.waiters.push(waiter),
             }
         }

@@ -1,0 +1,202 @@
+//! What workers say of agents: each word is compared with what is wanted.
+//!
+//! Reports come twice, late and from epochs that are over. Whatever does not fit the open assignment changes nothing.
+
+use std::time::Instant;
+
+use muster_domain::time::later;
+use muster_domain::{
+    Activity, AgentEvent, AgentId, AgentPicture, Cause, Ending, Epoch, EventKind, FinalState, ProcessId, Refusal,
+    SeenState, StopReason, Timestamp,
+};
+use muster_policy::restart;
+
+use super::super::moves::{Leaving, Move};
+use super::{Agents, Pool, Round};
+
+/// That an agent runs, as its worker says.
+pub(in crate::keeper) struct Start {
+    pub(in crate::keeper) pid: Option<u32>,
+    pub(in crate::keeper) at: Timestamp,
+    /// See [`AgentRun::started_by`](super::agent::AgentRun).
+    pub(in crate::keeper) by: u64,
+}
+
+/// How the start of a program went, for the parts that judge by it whether others are to be started.
+pub(in crate::keeper) struct StartNews {
+    /// How it went if it was the first start of this agent.
+    pub(in crate::keeper) first: Option<FirstStart>,
+    /// When it was ordered, as far as this supervisor did so.
+    pub(in crate::keeper) ordered: Option<Instant>,
+    /// Whether it runs.
+    pub(in crate::keeper) went_well: bool,
+    /// Why it does not, where that is a fault of the program.
+    pub(in crate::keeper) failure: Option<String>,
+}
+
+/// How the first start of an agent went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::keeper) enum FirstStart {
+    Worked,
+    Failed,
+}
+
+/// What a worker's picture says of an agent, beside what is wanted.
+pub(in crate::keeper) enum Compared {
+    /// It is the wanted one, and does this where it runs.
+    Wanted(Option<Activity>, Option<StartNews>),
+    /// It is of an earlier run, which the worker ends by itself.
+    Earlier,
+    /// Nobody wants it there.
+    Unwanted,
+}
+
+impl Agents {
+    /// The worker of the open assignment says that the agent runs. Also what a heartbeat's picture says.
+    pub(in crate::keeper) fn started(
+        &mut self,
+        id: AgentId,
+        epoch: Epoch,
+        start: Start,
+        pool: &Pool,
+        round: &mut Round,
+    ) -> Option<StartNews> {
+        let agent = self.get_mut(id).filter(|agent| agent.status.is_placed_as(epoch))?;
+        agent.run.pid = start.pid;
+        agent.run.started_by = start.by;
+        let ordered = agent.run.ordered;
+        let waited = agent.run.command.as_ref().map(|(_, sent)| round.now.saturating_duration_since(sent.at));
+        self.turn(id, &AgentEvent::Started(epoch, start.at));
+        round.notes.push(self.event(pool, EventKind::AgentStarted, id, start.at, String::new()));
+        round.touched.push(id);
+        if let Some(waited) = waited {
+            metrics::histogram!("muster_agent_start_seconds", "pool" => pool.label()).record(waited);
+        }
+        let first = (epoch == Epoch(1)).then_some(FirstStart::Worked);
+        if first.is_some() {
+            self.deps.counters.spawn_succeeded();
+        }
+        Some(StartNews { first, ordered, went_well: true, failure: None })
+    }
+
+    /// A worker says that an agent's tree is proven dead.
+    pub(in crate::keeper) fn ended(
+        &mut self,
+        id: AgentId,
+        epoch: Epoch,
+        ready: bool,
+        ending: Ending,
+        pool: &Pool,
+        round: &mut Round,
+    ) -> Option<StartNews> {
+        let agent = self.holder(id, epoch)?;
+        agent.run.leaving = true;
+        let ordered = agent.run.ordered;
+        let failed = (!ready && epoch == Epoch(1)).then_some(FirstStart::Failed);
+        let then = match agent.status.after_stop() {
+            Some(then) => Leaving::from_order(then),
+            // The supervisor stops: whatever ended was to end with it, and runs again with the next one.
+            None if pool.is_stopping => Leaving::RunAgain { not_before: None },
+            None => {
+                let policy = &pool.spec.config.restart;
+                let verdict = restart::judge(policy, &ending, failed.is_some(), &mut agent.history, round.now);
+                match (failed, Leaving::from_verdict(verdict, round.now)) {
+                    (Some(_), Leaving::End(FinalState::Failed(_))) => {
+                        Leaving::End(FinalState::Failed(StopReason::StartFailed))
+                    }
+                    (_, then) => then,
+                }
+            }
+        };
+        if failed.is_some() {
+            self.deps.counters.spawn_failed();
+        }
+        let is_fault = !ready && !ending.cause.is_of_muster();
+        let failure = is_fault.then(|| words_of_failure(id, epoch, &ending, then.runs_again(), pool));
+        round.moves.push(Move::Leave { agent: id, epoch, ending, then });
+        (!ready).then_some(StartNews { first: failed, ordered, went_well: false, failure })
+    }
+
+    /// A worker's death ends the runs of all its agents.
+    pub(in crate::keeper) fn lost(&mut self, id: AgentId, epoch: Epoch, pool: &Pool, round: &mut Round) {
+        let ending = Ending::new(Cause::WorkerLost, round.at);
+        let Some(agent) = self.get_mut(id) else { return };
+        // One whose order never went out has no part in it: that does not count against it.
+        let untold = agent.status.is_placed_as(epoch) && agent.run.command.is_none();
+        if untold && !agent.run.leaving {
+            agent.run.leaving = true;
+            let then = Leaving::RunAgain { not_before: None };
+            return round.moves.push(Move::Leave { agent: id, epoch, ending, then });
+        }
+        // It was ready, as far as is known: so this is no news of a start.
+        drop(self.ended(id, epoch, true, ending, pool, round));
+    }
+
+    /// A worker refused a command about an agent. Whether the worker takes commands at all is another part's business.
+    pub(in crate::keeper) fn refused(&mut self, id: AgentId, epoch: Epoch, refusal: Refusal, round: &mut Round) {
+        let resend = self.deps.resend;
+        let Some(agent) = self.holder(id, epoch) else { return };
+        agent.run.leaving = true;
+        let then = match agent.status.after_stop() {
+            Some(then) => Leaving::from_order(then),
+            // A wait keeps a full worker from being asked over and over.
+            None => Leaving::RunAgain { not_before: Some(later(round.now, resend)) },
+        };
+        let ending = Ending::new(Cause::NotStarted { error: format!("its worker refused it: {refusal}") }, round.at);
+        round.moves.push(Move::Leave { agent: id, epoch, ending, then });
+    }
+
+    /// Idleness is reported by the worker and decided here, after whatever was assigned since.
+    pub(in crate::keeper) fn idle_too_long(&self, id: AgentId, epoch: Epoch, pool: &Pool, round: &mut Round) {
+        let is_idle = self.get(id).is_some_and(|agent| agent.status.idles_at().is_some_and(|at| at.epoch == epoch));
+        if is_idle && !pool.is_stopping {
+            round.moves.push(Move::Stop { agent: id, reason: StopReason::Idle, graceful: true, waiter: None });
+        }
+    }
+
+    /// What a worker's picture says of an agent. It may be older than what was decided since; so it moves nothing but "placed" to
+    /// "running", and everything else is asked of the worker by idempotent commands. `by` is the worker's latest report then.
+    pub(in crate::keeper) fn compare(
+        &mut self,
+        worker: ProcessId,
+        picture: &AgentPicture,
+        by: u64,
+        pool: &Pool,
+        round: &mut Round,
+    ) -> Compared {
+        let id = picture.agent_id;
+        let wanted = self.get(id).and_then(|agent| agent.status.assignment()).filter(|at| at.process_id == worker);
+        match wanted {
+            Some(place) if place.epoch == picture.epoch => {}
+            Some(place) if place.epoch > picture.epoch => return Compared::Earlier,
+            _ => return Compared::Unwanted,
+        }
+        let (activity, news) = match picture.state {
+            SeenState::Running(activity) => {
+                let start = Start { pid: picture.pid, at: picture.updated_at, by };
+                (Some(activity), self.started(id, picture.epoch, start, pool, round))
+            }
+            _ => (None, None),
+        };
+        if let Some(agent) = self.get_mut(id) {
+            agent.run.remark.clone_from(&picture.reason);
+            // A picture from before the start has none, and may come after the report of it.
+            agent.run.pid = picture.pid.or(agent.run.pid);
+        }
+        Compared::Wanted(activity, news)
+    }
+
+    /// The agent, if this is its open run and nothing was decided yet about its end.
+    fn holder(&mut self, id: AgentId, epoch: Epoch) -> Option<&mut super::Agent> {
+        let holds = |agent: &super::Agent| agent.status.assignment().is_some_and(|place| place.epoch == epoch);
+        self.get_mut(id).filter(|agent| !agent.run.leaving && holds(agent))
+    }
+}
+
+/// Said where it is noticed: a program that can't start is a person's business, and its agent may have nobody who waits.
+fn words_of_failure(id: AgentId, epoch: Epoch, ending: &Ending, again: bool, pool: &Pool) -> String {
+    let (name, cause) = (&pool.spec.pool_name, &ending.cause);
+    tracing::warn!(agent.id = %id, epoch = epoch.0, pool.name = %name, again, "an agent did not start: it {cause}");
+    let follows = if again { "it is tried again" } else { "it is not tried again" };
+    format!("agent {id} did not start, and {follows}: it {cause}")
+}

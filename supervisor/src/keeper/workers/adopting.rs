@@ -1,0 +1,122 @@
+//! Workers of an earlier supervisor are taken over.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use muster_domain::worker::{WorkerEnd, WorkerEvent};
+use muster_domain::{ExecMode, ProcessId, RuntimeProfile, WorkerState, WorkerStatus};
+use muster_registry::Peer;
+use muster_store::WorkerRow;
+
+use super::super::mailbox::Ask;
+use super::launching::await_death;
+use super::worker::{Origin, Process, Worker};
+use super::{Pool, Round, WorkerDeps, Workers};
+use crate::directory::Mailbox;
+use crate::launch::{Adoption, RunningWorker};
+
+/// A worker of an earlier supervisor, and what became of it.
+pub(crate) struct Found {
+    pub(crate) row: WorkerRow,
+    /// `None` where it could not be looked for; then it is looked for again.
+    pub(crate) adoption: Option<Adoption>,
+}
+
+impl Workers {
+    /// Takes a worker in. What became of it comes with the first turn, before anybody is placed. Commands go to it at once: one that
+    /// is not connected again yet misses them, and gets them again.
+    pub(in crate::keeper) fn adopt(&mut self, found: Found, pool: &Pool, now: Instant) {
+        let Found { row, adoption } = found;
+        let id = row.process_id;
+        let status = match row.state {
+            // It was told to end; it is told again, and has its time for it.
+            WorkerState::Draining => WorkerStatus::Ending { since: now, how: WorkerEnd::Stopped },
+            _ => WorkerStatus::Ready,
+        };
+        let identity = row.identity.clone();
+        let outdated = self.is_outdated(&row, adoption.as_ref(), pool);
+        self.put(Worker {
+            status,
+            origin: Origin { started_at: row.created_at, begun: None, outdated, has_key: row.key.is_some() },
+            process: Process { identity, vouched: true, ..Process::default() },
+            ..Worker::new(id, row.capacity, row.created_at, now)
+        });
+        self.deps.bus.introduce(id, Peer { pool: row.pool_name.clone(), key: row.key });
+        self.deps.listener.watch(id, self.deps.keeper.clone());
+        match adoption {
+            Some(adoption) => tell(&self.deps.keeper, id, adoption),
+            None => drop(tokio::spawn(look_again(Arc::clone(&self.deps), row))),
+        }
+    }
+
+    /// Whether it starts programs by an older definition of the runtime. Without a version an older Muster started it, and nobody
+    /// knows by which definition. One that is dead starts nothing more.
+    fn is_outdated(&self, row: &WorkerRow, adoption: Option<&Adoption>, pool: &Pool) -> bool {
+        let wanted = self.runtime_version(pool);
+        let is_dead = matches!(adoption, Some(Adoption::Ended(_)));
+        let outdated = !is_dead && wanted.is_some() && row.runtime_version != wanted;
+        if outdated {
+            tracing::warn!(
+                process.id = %row.process_id,
+                pool.name = %pool.spec.pool_name,
+                "a worker starts programs by an older definition of the runtime {}: it gets no more agents, and is replaced when \
+                 it has none; `muster restart` moves an agent to a new one",
+                pool.spec.runtime
+            );
+        }
+        outdated
+    }
+
+    /// Nobody is placed on it any more, and its agents keep their places until all that it owned is proven dead too.
+    pub(in crate::keeper) fn found_dead(&mut self, id: ProcessId, process: Arc<dyn RunningWorker>, round: &Round) {
+        // Its last picture may still be in the registry, and is nobody's any more.
+        self.deps.listener.unwatch(id);
+        self.apply(id, WorkerEvent::EndOrdered(round.now, WorkerEnd::Lost));
+        if let Some(worker) = self.get_mut(id) {
+            worker.process.handle = Some(process.clone());
+        }
+        await_death(id, process, self.deps.keeper.clone());
+    }
+
+    /// A worker whose row was committed though the commit seemed to fail: a worker is started after its commit, so it never was. It
+    /// ends before anybody is placed on it.
+    pub(in crate::keeper) fn take_never_started(&mut self, row: &WorkerRow, now: Instant) {
+        let mut worker = Worker::new(row.process_id, row.capacity, row.created_at, now);
+        worker.status = WorkerStatus::Ending { since: now, how: WorkerEnd::Lost };
+        (worker.process.vouched, worker.origin.begun) = (true, None);
+        self.put(worker);
+    }
+
+    /// Whether the pool's runtime starts a program for each task.
+    pub(in crate::keeper) fn is_oneshot(&self, pool: &Pool) -> bool {
+        let runtime = self.deps.settings.profiles.get(&pool.spec.runtime);
+        matches!(runtime, Some(RuntimeProfile::Exec(exec)) if exec.mode == ExecMode::Oneshot)
+    }
+}
+
+/// Tells the keeper what became of a worker. Of one elsewhere only its heartbeats can say.
+fn tell(keeper: &Mailbox, worker: ProcessId, adoption: Adoption) {
+    let news = match adoption {
+        Adoption::Alive(launched) => Ask::Launched(worker, Ok(launched)),
+        Adoption::Ended(process) => Ask::FoundDead(worker, process),
+        Adoption::Elsewhere => return,
+    };
+    drop(keeper.send(news));
+}
+
+/// Looks for a worker that could not be looked for, until that works or the keeper has ended. Till then its agents stay where
+/// they are: a worker that was not looked for is not dead.
+async fn look_again(deps: Arc<WorkerDeps>, row: WorkerRow) {
+    loop {
+        tokio::select! {
+            biased;
+            () = deps.keeper.closed() => return,
+            () = deps.fenced.cancelled() => return,
+            () = tokio::time::sleep(deps.settings.clocks.pass) => {}
+        }
+        match deps.launcher.adopt(&row).await {
+            Ok(adoption) => return tell(&deps.keeper, row.process_id, adoption),
+            Err(error) => tracing::debug!(process.id = %row.process_id, %error, "a worker still can't be looked for"),
+        }
+    }
+}

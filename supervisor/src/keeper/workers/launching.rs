@@ -1,0 +1,154 @@
+//! A worker is started beside the turn; who it is becomes known when the launch is through, and its death when it happens.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use muster_domain::{Clocks, ProcessId, WorkerKey, WorkerOrders};
+use muster_policy::scaling;
+use muster_registry::Peer;
+use muster_store::Write;
+
+use super::super::mailbox::Ask;
+use super::super::moves::Move;
+use super::worker::Worker;
+use super::{Pool, Round, Workers};
+use crate::directory::Mailbox;
+use crate::launch::{LaunchError, Launched, RunningWorker};
+use crate::runtimes;
+
+impl Workers {
+    /// The pool's workers, as far as they say how many are to run.
+    pub(in crate::keeper) fn scale(&self, pool: &Pool, now: Instant) -> scaling::Workers {
+        let config = &pool.spec.config;
+        scaling::Workers {
+            min: config.min_workers,
+            max: config.max_workers,
+            open: self.open(),
+            taking: self.taking(),
+            starting: self.starting(),
+            may_start: !pool.is_stopping && self.starts.not_before().is_none_or(|at| at <= now),
+            draining: pool.draining,
+            idle_timeout: config.worker_idle_timeout,
+        }
+    }
+
+    /// When a worker may be started again after starts that failed; none if that moment has come at `looked_at`.
+    pub(in crate::keeper) fn next_start(&self, looked_at: Instant) -> Option<Instant> {
+        self.starts.not_before().filter(|at| *at > looked_at)
+    }
+
+    /// The row of a new worker.
+    pub(in crate::keeper) fn row(&self, id: ProcessId, key: WorkerKey, pool: &Pool, round: &Round) -> Write {
+        Write::AddWorker {
+            process_id: id,
+            pool: pool.spec.pool_name.clone(),
+            capacity: pool.spec.config.max_agents,
+            key,
+            runtime_version: self.runtime_version(pool),
+            at: round.at,
+        }
+    }
+
+    /// The definition of the pool's runtime as it is now.
+    pub(super) fn runtime_version(&self, pool: &Pool) -> Option<String> {
+        self.deps.settings.profiles.get(&pool.spec.runtime).and_then(runtimes::version)
+    }
+
+    /// Starts a worker whose row is stored.
+    pub(in crate::keeper) fn start(&mut self, id: ProcessId, key: WorkerKey, pool: &Pool, round: &Round) {
+        self.put(Worker::new(id, pool.spec.config.max_agents, round.at, round.now));
+        self.spawned += 1;
+        let Some(orders) = self.orders(id, key, pool) else {
+            let error = LaunchError(format!("there is no runtime {:?} in the configuration", pool.spec.runtime));
+            drop(self.deps.keeper.send(Ask::Launched(id, Err(error))));
+            return;
+        };
+        self.deps.bus.introduce(id, Peer { pool: pool.spec.pool_name.clone(), key: Some(key) });
+        self.deps.listener.watch(id, self.deps.keeper.clone());
+        let deps = Arc::clone(&self.deps);
+        tokio::spawn(async move {
+            // Whoever leads next has looked for the workers by then, and would not know of this one.
+            if deps.fenced.is_cancelled() {
+                return;
+            }
+            let launched = deps.launcher.launch(orders).await;
+            if let Err(unheard) = deps.keeper.send(Ask::Launched(id, launched)) {
+                kill_unheard(unheard.0);
+            }
+        });
+    }
+
+    /// The clocks of this pool's workers.
+    pub(super) fn clocks(&self, pool: &Pool) -> Clocks {
+        let (clocks, interval) = (&self.deps.settings.clocks, pool.spec.config.health_check_interval);
+        // It was checked when it came in, but the row may be older than the check.
+        match interval.map(Duration::try_from_secs_f64) {
+            Some(Ok(interval)) => clocks.beating_every(interval),
+            Some(Err(_)) | None => clocks.clone(),
+        }
+    }
+
+    fn orders(&self, process_id: ProcessId, key: WorkerKey, pool: &Pool) -> Option<WorkerOrders> {
+        let (spec, settings) = (&pool.spec, &self.deps.settings);
+        Some(WorkerOrders {
+            process_id,
+            pool_name: spec.pool_name.clone(),
+            capacity: spec.config.max_agents,
+            fence: self.deps.fence,
+            key,
+            registry: settings.worker_registry.clone(),
+            data_dir: settings.data_dir.clone(),
+            lock_file: settings.lock_file.clone(),
+            profile: settings.profiles.get(&spec.runtime)?.clone(),
+            clocks: self.clocks(pool),
+            open_files: muster_process::limits::for_programs(),
+        })
+    }
+
+    /// The launch is through: from now on the worker's death is known when it happens.
+    pub(in crate::keeper) fn take_over(&mut self, id: ProcessId, launched: Launched, round: &mut Round) {
+        round.moves.push(Move::Identify { worker: id, identity: launched.identity });
+        let process = launched.process;
+        if let Some(worker) = self.get_mut(id) {
+            worker.process.handle = Some(process.clone());
+            if worker.process.kill_sent {
+                process.kill();
+            } else if worker.status.is_ending() {
+                process.ask();
+            }
+        }
+        await_death(id, process, self.deps.keeper.clone());
+    }
+
+    /// Who a worker is has been stored under this lead: from now on commands reach it.
+    pub(in crate::keeper) fn identified(
+        &mut self,
+        id: ProcessId,
+        identity: muster_domain::WorkerIdentity,
+        round: &mut Round,
+    ) {
+        let Some(worker) = self.get_mut(id) else { return };
+        (worker.process.identity, worker.process.vouched) = (Some(identity), true);
+        round.touched.extend(worker.held.iter().copied());
+    }
+}
+
+/// Tells the keeper when a worker, and all that it owned, is proven dead. Ends with the keeper: each life as the leader
+/// waits anew, and holds on to no worker of an earlier one.
+pub(super) fn await_death(id: ProcessId, process: Arc<dyn RunningWorker>, mailbox: Mailbox) {
+    tokio::spawn(async move {
+        tokio::select! {
+            biased;
+            () = mailbox.closed() => {}
+            death = process.dead() => drop(mailbox.send(Ask::Died(id, death))),
+        }
+    });
+}
+
+/// A worker that was launched when its keeper was gone: nobody would ever tell it anything.
+pub(in crate::keeper) fn kill_unheard(ask: Ask) {
+    if let Ask::Launched(worker, Ok(launched)) = ask {
+        tracing::warn!(process.id = %worker, "a worker was started for a lead that is over; it is killed");
+        launched.process.kill();
+    }
+}

@@ -1,0 +1,212 @@
+//! The workers of a pool: one part of its keeper.
+//!
+//! It takes facts (launches, heartbeats, deaths), and puts what follows into the [`Round`]: transitions for the controller to commit
+//! and commands for it to send. Processes are its own business: it starts them, asks them how they are, and ends them.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`worker`] | one worker |
+//! | [`launching`] | a worker is started, and who it is becomes known |
+//! | [`adopting`] | a worker of an earlier supervisor is taken over |
+//! | [`judging`] | what is heard of it, and what is not |
+//! | [`probing`] | it is asked past the registry |
+//! | [`death`] | it ends, or has ended |
+
+mod adopting;
+mod death;
+mod judging;
+mod launching;
+mod probing;
+pub(crate) mod worker;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use muster_domain::worker::WorkerEvent;
+use muster_domain::{AgentId, Fence, ProcessId, WorkerStatus};
+use muster_policy::starts::Starts;
+use muster_registry::Bus;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::adopting::Found;
+pub(super) use self::death::{Ended, Follows};
+pub(super) use self::launching::kill_unheard;
+use self::worker::Worker;
+use super::Round;
+use super::agents::SlotChange;
+use super::model::Pool;
+use crate::board::Board;
+use crate::context::Settings;
+use crate::directory::Mailbox;
+use crate::launch::Launcher;
+use crate::listener::Listener;
+use crate::postman::Postman;
+
+/// What this part needs of the supervisor.
+pub(crate) struct WorkerDeps {
+    pub(crate) fence: Fence,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) launcher: Arc<dyn Launcher>,
+    /// To say from whom messages may come.
+    pub(crate) bus: Arc<dyn Bus>,
+    /// To say whose heartbeats are wanted.
+    pub(crate) listener: Listener,
+    /// To say whose commands are not to be sent any more.
+    pub(crate) postman: Arc<Postman>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) fenced: CancellationToken,
+    /// Where news of a worker's process are told.
+    pub(crate) keeper: Mailbox,
+}
+
+/// The workers of a pool.
+pub(crate) struct Workers {
+    deps: Arc<WorkerDeps>,
+    by_id: BTreeMap<ProcessId, Worker>,
+    /// Those with a free slot in the order of preference: ready ones first, then the fullest, then the oldest.
+    free: BTreeSet<(bool, u32, ProcessId)>,
+    /// Those whose free slots changed since they were mirrored.
+    changed_slots: BTreeSet<ProcessId>,
+    /// Starts that failed, and when the next may be tried.
+    starts: Starts,
+    /// Those that were ever started, and that have ended.
+    pub(super) spawned: u64,
+    pub(super) terminated: u64,
+}
+
+impl Workers {
+    pub(super) fn new(deps: WorkerDeps, spawned: u64, terminated: u64) -> Self {
+        Self {
+            deps: Arc::new(deps),
+            by_id: BTreeMap::new(),
+            free: BTreeSet::new(),
+            changed_slots: BTreeSet::new(),
+            starts: Starts::default(),
+            spawned,
+            terminated,
+        }
+    }
+
+    pub(crate) fn get(&self, id: &ProcessId) -> Option<&Worker> {
+        self.by_id.get(id)
+    }
+
+    /// For all but the status and what decides over free slots.
+    fn get_mut(&mut self, id: ProcessId) -> Option<&mut Worker> {
+        self.by_id.get_mut(&id)
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Worker> {
+        self.by_id.values()
+    }
+
+    pub(super) fn ids(&self) -> Vec<ProcessId> {
+        self.by_id.keys().copied().collect()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// Every change of what decides over a worker's free slots goes through here, so that the index never lags.
+    fn change(&mut self, id: ProcessId, change: impl FnOnce(&mut Worker)) {
+        let Some(worker) = self.by_id.get_mut(&id) else { return };
+        self.free.remove(&preference(worker));
+        change(worker);
+        if worker.free() > 0 {
+            self.free.insert(preference(worker));
+        }
+        self.changed_slots.insert(id);
+    }
+
+    fn put(&mut self, worker: Worker) {
+        let id = worker.process_id;
+        self.by_id.insert(id, worker);
+        self.change(id, |_| {});
+    }
+
+    fn take(&mut self, id: ProcessId) {
+        let Some(worker) = self.by_id.remove(&id) else { return };
+        self.free.remove(&preference(&worker));
+        self.changed_slots.remove(&id);
+    }
+
+    /// Gives and takes slots as an agent has moved.
+    pub(super) fn follow(&mut self, agent: AgentId, change: SlotChange, now: Instant) {
+        if let Some(at) = change.left {
+            self.change(at.process_id, |worker| {
+                worker.held.remove(&agent);
+                if worker.held.is_empty() {
+                    worker.empty_since = Some(now);
+                }
+            });
+        }
+        if let Some(at) = change.taken {
+            self.change(at.process_id, |worker| {
+                worker.held.insert(agent);
+                worker.empty_since = None;
+            });
+        }
+    }
+
+    /// Moves a worker's status; false where the event changes nothing.
+    pub(super) fn apply(&mut self, id: ProcessId, event: WorkerEvent) -> bool {
+        let Some(after) = self.by_id.get(&id).and_then(|worker| worker.status.after(event)) else { return false };
+        self.change(id, |worker| worker.status = after);
+        true
+    }
+
+    pub(crate) fn listens(&self, id: ProcessId) -> bool {
+        self.get(&id).is_some_and(Worker::listens)
+    }
+
+    /// Free slots, in the order of preference. Those of a worker without a key only where no other worker can be had. `most` is the
+    /// pool's bound of workers.
+    pub(super) fn free_slots(&self, most: u32) -> impl Iterator<Item = (ProcessId, u32)> {
+        let is_all = most > 0 && self.open() >= most;
+        let may_be_used = move |id: &ProcessId| is_all || self.get(id).is_some_and(Worker::is_wanted);
+        self.free.iter().filter(move |(_, _, id)| may_be_used(id)).map(|(_, free, id)| (*id, *free))
+    }
+
+    /// Whether all slots are taken, and no worker may be started beside those that there are.
+    pub(super) fn leave_no_room(&self, most: u32) -> bool {
+        most > 0 && self.open() >= most && self.free.is_empty()
+    }
+
+    pub(super) fn open(&self) -> u32 {
+        count(self.values().filter(|worker| worker.is_open()))
+    }
+
+    /// Those that start programs by an older definition of the runtime.
+    pub(super) fn outdated(&self) -> u32 {
+        count(self.values().filter(|worker| worker.is_open() && worker.origin.outdated))
+    }
+
+    fn taking(&self) -> u32 {
+        count(self.values().filter(|worker| worker.is_wanted()))
+    }
+
+    fn starting(&self) -> u32 {
+        count(self.values().filter(|worker| matches!(worker.status, WorkerStatus::Starting { .. })))
+    }
+
+    /// The free slots that changed since the last call, for the mirror.
+    pub(super) fn take_changed_slots(&mut self) -> Vec<(ProcessId, u32)> {
+        let changed = std::mem::take(&mut self.changed_slots);
+        changed.into_iter().filter_map(|id| self.get(&id).map(|worker| (id, worker.free()))).collect()
+    }
+
+    /// Marks all slots as changed: the mirror was lost.
+    pub(super) fn forget_mirror(&mut self) {
+        self.changed_slots = self.by_id.keys().copied().collect();
+    }
+}
+
+fn preference(worker: &Worker) -> (bool, u32, ProcessId) {
+    (worker.status != WorkerStatus::Ready, worker.free(), worker.process_id)
+}
+
+pub(super) fn count<T>(items: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
+}
