@@ -233,7 +233,7 @@ fn make_context(
         probes: Probes::default(),
         quotas: Arc::new(Quotas::new(parts.tenants.clone())),
         accounts: Arc::new(Accounts::new(parts.budgets.clone())),
-        board: Board::new(told, alerts.clone()),
+        board: Board::new(told, alerts.clone(), parts.wall.clone()),
         alerts,
         all_paused: Arc::new(AtomicBool::new(false)),
         counters: Counters::default(),
