@@ -166,7 +166,7 @@ impl Tasks {
             self.meter.waits.add(pool.at.since(task.created_at), pool.now);
         }
         // One that came in this turn is stored as started at once.
-        match plan.fresh(choice.task_id) {
+        match plan.queue.fresh(choice.task_id) {
             Some(new) => new.start = Some(attempt),
             None => plan.started.push(TaskStart { task_id: choice.task_id, attempt, at: pool.at }),
         }

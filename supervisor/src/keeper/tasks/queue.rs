@@ -132,7 +132,7 @@ impl WaitingTasks {
             if let Some(agent) = task.agent_id.filter(|agent| pool.is_gone(*agent)) {
                 self.plan_failure(&task, agent_gone(agent), plan, pool.at);
             } else {
-                plan.promoted.push(task.task_id);
+                plan.queue.promoted.push(task.task_id);
                 self.lines.add(task);
             }
         }
