@@ -12,7 +12,7 @@
 //! | [`placement`] | which worker gets it, and are new workers needed? |
 //! | [`scaling`] | how many workers and agents are to run? |
 //! | [`starts`] | when may the next worker be started, after those that failed? |
-//! | [`dispatch`] | which waiting task goes to which idle agent? |
+//! | [`dispatch`] | which waiting task goes to which idle agent, and why does one not start? |
 //! | [`retry`] | an attempt at a task is over: is there another? |
 //! | [`breaker`] | do so many attempts fail that a pool had better wait? |
 //! | [`quota`] | may a tenant submit so many tasks now, and if not, when? |

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use muster_domain::{EventDraft, EventKind, Timestamp, counted};
+use muster_domain::{EventDraft, EventKind, counted};
 use muster_store::{StoreError, Write};
 use tokio::sync::mpsc;
 
 use crate::alerts::{AlertKind, Alerts};
-use crate::clock;
+use crate::clock::WallClock;
 use crate::error::SupervisorError;
 use crate::losses::Losses;
 use crate::slowness::{Pace, Slowness};
@@ -51,6 +51,8 @@ pub(crate) struct Board {
     subjects: Mutex<BTreeMap<&'static str, String>>,
     events: mpsc::UnboundedSender<EventDraft>,
     alerts: Arc<Alerts>,
+    /// For the times of events.
+    wall: WallClock,
     losses: Mutex<Losses>,
     statements: Mutex<Statements>,
     slowness: Mutex<Slowness>,
@@ -58,11 +60,12 @@ pub(crate) struct Board {
 
 impl Board {
     /// Transitions are told to `events` and `alerts`.
-    pub(crate) fn new(events: mpsc::UnboundedSender<EventDraft>, alerts: Arc<Alerts>) -> Self {
+    pub(crate) fn new(events: mpsc::UnboundedSender<EventDraft>, alerts: Arc<Alerts>, wall: WallClock) -> Self {
         Self {
             subjects: Mutex::default(),
             events,
             alerts,
+            wall,
             losses: Mutex::default(),
             statements: Mutex::default(),
             slowness: Mutex::default(),
@@ -89,10 +92,10 @@ impl Board {
     }
 
     /// The store could not do this batch, or, where it is empty, not read something.
-    pub(crate) fn store_failed(&self, writes: &[Write], error: &StoreError) {
+    pub(crate) fn store_failed(&self, writes: &[Write], error: &StoreError, now: Instant) {
         match error {
             StoreError::Failed(_) | StoreError::Corrupt(_) => {
-                self.statements().failed(writes, clock::now());
+                self.statements().failed(writes, now);
                 self.degrade(STATEMENTS, error.to_string());
             }
             StoreError::Damaged(_) => self.degrade(
@@ -235,8 +238,7 @@ impl Board {
     }
 
     fn tell(&self, kind: EventKind, reason: String) {
-        let event =
-            EventDraft { at: Timestamp::now(), kind, pool_name: None, agent_id: None, process_id: None, reason };
+        let event = EventDraft { at: self.wall.now(), kind, pool_name: None, agent_id: None, process_id: None, reason };
         // Nobody listens any more in a shutdown.
         let _ = self.events.send(event);
     }
@@ -253,7 +255,7 @@ mod tests {
 
     fn board(events: mpsc::UnboundedSender<EventDraft>) -> (Board, Arc<Alerts>) {
         let alerts = Arc::new(Alerts::new(&AlertParts::default()));
-        (Board::new(events, alerts.clone()), alerts)
+        (Board::new(events, alerts.clone(), WallClock::default()), alerts)
     }
 
     #[test]
@@ -299,7 +301,7 @@ mod tests {
         let (events, _told) = mpsc::unbounded_channel();
         let (board, alerts) = board(events);
         let failing = [Write::ShiftWaits { pool: None, by_millis: 1, step: String::new() }];
-        board.store_failed(&failing, &StoreError::Failed("no such table: tasks".into()));
+        board.store_failed(&failing, &StoreError::Failed("no such table: tasks".into()), Instant::now());
         board.store_succeeded(&[Write::PauseAll { paused: true }]);
         assert_eq!(board.read(), ["store statements: the store failed: no such table: tasks"]);
         assert!(board.refusal().is_none() && board.hindrance().is_some());
@@ -330,7 +332,7 @@ mod tests {
     fn a_database_that_is_none_any_more_stays_named() {
         let (events, _told) = mpsc::unbounded_channel();
         let (board, _) = board(events);
-        board.store_failed(&[], &StoreError::Damaged("file is not a database".into()));
+        board.store_failed(&[], &StoreError::Damaged("file is not a database".into()), Instant::now());
         board.store_succeeded(&[]);
         assert!(board.refusal().is_some() && board.store_refusal().is_some());
     }

@@ -138,11 +138,12 @@ async fn remove_remains(context: &Context, pruned: Pruned) {
 mod tests {
     use super::*;
     use crate::alerts::{AlertParts, Alerts};
+    use crate::clock::WallClock;
 
     #[test]
     fn a_refusal_is_named_until_it_is_over_and_an_outage_is_not() {
         let (events, _told) = tokio::sync::mpsc::unbounded_channel();
-        let board = Board::new(events, Arc::new(Alerts::new(&AlertParts::default())));
+        let board = Board::new(events, Arc::new(Alerts::new(&AlertParts::default())), WallClock::default());
         let away = || Err(RegistryError::Unavailable("no connection".to_owned()));
         tell(&board, away());
         assert!(board.read().is_empty(), "that is said elsewhere");

@@ -150,7 +150,7 @@ impl Context {
             }
             // The store is well: it is what it was asked to keep that it can't.
             StoreError::Refused(why) => return SupervisorError::unstorable(why),
-            _ => self.board.store_failed(writes, error),
+            _ => self.board.store_failed(writes, error, clock::now()),
         }
         SupervisorError::unavailable(error.to_string())
     }

@@ -23,9 +23,10 @@ const DEFAULTS: [(&str, &str); 4] = [
 /// pool gets the default ones where the configuration has none.
 pub(crate) async fn found_pools(context: &Context, file: &[PoolSpec]) -> Result<(), SupervisorError> {
     let rows = context.store.pools().await.map_err(|error| context.store_failed(&error))?;
+    let at = context.settings.wall.now();
     let writes = match (rows.as_slice(), file) {
-        ([], []) => default_pools().iter().flat_map(add).collect(),
-        (rows, specs) => follow_file(rows, specs),
+        ([], []) => default_pools().iter().flat_map(|spec| add(spec, at)).collect(),
+        (rows, specs) => follow_file(rows, specs, at),
     };
     if !writes.is_empty() {
         context.apply(&writes).await?;
@@ -33,33 +34,32 @@ pub(crate) async fn found_pools(context: &Context, file: &[PoolSpec]) -> Result<
     Ok(())
 }
 
-fn follow_file(rows: &[PoolRow], specs: &[PoolSpec]) -> Vec<Write> {
+fn follow_file(rows: &[PoolRow], specs: &[PoolSpec], at: Timestamp) -> Vec<Write> {
     let known: HashMap<&PoolName, &PoolRow> = rows.iter().map(|row| (&row.spec.pool_name, row)).collect();
     let named: HashSet<&PoolName> = specs.iter().map(|spec| &spec.pool_name).collect();
     let mut writes = Vec::new();
     for spec in specs {
         match known.get(&spec.pool_name) {
-            None => writes.extend(add(spec)),
-            Some(row) if row.spec != *spec => writes.extend(change(spec)),
+            None => writes.extend(add(spec, at)),
+            Some(row) if row.spec != *spec => writes.extend(change(spec, at)),
             Some(_) => {}
         }
     }
     let orphaned = |row: &&PoolRow| row.spec.origin == PoolOrigin::File && !named.contains(&row.spec.pool_name);
     for row in rows.iter().filter(orphaned).filter(|row| !row.draining) {
         writes.push(Write::DrainPool { pool: row.spec.pool_name.clone() });
-        writes.push(Write::Event(pool_event(EventKind::PoolDraining, &row.spec.pool_name, Timestamp::now())));
+        writes.push(Write::Event(pool_event(EventKind::PoolDraining, &row.spec.pool_name, at)));
     }
     writes
 }
 
-fn add(spec: &PoolSpec) -> [Write; 2] {
-    let at = Timestamp::now();
+fn add(spec: &PoolSpec, at: Timestamp) -> [Write; 2] {
     let event = pool_event(EventKind::PoolCreated, &spec.pool_name, at);
     [Write::AddPool { spec: spec.clone(), at }, Write::Event(event)]
 }
 
-fn change(spec: &PoolSpec) -> [Write; 2] {
-    let event = pool_event(EventKind::PoolChanged, &spec.pool_name, Timestamp::now());
+fn change(spec: &PoolSpec, at: Timestamp) -> [Write; 2] {
+    let event = pool_event(EventKind::PoolChanged, &spec.pool_name, at);
     [Write::ChangePool { spec: spec.clone() }, Write::Event(event)]
 }
 
@@ -153,7 +153,8 @@ mod tests {
         let mut by_api = of_file("by_api", 10);
         by_api.origin = PoolOrigin::Api;
         let rows = [row(of_file("same", 10)), row(of_file("changed", 10)), row(of_file("gone", 10)), row(by_api)];
-        let writes = follow_file(&rows, &[of_file("same", 10), of_file("changed", 2), of_file("new", 1)]);
+        let at = Timestamp::from_millis(0);
+        let writes = follow_file(&rows, &[of_file("same", 10), of_file("changed", 2), of_file("new", 1)], at);
         let kinds: Vec<String> = writes
             .iter()
             .filter_map(|write| match write {
@@ -164,7 +165,7 @@ mod tests {
             })
             .collect();
         assert_eq!(kinds, ["change changed", "add new", "drain gone"]);
-        let all_gone = follow_file(&rows, &[]).into_iter().filter(|write| matches!(write, Write::DrainPool { .. }));
+        let all_gone = follow_file(&rows, &[], at).into_iter().filter(|write| matches!(write, Write::DrainPool { .. }));
         assert_eq!(all_gone.count(), 3, "a file without pools has no pools");
     }
 }

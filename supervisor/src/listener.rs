@@ -234,10 +234,10 @@ impl Listening {
     async fn pass(&mut self, board: &Board) {
         // It may have stood still between two passes, and with a question under way: each stretch is looked at by itself, so
         // that a wait that was planned and an answer that took its time do not add up to a gap.
-        self.notice_gap();
+        self.notice_gap(self.look());
         let list = self.listener.list();
         let pictures = self.registry.pictures(&list).await;
-        self.notice_gap();
+        self.notice_gap(self.look());
         let answers = !matches!(pictures, Err(RegistryError::Unavailable(_)));
         let closed = self.examination.look(answers, clock::now()).await;
         match (pictures, closed) {
@@ -245,7 +245,7 @@ impl Listening {
             (_, Some(why)) | (Ok(Pictures { refusal: Some(why), .. }), None) => {
                 self.deaf(&RegistryError::Refused(why), board);
             }
-            (Ok(pictures), None) => self.heard(pictures, board),
+            (Ok(pictures), None) => self.heard(pictures, board, clock::now()),
             (Err(error), None) => self.deaf(&error, board),
         }
         let now = clock::now();
@@ -262,11 +262,16 @@ impl Listening {
         (self.clocks.heartbeat / 2).clamp(Duration::from_millis(20), Duration::from_secs(5))
     }
 
+    /// Both clocks.
+    fn look(&self) -> (Instant, Timestamp) {
+        (clock::now(), self.wall.now())
+    }
+
     /// A look that comes late by a monotonic or a wall clock (which also counts a suspend) begins a new listening.
-    fn notice_gap(&mut self) {
+    fn notice_gap(&mut self, (now, at): (Instant, Timestamp)) {
         let (instant, wall) = self.last_look;
-        let elapsed = clock::now().saturating_duration_since(instant);
-        let wall_elapsed = self.wall.now().as_millis().saturating_sub(wall.as_millis());
+        let elapsed = now.saturating_duration_since(instant);
+        let wall_elapsed = at.as_millis().saturating_sub(wall.as_millis());
         let wall_elapsed = Duration::from_millis(u64::try_from(wall_elapsed).unwrap_or(0));
         let allowed = self.interval().saturating_add(self.clocks.pass.max(Duration::from_millis(500)));
         if elapsed.max(wall_elapsed) > allowed && self.since.is_some() {
@@ -276,11 +281,10 @@ impl Listening {
             );
             self.since = None;
         }
-        self.last_look = (clock::now(), self.wall.now());
+        self.last_look = (now, at);
     }
 
-    fn heard(&mut self, pictures: Pictures, board: &Board) {
-        let at = clock::now();
+    fn heard(&mut self, pictures: Pictures, board: &Board, at: Instant) {
         let flushed = self.generation.is_some_and(|known| known != pictures.generation);
         if flushed {
             tracing::warn!("the registry has lost its content; it is rebuilt from the next heartbeats");

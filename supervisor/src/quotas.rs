@@ -119,9 +119,9 @@ impl Quotas {
         }
     }
 
-    /// Tasks of a tenant that run, over all pools.
+    /// Tasks of a tenant that run, over all pools; none where nobody counts them.
     pub(crate) fn running_of(&self, tenant: &str) -> u32 {
-        self.lock_running().of(tenant)
+        self.count_running().map_or(0, |running| running.of(tenant))
     }
 
     /// Hears when tasks of a tenant have ended in whichever pool: those that wait in another one for its bound may start.

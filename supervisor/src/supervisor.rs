@@ -212,7 +212,7 @@ fn make_context(
         probes: Probes::default(),
         quotas: Arc::new(Quotas::new(parts.tenants.clone())),
         accounts: Arc::new(Accounts::new(parts.budgets.clone())),
-        board: Arc::new(Board::new(told, alerts.clone())),
+        board: Arc::new(Board::new(told, alerts.clone(), parts.settings.wall.clone())),
         alerts,
         all_paused: Arc::new(AtomicBool::new(false)),
         counters: Arc::default(),

@@ -56,6 +56,7 @@ mod tests {
 
     use super::*;
     use crate::alerts::{AlertParts, Alerts};
+    use crate::clock::WallClock;
 
     const fn met(replaced_keys: u64) -> Tampering {
         Tampering { replaced_keys, forged_messages: 0 }
@@ -64,7 +65,7 @@ mod tests {
     #[test]
     fn it_is_told_while_it_goes_on_and_over_when_it_was_quiet() {
         let (events, _told) = mpsc::unbounded_channel();
-        let board = Board::new(events, Arc::new(Alerts::new(&AlertParts::default())));
+        let board = Board::new(events, Arc::new(Alerts::new(&AlertParts::default())), WallClock::default());
         let (mut tampered, start) = (Tampered::default(), Instant::now());
         let mut take = |own, by_workers, seconds| {
             tampered.take(met(own), met(by_workers), start + Duration::from_secs(seconds), &board);

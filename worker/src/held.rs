@@ -116,7 +116,7 @@ impl Held {
     }
 
     /// It is to stop. Answers with nothing where it was told so before, as urgently.
-    pub(crate) fn stop(&mut self, how: How) -> Option<SlotStep> {
+    pub(crate) fn stop(&mut self, how: How, at: Timestamp) -> Option<SlotStep> {
         let step = Some(SlotStep::Stop(self.agent_id(), self.epoch(), how));
         let (ready, pid) = match &mut self.phase {
             Phase::Stopping { how: before, .. } => {
@@ -128,14 +128,14 @@ impl Held {
             Phase::Starting => (false, None),
         };
         self.phase = Phase::Stopping { how, ready, pid, reason: None };
-        self.updated_at = Timestamp::now();
+        self.updated_at = at;
         step
     }
 
     /// It is to be killed, and then this is to happen.
-    pub(crate) fn replace(&mut self, then: Then) -> Option<SlotStep> {
+    pub(crate) fn replace(&mut self, then: Then, at: Timestamp) -> Option<SlotStep> {
         self.then = Some(then);
-        self.stop(How::Kill)
+        self.stop(How::Kill, at)
     }
 
     /// What waits for its end to start is refused instead. Answers who that was.

@@ -119,8 +119,8 @@ impl Slots {
         self.memory.note(agent_id, epoch, fate);
         match (self.held.get_mut(&agent_id), refusal) {
             // An older epoch runs here that the leader gave up: it must end, whatever becomes of the new one.
-            (Some(held), None) if obeyed => held.replace(Then::Start(order)),
-            (Some(held), Some(refusal)) if obeyed => held.replace(Then::Say(refused(agent_id, epoch, refusal))),
+            (Some(held), None) if obeyed => held.replace(Then::Start(order), at),
+            (Some(held), Some(refusal)) if obeyed => held.replace(Then::Say(refused(agent_id, epoch, refusal)), at),
             (_, Some(refusal)) => Some(SlotStep::Say(refused(agent_id, epoch, refusal))),
             (_, None) => {
                 self.held.insert(agent_id, Held::starting(order.clone(), now, at));
@@ -149,7 +149,7 @@ impl Slots {
             return Some(SlotStep::Repeat(self.end_unheld(agent_id, epoch, never_ran)));
         };
         if held.epoch() == epoch {
-            return held.stop(how);
+            return held.stop(how, at);
         }
         if epoch < held.epoch() || held.next_epoch().is_some_and(|next| epoch < next) {
             // Over long ago, and what came after it is not touched.
@@ -158,7 +158,7 @@ impl Slots {
         // It waits for the end of the older one, or is not known yet: it will never start. "Ended" is said when the
         // older tree is proven dead, since whoever asked wants the agent gone.
         self.memory.note(agent_id, epoch, Fate::Ended { ready: false, ending: never_ran.clone() });
-        held.replace(Then::Say(ended(agent_id, epoch, false, never_ran)))
+        held.replace(Then::Say(ended(agent_id, epoch, false, never_ran)), at)
     }
 
     /// The agent runs.
@@ -213,8 +213,8 @@ impl Slots {
     }
 
     /// Stops everything that is held.
-    pub(crate) fn stop_all(&mut self, how: How) -> Vec<SlotStep> {
-        self.held.values_mut().filter_map(|held| held.stop(how)).collect()
+    pub(crate) fn stop_all(&mut self, how: How, at: Timestamp) -> Vec<SlotStep> {
+        self.held.values_mut().filter_map(|held| held.stop(how, at)).collect()
     }
 
     /// A report with this number is about this agent and says the last word on this epoch.

@@ -150,7 +150,7 @@ fn a_kill_overrides_an_order_to_ask_and_not_the_other_way_round() {
     assert_eq!(table.terminate(0, 1, How::Ask), "ask 1");
     assert_eq!(table.terminate(0, 1, How::Kill), "kill 1");
     assert_eq!(table.terminate(0, 1, How::Ask), "");
-    assert_eq!(words(table.slots.stop_all(How::Kill)), "");
+    assert_eq!(words(table.slots.stop_all(How::Kill, Timestamp::from_millis(0))), "");
 }
 
 #[test]

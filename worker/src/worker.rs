@@ -206,7 +206,7 @@ impl Worker {
         self.act(late, now);
         if self.departure.as_mut().is_some_and(|departure| departure.kills(now)) {
             tracing::warn!("agents did not end within the stop deadline and are killed");
-            let steps = self.slots.stop_all(How::Kill);
+            let steps = self.slots.stop_all(How::Kill, Timestamp::now());
             self.carry_out(steps, now);
         }
     }
@@ -229,7 +229,7 @@ impl Worker {
     pub(crate) fn leave(&mut self, exit: WorkerExit, how: How) {
         let now = Instant::now();
         self.begin_departure(Departure::stop(exit, how, later(now, self.orders.clocks.stop_deadline)));
-        let steps = self.slots.stop_all(how);
+        let steps = self.slots.stop_all(how, Timestamp::now());
         self.carry_out(steps, now);
     }
 

@@ -51,6 +51,15 @@ pub enum Phase {
     },
 }
 
+/// How a breaker holds up tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerHold {
+    /// Nothing starts until the pause is over.
+    Open,
+    /// Other tasks are tried first.
+    HalfOpen,
+}
+
 /// A breaker has moved, for this reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Moved {
@@ -103,6 +112,13 @@ impl Breaker {
                 self.policy.probes.saturating_sub(out).saturating_sub(self.succeeded)
             }
         }
+    }
+
+    /// How it holds up the next task, if it does: where it allows none.
+    pub fn hold(&self, now: Instant) -> Option<BreakerHold> {
+        let Phase::Open { until, .. } = self.phase else { return None };
+        let hold = if now < until { BreakerHold::Open } else { BreakerHold::HalfOpen };
+        (self.allows(now) == 0).then_some(hold)
     }
 
     /// A task was started that [`Breaker::allows`] allowed.
@@ -258,8 +274,9 @@ mod tests {
         assert_eq!(breaker.phase(), Phase::Open { since: now, until: now + 30 * SECOND, tries: 0 });
         assert_eq!(breaker.reason().as_deref(), words.split_once(';').map(|(why, _)| why));
         assert_eq!(breaker.allows(now + 29 * SECOND), 0);
+        assert_eq!(breaker.hold(now + 29 * SECOND), Some(BreakerHold::Open));
         assert_eq!(breaker.changes_at(now), Some(30 * SECOND));
-        assert_eq!(breaker.allows(now + 30 * SECOND), 1);
+        assert_eq!((breaker.allows(now + 30 * SECOND), breaker.hold(now + 30 * SECOND)), (1, None));
         assert_eq!(breaker.changes_at(now + 30 * SECOND), None);
     }
 
@@ -312,7 +329,7 @@ mod tests {
         assert_eq!(breaker.allows(at), 2);
         breaker.begun(task(100));
         breaker.begun(task(101));
-        assert_eq!(breaker.allows(at), 0);
+        assert_eq!((breaker.allows(at), breaker.hold(at)), (0, Some(BreakerHold::HalfOpen)));
         assert_eq!(breaker.ended(task(101), &cancelled(), at), None);
         assert_eq!(breaker.allows(at), 1, "a probe that says nothing makes room for another");
         assert_eq!(breaker.ended(task(100), &AttemptEnd::Succeeded, at), None);

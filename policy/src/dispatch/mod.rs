@@ -7,7 +7,10 @@
 //!
 //! Only the heads of the lines are looked at: the caller gives a bounded piece of each, and calls again when they have moved.
 //! A call costs some tens of nanoseconds per task and agent, however many tenants there are.
+//!
+//! Why a task that waits did not start is a question to [`blocked()`].
 
+mod blocked;
 mod seats;
 #[cfg(test)]
 mod tests;
@@ -16,6 +19,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use muster_domain::{AgentId, Priority, TaskId};
 
+pub use blocked::{
+    AgentCounts, AgentAvailability, Blocked, Candidate, GateHold, Gates, NamedAgent, NoAgent, PoolHolds, blocked, no_agent,
+    not_due,
+};
 use seats::Seats;
 
 /// The head of the line of one tenant and one priority.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use muster_domain::time::later;
 use muster_domain::{AttemptEnd, BreakerPolicy, EventDraft, EventKind, PoolName, TaskId, Timestamp, counted};
-use muster_policy::breaker::{Breaker, Moved};
+use muster_policy::breaker::{Breaker, BreakerHold, Moved};
 
 use super::PoolNow;
 use crate::alerts::{AlertKind, Alerts};
@@ -41,6 +41,11 @@ impl PoolBreaker {
     /// Tasks that may start now.
     pub(super) fn allows(&self, now: Instant) -> u32 {
         self.breaker.allows(now)
+    }
+
+    /// How it holds up the next task, if it does.
+    pub(super) fn hold(&self, now: Instant) -> Option<BreakerHold> {
+        self.breaker.hold(now)
     }
 
     /// When it will allow more by itself.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use muster_domain::budget::Scope;
 use muster_domain::{After, AgentId, Attempt, TaskError, TaskId, WorkerStatus};
-use muster_policy::dispatch::{self, Choice, Idle, Line, Tenant, dispatch};
+use muster_policy::dispatch::{self, Choice, Gates, Idle, Line, PoolHolds, Tenant, dispatch};
 use muster_policy::scaling::{self, MOST_ORDERED};
 use muster_store::{LineKey, QueuedTask, TaskStart, TaskVerdict};
 
@@ -49,7 +49,7 @@ impl Tasks {
         if let Some(running) = &mut running {
             quotas.tell(running, pool.name(), self.assigned.runs.by_tenant(), &mut self.freed);
         }
-        if self.may_not_start(pool) || self.waiting.lines.is_empty() || self.assigned.rooms.is_empty() {
+        if self.is_held(pool) || self.waiting.lines.is_empty() || self.assigned.rooms.is_empty() {
             return;
         }
         self.start_some(running.as_deref(), plan, pool);
@@ -61,9 +61,6 @@ impl Tasks {
 
     fn start_some(&mut self, running: Option<&Running>, plan: &mut Plan, pool: PoolNow<'_>) {
         let most = self.breaker.allows(pool.now).min(STARTS_PER_TURN);
-        if most == 0 {
-            return;
-        }
         let room = self.assigned.rooms.len() * pool.tasks_per_agent();
         let seats = room.min(most as usize);
         let quotas = &self.deps.quotas;
@@ -78,9 +75,24 @@ impl Tasks {
         }
     }
 
-    pub(super) fn may_not_start(&self, pool: PoolNow<'_>) -> bool {
-        let is_paused = pool.model.pool.gate.paused || self.deps.all_paused.load(Ordering::Relaxed);
-        is_paused || pool.model.pool.is_stopping || pool.model.pool.draining || !self.loaded
+    /// What is closed for all tasks of the pool.
+    pub(super) fn gates(&self, pool: PoolNow<'_>) -> Gates {
+        Gates {
+            being_removed: pool.model.pool.draining,
+            stopping: pool.model.pool.is_stopping,
+            all_paused: self.deps.all_paused.load(Ordering::Relaxed),
+            pool: pool.model.pool.gate,
+        }
+    }
+
+    /// What holds up all tasks of the pool alike.
+    pub(super) fn pool_holds(&self, pool: PoolNow<'_>) -> PoolHolds {
+        PoolHolds { gate: self.gates(pool).hold(), breaker: self.breaker.hold(pool.now) }
+    }
+
+    /// Whether no task starts, whoever could do it.
+    pub(super) fn is_held(&self, pool: PoolNow<'_>) -> bool {
+        !self.loaded || self.pool_holds(pool).is_any()
     }
 
     /// What the policy makes of the heads of the lines and the agents with room: at most so many choices.
@@ -154,7 +166,7 @@ impl Tasks {
             self.meter.waits.add(pool.at.since(task.created_at), pool.now);
         }
         // One that came in this turn is stored as started at once.
-        match plan.fresh(choice.task_id) {
+        match plan.queue.fresh(choice.task_id) {
             Some(new) => new.start = Some(attempt),
             None => plan.started.push(TaskStart { task_id: choice.task_id, attempt, at: pool.at }),
         }
@@ -196,7 +208,7 @@ impl Tasks {
         self.demand.note_refusals(self.deps.pass, pool.now);
         let is_put_off = self.demand.not_before().is_some_and(|at| at > pool.now);
         let has_room = !self.assigned.rooms.is_empty();
-        if is_put_off || self.may_not_start(pool) || has_room || self.breaker.allows(pool.now) == 0 {
+        if is_put_off || has_room || self.is_held(pool) {
             return;
         }
         let each = pool.tasks_per_agent();

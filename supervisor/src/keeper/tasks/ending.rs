@@ -119,7 +119,7 @@ impl Tasks {
                 continue;
             }
             if let Some(run) = self.assigned.runs.take(over.task_id) {
-                plan.overs.push(over.clone());
+                plan.ended.overs.push(over.clone());
                 self.plan_end(run, over, plan, pool, effects);
             }
         }
@@ -144,7 +144,7 @@ impl Tasks {
         };
         if over.refused_before {
             // What it has used is stored, and its end was counted and told.
-            plan.spent.push((task.task_id, Vec::new()));
+            plan.ended.spent.push((task.task_id, Vec::new()));
             self.breaker.uncount(task.task_id, pool.now);
             if matches!(then, After::Die(_)) {
                 self.breaker.one_dead(pool.name());
@@ -162,7 +162,7 @@ impl Tasks {
             usage,
             tally: verdict.tally,
         };
-        plan.endings.push(ending);
+        plan.ended.endings.push(ending);
         if let After::Retry { not_before } = then {
             (task.attempt, task.tally, task.usage, task.input) = (over.number, verdict.tally, usage, None);
             self.waiting.queue(task, not_before, pool);
@@ -179,8 +179,8 @@ impl Tasks {
         effects: &mut Effects,
     ) {
         let added = pool.payers(task, Some(attempt.agent_id)).additions(record.usage);
-        plan.spent.push((task.task_id, added));
-        plan.executions.add(&record.end);
+        plan.ended.spent.push((task.task_id, added));
+        plan.ended.executions.add(&record.end);
         if task.check {
             // No agent was asked: it says nothing about the pool's agents, and costs none of them its one task.
             self.breaker.uncount(task.task_id, pool.now);

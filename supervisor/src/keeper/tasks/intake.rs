@@ -75,7 +75,7 @@ impl Tasks {
     }
 
     pub(super) async fn plan_submits(&mut self, plan: &mut Plan, pool: PoolNow<'_>, effects: &mut Effects) {
-        while plan.added.len() < TASKS_PER_TURN
+        while plan.queue.added.len() < TASKS_PER_TURN
             && let Some(ask) = self.inbox.submits.pop_front()
         {
             self.plan_submit(ask, plan, pool, effects).await;
@@ -84,8 +84,12 @@ impl Tasks {
 
     async fn plan_submit(&mut self, ask: SubmitAsk, plan: &mut Plan, pool: PoolNow<'_>, effects: &mut Effects) {
         let SubmitAsk { tasks, reply } = ask;
-        let mut submission =
-            Submission { reply, answers: Vec::with_capacity(tasks.len()), first: plan.added.len(), places: Vec::new() };
+        let mut submission = Submission {
+            reply,
+            answers: Vec::with_capacity(tasks.len()),
+            first: plan.queue.added.len(),
+            places: Vec::new(),
+        };
         for mut draft in tasks {
             let answer = match draft.refused.take().or_else(|| self.refusal_of(&draft.spec, pool)) {
                 Some(refusal) => self.first_answer(draft.key.as_ref(), effects).await.unwrap_or(Err(refusal)),
@@ -99,7 +103,7 @@ impl Tasks {
             };
             submission.answers.push(answer);
         }
-        plan.submits.push(submission);
+        plan.requests.submits.push(submission);
     }
 
     /// What a request with this idempotency key was answered before: that stands, whatever is refused by now. Asked here, since
@@ -138,7 +142,7 @@ impl Tasks {
         let task = QueuedTask { input: Some(input.clone()), ..waiting(&spec, at) };
         let new = NewTask { spec, delay, input, key, start: None, at };
         self.waiting.queue(task, new.due_at(), pool);
-        plan.add(new);
+        plan.queue.add(new);
     }
 
     /// What people want of tasks that are there: hand-backs, cancellations, redrives.
@@ -150,14 +154,14 @@ impl Tasks {
         }
         for cancel in std::mem::take(&mut self.inbox.cancels) {
             self.plan_cancel(&cancel.task, plan, pool);
-            plan.cancels.push(cancel.reply);
+            plan.requests.cancels.push(cancel.reply);
         }
         for Redrive { tasks, reply } in std::mem::take(&mut self.inbox.redrives) {
-            let first = plan.redriven.len();
+            let first = plan.queue.redriven.len();
             // Nobody is left to do what is for an agent that is gone.
             let is_lost = |row: &TaskRow| row.spec.agent_id.is_some_and(|agent| pool.is_gone(agent));
-            plan.redriven.extend(tasks.into_iter().filter(|row| !is_lost(row)).map(Revived::from));
-            plan.redrives.push(Redriving { reply, first, count: plan.redriven.len() - first });
+            plan.queue.redriven.extend(tasks.into_iter().filter(|row| !is_lost(row)).map(Revived::from));
+            plan.requests.redrives.push(Redriving { reply, first, count: plan.queue.redriven.len() - first });
         }
     }
 

@@ -21,24 +21,43 @@ type SubmitReply = oneshot::Sender<Vec<Result<TaskAnswer, SupervisorError>>>;
 /// by the last.
 #[derive(Default)]
 pub(in crate::keeper) struct Plan {
-    pub(super) endings: Vec<TaskEnding>,
+    pub(super) ended: EndedAttempts,
     pub(super) halts: Vec<TaskHalting>,
     pub(super) verdicts: Vec<TaskVerdict>,
-    pub(super) promoted: Vec<TaskId>,
-    pub(super) redriven: Vec<Revived>,
-    pub(super) added: Vec<NewTask>,
-    /// Where in `added` each of them is.
-    fresh: HashMap<TaskId, usize>,
+    pub(super) queue: Arrivals,
     pub(super) started: Vec<TaskStart>,
     /// Of tasks that are given out to nobody after all; after those that are new.
     pub(super) late_verdicts: Vec<TaskVerdict>,
     pub(super) events: Vec<EventDraft>,
-    /// How many attempts ended.
+    pub(super) requests: Requests,
+}
+
+/// Attempts that are over, and what is counted of them.
+#[derive(Default)]
+pub(super) struct EndedAttempts {
+    pub(super) endings: Vec<TaskEnding>,
+    /// How many ended.
     pub(super) executions: Executions,
-    /// What the ended attempts have used.
+    /// What they have used.
     pub(super) spent: Vec<(TaskId, Vec<UsageAdded>)>,
     /// What the endings were made of, for the case that the commit fails.
     pub(super) overs: Vec<Over>,
+}
+
+/// Tasks that come into the lines of those that are ready.
+#[derive(Default)]
+pub(super) struct Arrivals {
+    /// Their time has come.
+    pub(super) promoted: Vec<TaskId>,
+    pub(super) redriven: Vec<Revived>,
+    pub(super) added: Vec<NewTask>,
+    /// Where in `added` each of them is.
+    by_id: HashMap<TaskId, usize>,
+}
+
+/// Who is answered when the plan is committed, or was not.
+#[derive(Default)]
+pub(super) struct Requests {
     pub(super) submits: Vec<Submission>,
     pub(super) redrives: Vec<Redriving>,
     pub(super) cancels: Vec<CancelReply>,
@@ -64,6 +83,12 @@ pub(super) struct Place {
 pub(super) struct Revived {
     pub(super) was_dead: bool,
     pub(super) task: QueuedTask,
+}
+
+impl Revived {
+    const fn task_id(&self) -> TaskId {
+        self.task.task_id
+    }
 }
 
 /// A request to redrive: so many of the plan's from `first` on are its own.
@@ -98,29 +123,31 @@ pub(in crate::keeper) struct Told {
     pub(super) redriven: Vec<Revived>,
     pub(super) spent: Vec<(TaskId, Vec<UsageAdded>)>,
     pub(super) overs: Vec<Over>,
-    pub(super) submits: Vec<Submission>,
-    pub(super) redrives: Vec<Redriving>,
-    pub(super) cancels: Vec<CancelReply>,
+    pub(super) requests: Requests,
 }
 
-impl Plan {
+impl Arrivals {
     pub(super) fn add(&mut self, task: NewTask) {
-        self.fresh.insert(task.spec.task_id, self.added.len());
+        self.by_id.insert(task.spec.task_id, self.added.len());
         self.added.push(task);
     }
 
     /// A task that came in this turn.
     pub(super) fn fresh(&mut self, id: TaskId) -> Option<&mut NewTask> {
-        self.added.get_mut(*self.fresh.get(&id)?)
+        self.added.get_mut(*self.by_id.get(&id)?)
     }
 
+    fn is_empty(&self) -> bool {
+        self.promoted.is_empty() && self.redriven.is_empty() && self.added.is_empty()
+    }
+}
+
+impl Plan {
     fn changes_nothing(&self) -> bool {
-        self.endings.is_empty()
+        self.ended.endings.is_empty()
             && self.halts.is_empty()
             && self.verdicts.is_empty()
-            && self.promoted.is_empty()
-            && self.redriven.is_empty()
-            && self.added.is_empty()
+            && self.queue.is_empty()
             && self.started.is_empty()
             && self.late_verdicts.is_empty()
     }
@@ -128,35 +155,41 @@ impl Plan {
     /// The writes, in order, and what is needed afterwards. Where nothing is to be changed, there are none.
     pub(in crate::keeper) fn split(self) -> (Vec<Write>, Told) {
         let changes_nothing = self.changes_nothing();
-        let mut tasks: Vec<TaskId> = self.endings.iter().map(|ending| ending.task_id).collect();
-        tasks.extend(self.halts.iter().map(|halting| halting.task_id));
-        tasks.extend(self.verdicts.iter().map(|verdict| verdict.task_id));
-        tasks.extend(self.late_verdicts.iter().map(|verdict| verdict.task_id));
-        let redriven: Vec<TaskId> = self.redriven.iter().map(|revived| revived.task.task_id).collect();
-        tasks.extend(&redriven);
-        tasks.extend(self.started.iter().map(|start| start.task_id));
-        let added = self.added.iter().map(Fresh::from).collect();
+        let tasks = self.tasks();
+        let Self { ended, halts, verdicts, queue, started, late_verdicts, events, requests } = self;
+        let EndedAttempts { endings, executions, spent, overs } = ended;
+        let Arrivals { promoted, redriven, added: new, .. } = queue;
+        let added = new.iter().map(Fresh::from).collect();
         let mut writes = Vec::new();
-        push(&mut writes, self.endings, Write::EndTasks);
-        push(&mut writes, self.halts, Write::HaltTasks);
-        push(&mut writes, self.verdicts, Write::SettleTasks);
-        push(&mut writes, self.promoted, Write::PromoteTasks);
-        push(&mut writes, redriven, Write::RedriveTasks);
-        push(&mut writes, self.added, Write::AddTasks);
-        push(&mut writes, self.started, Write::StartTasks);
-        push(&mut writes, self.late_verdicts, Write::SettleTasks);
-        let used = self.spent.iter().flat_map(|(_, added)| added.clone()).collect();
-        push(&mut writes, used, Write::AddUsage);
-        if self.executions.total > 0 {
-            writes.push(Write::AddExecutions(self.executions));
+        push(&mut writes, endings, Write::EndTasks);
+        push(&mut writes, halts, Write::HaltTasks);
+        push(&mut writes, verdicts, Write::SettleTasks);
+        push(&mut writes, promoted, Write::PromoteTasks);
+        push(&mut writes, redriven.iter().map(Revived::task_id).collect(), Write::RedriveTasks);
+        push(&mut writes, new, Write::AddTasks);
+        push(&mut writes, started, Write::StartTasks);
+        push(&mut writes, late_verdicts, Write::SettleTasks);
+        push(&mut writes, spent.iter().flat_map(|(_, added)| added.clone()).collect(), Write::AddUsage);
+        if executions.total > 0 {
+            writes.push(Write::AddExecutions(executions));
         }
-        writes.extend(self.events.into_iter().map(Write::Event));
+        writes.extend(events.into_iter().map(Write::Event));
         if changes_nothing {
             writes.clear();
         }
-        let Self { redriven, spent, overs, submits, redrives, cancels, .. } = self;
         let kinds = writes.iter().map(kind_of).collect();
-        (writes, Told { kinds, tasks, added, redriven, spent, overs, submits, redrives, cancels })
+        (writes, Told { kinds, tasks, added, redriven, spent, overs, requests })
+    }
+
+    /// The tasks that it changes, but for those that are new or become ready.
+    fn tasks(&self) -> Vec<TaskId> {
+        let mut tasks: Vec<TaskId> = self.ended.endings.iter().map(|ending| ending.task_id).collect();
+        tasks.extend(self.halts.iter().map(|halting| halting.task_id));
+        tasks.extend(self.verdicts.iter().map(|verdict| verdict.task_id));
+        tasks.extend(self.late_verdicts.iter().map(|verdict| verdict.task_id));
+        tasks.extend(self.queue.redriven.iter().map(Revived::task_id));
+        tasks.extend(self.started.iter().map(|start| start.task_id));
+        tasks
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use muster_domain::{After, AgentId, TaskError, Timestamp};
-use muster_policy::dispatch::Rota;
+use muster_policy::dispatch::{Rota, not_due};
 use muster_store::{Piece, QueuedTask, Store, StoreError, TaskVerdict};
 
 use super::assigned::Assigned;
@@ -48,7 +48,7 @@ impl WaitingTasks {
             self.gone.insert(agent);
         }
         self.next_expiry = earliest(self.next_expiry, task.expires_at);
-        match not_before.filter(|due| *due > pool.at) {
+        match not_due(not_before, pool.at) {
             Some(due) => self.next_due = earliest(self.next_due, Some(due)),
             None => self.lines.add(task),
         }
@@ -132,7 +132,7 @@ impl WaitingTasks {
             if let Some(agent) = task.agent_id.filter(|agent| pool.is_gone(*agent)) {
                 self.plan_failure(&task, agent_gone(agent), plan, pool.at);
             } else {
-                plan.promoted.push(task.task_id);
+                plan.queue.promoted.push(task.task_id);
                 self.lines.add(task);
             }
         }

@@ -40,10 +40,10 @@ impl Tasks {
         for task in told.tasks {
             self.followers.tell(task);
         }
-        for cancel in told.cancels {
+        for cancel in told.requests.cancels {
             effects.answers.push(Answer::Cancel(cancel, Ok(())));
         }
-        for Redriving { reply, first, count } in told.redrives {
+        for Redriving { reply, first, count } in told.requests.redrives {
             let own = outcomes.redriven.iter().skip(first).take(count);
             let count = own.filter(|outcome| **outcome == TaskOutcome::Applied).count() as u64;
             effects.answers.push(Answer::Redrive(reply, Ok(count)));
@@ -52,7 +52,7 @@ impl Tasks {
         // Others did not wait any more: e.g. they were over before the wish to cancel them came.
         let settled = outcomes.verdicts.iter().filter(|outcome| **outcome == TaskOutcome::Applied).count();
         self.waiting.count = self.waiting.count.saturating_sub(settled as u64);
-        self.answer_submits(told.submits, &told.added, &outcomes.added, pool, effects);
+        self.answer_submits(told.requests.submits, &told.added, &outcomes.added, pool, effects);
     }
 
     /// An end that the store will never take as it is, is told again without its words.
@@ -123,7 +123,7 @@ impl Tasks {
         self.loaded = false;
         self.ends.overs.extend(told.overs);
         self.inbox.refused.extend(told.added.iter().map(|new| new.task.task_id));
-        for mut submission in told.submits {
+        for mut submission in told.requests.submits {
             for place in &submission.places {
                 if let Some(answer) = submission.answers.get_mut(place.answer) {
                     *answer = Err(error.clone());
@@ -131,10 +131,10 @@ impl Tasks {
             }
             effects.answers.push(Answer::Submit(submission.reply, submission.answers));
         }
-        for cancel in told.cancels {
+        for cancel in told.requests.cancels {
             effects.answers.push(Answer::Cancel(cancel, Err(error.clone())));
         }
-        for redrive in told.redrives {
+        for redrive in told.requests.redrives {
             effects.answers.push(Answer::Redrive(redrive.reply, Err(error.clone())));
         }
     }

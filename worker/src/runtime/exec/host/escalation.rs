@@ -45,18 +45,17 @@ impl Escalation {
     }
 
     /// Sends SIGTERM after `pause`, and kills it after `deadline`. Only of one that runs.
-    pub(crate) fn ask(&mut self, cause: Cause, pause: Duration, deadline: Duration) {
+    pub(crate) fn ask(&mut self, cause: Cause, pause: Duration, deadline: Duration, now: Instant) {
         if self.is_running() {
-            let now = Instant::now();
             self.raise(cause, Level::Asked { signal_at: Some(now + pause), kill_at: later(now, deadline) });
         }
     }
 
     /// Kills it.
-    pub(crate) fn kill(&mut self, cause: Cause) {
+    pub(crate) fn kill(&mut self, cause: Cause, now: Instant) {
         self.keeper.kill();
         if !matches!(self.level, Level::Killed { .. }) {
-            self.raise(cause, Level::Killed { look_at: Instant::now() + STUCK_AFTER, stuck: None });
+            self.raise(cause, Level::Killed { look_at: now + STUCK_AFTER, stuck: None });
         }
     }
 
@@ -78,7 +77,7 @@ impl Escalation {
     /// Does what is due. Answers with the reason why it is not gone, where that is another than before.
     pub(crate) fn on_time(&mut self, now: Instant) -> Option<Option<String>> {
         match &mut self.level {
-            Level::Asked { kill_at, .. } if *kill_at <= now => self.kill(Cause::Stopped),
+            Level::Asked { kill_at, .. } if *kill_at <= now => self.kill(Cause::Stopped, now),
             Level::Asked { signal_at, .. } if signal_at.is_some_and(|at| at <= now) => {
                 *signal_at = None;
                 self.keeper.ask();

@@ -63,7 +63,7 @@ impl Host {
             // A program whose stdin can't be written is told to stop by the signal alone.
             Ok((out, err)) => Ok(Self { pid, stdin: Stdin::new(stdin), out, err, escalation, exit }),
             Err(error) => {
-                escalation.kill(Cause::Stopped);
+                escalation.kill(Cause::Stopped, Instant::now());
                 (&mut exit).await;
                 Err(format!("cannot read its output: {error}"))
             }
@@ -121,12 +121,12 @@ impl Host {
 
     /// Asks it to end by SIGTERM, after `pause`, and kills it after `deadline`. Only of one that runs.
     pub(crate) fn ask(&mut self, cause: Cause, pause: Duration, deadline: Duration) {
-        self.escalation.ask(cause, pause, deadline);
+        self.escalation.ask(cause, pause, deadline, Instant::now());
     }
 
     /// Kills it.
     pub(crate) fn kill(&mut self, cause: Cause) {
-        self.escalation.kill(cause);
+        self.escalation.kill(cause, Instant::now());
     }
 
     /// The next deadline on the way to its end.

@@ -1,0 +1,338 @@
+//! Why a task does not start. Each condition of a start beside the turn is judged here, or by the function that is named, and
+//! nowhere else: the supervisor asks before it gives tasks to agents or orders agents for them, and tells people the same answers.
+//!
+//! Nothing is noted per waiting task, of which there may be a million: the answer for one of them is a few comparisons, made
+//! when somebody asks.
+
+use std::time::Duration;
+
+use muster_domain::{AgentId, AgentState, Gate, TenantLimits, Timestamp};
+
+use crate::breaker::BreakerHold;
+use crate::quota::may_start;
+
+/// Why a task does not start. Of several reasons the first of these is told: what a person or the end of the supervisor ends,
+/// the task's own time, the pool's breaker, and at last who could do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// No task of its pool starts, until that is over.
+    Gate(GateHold),
+    /// It is not to be started before.
+    NotDue(Timestamp),
+    /// Too many attempts failed in its pool.
+    Breaker(BreakerHold),
+    /// The one agent that is to do it takes no task now.
+    NamedAgent {
+        /// The agent.
+        agent_id: AgentId,
+        /// Its state.
+        state: AgentState,
+    },
+    /// Its tenant runs as many tasks as it may.
+    TenantLimit {
+        /// The limit.
+        max_running: u32,
+    },
+    /// No agent of its pool takes a task now.
+    NoAgent(NoAgent),
+}
+
+/// What is closed for all tasks of a pool, by people and by the supervisor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gates {
+    /// The pool is being removed.
+    pub being_removed: bool,
+    /// The supervisor stops.
+    pub stopping: bool,
+    /// The tasks of all pools are paused.
+    pub all_paused: bool,
+    /// What is closed of this pool alone.
+    pub pool: Gate,
+}
+
+/// Which gate is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateHold {
+    /// The pool is being removed.
+    PoolRemoved,
+    /// The supervisor stops, and the next one goes on.
+    Stopping,
+    /// The tasks of all pools are paused.
+    AllPaused,
+    /// The pool is drained: it takes no new tasks either.
+    Drained,
+    /// The pool is paused.
+    Paused,
+}
+
+impl Gates {
+    /// The gate that holds for longest, where one is closed.
+    pub const fn hold(self) -> Option<GateHold> {
+        match self {
+            Self { being_removed: true, .. } => Some(GateHold::PoolRemoved),
+            Self { stopping: true, .. } => Some(GateHold::Stopping),
+            Self { all_paused: true, .. } => Some(GateHold::AllPaused),
+            Self { pool: Gate { paused: true, closed: true }, .. } => Some(GateHold::Drained),
+            Self { pool: Gate { paused: true, closed: false }, .. } => Some(GateHold::Paused),
+            _ => None,
+        }
+    }
+}
+
+/// What holds up all tasks of a pool alike.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolHolds {
+    /// By its gates.
+    pub gate: Option<GateHold>,
+    /// By its breaker.
+    pub breaker: Option<BreakerHold>,
+}
+
+impl PoolHolds {
+    /// Whether no task starts, whichever it is.
+    pub const fn is_any(self) -> bool {
+        self.gate.is_some() || self.breaker.is_some()
+    }
+}
+
+/// The agents of a pool, as far as they say who could do its tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgentAvailability {
+    /// Whether one of them takes a task now.
+    pub has_room: bool,
+    /// Whether any of them has a task.
+    pub has_work: bool,
+    /// Whether one is wanted that has no slot yet.
+    pub is_pending: bool,
+    /// Whether there is no slot before a worker with an older definition of the runtime is empty.
+    pub needs_new_worker: bool,
+    /// Whether the pool starts agents for its tasks.
+    pub on_demand: bool,
+    /// For how long it starts none, since those that it started have failed.
+    pub failing_for: Option<Duration>,
+}
+
+impl AgentAvailability {
+    /// Whether an agent that is wanted, for tasks or not, has no slot before such a worker is empty.
+    pub const fn waits_for_new_worker(self) -> bool {
+        self.needs_new_worker && self.is_pending
+    }
+}
+
+/// The agents that do not run, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AgentCounts {
+    /// On their way.
+    pub coming: usize,
+    /// In quarantine.
+    pub quarantined: usize,
+}
+
+/// Why no agent of a pool takes a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoAgent {
+    /// All have work.
+    Busy,
+    /// There is no slot for one before a worker with an older definition of the runtime is empty.
+    OldRuntime,
+    /// One is on its way, or will be ordered.
+    Starting,
+    /// Those that the pool has started for its tasks fail at their start.
+    Failing {
+        /// Until the next one is tried.
+        retry_in: Duration,
+    },
+    /// There is none, and the pool starts none by itself.
+    Nobody {
+        /// Agents that crashed too often, and wait for a person.
+        quarantined: usize,
+    },
+}
+
+/// Why no agent takes a task that is for any; none where one does. `count` looks through the agents, and is asked only where
+/// nothing less says it.
+pub fn no_agent(agents: AgentAvailability, count: impl FnOnce() -> AgentCounts) -> Option<NoAgent> {
+    let AgentAvailability { has_room, has_work, is_pending, needs_new_worker, on_demand, failing_for } = agents;
+    if has_room {
+        return None;
+    }
+    if has_work {
+        return Some(NoAgent::Busy);
+    }
+    if needs_new_worker && (is_pending || on_demand) {
+        return Some(NoAgent::OldRuntime);
+    }
+    let AgentCounts { coming, quarantined } = count();
+    Some(match failing_for.filter(|_| on_demand) {
+        _ if coming > 0 => NoAgent::Starting,
+        Some(retry_in) => NoAgent::Failing { retry_in },
+        None if on_demand && quarantined == 0 => NoAgent::Starting,
+        None => NoAgent::Nobody { quarantined },
+    })
+}
+
+/// One waiting task, as far as it decides whether it may start.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// It is not to be started before.
+    pub not_before: Option<Timestamp>,
+    /// The one agent that is to do it.
+    pub named: Option<NamedAgent>,
+    /// The limits of its tenant.
+    pub limits: TenantLimits,
+    /// Tasks of its tenant that run.
+    pub running: u32,
+}
+
+/// An agent that was asked for by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedAgent {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// Its state; none where its pool does not know it.
+    pub state: Option<AgentState>,
+    /// Whether it takes a task now.
+    pub has_room: bool,
+}
+
+impl NamedAgent {
+    /// One that is gone for good is no reason to wait: the task will fail.
+    fn blocks(self) -> Option<Blocked> {
+        let state = self.state.filter(|state| !self.has_room && !state.is_gone())?;
+        Some(Blocked::NamedAgent { agent_id: self.agent_id, state })
+    }
+}
+
+/// The moment for which a task waits; none where it is ready.
+pub fn not_due(not_before: Option<Timestamp>, at: Timestamp) -> Option<Timestamp> {
+    not_before.filter(|due| *due > at)
+}
+
+/// Why a task does not start; none where it waits for its turn alone.
+pub fn blocked(task: &Candidate, holds: PoolHolds, no_agent: Option<NoAgent>, at: Timestamp) -> Option<Blocked> {
+    let tenant = || task.limits.max_running.filter(|_| may_start(&task.limits, task.running) == 0);
+    let gate = holds.gate.map(Blocked::Gate);
+    gate.or_else(|| not_due(task.not_before, at).map(Blocked::NotDue))
+        .or_else(|| holds.breaker.map(Blocked::Breaker))
+        .or_else(|| task.named?.blocks())
+        .or_else(|| tenant().map(|max_running| Blocked::TenantLimit { max_running }))
+        .or_else(|| no_agent.filter(|_| task.named.is_none()).map(Blocked::NoAgent))
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const AGENTS: AgentAvailability = AgentAvailability {
+        has_room: false,
+        has_work: false,
+        is_pending: false,
+        needs_new_worker: false,
+        on_demand: false,
+        failing_for: None,
+    };
+    const NOON: Timestamp = Timestamp::from_millis(43_200_000);
+
+    fn agent(state: AgentState, has_room: bool) -> NamedAgent {
+        NamedAgent { agent_id: AgentId::from_uuid(Uuid::from_u128(1)), state: Some(state), has_room }
+    }
+
+    #[test]
+    fn the_gate_that_holds_for_longest_is_told() {
+        let open = Gates::default();
+        let paused = Gates { pool: Gate { paused: true, closed: false }, ..open };
+        let drained = Gates { pool: Gate { paused: true, closed: true }, ..open };
+        let all_paused = Gates { all_paused: true, ..drained };
+        let stopping = Gates { stopping: true, ..all_paused };
+        let rows = [
+            (open, None),
+            (Gates { pool: Gate { paused: false, closed: true }, ..open }, None),
+            (paused, Some(GateHold::Paused)),
+            (drained, Some(GateHold::Drained)),
+            (all_paused, Some(GateHold::AllPaused)),
+            (stopping, Some(GateHold::Stopping)),
+            (Gates { being_removed: true, ..stopping }, Some(GateHold::PoolRemoved)),
+        ];
+        for (gates, hold) in rows {
+            assert_eq!(gates.hold(), hold, "{gates:?}");
+        }
+    }
+
+    #[test]
+    fn why_no_agent_takes_a_task() {
+        let on_demand = AgentAvailability { on_demand: true, ..AGENTS };
+        let failing = AgentAvailability { failing_for: Some(Duration::from_secs(3)), ..on_demand };
+        let outdated = AgentAvailability { needs_new_worker: true, ..AGENTS };
+        let retry = NoAgent::Failing { retry_in: Duration::from_secs(3) };
+        let rows: [(AgentAvailability, usize, usize, Option<NoAgent>); 12] = [
+            (AgentAvailability { has_room: true, has_work: true, ..AGENTS }, 1, 1, None),
+            (AgentAvailability { has_work: true, ..outdated }, 1, 1, Some(NoAgent::Busy)),
+            (AgentAvailability { on_demand: true, ..outdated }, 1, 0, Some(NoAgent::OldRuntime)),
+            (AgentAvailability { is_pending: true, ..outdated }, 1, 0, Some(NoAgent::OldRuntime)),
+            (outdated, 0, 0, Some(NoAgent::Nobody { quarantined: 0 })),
+            (AGENTS, 1, 2, Some(NoAgent::Starting)),
+            (failing, 1, 2, Some(NoAgent::Starting)),
+            (failing, 0, 2, Some(retry)),
+            (on_demand, 0, 0, Some(NoAgent::Starting)),
+            (on_demand, 0, 2, Some(NoAgent::Nobody { quarantined: 2 })),
+            (AGENTS, 0, 2, Some(NoAgent::Nobody { quarantined: 2 })),
+            (AgentAvailability { on_demand: false, ..failing }, 0, 0, Some(NoAgent::Nobody { quarantined: 0 })),
+        ];
+        for (agents, coming, quarantined, why) in rows {
+            let found = no_agent(agents, || AgentCounts { coming, quarantined });
+            assert_eq!(found, why, "{agents:?} {coming} {quarantined}");
+        }
+    }
+
+    #[test]
+    fn the_agents_are_counted_only_where_nothing_less_says_it() {
+        for agents in [AgentAvailability { has_room: true, ..AGENTS }, AgentAvailability { has_work: true, ..AGENTS }] {
+            let _ = no_agent(agents, || unreachable!("it looks through the agents"));
+        }
+    }
+
+    /// Each reason hides those below it.
+    #[test]
+    fn of_several_reasons_the_first_is_told() {
+        let later = NOON.after(Duration::from_secs(1));
+        let limits = TenantLimits { max_running: Some(2), ..TenantLimits::default() };
+        let stopping = agent(AgentState::Stopping, false);
+        let mut task = Candidate { not_before: Some(later), named: Some(stopping), limits, running: 2 };
+        let mut holds = PoolHolds { gate: Some(GateHold::Paused), breaker: Some(BreakerHold::HalfOpen) };
+        let mut told = Vec::new();
+        let mut tell = |task: &Candidate, holds| told.push(blocked(task, holds, Some(NoAgent::Busy), NOON));
+        tell(&task, holds);
+        holds.gate = None;
+        tell(&task, holds);
+        task.not_before = Some(NOON);
+        tell(&task, holds);
+        holds.breaker = None;
+        tell(&task, holds);
+        task.named = None;
+        tell(&task, holds);
+        task.running = 1;
+        tell(&task, holds);
+        let expected = [
+            Blocked::Gate(GateHold::Paused),
+            Blocked::NotDue(later),
+            Blocked::Breaker(BreakerHold::HalfOpen),
+            Blocked::NamedAgent { agent_id: stopping.agent_id, state: AgentState::Stopping },
+            Blocked::TenantLimit { max_running: 2 },
+            Blocked::NoAgent(NoAgent::Busy),
+        ];
+        assert_eq!(told, expected.map(Some));
+        assert_eq!(blocked(&task, holds, None, NOON), None, "it waits for its turn");
+    }
+
+    #[test]
+    fn a_task_for_one_agent_waits_for_no_other() {
+        let limits = TenantLimits::default();
+        let unknown = NamedAgent { state: None, ..agent(AgentState::Failed, false) };
+        for named in [agent(AgentState::Failed, false), agent(AgentState::Spawning, true), unknown] {
+            let task = Candidate { not_before: None, named: Some(named), limits, running: 9 };
+            assert_eq!(blocked(&task, PoolHolds::default(), Some(NoAgent::Busy), NOON), None, "{named:?}");
+        }
+    }
+}
