@@ -4,9 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
-use axum::http::request::Parts;
 use metrics_exporter_prometheus::PrometheusHandle;
 use muster_supervisor::Handle;
 use tokio::sync::watch;
@@ -107,6 +105,11 @@ impl Door {
         self.stage.borrow().clone()
     }
 
+    /// The leading supervisor, or why there is none.
+    pub(crate) fn leader(&self) -> Result<Handle, Problem> {
+        self.stage.borrow().leader()
+    }
+
     /// Cancelled when somebody asks a standby to stop. A supervisor that leads is asked by its handle.
     pub fn stop_requested(&self) -> CancellationToken {
         self.stop_requested.clone()
@@ -142,16 +145,5 @@ impl Door {
 
     pub(crate) const fn metrics(&self) -> Option<&PrometheusHandle> {
         self.metrics.as_ref()
-    }
-}
-
-/// The leading supervisor; where there is none the request is answered with 503 before its body is read.
-pub(crate) struct Leader(pub(crate) Handle);
-
-impl FromRequestParts<Arc<Door>> for Leader {
-    type Rejection = Problem;
-
-    async fn from_request_parts(_: &mut Parts, door: &Arc<Door>) -> Result<Self, Problem> {
-        door.stage.borrow().leader().map(Self)
     }
 }

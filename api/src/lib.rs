@@ -4,7 +4,7 @@
 //! [`serve`] takes the connection. The guard looks at its headers: is the `Host` one of ours, the `Origin` not a foreign
 //! page's, the key known, the body declared as JSON. A route then reads the rest strictly (an unknown field is an
 //! error, since a misspelt one would silently be a default), asks the [`Handle`](muster_supervisor::Handle) that stands
-//! behind the [`Door`], and writes the view that it gets as JSON.
+//! behind the [`Door`] in the name of who asks, and writes the view that it gets as JSON.
 //!
 //! # What stands behind the door
 //! Not always a supervisor: one that starts, waits for its registry, or stands by for another has the port open too, and
@@ -15,7 +15,7 @@
 //! | module | its part |
 //! |---|---|
 //! | `router`, `serve` | the routes together, and the server with its connections and its end |
-//! | `guard` | who may come in |
+//! | `guard`, `principal` | who may come in, and who asks |
 //! | `door` | what stands behind the API at the moment |
 //! | `body`, `query` | strict reading |
 //! | `budget` | how much of bodies may be in memory at once |
@@ -35,6 +35,7 @@ mod json;
 mod logs;
 mod metrics;
 mod openapi;
+mod principal;
 mod problem;
 #[cfg(test)]
 mod promised_tests;

@@ -150,6 +150,8 @@ impl From<SupervisorError> for Problem {
             E::UnknownPool(_) => (StatusCode::NOT_FOUND, "unknown_pool"),
             E::UnknownAgent(_) => (StatusCode::NOT_FOUND, "unknown_agent"),
             E::UnknownTask(_) => (StatusCode::NOT_FOUND, "unknown_task"),
+            E::UnknownTenant(_) => (StatusCode::NOT_FOUND, "unknown_tenant"),
+            E::OfAllTenants(_) => (StatusCode::FORBIDDEN, "forbidden"),
             E::UnknownRuntime { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_runtime"),
             E::WrongRole { .. } => (StatusCode::CONFLICT, "wrong_role"),
             E::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_field"),

@@ -8,7 +8,7 @@ use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use muster_domain::{AgentId, PoolName, TaskId, plain};
-use muster_supervisor::{IdempotencyKey, SupervisorError};
+use muster_supervisor::SupervisorError;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
@@ -156,23 +156,14 @@ fn short(text: &str) -> String {
     text.chars().take(80).collect()
 }
 
-/// Who asks: the name of the API key, empty where there are no keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Caller(pub(crate) Arc<str>);
-
-/// Who the caller is, and the caller's `Idempotency-Key`, if there is one.
-pub(crate) struct KeyHeader {
-    pub(crate) caller: String,
-    pub(crate) key: Option<String>,
-}
+/// The caller's `Idempotency-Key`, if there is one.
+pub(crate) struct KeyHeader(pub(crate) Option<String>);
 
 impl FromRequestParts<Arc<Door>> for KeyHeader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<Door>) -> Result<Self, Problem> {
-        let key = parts.headers.get("idempotency-key").map(|value| key_of(value.as_bytes())).transpose()?;
-        let caller = parts.extensions.get::<Caller>().map(|caller| caller.0.to_string()).unwrap_or_default();
-        Ok(Self { caller, key })
+        parts.headers.get("idempotency-key").map(|value| key_of(value.as_bytes())).transpose().map(Self)
     }
 }
 
@@ -180,7 +171,7 @@ impl KeyHeader {
     /// The key of a request whose body may have one too. Two that differ are refused: a client that repeats its request would
     /// find out too late which one counts.
     pub(crate) fn or_in_body(&self, in_body: Option<String>) -> Result<Option<String>, Problem> {
-        match (&self.key, in_body) {
+        match (&self.0, in_body) {
             (Some(header), Some(body)) if *header != body => {
                 let detail = format!(
                     "idempotency_key in the body is {body:?}, and the header Idempotency-Key is {header:?}: give one of them, or \
@@ -190,11 +181,6 @@ impl KeyHeader {
             }
             (header, in_body) => Ok(in_body.or_else(|| header.clone())),
         }
-    }
-
-    /// A key of this caller. `body_hash` tells a repeated request from another one with the same key.
-    pub(crate) fn key_for(&self, route: &str, key: String, body_hash: [u8; 32]) -> IdempotencyKey {
-        IdempotencyKey { caller: self.caller.clone(), route: route.to_owned(), key, body_hash }
     }
 }
 
@@ -267,28 +253,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_belongs_to_its_caller() {
+    async fn a_key_is_read_from_its_header() {
         let config = crate::config::ApiConfig::new(([127, 0, 0, 1], 0).into(), "0");
         let door = Door::new(config, None);
-        let read = async |key: Option<&str>, caller: Option<&str>| {
+        let read = async |key: Option<&str>| {
             let request =
                 key.into_iter().fold(Request::get("/x"), |request, key| request.header("Idempotency-Key", key));
             let (mut parts, ()) = request.body(()).expect("a request").into_parts();
-            if let Some(name) = caller {
-                parts.extensions.insert(Caller(name.into()));
-            }
-            KeyHeader::from_request_parts(&mut parts, &door).await.map(|header| (header.caller, header.key))
+            KeyHeader::from_request_parts(&mut parts, &door).await.map(|header| header.0)
         };
-        assert_eq!(read(None, None).await.expect("nothing"), (String::new(), None));
-        assert_eq!(read(Some("k"), None).await.expect("a key"), (String::new(), Some("k".to_owned())));
-        assert_eq!(read(Some("k"), Some("ci")).await.expect("both"), ("ci".to_owned(), Some("k".to_owned())));
-        assert!(read(Some(""), None).await.is_err(), "an empty key is none");
+        assert_eq!(read(None).await.expect("nothing"), None);
+        assert_eq!(read(Some("k")).await.expect("a key"), Some("k".to_owned()));
+        assert!(read(Some("")).await.is_err(), "an empty key is none");
     }
 
     #[test]
     fn a_key_in_the_body_that_differs_from_the_headers_is_refused_by_both() {
         let key = |header: Option<&str>, body: Option<&str>| {
-            let header = KeyHeader { caller: String::new(), key: header.map(str::to_owned) };
+            let header = KeyHeader(header.map(str::to_owned));
             header.or_in_body(body.map(str::to_owned))
         };
         for (header, body, expected) in [

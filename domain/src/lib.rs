@@ -16,6 +16,7 @@
 //! | [`payload`] | JSON that is carried for others |
 //! | [`queue`] | how a pool treats its tasks |
 //! | [`tenant`], [`budget`] | on whose account tasks run, and what they may use |
+//! | [`principal`] | who asks |
 //! | [`ending`], [`worker_ending`] | how a run of an agent ended, and what that means for a restart; how a worker did |
 //! | [`command`], [`report`], [`beat`] | the post between the master and its workers |
 //! | [`vitals`] | what a worker says when it is asked past that |
@@ -50,6 +51,7 @@ pub mod orders;
 pub mod payload;
 pub mod plain;
 pub mod pool;
+pub mod principal;
 pub mod queue;
 pub mod report;
 pub mod restart;
@@ -82,6 +84,7 @@ pub use orders::{RegistryTarget, WorkerOrders};
 pub use payload::Payload;
 pub use plain::plain;
 pub use pool::{PoolConfig, PoolName, PoolOrigin, PoolSpec};
+pub use principal::{Principal, Role};
 pub use queue::{BreakerPolicy, Gate, OnDemand, RetryPolicy};
 pub use report::{Refusal, Report, ReportBody, TaskBegun, TaskOver};
 pub use restart::{RestartKind, RestartPolicy};

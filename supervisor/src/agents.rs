@@ -1,30 +1,44 @@
-//! The handle's calls that read agents and workers. The store says which agents there are; the keepers say how those
-//! that live are.
+//! What callers ask about agents that are there: they are read, ended and run again. The store says which there are; the
+//! keepers say how those that live are.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
 
-use muster_domain::{AgentId, AgentState, PoolName, ProcessId};
+use muster_domain::time::later;
+use muster_domain::{AgentId, AgentState, PoolName, Principal};
+use muster_files::Place;
 use muster_store::{AgentFilter, AgentRow};
 
+use crate::clock;
+use crate::context::Context;
+use crate::directory::{ask, read};
 use crate::error::SupervisorError;
-use crate::handle::{Handle, read};
-use crate::keeper::{Keeper, view_of_row};
-use crate::request::{AgentQuery, EndedQuery};
-use crate::view::{AgentView, EndedWorkerView, Page, WorkerView};
+use crate::keeper::mailbox::Ask;
+use crate::keeper::view_of_row;
+use crate::request::AgentQuery;
+use crate::view::{AgentView, Page};
 
 /// Rows read at once while looking for agents in a state that only the keepers know.
 const PAGE: u32 = 500;
 
-impl Handle {
+/// The agents, as one principal asks about them. Cloneable.
+#[derive(Clone)]
+pub struct Agents {
+    pub(crate) context: Arc<Context>,
+    pub(crate) principal: Principal,
+}
+
+impl Agents {
     /// One agent.
-    pub async fn agent(&self, agent: AgentId) -> Result<AgentView, SupervisorError> {
+    pub async fn get(&self, agent: AgentId) -> Result<AgentView, SupervisorError> {
         let row = self.row(agent).await?;
         let mut views = self.overlay(vec![row]).await;
         views.pop().ok_or_else(|| SupervisorError::UnknownAgent(agent.to_string()))
     }
 
     /// Agents in the order of their making, a page at a time.
-    pub async fn agents(&self, query: AgentQuery) -> Result<Page<AgentView>, SupervisorError> {
+    pub async fn list(&self, query: AgentQuery) -> Result<Page<AgentView>, SupervisorError> {
         let limit = query.limit.clamp(1, 1_000) as usize;
         let filter = AgentFilter { pool: query.pool, project: query.project, final_state: stored_state(&query.states) };
         let (mut items, mut after) = (Vec::new(), query.after);
@@ -41,34 +55,60 @@ impl Handle {
                 return Ok(Page { items, next });
             }
             if last_page {
-                return Ok(Page { items, next: None });
+                return self.context.directory.page_of(filter.pool.as_ref(), Page { items, next: None });
             }
         }
     }
 
-    /// Workers of one pool, or of all.
-    pub async fn workers(&self, pool: Option<&PoolName>) -> Result<Vec<WorkerView>, SupervisorError> {
-        let keepers = match pool {
-            Some(pool) => vec![self.keeper(pool)?],
-            None => self.context.directory.all().into_iter().map(|(_, keeper)| keeper).collect(),
-        };
-        let mut workers = Vec::new();
-        for keeper in keepers {
-            workers.extend(read(&keeper, Keeper::view_workers).await.unwrap_or_default());
+    /// Ends an agent for good, and waits at most `wait` until its tree is gone. Ending it twice is no error.
+    pub async fn terminate(
+        &self,
+        pool: Option<PoolName>,
+        agent: AgentId,
+        graceful: bool,
+        wait: Duration,
+    ) -> Result<AgentView, SupervisorError> {
+        let row = self.row(agent).await?;
+        if pool.is_some_and(|pool| pool != row.spec.pool_name) {
+            return Err(SupervisorError::UnknownAgent(format!(
+                "{agent} in that pool; it is in {}",
+                row.spec.pool_name
+            )));
         }
-        workers.sort_by_key(|worker| worker.process_id);
-        Ok(workers)
+        let deadline = later(clock::now(), wait);
+        let Ok(keeper) = self.context.directory.keeper(&row.spec.pool_name) else { return Ok(view_of_row(row)) };
+        match ask(&keeper, |reply| Ask::Terminate { agent, graceful, deadline, reply }).await? {
+            Ok(answer) => Ok(answer.view),
+            // The keeper has let go of it: it is at rest already.
+            Err(SupervisorError::UnknownAgent(_)) => Ok(view_of_row(self.row(agent).await?)),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Workers that ended, the latest made first, a page at a time.
-    pub async fn ended_workers(&self, query: EndedQuery) -> Result<Page<EndedWorkerView, ProcessId>, SupervisorError> {
-        let limit = query.limit.clamp(1, 1_000);
-        let rows = self.context.store.ended_workers(query.pool.as_ref(), query.before, limit + 1).await;
-        let mut rows = rows.map_err(|error| self.context.store_failed(&error))?;
-        let is_last = rows.len() <= limit as usize;
-        rows.truncate(limit as usize);
-        let next = rows.last().map(|row| row.process_id).filter(|_| !is_last);
-        Ok(Page { items: rows.into_iter().map(EndedWorkerView::from).collect(), next })
+    /// Stops an agent's run and starts another; also releases one that is quarantined or failed. Waits at most `wait`
+    /// for it to run.
+    pub async fn restart(&self, agent: AgentId, wait: Duration) -> Result<AgentView, SupervisorError> {
+        let row = self.row(agent).await?;
+        let deadline = later(clock::now(), wait);
+        let keeper = self.context.directory.keeper(&row.spec.pool_name)?;
+        if row.final_state.is_some_and(|state| !state.may_run_again()) {
+            return Err(SupervisorError::WrongState {
+                agent_id: agent,
+                state: "terminated",
+                why: "what was ended stays ended; spawn another".to_owned(),
+            });
+        }
+        let wish = |reply| match row.final_state {
+            // Its keeper has let go of it.
+            Some(state) if state.state().is_gone() => Ask::Revive { row: Box::new(row), deadline, reply },
+            _ => Ask::Restart { agent, deadline, reply },
+        };
+        ask(&keeper, wish).await?.map(|answer| answer.view)
+    }
+
+    /// Where an agent's output is written.
+    pub fn log(&self, agent: AgentId) -> Place {
+        Place::agent_log(&self.context.settings.data_dir, agent)
     }
 
     pub(crate) async fn row(&self, agent: AgentId) -> Result<AgentRow, SupervisorError> {
@@ -93,7 +133,7 @@ impl Handle {
         }
         let mut live: HashMap<AgentId, AgentView> = HashMap::new();
         for (pool, ids) in asked {
-            let Ok(keeper) = self.keeper(&pool) else { continue };
+            let Ok(keeper) = self.context.directory.keeper(&pool) else { continue };
             let views = read(&keeper, move |keeper, _| keeper.view_agents(&ids)).await.unwrap_or_default();
             live.extend(views.into_iter().map(|view| (view.agent_id, view)));
         }

@@ -1,12 +1,15 @@
-//! Which keeper keeps which pool, and what may be known of a pool without asking its keeper.
+//! Which keeper keeps which pool, how it is asked, and what may be known of a pool without asking it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use muster_domain::{PoolName, PoolSpec};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::keeper::mailbox::Ask;
+use crate::error::SupervisorError;
+use crate::keeper::mailbox::{Ask, Look, Read};
+use crate::keeper::{Keeper, Round};
+use crate::view::Page;
 
 /// The mailbox of a keeper.
 pub(crate) type Mailbox = mpsc::UnboundedSender<Ask>;
@@ -73,6 +76,29 @@ impl Directory {
         self.pools.read().unwrap_or_else(PoisonError::into_inner).get(pool).cloned()
     }
 
+    /// The keeper of a pool.
+    pub(crate) fn keeper(&self, pool: &PoolName) -> Result<Mailbox, SupervisorError> {
+        self.get(pool).map(|entry| entry.mailbox).ok_or_else(|| SupervisorError::UnknownPool(pool.to_string()))
+    }
+
+    /// What a pool is, as it is in force.
+    pub(crate) fn spec(&self, pool: &PoolName) -> Result<Arc<PoolSpec>, SupervisorError> {
+        self.get(pool).map(|entry| entry.spec.get()).ok_or_else(|| SupervisorError::UnknownPool(pool.to_string()))
+    }
+
+    /// A page of what is kept of a pool, or of all. What was a removed pool's is kept for a while, so only a pool of which
+    /// nothing is kept is unknown.
+    pub(crate) fn page_of<T, Id>(
+        &self,
+        pool: Option<&PoolName>,
+        page: Page<T, Id>,
+    ) -> Result<Page<T, Id>, SupervisorError> {
+        if let (Some(pool), true) = (pool, page.items.is_empty()) {
+            self.keeper(pool)?;
+        }
+        Ok(page)
+    }
+
     pub(crate) fn all(&self) -> Vec<(PoolName, Mailbox)> {
         let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
         pools.iter().map(|(name, entry)| (name.clone(), entry.mailbox.clone())).collect()
@@ -82,4 +108,41 @@ impl Directory {
     pub(crate) fn names(&self) -> watch::Receiver<Vec<PoolName>> {
         self.names.subscribe()
     }
+}
+
+/// Reads what a keeper knows at the moment.
+pub(crate) async fn read<T: Send + 'static>(
+    keeper: &Mailbox,
+    look: impl FnOnce(&Keeper, &Round) -> T + Send + Sync + 'static,
+) -> Result<T, SupervisorError> {
+    ask(keeper, |reply| Ask::Read(Read::Now(told(look, reply)))).await
+}
+
+/// The same at the end of its turn, when it knows of the tasks.
+pub(crate) async fn read_at_turn_end<T: Send + 'static>(
+    keeper: &Mailbox,
+    look: impl FnOnce(&Keeper, &Round) -> T + Send + Sync + 'static,
+) -> Result<T, SupervisorError> {
+    ask(keeper, |reply| Ask::Read(Read::AtTurnEnd(told(look, reply)))).await
+}
+
+fn told<T: Send + 'static>(
+    look: impl FnOnce(&Keeper, &Round) -> T + Send + Sync + 'static,
+    reply: oneshot::Sender<T>,
+) -> Look {
+    Box::new(move |keeper, round| {
+        if !reply.is_closed() {
+            drop(reply.send(look(keeper, round)));
+        }
+    })
+}
+
+/// Sends a request to a keeper and waits for its reply.
+pub(crate) async fn ask<T>(
+    keeper: &Mailbox,
+    request: impl FnOnce(oneshot::Sender<T>) -> Ask,
+) -> Result<T, SupervisorError> {
+    let (reply, answer) = oneshot::channel();
+    keeper.send(request(reply)).map_err(|_| SupervisorError::Stopping)?;
+    answer.await.map_err(|_| SupervisorError::Stopping)
 }

@@ -16,6 +16,12 @@ pub enum SupervisorError {
     /// There is no such task.
     #[error("there is no task {0} (a task is forgotten 4 days after its end)")]
     UnknownTask(TaskId),
+    /// There is no such tenant for whoever asks.
+    #[error("there is no tenant {0:?} for this key")]
+    UnknownTenant(String),
+    /// It belongs to no tenant, and whoever asks is of one (403).
+    #[error("this needs a key for all tenants, and this one is for {0:?} alone")]
+    OfAllTenants(String),
     /// There is no such runtime profile.
     #[error("there is no runtime {name:?}; the configuration has {}", .known.join(", "))]
     UnknownRuntime {

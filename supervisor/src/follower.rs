@@ -6,14 +6,14 @@ use muster_domain::TaskId;
 use tokio::sync::watch;
 
 use crate::error::SupervisorError;
-use crate::handle::Handle;
 use crate::keeper::tasks::Signal;
+use crate::tasks::Tasks;
 use crate::view::{TaskNews, TaskView};
 
 /// Follows one task: its picture now, then its changes, until it is over. Whoever reads slowly misses nothing but the steps
 /// in between: a picture is always the latest.
 pub struct TaskFollower {
-    handle: Handle,
+    tasks: Tasks,
     task: TaskId,
     signal: watch::Receiver<Signal>,
     /// The version that was told last; 0 before the first.
@@ -30,8 +30,8 @@ impl fmt::Debug for TaskFollower {
 }
 
 impl TaskFollower {
-    pub(crate) const fn new(handle: Handle, task: TaskId, signal: watch::Receiver<Signal>) -> Self {
-        Self { handle, task, signal, told: 0, changes: None, is_over: false }
+    pub(crate) const fn new(tasks: Tasks, task: TaskId, signal: watch::Receiver<Signal>) -> Self {
+        Self { tasks, task, signal, told: 0, changes: None, is_over: false }
     }
 
     /// What is new; `None` when the task was over with the last news. Cancel-safe.
@@ -45,7 +45,7 @@ impl TaskFollower {
         loop {
             let signal = self.signal.borrow_and_update().clone();
             if self.changes != Some(signal.changes) {
-                let view = self.handle.view_task(self.handle.task_row(self.task).await?).await?;
+                let view = self.tasks.view(self.tasks.row(self.task).await?).await?;
                 // Not before the picture is there: whoever stops waiting in between asks again.
                 self.changes = Some(signal.changes);
                 if let Some(news) = self.tell(view) {

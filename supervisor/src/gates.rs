@@ -1,45 +1,48 @@
-//! The handle's calls that close and open queues.
+//! What callers ask of queues: to be closed, and opened again.
 
 use std::sync::atomic::Ordering;
 
 use muster_domain::{EventDraft, EventKind, Gate, PoolName, Timestamp};
 use muster_store::Write;
 
+use crate::directory::ask;
 use crate::error::SupervisorError;
-use crate::handle::{Handle, ask};
 use crate::keeper::mailbox::Ask;
+use crate::pools::Pools;
 use crate::view::PoolView;
 
-impl Handle {
+impl Pools {
     /// Gives no more tasks of this pool to agents, until it is resumed. What runs goes on, what comes waits.
-    pub async fn pause_pool(&self, pool: PoolName) -> Result<PoolView, SupervisorError> {
+    pub async fn pause(&self, pool: PoolName) -> Result<PoolView, SupervisorError> {
         self.set_gate(pool, Gate { paused: true, closed: false }, false).await
     }
 
     /// Ends a pause or a drain of this pool.
-    pub async fn resume_pool(&self, pool: PoolName) -> Result<PoolView, SupervisorError> {
+    pub async fn resume(&self, pool: PoolName) -> Result<PoolView, SupervisorError> {
         self.set_gate(pool, Gate::default(), false).await
     }
 
     /// Takes no more tasks for this pool (503) and gives no more to agents, until it is resumed. What runs goes on to its end,
     /// or is handed back to the queue.
-    pub async fn drain_pool(&self, pool: PoolName, hand_back: bool) -> Result<PoolView, SupervisorError> {
+    pub async fn drain(&self, pool: PoolName, hand_back: bool) -> Result<PoolView, SupervisorError> {
         self.set_gate(pool, Gate { paused: true, closed: true }, hand_back).await
     }
 
     async fn set_gate(&self, pool: PoolName, gate: Gate, hand_back: bool) -> Result<PoolView, SupervisorError> {
-        let keeper = self.keeper(&pool)?;
+        let keeper = self.context.directory.keeper(&pool)?;
         self.context.board.may_store()?;
-        ask(&keeper, |reply| Ask::SetGate { gate, hand_back, reply }).await?
+        ask(&keeper, |reply| Ask::SetGate { gate, hand_back, reply }).await??;
+        // That answer is from the middle of a turn. What is shown is how the pool is after it.
+        self.get(&pool).await
     }
 
     /// Pauses the tasks of all pools; what runs goes on, or is handed back to the queue.
-    pub async fn pause_system(&self, hand_back: bool) -> Result<(), SupervisorError> {
+    pub async fn pause_all(&self, hand_back: bool) -> Result<(), SupervisorError> {
         self.gate_all(true, hand_back).await
     }
 
-    /// Ends the pause of the system. Pools that were paused by themselves stay so.
-    pub async fn resume_system(&self) -> Result<(), SupervisorError> {
+    /// Ends the pause of all pools. Pools that were paused by themselves stay so.
+    pub async fn resume_all(&self) -> Result<(), SupervisorError> {
         self.gate_all(false, false).await
     }
 

@@ -10,9 +10,12 @@
 //! | part | what it does |
 //! |---|---|
 //! | [`Supervisor`] | one life as the leader: start, shutdown |
-//! | [`Handle`] | what callers ask; cloneable |
+//! | [`Handle`], [`Caller`] | the way to it; the same for the one who asks, with a part for each kind of thing |
+//! | [`access`] | who may see and do what |
 //! | `keeper` | a pool's model and its turns; `keeper/tasks` is its queue of tasks |
-//! | `submitting`, `tasks`, `follower`, `gates` | new tasks; what callers ask about those that are there; one who follows a task; pause, drain, resume |
+//! | `tasks`, `submitting`, `consumption`, `follower` | what callers ask about tasks; new ones; what they used; one who follows a task |
+//! | `agents`, `spawning`, `workers`, `events` | what callers ask about agents; new ones; workers; events |
+//! | `pools`, `gates`, `system`, `checks` | what callers ask about pools; pause, drain, resume; the supervisor itself; whether all of it is well |
 //! | `view` | what is shown, which is what the API answers |
 //! | `waiting` | what a queued task waits for, in words |
 //! | `quotas`, `accounts` | what tenants have submitted and run; what was used of each budget |
@@ -28,17 +31,22 @@
 //! A keeper that panics, or another task that ends, ends this supervisor's lead; the next lead reads the truth again, and
 //! agents in worker processes do not notice. A caller that goes away changes nothing of what it asked for.
 
+pub mod access;
 mod accounts;
 mod agents;
 mod alerts;
 mod blocking;
 mod board;
+mod caller;
+mod checks;
 mod clock;
 mod collector;
+mod consumption;
 mod context;
 mod crew;
 mod directory;
 mod error;
+mod events;
 mod examination;
 mod follower;
 mod founding;
@@ -59,6 +67,7 @@ mod quotas;
 mod request;
 mod runtimes;
 mod slowness;
+mod spawning;
 mod statements;
 mod submitting;
 mod supervisor;
@@ -68,19 +77,26 @@ mod tampering;
 mod tasks;
 mod view;
 mod waiting;
+mod workers;
 
+pub use agents::Agents;
 pub use alerts::{Alert, AlertKind, AlertParts, Courier, Secret, Webhook};
 pub use board::{DATA_FOLDER, DATABASE_FILE};
+pub use caller::Caller;
 pub use clock::WallClock;
 pub use context::Settings;
 pub use error::SupervisorError;
+pub use events::Events;
 pub use follower::TaskFollower;
 pub use handle::{Handle, StopWish};
 pub use host::HostCheck;
+pub use pools::Pools;
 pub use request::{
-    AgentQuery, EndedQuery, IdempotencyKey, ListOrder, NewPool, SpawnRequest, Spawned, TaskQuery, TaskRequest,
+    AgentQuery, EndedQuery, ListOrder, NewPool, RequestKey, SpawnRequest, Spawned, TaskQuery, TaskRequest,
 };
 pub use supervisor::{Facts, LeadEnd, Parts, Supervisor};
+pub use system::System;
+pub use tasks::Tasks;
 pub use view::{
     AgentView, BreakerState, BreakerView, BudgetFigures, CalledOff, CheckLine, EndedWorkerView, EndingView, Event,
     HealthView, HeldPool, Holds, Lack, LeftView, LimitsView, Mode, Page, PoolView, ProgressFigures, QueueView,
@@ -88,3 +104,4 @@ pub use view::{
     WorkerView,
 };
 pub use waiting::WaitingFor;
+pub use workers::Workers;

@@ -1,4 +1,4 @@
-//! The handle's calls about pools.
+//! What callers ask about pools.
 
 use std::sync::Arc;
 
@@ -9,20 +9,25 @@ use serde_json::Value;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::context::Context;
-use crate::directory::{Entry, LiveSpec};
+use crate::directory::{Entry, LiveSpec, ask, read, read_at_turn_end};
 use crate::error::SupervisorError;
-use crate::handle::{Handle, ask, read};
 use crate::keeper::Keeper;
 use crate::keeper::mailbox::Ask;
 use crate::request::NewPool;
-use crate::view::PoolView;
+use crate::view::{PoolView, QueueView};
 
 /// Pools are made and changed one at a time, so that two changes of one pool do not overwrite each other.
 pub(crate) type PoolLock = Mutex<()>;
 
-impl Handle {
+/// The pools and their queues. Cloneable.
+#[derive(Clone)]
+pub struct Pools {
+    pub(crate) context: Arc<Context>,
+}
+
+impl Pools {
     /// Every pool, by name.
-    pub async fn pools(&self) -> Result<Vec<PoolView>, SupervisorError> {
+    pub async fn list(&self) -> Vec<PoolView> {
         let mut views = Vec::new();
         for (_, keeper) in self.context.directory.all() {
             // One that ends meanwhile is a pool that is gone.
@@ -30,16 +35,30 @@ impl Handle {
                 views.push(view);
             }
         }
-        Ok(views)
+        views
     }
 
     /// One pool.
-    pub async fn pool(&self, name: &PoolName) -> Result<PoolView, SupervisorError> {
-        read(&self.keeper(name)?, Keeper::view_pool).await
+    pub async fn get(&self, name: &PoolName) -> Result<PoolView, SupervisorError> {
+        read(&self.context.directory.keeper(name)?, Keeper::view_pool).await
+    }
+
+    /// The queues of all pools, by name.
+    pub async fn queues(&self) -> Result<Vec<QueueView>, SupervisorError> {
+        let mut queues = Vec::new();
+        for (pool, keeper) in self.context.directory.all() {
+            // One that has gone meanwhile has no queue.
+            let Ok(queue) = read_at_turn_end(&keeper, Keeper::view_queue).await else { continue };
+            let counts = self.context.store.queue_counts(&pool).await;
+            let counts = counts.map_err(|error| self.context.store_failed(&error))?;
+            let depth = queue.depth.saturating_sub(counts.delayed);
+            queues.push(QueueView { depth, delayed: counts.delayed, dead: counts.dead, ..queue });
+        }
+        Ok(queues)
     }
 
     /// Makes a pool.
-    pub async fn create_pool(&self, pool: NewPool) -> Result<PoolView, SupervisorError> {
+    pub async fn create(&self, pool: NewPool) -> Result<PoolView, SupervisorError> {
         let _alone = self.context.pool_lock.lock().await;
         let runtime = pool.runtime.unwrap_or_else(|| runtime::ECHO.to_owned());
         let spec = PoolSpec {
@@ -49,7 +68,7 @@ impl Handle {
             config: pool.config,
             origin: PoolOrigin::Api,
         };
-        self.check_spec(&spec)?;
+        check_spec(&spec, &self.context)?;
         if self.context.directory.get(&spec.pool_name).is_some() {
             return Err(SupervisorError::PoolExists(spec.pool_name));
         }
@@ -73,15 +92,15 @@ impl Handle {
         };
         open(&self.context, row, Vec::new(), Vec::new());
         tracing::info!(pool.name = %name, "a pool was made");
-        self.pool(&name).await
+        self.get(&name).await
     }
 
     /// Changes a pool's bounds by a JSON merge patch: null is back to the default. What runs is not touched: new bounds count for
     /// what is started next.
-    pub async fn change_pool(&self, name: &PoolName, patch: &Value) -> Result<PoolView, SupervisorError> {
+    pub async fn change(&self, name: &PoolName, patch: &Value) -> Result<PoolView, SupervisorError> {
         let _alone = self.context.pool_lock.lock().await;
-        let keeper = self.keeper(name)?;
-        let spec = self.spec(name)?;
+        let keeper = self.context.directory.keeper(name)?;
+        let spec = self.context.directory.spec(name)?;
         if spec.origin == PoolOrigin::File {
             return Err(SupervisorError::PoolOfFile(name.clone()));
         }
@@ -89,31 +108,21 @@ impl Handle {
             SupervisorError::Invalid(format!("{}: {}", error.path(), plain(&error.inner().to_string())))
         })?;
         let spec = PoolSpec { config, ..PoolSpec::clone(&spec) };
-        self.check_spec(&spec)?;
+        check_spec(&spec, &self.context)?;
         self.context.board.may_store()?;
         ask(&keeper, |reply| Ask::Change { spec: Arc::new(spec), reply }).await?
     }
 
     /// Stops a pool's agents (`graceful`: asks them first) and removes it; returns when it is gone.
-    pub async fn remove_pool(&self, name: &PoolName, graceful: bool) -> Result<(), SupervisorError> {
-        let keeper = self.keeper(name)?;
-        if self.spec(name)?.origin == PoolOrigin::File {
+    pub async fn remove(&self, name: &PoolName, graceful: bool) -> Result<(), SupervisorError> {
+        let keeper = self.context.directory.keeper(name)?;
+        if self.context.directory.spec(name)?.origin == PoolOrigin::File {
             return Err(SupervisorError::PoolOfFile(name.clone()));
         }
         if let Some(error) = self.context.board.refusal() {
             return Err(error);
         }
         ask(&keeper, |reply| Ask::Remove { graceful, reply }).await?
-    }
-
-    fn check_spec(&self, spec: &PoolSpec) -> Result<(), SupervisorError> {
-        check_spec(spec, &self.context)
-    }
-
-    /// What a pool is, as it is in force.
-    pub(crate) fn spec(&self, pool: &PoolName) -> Result<Arc<PoolSpec>, SupervisorError> {
-        let entry = self.context.directory.get(pool);
-        entry.map(|entry| entry.spec.get()).ok_or_else(|| SupervisorError::UnknownPool(pool.to_string()))
     }
 }
 

@@ -10,6 +10,9 @@ use tokio::sync::oneshot;
 
 use crate::clock;
 
+/// How long a probe is waited for, and the answer of a part of this supervisor.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
 #[derive(Default)]
 pub(crate) struct Probes(Mutex<HashMap<CommandId, oneshot::Sender<()>>>);
 

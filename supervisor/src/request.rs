@@ -3,11 +3,31 @@
 use std::time::Duration;
 
 use muster_domain::{
-    AgentId, AgentState, Payload, PoolConfig, PoolName, Priority, ProcessId, TaskId, TaskIdPrefix, TaskState, Timestamp,
+    AgentId, AgentState, Payload, PoolConfig, PoolName, Principal, Priority, ProcessId, TaskId, TaskIdPrefix,
+    TaskState, Timestamp,
 };
-pub use muster_store::{IdempotencyKey, ListOrder};
+use muster_store::IdempotencyKey;
+pub use muster_store::ListOrder;
 
 use crate::view::AgentView;
+
+/// What tells a repeated request from a new one. It counts for the principal that uses it: two with the same key don't meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestKey {
+    /// The route, or whatever else tells requests of one kind from others.
+    pub route: String,
+    /// The key that the caller chose.
+    pub key: String,
+    /// SHA-256 of the body: the same key with another body is refused.
+    pub body_hash: [u8; 32],
+}
+
+impl RequestKey {
+    pub(crate) fn of(self, principal: &Principal) -> IdempotencyKey {
+        let Self { route, key, body_hash } = self;
+        IdempotencyKey { caller: principal.name().to_owned(), route, key, body_hash }
+    }
+}
 
 /// A wish for an agent.
 #[derive(Clone, Debug)]
@@ -23,7 +43,7 @@ pub struct SpawnRequest {
     /// How long it may idle; default the pool's.
     pub max_idle_time: Option<Duration>,
     /// Makes a repeated request answer as the first did.
-    pub key: Option<IdempotencyKey>,
+    pub key: Option<RequestKey>,
 }
 
 /// What became of a spawn within the time that the caller waits.
@@ -83,7 +103,7 @@ pub struct TaskRequest {
     pub input: Payload,
     /// Whether it only tests the way to an agent. It is one too where its input has the pool's skip phrase in it.
     pub check: bool,
-    /// On whose account it runs, 1 to 128 characters; default [`muster_domain::DEFAULT_TENANT`].
+    /// On whose account it runs, 1 to 128 characters; default the principal's, or [`muster_domain::DEFAULT_TENANT`].
     pub tenant: Option<String>,
     /// The project that it belongs to, 1 to 128 characters.
     pub project_id: Option<String>,
@@ -102,7 +122,7 @@ pub struct TaskRequest {
     /// Not started by then, it fails.
     pub expires_at: Option<Timestamp>,
     /// Makes a repeated request answer as the first did.
-    pub key: Option<IdempotencyKey>,
+    pub key: Option<RequestKey>,
 }
 
 /// Which tasks to list.

@@ -5,29 +5,30 @@ use std::collections::BTreeMap;
 
 use muster_domain::lengths::{MAX_PROJECT_ID, check_length};
 use muster_domain::tenant::check_tenant_name;
-use muster_domain::{DEFAULT_TENANT, PoolConfig, PoolName, Priority, TaskId, TaskSpec, Timestamp, schema};
+use muster_domain::{DEFAULT_TENANT, PoolConfig, PoolName, Priority, TaskId, TaskSpec, schema};
 
+use crate::access;
 use crate::accounts::Payers;
 use crate::clock;
-use crate::directory::Mailbox;
+use crate::directory::{Mailbox, ask};
 use crate::error::SupervisorError;
-use crate::handle::{Handle, ask};
 use crate::keeper::mailbox::Ask;
 use crate::keeper::tasks::{SubmitAsk, TaskAnswer, TaskDraft};
 use crate::request::TaskRequest;
-use crate::view::{QuotaView, Submitted};
+use crate::tasks::Tasks;
+use crate::view::Submitted;
 
 /// Tasks that one message to a keeper carries, at the most.
 const TASKS_PER_ASK: usize = 250;
 type Answer = Result<Submitted, SupervisorError>;
 
-impl Handle {
+impl Tasks {
     /// Takes in a task; it is stored when this returns.
     ///
     /// # Errors
     /// Before it is stored: unknown pool or agent, bad values, a bound (429), or something away. Then nothing was changed.
     pub async fn submit(&self, request: TaskRequest) -> Answer {
-        let keeper = self.keeper(&request.pool_name)?;
+        let keeper = self.context.directory.keeper(&request.pool_name)?;
         let draft = self.prepare(request).await?;
         let payer = payer_of(&draft);
         let asked = ask(&keeper, |reply| Ask::Submit(SubmitAsk { tasks: vec![draft], reply })).await;
@@ -74,7 +75,7 @@ impl Handle {
         let places: Vec<(usize, Option<String>)> =
             drafts.iter().map(|(place, draft)| (*place, payer_of(draft))).collect();
         let mut drafts: Vec<TaskDraft> = drafts.into_iter().map(|(_, draft)| draft).collect();
-        let keeper = self.keeper(&pool);
+        let keeper = self.context.directory.keeper(&pool);
         let mut waiting = Vec::new();
         while !drafts.is_empty() {
             let rest = drafts.split_off(drafts.len().min(TASKS_PER_ASK));
@@ -92,7 +93,7 @@ impl Handle {
         match answer? {
             TaskAnswer::Stored(submitted) => Ok(submitted),
             TaskAnswer::Replayed(task_id) => {
-                let row = self.task_row(task_id).await?;
+                let row = self.row(task_id).await?;
                 Ok(Submitted { task_id, state: row.status.state(), created_at: row.created_at })
             }
         }
@@ -116,31 +117,6 @@ impl Handle {
         })
     }
 
-    /// A limit per day counts what the day has seen before this supervisor led.
-    async fn know_tenant(&self, tenant: &str) -> Result<(), SupervisorError> {
-        if !self.context.quotas.wants_history(tenant) {
-            return Ok(());
-        }
-        let wall = self.context.settings.wall.now();
-        let used = self.context.store.made_since(tenant, day_begin(wall)).await;
-        let used = used.map_err(|error| self.context.store_failed(&error))?;
-        self.context.quotas.know(tenant, used, clock::now(), wall);
-        Ok(())
-    }
-
-    /// A tenant's limits and what is left of them.
-    pub async fn quota(&self, tenant: &str) -> Result<QuotaView, SupervisorError> {
-        check_tenant_name(tenant).map_err(SupervisorError::Invalid)?;
-        self.know_tenant(tenant).await?;
-        let quotas = &self.context.quotas;
-        Ok(QuotaView {
-            tenant: tenant.to_owned(),
-            limits: quotas.limits(tenant).into(),
-            running: quotas.running_of(tenant),
-            left: quotas.left(tenant, clock::now(), self.context.settings.wall.now()).into(),
-        })
-    }
-
     fn check_moments(&self, request: &TaskRequest) -> Result<(), SupervisorError> {
         let (now, until) = (self.context.settings.wall.now(), request.expires_at);
         let from = request.delay.map(|delay| now.after(delay)).or(request.not_before);
@@ -157,9 +133,10 @@ impl Handle {
     }
 
     fn draft(&self, request: TaskRequest) -> Result<TaskDraft, SupervisorError> {
-        let pool = self.spec(&request.pool_name)?;
+        let pool = self.context.directory.spec(&request.pool_name)?;
         self.check_moments(&request)?;
-        let tenant = request.tenant.unwrap_or_else(|| DEFAULT_TENANT.to_owned());
+        let tenant = access::to_tenant(&self.principal, request.tenant)?;
+        let tenant = tenant.unwrap_or_else(|| DEFAULT_TENANT.to_owned());
         check_tenant_name(&tenant).map_err(SupervisorError::Invalid)?;
         if let Some(project) = &request.project_id {
             check_length("project_id", project, MAX_PROJECT_ID).map_err(SupervisorError::Invalid)?;
@@ -186,14 +163,9 @@ impl Handle {
             not_before: request.not_before,
             expires_at: request.expires_at,
         };
-        Ok(TaskDraft { spec, delay: request.delay, input: request.input, key: request.key, refused: None })
+        let key = request.key.map(|key| key.of(&self.principal));
+        Ok(TaskDraft { spec, delay: request.delay, input: request.input, key, refused: None })
     }
-}
-
-/// The beginning of the day of UTC.
-const fn day_begin(at: Timestamp) -> Timestamp {
-    const DAY: i64 = 24 * 60 * 60 * 1_000;
-    Timestamp::from_millis(at.as_millis() - at.as_millis().rem_euclid(DAY))
 }
 
 /// Against whose limits a task was counted, if it was.

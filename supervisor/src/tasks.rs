@@ -1,69 +1,76 @@
 //! What callers ask about tasks that are there: read from the store, and changed by the pool's keeper.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use muster_domain::budget::Scope;
 use muster_domain::time::later;
-use muster_domain::{PoolName, TaskId, TaskState, Timestamp, Usage};
+use muster_domain::{PoolName, Principal, TaskId, TaskState, Timestamp};
 use muster_store::{TaskFilter, TaskRow};
 use tokio::sync::watch;
 
+use crate::access;
 use crate::clock;
-use crate::directory::Mailbox;
+use crate::context::Context;
+use crate::directory::{Mailbox, ask, read, read_at_turn_end};
 use crate::error::SupervisorError;
 use crate::follower::TaskFollower;
-use crate::handle::{Handle, ask, read, read_at_turn_end};
-use crate::keeper::Keeper;
 use crate::keeper::mailbox::Ask;
 use crate::keeper::tasks::{Cancel, Redrive, Signal};
 use crate::request::TaskQuery;
-use crate::view::{BudgetFigures, CalledOff, Page, QueueView, TaskView, UsageView};
+use crate::view::{CalledOff, Page, TaskView};
 use crate::waiting::{WaitQuery, WaitingFor};
 
 /// Dead tasks that one step sends to the queue again.
 const REDRIVEN_AT_ONCE: u32 = 500;
 
-impl Handle {
+/// The tasks, as far as one principal may see them. Cloneable.
+#[derive(Clone)]
+pub struct Tasks {
+    pub(crate) context: Arc<Context>,
+    pub(crate) principal: Principal,
+}
+
+impl Tasks {
     /// One task; waits at most `wait` for its end.
     ///
     /// # Errors
     /// There is no such task (any more), or something is away.
-    pub async fn task(&self, task: TaskId, wait: Duration) -> Result<TaskView, SupervisorError> {
+    pub async fn get(&self, task: TaskId, wait: Duration) -> Result<TaskView, SupervisorError> {
         if wait.is_zero() {
-            return self.view_task(self.task_row(task).await?).await;
+            return self.view(self.row(task).await?).await;
         }
         let deadline = later(clock::now(), wait);
-        let row = self.task_row(task).await?;
+        let row = self.row(task).await?;
         if row.status.state().is_final() {
             return Ok(TaskView::new(row, Timestamp::now()));
         }
         let mut signal = self.signal(&row).await?;
         loop {
             // Read after the subscription stands: what changes from now on is heard.
-            let row = self.task_row(task).await?;
+            let row = self.row(task).await?;
             if row.status.state().is_final() {
                 return Ok(TaskView::new(row, Timestamp::now()));
             }
             match tokio::time::timeout_at(deadline.into(), signal.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Err(SupervisorError::Stopping),
-                Err(_) => return self.view_task(row).await,
+                Err(_) => return self.view(row).await,
             }
         }
     }
 
     /// Hears of a task's changes from now on.
     pub(crate) async fn signal(&self, row: &TaskRow) -> Result<watch::Receiver<Signal>, SupervisorError> {
-        let keeper = self.keeper(&row.spec.pool_name)?;
+        let keeper = self.context.directory.keeper(&row.spec.pool_name)?;
         ask(&keeper, |reply| Ask::Follow(row.spec.task_id, reply)).await
     }
 
     /// The picture of a task: its row, how far it is where it runs, and what it waits for.
-    pub(crate) async fn view_task(&self, row: TaskRow) -> Result<TaskView, SupervisorError> {
+    pub(crate) async fn view(&self, row: TaskRow) -> Result<TaskView, SupervisorError> {
         let mut view = TaskView::new(row, Timestamp::now());
         // A pool that is gone has nobody to say more.
-        let Ok(keeper) = self.keeper(&view.pool_name) else { return Ok(view) };
+        let Ok(keeper) = self.context.directory.keeper(&view.pool_name) else { return Ok(view) };
         if view.state == TaskState::Queued {
             let query = [WaitQuery::from(&view)];
             let waits = read_at_turn_end(&keeper, move |keeper, round| keeper.view_waits(&query, round)).await?;
@@ -85,15 +92,16 @@ impl Handle {
         Ok(view)
     }
 
-    pub(crate) async fn task_row(&self, task: TaskId) -> Result<TaskRow, SupervisorError> {
+    pub(crate) async fn row(&self, task: TaskId) -> Result<TaskRow, SupervisorError> {
         let row = self.context.store.task(task).await.map_err(|error| self.context.store_failed(&error))?;
-        row.ok_or(SupervisorError::UnknownTask(task))
+        access::to_task(&self.principal, row.ok_or(SupervisorError::UnknownTask(task))?)
     }
 
     /// A page of tasks. How far running ones are is not told here.
-    pub async fn tasks(&self, query: TaskQuery) -> Result<Page<TaskView, TaskId>, SupervisorError> {
+    pub async fn list(&self, query: TaskQuery) -> Result<Page<TaskView, TaskId>, SupervisorError> {
         let start = query.start();
         let TaskQuery { pool, project, tenant, states, order, brief, ids, .. } = query;
+        let tenant = access::to_tenant(&self.principal, tenant)?;
         let filter = TaskFilter { pool, project, tenant, states, brief, order };
         // One more than asked for tells whether there is another page.
         let limit = query.limit.clamp(1, 1_000);
@@ -111,7 +119,7 @@ impl Handle {
             .map(|view| if brief { view.brief() } else { view })
             .collect();
         self.say_what_they_wait_for(&mut items).await;
-        Ok(Page { items, next })
+        self.context.directory.page_of(filter.pool.as_ref(), Page { items, next })
     }
 
     /// Asks each pool once. One that is gone has nobody to say it.
@@ -121,7 +129,7 @@ impl Handle {
             pools.entry(task.pool_name.clone()).or_default().push(task);
         }
         for (pool, tasks) in pools {
-            let Ok(keeper) = self.keeper(&pool) else { continue };
+            let Ok(keeper) = self.context.directory.keeper(&pool) else { continue };
             let queries: Vec<WaitQuery> = tasks.iter().map(|task| WaitQuery::from(&**task)).collect();
             let waits = read_at_turn_end(&keeper, move |keeper, round| keeper.view_waits(&queries, round));
             let Ok(answers) = waits.await else { continue };
@@ -134,26 +142,26 @@ impl Handle {
     }
 
     /// Has a task stopped, and waits at most `wait` until its work has stopped. Cancelling one that is over changes nothing.
-    pub async fn cancel_task(&self, task: TaskId, wait: Duration) -> Result<CalledOff, SupervisorError> {
-        let row = self.task_row(task).await?;
+    pub async fn cancel(&self, task: TaskId, wait: Duration) -> Result<CalledOff, SupervisorError> {
+        let row = self.row(task).await?;
         if row.status.state().is_final() {
             return Ok(CalledOff { task: TaskView::new(row, Timestamp::now()), was_over: true });
         }
         self.context.board.may_store()?;
-        let keeper = self.keeper(&row.spec.pool_name)?;
+        let keeper = self.context.directory.keeper(&row.spec.pool_name)?;
         let row = Box::new(row);
         ask(&keeper, |reply| Ask::Cancel(Cancel { task: row, reply })).await??;
-        Ok(CalledOff { task: self.task(task, wait).await?, was_over: false })
+        Ok(CalledOff { task: self.get(task, wait).await?, was_over: false })
     }
 
     /// Sends a task that is dead or failed to the queue again.
     ///
     /// # Errors
     /// [`SupervisorError::WrongTaskState`] where it is neither.
-    pub async fn retry_task(&self, task: TaskId) -> Result<TaskView, SupervisorError> {
-        let row = self.task_row(task).await?;
+    pub async fn retry(&self, task: TaskId) -> Result<TaskView, SupervisorError> {
+        let row = self.row(task).await?;
         let state = row.status.state();
-        let keeper = self.keeper(&row.spec.pool_name)?;
+        let keeper = self.context.directory.keeper(&row.spec.pool_name)?;
         let redriven = match state {
             TaskState::Dead | TaskState::Failed => self.redrive_rows(&keeper, vec![row]).await?,
             _ => 0,
@@ -162,13 +170,13 @@ impl Handle {
             let why = "only a task that is dead or failed, and whose agent is not gone, can be tried again".to_owned();
             return Err(SupervisorError::WrongTaskState { task_id: task, state, why });
         }
-        self.task(task, Duration::ZERO).await
+        self.get(task, Duration::ZERO).await
     }
 
-    /// Sends the dead tasks of a pool, or of all, to the queue again; says how many.
+    /// Sends the dead tasks of a pool, or of all pools, to the queue again; says how many.
     pub async fn redrive(&self, pool: Option<PoolName>) -> Result<u64, SupervisorError> {
         let pools = match pool {
-            Some(pool) => vec![(pool.clone(), self.keeper(&pool)?)],
+            Some(pool) => vec![(pool.clone(), self.context.directory.keeper(&pool)?)],
             None => self.context.directory.all(),
         };
         let mut redriven = 0;
@@ -180,8 +188,9 @@ impl Handle {
 
     /// Goes once through those that are dead now: one that dies again meanwhile has a place before the cursor.
     async fn redrive_pool(&self, pool: PoolName, keeper: &Mailbox) -> Result<u64, SupervisorError> {
-        let filter =
-            TaskFilter { pool: Some(pool), states: vec![TaskState::Dead], brief: true, ..TaskFilter::default() };
+        let tenant = access::to_tenant(&self.principal, None)?;
+        let states = vec![TaskState::Dead];
+        let filter = TaskFilter { pool: Some(pool), tenant, states, brief: true, ..TaskFilter::default() };
         let (mut after, mut redriven) = (None, 0);
         loop {
             let rows = self.context.store.tasks(&filter, after, REDRIVEN_AT_ONCE).await;
@@ -203,48 +212,13 @@ impl Handle {
     }
 
     /// Follows a task. Its first news is its picture now.
-    pub async fn follow_task(&self, task: TaskId) -> Result<TaskFollower, SupervisorError> {
-        let row = self.task_row(task).await?;
+    pub async fn follow(&self, task: TaskId) -> Result<TaskFollower, SupervisorError> {
+        let row = self.row(task).await?;
         let signal = match row.status.state().is_final() {
             // Its picture is all that there is to tell; its pool may be gone.
             true => watch::channel(Signal::default()).1,
             false => self.signal(&row).await?,
         };
         Ok(TaskFollower::new(self.clone(), task, signal))
-    }
-
-    /// What was used on the accounts of a scope after the name `after`, in the order of their names; 1 to 1,000 of them.
-    pub async fn usage(
-        &self,
-        scope: Scope,
-        after: &str,
-        limit: u32,
-    ) -> Result<Page<UsageView, String>, SupervisorError> {
-        let limit = limit.clamp(1, 1_000);
-        // One more than asked for tells whether there is another page.
-        let rows = self.context.store.usage(scope, after, limit + 1).await;
-        let mut rows = rows.map_err(|error| self.context.store_failed(&error))?;
-        let more = rows.len() > limit as usize;
-        rows.truncate(limit as usize);
-        let next = rows.last().filter(|_| more).map(|(name, _)| name.clone());
-        let view = |(name, usage): (String, Usage)| {
-            let budget = self.context.accounts.budget(scope, &name).map(BudgetFigures::from);
-            UsageView { name, usage, budget }
-        };
-        Ok(Page { items: rows.into_iter().map(view).collect(), next })
-    }
-
-    /// The queues of all pools, by name.
-    pub async fn queues(&self) -> Result<Vec<QueueView>, SupervisorError> {
-        let mut queues = Vec::new();
-        for (pool, keeper) in self.context.directory.all() {
-            // One that has gone meanwhile has no queue.
-            let Ok(queue) = read_at_turn_end(&keeper, Keeper::view_queue).await else { continue };
-            let counts = self.context.store.queue_counts(&pool).await;
-            let counts = counts.map_err(|error| self.context.store_failed(&error))?;
-            let depth = queue.depth.saturating_sub(counts.delayed);
-            queues.push(QueueView { depth, delayed: counts.delayed, dead: counts.dead, ..queue });
-        }
-        Ok(queues)
     }
 }

@@ -5,7 +5,8 @@ use muster_supervisor::Alert;
 use utoipa_axum::routes;
 
 use super::Routes;
-use crate::door::Leader;
+use crate::principal::Leader;
+use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
     Routes::new().routes(routes!(list))
@@ -17,8 +18,8 @@ pub(super) fn routes() -> Routes {
 #[utoipa::path(get, path = "/api/v1/alerts", tag = "watching", responses(
     (status = 200, description = "The alerts", body = Vec<Alert>),
 ))]
-async fn list(Leader(handle): Leader) -> Json<Vec<Alert>> {
-    Json(handle.alerts())
+async fn list(Leader(caller): Leader) -> Result<Json<Vec<Alert>>, Problem> {
+    Ok(Json(caller.system()?.alerts()))
 }
 
 #[cfg(test)]

@@ -8,14 +8,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use muster_domain::{PoolName, Words};
-use muster_supervisor::{Alert, AlertKind, Handle, HealthView, Mode, ReachView, SystemView};
+use muster_supervisor::{Alert, AlertKind, Handle, HealthView, Mode, ReachView, System, SystemView, Workers};
 use serde::Serialize;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::Routes;
-use crate::door::{Door, Leader, Stage};
+use crate::door::{Door, Stage};
+use crate::principal::Leader;
 use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
@@ -125,7 +126,7 @@ async fn health(State(door): State<Arc<Door>>) -> Json<HealthJson> {
 /// What is known to be wrong is said at once. Where nothing is, it is seen whether the pools answer.
 async fn look(handle: &Handle) -> HealthView {
     let known = handle.health();
-    if !known.degraded.is_empty() || timeout(PATIENCE, handle.pools()).await.is_ok() {
+    if !known.degraded.is_empty() || timeout(PATIENCE, handle.answered()).await.is_ok() {
         return known;
     }
     let mut health = handle.health();
@@ -157,8 +158,8 @@ struct ReadyJson {
 #[utoipa::path(get, path = "/ready", tag = "watching", responses(
     (status = 200, description = "Requests can be served", body = ReadyJson),
 ))]
-async fn ready(Leader(handle): Leader) -> Result<Json<ReadyJson>, Problem> {
-    match timeout(PATIENCE, handle.system()).await {
+async fn ready(Leader(caller): Leader) -> Result<Json<ReadyJson>, Problem> {
+    match timeout(PATIENCE, caller.system()?.view()).await {
         Ok(system) => readiness(&system).map(Json),
         Err(_) => Err(not_ready(silence(PATIENCE))),
     }
@@ -201,20 +202,22 @@ impl DeepHealthJson {
     (status = 200, description = "All of them answer", body = DeepHealthJson),
     (status = 503, description = "One does not, or nobody leads here", body = DeepHealthJson),
 ))]
-async fn deep_health(State(door): State<Arc<Door>>) -> Response {
-    let checks = match door.stage().leader() {
-        Ok(handle) => timeout(DEEP_PATIENCE, look_deep(&handle))
-            .await
-            .unwrap_or_else(|_| vec![ReachView::new("supervisor", Err(silence(DEEP_PATIENCE)))]),
+async fn deep_health(leader: Result<Leader, Problem>) -> Result<Response, Problem> {
+    let checks = match leader {
+        Ok(Leader(caller)) => {
+            let (system, workers) = (caller.system()?, caller.workers()?);
+            let looked = timeout(DEEP_PATIENCE, look_deep(&system, &workers)).await;
+            looked.unwrap_or_else(|_| vec![ReachView::new("supervisor", Err(silence(DEEP_PATIENCE)))])
+        }
         Err(problem) => vec![ReachView::new("supervisor", Err(problem.detail().to_owned()))],
     };
     let answer = DeepHealthJson::new(checks);
     let status = if answer.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(answer)).into_response()
+    Ok((status, Json(answer)).into_response())
 }
 
-async fn look_deep(handle: &Handle) -> Vec<ReachView> {
-    let (system, canaries) = tokio::join!(handle.system(), handle.canaries());
+async fn look_deep(system: &System, workers: &Workers) -> Vec<ReachView> {
+    let (system, canaries) = tokio::join!(system.view(), workers.canaries());
     let mut checks = vec![system.registry, system.store];
     checks.extend(canaries.into_iter().map(|(pool, result)| ReachView::new(format!("canary:{pool}"), result)));
     checks

@@ -9,8 +9,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa_axum::routes;
 
 use super::Routes;
-use crate::door::{Door, Stage};
+use crate::door::Door;
 use crate::metrics::Page;
+use crate::principal::Leader;
 use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
@@ -21,16 +22,16 @@ pub(super) fn routes() -> Routes {
 #[utoipa::path(get, path = "/metrics", tag = "watching", responses(
     (status = 200, description = "The page", body = String, content_type = "text/plain"),
 ))]
-async fn scrape(State(door): State<Arc<Door>>) -> Result<impl IntoResponse, Problem> {
+async fn scrape(State(door): State<Arc<Door>>, leader: Result<Leader, Problem>) -> Result<impl IntoResponse, Problem> {
     let mut page = Page::new(door.metrics().map(PrometheusHandle::render).unwrap_or_default());
-    let stage = door.stage();
-    page.leading(matches!(stage, Stage::Leading(_)));
+    page.leading(leader.is_ok());
     page.connections(door.seats().count());
-    if let Stage::Leading(handle) = stage {
-        page.system(&handle.system().await);
-        page.pools(&handle.pools().await?);
-        page.queues(&handle.queues().await?);
-        page.workers(&handle.workers(None).await?);
+    if let Ok(Leader(caller)) = leader {
+        let pools = caller.pools()?;
+        page.system(&caller.system()?.view().await);
+        page.pools(&pools.list().await);
+        page.queues(&pools.queues().await?);
+        page.workers(&caller.workers()?.list(None).await?);
     }
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.into_text()))
 }

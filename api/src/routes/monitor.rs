@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::Routes;
-use crate::door::Leader;
+use crate::principal::Leader;
+use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
     Routes::new().routes(routes!(system))
@@ -82,8 +83,10 @@ fn recent(alerts: Vec<Alert>, now: Timestamp) -> Vec<Alert> {
 #[utoipa::path(get, path = "/api/v1/agents/monitor/system", tag = "watching", responses(
     (status = 200, description = "The figures", body = MonitorJson),
 ))]
-async fn system(Leader(handle): Leader) -> Json<MonitorJson> {
-    Json(MonitorJson::new(handle.system().await, handle.executions().await, handle.alerts(), Timestamp::now()))
+async fn system(Leader(caller): Leader) -> Result<Json<MonitorJson>, Problem> {
+    let system = caller.system()?;
+    let (view, executions) = (system.view().await, system.executions().await);
+    Ok(Json(MonitorJson::new(view, executions, system.alerts(), Timestamp::now())))
 }
 
 #[cfg(test)]

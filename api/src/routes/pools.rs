@@ -13,8 +13,8 @@ use utoipa_axum::routes;
 use super::Routes;
 use super::system::HoldBody;
 use crate::body::{OptionalJson, StrictJson};
-use crate::door::Leader;
 use crate::json::{ConfigPatch, check_text};
+use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::query::{PathText, StrictQuery, pool_name};
 
@@ -61,8 +61,8 @@ impl CreatePoolBody {
     (status = 201, description = "The pool", body = PoolView),
     (status = 409, description = "The name is taken (`pool_exists`)"),
 ))]
-async fn create(Leader(handle): Leader, body: StrictJson<CreatePoolBody>) -> Result<impl IntoResponse, Problem> {
-    let pool = handle.create_pool(body.value.request()?).await?;
+async fn create(Leader(caller): Leader, body: StrictJson<CreatePoolBody>) -> Result<impl IntoResponse, Problem> {
+    let pool = caller.pools()?.create(body.value.request()?).await?;
     let location = [(LOCATION, format!("/api/v1/agents/pools/{}", pool.pool_name))];
     Ok((StatusCode::CREATED, location, Json(pool)))
 }
@@ -71,8 +71,8 @@ async fn create(Leader(handle): Leader, body: StrictJson<CreatePoolBody>) -> Res
 #[utoipa::path(get, path = "/api/v1/agents/pools", tag = "pools", responses(
     (status = 200, description = "Every pool", body = Vec<PoolView>),
 ))]
-async fn list(Leader(handle): Leader) -> Result<Json<Vec<PoolView>>, Problem> {
-    Ok(Json(handle.pools().await?))
+async fn list(Leader(caller): Leader) -> Result<Json<Vec<PoolView>>, Problem> {
+    Ok(Json(caller.pools()?.list().await))
 }
 
 /// Shows a pool
@@ -82,8 +82,8 @@ async fn list(Leader(handle): Leader) -> Result<Json<Vec<PoolView>>, Problem> {
         (status = 200, description = "The pool", body = PoolView),
         (status = 404, description = "There is no such pool (`unknown_pool`)"),
     ))]
-async fn get(Leader(handle): Leader, PathText(pool): PathText) -> Result<Json<PoolView>, Problem> {
-    Ok(Json(handle.pool(&pool_name(&pool)?).await?))
+async fn get(Leader(caller): Leader, PathText(pool): PathText) -> Result<Json<PoolView>, Problem> {
+    Ok(Json(caller.pools()?.get(&pool_name(&pool)?).await?))
 }
 
 /// A change of a pool.
@@ -104,12 +104,12 @@ pub(crate) struct ChangePoolBody {
             (`pool_draining`)"),
     ))]
 async fn change(
-    Leader(handle): Leader,
+    Leader(caller): Leader,
     PathText(pool): PathText,
     body: StrictJson<ChangePoolBody>,
 ) -> Result<Json<PoolView>, Problem> {
     let patch = body.value.config.checked()?;
-    let pool = handle.change_pool(&pool_name(&pool)?, &patch).await?;
+    let pool = caller.pools()?.change(&pool_name(&pool)?, &patch).await?;
     Ok(Json(pool))
 }
 
@@ -138,11 +138,11 @@ const fn yes() -> bool {
         (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
     ))]
 async fn remove(
-    Leader(handle): Leader,
+    Leader(caller): Leader,
     PathText(pool): PathText,
     StrictQuery(query): StrictQuery<RemoveQuery>,
 ) -> Result<StatusCode, Problem> {
-    handle.remove_pool(&pool_name(&pool)?, query.graceful).await?;
+    caller.pools()?.remove(&pool_name(&pool)?, query.graceful).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -153,10 +153,8 @@ async fn remove(
         (status = 200, description = "The pool as it is now", body = PoolView),
         (status = 404, description = "There is no such pool (`unknown_pool`)"),
     ))]
-async fn pause(Leader(handle): Leader, PathText(pool): PathText) -> Result<Json<PoolView>, Problem> {
-    let pool = pool_name(&pool)?;
-    handle.pause_pool(pool.clone()).await?;
-    Ok(Json(handle.pool(&pool).await?))
+async fn pause(Leader(caller): Leader, PathText(pool): PathText) -> Result<Json<PoolView>, Problem> {
+    Ok(Json(caller.pools()?.pause(pool_name(&pool)?).await?))
 }
 
 /// Ends a pause or a drain of the pool
@@ -166,10 +164,8 @@ async fn pause(Leader(handle): Leader, PathText(pool): PathText) -> Result<Json<
         (status = 200, description = "The pool as it is now", body = PoolView),
         (status = 404, description = "There is no such pool (`unknown_pool`)"),
     ))]
-async fn resume(Leader(handle): Leader, PathText(pool): PathText) -> Result<Json<PoolView>, Problem> {
-    let pool = pool_name(&pool)?;
-    handle.resume_pool(pool.clone()).await?;
-    Ok(Json(handle.pool(&pool).await?))
+async fn resume(Leader(caller): Leader, PathText(pool): PathText) -> Result<Json<PoolView>, Problem> {
+    Ok(Json(caller.pools()?.resume(pool_name(&pool)?).await?))
 }
 
 /// Takes no more tasks for the pool and gives none to its agents until it is resumed
@@ -180,13 +176,11 @@ async fn resume(Leader(handle): Leader, PathText(pool): PathText) -> Result<Json
         (status = 404, description = "There is no such pool (`unknown_pool`)"),
     ))]
 async fn drain(
-    Leader(handle): Leader,
+    Leader(caller): Leader,
     PathText(pool): PathText,
     OptionalJson(body): OptionalJson<HoldBody>,
 ) -> Result<Json<PoolView>, Problem> {
-    let pool = pool_name(&pool)?;
-    handle.drain_pool(pool.clone(), body.hand_back).await?;
-    Ok(Json(handle.pool(&pool).await?))
+    Ok(Json(caller.pools()?.drain(pool_name(&pool)?, body.hand_back).await?))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::Routes;
-use crate::door::Leader;
+use crate::principal::Leader;
 use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
@@ -49,8 +49,8 @@ impl QueuesJson {
 #[utoipa::path(get, path = "/api/metrics/queue", tag = "watching", responses(
     (status = 200, description = "The figures", body = QueuesJson),
 ))]
-async fn queue(Leader(handle): Leader) -> Result<Json<QueuesJson>, Problem> {
-    Ok(Json(QueuesJson::new(handle.queues().await?, Timestamp::now())))
+async fn queue(Leader(caller): Leader) -> Result<Json<QueuesJson>, Problem> {
+    Ok(Json(QueuesJson::new(caller.pools()?.queues().await?, Timestamp::now())))
 }
 
 #[cfg(test)]

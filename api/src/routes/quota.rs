@@ -3,14 +3,13 @@
 use axum::Json;
 use axum::http::HeaderValue;
 use axum::response::Response;
-use muster_domain::DEFAULT_TENANT;
-use muster_supervisor::{Handle, LeftView, QuotaView};
+use muster_supervisor::{LeftView, QuotaView, Tasks};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 
 use super::Routes;
-use crate::door::Leader;
+use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::query::StrictQuery;
 
@@ -34,16 +33,16 @@ pub(super) struct TenantQuery {
     (status = 422, description = "That is no tenant's name (`invalid_field`)"),
 ))]
 async fn quota(
-    Leader(handle): Leader,
+    Leader(caller): Leader,
     StrictQuery(query): StrictQuery<TenantQuery>,
 ) -> Result<Json<QuotaView>, Problem> {
-    Ok(Json(handle.quota(query.tenant.as_deref().unwrap_or(DEFAULT_TENANT)).await?))
+    Ok(Json(caller.tasks().quota(query.tenant).await?))
 }
 
 /// Adds what is left to an answer to a tenant that has limits.
-pub(super) async fn tell(handle: &Handle, tenant: &str, mut response: Response) -> Response {
+pub(super) async fn tell(tasks: &Tasks, tenant: Option<String>, mut response: Response) -> Response {
     // The answer is what it is, whether this can be told or not.
-    if let Ok(view) = handle.quota(tenant).await
+    if let Ok(view) = tasks.quota(tenant).await
         && let Some(text) = rate_limit(&view.left)
         && let Ok(value) = HeaderValue::try_from(text)
     {

@@ -6,14 +6,15 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use muster_supervisor::{CheckLine, SystemView};
+use muster_supervisor::{CheckLine, SystemView, access};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::Routes;
 use crate::body::OptionalJson;
-use crate::door::{Door, Leader};
+use crate::door::Door;
+use crate::principal::{Asker, Leader};
 use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
@@ -49,13 +50,15 @@ struct StoppingJson {
 ))]
 async fn stop(
     State(door): State<Arc<Door>>,
+    Asker(principal): Asker,
     OptionalJson(body): OptionalJson<StopBody>,
 ) -> Result<impl IntoResponse, Problem> {
     let StopBody { keep_workers } = body;
+    access::to_installation(&principal)?;
     let message = if door.stop_standby() {
         "the standby is stopping"
     } else {
-        door.stage().leader()?.stop(keep_workers);
+        door.leader()?.by(principal).system()?.stop(keep_workers);
         "the supervisor is stopping"
     };
     Ok((StatusCode::ACCEPTED, Json(StoppingJson { message, keep_workers })))
@@ -65,8 +68,8 @@ async fn stop(
 #[utoipa::path(get, path = "/api/v1/system/status", tag = "system", responses(
     (status = 200, description = "Everything about it", body = SystemView),
 ))]
-async fn status(Leader(handle): Leader) -> Json<SystemView> {
-    Json(handle.system().await)
+async fn status(Leader(caller): Leader) -> Result<Json<SystemView>, Problem> {
+    Ok(Json(caller.system()?.view().await))
 }
 
 /// A check of the whole installation.
@@ -87,8 +90,8 @@ impl From<Vec<CheckLine>> for CheckJson {
 #[utoipa::path(get, path = "/api/v1/system/check", tag = "system", responses(
     (status = 200, description = "What was found; `ok` says whether all is well", body = CheckJson),
 ))]
-async fn check(Leader(handle): Leader) -> Result<Json<CheckJson>, Problem> {
-    Ok(Json(handle.check().await.into()))
+async fn check(Leader(caller): Leader) -> Result<Json<CheckJson>, Problem> {
+    Ok(Json(caller.system()?.check().await.into()))
 }
 
 /// How work is held up: of the whole system, or of a pool that is drained.
@@ -104,20 +107,20 @@ pub(super) struct HoldBody {
     (status = 200, description = "The supervisor as it is now", body = SystemView),
 ))]
 async fn pause(
-    Leader(handle): Leader,
+    Leader(caller): Leader,
     OptionalJson(body): OptionalJson<HoldBody>,
 ) -> Result<Json<SystemView>, Problem> {
-    handle.pause_system(body.hand_back).await?;
-    Ok(Json(handle.system().await))
+    caller.pools()?.pause_all(body.hand_back).await?;
+    Ok(Json(caller.system()?.view().await))
 }
 
 /// Gives tasks to agents again; a pool that was paused by itself stays so
 #[utoipa::path(post, path = "/api/v1/system/resume", tag = "system", responses(
     (status = 200, description = "The supervisor as it is now", body = SystemView),
 ))]
-async fn resume(Leader(handle): Leader) -> Result<Json<SystemView>, Problem> {
-    handle.resume_system().await?;
-    Ok(Json(handle.system().await))
+async fn resume(Leader(caller): Leader) -> Result<Json<SystemView>, Problem> {
+    caller.pools()?.resume_all().await?;
+    Ok(Json(caller.system()?.view().await))
 }
 
 #[cfg(test)]

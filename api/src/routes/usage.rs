@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::Routes;
-use crate::door::Leader;
+use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::query::{MAX_PAGE, StrictQuery, page_limit};
 
@@ -72,9 +72,10 @@ impl From<Page<UsageView, String>> for UsagePage {
     (status = 422, description = "There is no such scope (`invalid_parameter`)"),
 ))]
 async fn usage(
-    Leader(handle): Leader,
+    Leader(caller): Leader,
     StrictQuery(query): StrictQuery<UsageQuery>,
 ) -> Result<Json<UsagePage>, Problem> {
     let limit = page_limit(query.limit, MAX_PAGE)?;
-    Ok(Json(handle.usage(query.scope.into(), query.cursor.as_deref().unwrap_or_default(), limit).await?.into()))
+    let after = query.cursor.as_deref().unwrap_or_default();
+    Ok(Json(caller.tasks().usage(query.scope.into(), after, limit).await?.into()))
 }

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::Routes;
-use crate::door::Leader;
+use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::query::{MAX_PAGE, StrictQuery, page_limit, page_start, pool_name};
 
@@ -55,8 +55,8 @@ impl From<Vec<WorkerView>> for ProcessesJson {
 #[utoipa::path(get, path = "/api/v1/agents/metrics/processes", tag = "watching", responses(
     (status = 200, description = "The workers", body = ProcessesJson),
 ))]
-async fn processes(Leader(handle): Leader) -> Result<Json<ProcessesJson>, Problem> {
-    Ok(Json(handle.workers(None).await?.into()))
+async fn processes(Leader(caller): Leader) -> Result<Json<ProcessesJson>, Problem> {
+    Ok(Json(caller.workers()?.list(None).await?.into()))
 }
 
 /// Which of the workers that ended to list.
@@ -97,17 +97,12 @@ impl From<Page<EndedWorkerView, ProcessId>> for EndedProcessPage {
         (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
     ))]
 async fn ended_processes(
-    Leader(handle): Leader,
+    Leader(caller): Leader,
     StrictQuery(query): StrictQuery<EndedListQuery>,
 ) -> Result<Json<EndedProcessPage>, Problem> {
     let pool = query.pool_name.as_deref().map(pool_name).transpose()?;
     let (before, limit) = (page_start(query.cursor.as_deref())?, page_limit(query.limit, MAX_PAGE)?);
-    let page = handle.ended_workers(EndedQuery { pool: pool.clone(), before, limit }).await?;
-    // Workers of a pool that was removed are kept for a while, so only one without any is unknown.
-    if let (Some(pool), true) = (pool, page.items.is_empty()) {
-        handle.pool(&pool).await?;
-    }
-    Ok(Json(page.into()))
+    Ok(Json(caller.workers()?.ended(EndedQuery { pool, before, limit }).await?.into()))
 }
 
 #[cfg(test)]

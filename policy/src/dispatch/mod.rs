@@ -20,8 +20,8 @@ use std::collections::{BTreeMap, VecDeque};
 use muster_domain::{AgentId, Priority, TaskId};
 
 pub use blocked::{
-    AgentCounts, AgentAvailability, Blocked, Candidate, GateHold, Gates, NamedAgent, NoAgent, PoolHolds, blocked, no_agent,
-    not_due,
+    AgentAvailability, AgentCounts, Blocked, Candidate, GateHold, Gates, NamedAgent, NoAgent, PoolHolds, blocked,
+    no_agent, not_due,
 };
 use seats::Seats;
 

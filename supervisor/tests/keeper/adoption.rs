@@ -47,7 +47,7 @@ async fn the_old_supervisor_is_fenced_and_changes_nothing() {
     world.wait_state(agent, AgentState::Running(Activity::Idle)).await;
     let refused = old.try_spawn(PATIENCE).await.expect_err("it does not lead");
     assert!(matches!(refused, SupervisorError::Unavailable { .. } | SupervisorError::Stopping), "{refused}");
-    assert!(old.handle.terminate(None, agent, true, Duration::ZERO).await.is_err());
+    assert!(old.agents().terminate(None, agent, true, Duration::ZERO).await.is_err());
     bury(old).await;
     let_pass(&world).await;
     assert_eq!((world.state(agent).await, world.pool().await.agent_count), (AgentState::Running(Activity::Idle), 1));
@@ -61,7 +61,7 @@ async fn an_old_supervisor_learns_of_the_new_one_from_a_worker() {
     let world = succeed(&old).await;
     // A command of the new one gives the worker the higher fence, and its next beat tells the old one.
     world.wait_state(agent, AgentState::Running(Activity::Idle)).await;
-    world.handle.restart(agent, PATIENCE).await.expect("restarted");
+    world.agents().restart(agent, PATIENCE).await.expect("restarted");
     bury(old).await;
     world.end().await;
 }

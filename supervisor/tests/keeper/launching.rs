@@ -27,7 +27,7 @@ async fn whoever_waits_for_an_agent_is_told_what_is_in_its_way() {
     world.launcher().fail(u32::MAX);
     let first = world.order().await;
     let lasts = || {
-        let alerts = world.handle.alerts();
+        let alerts = world.system().alerts();
         alerts.iter().any(|alert| alert.kind == AlertKind::StartFailed && alert.until.is_none())
     };
     wait_until("it is an alert", async || lasts()).await;
@@ -172,7 +172,7 @@ async fn those_who_wait_for_a_slot_get_it_in_the_order_of_their_making() {
     world.launcher().habits(|habits| habits.on_spawn = OnSpawn::Run);
     let agents = [world.spawn().await, world.spawn().await];
     // The bound shrinks, and both lose their workers: one slot is left for two.
-    world.handle.change_pool(&crate::world::pool(), &json!({"max_workers": 1})).await.expect("changed");
+    world.pools().change(&crate::world::pool(), &json!({"max_workers": 1})).await.expect("changed");
     for worker in world.launcher().living() {
         worker.die();
     }

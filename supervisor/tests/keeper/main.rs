@@ -1,6 +1,7 @@
 //! The keeper's rules and races, each in both orders, with a real supervisor, a real store, the in-memory registry, and
 //! workers that do what the test tells them.
 
+mod access;
 mod adoption;
 mod faults;
 mod idle;

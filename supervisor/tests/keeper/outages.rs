@@ -19,9 +19,9 @@ async fn while_the_registry_is_away_nothing_begins_and_nothing_ends() {
     away(&world).await;
     for error in [
         world.try_spawn(Duration::ZERO).await.expect_err("no spawn"),
-        world.handle.terminate(None, agent, true, Duration::ZERO).await.expect_err("no end"),
-        world.handle.restart(agent, Duration::ZERO).await.expect_err("no restart"),
-        world.handle.remove_pool(&pool(), true).await.expect_err("no removal"),
+        world.agents().terminate(None, agent, true, Duration::ZERO).await.expect_err("no end"),
+        world.agents().restart(agent, Duration::ZERO).await.expect_err("no restart"),
+        world.pools().remove(&pool(), true).await.expect_err("no removal"),
     ] {
         assert!(matches!(error, SupervisorError::Unavailable { .. }), "{error}");
     }
@@ -156,7 +156,7 @@ async fn a_removed_pool_is_forgotten_when_the_registry_is_well() {
     world.spawn().await;
     world.ground.registry.fail("forget");
     world.ground.registry.fail("forget_pool");
-    world.handle.remove_pool(&pool(), true).await.expect("removed");
+    world.pools().remove(&pool(), true).await.expect("removed");
     world.ground.registry.mend();
     wait_until("nothing is left", async || world.ground.memory.is_empty()).await;
     world.end().await;

@@ -24,7 +24,7 @@ async fn full_of_states() -> World {
     wait_until("it waits", async || world.agent(agents[0]).await.process_id.is_none()).await;
     world.worker_of(agents[1]).await.end(agents[1], crash.clone()).await;
     wait_until("it waits", async || world.agent(agents[1]).await.process_id.is_none()).await;
-    world.handle.restart(agents[1], crate::worker::PATIENCE).await.expect("restarted");
+    world.agents().restart(agents[1], crate::worker::PATIENCE).await.expect("restarted");
     world.worker_of(agents[1]).await.end(agents[1], crash).await;
     world.wait_state(agents[1], AgentState::Quarantined).await;
     world.worker_of(agents[2]).await.change(|habits| habits.on_stop = OnStop::EndIfForced).await;
@@ -36,7 +36,7 @@ async fn full_of_states() -> World {
 
 async fn is_gone(world: &World) {
     wait_until("the pool is gone", async || {
-        matches!(world.handle.pool(&pool()).await, Err(SupervisorError::UnknownPool(_)))
+        matches!(world.pools().get(&pool()).await, Err(SupervisorError::UnknownPool(_)))
     })
     .await;
     assert!(world.store().pools().await.expect("rows").iter().all(|row| row.spec.pool_name != pool()));
@@ -48,7 +48,7 @@ async fn is_gone(world: &World) {
 #[tokio::test]
 async fn a_pool_is_removed_whatever_its_agents_do() {
     let world = full_of_states().await;
-    world.handle.remove_pool(&pool(), false).await.expect("removed");
+    world.pools().remove(&pool(), false).await.expect("removed");
     is_gone(&world).await;
     wait_until("nothing is left in the registry", async || world.ground.memory.is_empty()).await;
     world.create_pool(config()).await;
@@ -63,14 +63,14 @@ async fn a_graceful_removal_waits_and_a_forced_one_ends_the_wait() {
     let agent = world.spawn().await;
     let worker = world.worker_of(agent).await;
     worker.change(|habits| habits.on_stop = OnStop::EndIfForced).await;
-    let handle = world.handle.clone();
-    let graceful = tokio::spawn(async move { handle.remove_pool(&pool(), true).await });
+    let pools = world.pools().clone();
+    let graceful = tokio::spawn(async move { pools.remove(&pool(), true).await });
     wait_until("it is asked", async || worker.stops_of(agent).await.contains(&true)).await;
     let refused = world.try_spawn(Duration::ZERO).await.expect_err("it is going");
     assert!(matches!(refused, SupervisorError::PoolDraining(_)), "{refused}");
     let_pass(&world).await;
     assert_eq!(world.state(agent).await, AgentState::Stopping);
-    world.handle.remove_pool(&pool(), false).await.expect("removed");
+    world.pools().remove(&pool(), false).await.expect("removed");
     graceful.await.expect("no panic").expect("removed too");
     is_gone(&world).await;
     world.end().await;
@@ -82,8 +82,8 @@ async fn a_removal_that_a_master_began_is_finished_by_the_next() {
     let agent = old.spawn().await;
     let worker = old.worker_of(agent).await;
     worker.change(|habits| habits.on_stop = OnStop::Miss).await;
-    let handle = old.handle.clone();
-    let removal = tokio::spawn(async move { handle.remove_pool(&pool(), true).await });
+    let pools = old.pools().clone();
+    let removal = tokio::spawn(async move { pools.remove(&pool(), true).await });
     wait_until("it is asked", async || !worker.stops_of(agent).await.is_empty()).await;
     let ground = old.ground.clone();
     old.shut_down(true).await;
@@ -100,8 +100,8 @@ async fn a_supervisor_stops_while_a_pool_is_removed() {
     let agent = world.spawn().await;
     let worker = world.worker_of(agent).await;
     worker.change(|habits| habits.on_stop = OnStop::Miss).await;
-    let handle = world.handle.clone();
-    let removal = tokio::spawn(async move { handle.remove_pool(&pool(), true).await });
+    let pools = world.pools().clone();
+    let removal = tokio::spawn(async move { pools.remove(&pool(), true).await });
     wait_until("it is asked", async || !worker.stops_of(agent).await.is_empty()).await;
     let ground = world.ground.clone();
     world.shut_down(false).await;
@@ -116,13 +116,13 @@ async fn a_supervisor_stops_while_a_pool_is_removed() {
 async fn new_bounds_count_for_what_starts_next() {
     let world = World::new().await;
     world.spawn_many(2).await;
-    let view = world.handle.change_pool(&pool(), &json!({"max_agents": 5})).await.expect("changed");
+    let view = world.pools().change(&pool(), &json!({"max_agents": 5})).await.expect("changed");
     assert_eq!(view.config.max_agents, 5);
     world.spawn_many(5).await;
     let mut capacities: Vec<u32> = world.launcher().living().iter().map(|worker| worker.orders().capacity).collect();
     capacities.sort_unstable();
     assert_eq!(capacities, [2, 5]);
-    let wrong = world.handle.change_pool(&pool(), &json!({"max_agents": 0})).await;
+    let wrong = world.pools().change(&pool(), &json!({"max_agents": 0})).await;
     assert!(matches!(wrong, Err(SupervisorError::Invalid(_))), "{wrong:?}");
     world.end().await;
 }
@@ -141,8 +141,8 @@ async fn pools_of_the_file_follow_the_file() {
     let world = ground.lead().await;
     world.spawn().await;
     for refused in [
-        world.handle.remove_pool(&pool(), true).await,
-        world.handle.change_pool(&pool(), &json!({"max_agents": 9})).await.map(drop),
+        world.pools().remove(&pool(), true).await,
+        world.pools().change(&pool(), &json!({"max_agents": 9})).await.map(drop),
     ] {
         assert!(matches!(refused, Err(SupervisorError::PoolOfFile(_))), "{refused:?}");
     }
@@ -162,10 +162,10 @@ async fn a_name_is_taken_once() {
         runtime: None,
         config: config(),
     };
-    let refused = world.handle.create_pool(again.clone()).await;
+    let refused = world.pools().create(again.clone()).await;
     assert!(matches!(refused, Err(SupervisorError::PoolExists(_))), "{refused:?}");
     let unknown = muster_supervisor::NewPool { runtime: Some("none".to_owned()), ..again };
-    assert!(matches!(world.handle.create_pool(unknown).await, Err(SupervisorError::UnknownRuntime { .. })));
+    assert!(matches!(world.pools().create(unknown).await, Err(SupervisorError::UnknownRuntime { .. })));
     world.end().await;
 }
 
@@ -188,7 +188,7 @@ async fn a_pool_is_kept_whatever_durations_its_row_has() {
         runtime: None,
         config: PoolConfig { health_check_interval: None, ..config.clone() },
     };
-    let answer = refused.handle.create_pool(new).await;
+    let answer = refused.pools().create(new).await;
     assert!(matches!(answer, Err(SupervisorError::Invalid(_))), "{answer:?}");
     refused.end().await;
 

@@ -90,7 +90,7 @@ impl Life {
         let Some(agent) = self.pick() else { return };
         let graceful = self.rng.bool();
         self.wanted.remove(&agent);
-        match self.world.handle.terminate(None, agent, graceful, Duration::ZERO).await {
+        match self.world.agents().terminate(None, agent, graceful, Duration::ZERO).await {
             Ok(_) => self.ended.insert(agent),
             Err(_) => self.unknown.insert(agent),
         };
@@ -99,7 +99,7 @@ impl Life {
     async fn restart_one(&mut self) {
         let Some(agent) = self.pick() else { return };
         // Refused or not, it is to run.
-        drop(self.world.handle.restart(agent, Duration::ZERO).await);
+        drop(self.world.agents().restart(agent, Duration::ZERO).await);
     }
 
     fn a_worker(&mut self) -> Option<FakeWorker> {
@@ -262,7 +262,7 @@ async fn two_hundred_spawns_at_once_while_workers_die() {
     for agent in agents {
         world.wait_state(agent, AgentState::Running(Activity::Idle)).await;
     }
-    let view = world.handle.pool(&pool()).await.expect("a pool");
+    let view = world.pools().get(&pool()).await.expect("a pool");
     assert_eq!((view.used_capacity, world.ground.ledger.running().len()), (200, 200));
     world.end().await;
 }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use muster_domain::{Activity, AgentState, Cause, FinalState, RestartKind, StopReason};
-use muster_store::{IdempotencyKey, Store};
-use muster_supervisor::{SpawnRequest, Spawned, SupervisorError};
+use muster_store::Store;
+use muster_supervisor::{RequestKey, SpawnRequest, Spawned, SupervisorError};
 
 use crate::worker::{OnSpawn, PATIENCE};
 use crate::world::{World, let_pass, request, wait_until};
@@ -40,7 +40,7 @@ async fn kinds_and_causes() {
 async fn one_that_ran_and_failed_is_no_failed_start() {
     let world = of_kind(RestartKind::Temporary).await;
     let keyed = SpawnRequest { key: Some(key("once")), ..request() };
-    let Spawned::Running(first) = world.handle.spawn(keyed.clone(), PATIENCE).await.expect("an agent") else {
+    let Spawned::Running(first) = world.agents().spawn(keyed.clone(), PATIENCE).await.expect("an agent") else {
         panic!("it runs")
     };
     let agent = first.agent_id;
@@ -48,7 +48,7 @@ async fn one_that_ran_and_failed_is_no_failed_start() {
     world.wait_state(agent, AgentState::Failed).await;
     let row = world.store().agent(agent).await.expect("a row").expect("it is stored");
     assert_eq!(row.intent, muster_domain::Intent::Stop(StopReason::Completed));
-    let again = world.handle.spawn(keyed, PATIENCE).await.expect("answered as the first time");
+    let again = world.agents().spawn(keyed, PATIENCE).await.expect("answered as the first time");
     assert!(matches!(again, Spawned::Running(view) if view.agent_id == agent));
     world.end().await;
 }
@@ -59,12 +59,12 @@ async fn a_first_start_that_fails_is_told_and_ended_in_the_store() {
     let cause = Cause::NotStarted { error: "no such file".to_owned() };
     world.launcher().habits(|habits| habits.on_spawn = OnSpawn::Fail(cause.clone()));
     let keyed = SpawnRequest { key: Some(key("fails")), ..request() };
-    let error = world.handle.spawn(keyed.clone(), PATIENCE).await.expect_err("it failed");
+    let error = world.agents().spawn(keyed.clone(), PATIENCE).await.expect_err("it failed");
     let SupervisorError::StartFailed { agent_id, ending } = error else { panic!("{error}") };
     assert_eq!(ending.cause, cause);
     let row = world.store().agent(agent_id).await.expect("a row").expect("it is stored");
     assert_eq!(row.final_state, Some(FinalState::Failed(StopReason::StartFailed)));
-    let again = world.handle.spawn(keyed, PATIENCE).await.expect_err("answered as the first time");
+    let again = world.agents().spawn(keyed, PATIENCE).await.expect_err("answered as the first time");
     assert!(matches!(again, SupervisorError::StartFailed { agent_id: same, .. } if same == agent_id), "{again}");
     let_pass(&world).await;
     assert_eq!((world.pool().await.used_capacity, world.pool().await.agent_count), (0, 0));
@@ -77,7 +77,7 @@ async fn one_that_failed_runs_again_when_a_person_wants_it() {
     let agent = world.spawn().await;
     world.worker_of(agent).await.end(agent, Cause::Exited { code: 1 }).await;
     world.wait_state(agent, AgentState::Failed).await;
-    let view = world.handle.restart(agent, PATIENCE).await.expect("revived");
+    let view = world.agents().restart(agent, PATIENCE).await.expect("revived");
     assert_eq!((view.state, view.epoch), (AgentState::Running(Activity::Idle), 2));
     world.end().await;
 }
@@ -94,7 +94,7 @@ async fn crashes_past_the_bound_are_quarantine_until_a_person_releases_it() {
     let row = world.store().agent(agent).await.expect("a row").expect("it is stored");
     assert_eq!((row.final_state, row.assignment, row.restarts), (Some(FinalState::Quarantined), None, 2));
     assert_eq!((world.pool().await.quarantined_agents, world.pool().await.used_capacity), (1, 0));
-    let view = world.handle.restart(agent, PATIENCE).await.expect("released");
+    let view = world.agents().restart(agent, PATIENCE).await.expect("released");
     assert_eq!((view.state, view.epoch, view.restarts), (AgentState::Running(Activity::Idle), 4, 3));
     // The count within the window begins anew.
     world.worker_of(agent).await.end(agent, Cause::Exited { code: 3 }).await;
@@ -123,7 +123,7 @@ async fn the_backoff_is_waited_for_and_a_restart_by_hand_ends_it() {
     let view = world.agent(agent).await;
     assert_eq!(view.state, AgentState::Spawning);
     assert!(view.reason.expect("a reason").contains("exited with code 1"));
-    let view = world.handle.restart(agent, PATIENCE).await.expect("at once");
+    let view = world.agents().restart(agent, PATIENCE).await.expect("at once");
     assert_eq!(view.epoch, 2);
     world.end().await;
 }
@@ -144,7 +144,7 @@ async fn a_short_backoff_passes_by_itself() {
 async fn a_key_makes_one_agent_and_another_body_is_refused() {
     let world = World::new().await;
     let keyed = SpawnRequest { key: Some(key("k")), ..request() };
-    let spawns = (0..5).map(|_| world.handle.spawn(keyed.clone(), PATIENCE));
+    let spawns = (0..5).map(|_| world.agents().spawn(keyed.clone(), PATIENCE));
     let mut ids: Vec<_> = futures_util::future::join_all(spawns)
         .await
         .into_iter()
@@ -154,13 +154,13 @@ async fn a_key_makes_one_agent_and_another_body_is_refused() {
         .collect();
     ids.dedup();
     assert_eq!(ids.len(), 1);
-    let other = IdempotencyKey { body_hash: [2; 32], ..key("k") };
-    let refused = world.handle.spawn(SpawnRequest { key: Some(other), ..request() }, PATIENCE).await;
+    let other = RequestKey { body_hash: [2; 32], ..key("k") };
+    let refused = world.agents().spawn(SpawnRequest { key: Some(other), ..request() }, PATIENCE).await;
     assert!(matches!(refused, Err(SupervisorError::KeyReused)), "{refused:?}");
     assert_eq!(world.pool().await.agent_count, 1);
     world.end().await;
 }
 
-fn key(text: &str) -> IdempotencyKey {
-    IdempotencyKey { caller: String::new(), route: "spawn".to_owned(), key: text.to_owned(), body_hash: [1; 32] }
+fn key(text: &str) -> RequestKey {
+    RequestKey { route: "spawn".to_owned(), key: text.to_owned(), body_hash: [1; 32] }
 }

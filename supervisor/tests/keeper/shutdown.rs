@@ -49,11 +49,11 @@ async fn kept_workers_go_on() {
     let mut world = world;
     let end = world.supervisor.ended().await;
     assert_eq!(end, LeadEnd::Asked(StopWish { keep_workers: true }));
-    let handle = world.handle.clone();
+    let pools = world.pools().clone();
     world.shut_down(true).await;
     assert_eq!(ground.launcher.living().len(), 1);
     wait_until("nobody answers any more", async || {
-        matches!(handle.pool(&crate::world::pool()).await, Err(SupervisorError::Stopping))
+        matches!(pools.get(&crate::world::pool()).await, Err(SupervisorError::Stopping))
     })
     .await;
     let world = ground.lead().await;
@@ -85,8 +85,8 @@ async fn whoever_waits_for_a_start_hears_that_it_is_wanted() {
     for keep_workers in [false, true] {
         let world = World::new().await;
         world.launcher().next(|habits| habits.on_spawn = OnSpawn::RunSilently);
-        let handle = world.handle.clone();
-        let waiting = tokio::spawn(async move { handle.spawn(crate::world::request(), Duration::from_secs(60)).await });
+        let agents = world.agents().clone();
+        let waiting = tokio::spawn(async move { agents.spawn(crate::world::request(), Duration::from_secs(60)).await });
         wait_until("it is stored", async || world.pool().await.agent_count == 1).await;
         let ground = world.ground.clone();
         world.shut_down(keep_workers).await;
@@ -110,12 +110,12 @@ async fn nothing_new_begins_while_it_stops() {
     let world = World::new().await;
     world.launcher().next(|habits| habits.obeys = false);
     world.spawn().await;
-    let (ground, handle, hurry) = (world.ground.clone(), world.handle.clone(), CancellationToken::new());
+    let (ground, agents, hurry) = (world.ground.clone(), world.agents().clone(), CancellationToken::new());
     let end = LeadEnd::Asked(StopWish { keep_workers: false });
     let shut_down = tokio::spawn(world.supervisor.shut_down(end, hurry.clone()));
     let worker = ground.launcher.workers()[0].clone();
     wait_until("it stops", async || worker.times_asked() == 1).await;
-    let refused = handle.spawn(crate::world::request(), PATIENCE).await.expect_err("it stops");
+    let refused = agents.spawn(crate::world::request(), PATIENCE).await.expect_err("it stops");
     assert!(matches!(refused, SupervisorError::Stopping), "{refused}");
     hurry.cancel();
     shut_down.await.expect("it ends");

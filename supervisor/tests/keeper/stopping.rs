@@ -81,7 +81,7 @@ async fn who_is_not_content_with_asking_has_it_killed() {
     world.tell_to_stop(agent, true).await;
     wait_until("it was asked", async || !worker.stops_of(agent).await.is_empty()).await;
     assert_eq!(world.state(agent).await, AgentState::Stopping);
-    let view = world.handle.terminate(None, agent, false, PATIENCE).await.expect("killed");
+    let view = world.agents().terminate(None, agent, false, PATIENCE).await.expect("killed");
     assert_eq!(view.state, AgentState::Terminated);
     assert!(worker.stops_of(agent).await.contains(&false));
     world.end().await;
@@ -92,7 +92,7 @@ async fn restart_ends_the_run_and_begins_the_next_in_place() {
     let world = World::new().await;
     let agent = world.spawn().await;
     let worker = world.worker_of(agent).await;
-    let view = world.handle.restart(agent, PATIENCE).await.expect("restarted");
+    let view = world.agents().restart(agent, PATIENCE).await.expect("restarted");
     assert_eq!((view.state, view.epoch, view.process_id), (AgentState::Running(Activity::Idle), 2, Some(worker.id())));
     world.end().await;
 }
@@ -104,7 +104,7 @@ async fn a_restart_that_was_acknowledged_survives_the_master_and_happens_once() 
     let worker = world.worker_of(agent).await;
     // Nothing that this master sends arrives.
     world.ground.registry.drop_commands(true);
-    let told = world.handle.restart(agent, std::time::Duration::ZERO).await.expect("acknowledged");
+    let told = world.agents().restart(agent, std::time::Duration::ZERO).await.expect("acknowledged");
     assert_eq!((told.state, told.epoch), (AgentState::Stopping, 1));
     let ground = world.ground.clone();
     world.shut_down(true).await;
@@ -126,7 +126,7 @@ async fn a_restart_that_could_not_be_stored_is_refused() {
     let world = World::new().await;
     let agent = world.spawn().await;
     world.store().once(|write| matches!(write, Write::RestartAgent { .. }), Commit::Refuse);
-    let refused = world.handle.restart(agent, PATIENCE).await.expect_err("the store is away");
+    let refused = world.agents().restart(agent, PATIENCE).await.expect_err("the store is away");
     assert!(matches!(refused, SupervisorError::Unavailable { .. }), "{refused}");
     let_pass(&world).await;
     assert_eq!((world.state(agent).await, world.agent(agent).await.epoch), (AgentState::Running(Activity::Idle), 1));
@@ -141,7 +141,7 @@ async fn a_restart_and_the_end_of_the_run_meet_in_both_orders() {
             let agent = world.spawn().await;
             let worker = world.worker_of(agent).await;
             let (restart, crash) =
-                (world.handle.restart(agent, PATIENCE), worker.end(agent, Cause::Exited { code: 1 }));
+                (world.agents().restart(agent, PATIENCE), worker.end(agent, Cause::Exited { code: 1 }));
             let view = match restart_first {
                 true => tokio::join!(restart, crash).0,
                 false => tokio::join!(crash, restart).1,
@@ -158,14 +158,14 @@ async fn terminate_wins_over_a_restart_and_a_restart_never_over_it() {
     let agent = world.spawn().await;
     let worker = world.worker_of(agent).await;
     worker.change(|habits| habits.on_stop = OnStop::Miss).await;
-    let restart = world.handle.restart(agent, std::time::Duration::ZERO).await.expect("told");
+    let restart = world.agents().restart(agent, std::time::Duration::ZERO).await.expect("told");
     assert_eq!(restart.state, AgentState::Stopping);
     world.tell_to_stop(agent, true).await;
-    let refused = world.handle.restart(agent, PATIENCE).await.expect_err("it is to end");
+    let refused = world.agents().restart(agent, PATIENCE).await.expect_err("it is to end");
     assert!(matches!(refused, SupervisorError::WrongState { .. }), "{refused}");
     worker.change(|habits| habits.on_stop = OnStop::End).await;
     world.wait_state(agent, AgentState::Terminated).await;
-    let refused = world.handle.restart(agent, PATIENCE).await.expect_err("it is over");
+    let refused = world.agents().restart(agent, PATIENCE).await.expect_err("it is over");
     assert!(matches!(refused, SupervisorError::WrongState { .. }), "{refused}");
     world.end().await;
 }
@@ -176,8 +176,8 @@ async fn end_and_terminate_meet(terminate_first: bool) {
     let agent = world.spawn().await;
     let worker = world.worker_of(agent).await;
     worker.change(|habits| habits.on_stop = OnStop::Miss).await;
-    let (handle, crash) = (world.handle.clone(), Cause::Exited { code: 1 });
-    let terminate = handle.terminate(None, agent, true, PATIENCE);
+    let (agents, crash) = (world.agents().clone(), Cause::Exited { code: 1 });
+    let terminate = agents.terminate(None, agent, true, PATIENCE);
     let crash = async {
         worker.end(agent, crash).await;
         worker.change(|habits| habits.on_stop = OnStop::End).await;
@@ -211,7 +211,7 @@ async fn a_terminate_is_not_lost_where_the_release_before_it_could_not_be_stored
     world.store().once(|write| matches!(write, Write::Release { .. }), Commit::Refuse);
     worker.end(agent, Cause::Exited { code: 1 }).await;
     // It may be refused while the store counts as away; then it is asked for again.
-    wait_until("it is taken", async || world.handle.terminate(None, agent, true, PATIENCE).await.is_ok()).await;
+    wait_until("it is taken", async || world.agents().terminate(None, agent, true, PATIENCE).await.is_ok()).await;
     world.wait_state(agent, AgentState::Terminated).await;
     let_pass(&world).await;
     assert_eq!(world.state(agent).await, AgentState::Terminated);

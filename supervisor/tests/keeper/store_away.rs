@@ -33,9 +33,9 @@ async fn requests_are_refused_and_leave_nothing() {
     let agent = world.spawn().await;
     world.store().judge(|_| Commit::Refuse);
     is_unavailable(world.try_spawn(PATIENCE).await);
-    is_unavailable(world.handle.terminate(None, agent, true, PATIENCE).await);
-    is_unavailable(world.handle.change_pool(&pool(), &json!({"max_agents": 3})).await);
-    is_unavailable(world.handle.remove_pool(&pool(), true).await);
+    is_unavailable(world.agents().terminate(None, agent, true, PATIENCE).await);
+    is_unavailable(world.pools().change(&pool(), &json!({"max_agents": 3})).await);
+    is_unavailable(world.pools().remove(&pool(), true).await);
     world.store().heal();
     wait_until("it takes requests again", async || world.try_spawn(PATIENCE).await.is_ok()).await;
     let_pass(&world).await;
@@ -50,7 +50,7 @@ async fn a_removal_that_could_not_be_stored_is_refused() {
     let world = World::new().await;
     let agent = world.spawn().await;
     world.store().once(|write| matches!(write, Write::DrainPool { .. }), Commit::Refuse);
-    is_unavailable(world.handle.remove_pool(&pool(), true).await);
+    is_unavailable(world.pools().remove(&pool(), true).await);
     let_pass(&world).await;
     assert_eq!(
         (world.state(agent).await, world.pool().await.holds.draining),
@@ -65,7 +65,7 @@ async fn a_removal_that_could_not_be_stored_is_refused_in_a_full_pass_too() {
     let world = World::with(|clocks| clocks.pass = Duration::ZERO, |_| {}).await;
     let agent = world.spawn().await;
     world.store().once(|write| matches!(write, Write::DrainPool { .. }), Commit::Refuse);
-    is_unavailable(world.handle.remove_pool(&pool(), true).await);
+    is_unavailable(world.pools().remove(&pool(), true).await);
     healthy(&world).await;
     world.spawn().await;
     assert_eq!(
@@ -80,8 +80,8 @@ async fn a_removal_that_was_stored_though_its_caller_was_refused_is_carried_out(
     let world = World::new().await;
     world.spawn().await;
     world.store().once(|write| matches!(write, Write::DrainPool { .. }), Commit::Lie);
-    is_unavailable(world.handle.remove_pool(&pool(), true).await);
-    wait_until("the pool is gone", async || world.handle.pool(&pool()).await.is_err()).await;
+    is_unavailable(world.pools().remove(&pool(), true).await);
+    wait_until("the pool is gone", async || world.pools().get(&pool()).await.is_err()).await;
     assert_eq!(world.store().live_agents().await.expect("rows"), []);
     world.end().await;
 }
@@ -91,9 +91,9 @@ async fn a_removal_whose_last_commit_seemed_to_fail_comes_to_its_end() {
     let world = World::new().await;
     world.spawn().await;
     world.store().once(|write| matches!(write, Write::RemovePool { .. }), Commit::Lie);
-    let removed = tokio::time::timeout(PATIENCE, world.handle.remove_pool(&pool(), true)).await;
+    let removed = tokio::time::timeout(PATIENCE, world.pools().remove(&pool(), true)).await;
     removed.expect("it is answered").expect("removed");
-    assert!(matches!(world.handle.pool(&pool()).await, Err(SupervisorError::UnknownPool(_))));
+    assert!(matches!(world.pools().get(&pool()).await, Err(SupervisorError::UnknownPool(_))));
     world.end().await;
 }
 
@@ -101,7 +101,7 @@ async fn a_removal_whose_last_commit_seemed_to_fail_comes_to_its_end() {
 async fn a_change_that_was_stored_though_its_caller_was_refused_is_followed() {
     let world = World::new().await;
     world.store().once(|write| matches!(write, Write::ChangePool { .. }), Commit::Lie);
-    is_unavailable(world.handle.change_pool(&pool(), &json!({"max_agents": 3})).await);
+    is_unavailable(world.pools().change(&pool(), &json!({"max_agents": 3})).await);
     wait_until("it is in force", async || world.pool().await.config.max_agents == 3).await;
     world.end().await;
 }
@@ -221,7 +221,7 @@ async fn a_stop_that_was_stored_though_its_caller_was_refused_is_carried_out() {
     let world = World::new().await;
     let agent = world.spawn().await;
     world.store().once(|write| matches!(write, Write::StopAgent { .. }), Commit::Lie);
-    is_unavailable(world.handle.terminate(None, agent, true, PATIENCE).await);
+    is_unavailable(world.agents().terminate(None, agent, true, PATIENCE).await);
     world.wait_state(agent, AgentState::Terminated).await;
     world.end().await;
 }

@@ -38,7 +38,7 @@ async fn tried_ever_more_rarely(tries: &Mutex<Vec<Instant>>) {
 
 fn lasting(world: &World) -> usize {
     let unstorable = |alert: &&muster_supervisor::Alert| alert.kind == AlertKind::Unstorable && alert.until.is_none();
-    world.handle.alerts().iter().filter(unstorable).count()
+    world.system().alerts().iter().filter(unstorable).count()
 }
 
 #[tokio::test]

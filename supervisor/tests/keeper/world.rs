@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use muster_domain::budget::Budgets;
 use muster_domain::{
-    Activity, AgentId, AgentState, Clocks, Fence, PoolConfig, PoolName, PoolSpec, RegistryTarget, RestartPolicy,
-    RuntimeProfile, Tenants, Timestamp,
+    Activity, AgentId, AgentState, Clocks, Fence, PoolConfig, PoolName, PoolSpec, Principal, RegistryTarget,
+    RestartPolicy, RuntimeProfile, Tenants, Timestamp,
 };
 use muster_registry::memory::MemoryRegistry;
 use muster_store::sqlite::SqliteStore;
 use muster_store::{Durability, Leadership, Store};
 use muster_supervisor::{
-    AgentView, AlertParts, Facts, Handle, LeadEnd, Mode, NewPool, Parts, PoolView, Settings, SpawnRequest, Spawned,
-    StopWish, Supervisor, SupervisorError, WallClock,
+    AgentView, Agents, AlertParts, Events, Facts, Handle, LeadEnd, Mode, NewPool, Parts, PoolView, Pools, Settings,
+    SpawnRequest, Spawned, StopWish, Supervisor, SupervisorError, System, Tasks, WallClock,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +28,7 @@ pub(crate) const POOL: &str = "crew";
 
 pub(crate) struct World {
     pub(crate) handle: Handle,
+    admin: Admin,
     pub(crate) supervisor: Supervisor,
     pub(crate) ground: Ground,
 }
@@ -107,7 +108,9 @@ impl Ground {
         let mut parts = self.parts(fence);
         change(&mut parts);
         let supervisor = Supervisor::start(parts).await.expect("a supervisor");
-        World { handle: supervisor.handle(), supervisor, ground: self.clone() }
+        let handle = supervisor.handle();
+        let admin = Admin::of(&handle).expect("an admin may ask for everything");
+        World { handle, admin, supervisor, ground: self.clone() }
     }
 
     pub(crate) fn data_dir(&self) -> &Path {
@@ -149,6 +152,45 @@ impl Ground {
     }
 }
 
+/// The supervisor's parts, as an admin of all tenants asks about them.
+pub(crate) struct Admin {
+    tasks: Tasks,
+    agents: Agents,
+    pools: Pools,
+    events: Events,
+    system: System,
+}
+
+impl Admin {
+    fn of(handle: &Handle) -> Result<Self, SupervisorError> {
+        let caller = handle.by(Principal::anonymous());
+        let (agents, pools) = (caller.agents()?, caller.pools()?);
+        Ok(Self { tasks: caller.tasks(), agents, pools, events: caller.events()?, system: caller.system()? })
+    }
+}
+
+impl World {
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.admin.tasks
+    }
+
+    pub(crate) fn agents(&self) -> &Agents {
+        &self.admin.agents
+    }
+
+    pub(crate) fn pools(&self) -> &Pools {
+        &self.admin.pools
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.admin.events
+    }
+
+    pub(crate) fn system(&self) -> &System {
+        &self.admin.system
+    }
+}
+
 impl World {
     /// A supervisor with one pool of workers of two agents.
     pub(crate) async fn new() -> Self {
@@ -168,7 +210,7 @@ impl World {
     pub(crate) async fn create_pool(&self, config: PoolConfig) {
         let role_type = "developer".to_owned();
         let pool = NewPool { pool_name: pool(), role_type, runtime: None, config };
-        self.handle.create_pool(pool).await.expect("a pool");
+        self.pools().create(pool).await.expect("a pool");
     }
 
     pub(crate) async fn spawn(&self) -> AgentId {
@@ -190,20 +232,20 @@ impl World {
     }
 
     pub(crate) async fn try_spawn(&self, wait: Duration) -> Result<Spawned, SupervisorError> {
-        self.handle.spawn(request(), wait).await
+        self.agents().spawn(request(), wait).await
     }
 
     pub(crate) async fn terminate(&self, agent: AgentId) -> AgentView {
-        self.handle.terminate(None, agent, true, PATIENCE).await.expect("terminated")
+        self.agents().terminate(None, agent, true, PATIENCE).await.expect("terminated")
     }
 
     /// Tells it to stop and does not wait for it.
     pub(crate) async fn tell_to_stop(&self, agent: AgentId, graceful: bool) {
-        self.handle.terminate(None, agent, graceful, Duration::ZERO).await.expect("told");
+        self.agents().terminate(None, agent, graceful, Duration::ZERO).await.expect("told");
     }
 
     pub(crate) async fn agent(&self, agent: AgentId) -> AgentView {
-        self.handle.agent(agent).await.expect("an agent")
+        self.agents().get(agent).await.expect("an agent")
     }
 
     pub(crate) async fn state(&self, agent: AgentId) -> AgentState {
@@ -224,7 +266,7 @@ impl World {
     }
 
     pub(crate) async fn pool(&self) -> PoolView {
-        self.handle.pool(&pool()).await.expect("a pool")
+        self.pools().get(&pool()).await.expect("a pool")
     }
 
     /// The worker that an agent is assigned to.
@@ -246,7 +288,7 @@ impl World {
     }
 
     pub(crate) async fn degraded(&self) -> Vec<String> {
-        self.handle.system().await.degraded
+        self.system().view().await.degraded
     }
 
     /// Ends the supervisor and its workers, and asserts that no promise was broken and nothing is left.

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use futures_util::future::join_all;
-use muster_supervisor::AgentView;
+use muster_supervisor::{AgentView, RequestKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,7 +14,7 @@ use super::run_again;
 use super::spawn::{SpawnBody, spawned};
 use super::terminate::{TerminateBody, TerminatedJson, end};
 use crate::body::{StrictJson, parse_item};
-use crate::door::Leader;
+use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::query::{KeyHeader, StrictQuery, WaitQuery};
 use crate::routes::Routes;
@@ -167,22 +167,21 @@ where
         min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
     responses((status = 200, description = "What became of each item", body = BulkAnswer)))]
 async fn spawn(
-    Leader(handle): Leader,
+    Leader(caller): Leader,
     StrictQuery(wait): StrictQuery<WaitQuery>,
-    header: KeyHeader,
+    KeyHeader(key): KeyHeader,
     body: StrictJson<BulkSpawn>,
 ) -> Result<Json<BulkAnswer>, Problem> {
-    let wait = wait.duration()?;
+    let (agents, wait) = (&caller.agents()?, wait.duration()?);
     let body_hash = body.hash();
     // Each item is a request of its own to the store, so each has a key of its own, told apart by its place.
     let key_of = |index: usize| {
-        let key = header.key.as_ref().map(|key| format!("{key}/{index}"))?;
-        Some(header.key_for("POST /api/v1/agents/bulk/spawn", key, body_hash))
+        let (route, key) = ("POST /api/v1/agents/bulk/spawn".to_owned(), format!("{}/{index}", key.as_ref()?));
+        Some(RequestKey { route, key, body_hash })
     };
     each(body.value, |index, item: SpawnBody| {
         let request = item.request(key_of(index));
-        let handle = handle.clone();
-        async move { Ok::<(StatusCode, AgentView), Problem>(spawned(handle.spawn(request?, wait).await?)) }
+        async move { Ok::<(StatusCode, AgentView), Problem>(spawned(agents.spawn(request?, wait).await?)) }
     })
     .await
 }
@@ -192,13 +191,13 @@ async fn spawn(
     params(WaitQuery),
     responses((status = 200, description = "What became of each item", body = BulkAnswer)))]
 async fn terminate(
-    Leader(handle): Leader,
+    Leader(caller): Leader,
     StrictQuery(wait): StrictQuery<WaitQuery>,
     body: StrictJson<BulkTerminate>,
 ) -> Result<Json<BulkAnswer>, Problem> {
     wait.duration()?;
-    let (handle, wait) = (&handle, &wait);
-    each(body.value, |_, item: TerminateBody| end(handle, item, wait)).await
+    let (agents, wait) = (&caller.agents()?, &wait);
+    each(body.value, |_, item: TerminateBody| end(agents, item, wait)).await
 }
 
 /// Restarts agents
@@ -206,13 +205,13 @@ async fn terminate(
     params(WaitQuery),
     responses((status = 200, description = "What became of each item", body = BulkAnswer)))]
 async fn restart(
-    Leader(handle): Leader,
+    Leader(caller): Leader,
     StrictQuery(wait): StrictQuery<WaitQuery>,
     body: StrictJson<BulkRestart>,
 ) -> Result<Json<BulkAnswer>, Problem> {
     wait.duration()?;
-    let (handle, wait) = (&handle, &wait);
-    each(body.value, |_, item: RestartItem| async move { run_again(handle, &item.agent_id, wait).await }).await
+    let (agents, wait) = (&caller.agents()?, &wait);
+    each(body.value, |_, item: RestartItem| async move { run_again(agents, &item.agent_id, wait).await }).await
 }
 
 #[cfg(test)]

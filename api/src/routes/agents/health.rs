@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::every;
-use crate::door::Leader;
+use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::routes::Routes;
 
@@ -47,12 +47,13 @@ impl From<AgentView> for AgentHealthJson {
 #[utoipa::path(get, path = "/api/v1/agents/health", tag = "watching", responses(
     (status = 200, description = "Each pool with its agents", body = BTreeMap<String, Vec<AgentHealthJson>>),
 ))]
-async fn agents(Leader(handle): Leader) -> Result<Json<BTreeMap<String, Vec<AgentHealthJson>>>, Problem> {
-    let pools = handle.pools().await?.into_iter().map(|pool| pool.pool_name.to_string());
+async fn agents(Leader(caller): Leader) -> Result<Json<BTreeMap<String, Vec<AgentHealthJson>>>, Problem> {
+    let pools = caller.pools()?.list().await.into_iter().map(|pool| pool.pool_name.to_string());
     let mut seen = BTreeMap::new();
+    let agents = caller.agents()?;
     for states in not_ended() {
         let query = AgentQuery { states, ..AgentQuery::default() };
-        seen.extend(every(&handle, query).await?.into_iter().map(|agent| (agent.agent_id, agent)));
+        seen.extend(every(&agents, query).await?.into_iter().map(|agent| (agent.agent_id, agent)));
     }
     Ok(Json(by_pool(pools, seen)))
 }

@@ -5,13 +5,13 @@ use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::IntoResponse;
 use muster_domain::AgentId;
-use muster_supervisor::{Handle, SupervisorError};
+use muster_supervisor::{Agents, SupervisorError};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 
-use crate::door::Leader;
 use crate::logs::{follow, reading, tail};
+use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::query::{PathText, StrictQuery, agent_id};
 use crate::routes::Routes;
@@ -57,14 +57,14 @@ impl LogQuery {
         (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
     ))]
 async fn read(
-    Leader(handle): Leader,
+    Leader(caller): Leader,
     PathText(agent): PathText,
     StrictQuery(query): StrictQuery<LogQuery>,
 ) -> Result<impl IntoResponse, Problem> {
     let lines = query.lines()?;
-    let agent = agent_id(&agent)?;
-    handle.agent(agent).await?;
-    let log = handle.log(agent);
+    let (agents, agent) = (caller.agents()?, agent_id(&agent)?);
+    agents.get(agent).await?;
+    let log = agents.log(agent);
     let read = {
         let log = log.clone();
         reading(move || tail(&log, lines)).await
@@ -74,8 +74,7 @@ async fn read(
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "log_unreadable", format!("the log can't be read: {error}"))
     })?;
     let body = if query.follow {
-        let end = handle.shutdown_token();
-        Body::from_stream(follow(log, start, move || is_over(handle.clone(), agent), end))
+        Body::from_stream(follow(log, start, move || is_over(agents.clone(), agent), caller.shutdown_token()))
     } else {
         start.bytes.into()
     };
@@ -86,8 +85,8 @@ async fn read(
 }
 
 /// Whether the agent prints nothing more unless somebody starts it again.
-async fn is_over(handle: Handle, agent: AgentId) -> bool {
-    match handle.agent(agent).await {
+async fn is_over(agents: Agents, agent: AgentId) -> bool {
+    match agents.get(agent).await {
         Ok(view) => view.state.is_gone(),
         // Forgotten, some days after its end.
         Err(SupervisorError::UnknownAgent(_)) => true,

@@ -11,14 +11,14 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use muster_domain::{AgentId, AgentState};
-use muster_supervisor::{AgentQuery, AgentView, Handle};
+use muster_supervisor::{AgentQuery, AgentView, Agents};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::Routes;
-use crate::door::Leader;
 use crate::json::some_of;
+use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::query::{MAX_PAGE, PathText, StrictQuery, WaitQuery, agent_id, page_limit, page_start, pool_name};
 
@@ -84,14 +84,8 @@ struct AgentPage {
     (status = 404, description = "There is no such pool (`unknown_pool`), and no agent of it is kept"),
     (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
 ))]
-async fn list(Leader(handle): Leader, StrictQuery(query): StrictQuery<ListQuery>) -> Result<Json<AgentPage>, Problem> {
-    let query = query.query()?;
-    let pool = query.pool.clone();
-    let page = handle.agents(query).await?;
-    // Agents of a pool that was removed are kept for a while, so only one without any is unknown.
-    if let (Some(pool), true) = (pool, page.items.is_empty()) {
-        handle.pool(&pool).await?;
-    }
+async fn list(Leader(caller): Leader, StrictQuery(query): StrictQuery<ListQuery>) -> Result<Json<AgentPage>, Problem> {
+    let page = caller.agents()?.list(query.query()?).await?;
     Ok(Json(AgentPage { items: page.items, next_cursor: page.next }))
 }
 
@@ -102,17 +96,17 @@ async fn list(Leader(handle): Leader, StrictQuery(query): StrictQuery<ListQuery>
         (status = 200, description = "The agent", body = AgentView),
         (status = 404, description = "There is no such agent (`unknown_agent`)"),
     ))]
-async fn get(Leader(handle): Leader, PathText(agent): PathText) -> Result<Json<AgentView>, Problem> {
-    Ok(Json(handle.agent(agent_id(&agent)?).await?))
+async fn get(Leader(caller): Leader, PathText(agent): PathText) -> Result<Json<AgentView>, Problem> {
+    Ok(Json(caller.agents()?.get(agent_id(&agent)?).await?))
 }
 
 /// Restarts an agent: 200 when it runs again, 202 before.
 pub(super) async fn run_again(
-    handle: &Handle,
+    agents: &Agents,
     agent: &str,
     wait: &WaitQuery,
 ) -> Result<(StatusCode, AgentView), Problem> {
-    let view = handle.restart(agent_id(agent)?, wait.duration()?).await?;
+    let view = agents.restart(agent_id(agent)?, wait.duration()?).await?;
     let status = if view.state.is_running() { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, view))
 }
@@ -128,20 +122,20 @@ pub(super) async fn run_again(
         (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
     ))]
 async fn restart(
-    Leader(handle): Leader,
+    Leader(caller): Leader,
     PathText(agent): PathText,
     StrictQuery(wait): StrictQuery<WaitQuery>,
 ) -> Result<impl IntoResponse, Problem> {
-    let (status, answer) = run_again(&handle, &agent, &wait).await?;
+    let (status, answer) = run_again(&caller.agents()?, &agent, &wait).await?;
     Ok((status, Json(answer)))
 }
 
 /// Every agent that fits, page by page.
-pub(super) async fn every(handle: &Handle, mut query: AgentQuery) -> Result<Vec<AgentView>, Problem> {
+pub(super) async fn every(agents: &Agents, mut query: AgentQuery) -> Result<Vec<AgentView>, Problem> {
     query.limit = MAX_PAGE;
     let mut all = Vec::new();
     loop {
-        let page = handle.agents(query.clone()).await?;
+        let page = agents.list(query.clone()).await?;
         all.extend(page.items);
         match page.next {
             Some(_) if page.next == query.after => return Ok(all),

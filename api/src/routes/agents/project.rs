@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::every;
-use crate::door::Leader;
+use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::query::{PathText, project_id};
 use crate::routes::Routes;
@@ -57,9 +57,9 @@ impl From<AgentView> for ProjectAgentJson {
         (status = 404, description = "No project can be named so (`unknown_project`)"),
     ))]
 async fn of_project(
-    Leader(handle): Leader,
+    Leader(caller): Leader,
     PathText(project): PathText,
 ) -> Result<Json<Vec<ProjectAgentJson>>, Problem> {
     let query = AgentQuery { project: Some(project_id(project)?), ..AgentQuery::default() };
-    Ok(Json(every(&handle, query).await?.into_iter().map(ProjectAgentJson::from).collect()))
+    Ok(Json(every(&caller.agents()?, query).await?.into_iter().map(ProjectAgentJson::from).collect()))
 }

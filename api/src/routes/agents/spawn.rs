@@ -4,14 +4,14 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::IntoResponse;
-use muster_supervisor::{AgentView, IdempotencyKey, SpawnRequest, Spawned};
+use muster_supervisor::{AgentView, RequestKey, SpawnRequest, Spawned};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use crate::body::StrictJson;
-use crate::door::Leader;
 use crate::json::{check_path_text, duration};
+use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::query::{KeyHeader, StrictQuery, WaitQuery, pool_name};
 use crate::routes::Routes;
@@ -44,7 +44,7 @@ pub(super) struct SpawnBody {
 
 impl SpawnBody {
     /// The wish in the supervisor's words.
-    pub(super) fn request(self, key: Option<IdempotencyKey>) -> Result<SpawnRequest, Problem> {
+    pub(super) fn request(self, key: Option<RequestKey>) -> Result<SpawnRequest, Problem> {
         check_path_text("project_id", &self.project_id)?;
         Ok(SpawnRequest {
             pool_name: pool_name(&self.pool_name)?,
@@ -83,14 +83,15 @@ pub(super) fn spawned(spawned: Spawned) -> (StatusCode, AgentView) {
             output"),
     ))]
 async fn spawn(
-    Leader(handle): Leader,
+    Leader(caller): Leader,
     StrictQuery(wait): StrictQuery<WaitQuery>,
-    header: KeyHeader,
+    KeyHeader(key): KeyHeader,
     body: StrictJson<SpawnBody>,
 ) -> Result<impl IntoResponse, Problem> {
-    let key = header.key.clone().map(|key| header.key_for("POST /api/v1/agents/spawn", key, body.hash()));
+    let route = "POST /api/v1/agents/spawn".to_owned();
+    let key = key.map(|key| RequestKey { route, key, body_hash: body.hash() });
     let request = body.value.request(key)?;
-    let (status, agent) = spawned(handle.spawn(request, wait.duration()?).await?);
+    let (status, agent) = spawned(caller.agents()?.spawn(request, wait.duration()?).await?);
     let location = [(LOCATION, format!("/api/v1/agents/{}", agent.agent_id))];
     Ok((status, location, Json(agent)))
 }

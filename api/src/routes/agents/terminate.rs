@@ -4,13 +4,13 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use muster_domain::{AgentId, AgentState, PoolName, Words};
-use muster_supervisor::{AgentView, Handle};
+use muster_supervisor::{AgentView, Agents};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use crate::body::StrictJson;
-use crate::door::Leader;
+use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::query::{StrictQuery, WaitQuery, agent_id, pool_name};
 use crate::routes::Routes;
@@ -61,12 +61,12 @@ impl From<AgentView> for TerminatedJson {
 
 /// Carries out a wish to end an agent: 200 when it is gone, 202 before.
 pub(super) async fn end(
-    handle: &Handle,
+    agents: &Agents,
     body: TerminateBody,
     wait: &WaitQuery,
 ) -> Result<(StatusCode, TerminatedJson), Problem> {
     let pool = body.pool_name.as_deref().map(pool_name).transpose()?;
-    let view = handle.terminate(pool, agent_id(&body.agent_id)?, body.graceful, wait.duration()?).await?;
+    let view = agents.terminate(pool, agent_id(&body.agent_id)?, body.graceful, wait.duration()?).await?;
     let status = if view.state == AgentState::Stopping { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, view.into()))
 }
@@ -82,11 +82,11 @@ pub(super) async fn end(
         (status = 404, description = "There is no such agent (`unknown_agent`) or pool (`unknown_pool`)"),
     ))]
 async fn terminate(
-    Leader(handle): Leader,
+    Leader(caller): Leader,
     StrictQuery(wait): StrictQuery<WaitQuery>,
     body: StrictJson<TerminateBody>,
 ) -> Result<impl IntoResponse, Problem> {
-    let (status, answer) = end(&handle, body.value, &wait).await?;
+    let (status, answer) = end(&caller.agents()?, body.value, &wait).await?;
     Ok((status, Json(answer)))
 }
 

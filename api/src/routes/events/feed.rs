@@ -12,7 +12,7 @@ use axum::response::sse::{Event as Message, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use futures_util::{Stream, StreamExt};
-use muster_supervisor::{Event, Handle, SupervisorError};
+use muster_supervisor::{Event, Events, SupervisorError};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -31,13 +31,13 @@ pub(crate) trait Source: Send + Sync + 'static {
     fn bounds(&self) -> impl Future<Output = Result<(u64, u64), SupervisorError>> + Send;
 }
 
-impl Source for Handle {
+impl Source for Events {
     async fn after(&self, seq: u64, limit: u32) -> Result<Vec<Event>, SupervisorError> {
-        self.events_after(seq, limit).await
+        Self::after(self, seq, limit).await
     }
 
     async fn bounds(&self) -> Result<(u64, u64), SupervisorError> {
-        self.event_bounds().await
+        Self::bounds(self).await
     }
 }
 

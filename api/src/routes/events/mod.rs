@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use self::feed::Feed;
 pub(super) use self::feed::{streamed, with_data};
 use super::Routes;
-use crate::door::Leader;
+use crate::principal::Leader;
 use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
@@ -26,10 +26,11 @@ pub(super) fn routes() -> Routes {
         (status = 200, description = "The stream", body = Event, content_type = "text/event-stream"),
         (status = 400, description = "`Last-Event-ID` is no number (`invalid_header`)"),
     ))]
-async fn stream(Leader(handle): Leader, headers: HeaderMap) -> Result<Response, Problem> {
+async fn stream(Leader(caller): Leader, headers: HeaderMap) -> Result<Response, Problem> {
     let last_id = last_event_id(&headers)?;
-    let (signal, end) = (handle.event_signal(), handle.shutdown_token());
-    let feed = Feed::begin(handle, signal, end, last_id).await?;
+    let events = caller.events()?;
+    let signal = events.signal();
+    let feed = Feed::begin(events, signal, caller.shutdown_token(), last_id).await?;
     Ok(streamed(feed.stream()))
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use muster_domain::{Payload, Priority, Timestamp};
-use muster_supervisor::{IdempotencyKey, TaskRequest};
+use muster_supervisor::{RequestKey, TaskRequest};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -70,7 +70,7 @@ impl TaskBody {
     }
 
     /// The wish in the supervisor's words.
-    pub(super) fn request(self, key: Option<IdempotencyKey>) -> Result<TaskRequest, Problem> {
+    pub(super) fn request(self, key: Option<RequestKey>) -> Result<TaskRequest, Problem> {
         self.project_id.as_deref().map_or(Ok(()), |text| check_path_text("project_id", text))?;
         self.tenant.as_deref().map_or(Ok(()), |text| check_text("tenant", text))?;
         let (delay, not_before) = self.start()?;

@@ -6,7 +6,7 @@ use muster_supervisor::TaskView;
 use utoipa_axum::routes;
 
 use super::feed::TaskFeed;
-use crate::door::Leader;
+use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::query::{PathText, task_id};
 use crate::routes::Routes;
@@ -29,10 +29,10 @@ pub(super) fn routes() -> Routes {
         (status = 400, description = "`Last-Event-ID` is no number (`invalid_header`)"),
         (status = 404, description = "There is no such task (`unknown_task`)"),
     ))]
-async fn events(Leader(handle): Leader, PathText(task): PathText, headers: HeaderMap) -> Result<Response, Problem> {
+async fn events(Leader(caller): Leader, PathText(task): PathText, headers: HeaderMap) -> Result<Response, Problem> {
     let seen = last_event_id(&headers)?;
-    let end = handle.shutdown_token();
-    let follower = handle.follow_task(task_id(&task)?).await?;
+    let end = caller.shutdown_token();
+    let follower = caller.tasks().follow(task_id(&task)?).await?;
     Ok(match TaskFeed::begin(follower, end, seen).await? {
         Some(feed) => streamed(feed.stream()),
         // By this a browser knows that it need not come back.

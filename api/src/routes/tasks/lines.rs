@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use muster_supervisor::{Submitted, SupervisorError, TaskRequest};
+use muster_supervisor::{RequestKey, Submitted, SupervisorError, TaskRequest};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
@@ -18,7 +18,8 @@ use super::body::TaskBody;
 use crate::blocking::{self, Undone};
 use crate::body::{Bound, Held, parse_line, read};
 use crate::budget::Share;
-use crate::door::{Door, Leader};
+use crate::door::Door;
+use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::query::KeyHeader;
 use crate::routes::Routes;
@@ -128,7 +129,7 @@ impl From<Vec<TaskLineJson>> for TaskLinesJson {
     ))]
 async fn submit_many(
     State(door): State<Arc<Door>>,
-    Leader(handle): Leader,
+    Leader(caller): Leader,
     header: KeyHeader,
     request: Request,
 ) -> Result<Json<TaskLinesJson>, Problem> {
@@ -144,7 +145,7 @@ async fn submit_many(
         },
         Undone::Broken(_) => SupervisorError::Stopping,
     })??;
-    let answers = handle.submit_all(reading.requests).await;
+    let answers = caller.tasks().submit_all(reading.requests).await;
     Ok(Json(answer(reading.lines, answers)))
 }
 
@@ -164,7 +165,7 @@ impl Reading {
             let detail = format!("a request has {} to {} lines, not {count}", LINES.start(), LINES.end());
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong_line_count", detail));
         }
-        let keys = Keys { header, body_hash: header.key.as_ref().map(|_| Sha256::digest(body).into()) };
+        let keys = Keys { header, body_hash: header.0.as_ref().map(|_| Sha256::digest(body).into()) };
         let mut reading = Self { lines: Vec::with_capacity(count), requests: Vec::with_capacity(count) };
         for (index, line) in filled() {
             let number = index + 1;
@@ -190,14 +191,13 @@ struct Keys<'a> {
 impl Keys<'_> {
     fn request(&self, number: usize, line: &[u8]) -> Result<TaskRequest, Problem> {
         let mut body: TaskBody = parse_line(line)?;
-        let key = match (body.take_key()?, &self.header.key, self.body_hash) {
-            (Some(own), ..) => Some(self.header.key_for(SUBMIT, own, Sha256::digest(line).into())),
+        let key = match (body.take_key()?, &self.header.0, self.body_hash) {
+            (Some(own), ..) => Some((SUBMIT, own, Sha256::digest(line).into())),
             // Told apart by their places.
-            (None, Some(key), Some(hash)) => {
-                Some(self.header.key_for("POST /api/v1/tasks/bulk", format!("{key}/{number}"), hash))
-            }
+            (None, Some(key), Some(hash)) => Some(("POST /api/v1/tasks/bulk", format!("{key}/{number}"), hash)),
             _ => None,
         };
+        let key = key.map(|(route, key, body_hash)| RequestKey { route: route.to_owned(), key, body_hash });
         body.request(key)
     }
 }
@@ -227,7 +227,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(0);
 
     fn header(key: Option<&str>) -> KeyHeader {
-        KeyHeader { caller: "ci".to_owned(), key: key.map(str::to_owned) }
+        KeyHeader(key.map(str::to_owned))
     }
 
     fn reading(body: &str) -> Result<Reading, Problem> {
@@ -281,7 +281,7 @@ mod tests {
         let (none, with) = (keys(None, &body), keys(Some("k"), &body));
         assert_eq!(none[0], None);
         let mine = none[1].as_ref().expect("its own");
-        assert_eq!((mine.caller.as_str(), mine.route.as_str(), mine.key.as_str()), ("ci", SUBMIT, "mine"));
+        assert_eq!((mine.route.as_str(), mine.key.as_str()), (SUBMIT, "mine"));
         assert_eq!(with[1].as_ref(), Some(mine), "its own goes first");
         let first = with[0].as_ref().expect("the header's");
         assert_eq!((first.route.as_str(), first.key.as_str()), ("POST /api/v1/tasks/bulk", "k/1"));

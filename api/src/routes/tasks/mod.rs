@@ -13,8 +13,8 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
-use muster_domain::{DEFAULT_TENANT, TaskId, TaskIdPrefix, TaskState};
-use muster_supervisor::{CalledOff, Handle, ListOrder, Submitted, TaskQuery, TaskRequest, TaskView};
+use muster_domain::{TaskId, TaskIdPrefix, TaskState};
+use muster_supervisor::{CalledOff, ListOrder, Page, RequestKey, Submitted, TaskQuery, TaskRequest, TaskView, Tasks};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, ToSchema};
@@ -25,8 +25,9 @@ use super::Routes;
 use super::quota;
 use crate::body::{Bound, Held, OptionalJson, parse, read};
 use crate::budget::{Room, Share};
-use crate::door::{Door, Leader};
+use crate::door::Door;
 use crate::json::some_of;
+use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::query::{EndQuery, KeyHeader, MAX_PAGE, PathText, StrictQuery, page_limit, page_start, pool_name, task_id};
 
@@ -67,16 +68,16 @@ const SUBMIT: &str = "POST /api/v1/tasks";
     ))]
 async fn submit(
     State(door): State<Arc<Door>>,
-    Leader(handle): Leader,
+    Leader(caller): Leader,
     StrictQuery(wait): StrictQuery<EndQuery>,
     header: KeyHeader,
     request: Request,
 ) -> Result<Response, Problem> {
     let wait = wait.duration()?;
     let (request, room) = task_of(request, &header, &door).await?;
-    let tenant = request.tenant.clone();
-    let answer = take_in(&handle, request, room, wait).await.unwrap_or_else(Problem::into_response);
-    Ok(quota::tell(&handle, tenant.as_deref().unwrap_or(DEFAULT_TENANT), answer).await)
+    let (tasks, tenant) = (caller.tasks(), request.tenant.clone());
+    let answer = take_in(&tasks, request, room, wait).await.unwrap_or_else(Problem::into_response);
+    Ok(quota::tell(&tasks, tenant, answer).await)
 }
 
 /// What is asked for, with the room that it takes in memory.
@@ -84,18 +85,18 @@ async fn task_of(request: Request, header: &KeyHeader, door: &Door) -> Result<(T
     let Held { bytes, room } = read(request, &TASK, door.budget()).await?;
     let mut body: TaskBody = parse(&bytes)?;
     let key = header.or_in_body(body.take_key()?)?;
-    let key = key.map(|key| header.key_for(SUBMIT, key, Sha256::digest(&bytes).into()));
+    let key = key.map(|key| RequestKey { route: SUBMIT.to_owned(), key, body_hash: Sha256::digest(&bytes).into() });
     Ok((body.request(key)?, room))
 }
 
-async fn take_in(handle: &Handle, request: TaskRequest, room: Room, wait: Duration) -> Result<Response, Problem> {
-    let task = handle.submit(request).await?;
+async fn take_in(tasks: &Tasks, request: TaskRequest, room: Room, wait: Duration) -> Result<Response, Problem> {
+    let task = tasks.submit(request).await?;
     // Until then its input was in memory. It is stored now, and its end may be waited for without.
     drop(room);
     let location = [(LOCATION, format!("/api/v1/tasks/{}", task.task_id))];
     if !wait.is_zero()
         // Whatever goes wrong from here on, the task is stored, and the answer must not say otherwise.
-        && let Ok(view) = handle.task(task.task_id, wait).await
+        && let Ok(view) = tasks.get(task.task_id, wait).await
         && view.state.is_final()
     {
         return Ok((location, Json(view)).into_response());
@@ -112,11 +113,11 @@ async fn take_in(handle: &Handle, request: TaskRequest, room: Room, wait: Durati
         (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
     ))]
 async fn get(
-    Leader(handle): Leader,
+    Leader(caller): Leader,
     PathText(task): PathText,
     StrictQuery(wait): StrictQuery<EndQuery>,
 ) -> Result<Json<TaskView>, Problem> {
-    Ok(Json(handle.task(task_id(&task)?, wait.duration()?).await?))
+    Ok(Json(caller.tasks().get(task_id(&task)?, wait.duration()?).await?))
 }
 
 /// Which tasks to list.
@@ -203,15 +204,10 @@ struct TaskPage {
     next_cursor: Option<TaskId>,
 }
 
-async fn page(handle: &Handle, query: &ListQuery) -> Result<Json<TaskPage>, Problem> {
-    let asked = query.query()?;
-    let pool = asked.pool.clone();
-    let page = handle.tasks(asked).await?;
-    // Tasks of a pool that was removed are kept for a while, so only one without any is unknown.
-    if let (Some(pool), true) = (pool, page.items.is_empty()) {
-        handle.pool(&pool).await?;
+impl From<Page<TaskView, TaskId>> for TaskPage {
+    fn from(page: Page<TaskView, TaskId>) -> Self {
+        Self { items: page.items, next_cursor: page.next }
     }
-    Ok(Json(TaskPage { items: page.items, next_cursor: page.next }))
 }
 
 /// Lists tasks in the order in which they were asked for, or the other way round, those that are over included
@@ -220,8 +216,8 @@ async fn page(handle: &Handle, query: &ListQuery) -> Result<Json<TaskPage>, Prob
     (status = 404, description = "There is no such pool (`unknown_pool`), and no task of it is kept"),
     (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
 ))]
-async fn list(Leader(handle): Leader, StrictQuery(query): StrictQuery<ListQuery>) -> Result<Json<TaskPage>, Problem> {
-    page(&handle, &query).await
+async fn list(Leader(caller): Leader, StrictQuery(query): StrictQuery<ListQuery>) -> Result<Json<TaskPage>, Problem> {
+    Ok(Json(caller.tasks().list(query.query()?).await?.into()))
 }
 
 /// Which dead tasks to list.
@@ -251,10 +247,11 @@ struct DeadQuery {
     (status = 404, description = "There is no such pool (`unknown_pool`), and no task of it is kept"),
     (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
 ))]
-async fn dead(Leader(handle): Leader, StrictQuery(query): StrictQuery<DeadQuery>) -> Result<Json<TaskPage>, Problem> {
+async fn dead(Leader(caller): Leader, StrictQuery(query): StrictQuery<DeadQuery>) -> Result<Json<TaskPage>, Problem> {
     let DeadQuery { pool_name, order, limit, cursor, full } = query;
     let state = Some(TaskState::Dead.to_string());
-    page(&handle, &ListQuery { pool_name, state, order, limit, cursor, full, ..ListQuery::default() }).await
+    let query = ListQuery { pool_name, state, order, limit, cursor, full, ..ListQuery::default() };
+    Ok(Json(caller.tasks().list(query.query()?).await?.into()))
 }
 
 /// Calls a task off
@@ -269,12 +266,12 @@ async fn dead(Leader(handle): Leader, StrictQuery(query): StrictQuery<DeadQuery>
         (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
     ))]
 async fn cancel(
-    Leader(handle): Leader,
+    Leader(caller): Leader,
     PathText(task): PathText,
     StrictQuery(wait): StrictQuery<EndQuery>,
 ) -> Result<Json<CalledOff>, Problem> {
     let (id, wait) = (task_id(&task)?, wait.duration()?);
-    Ok(Json(handle.cancel_task(id, wait).await?))
+    Ok(Json(caller.tasks().cancel(id, wait).await?))
 }
 
 /// Sends a task that is dead or failed to the queue again
@@ -285,8 +282,8 @@ async fn cancel(
         (status = 404, description = "There is no such task (`unknown_task`)"),
         (status = 409, description = "It is neither dead nor failed (`wrong_state`)"),
     ))]
-async fn retry(Leader(handle): Leader, PathText(task): PathText) -> Result<Json<TaskView>, Problem> {
-    Ok(Json(handle.retry_task(task_id(&task)?).await?))
+async fn retry(Leader(caller): Leader, PathText(task): PathText) -> Result<Json<TaskView>, Problem> {
+    Ok(Json(caller.tasks().retry(task_id(&task)?).await?))
 }
 
 /// Dead tasks to send to the queue again.
@@ -310,11 +307,11 @@ struct RedrivenJson {
     (status = 404, description = "There is no such pool (`unknown_pool`)"),
 ))]
 async fn redrive(
-    Leader(handle): Leader,
+    Leader(caller): Leader,
     OptionalJson(body): OptionalJson<RedriveBody>,
 ) -> Result<Json<RedrivenJson>, Problem> {
     let pool = body.pool_name.as_deref().map(pool_name).transpose()?;
-    Ok(Json(RedrivenJson { redriven: handle.redrive(pool).await? }))
+    Ok(Json(RedrivenJson { redriven: caller.tasks().redrive(pool).await? }))
 }
 
 #[cfg(test)]
@@ -361,7 +358,7 @@ mod tests {
         let door = Door::new(crate::config::ApiConfig::new(([127, 0, 0, 1], 0).into(), "0"), None);
         let free = || door.budget().free(Share::Small);
         let (all, body) = (free(), r#"{"pool_name": "p", "input": "words"}"#);
-        let header = KeyHeader { caller: String::new(), key: None };
+        let header = KeyHeader(None);
         let (_task, room) = task_of(Request::new(body.into()), &header, &door).await.expect("a task");
         assert_eq!(all - free(), body.len(), "it is in memory until it is stored");
         drop(room);

@@ -4,7 +4,7 @@
 use muster_domain::AgentStatus;
 use muster_policy::breaker::BreakerHold;
 use muster_policy::dispatch::{
-    AgentCounts, AgentAvailability, Blocked, Candidate, GateHold, NamedAgent, NoAgent, blocked, no_agent,
+    AgentAvailability, AgentCounts, Blocked, Candidate, GateHold, NamedAgent, NoAgent, blocked, no_agent,
 };
 
 use super::{PoolNow, Tasks};

@@ -108,7 +108,7 @@ impl Life {
         self.tell(&format!("at rest: {:?}, {:?}", self.world.pool().await, self.world.queue().await));
         for row in rows.values() {
             if let Some(agent) = row.spec.agent_id.filter(|_| !row.status.state().is_final()) {
-                self.tell(&format!("it is for {:?}", self.world.handle.agent(agent).await));
+                self.tell(&format!("it is for {:?}", self.world.agents().get(agent).await));
             }
             assert!(row.status.state().is_final(), "it never came to an end: {row:?}");
             let stranger = !self.tasks.contains_key(&row.spec.task_id);

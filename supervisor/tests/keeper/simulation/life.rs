@@ -11,8 +11,8 @@ use muster_domain::{
     AgentId, BreakerPolicy, Clocks, OnDemand, Payload, PoolConfig, PoolOrigin, PoolSpec, Priority, RestartPolicy,
     RetryPolicy, TaskId, Timestamp,
 };
-use muster_store::{IdempotencyKey, Leadership, Store, Write};
-use muster_supervisor::{Spawned, SupervisorError, TaskRequest, WallClock};
+use muster_store::{Leadership, Store, Write};
+use muster_supervisor::{RequestKey, Spawned, SupervisorError, TaskRequest, WallClock};
 
 use super::checks::Promise;
 use super::store::{LifeStore, Twin};
@@ -186,7 +186,7 @@ impl Life {
             return self.submit_keyed().await;
         }
         let requests: Vec<TaskRequest> = (0..self.rng.usize(1..9)).map(|_| self.request()).collect();
-        let answers = self.world.handle.submit_all(requests.clone()).await;
+        let answers = self.world.tasks().submit_all(requests.clone()).await;
         for (answer, request) in answers.into_iter().zip(requests) {
             match answer {
                 Ok(submitted) => drop(self.tasks.insert(submitted.task_id, Promise::of(&request))),
@@ -199,8 +199,7 @@ impl Life {
     async fn submit_keyed(&mut self) {
         let (key, body) = (self.rng.u8(..4), self.rng.u8(..2));
         let request = TaskRequest {
-            key: Some(IdempotencyKey {
-                caller: "life".to_owned(),
+            key: Some(RequestKey {
                 route: "POST /api/v1/tasks".to_owned(),
                 key: key.to_string(),
                 body_hash: [body; 32],

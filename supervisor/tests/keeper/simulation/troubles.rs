@@ -29,11 +29,11 @@ impl Life {
         let place = self.rng.usize(..self.agents.len());
         let (agent, graceful) = (self.agents.swap_remove(place), self.rng.bool());
         if self.rng.bool() {
-            drop(self.world.handle.restart(agent, Duration::ZERO).await);
+            drop(self.world.agents().restart(agent, Duration::ZERO).await);
             return self.agents.push(agent);
         }
         // Refused or not: nobody counts on it any more.
-        drop(self.world.handle.terminate(None, agent, graceful, Duration::ZERO).await);
+        drop(self.world.agents().terminate(None, agent, graceful, Duration::ZERO).await);
     }
 
     /// Agents of a worker are done with what they hold.
@@ -100,31 +100,31 @@ impl Life {
             promise.may_be_cancelled = true;
         }
         let wait = Duration::from_millis(self.rng.u64(..200));
-        drop(self.world.handle.cancel_task(task, wait).await);
+        drop(self.world.tasks().cancel(task, wait).await);
     }
 
     pub(super) async fn redrive(&mut self) {
         self.tasks.values_mut().for_each(|promise| promise.may_be_redriven = true);
         match self.a_task() {
-            Some(task) if self.rng.bool() => drop(self.world.handle.retry_task(task).await),
-            _ => drop(self.world.handle.redrive(None).await),
+            Some(task) if self.rng.bool() => drop(self.world.tasks().retry(task).await),
+            _ => drop(self.world.tasks().redrive(None).await),
         }
     }
 
     pub(super) async fn turn_a_gate(&mut self) {
-        let (handle, hand_back) = (self.world.handle.clone(), self.rng.bool());
+        let (pools, hand_back) = (self.world.pools().clone(), self.rng.bool());
         match self.rng.u32(..6) {
-            0 => drop(handle.pause_pool(pool()).await),
-            1 => drop(handle.drain_pool(pool(), hand_back).await),
-            2 => drop(handle.pause_system(hand_back).await),
-            3 => drop(handle.resume_system().await),
-            _ => drop(handle.resume_pool(pool()).await),
+            0 => drop(pools.pause(pool()).await),
+            1 => drop(pools.drain(pool(), hand_back).await),
+            2 => drop(pools.pause_all(hand_back).await),
+            3 => drop(pools.resume_all().await),
+            _ => drop(pools.resume(pool()).await),
         }
     }
 
     pub(super) async fn change_the_pool(&mut self) {
         let next = serde_json::to_value(config(&mut self.rng)).expect("JSON");
-        drop(self.world.handle.change_pool(&pool(), &next).await);
+        drop(self.world.pools().change(&pool(), &next).await);
     }
 
     pub(super) fn trouble_the_store(&mut self) {
@@ -197,8 +197,8 @@ impl Life {
         // The clock is set right, so that nothing waits for a time that was near once.
         self.skew.fetch_max(self.furthest, std::sync::atomic::Ordering::SeqCst);
         tokio::time::sleep(Duration::from_secs(20)).await;
-        self.world.handle.resume_system().await.expect("resumed");
-        self.world.handle.resume_pool(pool()).await.expect("resumed");
+        self.world.pools().resume_all().await.expect("resumed");
+        self.world.pools().resume(pool()).await.expect("resumed");
         for _ in 0..2 {
             let agent = self.world.order().await;
             self.agents.push(agent);

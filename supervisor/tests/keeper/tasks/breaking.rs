@@ -9,7 +9,7 @@ use crate::worker::OnTask;
 use crate::world::{World, let_pass, wait_until};
 
 async fn count(world: &World, kind: EventKind) -> usize {
-    let events = world.handle.events_after(0, 10_000).await.expect("events");
+    let events = world.events().after(0, 10_000).await.expect("events");
     events.iter().filter(|event| event.event.kind == kind).count()
 }
 
@@ -57,7 +57,7 @@ async fn a_probe_that_is_cancelled_makes_room_for_another() {
     let_pass(&world).await;
     let running: Vec<_> = world.ground.ledger.under_way().into_keys().collect();
     assert_eq!(running.len(), 1, "one probe at a time");
-    world.handle.cancel_task(running[0], crate::worker::PATIENCE).await.expect("cancelled");
+    world.tasks().cancel(running[0], crate::worker::PATIENCE).await.expect("cancelled");
     world.on_task(OnTask::Answer).await;
     wait_until("another one goes", async || {
         for worker in world.launcher().living() {

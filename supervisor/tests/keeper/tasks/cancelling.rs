@@ -12,7 +12,7 @@ use crate::world::{World, let_pass, wait_until};
 async fn a_waiting_task_is_cancelled_at_once() {
     let world = World::of_tasks().await;
     let ids = world.submit_many(vec![task(), task()]).await;
-    let view = world.handle.cancel_task(ids[0], Duration::ZERO).await.expect("an answer").task;
+    let view = world.tasks().cancel(ids[0], Duration::ZERO).await.expect("an answer").task;
     assert_eq!((view.state, view.attempt), (TaskState::Cancelled, 0));
     world.wait_queue(1, 0, 0).await;
     world.spawn().await;
@@ -28,7 +28,7 @@ async fn a_running_task_is_cancelled_when_its_work_has_stopped() {
     let agent = world.spawn().await;
     let (held, worker) = world.start_task(task()).await;
     worker.change(|habits| habits.on_halt = OnHalt::Ignore).await;
-    let view = world.handle.cancel_task(held, Duration::from_millis(50)).await.expect("an answer").task;
+    let view = world.tasks().cancel(held, Duration::from_millis(50)).await.expect("an answer").task;
     assert_eq!((view.state, view.halting), (TaskState::Running, Some(Halt::Cancelled)));
     assert_eq!(world.state(agent).await, AgentState::Running(Activity::Busy));
     worker.finish_task(held, AttemptEnd::Interrupted { message: "stopped".to_owned() }).await;
@@ -46,9 +46,9 @@ async fn a_cancellation_that_comes_with_the_result_comes_too_late() {
     world.spawn().await;
     let (held, worker) = world.start_task(task()).await;
     worker.change(|habits| habits.on_halt = OnHalt::Answer).await;
-    let view = world.handle.cancel_task(held, PATIENCE).await.expect("an answer").task;
+    let view = world.tasks().cancel(held, PATIENCE).await.expect("an answer").task;
     assert_eq!((view.state, view.output), (TaskState::Succeeded, Some(Some(task().input))));
-    let again = world.handle.cancel_task(held, PATIENCE).await.expect("no error").task;
+    let again = world.tasks().cancel(held, PATIENCE).await.expect("no error").task;
     assert_eq!(again.state, TaskState::Succeeded);
     world.end().await;
 }
@@ -60,7 +60,7 @@ async fn a_cancellation_and_the_result_at_once_end_it_in_one_way() {
         world.on_task(OnTask::Hold).await;
         world.spawn().await;
         let (held, worker) = world.start_task(task()).await;
-        let (view, ()) = tokio::join!(world.handle.cancel_task(held, PATIENCE), async {
+        let (view, ()) = tokio::join!(world.tasks().cancel(held, PATIENCE), async {
             if worker.tasks().await.contains(&held) {
                 worker.answer(held).await;
             }
@@ -79,10 +79,10 @@ async fn cancelling_twice_is_no_error_and_one_order() {
     world.on_task(OnTask::Hold).await;
     world.spawn().await;
     let (held, worker) = world.start_task(task()).await;
-    let (one, other) = tokio::join!(world.handle.cancel_task(held, PATIENCE), world.handle.cancel_task(held, PATIENCE));
+    let (one, other) = tokio::join!(world.tasks().cancel(held, PATIENCE), world.tasks().cancel(held, PATIENCE));
     assert_eq!(one.expect("an answer").task.state, TaskState::Cancelled);
     assert_eq!(other.expect("an answer").task.state, TaskState::Cancelled);
-    assert_eq!(world.handle.cancel_task(held, PATIENCE).await.expect("an answer").task.state, TaskState::Cancelled);
+    assert_eq!(world.tasks().cancel(held, PATIENCE).await.expect("an answer").task.state, TaskState::Cancelled);
     let_pass(&world).await;
     assert!(worker.halts_of(held).await.iter().all(|halt| *halt == Halt::Cancelled));
     assert_eq!(world.task(held).await.attempts.len(), 1);
@@ -96,7 +96,7 @@ async fn a_lost_order_to_stop_is_sent_again() {
     world.spawn().await;
     let (held, worker) = world.start_task(task()).await;
     worker.change(|habits| habits.missed_tasks = 2).await;
-    assert_eq!(world.handle.cancel_task(held, PATIENCE).await.expect("an answer").task.state, TaskState::Cancelled);
+    assert_eq!(world.tasks().cancel(held, PATIENCE).await.expect("an answer").task.state, TaskState::Cancelled);
     assert!(worker.halts_of(held).await.len() >= 3);
     world.end().await;
 }
@@ -111,7 +111,7 @@ async fn an_order_to_stop_that_overtakes_the_order_to_begin_wins() {
     worker.change(|habits| habits.missed_tasks = 1_000).await;
     let lost = world.submit(task()).await;
     world.wait_task(lost, TaskState::Running).await;
-    world.handle.cancel_task(lost, Duration::ZERO).await.expect("an answer");
+    world.tasks().cancel(lost, Duration::ZERO).await.expect("an answer");
     worker.change(|habits| habits.missed_tasks = 0).await;
     assert_eq!(world.end_of(lost).await, TaskState::Cancelled);
     assert_eq!(world.ground.ledger.latest_attempt(lost), 0, "it was never begun");
@@ -125,7 +125,7 @@ async fn a_task_whose_worker_dies_while_it_is_cancelled_is_cancelled() {
     world.spawn().await;
     let (held, worker) = world.start_task(task()).await;
     worker.change(|habits| habits.on_halt = OnHalt::Ignore).await;
-    world.handle.cancel_task(held, Duration::ZERO).await.expect("an answer");
+    world.tasks().cancel(held, Duration::ZERO).await.expect("an answer");
     worker.die();
     let view = world.done(held).await;
     assert_eq!((view.state, view.attempts.len()), (TaskState::Cancelled, 1));
@@ -143,7 +143,7 @@ async fn a_task_that_waits_to_be_tried_again_is_cancelled() {
     world.spawn().await;
     let failed = world.submit(task()).await;
     wait_until("it waits for its next attempt", async || world.task(failed).await.due_at.is_some()).await;
-    let view = world.handle.cancel_task(failed, PATIENCE).await.expect("an answer").task;
+    let view = world.tasks().cancel(failed, PATIENCE).await.expect("an answer").task;
     assert_eq!((view.state, view.attempts.len()), (TaskState::Cancelled, 1));
     world.wait_queue(0, 0, 0).await;
     world.end().await;

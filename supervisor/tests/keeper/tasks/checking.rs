@@ -53,7 +53,7 @@ async fn a_phrase_in_the_input_makes_a_check() {
         assert_eq!(world.task(world.submit(about(words)).await).await.check, is_check, "{words}");
     }
     let change = serde_json::json!({"skip_phrase": "of this"});
-    world.handle.change_pool(&crate::world::pool(), &change).await.expect("changed");
+    world.pools().change(&crate::world::pool(), &change).await.expect("changed");
     for (words, is_check) in [("one of all pools", false), ("one of this pool", true)] {
         assert_eq!(world.task(world.submit(about(words)).await).await.check, is_check, "{words}");
     }
@@ -76,7 +76,7 @@ async fn a_check_neither_opens_nor_closes_a_breaker() {
     let breaker = BreakerPolicy { least: 3, pause: Duration::from_millis(50), ..BreakerPolicy::default() };
     let world = World::of_tasks_with(|config| config.breaker = breaker).await;
     let moves = async |kind: EventKind| {
-        let events = world.handle.events_after(0, 10_000).await.expect("events");
+        let events = world.events().after(0, 10_000).await.expect("events");
         events.iter().filter(|event| event.event.kind == kind).count()
     };
     world.on_task(OnTask::Fail { retryable: false }).await;

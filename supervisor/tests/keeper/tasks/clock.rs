@@ -48,7 +48,7 @@ fn late(delay: Duration) -> TaskRequest {
 
 impl World {
     async fn is_kept(&self, task: TaskId) -> bool {
-        match self.handle.task(task, Duration::ZERO).await {
+        match self.tasks().get(task, Duration::ZERO).await {
             Ok(_) => true,
             Err(SupervisorError::UnknownTask(_)) => false,
             Err(error) => panic!("{error}"),

@@ -63,7 +63,7 @@ async fn an_agent_that_does_one_task_ends_with_it() {
     assert_eq!(used.len(), 6, "one each");
     wait_until("none is left", async || agents(&world).await == 0).await;
     let query = AgentQuery { limit: 100, ..AgentQuery::default() };
-    let all = world.handle.agents(query).await.expect("agents").items;
+    let all = world.agents().list(query).await.expect("agents").items;
     assert!(all.iter().all(|agent| agent.reason.as_deref() == Some("task_done")), "{all:?}");
     world.end().await;
 }
@@ -71,11 +71,11 @@ async fn an_agent_that_does_one_task_ends_with_it() {
 #[tokio::test]
 async fn none_is_started_for_a_paused_pool() {
     let world = of_demand(0, true).await;
-    world.handle.pause_pool(crate::world::pool()).await.expect("paused");
+    world.pools().pause(crate::world::pool()).await.expect("paused");
     let waiting = world.submit(task()).await;
     let_pass(&world).await;
     assert_eq!(agents(&world).await, 0);
-    world.handle.resume_pool(crate::world::pool()).await.expect("resumed");
+    world.pools().resume(crate::world::pool()).await.expect("resumed");
     assert_eq!(world.end_of(waiting).await, TaskState::Succeeded);
     world.end().await;
 }

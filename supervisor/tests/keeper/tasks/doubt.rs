@@ -39,7 +39,7 @@ async fn what_was_refused_is_not_there() {
         world.spawn_many(2).await;
         world.store().once(|write| matches!(write, Write::AddTasks(_)), end);
         let later = TaskRequest { not_before: soon(60_000), ..task() };
-        let answers = world.handle.submit_all(vec![task(), later, task()]).await;
+        let answers = world.tasks().submit_all(vec![task(), later, task()]).await;
         assert_eq!(answers.len(), 3);
         answers.into_iter().for_each(is_unavailable);
         works_again(&world).await;
@@ -52,8 +52,7 @@ async fn what_was_refused_is_not_there() {
 #[tokio::test]
 async fn a_key_that_was_refused_is_free() {
     let world = World::of_tasks().await;
-    let key = muster_store::IdempotencyKey {
-        caller: String::new(),
+    let key = muster_supervisor::RequestKey {
         route: "POST /api/v1/tasks".to_owned(),
         key: "k".to_owned(),
         body_hash: [1; 32],
@@ -101,8 +100,10 @@ async fn an_end_is_kept_and_committed_later() {
         }
         worker.answer(held).await;
         // By the alert: where the next commit goes through at once, that was only a moment.
-        wait_until("the store is missed", async || world.handle.alerts().iter().any(|alert| alert.subject == "store"))
-            .await;
+        wait_until("the store is missed", async || {
+            world.system().alerts().iter().any(|alert| alert.subject == "store")
+        })
+        .await;
         let_pass(&world).await;
         if !lies {
             let (settled, latest) = worker.settled().await;
@@ -212,13 +213,13 @@ async fn a_cancellation_that_was_refused_changes_nothing_or_is_carried_out() {
         }
         let wish = |write: &Write| matches!(write, Write::HaltTasks(_) | Write::SettleTasks(_));
         world.store().once(wish, end);
-        is_unavailable(world.handle.cancel_task(held, PATIENCE).await);
+        is_unavailable(world.tasks().cancel(held, PATIENCE).await);
         if end == Commit::Lie {
             assert_eq!(world.end_of(held).await, TaskState::Cancelled);
         } else {
             let_pass(&world).await;
             assert!(!world.task(held).await.state.is_final());
-            let view = world.handle.cancel_task(held, PATIENCE).await.expect("now it is stored").task;
+            let view = world.tasks().cancel(held, PATIENCE).await.expect("now it is stored").task;
             assert_eq!(view.state, TaskState::Cancelled);
         }
         world.wait_queue(0, 0, 0).await;
@@ -233,12 +234,12 @@ async fn what_is_due_or_expires_in_an_outage_is_so_after_it() {
         world.spawn().await;
         let due = world.submit(TaskRequest { not_before: soon(80), ..task() }).await;
         let expires = world.submit(TaskRequest { not_before: soon(60_000), expires_at: soon(61_000), ..task() }).await;
-        world.handle.cancel_task(expires, Duration::ZERO).await.expect("cancelled");
+        world.tasks().cancel(expires, Duration::ZERO).await.expect("cancelled");
         world.store().once(|write| matches!(write, Write::PromoteTasks(_)), end);
         assert_eq!(world.end_of(due).await, TaskState::Succeeded);
         let expires =
             world.submit(TaskRequest { agent_id: None, expires_at: soon(80), not_before: soon(70), ..task() });
-        world.handle.pause_pool(crate::world::pool()).await.expect("paused");
+        world.pools().pause(crate::world::pool()).await.expect("paused");
         let expires = expires.await;
         world.store().once(|write| matches!(write, Write::SettleTasks(_)), end);
         assert_eq!(world.error_of(expires).await, "expired");
@@ -257,10 +258,10 @@ async fn a_redrive_that_was_refused_changes_nothing_or_is_carried_out() {
         assert_eq!(world.end_of(dead).await, TaskState::Dead);
         world.on_task(OnTask::Answer).await;
         world.store().once(|write| matches!(write, Write::RedriveTasks(_)), end);
-        is_unavailable(world.handle.redrive(None).await);
+        is_unavailable(world.tasks().redrive(None).await);
         if end == Commit::Refuse {
             let_pass(&world).await;
-            assert_eq!(world.handle.redrive(None).await.expect("redriven"), 1);
+            assert_eq!(world.tasks().redrive(None).await.expect("redriven"), 1);
         }
         assert_eq!(world.end_of(dead).await, TaskState::Succeeded);
         world.wait_queue(0, 0, 0).await;
@@ -293,13 +294,13 @@ async fn a_task_is_acknowledged_when_it_is_stored_however_slow_the_inputs_of_oth
     let world = World::of_tasks().await;
     world.on_task(OnTask::Hold).await;
     world.spawn().await;
-    world.handle.pause_pool(pool()).await.expect("paused");
+    world.pools().pause(pool()).await.expect("paused");
     let long = muster_domain::Payload::quoted(&"x".repeat(5_000));
     let waiting = world.submit(TaskRequest { input: long, ..task() }).await;
     world.store().slow_inputs(3_000);
     let begun = Instant::now();
     // Both are in the mailbox before the keeper looks, so they are one turn.
-    let (resumed, taken) = tokio::join!(world.handle.resume_pool(pool()), world.try_submit(task()));
+    let (resumed, taken) = tokio::join!(world.pools().resume(pool()), world.try_submit(task()));
     assert!(resumed.is_ok() && taken.is_ok());
     assert!(begun.elapsed() < SLOW, "it waited for the input of another task");
     let worker = world.holder(waiting).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use muster_domain::{Cause, OnDemand, TaskState, TenantLimits, Tenants, Timestamp};
 use muster_store::Write;
-use muster_supervisor::{IdempotencyKey, TaskRequest};
+use muster_supervisor::{RequestKey, TaskRequest};
 
 use super::{soon, task};
 use crate::faults::Commit;
@@ -96,7 +96,7 @@ async fn agents_that_do_not_start_are_not_made_one_after_the_other() {
     world.submit(task()).await;
     let made = async || {
         let query = muster_supervisor::AgentQuery { limit: 1_000, ..Default::default() };
-        let agents = world.handle.agents(query).await.expect("agents").items;
+        let agents = world.agents().list(query).await.expect("agents").items;
         let mut times: Vec<i64> = agents.iter().map(|agent| agent.created_at.as_millis()).collect();
         times.sort_unstable();
         times
@@ -113,12 +113,7 @@ async fn agents_that_do_not_start_are_not_made_one_after_the_other() {
 #[tokio::test]
 async fn a_repeat_is_answered_though_the_queue_is_full_by_now() {
     let world = World::of_tasks_with(|config| config.max_queued = 1).await;
-    let key = IdempotencyKey {
-        caller: String::new(),
-        route: "POST /api/v1/tasks".to_owned(),
-        key: "k".to_owned(),
-        body_hash: [1; 32],
-    };
+    let key = RequestKey { route: "POST /api/v1/tasks".to_owned(), key: "k".to_owned(), body_hash: [1; 32] };
     let first = world.try_submit(TaskRequest { key: Some(key.clone()), ..task() }).await.expect("a task");
     let again = world.try_submit(TaskRequest { key: Some(key), ..task() }).await.expect("the same");
     assert_eq!(again.task_id, first.task_id);

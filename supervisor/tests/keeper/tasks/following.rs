@@ -28,7 +28,7 @@ async fn a_follower_sees_every_state_and_the_end() {
     let world = World::of_tasks().await;
     world.on_task(OnTask::Hold).await;
     let held = world.submit(task()).await;
-    let mut follower = world.handle.follow_task(held).await.expect("a follower");
+    let mut follower = world.tasks().follow(held).await.expect("a follower");
     assert_eq!(next_view(&mut follower).await.expect("a picture").state, TaskState::Queued);
     world.spawn().await;
     let worker = world.holder(held).await;
@@ -61,7 +61,7 @@ async fn a_follower_of_what_is_over_hears_that_and_ends() {
     world.spawn().await;
     let done = world.submit(task()).await;
     world.done(done).await;
-    let mut follower = world.handle.follow_task(done).await.expect("a follower");
+    let mut follower = world.tasks().follow(done).await.expect("a follower");
     assert_eq!(next_view(&mut follower).await.expect("a picture").state, TaskState::Succeeded);
     assert!(next(&mut follower).await.is_none());
     world.end().await;
@@ -71,7 +71,7 @@ async fn a_follower_of_what_is_over_hears_that_and_ends() {
 async fn a_follower_hears_of_a_store_that_is_away_and_of_the_end_of_the_supervisor() {
     let world = World::of_tasks().await;
     let waiting = world.submit(task()).await;
-    let mut follower = world.handle.follow_task(waiting).await.expect("a follower");
+    let mut follower = world.tasks().follow(waiting).await.expect("a follower");
     world.store().leave();
     let error = follower.next().await.expect_err("nothing can be read");
     assert!(matches!(error, SupervisorError::Unavailable { .. }), "{error}");
@@ -87,11 +87,11 @@ async fn followers_who_have_gone_are_cleared_away() {
     let world = World::of_tasks().await;
     let waiting = world.submit(task()).await;
     for _ in 0..3 {
-        let view = world.handle.task(waiting, Duration::from_millis(5)).await.expect("a task");
+        let view = world.tasks().get(waiting, Duration::from_millis(5)).await.expect("a task");
         assert_eq!(view.state, TaskState::Queued);
     }
-    let mut follower = world.handle.follow_task(waiting).await.expect("a follower");
-    drop(world.handle.follow_task(waiting).await);
+    let mut follower = world.tasks().follow(waiting).await.expect("a follower");
+    drop(world.tasks().follow(waiting).await);
     world.spawn().await;
     wait_until("the one that stays hears the end", async || {
         next_view(&mut follower).await.is_none_or(|view| view.state.is_final())

@@ -14,14 +14,14 @@ async fn while_a_pool_is_paused_tasks_come_in_and_wait() {
     world.on_task(OnTask::Hold).await;
     world.spawn_many(2).await;
     let (running, worker) = world.start_task(task()).await;
-    let view = world.handle.pause_pool(pool()).await.expect("paused");
+    let view = world.pools().pause(pool()).await.expect("paused");
     assert_eq!((view.holds.paused, view.holds.intake_closed), (true, false));
     let waiting = world.submit(task()).await;
     worker.answer(running).await;
     assert_eq!(world.end_of(running).await, TaskState::Succeeded, "what runs goes on");
     let_pass(&world).await;
     assert_eq!(world.ground.ledger.latest_attempt(waiting), 0);
-    assert!(!world.handle.resume_pool(pool()).await.expect("resumed").holds.paused);
+    assert!(!world.pools().resume(pool()).await.expect("resumed").holds.paused);
     world.holder(waiting).await.answer(waiting).await;
     assert_eq!(world.end_of(waiting).await, TaskState::Succeeded);
     world.end().await;
@@ -33,9 +33,9 @@ async fn a_pause_holds_over_a_new_master() {
         let world = World::of_tasks().await;
         world.spawn().await;
         if system {
-            world.handle.pause_system(false).await.expect("paused");
+            world.pools().pause_all(false).await.expect("paused");
         } else {
-            world.handle.pause_pool(pool()).await.expect("paused");
+            world.pools().pause(pool()).await.expect("paused");
         }
         let waiting = world.submit(task()).await;
         let ground = world.ground.clone();
@@ -45,9 +45,9 @@ async fn a_pause_holds_over_a_new_master() {
         let_pass(&world).await;
         assert_eq!(world.ground.ledger.latest_attempt(waiting), 0);
         if system {
-            world.handle.resume_system().await.expect("resumed");
+            world.pools().resume_all().await.expect("resumed");
         } else {
-            world.handle.resume_pool(pool()).await.expect("resumed");
+            world.pools().resume(pool()).await.expect("resumed");
         }
         assert_eq!(world.end_of(waiting).await, TaskState::Succeeded);
         world.end().await;
@@ -61,14 +61,14 @@ async fn a_drained_pool_takes_nothing_and_finishes_what_it_has() {
     world.spawn().await;
     let (running, worker) = world.start_task(task()).await;
     let waiting = world.submit(task()).await;
-    let view = world.handle.drain_pool(pool(), false).await.expect("drained");
+    let view = world.pools().drain(pool(), false).await.expect("drained");
     assert_eq!((view.holds.paused, view.holds.intake_closed), (true, true));
     let refused = world.try_submit(task()).await;
     assert!(matches!(refused, Err(SupervisorError::IntakeClosed(_))), "{refused:?}");
     worker.answer(running).await;
     assert_eq!(world.end_of(running).await, TaskState::Succeeded);
     world.wait_queue(1, 0, 0).await;
-    world.handle.resume_pool(pool()).await.expect("resumed");
+    world.pools().resume(pool()).await.expect("resumed");
     world.holder(waiting).await.answer(waiting).await;
     assert_eq!(world.end_of(waiting).await, TaskState::Succeeded);
     world.end().await;
@@ -82,17 +82,17 @@ async fn a_drain_hands_back_what_runs_and_that_costs_no_attempt() {
         let agent = world.spawn().await;
         let (held, _) = world.start_task(TaskRequest { max_attempts: Some(1), ..task() }).await;
         if system {
-            world.handle.pause_system(true).await.expect("paused");
+            world.pools().pause_all(true).await.expect("paused");
         } else {
-            world.handle.drain_pool(pool(), true).await.expect("drained");
+            world.pools().drain(pool(), true).await.expect("drained");
         }
         world.wait_queue(1, 0, 0).await;
         world.wait_idle(agent).await;
         assert_eq!(world.task(held).await.state, TaskState::Queued);
         if system {
-            world.handle.resume_system().await.expect("resumed");
+            world.pools().resume_all().await.expect("resumed");
         } else {
-            world.handle.resume_pool(pool()).await.expect("resumed");
+            world.pools().resume(pool()).await.expect("resumed");
         }
         world.wait_attempt(held, 2).await.answer(held).await;
         assert_eq!(world.end_of(held).await, TaskState::Succeeded);
@@ -104,13 +104,13 @@ async fn a_drain_hands_back_what_runs_and_that_costs_no_attempt() {
 async fn a_resume_of_the_system_leaves_a_paused_pool_paused() {
     let world = World::of_tasks().await;
     world.spawn().await;
-    world.handle.pause_pool(pool()).await.expect("paused");
-    world.handle.pause_system(false).await.expect("paused");
+    world.pools().pause(pool()).await.expect("paused");
+    world.pools().pause_all(false).await.expect("paused");
     let waiting = world.submit(task()).await;
-    world.handle.resume_system().await.expect("resumed");
+    world.pools().resume_all().await.expect("resumed");
     let_pass(&world).await;
     assert_eq!(world.task(waiting).await.state, TaskState::Queued);
-    world.handle.resume_pool(pool()).await.expect("resumed");
+    world.pools().resume(pool()).await.expect("resumed");
     assert_eq!(world.end_of(waiting).await, TaskState::Succeeded);
     world.end().await;
 }
@@ -125,7 +125,7 @@ async fn a_pool_that_goes_fails_what_waits_and_ends_what_runs() {
     requests.push(TaskRequest { not_before: soon(60_000), ..task() });
     requests.push(TaskRequest { agent_id: Some(agent), ..task() });
     let waiting = world.submit_many(requests).await;
-    let removed = tokio::time::timeout(PATIENCE, world.handle.remove_pool(&pool(), true)).await;
+    let removed = tokio::time::timeout(PATIENCE, world.pools().remove(&pool(), true)).await;
     removed.expect("it is answered").expect("removed");
     for id in waiting.iter().chain([&running]) {
         let row = muster_store::Queue::task(world.store(), *id).await.expect("a row").expect("it is kept");
@@ -141,8 +141,8 @@ async fn a_pool_that_goes_takes_no_task() {
     let world = World::of_tasks().await;
     let agent = world.spawn().await;
     world.worker_of(agent).await.change(|habits| habits.on_stop = crate::worker::OnStop::Miss).await;
-    let (handle, name) = (world.handle.clone(), pool());
-    let removal = tokio::spawn(async move { handle.remove_pool(&name, true).await });
+    let (pools, name) = (world.pools().clone(), pool());
+    let removal = tokio::spawn(async move { pools.remove(&name, true).await });
     wait_until("it is going", async || world.pool().await.holds.being_removed).await;
     let refused = world.try_submit(task()).await;
     assert!(matches!(refused, Err(SupervisorError::PoolDraining(_))), "{refused:?}");

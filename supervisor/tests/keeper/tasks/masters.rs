@@ -42,7 +42,7 @@ async fn what_ends_while_nobody_leads_is_heard_by_the_next() {
     let tasks = world.submit_many(vec![task(); 2]).await;
     let (one, other) = (world.holder(tasks[0]).await, world.holder(tasks[1]).await);
     let ground = world.ground.clone();
-    assert_eq!(world.handle.executions().await, Executions::default(), "none is over");
+    assert_eq!(world.system().executions().await, Executions::default(), "none is over");
     world.shut_down(true).await;
     one.answer(tasks[0]).await;
     other.fail(tasks[1], false).await;
@@ -51,13 +51,13 @@ async fn what_ends_while_nobody_leads_is_heard_by_the_next() {
     assert_eq!(world.end_of(tasks[1]).await, TaskState::Failed);
     assert!(tasks.iter().all(|id| world.ground.ledger.latest_attempt(*id) == 1));
     let executions = Executions { total: 2, succeeded: 1, failed: 1 };
-    assert_eq!(world.handle.executions().await, executions);
+    assert_eq!(world.system().executions().await, executions);
     let ground = world.ground.clone();
     world.shut_down(true).await;
     let world = ground.lead().await;
-    assert_eq!(world.handle.executions().await, executions, "they outlive a supervisor");
+    assert_eq!(world.system().executions().await, executions, "they outlive a supervisor");
     world.ground.store.leave();
-    assert_eq!(world.handle.executions().await, executions, "and the store's absence");
+    assert_eq!(world.system().executions().await, executions, "and the store's absence");
     world.ground.store.heal();
     world.end().await;
 }
@@ -86,7 +86,7 @@ async fn an_order_to_stop_that_never_went_out_is_sent_by_the_next() {
     world.spawn().await;
     let (held, worker) = world.start_task(task()).await;
     world.ground.registry.drop_commands(true);
-    world.handle.cancel_task(held, std::time::Duration::ZERO).await.expect("stored");
+    world.tasks().cancel(held, std::time::Duration::ZERO).await.expect("stored");
     let ground = world.ground.clone();
     world.supervisor.shut_down(LeadEnd::Fenced, CancellationToken::new()).await;
     ground.registry.drop_commands(false);
@@ -146,13 +146,13 @@ async fn a_task_whose_agent_is_gone_from_the_store_is_tried_again() {
 async fn a_former_master_starts_nothing_any_more() {
     let world = World::of_tasks().await;
     let agent = world.spawn().await;
-    world.handle.pause_pool(pool()).await.expect("paused");
+    world.pools().pause(pool()).await.expect("paused");
     let waiting = world.submit(task()).await;
     let ground = world.ground.clone();
     let old = world;
     let world = ground.lead().await;
     // The old one does not know yet.
-    drop(old.handle.resume_pool(pool()).await);
+    drop(old.pools().resume(pool()).await);
     assert!(old.try_submit(task()).await.is_err());
     let_pass(&world).await;
     assert_eq!(world.ground.ledger.latest_attempt(waiting), 0);
@@ -163,7 +163,7 @@ async fn a_former_master_starts_nothing_any_more() {
     let start = TaskStart { task_id: waiting, attempt, at: muster_domain::Timestamp::now() };
     let refused = world.store().apply(Fence(1), &[Write::StartTasks(vec![start])]).await;
     assert!(matches!(refused, Err(muster_store::StoreError::Fenced { .. })), "{refused:?}");
-    world.handle.resume_pool(pool()).await.expect("resumed");
+    world.pools().resume(pool()).await.expect("resumed");
     assert_eq!(world.end_of(waiting).await, TaskState::Succeeded);
     old.supervisor.shut_down(LeadEnd::Fenced, CancellationToken::new()).await;
     world.end().await;
@@ -203,7 +203,7 @@ async fn many_waiting_tasks_survive_a_master() {
     world.supervisor.shut_down(LeadEnd::Fenced, CancellationToken::new()).await;
     let world = ground.lead().await;
     for id in &tasks {
-        let view = world.handle.task(*id, PATIENCE).await.expect("a task");
+        let view = world.tasks().get(*id, PATIENCE).await.expect("a task");
         assert_eq!((view.state, world.ground.ledger.times_done(*id)), (TaskState::Succeeded, 1));
     }
     world.wait_queue(0, 0, 0).await;

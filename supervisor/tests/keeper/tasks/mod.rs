@@ -102,7 +102,7 @@ impl World {
     }
 
     pub(crate) async fn try_submit(&self, request: TaskRequest) -> Result<Submitted, SupervisorError> {
-        self.handle.submit(request).await
+        self.tasks().submit(request).await
     }
 
     pub(crate) async fn submit(&self, request: TaskRequest) -> TaskId {
@@ -110,7 +110,7 @@ impl World {
     }
 
     pub(crate) async fn submit_many(&self, requests: Vec<TaskRequest>) -> Vec<TaskId> {
-        let answers = self.handle.submit_all(requests).await;
+        let answers = self.tasks().submit_all(requests).await;
         answers.into_iter().map(|answer| answer.expect("a task").task_id).collect()
     }
 
@@ -136,12 +136,12 @@ impl World {
     }
 
     pub(crate) async fn task(&self, task: TaskId) -> TaskView {
-        self.handle.task(task, Duration::ZERO).await.expect("a task")
+        self.tasks().get(task, Duration::ZERO).await.expect("a task")
     }
 
     /// The task at its end.
     pub(crate) async fn done(&self, task: TaskId) -> TaskView {
-        let view = self.handle.task(task, PATIENCE).await.expect("a task");
+        let view = self.tasks().get(task, PATIENCE).await.expect("a task");
         assert!(view.state.is_final(), "it never came to an end: {view:?}");
         view
     }
@@ -169,7 +169,7 @@ impl World {
     }
 
     pub(crate) async fn queue(&self) -> QueueView {
-        let queues = self.handle.queues().await.expect("figures");
+        let queues = self.pools().queues().await.expect("figures");
         queues.into_iter().find(|queue| queue.pool_name == pool()).expect("a queue")
     }
 

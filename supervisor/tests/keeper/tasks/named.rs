@@ -94,7 +94,7 @@ async fn a_task_for_an_agent_in_quarantine_waits_for_a_person() {
     let own = world.submit(for_agent(agent)).await;
     let_pass(&world).await;
     assert_eq!(world.task(own).await.state, TaskState::Queued);
-    world.handle.restart(agent, crate::worker::PATIENCE).await.expect("it is released");
+    world.agents().restart(agent, crate::worker::PATIENCE).await.expect("it is released");
     assert_eq!(world.end_of(own).await, TaskState::Succeeded);
     world.end().await;
 }
@@ -108,7 +108,7 @@ async fn a_task_that_comes_while_its_agent_is_terminated_never_waits_for_ever() 
             tokio::task::yield_now().await;
             world.terminate(agent).await
         };
-        let (answers, _) = tokio::join!(world.handle.submit_all(vec![for_agent(agent); 5]), terminated);
+        let (answers, _) = tokio::join!(world.tasks().submit_all(vec![for_agent(agent); 5]), terminated);
         for id in answers.iter().flatten().map(|submitted| submitted.task_id) {
             let view = world.done(id).await;
             assert!(view.state == TaskState::Succeeded || view.error.expect("an error").code == "agent_gone");
@@ -130,6 +130,6 @@ async fn an_agent_that_fails_takes_its_tasks_along() {
     assert_eq!(world.error_of(held).await, "agent_gone");
     world.wait_queue(0, 0, 0).await;
     let_pass(&world).await;
-    assert!(world.handle.cancel_task(held, Duration::ZERO).await.is_ok());
+    assert!(world.tasks().cancel(held, Duration::ZERO).await.is_ok());
     world.end().await;
 }

@@ -68,7 +68,7 @@ async fn a_task_goes_to_an_agent_of_its_project() {
     world.on_task(OnTask::Hold).await;
     world.spawn_many(3).await;
     let request = muster_supervisor::SpawnRequest { project_id: "shop".to_owned(), ..crate::world::request() };
-    let shop = match world.handle.spawn(request, crate::worker::PATIENCE).await.expect("an agent") {
+    let shop = match world.agents().spawn(request, crate::worker::PATIENCE).await.expect("an agent") {
         muster_supervisor::Spawned::Running(view) => view.agent_id,
         other => panic!("it does not run: {other:?}"),
     };
@@ -84,7 +84,7 @@ async fn more_tasks_than_are_held_in_memory_keep_their_order() {
     let tasks = world.submit_many(requests).await;
     // Far beyond what is in memory, and in the middle of it.
     for place in [2_900, 500] {
-        let view = world.handle.cancel_task(tasks[place], Duration::ZERO).await.expect("an answer").task;
+        let view = world.tasks().cancel(tasks[place], Duration::ZERO).await.expect("an answer").task;
         assert_eq!(view.state, TaskState::Cancelled);
     }
     world.wait_queue(2_998, 0, 0).await;

@@ -80,7 +80,7 @@ async fn a_report_that_comes_again_after_its_task_was_redriven_changes_nothing()
     worker.fail(held, false).await;
     let said = worker.work_reports().await;
     assert_eq!(world.end_of(held).await, TaskState::Failed);
-    world.handle.retry_task(held).await.expect("retried");
+    world.tasks().retry(held).await.expect("retried");
     let worker = world.wait_attempt(held, 2).await;
     for report in said {
         worker.send(&report).await;

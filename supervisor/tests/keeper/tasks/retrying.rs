@@ -35,7 +35,7 @@ async fn what_fails_too_often_is_dead_with_all_its_attempts() {
     assert_eq!(view.error.expect("an error").code, "agent_error");
     assert!(view.attempts.iter().map(|attempt| attempt.number).eq(1..=4));
     assert_eq!(world.queue().await.dead, 1);
-    let events = world.handle.events_after(0, 1_000).await.expect("events");
+    let events = world.events().after(0, 1_000).await.expect("events");
     assert_eq!(events.iter().filter(|event| event.event.kind == EventKind::TaskDead).count(), 1);
     world.end().await;
 }
@@ -77,16 +77,16 @@ async fn dead_and_failed_tasks_are_tried_again_when_somebody_wants_it() {
     let failed = world.submit(task()).await;
     assert_eq!(world.end_of(failed).await, TaskState::Failed);
     world.on_task(OnTask::Answer).await;
-    assert_eq!(world.handle.redrive(Some(pool())).await.expect("redriven"), 700);
+    assert_eq!(world.tasks().redrive(Some(pool())).await.expect("redriven"), 700);
     for id in &dead {
         let view = world.done(*id).await;
         assert_eq!((view.state, view.attempt, view.error), (TaskState::Succeeded, 2, None));
     }
     assert_eq!(world.task(failed).await.state, TaskState::Failed, "only the dead are redriven");
-    world.handle.retry_task(failed).await.expect("it is failed");
+    world.tasks().retry(failed).await.expect("it is failed");
     assert_eq!(world.end_of(failed).await, TaskState::Succeeded);
-    assert_eq!(world.handle.redrive(None).await.expect("none left"), 0);
-    let again = world.handle.retry_task(failed).await;
+    assert_eq!(world.tasks().redrive(None).await.expect("none left"), 0);
+    let again = world.tasks().retry(failed).await;
     assert!(matches!(again, Err(SupervisorError::WrongTaskState { state: TaskState::Succeeded, .. })), "{again:?}");
     world.wait_queue(0, 0, 0).await;
     world.end().await;
@@ -100,7 +100,7 @@ async fn two_who_redrive_at_once_do_it_once() {
     let dead = world.submit(TaskRequest { max_attempts: Some(1), ..task() }).await;
     assert_eq!(world.end_of(dead).await, TaskState::Dead);
     world.on_task(OnTask::Hold).await;
-    let (one, other) = tokio::join!(world.handle.redrive(None), world.handle.redrive(None));
+    let (one, other) = tokio::join!(world.tasks().redrive(None), world.tasks().redrive(None));
     assert_eq!(one.expect("redriven") + other.expect("redriven"), 1);
     let worker = world.wait_attempt(dead, 2).await;
     world.wait_queue(0, 0, 1).await;
@@ -128,7 +128,7 @@ async fn an_agent_that_is_stopped_costs_none() {
     world.on_task(OnTask::Hold).await;
     let agent = world.spawn().await;
     let (held, _) = world.start_task(TaskRequest { max_attempts: Some(1), ..task() }).await;
-    world.handle.restart(agent, PATIENCE).await.expect("restarted");
+    world.agents().restart(agent, PATIENCE).await.expect("restarted");
     let worker = world.wait_attempt(held, 2).await;
     worker.answer(held).await;
     let view = world.done(held).await;

@@ -3,20 +3,14 @@
 use std::time::Duration;
 
 use muster_domain::{Activity, AgentId, AgentState, Payload, TaskState};
-use muster_store::IdempotencyKey;
-use muster_supervisor::{SupervisorError, TaskRequest};
+use muster_supervisor::{RequestKey, SupervisorError, TaskRequest};
 
 use super::task;
 use crate::worker::OnTask;
 use crate::world::{World, let_pass, wait_until};
 
 fn keyed(key: &str, body: u8) -> TaskRequest {
-    let key = IdempotencyKey {
-        caller: String::new(),
-        route: "POST /api/v1/tasks".to_owned(),
-        key: key.to_owned(),
-        body_hash: [body; 32],
-    };
+    let key = RequestKey { route: "POST /api/v1/tasks".to_owned(), key: key.to_owned(), body_hash: [body; 32] };
     TaskRequest { key: Some(key), ..task() }
 }
 
@@ -89,7 +83,7 @@ async fn many_at_once_answer_each_for_itself() {
     let stranger = TaskRequest { agent_id: Some(AgentId::generate()), ..task() };
     let mut requests: Vec<TaskRequest> = (0..600).map(|_| task()).collect();
     requests.splice(300..300, [wrong, unknown, stranger]);
-    let answers = world.handle.submit_all(requests).await;
+    let answers = world.tasks().submit_all(requests).await;
     assert_eq!(answers.len(), 603);
     assert!(matches!(answers[300], Err(SupervisorError::Invalid(_))), "{:?}", answers[300]);
     assert!(matches!(answers[301], Err(SupervisorError::UnknownPool(_))), "{:?}", answers[301]);
@@ -142,7 +136,7 @@ async fn repeated_requests_that_come_together_make_one_task() {
     let world = World::of_tasks().await;
     world.spawn_many(2).await;
     // In one message, and in several.
-    let together = world.handle.submit_all((0..20).map(|_| keyed("b", 1)).collect());
+    let together = world.tasks().submit_all((0..20).map(|_| keyed("b", 1)).collect());
     let beside = futures_util::future::join_all((0..20).map(|_| world.try_submit(keyed("b", 1))));
     let (together, beside) = tokio::join!(together, beside);
     let ids: Vec<_> = together.into_iter().chain(beside).map(|answer| answer.expect("a task").task_id).collect();
@@ -156,11 +150,11 @@ async fn repeated_requests_that_come_together_make_one_task() {
 #[tokio::test]
 async fn no_more_wait_than_may() {
     let world = World::of_tasks_with(|config| config.max_queued = 3).await;
-    let answers = world.handle.submit_all((0..5).map(|_| task()).collect()).await;
+    let answers = world.tasks().submit_all((0..5).map(|_| task()).collect()).await;
     let taken: Vec<_> = answers.iter().flatten().map(|submitted| submitted.task_id).collect();
     assert_eq!(taken.len(), 3);
     assert!(answers[3..].iter().all(|a| matches!(a, Err(SupervisorError::QueueFull { waiting: 3, max: 3, .. }))));
-    world.handle.cancel_task(taken[1], Duration::ZERO).await.expect("cancelled");
+    world.tasks().cancel(taken[1], Duration::ZERO).await.expect("cancelled");
     world.submit(task()).await;
     assert!(world.try_submit(task()).await.is_err());
     world.spawn().await;

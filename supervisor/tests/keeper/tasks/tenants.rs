@@ -35,7 +35,7 @@ async fn a_tenant_has_no_more_running_than_it_may() {
         ids.iter().filter(|id| under_way.contains_key(id)).count()
     };
     assert_eq!((runs(&bounded), runs(&free)), (2, 3));
-    assert_eq!(world.handle.quota("acme").await.expect("a quota").running, 2);
+    assert_eq!(world.tasks().quota(Some("acme".to_owned())).await.expect("a quota").running, 2);
     for id in &bounded {
         world.holder(*id).await.answer(*id).await;
         assert_eq!(world.end_of(*id).await, TaskState::Succeeded);
@@ -45,7 +45,7 @@ async fn a_tenant_has_no_more_running_than_it_may() {
         world.holder(id).await.answer(id).await;
     }
     world.wait_queue(0, 0, 0).await;
-    assert_eq!(world.handle.quota("acme").await.expect("a quota").running, 0);
+    assert_eq!(world.tasks().quota(Some("acme".to_owned())).await.expect("a quota").running, 0);
     world.end().await;
 }
 
@@ -59,12 +59,12 @@ async fn what_one_pool_frees_is_used_by_another_at_once() {
     let other: PoolName = "other_pool".parse().expect("a name");
     for pool_name in [pool(), other.clone()] {
         let (role_type, config) = ("developer".to_owned(), crate::world::config());
-        world.handle.create_pool(NewPool { pool_name, role_type, runtime: None, config }).await.expect("a pool");
+        world.pools().create(NewPool { pool_name, role_type, runtime: None, config }).await.expect("a pool");
     }
     world.on_task(OnTask::Hold).await;
     world.spawn().await;
     let there = SpawnRequest { pool_name: other.clone(), ..request() };
-    world.handle.spawn(there, PATIENCE).await.expect("an agent");
+    world.agents().spawn(there, PATIENCE).await.expect("an agent");
     let (first, worker) = world.start_task(of("acme")).await;
     let waiting = world.submit(TaskRequest { pool_name: other, ..of("acme") }).await;
     assert_eq!(world.task(waiting).await.state, TaskState::Queued);
@@ -98,7 +98,7 @@ async fn a_tenant_submits_no_more_a_day_than_it_may_also_with_a_new_master() {
     let ground = world.ground.clone();
     world.supervisor.shut_down(LeadEnd::Fenced, CancellationToken::new()).await;
     let world = ground.lead_with(|parts| parts.tenants = acme(limits)).await;
-    assert_eq!(world.handle.quota("acme").await.expect("a quota").left.today, Some(1));
+    assert_eq!(world.tasks().quota(Some("acme".to_owned())).await.expect("a quota").left.today, Some(1));
     world.submit(of("acme")).await;
     let refused = world.try_submit(of("acme")).await;
     assert!(matches!(refused, Err(SupervisorError::QuotaExceeded { limit: "per_day", .. })), "{refused:?}");

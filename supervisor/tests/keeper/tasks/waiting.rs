@@ -16,7 +16,7 @@ impl World {
 
     /// What the list of tasks says of it.
     async fn listed(&self, task: TaskId) -> Option<WaitingFor> {
-        let page = self.handle.tasks(TaskQuery { limit: 100, ..TaskQuery::default() }).await.expect("a page");
+        let page = self.tasks().list(TaskQuery { limit: 100, ..TaskQuery::default() }).await.expect("a page");
         page.items.into_iter().find(|view| view.task_id == task).expect("it is listed").waiting_for
     }
 
@@ -34,22 +34,22 @@ async fn what_a_person_holds_up_goes_before_anything_else() {
     let world = World::of_tasks().await;
     let later = world.submit(TaskRequest { not_before: soon(60_000), ..task() }).await;
     assert_eq!(world.code(later).await, "not_before");
-    world.handle.pause_pool(pool()).await.expect("paused");
+    world.pools().pause(pool()).await.expect("paused");
     assert_eq!(world.reason(later).await, Some(WaitingFor::PoolResume(pool())));
     assert_eq!(world.listed(later).await, Some(WaitingFor::PoolResume(pool())), "a list says it too");
-    world.handle.pause_system(false).await.expect("paused");
+    world.pools().pause_all(false).await.expect("paused");
     assert_eq!(world.reason(later).await, Some(WaitingFor::SystemResume));
     let (view, queue) = (world.pool().await, world.queue().await);
     assert!(view.holds.all_paused && view.holds.paused && !view.holds.intake_closed, "{view:?}");
     assert_eq!(queue.holds, view.holds);
-    world.handle.resume_system().await.expect("resumed");
-    world.handle.drain_pool(pool(), false).await.expect("drained");
+    world.pools().resume_all().await.expect("resumed");
+    world.pools().drain(pool(), false).await.expect("drained");
     assert_eq!(world.reason(later).await, Some(WaitingFor::DrainEnd(pool())));
-    let system = world.handle.system().await;
+    let system = world.system().view().await;
     assert_eq!(system.held_pools.iter().map(|held| &held.pool_name).collect::<Vec<_>>(), [&pool()]);
-    world.handle.resume_pool(pool()).await.expect("resumed");
+    world.pools().resume(pool()).await.expect("resumed");
     assert_eq!(world.code(later).await, "not_before");
-    assert!(world.handle.system().await.held_pools.is_empty());
+    assert!(world.system().view().await.held_pools.is_empty());
     world.end().await;
 }
 
@@ -113,7 +113,7 @@ async fn agents_on_demand_that_fail_at_their_start_are_told_of() {
     let waiting = world.submit(task()).await;
     world.wait_code(waiting, "agents_failing").await;
     assert_eq!(world.pool().await.holds.lacks, Some(Lack::AgentsFailing));
-    assert_eq!(world.handle.system().await.held_pools.len(), 1);
+    assert_eq!(world.system().view().await.held_pools.len(), 1);
     world.end().await;
 }
 
@@ -130,7 +130,7 @@ async fn agents_on_demand_that_fail_at_their_start_are_tried_one_at_a_time() {
     world.wait_code(first, "agents_failing").await;
     let tried = async || {
         let query = AgentQuery { limit: 100, ..AgentQuery::default() };
-        world.handle.agents(query).await.expect("agents").items.len()
+        world.agents().list(query).await.expect("agents").items.len()
     };
     let before = tried().await;
     for _ in 0..20 {
@@ -180,7 +180,7 @@ async fn an_open_breaker_is_shown_until_probes_succeed() {
         since < next_probe_at && next_probe_at <= since.after(Duration::from_millis(3_002)),
         "{since} {next_probe_at}"
     );
-    assert!(world.queue().await.holds.is_held() && world.handle.system().await.alerts.len() == 1);
+    assert!(world.queue().await.holds.is_held() && world.system().view().await.alerts.len() == 1);
     world.on_task(OnTask::Hold).await;
     let waiting = world.submit_many(vec![task(); 2]).await;
     let told = world.reason(waiting[1]).await;
@@ -206,7 +206,7 @@ async fn an_open_breaker_is_shown_until_probes_succeed() {
         assert_eq!(world.end_of(id).await, TaskState::Succeeded);
     }
     assert_eq!(world.pool().await.holds.breaker, BreakerView::quiet(BreakerState::Closed));
-    assert!(world.handle.system().await.alerts.is_empty());
+    assert!(world.system().view().await.alerts.is_empty());
     world.end().await;
 }
 
