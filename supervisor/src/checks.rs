@@ -66,7 +66,7 @@ impl System {
 
     async fn check_store(&self) -> CheckLine {
         let begun = Instant::now();
-        if let Some(broken) = self.handle.context.board.store_broken() {
+        if let Some(broken) = self.handle.context.reporting.board.store_broken() {
             return line("store", begun, Err(broken), "do what is said there: nothing new is taken until then");
         }
         let result = self.handle.context.store.ping().await.map(|_| self.handle.context.store.describe());
@@ -86,6 +86,7 @@ impl System {
         let found = self
             .handle
             .context
+            .reporting
             .board
             .folder_broken()
             .map_or(Ok(self.handle.context.settings.data_dir.display().to_string()), Err);

@@ -42,7 +42,7 @@ pub(crate) async fn run(context: Arc<Context>) {
             Err(error) => drop(context.store_failed(&error)),
         }
         let cleaned = clean_registry(&context).await;
-        tell(&context.board, cleaned);
+        tell(&context.reporting.board, cleaned);
     }
 }
 
@@ -92,13 +92,13 @@ async fn count_dead_tasks(context: &Context) {
 async fn forget_lost_pools(context: &Context) -> Result<(), RegistryError> {
     let present = context.registry.pools().await?;
     // The store is read after the registry, and no pool is made in between: whatever is not there now is gone.
-    let _alone = context.pool_lock.lock().await;
+    let _alone = context.directory.pool_lock.lock().await;
     let Ok(rows) = context.store.pools().await.map_err(|error| context.store_failed(&error)) else { return Ok(()) };
     for pool in present {
         let known = rows.iter().any(|row| row.spec.pool_name == pool) || context.directory.get(&pool).is_some();
         if !known {
             tracing::info!(pool.name = %pool, "the registry holds a pool that the store does not; it is forgotten");
-            context.postman.forget_pool(pool);
+            context.messages.postman.forget_pool(pool);
         }
     }
     Ok(())

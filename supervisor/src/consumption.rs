@@ -48,7 +48,7 @@ impl Tasks {
         rows.truncate(limit as usize);
         let next = rows.last().filter(|_| more).map(|(name, _)| name.clone());
         let view = |(name, usage): (String, Usage)| {
-            let budget = self.context.accounts.budget(scope, &name).map(BudgetFigures::from);
+            let budget = self.context.limits.accounts.budget(scope, &name).map(BudgetFigures::from);
             UsageView { name, usage, budget }
         };
         Ok(Page { items: rows.into_iter().map(view).collect(), next })
@@ -60,7 +60,7 @@ impl Tasks {
         let tenant = tenant.unwrap_or_else(|| DEFAULT_TENANT.to_owned());
         check_tenant_name(&tenant).map_err(SupervisorError::Invalid)?;
         self.know_tenant(&tenant).await?;
-        let quotas = &self.context.quotas;
+        let quotas = &self.context.limits.quotas;
         let (limits, running) = (quotas.limits(&tenant).into(), quotas.running_of(&tenant));
         let left = quotas.left(&tenant, clock::now(), self.context.settings.wall.now()).into();
         Ok(QuotaView { tenant, limits, running, left })
@@ -68,13 +68,13 @@ impl Tasks {
 
     /// A limit per day counts what the day has seen before this supervisor led.
     pub(crate) async fn know_tenant(&self, tenant: &str) -> Result<(), SupervisorError> {
-        if !self.context.quotas.wants_history(tenant) {
+        if !self.context.limits.quotas.wants_history(tenant) {
             return Ok(());
         }
         let wall = self.context.settings.wall.now();
         let used = self.context.store.made_since(tenant, day_begin(wall)).await;
         let used = used.map_err(|error| self.context.store_failed(&error))?;
-        self.context.quotas.know(tenant, used, clock::now(), wall);
+        self.context.limits.quotas.know(tenant, used, clock::now(), wall);
         Ok(())
     }
 }

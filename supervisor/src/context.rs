@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +22,6 @@ use crate::keeper::tasks::TaskDeps;
 use crate::keeper::{AgentDeps, WorkerDeps};
 use crate::launch::Launcher;
 use crate::listener::Listener;
-use crate::pools::PoolLock;
 use crate::postman::Postman;
 use crate::probes::Probes;
 use crate::quotas::Quotas;
@@ -55,22 +54,34 @@ pub(crate) struct Context {
     pub(crate) settings: Arc<Settings>,
     /// The clock as it was when this lead began.
     pub(crate) gauge: OnceLock<StepGauge>,
+    pub(crate) messages: Messages,
+    pub(crate) directory: Directory,
+    pub(crate) limits: Limits,
+    pub(crate) reporting: Reporting,
+    /// Cancelled when another leader was met, or this one has ended: nothing is done under this fence any more.
+    pub(crate) fenced: CancellationToken,
+}
+
+/// What goes to the workers and comes from them.
+pub(crate) struct Messages {
     pub(crate) postman: Arc<Postman>,
     pub(crate) listener: Listener,
-    pub(crate) directory: Directory,
-    pub(crate) pool_lock: PoolLock,
     pub(crate) probes: Probes,
+}
+
+/// What may be used, and what was.
+pub(crate) struct Limits {
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) accounts: Arc<Accounts>,
-    /// Whether the queues of all pools are paused.
-    pub(crate) all_paused: Arc<AtomicBool>,
+}
+
+/// What is said to people.
+pub(crate) struct Reporting {
     pub(crate) board: Arc<Board>,
     pub(crate) alerts: Arc<Alerts>,
     pub(crate) counters: Arc<Counters>,
     /// Rises whenever there may be new events.
     pub(crate) events: watch::Sender<u64>,
-    /// Cancelled when another leader was met, or this one has ended: nothing is done under this fence any more.
-    pub(crate) fenced: CancellationToken,
 }
 
 impl Context {
@@ -82,10 +93,10 @@ impl Context {
         let begun = clock::now();
         match self.store.apply(self.fence, writes).await {
             Ok(outcomes) => {
-                self.board.commit_took(begun, clock::now());
-                self.board.store_succeeded(writes);
+                self.reporting.board.commit_took(begun, clock::now());
+                self.reporting.board.store_succeeded(writes);
                 if writes.iter().any(|write| matches!(write, Write::Event(_))) {
-                    self.events.send_modify(|count| *count += 1);
+                    self.reporting.events.send_modify(|count| *count += 1);
                 }
                 Ok(outcomes)
             }
@@ -98,8 +109,8 @@ impl Context {
         AgentDeps {
             fence: self.fence,
             resend: self.settings.clocks.resend,
-            counters: self.counters.clone(),
-            alerts: self.alerts.clone(),
+            counters: self.reporting.counters.clone(),
+            alerts: self.reporting.alerts.clone(),
         }
     }
 
@@ -110,9 +121,9 @@ impl Context {
             settings: self.settings.clone(),
             launcher: self.launcher.clone(),
             bus: self.bus.clone(),
-            listener: self.listener.clone(),
-            postman: self.postman.clone(),
-            board: self.board.clone(),
+            listener: self.messages.listener.clone(),
+            postman: self.messages.postman.clone(),
+            board: self.reporting.board.clone(),
             fenced: self.fenced.clone(),
             keeper,
         }
@@ -122,10 +133,10 @@ impl Context {
     pub(crate) fn of_tasks(&self) -> TaskDeps {
         TaskDeps {
             store: self.store.clone(),
-            quotas: self.quotas.clone(),
-            accounts: self.accounts.clone(),
-            alerts: self.alerts.clone(),
-            all_paused: self.all_paused.clone(),
+            quotas: self.limits.quotas.clone(),
+            accounts: self.limits.accounts.clone(),
+            alerts: self.reporting.alerts.clone(),
+            all_paused: self.directory.all_paused.clone(),
             fence: self.fence,
             resend: self.settings.clocks.resend,
             pass: self.settings.clocks.pass,
@@ -150,7 +161,7 @@ impl Context {
             }
             // The store is well: it is what it was asked to keep that it can't.
             StoreError::Refused(why) => return SupervisorError::unstorable(why),
-            _ => self.board.store_failed(writes, error, clock::now()),
+            _ => self.reporting.board.store_failed(writes, error, clock::now()),
         }
         SupervisorError::unavailable(error.to_string())
     }

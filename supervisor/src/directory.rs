@@ -1,10 +1,11 @@
 //! Which keeper keeps which pool, how it is asked, and what may be known of a pool without asking it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use muster_domain::{PoolName, PoolSpec};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::error::SupervisorError;
 use crate::keeper::mailbox::{Ask, Look, Read};
@@ -44,11 +45,20 @@ impl LiveSpec {
 pub(crate) struct Directory {
     pools: RwLock<BTreeMap<PoolName, Entry>>,
     names: watch::Sender<Vec<PoolName>>,
+    /// Pools are made and changed one at a time, so that two changes of one pool do not overwrite each other.
+    pub(crate) pool_lock: Mutex<()>,
+    /// Whether the queues of all pools are paused.
+    pub(crate) all_paused: Arc<AtomicBool>,
 }
 
 impl Default for Directory {
     fn default() -> Self {
-        Self { pools: RwLock::default(), names: watch::Sender::new(Vec::new()) }
+        Self {
+            pools: RwLock::default(),
+            names: watch::Sender::new(Vec::new()),
+            pool_lock: Mutex::default(),
+            all_paused: Arc::default(),
+        }
     }
 }
 

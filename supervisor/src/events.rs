@@ -28,6 +28,6 @@ impl Events {
 
     /// Changes whenever there may be new ones.
     pub fn signal(&self) -> watch::Receiver<u64> {
-        self.context.events.subscribe()
+        self.context.reporting.events.subscribe()
     }
 }

@@ -30,7 +30,7 @@ impl Pools {
 
     async fn set_gate(&self, pool: PoolName, gate: Gate, hand_back: bool) -> Result<PoolView, SupervisorError> {
         let keeper = self.context.directory.keeper(&pool)?;
-        self.context.board.may_store()?;
+        self.context.reporting.board.may_store()?;
         ask(&keeper, |reply| Ask::SetGate { gate, hand_back, reply }).await??;
         // That answer is from the middle of a turn. What is shown is how the pool is after it.
         self.get(&pool).await
@@ -48,12 +48,12 @@ impl Pools {
 
     /// Stored first, so that it holds over any restart.
     async fn gate_all(&self, paused: bool, hand_back: bool) -> Result<(), SupervisorError> {
-        self.context.board.may_store()?;
+        self.context.reporting.board.may_store()?;
         let kind = if paused { EventKind::SystemPaused } else { EventKind::SystemResumed };
         let (at, reason) = (Timestamp::now(), String::new());
         let event = EventDraft { at, kind, pool_name: None, agent_id: None, process_id: None, reason };
         self.context.apply(&[Write::PauseAll { paused }, Write::Event(event)]).await?;
-        self.context.all_paused.store(paused, Ordering::Relaxed);
+        self.context.directory.all_paused.store(paused, Ordering::Relaxed);
         for (_, keeper) in self.context.directory.all() {
             // A keeper that has ended gives out no tasks.
             let _ = keeper.send(Ask::AllGated { hand_back });

@@ -41,8 +41,8 @@ impl Handle {
         HealthView {
             mode: self.facts.mode,
             mode_reason: self.facts.mode_reason.clone(),
-            degraded: self.context.board.read(),
-            alerts: self.context.alerts.firing(),
+            degraded: self.context.reporting.board.read(),
+            alerts: self.context.reporting.alerts.firing(),
         }
     }
 
@@ -56,7 +56,7 @@ impl Handle {
 
     /// Says that the supervisor is less than it should be, for a reason that only its starter knows.
     pub fn degrade(&self, subject: &'static str, reason: String) {
-        self.context.board.degrade(subject, reason);
+        self.context.reporting.board.degrade(subject, reason);
     }
 
     /// Has the supervisor give up its lead, so that whoever started it starts it anew.

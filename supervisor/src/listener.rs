@@ -227,7 +227,7 @@ impl Listening {
     pub(crate) async fn run(mut self, context: Arc<Context>) {
         loop {
             tokio::time::sleep_until(tokio::time::Instant::from_std(self.planned)).await;
-            self.pass(&context.board).await;
+            self.pass(&context.reporting.board).await;
         }
     }
 

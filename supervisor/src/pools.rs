@@ -6,7 +6,7 @@ use muster_domain::lengths::{MAX_ROLE_TYPE, check_length};
 use muster_domain::{EventDraft, EventKind, Gate, PoolName, PoolOrigin, PoolSpec, Timestamp, plain, runtime, schema};
 use muster_store::{Outcome, PoolRow, Write};
 use serde_json::Value;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 
 use crate::context::Context;
 use crate::directory::{Entry, LiveSpec, ask, read, read_at_turn_end};
@@ -15,9 +15,6 @@ use crate::keeper::Keeper;
 use crate::keeper::mailbox::Ask;
 use crate::request::NewPool;
 use crate::view::{PoolView, QueueView};
-
-/// Pools are made and changed one at a time, so that two changes of one pool do not overwrite each other.
-pub(crate) type PoolLock = Mutex<()>;
 
 /// The pools and their queues. Cloneable.
 #[derive(Clone)]
@@ -59,7 +56,7 @@ impl Pools {
 
     /// Makes a pool.
     pub async fn create(&self, pool: NewPool) -> Result<PoolView, SupervisorError> {
-        let _alone = self.context.pool_lock.lock().await;
+        let _alone = self.context.directory.pool_lock.lock().await;
         let runtime = pool.runtime.unwrap_or_else(|| runtime::ECHO.to_owned());
         let spec = PoolSpec {
             pool_name: pool.pool_name,
@@ -72,7 +69,7 @@ impl Pools {
         if self.context.directory.get(&spec.pool_name).is_some() {
             return Err(SupervisorError::PoolExists(spec.pool_name));
         }
-        self.context.board.may_store()?;
+        self.context.reporting.board.may_store()?;
         let at = Timestamp::now();
         let event = pool_event(EventKind::PoolCreated, &spec.pool_name, at);
         let writes = [Write::AddPool { spec: spec.clone(), at }, Write::Event(event)];
@@ -98,7 +95,7 @@ impl Pools {
     /// Changes a pool's bounds by a JSON merge patch: null is back to the default. What runs is not touched: new bounds count for
     /// what is started next.
     pub async fn change(&self, name: &PoolName, patch: &Value) -> Result<PoolView, SupervisorError> {
-        let _alone = self.context.pool_lock.lock().await;
+        let _alone = self.context.directory.pool_lock.lock().await;
         let keeper = self.context.directory.keeper(name)?;
         let spec = self.context.directory.spec(name)?;
         if spec.origin == PoolOrigin::File {
@@ -109,7 +106,7 @@ impl Pools {
         })?;
         let spec = PoolSpec { config, ..PoolSpec::clone(&spec) };
         check_spec(&spec, &self.context)?;
-        self.context.board.may_store()?;
+        self.context.reporting.board.may_store()?;
         ask(&keeper, |reply| Ask::Change { spec: Arc::new(spec), reply }).await?
     }
 
@@ -119,7 +116,7 @@ impl Pools {
         if self.context.directory.spec(name)?.origin == PoolOrigin::File {
             return Err(SupervisorError::PoolOfFile(name.clone()));
         }
-        if let Some(error) = self.context.board.refusal() {
+        if let Some(error) = self.context.reporting.board.refusal() {
             return Err(error);
         }
         ask(&keeper, |reply| Ask::Remove { graceful, reply }).await?

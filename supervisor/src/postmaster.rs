@@ -20,10 +20,12 @@ pub(crate) async fn run(context: Arc<Context>) {
         let pools = names.borrow_and_update().clone();
         match context.bus.reports(pools).await {
             Ok(mut stream) => {
-                context.board.recover("reports");
+                context.reporting.board.recover("reports");
                 read(&context, stream.as_mut(), &mut names).await;
             }
-            Err(error) => context.board.degrade("reports", format!("what workers say can't be read: {error}")),
+            Err(error) => {
+                context.reporting.board.degrade("reports", format!("what workers say can't be read: {error}"))
+            }
         }
         tokio::time::sleep(RETRY).await;
     }
@@ -52,9 +54,11 @@ async fn read(
 fn deliver(context: &Context, posts: Result<Vec<ReportPost>, RegistryError>) {
     let posts = match posts {
         Ok(posts) => posts,
-        Err(error) => return context.board.degrade("reports", format!("what workers say can't be read: {error}")),
+        Err(error) => {
+            return context.reporting.board.degrade("reports", format!("what workers say can't be read: {error}"));
+        }
     };
-    context.board.recover("reports");
+    context.reporting.board.recover("reports");
     let mut by_pool: BTreeMap<PoolName, Vec<ReportPost>> = BTreeMap::new();
     for post in posts {
         by_pool.entry(post.pool.clone()).or_default().push(post);
@@ -64,7 +68,7 @@ fn deliver(context: &Context, posts: Result<Vec<ReportPost>, RegistryError>) {
             Some(keeper) => drop(keeper.mailbox.send(Ask::Reports(posts))),
             // A pool is in the directory from before its stream is read until the store has no row of it any more; so this
             // one is gone for good, and nobody will ever settle what its workers said last.
-            None => context.postman.settle(posts, Vec::new()),
+            None => context.messages.postman.settle(posts, Vec::new()),
         }
     }
 }

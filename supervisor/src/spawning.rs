@@ -29,7 +29,7 @@ impl Agents {
         let key = request.key.clone().map(|key| key.of(&self.principal));
         let spec = self.specify(request).await?;
         // The keeper would say the same, as soon as it has done with what it waits for.
-        if let Some(error) = self.context.board.start_refusal() {
+        if let Some(error) = self.context.reporting.board.start_refusal() {
             return Err(error);
         }
         let answer = ask(&keeper, |reply| Ask::Spawn(Box::new(SpawnAsk { spec, key, deadline, reply }))).await??;

@@ -88,7 +88,7 @@ impl Tasks {
     /// A repeated request is answered as the first was, with the state now. What was not taken in costs its tenant nothing.
     async fn submitted(&self, payer: Option<String>, answer: Result<TaskAnswer, SupervisorError>) -> Answer {
         if let Some(tenant) = payer.filter(|_| !matches!(answer, Ok(TaskAnswer::Stored(_)))) {
-            self.context.quotas.give_back(&tenant, 1, clock::now(), self.context.settings.wall.now());
+            self.context.limits.quotas.give_back(&tenant, 1, clock::now(), self.context.settings.wall.now());
         }
         match answer? {
             TaskAnswer::Stored(submitted) => Ok(submitted),
@@ -102,14 +102,14 @@ impl Tasks {
     /// Counts a task against its tenant's limits, unless nothing is left for it.
     async fn admit(&self, spec: &TaskSpec) -> Result<(), SupervisorError> {
         // The keeper would say the same, as soon as it has done with what it waits for.
-        self.context.board.may_store()?;
+        self.context.reporting.board.may_store()?;
         let (tenant, project) = (spec.tenant.as_str(), spec.project_id.as_deref());
         let payers = Payers { agent: spec.agent_id, project, tenant, pool: &spec.pool_name };
-        if let Some(spent) = self.context.accounts.exhausted(None, payers) {
+        if let Some(spent) = self.context.limits.accounts.exhausted(None, payers) {
             return Err(SupervisorError::BudgetExceeded(spent.reason));
         }
         self.know_tenant(tenant).await?;
-        let taken = self.context.quotas.take(tenant, 1, clock::now(), self.context.settings.wall.now());
+        let taken = self.context.limits.quotas.take(tenant, 1, clock::now(), self.context.settings.wall.now());
         taken.map(drop).map_err(|refusal| SupervisorError::QuotaExceeded {
             tenant: tenant.to_owned(),
             limit: refusal.what.as_str(),

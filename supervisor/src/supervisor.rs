@@ -1,7 +1,7 @@
 //! One life as the leader: from the start, which makes a model of what the store and the hosts say, to the shutdown.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accounts::Accounts;
 use crate::alerts::{self, AlertParts, Alerts, Webhook};
 use crate::board::Board;
-use crate::context::{Context, Settings};
+use crate::context::{Context, Limits, Messages, Reporting, Settings};
 use crate::crew::Crew;
 use crate::directory::Directory;
 use crate::error::SupervisorError;
@@ -125,10 +125,10 @@ impl Supervisor {
         crew.spawn("host", host::watch(context.clone(), parts.host));
         crew.spawn("registry clearing", founding::clear_registry(context.clone()));
         if !facts.ownership_proves {
-            context.board.degrade("ownership", facts.ownership.clone());
+            context.reporting.board.degrade("ownership", facts.ownership.clone());
         }
         if let Some(warning) = context.store.warning() {
-            context.board.degrade("database", warning);
+            context.reporting.board.degrade("database", warning);
         }
         let (stop, wish) = watch::channel(None);
         let handle = Handle { context, facts, stop, closing: CancellationToken::new() };
@@ -173,7 +173,7 @@ impl Supervisor {
             // Nobody else leads yet whose word it could contradict.
             tokio::select! {
                 biased;
-                () = context.postman.last_round() => {}
+                () = context.messages.postman.last_round() => {}
                 () = hurry.cancelled() => {}
             }
         }
@@ -205,18 +205,18 @@ fn make_context(
         launcher: parts.launcher.clone(),
         settings: Arc::new(parts.settings.clone()),
         gauge: OnceLock::new(),
-        postman: Arc::new(postman),
-        listener: Listener::default(),
+        messages: Messages { postman: Arc::new(postman), listener: Listener::default(), probes: Probes::default() },
         directory: Directory::default(),
-        pool_lock: crate::pools::PoolLock::default(),
-        probes: Probes::default(),
-        quotas: Arc::new(Quotas::new(parts.tenants.clone())),
-        accounts: Arc::new(Accounts::new(parts.budgets.clone())),
-        board: Arc::new(Board::new(told, alerts.clone(), parts.settings.wall.clone())),
-        alerts,
-        all_paused: Arc::new(AtomicBool::new(false)),
-        counters: Arc::default(),
-        events: watch::Sender::new(0),
+        limits: Limits {
+            quotas: Arc::new(Quotas::new(parts.tenants.clone())),
+            accounts: Arc::new(Accounts::new(parts.budgets.clone())),
+        },
+        reporting: Reporting {
+            board: Arc::new(Board::new(told, alerts.clone(), parts.settings.wall.clone())),
+            alerts,
+            counters: Arc::default(),
+            events: watch::Sender::new(0),
+        },
         fenced,
     }
 }
@@ -224,10 +224,10 @@ fn make_context(
 async fn open_pools(context: &Arc<Context>, mode: Mode) -> Result<(), SupervisorError> {
     let failed = |error| context.store_failed(&error);
     let pools: Vec<PoolRow> = context.store.pools().await.map_err(failed)?;
-    context.accounts.load(context.store.as_ref()).await.map_err(failed)?;
+    context.limits.accounts.load(context.store.as_ref()).await.map_err(failed)?;
     // Kept for the time when the store is away.
-    context.counters.executions(context.store.as_ref()).await;
-    context.all_paused.store(context.store.all_paused().await.map_err(failed)?, Ordering::Relaxed);
+    context.reporting.counters.executions(context.store.as_ref()).await;
+    context.directory.all_paused.store(context.store.all_paused().await.map_err(failed)?, Ordering::Relaxed);
     let mut workers: HashMap<PoolName, Vec<Found>> = HashMap::new();
     for found in find_workers(context, context.store.open_workers().await.map_err(failed)?).await {
         workers.entry(found.row.pool_name.clone()).or_default().push(found);
@@ -288,17 +288,17 @@ fn mirror_of(facts: &Facts, fence: Fence) -> LeaderMirror {
 }
 
 async fn listen(context: Arc<Context>) {
-    let (listener, registry) = (context.listener.clone(), context.registry.clone());
+    let (listener, registry) = (context.messages.listener.clone(), context.registry.clone());
     Listening::new(listener, registry, context.settings.clocks.clone(), context.settings.wall.clone())
         .run(context)
         .await;
 }
 
 async fn tell_alerts(context: Arc<Context>, webhook: Option<Webhook>) {
-    let alerts = context.alerts.clone();
+    let alerts = context.reporting.alerts.clone();
     let told = move |away| match away {
-        Some(reason) => context.board.degrade("webhook", reason),
-        None => context.board.recover("webhook"),
+        Some(reason) => context.reporting.board.degrade("webhook", reason),
+        None => context.reporting.board.recover("webhook"),
     };
     alerts::run(alerts, webhook, told).await;
 }
@@ -316,7 +316,7 @@ async fn write_events(context: Arc<Context>, mut events: mpsc::UnboundedReceiver
     while let Some(event) = next {
         // A failure is on the board already; an event about it can't be stored where nothing can.
         let _ = context.store.apply(context.fence, &[Write::Event(event)]).await;
-        context.events.send_modify(|count| *count += 1);
+        context.reporting.events.send_modify(|count| *count += 1);
         next = events.recv().await;
     }
 }

@@ -26,8 +26,8 @@ impl System {
         let (registry, store) = (context.registry.ping(), context.store.ping());
         let ((pools, silent), registry, store) = tokio::join!(self.pools_in_time(), reach(registry), reach(store));
         // A database that was taken away, or written over, answers for as long as it is open.
-        let store = context.board.store_broken().map_or(store, Err);
-        let (spawns, spawns_succeeded, spawns_failed) = context.counters.read();
+        let store = context.reporting.board.store_broken().map_or(store, Err);
+        let (spawns, spawns_succeeded, spawns_failed) = context.reporting.counters.read();
         let health = self.handle.health();
         let uncounted = format!("pools: {} did not answer in time and are not counted", silent.join(", "));
         let uncounted = Some(uncounted).filter(|_| !silent.is_empty());
@@ -46,7 +46,7 @@ impl System {
             data_dir: context.settings.data_dir.display().to_string(),
             uptime: facts.started.elapsed(),
             degraded: health.degraded.into_iter().chain(uncounted).collect(),
-            paused: context.all_paused.load(Ordering::Relaxed),
+            paused: context.directory.all_paused.load(Ordering::Relaxed),
             alerts_firing: health.alerts.len(),
             alerts: health.alerts,
             pools: u32::try_from(pools.len()).unwrap_or(u32::MAX),
@@ -79,7 +79,7 @@ impl System {
 
     /// Attempts at tasks that are over, whichever supervisor led.
     pub async fn executions(&self) -> Executions {
-        self.handle.context.counters.executions(self.handle.context.store.as_ref()).await
+        self.handle.context.reporting.counters.executions(self.handle.context.store.as_ref()).await
     }
 
     /// Asks the supervisor to stop, and returns at once. The first wish counts.
@@ -89,7 +89,7 @@ impl System {
 
     /// What needs a person, or did: the alerts that are kept, the newest first.
     pub fn alerts(&self) -> Vec<Alert> {
-        self.handle.context.alerts.list()
+        self.handle.context.reporting.alerts.list()
     }
 }
 

@@ -85,7 +85,7 @@ impl Tasks {
         }
         // Also of one that runs: it may not have reached its agent yet, and its end would not be heard of.
         if !view.state.is_final()
-            && let Some(reason) = self.context.board.missing()
+            && let Some(reason) = self.context.reporting.board.missing()
         {
             view.waiting_for = Some(WaitingFor::Recovery(reason));
         }
@@ -135,7 +135,7 @@ impl Tasks {
             let Ok(answers) = waits.await else { continue };
             tasks.into_iter().zip(answers).for_each(|(task, answer)| task.waiting_for = answer);
         }
-        if let Some(reason) = self.context.board.missing() {
+        if let Some(reason) = self.context.reporting.board.missing() {
             let unfinished = tasks.iter_mut().filter(|task| !task.state.is_final());
             unfinished.for_each(|task| task.waiting_for = Some(WaitingFor::Recovery(reason.clone())));
         }
@@ -147,7 +147,7 @@ impl Tasks {
         if row.status.state().is_final() {
             return Ok(CalledOff { task: TaskView::new(row, Timestamp::now()), was_over: true });
         }
-        self.context.board.may_store()?;
+        self.context.reporting.board.may_store()?;
         let keeper = self.context.directory.keeper(&row.spec.pool_name)?;
         let row = Box::new(row);
         ask(&keeper, |reply| Ask::Cancel(Cancel { task: row, reply })).await??;
@@ -207,7 +207,7 @@ impl Tasks {
     }
 
     async fn redrive_rows(&self, keeper: &Mailbox, tasks: Vec<TaskRow>) -> Result<u64, SupervisorError> {
-        self.context.board.may_store()?;
+        self.context.reporting.board.may_store()?;
         ask(keeper, |reply| Ask::Redrive(Redrive { tasks, reply })).await?
     }
 

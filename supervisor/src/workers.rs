@@ -61,6 +61,6 @@ impl Workers {
 
     /// Asks one worker, and says how long its answer took.
     pub(crate) async fn probe(&self, worker: ProcessId) -> Result<Duration, String> {
-        self.context.probes.send(self.context.bus.as_ref(), self.context.fence, worker, PATIENCE).await
+        self.context.messages.probes.send(self.context.bus.as_ref(), self.context.fence, worker, PATIENCE).await
     }
 }

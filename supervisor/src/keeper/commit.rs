@@ -100,7 +100,7 @@ impl Keeper {
             moves.append(&mut round.moves);
         }
         if self.unsaved.refused.is_over() {
-            tell_taken(&self.context.alerts, &self.model.pool.spec.pool_name, AGENTS);
+            tell_taken(&self.context.reporting.alerts, &self.model.pool.spec.pool_name, AGENTS);
         }
     }
 
@@ -140,7 +140,7 @@ impl Keeper {
 
     fn set_aside(&mut self, seen: Move, whom: &str, why: &str, now: Instant) {
         let is_first = self.unsaved.refused.put(seen, now);
-        tell_refused(&self.context.alerts, &self.model.pool.spec.pool_name, AGENTS, whom, why, is_first);
+        tell_refused(&self.context.reporting.alerts, &self.model.pool.spec.pool_name, AGENTS, whom, why, is_first);
     }
 
     fn keep_unsaved(&mut self, moves: Vec<Move>, error: &SupervisorError, round: &mut Round) {

@@ -33,7 +33,7 @@ impl Keeper {
         let all_saved = self.unsaved.moves.is_empty() && self.tasks.is_settled();
         if all_saved && !self.unsaved.entries.is_empty() {
             let (entries, settled) = (&mut self.unsaved.entries, &mut self.unsaved.settled);
-            self.context.postman.settle(std::mem::take(entries), std::mem::take(settled));
+            self.context.messages.postman.settle(std::mem::take(entries), std::mem::take(settled));
         }
     }
 
@@ -65,7 +65,7 @@ impl Keeper {
             ReportBody::IdleTooLong { agent_id, epoch } => {
                 self.model.agents.idle_too_long(*agent_id, *epoch, pool, round);
             }
-            ReportBody::Probed { command_id } => self.context.probes.answer(*command_id),
+            ReportBody::Probed { command_id } => self.context.messages.probes.answer(*command_id),
             ReportBody::Tasks { begun, over } => self.tasks.hear(begun, over, report.seq),
         }
     }

@@ -18,7 +18,7 @@ impl Keeper {
             },
             Ask::Terminate { agent, graceful, deadline, reply } => {
                 let waiter = Waiter { awaited: Awaited::Gone, deadline, reply };
-                let refusal = || self.context.board.refusal();
+                let refusal = || self.context.reporting.board.refusal();
                 self.model.agents.terminate(agent, graceful, waiter, refusal, round);
             }
             Ask::Restart { agent, deadline, reply } => {
@@ -67,7 +67,7 @@ impl Keeper {
         if self.model.pool.draining {
             return Some(SupervisorError::PoolDraining(self.model.pool.spec.pool_name.clone()));
         }
-        self.context.board.start_refusal()
+        self.context.reporting.board.start_refusal()
     }
 
     fn remove(&mut self, graceful: bool, reply: RemovalReply, round: &mut Round) {
@@ -93,7 +93,7 @@ impl Keeper {
 
     /// An agent as it is shown.
     fn view(&self, agent: &Agent) -> AgentView {
-        agent.view(Around { hindrance: self.context.board.hindrance(), trouble: self.troubles.of_starts() })
+        agent.view(Around { hindrance: self.context.reporting.board.hindrance(), trouble: self.troubles.of_starts() })
     }
 
     /// Answers everybody who waits with how far it has come.

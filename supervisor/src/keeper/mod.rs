@@ -115,7 +115,7 @@ impl Keeper {
         Self {
             tasks: Tasks::new(context.of_tasks(), &model.pool.spec.config, now),
             time: Time::new(&context, now),
-            troubles: Troubles::new(context.alerts.clone(), model.pool.spec.pool_name.clone()),
+            troubles: Troubles::new(context.reporting.alerts.clone(), model.pool.spec.pool_name.clone()),
             context,
             mailbox,
             model,
@@ -226,7 +226,7 @@ impl Keeper {
             self.unsaved.note(note, round.now);
         }
         if !round.commands.is_empty() {
-            self.context.postman.send(std::mem::take(&mut round.commands));
+            self.context.messages.postman.send(std::mem::take(&mut round.commands));
         }
         round.send_answers();
     }
@@ -238,7 +238,7 @@ impl Keeper {
         touched.dedup();
         for id in touched {
             let (context, troubles, workers) = (&self.context, &self.troubles, &self.model.workers);
-            let around = || Around { hindrance: context.board.hindrance(), trouble: troubles.of_starts() };
+            let around = || Around { hindrance: context.reporting.board.hindrance(), trouble: troubles.of_starts() };
             let listens = |worker| workers.listens(worker);
             if self.model.agents.attend(id, listens, around, &self.model.pool, round) {
                 self.model.take_agent(id, round.now);
@@ -247,7 +247,7 @@ impl Keeper {
         }
         // The mirror first: whoever hears what became of a command finds its slot taken.
         let slots = self.model.workers.take_changed_slots();
-        self.context.postman.mirror(&self.model.pool.spec.pool_name, slots);
+        self.context.messages.postman.mirror(&self.model.pool.spec.pool_name, slots);
         self.say(round);
     }
 
@@ -277,7 +277,7 @@ impl Keeper {
         let dead: HashSet<ProcessId> =
             self.unsaved.moves.iter().filter_map(dead).chain(refused.iter().copied()).collect();
         self.model.pool.is_stopping
-            && (self.context.board.is_degraded("store") || !refused.is_empty())
+            && (self.context.reporting.board.is_degraded("store") || !refused.is_empty())
             && self.model.workers.values().all(|worker| dead.contains(&worker.process_id))
     }
 
@@ -299,9 +299,9 @@ impl Keeper {
         let pool = self.model.pool.spec.pool_name.clone();
         tracing::info!(pool.name = %pool, "a pool is gone");
         self.life.finished = true;
-        self.context.postman.forget_pool(pool.clone());
-        self.context.quotas.forget(&pool);
-        self.context.alerts.clear_pool(&pool);
+        self.context.messages.postman.forget_pool(pool.clone());
+        self.context.limits.quotas.forget(&pool);
+        self.context.reporting.alerts.clear_pool(&pool);
         self.context.directory.remove(&pool);
         for reply in self.life.removal.take().into_iter().flat_map(|removal| removal.replies) {
             drop(reply.send(Ok(())));

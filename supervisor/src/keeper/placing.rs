@@ -218,7 +218,7 @@ impl Keeper {
                     let to = Assignment { process_id, epoch: Epoch(1) };
                     self.model.move_agent(id, &AgentEvent::Assigned(to), round.now);
                 }
-                self.context.counters.spawn_asked();
+                self.context.reporting.counters.spawn_asked();
                 round.touched.push(id);
                 drop(spawn.reply.send(Ok(SpawnAnswer::Waiting(fate))));
             }

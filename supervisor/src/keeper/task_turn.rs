@@ -93,7 +93,7 @@ impl Keeper {
     }
 
     fn store_is_away(&self) -> SupervisorError {
-        let known = self.context.board.store_refusal();
+        let known = self.context.reporting.board.store_refusal();
         known.unwrap_or_else(|| SupervisorError::unavailable("the store does not answer".to_owned()))
     }
 
@@ -102,7 +102,7 @@ impl Keeper {
         if self.model.pool.is_stopping {
             return Some(SupervisorError::Stopping);
         }
-        self.context.board.store_refusal()
+        self.context.reporting.board.store_refusal()
     }
 
     fn note_turned(&mut self) {
@@ -117,7 +117,7 @@ impl Keeper {
             self.context.store_failed(error);
         }
         if !effects.commands.is_empty() {
-            self.context.postman.send(effects.commands);
+            self.context.messages.postman.send(effects.commands);
         }
         // As if somebody else had said it, so that it is taken with the rest of the next turn.
         for agent in effects.spent {
