@@ -14,7 +14,7 @@ use crate::clock;
 use crate::context::Context;
 use crate::directory::{ask, read};
 use crate::error::SupervisorError;
-use crate::keeper::mailbox::Ask;
+use crate::keeper::mailbox::AgentAsk;
 use crate::keeper::view_of_row;
 use crate::request::AgentQuery;
 use crate::view::{AgentView, Page};
@@ -77,7 +77,7 @@ impl Agents {
         }
         let deadline = later(clock::now(), wait);
         let Ok(keeper) = self.context.directory.keeper(&row.spec.pool_name) else { return Ok(view_of_row(row)) };
-        match ask(&keeper, |reply| Ask::Terminate { agent, graceful, deadline, reply }).await? {
+        match ask(&keeper, |reply| AgentAsk::Terminate { agent, graceful, deadline, reply }.into()).await? {
             Ok(answer) => Ok(answer.view),
             // The keeper has let go of it: it is at rest already.
             Err(SupervisorError::UnknownAgent(_)) => Ok(view_of_row(self.row(agent).await?)),
@@ -100,8 +100,8 @@ impl Agents {
         }
         let wish = |reply| match row.final_state {
             // Its keeper has let go of it.
-            Some(state) if state.state().is_gone() => Ask::Revive { row: Box::new(row), deadline, reply },
-            _ => Ask::Restart { agent, deadline, reply },
+            Some(state) if state.state().is_gone() => AgentAsk::Revive { row: Box::new(row), deadline, reply }.into(),
+            _ => AgentAsk::Restart { agent, deadline, reply }.into(),
         };
         ask(&keeper, wish).await?.map(|answer| answer.view)
     }

@@ -13,7 +13,7 @@ use muster_store::{Pruned, StoreError};
 use crate::blocking;
 use crate::board::Board;
 use crate::context::Context;
-use crate::keeper::mailbox::Ask;
+use crate::keeper::mailbox::TaskAsk;
 
 /// Between two rounds.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -81,7 +81,7 @@ async fn count_dead_tasks(context: &Context) {
     for (pool, keeper) in context.directory.all() {
         match context.store.queue_counts(&pool).await {
             // One that ends meanwhile counts no more.
-            Ok(counts) => drop(keeper.send(Ask::CountDead(counts.dead))),
+            Ok(counts) => drop(keeper.send(TaskAsk::CountDead(counts.dead).into())),
             Err(error) => return drop(context.store_failed(&error)),
         }
     }

@@ -7,7 +7,7 @@ use muster_store::Write;
 
 use crate::directory::ask;
 use crate::error::SupervisorError;
-use crate::keeper::mailbox::Ask;
+use crate::keeper::mailbox::{Ask, TaskAsk};
 use crate::pools::Pools;
 use crate::view::PoolView;
 
@@ -56,7 +56,7 @@ impl Pools {
         self.context.directory.all_paused.store(paused, Ordering::Relaxed);
         for (_, keeper) in self.context.directory.all() {
             // A keeper that has ended gives out no tasks.
-            let _ = keeper.send(Ask::AllGated { hand_back });
+            let _ = keeper.send(TaskAsk::HandBack(hand_back).into());
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::directory::ask;
 use crate::error::SupervisorError;
 use crate::keeper::agent::{Answer, Awaited};
-use crate::keeper::mailbox::{Ask, SpawnAnswer, SpawnAsk};
+use crate::keeper::mailbox::{AgentAsk, Ask, SpawnAnswer, SpawnAsk};
 use crate::keeper::view_of_row;
 use crate::request::{SpawnRequest, Spawned};
 
@@ -72,7 +72,7 @@ impl Agents {
         let row = self.row(agent).await?;
         let keeper = self.context.directory.keeper(&row.spec.pool_name)?;
         let awaited = Awaited::Running;
-        match ask(&keeper, |reply| Ask::Await { agent, awaited, deadline, reply }).await? {
+        match ask(&keeper, |reply| AgentAsk::Await { agent, awaited, deadline, reply }.into()).await? {
             Ok(answer) => Ok(answer.into()),
             // The keeper has let go of it since, or has not read yet that it was stored after all.
             Err(SupervisorError::UnknownAgent(_)) => answer_at_rest(self.row(agent).await?),

@@ -12,7 +12,7 @@ use crate::accounts::Payers;
 use crate::clock;
 use crate::directory::{Mailbox, ask};
 use crate::error::SupervisorError;
-use crate::keeper::mailbox::Ask;
+use crate::keeper::mailbox::TaskAsk;
 use crate::keeper::tasks::{SubmitAsk, TaskAnswer, TaskDraft};
 use crate::request::TaskRequest;
 use crate::tasks::Tasks;
@@ -31,7 +31,7 @@ impl Tasks {
         let keeper = self.context.directory.keeper(&request.pool_name)?;
         let draft = self.prepare(request).await?;
         let payer = payer_of(&draft);
-        let asked = ask(&keeper, |reply| Ask::Submit(SubmitAsk { tasks: vec![draft], reply })).await;
+        let asked = ask(&keeper, |reply| TaskAsk::Submit(SubmitAsk { tasks: vec![draft], reply }).into()).await;
         let answer = asked.and_then(|answers| answers.into_iter().next().unwrap_or(Err(SupervisorError::Stopping)));
         self.submitted(payer, answer).await
     }
@@ -179,7 +179,7 @@ async fn submit_some(
 ) -> Vec<Result<TaskAnswer, SupervisorError>> {
     let count = tasks.len();
     let answers = match keeper {
-        Ok(keeper) => ask(keeper, |reply| Ask::Submit(SubmitAsk { tasks, reply })).await,
+        Ok(keeper) => ask(keeper, |reply| TaskAsk::Submit(SubmitAsk { tasks, reply }).into()).await,
         Err(error) => Err(error.clone()),
     };
     answers.unwrap_or_else(|error| (0..count).map(|_| Err(error.clone())).collect())

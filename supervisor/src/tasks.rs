@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::directory::{Mailbox, ask, read, read_at_turn_end};
 use crate::error::SupervisorError;
 use crate::follower::TaskFollower;
-use crate::keeper::mailbox::Ask;
+use crate::keeper::mailbox::TaskAsk;
 use crate::keeper::tasks::{Cancel, Redrive, Signal};
 use crate::request::TaskQuery;
 use crate::view::{CalledOff, Page, TaskView};
@@ -63,7 +63,7 @@ impl Tasks {
     /// Hears of a task's changes from now on.
     pub(crate) async fn signal(&self, row: &TaskRow) -> Result<watch::Receiver<Signal>, SupervisorError> {
         let keeper = self.context.directory.keeper(&row.spec.pool_name)?;
-        ask(&keeper, |reply| Ask::Follow(row.spec.task_id, reply)).await
+        ask(&keeper, |reply| TaskAsk::Follow(row.spec.task_id, reply).into()).await
     }
 
     /// The picture of a task: its row, how far it is where it runs, and what it waits for.
@@ -150,7 +150,7 @@ impl Tasks {
         self.context.reporting.board.may_store()?;
         let keeper = self.context.directory.keeper(&row.spec.pool_name)?;
         let row = Box::new(row);
-        ask(&keeper, |reply| Ask::Cancel(Cancel { task: row, reply })).await??;
+        ask(&keeper, |reply| TaskAsk::Cancel(Cancel { task: row, reply }).into()).await??;
         Ok(CalledOff { task: self.get(task, wait).await?, was_over: false })
     }
 
@@ -208,7 +208,7 @@ impl Tasks {
 
     async fn redrive_rows(&self, keeper: &Mailbox, tasks: Vec<TaskRow>) -> Result<u64, SupervisorError> {
         self.context.reporting.board.may_store()?;
-        ask(keeper, |reply| Ask::Redrive(Redrive { tasks, reply })).await?
+        ask(keeper, |reply| TaskAsk::Redrive(Redrive { tasks, reply }).into()).await?
     }
 
     /// Follows a task. Its first news is its picture now.

@@ -13,7 +13,7 @@ use muster_store::{AgentRow, Outcome, Write};
 
 use super::agents::agent::{Agent, Waiter};
 use super::aside::{Aside, tell_refused, tell_taken};
-use super::mailbox::Ask;
+use super::mailbox::AgentAsk;
 use super::moves::{Leaving, Move};
 use super::resync::Truth;
 use super::workers::Ended;
@@ -275,7 +275,7 @@ impl Keeper {
         // What was committed before it in the same turn came first, e.g. the run's own end. What the wish means now is
         // judged anew.
         let Waiter { deadline, reply, .. } = waiter;
-        drop(self.mailbox.send(Ask::Restart { agent: id, deadline, reply }));
+        drop(self.mailbox.send(AgentAsk::Restart { agent: id, deadline, reply }.into()));
     }
 }
 

@@ -1,7 +1,7 @@
 //! What comes is sorted: each request and each piece of news goes to the part that it is for.
 
 use super::agents::agent::{Agent, Around, Awaited, Waiter};
-use super::mailbox::{Ask, Read};
+use super::mailbox::{AgentAsk, Ask, Read, WorkerNews};
 use super::moves::Move;
 use super::workers::Ended;
 use super::{Keeper, Removal, RemovalReply, Round};
@@ -16,46 +16,53 @@ impl Keeper {
                 Some(error) => drop(spawn.reply.send(Err(error))),
                 None => round.spawns.push(*spawn),
             },
-            Ask::Terminate { agent, graceful, deadline, reply } => {
-                let waiter = Waiter { awaited: Awaited::Gone, deadline, reply };
-                let refusal = || self.context.reporting.board.refusal();
-                self.model.agents.terminate(agent, graceful, waiter, refusal, round);
-            }
-            Ask::Restart { agent, deadline, reply } => {
-                let (waiter, refusal) = (Waiter { awaited: Awaited::Running, deadline, reply }, self.refusal());
-                self.model.agents.restart(agent, waiter, refusal, round);
-            }
-            Ask::Revive { row, deadline, reply } => {
-                let (waiter, refusal) = (Waiter { awaited: Awaited::Running, deadline, reply }, self.refusal());
-                self.model.agents.revive(row, waiter, refusal, round);
-            }
-            Ask::Await { agent, awaited, deadline, reply } => {
-                self.model.agents.wait_for(agent, Waiter { awaited, deadline, reply }, round);
-            }
+            Ask::Agent(ask) => self.take_agent_ask(ask, round),
+            Ask::Task(ask) => self.tasks.take(ask, self.model.now(round)),
+            Ask::Worker(news) => self.take_worker_news(news, round),
+            Ask::Reports(posts) => self.take_reports(posts, round),
+            Ask::Heard(news) => self.hear(news, round),
             Ask::Read(Read::Now(look)) => look(self, round),
             Ask::Read(Read::AtTurnEnd(look)) => self.looks.push(look),
             Ask::Change { spec, reply } => round.moves.push(Move::Change { spec, reply }),
-            Ask::Remove { graceful, reply } => self.remove(graceful, reply, round),
-            Ask::Reports(posts) => self.take_reports(posts, round),
-            Ask::Heard(news) => self.hear(news, round),
-            Ask::Launched(worker, result) => self.launched(worker, result, round),
-            Ask::FoundDead(worker, process) => self.model.workers.found_dead(worker, process, round),
-            Ask::Probed(worker, said) => self.model.workers.probed(worker, said),
-            Ask::Died(worker, death) => self.worker_died(worker, Ended::Dead(death), round),
-            Ask::Submit(submit) => self.tasks.take_submit(submit),
-            Ask::Cancel(cancel) => self.tasks.take_cancel(cancel),
-            Ask::Redrive(redrive) => self.tasks.take_redrive(redrive),
-            Ask::Follow(task, reply) => drop(reply.send(self.tasks.follow(task))),
             Ask::SetGate { gate, hand_back, reply } => round.moves.push(Move::Gate { gate, hand_back, reply }),
-            Ask::AllGated { hand_back } => self.tasks.hand_back(hand_back),
-            Ask::Spent(agent) => self.model.agents.stop_spent(agent, &self.model.pool, round),
-            Ask::CountDead(dead) => self.tasks.count_dead(dead, self.model.now(round)),
+            Ask::Remove { graceful, reply } => self.remove(graceful, reply, round),
             Ask::StopAll { reply } => {
                 self.model.pool.is_stopping = true;
                 self.life.stopping = Some(reply);
                 self.model.workers.stop_all(round.now);
             }
             Ask::KillAll => self.model.workers.kill_all(),
+        }
+    }
+
+    fn take_agent_ask(&mut self, ask: AgentAsk, round: &mut Round) {
+        match ask {
+            AgentAsk::Terminate { agent, graceful, deadline, reply } => {
+                let waiter = Waiter { awaited: Awaited::Gone, deadline, reply };
+                let refusal = || self.context.reporting.board.refusal();
+                self.model.agents.terminate(agent, graceful, waiter, refusal, round);
+            }
+            AgentAsk::Restart { agent, deadline, reply } => {
+                let (waiter, refusal) = (Waiter { awaited: Awaited::Running, deadline, reply }, self.refusal());
+                self.model.agents.restart(agent, waiter, refusal, round);
+            }
+            AgentAsk::Revive { row, deadline, reply } => {
+                let (waiter, refusal) = (Waiter { awaited: Awaited::Running, deadline, reply }, self.refusal());
+                self.model.agents.revive(row, waiter, refusal, round);
+            }
+            AgentAsk::Await { agent, awaited, deadline, reply } => {
+                self.model.agents.wait_for(agent, Waiter { awaited, deadline, reply }, round);
+            }
+            AgentAsk::Spent(agent) => self.model.agents.stop_spent(agent, &self.model.pool, round),
+        }
+    }
+
+    fn take_worker_news(&mut self, news: WorkerNews, round: &mut Round) {
+        match news {
+            WorkerNews::Launched(worker, result) => self.launched(worker, result, round),
+            WorkerNews::FoundDead(worker, process) => self.model.workers.found_dead(worker, process, round),
+            WorkerNews::Probed(worker, said) => self.model.workers.probed(worker, said),
+            WorkerNews::Died(worker, death) => self.worker_died(worker, Ended::Dead(death), round),
         }
     }
 

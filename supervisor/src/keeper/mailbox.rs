@@ -19,82 +19,90 @@ use crate::view::PoolView;
 /// A message to a keeper. Requests carry their reply; where the asker has gone, the reply goes nowhere and what was
 /// asked for is done all the same.
 pub(crate) enum Ask {
+    /// Wants an agent.
     Spawn(Box<SpawnAsk>),
-    Terminate {
-        agent: AgentId,
-        graceful: bool,
-        deadline: Instant,
-        reply: Reply,
-    },
-    Restart {
-        agent: AgentId,
-        deadline: Instant,
-        reply: Reply,
-    },
-    /// Wants an agent at rest as failed to run again.
-    Revive {
-        row: Box<AgentRow>,
-        deadline: Instant,
-        reply: Reply,
-    },
-    /// Waits for an agent without changing anything.
-    Await {
-        agent: AgentId,
-        awaited: Awaited,
-        deadline: Instant,
-        reply: Reply,
-    },
-    /// Wants to see something of the pool, and changes nothing.
-    Read(Read),
-    Change {
-        spec: Arc<PoolSpec>,
-        reply: oneshot::Sender<Result<PoolView, SupervisorError>>,
-    },
-    Remove {
-        graceful: bool,
-        reply: oneshot::Sender<Result<(), SupervisorError>>,
-    },
+    /// Wants something of an agent that there is.
+    Agent(AgentAsk),
+    /// Wants something of the pool's tasks.
+    Task(TaskAsk),
+    /// What became of a worker.
+    Worker(WorkerNews),
     /// Reports of this pool's workers.
     Reports(Vec<ReportPost>),
     /// What the registry says of this pool's workers.
     Heard(HeardNews),
-    /// A launch is through.
-    Launched(ProcessId, Result<Launched, LaunchError>),
-    /// A worker of an earlier supervisor is dead; what it owned may not be yet.
-    FoundDead(ProcessId, Arc<dyn RunningWorker>),
-    /// A worker was asked at its door.
-    Probed(ProcessId, Said),
-    /// A worker and all that it owned is proven dead.
-    Died(ProcessId, Death),
-    /// Tasks to store.
-    Submit(SubmitAsk),
-    /// A task is to stop.
-    Cancel(Cancel),
-    /// Tasks that were given up are to be tried again.
-    Redrive(Redrive),
-    /// Wants to hear of a task's changes.
-    Follow(TaskId, oneshot::Sender<watch::Receiver<Signal>>),
-    /// Closes or opens the queue.
-    SetGate {
-        gate: Gate,
-        /// Whether what runs goes back to the queue.
-        hand_back: bool,
-        reply: oneshot::Sender<Result<PoolView, SupervisorError>>,
-    },
-    /// The queues of all pools were paused or resumed.
-    AllGated {
-        hand_back: bool,
-    },
-    /// An agent that does one task has done it.
-    Spent(AgentId),
-    /// So many tasks are dead now, as the store counts.
-    CountDead(u64),
+    /// Wants to see something of the pool, and changes nothing.
+    Read(Read),
+    /// Changes the pool's settings.
+    Change { spec: Arc<PoolSpec>, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
+    /// Closes or opens the queue. `hand_back` says whether what runs goes back to it.
+    SetGate { gate: Gate, hand_back: bool, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
+    /// Removes the pool.
+    Remove { graceful: bool, reply: oneshot::Sender<Result<(), SupervisorError>> },
     /// Stop every worker; answered when none is left.
-    StopAll {
-        reply: oneshot::Sender<()>,
-    },
+    StopAll { reply: oneshot::Sender<()> },
     /// Kill every worker that is left.
     KillAll,
+}
+
+/// What is wanted of an agent that there is.
+pub(crate) enum AgentAsk {
+    /// That it ends for good.
+    Terminate { agent: AgentId, graceful: bool, deadline: Instant, reply: Reply },
+    /// That it runs anew.
+    Restart { agent: AgentId, deadline: Instant, reply: Reply },
+    /// That it runs again, of one at rest as failed.
+    Revive { row: Box<AgentRow>, deadline: Instant, reply: Reply },
+    /// To wait for it without changing anything.
+    Await { agent: AgentId, awaited: Awaited, deadline: Instant, reply: Reply },
+    /// That it ends, since it does one task and has done it.
+    Spent(AgentId),
+}
+
+/// What is wanted of the pool's tasks.
+pub(crate) enum TaskAsk {
+    /// To store these.
+    Submit(SubmitAsk),
+    /// That one stops.
+    Cancel(Cancel),
+    /// That those which were given up are tried again.
+    Redrive(Redrive),
+    /// To hear of a task's changes.
+    Follow(TaskId, oneshot::Sender<watch::Receiver<Signal>>),
+    /// The queues of all pools were paused or resumed. Says whether what runs goes back to the queue.
+    HandBack(bool),
+    /// So many tasks are dead now, as the store counts.
+    CountDead(u64),
+}
+
+/// What became of a worker.
+pub(crate) enum WorkerNews {
+    /// Its launch is through.
+    Launched(ProcessId, Result<Launched, LaunchError>),
+    /// It is of an earlier supervisor, and dead; what it owned may not be yet.
+    FoundDead(ProcessId, Arc<dyn RunningWorker>),
+    /// It was asked at its door.
+    Probed(ProcessId, Said),
+    /// It and all that it owned is proven dead.
+    Died(ProcessId, Death),
+}
+
+impl From<AgentAsk> for Ask {
+    fn from(ask: AgentAsk) -> Self {
+        Self::Agent(ask)
+    }
+}
+
+impl From<TaskAsk> for Ask {
+    fn from(ask: TaskAsk) -> Self {
+        Self::Task(ask)
+    }
+}
+
+impl From<WorkerNews> for Ask {
+    fn from(news: WorkerNews) -> Self {
+        Self::Worker(news)
+    }
 }
 
 /// A read of the pool. It carries its reply: where the asker has gone, nobody looks.

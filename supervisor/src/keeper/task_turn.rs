@@ -3,7 +3,7 @@
 use muster_domain::{Progress, TaskId, Usage};
 use muster_store::{Outcome, StoreError, Write};
 
-use super::mailbox::Ask;
+use super::mailbox::{AgentAsk, Ask};
 use super::tasks::Effects;
 use super::{Keeper, Round};
 use crate::error::SupervisorError;
@@ -121,7 +121,7 @@ impl Keeper {
         }
         // As if somebody else had said it, so that it is taken with the rest of the next turn.
         for agent in effects.spent {
-            drop(self.mailbox.send(Ask::Spent(agent)));
+            drop(self.mailbox.send(AgentAsk::Spent(agent).into()));
         }
         for order in effects.spawns {
             drop(self.mailbox.send(Ask::Spawn(Box::new(order))));

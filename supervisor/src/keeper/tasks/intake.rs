@@ -10,6 +10,7 @@ use super::effects::Answer;
 use super::plan::{Place, Plan, Redriving, Revived, Submission};
 use super::{Effects, PoolNow, Tasks};
 use crate::error::SupervisorError;
+use crate::keeper::mailbox::TaskAsk;
 
 /// New tasks that one turn takes, so that a flood of them leaves room for everything else.
 const TASKS_PER_TURN: usize = 2_000;
@@ -28,16 +29,19 @@ pub(super) struct Inbox {
 }
 
 impl Tasks {
-    pub(in crate::keeper) fn take_submit(&mut self, ask: SubmitAsk) {
-        self.inbox.submits.push_back(ask);
-    }
-
-    pub(in crate::keeper) fn take_cancel(&mut self, cancel: Cancel) {
-        self.inbox.cancels.push(cancel);
-    }
-
-    pub(in crate::keeper) fn take_redrive(&mut self, redrive: Redrive) {
-        self.inbox.redrives.push(redrive);
+    /// Takes what was asked for; the turn's plan deals with it.
+    pub(in crate::keeper) fn take(&mut self, ask: TaskAsk, pool: PoolNow<'_>) {
+        match ask {
+            TaskAsk::Submit(submit) => self.inbox.submits.push_back(submit),
+            TaskAsk::Cancel(cancel) => self.inbox.cancels.push(cancel),
+            TaskAsk::Redrive(redrive) => self.inbox.redrives.push(redrive),
+            TaskAsk::Follow(task, reply) => {
+                let progress = self.assigned.runs.progress(task);
+                drop(reply.send(self.followers.follow(task, progress)));
+            }
+            TaskAsk::HandBack(hand_back) => self.hand_back(hand_back),
+            TaskAsk::CountDead(dead) => self.breaker.count_dead(dead, pool.name()),
+        }
     }
 
     /// What runs is to go back to the queue.

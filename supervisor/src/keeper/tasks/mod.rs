@@ -201,11 +201,6 @@ impl Tasks {
         self.assigned.runs.get(task).map(|run| (run.progress.clone(), run.used))
     }
 
-    /// From now on the receiver hears of the task.
-    pub(super) fn follow(&mut self, task: TaskId) -> watch::Receiver<Signal> {
-        self.followers.follow(task, self.assigned.runs.progress(task))
-    }
-
     /// The queue in figures, but for the delayed and the dead ones, which the store counts: `depth` is all that wait.
     pub(super) fn view_queue(&self, pool: PoolNow<'_>) -> QueueView {
         let (meter, now) = (&self.meter, pool.now);
@@ -240,11 +235,6 @@ impl Tasks {
     /// Why nobody takes the ready tasks, where nothing is to be expected without a person.
     pub(super) fn lack(&self, pool: PoolNow<'_>) -> Option<Lack> {
         Why { tasks: self, pool }.lack()
-    }
-
-    /// So many tasks of the pool are dead now, and wait for a person.
-    pub(super) fn count_dead(&mut self, dead: u64, pool: PoolNow<'_>) {
-        self.breaker.count_dead(dead, pool.name());
     }
 
     /// The pool's bounds were changed.

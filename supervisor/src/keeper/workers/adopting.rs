@@ -8,7 +8,7 @@ use muster_domain::{ExecMode, ProcessId, RuntimeProfile, WorkerState, WorkerStat
 use muster_registry::Peer;
 use muster_store::WorkerRow;
 
-use super::super::mailbox::Ask;
+use super::super::mailbox::WorkerNews;
 use super::launching::await_death;
 use super::worker::{Origin, Process, Worker};
 use super::{Pool, Round, WorkerDeps, Workers};
@@ -97,11 +97,11 @@ impl Workers {
 /// Tells the keeper what became of a worker. Of one elsewhere only its heartbeats can say.
 fn tell(keeper: &Mailbox, worker: ProcessId, adoption: Adoption) {
     let news = match adoption {
-        Adoption::Alive(launched) => Ask::Launched(worker, Ok(launched)),
-        Adoption::Ended(process) => Ask::FoundDead(worker, process),
+        Adoption::Alive(launched) => WorkerNews::Launched(worker, Ok(launched)),
+        Adoption::Ended(process) => WorkerNews::FoundDead(worker, process),
         Adoption::Elsewhere => return,
     };
-    drop(keeper.send(news));
+    drop(keeper.send(news.into()));
 }
 
 /// Looks for a worker that could not be looked for, until that works or the keeper has ended. Till then its agents stay where

@@ -8,7 +8,7 @@ use muster_policy::scaling;
 use muster_registry::Peer;
 use muster_store::Write;
 
-use super::super::mailbox::Ask;
+use super::super::mailbox::{Ask, WorkerNews};
 use super::super::moves::Move;
 use super::worker::Worker;
 use super::{Pool, Round, Workers};
@@ -60,7 +60,7 @@ impl Workers {
         self.spawned += 1;
         let Some(orders) = self.orders(id, key, pool) else {
             let error = LaunchError(format!("there is no runtime {:?} in the configuration", pool.spec.runtime));
-            drop(self.deps.keeper.send(Ask::Launched(id, Err(error))));
+            drop(self.deps.keeper.send(WorkerNews::Launched(id, Err(error)).into()));
             return;
         };
         self.deps.bus.introduce(id, Peer { pool: pool.spec.pool_name.clone(), key: Some(key) });
@@ -72,7 +72,7 @@ impl Workers {
                 return;
             }
             let launched = deps.launcher.launch(orders).await;
-            if let Err(unheard) = deps.keeper.send(Ask::Launched(id, launched)) {
+            if let Err(unheard) = deps.keeper.send(WorkerNews::Launched(id, launched).into()) {
                 kill_unheard(unheard.0);
             }
         });
@@ -140,14 +140,14 @@ pub(super) fn await_death(id: ProcessId, process: Arc<dyn RunningWorker>, mailbo
         tokio::select! {
             biased;
             () = mailbox.closed() => {}
-            death = process.dead() => drop(mailbox.send(Ask::Died(id, death))),
+            death = process.dead() => drop(mailbox.send(WorkerNews::Died(id, death).into())),
         }
     });
 }
 
 /// A worker that was launched when its keeper was gone: nobody would ever tell it anything.
 pub(in crate::keeper) fn kill_unheard(ask: Ask) {
-    if let Ask::Launched(worker, Ok(launched)) = ask {
+    if let Ask::Worker(WorkerNews::Launched(worker, Ok(launched))) = ask {
         tracing::warn!(process.id = %worker, "a worker was started for a lead that is over; it is killed");
         launched.process.kill();
     }

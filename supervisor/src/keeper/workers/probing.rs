@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use muster_domain::ProcessId;
 use muster_policy::worker::{Answer, Probe};
 
-use super::super::mailbox::Ask;
+use super::super::mailbox::WorkerNews;
 use super::{Pool, Workers};
 use crate::directory::Mailbox;
 use crate::launch::{RunningWorker, Said};
@@ -82,5 +82,5 @@ impl Workers {
 async fn ask(id: ProcessId, process: Arc<dyn RunningWorker>, patience: Duration, keeper: Mailbox) {
     let said = process.probe(patience).await;
     // A keeper that has ended judges nobody.
-    drop(keeper.send(Ask::Probed(id, said)));
+    drop(keeper.send(WorkerNews::Probed(id, said).into()));
 }
