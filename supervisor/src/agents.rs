@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use muster_domain::time::later;
 use muster_domain::{AgentId, AgentState, PoolName, Principal};
-use muster_files::Place;
 use muster_store::{AgentFilter, AgentRow};
 
 use crate::clock;
@@ -16,6 +15,7 @@ use crate::directory::{ask, read};
 use crate::error::SupervisorError;
 use crate::keeper::mailbox::AgentAsk;
 use crate::keeper::view_of_row;
+use crate::logs::AgentLog;
 use crate::request::AgentQuery;
 use crate::view::{AgentView, Page};
 
@@ -106,9 +106,9 @@ impl Agents {
         ask(&keeper, wish).await?.map(|answer| answer.view)
     }
 
-    /// Where an agent's output is written.
-    pub fn log(&self, agent: AgentId) -> Place {
-        Place::agent_log(&self.context.settings.data_dir, agent)
+    /// What an agent printed.
+    pub fn log(&self, agent: AgentId) -> Box<dyn AgentLog> {
+        self.context.launcher.agent_log(agent)
     }
 
     pub(crate) async fn row(&self, agent: AgentId) -> Result<AgentRow, SupervisorError> {

@@ -1,6 +1,8 @@
 //! Work that waits for the disk or for `/proc`, each kind with a bound of its own: tokio's threads for such work are shared, and a
 //! disk that does not answer must not keep from them what brings agents back. Nothing else in this crate asks for such a thread.
 
+use std::time::Duration;
+
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
@@ -22,6 +24,34 @@ pub(crate) static PASSWORD: Semaphore = Semaphore::const_new(1);
 
 /// What ended long ago is removed.
 pub(crate) static REMOVALS: Semaphore = Semaphore::const_new(2);
+
+/// Logs of agents that are read at a time. Those that a disk does not answer keep their place.
+pub(crate) static LOGS: Semaphore = Semaphore::const_new(16);
+
+/// Why such work was not done.
+#[derive(Debug)]
+pub enum Undone {
+    /// Others of its kind have all places.
+    Full,
+    /// It broke, or the process is ending.
+    Broken(JoinError),
+}
+
+/// Does such work when its kind has a thread for it, for which it is waited so long at the most. It goes on where nobody waits for it
+/// any more, and takes its place up to its end.
+pub async fn run_within<T: Send + 'static>(
+    patience: Duration,
+    kind: &'static Semaphore,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Undone> {
+    let place = tokio::time::timeout(patience, kind.acquire()).await.map_err(|_| Undone::Full)?;
+    let work = tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(place);
+        done
+    });
+    work.await.map_err(Undone::Broken)
+}
 
 /// Does such work when its kind has a thread for it. It goes on where nobody waits for it any more, and takes its place up to
 /// its end.

@@ -35,7 +35,7 @@ pub mod access;
 mod accounts;
 mod agents;
 mod alerts;
-mod blocking;
+pub mod blocking;
 mod board;
 mod caller;
 mod checks;
@@ -58,6 +58,7 @@ pub mod launch;
 mod leadership;
 mod lifetime;
 mod listener;
+mod logs;
 mod losses;
 mod pools;
 mod postman;
@@ -90,6 +91,7 @@ pub use events::Events;
 pub use follower::TaskFollower;
 pub use handle::{Handle, StopWish};
 pub use host::HostCheck;
+pub use logs::{AgentLog, FileLog, LogReader, LogTail};
 pub use pools::Pools;
 pub use request::{
     AgentQuery, EndedQuery, ListOrder, NewPool, RequestKey, SpawnRequest, Spawned, TaskQuery, TaskRequest,

@@ -95,7 +95,7 @@ async fn sweep(door: Arc<Door>) {
             told = 0;
             let give_back = door.config().give_back;
             // It takes some milliseconds, in which nobody is kept waiting.
-            let _ = blocking::run(&blocking::MEMORY, SWEEP, give_back).await;
+            let _ = blocking::run_within(SWEEP, &blocking::MEMORY, give_back).await;
         }
     }
 }

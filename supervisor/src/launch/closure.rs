@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{ProcessId, WorkerIdentity, WorkerOrders};
+use muster_domain::{AgentId, ProcessId, WorkerIdentity, WorkerOrders};
 use muster_process::{Lineage, identity};
 use muster_store::WorkerRow;
 use tokio::sync::watch;
 
 use super::process::ProcessLauncher;
 use super::{Adoption, Death, LaunchError, Launched, Launcher, LookError, RunningWorker};
+use crate::logs::AgentLog;
 
 /// After this time a worker that was killed and still runs is worth a line in the log.
 const STUBBORN: Duration = Duration::from_secs(5);
@@ -96,6 +97,10 @@ impl Launcher for ClosureLauncher {
 
     async fn sweep(&self, worker: &WorkerRow) {
         self.processes.sweep(worker).await;
+    }
+
+    fn agent_log(&self, agent: AgentId) -> Box<dyn AgentLog> {
+        self.processes.agent_log(agent)
     }
 
     async fn leave(&self) {

@@ -21,9 +21,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{ProcessId, Vitals, WorkerIdentity, WorkerOrders};
+use muster_domain::{AgentId, ProcessId, Vitals, WorkerIdentity, WorkerOrders};
 use muster_process::Exit;
 use muster_store::WorkerRow;
+
+use crate::logs::AgentLog;
 
 /// Starts workers and finds those of an earlier supervisor.
 #[async_trait]
@@ -40,6 +42,9 @@ pub trait Launcher: Send + Sync + 'static {
     /// Ends every process that bears the mark of this worker, which is dead. Returns when none is left; whoever stops waiting
     /// stops that.
     async fn sweep(&self, worker: &WorkerRow);
+
+    /// What an agent in one of its workers printed, of whichever supervisor.
+    fn agent_log(&self, agent: AgentId) -> Box<dyn AgentLog>;
 
     /// The life of this supervisor is over: no worker is started any more, and those that can't outlive it are ended.
     /// Returns when all that they owned is dead.

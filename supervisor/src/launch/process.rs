@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{ProcessId, RuntimeProfile, Vitals, WorkerIdentity, WorkerOrders};
+use muster_domain::{AgentId, ProcessId, RuntimeProfile, Vitals, WorkerIdentity, WorkerOrders};
 use muster_files::Place;
 use muster_process::door::{self, Reply};
 use muster_process::{
@@ -25,6 +25,7 @@ use tokio::sync::{Mutex, Semaphore};
 use super::remnants::Remnants;
 use super::{Adoption, Death, LaunchError, Launched, Launcher, LookError, RunningWorker, Said, last_words};
 use crate::blocking;
+use crate::logs::{AgentLog, FileLog};
 
 /// How long the last words of a dead worker are waited for.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
@@ -95,6 +96,10 @@ impl Launcher for ProcessLauncher {
         let lineage = Lineage { born: Some(child.identity.start_time), limited: true };
         let process = self.way_to(orders.process_id, child.identity.pid, child.keeper.pidfd(), lineage, end);
         Ok(Launched { identity: child.identity, process })
+    }
+
+    fn agent_log(&self, agent: AgentId) -> Box<dyn AgentLog> {
+        Box::new(FileLog::new(Place::agent_log(&self.data_dir, agent)))
     }
 
     async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LookError> {

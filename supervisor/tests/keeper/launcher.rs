@@ -1,18 +1,20 @@
 //! A launcher whose workers are fakes of the test.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use muster_domain::{ProcessId, WorkerOrders};
+use muster_domain::{AgentId, ProcessId, WorkerOrders};
+use muster_files::Place;
 use muster_registry::memory::MemoryRegistry;
 use muster_store::WorkerRow;
 use muster_supervisor::launch::{Adoption, Death, LaunchError, Launched, Launcher, LookError, RunningWorker};
+use muster_supervisor::{AgentLog, FileLog};
 use tokio::sync::watch;
 
 use crate::ledger::Ledger;
 use crate::worker::{FakeWorker, Habits};
-use std::sync::Arc;
 
 pub(crate) struct FakeLauncher {
     registry: MemoryRegistry,
@@ -124,6 +126,10 @@ impl Launcher for FakeLauncher {
     }
 
     async fn sweep(&self, _worker: &WorkerRow) {}
+
+    fn agent_log(&self, agent: AgentId) -> Box<dyn AgentLog> {
+        Box::new(FileLog::new(Place::agent_log(Path::new("nowhere"), agent)))
+    }
 
     async fn leave(&self) {}
 }

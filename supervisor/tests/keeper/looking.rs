@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use muster_domain::{Activity, AgentState, ProcessId, WorkerOrders};
+use muster_domain::{Activity, AgentId, AgentState, ProcessId, WorkerOrders};
 use muster_store::WorkerRow;
+use muster_supervisor::AgentLog;
 use muster_supervisor::launch::{Adoption, LaunchError, Launched, Launcher, LookError};
 
 use crate::launcher::FakeLauncher;
@@ -31,6 +32,9 @@ impl Launcher for Blind {
     }
     async fn sweep(&self, worker: &WorkerRow) {
         self.inner.sweep(worker).await;
+    }
+    fn agent_log(&self, agent: AgentId) -> Box<dyn AgentLog> {
+        self.inner.agent_log(agent)
     }
     async fn leave(&self) {
         self.inner.leave().await;

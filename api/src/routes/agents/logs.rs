@@ -10,7 +10,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 
-use crate::logs::{follow, reading, tail};
+use crate::logs::follow;
 use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::query::{PathText, StrictQuery, agent_id};
@@ -64,17 +64,12 @@ async fn read(
     let lines = query.lines()?;
     let (agents, agent) = (caller.agents()?, agent_id(&agent)?);
     agents.get(agent).await?;
-    let log = agents.log(agent);
-    let read = {
-        let log = log.clone();
-        reading(move || tail(&log, lines)).await
-    };
-    let start = read.map_err(|error| {
+    let start = agents.log(agent).tail(lines).await.map_err(|error| {
         tracing::error!(agent.id = %agent, %error, "the log of an agent can't be read");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "log_unreadable", format!("the log can't be read: {error}"))
     })?;
     let body = if query.follow {
-        Body::from_stream(follow(log, start, move || is_over(agents.clone(), agent), caller.shutdown_token()))
+        Body::from_stream(follow(start, move || is_over(agents.clone(), agent), caller.shutdown_token()))
     } else {
         start.bytes.into()
     };

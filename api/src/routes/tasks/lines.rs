@@ -136,7 +136,7 @@ async fn submit_many(
     // Its room in memory is kept until the tasks are stored: until then they are in memory too.
     let Held { bytes, room: _room } = read(request, &MANY, door.budget()).await?;
     // 64 MiB take long enough to keep others waiting.
-    let read = blocking::run(&blocking::BODIES, PATIENCE, move || Reading::of(&bytes, &header));
+    let read = blocking::run_within(PATIENCE, &blocking::BODIES, move || Reading::of(&bytes, &header));
     let reading = read.await.map_err(|undone| match undone {
         Undone::Full => SupervisorError::Unavailable {
             what: "too many large bodies are being read".to_owned(),

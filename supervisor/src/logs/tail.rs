@@ -6,26 +6,19 @@ use std::os::unix::fs::FileExt;
 
 use muster_files::{FileId, Place};
 
-use super::open_older;
-
 const BLOCK: u64 = 64 * 1024;
 /// The most that is read for one answer, in bytes, however long the lines are.
 const MAX_TAIL: u64 = 16 * 1024 * 1024;
 
-/// The end of a log.
-pub(crate) struct Tail {
-    /// The lines, as they are in the file. The last one may lack its newline.
-    pub(crate) bytes: Vec<u8>,
-    /// The file that they end in and the offset behind them, for reading on.
-    pub(crate) end: Option<(File, u64)>,
-}
+/// A file, and the offset behind what was read of it, for reading on.
+pub(super) type End = Option<(File, u64)>;
 
-/// The last `lines` lines of a log, from the file before it too where it has too few. Blocks.
-pub(crate) fn tail(log: &Place, lines: usize) -> io::Result<Tail> {
+/// The last `lines` lines of a log as they are in the file, from the file before it too where it has too few. Blocks.
+pub(super) fn tail(log: &Place, lines: usize) -> io::Result<(Vec<u8>, End)> {
     let (current, before) = open_both(log)?;
     let Some(current) = current else {
         let bytes = before.map_or(Ok(Vec::new()), |file| last_lines(&file, file.metadata()?.len(), lines, MAX_TAIL))?;
-        return Ok(Tail { bytes, end: None });
+        return Ok((bytes, None));
     };
     // What is appended from here on is for the follower.
     let length = current.metadata()?.len();
@@ -43,7 +36,7 @@ pub(crate) fn tail(log: &Place, lines: usize) -> io::Result<Tail> {
         }
         _ => newest,
     };
-    Ok(Tail { bytes, end: Some((current, length)) })
+    Ok((bytes, Some((current, length))))
 }
 
 /// The current file and the one before it. Where a rotation comes between the two opens, both are the same file: then
@@ -58,6 +51,14 @@ fn open_both(log: &Place) -> io::Result<(Option<File>, Option<File>)> {
         }
     }
     Ok((current, None))
+}
+
+/// Opens the older part of a log. One that somebody has replaced is only what is missing before the newer lines.
+fn open_older(log: &Place) -> io::Result<Option<File>> {
+    match log.older().read() {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+        opened => opened,
+    }
 }
 
 fn count_lines(bytes: &[u8]) -> usize {
@@ -103,16 +104,23 @@ fn line_start(block: &[u8], is_last: bool, lines: usize, seen: &mut usize) -> Op
     None
 }
 
+/// The place of a log in this data folder, and its path. The file is not there yet.
+#[cfg(test)]
+pub(super) fn log_in(folder: &tempfile::TempDir) -> (Place, std::path::PathBuf) {
+    let log = Place::agent_log(folder.path(), muster_domain::AgentId::generate());
+    std::fs::create_dir_all(folder.path().join("logs/agents")).expect("folders");
+    let path = log.path();
+    (log, path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs::{rename, write};
     use tempfile::TempDir;
 
-    use crate::logs::tests::log_in;
-
     fn text(log: &Place, lines: usize) -> String {
-        String::from_utf8(tail(log, lines).expect("a log").bytes).expect("text")
+        String::from_utf8(tail(log, lines).expect("a log").0).expect("text")
     }
 
     #[test]
@@ -141,11 +149,20 @@ mod tests {
     }
 
     #[test]
+    fn an_older_part_that_was_replaced_costs_the_newer_lines_nothing() {
+        let folder = TempDir::new().expect("a folder");
+        let (log, path) = log_in(&folder);
+        write(path, "1\n").expect("written");
+        std::os::unix::fs::symlink("/dev/zero", log.older().path()).expect("a link");
+        assert_eq!(tail(&log, 10).expect("a log").0, b"1\n");
+    }
+
+    #[test]
     fn a_log_that_is_not_there_is_empty() {
         let folder = TempDir::new().expect("a folder");
         let (log, path) = log_in(&folder);
         let nothing = tail(&log, 10).expect("no error");
-        assert!(nothing.bytes.is_empty() && nothing.end.is_none());
+        assert!(nothing.0.is_empty() && nothing.1.is_none());
         write(&path, "").expect("written");
         assert_eq!(text(&log, 10), "");
     }
@@ -192,6 +209,6 @@ mod tests {
         let folder = TempDir::new().expect("a folder");
         let (log, path) = log_in(&folder);
         write(&path, b"a\xff\n\xc3\n").expect("written");
-        assert_eq!(tail(&log, 2).expect("a log").bytes, b"a\xff\n\xc3\n");
+        assert_eq!(tail(&log, 2).expect("a log").0, b"a\xff\n\xc3\n");
     }
 }
