@@ -31,9 +31,7 @@ impl Pools {
     async fn set_gate(&self, pool: PoolName, gate: Gate, hand_back: bool) -> Result<PoolView, SupervisorError> {
         let keeper = self.context.directory.keeper(&pool)?;
         self.context.reporting.board.may_store()?;
-        ask(&keeper, |reply| Ask::SetGate { gate, hand_back, reply }).await??;
-        // That answer is from the middle of a turn. What is shown is how the pool is after it.
-        self.get(&pool).await
+        ask(&keeper, |reply| Ask::SetGate { gate, hand_back, reply }).await?
     }
 
     /// Pauses the tasks of all pools; what runs goes on, or is handed back to the queue.

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::IntoResponse;
 use muster_domain::{PoolConfig, PoolName};
-use muster_supervisor::{NewPool, PoolView};
+use muster_supervisor::{NewPool, PoolView, Pools};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
@@ -146,6 +146,11 @@ async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// The pool as it is when its keeper is through the turn that changed it: the answer to a change is from the middle of it.
+async fn after_turn(pools: &Pools, pool: &PoolName) -> Result<Json<PoolView>, Problem> {
+    Ok(Json(pools.get(pool).await?))
+}
+
 /// Gives no task of the pool to an agent until it is resumed; what runs goes on, and tasks are taken in all the same
 #[utoipa::path(post, path = "/api/v1/agents/pools/{pool_name}/pause", tag = "pools",
     params(("pool_name" = String, Path, description = "The pool")),
@@ -154,7 +159,9 @@ async fn remove(
         (status = 404, description = "There is no such pool (`unknown_pool`)"),
     ))]
 async fn pause(Leader(caller): Leader, PathText(pool): PathText) -> Result<Json<PoolView>, Problem> {
-    Ok(Json(caller.pools()?.pause(pool_name(&pool)?).await?))
+    let (pools, pool) = (caller.pools()?, pool_name(&pool)?);
+    pools.pause(pool.clone()).await?;
+    after_turn(&pools, &pool).await
 }
 
 /// Ends a pause or a drain of the pool
@@ -165,7 +172,9 @@ async fn pause(Leader(caller): Leader, PathText(pool): PathText) -> Result<Json<
         (status = 404, description = "There is no such pool (`unknown_pool`)"),
     ))]
 async fn resume(Leader(caller): Leader, PathText(pool): PathText) -> Result<Json<PoolView>, Problem> {
-    Ok(Json(caller.pools()?.resume(pool_name(&pool)?).await?))
+    let (pools, pool) = (caller.pools()?, pool_name(&pool)?);
+    pools.resume(pool.clone()).await?;
+    after_turn(&pools, &pool).await
 }
 
 /// Takes no more tasks for the pool and gives none to its agents until it is resumed
@@ -180,7 +189,9 @@ async fn drain(
     PathText(pool): PathText,
     OptionalJson(body): OptionalJson<HoldBody>,
 ) -> Result<Json<PoolView>, Problem> {
-    Ok(Json(caller.pools()?.drain(pool_name(&pool)?, body.hand_back).await?))
+    let (pools, pool) = (caller.pools()?, pool_name(&pool)?);
+    pools.drain(pool.clone(), body.hand_back).await?;
+    after_turn(&pools, &pool).await
 }
 
 #[cfg(test)]
