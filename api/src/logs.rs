@@ -49,66 +49,51 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{OpenOptions, write};
-    use std::io::Write;
-    use std::path::{Path, PathBuf};
+    use std::collections::VecDeque;
     use std::pin::pin;
 
-    use futures_util::StreamExt;
-    use muster_domain::AgentId;
-    use muster_files::Place;
-    use muster_supervisor::{AgentLog, FileLog};
-    use tempfile::TempDir;
+    use async_trait::async_trait;
+    use futures_util::{StreamExt, poll};
+    use muster_supervisor::LogReader;
 
     use super::*;
 
-    /// A log in this data folder, and its path. The file is not there yet.
-    fn log_in(folder: &TempDir) -> (FileLog, PathBuf) {
-        let log = Place::agent_log(folder.path(), AgentId::generate());
-        std::fs::create_dir_all(folder.path().join("logs/agents")).expect("folders");
-        let path = log.path();
-        (FileLog::new(log), path)
+    /// Reads what is in it, one after the other, then nothing.
+    struct Script(VecDeque<io::Result<&'static str>>);
+
+    #[async_trait]
+    impl LogReader for Script {
+        async fn read(&mut self) -> io::Result<Vec<u8>> {
+            let read = self.0.pop_front().unwrap_or(Ok(""));
+            read.map(|text| text.as_bytes().to_vec())
+        }
     }
 
-    fn append(path: &Path, text: &str) {
-        let mut file = OpenOptions::new().append(true).create(true).open(path).expect("opened");
-        file.write_all(text.as_bytes()).expect("written");
+    fn log(bytes: &str, then: impl IntoIterator<Item = io::Result<&'static str>>) -> LogTail {
+        LogTail { bytes: bytes.as_bytes().to_vec(), reader: Box::new(Script(then.into_iter().collect())) }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn it_streams_until_the_token_ends_it() {
-        let folder = TempDir::new().expect("a folder");
-        let (log, path) = log_in(&folder);
-        write(&path, "1\n2\n").expect("written");
         let end = CancellationToken::new();
-        let start = log.tail(1).await.expect("a log");
-        let mut stream = pin!(follow(start, || async { false }, end.clone()));
+        let mut stream = pin!(follow(log("2\n", [Ok(""), Ok("3\n")]), || async { false }, end.clone()));
         assert_eq!(stream.next().await.expect("the tail").expect("read"), "2\n");
-        append(&path, "3\n");
         assert_eq!(stream.next().await.expect("growth").expect("read"), "3\n");
+        assert!(poll!(stream.next()).is_pending(), "nothing is new");
         end.cancel();
         assert!(stream.next().await.is_none());
     }
 
     #[tokio::test]
-    async fn a_file_that_cannot_be_read_is_an_error() {
-        let folder = TempDir::new().expect("a folder");
-        let (log, path) = log_in(&folder);
-        let start = log.tail(1).await.expect("nothing is there yet");
-        std::fs::create_dir(path).expect("a folder");
-        let end = CancellationToken::new();
-        let mut stream = pin!(follow(start, || async { false }, end));
-        assert!(stream.next().await.expect("an answer").is_err(), "a folder is no log");
+    async fn a_log_that_cannot_be_read_is_an_error() {
+        let broken = log("", [Err(io::Error::other("no log"))]);
+        let mut stream = pin!(follow(broken, || async { false }, CancellationToken::new()));
+        assert!(stream.next().await.expect("an answer").is_err());
     }
 
     #[tokio::test]
     async fn it_ends_by_itself_when_all_was_read_and_nothing_more_is_to_come() {
-        let folder = TempDir::new().expect("a folder");
-        let (log, path) = log_in(&folder);
-        write(&path, "1\n").expect("written");
-        let start = log.tail(0).await.expect("a log");
-        append(&path, "the last words\n");
-        let mut stream = pin!(follow(start, || async { true }, CancellationToken::new()));
+        let mut stream = pin!(follow(log("", [Ok("the last words\n")]), || async { true }, CancellationToken::new()));
         assert_eq!(stream.next().await.expect("what was said before the end").expect("read"), "the last words\n");
         assert!(stream.next().await.is_none());
     }

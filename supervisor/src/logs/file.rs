@@ -162,6 +162,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_an_error() {
+        let folder = TempDir::new().expect("a folder");
+        let (log, path) = log_in(&folder);
+        let mut start = FileLog::new(log).tail(1).await.expect("nothing is there yet");
+        assert_eq!(start.bytes, b"");
+        std::fs::create_dir(path).expect("a folder");
+        start.reader.read().await.expect_err("a folder is no log");
+    }
+
+    #[tokio::test]
     async fn reads_that_hang_take_no_more_than_their_share() {
         static TWO: Semaphore = Semaphore::const_new(2);
         let (held, released) = std::sync::mpsc::channel::<()>();
