@@ -22,6 +22,14 @@ pub enum SupervisorError {
     /// It belongs to no tenant, and whoever asks is of one (403).
     #[error("this needs a key for all tenants, and this one is for {0:?} alone")]
     OfAllTenants(String),
+    /// There is no such launcher.
+    #[error("there is no launcher {name:?}; this supervisor has {}", .known.join(", "))]
+    UnknownLauncher {
+        /// As it was asked for.
+        name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
     /// There is no such runtime profile.
     #[error("there is no runtime {name:?}; the configuration has {}", .known.join(", "))]
     UnknownRuntime {

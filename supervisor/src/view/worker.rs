@@ -1,6 +1,6 @@
 //! Workers, those that there are and those that ended.
 
-use muster_domain::{PoolName, ProcessId, Timestamp, Words, WorkerCause, WorkerEnding, WorkerState};
+use muster_domain::{PoolName, ProcessId, Timestamp, Words, WorkerCause, WorkerEnding, WorkerIdentity, WorkerState};
 use muster_store::WorkerRow;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -15,9 +15,9 @@ pub struct WorkerView {
     /// Its pool.
     #[schema(value_type = String)]
     pub pool_name: PoolName,
-    /// Its pid, once it is known.
+    /// Its pid, once it is known; null of one that is no process of a host.
     pub pid: Option<u32>,
-    /// Its host, once it is known.
+    /// Its host, or the engine that runs it, once it is known.
     pub host: Option<String>,
     /// Slots taken of it.
     pub agent_count: u32,
@@ -54,9 +54,9 @@ pub struct EndedWorkerView {
     /// Its pool.
     #[schema(value_type = String)]
     pub pool_name: PoolName,
-    /// The pid that it had.
+    /// The pid that it had; null of one that was no process of a host.
     pub pid: Option<u32>,
-    /// Its host, where it was known.
+    /// Its host, or the engine that ran it, where it was known.
     pub host: Option<String>,
     /// `stopped` by order, or `lost`.
     #[schema(value_type = String, example = "lost", extensions(("x-enum" = json!(WorkerState::words()))))]
@@ -75,7 +75,8 @@ pub struct EndedWorkerView {
 
 impl From<WorkerRow> for EndedWorkerView {
     fn from(row: WorkerRow) -> Self {
-        let (pid, host) = row.identity.map(|identity| (identity.pid, identity.host)).unzip();
+        let pid = row.identity.as_ref().and_then(WorkerIdentity::pid);
+        let host = row.identity.map(|identity| identity.host().to_owned());
         Self {
             process_id: row.process_id,
             pool_name: row.pool_name,

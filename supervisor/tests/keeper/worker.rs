@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_domain::{
-    Activity, AgentId, AgentPicture, AgentSpec, Beat, Cause, Command, Ending, Envelope, Epoch, Fence, ProcessId,
-    Refusal, Report, ReportBody, SeenState, Timestamp, WIRE_VERSION, WorkerIdentity, WorkerOrders, WorkerState,
+    Activity, AgentId, AgentPicture, AgentSpec, Beat, Cause, Command, Ending, Envelope, Epoch, Fence, LocalIdentity,
+    ProcessId, Refusal, Report, ReportBody, SeenState, Timestamp, WIRE_VERSION, WorkerIdentity, WorkerOrders,
+    WorkerState,
 };
 use muster_process::Exit;
 use muster_registry::memory::MemoryRegistry;
@@ -75,13 +76,8 @@ struct Inner {
 impl FakeWorker {
     /// Starts its loop: it subscribes, beats, says that it is ready, and then obeys.
     pub(crate) fn start(orders: WorkerOrders, habits: Habits, registry: MemoryRegistry, ledger: Ledger) -> Self {
-        let identity = WorkerIdentity {
-            host: "test".to_owned(),
-            boot_id: "boot".to_owned(),
-            pid_namespace: 1,
-            pid: 4_000_000,
-            start_time: 1,
-        };
+        let (host, boot_id) = ("test".to_owned(), "boot".to_owned());
+        let identity = LocalIdentity { host, boot_id, pid_namespace: 1, pid: 4_000_000, start_time: 1 };
         let mind = Mind {
             habits,
             held: BTreeMap::new(),
@@ -99,7 +95,8 @@ impl FakeWorker {
         };
         let (dead, remains, asked) = (watch::Sender::new(false), watch::Sender::new(false), AtomicU32::new(0));
         let mind = Mutex::new(mind);
-        let worker = Self(Arc::new(Inner { orders, identity, registry, ledger, mind, dead, remains, asked }));
+        let worker =
+            Self(Arc::new(Inner { orders, identity: identity.into(), registry, ledger, mind, dead, remains, asked }));
         tokio::spawn(worker.clone().live());
         worker
     }

@@ -13,6 +13,7 @@ use muster_domain::{
 use muster_registry::memory::MemoryRegistry;
 use muster_store::sqlite::SqliteStore;
 use muster_store::{Durability, Leadership, Store};
+use muster_supervisor::launch::Launchers;
 use muster_supervisor::{
     AgentView, Agents, AlertParts, Events, Facts, Handle, LeadEnd, Mode, NewPool, Parts, PoolView, Pools, Settings,
     SpawnRequest, Spawned, StopWish, Supervisor, SupervisorError, System, Tasks, WallClock,
@@ -123,7 +124,7 @@ impl Ground {
             store: self.store.clone(),
             registry: Arc::new(self.registry.clone()),
             bus: Arc::new(self.registry.clone()),
-            launcher: self.launcher.clone(),
+            launchers: Launchers::local(self.launcher.clone()),
             settings: Settings {
                 clocks: self.clocks.clone(),
                 wall: self.wall.clone(),

@@ -114,7 +114,7 @@ async fn look_again(deps: Arc<WorkerDeps>, row: WorkerRow) {
             () = deps.fenced.cancelled() => return,
             () = tokio::time::sleep(deps.settings.clocks.pass) => {}
         }
-        match deps.launcher.adopt(&row).await {
+        match deps.launchers.adopt(&row).await {
             Ok(adoption) => return tell(&deps.keeper, row.process_id, adoption),
             Err(error) => tracing::debug!(process.id = %row.process_id, %error, "a worker still can't be looked for"),
         }

@@ -157,9 +157,8 @@ impl Workers {
             tracing::info!(process.id = %id, pool.name = %pool, "a worker ended");
             return;
         };
-        let pid =
-            worker.process.identity.as_ref().map(|identity| format!("(pid {}) ", identity.pid)).unwrap_or_default();
-        let words = format!("worker {id} of pool {pool} {pid}{ending}");
+        let who = worker.process.identity.as_ref().map(|identity| format!("({identity}) ")).unwrap_or_default();
+        let words = format!("worker {id} of pool {pool} {who}{ending}");
         tracing::warn!(process.id = %id, pool.name = %pool, agents = worker.held.len(), "{words}; {}", ending.follows);
         // One that was dead when this supervisor came is no news.
         if worker.origin.begun.is_some() || worker.contact.pulse.is_some() {

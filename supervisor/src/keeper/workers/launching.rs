@@ -45,6 +45,7 @@ impl Workers {
             capacity: pool.spec.config.max_agents,
             key,
             runtime_version: self.runtime_version(pool),
+            launcher: pool.spec.config.launcher.clone(),
             at: round.at,
         }
     }

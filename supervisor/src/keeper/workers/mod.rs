@@ -39,7 +39,7 @@ use super::model::Pool;
 use crate::board::Board;
 use crate::context::Settings;
 use crate::directory::Mailbox;
-use crate::launch::Launcher;
+use crate::launch::Launchers;
 use crate::listener::Listener;
 use crate::postman::Postman;
 
@@ -47,7 +47,7 @@ use crate::postman::Postman;
 pub(crate) struct WorkerDeps {
     pub(crate) fence: Fence,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) launchers: Launchers,
     /// To say from whom messages may come.
     pub(crate) bus: Arc<dyn Bus>,
     /// To say whose heartbeats are wanted.

@@ -169,8 +169,8 @@ impl Worker {
         WorkerView {
             process_id: self.process_id,
             pool_name: pool.clone(),
-            pid: self.process.identity.as_ref().map(|identity| identity.pid),
-            host: self.process.identity.as_ref().map(|identity| identity.host.clone()),
+            pid: self.process.identity.as_ref().and_then(WorkerIdentity::pid),
+            host: self.process.identity.as_ref().map(|identity| identity.host().to_owned()),
             status: self.status.state(),
             outdated: self.origin.outdated,
             agent_count,
@@ -231,18 +231,17 @@ impl Reports {
 
 #[cfg(test)]
 mod tests {
-    use muster_domain::{Fence, WorkerState};
+    use muster_domain::{Fence, LocalIdentity, WorkerState};
 
     use super::*;
 
     fn beat(worker: &Worker, pool: &PoolName) -> Beat {
-        let identity =
-            WorkerIdentity { pid: 1, start_time: 1, boot_id: "b".into(), pid_namespace: 1, host: "h".into() };
+        let identity = LocalIdentity { pid: 1, start_time: 1, boot_id: "b".into(), pid_namespace: 1, host: "h".into() };
         Beat {
             v: 1,
             process_id: worker.process_id,
             pool_name: pool.clone(),
-            identity,
+            identity: identity.into(),
             capacity: 1,
             status: WorkerState::Ready,
             started_at: worker.origin.started_at,
