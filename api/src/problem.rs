@@ -150,12 +150,11 @@ impl From<SupervisorError> for Problem {
             E::UnknownPool(_) => (StatusCode::NOT_FOUND, "unknown_pool"),
             E::UnknownAgent(_) => (StatusCode::NOT_FOUND, "unknown_agent"),
             E::UnknownTask(_) => (StatusCode::NOT_FOUND, "unknown_task"),
-<<<<<<< HEAD
             E::UnknownTenant(_) => (StatusCode::NOT_FOUND, "unknown_tenant"),
             E::OfAllTenants(_) => (StatusCode::FORBIDDEN, "forbidden"),
-=======
+            E::UnknownWorker(_) => (StatusCode::NOT_FOUND, "unknown_worker"),
+            E::WorkerReachable { .. } => (StatusCode::CONFLICT, "worker_reachable"),
             E::UnknownLauncher { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_launcher"),
->>>>>>> b01e84f (wip)
             E::UnknownRuntime { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_runtime"),
             E::WrongRole { .. } => (StatusCode::CONFLICT, "wrong_role"),
             E::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_field"),
@@ -237,6 +236,13 @@ mod tests {
         let rows: Vec<(E, u16, &str, Option<u64>)> = vec![
             (E::UnknownPool("x".into()), 404, "unknown_pool", None),
             (E::UnknownAgent("x".into()), 404, "unknown_agent", None),
+            (E::UnknownWorker(ProcessId::generate()), 404, "unknown_worker", None),
+            (
+                E::WorkerReachable { worker: ProcessId::generate(), why: "it was heard".into() },
+                409,
+                "worker_reachable",
+                None,
+            ),
             (E::UnknownLauncher { name: "x".into(), known: vec!["local".into()] }, 422, "unknown_launcher", None),
             (E::UnknownRuntime { name: "x".into(), known: vec!["echo".into()] }, 422, "unknown_runtime", None),
             (E::WrongRole { pool: pool(), expected: "a".into(), asked: "b".into() }, 409, "wrong_role", None),

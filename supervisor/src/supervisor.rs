@@ -257,7 +257,7 @@ async fn open_pools(context: &Arc<Context>, mode: Mode) -> Result<(), Supervisor
 
 /// What the former supervisor left: how many agents run still, and how many are to be started again.
 fn to_restore(workers: &HashMap<PoolName, Vec<Found>>, agents: &HashMap<PoolName, Vec<AgentRow>>) -> (usize, usize) {
-    let lives = |found: &&Found| !matches!(found.adoption, Some(Adoption::Ended(_)));
+    let lives = |found: &&Found| !matches!(found.adoption, Ok(Adoption::Ended(_)));
     let held: HashSet<ProcessId> = workers.values().flatten().filter(lives).map(|found| found.row.process_id).collect();
     let is_held = |row: &&AgentRow| row.assignment.as_ref().is_some_and(|place| held.contains(&place.process_id));
     let rows = || agents.values().flatten();
@@ -270,13 +270,10 @@ fn to_restore(workers: &HashMap<PoolName, Vec<Found>>, agents: &HashMap<PoolName
 /// Looks for the processes behind the open rows, all at once.
 async fn find_workers(context: &Arc<Context>, rows: Vec<WorkerRow>) -> Vec<Found> {
     let searches = rows.into_iter().map(|row| async move {
-        let adoption = match context.launchers.adopt(&row).await {
-            Ok(adoption) => Some(adoption),
-            Err(error) => {
-                tracing::error!(process.id = %row.process_id, %error, "a worker can't be looked for; it is tried again");
-                None
-            }
-        };
+        let adoption = context.launchers.adopt(&row).await;
+        if let Err(error) = &adoption {
+            tracing::error!(process.id = %row.process_id, %error, "a worker can't be looked for; it is tried again");
+        }
         Found { row, adoption }
     });
     futures_util::future::join_all(searches).await

@@ -36,6 +36,9 @@ pub struct WorkerView {
     /// Whether it starts programs by an older definition of the runtime than the configuration's: it gets no more agents, and is
     /// replaced when it has none.
     pub outdated: bool,
+    /// Where it may be dead and nobody can ask or end it: since when, why, and what to type. Its agents keep their places, and it gets no
+    /// more. Null of all others.
+    pub unreachable: Option<String>,
     /// When it was ordered.
     #[schema(value_type = String, format = DateTime)]
     pub started_at: Timestamp,
@@ -120,7 +123,8 @@ impl From<WorkerEnding> for WorkerEndingView {
 #[schema(as = WorkerCauseJson)]
 #[allow(dead_code, reason = "it stands for the domain's type in the document")]
 struct CauseFields {
-    /// `stopped` (it was told to end), `exited`, `signaled`, `hung` (and was killed), `not_started` or `unknown`.
+    /// `stopped` (it was told to end), `exited`, `signaled`, `hung` (and was killed), `not_started`, `declared_dead` (a person said so) or
+    /// `unknown`.
     #[schema(example = "signaled")]
     kind: String,
     /// The exit code, where it exited.
@@ -132,6 +136,8 @@ struct CauseFields {
     name: Option<String>,
     /// What was in the way, where it could not be started.
     error: Option<String>,
+    /// Who declared it dead, where somebody did.
+    by: Option<String>,
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use muster_domain::{ProcessId, WorkerOrders};
 use muster_registry::memory::MemoryRegistry;
 use muster_store::WorkerRow;
-use muster_supervisor::launch::{Adoption, Death, LaunchError, Launched, Launcher, LookError, RunningWorker};
+use muster_supervisor::launch::{
+    Adoption, Death, LaunchError, Launched, Launcher, LookError, Proof, RunningWorker, Sent,
+};
 use tokio::sync::watch;
 
 use crate::ledger::Ledger;
@@ -133,11 +135,15 @@ struct Nothing;
 
 #[async_trait]
 impl RunningWorker for Nothing {
-    fn ask(&self) {}
+    async fn ask(&self) -> Sent {
+        Sent::Gone
+    }
 
-    fn kill(&self) {}
+    async fn kill(&self) -> Sent {
+        Sent::Gone
+    }
 
     async fn dead(&self) -> Death {
-        Death::default()
+        Death::proven(Proof::ProcessTable)
     }
 }
