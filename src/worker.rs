@@ -74,7 +74,7 @@ async fn work(orders: WorkerOrders) -> anyhow::Result<muster_worker::WorkerExit>
     let seat = Seat {
         registry: Arc::new(redis.clone()),
         bus: Arc::new(redis),
-        identity: identity::own()?,
+        identity: identity::own()?.into(),
         door: open_door(orders.process_id),
         stop,
         in_process: false,

@@ -152,6 +152,9 @@ impl From<SupervisorError> for Problem {
             E::UnknownTask(_) => (StatusCode::NOT_FOUND, "unknown_task"),
             E::UnknownTenant(_) => (StatusCode::NOT_FOUND, "unknown_tenant"),
             E::OfAllTenants(_) => (StatusCode::FORBIDDEN, "forbidden"),
+            E::UnknownWorker(_) => (StatusCode::NOT_FOUND, "unknown_worker"),
+            E::WorkerReachable { .. } => (StatusCode::CONFLICT, "worker_reachable"),
+            E::UnknownLauncher { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_launcher"),
             E::UnknownRuntime { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_runtime"),
             E::WrongRole { .. } => (StatusCode::CONFLICT, "wrong_role"),
             E::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_field"),
@@ -210,7 +213,7 @@ impl IntoResponse for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use muster_domain::{Cause, Ending, TaskState, Timestamp};
+    use muster_domain::{Cause, Ending, ProcessId, TaskState, Timestamp};
 
     fn pool() -> muster_domain::PoolName {
         "developer_pool".parse().expect("a name")
@@ -233,6 +236,14 @@ mod tests {
         let rows: Vec<(E, u16, &str, Option<u64>)> = vec![
             (E::UnknownPool("x".into()), 404, "unknown_pool", None),
             (E::UnknownAgent("x".into()), 404, "unknown_agent", None),
+            (E::UnknownWorker(ProcessId::generate()), 404, "unknown_worker", None),
+            (
+                E::WorkerReachable { worker: ProcessId::generate(), why: "it was heard".into() },
+                409,
+                "worker_reachable",
+                None,
+            ),
+            (E::UnknownLauncher { name: "x".into(), known: vec!["local".into()] }, 422, "unknown_launcher", None),
             (E::UnknownRuntime { name: "x".into(), known: vec!["echo".into()] }, 422, "unknown_runtime", None),
             (E::WrongRole { pool: pool(), expected: "a".into(), asked: "b".into() }, 409, "wrong_role", None),
             (E::Invalid("max_agents must be 1 to 1000".into()), 422, "invalid_field", None),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use muster_domain::{AgentId, PoolName, TaskId, plain};
+use muster_domain::{AgentId, PoolName, ProcessId, TaskId, plain};
 use muster_supervisor::SupervisorError;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -150,6 +150,12 @@ pub(crate) fn project_id(text: String) -> Result<String, Problem> {
 pub(crate) fn task_id(text: &str) -> Result<TaskId, Problem> {
     text.parse()
         .map_err(|_| Problem::new(StatusCode::NOT_FOUND, "unknown_task", format!("there is no task {}", short(text))))
+}
+
+/// The worker that a path names. A text that is no id is the id of no worker.
+pub(crate) fn process_id(text: &str) -> Result<ProcessId, Problem> {
+    let words = || format!("there is no worker {}", short(text));
+    text.parse().map_err(|_| Problem::new(StatusCode::NOT_FOUND, "unknown_worker", words()))
 }
 
 fn short(text: &str) -> String {

@@ -1,14 +1,15 @@
-//! Agents and tasks as people name them: by the whole id, or by a beginning of it that no other one's id has.
+//! Agents, tasks and workers as people name them: by the whole id, or by a beginning of it that no other one's id has.
 
 use std::fmt::Display;
 use std::str::FromStr;
 
-use muster_domain::{AgentId, TaskId, TaskIdPrefix};
+use muster_domain::{AgentId, ProcessId, TaskId, TaskIdPrefix};
 use serde_json::Value;
 
 use crate::client::{Client, ClientError};
 
 use super::failure::Failure;
+use super::ps::PROCESSES;
 use super::table::field;
 use super::task::PATH;
 
@@ -54,6 +55,19 @@ impl Thing for TaskId {
     }
 }
 
+impl Thing for ProcessId {
+    const NAME: &'static str = "worker";
+    const FIELD: &'static str = "process_id";
+    const LIST: &'static str = "muster ps -w";
+    const SHORTEST: usize = 4;
+
+    /// Those that have not ended.
+    fn beginning_with(client: &Client, _: &str) -> Result<Vec<Value>, ClientError> {
+        let answer = client.get(PROCESSES, &[])?;
+        Ok(answer["processes"].as_array().cloned().unwrap_or_default())
+    }
+}
+
 /// What was typed for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Named<Id> {
@@ -67,6 +81,8 @@ pub(super) enum Named<Id> {
 pub(super) type AgentArg = Named<AgentId>;
 /// What was typed for a task.
 pub(super) type TaskArg = Named<TaskId>;
+/// What was typed for a worker.
+pub(super) type WorkerArg = Named<ProcessId>;
 
 impl<Id: Thing> FromStr for Named<Id> {
     type Err = String;

@@ -14,6 +14,7 @@ mod check;
 mod client;
 mod completions;
 mod config;
+mod declare_dead;
 mod failure;
 mod follow;
 #[cfg(test)]
@@ -96,6 +97,8 @@ enum Command {
     Restart(restart::Args),
     /// List agents, or workers
     Ps(ps::Args),
+    /// Say that workers are dead which nobody can reach, so that their agents run elsewhere
+    DeclareDead(declare_dead::Args),
     /// List, create, change and remove pools
     Pools(pools::Args),
     /// Show what an agent printed
@@ -195,6 +198,7 @@ fn carry_out(command: Command, context: &Context<'_>) -> Result<Done, Failure> {
         Command::Terminate(args) => terminate::run(&args, context),
         Command::Restart(args) => restart::run(&args, context),
         Command::Ps(args) => ps::run(&args, context),
+        Command::DeclareDead(args) => declare_dead::run(&args, context),
         Command::Pools(args) => pools::run(args, context),
         Command::Logs(args) => logs::run(&args, context),
         Command::Submit(args) => submit::run(&args, context),

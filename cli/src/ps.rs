@@ -11,7 +11,7 @@ use super::table::{age, bytes, field, pretty, table};
 use super::{Context, Done};
 
 /// Where workers are.
-const PROCESSES: &str = "/api/v1/agents/metrics/processes";
+pub(super) const PROCESSES: &str = "/api/v1/agents/metrics/processes";
 
 /// Arguments of `muster ps`.
 #[derive(Debug, clap::Args)]
@@ -73,6 +73,9 @@ fn list_workers(client: &Client, pool: Option<String>, all: bool, is_json: bool)
     let rows = |name: &str| answer[name].as_array().map_or(&[][..], Vec::as_slice);
     let (living, ended, now) = (rows("processes"), rows("ended"), Timestamp::now());
     let mut text = workers(living, now);
+    for words in living.iter().filter_map(|worker| worker["unreachable"].as_str()) {
+        text = format!("{text}{words}\n");
+    }
     if !ended.is_empty() {
         text = format!("{text}\n{}", ended_workers(ended, now));
     }
@@ -122,8 +125,11 @@ fn how_it_ended(ending: &Value) -> String {
     }
 }
 
-/// Its status, and whether it starts programs as the configuration said once.
+/// Its status, and why it gets no agents though it is there.
 fn worker_status(process: &Value) -> String {
-    let status = field(process, "status");
-    if process["outdated"] == json!(true) { format!("{status}, old runtime") } else { status }
+    let mut words = vec![field(process, "status")];
+    let is_unreachable = process["unreachable"].is_string();
+    words.extend((process["outdated"] == json!(true)).then(|| "old runtime".to_owned()));
+    words.extend(is_unreachable.then(|| "unreachable".to_owned()));
+    words.join(", ")
 }

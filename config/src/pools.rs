@@ -6,7 +6,7 @@ use std::path::Path;
 use muster_domain::lengths::{MAX_ROLE_TYPE, check_length};
 use muster_domain::pool::{PoolConfig, PoolOrigin, PoolSpec};
 use muster_domain::runtime::{ECHO, ExecProfile};
-use muster_domain::{Clocks, PoolName, RuntimeProfile, described, schema};
+use muster_domain::{Clocks, PoolName, RuntimeProfile, described, launcher, schema};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -175,6 +175,10 @@ fn runtime_of(entry: &Entry<'_>, runtimes: &BTreeMap<String, RuntimeProfile>) ->
 
 fn check_pool(config: &PoolConfig, clocks: &Clocks) -> Result<(), Wrong> {
     config.validate()?;
+    if !launcher::KNOWN.contains(&config.launcher.as_str()) {
+        let known = launcher::KNOWN.join(", ");
+        return Err(Wrong::new("launcher", format!("there is no launcher {:?}; there are: {known}", config.launcher)));
+    }
     let Some(interval) = config.health_check_interval else { return Ok(()) };
     clocks.check_interval(interval).map_err(|message| Wrong::new("health_check_interval", message))
 }

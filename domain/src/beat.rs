@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::attempt::{Progress, Usage};
 use crate::time::optional_seconds;
 use crate::words::Words;
-use crate::worker::WorkerIdentity;
+use crate::worker_identity::WorkerIdentity;
 use crate::{Activity, AgentId, Epoch, Fence, PoolName, ProcessId, TaskId, Timestamp, WorkerState};
 
 /// One heartbeat.

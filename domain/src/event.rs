@@ -57,6 +57,12 @@ crate::words! {
         WorkerStopped = "worker.stopped",
         /// A worker died or was condemned.
         WorkerLost = "worker.lost",
+        /// A worker is silent, and nobody can ask it or end it: its agents wait.
+        WorkerUnreachable = "worker.unreachable",
+        /// That is over: it was heard again.
+        WorkerReachable = "worker.reachable",
+        /// A worker that was declared dead was heard all the same. It is told to end.
+        WorkerReturned = "worker.returned",
         /// Somebody asked for an agent.
         AgentSpawned = "agent.spawned",
         /// An agent runs.

@@ -10,7 +10,7 @@
 //! | [`ids`] | identities ([`AgentId`], [`ProcessId`]), and the two numbers that order the world: [`Epoch`], [`Fence`] |
 //! | [`pool`] | a named kind of agent and its limits |
 //! | [`agent`], [`agent_state`] | one agent: what is wanted of it, and its status with its moves; its states in one word |
-//! | [`worker`] | one worker process: who it is for the operating system, and its status with its moves |
+//! | [`worker`], [`worker_identity`] | one worker: its status with its moves; who it is for whoever runs it |
 //! | [`task`], [`attempt`] | one piece of work: its status; its attempts, how they ended and what they cost |
 //! | [`check`] | a task that only tests the way to an agent, and what it found |
 //! | [`payload`] | JSON that is carried for others |
@@ -43,6 +43,7 @@ pub mod ending;
 pub mod event;
 pub mod ids;
 mod key;
+pub mod launcher;
 pub mod lengths;
 pub mod name;
 pub mod nearest;
@@ -65,6 +66,7 @@ pub mod vitals;
 pub mod words;
 pub mod worker;
 pub mod worker_ending;
+pub mod worker_identity;
 
 pub use agent::{AgentEvent, AgentSpec, AgentStatus, Assignment, Intent, StopReason};
 pub use agent_state::{Activity, AgentState, FinalState};
@@ -95,5 +97,6 @@ pub use tenant::{DEFAULT_TENANT, TenantLimits, Tenants};
 pub use time::Timestamp;
 pub use vitals::{Trouble, Vitals};
 pub use words::Words;
-pub use worker::{WorkerIdentity, WorkerState, WorkerStatus};
+pub use worker::{WorkerState, WorkerStatus};
 pub use worker_ending::{WorkerCause, WorkerEnding};
+pub use worker_identity::{LocalIdentity, RemoteIdentity, WorkerIdentity};

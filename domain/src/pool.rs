@@ -126,6 +126,11 @@ pub struct PoolConfig {
     #[serde(with = "number::optional")]
     #[schema(format = "seconds", minimum = 0.05)]
     pub health_check_interval: Option<f64>,
+    /// Who starts its workers: the name of a launcher. `local` starts them on the supervisor's own host. Workers that there are stay
+    /// with theirs when it changes.
+    #[default(crate::launcher::LOCAL.to_owned())]
+    #[schema(min_length = 1)]
+    pub launcher: String,
     /// An empty worker ends after this time.
     #[serde(with = "seconds")]
     #[schema(value_type = f64, format = "seconds")]

@@ -1,27 +1,10 @@
-//! One worker process: who it is for the operating system, and its status with its moves.
+//! One worker: its status with its moves.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
-
 use crate::words::Words;
-
-/// What tells one process from every other, over reboots, pid namespaces and reused pids.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WorkerIdentity {
-    /// The host's name, for people.
-    pub host: String,
-    /// The kernel's boot id: another one means that every process of it is dead.
-    pub boot_id: String,
-    /// The inode of the pid namespace in which `pid` counts.
-    pub pid_namespace: u64,
-    /// The pid.
-    pub pid: u32,
-    /// The start time in clock ticks since boot (field 22 of `/proc/PID/stat`): a reused pid has another.
-    pub start_time: u64,
-}
 
 crate::words! {
     /// A worker's status in one word.

@@ -44,6 +44,11 @@ pub enum WorkerCause {
         /// What was in the way.
         error: String,
     },
+    /// Nobody could reach it, and a person declared it dead.
+    DeclaredDead {
+        /// Who did.
+        by: String,
+    },
     /// It died, and was not a child of the supervisor that saw it: the kernel tells nobody else how.
     Unknown,
 }
@@ -53,6 +58,7 @@ impl WorkerEnding {
     pub fn new(cause: WorkerCause, last_words: String, follows: String) -> Self {
         let cause = match cause {
             WorkerCause::NotStarted { error } => WorkerCause::NotStarted { error: bounded(error) },
+            WorkerCause::DeclaredDead { by } => WorkerCause::DeclaredDead { by: bounded(by) },
             cause => cause,
         };
         Self { cause, last_words: bounded(last_words), follows: bounded(follows) }
@@ -74,6 +80,7 @@ impl fmt::Display for WorkerCause {
             Self::Signaled { signal, name } => write!(f, "was ended by signal {signal} ({name})"),
             Self::Hung => f.write_str("was killed by Muster, since it hung"),
             Self::NotStarted { error } => write!(f, "did not start: {error}"),
+            Self::DeclaredDead { by } => write!(f, "could not be reached, and was declared dead by {by}"),
             Self::Unknown => f.write_str("died, and how is not known: this process did not start its process"),
         }
     }
@@ -84,7 +91,7 @@ impl fmt::Display for WorkerEnding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.cause.fmt(f)?;
         match (&self.cause, self.last_words.as_str()) {
-            (WorkerCause::Stopped | WorkerCause::NotStarted { .. }, _) => Ok(()),
+            (WorkerCause::Stopped | WorkerCause::NotStarted { .. } | WorkerCause::DeclaredDead { .. }, _) => Ok(()),
             (_, "") => f.write_str("; it said nothing"),
             (_, words) => write!(f, "; its last words: {words}"),
         }
@@ -105,6 +112,11 @@ mod tests {
             (WorkerCause::Signaled { signal: 35, name: String::new() }, "", "was ended by signal 35; it said nothing"),
             (WorkerCause::Hung, "", "was killed by Muster, since it hung; it said nothing"),
             (WorkerCause::NotStarted { error: "no room".to_owned() }, "", "did not start: no room"),
+            (
+                WorkerCause::DeclaredDead { by: "ann".to_owned() },
+                "",
+                "could not be reached, and was declared dead by ann",
+            ),
         ];
         for (cause, words, expected) in rows {
             let ending = WorkerEnding::new(cause, words.to_owned(), "it held no agents".to_owned());

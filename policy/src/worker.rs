@@ -7,6 +7,9 @@
 //! Nor does silence alone condemn: before its bound is reached the worker is asked at its own door, past the registry. One
 //! whose loop answers lives, so it is named and left alone, however long nobody hears it. One that has a door and gives no
 //! answer hangs. One without a door, of an earlier version or inside its master, is judged by its silence.
+//!
+//! Where there is no way to a worker, since it is of another host or its engine can't be asked, its silence proves nothing and nobody
+//! can end it: it is unreachable, which is said until it is heard again, or somebody who may prove it says that it is dead.
 
 use std::time::{Duration, Instant};
 
@@ -26,10 +29,23 @@ pub struct Facts {
     pub empty_since: Option<Instant>,
     /// Whether it starts programs by an older definition of the runtime.
     pub outdated: bool,
+    /// Whether there is a way to it past the registry: it can be asked and killed.
+    pub has_way: bool,
     /// Whether it was told to stop by force already.
-    pub kill_sent: bool,
+    pub kill: Kill,
     /// What came of asking it at its door.
     pub probe: Probe,
+}
+
+/// What came of ending a worker by force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kill {
+    /// Nobody has tried.
+    NotSent,
+    /// It was told, or whoever runs it.
+    Sent,
+    /// Nobody could tell it; that was tried at this moment.
+    Failed(Instant),
 }
 
 /// What came of asking a worker at its door, past the registry.
@@ -76,6 +92,8 @@ pub enum Step {
     Probe(Duration),
     /// It lives and is not heard: to be said, with the reason, and nothing else.
     Name(String),
+    /// It may be dead, and nobody here can know or end it: to be said, with the reason, and nothing else.
+    Unreachable(String),
     /// It is to be condemned and killed: the reason.
     Condemn(String),
     /// Everything says that it hangs, but most others are silent too: hold, and say so.
@@ -112,7 +130,7 @@ pub fn next_step(facts: Facts, hearing: Hearing, clocks: &Clocks, bounds: Bounds
             step => step,
         },
         WorkerStatus::Draining { .. } => judge_silence(facts, hearing, clocks, now),
-        WorkerStatus::Ending { since, .. } => judge_end(since, facts.kill_sent, clocks, now),
+        WorkerStatus::Ending { since, .. } => judge_end(since, facts, clocks, now),
         WorkerStatus::Gone(_) => Step::Rest,
     }
 }
@@ -123,7 +141,7 @@ fn judge_start(since: Instant, facts: Facts, hearing: Hearing, clocks: &Clocks, 
     let deadline = later(since.max(listening), clocks.start_timeout);
     let words = || format!("it was not ready within {} s", clocks.start_timeout.as_secs_f64());
     // Many that start together say nothing about each other.
-    judge_life(deadline, facts.probe, false, clocks, now, words)
+    judge_life(deadline, facts, false, clocks, now, words)
 }
 
 fn judge_silence(facts: Facts, hearing: Hearing, clocks: &Clocks, now: Instant) -> Step {
@@ -132,25 +150,29 @@ fn judge_silence(facts: Facts, hearing: Hearing, clocks: &Clocks, now: Instant) 
     let stale_at = facts.heard.map_or(judged_from, |heard| later(heard, clocks.stale));
     let silence = facts.heard.map_or(now.duration_since(listening), |heard| now.duration_since(heard));
     let words = || format!("no heartbeat for {:.1} s", silence.as_secs_f64());
-    judge_life(stale_at.max(judged_from), facts.probe, hearing.most_silent, clocks, now, words)
+    judge_life(stale_at.max(judged_from), facts, hearing.most_silent, clocks, now, words)
 }
 
 /// Judges one that will be overdue at `deadline`. It is asked so early that the answer, or its absence, is known by then;
 /// what came of asking for an earlier deadline counts no more.
 fn judge_life(
     deadline: Instant,
-    probe: Probe,
+    facts: Facts,
     held: bool,
     clocks: &Clocks,
     now: Instant,
     words: impl Fn() -> String,
 ) -> Step {
+    if !facts.has_way {
+        // It is only said, so that most others are silent too is no reason to wait.
+        return if now < deadline { Step::Wait(deadline) } else { Step::Unreachable(words()) };
+    }
     let patience = clocks.stale / 3;
     let asked_from = deadline.checked_sub(clocks.stale / 2).unwrap_or(deadline);
     if now < asked_from {
         return Step::Wait(asked_from);
     }
-    match probe {
+    match facts.probe {
         Probe::UnderWay => Step::Wait(deadline.max(now)),
         Probe::Over(at, answer) if at >= asked_from => match answer {
             // It may hang by now.
@@ -180,12 +202,18 @@ fn judge_need(facts: Facts, bounds: Bounds, now: Instant) -> Step {
     Step::Retire(format!("it was empty for {:.0} s", now.duration_since(empty_since).as_secs_f64()))
 }
 
-fn judge_end(since: Instant, kill_sent: bool, clocks: &Clocks, now: Instant) -> Step {
+fn judge_end(since: Instant, facts: Facts, clocks: &Clocks, now: Instant) -> Step {
     let deadline = later(since, clocks.stop_deadline) + LAST_WORDS;
-    match (kill_sent, deadline > now) {
-        (true, _) => Step::Rest,
-        (false, true) => Step::Wait(deadline),
-        (false, false) => Step::Kill(format!("it did not end within {} s", clocks.stop_deadline.as_secs_f64())),
+    let words = || format!("it did not end within {} s", clocks.stop_deadline.as_secs_f64());
+    if !facts.has_way {
+        return if deadline > now { Step::Wait(deadline) } else { Step::Unreachable(words()) };
+    }
+    match facts.kill {
+        Kill::Sent => Step::Rest,
+        // Whoever runs it may be there again.
+        Kill::Failed(at) if later(at, clocks.stale) > now => Step::Wait(later(at, clocks.stale)),
+        Kill::NotSent if deadline > now => Step::Wait(deadline),
+        Kill::Failed(_) | Kill::NotSent => Step::Kill(words()),
     }
 }
 
@@ -222,7 +250,8 @@ mod tests {
                 used: 1,
                 empty_since: None,
                 outdated: false,
-                kill_sent: false,
+                has_way: true,
+                kill: Kill::NotSent,
                 probe: Probe::NotAsked,
             },
             hearing: Hearing { since: Some(now - 1_000 * S), most_silent: false },
@@ -280,6 +309,41 @@ mod tests {
             assert!(matches!(step(&case), Step::Probe(_)), "{answer:?}");
             case.facts.heard = Some(case.now - 100 * S);
         }
+    }
+
+    #[test]
+    fn one_without_a_way_to_it_is_never_condemned_and_its_silence_is_said() {
+        let mut case = case();
+        case.facts.has_way = false;
+        case.facts.heard = Some(case.now - 9 * S);
+        assert_eq!(step(&case), Step::Wait(case.now + S), "there is nobody to ask");
+        case.facts.heard = Some(case.now - 10 * S);
+        let silent = Step::Unreachable("no heartbeat for 10.0 s".to_owned());
+        assert_eq!(step(&case), silent);
+        case.hearing.most_silent = true;
+        assert_eq!(step(&case), silent, "nothing is done to it, so nothing is held");
+        (case.facts.heard, case.hearing.since) = (None, Some(case.now - 14 * S));
+        assert_eq!(step(&case), Step::Wait(case.now + S), "one lease has not been heard yet");
+        case.hearing.since = Some(case.now - 15 * S);
+        assert!(matches!(step(&case), Step::Unreachable(_)));
+        case.hearing.since = None;
+        assert_eq!(step(&case), Step::Rest, "the master can't hear");
+        case.facts.status = WorkerStatus::Ending { since: case.now - 12 * S, how: WorkerEnd::Stopped };
+        assert_eq!(step(&case), Step::Unreachable("it did not end within 10 s".to_owned()));
+        case.facts.status = WorkerStatus::Ending { since: case.now - 11 * S, how: WorkerEnd::Stopped };
+        assert_eq!(step(&case), Step::Wait(case.now + S));
+    }
+
+    #[test]
+    fn a_kill_that_nobody_could_send_is_tried_again() {
+        let mut case = case();
+        case.facts.status = WorkerStatus::Ending { since: case.now, how: WorkerEnd::Lost };
+        case.facts.kill = Kill::Failed(case.now - 9 * S);
+        assert_eq!(step(&case), Step::Wait(case.now + S));
+        case.facts.kill = Kill::Failed(case.now - 10 * S);
+        assert!(matches!(step(&case), Step::Kill(_)));
+        case.facts.kill = Kill::Sent;
+        assert_eq!(step(&case), Step::Rest);
     }
 
     #[test]
@@ -355,7 +419,7 @@ mod tests {
         assert_eq!(step_after(&case, Answer::Silence), Step::Rest);
         case.facts.status = WorkerStatus::Ending { since: case.now - 12 * S, how: WorkerEnd::Stopped };
         assert!(matches!(step(&case), Step::Kill(_)));
-        case.facts.kill_sent = true;
+        case.facts.kill = Kill::Sent;
         assert_eq!(step(&case), Step::Rest);
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use muster_domain::WorkerIdentity;
+use muster_domain::LocalIdentity;
 use nix::sys::signal::Signal;
 use tokio::sync::oneshot;
 
@@ -23,7 +23,7 @@ pub struct Child {
     /// The program's pid, as this process counts.
     pub pid: u32,
     /// The process whose death means that all is over: the init of a tree, else the program itself.
-    pub identity: WorkerIdentity,
+    pub identity: LocalIdentity,
     /// This process's end of a piped stdin: nonblocking, closed on exec.
     pub stdin: Option<OwnedFd>,
     /// This process's end of a piped stdout: nonblocking, closed on exec.

@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 
-use muster_domain::WorkerIdentity;
+use muster_domain::LocalIdentity;
 
 use crate::census::Stat;
 use crate::pidfd::Pidfd;
@@ -31,10 +31,10 @@ struct Place {
 }
 
 /// Who a process is that this process sees as `pid`. `NotFound` where there is none.
-pub fn of(pid: u32) -> io::Result<WorkerIdentity> {
+pub fn of(pid: u32) -> io::Result<LocalIdentity> {
     let place = place()?;
     let start_time = start_time(pid)?;
-    Ok(WorkerIdentity {
+    Ok(LocalIdentity {
         host: place.host.clone(),
         boot_id: place.boot_id.clone(),
         pid_namespace: place.pid_namespace,
@@ -44,12 +44,12 @@ pub fn of(pid: u32) -> io::Result<WorkerIdentity> {
 }
 
 /// Who this process is.
-pub fn own() -> io::Result<WorkerIdentity> {
+pub fn own() -> io::Result<LocalIdentity> {
     of(std::process::id())
 }
 
 /// What became of the process with this identity. Another boot of this host means that it is dead.
-pub fn find(identity: &WorkerIdentity) -> io::Result<Presence> {
+pub fn find(identity: &LocalIdentity) -> io::Result<Presence> {
     let place = place()?;
     if identity.boot_id != place.boot_id {
         return Ok(if identity.host == place.host { Presence::Dead } else { Presence::Elsewhere });

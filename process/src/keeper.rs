@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
-use muster_domain::WorkerIdentity;
+use muster_domain::LocalIdentity;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use tokio::sync::oneshot;
 
@@ -34,7 +34,7 @@ pub(crate) struct Request {
 /// What a fork made.
 #[derive(Debug)]
 pub(crate) struct Born {
-    pub(crate) identity: WorkerIdentity,
+    pub(crate) identity: LocalIdentity,
     pub(crate) keeper: Custodian,
     pub(crate) exit: ExitWatch,
 }

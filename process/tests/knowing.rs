@@ -12,7 +12,7 @@ use muster_process::{
 };
 use support::{Freezer, all_means, new_tag, output, run, shell, spawn, tagged, wait_until};
 
-fn is_dead(identity: &muster_domain::WorkerIdentity) -> bool {
+fn is_dead(identity: &muster_domain::LocalIdentity) -> bool {
     matches!(identity::find(identity).expect("asked"), Presence::Dead)
 }
 

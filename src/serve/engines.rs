@@ -7,13 +7,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use muster_config::RedisConfig;
 use muster_domain::orders::redact_url;
-use muster_domain::{RegistryTarget, WorkerOrders};
+use muster_domain::{RegistryTarget, WorkerIdentity, WorkerOrders};
 use muster_process::{Door, identity};
 use muster_registry::memory::MemoryRegistry;
 use muster_registry::redis::{RedisOptions, RedisRegistry};
 use muster_registry::{Bus, Registry, RegistryError};
 use muster_supervisor::Mode;
-use muster_supervisor::launch::Launcher;
+use muster_supervisor::launch::Launchers;
 use muster_supervisor::launch::closure::{ClosureLauncher, Entry, Task};
 use muster_supervisor::launch::process::ProcessLauncher;
 use muster_supervisor::launch::server::{PrivateServer, ServerPlan, find_server};
@@ -32,7 +32,7 @@ const RETRY: Duration = Duration::from_millis(250);
 pub(crate) struct Engines {
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) bus: Arc<dyn Bus>,
-    pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) launchers: Launchers,
     pub(crate) target: RegistryTarget,
     pub(crate) mode: Mode,
     pub(crate) reason: String,
@@ -127,7 +127,7 @@ fn processes(
     Ok(Engines {
         registry: Arc::new(redis.clone()),
         bus: Arc::new(redis),
-        launcher: Arc::new(process_launcher(site)),
+        launchers: Launchers::local(Arc::new(process_launcher(site))),
         target,
         mode: Mode::MultiProcess,
         reason,
@@ -152,7 +152,7 @@ fn single_process(site: &Site, reason: &str) -> anyhow::Result<Engines> {
     Ok(Engines {
         registry,
         bus,
-        launcher: Arc::new(launcher),
+        launchers: Launchers::local(Arc::new(launcher)),
         target: RegistryTarget { url: "memory".to_owned(), prefix: String::new(), roots: None },
         mode: Mode::SingleProcess,
         reason: reason.to_owned(),
@@ -164,7 +164,7 @@ fn single_process(site: &Site, reason: &str) -> anyhow::Result<Engines> {
 
 /// The worker's entry for single-process mode: the supervisor does not know the worker's crate.
 fn entry(registry: Arc<dyn Registry>, bus: Arc<dyn Bus>) -> anyhow::Result<Entry> {
-    let identity = identity::own()?;
+    let identity = WorkerIdentity::from(identity::own()?);
     Ok(Box::new(move |orders: WorkerOrders| {
         let stop = StopSign::new();
         let (asked, killed) = (stop.clone(), stop.clone());

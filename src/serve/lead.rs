@@ -168,7 +168,7 @@ fn parts(site: &Site, store: Arc<dyn Store>, engines: &Engines, fence: Fence) ->
         store,
         registry: engines.registry.clone(),
         bus: engines.bus.clone(),
-        launcher: engines.launcher.clone(),
+        launchers: engines.launchers.clone(),
         settings: Settings {
             clocks: config.clocks.clone(),
             wall: WallClock::default(),

@@ -152,6 +152,7 @@ fn add_workers(pool: &PoolName, count: usize) -> Vec<(Write, Write, ProcessId)> 
             capacity: 10,
             key: muster_domain::WorkerKey::generate(),
             runtime_version: None,
+            launcher: muster_domain::launcher::LOCAL.to_owned(),
             at: Timestamp::now(),
         };
         (add, event(EventKind::WorkerStarting, pool, None), process_id)

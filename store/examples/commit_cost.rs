@@ -75,6 +75,7 @@ async fn time_adds(store: &SqliteStore, fence: Fence, pool: &PoolName, tell: boo
                 capacity: SLOTS,
                 key,
                 runtime_version: None,
+                launcher: muster_domain::launcher::LOCAL.to_owned(),
                 at,
             };
             store.apply(fence, &[add]).await?;

@@ -212,9 +212,10 @@ impl Item {
 
     fn of_worker(place: usize, write: &Write) -> Option<Self> {
         let (kind, id, fields) = match write {
-            Write::AddWorker { process_id, pool, capacity, key, runtime_version, at } => {
+            Write::AddWorker { process_id, pool, capacity, key, runtime_version, launcher, at } => {
                 let version = runtime_version.as_deref();
-                (Kind::AddWorker, *process_id, workers::add_fields(*process_id, pool, *capacity, key, version, *at))
+                let fields = workers::add_fields(*process_id, pool, *capacity, key, version, launcher, *at);
+                (Kind::AddWorker, *process_id, fields)
             }
             Write::IdentifyWorker { process_id, identity } => {
                 (Kind::IdentifyWorker, *process_id, workers::identify_fields(*process_id, identity))

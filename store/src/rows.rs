@@ -33,12 +33,14 @@ pub struct WorkerRow {
     pub capacity: u32,
     /// Where it stands. `Starting` is stored; that it is ready is an observation, so `Ready` is not.
     pub state: WorkerState,
-    /// Who it is for the operating system; `None` until the fork was recorded.
+    /// Who it is for whoever runs it; `None` until the launch was recorded.
     pub identity: Option<WorkerIdentity>,
     /// What its messages are signed with; `None` for one of a version that had no keys.
     pub key: Option<WorkerKey>,
     /// The version of the runtime's definition by which it starts programs; `None` where an older Muster started it.
     pub runtime_version: Option<String>,
+    /// The name of the launcher that started it.
+    pub launcher: String,
     /// When it was ordered.
     pub created_at: Timestamp,
     /// When it was proven dead.

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use muster_domain::{PoolName, ProcessId, Timestamp, WorkerEnding, WorkerIdentity, WorkerKey, WorkerState};
+use muster_domain::{PoolName, ProcessId, Timestamp, WorkerEnding, WorkerIdentity, WorkerKey, WorkerState, launcher};
 
 use crate::sql::{Batched, Fields, Step, Value};
 use crate::{StoreError, WorkerRow};
@@ -11,8 +11,8 @@ use crate::{StoreError, WorkerRow};
 // row would no longer tell whether this statement changed it.
 pub(crate) static COUNT_SPAWNED: LazyLock<Batched> = LazyLock::new(|| {
     Batched::new(
-        6,
-        "WITH e (process_id, pool_name, capacity, secret, runtime_version, at) AS (VALUES {rows}) \
+        7,
+        "WITH e (process_id, pool_name, capacity, secret, runtime_version, launcher, at) AS (VALUES {rows}) \
          UPDATE pools SET workers_spawned = workers_spawned + (SELECT COUNT(*) FROM e WHERE e.pool_name = pools.pool_name \
          AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.process_id = e.process_id)) \
          WHERE pool_name IN (SELECT e.pool_name FROM e)",
@@ -21,10 +21,11 @@ pub(crate) static COUNT_SPAWNED: LazyLock<Batched> = LazyLock::new(|| {
 
 pub(crate) static ADD: LazyLock<Batched> = LazyLock::new(|| {
     Batched::new(
-        6,
-        "WITH e (process_id, pool_name, capacity, secret, runtime_version, at) AS (VALUES {rows}) \
-         INSERT INTO workers (process_id, pool_name, capacity, state, secret, runtime_version, created_at) \
-         SELECT e.process_id, p.pool_name, e.capacity, 'starting', e.secret, e.runtime_version, e.at FROM e JOIN pools p ON p.pool_name = e.pool_name \
+        7,
+        "WITH e (process_id, pool_name, capacity, secret, runtime_version, launcher, at) AS (VALUES {rows}) \
+         INSERT INTO workers (process_id, pool_name, capacity, state, secret, runtime_version, launcher, created_at) \
+         SELECT e.process_id, p.pool_name, e.capacity, 'starting', e.secret, e.runtime_version, e.launcher, e.at FROM e \
+         JOIN pools p ON p.pool_name = e.pool_name \
          WHERE e.process_id IS NOT NULL ON CONFLICT (process_id) DO NOTHING RETURNING process_id",
     )
 });
@@ -68,8 +69,8 @@ pub(crate) static END: LazyLock<Batched> = LazyLock::new(|| {
 macro_rules! select_workers {
     ($($rest:literal),+) => {
         concat!(
-            "SELECT process_id, pool_name, capacity, state, identity, secret, runtime_version, created_at, ended_at, ending ",
-            "FROM workers ",
+            "SELECT process_id, pool_name, capacity, state, identity, secret, runtime_version, launcher, created_at, ended_at, ",
+            "ending FROM workers ",
             $($rest),+
         )
     };
@@ -100,6 +101,7 @@ pub(crate) fn add_fields(
     capacity: u32,
     key: &WorkerKey,
     runtime_version: Option<&str>,
+    launcher: &str,
     at: Timestamp,
 ) -> Vec<Value> {
     vec![
@@ -108,6 +110,7 @@ pub(crate) fn add_fields(
         Value::count(capacity),
         Value::text(key.to_hex()),
         Value::text_or_null(runtime_version),
+        Value::text(launcher),
         Value::int(at.as_millis()),
     ]
 }
@@ -152,6 +155,7 @@ pub(crate) fn read(mut fields: Fields) -> Result<WorkerRow, StoreError> {
         identity: fields.json_or_null()?,
         key: fields.parsed_or_null()?,
         runtime_version: fields.parsed_or_null()?,
+        launcher: fields.parsed_or_null()?.unwrap_or_else(|| launcher::LOCAL.to_owned()),
         created_at: Timestamp::from_millis(fields.int()?),
         ended_at: fields.int_or_null()?.map(Timestamp::from_millis),
         ending: fields.json_or_null()?,

@@ -62,10 +62,12 @@ pub enum Write {
         key: WorkerKey,
         /// The version of the runtime's definition by which it starts programs.
         runtime_version: Option<String>,
+        /// The name of the launcher that starts it.
+        launcher: String,
         /// When.
         at: Timestamp,
     },
-    /// Records who a worker is for the operating system. Precondition: the row is open.
+    /// Records who a worker is for whoever runs it. Precondition: the row is open.
     IdentifyWorker {
         /// The worker.
         process_id: ProcessId,

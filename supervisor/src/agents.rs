@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::time::later;
-use muster_domain::{AgentId, AgentState, PoolName, Principal};
+use muster_domain::{AgentId, AgentState, PoolName, Principal, launcher};
 use muster_store::{AgentFilter, AgentRow};
 
 use crate::clock;
@@ -107,8 +107,11 @@ impl Agents {
     }
 
     /// What an agent printed.
-    pub fn log(&self, agent: AgentId) -> Box<dyn AgentLog> {
-        self.context.launcher.agent_log(agent)
+    pub async fn log(&self, agent: AgentId) -> Result<Box<dyn AgentLog>, SupervisorError> {
+        let row = self.row(agent).await?;
+        let pool = self.context.directory.get(&row.spec.pool_name).map(|entry| entry.spec.get());
+        let launcher = pool.as_ref().map_or(launcher::LOCAL, |pool| pool.config.launcher.as_str());
+        self.context.launchers.agent_log(launcher, agent).map_err(SupervisorError::unavailable)
     }
 
     pub(crate) async fn row(&self, agent: AgentId) -> Result<AgentRow, SupervisorError> {

@@ -31,6 +31,9 @@ const STATEMENTS: &str = "store statements";
 /// Commits go through, and take long.
 const COMMITS: &str = "store commits";
 
+/// Workers that may be dead, and that nobody can ask or end.
+pub(crate) const UNREACHABLE: &str = "unreachable workers";
+
 /// Subjects without which nothing can be stored...
 const STORE: [&str; 3] = ["store", DATABASE_FILE, DAMAGE];
 
@@ -44,8 +47,19 @@ const PLACE: [&str; 5] = [NEEDED[0], NEEDED[1], NEEDED[2], NEEDED[3], DATA_FOLDE
 const BY_HAND: [&str; 3] = [DATABASE_FILE, DAMAGE, DATA_FOLDER];
 
 /// Subjects for which an agent may start late, or not at all.
-const HINDRANCES: [&str; 10] =
-    [NEEDED[0], NEEDED[1], NEEDED[2], NEEDED[3], STATEMENTS, COMMITS, DATA_FOLDER, "reports", "workers", "silence"];
+const HINDRANCES: [&str; 11] = [
+    NEEDED[0],
+    NEEDED[1],
+    NEEDED[2],
+    NEEDED[3],
+    STATEMENTS,
+    COMMITS,
+    DATA_FOLDER,
+    "reports",
+    "workers",
+    UNREACHABLE,
+    "silence",
+];
 
 pub(crate) struct Board {
     subjects: Mutex<BTreeMap<&'static str, String>>,

@@ -46,7 +46,7 @@ impl Caller {
 
     /// The workers.
     pub fn workers(&self) -> Result<Workers, SupervisorError> {
-        self.whole(|handle| Workers { context: handle.context.clone() })
+        self.whole(|handle| Workers { context: handle.context.clone(), principal: self.principal.clone() })
     }
 
     /// The events.
@@ -56,7 +56,7 @@ impl Caller {
 
     /// The supervisor itself.
     pub fn system(&self) -> Result<System, SupervisorError> {
-        self.whole(|handle| System { handle: handle.clone() })
+        self.whole(|handle| System { handle: handle.clone(), principal: self.principal.clone() })
     }
 
     /// Cancelled when the HTTP server is to end: streams that would go on for ever end by it.

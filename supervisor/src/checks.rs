@@ -23,7 +23,7 @@ impl System {
         lines.push(self.check_store().await);
         lines.push(self.check_data_folder());
         lines.push(self.check_leader().await);
-        let workers = Workers { context: self.handle.context.clone() };
+        let workers = Workers { context: self.handle.context.clone(), principal: self.principal.clone() };
         let found = workers.list(None).await.unwrap_or_default();
         lines.extend(join_all(found.into_iter().map(|worker| check_worker(&workers, worker))).await);
         lines

@@ -20,7 +20,7 @@ use crate::directory::{Directory, Mailbox};
 use crate::error::SupervisorError;
 use crate::keeper::tasks::TaskDeps;
 use crate::keeper::{AgentDeps, WorkerDeps};
-use crate::launch::Launcher;
+use crate::launch::Launchers;
 use crate::listener::Listener;
 use crate::postman::Postman;
 use crate::probes::Probes;
@@ -50,7 +50,7 @@ pub(crate) struct Context {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) bus: Arc<dyn Bus>,
-    pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) launchers: Launchers,
     pub(crate) settings: Arc<Settings>,
     /// The clock as it was when this lead began.
     pub(crate) gauge: OnceLock<StepGauge>,
@@ -119,7 +119,8 @@ impl Context {
         WorkerDeps {
             fence: self.fence,
             settings: self.settings.clone(),
-            launcher: self.launcher.clone(),
+            launchers: self.launchers.clone(),
+            alerts: self.reporting.alerts.clone(),
             bus: self.bus.clone(),
             listener: self.messages.listener.clone(),
             postman: self.messages.postman.clone(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentId, Cause, Ending, PoolName, TaskId, TaskState, counted};
+use muster_domain::{AgentId, Cause, Ending, PoolName, ProcessId, TaskId, TaskState, counted};
 
 /// A refusal. Its words are for the caller and say what to do.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -22,6 +22,25 @@ pub enum SupervisorError {
     /// It belongs to no tenant, and whoever asks is of one (403).
     #[error("this needs a key for all tenants, and this one is for {0:?} alone")]
     OfAllTenants(String),
+    /// There is no such worker.
+    #[error("there is no worker {0}")]
+    UnknownWorker(ProcessId),
+    /// It was to be declared dead, and is not unreachable.
+    #[error("worker {worker} can't be declared dead: {why}")]
+    WorkerReachable {
+        /// Which.
+        worker: ProcessId,
+        /// What speaks against it.
+        why: String,
+    },
+    /// There is no such launcher.
+    #[error("there is no launcher {name:?}; this supervisor has {}", .known.join(", "))]
+    UnknownLauncher {
+        /// As it was asked for.
+        name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
     /// There is no such runtime profile.
     #[error("there is no runtime {name:?}; the configuration has {}", .known.join(", "))]
     UnknownRuntime {

@@ -3,7 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use muster_domain::{EventKind, PoolConfig, PoolName, PoolOrigin, PoolSpec, ProcessId, Timestamp, runtime};
+use muster_domain::{
+    Beat, EventDraft, EventKind, PoolConfig, PoolName, PoolOrigin, PoolSpec, ProcessId, Timestamp, WorkerCause,
+    counted, runtime,
+};
 use muster_registry::{Peer, RegistryError};
 use muster_store::{PoolRow, Write};
 
@@ -102,7 +105,9 @@ async fn clear(context: &Context) -> Result<(), RegistryError> {
     for heard in context.registry.pictures(&strangers).await?.seen {
         let Some(beat) = heard.beat else { continue };
         tracing::info!(process.id = %heard.process_id, "the registry holds a worker that the store does not; it is forgotten");
-        introduce(context, heard.process_id, &beat.pool_name).await;
+        if introduce(context, heard.process_id, &beat.pool_name).await {
+            tell_returned(context, &beat).await;
+        }
         // In this order: forgetting removes the mark too, which is there for one that lives and beats again.
         context.registry.forget(&beat.pool_name, heard.process_id).await?;
         context.registry.condemn(heard.process_id).await?;
@@ -110,11 +115,27 @@ async fn clear(context: &Context) -> Result<(), RegistryError> {
     Ok(())
 }
 
-/// One that a former leader gave up has a row that says by which key it knows us.
-async fn introduce(context: &Context, worker: ProcessId, pool: &PoolName) {
-    if let Ok(Some(row)) = context.store.worker(worker).await {
-        context.bus.introduce(worker, Peer { pool: pool.clone(), key: row.key });
-    }
+/// One that a former leader gave up has a row that says by which key it knows us. Says whether it was declared dead.
+async fn introduce(context: &Context, worker: ProcessId, pool: &PoolName) -> bool {
+    let Ok(Some(row)) = context.store.worker(worker).await else { return false };
+    context.bus.introduce(worker, Peer { pool: pool.clone(), key: row.key });
+    row.ending.is_some_and(|ending| matches!(ending.cause, WorkerCause::DeclaredDead { .. }))
+}
+
+/// A worker lives that a person has declared dead: its agents may have run twice.
+async fn tell_returned(context: &Context, beat: &Beat) {
+    let id = beat.process_id;
+    let agents = counted(beat.agents.len() as u64, "agent");
+    let words = format!("it was declared dead and lives ({}), with {agents}; it is told to end", beat.identity);
+    tracing::error!(process.id = %id, pool.name = %beat.pool_name, "{words}: agents that were placed anew may have run twice");
+    let at = context.settings.wall.now();
+    let event = EventDraft {
+        process_id: Some(id),
+        reason: words,
+        ..pool_event(EventKind::WorkerReturned, &beat.pool_name, at)
+    };
+    // A failure is on the health board already, and the log has it.
+    drop(context.apply(&[Write::Event(event)]).await);
 }
 
 #[cfg(test)]

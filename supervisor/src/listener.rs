@@ -14,7 +14,7 @@ use muster_domain::{Beat, Clocks, Generation, ProcessId, Tampering, Timestamp};
 use muster_policy::worker::{Hearing, most_silent};
 use muster_registry::{Heard, Pictures, Registry, RegistryError};
 
-use crate::board::Board;
+use crate::board::{Board, UNREACHABLE};
 use crate::clock::{self, WallClock};
 use crate::context::Context;
 use crate::directory::Mailbox;
@@ -46,6 +46,8 @@ struct Watched {
     heard: Option<Instant>,
     /// What keeps it from being heard or from hearing, in words for the health board; until its next beat is heard.
     trouble: Option<String>,
+    /// That nobody can ask or kill it, in words for the health board.
+    unreachable: Option<String>,
     /// What it had met of others' writing when it was last heard.
     tampering: Option<Tampering>,
     /// Between two of its beats, by its own word.
@@ -71,6 +73,7 @@ impl Listener {
                 looked: None,
                 heard: None,
                 trouble: None,
+                unreachable: None,
                 tampering: None,
                 interval: None,
             },
@@ -81,6 +84,13 @@ impl Listener {
     pub(crate) fn name(&self, worker: ProcessId, trouble: String) {
         if let Some(entry) = self.watched().get_mut(&worker) {
             entry.trouble = Some(trouble);
+        }
+    }
+
+    /// This worker may be dead, and nobody can ask or kill it; or that is over.
+    pub(crate) fn set_unreachable(&self, worker: ProcessId, words: Option<String>) {
+        if let Some(entry) = self.watched().get_mut(&worker) {
+            entry.unreachable = words;
         }
     }
 
@@ -145,6 +155,10 @@ impl Listener {
     /// heartbeat before it, and the first of them must not be judged as if it were the only one.
     fn silence(&self, clocks: &Clocks, now: Instant) -> (usize, usize) {
         let is_silent = |entry: &Watched| {
+            // Its silence is explained, and says nothing about the others'.
+            if entry.unreachable.is_some() {
+                return None;
+            }
             let age = now.saturating_duration_since(entry.heard?);
             let own = entry.clocks(clocks);
             Some(age >= own.stale.saturating_sub(own.heartbeat))
@@ -157,16 +171,27 @@ impl Listener {
 
     /// Which workers live and can't be reached over the registry, if there are any.
     fn troubles(&self) -> Option<String> {
+        let troubles = self.shown(|entry| entry.trouble.as_deref())?;
+        Some(format!(
+            "these live and can't be reached over Redis, so they get no agents and keep those that they have: {troubles}"
+        ))
+    }
+
+    /// Which workers nobody can ask or kill, if there are any.
+    fn unreachable(&self) -> Option<String> {
+        self.shown(|entry| entry.unreachable.as_deref())
+    }
+
+    /// The first few of these words, and how many more there are.
+    fn shown(&self, words: impl Fn(&Watched) -> Option<&str>) -> Option<String> {
         let watched = self.watched();
-        let mut troubles = watched.values().filter_map(|entry| entry.trouble.as_deref());
-        let shown: Vec<&str> = troubles.by_ref().take(SHOWN).collect();
-        let more = match troubles.count() {
+        let mut all = watched.values().filter_map(words);
+        let shown: Vec<&str> = all.by_ref().take(SHOWN).collect();
+        let more = match all.count() {
             0 => String::new(),
             more => format!("; and {more} more"),
         };
-        (!shown.is_empty()).then(|| {
-            format!("these live and can't be reached over Redis, so they get no agents and keep those that they have: {}{more}", shown.join("; "))
-        })
+        (!shown.is_empty()).then(|| format!("{}{more}", shown.join("; ")))
     }
 
     /// The next moment at which some worker's silence reaches the bound.
@@ -315,14 +340,24 @@ impl Listening {
             Some(troubles) => board.degrade("workers", troubles),
             None => board.recover("workers"),
         }
+        self.tell_unreachable(board);
         let hearing = Hearing { since: self.since, most_silent };
         for (keeper, heard) in news {
             drop(keeper.send(Ask::Heard(HeardNews { at, hearing, rebuild, heard })));
         }
     }
 
+    /// Also while nothing can be heard: what was so is so still.
+    fn tell_unreachable(&self, board: &Board) {
+        match self.listener.unreachable() {
+            Some(words) => board.degrade(UNREACHABLE, words),
+            None => board.recover(UNREACHABLE),
+        }
+    }
+
     fn deaf(&mut self, error: &RegistryError, board: &Board) {
         self.since = None;
+        self.tell_unreachable(board);
         board.degrade("registry", error.to_string());
     }
 }

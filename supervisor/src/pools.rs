@@ -136,6 +136,10 @@ fn check_spec(spec: &PoolSpec, context: &Context) -> Result<(), SupervisorError>
             known: context.settings.profiles.keys().cloned().collect(),
         });
     }
+    let launcher = &spec.config.launcher;
+    if context.launchers.get(launcher).is_none() {
+        return Err(SupervisorError::UnknownLauncher { name: launcher.clone(), known: context.launchers.names() });
+    }
     Ok(())
 }
 

@@ -50,6 +50,7 @@ enum Errand {
     Settle(Vec<ReportPost>, Vec<(ProcessId, u64)>),
     Forget(PoolName, ProcessId),
     Condemn(ProcessId),
+    GiveUp(PoolName, ProcessId),
 }
 
 impl Postman {
@@ -105,6 +106,11 @@ impl Postman {
 
     fn run(&self, errand: Errand) {
         drop(self.letters.send(Letter::Errand(errand)));
+    }
+
+    /// A worker is over for us, and may live: nothing is left of it but the word that it is to end.
+    pub(crate) fn give_up(&self, pool: PoolName, worker: ProcessId) {
+        self.run(Errand::GiveUp(pool, worker));
     }
 
     pub(crate) fn condemn(&self, worker: ProcessId) {
@@ -245,6 +251,7 @@ struct Errands {
     settled: HashMap<ProcessId, u64>,
     condemned: HashSet<ProcessId>,
     forgotten: HashMap<ProcessId, PoolName>,
+    given_up: HashMap<ProcessId, PoolName>,
 }
 
 impl Errands {
@@ -265,23 +272,29 @@ impl Errands {
                 self.condemned.remove(&worker);
                 self.forgotten.insert(worker, pool);
             }
+            Errand::GiveUp(pool, worker) => {
+                self.settled.remove(&worker);
+                self.condemned.remove(&worker);
+                self.given_up.insert(worker, pool);
+            }
         }
     }
 
     fn is_empty(&self) -> bool {
         let settled = self.entries.is_empty() && self.settled.is_empty();
-        settled && self.condemned.is_empty() && self.forgotten.is_empty()
+        settled && self.condemned.is_empty() && self.forgotten.is_empty() && self.given_up.is_empty()
     }
 
     /// Takes all, each to be run by itself. None of them depends on another.
     fn take(&mut self) -> Vec<Errand> {
-        let Self { entries, settled, condemned, forgotten } = std::mem::take(self);
+        let Self { entries, settled, condemned, forgotten, given_up } = std::mem::take(self);
         let mut all = Vec::new();
         if !entries.is_empty() || !settled.is_empty() {
             all.push(Errand::Settle(entries, settled.into_iter().collect()));
         }
         all.extend(condemned.into_iter().map(Errand::Condemn));
         all.extend(forgotten.into_iter().map(|(worker, pool)| Errand::Forget(pool, worker)));
+        all.extend(given_up.into_iter().map(|(worker, pool)| Errand::GiveUp(pool, worker)));
         all
     }
 
@@ -309,6 +322,11 @@ impl Errand {
             Self::Settle(entries, settled) => bus.settle(entries, settled).await,
             Self::Condemn(worker) => registry.condemn(*worker).await,
             Self::Forget(pool, worker) => registry.forget(pool, *worker).await,
+            // In this order: forgetting removes the mark too.
+            Self::GiveUp(pool, worker) => {
+                registry.forget(pool, *worker).await?;
+                registry.condemn(*worker).await
+            }
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::handle::{Handle, StopWish};
 use crate::host::{self, HostCheck};
 use crate::keeper::Found;
 use crate::keeper::mailbox::Ask;
-use crate::launch::{Adoption, Launcher};
+use crate::launch::{Adoption, Launchers};
 use crate::lifetime::Lifetime;
 use crate::listener::{Listener, Listening};
 use crate::pools::open;
@@ -47,7 +47,7 @@ pub struct Parts {
     /// The post.
     pub bus: Arc<dyn Bus>,
     /// The hands.
-    pub launcher: Arc<dyn Launcher>,
+    pub launchers: Launchers,
     /// What it goes by, and its workers.
     pub settings: Settings,
     /// The pools of the configuration. A store without any pool gets the default ones where there are none.
@@ -202,7 +202,7 @@ fn make_context(
         store: parts.store.clone(),
         registry: parts.registry.clone(),
         bus: parts.bus.clone(),
-        launcher: parts.launcher.clone(),
+        launchers: parts.launchers.clone(),
         settings: Arc::new(parts.settings.clone()),
         gauge: OnceLock::new(),
         messages: Messages { postman: Arc::new(postman), listener: Listener::default(), probes: Probes::default() },
@@ -257,7 +257,7 @@ async fn open_pools(context: &Arc<Context>, mode: Mode) -> Result<(), Supervisor
 
 /// What the former supervisor left: how many agents run still, and how many are to be started again.
 fn to_restore(workers: &HashMap<PoolName, Vec<Found>>, agents: &HashMap<PoolName, Vec<AgentRow>>) -> (usize, usize) {
-    let lives = |found: &&Found| !matches!(found.adoption, Some(Adoption::Ended(_)));
+    let lives = |found: &&Found| !matches!(found.adoption, Ok(Adoption::Ended(_)));
     let held: HashSet<ProcessId> = workers.values().flatten().filter(lives).map(|found| found.row.process_id).collect();
     let is_held = |row: &&AgentRow| row.assignment.as_ref().is_some_and(|place| held.contains(&place.process_id));
     let rows = || agents.values().flatten();
@@ -270,13 +270,10 @@ fn to_restore(workers: &HashMap<PoolName, Vec<Found>>, agents: &HashMap<PoolName
 /// Looks for the processes behind the open rows, all at once.
 async fn find_workers(context: &Arc<Context>, rows: Vec<WorkerRow>) -> Vec<Found> {
     let searches = rows.into_iter().map(|row| async move {
-        let adoption = match context.launcher.adopt(&row).await {
-            Ok(adoption) => Some(adoption),
-            Err(error) => {
-                tracing::error!(process.id = %row.process_id, %error, "a worker can't be looked for; it is tried again");
-                None
-            }
-        };
+        let adoption = context.launchers.adopt(&row).await;
+        if let Err(error) = &adoption {
+            tracing::error!(process.id = %row.process_id, %error, "a worker can't be looked for; it is tried again");
+        }
         Found { row, adoption }
     });
     futures_util::future::join_all(searches).await
@@ -355,7 +352,7 @@ async fn stop_workers(context: &Arc<Context>, hurry: CancellationToken) {
 async fn leave_workers(context: &Context, end: LeadEnd, hurry: CancellationToken) {
     tokio::select! {
         biased;
-        () = context.launcher.leave() => {}
+        () = context.launchers.leave() => {}
         () = tokio::time::sleep(GRACE), if end != LeadEnd::Fenced => {}
         // The process ends then, and does not lead again.
         () = hurry.cancelled() => {}

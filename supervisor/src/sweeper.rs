@@ -19,10 +19,10 @@ pub(crate) async fn run(context: Arc<Context>) {
     loop {
         ticks.tick().await;
         let mut dead = Vec::new();
-        for worker in context.launcher.marked().await {
+        for worker in context.launchers.marked().await {
             dead.extend(dead_row(&context, worker).await);
         }
-        let sweeps = dead.iter().map(|row| context.launcher.sweep(row));
+        let sweeps = dead.iter().map(|row| context.launchers.sweep(row));
         // What does not die until then is found again by the next one.
         let _ = tokio::time::timeout(INTERVAL, futures_util::future::join_all(sweeps)).await;
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use muster_domain::Executions;
+use muster_domain::{Executions, Principal};
 
 use crate::alerts::Alert;
 use crate::directory::read;
@@ -17,6 +17,7 @@ use crate::view::{HeldPool, PoolView, ReachView, SystemView};
 #[derive(Clone)]
 pub struct System {
     pub(crate) handle: Handle,
+    pub(crate) principal: Principal,
 }
 
 impl System {

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_domain::{PoolName, ProcessId, WorkerState};
+use muster_domain::{PoolName, Principal, ProcessId, WorkerState};
+use muster_store::WorkerRow;
 
 use crate::context::Context;
-use crate::directory::read;
+use crate::directory::{ask, read};
 use crate::error::SupervisorError;
 use crate::keeper::Keeper;
+use crate::keeper::mailbox::Ask;
 use crate::probes::PATIENCE;
 use crate::request::EndedQuery;
 use crate::view::{EndedWorkerView, Page, WorkerView};
@@ -17,6 +19,7 @@ use crate::view::{EndedWorkerView, Page, WorkerView};
 #[derive(Clone)]
 pub struct Workers {
     pub(crate) context: Arc<Context>,
+    pub(crate) principal: Principal,
 }
 
 impl Workers {
@@ -44,6 +47,33 @@ impl Workers {
         let next = rows.last().map(|row| row.process_id).filter(|_| !is_last);
         let page = Page { items: rows.into_iter().map(EndedWorkerView::from).collect(), next };
         self.context.directory.page_of(query.pool.as_ref(), page)
+    }
+
+    /// Declares a worker dead that is unreachable: its agents leave their places and run elsewhere. One that has ended already is
+    /// answered as it ended, so doing it twice is no error.
+    ///
+    /// # Errors
+    /// [`SupervisorError::UnknownWorker`], and [`SupervisorError::WorkerReachable`] where it was heard lately, or can be asked or killed.
+    pub async fn declare_dead(&self, worker: ProcessId) -> Result<EndedWorkerView, SupervisorError> {
+        let row = self.row(worker).await?;
+        if !row.state.is_open() {
+            return Ok(row.into());
+        }
+        let keeper = self.context.directory.keeper(&row.pool_name)?;
+        let by = match self.principal.name() {
+            "" => "a person".to_owned(),
+            name => name.to_owned(),
+        };
+        match ask(&keeper, |reply| Ask::DeclareDead { worker, by, reply }).await? {
+            // Its end was stored meanwhile.
+            Ok(()) | Err(SupervisorError::UnknownWorker(_)) => Ok(self.row(worker).await?.into()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn row(&self, worker: ProcessId) -> Result<WorkerRow, SupervisorError> {
+        let row = self.context.store.worker(worker).await.map_err(|error| self.context.store_failed(&error))?;
+        row.ok_or(SupervisorError::UnknownWorker(worker))
     }
 
     /// Sends a probe to one worker of each pool that has a ready one, and waits for its answer.

@@ -10,10 +10,10 @@ use utoipa_axum::routes;
 use super::Routes;
 use crate::principal::Leader;
 use crate::problem::Problem;
-use crate::query::{MAX_PAGE, StrictQuery, page_limit, page_start, pool_name};
+use crate::query::{MAX_PAGE, PathText, StrictQuery, page_limit, page_start, pool_name, process_id};
 
 pub(super) fn routes() -> Routes {
-    Routes::new().routes(routes!(processes)).routes(routes!(ended_processes))
+    Routes::new().routes(routes!(processes)).routes(routes!(ended_processes)).routes(routes!(declare_dead))
 }
 
 /// The workers and what they hold.
@@ -41,7 +41,7 @@ impl From<Vec<WorkerView>> for ProcessesJson {
     fn from(processes: Vec<WorkerView>) -> Self {
         let mut summary = ProcessSummary { total_processes: processes.len(), ..ProcessSummary::default() };
         for process in &processes {
-            let takes_agents = process.status.takes_agents() && !process.outdated;
+            let takes_agents = process.status.takes_agents() && !process.outdated && process.unreachable.is_none();
             summary.total_capacity += if takes_agents { process.max_agents } else { process.agent_count };
             summary.used_capacity += process.agent_count;
             summary.avg_utilization += process.utilization / processes.len() as f64;
@@ -105,6 +105,21 @@ async fn ended_processes(
     Ok(Json(caller.workers()?.ended(EndedQuery { pool, before, limit }).await?.into()))
 }
 
+/// Declares a worker dead that nobody can reach, so that its agents run elsewhere
+///
+/// One that has ended already is answered as it ended, so doing it twice is no error. If it lives all the same, it is told to end as
+/// soon as it is heard; until then its agents may run twice.
+#[utoipa::path(post, path = "/api/v1/workers/{process_id}/declare-dead", tag = "watching",
+    params(("process_id" = String, Path, description = "The worker", format = Uuid)),
+    responses(
+        (status = 200, description = "The worker, and what follows for its agents", body = EndedWorkerView),
+        (status = 404, description = "There is no such worker (`unknown_worker`)"),
+        (status = 409, description = "It was heard lately, or can be asked and killed (`worker_reachable`)"),
+    ))]
+async fn declare_dead(Leader(caller): Leader, PathText(worker): PathText) -> Result<Json<EndedWorkerView>, Problem> {
+    Ok(Json(caller.workers()?.declare_dead(process_id(&worker)?).await?))
+}
+
 #[cfg(test)]
 mod tests {
     use muster_domain::{Timestamp, WorkerState};
@@ -120,6 +135,7 @@ mod tests {
             host: None,
             status,
             outdated: false,
+            unreachable: None,
             agent_count: agents,
             max_agents: 10,
             utilization: f64::from(agents) / 10.0,

@@ -166,8 +166,8 @@ fn worker_fields(beat: &Beat, seal: Option<Seal>) -> Result<[(&'static str, Stri
     let picture = wire::write(beat)?;
     let code = seal.map_or_else(String::new, |seal| seal.code(Purpose::Picture, picture.as_bytes()));
     Ok([
-        ("pid", beat.identity.pid.to_string()),
-        ("host", beat.identity.host.clone()),
+        ("pid", beat.identity.pid().map(|pid| pid.to_string()).unwrap_or_default()),
+        ("host", beat.identity.host().to_owned()),
         ("pool_name", beat.pool_name.to_string()),
         ("capacity", beat.capacity.to_string()),
         ("status", beat.status.to_string()),

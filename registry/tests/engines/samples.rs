@@ -1,8 +1,8 @@
 //! Workers, agents and messages to test with.
 
 use muster_domain::{
-    Activity, AgentId, AgentPicture, Beat, Command, Envelope, Epoch, Fence, Payload, PoolName, ProcessId, Progress,
-    Report, ReportBody, SeenState, TaskId, TaskPicture, Timestamp, Usage, WIRE_VERSION, WorkerIdentity, WorkerKey,
+    Activity, AgentId, AgentPicture, Beat, Command, Envelope, Epoch, Fence, LocalIdentity, Payload, PoolName,
+    ProcessId, Progress, Report, ReportBody, SeenState, TaskId, TaskPicture, Timestamp, Usage, WIRE_VERSION, WorkerKey,
     WorkerState,
 };
 use muster_registry::{AgentNews, Bus, Known, Peer};
@@ -60,13 +60,14 @@ impl Worker {
             v: WIRE_VERSION,
             process_id: self.id,
             pool_name: self.pool.clone(),
-            identity: WorkerIdentity {
+            identity: LocalIdentity {
                 host: "here".to_owned(),
                 boot_id: "b".to_owned(),
                 pid_namespace: 1,
                 pid: 4711,
                 start_time: 2,
-            },
+            }
+            .into(),
             capacity: 10,
             status: WorkerState::Ready,
             started_at: Timestamp::from_millis(1_763_695_200_123),

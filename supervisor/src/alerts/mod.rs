@@ -96,6 +96,8 @@ muster_domain::words! {
         StartFailed = "start_failed",
         /// The store refuses what was seen of agents or tasks of a pool.
         Unstorable = "unstorable",
+        /// A worker is silent, and nobody can ask it or end it: its agents wait.
+        WorkerUnreachable = "worker_unreachable",
         /// What is to start in a pool waits until workers with an older definition of its runtime are empty.
         OldRuntime = "old_runtime",
     }

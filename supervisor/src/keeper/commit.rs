@@ -157,7 +157,12 @@ impl Keeper {
                 }
                 // What was not seen but decided is decided again, by what is so then.
                 Move::Retire { .. } | Move::Stop { reason: StopReason::PoolRemoved, .. } => {}
-                seen => self.unsaved.moves.push(seen),
+                seen => {
+                    if let Move::EndWorker { worker, .. } = &seen {
+                        self.model.workers.dismiss_declared(*worker, error);
+                    }
+                    self.unsaved.moves.push(seen);
+                }
             }
         }
     }

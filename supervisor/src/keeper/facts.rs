@@ -151,7 +151,7 @@ impl Keeper {
 
     pub(super) fn launched(&mut self, id: ProcessId, result: Result<Launched, LaunchError>, round: &mut Round) {
         match result {
-            Ok(launched) => self.model.workers.take_over(id, launched, round),
+            Ok(launched) => self.model.workers.take_over(id, launched, &self.model.pool, round),
             Err(error) => {
                 self.model.workers.end(id, WorkerEnd::Lost, round);
                 self.worker_died(id, Ended::NotStarted(error.to_string()), round);

@@ -3,11 +3,12 @@
 use super::agents::agent::{Agent, Around, Awaited, Waiter};
 use super::mailbox::{AgentAsk, Ask, Read, WorkerNews};
 use super::moves::Move;
-use super::workers::Ended;
+use super::workers::{DeclarationReply, Ended};
 use super::{Keeper, Removal, RemovalReply, Round};
 use crate::error::SupervisorError;
+use crate::launch::{Death, Proof};
 use crate::view::{AgentView, WorkerView};
-use muster_domain::AgentId;
+use muster_domain::{AgentId, ProcessId};
 
 impl Keeper {
     pub(super) fn take(&mut self, ask: Ask, round: &mut Round) {
@@ -29,8 +30,9 @@ impl Keeper {
             Ask::StopAll { reply } => {
                 self.model.pool.is_stopping = true;
                 self.life.stopping = Some(reply);
-                self.model.workers.stop_all(round.now);
+                self.model.workers.stop_all(round);
             }
+            Ask::DeclareDead { worker, by, reply } => self.declare_dead(worker, by, reply, round),
             Ask::KillAll => self.model.workers.kill_all(),
         }
     }
@@ -60,9 +62,31 @@ impl Keeper {
     fn take_worker_news(&mut self, news: WorkerNews, round: &mut Round) {
         match news {
             WorkerNews::Launched(worker, result) => self.launched(worker, result, round),
-            WorkerNews::FoundDead(worker, process) => self.model.workers.found_dead(worker, process, round),
+            WorkerNews::FoundDead(worker, process) => {
+                self.model.workers.found_dead(worker, process, &self.model.pool, round);
+            }
+            WorkerNews::FoundElsewhere(worker) => self.model.workers.found_elsewhere(worker, round),
+            WorkerNews::Told(worker, order, sent) => {
+                self.model.workers.told(worker, order, sent, &self.model.pool, round);
+            }
             WorkerNews::Probed(worker, said) => self.model.workers.probed(worker, said),
             WorkerNews::Died(worker, death) => self.worker_died(worker, Ended::Dead(death), round),
+        }
+    }
+
+    /// A person says that a worker is dead which nobody can reach. Only the first one counts; all are answered when it is stored.
+    fn declare_dead(&mut self, worker: ProcessId, by: String, reply: DeclarationReply, round: &mut Round) {
+        let may_store = self.context.reporting.board.may_store();
+        let may = || self.model.workers.may_be_declared_dead(worker, &self.model.pool, round.now);
+        match may_store.and_then(|()| may()) {
+            Err(error) => drop(reply.send(Err(error))),
+            Ok(is_first) => {
+                self.model.workers.await_declared(worker, reply);
+                if is_first {
+                    let death = Death::proven(Proof::Person(by));
+                    self.worker_died(worker, Ended::Dead(death), round);
+                }
+            }
         }
     }
 

@@ -11,9 +11,10 @@ use tokio::sync::{oneshot, watch};
 
 use super::agent::{Awaited, Reply};
 use super::tasks::{Cancel, Redrive, Signal, SubmitAsk};
+use super::workers::{DeclarationReply, Order};
 use super::{Keeper, Round};
 use crate::error::SupervisorError;
-use crate::launch::{Death, LaunchError, Launched, RunningWorker, Said};
+use crate::launch::{Death, LaunchError, Launched, RunningWorker, Said, Sent};
 use crate::view::PoolView;
 
 /// A message to a keeper. Requests carry their reply; where the asker has gone, the reply goes nowhere and what was
@@ -39,6 +40,8 @@ pub(crate) enum Ask {
     SetGate { gate: Gate, hand_back: bool, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
     /// Removes the pool.
     Remove { graceful: bool, reply: oneshot::Sender<Result<(), SupervisorError>> },
+    /// A person says that a worker is dead; answered when that is stored.
+    DeclareDead { worker: ProcessId, by: String, reply: DeclarationReply },
     /// Stop every worker; answered when none is left.
     StopAll { reply: oneshot::Sender<()> },
     /// Kill every worker that is left.
@@ -81,6 +84,10 @@ pub(crate) enum WorkerNews {
     Launched(ProcessId, Result<Launched, LaunchError>),
     /// It is of an earlier supervisor, and dead; what it owned may not be yet.
     FoundDead(ProcessId, Arc<dyn RunningWorker>),
+    /// It is of an earlier supervisor, and there is no way to it from here.
+    FoundElsewhere(ProcessId),
+    /// It was told something past the registry, and that came of it.
+    Told(ProcessId, Order, Sent),
     /// It was asked at its door.
     Probed(ProcessId, Said),
     /// It and all that it owned is proven dead.

@@ -143,10 +143,10 @@ impl Keeper {
         }
         inbox.close();
         while let Ok(ask) = inbox.try_recv() {
-            kill_unheard(ask);
+            kill_unheard(ask).await;
         }
         if fenced.is_cancelled() {
-            self.model.workers.kill_unvouched();
+            self.model.workers.kill_unvouched().await;
         }
         // What they asked for is stored, so it is not refused: they hear how far it has come.
         self.dismiss_waiters();

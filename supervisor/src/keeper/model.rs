@@ -183,6 +183,7 @@ impl Model {
             holds,
             process_count: count(open()),
             outdated_workers: self.workers.outdated(),
+            unreachable_workers: self.workers.unreachable(),
             active_worker_processes: count(open().filter(|worker| worker.status == WorkerStatus::Ready)),
             total_capacity,
             used_capacity,

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{AgentId, ProcessId, WorkerIdentity, WorkerOrders};
+use muster_domain::{AgentId, LocalIdentity, ProcessId, WorkerOrders};
 use muster_process::{Lineage, identity};
 use muster_store::WorkerRow;
 use tokio::sync::watch;
 
 use super::process::ProcessLauncher;
-use super::{Adoption, Death, LaunchError, Launched, Launcher, LookError, RunningWorker};
+use super::{Adoption, Death, LaunchError, Launched, Launcher, LookError, Proof, RunningWorker, Sent};
 use crate::logs::AgentLog;
 
 /// After this time a worker that was killed and still runs is worth a line in the log.
@@ -35,7 +35,7 @@ pub struct Task {
 /// Starts workers as tasks.
 pub struct ClosureLauncher {
     entry: Entry,
-    identity: WorkerIdentity,
+    identity: LocalIdentity,
     /// Those that may live; `None` when no more are started.
     tasks: Mutex<Option<Vec<Arc<WorkerTask>>>>,
     /// For worker processes that an earlier supervisor in the other mode has left.
@@ -57,7 +57,7 @@ impl ClosureLauncher {
         let remnants = self.processes.remnants();
         let lineage = Lineage { born: Some(self.identity.start_time), limited: true };
         tokio::spawn(async move {
-            let mut death = Death::default();
+            let mut death = Death::proven(Proof::ProcessTable);
             if let Err(error) = run.await {
                 death.last_words = error.to_string();
                 tracing::error!(process.id = %id, %error, "a worker's task failed");
@@ -79,7 +79,7 @@ impl Launcher for ClosureLauncher {
         let process = self.start(orders);
         tasks.retain(|task| task.dead.borrow().is_none());
         tasks.push(process.clone());
-        Ok(Launched { identity: self.identity.clone(), process })
+        Ok(Launched { identity: self.identity.clone().into(), process })
     }
 
     /// A task died with the life that started it. A worker process of the other mode can't be reached without its
@@ -87,7 +87,8 @@ impl Launcher for ClosureLauncher {
     async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LookError> {
         let adoption = self.processes.adopt(row).await?;
         let Adoption::Alive(launched) = adoption else { return Ok(adoption) };
-        launched.process.kill();
+        // One that is gone by now is what was wanted; its death is waited for in any case.
+        drop(launched.process.kill().await);
         Ok(Adoption::Ended(launched.process))
     }
 
@@ -105,7 +106,7 @@ impl Launcher for ClosureLauncher {
 
     async fn leave(&self) {
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
-        tasks.iter().for_each(|task| task.kill());
+        tasks.iter().for_each(|task| (task.kill)());
         for task in tasks {
             if tokio::time::timeout(STUBBORN, task.dead()).await.is_err() {
                 tracing::warn!("a worker of this process does not end; this process does not lead again before");
@@ -121,21 +122,32 @@ struct WorkerTask {
     dead: watch::Receiver<Option<Death>>,
 }
 
+impl WorkerTask {
+    fn tell(&self, what: &(dyn Fn() + Send + Sync)) -> Sent {
+        if self.dead.borrow().is_some() {
+            return Sent::Gone;
+        }
+        what();
+        Sent::Delivered
+    }
+}
+
 #[async_trait]
 impl RunningWorker for WorkerTask {
-    fn ask(&self) {
-        (self.ask)();
+    async fn ask(&self) -> Sent {
+        self.tell(&self.ask)
     }
 
-    fn kill(&self) {
-        (self.kill)();
+    async fn kill(&self) -> Sent {
+        self.tell(&self.kill)
     }
 
     async fn dead(&self) -> Death {
         let mut dead = self.dead.clone();
         // An error means that the task that tells is gone, and with it the worker.
         let death = dead.wait_for(Option::is_some).await;
-        death.map(|death| death.clone().unwrap_or_default()).unwrap_or_default()
+        let told = death.ok().and_then(|death| death.clone());
+        told.unwrap_or_else(|| Death::proven(Proof::ProcessTable))
     }
 }
 
@@ -215,9 +227,10 @@ mod tests {
             pool_name: "p".parse().expect("a name"),
             capacity: 1,
             state: WorkerState::Starting,
-            identity: Some(identity::own().expect("this process")),
+            identity: Some(identity::own().expect("this process").into()),
             key: None,
             runtime_version: None,
+            launcher: muster_domain::launcher::LOCAL.to_owned(),
             created_at: Timestamp::now(),
             ended_at: None,
             ending: None,
@@ -225,8 +238,8 @@ mod tests {
         // In either mode: the next life may be in the other one.
         for adoption in [launcher.adopt(&row).await, launcher.processes.adopt(&row).await] {
             let Ok(Adoption::Ended(worker)) = adoption else { panic!("it is this process's own") };
-            worker.kill();
-            worker.dead().await;
+            assert_eq!(worker.kill().await, Sent::Gone);
+            assert_eq!(worker.dead().await.proof, Proof::ProcessTable);
         }
     }
 }

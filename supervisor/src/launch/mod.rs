@@ -5,19 +5,21 @@
 //! | [`process`] | an OS process that outlives its master |
 //! | [`closure`] | a task of this process, in single-process mode |
 //!
+//! A supervisor has several by name ([`Launchers`]); a pool names one.
+//!
 //! [`server`] owns the private Redis, `asking` says whether it lets anybody in, `last_words` reads what a dead worker said last, `remnants` ends the processes that dead
 //! workers have left.
 
 mod asking;
 pub mod closure;
 mod last_words;
+mod launchers;
 pub mod process;
 mod remnants;
 mod secret;
 pub mod server;
 
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,7 +29,12 @@ use muster_store::WorkerRow;
 
 use crate::logs::AgentLog;
 
-/// Starts workers and finds those of an earlier supervisor.
+pub use launchers::Launchers;
+
+/// Starts workers and finds those of an earlier supervisor: an engine, e.g. the processes of this host, or a cluster.
+///
+/// Calls may take their time, and are made beside a keeper's turn; what can't be known now is an error or
+/// [`Adoption::Elsewhere`], never a death.
 #[async_trait]
 pub trait Launcher: Send + Sync + 'static {
     /// Starts a worker with these orders. It is not ready yet when this returns.
@@ -54,20 +61,24 @@ pub trait Launcher: Send + Sync + 'static {
 /// A worker that runs.
 #[derive(Clone)]
 pub struct Launched {
-    /// Who it is for the operating system.
+    /// Who it is for whoever runs it.
     pub identity: WorkerIdentity,
     /// The way to it.
     pub process: Arc<dyn RunningWorker>,
 }
 
-/// The way to a worker's process.
+/// The way to a worker.
+///
+/// The invariant of the house is that an agent is placed anew only after its worker, with all that it owned, is proven dead. Who may
+/// prove that depends on who runs the worker, and [`Proof`] names it. An engine that can't prove it does not guess: its `dead` never
+/// resolves, the worker is shown as unreachable, and a person may declare it dead.
 #[async_trait]
 pub trait RunningWorker: Send + Sync + 'static {
-    /// Asks it to drain (SIGTERM); the second time it is to hurry.
-    fn ask(&self);
+    /// Asks it to drain (SIGTERM); the second time it is to hurry. Resolves when it was told, or can't be.
+    async fn ask(&self) -> Sent;
 
-    /// Ends it at once (SIGKILL).
-    fn kill(&self);
+    /// Ends it at once (SIGKILL). Resolves when that was ordered, or can't be: that it is dead is told by `dead` alone.
+    async fn kill(&self) -> Sent;
 
     /// Resolves when the worker, and every process that it owned, is proven dead, with what is known of its end.
     async fn dead(&self) -> Death;
@@ -78,13 +89,47 @@ pub trait RunningWorker: Send + Sync + 'static {
     }
 }
 
+/// What came of telling a worker something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It was told, or its engine has taken the order.
+    Delivered,
+    /// There is no such worker any more. `dead` says so too, when all that it owned is gone.
+    Gone,
+    /// Nobody could tell it, for this reason. Whether it lives is not known.
+    Unreachable(String),
+}
+
+/// Who has proven that a worker is dead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// The kernel of this host: its process has ended, and no process of the host is left that it owned.
+    ProcessTable,
+    /// The engine of this name, which runs it: it has ended all that it ran of it, and will not start it again.
+    Engine(String),
+    /// The worker's own promise: it ends all that it owns when it can't renew its lease, and that time has passed by more than clocks
+    /// may differ. Only an engine whose workers keep that promise may say so.
+    Lease,
+    /// A person, by name: nobody else could.
+    Person(String),
+}
+
 /// How a worker ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Death {
-    /// Its exit code, or the signal that ended it; `None` where this process is not its parent, and so can't know.
+    /// Who has proven it.
+    pub proof: Proof,
+    /// Its exit code, or the signal that ended it; `None` where whoever proved it can't know.
     pub exit: Option<Exit>,
     /// The last lines of its log; empty where it said nothing.
     pub last_words: String,
+}
+
+impl Death {
+    /// One of which nothing else is known.
+    pub const fn proven(proof: Proof) -> Self {
+        Self { proof, exit: None, last_words: String::new() }
+    }
 }
 
 /// What a worker said when it was asked past the registry.
@@ -106,7 +151,8 @@ pub enum Adoption {
     Alive(Launched),
     /// It is dead, or was killed. The way to it tells when every process that it owned is proven dead too.
     Ended(Arc<dyn RunningWorker>),
-    /// It is not of this host: only its heartbeats can say.
+    /// There is no way to it from here, e.g. since it is of another host: it can be heard, and neither asked nor killed. Its silence
+    /// proves nothing.
     Elsewhere,
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{AgentId, ProcessId, RuntimeProfile, Vitals, WorkerIdentity, WorkerOrders};
+use muster_domain::{AgentId, LocalIdentity, ProcessId, RuntimeProfile, Vitals, WorkerIdentity, WorkerOrders};
 use muster_files::Place;
 use muster_process::door::{self, Reply};
 use muster_process::{
@@ -23,7 +23,9 @@ use muster_store::WorkerRow;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::remnants::Remnants;
-use super::{Adoption, Death, LaunchError, Launched, Launcher, LookError, RunningWorker, Said, last_words};
+use super::{
+    Adoption, Death, LaunchError, Launched, Launcher, LookError, Proof, RunningWorker, Said, Sent, last_words,
+};
 use crate::blocking;
 use crate::logs::{AgentLog, FileLog};
 
@@ -95,7 +97,7 @@ impl Launcher for ProcessLauncher {
         let end = End { watch: Some(child.exit), exit: None, owns };
         let lineage = Lineage { born: Some(child.identity.start_time), limited: true };
         let process = self.way_to(orders.process_id, child.identity.pid, child.keeper.pidfd(), lineage, end);
-        Ok(Launched { identity: child.identity, process })
+        Ok(Launched { identity: child.identity.into(), process })
     }
 
     fn agent_log(&self, agent: AgentId) -> Box<dyn AgentLog> {
@@ -108,8 +110,12 @@ impl Launcher for ProcessLauncher {
         let own = identity::own().map_err(failed)?;
         let identity = match &row.identity {
             // A task of this process, in an earlier life as the leader, which ended with all its tasks.
-            Some(identity) if *identity == own => return Ok(Adoption::Ended(self.way_to_remains(row))),
-            Some(identity) => Some(identity.clone()),
+            Some(WorkerIdentity::Local(identity)) if *identity == own => {
+                return Ok(Adoption::Ended(self.way_to_remains(row)));
+            }
+            Some(WorkerIdentity::Local(identity)) => Some(identity.clone()),
+            // No process of any host: only its engine can say.
+            Some(WorkerIdentity::Remote(_)) => return Ok(Adoption::Elsewhere),
             // Its master died between the fork and the row's update.
             None => find_by_mark(id).await.map_err(failed)?,
         };
@@ -122,7 +128,7 @@ impl Launcher for ProcessLauncher {
                 let lineage = Lineage { born: Some(identity.start_time), limited: row.key.is_some() };
                 let end = End { watch: None, exit: None, owns: true };
                 let process = self.way_to(id, identity.pid, Arc::new(pidfd), lineage, end);
-                Ok(Adoption::Alive(Launched { identity, process }))
+                Ok(Adoption::Alive(Launched { identity: identity.into(), process }))
             }
             (Presence::Elsewhere, _) => Ok(Adoption::Elsewhere),
             _ => Ok(Adoption::Ended(self.way_to_remains(row))),
@@ -170,21 +176,23 @@ struct End {
 }
 
 impl WorkerProcess {
-    fn signal(&self, signal: Signal) {
-        if let Err(error) = self.pidfd.signal(signal) {
-            tracing::debug!(process.id = %self.id, %error, "a signal found no worker");
+    fn signal(&self, signal: Signal) -> Sent {
+        match self.pidfd.signal(signal) {
+            Ok(()) => Sent::Delivered,
+            Err(_) if self.pidfd.is_dead() => Sent::Gone,
+            Err(error) => Sent::Unreachable(format!("{} can't be sent: {error}", signal.as_str())),
         }
     }
 }
 
 #[async_trait]
 impl RunningWorker for WorkerProcess {
-    fn ask(&self) {
-        self.signal(Signal::SIGTERM);
+    async fn ask(&self) -> Sent {
+        self.signal(Signal::SIGTERM)
     }
 
-    fn kill(&self) {
-        self.signal(Signal::SIGKILL);
+    async fn kill(&self) -> Sent {
+        self.signal(Signal::SIGKILL)
     }
 
     async fn probe(&self, patience: Duration) -> Said {
@@ -218,7 +226,7 @@ impl RunningWorker for WorkerProcess {
             self.remnants.end(self.id, self.lineage).await;
         }
         let (exit, log) = (end.exit, self.log.clone());
-        Death { exit, last_words: take_last_words(log).await }
+        Death { proof: Proof::ProcessTable, exit, last_words: take_last_words(log).await }
     }
 }
 
@@ -253,13 +261,17 @@ struct Remains {
 
 #[async_trait]
 impl RunningWorker for Remains {
-    fn ask(&self) {}
+    async fn ask(&self) -> Sent {
+        Sent::Gone
+    }
 
-    fn kill(&self) {}
+    async fn kill(&self) -> Sent {
+        Sent::Gone
+    }
 
     async fn dead(&self) -> Death {
         self.remnants.end(self.id, self.lineage).await;
-        Death { exit: None, last_words: take_last_words(self.log.clone()).await }
+        Death { last_words: take_last_words(self.log.clone()).await, ..Death::proven(Proof::ProcessTable) }
     }
 }
 
@@ -267,12 +279,13 @@ impl RunningWorker for Remains {
 /// no limit.
 fn lineage_of(row: &WorkerRow) -> Lineage {
     let boot = identity::own().ok().map(|own| own.boot_id);
-    let of_this_boot = row.identity.as_ref().filter(|identity| Some(&identity.boot_id) == boot.as_ref());
+    let identity = row.identity.as_ref().and_then(WorkerIdentity::as_local);
+    let of_this_boot = identity.filter(|identity| Some(&identity.boot_id) == boot.as_ref());
     Lineage { born: of_this_boot.map(|identity| identity.start_time), limited: row.key.is_some() }
 }
 
 /// A worker is the oldest process that bears its mark, and was started as this worker: what it owns came later, and does not name it.
-async fn find_by_mark(id: ProcessId) -> std::io::Result<Option<WorkerIdentity>> {
+async fn find_by_mark(id: ProcessId) -> std::io::Result<Option<LocalIdentity>> {
     let find = move || {
         let name = OsString::from(id.to_string());
         let marked = mark::marked(&name)?;

@@ -29,6 +29,8 @@ pub struct PoolView {
     pub process_count: u32,
     /// Of these, the ones that start programs by an older definition of the runtime: they are replaced as their agents end.
     pub outdated_workers: u32,
+    /// Of all, the ones that are silent, and that nobody can ask or end: their agents wait.
+    pub unreachable_workers: u32,
     /// Of all, the ones that are ready.
     pub active_worker_processes: u32,
     /// Slots.

@@ -1,6 +1,6 @@
 //! Workers, those that there are and those that ended.
 
-use muster_domain::{PoolName, ProcessId, Timestamp, Words, WorkerCause, WorkerEnding, WorkerState};
+use muster_domain::{PoolName, ProcessId, Timestamp, Words, WorkerCause, WorkerEnding, WorkerIdentity, WorkerState};
 use muster_store::WorkerRow;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -15,9 +15,9 @@ pub struct WorkerView {
     /// Its pool.
     #[schema(value_type = String)]
     pub pool_name: PoolName,
-    /// Its pid, once it is known.
+    /// Its pid, once it is known; null of one that is no process of a host.
     pub pid: Option<u32>,
-    /// Its host, once it is known.
+    /// Its host, or the engine that runs it, once it is known.
     pub host: Option<String>,
     /// Slots taken of it.
     pub agent_count: u32,
@@ -36,6 +36,9 @@ pub struct WorkerView {
     /// Whether it starts programs by an older definition of the runtime than the configuration's: it gets no more agents, and is
     /// replaced when it has none.
     pub outdated: bool,
+    /// Where it may be dead and nobody can ask or end it: since when, why, and what to type. Its agents keep their places, and it gets no
+    /// more. Null of all others.
+    pub unreachable: Option<String>,
     /// When it was ordered.
     #[schema(value_type = String, format = DateTime)]
     pub started_at: Timestamp,
@@ -54,9 +57,9 @@ pub struct EndedWorkerView {
     /// Its pool.
     #[schema(value_type = String)]
     pub pool_name: PoolName,
-    /// The pid that it had.
+    /// The pid that it had; null of one that was no process of a host.
     pub pid: Option<u32>,
-    /// Its host, where it was known.
+    /// Its host, or the engine that ran it, where it was known.
     pub host: Option<String>,
     /// `stopped` by order, or `lost`.
     #[schema(value_type = String, example = "lost", extensions(("x-enum" = json!(WorkerState::words()))))]
@@ -75,7 +78,8 @@ pub struct EndedWorkerView {
 
 impl From<WorkerRow> for EndedWorkerView {
     fn from(row: WorkerRow) -> Self {
-        let (pid, host) = row.identity.map(|identity| (identity.pid, identity.host)).unzip();
+        let pid = row.identity.as_ref().and_then(WorkerIdentity::pid);
+        let host = row.identity.map(|identity| identity.host().to_owned());
         Self {
             process_id: row.process_id,
             pool_name: row.pool_name,
@@ -119,7 +123,8 @@ impl From<WorkerEnding> for WorkerEndingView {
 #[schema(as = WorkerCauseJson)]
 #[allow(dead_code, reason = "it stands for the domain's type in the document")]
 struct CauseFields {
-    /// `stopped` (it was told to end), `exited`, `signaled`, `hung` (and was killed), `not_started` or `unknown`.
+    /// `stopped` (it was told to end), `exited`, `signaled`, `hung` (and was killed), `not_started`, `declared_dead` (a person said so) or
+    /// `unknown`.
     #[schema(example = "signaled")]
     kind: String,
     /// The exit code, where it exited.
@@ -131,6 +136,8 @@ struct CauseFields {
     name: Option<String>,
     /// What was in the way, where it could not be started.
     error: Option<String>,
+    /// Who declared it dead, where somebody did.
+    by: Option<String>,
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use muster_domain::{AgentId, ProcessId, WorkerOrders};
 use muster_files::Place;
 use muster_registry::memory::MemoryRegistry;
 use muster_store::WorkerRow;
-use muster_supervisor::launch::{Adoption, Death, LaunchError, Launched, Launcher, LookError, RunningWorker};
+use muster_supervisor::launch::{
+    Adoption, Death, LaunchError, Launched, Launcher, LookError, Proof, RunningWorker, Sent,
+};
 use muster_supervisor::{AgentLog, FileLog};
 use tokio::sync::watch;
 
@@ -139,11 +141,15 @@ struct Nothing;
 
 #[async_trait]
 impl RunningWorker for Nothing {
-    fn ask(&self) {}
+    async fn ask(&self) -> Sent {
+        Sent::Gone
+    }
 
-    fn kill(&self) {}
+    async fn kill(&self) -> Sent {
+        Sent::Gone
+    }
 
     async fn dead(&self) -> Death {
-        Death::default()
+        Death::proven(Proof::ProcessTable)
     }
 }

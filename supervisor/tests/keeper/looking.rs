@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use muster_domain::{Activity, AgentId, AgentState, ProcessId, WorkerOrders};
 use muster_store::WorkerRow;
 use muster_supervisor::AgentLog;
-use muster_supervisor::launch::{Adoption, LaunchError, Launched, Launcher, LookError};
+use muster_supervisor::launch::{Adoption, LaunchError, Launched, Launcher, Launchers, LookError};
 
 use crate::launcher::FakeLauncher;
 use crate::world::{World, wait_until};
@@ -53,7 +53,7 @@ async fn a_worker_that_could_not_be_looked_for_is_found_dead_or_alive() {
             worker.die();
         }
         let blind = Arc::new(Blind { inner: ground.launcher.clone(), times: AtomicU32::new(3) });
-        let world = ground.lead_with(|parts| parts.launcher = blind.clone()).await;
+        let world = ground.lead_with(|parts| parts.launchers = Launchers::local(blind.clone())).await;
         wait_until("it is looked for again", async || blind.times.load(Ordering::SeqCst) == 0).await;
         if !dies {
             world.wait_state(agent, AgentState::Running(Activity::Idle)).await;

@@ -23,6 +23,7 @@ mod simulation;
 mod stopping;
 mod store_away;
 mod tasks;
+mod unreachable;
 mod unstorable;
 mod worker;
 mod world;

@@ -53,6 +53,7 @@ async fn ended(ground: &Ground, fence: Fence, days: u64) -> (AgentId, ProcessId)
             capacity: 2,
             key: WorkerKey::generate(),
             runtime_version: None,
+            launcher: muster_domain::launcher::LOCAL.to_owned(),
             at,
         },
         Write::EndWorker { process_id, lost: false, ending, at },

@@ -2,6 +2,7 @@
 
 mod habits;
 mod jobs;
+mod reach;
 mod working;
 
 use std::collections::{BTreeMap, HashMap};
@@ -9,15 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use muster_domain::{
-    Activity, AgentId, AgentPicture, AgentSpec, Beat, Cause, Command, Ending, Envelope, Epoch, Fence, ProcessId,
-    Refusal, Report, ReportBody, SeenState, Timestamp, WIRE_VERSION, WorkerIdentity, WorkerOrders, WorkerState,
+    Activity, AgentId, AgentPicture, AgentSpec, Beat, Cause, Command, Ending, Envelope, Epoch, Fence, LocalIdentity,
+    ProcessId, Refusal, Report, ReportBody, SeenState, Timestamp, WIRE_VERSION, WorkerIdentity, WorkerOrders,
+    WorkerState,
 };
-use muster_process::Exit;
 use muster_registry::memory::MemoryRegistry;
 use muster_registry::{AgentNews, Bus, CommandPost, Known, Registry};
-use muster_supervisor::launch::{Death, RunningWorker, Said};
 use tokio::sync::{Mutex, watch};
 use tokio::time::MissedTickBehavior;
 
@@ -70,18 +69,15 @@ struct Inner {
     /// While true something that it owned lives.
     remains: watch::Sender<bool>,
     asked: AtomicU32,
+    /// Why its engine can do and say nothing of it.
+    cut_off: watch::Sender<Option<String>>,
 }
 
 impl FakeWorker {
     /// Starts its loop: it subscribes, beats, says that it is ready, and then obeys.
     pub(crate) fn start(orders: WorkerOrders, habits: Habits, registry: MemoryRegistry, ledger: Ledger) -> Self {
-        let identity = WorkerIdentity {
-            host: "test".to_owned(),
-            boot_id: "boot".to_owned(),
-            pid_namespace: 1,
-            pid: 4_000_000,
-            start_time: 1,
-        };
+        let (host, boot_id) = ("test".to_owned(), "boot".to_owned());
+        let identity = LocalIdentity { host, boot_id, pid_namespace: 1, pid: 4_000_000, start_time: 1 };
         let mind = Mind {
             habits,
             held: BTreeMap::new(),
@@ -98,8 +94,18 @@ impl FakeWorker {
             fence: orders.fence,
         };
         let (dead, remains, asked) = (watch::Sender::new(false), watch::Sender::new(false), AtomicU32::new(0));
-        let mind = Mutex::new(mind);
-        let worker = Self(Arc::new(Inner { orders, identity, registry, ledger, mind, dead, remains, asked }));
+        let (mind, cut_off) = (Mutex::new(mind), watch::Sender::new(None));
+        let worker = Self(Arc::new(Inner {
+            orders,
+            identity: identity.into(),
+            registry,
+            ledger,
+            mind,
+            dead,
+            remains,
+            asked,
+            cut_off,
+        }));
         tokio::spawn(worker.clone().live());
         worker
     }
@@ -157,6 +163,10 @@ impl FakeWorker {
         mind.beat += 1;
         let beat = self.picture_of(&mind);
         let answer = self.0.registry.beat(&beat, &mut mind.known).await.expect("memory answers");
+        if answer.fenced {
+            drop(mind);
+            return self.die();
+        }
         mind.dropped = mind.dropped.max(answer.settled);
         let dropped = mind.dropped;
         mind.reports.retain(|report| report.seq > dropped);
@@ -450,30 +460,6 @@ impl FakeWorker {
             }
         }
         self.die();
-    }
-}
-
-#[async_trait]
-impl RunningWorker for FakeWorker {
-    fn ask(&self) {
-        self.0.asked.fetch_add(1, Ordering::SeqCst);
-        let worker = self.clone();
-        tokio::spawn(async move { worker.depart().await });
-    }
-
-    fn kill(&self) {
-        self.die();
-    }
-
-    async fn dead(&self) -> Death {
-        let (mut dead, mut remains) = (self.0.dead.subscribe(), self.0.remains.subscribe());
-        let _ = dead.wait_for(|dead| *dead).await;
-        let _ = remains.wait_for(|remains| !remains).await;
-        Death { exit: Some(Exit::Signal(9)), last_words: "it did what it could".to_owned() }
-    }
-
-    async fn probe(&self, _patience: Duration) -> Said {
-        self.0.mind.lock().await.habits.at_door.clone()
     }
 }
 

@@ -13,9 +13,10 @@ use muster_domain::{
 use muster_registry::memory::MemoryRegistry;
 use muster_store::sqlite::SqliteStore;
 use muster_store::{Durability, Leadership, Store};
+use muster_supervisor::launch::Launchers;
 use muster_supervisor::{
     AgentView, Agents, AlertParts, Events, Facts, Handle, LeadEnd, Mode, NewPool, Parts, PoolView, Pools, Settings,
-    SpawnRequest, Spawned, StopWish, Supervisor, SupervisorError, System, Tasks, WallClock,
+    SpawnRequest, Spawned, StopWish, Supervisor, SupervisorError, System, Tasks, WallClock, Workers,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -123,7 +124,7 @@ impl Ground {
             store: self.store.clone(),
             registry: Arc::new(self.registry.clone()),
             bus: Arc::new(self.registry.clone()),
-            launcher: self.launcher.clone(),
+            launchers: Launchers::local(self.launcher.clone()),
             settings: Settings {
                 clocks: self.clocks.clone(),
                 wall: self.wall.clone(),
@@ -159,13 +160,21 @@ pub(crate) struct Admin {
     pools: Pools,
     events: Events,
     system: System,
+    workers: Workers,
 }
 
 impl Admin {
     fn of(handle: &Handle) -> Result<Self, SupervisorError> {
         let caller = handle.by(Principal::anonymous());
         let (agents, pools) = (caller.agents()?, caller.pools()?);
-        Ok(Self { tasks: caller.tasks(), agents, pools, events: caller.events()?, system: caller.system()? })
+        Ok(Self {
+            tasks: caller.tasks(),
+            agents,
+            pools,
+            events: caller.events()?,
+            system: caller.system()?,
+            workers: caller.workers()?,
+        })
     }
 }
 
@@ -184,6 +193,10 @@ impl World {
 
     pub(crate) fn events(&self) -> &Events {
         &self.admin.events
+    }
+
+    pub(crate) fn workers(&self) -> &Workers {
+        &self.admin.workers
     }
 
     pub(crate) fn system(&self) -> &System {

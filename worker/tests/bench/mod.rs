@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_domain::{
-    AgentId, AgentSpec, Beat, BeatAnswer, Clocks, Command, Ending, Envelope, Epoch, Fence, Generation, PoolName,
-    ProcessId, RegistryTarget, Report, ReportBody, RuntimeProfile, SpawnOrder, Timestamp, WorkerIdentity, WorkerKey,
-    WorkerOrders,
+    AgentId, AgentSpec, Beat, BeatAnswer, Clocks, Command, Ending, Envelope, Epoch, Fence, Generation, LocalIdentity,
+    PoolName, ProcessId, RegistryTarget, Report, ReportBody, RuntimeProfile, SpawnOrder, Timestamp, WorkerIdentity,
+    WorkerKey, WorkerOrders,
 };
 use muster_process::Door;
 use muster_registry::memory::MemoryRegistry;
@@ -365,5 +365,5 @@ pub fn spawn(agent_id: AgentId, epoch: u64) -> Command {
 
 pub fn identity() -> WorkerIdentity {
     let (host, boot_id) = ("here".into(), "boot".into());
-    WorkerIdentity { host, boot_id, pid_namespace: 1, pid: std::process::id(), start_time: 1 }
+    LocalIdentity { host, boot_id, pid_namespace: 1, pid: std::process::id(), start_time: 1 }.into()
 }

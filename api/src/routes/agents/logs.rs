@@ -63,8 +63,7 @@ async fn read(
 ) -> Result<impl IntoResponse, Problem> {
     let lines = query.lines()?;
     let (agents, agent) = (caller.agents()?, agent_id(&agent)?);
-    agents.get(agent).await?;
-    let start = agents.log(agent).tail(lines).await.map_err(|error| {
+    let start = agents.log(agent).await?.tail(lines).await.map_err(|error| {
         tracing::error!(agent.id = %agent, %error, "the log of an agent can't be read");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "log_unreadable", format!("the log can't be read: {error}"))
     })?;

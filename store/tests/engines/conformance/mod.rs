@@ -17,9 +17,9 @@ pub(crate) mod workers;
 use std::time::Duration;
 
 use muster_domain::{
-    AgentId, AgentSpec, Assignment, Cause, Ending, Epoch, EventDraft, EventKind, Fence, FinalState, PoolConfig,
-    PoolName, PoolOrigin, PoolSpec, ProcessId, StopReason, Timestamp, WorkerCause, WorkerEnding, WorkerIdentity,
-    WorkerKey,
+    AgentId, AgentSpec, Assignment, Cause, Ending, Epoch, EventDraft, EventKind, Fence, FinalState, LocalIdentity,
+    PoolConfig, PoolName, PoolOrigin, PoolSpec, ProcessId, StopReason, Timestamp, WorkerCause, WorkerEnding,
+    WorkerIdentity, WorkerKey,
 };
 use muster_store::{IdempotencyKey, Leadership, NewAgent, Outcome, Store, Write};
 
@@ -125,7 +125,8 @@ pub(crate) fn key_of(worker: ProcessId) -> WorkerKey {
 
 pub(crate) fn add_worker(process_id: ProcessId, pool: &str, capacity: u32) -> Write {
     let runtime_version = Some("1f".to_owned());
-    Write::AddWorker { process_id, pool: name(pool), capacity, key: key_of(process_id), runtime_version, at: at(1) }
+    let (pool, key, launcher) = (name(pool), key_of(process_id), "east".to_owned());
+    Write::AddWorker { process_id, pool, capacity, key, runtime_version, launcher, at: at(1) }
 }
 
 pub(crate) fn new_agent(pool: &str, worker: Option<ProcessId>) -> NewAgent {
@@ -198,5 +199,6 @@ pub(crate) fn event(millis: i64) -> EventDraft {
 }
 
 pub(crate) fn identity(pid: u32) -> WorkerIdentity {
-    WorkerIdentity { host: "h".into(), boot_id: "b".into(), pid_namespace: u64::from(u32::MAX) + 1, pid, start_time: 5 }
+    LocalIdentity { host: "h".into(), boot_id: "b".into(), pid_namespace: u64::from(u32::MAX) + 1, pid, start_time: 5 }
+        .into()
 }

@@ -1,6 +1,6 @@
 //! Workers.
 
-use muster_domain::WorkerState;
+use muster_domain::{RemoteIdentity, WorkerState};
 use muster_store::Outcome::{Applied, Unchanged};
 
 use super::*;
@@ -27,7 +27,7 @@ pub(crate) async fn workers_open_and_end(place: &Place) {
     assert_eq!((row.process_id, row.pool_name.as_str(), row.capacity), (id, "dev", 10));
     assert_eq!((row.state, row.created_at, row.ended_at), (WorkerState::Starting, at(1), None));
     assert_eq!(row.identity, Some(identity(4_000_000_000)));
-    assert_eq!(row.runtime_version.as_deref(), Some("1f"));
+    assert_eq!((row.runtime_version.as_deref(), row.launcher.as_str()), (Some("1f"), "east"));
     assert_eq!(place.store.open_workers().await.expect("a read"), [row]);
 
     place.all(fence, vec![(drain(), Applied), (drain(), Unchanged)]).await;
@@ -49,6 +49,22 @@ pub(crate) async fn workers_open_and_end(place: &Place) {
     assert_eq!(row.ending, Some(worker_ending()), "its words are kept as they are");
     assert!(place.store.open_workers().await.expect("a read").is_empty());
     assert_eq!(place.store.worker(ProcessId::generate()).await.expect("a read"), None);
+}
+
+pub(crate) async fn a_worker_is_known_by_its_engine_too(place: &Place) {
+    let fence = place.lead_with_pool().await;
+    let process_id = place.worker(fence, 1).await;
+    let remote = RemoteIdentity { engine: "east".to_owned(), handle: "task/7 'é'".to_owned() };
+    let identity = WorkerIdentity::from(remote);
+    place.all(fence, vec![(Write::IdentifyWorker { process_id, identity: identity.clone() }, Applied)]).await;
+    let row = place.store.worker(process_id).await.expect("a read").expect("a worker");
+    assert_eq!(row.identity, Some(identity));
+    let cause = WorkerCause::DeclaredDead { by: "ann".to_owned() };
+    let ending = WorkerEnding::new(cause, String::new(), "it held no agents".to_owned());
+    let declared = Write::EndWorker { process_id, lost: true, ending: ending.clone(), at: at(9) };
+    place.all(fence, vec![(declared.clone(), Applied), (declared, Unchanged)]).await;
+    let row = place.store.worker(process_id).await.expect("a read").expect("a worker");
+    assert_eq!((row.state, row.ending), (WorkerState::Lost, Some(ending)));
 }
 
 pub(crate) async fn workers_are_counted_once(place: &Place) {

@@ -38,7 +38,11 @@ impl Tasks {
     /// Whether an agent runs, stays, and its worker takes commands.
     fn takes_tasks(&self, agent: &Agent, pool: PoolNow<'_>) -> bool {
         let Some(at) = agent.status.runs_at() else { return false };
-        let ready = pool.model.workers.get(&at.process_id).is_some_and(|worker| worker.status == WorkerStatus::Ready);
+        let ready = pool
+            .model
+            .workers
+            .get(&at.process_id)
+            .is_some_and(|worker| worker.status == WorkerStatus::Ready && !worker.is_unreachable());
         ready && !agent.run.leaving && !self.assigned.spent.contains(&agent.spec.agent_id)
     }
 

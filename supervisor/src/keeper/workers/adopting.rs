@@ -4,22 +4,23 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
-use muster_domain::{ExecMode, ProcessId, RuntimeProfile, WorkerState, WorkerStatus};
+use muster_domain::{Command, Envelope, ExecMode, ProcessId, RuntimeProfile, WorkerState, WorkerStatus};
 use muster_registry::Peer;
 use muster_store::WorkerRow;
 
 use super::super::mailbox::WorkerNews;
 use super::launching::await_death;
+use super::reach::Way;
 use super::worker::{Origin, Process, Worker};
 use super::{Pool, Round, WorkerDeps, Workers};
 use crate::directory::Mailbox;
-use crate::launch::{Adoption, RunningWorker};
+use crate::launch::{Adoption, LookError, RunningWorker};
 
 /// A worker of an earlier supervisor, and what became of it.
 pub(crate) struct Found {
     pub(crate) row: WorkerRow,
-    /// `None` where it could not be looked for; then it is looked for again.
-    pub(crate) adoption: Option<Adoption>,
+    /// An error where it could not be looked for; then it is looked for again.
+    pub(crate) adoption: Result<Adoption, LookError>,
 }
 
 impl Workers {
@@ -34,18 +35,22 @@ impl Workers {
             _ => WorkerStatus::Ready,
         };
         let identity = row.identity.clone();
-        let outdated = self.is_outdated(&row, adoption.as_ref(), pool);
+        let way = match &adoption {
+            Ok(_) => Way::Starting,
+            Err(error) => Way::None(error.to_string()),
+        };
+        let outdated = self.is_outdated(&row, adoption.as_ref().ok(), pool);
         self.put(Worker {
             status,
             origin: Origin { started_at: row.created_at, begun: None, outdated, has_key: row.key.is_some() },
-            process: Process { identity, vouched: true, ..Process::default() },
+            process: Process { identity, vouched: true, way, ..Process::default() },
             ..Worker::new(id, row.capacity, row.created_at, now)
         });
         self.deps.bus.introduce(id, Peer { pool: row.pool_name.clone(), key: row.key });
         self.deps.listener.watch(id, self.deps.keeper.clone());
         match adoption {
-            Some(adoption) => tell(&self.deps.keeper, id, adoption),
-            None => drop(tokio::spawn(look_again(Arc::clone(&self.deps), row))),
+            Ok(adoption) => tell(&self.deps.keeper, id, adoption),
+            Err(_) => drop(tokio::spawn(look_again(Arc::clone(&self.deps), row))),
         }
     }
 
@@ -68,14 +73,30 @@ impl Workers {
     }
 
     /// Nobody is placed on it any more, and its agents keep their places until all that it owned is proven dead too.
-    pub(in crate::keeper) fn found_dead(&mut self, id: ProcessId, process: Arc<dyn RunningWorker>, round: &Round) {
+    pub(in crate::keeper) fn found_dead(
+        &mut self,
+        id: ProcessId,
+        process: Arc<dyn RunningWorker>,
+        pool: &Pool,
+        round: &Round,
+    ) {
         // Its last picture may still be in the registry, and is nobody's any more.
         self.deps.listener.unwatch(id);
         self.apply(id, WorkerEvent::EndOrdered(round.now, WorkerEnd::Lost));
         if let Some(worker) = self.get_mut(id) {
-            worker.process.handle = Some(process.clone());
+            worker.process.way = Way::To(process.clone());
         }
+        self.reachable(id, pool);
         await_death(id, process, self.deps.keeper.clone());
+    }
+
+    /// There is no way to it from here. One that was told to end hears that by a command, since it may live.
+    pub(in crate::keeper) fn found_elsewhere(&mut self, id: ProcessId, round: &mut Round) {
+        let Some(worker) = self.get_mut(id) else { return };
+        worker.process.way = Way::elsewhere(worker.process.identity.as_ref());
+        if worker.status.is_ending() {
+            round.commands.push((id, Envelope::new(self.deps.fence, Command::Shutdown { graceful: true })));
+        }
     }
 
     /// A worker whose row was committed though the commit seemed to fail: a worker is started after its commit, so it never was. It
@@ -94,12 +115,12 @@ impl Workers {
     }
 }
 
-/// Tells the keeper what became of a worker. Of one elsewhere only its heartbeats can say.
+/// Tells the keeper what became of a worker.
 fn tell(keeper: &Mailbox, worker: ProcessId, adoption: Adoption) {
     let news = match adoption {
         Adoption::Alive(launched) => WorkerNews::Launched(worker, Ok(launched)),
         Adoption::Ended(process) => WorkerNews::FoundDead(worker, process),
-        Adoption::Elsewhere => return,
+        Adoption::Elsewhere => WorkerNews::FoundElsewhere(worker),
     };
     drop(keeper.send(news.into()));
 }
@@ -114,7 +135,7 @@ async fn look_again(deps: Arc<WorkerDeps>, row: WorkerRow) {
             () = deps.fenced.cancelled() => return,
             () = tokio::time::sleep(deps.settings.clocks.pass) => {}
         }
-        match deps.launcher.adopt(&row).await {
+        match deps.launchers.adopt(&row).await {
             Ok(adoption) => return tell(&deps.keeper, row.process_id, adoption),
             Err(error) => tracing::debug!(process.id = %row.process_id, %error, "a worker still can't be looked for"),
         }

@@ -5,11 +5,14 @@ use std::time::Instant;
 
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
 use muster_domain::{AgentId, Command, Envelope, ProcessId, WorkerCause, WorkerEnding, WorkerStatus, counted};
+use muster_policy::worker::Kill;
 use muster_process::Exit;
 
 use super::super::moves::Move;
-use super::{Pool, Round, Workers};
-use crate::launch::Death;
+use super::reach::{Order, Way, send, tell};
+use super::{DeclarationReply, Pool, Round, Workers};
+use crate::error::SupervisorError;
+use crate::launch::{Death, Proof, Sent};
 
 /// How a worker came to its end.
 pub(in crate::keeper) enum Ended {
@@ -18,6 +21,9 @@ pub(in crate::keeper) enum Ended {
     /// Its process is dead.
     Dead(Death),
 }
+
+/// Whether somebody who declares a worker dead is the first one, or why nobody may.
+type Declarable = Result<bool, SupervisorError>;
 
 /// What follows for the agents of a dead worker.
 pub(in crate::keeper) struct Follows {
@@ -44,33 +50,45 @@ impl Workers {
         if !self.apply(id, WorkerEvent::EndOrdered(round.now, how)) {
             return;
         }
-        let Some(process) = self.get(&id).and_then(|worker| worker.process.handle.as_ref()) else { return };
-        // A worker that does not listen yet, or can't, is told by a signal.
-        if starting || self.deps.board.refusal().is_some() {
-            process.ask();
-        } else {
-            round.commands.push((id, Envelope::new(self.deps.fence, Command::Shutdown { graceful: true })));
+        match self.get(&id).map(|worker| &worker.process.way) {
+            // It is told when its launch is through.
+            None | Some(Way::Starting) => {}
+            // A worker that does not listen yet, or can't, is told by a signal.
+            Some(Way::To(_)) if starting || self.deps.board.refusal().is_some() => self.tell(id, Some(Order::Ask)),
+            Some(Way::To(_) | Way::None(_)) => round.commands.push(self.shutdown(id)),
         }
     }
 
     /// Stops every worker, by signal: that works with and without the registry, and says the same as a command.
-    pub(in crate::keeper) fn stop_all(&mut self, now: Instant) {
+    pub(in crate::keeper) fn stop_all(&mut self, round: &mut Round) {
         for id in self.ids() {
-            self.apply(id, WorkerEvent::EndOrdered(now, WorkerEnd::Stopped));
-            if let Some(process) = self.get(&id).and_then(|worker| worker.process.handle.as_ref()) {
-                process.ask();
+            self.apply(id, WorkerEvent::EndOrdered(round.now, WorkerEnd::Stopped));
+            self.tell(id, Some(Order::Ask));
+            if self.get(&id).is_some_and(|worker| matches!(worker.process.way, Way::None(_))) {
+                round.commands.push(self.shutdown(id));
             }
+        }
+    }
+
+    fn shutdown(&self, id: ProcessId) -> (ProcessId, Envelope) {
+        (id, Envelope::new(self.deps.fence, Command::Shutdown { graceful: true }))
+    }
+
+    /// Tells it something past the registry, where there is a way. What came of it is told to the keeper.
+    pub(super) fn tell(&self, id: ProcessId, order: Option<Order>) {
+        if let (Some(worker), Some(order)) = (self.get(&id), order) {
+            tell(worker, order, self.deps.keeper.clone());
         }
     }
 
     /// Nothing is concluded from a kill: the worker is dead when its process is proven so.
     pub(super) fn kill(&mut self, id: ProcessId, reason: &str) {
         let Some(worker) = self.get_mut(id) else { return };
-        worker.process.kill_sent = true;
-        match &worker.process.handle {
-            Some(process) => process.kill(),
-            None => tracing::warn!(process.id = %id, reason, "a worker of another host can't be killed from here"),
+        worker.process.kill = Kill::Sent;
+        if let Way::None(why) = &worker.process.way {
+            tracing::warn!(process.id = %id, reason, why, "a worker can't be killed");
         }
+        self.tell(id, Some(Order::Kill));
     }
 
     pub(in crate::keeper) fn kill_all(&mut self) {
@@ -80,11 +98,48 @@ impl Workers {
     }
 
     /// Workers that were started while the lead was lost: whoever leads now may not have seen them.
-    pub(in crate::keeper) fn kill_unvouched(&self) {
-        for worker in self.values().filter(|worker| !worker.process.vouched) {
-            if let Some(process) = &worker.process.handle {
-                process.kill();
+    pub(in crate::keeper) async fn kill_unvouched(&self) {
+        let unvouched = self.values().filter(|worker| !worker.process.vouched);
+        let ways = unvouched.filter_map(|worker| worker.process.way.to());
+        let kills = futures_util::future::join_all(ways.map(|process| send(process.as_ref(), Order::Kill)));
+        for sent in kills.await {
+            if let Sent::Unreachable(why) = sent {
+                tracing::error!(
+                    why,
+                    "a worker of a lead that is over could not be killed; the next supervisor looks for it"
+                );
             }
+        }
+    }
+
+    /// Says why a worker may not be declared dead, or whether this is the first time that somebody does.
+    pub(in crate::keeper) fn may_be_declared_dead(&self, id: ProcessId, pool: &Pool, now: Instant) -> Declarable {
+        let Some(worker) = self.get(&id) else { return Err(SupervisorError::UnknownWorker(id)) };
+        if self.declared.contains_key(&id) {
+            return Ok(false);
+        }
+        let refuse = |why: String| Err(SupervisorError::WorkerReachable { worker: id, why });
+        let silence = worker.contact.pulse.map(|pulse| now.saturating_duration_since(pulse.heard));
+        let stale = worker.clocks(&self.clocks(pool)).stale;
+        match silence.filter(|silence| *silence < stale) {
+            Some(silence) => refuse(format!("it was heard {:.1} s ago", silence.as_secs_f64())),
+            None if worker.is_unreachable() => Ok(true),
+            None if matches!(worker.process.way, Way::None(_)) => {
+                refuse("it may be heard still, or was not listened to for long enough".to_owned())
+            }
+            None => refuse("it can be asked and killed, and its death is seen when it happens".to_owned()),
+        }
+    }
+
+    /// Notes who waits until a worker's declared death is stored.
+    pub(in crate::keeper) fn await_declared(&mut self, id: ProcessId, reply: DeclarationReply) {
+        self.declared.entry(id).or_default().push(reply);
+    }
+
+    /// The store did not take it now. It is tried again, but nobody is to wait for that.
+    pub(in crate::keeper) fn dismiss_declared(&mut self, id: ProcessId, error: &SupervisorError) {
+        for reply in self.declared.get_mut(&id).into_iter().flat_map(std::mem::take) {
+            drop(reply.send(Err(error.clone())));
         }
     }
 
@@ -98,6 +153,10 @@ impl Workers {
 
     /// A worker and all that it owned is proven dead: it is listened to no more. None if it is not in the model.
     pub(in crate::keeper) fn dead(&mut self, id: ProcessId, pool: &Pool, now: Instant) -> Option<Dead> {
+        if self.declared.contains_key(&id) {
+            // Whatever it was told, nobody has seen it follow.
+            self.apply(id, WorkerEvent::EndOrdered(now, WorkerEnd::Lost));
+        }
         let worker = self.get(&id)?;
         let lost = worker.status.after(WorkerEvent::Died) == Some(WorkerStatus::Gone(WorkerEnd::Lost));
         let loss = worker.loss().filter(|_| lost);
@@ -134,18 +193,28 @@ impl Workers {
     /// Its end is stored: nothing is left of it here.
     pub(in crate::keeper) fn ended(&mut self, id: ProcessId, pool: &Pool) {
         self.apply(id, WorkerEvent::Died);
+        self.reachable(id, pool);
         self.take(id);
         self.terminated += 1;
-        self.deps.postman.forget(pool.spec.pool_name.clone(), id);
+        let name = pool.spec.pool_name.clone();
+        let Some(replies) = self.declared.remove(&id) else { return self.deps.postman.forget(name, id) };
+        // It may live, and is told to end when it says so.
+        self.deps.postman.give_up(name, id);
+        for reply in replies {
+            drop(reply.send(Ok(())));
+        }
     }
 
     fn ending_of(&self, id: ProcessId, how: Ended, lost: bool, follows: &Follows) -> WorkerEnding {
-        let hung = self.get(&id).is_some_and(|worker| worker.process.kill_sent);
+        let hung = self.get(&id).is_some_and(|worker| worker.process.kill != Kill::NotSent);
         let (cause, last_words) = match how {
             Ended::NotStarted(error) => (WorkerCause::NotStarted { error }, String::new()),
+            Ended::Dead(Death { proof: Proof::Person(by), last_words, .. }) => {
+                (WorkerCause::DeclaredDead { by }, last_words)
+            }
             Ended::Dead(Death { last_words, .. }) if !lost => (WorkerCause::Stopped, last_words),
             Ended::Dead(Death { last_words, .. }) if hung => (WorkerCause::Hung, last_words),
-            Ended::Dead(Death { exit, last_words }) => (exit.map_or(WorkerCause::Unknown, cause_of), last_words),
+            Ended::Dead(Death { exit, last_words, .. }) => (exit.map_or(WorkerCause::Unknown, cause_of), last_words),
         };
         WorkerEnding::new(cause, last_words, follows.to_string())
     }
@@ -157,9 +226,8 @@ impl Workers {
             tracing::info!(process.id = %id, pool.name = %pool, "a worker ended");
             return;
         };
-        let pid =
-            worker.process.identity.as_ref().map(|identity| format!("(pid {}) ", identity.pid)).unwrap_or_default();
-        let words = format!("worker {id} of pool {pool} {pid}{ending}");
+        let who = worker.process.identity.as_ref().map(|identity| format!("({identity}) ")).unwrap_or_default();
+        let words = format!("worker {id} of pool {pool} {who}{ending}");
         tracing::warn!(process.id = %id, pool.name = %pool, agents = worker.held.len(), "{words}; {}", ending.follows);
         // One that was dead when this supervisor came is no news.
         if worker.origin.begun.is_some() || worker.contact.pulse.is_some() {

@@ -89,6 +89,11 @@ impl Workers {
         let steps: Vec<(ProcessId, Step)> = self.values().map(|worker| (worker.process_id, judge(worker))).collect();
         let mut retiring = 0;
         for (id, step) in steps {
+            let is_unreachable = matches!(step, Step::Unreachable(_));
+            if !is_unreachable && self.get(&id).is_some_and(Worker::is_heard_again) {
+                self.reachable(id, pool);
+                round.notes.push(pool.worker_event(EventKind::WorkerReachable, id, round.at, String::new()));
+            }
             match step {
                 Step::Rest | Step::Wait(_) => {}
                 Step::Hold(reason) => {
@@ -97,6 +102,7 @@ impl Workers {
                 }
                 Step::Probe(patience) => self.probe(id, patience, at),
                 Step::Name(reason) => self.name_unheard(id, &reason, pool),
+                Step::Unreachable(reason) => self.name_unreachable(id, &reason, pool, round),
                 Step::Condemn(reason) => self.condemn(id, &reason, pool, round.now),
                 Step::Kill(reason) => self.kill(id, &reason),
                 Step::Retire(reason) => {

@@ -5,15 +5,17 @@ use std::time::{Duration, Instant};
 
 use muster_domain::{Clocks, ProcessId, WorkerKey, WorkerOrders};
 use muster_policy::scaling;
+use muster_policy::worker::Kill;
 use muster_registry::Peer;
 use muster_store::Write;
 
 use super::super::mailbox::{Ask, WorkerNews};
 use super::super::moves::Move;
+use super::reach::{Order, Way, send};
 use super::worker::Worker;
 use super::{Pool, Round, Workers};
 use crate::directory::Mailbox;
-use crate::launch::{LaunchError, Launched, RunningWorker};
+use crate::launch::{LaunchError, Launched, RunningWorker, Sent};
 use crate::runtimes;
 
 impl Workers {
@@ -45,6 +47,7 @@ impl Workers {
             capacity: pool.spec.config.max_agents,
             key,
             runtime_version: self.runtime_version(pool),
+            launcher: pool.spec.config.launcher.clone(),
             at: round.at,
         }
     }
@@ -65,15 +68,15 @@ impl Workers {
         };
         self.deps.bus.introduce(id, Peer { pool: pool.spec.pool_name.clone(), key: Some(key) });
         self.deps.listener.watch(id, self.deps.keeper.clone());
-        let deps = Arc::clone(&self.deps);
+        let (deps, launcher) = (Arc::clone(&self.deps), pool.spec.config.launcher.clone());
         tokio::spawn(async move {
             // Whoever leads next has looked for the workers by then, and would not know of this one.
             if deps.fenced.is_cancelled() {
                 return;
             }
-            let launched = deps.launcher.launch(orders).await;
+            let launched = deps.launchers.launch(&launcher, orders).await;
             if let Err(unheard) = deps.keeper.send(WorkerNews::Launched(id, launched).into()) {
-                kill_unheard(unheard.0);
+                kill_unheard(unheard.0).await;
             }
         });
     }
@@ -106,17 +109,19 @@ impl Workers {
     }
 
     /// The launch is through: from now on the worker's death is known when it happens.
-    pub(in crate::keeper) fn take_over(&mut self, id: ProcessId, launched: Launched, round: &mut Round) {
+    pub(in crate::keeper) fn take_over(&mut self, id: ProcessId, launched: Launched, pool: &Pool, round: &mut Round) {
         round.moves.push(Move::Identify { worker: id, identity: launched.identity });
         let process = launched.process;
         if let Some(worker) = self.get_mut(id) {
-            worker.process.handle = Some(process.clone());
-            if worker.process.kill_sent {
-                process.kill();
-            } else if worker.status.is_ending() {
-                process.ask();
-            }
+            worker.process.way = Way::To(process.clone());
+            let order = match (worker.process.kill, worker.status.is_ending()) {
+                (Kill::Sent | Kill::Failed(_), _) => Some(Order::Kill),
+                (Kill::NotSent, true) => Some(Order::Ask),
+                (Kill::NotSent, false) => None,
+            };
+            self.tell(id, order);
         }
+        self.reachable(id, pool);
         await_death(id, process, self.deps.keeper.clone());
     }
 
@@ -146,9 +151,11 @@ pub(super) fn await_death(id: ProcessId, process: Arc<dyn RunningWorker>, mailbo
 }
 
 /// A worker that was launched when its keeper was gone: nobody would ever tell it anything.
-pub(in crate::keeper) fn kill_unheard(ask: Ask) {
+pub(in crate::keeper) async fn kill_unheard(ask: Ask) {
     if let Ask::Worker(WorkerNews::Launched(worker, Ok(launched))) = ask {
         tracing::warn!(process.id = %worker, "a worker was started for a lead that is over; it is killed");
-        launched.process.kill();
+        if let Sent::Unreachable(why) = send(launched.process.as_ref(), Order::Kill).await {
+            tracing::error!(process.id = %worker, why, "it could not be killed; the next supervisor looks for it");
+        }
     }
 }

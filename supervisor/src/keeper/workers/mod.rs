@@ -9,7 +9,8 @@
 //! | [`launching`] | a worker is started, and who it is becomes known |
 //! | [`adopting`] | a worker of an earlier supervisor is taken over |
 //! | [`judging`] | what is heard of it, and what is not |
-//! | [`probing`] | it is asked past the registry |
+//! | [`probing`] | it is asked past the registry; what is said where that can't be |
+//! | [`reach`] | the way to it past the registry |
 //! | [`death`] | it ends, or has ended |
 
 mod adopting;
@@ -17,6 +18,7 @@ mod death;
 mod judging;
 mod launching;
 mod probing;
+mod reach;
 pub(crate) mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,27 +29,34 @@ use muster_domain::worker::WorkerEvent;
 use muster_domain::{AgentId, Fence, ProcessId, WorkerStatus};
 use muster_policy::starts::Starts;
 use muster_registry::Bus;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::adopting::Found;
 pub(super) use self::death::{Ended, Follows};
 pub(super) use self::launching::kill_unheard;
+pub(super) use self::reach::Order;
 use self::worker::Worker;
 use super::Round;
 use super::agents::SlotChange;
 use super::model::Pool;
+use crate::alerts::Alerts;
 use crate::board::Board;
 use crate::context::Settings;
 use crate::directory::Mailbox;
-use crate::launch::Launcher;
+use crate::error::SupervisorError;
+use crate::launch::Launchers;
 use crate::listener::Listener;
 use crate::postman::Postman;
+
+/// Where it is told that a worker that was declared dead is over.
+pub(crate) type DeclarationReply = oneshot::Sender<Result<(), SupervisorError>>;
 
 /// What this part needs of the supervisor.
 pub(crate) struct WorkerDeps {
     pub(crate) fence: Fence,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) launchers: Launchers,
     /// To say from whom messages may come.
     pub(crate) bus: Arc<dyn Bus>,
     /// To say whose heartbeats are wanted.
@@ -55,6 +64,7 @@ pub(crate) struct WorkerDeps {
     /// To say whose commands are not to be sent any more.
     pub(crate) postman: Arc<Postman>,
     pub(crate) board: Arc<Board>,
+    pub(crate) alerts: Arc<Alerts>,
     pub(crate) fenced: CancellationToken,
     /// Where news of a worker's process are told.
     pub(crate) keeper: Mailbox,
@@ -70,6 +80,8 @@ pub(crate) struct Workers {
     changed_slots: BTreeSet<ProcessId>,
     /// Starts that failed, and when the next may be tried.
     starts: Starts,
+    /// Those that were declared dead and whose end is not stored yet, with who waits for that.
+    declared: BTreeMap<ProcessId, Vec<DeclarationReply>>,
     /// Those that were ever started, and that have ended.
     pub(super) spawned: u64,
     pub(super) terminated: u64,
@@ -83,6 +95,7 @@ impl Workers {
             free: BTreeSet::new(),
             changed_slots: BTreeSet::new(),
             starts: Starts::default(),
+            declared: BTreeMap::new(),
             spawned,
             terminated,
         }
@@ -181,6 +194,11 @@ impl Workers {
     /// Those that start programs by an older definition of the runtime.
     pub(super) fn outdated(&self) -> u32 {
         count(self.values().filter(|worker| worker.is_open() && worker.origin.outdated))
+    }
+
+    /// Those that may be dead, and that nobody can ask or kill.
+    pub(super) fn unreachable(&self) -> u32 {
+        count(self.values().filter(|worker| worker.is_open() && worker.is_unreachable()))
     }
 
     fn taking(&self) -> u32 {

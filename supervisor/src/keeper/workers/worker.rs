@@ -1,15 +1,14 @@
 //! One worker in the keeper's model.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_domain::{AgentId, Beat, Clocks, PoolName, ProcessId, Timestamp, WorkerIdentity, WorkerStatus};
 use muster_policy::starts::Loss;
-use muster_policy::worker::Facts;
+use muster_policy::worker::{Facts, Kill};
 
 use super::probing::Probing;
-use crate::launch::RunningWorker;
+use super::reach::{Unreachable, Way};
 use crate::view::{WorkerView, share};
 
 /// When it was heard, and what its latest heartbeat said.
@@ -52,16 +51,20 @@ pub(crate) struct Origin {
 }
 
 /// What is known of a worker's process.
-#[derive(Default)]
 pub(crate) struct Process {
     pub(crate) identity: Option<WorkerIdentity>,
     /// Whether this supervisor still led after the process began: who it is was stored under this lead, or it was found. Nothing
     /// is told to it before. Else one that was started while another supervisor took over, which did not see it and has
     /// placed its agents elsewhere, would run them a second time.
     pub(crate) vouched: bool,
-    /// The way to it; `None` until the launch is through, and for one on another host.
-    pub(crate) handle: Option<Arc<dyn RunningWorker>>,
-    pub(crate) kill_sent: bool,
+    pub(crate) way: Way,
+    pub(crate) kill: Kill,
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Self { identity: None, vouched: false, way: Way::Starting, kill: Kill::NotSent }
+    }
 }
 
 /// What is heard of a worker.
@@ -73,6 +76,8 @@ pub(crate) struct Contact {
     pub(crate) probing: Probing,
     /// Whether it was found to live and not to be heard.
     pub(crate) unheard: bool,
+    /// Whether it may be dead, and nobody can ask or kill it.
+    pub(crate) unreachable: Option<Unreachable>,
 }
 
 impl Worker {
@@ -103,9 +108,21 @@ impl Worker {
         u32::try_from(self.held.len()).unwrap_or(u32::MAX)
     }
 
-    /// Whether it stays, and with the runtime's definition of today.
+    /// Whether it stays, with the runtime's definition of today, and is within reach.
     pub(crate) const fn takes_agents(&self) -> bool {
-        self.status.takes_agents() && !self.origin.outdated
+        self.status.takes_agents() && !self.origin.outdated && !self.is_unreachable()
+    }
+
+    /// Whether it may be dead, and nobody can ask or kill it.
+    pub(crate) const fn is_unreachable(&self) -> bool {
+        self.contact.unreachable.is_some()
+    }
+
+    /// Whether one without a way to it was heard since it was noticed to be unreachable.
+    pub(crate) fn is_heard_again(&self) -> bool {
+        let noticed = self.contact.unreachable.as_ref().map(|unreachable| unreachable.noticed);
+        let heard = self.contact.pulse.map(|pulse| pulse.heard);
+        matches!(self.process.way, Way::None(_)) && noticed.zip(heard).is_some_and(|(noticed, heard)| heard > noticed)
     }
 
     /// Slots that may be given out.
@@ -141,7 +158,8 @@ impl Worker {
             used: self.used(),
             empty_since: self.empty_since,
             outdated: self.origin.outdated,
-            kill_sent: self.process.kill_sent,
+            has_way: !matches!(self.process.way, Way::None(_)),
+            kill: self.process.kill,
             probe: self.contact.probing.state,
         }
     }
@@ -169,10 +187,11 @@ impl Worker {
         WorkerView {
             process_id: self.process_id,
             pool_name: pool.clone(),
-            pid: self.process.identity.as_ref().map(|identity| identity.pid),
-            host: self.process.identity.as_ref().map(|identity| identity.host.clone()),
+            pid: self.process.identity.as_ref().and_then(WorkerIdentity::pid),
+            host: self.process.identity.as_ref().map(|identity| identity.host().to_owned()),
             status: self.status.state(),
             outdated: self.origin.outdated,
+            unreachable: self.contact.unreachable.as_ref().map(|unreachable| unreachable.words.clone()),
             agent_count,
             max_agents,
             utilization: share(agent_count, max_agents),
@@ -231,18 +250,17 @@ impl Reports {
 
 #[cfg(test)]
 mod tests {
-    use muster_domain::{Fence, WorkerState};
+    use muster_domain::{Fence, LocalIdentity, WorkerState};
 
     use super::*;
 
     fn beat(worker: &Worker, pool: &PoolName) -> Beat {
-        let identity =
-            WorkerIdentity { pid: 1, start_time: 1, boot_id: "b".into(), pid_namespace: 1, host: "h".into() };
+        let identity = LocalIdentity { pid: 1, start_time: 1, boot_id: "b".into(), pid_namespace: 1, host: "h".into() };
         Beat {
             v: 1,
             process_id: worker.process_id,
             pool_name: pool.clone(),
-            identity,
+            identity: identity.into(),
             capacity: 1,
             status: WorkerState::Ready,
             started_at: worker.origin.started_at,

@@ -160,7 +160,7 @@ impl Content {
 
     fn change_worker(&mut self, write: &Write) -> bool {
         match write {
-            Write::AddWorker { process_id, pool, capacity, key, runtime_version, at } => {
+            Write::AddWorker { process_id, pool, capacity, key, runtime_version, launcher, at } => {
                 let Some(row) = self.pools.get_mut(pool).filter(|_| !self.workers.contains_key(process_id)) else {
                     return false;
                 };
@@ -173,6 +173,7 @@ impl Content {
                     identity: None,
                     key: Some(*key),
                     runtime_version: runtime_version.clone(),
+                    launcher: launcher.clone(),
                     created_at: *at,
                     ended_at: None,
                     ending: None,

@@ -86,7 +86,7 @@ async fn a_drained_worker_hands_its_tasks_back_when_its_time_is_over() {
     let (held, worker) = world.start_task(task()).await;
     worker.change(|habits| habits.on_halt = OnHalt::Ignore).await;
     // It was told from outside, e.g. by a signal.
-    muster_supervisor::launch::RunningWorker::ask(&worker);
+    muster_supervisor::launch::RunningWorker::ask(&worker).await;
     let next = world.wait_attempt(held, 2).await;
     assert_ne!(next.id(), worker.id());
     next.answer(held).await;

@@ -1,0 +1,40 @@
+//! `muster declare-dead`: says that workers are dead which nobody can reach.
+
+use std::time::Duration;
+
+use muster_domain::ProcessId;
+use serde_json::json;
+
+use super::asking::{each, outcome};
+use super::failure::Failure;
+use super::id::{WorkerArg, resolve_all};
+use super::table::{field, table};
+use super::{Context, Done};
+
+/// Arguments of `muster declare-dead`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Its agents are started elsewhere at once. If it lives all the same, they run twice until it hears \
+                        that it is to end: so look first whether its host or container is really gone. A worker that can be \
+                        asked, or was heard lately, is not declared dead."
+)]
+pub(super) struct Args {
+    /// The workers, by their ids or beginnings of them
+    #[arg(required = true)]
+    workers: Vec<WorkerArg>,
+}
+
+/// Declares them dead.
+pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
+    let client = context.server()?.client;
+    let declare = |worker: &ProcessId| {
+        client.post(&format!("/api/v1/workers/{worker}/declare-dead"), &[], &json!({}), Duration::ZERO)
+    };
+    outcome(each(&resolve_all(&client, &args.workers)?, declare), context.global.json, |ended| {
+        let row = |worker: &serde_json::Value| {
+            let how = format!("{}; {}", field(&worker["ending"], "summary"), field(&worker["ending"], "follows"));
+            vec![field(worker, "process_id"), field(worker, "pool_name"), field(worker, "host"), how]
+        };
+        table(&["WORKER", "POOL", "HOST", "HOW"], &[], ended.iter().map(row).collect())
+    })
+}

@@ -1,0 +1,134 @@
+//! The way to a worker past the registry, and what is said where there is none.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use muster_domain::{PoolName, Timestamp, WorkerIdentity, counted};
+
+use super::super::mailbox::WorkerNews;
+use super::worker::Worker;
+use crate::directory::Mailbox;
+use crate::launch::{RunningWorker, Sent};
+
+/// How long whoever runs a worker may take to pass something on.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// The way to a worker past the registry.
+pub(crate) enum Way {
+    /// It is being started. What is to be told meanwhile is told when that is through.
+    Starting,
+    /// It can be asked and killed.
+    To(Arc<dyn RunningWorker>),
+    /// It can be heard, and neither asked nor killed, for this reason.
+    None(String),
+}
+
+impl Way {
+    /// None, since it runs elsewhere.
+    pub(super) fn elsewhere(identity: Option<&WorkerIdentity>) -> Self {
+        Self::None(match identity {
+            Some(WorkerIdentity::Local(local)) => {
+                format!("it is of the host {}, and can't be asked or killed from this one", local.host)
+            }
+            Some(WorkerIdentity::Remote(remote)) => {
+                format!("the engine {}, which runs it, can't be asked from here", remote.engine)
+            }
+            None => "nobody knows where it runs".to_owned(),
+        })
+    }
+
+    pub(super) const fn to(&self) -> Option<&Arc<dyn RunningWorker>> {
+        match self {
+            Self::To(process) => Some(process),
+            Self::Starting | Self::None(_) => None,
+        }
+    }
+}
+
+/// That nobody can ask or kill a worker which may be dead.
+pub(crate) struct Unreachable {
+    /// When that was noticed.
+    pub(super) noticed: Instant,
+    /// Since when nothing is known of it: it was heard last, or it was never heard and this was noticed.
+    since: Timestamp,
+    was_heard: bool,
+    why: String,
+    /// All of it, with what to type.
+    pub(super) words: String,
+}
+
+impl Unreachable {
+    /// As it is now. What was known of it at its beginning stays.
+    pub(super) fn of(worker: &Worker, pool: &PoolName, why: &str, now: Instant, at: Timestamp) -> Self {
+        let heard = worker.contact.pulse.map(|pulse| at.before(now.saturating_duration_since(pulse.heard)));
+        let mut state = match &worker.contact.unreachable {
+            Some(Self { noticed, since, was_heard, why, .. }) => {
+                Self { noticed: *noticed, since: *since, was_heard: *was_heard, why: why.clone(), words: String::new() }
+            }
+            None => Self {
+                noticed: now,
+                since: heard.unwrap_or(at),
+                was_heard: heard.is_some(),
+                why: why.to_owned(),
+                words: String::new(),
+            },
+        };
+        state.words = Words(&state, worker, pool).to_string();
+        state
+    }
+}
+
+struct Words<'a>(&'a Unreachable, &'a Worker, &'a PoolName);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(Unreachable { since, was_heard, why, .. }, worker, pool) = self;
+        let id = worker.process_id;
+        write!(f, "worker {id} of the pool {pool} ")?;
+        if let Some(identity) = &worker.process.identity {
+            write!(f, "({identity}) ")?;
+        }
+        let heard =
+            if *was_heard { "it was last heard at" } else { "this supervisor has never heard it, and noticed at" };
+        write!(f, "is unreachable: {heard} {since}, and {why}; ")?;
+        match worker.used() {
+            0 => f.write_str("it holds no agents")?,
+            1 => f.write_str("its agent keeps its place and waits")?,
+            agents => write!(f, "its {} keep their places and wait", counted(agents.into(), "agent"))?,
+        }
+        write!(f, "; if it is certainly dead, type `muster declare-dead {id}`")
+    }
+}
+
+/// What a worker is told past the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// To drain; the second time to hurry.
+    Ask,
+    /// To end at once.
+    Kill,
+}
+
+/// Tells a worker something beside the turn, and the keeper what came of it.
+pub(super) fn tell(worker: &Worker, order: Order, keeper: Mailbox) {
+    let Some(process) = worker.process.way.to().cloned() else { return };
+    let id = worker.process_id;
+    tokio::spawn(async move {
+        let sent = send(process.as_ref(), order).await;
+        // A keeper that has ended tells nobody.
+        drop(keeper.send(WorkerNews::Told(id, order, sent).into()));
+    });
+}
+
+/// Tells a worker something, and waits for that within bounds.
+pub(super) async fn send(process: &dyn RunningWorker, order: Order) -> Sent {
+    let told = async {
+        match order {
+            Order::Ask => process.ask().await,
+            Order::Kill => process.kill().await,
+        }
+    };
+    let late = |_| Sent::Unreachable(format!("whoever runs it does not answer within {} s", ANSWER_WITHIN.as_secs()));
+    tokio::time::timeout(ANSWER_WITHIN, told).await.unwrap_or_else(late)
+}

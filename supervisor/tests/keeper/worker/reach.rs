@@ -1,0 +1,52 @@
+//! The way to a fake worker past the registry, as its engine gives it.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use muster_process::Exit;
+use muster_supervisor::launch::{Death, Proof, RunningWorker, Said, Sent};
+
+use super::FakeWorker;
+
+impl FakeWorker {
+    /// Its engine can do and say nothing of it any more, or again.
+    pub(crate) fn cut_off(&self, why: Option<&str>) {
+        self.0.cut_off.send_replace(why.map(str::to_owned));
+    }
+}
+
+#[async_trait]
+impl RunningWorker for FakeWorker {
+    async fn ask(&self) -> Sent {
+        if let Some(why) = self.0.cut_off.borrow().clone() {
+            return Sent::Unreachable(why);
+        }
+        self.0.asked.fetch_add(1, Ordering::SeqCst);
+        let worker = self.clone();
+        tokio::spawn(async move { worker.depart().await });
+        Sent::Delivered
+    }
+
+    async fn kill(&self) -> Sent {
+        if let Some(why) = self.0.cut_off.borrow().clone() {
+            return Sent::Unreachable(why);
+        }
+        self.die();
+        Sent::Delivered
+    }
+
+    async fn dead(&self) -> Death {
+        let (mut dead, mut remains) = (self.0.dead.subscribe(), self.0.remains.subscribe());
+        let _ = dead.wait_for(|dead| *dead).await;
+        let _ = remains.wait_for(|remains| !remains).await;
+        let mut cut_off = self.0.cut_off.subscribe();
+        let _ = cut_off.wait_for(Option::is_none).await;
+        let (exit, last_words) = (Some(Exit::Signal(9)), "it did what it could".to_owned());
+        Death { proof: Proof::ProcessTable, exit, last_words }
+    }
+
+    async fn probe(&self, _patience: Duration) -> Said {
+        self.0.mind.lock().await.habits.at_door.clone()
+    }
+}
