@@ -11,6 +11,7 @@ use muster_domain::{
     RestartPolicy, RuntimeProfile, Tenants, Timestamp,
 };
 use muster_registry::memory::MemoryRegistry;
+use muster_registry::testing::FaultyRegistry;
 use muster_store::sqlite::SqliteStore;
 use muster_store::{Durability, Leadership, Store};
 use muster_supervisor::{
@@ -19,7 +20,7 @@ use muster_supervisor::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::faults::{FaultyRegistry, FaultyStore};
+use crate::faults::FaultyStore;
 use crate::launcher::FakeLauncher;
 use crate::ledger::Ledger;
 use crate::worker::{FakeWorker, PATIENCE};
