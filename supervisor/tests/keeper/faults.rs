@@ -1,5 +1,0 @@
-//! A store that fails when the test wants.
-
-mod store;
-
-pub(crate) use store::{Commit, FaultyStore};
