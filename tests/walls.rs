@@ -90,7 +90,8 @@ fn a_room_sees_only_the_rooms_below_it() {
     for (room, may_see) in ROOMS {
         // Dependencies of tests count too: what a test may see, production soon does.
         for dependency in items(rooms[room], "dependencies").iter().map(|dependency| text(dependency, "name")) {
-            let allowed = !known.contains(dependency) || may_see.contains(&dependency);
+            // A room's own tests turn on its own features.
+            let allowed = !known.contains(dependency) || may_see.contains(&dependency) || dependency == room;
             assert!(allowed, "{room} must not see {dependency}");
         }
     }
@@ -116,6 +117,19 @@ fn redis_the_databases_and_axum_have_one_room_each() {
             let root_test = room == "muster" && dependency["kind"] == "dev";
             assert!(room == *owner || root_test, "{room} must not name {name}, which belongs to {owner}");
         }
+    }
+}
+
+#[test]
+fn what_is_for_tests_is_built_for_tests_only() {
+    let metadata = metadata();
+    for (room, package) in rooms(&metadata) {
+        for dependency in items(package, "dependencies").iter().filter(|dependency| dependency["kind"] != "dev") {
+            let features = items(dependency, "features");
+            assert!(!features.contains(&"testing".into()), "{room} builds the fakes of {}", text(dependency, "name"));
+        }
+        let by_default = package["features"].get("default").and_then(Value::as_array);
+        assert!(by_default.is_none_or(|features| !features.contains(&"testing".into())), "{room}");
     }
 }
 

@@ -3,7 +3,8 @@
 //! Two traits, two engines each. A [`Registry`] keeps observation: heartbeats, and the mirrors that operators read. A
 //! [`Bus`] carries commands to workers and reports back. [`redis`] is for worker processes; [`memory`] is for
 //! single-process mode and for tests. One conformance suite (`tests/engines/conformance.rs`) says what an engine
-//! must do, and both pass it.
+//! must do, and both pass it. So does [`memory`] behind the faults of `testing`, which is built for tests only (the feature
+//! `testing`).
 //!
 //! # What may be lost
 //! Everything. A command goes over pub/sub, which forgets what nobody heard, so the master sends it again until it is
@@ -30,6 +31,8 @@ pub mod memory;
 mod peers;
 pub mod redis;
 mod seal;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod wire;
 
 pub use bus::{AgentNews, Bus, CommandPost, CommandStream, FreeSlots, ReportPost, ReportStream};

@@ -1,7 +1,8 @@
 //! Durable truth: what somebody asked for, and where it was placed.
 //!
 //! One trait, [`Store`], two engines: [`sqlite`] (a file in the data folder, the default) and [`postgres`] (also
-//! behind PgBouncer in transaction mode). One conformance suite says what an engine must do, and all three pass it.
+//! behind PgBouncer in transaction mode). One conformance suite says what an engine must do, and all three pass it. So does the
+//! store in memory of `testing`, which is built for tests only (the feature `testing`).
 //!
 //! # How writes work
 //! A keeper commits a batch: a list of [`Write`]s in one transaction, each a named transition with its precondition.
@@ -59,6 +60,8 @@ mod task_rows;
 mod task_steps;
 mod task_writes;
 mod tasks;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod truth;
 mod usage;
 mod workers;

@@ -13,7 +13,7 @@ use crate::{Life, Machine, StoreError};
 const MOST: u32 = 10_000;
 
 /// Tasks that one [`shift`] moves at the most, so that none takes long, however many there are.
-const MOST_MOVED: u32 = 500;
+pub(crate) const MOST_MOVED: u32 = 500;
 
 const NOTE: &str = "INSERT INTO lives (fence, part, began_at, seen_at, host, boot_id) VALUES ($1, $2, $3, $4, $5, $6) \
     ON CONFLICT (fence, part) DO UPDATE SET seen_at = excluded.seen_at";

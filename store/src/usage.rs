@@ -50,7 +50,7 @@ const PRUNE: &str = "DELETE FROM usage_totals WHERE scope = 'agent' AND name IN 
     WHERE u.scope = 'agent' AND NOT EXISTS (SELECT 1 FROM agents a WHERE a.agent_id = u.name) LIMIT CAST($1 AS BIGINT))";
 
 /// No sum is above this: an agent may say any number, and no two such sums overflow. It stands in the statement too.
-const MOST: u64 = 1 << 60;
+pub(crate) const MOST: u64 = 1 << 60;
 
 pub(crate) fn add(added: &[UsageAdded]) -> Vec<Step> {
     let count = |number: u64| Value::count(number.min(MOST));

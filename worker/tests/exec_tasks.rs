@@ -2,7 +2,6 @@
 
 mod bench;
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bench::lines::{agent, order, over, overs, run, start};
@@ -325,8 +324,8 @@ async fn silence_counts_only_while_the_registry_could_hear() {
     run(&bench, &[&order]).await;
     let before = picture_where(&bench, &order, |task| task.quiet_ms >= 500).await;
     bench.switch(true);
-    let beats = bench.engine.beats.load(Ordering::SeqCst);
-    wait_until("an outage", async || (bench.engine.beats.load(Ordering::SeqCst) > beats + 1).then_some(())).await;
+    let beats = bench.engine.calls("beat");
+    wait_until("an outage", async || (bench.engine.calls("beat") > beats + 1).then_some(())).await;
     bench.switch(false);
     let after = picture_where(&bench, &order, |task| task.quiet_ms < before.quiet_ms).await;
     assert_eq!(after.attempt, 1);

@@ -2,15 +2,15 @@
 
 mod bench;
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bench::{Bench, Engine, FENCE, PATIENCE, spawn, wait_until, word};
+use bench::{Bench, FENCE, PATIENCE, spawn, wait_until, word};
 use muster_domain::{
     Activity, AgentId, Command, Envelope, Fence, ReportBody, RuntimeProfile, SeenState, Vitals, WorkerState,
 };
 use muster_process::DataLock;
 use muster_process::door::{self, Reply};
+use muster_registry::testing::FaultyRegistry;
 use muster_registry::{Bus, CommandPost, Registry};
 use muster_worker::WorkerExit;
 use tokio::time::{Instant, advance};
@@ -27,7 +27,7 @@ async fn an_agent_is_spawned_repeated_and_terminated() {
     let [agent] = agents();
     bench.spawn(agent, 1).await;
     assert_eq!(bench.words(1).await, ["started 1"]);
-    let (worker, picture) = bench.engine.inner.agent(agent).expect("in the registry when its start is known");
+    let (worker, picture) = bench.engine.memory().agent(agent).expect("in the registry when its start is known");
     assert_eq!((worker, picture.state, picture.pid), (bench.worker, SeenState::Running(Activity::Idle), None));
     bench.settle().await;
     bench.beat_where(|beat| beat.dropped == 2).await;
@@ -35,7 +35,7 @@ async fn an_agent_is_spawned_repeated_and_terminated() {
     assert_eq!(bench.words(1).await, ["started 1"]);
     bench.terminate(agent, 1, true).await;
     assert_eq!(bench.words(1).await, ["ended 1: was stopped"]);
-    assert_eq!(bench.engine.inner.agent(agent), None);
+    assert_eq!(bench.engine.memory().agent(agent), None);
     bench.terminate(agent, 1, true).await;
     bench.spawn(agent, 1).await;
     assert_eq!(word(&bench.next_of_any().await.body), "ended 1: was stopped", "one report for both");
@@ -44,13 +44,13 @@ async fn an_agent_is_spawned_repeated_and_terminated() {
 #[tokio::test(start_paused = true)]
 async fn commands_that_came_together_are_answered_in_one_call() {
     let mut bench = Bench::start(RuntimeProfile::Echo, |orders| orders.capacity = 50).await;
-    let calls = bench.engine.report_calls.load(Ordering::SeqCst);
+    let calls = bench.engine.calls("report");
     let batch: Vec<_> = (0..51).map(|_| (bench.worker, Envelope::new(FENCE, spawn(AgentId::generate(), 1)))).collect();
     bench.engine.send(&[], &batch).await.expect("sent");
     let words = bench.words(51).await;
     assert!(words[..50].iter().all(|word| word == "started 1"), "{words:?}");
     assert_eq!(words[50], "refused 1: all of its 50 slots are taken");
-    assert_eq!(bench.engine.report_calls.load(Ordering::SeqCst) - calls, 1);
+    assert_eq!(bench.engine.calls("report") - calls, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,10 +75,10 @@ async fn a_worker_that_rests_does_nothing_between_beats() {
     let mut bench = Bench::start(RuntimeProfile::Echo, |orders| orders.clocks.heartbeat = BEAT * 5).await;
     bench.settle().await;
     bench.beat_where(|beat| beat.dropped == 1).await;
-    let (beats, calls) = (&bench.engine.beats, &bench.engine.report_calls);
-    let before = (beats.load(Ordering::SeqCst), calls.load(Ordering::SeqCst));
+    let calls = || (bench.engine.calls("beat"), bench.engine.calls("report"));
+    let before = calls();
     tokio::time::sleep(BEAT * 5 * 10).await;
-    assert_eq!((beats.load(Ordering::SeqCst), calls.load(Ordering::SeqCst)), (before.0 + 10, before.1));
+    assert_eq!(calls(), (before.0 + 10, before.1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -91,18 +91,18 @@ async fn after_a_flush_everything_that_is_not_settled_is_sent_again() {
     bench.beat_where(|beat| beat.dropped == 2).await;
     bench.spawn(two, 1).await;
     let lost = bench.next().await;
-    bench.engine.inner.flush();
+    bench.engine.memory().flush();
     let again = bench.next_of_any().await;
     assert_eq!(again, lost, "the same report, with the same number");
-    assert!(bench.engine.inner.agent(one).is_some() && bench.engine.inner.agent(two).is_some());
+    assert!(bench.engine.memory().agent(one).is_some() && bench.engine.memory().agent(two).is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_a_reconnection_of_the_subscription_it_beats_at_once_and_sends_again() {
     let mut bench = Bench::echo().await;
     let begin = Instant::now();
-    bench.engine.post(CommandPost::Unreadable("a message of a later version".into()));
-    bench.engine.post(CommandPost::Resubscribed);
+    bench.engine.post(bench.worker, CommandPost::Unreadable("a message of a later version".into()));
+    bench.engine.post(bench.worker, CommandPost::Resubscribed);
     assert_eq!(bench.next_of_any().await.body, ReportBody::Ready);
     bench.beat_where(|beat| beat.number == 2).await;
     assert!(begin.elapsed() < BEAT / 10);
@@ -127,9 +127,9 @@ async fn what_is_not_settled_for_a_heartbeat_is_sent_again_and_what_is_settled_n
     assert!(start.elapsed() > BEAT && start.elapsed() < BEAT * 3, "{:?}", start.elapsed());
     bench.settle().await;
     bench.beat_where(|beat| beat.dropped == 1).await;
-    let calls = bench.engine.report_calls.load(Ordering::SeqCst);
+    let calls = bench.engine.calls("report");
     tokio::time::sleep(BEAT * 20).await;
-    assert_eq!(bench.engine.report_calls.load(Ordering::SeqCst), calls);
+    assert_eq!(bench.engine.calls("report"), calls);
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,9 +145,9 @@ async fn an_outage_stops_nothing_and_loses_nothing() {
     // The in-memory engine still carries commands; each is obeyed, and its report waits.
     bench.spawn(two, 1).await;
     bench.terminate(one, 1, true).await;
-    let beats = bench.engine.beats.load(Ordering::SeqCst);
+    let beats = bench.engine.calls("beat");
     tokio::time::sleep(Duration::from_secs(60)).await;
-    let tried = bench.engine.beats.load(Ordering::SeqCst) - beats;
+    let tried = bench.engine.calls("beat") - beats;
     assert!((29..40).contains(&tried), "beats are the probe, {tried} in 60 s");
     assert!(!bench.is_over());
     bench.switch(false);
@@ -158,8 +158,8 @@ async fn an_outage_stops_nothing_and_loses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_starts_in_an_outage_becomes_ready_when_it_is_over() {
-    let engine = Engine::default();
-    engine.away.store(true, Ordering::SeqCst);
+    let engine = FaultyRegistry::default();
+    engine.leave();
     let mut bench = Bench::begin(engine, RuntimeProfile::Echo, |_| {}).await;
     advance(Duration::from_secs(10)).await;
     bench.switch(false);
@@ -168,8 +168,8 @@ async fn a_worker_that_starts_in_an_outage_becomes_ready_when_it_is_over() {
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_without_a_master_that_cannot_subscribe_gives_up_after_its_start_timeout() {
-    let engine = Engine::default();
-    engine.away.store(true, Ordering::SeqCst);
+    let engine = FaultyRegistry::default();
+    engine.leave();
     let start = Instant::now();
     let bench = Bench::begin(engine, RuntimeProfile::Echo, |_| {}).await;
     let error = bench.fail().await;
@@ -232,18 +232,18 @@ async fn a_worker_that_was_given_up_kills_its_agents_and_says_nothing_more() {
     bench.spawn(agent, 1).await;
     bench.words(1).await;
     bench.engine.condemn(bench.worker).await.expect("condemned");
-    let calls = bench.engine.report_calls.load(Ordering::SeqCst);
+    let calls = bench.engine.calls("report");
     assert_eq!(bench.exit().await, WorkerExit::Fenced);
-    assert_eq!(bench.engine.report_calls.load(Ordering::SeqCst), calls);
+    assert_eq!(bench.engine.calls("report"), calls);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_killed_worker_says_nothing() {
     let mut bench = Bench::echo().await;
-    let beats = bench.engine.beats.load(Ordering::SeqCst);
+    let beats = bench.engine.calls("beat");
     bench.stop.kill();
     assert_eq!(bench.exit().await, WorkerExit::Killed);
-    assert_eq!(bench.engine.beats.load(Ordering::SeqCst), beats);
+    assert_eq!(bench.engine.calls("beat"), beats);
 }
 
 #[tokio::test(start_paused = true)]
@@ -312,22 +312,22 @@ async fn at_its_door_it_says_what_keeps_it_from_being_heard() {
     let bench = Bench::start(RuntimeProfile::Echo, |orders| orders.clocks.heartbeat = Duration::from_millis(20)).await;
     assert_eq!(asked(&bench).await.trouble, None);
     bench.switch(true);
-    let beats = bench.engine.beats.load(Ordering::SeqCst);
-    wait_until("more beats", async || (bench.engine.beats.load(Ordering::SeqCst) > beats + 2).then_some(())).await;
+    let beats = bench.engine.calls("beat");
+    wait_until("more beats", async || (bench.engine.calls("beat") > beats + 2).then_some(())).await;
     let vitals = asked(&bench).await;
     assert!(vitals.beats > beats, "{vitals:?}");
     let error = vitals.trouble.expect("some trouble").error;
-    assert_eq!(error, "its heartbeats do not get through: the registry is not available: switched off");
+    assert_eq!(error, "its heartbeats do not get through: the registry is not available: no connection");
     bench.switch(false);
-    let beats = bench.engine.beats.load(Ordering::SeqCst);
-    wait_until("more beats", async || (bench.engine.beats.load(Ordering::SeqCst) > beats + 2).then_some(())).await;
+    let beats = bench.engine.calls("beat");
+    wait_until("more beats", async || (bench.engine.calls("beat") > beats + 2).then_some(())).await;
     assert_eq!(asked(&bench).await.trouble, None);
 }
 
 #[tokio::test]
 async fn one_that_cannot_subscribe_waits_for_as_long_as_there_is_a_master_and_says_why() {
-    let engine = Engine::default();
-    engine.away.store(true, Ordering::SeqCst);
+    let engine = FaultyRegistry::default();
+    engine.leave();
     let mut lock = None;
     let timeout = Duration::from_millis(100);
     let bench = Bench::begin(engine, RuntimeProfile::Echo, |orders| {
@@ -342,7 +342,7 @@ async fn one_that_cannot_subscribe_waits_for_as_long_as_there_is_a_master_and_sa
         tokio::time::sleep(timeout / 10).await;
     }
     assert!(
-        said().await.error.contains("can't subscribe to its commands: the registry is not available: switched off")
+        said().await.error.contains("can't subscribe to its commands: the registry is not available: no connection")
     );
     drop(lock);
     let error = bench.fail().await;

@@ -3,13 +3,12 @@
 mod bench;
 
 use std::net::TcpListener;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bench::{Bench, Engine, FENCE, spawn};
+use bench::{Bench, FENCE, spawn};
 use muster_domain::{
     Activity, AgentId, AttemptEnd, CheckOrder, Command, Connectivity, Envelope, Epoch, Fence, Halt, Payload, Reach,
-    ReportBody, RuntimeProfile, SeenState, TaskHalt, TaskId, TaskOrder, TaskOver,
+    ReportBody, SeenState, TaskHalt, TaskId, TaskOrder, TaskOver,
 };
 use muster_registry::Bus;
 use muster_worker::WorkerExit;
@@ -78,7 +77,7 @@ async fn an_echo_agent_answers_with_the_input_and_again_when_it_is_asked_again()
 #[tokio::test(start_paused = true)]
 async fn tasks_that_came_together_are_answered_in_one_report() {
     let (mut bench, agent) = with_agent().await;
-    let calls = bench.engine.report_calls.load(Ordering::SeqCst);
+    let calls = bench.engine.calls("report");
     let orders: Vec<_> = (0..300).map(|number| order(agent, &number.to_string())).collect();
     let batch: Vec<_> = orders
         .chunks(100)
@@ -88,7 +87,7 @@ async fn tasks_that_came_together_are_answered_in_one_report() {
     let outputs: Vec<_> = over(&mut bench).await.into_iter().map(|over| (over.task_id, over.output)).collect();
     let expected: Vec<_> = orders.into_iter().map(|order| (order.task_id, Some(order.input))).collect();
     assert_eq!(outputs, expected, "in the order in which they came");
-    assert_eq!(bench.engine.report_calls.load(Ordering::SeqCst) - calls, 1);
+    assert_eq!(bench.engine.calls("report") - calls, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,8 +178,7 @@ async fn an_agent_counts_as_idle_from_the_end_of_its_last_task() {
 
 #[tokio::test(start_paused = true)]
 async fn a_long_output_travels_alone() {
-    let engine = Engine::default();
-    let mut bench = Bench::start_on(engine, RuntimeProfile::Echo, |_| {}).await;
+    let mut bench = Bench::echo().await;
     let agent = AgentId::generate();
     bench.send(spawn(agent, 1)).await;
     bench.words(1).await;
@@ -209,7 +207,7 @@ async fn a_worker_that_keeps_long_outputs_asks_soon_what_is_settled() {
     bench.beat_where(|beat| beat.dropped == 11).await;
     // One beat hears what is settled, the next one tells that it was heard.
     assert!(said.elapsed() < BEAT / 8 + BEAT, "{:?}", said.elapsed());
-    assert_eq!(bench.engine.beats.load(Ordering::SeqCst), 3);
+    assert_eq!(bench.engine.calls("beat"), 3);
 }
 
 /// The order of a check that tries this.

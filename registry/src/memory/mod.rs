@@ -72,6 +72,12 @@ impl MemoryRegistry {
         self.state().content.is_empty()
     }
 
+    /// Puts a post into a worker's subscriptions, whatever was sent.
+    #[cfg(feature = "testing")]
+    pub(crate) fn put(&self, worker: ProcessId, post: crate::CommandPost) {
+        self.state().post.put(worker, || post.clone());
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Each change of the content is complete before the lock is left, so a panic elsewhere spoils nothing.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)

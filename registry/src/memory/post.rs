@@ -30,19 +30,17 @@ impl Post {
         self.subscriptions.iter().any(|subscription| subscription.worker == worker)
     }
 
-    /// Sends to one worker, and drops the subscriptions of those who do not listen any more.
+    /// Sends to one worker.
     pub(super) fn send(&mut self, worker: ProcessId, envelope: &Envelope) {
-        let understood = wire::is_understood(envelope.v);
-        self.subscriptions.retain(|subscription| {
-            if subscription.worker != worker {
-                return true;
-            }
-            let post = if understood {
-                CommandPost::Command(Box::new(envelope.clone()))
-            } else {
-                CommandPost::Unreadable(wire::unknown_version(envelope.v))
-            };
-            subscription.sender.send(post).is_ok()
+        self.put(worker, || match wire::is_understood(envelope.v) {
+            true => CommandPost::Command(Box::new(envelope.clone())),
+            false => CommandPost::Unreadable(wire::unknown_version(envelope.v)),
         });
+    }
+
+    /// Puts a post into each of a worker's subscriptions, and drops those to which nobody listens any more.
+    pub(super) fn put(&mut self, worker: ProcessId, post: impl Fn() -> CommandPost) {
+        self.subscriptions
+            .retain(|subscription| subscription.worker != worker || subscription.sender.send(post()).is_ok());
     }
 }

@@ -3,6 +3,7 @@
 use muster_domain::{AgentId, Epoch, PoolName, ProcessId};
 use muster_registry::memory::MemoryRegistry;
 use muster_registry::redis::RedisRegistry;
+use muster_registry::testing::FaultyRegistry;
 use muster_registry::{Bus, LeaderMirror, Registry};
 
 use crate::redis_server::RedisServer;
@@ -22,39 +23,53 @@ pub(crate) trait Bench {
     async fn is_bare(&self) -> bool;
 }
 
-pub(crate) struct InMemory(MemoryRegistry);
+/// The memory engine, or one in front of it.
+pub(crate) struct InMemory<E> {
+    engine: E,
+    memory: MemoryRegistry,
+}
 
-impl InMemory {
+impl InMemory<MemoryRegistry> {
     pub(crate) fn start() -> Self {
-        Self(MemoryRegistry::new())
+        let memory = MemoryRegistry::new();
+        Self { engine: memory.clone(), memory }
     }
 }
 
-impl Bench for InMemory {
-    type Engine = MemoryRegistry;
+impl InMemory<FaultyRegistry> {
+    /// With no fault turned on.
+    pub(crate) fn without_a_fault() -> Self {
+        let memory = MemoryRegistry::new();
+        Self { engine: FaultyRegistry::new(memory.clone()), memory }
+    }
+}
 
-    fn engine(&self) -> &MemoryRegistry {
-        &self.0
+impl<E: Registry + Bus + Clone> Bench for InMemory<E> {
+    type Engine = E;
+
+    fn engine(&self) -> &E {
+        &self.engine
     }
 
     async fn flush(&self) {
-        self.0.flush();
+        self.memory.flush();
     }
 
     async fn agent(&self, agent: AgentId) -> Option<(ProcessId, Epoch, String)> {
-        self.0.agent(agent).map(|(worker, picture)| (worker, picture.epoch, picture.state.as_str().to_owned()))
+        let held = self.memory.agent(agent);
+        held.map(|(worker, picture)| (worker, picture.epoch, picture.state.as_str().to_owned()))
     }
 
     async fn slots(&self, pool: &PoolName) -> Vec<(ProcessId, u32)> {
-        self.0.slots(pool)
+        self.memory.slots(pool)
     }
 
     async fn leader(&self) -> Option<LeaderMirror> {
-        self.0.leader()
+        self.memory.leader()
     }
 
     async fn is_bare(&self) -> bool {
-        self.0.is_empty()
+        self.memory.is_empty()
     }
 }
 

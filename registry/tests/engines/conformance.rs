@@ -12,11 +12,15 @@ use crate::bench::{Bench, InMemory, OnRedis};
 use crate::samples::{Worker, gone, idle_agent, news, payload, pool, probe, task};
 use crate::{soon, wait_until};
 
-macro_rules! both_engines {
+macro_rules! engines {
     ($($case:ident),+ $(,)?) => {
         mod in_memory {
             use super::*;
             $(#[tokio::test] async fn $case() { super::$case(&InMemory::start()).await; })+
+        }
+        mod without_a_fault {
+            use super::*;
+            $(#[tokio::test] async fn $case() { super::$case(&InMemory::without_a_fault()).await; })+
         }
         mod on_redis {
             use super::*;
@@ -25,7 +29,7 @@ macro_rules! both_engines {
     };
 }
 
-both_engines! {
+engines! {
     a_beat_is_read_back_with_its_age,
     a_picture_that_is_known_is_left_out,
     the_agents_of_a_beat_are_in_the_registry,

@@ -1,4 +1,4 @@
-//! Both engines pass one suite ([`conformance`]); what only Redis can suffer is in [`outages`], what operators see of
+//! The engines pass one suite ([`conformance`]), and the memory engine passes it behind its faults too; what only Redis can suffer is in [`outages`], what operators see of
 //! it in [`content`], and what strangers do to it in [`strangers`] and [`forgers`].
 
 mod bench;

@@ -1,6 +1,8 @@
-//! One conformance suite, three engines: SQLite, PostgreSQL, and PostgreSQL behind PgBouncer in transaction mode; and what
-//! only one of them can do. The servers are Debian's, started here on private unix sockets, one set for all tests.
+//! One conformance suite, four engines: SQLite, PostgreSQL, PostgreSQL behind PgBouncer in transaction mode, and the one in
+//! memory, for tests, behind its faults; and what only one of them can do. The servers are Debian's, started here on private
+//! unix sockets, one set for all tests.
 
+mod alike;
 mod conformance;
 mod connections;
 mod older;
@@ -74,7 +76,7 @@ macro_rules! suites {
     };
 }
 
-suites!(sqlite, postgres, pgbouncer);
+suites!(sqlite, postgres, pgbouncer, memory);
 
 /// The lease exists in PostgreSQL only.
 macro_rules! leases {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use muster_store::postgres::{PostgresOptions, PostgresStore};
 use muster_store::sqlite::SqliteStore;
-use muster_store::{Durability, Store};
+use muster_store::testing::{Commit, FaultyStore, MemoryStore};
+use muster_store::{Durability, Store, Write};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 
@@ -19,27 +20,74 @@ pub(crate) struct Place {
     _keep: Box<dyn Any + Send + Sync>,
 }
 
-/// The way around the store into the database.
+/// The way around the store into what is behind it.
 enum Door {
     File(PathBuf),
     Url(String),
+    Faults(Arc<FaultyStore>),
 }
 
+/// A constraint that is the engine's own, and which no careful caller can foresee.
+pub(crate) struct Constraint {
+    pub(crate) in_sqlite: &'static str,
+    pub(crate) in_postgres: &'static str,
+    /// Whether a write is against it.
+    pub(crate) refuses: fn(&Write) -> bool,
+}
+
+/// Makes the engine refuse every event, as a broken disk or a bug would.
+const BREAK_EVENTS: &str = "ALTER TABLE event_mark RENAME TO event_mark_away";
+const MEND_EVENTS: &str = "ALTER TABLE event_mark_away RENAME TO event_mark";
+
 impl Place {
-    /// Does to the database what no store would.
-    pub(crate) async fn execute(&self, sql: &'static str) {
+    /// From now on every event fails, and with it all that is to be committed together with it.
+    pub(crate) async fn break_events(&self) {
+        let fails = |writes: &[Write]| writes.iter().any(|write| matches!(write, Write::Event(_)));
         match &self.door {
-            Door::File(path) => {
+            Door::Faults(store) => store.judge(move |writes| if fails(writes) { Commit::Fail } else { Commit::Pass }),
+            door => door.execute(BREAK_EVENTS).await,
+        }
+    }
+
+    pub(crate) async fn mend_events(&self) {
+        match &self.door {
+            Door::Faults(store) => store.heal(),
+            door => door.execute(MEND_EVENTS).await,
+        }
+    }
+
+    /// From now on the engine never takes what is against this.
+    pub(crate) async fn constrain(&self, constraint: Constraint) {
+        match &self.door {
+            Door::File(_) => self.door.execute(constraint.in_sqlite).await,
+            Door::Url(_) => self.door.execute(constraint.in_postgres).await,
+            Door::Faults(store) => store.poison(constraint.refuses),
+        }
+    }
+}
+
+impl Door {
+    /// Does to the database what no store would.
+    async fn execute(&self, sql: &'static str) {
+        match self {
+            Self::File(path) => {
                 let mut person = SqliteConnectOptions::new().filename(path).connect().await.expect("a connection");
                 person.execute(sql).await.expect(sql);
                 person.close().await.expect("a goodbye");
             }
-            Door::Url(url) => {
+            Self::Url(url) => {
                 let mut person = PgConnection::connect(url).await.expect("a connection");
                 person.execute(sql).await.expect(sql);
             }
+            Self::Faults(_) => panic!("it has no SQL: {sql}"),
         }
     }
+}
+
+/// The engine in memory behind the wrapper with faults, none of which is turned on but by the suite itself.
+pub(crate) async fn memory() -> Place {
+    let store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::new())));
+    Place { store: store.clone(), door: Door::Faults(store), _keep: Box::new(()) }
 }
 
 pub(crate) async fn sqlite() -> Place {

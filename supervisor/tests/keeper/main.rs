@@ -1,9 +1,8 @@
-//! The keeper's rules and races, each in both orders, with a real supervisor, a real store, the in-memory registry, and
+//! The keeper's rules and races, each in both orders, with a real supervisor, the store and the registry in memory, and
 //! workers that do what the test tells them.
 
 mod access;
 mod adoption;
-mod faults;
 mod idle;
 mod launcher;
 mod launching;

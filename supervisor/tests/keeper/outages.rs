@@ -101,7 +101,7 @@ async fn an_end_that_a_flush_swallowed_is_said_again() {
 
 #[tokio::test]
 async fn a_supervisor_starts_without_a_registry_and_waits_for_it() {
-    let ground = Ground::new().await;
+    let ground = Ground::new();
     ground.registry.leave();
     let world = ground.lead().await;
     world.create_pool(config()).await;

@@ -129,7 +129,7 @@ async fn new_bounds_count_for_what_starts_next() {
 
 #[tokio::test]
 async fn pools_of_the_file_follow_the_file() {
-    let mut ground = Ground::new().await;
+    let mut ground = Ground::new();
     let spec = PoolSpec {
         pool_name: pool(),
         role_type: "developer".to_owned(),
@@ -192,7 +192,7 @@ async fn a_pool_is_kept_whatever_durations_its_row_has() {
     assert!(matches!(answer, Err(SupervisorError::Invalid(_))), "{answer:?}");
     refused.end().await;
 
-    let mut ground = Ground::new().await;
+    let mut ground = Ground::new();
     // What the file says is checked when it is read; here it stands for a row from before there was a bound.
     let role_type = "developer".to_owned();
     let runtime = "echo".to_owned();

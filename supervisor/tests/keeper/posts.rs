@@ -101,7 +101,7 @@ async fn slots_are_filled_two_two_one() {
 
 #[tokio::test]
 async fn what_is_left_of_a_pool_that_is_gone_is_removed() {
-    let ground = Ground::new().await;
+    let ground = Ground::new();
     let worker = ProcessId::generate();
     let ghost: PoolName = "ghost".parse().expect("a name");
     // A master was killed after it had removed the pool from the store, before it could do so in the registry.

@@ -8,10 +8,10 @@ use std::time::Duration;
 use fastrand::Rng;
 use muster_domain::{Activity, AgentId, AgentState, Cause, Refusal};
 use muster_store::Store;
+use muster_store::testing::Commit;
 use muster_supervisor::{LeadEnd, Spawned, SupervisorError};
 use tokio_util::sync::CancellationToken;
 
-use crate::faults::Commit;
 use crate::worker::{FakeWorker, Habits, OnSpawn};
 use crate::world::{World, pool, wait_until};
 

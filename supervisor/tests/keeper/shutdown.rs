@@ -34,10 +34,10 @@ async fn its_last_letters_are_out_when_it_has_ended() {
     let world = World::new().await;
     world.spawn_many(3).await;
     let registry = world.ground.registry.clone();
-    assert!(!registry.inner.present().await.expect("workers").is_empty());
+    assert!(!registry.memory().present().await.expect("workers").is_empty());
     registry.forget_slowly();
     world.shut_down(false).await;
-    assert_eq!(registry.inner.present().await.expect("workers"), [], "the registry may end now");
+    assert_eq!(registry.memory().present().await.expect("workers"), [], "the registry may end now");
 }
 
 #[tokio::test]

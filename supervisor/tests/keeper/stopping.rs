@@ -1,10 +1,10 @@
 //! Terminate and restart against everything that may be on its way.
 
 use muster_domain::{Activity, AgentState, Cause, FinalState};
+use muster_store::testing::Commit;
 use muster_store::{Store, Write};
 use muster_supervisor::SupervisorError;
 
-use crate::faults::Commit;
 use crate::worker::{OnSpawn, OnStop, PATIENCE};
 use crate::world::{World, let_pass, wait_until};
 

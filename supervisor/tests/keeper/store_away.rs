@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use muster_domain::{Activity, AgentState, Cause, Epoch, FinalState, ReportBody};
+use muster_store::testing::Commit;
 use muster_store::{AgentFilter, Store, Write};
 use muster_supervisor::SupervisorError;
 use serde_json::json;
 
-use crate::faults::Commit;
 use crate::worker::PATIENCE;
 use crate::world::{World, let_pass, pool, wait_until};
 

@@ -9,10 +9,10 @@ use muster_supervisor::launch::Launchers;
 use muster_supervisor::{AlertKind, EndedWorkerView, SupervisorError, WorkerView};
 use serde_json::json;
 
-use crate::faults::Commit;
 use crate::launcher::FakeLauncher;
 use crate::worker::FakeWorker;
 use crate::world::{Ground, World, let_pass, pool, wait_until};
+use muster_store::testing::Commit;
 
 /// Clocks by which a silence of a quarter of a second counts.
 fn strict(clocks: &mut Clocks) {
@@ -237,7 +237,7 @@ async fn one_whose_engine_does_not_answer_is_said_and_killed_when_it_does() {
 
 #[tokio::test]
 async fn a_pool_names_its_launcher_and_its_workers_stay_with_theirs() {
-    let ground = Ground::new().await;
+    let ground = Ground::new();
     let east = Arc::new(FakeLauncher::new(ground.memory.clone(), ground.ledger.clone()));
     let both = Launchers::local(ground.launcher.clone()).with("east", east.clone());
     let world = ground.lead_with(|parts| parts.launchers = both.clone()).await;

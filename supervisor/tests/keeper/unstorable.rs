@@ -9,21 +9,18 @@ use muster_domain::{AttemptEnd, Cause, Payload, ReportBody, TaskOver, TaskState,
 use muster_store::{Queue, Write};
 use muster_supervisor::AlertKind;
 
-use crate::faults::Commit;
 use crate::tasks::task;
 use crate::worker::OnTask;
 use crate::world::{World, wait_until};
 
-/// Refuses ends like this until it heals, and notes when each was tried.
+/// The store refuses ends like this until it heals; notes when each was tried.
 fn refuse(world: &World, like: fn(&Write) -> bool) -> Arc<Mutex<Vec<Instant>>> {
     let tries = Arc::new(Mutex::new(Vec::new()));
     let noted = tries.clone();
-    world.store().judge(move |writes| {
-        if !writes.iter().any(like) {
-            return Commit::Pass;
-        }
-        noted.lock().expect("no panic").push(Instant::now());
-        Commit::RefuseEnds
+    world.store().poison(move |write| {
+        let is_like = like(write);
+        noted.lock().expect("no panic").extend(is_like.then(Instant::now));
+        is_like
     });
     tries
 }
@@ -49,10 +46,9 @@ async fn what_an_attempt_used_is_counted_once_though_its_end_is_refused_at_first
     let (held, worker) = world.start_task(task()).await;
     let seen = Arc::new(AtomicU32::new(0));
     let counted = seen.clone();
-    world.store().judge(move |writes| {
-        let ends = writes.iter().any(|write| matches!(write, Write::EndTasks(_)));
-        if ends && counted.fetch_add(1, Ordering::SeqCst) == 0 { Commit::RefuseEnds } else { Commit::Pass }
-    });
+    world
+        .store()
+        .poison(move |write| matches!(write, Write::EndTasks(_)) && counted.fetch_add(1, Ordering::SeqCst) == 0);
     let usage = Usage { input_tokens: 7, output_tokens: 3, cost_micros: 2 };
     let (end, output) = (AttemptEnd::Succeeded, Some(Payload::quoted("odd")));
     let over = TaskOver { task_id: held, attempt: 1, end, output, last_output: String::new(), usage };

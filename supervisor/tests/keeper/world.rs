@@ -1,4 +1,4 @@
-//! A supervisor with a real store, the in-memory registry and fake workers.
+//! A supervisor with the engines in memory, which fail when the test wants, and fake workers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,9 @@ use muster_domain::{
     RestartPolicy, RuntimeProfile, Tenants, Timestamp,
 };
 use muster_registry::memory::MemoryRegistry;
-use muster_store::sqlite::SqliteStore;
-use muster_store::{Durability, Leadership, Store};
+use muster_registry::testing::FaultyRegistry;
+use muster_store::testing::{FaultyStore, MemoryStore};
+use muster_store::{Leadership, Store};
 use muster_supervisor::launch::Launchers;
 use muster_supervisor::{
     AgentView, Agents, AlertParts, Events, Facts, Handle, LeadEnd, Mode, NewPool, Parts, PoolView, Pools, Settings,
@@ -20,7 +21,6 @@ use muster_supervisor::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::faults::{FaultyRegistry, FaultyStore};
 use crate::launcher::FakeLauncher;
 use crate::ledger::Ledger;
 use crate::worker::{FakeWorker, PATIENCE};
@@ -76,16 +76,10 @@ pub(crate) fn config() -> PoolConfig {
 }
 
 impl Ground {
-    pub(crate) async fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        let store = SqliteStore::open(&dir.path().join("muster.db"), Durability::Process).await.expect("a store");
-        Self::over(Arc::new(store), dir)
-    }
-
-    pub(crate) fn over(store: Arc<dyn Store>, dir: tempfile::TempDir) -> Self {
+    pub(crate) fn new() -> Self {
         let (memory, ledger) = (MemoryRegistry::new(), Ledger::default());
         Self {
-            store: Arc::new(FaultyStore::new(store)),
+            store: Arc::new(FaultyStore::new(Arc::new(MemoryStore::new()))),
             registry: FaultyRegistry::new(memory.clone()),
             launcher: Arc::new(FakeLauncher::new(memory.clone(), ledger.clone())),
             memory,
@@ -93,7 +87,7 @@ impl Ground {
             clocks: clocks(),
             wall: WallClock::default(),
             file_pools: Vec::new(),
-            dir: Arc::new(dir),
+            dir: Arc::new(tempfile::tempdir().expect("a folder")),
         }
     }
 
@@ -105,7 +99,7 @@ impl Ground {
     /// The same, with other parts.
     pub(crate) async fn lead_with(&self, change: impl FnOnce(&mut Parts)) -> World {
         let led = self.store.lead("test", "", Duration::from_secs(60)).await.expect("the store answers");
-        let Leadership::Leads(fence) = led else { panic!("a file has one leader") };
+        let Leadership::Leads(fence) = led else { panic!("nobody else leads") };
         let mut parts = self.parts(fence);
         change(&mut parts);
         let supervisor = Supervisor::start(parts).await.expect("a supervisor");
@@ -211,7 +205,7 @@ impl World {
     }
 
     pub(crate) async fn with(clocks: impl FnOnce(&mut Clocks), pool: impl FnOnce(&mut PoolConfig)) -> Self {
-        let mut ground = Ground::new().await;
+        let mut ground = Ground::new();
         clocks(&mut ground.clocks);
         let world = ground.lead().await;
         let mut config = config();

@@ -4,136 +4,27 @@
 pub mod lines;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use muster_domain::{
-    AgentId, AgentSpec, Beat, BeatAnswer, Clocks, Command, Ending, Envelope, Epoch, Fence, Generation, LocalIdentity,
-    PoolName, ProcessId, RegistryTarget, Report, ReportBody, RuntimeProfile, SpawnOrder, Timestamp, WorkerIdentity,
-    WorkerKey, WorkerOrders,
+    AgentId, AgentSpec, Beat, Clocks, Command, Ending, Envelope, Epoch, Fence, LocalIdentity, PoolName, ProcessId,
+    RegistryTarget, Report, ReportBody, RuntimeProfile, SpawnOrder, Timestamp, WorkerIdentity, WorkerKey, WorkerOrders,
 };
 use muster_process::Door;
-use muster_registry::memory::MemoryRegistry;
-use muster_registry::{
-    AgentNews, Bus, CommandPost, CommandStream, FreeSlots, Known, LeaderMirror, Peer, Pictures, Registry,
-    RegistryError, ReportPost, ReportStream,
-};
+use muster_registry::testing::FaultyRegistry;
+use muster_registry::{Bus, LeaderMirror, Registry, ReportPost, ReportStream};
 use muster_worker::{Seat, StopSign, WorkerError, WorkerExit};
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 
 pub const FENCE: Fence = Fence(3);
 /// Longer than anything here takes: a test that waits for this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(1000);
 
-/// The in-memory engine behind a switch.
-#[derive(Clone, Default)]
-pub struct Engine {
-    pub inner: MemoryRegistry,
-    pub away: Arc<AtomicBool>,
-    pub beats: Arc<AtomicU64>,
-    pub report_calls: Arc<AtomicU64>,
-    tap: Arc<Mutex<Option<UnboundedSender<CommandPost>>>>,
-}
-
-impl Engine {
-    /// Puts something into the latest subscription, as an engine does after a reconnection.
-    pub fn post(&self, post: CommandPost) {
-        let tap = self.tap.lock().expect("no panic under it");
-        tap.as_ref().expect("a subscription").send(post).expect("a worker that listens");
-    }
-
-    fn reach(&self) -> Result<(), RegistryError> {
-        if self.away.load(Ordering::SeqCst) { Err(RegistryError::Unavailable("switched off".into())) } else { Ok(()) }
-    }
-}
-
-#[async_trait]
-impl Registry for Engine {
-    async fn ping(&self) -> Result<Duration, RegistryError> {
-        self.inner.ping().await
-    }
-    async fn examine(&self) -> Result<(), RegistryError> {
-        self.inner.examine().await
-    }
-    async fn beat(&self, beat: &Beat, known: &mut Known) -> Result<BeatAnswer, RegistryError> {
-        self.beats.fetch_add(1, Ordering::SeqCst);
-        self.reach()?;
-        self.inner.beat(beat, known).await
-    }
-    async fn pictures(&self, workers: &[(ProcessId, u64)]) -> Result<Pictures, RegistryError> {
-        self.inner.pictures(workers).await
-    }
-    async fn present(&self) -> Result<Vec<ProcessId>, RegistryError> {
-        self.inner.present().await
-    }
-    async fn pools(&self) -> Result<Vec<PoolName>, RegistryError> {
-        self.inner.pools().await
-    }
-    async fn forget(&self, pool: &PoolName, worker: ProcessId) -> Result<(), RegistryError> {
-        self.inner.forget(pool, worker).await
-    }
-    async fn forget_pool(&self, pool: &PoolName) -> Result<(), RegistryError> {
-        self.inner.forget_pool(pool).await
-    }
-    async fn condemn(&self, worker: ProcessId) -> Result<(), RegistryError> {
-        self.inner.condemn(worker).await
-    }
-    async fn announce_leader(&self, leader: &LeaderMirror, lease: Duration) -> Result<(), RegistryError> {
-        self.inner.announce_leader(leader, lease).await
-    }
-    async fn generation(&self) -> Result<Generation, RegistryError> {
-        self.inner.generation().await
-    }
-    async fn weed(&self, pool: &PoolName) -> Result<(), RegistryError> {
-        self.inner.weed(pool).await
-    }
-    fn tampering(&self) -> muster_domain::Tampering {
-        self.inner.tampering()
-    }
-}
-
-#[async_trait]
-impl Bus for Engine {
-    fn introduce(&self, worker: ProcessId, peer: Peer) {
-        self.inner.introduce(worker, peer);
-    }
-    async fn send(&self, slots: &[FreeSlots], batch: &[(ProcessId, Envelope)]) -> Result<(), RegistryError> {
-        self.inner.send(slots, batch).await
-    }
-    async fn report(&self, reports: &[Report], agents: &AgentNews, known: &mut Known) -> Result<(), RegistryError> {
-        self.report_calls.fetch_add(1, Ordering::SeqCst);
-        self.reach()?;
-        self.inner.report(reports, agents, known).await
-    }
-    async fn commands(&self, worker: ProcessId) -> Result<CommandStream, RegistryError> {
-        self.reach()?;
-        let mut stream = self.inner.commands(worker).await?;
-        let (tap, tapped) = tokio::sync::mpsc::unbounded_channel();
-        *self.tap.lock().expect("no panic under it") = Some(tap.clone());
-        tokio::spawn(async move {
-            while let Some(post) = stream.recv().await {
-                let _ = tap.send(post);
-            }
-        });
-        Ok(tapped)
-    }
-    async fn check_commands(&self, worker: ProcessId) -> Result<(), RegistryError> {
-        self.inner.check_commands(worker).await
-    }
-    async fn reports(&self, pools: Vec<PoolName>) -> Result<Box<dyn ReportStream>, RegistryError> {
-        self.inner.reports(pools).await
-    }
-    async fn settle(&self, entries: &[ReportPost], settled: &[(ProcessId, u64)]) -> Result<(), RegistryError> {
-        self.inner.settle(entries, settled).await
-    }
-}
-
 /// A worker, and what its master has.
 pub struct Bench {
-    pub engine: Engine,
+    /// The worker's way to the registry. Its master has its own, which no fault is on.
+    pub engine: FaultyRegistry,
     pub worker: ProcessId,
     pub pool: PoolName,
     pub stop: StopSign,
@@ -161,12 +52,7 @@ impl Bench {
 
     /// Starts a worker with two slots and waits until it is ready.
     pub async fn start(profile: RuntimeProfile, change: impl FnOnce(&mut WorkerOrders)) -> Self {
-        let engine = Engine::default();
-        Self::start_on(engine, profile, change).await
-    }
-
-    pub async fn start_on(engine: Engine, profile: RuntimeProfile, change: impl FnOnce(&mut WorkerOrders)) -> Self {
-        let mut bench = Self::begin(engine, profile, change).await;
+        let mut bench = Self::begin(FaultyRegistry::default(), profile, change).await;
         assert_eq!(bench.next().await.body, ReportBody::Ready);
         assert_eq!(bench.heard[0].report.as_ref().map(|report| report.seq), Some(1));
         assert_eq!(bench.picture().await.number, 1, "the first beat comes before the first report");
@@ -174,12 +60,16 @@ impl Bench {
     }
 
     /// Starts a worker.
-    pub async fn begin(engine: Engine, profile: RuntimeProfile, change: impl FnOnce(&mut WorkerOrders)) -> Self {
+    pub async fn begin(
+        engine: FaultyRegistry,
+        profile: RuntimeProfile,
+        change: impl FnOnce(&mut WorkerOrders),
+    ) -> Self {
         let data = tempfile::tempdir().expect("a folder");
         let mut orders = Self::orders(data.path(), profile);
         change(&mut orders);
         let (worker, pool, stop) = (orders.process_id, orders.pool_name.clone(), StopSign::new());
-        let reports = engine.inner.reports(vec![pool.clone()]).await.expect("reports");
+        let reports = engine.memory().reports(vec![pool.clone()]).await.expect("reports");
         let seat = Seat {
             registry: Arc::new(engine.clone()),
             bus: Arc::new(engine.clone()),
@@ -214,7 +104,7 @@ impl Bench {
     }
 
     pub async fn send_by(&self, fence: Fence, command: Command) {
-        self.engine.send(&[], &[(self.worker, Envelope::new(fence, command))]).await.expect("sent");
+        self.engine.memory().send(&[], &[(self.worker, Envelope::new(fence, command))]).await.expect("sent");
     }
 
     pub async fn spawn(&self, agent_id: AgentId, epoch: u64) {
@@ -266,12 +156,12 @@ impl Bench {
     /// Settles everything that was heard.
     pub async fn settle(&mut self) {
         let last = self.heard.iter().filter_map(|post| post.report.as_ref()).map(|report| report.seq).max();
-        self.engine.settle(&self.heard, &[(self.worker, last.unwrap_or(0))]).await.expect("settled");
+        self.engine.memory().settle(&self.heard, &[(self.worker, last.unwrap_or(0))]).await.expect("settled");
     }
 
     /// The worker's latest beat.
     pub async fn picture(&self) -> Beat {
-        let pictures = self.engine.pictures(&[(self.worker, 0)]).await.expect("pictures");
+        let pictures = self.engine.memory().pictures(&[(self.worker, 0)]).await.expect("pictures");
         *pictures.seen.into_iter().next().expect("the worker is there").beat.expect("a beat")
     }
 
@@ -287,7 +177,7 @@ impl Bench {
     pub async fn lead(&self, lease: Duration) {
         let address = "127.0.0.1:1".to_owned();
         let leader = LeaderMirror { fence: FENCE, address, host: "here".into(), pid: 1, since: Timestamp::now() };
-        self.engine.announce_leader(&leader, lease).await.expect("announced");
+        self.engine.memory().announce_leader(&leader, lease).await.expect("announced");
     }
 
     pub fn log(&self, agent_id: AgentId) -> String {
@@ -295,7 +185,7 @@ impl Bench {
     }
 
     pub fn switch(&self, away: bool) {
-        self.engine.away.store(away, Ordering::SeqCst);
+        if away { self.engine.leave() } else { self.engine.come_back() }
     }
 
     pub fn is_over(&self) -> bool {

@@ -5,15 +5,11 @@ use muster_store::{AgentFilter, StoreError};
 
 use super::*;
 
-/// Makes the engine refuse every event, as a broken disk or a bug would.
-const BREAK_EVENTS: &str = "ALTER TABLE event_mark RENAME TO event_mark_away";
-const MEND_EVENTS: &str = "ALTER TABLE event_mark_away RENAME TO event_mark";
-
 pub(crate) async fn a_batch_is_atomic_on_error(place: &Place) {
     let fence = place.lead_with_pool().await;
     let worker = place.worker(fence, 1).await;
     let agent = place.agent(fence, Some(worker)).await;
-    place.execute(BREAK_EVENTS).await;
+    place.break_events().await;
     // Enough writes to travel in several parts, and the error is in the last.
     let mut writes = vec![release(agent, 1, None)];
     writes.extend((0..20).map(|n| add_pool(&format!("other-{n}"))));
@@ -23,7 +19,7 @@ pub(crate) async fn a_batch_is_atomic_on_error(place: &Place) {
     assert_eq!(place.store.pools().await.expect("pools").len(), 1);
     assert!(place.read(agent).await.assignment.is_some());
 
-    place.execute(MEND_EVENTS).await;
+    place.mend_events().await;
     assert_eq!(place.store.event_bounds().await.expect("bounds"), (0, 0));
     let outcomes = place.store.apply(fence, &writes).await.expect("it is well again");
     assert_eq!(outcomes, vec![Applied; 22]);
@@ -33,7 +29,7 @@ pub(crate) async fn one_batch_s_error_is_not_another_s(place: &Place) {
     let old = place.lead().await;
     place.store.resign(old).await.expect("a resignation");
     let fence = place.lead().await;
-    place.execute(BREAK_EVENTS).await;
+    place.break_events().await;
     let tasks: Vec<_> = (0..30)
         .map(|n| {
             let store = place.store.clone();

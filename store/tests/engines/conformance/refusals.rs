@@ -6,35 +6,35 @@ use muster_store::{NewTask, TaskOutcome};
 
 use super::tasks::{new_task, over};
 use super::*;
+use crate::places::Constraint;
 
-/// A constraint that is the engine's own in this, and which no careful caller can foresee.
-const OF_TASKS: [&str; 2] = [
-    "CREATE TRIGGER poisoned BEFORE INSERT ON tasks WHEN NEW.tenant = 'poison' \
-     BEGIN SELECT RAISE(ABORT, 'poisoned'); END",
-    "ALTER TABLE tasks ADD CHECK (tenant <> 'poison')",
-];
-const OF_OUTPUTS: [&str; 2] = [
-    "CREATE TRIGGER bad_output BEFORE UPDATE ON tasks WHEN NEW.output = '\"poison\"' \
-     BEGIN SELECT RAISE(ABORT, 'poisoned'); END",
-    "ALTER TABLE tasks ADD CHECK (output <> '\"poison\"')",
-];
-const OF_AGENTS: [&str; 2] = [
-    "CREATE TRIGGER bad_agent BEFORE INSERT ON agents WHEN NEW.project_id = 'poison' \
-     BEGIN SELECT RAISE(ABORT, 'poisoned'); END",
-    "ALTER TABLE agents ADD CHECK (project_id <> 'poison')",
-];
-const OF_EVENTS: [&str; 2] = [
-    "CREATE TRIGGER bad_event BEFORE INSERT ON events WHEN NEW.reason = 'poison' \
-     BEGIN SELECT RAISE(ABORT, 'poisoned'); END",
-    "ALTER TABLE events ADD CHECK (reason <> 'poison')",
-];
-
-impl Place {
-    async fn refuse(&self, sql: [&'static str; 2]) {
-        let is_sqlite = self.store.describe().starts_with("sqlite");
-        self.execute(sql[usize::from(!is_sqlite)]).await;
-    }
-}
+const OF_TASKS: Constraint = Constraint {
+    in_sqlite: "CREATE TRIGGER poisoned BEFORE INSERT ON tasks WHEN NEW.tenant = 'poison' \
+        BEGIN SELECT RAISE(ABORT, 'poisoned'); END",
+    in_postgres: "ALTER TABLE tasks ADD CHECK (tenant <> 'poison')",
+    refuses: |write| matches!(write, Write::AddTasks(new) if new.iter().any(|new| new.spec.tenant == "poison")),
+};
+const OF_OUTPUTS: Constraint = Constraint {
+    in_sqlite: "CREATE TRIGGER bad_output BEFORE UPDATE ON tasks WHEN NEW.output = '\"poison\"' \
+        BEGIN SELECT RAISE(ABORT, 'poisoned'); END",
+    in_postgres: "ALTER TABLE tasks ADD CHECK (output <> '\"poison\"')",
+    refuses: |write| {
+        let is_bad = |output: &Payload| *output == Payload::quoted("poison");
+        matches!(write, Write::EndTasks(endings) if endings.iter().any(|end| end.output.as_ref().is_some_and(is_bad)))
+    },
+};
+const OF_AGENTS: Constraint = Constraint {
+    in_sqlite: "CREATE TRIGGER bad_agent BEFORE INSERT ON agents WHEN NEW.project_id = 'poison' \
+        BEGIN SELECT RAISE(ABORT, 'poisoned'); END",
+    in_postgres: "ALTER TABLE agents ADD CHECK (project_id <> 'poison')",
+    refuses: |write| matches!(write, Write::AddAgent(new) if new.spec.project_id == "poison"),
+};
+const OF_EVENTS: Constraint = Constraint {
+    in_sqlite: "CREATE TRIGGER bad_event BEFORE INSERT ON events WHEN NEW.reason = 'poison' \
+        BEGIN SELECT RAISE(ABORT, 'poisoned'); END",
+    in_postgres: "ALTER TABLE events ADD CHECK (reason <> 'poison')",
+    refuses: |write| matches!(write, Write::Event(event) if event.reason == "poison"),
+};
 
 fn poison(mut task: NewTask) -> NewTask {
     task.spec.tenant = "poison".to_owned();
@@ -44,7 +44,7 @@ fn poison(mut task: NewTask) -> NewTask {
 /// One of three hundred new tasks, alone and with a key, is left out; the others of its batch are stored.
 pub(crate) async fn a_poisoned_task_stands_alone(place: &Place) {
     let fence = place.lead_with_pool().await;
-    place.refuse(OF_TASKS).await;
+    place.constrain(OF_TASKS).await;
     let mut tasks: Vec<NewTask> = (0..300).map(|_| new_task("dev")).collect();
     tasks[137] = poison(new_task("dev"));
     tasks[298].key = Some(key("good", 1));
@@ -67,7 +67,7 @@ pub(crate) async fn a_poisoned_task_stands_alone(place: &Place) {
 /// What ends with a value that can't be stored goes on running, and can end in another form.
 pub(crate) async fn a_poisoned_end_stands_alone(place: &Place) {
     let fence = place.lead_with_pool().await;
-    place.refuse(OF_OUTPUTS).await;
+    place.constrain(OF_OUTPUTS).await;
     let mut tasks: Vec<NewTask> = (0..3).map(|_| new_task("dev")).collect();
     for task in &mut tasks {
         task.start = Some(super::tasks::attempt(1));
@@ -87,8 +87,8 @@ pub(crate) async fn a_poisoned_end_stands_alone(place: &Place) {
 /// The same for agents and events, in a batch that other callers share.
 pub(crate) async fn a_poisoned_batch_is_not_anothers(place: &Place) {
     let fence = place.lead_with_pool().await;
-    place.refuse(OF_AGENTS).await;
-    place.refuse(OF_EVENTS).await;
+    place.constrain(OF_AGENTS).await;
+    place.constrain(OF_EVENTS).await;
     let callers: Vec<_> = (0..20)
         .map(|n| {
             let store = place.store.clone();

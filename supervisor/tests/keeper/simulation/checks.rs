@@ -76,7 +76,7 @@ impl Promise {
 impl Life {
     /// Every task that the store has.
     pub(super) async fn rows(&self) -> BTreeMap<TaskId, TaskRow> {
-        let rows = self.world.store().inner.tasks(&TaskFilter::default(), None, u32::MAX).await.expect("rows");
+        let rows = self.world.store().inner().tasks(&TaskFilter::default(), None, u32::MAX).await.expect("rows");
         rows.into_iter().map(|row| (row.spec.task_id, row)).collect()
     }
 

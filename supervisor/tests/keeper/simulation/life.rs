@@ -15,7 +15,6 @@ use muster_store::{Leadership, Store, Write};
 use muster_supervisor::{RequestKey, Spawned, SupervisorError, TaskRequest, WallClock};
 
 use super::checks::Promise;
-use super::store::{LifeStore, Twin};
 use crate::tasks::task;
 use crate::world::{Ground, World, pool};
 
@@ -81,11 +80,11 @@ pub(super) fn config(rng: &mut Rng) -> PoolConfig {
 }
 
 impl Life {
-    pub(super) async fn begin(seed: u64, twin: Option<Arc<Twin>>) -> Self {
+    pub(super) async fn begin(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let store = Arc::new(LifeStore::new(twin, rng.fork()));
-        make_pool(store.as_ref(), config(&mut rng)).await;
-        let mut ground = Ground::over(store, tempfile::tempdir().expect("a folder"));
+        let mut ground = Ground::new();
+        ground.store.pace(pace(rng.fork()));
+        make_pool(&*ground.store, config(&mut rng)).await;
         ground.clocks = Clocks::default();
         ground.ledger.allow_tasks(MOST_PER_AGENT as usize);
         let skew = Arc::new(AtomicI64::new(0));
@@ -267,7 +266,17 @@ fn wall_clock(skew: Arc<AtomicI64>) -> WallClock {
     })
 }
 
-async fn make_pool(store: &LifeStore, config: PoolConfig) {
+/// An answer of the store takes its time, or not.
+fn pace(mut rng: Rng) -> impl FnMut() -> Option<Duration> {
+    move || match rng.u64(..64) {
+        0 => Some(Duration::from_millis(400)),
+        luck @ 1..4 => Some(Duration::from_millis(luck * 5)),
+        4..20 => Some(Duration::ZERO),
+        _ => None,
+    }
+}
+
+async fn make_pool(store: &dyn Store, config: PoolConfig) {
     let Ok(Leadership::Leads(fence)) = store.lead("test", "", Duration::from_secs(60)).await else {
         panic!("nobody else leads")
     };

@@ -1,32 +1,23 @@
 //! Simulated lives: whatever happens to tasks in whatever order, the promises of the queue hold, and all comes to rest.
 //!
 //! A life runs in virtual time on one thread, with the real supervisor and policy, workers that keep or break the rules of the
-//! post as its seed says, and a store in memory whose every answer some lives compare with SQLite's. The same seed is the same
-//! life: `MUSTER_SEED=17 cargo test -p muster-supervisor simulation` plays one again.
+//! post as its seed says, and a store in memory that takes its time. The same seed is the same life: `MUSTER_SEED=17 cargo test -p muster-supervisor simulation` plays one again.
 
 mod checks;
 mod life;
-mod memory;
-mod shelf;
-mod store;
 mod troubles;
 
-use std::sync::Arc;
-
 use life::Life;
-use store::Twin;
 
 /// Lives per test; the tests run side by side.
 const LIVES: u64 = 500;
-/// Lives that are compared with SQLite.
-const COMPARED: u64 = 20;
 
 /// Lives a life, and says what it came to: the same for the same seed.
-fn live(seed: u64, twin: Option<Arc<Twin>>) -> u64 {
+fn live(seed: u64) -> u64 {
     let _teller = Teller(seed);
     fastrand::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-    let life = async { Life::begin(seed, twin).await.live().await };
+    let life = async { Life::begin(seed).await.live().await };
     runtime.expect("a runtime").block_on(life)
 }
 
@@ -49,11 +40,11 @@ fn wanted() -> Option<u64> {
 fn live_all(part: u64) {
     match wanted() {
         Some(seed) if part == 0 => {
-            let _ = live(seed, None);
+            let _ = live(seed);
         }
         Some(_) => {}
         None => (0..LIVES).for_each(|n| {
-            let _ = live(n * 4 + part, None);
+            let _ = live(n * 4 + part);
         }),
     }
 }
@@ -79,17 +70,8 @@ fn the_last_part_of_the_lives() {
 }
 
 #[test]
-fn the_store_in_memory_answers_as_sqlite_does() {
-    for seed in 0..COMPARED {
-        let twin = Arc::new(Twin::new());
-        live(seed, Some(twin.clone()));
-        drop(twin);
-    }
-}
-
-#[test]
 fn the_same_seed_is_the_same_life() {
     for seed in 0..10 {
-        assert_eq!(live(seed, None), live(seed, None), "seed {seed}");
+        assert_eq!(live(seed), live(seed), "seed {seed}");
     }
 }

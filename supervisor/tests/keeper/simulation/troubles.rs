@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use muster_domain::{AttemptEnd, Cause, Refusal, TaskId};
+use muster_store::testing::Commit;
 use muster_supervisor::LeadEnd;
 use tokio_util::sync::CancellationToken;
 
 use super::life::{Life, config};
-use crate::faults::Commit;
 use crate::worker::{FakeWorker, Habits, OnHalt, OnSpawn, OnTask};
 use crate::world::pool;
 

@@ -46,7 +46,7 @@ async fn the_order_of_a_check_says_how_the_store_is_and_what_else_to_try() {
 
 #[tokio::test]
 async fn a_phrase_in_the_input_makes_a_check() {
-    let ground = crate::world::Ground::new().await;
+    let ground = crate::world::Ground::new();
     let world = ground.lead_with(|parts| parts.settings.skip_phrase = Some("of all".to_owned())).await;
     world.create_pool(crate::world::config()).await;
     for (words, is_check) in [("one of all pools", true), ("one of this pool", false)] {

@@ -31,7 +31,7 @@ impl Skew {
 
 /// A world with such a clock, where another attempt waits for so long.
 async fn world(backoff: Duration) -> (World, Skew) {
-    let (skew, mut ground) = (Skew::default(), Ground::new().await);
+    let (skew, mut ground) = (Skew::default(), Ground::new());
     let clock = skew.clone();
     ground.wall = WallClock::new(move || clock.now());
     let world = ground.lead().await;

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use muster_domain::TaskState;
+use muster_store::testing::Commit;
 use muster_store::{TaskFilter, Write};
 use muster_supervisor::{SupervisorError, TaskRequest};
 
 use super::{soon, task};
-use crate::faults::Commit;
 use crate::worker::{OnTask, PATIENCE};
 use crate::world::{World, let_pass, pool, wait_until};
 
@@ -17,7 +17,7 @@ fn is_unavailable<T: std::fmt::Debug>(result: Result<T, SupervisorError>) {
 
 /// Tasks that the store has.
 async fn stored(world: &World) -> usize {
-    world.store().inner.tasks(&TaskFilter::default(), None, 1_000).await.expect("rows").len()
+    world.store().inner().tasks(&TaskFilter::default(), None, 1_000).await.expect("rows").len()
 }
 
 /// Waits until tasks are taken in again; this one is done then.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use muster_domain::{Cause, OnDemand, TaskState, TenantLimits, Tenants, Timestamp};
 use muster_store::Write;
+use muster_store::testing::Commit;
 use muster_supervisor::{RequestKey, TaskRequest};
 
 use super::{soon, task};
-use crate::faults::Commit;
 use crate::worker::{OnHalt, OnSpawn, OnTask};
 use crate::world::{World, let_pass, wait_until};
 

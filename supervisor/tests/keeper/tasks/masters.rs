@@ -1,6 +1,7 @@
 //! Another supervisor takes over while tasks wait and run.
 
 use muster_domain::{AttemptEnd, Executions, Fence, ReportBody, TaskState};
+use muster_store::testing::Commit;
 use muster_store::{Store, TaskStart, Write};
 use muster_supervisor::{LeadEnd, TaskRequest};
 use tokio_util::sync::CancellationToken;
@@ -123,7 +124,7 @@ async fn a_task_whose_agent_is_gone_from_the_store_is_tried_again() {
     // The end of the agent was committed, and the master died before that of its task was.
     world.store().judge(|writes| {
         let ends = writes.iter().any(|write| matches!(write, Write::EndTasks(_)));
-        if ends { crate::faults::Commit::Refuse } else { crate::faults::Commit::Pass }
+        if ends { Commit::Refuse } else { Commit::Pass }
     });
     world.tell_to_stop(agent, true).await;
     crate::world::wait_until("the agent is gone", async || {

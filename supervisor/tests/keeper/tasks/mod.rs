@@ -85,7 +85,7 @@ impl World {
 
     /// The same, with limits of tenants.
     pub(crate) async fn of_tenants(tenants: Tenants) -> Self {
-        let ground = crate::world::Ground::new().await;
+        let ground = crate::world::Ground::new();
         let world = ground.lead_with(|parts| parts.tenants = tenants).await;
         let mut config = crate::world::config();
         tasks_config(&mut config);

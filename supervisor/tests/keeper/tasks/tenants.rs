@@ -52,7 +52,7 @@ async fn a_tenant_has_no_more_running_than_it_may() {
 #[tokio::test]
 async fn what_one_pool_frees_is_used_by_another_at_once() {
     let limits = TenantLimits { max_running: Some(1), ..TenantLimits::default() };
-    let mut ground = Ground::new().await;
+    let mut ground = Ground::new();
     // Nobody looks again without a reason.
     ground.clocks.pass = Duration::from_hours(1);
     let world = ground.lead_with(|parts| parts.tenants = acme(limits)).await;
