@@ -1,6 +1,6 @@
 //! The roles of this process that the command line can pick, and what commands need of the configuration.
 
-use muster_cli::{Failure, Given, InForce, Roles, Server, ServerAddress};
+use muster_cli::{CommandFailure, Given, InForce, Roles, ServerAddress, ServerLookup};
 use muster_config::{Config, ConfigError, Environment, Flags, Sources};
 
 /// This binary, in the environment that it was started with.
@@ -15,7 +15,7 @@ impl Binary {
     }
 
     /// The configuration; where it is wrong, that kept `undone` from being done.
-    fn load(&self, given: &Given, undone: Option<&'static str>) -> Result<Config, Failure> {
+    fn load(&self, given: &Given, undone: Option<&'static str>) -> Result<Config, CommandFailure> {
         muster_config::load(&flags(given), &self.environment).map_err(|error| wrong(&error, undone))
     }
 }
@@ -24,18 +24,18 @@ fn flags(given: &Given) -> Flags {
     Flags { config: given.config.clone(), values: given.values.clone() }
 }
 
-fn wrong(error: &ConfigError, undone: Option<&'static str>) -> Failure {
-    Failure::Config { mistakes: error.to_string(), undone }
+fn wrong(error: &ConfigError, undone: Option<&'static str>) -> CommandFailure {
+    CommandFailure::Config { mistakes: error.to_string(), undone }
 }
 
-fn failed(error: anyhow::Error) -> Failure {
-    Failure::Failed(format!("{error:#}"))
+fn failed(error: anyhow::Error) -> CommandFailure {
+    CommandFailure::Failed(format!("{error:#}"))
 }
 
 impl Roles for Binary {
     /// `url` is that of `--url`, else it is `MUSTER_URL`, else the server is the one of the data folder. `MUSTER_API_KEY` is what it is
     /// shown.
-    fn server(&self, given: &Given, url: Option<&str>) -> Result<Server, Failure> {
+    fn server(&self, given: &Given, url: Option<&str>) -> Result<ServerLookup, CommandFailure> {
         let flags = flags(given);
         let sources = Sources::open(&flags, &self.environment).map_err(|mistake| wrong(&mistake.into(), None))?;
         let variable = |name: &str| sources.variable(name).map(|(value, _)| value);
@@ -43,10 +43,10 @@ impl Roles for Binary {
             Some(url) => ServerAddress::Url(url),
             None => ServerAddress::DataDir(muster_config::data_dir(&sources).map_err(|error| wrong(&error, None))?),
         };
-        Ok(Server { address, key: variable("MUSTER_API_KEY") })
+        Ok(ServerLookup { address, key: variable("MUSTER_API_KEY") })
     }
 
-    fn config(&self, given: &Given) -> Result<InForce, Failure> {
+    fn config(&self, given: &Given) -> Result<InForce, CommandFailure> {
         let config = self.load(given, None)?;
         Ok(InForce { rows: config.rows(), json: config.to_json(), notes: config.notes })
     }
@@ -55,11 +55,11 @@ impl Roles for Binary {
         muster_config::markdown()
     }
 
-    fn serve(&self, given: &Given) -> Result<(), Failure> {
+    fn serve(&self, given: &Given) -> Result<(), CommandFailure> {
         crate::serve::run(self.load(given, Some("nothing was started"))?).map_err(failed)
     }
 
-    fn migrate(&self, given: &Given) -> Result<String, Failure> {
+    fn migrate(&self, given: &Given) -> Result<String, CommandFailure> {
         crate::migrate::run(&self.load(given, Some("no database was touched"))?).map_err(failed)
     }
 
@@ -87,7 +87,7 @@ mod tests {
         let address = |binary: &Binary, url| binary.server(&Given::default(), url).expect("an address").address;
         assert_eq!(address(&binary, None), ServerAddress::DataDir(folder.path().join("data")));
         std::fs::write(folder.path().join(".env"), "MUSTER_URL=https://two/\nMUSTER_API_KEY=k\n").expect("the .env");
-        let two = Server { address: ServerAddress::Url("https://two/".to_owned()), key: Some("k".to_owned()) };
+        let two = ServerLookup { address: ServerAddress::Url("https://two/".to_owned()), key: Some("k".to_owned()) };
         assert_eq!(binary.server(&Given::default(), None).expect("a server"), two);
         binary.environment.variables.insert("MUSTER_URL".to_owned(), "http://three".to_owned());
         assert_eq!(address(&binary, None), ServerAddress::Url("http://three".to_owned()));

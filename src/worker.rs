@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use muster_domain::{ProcessId, WorkerOrders};
-use muster_files::Place;
-use muster_process::{Door, identity, mark};
+use muster_files::DataPath;
+use muster_process::{ProbeSocket, identity, mark};
 use muster_registry::redis::{RedisOptions, RedisRegistry};
-use muster_worker::{Seat, StopSign};
+use muster_worker::{StopSign, WorkerDeps};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Whether this process was started as a worker. It is asked before anything else, since a fleet starts hundreds of
@@ -43,7 +43,7 @@ fn serve() -> anyhow::Result<()> {
     }
     let _log = crate::logging::start_plain()?;
     let orders = read_orders()?;
-    crate::logging::stands_at(Place::worker_log(&orders.data_dir, orders.process_id));
+    crate::logging::stands_at(DataPath::worker_log(&orders.data_dir, orders.process_id));
     if let Some(soft) = orders.open_files {
         muster_process::limits::set_for_programs(soft);
     }
@@ -71,11 +71,11 @@ async fn work(orders: WorkerOrders) -> anyhow::Result<muster_worker::WorkerExit>
     tokio::spawn(obey(signal(SignalKind::terminate())?, stop.clone()));
     tokio::spawn(outlive_hangups(signal(SignalKind::hangup())?));
     tokio::spawn(keep_a_thread());
-    let seat = Seat {
+    let seat = WorkerDeps {
         registry: Arc::new(redis.clone()),
         bus: Arc::new(redis),
         identity: identity::own()?.into(),
-        door: open_door(orders.process_id),
+        probe_socket: open_state(orders.process_id),
         stop,
         in_process: false,
     };
@@ -94,10 +94,10 @@ async fn keep_a_thread() {
 }
 
 /// One that nobody can ask is judged by its heartbeats alone.
-fn open_door(id: ProcessId) -> Door {
-    Door::open(id).unwrap_or_else(|error| {
+fn open_state(id: ProcessId) -> ProbeSocket {
+    ProbeSocket::open(id).unwrap_or_else(|error| {
         tracing::warn!(%error, "this worker can't be asked how it is");
-        Door::closed()
+        ProbeSocket::closed()
     })
 }
 

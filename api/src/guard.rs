@@ -15,10 +15,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use muster_domain::Principal;
 
-use crate::door::Door;
 use crate::principal::principal_of;
 use crate::problem::Problem;
-use crate::serve::Seat;
+use crate::serve::Connection;
+use crate::state::ApiState;
 
 /// The only route that answers without a key: what a load balancer asks.
 const OPEN_ROUTE: &str = "/health";
@@ -27,13 +27,13 @@ const OPEN_ROUTE: &str = "/health";
 const LINES_ROUTE: &str = "/api/v1/tasks/bulk";
 
 /// The middleware.
-pub(crate) async fn guard(State(door): State<Arc<Door>>, mut request: Request, next: Next) -> Response {
-    match admit(&door, &request) {
+pub(crate) async fn guard(State(state): State<Arc<ApiState>>, mut request: Request, next: Next) -> Response {
+    match admit(&state, &request) {
         Ok(principal) => {
             if let Some(principal) = principal {
                 // One of those that have a key is the last to go where connections run out.
-                if !door.config().keys.is_empty()
-                    && let Some(seat) = request.extensions().get::<Arc<Seat>>()
+                if !state.config().keys.is_empty()
+                    && let Some(seat) = request.extensions().get::<Arc<Connection>>()
                 {
                     seat.recognise();
                 }
@@ -46,8 +46,8 @@ pub(crate) async fn guard(State(door): State<Arc<Door>>, mut request: Request, n
 }
 
 /// Who asks; nobody in particular on the open route.
-fn admit(door: &Door, request: &Request) -> Result<Option<Principal>, Problem> {
-    let config = door.config();
+fn admit(state: &ApiState, request: &Request) -> Result<Option<Principal>, Problem> {
+    let config = state.config();
     let host = host_of(request)?;
     if !is_before_hosts(request) && !knows_host(host, config.listen, &config.known_hosts) {
         return Err(Problem::new(
@@ -186,8 +186,8 @@ mod tests {
         request: Builder,
         body: Body,
     ) -> Result<Option<Principal>, (u16, &'static str)> {
-        let door = Door::new(config, None);
-        admit(&door, &request.body(body).expect("a request")).map_err(|p| (p.status().as_u16(), p.code()))
+        let state = ApiState::new(config, None);
+        admit(&state, &request.body(body).expect("a request")).map_err(|p| (p.status().as_u16(), p.code()))
     }
 
     fn config() -> ApiConfig {

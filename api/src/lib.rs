@@ -4,11 +4,11 @@
 //! [`serve`] takes the connection. The guard looks at its headers: is the `Host` one of ours, the `Origin` not a foreign
 //! page's, the key known, the body declared as JSON. A route then reads the rest strictly (an unknown field is an
 //! error, since a misspelt one would silently be a default), asks the [`Handle`](muster_supervisor::Handle) that stands
-//! behind the [`Door`] in the name of who asks, and writes the view that it gets as JSON.
+//! behind the [`ApiState`] in the name of who asks, and writes the view that it gets as JSON.
 //!
-//! # What stands behind the door
+//! # What is served
 //! Not always a supervisor: one that starts, waits for its registry, or stands by for another has the port open too, and
-//! says so with 503. The composition root moves the [`Door`] from one [`Stage`] to the next; `/health` answers in all of
+//! says so with 503. The composition root moves the [`ApiState`] from one [`Stage`] to the next; `/health` answers in all of
 //! them.
 //!
 //! # Who does what
@@ -16,7 +16,7 @@
 //! |---|---|
 //! | `router`, `serve` | the routes together, and the server with its connections and its end |
 //! | `guard`, `principal` | who may come in, and who asks |
-//! | `door` | what stands behind the API at the moment |
+//! | `state` | what stands behind the API at the moment |
 //! | `body`, `query` | strict reading |
 //! | `budget` | how much of bodies may be in memory at once |
 //! | `problem` | errors (RFC 9457), and the one map from the supervisor's refusals to them |
@@ -29,7 +29,6 @@ mod blocking;
 mod body;
 mod budget;
 mod config;
-mod door;
 mod guard;
 mod json;
 mod logs;
@@ -44,10 +43,11 @@ mod reader;
 mod router;
 mod routes;
 mod serve;
+mod state;
 
 pub use config::{ApiConfig, ApiKey, MAX_BODY};
-pub use door::{Door, Stage};
 pub use metrics::{LOG_LINES_DROPPED, install_metrics};
 pub use problem::Problem;
 pub use router::router;
 pub use serve::serve;
+pub use state::{ApiStage, ApiState};

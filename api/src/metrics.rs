@@ -92,9 +92,9 @@ const fn seconds(time: Duration) -> f64 {
 }
 
 /// A page under construction.
-pub(crate) struct Page(String);
+pub(crate) struct MetricsPage(String);
 
-impl Page {
+impl MetricsPage {
     /// Begins with what the process recorded.
     pub(crate) const fn new(recorded: String) -> Self {
         Self(recorded)
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn the_figures_are_the_views() {
-        let mut page = Page::new("# recorded\n".to_owned());
+        let mut page = MetricsPage::new("# recorded\n".to_owned());
         page.leading(true);
         page.system(&system());
         let holds = Holds { all_paused: true, paused: false, breaker: open(), ..pool("b").holds };

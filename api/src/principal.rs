@@ -11,8 +11,8 @@ use muster_supervisor::Caller;
 use subtle::ConstantTimeEq;
 
 use crate::config::ApiKey;
-use crate::door::Door;
 use crate::problem::Problem;
+use crate::state::ApiState;
 
 /// The principal of a request with these headers. Whoever has a key of the configuration is an admin of all tenants, and so
 /// is everybody where there are no keys.
@@ -50,10 +50,10 @@ fn refuse(words: &str) -> Problem {
 /// The principal that the guard let in. On the open route, where nobody is asked who they are, there is none.
 pub(crate) struct Asker(pub(crate) Principal);
 
-impl FromRequestParts<Arc<Door>> for Asker {
+impl FromRequestParts<Arc<ApiState>> for Asker {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<Door>) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<ApiState>) -> Result<Self, Problem> {
         let principal = parts.extensions.get::<Principal>().cloned();
         principal.map(Self).ok_or_else(|| refuse("nobody knows who asks here"))
     }
@@ -63,12 +63,12 @@ impl FromRequestParts<Arc<Door>> for Asker {
 /// body is read.
 pub(crate) struct Leader(pub(crate) Caller);
 
-impl FromRequestParts<Arc<Door>> for Leader {
+impl FromRequestParts<Arc<ApiState>> for Leader {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, door: &Arc<Door>) -> Result<Self, Problem> {
-        let Asker(principal) = Asker::from_request_parts(parts, door).await?;
-        door.leader().map(|handle| Self(handle.by(principal)))
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<ApiState>) -> Result<Self, Problem> {
+        let Asker(principal) = Asker::from_request_parts(parts, state).await?;
+        state.leader().map(|handle| Self(handle.by(principal)))
     }
 }
 

@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_standby_names_the_leader() {
-        let stage = crate::Stage::Standby { leader: "10.0.0.7:8000".to_owned() };
+        let stage = crate::ApiStage::Standby { leader: "10.0.0.7:8000".to_owned() };
         let json = serde_json::to_value(stage.leader().err().expect("a standby does not lead")).expect("an object");
         assert_eq!((json["code"].as_str(), json["leader"].as_str()), (Some("not_leader"), Some("10.0.0.7:8000")));
         assert!(json["detail"].as_str().expect("text").contains("http://10.0.0.7:8000"));

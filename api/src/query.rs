@@ -13,16 +13,16 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
-use crate::door::Door;
 use crate::problem::Problem;
+use crate::state::ApiState;
 
 /// A query as a value of `T`; unknown parameters are refused where `T` says so.
 pub(crate) struct StrictQuery<T>(pub(crate) T);
 
-impl<T: DeserializeOwned> FromRequestParts<Arc<Door>> for StrictQuery<T> {
+impl<T: DeserializeOwned> FromRequestParts<Arc<ApiState>> for StrictQuery<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<Door>) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<ApiState>) -> Result<Self, Problem> {
         read(parts)
     }
 }
@@ -48,11 +48,11 @@ fn read<T: DeserializeOwned>(parts: &Parts) -> Result<StrictQuery<T>, Problem> {
 /// The one parameter of a path, as text.
 pub(crate) struct PathText(pub(crate) String);
 
-impl FromRequestParts<Arc<Door>> for PathText {
+impl FromRequestParts<Arc<ApiState>> for PathText {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, door: &Arc<Door>) -> Result<Self, Problem> {
-        match Path::<String>::from_request_parts(parts, door).await {
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<ApiState>) -> Result<Self, Problem> {
+        match Path::<String>::from_request_parts(parts, state).await {
             Ok(Path(text)) => Ok(Self(text)),
             Err(error) => {
                 let detail = format!("the path can't be read: {}", error.body_text());
@@ -165,10 +165,10 @@ fn short(text: &str) -> String {
 /// The caller's `Idempotency-Key`, if there is one.
 pub(crate) struct KeyHeader(pub(crate) Option<String>);
 
-impl FromRequestParts<Arc<Door>> for KeyHeader {
+impl FromRequestParts<Arc<ApiState>> for KeyHeader {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<Door>) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<ApiState>) -> Result<Self, Problem> {
         parts.headers.get("idempotency-key").map(|value| key_of(value.as_bytes())).transpose().map(Self)
     }
 }
@@ -261,12 +261,12 @@ mod tests {
     #[tokio::test]
     async fn a_key_is_read_from_its_header() {
         let config = crate::config::ApiConfig::new(([127, 0, 0, 1], 0).into(), "0");
-        let door = Door::new(config, None);
+        let state = ApiState::new(config, None);
         let read = async |key: Option<&str>| {
             let request =
                 key.into_iter().fold(Request::get("/x"), |request, key| request.header("Idempotency-Key", key));
             let (mut parts, ()) = request.body(()).expect("a request").into_parts();
-            KeyHeader::from_request_parts(&mut parts, &door).await.map(|header| header.0)
+            KeyHeader::from_request_parts(&mut parts, &state).await.map(|header| header.0)
         };
         assert_eq!(read(None).await.expect("nothing"), None);
         assert_eq!(read(Some("k")).await.expect("a key"), Some("k".to_owned()));

@@ -9,21 +9,21 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::door::Door;
 use crate::guard::guard;
 use crate::problem::Problem;
 use crate::routes;
+use crate::state::ApiState;
 
 /// The whole API over what stands behind `door`.
-pub fn router(door: Arc<Door>) -> Router {
+pub fn router(state: Arc<ApiState>) -> Router {
     routes::all()
         .split_for_parts()
         .0
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
-        .layer(from_fn_with_state(Arc::clone(&door), guard))
+        .layer(from_fn_with_state(Arc::clone(&state), guard))
         .layer(CatchPanicLayer::custom(internal))
-        .with_state(door)
+        .with_state(state)
 }
 
 async fn unknown_path(uri: Uri) -> Problem {
@@ -66,26 +66,26 @@ mod tests {
     use tower::ServiceExt;
 
     use crate::config::{ApiConfig, ApiKey};
-    use crate::door::Stage;
     use crate::query::PathText;
+    use crate::state::ApiStage;
 
     fn config() -> ApiConfig {
         ApiConfig::new("127.0.0.1:8000".parse().expect("an address"), "1.2.3")
     }
 
-    fn standby() -> Arc<Door> {
-        let door = Door::new(config(), None);
-        door.set(Stage::Standby { leader: "10.0.0.7:8000".to_owned() });
-        door
+    fn standby() -> Arc<ApiState> {
+        let state = ApiState::new(config(), None);
+        state.set(ApiStage::Standby { leader: "10.0.0.7:8000".to_owned() });
+        state
     }
 
     fn ask(method: &str, path: &str) -> Builder {
         Request::builder().method(method).uri(path).header(HOST, "127.0.0.1:8000")
     }
 
-    async fn answer(door: &Arc<Door>, request: Builder, body: &'static str) -> (Response<()>, Value) {
+    async fn answer(state: &Arc<ApiState>, request: Builder, body: &'static str) -> (Response<()>, Value) {
         let request = request.body(Body::from(body)).expect("a request");
-        let response = router(Arc::clone(door)).oneshot(request).await.expect("an answer");
+        let response = router(Arc::clone(state)).oneshot(request).await.expect("an answer");
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, 1 << 22).await.expect("a body");
         let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
@@ -109,9 +109,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_standby_sends_every_request_to_the_leader() {
-        let door = standby();
+        let state = standby();
         for (method, path) in every_route() {
-            let (response, json) = answer(&door, ask(&method, &path), "").await;
+            let (response, json) = answer(&state, ask(&method, &path), "").await;
             if OPEN.contains(&path.as_str()) {
                 assert_eq!(response.status(), 200, "{method} {path}");
                 continue;
@@ -119,7 +119,7 @@ mod tests {
             if path == "/api/v1/system/stop" {
                 // That is for the one that was asked, whoever leads.
                 assert_eq!(response.status(), 202);
-                assert!(door.stop_requested().is_cancelled());
+                assert!(state.stop_requested().is_cancelled());
                 continue;
             }
             assert_eq!(response.status(), 503, "{method} {path}");
@@ -141,21 +141,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_waiting_server_says_for_what() {
-        let door = Door::new(config(), None);
-        let (response, json) = answer(&door, ask("GET", "/api/v1/agents/pools"), "").await;
+        let state = ApiState::new(config(), None);
+        let (response, json) = answer(&state, ask("GET", "/api/v1/agents/pools"), "").await;
         assert_eq!((response.status().as_u16(), &json["code"]), (503, &"starting".into()));
         // Nobody may stop what may be about to lead, and take agents along that are to be kept.
-        let (response, _) = answer(&door, ask("POST", "/api/v1/system/stop"), "").await;
-        assert_eq!((response.status().as_u16(), door.stop_requested().is_cancelled()), (503, false));
-        door.set(Stage::Waiting {
+        let (response, _) = answer(&state, ask("POST", "/api/v1/system/stop"), "").await;
+        assert_eq!((response.status().as_u16(), state.stop_requested().is_cancelled()), (503, false));
+        state.set(ApiStage::Waiting {
             code: "registry_away",
             reason: "redis at 10.0.0.1 does not answer".to_owned(),
             retry_after: Duration::from_secs(2),
         });
-        let (response, json) = answer(&door, ask("GET", "/ready"), "").await;
+        let (response, json) = answer(&state, ask("GET", "/ready"), "").await;
         assert_eq!((response.status().as_u16(), &json["code"]), (503, &"registry_away".into()));
         assert_eq!(response.headers()[RETRY_AFTER], "2");
-        let (response, json) = answer(&door, ask("GET", "/health"), "").await;
+        let (response, json) = answer(&state, ask("GET", "/health"), "").await;
         assert_eq!(response.status(), 200);
         assert_eq!((&json["status"], &json["state"]), (&"degraded".into(), &"waiting".into()));
         assert_eq!(json["degraded"][0], "redis at 10.0.0.1 does not answer");
@@ -164,9 +164,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_path_or_method_that_is_not_there_is_a_problem() {
-        let door = standby();
+        let state = standby();
         for path in ["/", "/api/v1/nothing", "/api/v1/agents/pools/p/scale", "/api/v1/approvals"] {
-            let (response, json) = answer(&door, ask("GET", path), "").await;
+            let (response, json) = answer(&state, ask("GET", path), "").await;
             assert_eq!((response.status().as_u16(), &json["code"]), (404, &"unknown_path".into()), "{path}");
             assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
         }
@@ -177,34 +177,34 @@ mod tests {
             "/api/v1/tasks/bulk",
             "/api/v1/tasks/dead/redrive",
         ] {
-            let (response, json) = answer(&door, ask("GET", path), "").await;
+            let (response, json) = answer(&state, ask("GET", path), "").await;
             assert_eq!((response.status().as_u16(), &json["code"]), (405, &"wrong_method".into()), "{path}");
             assert_eq!(response.headers()[ALLOW], "POST");
         }
-        let (response, _) = answer(&door, ask("PUT", "/api/v1/agents/pools"), "").await;
+        let (response, _) = answer(&state, ask("PUT", "/api/v1/agents/pools"), "").await;
         let allowed = response.headers()[ALLOW].to_str().expect("text");
         assert!(allowed.contains("GET") && allowed.contains("POST"), "{allowed}");
     }
 
     #[tokio::test]
     async fn the_guard_stands_before_every_path() {
-        let door = standby();
+        let state = standby();
         for path in ["/health", "/nowhere", "/api/v1/agents"] {
             let stranger = Request::builder().uri(path).header(HOST, "evil.example");
-            assert_eq!(answer(&door, stranger, "").await.1["code"], "unknown_host", "{path}");
+            assert_eq!(answer(&state, stranger, "").await.1["code"], "unknown_host", "{path}");
         }
         let form = ask("POST", "/api/v1/agents/spawn").header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        let (response, json) = answer(&door, form, "a=b").await;
+        let (response, json) = answer(&state, form, "a=b").await;
         assert_eq!((response.status().as_u16(), &json["code"]), (415, &"not_json".into()));
     }
 
     #[tokio::test]
     async fn with_keys_only_health_is_open() {
         let key = ApiKey { name: "ci".to_owned(), sha256: ApiKey::hash("secret") };
-        let door = Door::new(ApiConfig { keys: vec![key], ..config() }, None);
-        door.set(Stage::Standby { leader: "10.0.0.7:8000".to_owned() });
+        let state = ApiState::new(ApiConfig { keys: vec![key], ..config() }, None);
+        state.set(ApiStage::Standby { leader: "10.0.0.7:8000".to_owned() });
         for (method, path) in every_route().into_iter().chain([("GET".to_owned(), "/nowhere".to_owned())]) {
-            let (response, json) = answer(&door, ask(&method, &path), "").await;
+            let (response, json) = answer(&state, ask(&method, &path), "").await;
             if path == "/health" {
                 assert_eq!(response.status(), 200);
                 continue;
@@ -212,7 +212,7 @@ mod tests {
             assert_eq!((response.status().as_u16(), &json["code"]), (401, &"unauthorized".into()), "{path}");
             assert!(response.headers()[WWW_AUTHENTICATE].to_str().expect("text").starts_with("Bearer"));
             let with_key = ask(&method, &path).header(AUTHORIZATION, "Bearer secret");
-            assert_ne!(answer(&door, with_key, "").await.0.status(), 401, "{path}");
+            assert_ne!(answer(&state, with_key, "").await.0.status(), 401, "{path}");
         }
     }
 

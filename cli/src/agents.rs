@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use muster_domain::{AgentId, AgentState, Timestamp};
 use serde_json::Value;
 
-use crate::client::{Client, ClientError};
+use crate::client::{ApiClient, ClientError};
 
 use super::table::{age, field, table};
 
@@ -20,7 +20,7 @@ pub(super) struct Filter {
 
 impl Filter {
     /// Agents in one of these states, or in any, in the order of their making.
-    pub(super) fn list(&self, client: &Client, states: &[AgentState]) -> Result<Vec<Value>, ClientError> {
+    pub(super) fn list(&self, client: &ApiClient, states: &[AgentState]) -> Result<Vec<Value>, ClientError> {
         let mut query = Vec::new();
         query.extend(self.pool.iter().map(|pool| ("pool_name", pool.clone())));
         query.extend(self.project.iter().map(|project| ("project_id", project.clone())));
@@ -31,7 +31,7 @@ impl Filter {
     }
 
     /// Agents that are wanted or still there.
-    pub(super) fn live(&self, client: &Client) -> Result<Vec<Value>, ClientError> {
+    pub(super) fn live(&self, client: &ApiClient) -> Result<Vec<Value>, ClientError> {
         // Two lists, since one of all would go through those that have ended too. An agent may get into quarantine between
         // them: the later sight of it counts, and ids are in order.
         let mut found = BTreeMap::new();
@@ -43,7 +43,7 @@ impl Filter {
 }
 
 /// One agent.
-pub(super) fn read(client: &Client, id: &AgentId) -> Result<Value, ClientError> {
+pub(super) fn read(client: &ApiClient, id: &AgentId) -> Result<Value, ClientError> {
     client.get(&format!("/api/v1/agents/{id}"), &[])
 }
 

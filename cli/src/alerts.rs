@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::table::{field, pretty, table};
-use super::{Context, Done};
+use super::{CliContext, Done};
 
 /// Asks and shows.
-pub(super) fn run(context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn run(context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     let answer = context.server()?.client.get_list("/api/v1/alerts")?;
     Ok(if context.global.json { pretty(&answer) } else { alerts_table(&answer) }.into())
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::client::ClientError;
 
 use super::Done;
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::table::pretty;
 
 /// Requests under way at once: enough to start a pool fast, few enough not to be a flood.
@@ -60,13 +60,13 @@ pub(super) fn outcome(
     answers: Vec<Result<Value, ClientError>>,
     json: bool,
     rows: impl Fn(&[Value]) -> String,
-) -> Result<Done, Failure> {
+) -> Result<Done, CommandFailure> {
     let asked = answers.len();
     let (mut good, mut failures) = (Vec::new(), Vec::new());
     for answer in answers {
         match answer {
             Ok(value) => good.push(value),
-            Err(error) => failures.push(Failure::from(error)),
+            Err(error) => failures.push(CommandFailure::from(error)),
         }
     }
     let failed = failures.len();

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use muster_domain::schema::{Described, Kind, Setting};
+use muster_domain::schema::{Described, FieldSchema, ValueKind};
 use muster_domain::{PoolConfig, nearest};
 use serde_json::{Value, json};
 
@@ -32,20 +32,20 @@ const PAIRS: &str = "settings";
 
 /// What is to be changed of a pool's bounds, as the API reads it: a JSON merge patch.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Bounds {
+pub(super) struct BoundsPatch {
     patch: Value,
-    said: Vec<Said>,
+    said: Vec<SpokenFor>,
 }
 
 /// That a word of the command line speaks of a setting, or of a table.
 #[derive(Clone, Debug)]
-struct Said {
+struct SpokenFor {
     word: String,
     path: Vec<String>,
     is_table: bool,
 }
 
-impl Bounds {
+impl BoundsPatch {
     /// Whether nothing is to be changed.
     pub(super) fn is_empty(&self) -> bool {
         self.said.is_empty()
@@ -59,14 +59,14 @@ impl Bounds {
     /// Notes what a word says, unless another one speaks of the same: what of them counts would be a guess. Tables are merged.
     fn set(&mut self, word: &str, path: &[String], value: &Value) -> Result<(), clap::Error> {
         let is_table = value.is_object();
-        let is_same = |said: &&Said| {
+        let is_same = |said: &&SpokenFor| {
             (!said.is_table && path.starts_with(&said.path)) || (!is_table && said.path.starts_with(path))
         };
-        if let Some(Said { word: other, .. }) = self.said.iter().find(is_same) {
+        if let Some(SpokenFor { word: other, .. }) = self.said.iter().find(is_same) {
             let message = format!("{other} and {word} speak of the same setting ({})\n", path.join("."));
             return Err(clap::Error::raw(ErrorKind::ArgumentConflict, message));
         }
-        self.said.push(Said { word: word.to_owned(), path: path.to_owned(), is_table });
+        self.said.push(SpokenFor { word: word.to_owned(), path: path.to_owned(), is_table });
         let place = path.iter().fold(&mut self.patch, |table, name| &mut table[name.as_str()]);
         let Value::Object(values) = value else {
             *place = value.clone();
@@ -79,7 +79,7 @@ impl Bounds {
     }
 }
 
-impl Args for Bounds {
+impl Args for BoundsPatch {
     fn augment_args(command: Command) -> Command {
         let flags = FLAGS.into_iter().filter_map(|(flag, key)| Some(flag_of(flag, setting(key)?)));
         command.args(flags).arg(no_on_demand()).arg(pairs())
@@ -90,7 +90,7 @@ impl Args for Bounds {
     }
 }
 
-impl FromArgMatches for Bounds {
+impl FromArgMatches for BoundsPatch {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut bounds = Self::default();
         for (flag, key) in FLAGS {
@@ -117,19 +117,19 @@ fn steps(key: &str) -> Vec<String> {
     key.split('.').map(str::to_owned).collect()
 }
 
-fn setting(key: &str) -> Option<&'static Setting> {
+fn setting(key: &str) -> Option<&'static FieldSchema> {
     PoolConfig::settings().iter().find(|setting| setting.key == key)
 }
 
-fn flag_of(flag: &'static str, setting: &'static Setting) -> Arg {
+fn flag_of(flag: &'static str, setting: &'static FieldSchema) -> Arg {
     let arg = Arg::new(flag).long(flag).help(setting.doc.clone());
     match &setting.kind {
-        Kind::Choice(words) => {
+        ValueKind::Choice(words) => {
             let words = PossibleValuesParser::new(words.iter().map(String::as_str));
             arg.value_name("KIND").value_parser(words.map(Value::from))
         }
         kind => {
-            let name = if *kind == Kind::Seconds { "SECONDS" } else { "N" };
+            let name = if *kind == ValueKind::Seconds { "SECONDS" } else { "N" };
             arg.value_name(name).value_parser(move |text: &str| setting.parse(text))
         }
     }
@@ -179,8 +179,9 @@ impl TypedValueParser for Pairs {
 fn pair(word: &str) -> Result<Pair, String> {
     let of = |path: Vec<String>, value| Pair { word: word.to_owned(), path, value };
     let (key, text) = word.split_once('=').ok_or("KEY=VALUE is expected, as in max_agents=4")?;
-    let within =
-        |outer: &Setting| (outer.kind == Kind::Map).then_some(key)?.strip_prefix(&outer.key)?.strip_prefix('.');
+    let within = |outer: &FieldSchema| {
+        (outer.kind == ValueKind::Map).then_some(key)?.strip_prefix(&outer.key)?.strip_prefix('.')
+    };
     if let Some(setting) = setting(key) {
         let value = if text == "null" { Ok(Value::Null) } else { setting.parse(text) };
         return value.map(|value| of(steps(key), value));
@@ -204,7 +205,7 @@ fn pair(word: &str) -> Result<Pair, String> {
 
 /// The settings with what they mean, for the end of a help text.
 pub(super) fn help() -> String {
-    let line = |setting: &Setting| {
+    let line = |setting: &FieldSchema| {
         let default =
             if setting.default.is_null() { String::new() } else { format!(" [default: {}]", setting.default_text()) };
         format!("  {}\n          {} ({}){default}\n", setting.key, setting.doc, setting.words())
@@ -218,13 +219,13 @@ mod tests {
     use super::*;
 
     #[derive(Debug, clap::Parser)]
-    struct Line {
+    struct HelpLine {
         #[command(flatten)]
-        bounds: Bounds,
+        bounds: BoundsPatch,
     }
 
     fn read(words: &str) -> Result<Value, String> {
-        let line = <Line as clap::Parser>::try_parse_from(std::iter::once("set").chain(words.split(' ')));
+        let line = <HelpLine as clap::Parser>::try_parse_from(std::iter::once("set").chain(words.split(' ')));
         line.map(|line| line.bounds.into_json()).map_err(|error| error.to_string())
     }
 
@@ -280,7 +281,7 @@ mod tests {
             ),
             ("dependencies=null dependencies.a=tcp://b:1", "dependencies=null", "dependencies.a=tcp://b:1"),
         ] {
-            let refused = <Line as clap::Parser>::try_parse_from(std::iter::once("set").chain(words.split(' ')));
+            let refused = <HelpLine as clap::Parser>::try_parse_from(std::iter::once("set").chain(words.split(' ')));
             let refused = refused.expect_err(words);
             let said = refused.to_string();
             assert!(said.contains(one) && said.contains(other), "{words}: {said}");

@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 use muster_domain::{TaskId, TaskState, Timestamp};
 use serde_json::{Value, json};
 
-use crate::client::{Client, ClientError};
+use crate::client::{ApiClient, ClientError};
 
 use super::asking::{each, outcome, seconds_if_any};
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::id::{TaskArg, resolve_all};
 use super::table::field;
 use super::task::PATH;
 use super::tasks::tasks_table;
-use super::{Context, Done};
+use super::{CliContext, Done};
 
 /// The longest that one request waits; who waits longer asks again, which is no error.
 const ONE_WAIT: Duration = Duration::from_secs(60);
 
 /// Arguments of `muster cancel`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct CancelArgs {
     /// The tasks, by their ids or beginnings of them
     #[arg(required = true)]
     tasks: Vec<TaskArg>,
@@ -32,7 +32,7 @@ pub(super) struct Args {
 }
 
 /// Calls them off, several at a time.
-pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn run(args: &CancelArgs, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     let client = context.server()?.client;
     let patience = match args.wait {
         None => Some(Duration::ZERO),
@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
 }
 
 /// Calls one off, and waits so long until its work has stopped; without a bound as long as it takes.
-fn call_off(client: &Client, task: TaskId, patience: Option<Duration>) -> Result<Value, ClientError> {
+fn call_off(client: &ApiClient, task: TaskId, patience: Option<Duration>) -> Result<Value, ClientError> {
     let begun = Instant::now();
     let mut asks = 0;
     loop {
@@ -85,9 +85,9 @@ fn came_too_late(task: &Value) -> String {
     format!("task {} was over already: {}", field(task, "task_id"), field(task, "state"))
 }
 
-fn still_runs(task: &Value) -> Failure {
+fn still_runs(task: &Value) -> CommandFailure {
     let id = field(task, "task_id");
-    Failure::Failed(format!("task {id} has not stopped yet; `muster task {id} --follow` goes on"))
+    CommandFailure::Failed(format!("task {id} has not stopped yet; `muster task {id} --follow` goes on"))
 }
 
 #[cfg(test)]

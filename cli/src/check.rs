@@ -4,15 +4,15 @@ use muster_domain::PoolName;
 use serde_json::Value;
 
 use super::asking::seconds;
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::reach;
 use super::table::{field, pretty, table};
 use super::terminal::printable;
-use super::{Context, Done};
+use super::{CliContext, Done};
 
 /// Arguments of `muster check`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct CheckArgs {
     /// Ask a worker of this pool what it reaches: by a task that goes the whole way of a task and is answered before the agent.
     /// Where no agent of the pool is idle it waits for one. Fails where something is not reached
     #[arg(long, value_name = "POOL")]
@@ -23,7 +23,7 @@ pub(super) struct Args {
 }
 
 /// Asks and shows; fails where one check fails.
-pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn run(args: &CheckArgs, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     if let Some(pool) = &args.pool {
         return reach::run(pool, args.wait, context);
     }
@@ -32,8 +32,8 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
     let failed = checks.iter().filter(|check| check["ok"] != Value::Bool(true)).count();
     let failure = match (failed, answer["ok"].as_bool()) {
         (0, Some(true)) => None,
-        (0, _) => Some(Failure::Failed("the server says that it is not well".to_owned())),
-        (failed, _) => Some(Failure::Failed(format!("{failed} of {} checks failed", checks.len()))),
+        (0, _) => Some(CommandFailure::Failed("the server says that it is not well".to_owned())),
+        (failed, _) => Some(CommandFailure::Failed(format!("{failed} of {} checks failed", checks.len()))),
     };
     let text = if context.global.json { pretty(&answer) } else { lines(checks) };
     Ok(Done { text, failure })

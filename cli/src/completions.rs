@@ -7,13 +7,13 @@ use super::{Cli, Done};
 
 /// Arguments of `muster completions`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct CompletionsArgs {
     /// The shell
     shell: Shell,
 }
 
 /// The script.
-pub(super) fn run(args: &Args) -> Done {
+pub(super) fn run(args: &CompletionsArgs) -> Done {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "muster", &mut script);
     String::from_utf8_lossy(&script).into_owned().into()

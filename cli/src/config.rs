@@ -1,19 +1,19 @@
 //! `muster config`: the configuration in force, and where each value is from.
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::table::{pretty, table};
-use super::{Context, Done};
+use super::{CliContext, Done};
 
 /// Arguments of `muster config`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct ConfigArgs {
     /// Print the documentation of every setting as Markdown instead
     #[arg(long)]
     markdown: bool,
 }
 
 /// Shows it as `serve` would read it, without starting anything.
-pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn run(args: &ConfigArgs, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     if args.markdown {
         return Ok(context.roles.settings().into());
     }

@@ -6,10 +6,10 @@ use muster_domain::ProcessId;
 use serde_json::json;
 
 use super::asking::{each, outcome};
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::id::{WorkerArg, resolve_all};
 use super::table::{field, table};
-use super::{Context, Done};
+use super::{CliContext, Done};
 
 /// Arguments of `muster declare-dead`.
 #[derive(Debug, clap::Args)]
@@ -25,7 +25,7 @@ pub(super) struct Args {
 }
 
 /// Declares them dead.
-pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn run(args: &Args, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     let client = context.server()?.client;
     let declare = |worker: &ProcessId| {
         client.post(&format!("/api/v1/workers/{worker}/declare-dead"), &[], &json!({}), Duration::ZERO)

@@ -6,7 +6,7 @@ use crate::client::ClientError;
 
 /// Why a command failed.
 #[derive(Debug)]
-pub enum Failure {
+pub enum CommandFailure {
     /// It was tried, and it failed.
     Failed(String),
     /// It can't be asked like that.
@@ -24,7 +24,7 @@ pub enum Failure {
     },
 }
 
-impl Failure {
+impl CommandFailure {
     /// The exit code.
     pub const fn code(&self) -> u8 {
         match self {
@@ -57,7 +57,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CommandFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(text) | Self::Usage(text) | Self::NoServer(text) | Self::NotFound(text) => f.write_str(text),
@@ -83,7 +83,7 @@ fn in_commands(code: &str, detail: &str) -> String {
     }
 }
 
-impl From<ClientError> for Failure {
+impl From<ClientError> for CommandFailure {
     fn from(error: ClientError) -> Self {
         match &error {
             ClientError::Unreachable { .. } => Self::NoServer(format!("{error}; `muster serve` starts one")),
@@ -97,7 +97,7 @@ impl From<ClientError> for Failure {
     }
 }
 
-impl From<crate::client::NotFound> for Failure {
+impl From<crate::client::NotFound> for CommandFailure {
     fn from(error: crate::client::NotFound) -> Self {
         match error {
             crate::client::NotFound::Closed(file, error) => Self::NoServer(format!(
@@ -137,7 +137,7 @@ mod tests {
         ];
         for (code, detail, expected) in rows {
             let error = ClientError::Refused { status: 400, code: Some(code.into()), detail: detail.into() };
-            assert_eq!(Failure::from(error).to_string(), expected);
+            assert_eq!(CommandFailure::from(error).to_string(), expected);
         }
     }
 
@@ -145,7 +145,7 @@ mod tests {
     fn a_refusal_has_the_exit_code_that_it_means() {
         let refused = |status, code: Option<&str>| {
             let code = code.map(str::to_owned);
-            Failure::from(ClientError::Refused { status, code, detail: "no".to_owned() }).code()
+            CommandFailure::from(ClientError::Refused { status, code, detail: "no".to_owned() }).code()
         };
         assert_eq!(refused(404, Some("unknown_agent")), 4);
         assert_eq!(refused(404, Some("unknown_task")), 4);
@@ -153,8 +153,8 @@ mod tests {
         assert_eq!(refused(404, None), 1);
         assert_eq!(refused(429, Some("limit")), 1);
         let unreadable = ClientError::Unreadable { url: String::new(), problem: String::new() };
-        assert_eq!(Failure::from(unreadable).code(), 1);
-        assert_eq!(Failure::from(crate::client::NotFound::NoAddress("x".into())).code(), 3);
-        assert_eq!(Failure::Config { mistakes: String::new(), undone: None }.code(), 64);
+        assert_eq!(CommandFailure::from(unreadable).code(), 1);
+        assert_eq!(CommandFailure::from(crate::client::NotFound::NoAddress("x".into())).code(), 3);
+        assert_eq!(CommandFailure::Config { mistakes: String::new(), undone: None }.code(), 64);
     }
 }

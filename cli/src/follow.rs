@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use muster_domain::TaskId;
 
-use crate::client::{Client, ClientError, Event};
+use crate::client::{ApiClient, ClientError, StreamEvent};
 
-use super::failure::Failure;
-use super::task::{Ended, PATH, progress, state};
+use super::failure::CommandFailure;
+use super::task::{PATH, TaskEnding, progress, state};
 use super::terminal::{escaped, printable};
 
 /// How long a server may be away before it is given up: a new version of it is there sooner.
@@ -20,12 +20,12 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 /// Prints what is new of a task until it is over; says what to say of it where it did not succeed. A connection that breaks
 /// is made again, to wherever `find` finds the server by then, and goes on where it left off; `err` hears of that.
 pub(super) fn follow(
-    find: impl Fn() -> Result<Client, Failure>,
+    find: impl Fn() -> Result<ApiClient, CommandFailure>,
     task: TaskId,
     json: bool,
     out: &mut impl Write,
     err: &mut impl Write,
-) -> Result<Option<Failure>, Failure> {
+) -> Result<Option<CommandFailure>, CommandFailure> {
     let path = format!("{PATH}/{task}/events");
     let mut client = find()?;
     let mut seen: Option<String> = None;
@@ -77,24 +77,24 @@ const fn is_passing(error: &ClientError) -> bool {
 
 /// Prints a message. It goes on, unless the task is over, or whoever read the output has seen enough.
 fn take(
-    client: &Client,
+    client: &ApiClient,
     task: TaskId,
-    event: &Event,
+    event: &StreamEvent,
     json: bool,
     out: &mut impl Write,
-) -> Result<ControlFlow<Option<Failure>>, Failure> {
+) -> Result<ControlFlow<Option<CommandFailure>>, CommandFailure> {
     if !show(client, event, json, out)? {
         return Ok(ControlFlow::Break(None));
     }
     if event.kind == "progress" {
         return Ok(ControlFlow::Continue(()));
     }
-    let ended: Ended<'_> = client.parse(&event.data)?;
+    let ended: TaskEnding<'_> = client.parse(&event.data)?;
     Ok(if ended.state.is_final() { ControlFlow::Break(ended.failure(task)) } else { ControlFlow::Continue(()) })
 }
 
 /// Prints a message; false where whoever read the output has seen enough.
-fn show(client: &Client, event: &Event, json: bool, out: &mut impl Write) -> Result<bool, Failure> {
+fn show(client: &ApiClient, event: &StreamEvent, json: bool, out: &mut impl Write) -> Result<bool, CommandFailure> {
     let data = client.parse_value(&event.data).unwrap_or_default();
     let line = match event.kind.as_str() {
         _ if json && std::io::stdout().is_terminal() => escaped(&event.data),
@@ -105,14 +105,14 @@ fn show(client: &Client, event: &Event, json: bool, out: &mut impl Write) -> Res
     match writeln!(out, "{line}").and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Failure::Failed(format!("the output can't be written: {error}"))),
+        Err(error) => Err(CommandFailure::Failed(format!("the output can't be written: {error}"))),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::fake_tests::{FakeServer, Request};
+    use crate::client::fake_tests::{FakeRequest, FakeServer};
 
     const QUEUED: &str = "id: 1\nevent: queued\ndata: {\"state\": \"queued\"}\n\n";
     const RUNNING: &str = ": keep-alive\n\nid: 2\nevent: running\ndata: {\"state\": \"running\"}\n\n\
@@ -124,11 +124,11 @@ mod tests {
     fn followed(
         json: bool,
         answers: Vec<(u16, &'static str)>,
-    ) -> (Result<Option<Failure>, Failure>, String, Vec<Request>) {
+    ) -> (Result<Option<CommandFailure>, CommandFailure>, String, Vec<FakeRequest>) {
         let server = FakeServer::start(answers.clone());
         let task = "019aa000-0000-7000-8000-000000000001".parse().expect("an id");
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let end = follow(|| Ok(Client::new(&server.url(), None)), task, json, &mut out, &mut err);
+        let end = follow(|| Ok(ApiClient::new(&server.url(), None)), task, json, &mut out, &mut err);
         let err = String::from_utf8(err).expect("text");
         let was_away = answers.iter().any(|(status, _)| *status == 503);
         assert_eq!(was_away, err.contains("is asked again for 60 s") && err.contains("is there again"), "{err}");
@@ -154,7 +154,7 @@ mod tests {
         let expected = "task 019aa000-0000-7000-8000-000000000001 is failed: no such file (agent_error)";
         assert_eq!((failure.code(), failure.to_string().as_str()), (1, expected));
         assert!(text.ends_with("failed (no such file, agent_error)\n"), "{text}");
-        let after = |request: &Request| {
+        let after = |request: &FakeRequest| {
             request.head.lines().find_map(|line| line.strip_prefix("last-event-id: ").map(str::to_owned))
         };
         let asked: Vec<Option<String>> = requests.iter().map(after).collect();

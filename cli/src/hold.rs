@@ -5,10 +5,10 @@ use std::time::Duration;
 use muster_domain::PoolName;
 use serde_json::{Value, json};
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::pools::pools_table;
 use super::table::pretty;
-use super::{Context, Done};
+use super::{CliContext, Done};
 
 /// Arguments of `muster pause`.
 #[derive(Debug, clap::Args)]
@@ -54,9 +54,9 @@ struct What {
 }
 
 /// Gives agents no more tasks.
-pub(super) fn pause(args: &Pause, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn pause(args: &Pause, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     match &args.what.pool {
-        Some(pool) if args.hand_back => Err(Failure::Usage(format!(
+        Some(pool) if args.hand_back => Err(CommandFailure::Usage(format!(
             "the tasks of a single pool are handed back by a drain only: `muster drain {pool} --hand-back`"
         ))),
         Some(pool) => of_pool(pool, "pause", &json!({}), context),
@@ -67,7 +67,7 @@ pub(super) fn pause(args: &Pause, context: &Context<'_>) -> Result<Done, Failure
 }
 
 /// Gives agents tasks again.
-pub(super) fn resume(args: &Resume, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn resume(args: &Resume, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     match &args.what.pool {
         Some(pool) => of_pool(pool, "resume", &json!({}), context),
         None => of_system("resume", &json!({}), "resumed", context),
@@ -75,10 +75,10 @@ pub(super) fn resume(args: &Resume, context: &Context<'_>) -> Result<Done, Failu
 }
 
 /// Takes no more tasks either.
-pub(super) fn drain(args: &Drain, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn drain(args: &Drain, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     match (&args.pool, args.all) {
         (Some(pool), false) => of_pool(pool, "drain", &json!({"hand_back": args.hand_back}), context),
-        _ => Err(Failure::Usage(
+        _ => Err(CommandFailure::Usage(
             "a drain is of one pool: `muster drain POOL`; `muster pause --all` holds up the whole system, and with --hand-back \
              stops the tasks that run"
                 .to_owned(),
@@ -86,13 +86,13 @@ pub(super) fn drain(args: &Drain, context: &Context<'_>) -> Result<Done, Failure
     }
 }
 
-fn of_pool(pool: &PoolName, verb: &str, body: &Value, context: &Context<'_>) -> Result<Done, Failure> {
+fn of_pool(pool: &PoolName, verb: &str, body: &Value, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     let client = context.server()?.client;
     let answer = client.post(&format!("/api/v1/agents/pools/{pool}/{verb}"), &[], body, Duration::ZERO)?;
     Ok(if context.global.json { pretty(&answer) } else { pools_table(&[answer]) }.into())
 }
 
-fn of_system(verb: &str, body: &Value, words: &str, context: &Context<'_>) -> Result<Done, Failure> {
+fn of_system(verb: &str, body: &Value, words: &str, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     let client = context.server()?.client;
     let answer = client.post(&format!("/api/v1/system/{verb}"), &[], body, Duration::ZERO)?;
     Ok(if context.global.json { pretty(&answer) } else { format!("the system is {words}\n") }.into())

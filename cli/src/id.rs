@@ -6,9 +6,9 @@ use std::str::FromStr;
 use muster_domain::{AgentId, ProcessId, TaskId, TaskIdPrefix};
 use serde_json::Value;
 
-use crate::client::{Client, ClientError};
+use crate::client::{ApiClient, ClientError};
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::ps::PROCESSES;
 use super::table::field;
 use super::task::PATH;
@@ -28,7 +28,7 @@ pub(super) trait Thing: Copy + Display + FromStr {
     const SHORTEST: usize;
 
     /// Those whose ids begin so, and maybe others.
-    fn beginning_with(client: &Client, text: &str) -> Result<Vec<Value>, ClientError>;
+    fn beginning_with(client: &ApiClient, text: &str) -> Result<Vec<Value>, ClientError>;
 }
 
 impl Thing for AgentId {
@@ -38,7 +38,7 @@ impl Thing for AgentId {
     const SHORTEST: usize = 4;
 
     /// All agents, those that ended included.
-    fn beginning_with(client: &Client, _: &str) -> Result<Vec<Value>, ClientError> {
+    fn beginning_with(client: &ApiClient, _: &str) -> Result<Vec<Value>, ClientError> {
         client.list("/api/v1/agents", &[])
     }
 }
@@ -50,7 +50,7 @@ impl Thing for TaskId {
     const SHORTEST: usize = TaskIdPrefix::SHORTEST;
 
     /// As many as are named where there are several, and one more.
-    fn beginning_with(client: &Client, text: &str) -> Result<Vec<Value>, ClientError> {
+    fn beginning_with(client: &ApiClient, text: &str) -> Result<Vec<Value>, ClientError> {
         Ok(client.list_first(PATH, &[("id_prefix", text.to_owned())], NAMED + 1)?.0)
     }
 }
@@ -62,7 +62,7 @@ impl Thing for ProcessId {
     const SHORTEST: usize = 4;
 
     /// Those that have not ended.
-    fn beginning_with(client: &Client, _: &str) -> Result<Vec<Value>, ClientError> {
+    fn beginning_with(client: &ApiClient, _: &str) -> Result<Vec<Value>, ClientError> {
         let answer = client.get(PROCESSES, &[])?;
         Ok(answer["processes"].as_array().cloned().unwrap_or_default())
     }
@@ -105,7 +105,7 @@ impl<Id: Thing> FromStr for Named<Id> {
 }
 
 /// The id that was meant. The server is asked only where an id was cut short.
-pub(super) fn resolve<Id: Thing>(client: &Client, named: &Named<Id>) -> Result<Id, Failure> {
+pub(super) fn resolve<Id: Thing>(client: &ApiClient, named: &Named<Id>) -> Result<Id, CommandFailure> {
     match named {
         Named::Whole(id) => Ok(*id),
         Named::Beginning(text) => only_one(text, &Id::beginning_with(client, text)?),
@@ -113,29 +113,31 @@ pub(super) fn resolve<Id: Thing>(client: &Client, named: &Named<Id>) -> Result<I
 }
 
 /// The ids that were meant, in the order in which they were named; all are known before anything is done to one.
-pub(super) fn resolve_all<Id: Thing>(client: &Client, named: &[Named<Id>]) -> Result<Vec<Id>, Failure> {
+pub(super) fn resolve_all<Id: Thing>(client: &ApiClient, named: &[Named<Id>]) -> Result<Vec<Id>, CommandFailure> {
     let all: Result<_, _> = named.iter().map(|one| resolve(client, one)).collect();
     all.map_err(|failure| match failure {
-        Failure::NotFound(why) if named.len() > 1 => {
-            Failure::NotFound(format!("{why}; nothing was done to the others"))
+        CommandFailure::NotFound(why) if named.len() > 1 => {
+            CommandFailure::NotFound(format!("{why}; nothing was done to the others"))
         }
-        Failure::Usage(why) if named.len() > 1 => Failure::Usage(format!("{why}; nothing was done to the others")),
+        CommandFailure::Usage(why) if named.len() > 1 => {
+            CommandFailure::Usage(format!("{why}; nothing was done to the others"))
+        }
         other => other,
     })
 }
 
-fn only_one<Id: Thing>(beginning: &str, things: &[Value]) -> Result<Id, Failure> {
+fn only_one<Id: Thing>(beginning: &str, things: &[Value]) -> Result<Id, CommandFailure> {
     let (name, list) = (Id::NAME, Id::LIST);
     let bare = |text: &str| text.replace('-', "");
     let ids = things.iter().map(|thing| field(thing, Id::FIELD));
     let fitting: Vec<String> = ids.filter(|id| bare(id).starts_with(&bare(beginning))).collect();
     match fitting.as_slice() {
-        [id] => id.parse().map_err(|_| Failure::Failed(format!("the server gave an id that is none: {id}"))),
-        [] => Err(Failure::NotFound(format!("no {name}'s id begins with {beginning}; `{list}` lists them"))),
+        [id] => id.parse().map_err(|_| CommandFailure::Failed(format!("the server gave an id that is none: {id}"))),
+        [] => Err(CommandFailure::NotFound(format!("no {name}'s id begins with {beginning}; `{list}` lists them"))),
         several => {
             let more = if several.len() > NAMED { ", ..." } else { "" };
             let some = several.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-            Err(Failure::Usage(format!(
+            Err(CommandFailure::Usage(format!(
                 "several {name}s have an id that begins with {beginning}, so write more of it: {some}{more}"
             )))
         }

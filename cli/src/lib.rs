@@ -53,10 +53,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use client::Found;
+use client::FoundServer;
 pub use client::is_loopback;
-pub use failure::Failure;
-pub use roles::{Given, InForce, Roles, Server, ServerAddress};
+pub use failure::CommandFailure;
+pub use roles::{Given, InForce, Roles, ServerAddress, ServerLookup};
 
 /// Supervises pools of AI agents as real process trees.
 #[derive(Debug, Parser)]
@@ -65,7 +65,7 @@ struct Cli {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 /// What every command understands.
@@ -86,33 +86,33 @@ struct Global {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Start the supervisor and its HTTP API
-    Serve(serve::Args),
+    Serve(serve::ServeArgs),
     /// Start agents
-    Spawn(spawn::Args),
+    Spawn(spawn::SpawnArgs),
     /// End agents for good
-    Terminate(terminate::Args),
+    Terminate(terminate::TerminateArgs),
     /// Start agents anew; also releases those in quarantine
-    Restart(restart::Args),
+    Restart(restart::RestartArgs),
     /// List agents, or workers
-    Ps(ps::Args),
+    Ps(ps::PsArgs),
     /// Say that workers are dead which nobody can reach, so that their agents run elsewhere
     DeclareDead(declare_dead::Args),
     /// List, create, change and remove pools
-    Pools(pools::Args),
+    Pools(pools::PoolsArgs),
     /// Show what an agent printed
-    Logs(logs::Args),
+    Logs(logs::LogsArgs),
     /// Give the agents of a pool work
-    Submit(submit::Args),
+    Submit(submit::SubmitArgs),
     /// List tasks
-    Tasks(tasks::Args),
+    Tasks(tasks::TasksArgs),
     /// Show a task, or what becomes of it
-    Task(task::Args),
+    Task(task::TaskArgs),
     /// Call tasks off
-    Cancel(cancel::Args),
+    Cancel(cancel::CancelArgs),
     /// Send dead tasks to the queue again
-    Redrive(redrive::Args),
+    Redrive(redrive::RedriveArgs),
     /// Show how much work waits, and how fast it goes
     Queue,
     /// List alerts: what needs a person, or did
@@ -126,22 +126,22 @@ enum Command {
     /// Show how the supervisor is doing
     Status,
     /// Test limits, Redis, store, leader and workers; or what a worker of a pool reaches
-    Check(check::Args),
+    Check(check::CheckArgs),
     /// Show the configuration in force, and where each value is from
-    Config(config::Args),
+    Config(config::ConfigArgs),
     /// Bring the database up to date
     Migrate,
     /// Stop the server
-    Stop(stop::Args),
+    Stop(stop::StopArgs),
     /// Print a script that completes commands in a shell
-    Completions(completions::Args),
+    Completions(completions::CompletionsArgs),
 }
 
 /// What a command printed, and how it went on from there.
 #[derive(Debug)]
 struct Done {
     text: String,
-    failure: Option<Failure>,
+    failure: Option<CommandFailure>,
 }
 
 impl From<String> for Done {
@@ -151,12 +151,12 @@ impl From<String> for Done {
 }
 
 /// What a command works with.
-struct Context<'a> {
+struct CliContext<'a> {
     global: Global,
     roles: &'a dyn Roles,
 }
 
-impl Context<'_> {
+impl CliContext<'_> {
     /// What the command line says about the configuration.
     fn given(&self) -> Given {
         let mut given = Given { config: self.global.config.clone(), ..Given::default() };
@@ -165,7 +165,7 @@ impl Context<'_> {
     }
 
     /// The server.
-    fn server(&self) -> Result<Found, Failure> {
+    fn server(&self) -> Result<FoundServer, CommandFailure> {
         Ok(client::find(self.roles.server(&self.given(), self.global.url.as_deref())?)?)
     }
 }
@@ -173,13 +173,13 @@ impl Context<'_> {
 /// Reads the command line and does what it says.
 pub fn run(roles: &dyn Roles) -> ExitCode {
     let cli = Cli::parse();
-    let context = Context { global: cli.global, roles };
+    let context = CliContext { global: cli.global, roles };
     match carry_out(cli.command, &context) {
         Ok(done) => match (print(&done.text, context.global.json), done.failure) {
             (_, Some(failure)) => fail(&failure, roles),
             // Whoever read the output has seen enough.
             (Err(error), None) if error.kind() != ErrorKind::BrokenPipe => {
-                fail(&Failure::Failed(format!("the output can't be written: {error}")), roles)
+                fail(&CommandFailure::Failed(format!("the output can't be written: {error}")), roles)
             }
             _ => ExitCode::SUCCESS,
         },
@@ -187,35 +187,35 @@ pub fn run(roles: &dyn Roles) -> ExitCode {
     }
 }
 
-fn carry_out(command: Command, context: &Context<'_>) -> Result<Done, Failure> {
+fn carry_out(command: CliCommand, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     match command {
-        Command::Serve(args) => {
+        CliCommand::Serve(args) => {
             context.roles.serve(&args.given(context.given()))?;
             Ok(String::new().into())
         }
-        Command::Migrate => Ok(format!("{}\n", context.roles.migrate(&context.given())?).into()),
-        Command::Spawn(args) => spawn::run(&args, context),
-        Command::Terminate(args) => terminate::run(&args, context),
-        Command::Restart(args) => restart::run(&args, context),
-        Command::Ps(args) => ps::run(&args, context),
-        Command::DeclareDead(args) => declare_dead::run(&args, context),
-        Command::Pools(args) => pools::run(args, context),
-        Command::Logs(args) => logs::run(&args, context),
-        Command::Submit(args) => submit::run(&args, context),
-        Command::Tasks(args) => tasks::run(&args, context),
-        Command::Task(args) => task::run(&args, context),
-        Command::Cancel(args) => cancel::run(&args, context),
-        Command::Redrive(args) => redrive::run(&args, context),
-        Command::Queue => queue::run(context),
-        Command::Alerts => alerts::run(context),
-        Command::Pause(args) => hold::pause(&args, context),
-        Command::Resume(args) => hold::resume(&args, context),
-        Command::Drain(args) => hold::drain(&args, context),
-        Command::Status => status::run(context),
-        Command::Check(args) => check::run(&args, context),
-        Command::Config(args) => config::run(&args, context),
-        Command::Stop(args) => stop::run(&args, context),
-        Command::Completions(args) => Ok(completions::run(&args)),
+        CliCommand::Migrate => Ok(format!("{}\n", context.roles.migrate(&context.given())?).into()),
+        CliCommand::Spawn(args) => spawn::run(&args, context),
+        CliCommand::Terminate(args) => terminate::run(&args, context),
+        CliCommand::Restart(args) => restart::run(&args, context),
+        CliCommand::Ps(args) => ps::run(&args, context),
+        CliCommand::DeclareDead(args) => declare_dead::run(&args, context),
+        CliCommand::Pools(args) => pools::run(args, context),
+        CliCommand::Logs(args) => logs::run(&args, context),
+        CliCommand::Submit(args) => submit::run(&args, context),
+        CliCommand::Tasks(args) => tasks::run(&args, context),
+        CliCommand::Task(args) => task::run(&args, context),
+        CliCommand::Cancel(args) => cancel::run(&args, context),
+        CliCommand::Redrive(args) => redrive::run(&args, context),
+        CliCommand::Queue => queue::run(context),
+        CliCommand::Alerts => alerts::run(context),
+        CliCommand::Pause(args) => hold::pause(&args, context),
+        CliCommand::Resume(args) => hold::resume(&args, context),
+        CliCommand::Drain(args) => hold::drain(&args, context),
+        CliCommand::Status => status::run(context),
+        CliCommand::Check(args) => check::run(&args, context),
+        CliCommand::Config(args) => config::run(&args, context),
+        CliCommand::Stop(args) => stop::run(&args, context),
+        CliCommand::Completions(args) => Ok(completions::run(&args)),
     }
 }
 
@@ -229,7 +229,7 @@ fn print(text: &str, json: bool) -> std::io::Result<()> {
     stdout.flush()
 }
 
-fn fail(failure: &Failure, roles: &dyn Roles) -> ExitCode {
+fn fail(failure: &CommandFailure, roles: &dyn Roles) -> ExitCode {
     // Refusals have words of programs in them, beside our own.
     let words = terminal::printable_lines(&failure.to_string());
     roles.say_last(format!("muster: {words}\n"));

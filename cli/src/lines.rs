@@ -10,10 +10,10 @@ use muster_domain::counted;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use crate::client::{Client, Content};
+use crate::client::{ApiClient, RawBody};
 
 use super::Done;
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::submit::Field;
 use super::table::field;
 use super::terminal::printable;
@@ -36,7 +36,7 @@ pub(super) struct Defaults {
 }
 
 /// Sends all lines of a file, or of stdin where it is `-`, and prints the ids of the tasks as they are taken in.
-pub(super) fn run(source: &Path, defaults: &Defaults, client: &Client, json: bool) -> Result<Done, Failure> {
+pub(super) fn run(source: &Path, defaults: &Defaults, client: &ApiClient, json: bool) -> Result<Done, CommandFailure> {
     let mut sender = Sender {
         client,
         defaults,
@@ -44,14 +44,14 @@ pub(super) fn run(source: &Path, defaults: &Defaults, client: &Client, json: boo
         out: std::io::stdout(),
         err: std::io::stderr(),
         bar: ProgressBar::hidden(),
-        tally: Tally::default(),
+        tally: LineCounts::default(),
     };
     let shown = std::io::stderr().is_terminal();
     let sent = if source == Path::new("-") {
         sender.bar = if shown { bar(None) } else { ProgressBar::hidden() };
         sender.send_all(BufReader::with_capacity(BUFFER, std::io::stdin()))
     } else {
-        let unreadable = |error| Failure::Usage(format!("{} can't be read: {error}", source.display()));
+        let unreadable = |error| CommandFailure::Usage(format!("{} can't be read: {error}", source.display()));
         let file = File::open(source).map_err(unreadable)?;
         let size = file.metadata().map_err(unreadable)?.len();
         sender.bar = if shown { bar(Some(size)) } else { ProgressBar::hidden() };
@@ -77,20 +77,20 @@ fn bar(size: Option<u64>) -> ProgressBar {
 
 /// What became of the lines so far.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Tally {
+struct LineCounts {
     accepted: u64,
     refused: u64,
 }
 
-impl Tally {
-    fn failure(&self) -> Option<Failure> {
+impl LineCounts {
+    fn failure(&self) -> Option<CommandFailure> {
         match (self.accepted + self.refused, self.refused) {
             // Mostly a command before the pipe that failed, or the wrong file.
-            (0, _) => Some(Failure::Failed("0 tasks: the input was empty".to_owned())),
+            (0, _) => Some(CommandFailure::Failed("0 tasks: the input was empty".to_owned())),
             (_, 0) => None,
             (all, refused) => {
                 let (tasks, were) = (counted(all, "task"), if refused == 1 { "was" } else { "were" });
-                Some(Failure::Failed(format!("{refused} of {tasks} {were} refused")))
+                Some(CommandFailure::Failed(format!("{refused} of {tasks} {were} refused")))
             }
         }
     }
@@ -98,14 +98,14 @@ impl Tally {
 
 /// Lines on their way.
 #[derive(Default)]
-struct Batch {
+struct LineBatch {
     text: String,
     /// Their numbers in the source, from 1.
     numbers: Vec<usize>,
 }
 
 struct Sender<'a, Out, Err> {
-    client: &'a Client,
+    client: &'a ApiClient,
     defaults: &'a Defaults,
     json: bool,
     /// For what was taken in.
@@ -113,17 +113,17 @@ struct Sender<'a, Out, Err> {
     /// For what was refused.
     err: Err,
     bar: ProgressBar,
-    tally: Tally,
+    tally: LineCounts,
 }
 
 impl<Out: Write, Err: Write> Sender<'_, Out, Err> {
-    fn send_all(&mut self, mut source: BufReader<impl std::io::Read>) -> Result<(), Failure> {
-        let mut batch = Batch::default();
+    fn send_all(&mut self, mut source: BufReader<impl std::io::Read>) -> Result<(), CommandFailure> {
+        let mut batch = LineBatch::default();
         let (mut bytes, mut number) = (Vec::new(), 0);
         loop {
             bytes.clear();
             let length = source.read_until(b'\n', &mut bytes);
-            let length = length.map_err(|error| Failure::Failed(format!("the lines can't be read: {error}")))?;
+            let length = length.map_err(|error| CommandFailure::Failed(format!("the lines can't be read: {error}")))?;
             number += 1;
             self.bar.inc(length as u64);
             if !bytes.trim_ascii().is_empty() {
@@ -140,7 +140,7 @@ impl<Out: Write, Err: Write> Sender<'_, Out, Err> {
         }
     }
 
-    fn add(&mut self, batch: &mut Batch, number: usize, bytes: &[u8]) -> Result<(), Failure> {
+    fn add(&mut self, batch: &mut LineBatch, number: usize, bytes: &[u8]) -> Result<(), CommandFailure> {
         let Ok(line) = std::str::from_utf8(bytes) else { return self.refused(number, "it is no UTF-8 text") };
         let line = line.strip_prefix('\u{feff}').unwrap_or(line);
         // What it begins with stays: the server counts columns.
@@ -150,14 +150,14 @@ impl<Out: Write, Err: Write> Sender<'_, Out, Err> {
         Ok(())
     }
 
-    fn send(&mut self, batch: &Batch) -> Result<(), Failure> {
-        let content = Content { media_type: "application/x-ndjson", key: None, text: &batch.text };
+    fn send(&mut self, batch: &LineBatch) -> Result<(), CommandFailure> {
+        let content = RawBody { media_type: "application/x-ndjson", key: None, text: &batch.text };
         let answer = self.client.send(BULK, &content).and_then(|text| self.client.parse::<Value>(&text));
         let lines = (batch.numbers.first().copied().unwrap_or(1), batch.numbers.last().copied().unwrap_or(1));
         let answer = answer.map_err(|error| {
             let words =
                 format!("lines {} to {} may not have been taken in, and those after were not", lines.0, lines.1);
-            Failure::from(error).about(&words)
+            CommandFailure::from(error).about(&words)
         })?;
         for item in answer["items"].as_array().into_iter().flatten() {
             let place = item["line"].as_u64().and_then(|line| usize::try_from(line).ok());
@@ -171,15 +171,15 @@ impl<Out: Write, Err: Write> Sender<'_, Out, Err> {
         Ok(())
     }
 
-    fn accepted(&mut self, id: &str, item: &Value) -> Result<(), Failure> {
+    fn accepted(&mut self, id: &str, item: &Value) -> Result<(), CommandFailure> {
         self.tally.accepted += 1;
         let (out, json) = (&mut self.out, self.json);
         let written =
             self.bar.suspend(|| if json { writeln!(out, "{item}") } else { writeln!(out, "{}", printable(id)) });
-        written.map_err(|error| Failure::Failed(format!("the output can't be written: {error}")))
+        written.map_err(|error| CommandFailure::Failed(format!("the output can't be written: {error}")))
     }
 
-    fn refused(&mut self, number: usize, why: &str) -> Result<(), Failure> {
+    fn refused(&mut self, number: usize, why: &str) -> Result<(), CommandFailure> {
         self.tally.refused += 1;
         let err = &mut self.err;
         // There is nowhere left to say that stderr is closed; the exit code tells.
@@ -261,8 +261,8 @@ mod tests {
         assert_eq!(filled(&defaults(&[], None), "{ }"), "{ }");
     }
 
-    fn sender<'a>(client: &'a Client, defaults: &'a Defaults, json: bool) -> Sender<'a, Vec<u8>, Vec<u8>> {
-        let (bar, tally) = (ProgressBar::hidden(), Tally::default());
+    fn sender<'a>(client: &'a ApiClient, defaults: &'a Defaults, json: bool) -> Sender<'a, Vec<u8>, Vec<u8>> {
+        let (bar, tally) = (ProgressBar::hidden(), LineCounts::default());
         Sender { client, defaults, json, out: Vec::new(), err: Vec::new(), bar, tally }
     }
 
@@ -271,9 +271,9 @@ mod tests {
         lines: &[u8],
         answers: Vec<(u16, &'static str)>,
         json: bool,
-    ) -> (Result<Tally, Failure>, String, String, Vec<String>) {
+    ) -> (Result<LineCounts, CommandFailure>, String, String, Vec<String>) {
         let server = FakeServer::start(answers);
-        let client = Client::new(&server.url(), None);
+        let client = ApiClient::new(&server.url(), None);
         let defaults = defaults(&[("pool_name", "\"p\"")], None);
         let mut sender = sender(&client, &defaults, json);
         let result = sender.send_all(BufReader::with_capacity(BUFFER, lines));
@@ -289,7 +289,7 @@ mod tests {
         let lines = b"{\"input\": 1}\n\n  \n\xff\n{\"x\": 2}\n";
         let (tally, out, err, bodies) = sent(lines, vec![(200, answer)], false);
         let tally = tally.expect("an answer");
-        assert_eq!(tally, Tally { accepted: 1, refused: 2 });
+        assert_eq!(tally, LineCounts { accepted: 1, refused: 2 });
         assert_eq!(tally.failure().expect("two").to_string(), "2 of 3 tasks were refused");
         assert_eq!(out, "t-1\n");
         assert_eq!(err, "muster: line 4: it is no UTF-8 text\nmuster: line 5: input is missing\n");
@@ -313,7 +313,7 @@ mod tests {
         let none = r#"{"items": []}"#;
         let server = FakeServer::start(vec![(200, none), (200, none)]);
         let mut slow = Slow(vec![b"{}\n{}\n", b"{\"input\"", b": 1}\n"], &server, Vec::new());
-        let client = Client::new(&server.url(), None);
+        let client = ApiClient::new(&server.url(), None);
         let nothing = defaults(&[], None);
         let mut sender = sender(&client, &nothing, false);
         sender.send_all(BufReader::with_capacity(BUFFER, &mut slow)).expect("answers");
@@ -338,7 +338,7 @@ mod tests {
             let failure = sent(nothing, Vec::new(), false).0.expect("nothing to do").failure().expect("nothing done");
             assert_eq!((failure.code(), failure.to_string().as_str()), (1, "0 tasks: the input was empty"));
         }
-        assert!(Tally { accepted: 1, refused: 0 }.failure().is_none());
+        assert!(LineCounts { accepted: 1, refused: 0 }.failure().is_none());
     }
 
     #[test]

@@ -5,14 +5,14 @@ use std::io::{ErrorKind, IsTerminal, Read, Write};
 use serde_json::Value;
 
 use super::agents::read;
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::id::{AgentArg, resolve};
 use super::terminal::{Printable, printable};
-use super::{Context, Done};
+use super::{CliContext, Done};
 
 /// Arguments of `muster logs`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct LogsArgs {
     /// The agent, by its id or a beginning of it
     agent: AgentArg,
     /// Go on with what it prints from now on, until it has ended for good
@@ -24,7 +24,7 @@ pub(super) struct Args {
 }
 
 /// Copies the text as it comes.
-pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn run(args: &LogsArgs, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     let client = context.server()?.client;
     let mut query = vec![("follow", args.follow.to_string())];
     query.extend(args.tail.map(|lines| ("tail", lines.to_string())));
@@ -50,20 +50,20 @@ pub(super) fn silence(agent: &Value) -> String {
 }
 
 /// Copies and flushes piece by piece, so that a reader sees each line when it is printed. Says how many bytes there were.
-fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<usize, Failure> {
+fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<usize, CommandFailure> {
     let (mut buffer, mut copied) = ([0; 8192], 0);
     loop {
         let length = match from.read(&mut buffer) {
             Ok(0) => return Ok(copied),
             Ok(length) => length,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Failure::Failed(format!("the server went away: {error}"))),
+            Err(error) => return Err(CommandFailure::Failed(format!("the server went away: {error}"))),
         };
         copied += length;
         match to.write_all(&buffer[..length]).and_then(|()| to.flush()) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(copied),
-            Err(error) => return Err(Failure::Failed(format!("the output can't be written: {error}"))),
+            Err(error) => return Err(CommandFailure::Failed(format!("the output can't be written: {error}"))),
         }
     }
 }

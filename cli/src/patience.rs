@@ -25,13 +25,13 @@ pub(super) struct Patience<Err> {
 
 /// A task, as far as it matters here.
 #[derive(Deserialize)]
-struct Seen {
+struct TaskSeen {
     state: TaskState,
-    waiting_for: Option<WaitingFor>,
+    waiting_for: Option<WaitReason>,
 }
 
 #[derive(Deserialize)]
-struct WaitingFor {
+struct WaitReason {
     message: String,
 }
 
@@ -48,10 +48,10 @@ impl<Err: Write> Patience<Err> {
 
     /// Says what the task waits for by this answer of the server, once for each reason.
     pub(super) fn look(&mut self, answer: &str) {
-        let Ok(seen) = serde_json::from_str::<Seen>(answer) else { return };
+        let Ok(seen) = serde_json::from_str::<TaskSeen>(answer) else { return };
         self.may_be_queued = seen.state == TaskState::Queued;
         let reason = seen.waiting_for;
-        if let Some(WaitingFor { message }) = &reason
+        if let Some(WaitReason { message }) = &reason
             && self.said.as_ref() != Some(message)
         {
             // There is nowhere left to say that stderr is closed.

@@ -5,16 +5,16 @@ use std::time::Duration;
 use muster_domain::PoolName;
 use serde_json::{Value, json};
 
-use super::bounds::{self, Bounds};
-use super::failure::Failure;
+use super::bounds::{self, BoundsPatch};
+use super::failure::CommandFailure;
 use super::table::{field, percent, pretty, table};
-use super::{Context, Done};
+use super::{CliContext, Done};
 
 const PATH: &str = "/api/v1/agents/pools";
 
 /// Arguments of `muster pools`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct PoolsArgs {
     #[command(subcommand)]
     action: Option<Action>,
 }
@@ -35,7 +35,7 @@ enum Action {
         #[arg(long, value_name = "NAME")]
         runtime: Option<String>,
         #[command(flatten)]
-        bounds: Bounds,
+        bounds: BoundsPatch,
     },
     /// Change the bounds of a pool; what is not given keeps its value
     #[command(after_long_help = bounds::help())]
@@ -43,7 +43,7 @@ enum Action {
         /// The pool
         pool: PoolName,
         #[command(flatten)]
-        bounds: Bounds,
+        bounds: BoundsPatch,
     },
     /// Remove a pool; its agents are stopped first
     Rm {
@@ -56,7 +56,7 @@ enum Action {
 }
 
 /// Does what the word says.
-pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn run(args: PoolsArgs, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     let client = context.server()?.client;
     let answer = match args.action.unwrap_or(Action::List) {
         Action::List => client.get_list(PATH)?,
@@ -69,7 +69,7 @@ pub(super) fn run(args: Args, context: &Context<'_>) -> Result<Done, Failure> {
         }
         Action::Set { pool, bounds } => {
             if bounds.is_empty() {
-                return Err(Failure::Usage("nothing to change: see muster pools set --help".to_owned()));
+                return Err(CommandFailure::Usage("nothing to change: see muster pools set --help".to_owned()));
             }
             client.patch(&format!("{PATH}/{pool}"), &json!({"config": bounds.into_json()}))?
         }

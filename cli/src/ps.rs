@@ -3,12 +3,12 @@
 use muster_domain::{AgentState, PoolName, Timestamp};
 use serde_json::{Value, json};
 
-use crate::client::Client;
+use crate::client::ApiClient;
 
 use super::agents::{Filter, agents_table};
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::table::{age, bytes, field, pretty, table};
-use super::{Context, Done};
+use super::{CliContext, Done};
 
 /// Where workers are.
 pub(super) const PROCESSES: &str = "/api/v1/agents/metrics/processes";
@@ -17,7 +17,7 @@ pub(super) const PROCESSES: &str = "/api/v1/agents/metrics/processes";
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "muster ps [--pool <POOL>] [--project <PROJECT>] [--all | --state <STATE>]\n       \
                             muster ps --workers [--pool <POOL>] [--all]")]
-pub(super) struct Args {
+pub(super) struct PsArgs {
     /// Only this pool's
     #[arg(long, value_name = "POOL")]
     pool: Option<PoolName>,
@@ -36,7 +36,7 @@ pub(super) struct Args {
 }
 
 /// Lists them.
-pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn run(args: &PsArgs, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     let client = context.server()?.client;
     let pool = args.pool.as_ref().map(ToString::to_string);
     if args.workers {
@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
     Ok(if context.global.json { json() } else { agents_table(&agents, Timestamp::now()) }.into())
 }
 
-fn list_workers(client: &Client, pool: Option<String>, all: bool, is_json: bool) -> Result<Done, Failure> {
+fn list_workers(client: &ApiClient, pool: Option<String>, all: bool, is_json: bool) -> Result<Done, CommandFailure> {
     let mut answer = client.get(PROCESSES, &[])?;
     if all {
         let query: Vec<_> = pool.iter().map(|pool| ("pool_name", pool.clone())).collect();

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::pools::holds;
 use super::table::{field, pretty, span_field, table};
-use super::{Context, Done};
+use super::{CliContext, Done};
 
 /// Asks and shows.
-pub(super) fn run(context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn run(context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     let answer = context.server()?.client.get("/api/metrics/queue", &[])?;
     Ok(if context.global.json { pretty(&answer) } else { queues(&answer) }.into())
 }

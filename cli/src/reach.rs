@@ -7,22 +7,23 @@ use muster_domain::{Connectivity, PoolName, TaskId};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::client::Client;
+use crate::client::ApiClient;
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::submit::last_word;
 use super::table::{faithful, field, table};
-use super::task::{Ended, PATH};
-use super::{Context, Done};
+use super::task::{PATH, TaskEnding};
+use super::{CliContext, Done};
 
 /// Sends the check, and waits so many seconds for its answer; fails where something was not reached.
-pub(super) fn run(pool: &PoolName, wait: f64, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn run(pool: &PoolName, wait: f64, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     let client = context.server()?.client;
     let taken = client.post(PATH, &[], &json!({"pool_name": pool, "check": true}), Duration::ZERO)?;
     let id = field(&taken, "task_id");
-    let task_id = id.parse().map_err(|_| Failure::Failed(format!("the server gave an id that is none: {id}")))?;
+    let task_id =
+        id.parse().map_err(|_| CommandFailure::Failed(format!("the server gave an id that is none: {id}")))?;
     let text = last_word(&client, task_id, Some(wait))?;
-    let ended: Ended<'_> = client.parse(&text)?;
+    let ended: TaskEnding<'_> = client.parse(&text)?;
     let in_json = |shown: String| if context.global.json { faithful(&text) } else { shown };
     if !ended.state.is_final() {
         call_off(&client, task_id);
@@ -31,7 +32,7 @@ pub(super) fn run(pool: &PoolName, wait: f64, context: &Context<'_>) -> Result<D
              idle, as `muster ps` shows them",
             ended.state
         );
-        return Ok(Done { text: in_json(String::new()), failure: Some(Failure::Failed(words)) });
+        return Ok(Done { text: in_json(String::new()), failure: Some(CommandFailure::Failed(words)) });
     }
     if let failure @ Some(_) = ended.failure(task_id) {
         return Ok(Done { text: in_json(String::new()), failure });
@@ -41,13 +42,13 @@ pub(super) fn run(pool: &PoolName, wait: f64, context: &Context<'_>) -> Result<D
 }
 
 /// Nobody waits for its answer any more. Where it can't be called off it only does what it was asked.
-fn call_off(client: &Client, task: TaskId) {
+fn call_off(client: &ApiClient, task: TaskId) {
     drop(client.post(&format!("{PATH}/{task}/cancel"), &[], &json!({}), Duration::ZERO));
 }
 
-fn failure(found: &Connectivity) -> Option<Failure> {
+fn failure(found: &Connectivity) -> Option<CommandFailure> {
     let missed = found.connectivity.values().filter(|reach| !reach.ok).count();
-    (!found.success).then(|| Failure::Failed(format!("{missed} of {} failed", found.connectivity.len())))
+    (!found.success).then(|| CommandFailure::Failed(format!("{missed} of {} failed", found.connectivity.len())))
 }
 
 /// A line for each thing that was tried.

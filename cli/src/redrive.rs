@@ -6,18 +6,18 @@ use muster_domain::{PoolName, TaskId, Timestamp, counted};
 use serde_json::{Value, json};
 
 use super::asking::{each, outcome};
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::id::{TaskArg, resolve_all};
 use super::pools::holds;
 use super::table::pretty;
 use super::task::PATH;
 use super::tasks::tasks_table;
 use super::terminal::printable;
-use super::{Context, Done};
+use super::{CliContext, Done};
 
 /// Arguments of `muster redrive`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct RedriveArgs {
     /// These tasks, by their ids or beginnings of them, be they dead or failed; without them all that are dead
     #[arg(conflicts_with = "pool")]
     tasks: Vec<TaskArg>,
@@ -27,7 +27,7 @@ pub(super) struct Args {
 }
 
 /// Sends them.
-pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn run(args: &RedriveArgs, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     let client = context.server()?.client;
     if !args.tasks.is_empty() {
         let again = |id: &TaskId| client.post(&format!("{PATH}/{id}/retry"), &[], &json!({}), Duration::ZERO);

@@ -5,13 +5,13 @@ use serde_json::json;
 
 use super::agents::agents_table;
 use super::asking::{each, outcome, seconds, waiting};
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::id::{AgentArg, resolve_all};
-use super::{Context, Done};
+use super::{CliContext, Done};
 
 /// Arguments of `muster restart`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct RestartArgs {
     /// The agents, by their ids or beginnings of them
     #[arg(required = true)]
     agents: Vec<AgentArg>,
@@ -21,7 +21,7 @@ pub(super) struct Args {
 }
 
 /// Restarts them, several at a time.
-pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn run(args: &RestartArgs, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     let client = context.server()?.client;
     let (query, wait) = waiting(args.wait);
     let answers = each(&resolve_all(&client, &args.agents)?, |id| {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 
 /// What the command line says about the configuration.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +27,7 @@ impl Given {
 
 /// Where a server is looked for, and what it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
+pub struct ServerLookup {
     /// Its address, or who knows it.
     pub address: ServerAddress,
     /// Its API key.
@@ -57,19 +57,19 @@ pub struct InForce {
 /// The binary, as far as commands need it.
 pub trait Roles {
     /// Where the server is looked for: at `url` where the command line says one.
-    fn server(&self, given: &Given, url: Option<&str>) -> Result<Server, Failure>;
+    fn server(&self, given: &Given, url: Option<&str>) -> Result<ServerLookup, CommandFailure>;
 
     /// The configuration in force.
-    fn config(&self, given: &Given) -> Result<InForce, Failure>;
+    fn config(&self, given: &Given) -> Result<InForce, CommandFailure>;
 
     /// The documentation of every setting, as Markdown.
     fn settings(&self) -> String;
 
     /// Is the supervisor, until that ends.
-    fn serve(&self, given: &Given) -> Result<(), Failure>;
+    fn serve(&self, given: &Given) -> Result<(), CommandFailure>;
 
     /// Brings the database up to date, and says what was done.
-    fn migrate(&self, given: &Given) -> Result<String, Failure>;
+    fn migrate(&self, given: &Given) -> Result<String, CommandFailure>;
 
     /// Says a last line on stderr.
     fn say_last(&self, line: String);

@@ -4,7 +4,7 @@ use super::roles::Given;
 
 /// Arguments of `muster serve`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct ServeArgs {
     /// Address of the HTTP API; port 0 takes a free one [env: MUSTER_LISTEN] [default: 127.0.0.1:8000]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
@@ -22,7 +22,7 @@ pub(super) struct Args {
     log_format: Option<String>,
 }
 
-impl Args {
+impl ServeArgs {
     /// The global flags and these.
     pub(super) fn given(&self, mut given: Given) -> Given {
         given.set("listen", self.listen.clone());

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 
 use super::agents::agents_table;
 use super::asking::{each, outcome, seconds, waiting};
-use super::failure::Failure;
-use super::{Context, Done};
+use super::failure::CommandFailure;
+use super::{CliContext, Done};
 
 /// Arguments of `muster spawn`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct SpawnArgs {
     /// The pool
     pool: PoolName,
     /// The project that the agents work for
@@ -31,7 +31,7 @@ pub(super) struct Args {
 }
 
 /// Starts them, several at a time.
-pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn run(args: &SpawnArgs, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     let client = context.server()?.client;
     let role = match &args.role {
         Some(role) => json!(role),

@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use crate::client::ClientError;
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::pools::holds;
 use super::table::{duration, field, pretty, table};
 use super::terminal::printable;
-use super::{Context, Done};
+use super::{CliContext, Done};
 
 /// Asks and shows.
-pub(super) fn run(context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn run(context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     let client = context.server()?.client;
     let (status, page): (Value, fn(&Value) -> String) = match client.get("/api/v1/system/status", &[]) {
         Ok(status) => (status, page),

@@ -5,18 +5,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::client::{self, Found};
+use crate::client::{self, FoundServer};
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::table::pretty;
-use super::{Context, Done};
+use super::{CliContext, Done};
 
 /// Between two looks whether the server is still there.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Arguments of `muster stop`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct StopArgs {
     /// Leave workers and agents running for the next server
     #[arg(long)]
     keep_workers: bool,
@@ -26,7 +26,7 @@ pub(super) struct Args {
 }
 
 /// Asks it to stop and waits.
-pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn run(args: &StopArgs, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     let server = context.server()?;
     let address = server.address_file.as_deref().and_then(written);
     let body = json!({"keep_workers": args.keep_workers});
@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
     }
     let base = server.client.base();
     if !gone && args.timeout > 0 {
-        return Err(Failure::Failed(format!("{base} is stopping, and not gone after {} s", args.timeout)));
+        return Err(CommandFailure::Failed(format!("{base} is stopping, and not gone after {} s", args.timeout)));
     }
     let text = match (context.global.json, gone) {
         (true, _) => pretty(&answer),
@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
 
 /// The doors close early in a shutdown, and the file with the address goes last, so that both must be gone; another
 /// address in the file is another server.
-fn is_gone(server: &Found, address: Option<&str>) -> bool {
+fn is_gone(server: &FoundServer, address: Option<&str>) -> bool {
     let now = server.address_file.as_deref().and_then(written);
     let file_stays = now.is_some() && now.as_deref() == address;
     !file_stays && !server.client.answers()

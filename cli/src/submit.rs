@@ -10,22 +10,22 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::client::{Client, Content};
+use crate::client::{ApiClient, RawBody};
 
 use super::asking::{seconds, seconds_if_any};
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::id::{AgentArg, resolve};
 use super::interrupt::LastWords;
 use super::patience::Patience;
 use super::table::faithful;
-use super::task::{Ended, PATH};
-use super::{Context, Done, lines};
+use super::task::{PATH, TaskEnding};
+use super::{CliContext, Done, lines};
 
 /// Arguments of `muster submit`.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "muster submit --pool <POOL> [OPTIONS] <INPUT>\n       \
                             muster submit --ndjson <FILE> [--pool <POOL>] [OPTIONS]")]
-pub(super) struct Args {
+pub(super) struct SubmitArgs {
     /// The work: JSON, which is sent as it is written; any other text is sent as a JSON string. So 4 is a number, and '"4"' is
     /// a text. With - it is read from stdin, but for one line break at its end
     #[arg(required_unless_present = "ndjson", conflicts_with = "ndjson", allow_negative_numbers = true)]
@@ -92,7 +92,7 @@ pub(super) type Field = (&'static str, String);
 
 impl Wishes {
     /// What was given.
-    fn fields(&self, client: &Client) -> Result<Vec<Field>, Failure> {
+    fn fields(&self, client: &ApiClient) -> Result<Vec<Field>, CommandFailure> {
         let agent = self.agent.as_ref().map(|agent| resolve(client, agent)).transpose()?;
         let fields = [
             ("pool_name", self.pool.as_ref().map(|pool| json!(pool))),
@@ -111,7 +111,7 @@ impl Wishes {
 }
 
 /// Sends the work, and waits for its end where that is wanted.
-pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn run(args: &SubmitArgs, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     let client = context.server()?.client;
     let fields = args.wishes.fields(&client)?;
     if let Some(source) = &args.ndjson {
@@ -123,9 +123,9 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
         input => as_json(input.unwrap_or_default()),
     };
     let body = body(&fields, &input);
-    let content = Content { media_type: "application/json", key: args.key.as_deref(), text: &body };
+    let content = RawBody { media_type: "application/json", key: args.key.as_deref(), text: &body };
     let text = client.send(PATH, &content)?;
-    let Taken { task_id } = client.parse(&text)?;
+    let SubmittedTask { task_id } = client.parse(&text)?;
     match args.wait {
         Some(limit) => {
             let form = if context.global.json { Form::Task } else { Form::Output { raw: args.raw } };
@@ -138,7 +138,7 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
 
 /// What the answer to a new task says.
 #[derive(Deserialize)]
-struct Taken {
+struct SubmittedTask {
     task_id: TaskId,
 }
 
@@ -160,15 +160,15 @@ fn as_json(text: &str) -> String {
     }
 }
 
-fn read_input(mut from: impl Read) -> Result<String, Failure> {
+fn read_input(mut from: impl Read) -> Result<String, CommandFailure> {
     let mut text = String::new();
-    from.read_to_string(&mut text).map_err(|error| Failure::Failed(format!("stdin can't be read: {error}")))?;
+    from.read_to_string(&mut text).map_err(|error| CommandFailure::Failed(format!("stdin can't be read: {error}")))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     match text.strip_suffix('\n').unwrap_or(text) {
         // Mostly a command before the pipe that failed.
         "" => {
             let words = "stdin was empty, and no task was submitted; as INPUT, '\"\"' is an empty text";
-            Err(Failure::Failed(words.to_owned()))
+            Err(CommandFailure::Failed(words.to_owned()))
         }
         text => Ok(as_json(text)),
     }
@@ -185,20 +185,21 @@ enum Form {
 
 /// Waits for the end, as long as it takes where there is no limit. The id is said before: whoever does not wait until the end
 /// can ask for the task by it.
-fn await_end(client: &Client, task: TaskId, limit: Option<f64>, form: Form) -> Result<Done, Failure> {
-    let unheard = |error| Failure::Failed(format!("task {task} was taken in, and Ctrl-C can't be heard: {error}"));
+fn await_end(client: &ApiClient, task: TaskId, limit: Option<f64>, form: Form) -> Result<Done, CommandFailure> {
+    let unheard =
+        |error| CommandFailure::Failed(format!("task {task} was taken in, and Ctrl-C can't be heard: {error}"));
     let goes_on = format!("task {task} goes on: muster task {task} --follow");
     let last_words = LastWords::on_interrupt(goes_on).map_err(unheard)?;
     // There is nowhere left to say that stderr is closed.
     let _ = writeln!(std::io::stderr(), "muster: task {task} was taken in");
     let text = last_word(client, task, limit)?;
     drop(last_words);
-    let ended: Ended<'_> = client.parse(&text)?;
+    let ended: TaskEnding<'_> = client.parse(&text)?;
     let failure = match ended.state.is_final() {
         true => ended.failure(task),
         false => {
             let words = format!("task {task} is still {}; `muster task {task} --follow` goes on", ended.state);
-            Some(Failure::Failed(words))
+            Some(CommandFailure::Failed(words))
         }
     };
     let shown = match (form, &failure) {
@@ -211,7 +212,7 @@ fn await_end(client: &Client, task: TaskId, limit: Option<f64>, form: Form) -> R
 
 /// A task as it is at its end, or when so many seconds are over. What the server wrote. While it is queued stderr says what it
 /// waits for.
-pub(super) fn last_word(client: &Client, task: TaskId, limit: Option<f64>) -> Result<String, Failure> {
+pub(super) fn last_word(client: &ApiClient, task: TaskId, limit: Option<f64>) -> Result<String, CommandFailure> {
     let begun = Instant::now();
     let limit = limit.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
     let mut patience = Patience::new(task, std::io::stderr());
@@ -219,9 +220,10 @@ pub(super) fn last_word(client: &Client, task: TaskId, limit: Option<f64>) -> Re
         let left = limit.map(|limit| limit.saturating_sub(begun.elapsed()));
         let wait = left.unwrap_or(Duration::MAX).min(patience.next_wait());
         let text = client.get_text(&format!("{PATH}/{task}"), &[("wait", wait.as_secs_f64().to_string())], wait);
-        let text = text.map_err(|error| Failure::from(error).about(&format!("task {task} was taken in, and then")))?;
+        let text =
+            text.map_err(|error| CommandFailure::from(error).about(&format!("task {task} was taken in, and then")))?;
         patience.look(&text);
-        let ended: Ended<'_> = client.parse(&text)?;
+        let ended: TaskEnding<'_> = client.parse(&text)?;
         if ended.state.is_final() || left.is_some_and(|left| left <= wait) {
             return Ok(text);
         }

@@ -7,19 +7,19 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::follow::follow;
 use super::id::{TaskArg, resolve};
 use super::table::{faithful, field, span, span_field, table};
 use super::terminal::printable;
-use super::{Context, Done};
+use super::{CliContext, Done};
 
 /// Where tasks are.
 pub(super) const PATH: &str = "/api/v1/tasks";
 
 /// Arguments of `muster task`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct TaskArgs {
     /// The task, by its id or a beginning of it
     task: TaskArg,
     /// Print its states and progress as they come, until it is over; a task that did not succeed is exit code 1
@@ -28,7 +28,7 @@ pub(super) struct Args {
 }
 
 /// Shows it.
-pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn run(args: &TaskArgs, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     let client = context.server()?.client;
     let id = resolve(&client, &args.task)?;
     if args.follow {
@@ -42,42 +42,42 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
         return Ok(faithful(&text).into());
     }
     let task = client.parse_value(&text)?;
-    let work: Work<'_> = client.parse(&text)?;
+    let work: TaskWork<'_> = client.parse(&text)?;
     Ok(page(&task, &work).into())
 }
 
 /// How a task ended, or that it did not yet.
 #[derive(Deserialize)]
-pub(super) struct Ended<'a> {
+pub(super) struct TaskEnding<'a> {
     /// Its state.
     pub(super) state: TaskState,
     /// Its output, as the agent wrote it.
     #[serde(borrow)]
     pub(super) output: Option<&'a RawValue>,
-    error: Option<Error>,
+    error: Option<TaskFailure>,
 }
 
 #[derive(Deserialize)]
-struct Error {
+struct TaskFailure {
     code: String,
     message: String,
 }
 
-impl Ended<'_> {
+impl TaskEnding<'_> {
     /// What to say of one that is over without success.
-    pub(super) fn failure(&self, task: TaskId) -> Option<Failure> {
+    pub(super) fn failure(&self, task: TaskId) -> Option<CommandFailure> {
         if !self.state.is_final() || self.state == TaskState::Succeeded {
             return None;
         }
         let why =
             self.error.as_ref().map(|error| format!(": {} ({})", printable(&error.message), printable(&error.code)));
-        Some(Failure::Failed(format!("task {task} is {}{}", self.state, why.unwrap_or_default())))
+        Some(CommandFailure::Failed(format!("task {task} is {}{}", self.state, why.unwrap_or_default())))
     }
 }
 
 /// What went in and came out, as it was written.
 #[derive(Deserialize)]
-pub(super) struct Work<'a> {
+pub(super) struct TaskWork<'a> {
     #[serde(borrow)]
     input: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -85,7 +85,7 @@ pub(super) struct Work<'a> {
 }
 
 /// The page of a task.
-pub(super) fn page(task: &Value, work: &Work<'_>) -> String {
+pub(super) fn page(task: &Value, work: &TaskWork<'_>) -> String {
     let raw = |value: Option<&RawValue>| value.map_or("-", RawValue::get).to_owned();
     let rows = [
         ("task", field(task, "task_id")),

@@ -5,14 +5,14 @@ use std::io::Write;
 use muster_domain::{PoolName, TaskState, Timestamp};
 use serde_json::{Value, json};
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::table::{age, field, pretty, span_field, table};
 use super::task::PATH;
-use super::{Context, Done};
+use super::{CliContext, Done};
 
 /// Arguments of `muster tasks`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct TasksArgs {
     /// Only this pool's
     #[arg(long, value_name = "POOL")]
     pool: Option<PoolName>,
@@ -35,7 +35,7 @@ pub(super) struct Args {
 }
 
 /// Lists them.
-pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn run(args: &TasksArgs, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     let client = context.server()?.client;
     let mut query = Vec::new();
     query.extend(args.pool.iter().map(|pool| ("pool_name", pool.to_string())));

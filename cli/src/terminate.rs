@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 use super::agents::{Filter, read};
 use super::asking::{each, outcome, seconds, waiting};
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::id::{AgentArg, resolve_all};
 use super::table::{field, table};
-use super::{Context, Done};
+use super::{CliContext, Done};
 
 /// Arguments of `muster terminate`.
 #[derive(Debug, clap::Args)]
@@ -16,7 +16,7 @@ use super::{Context, Done};
     override_usage = "muster terminate [OPTIONS] <AGENTS>...\n       muster terminate [OPTIONS] --pool <POOL>\n       \
                             muster terminate [OPTIONS] --project <PROJECT> [--pool <POOL>]"
 )]
-pub(super) struct Args {
+pub(super) struct TerminateArgs {
     /// The agents, by their ids or beginnings of them
     #[arg(required_unless_present_any = ["pool", "project"], conflicts_with_all = ["pool", "project"])]
     agents: Vec<AgentArg>,
@@ -35,7 +35,7 @@ pub(super) struct Args {
 }
 
 /// Ends them, several at a time.
-pub(super) fn run(args: &Args, context: &Context<'_>) -> Result<Done, Failure> {
+pub(super) fn run(args: &TerminateArgs, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     let client = context.server()?.client;
     let (query, wait) = waiting(args.wait);
     let end = |agent: &Value| {

@@ -4,14 +4,14 @@ use clap::CommandFactory;
 use muster_domain::Timestamp;
 use serde_json::{Value, json};
 
-use crate::client::fake_tests::{FakeServer, Request};
+use crate::client::fake_tests::{FakeRequest, FakeServer};
 
 use super::*;
 
 /// What a command line came to.
 pub(super) struct Ran {
-    pub(super) result: Result<Done, Failure>,
-    pub(super) requests: Vec<Request>,
+    pub(super) result: Result<Done, CommandFailure>,
+    pub(super) requests: Vec<FakeRequest>,
 }
 
 impl Ran {
@@ -21,7 +21,7 @@ impl Ran {
 
     pub(super) fn code(&self) -> u8 {
         match &self.result {
-            Ok(done) => done.failure.as_ref().map_or(0, Failure::code),
+            Ok(done) => done.failure.as_ref().map_or(0, CommandFailure::code),
             Err(failure) => failure.code(),
         }
     }
@@ -39,11 +39,11 @@ impl Ran {
 pub(super) struct At(pub(super) String);
 
 impl Roles for At {
-    fn server(&self, _: &Given, _: Option<&str>) -> Result<Server, Failure> {
-        Ok(Server { address: ServerAddress::Url(self.0.clone()), key: None })
+    fn server(&self, _: &Given, _: Option<&str>) -> Result<ServerLookup, CommandFailure> {
+        Ok(ServerLookup { address: ServerAddress::Url(self.0.clone()), key: None })
     }
 
-    fn config(&self, given: &Given) -> Result<InForce, Failure> {
+    fn config(&self, given: &Given) -> Result<InForce, CommandFailure> {
         let rows = given.values.iter().map(|(key, value)| [(*key).to_owned(), value.clone(), "a flag".to_owned()]);
         Ok(InForce { rows: rows.collect(), json: json!({"settings": []}), notes: vec!["this is odd".to_owned()] })
     }
@@ -52,11 +52,11 @@ impl Roles for At {
         "| key |\n".to_owned()
     }
 
-    fn serve(&self, _: &Given) -> Result<(), Failure> {
-        Err(Failure::Config { mistakes: "x: no".to_owned(), undone: Some("nothing was started") })
+    fn serve(&self, _: &Given) -> Result<(), CommandFailure> {
+        Err(CommandFailure::Config { mistakes: "x: no".to_owned(), undone: Some("nothing was started") })
     }
 
-    fn migrate(&self, _: &Given) -> Result<String, Failure> {
+    fn migrate(&self, _: &Given) -> Result<String, CommandFailure> {
         Ok("it is up to date".to_owned())
     }
 
@@ -70,7 +70,7 @@ pub(super) fn run(words: &str, answers: Vec<(u16, &'static str)>) -> Ran {
     let server = FakeServer::start(answers);
     let words: Vec<&str> = ["muster"].into_iter().chain(words.split_whitespace()).collect();
     let cli = Cli::try_parse_from(words).expect("a good command line");
-    let result = carry_out(cli.command, &Context { global: cli.global, roles: &At(server.url()) });
+    let result = carry_out(cli.command, &CliContext { global: cli.global, roles: &At(server.url()) });
     Ran { result, requests: server.requests() }
 }
 
@@ -116,8 +116,8 @@ fn flags_of_serve_are_settings() {
     let words = "muster serve --listen 127.0.0.1:0 --single-process --config c.toml --data-dir d --redis-url r \
                  --database-url b --log-format json";
     let cli = Cli::try_parse_from(words.split_whitespace()).expect("a good command line");
-    let Command::Serve(args) = cli.command else { panic!("serve") };
-    let given = args.given(Context { global: cli.global, roles: &At(String::new()) }.given());
+    let CliCommand::Serve(args) = cli.command else { panic!("serve") };
+    let given = args.given(CliContext { global: cli.global, roles: &At(String::new()) }.given());
     assert_eq!(given.config, Some("c.toml".into()));
     let expected = [
         ("data_dir", "d"),

@@ -17,7 +17,7 @@ use super::sources::Sources;
 /// What `[alerts]` says.
 #[derive(Clone, Debug, Serialize, Deserialize, SmartDefault, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Section {
+pub(super) struct AlertsSection {
     /// URL that is told (POST) when an alert begins and when it ends; needs a secret.
     #[schema(format = "URL")]
     webhook: Option<String>,
@@ -33,7 +33,7 @@ pub(super) struct Section {
     min_interval: Duration,
 }
 
-described!(Section);
+described!(AlertsSection);
 
 /// What happens to alerts.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ impl fmt::Debug for WebhookConfig {
 
 /// Reads `[alerts]`.
 pub(super) fn read(reader: &mut Reader<'_>, sources: &Sources<'_>) -> AlertsConfig {
-    let Section { webhook: url, secret_file, secret_env, min_interval } = reader.section("alerts");
+    let AlertsSection { webhook: url, secret_file, secret_env, min_interval } = reader.section("alerts");
     let secret = read_secret(secret_file, secret_env, reader, sources);
     let Some(url) = url else { return AlertsConfig { min_interval, webhook: None } };
     reader.show("alerts.webhook", presentable_webhook(&url));
@@ -125,7 +125,7 @@ pub fn presentable_webhook(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Place, mistake_of};
+    use super::super::tests::{TestFolder, mistake_of};
     use super::*;
 
     const FILE: &str = "[alerts]\nwebhook = 'https://u:s3cret@hooks.example/T0/s3cret?k=s3cret'\n\
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_webhook_has_a_secret_and_neither_is_shown() {
-        let place = Place::with_file(FILE);
+        let place = TestFolder::with_file(FILE);
         place.write("hook.key", "s3cret-key\n");
         let config = place.load();
         let webhook = config.alerts.webhook.clone().expect("a webhook");
@@ -144,14 +144,14 @@ mod tests {
             assert!(!shown.contains("s3cret"), "{shown}");
             assert!(shown.contains("https://***@hooks.example/***"), "{shown}");
         }
-        let place = Place::with_file(&FILE.replace("secret_file = 'hook.key'", "secret_env = 'HOOK_KEY'"));
+        let place = TestFolder::with_file(&FILE.replace("secret_file = 'hook.key'", "secret_env = 'HOOK_KEY'"));
         let by_variable = place.env("HOOK_KEY", "s3cret-key").load();
         assert_eq!(by_variable.alerts.webhook.expect("a webhook").secret, webhook.secret);
     }
 
     #[test]
     fn without_a_webhook_alerts_are_only_listed() {
-        let alerts = Place::with_file("").load().alerts;
+        let alerts = TestFolder::with_file("").load().alerts;
         assert!(alerts.webhook.is_none());
         assert_eq!(alerts.min_interval, Duration::from_secs(60));
     }

@@ -23,16 +23,16 @@ described!(Api);
 
 /// The doors of the API.
 #[derive(Clone, Debug, Default)]
-pub struct ApiConfig {
+pub struct ApiSettings {
     /// Keys that it accepts; none: everybody on loopback is let in.
-    pub keys: Vec<ApiKey>,
+    pub keys: Vec<ConfiguredKey>,
     /// Further names of the server in Host and Origin headers.
     pub hosts: Vec<String>,
 }
 
 /// A key of the API, hashed.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey {
+pub struct ConfiguredKey {
     /// Whose it is, for the log.
     pub name: String,
     /// SHA-256 of the key.
@@ -40,16 +40,16 @@ pub struct ApiKey {
 }
 
 /// The name only.
-impl std::fmt::Debug for ApiKey {
+impl std::fmt::Debug for ConfiguredKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ApiKey").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 /// Reads `[api]`.
-pub(super) fn read(reader: &mut Reader<'_>) -> ApiConfig {
+pub(super) fn read(reader: &mut Reader<'_>) -> ApiSettings {
     let api: Api = reader.section("api");
-    let mut keys: Vec<ApiKey> = Vec::new();
+    let mut keys: Vec<ConfiguredKey> = Vec::new();
     for text in api.keys.iter().flat_map(|keys| keys.split(',')).map(str::trim).filter(|key| !key.is_empty()) {
         match api_key(text) {
             Some(key) if keys.iter().any(|known| known.name == key.name) => {
@@ -62,10 +62,10 @@ pub(super) fn read(reader: &mut Reader<'_>) -> ApiConfig {
             ),
         }
     }
-    ApiConfig { keys, hosts: api.hosts }
+    ApiSettings { keys, hosts: api.hosts }
 }
 
-fn api_key(text: &str) -> Option<ApiKey> {
+fn api_key(text: &str) -> Option<ConfiguredKey> {
     let (name, hex) = text.split_once('=')?;
     let (name, hex) = (name.trim(), hex.trim());
     if name.is_empty() || hex.len() != 64 || !hex.is_ascii() {
@@ -75,5 +75,5 @@ fn api_key(text: &str) -> Option<ApiKey> {
     for (byte, digits) in sha256.iter_mut().zip(hex.as_bytes().chunks(2)) {
         *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
     }
-    Some(ApiKey { name: name.to_owned(), sha256 })
+    Some(ConfiguredKey { name: name.to_owned(), sha256 })
 }

@@ -12,7 +12,7 @@ use super::reader::Reader;
 /// What `[database]` says.
 #[derive(Clone, Debug, Serialize, Deserialize, SmartDefault, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Section {
+pub(super) struct DatabaseSection {
     /// `postgresql://...` or `sqlite:PATH`. Default: the file `muster.db` in the data folder.
     #[schema(format = "URL")]
     url: Option<String>,
@@ -25,7 +25,7 @@ pub(super) struct Section {
     max_connections: u32,
 }
 
-described!(Section);
+described!(DatabaseSection);
 
 /// The store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub enum Database {
 
 /// Reads `[database]`: the store, and the connections to it at the most.
 pub(super) fn read(reader: &mut Reader<'_>, data_dir: &Path) -> (Database, u32) {
-    let section: Section = reader.section("database");
+    let section: DatabaseSection = reader.section("database");
     (store(section.url, section.pgbouncer_url, reader, data_dir), section.max_connections)
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::mistake::{Mistake, Origin};
+use super::mistake::{Mistake, ValueOrigin};
 
 /// One variable of a `.env` file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(crate) fn parse(text: &str, path: &Path) -> Result<Vec<Variable>, Mistake> {
             continue;
         }
         let wrong = |message: &str| {
-            let origin = Origin::Line { path: path.to_owned(), line: index + 1 };
+            let origin = ValueOrigin::Line { path: path.to_owned(), line: index + 1 };
             Mistake::new(origin, "", message)
         };
         match line.split_once('=') {

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use muster_domain::schema::{Described, Kind, Setting, misfit};
+use muster_domain::schema::{Described, FieldSchema, ValueKind, misfit};
 use muster_domain::{Tables, nearest};
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
 
 use super::file::{File, described, key_at, unknown};
-use super::mistake::{Mistake, Origin};
+use super::mistake::{Mistake, ValueOrigin};
 use super::settings::keys_of;
 
 /// What is wrong with a value that was read.
@@ -33,7 +33,7 @@ impl From<String> for Wrong {
 }
 
 /// One `[TABLE.NAME]`, or one `[[TABLE]]`.
-pub(super) struct Entry<'a> {
+pub(super) struct TableEntry<'a> {
     /// The file that it is in.
     pub(super) file: &'a File<'a>,
     /// The table's word in the file.
@@ -50,7 +50,7 @@ pub(super) struct Entry<'a> {
     meant: Vec<String>,
 }
 
-impl Entry<'_> {
+impl TableEntry<'_> {
     /// A mistake at a key of the entry, or at its head where that key is not written.
     pub(super) fn mistake(&self, key: &str, message: impl Into<String>) -> Mistake {
         let origin = self.place(key).unwrap_or_else(|| self.file.origin(&self.span));
@@ -59,7 +59,7 @@ impl Entry<'_> {
     }
 
     /// Where a key of the entry is, if it is written.
-    fn place(&self, key: &str) -> Option<Origin> {
+    fn place(&self, key: &str) -> Option<ValueOrigin> {
         let place = |table: &DeTable<'_>, name: &str| table.get_key_value(name).map(|(key, _)| key.span());
         let span = match key.split_once('.') {
             Some((outer, inner)) => self.table.get(outer).and_then(|value| match value.get_ref() {
@@ -74,7 +74,7 @@ impl Entry<'_> {
     /// The settings of `values` that the entry says, as they may be shown: key, value and place of each.
     pub(super) fn rows<T: Described>(&self, values: &T) -> Vec<[String; 3]> {
         let values = serde_json::to_value(values).unwrap_or_default();
-        let row = |setting: &Setting| {
+        let row = |setting: &FieldSchema| {
             let (value, place) = (setting.find(&values)?, self.place(&setting.key)?);
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             Some([format!("{}.{}", self.path, setting.key), text, place.to_string()])
@@ -190,8 +190,9 @@ fn mentions(message: &str, keys: &[String]) -> bool {
 
 /// Puts an empty list where one is needed, once. Says where.
 fn empty_list<T: Described>(table: &mut DeTable<'_>, stood_in: &mut Vec<&'static str>) -> Option<String> {
-    let is_missing =
-        |setting: &&Setting| setting.needed && setting.kind == Kind::List && !table.contains_key(setting.key.as_str());
+    let is_missing = |setting: &&FieldSchema| {
+        setting.needed && setting.kind == ValueKind::List && !table.contains_key(setting.key.as_str())
+    };
     let missing = T::settings().iter().find(is_missing).filter(|setting| !stood_in.contains(&setting.key.as_str()))?;
     stood_in.push(&missing.key);
     let (key, list) = (Cow::Borrowed(missing.key.as_str()), DeValue::Array(DeArray::new()));
@@ -216,7 +217,7 @@ pub(super) fn entries<'a>(
     file: Option<&'a File<'a>>,
     kind: &'static str,
     mistakes: &mut Vec<Mistake>,
-) -> Vec<Entry<'a>> {
+) -> Vec<TableEntry<'a>> {
     let Some(file) = file else { return Vec::new() };
     let Some(tables) = file.root.get(kind) else { return Vec::new() };
     let DeValue::Table(tables) = tables.get_ref() else {
@@ -230,7 +231,7 @@ pub(super) fn entries<'a>(
         match value.get_ref() {
             DeValue::Table(table) => {
                 let (name, table) = (name.get_ref().to_string(), table.clone());
-                found.push(Entry { file, kind, path, name, span, table, meant: Vec::new() });
+                found.push(TableEntry { file, kind, path, name, span, table, meant: Vec::new() });
             }
             _ => {
                 let message = format!("a table is expected, as in [{path}]");
@@ -247,7 +248,7 @@ pub(super) fn nameless_entries<'a>(
     file: Option<&'a File<'a>>,
     kind: &'static str,
     mistakes: &mut Vec<Mistake>,
-) -> Vec<Entry<'a>> {
+) -> Vec<TableEntry<'a>> {
     let Some(file) = file else { return Vec::new() };
     let Some(list) = file.root.get(kind) else { return Vec::new() };
     let mut wrong = |span: &Range<usize>| {
@@ -264,7 +265,7 @@ pub(super) fn nameless_entries<'a>(
         match item.get_ref() {
             DeValue::Table(table) => {
                 let (name, table) = (String::new(), table.clone());
-                found.push(Entry { file, kind, path, name, span, table, meant: Vec::new() });
+                found.push(TableEntry { file, kind, path, name, span, table, meant: Vec::new() });
             }
             _ => wrong(&span),
         }

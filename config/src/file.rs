@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-use muster_domain::schema::{self, Kind};
+use muster_domain::schema::{self, ValueKind};
 use muster_domain::{Tables, nearest, plain};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::mistake::{ConfigError, Mistake, Origin};
+use super::mistake::{ConfigError, Mistake, ValueOrigin};
 use super::settings::{KEYS, SETTINGS, Setting};
 
 /// Tables of the file that are read by [`super::pools`] and [`super::limits`].
@@ -34,7 +34,7 @@ impl<'a> File<'a> {
             let line = line_of(text, error.span().unwrap_or(0..0).start);
             lines.entry(line).or_insert_with(|| format!("this is no TOML: {}", error.message()));
         }
-        let mistake = |(line, message)| Mistake::new(Origin::Line { path: path.to_owned(), line }, "", message);
+        let mistake = |(line, message)| Mistake::new(ValueOrigin::Line { path: path.to_owned(), line }, "", message);
         let mistakes: Vec<Mistake> = lines.into_iter().map(mistake).collect();
         if mistakes.is_empty() { Ok(Self { path, text, root: root.into_inner() }) } else { Err(ConfigError(mistakes)) }
     }
@@ -51,8 +51,8 @@ impl<'a> File<'a> {
     }
 
     /// The place of a span.
-    pub(crate) fn origin(&self, span: &Range<usize>) -> Origin {
-        Origin::Line { path: self.path.to_owned(), line: line_of(self.text, span.start) }
+    pub(crate) fn origin(&self, span: &Range<usize>) -> ValueOrigin {
+        ValueOrigin::Line { path: self.path.to_owned(), line: line_of(self.text, span.start) }
     }
 
     /// What a serde error of a part of the file means: its key is found by the place that it names.
@@ -96,7 +96,7 @@ impl<'a> File<'a> {
     }
 
     /// What the file says about a setting, as the text that the environment would give, and where it says so.
-    pub(crate) fn given(&self, setting: &Setting) -> Result<Option<(String, Origin)>, Mistake> {
+    pub(crate) fn given(&self, setting: &Setting) -> Result<Option<(String, ValueOrigin)>, Mistake> {
         let mut segments = setting.key.split('.');
         let mut value = self.root.get(segments.next().unwrap_or_default());
         for segment in segments {
@@ -107,8 +107,8 @@ impl<'a> File<'a> {
         let origin = self.origin(&value.span());
         let text = match &setting.field.kind {
             // What is wrong within a list is told with its own line.
-            Kind::List => list(value).map_err(|error| self.mistake(&error, &setting.key, &value.span())),
-            Kind::Text(Some(format)) if format == KEYS => {
+            ValueKind::List => list(value).map_err(|error| self.mistake(&error, &setting.key, &value.span())),
+            ValueKind::Text(Some(format)) if format == KEYS => {
                 keys(value).map_err(|error| self.mistake(&error, &setting.key, &value.span()))
             }
             _ => as_text(setting.field, value).map_err(|message| Mistake::new(origin.clone(), &setting.key, message)),
@@ -131,18 +131,18 @@ pub(crate) fn unknown<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -
 }
 
 /// A value of the file as text, where its TOML type is the one of the setting.
-fn as_text(field: &schema::Setting, value: &Spanned<DeValue<'_>>) -> Result<String, String> {
+fn as_text(field: &schema::FieldSchema, value: &Spanned<DeValue<'_>>) -> Result<String, String> {
     let found = value.get_ref();
     let text = match &field.kind {
-        Kind::Text(_) | Kind::Choice(_) => found.as_str().map(str::to_owned),
-        Kind::Flag => found.as_bool().map(|flag| flag.to_string()),
-        Kind::Seconds | Kind::Number => found
+        ValueKind::Text(_) | ValueKind::Choice(_) => found.as_str().map(str::to_owned),
+        ValueKind::Flag => found.as_bool().map(|flag| flag.to_string()),
+        ValueKind::Seconds | ValueKind::Number => found
             .as_float()
             .map(|number| number.as_str().to_owned())
             .or_else(|| found.as_integer().map(ToString::to_string)),
-        Kind::Count => found.as_integer().map(ToString::to_string),
+        ValueKind::Count => found.as_integer().map(ToString::to_string),
         // A list is read as a whole, by `list`; no section has a map.
-        Kind::List | Kind::Map => None,
+        ValueKind::List | ValueKind::Map => None,
     };
     text.ok_or_else(|| {
         let kind = expected(&field.kind);
@@ -158,25 +158,25 @@ fn list(value: &Spanned<DeValue<'_>>) -> Result<String, toml::de::Error> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Key {
+struct FileKey {
     name: String,
     sha256: String,
 }
 
 fn keys(value: &Spanned<DeValue<'_>>) -> Result<String, toml::de::Error> {
-    let keys = Vec::<Key>::deserialize(Tables(toml::de::ValueDeserializer::from(value.clone())))?;
+    let keys = Vec::<FileKey>::deserialize(Tables(toml::de::ValueDeserializer::from(value.clone())))?;
     Ok(keys.iter().map(|key| format!("{}={}", key.name, key.sha256)).collect::<Vec<_>>().join(","))
 }
 
-const fn expected(kind: &Kind) -> &'static str {
+const fn expected(kind: &ValueKind) -> &'static str {
     match kind {
-        Kind::Text(_) | Kind::Choice(_) => "a text in quotes",
-        Kind::Flag => "true or false",
-        Kind::Seconds => "a number of seconds",
-        Kind::Number => "a number",
-        Kind::Count => "a whole number",
-        Kind::List => "a list",
-        Kind::Map => "a table",
+        ValueKind::Text(_) | ValueKind::Choice(_) => "a text in quotes",
+        ValueKind::Flag => "true or false",
+        ValueKind::Seconds => "a number of seconds",
+        ValueKind::Number => "a number",
+        ValueKind::Count => "a whole number",
+        ValueKind::List => "a list",
+        ValueKind::Map => "a table",
     }
 }
 

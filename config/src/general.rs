@@ -33,7 +33,7 @@ pub(super) struct General {
     #[default = "info"]
     pub(super) log_level: String,
     /// What an acknowledged change survives: the death of any `process`, or, with `full`, a power cut too.
-    pub(super) durability: Durability,
+    pub(super) durability: DurabilitySetting,
     /// A task whose input has this text in one of its strings becomes a check, in pools that name no other. Default: off.
     pub(super) skip_phrase: Option<String>,
 }
@@ -54,7 +54,7 @@ pub enum LogFormat {
 /// What an acknowledged change survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Durability {
+pub enum DurabilitySetting {
     /// The death of any process.
     #[default]
     Process,

@@ -41,10 +41,10 @@ mod table_tests;
 mod tests;
 
 pub use alerts::{AlertsConfig, WebhookConfig, presentable_webhook};
-pub use api::{ApiConfig, ApiKey};
+pub use api::{ApiSettings, ConfiguredKey};
 pub use database::Database;
-pub use general::{Durability, LogFormat};
-pub use mistake::{ConfigError, Mistake, Origin};
+pub use general::{DurabilitySetting, LogFormat};
+pub use mistake::{ConfigError, Mistake, ValueOrigin};
 pub use redis::{Fallback, RedisConfig};
 pub use show::markdown;
 pub use sources::{Environment, Flags, Sources};
@@ -73,7 +73,7 @@ pub struct Config {
     /// What is logged: a filter of tracing.
     pub log_level: String,
     /// What an acknowledged change survives.
-    pub durability: Durability,
+    pub durability: DurabilitySetting,
     /// The registry.
     pub redis: RedisConfig,
     /// The store.
@@ -81,7 +81,7 @@ pub struct Config {
     /// Connections to the database at the most, 2 to 10.
     pub max_connections: u32,
     /// The doors.
-    pub api: ApiConfig,
+    pub api: ApiSettings,
     /// Shared durations.
     pub clocks: Clocks,
     /// What agents can run, by name; `echo` is always there.
@@ -170,7 +170,7 @@ fn read_clocks(reader: &mut Reader<'_>) -> Clocks {
     for (names, message) in clocks.contradictions() {
         // Somebody said something about one of them at least.
         let named = |key: &str| names.contains(&key);
-        let said = reader.shown.iter().filter(|shown| shown.origin != Origin::Default);
+        let said = reader.shown.iter().filter(|shown| shown.origin != ValueOrigin::Default);
         let mut culprit =
             said.filter_map(|shown| shown.key.strip_prefix("clocks.").filter(|key| named(key)).map(|_| shown.key));
         let key = culprit.next_back().unwrap_or("clocks.heartbeat");

@@ -93,7 +93,7 @@ pub(super) fn presentable_budget(budget: Budget) -> String {
 mod tests {
     use muster_domain::budget::Dollars;
 
-    use super::super::tests::{Place, mistake_of};
+    use super::super::tests::{TestFolder, mistake_of};
     use super::*;
 
     const FILE: &str = "
@@ -119,7 +119,7 @@ tokens = 2_000
 
     #[test]
     fn tenants_and_budgets_are_read_and_shown() {
-        let config = Place::with_file(FILE).load();
+        let config = TestFolder::with_file(FILE).load();
         let acme = TenantLimits { weight: 3, per_day: Some(10_000), ..TenantLimits::default() };
         let others = TenantLimits { max_running: Some(2), rate: Some(5.0), ..TenantLimits::default() };
         assert_eq!((config.tenants.of("Acme Inc."), config.tenants.of("any")), (acme, others));
@@ -198,7 +198,7 @@ tokens = 2_000
         for (from, to, expected) in cases {
             let file = FILE.replace(from, to);
             assert_ne!(file, FILE, "{from}");
-            assert_eq!(Place::with_file(&file).mistakes()[0], expected);
+            assert_eq!(TestFolder::with_file(&file).mistakes()[0], expected);
         }
         assert_eq!(
             mistake_of("budgets = 1"),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// Where a value is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ValueOrigin {
     /// Nobody said anything.
     Default,
     /// A flag of the command line.
@@ -21,7 +21,7 @@ pub enum Origin {
     },
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -36,7 +36,7 @@ impl fmt::Display for Origin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     /// Where the wrong value is.
-    pub origin: Origin,
+    pub origin: ValueOrigin,
     /// Its key; empty where the mistake is not about one key.
     pub key: String,
     /// What is wrong, and what would be right.
@@ -45,7 +45,7 @@ pub struct Mistake {
 
 impl Mistake {
     /// A mistake about one key.
-    pub(crate) fn new(origin: Origin, key: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(origin: ValueOrigin, key: impl Into<String>, message: impl Into<String>) -> Self {
         Self { origin, key: key.into(), message: message.into() }
     }
 }

@@ -10,7 +10,7 @@ use muster_domain::{Clocks, PoolName, RuntimeProfile, described, launcher, schem
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::entry::{Entry, Wrong, entries};
+use super::entry::{TableEntry, Wrong, entries};
 use super::file::File;
 use super::mistake::Mistake;
 use super::sources::Environment;
@@ -59,7 +59,7 @@ pub(crate) fn runtimes(
     profiles
 }
 
-fn runtime(entry: &Entry<'_>, environment: &Environment, mistakes: &mut Vec<Mistake>) -> Option<RuntimeProfile> {
+fn runtime(entry: &TableEntry<'_>, environment: &Environment, mistakes: &mut Vec<Mistake>) -> Option<RuntimeProfile> {
     if entry.name == ECHO {
         mistakes.push(entry.mistake("", "echo is built in; give this runtime another name"));
         return None;
@@ -130,7 +130,7 @@ pub(crate) struct FilePool {
 }
 
 fn pool(
-    entry: &Entry<'_>,
+    entry: &TableEntry<'_>,
     runtimes: &BTreeMap<String, RuntimeProfile>,
     clocks: &Clocks,
     mistakes: &mut Vec<Mistake>,
@@ -156,14 +156,14 @@ fn or_told<T>(result: Result<T, Mistake>, mistakes: &mut Vec<Mistake>) -> Option
     result.map_err(|mistake| mistakes.push(mistake)).ok()
 }
 
-fn role_of<'e>(entry: &'e Entry<'_>) -> Result<Option<&'e str>, Mistake> {
+fn role_of<'e>(entry: &'e TableEntry<'_>) -> Result<Option<&'e str>, Mistake> {
     let Some(role) = entry.text("role_type")? else { return Ok(None) };
     let checked = check_length("role_type", role, MAX_ROLE_TYPE);
     checked.map(|()| Some(role)).map_err(|message| entry.mistake("role_type", message))
 }
 
 /// The name of the runtime that a pool has. One with mistakes of its own is there all the same.
-fn runtime_of(entry: &Entry<'_>, runtimes: &BTreeMap<String, RuntimeProfile>) -> Result<String, Mistake> {
+fn runtime_of(entry: &TableEntry<'_>, runtimes: &BTreeMap<String, RuntimeProfile>) -> Result<String, Mistake> {
     let runtime = entry.text("runtime")?.unwrap_or(ECHO);
     if runtimes.contains_key(runtime) || entry.file.has("runtimes", runtime) {
         return Ok(runtime.to_owned());
@@ -217,14 +217,14 @@ pub(crate) fn presentable(profile: &RuntimeProfile) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Place, mistake_of};
+    use super::super::tests::{TestFolder, mistake_of};
 
     const POOL: &str = "[pools.p]\nrole_type = 'x'\nskip_phrase = 'of p'\n[pools.p.dependencies]\n\
                         broker = 'amqp://me:s3cret@rabbit/s3cret'\n'the model' = 'https://api.example?k=s3cret'\n";
 
     #[test]
     fn dependencies_are_read_and_shown_without_their_secrets() {
-        let config = Place::with_file(POOL).load();
+        let config = TestFolder::with_file(POOL).load();
         let pool = &config.pools[0].config;
         assert_eq!(pool.dependencies["the model"].url(), "https://api.example?k=s3cret");
         assert_eq!((pool.skip_phrase.as_deref(), config.skip_phrase.as_deref()), (Some("of p"), None));
@@ -255,10 +255,10 @@ mod tests {
 
     #[test]
     fn a_skip_phrase_of_all_pools_comes_from_the_environment_too() {
-        let place = Place::with_file("").env("AGENT_SKIP_PHRASE", "just a test");
+        let place = TestFolder::with_file("").env("AGENT_SKIP_PHRASE", "just a test");
         assert_eq!(place.load().skip_phrase.as_deref(), Some("just a test"));
-        let place = Place::with_file("skip_phrase = 'of the file'\n");
+        let place = TestFolder::with_file("skip_phrase = 'of the file'\n");
         assert_eq!(place.load().skip_phrase.as_deref(), Some("of the file"));
-        assert_eq!(Place::with_file("").load().skip_phrase, None, "it is off");
+        assert_eq!(TestFolder::with_file("").load().skip_phrase, None, "it is off");
     }
 }

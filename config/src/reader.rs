@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use muster_domain::orders::redact_url;
-use muster_domain::schema::{self, Described, Kind, misfit};
+use muster_domain::schema::{self, Described, ValueKind, misfit};
 use serde_json::{Value, json};
 
 use super::file::File;
-use super::mistake::{Mistake, Origin};
+use super::mistake::{Mistake, ValueOrigin};
 use super::settings::{KEYS, Setting, URL, find};
 use super::sources::Sources;
 
@@ -19,7 +19,7 @@ pub(crate) struct Shown {
     /// The value as it may be shown; empty where there is none.
     pub(crate) value: String,
     /// Where it is from.
-    pub(crate) origin: Origin,
+    pub(crate) origin: ValueOrigin,
 }
 
 /// Reads settings one by one.
@@ -45,13 +45,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Where a setting that was read before is from.
-    pub(crate) fn origin(&self, key: &str) -> Origin {
-        self.shown.iter().find(|shown| shown.key == key).map_or(Origin::Default, |shown| shown.origin.clone())
+    pub(crate) fn origin(&self, key: &str) -> ValueOrigin {
+        self.shown.iter().find(|shown| shown.key == key).map_or(ValueOrigin::Default, |shown| shown.origin.clone())
     }
 
     /// Whether nobody said anything about a setting that was read before.
     pub(crate) fn origin_is_default(&self, key: &str) -> bool {
-        self.origin(key) == Origin::Default
+        self.origin(key) == ValueOrigin::Default
     }
 
     /// Replaces what is shown of a setting, where its default is made of others.
@@ -70,19 +70,19 @@ impl<'a> Reader<'a> {
             None
         });
         let found = self.sources.given(setting).or(in_file);
-        let (text, origin) = found.unwrap_or_else(|| (setting.default(), Origin::Default));
+        let (text, origin) = found.unwrap_or_else(|| (setting.default(), ValueOrigin::Default));
         self.note(setting, text, origin)
     }
 
     /// What the file says about a setting although something else goes before it.
-    fn overridden(&self, key: &str) -> Option<(String, Origin)> {
+    fn overridden(&self, key: &str) -> Option<(String, ValueOrigin)> {
         let setting = find(key);
         self.sources.given(setting)?;
         self.file?.given(setting).ok()?
     }
 
     /// Records a text that was found in another way than by its own names.
-    pub(crate) fn note(&mut self, setting: &'static Setting, text: String, origin: Origin) -> String {
+    pub(crate) fn note(&mut self, setting: &'static Setting, text: String, origin: ValueOrigin) -> String {
         self.shown.retain(|shown| shown.key != setting.key);
         self.shown.push(Shown { key: &setting.key, value: presentable(setting, &text), origin });
         text
@@ -150,7 +150,7 @@ impl<'a> Reader<'a> {
     /// The path that a setting speaks of. What a file says counts from its folder, wherever the command was started.
     pub(crate) fn absolute(&self, key: &str, path: &str) -> PathBuf {
         let folder = match self.origin(key) {
-            Origin::Line { path, .. } => path.parent().unwrap_or(Path::new("")).to_owned(),
+            ValueOrigin::Line { path, .. } => path.parent().unwrap_or(Path::new("")).to_owned(),
             _ => PathBuf::new(),
         };
         self.sources.environment.absolute(path, &folder)
@@ -158,7 +158,7 @@ impl<'a> Reader<'a> {
 }
 
 fn presentable(setting: &Setting, text: &str) -> String {
-    let Kind::Text(Some(format)) = &setting.field.kind else { return text.to_owned() };
+    let ValueKind::Text(Some(format)) = &setting.field.kind else { return text.to_owned() };
     match format.as_str() {
         URL => redact_url(text),
         // A hash is no secret, but there is no use in showing it in full either.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
 use utoipa::ToSchema;
 
-use super::mistake::{Mistake, Origin};
+use super::mistake::{Mistake, ValueOrigin};
 use super::reader::Reader;
 use super::settings::find;
 use super::sources::Sources;
@@ -15,7 +15,7 @@ use super::sources::Sources;
 /// What `[redis]` says.
 #[derive(Clone, Debug, Serialize, Deserialize, SmartDefault, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Section {
+pub(super) struct RedisSection {
     /// Redis to use; `REDIS_HOST`, `REDIS_PORT` and `REDIS_DB` make one where it is absent. Default: a private server in the data
     /// folder.
     #[schema(format = "URL")]
@@ -35,7 +35,7 @@ pub(super) struct Section {
     fallback_heal: bool,
 }
 
-described!(Section);
+described!(RedisSection);
 
 /// The registry.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ pub enum Fallback {
 
 /// Reads `[redis]`.
 pub(crate) fn read(reader: &mut Reader<'_>, sources: &Sources<'_>) -> RedisConfig {
-    let section: Section = reader.section("redis");
+    let section: RedisSection = reader.section("redis");
     let url = read_url(section.url, reader, sources);
     if let Some(url) = &url
         && !["redis://", "rediss://", "redis+unix://", "unix://"].iter().any(|scheme| url.starts_with(scheme))
@@ -131,7 +131,7 @@ fn read_url(url: Option<String>, reader: &mut Reader<'_>, sources: &Sources<'_>)
     let Some(origin) = [&host, &port, &database].into_iter().flatten().next().map(|(_, origin)| origin.clone()) else {
         return url;
     };
-    let mut number = |name: &str, given: Option<(String, Origin)>, default: u16| {
+    let mut number = |name: &str, given: Option<(String, ValueOrigin)>, default: u16| {
         let Some((text, origin)) = given else { return default };
         text.parse().unwrap_or_else(|_| {
             reader.mistakes.push(Mistake::new(origin, name, format!("a number is expected, not {text:?}")));

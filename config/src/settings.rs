@@ -22,11 +22,11 @@ pub(crate) struct Setting {
     /// Its flag of `muster serve`, where it has one.
     pub(crate) flag: Option<&'static str>,
     /// What its field says: what its value looks like, its bounds, its default, its meaning.
-    pub(crate) field: &'static schema::Setting,
+    pub(crate) field: &'static schema::FieldSchema,
 }
 
 impl Setting {
-    fn new(table: &str, field: &'static schema::Setting) -> Self {
+    fn new(table: &str, field: &'static schema::FieldSchema) -> Self {
         let key = if table.is_empty() { field.key.clone() } else { format!("{table}.{}", field.key) };
         let of_key =
             |names: &[(&str, &'static str)]| names.iter().find(|(known, _)| *known == key).map(|(_, name)| *name);
@@ -69,31 +69,31 @@ pub(crate) const KEYS: &str = "list of keys";
 pub(crate) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
     let sections = [
         ("", General::settings()),
-        ("redis", redis::Section::settings()),
-        ("database", database::Section::settings()),
+        ("redis", redis::RedisSection::settings()),
+        ("database", database::DatabaseSection::settings()),
         ("api", Api::settings()),
-        ("alerts", alerts::Section::settings()),
+        ("alerts", alerts::AlertsSection::settings()),
         ("clocks", Clocks::settings()),
     ];
-    let of_section = |(table, fields): (&'static str, &'static [schema::Setting])| {
+    let of_section = |(table, fields): (&'static str, &'static [schema::FieldSchema])| {
         fields.iter().map(move |field| Setting::new(table, field))
     };
     sections.into_iter().flat_map(of_section).collect()
 });
 
 /// A table that the file may hold any number of entries of.
-pub(crate) struct Table {
+pub(crate) struct TableSetting {
     /// Its word in the file.
     pub(crate) name: &'static str,
     /// How an entry of it begins in the file.
     pub(crate) title: &'static str,
     /// The keys of an entry; those of inner tables with dots.
-    pub(crate) keys: Vec<&'static schema::Setting>,
+    pub(crate) keys: Vec<&'static schema::FieldSchema>,
 }
 
 /// The tables of entries, which only the file can say: each key is a field of a type.
-pub(crate) static TABLES: LazyLock<[Table; 4]> = LazyLock::new(|| {
-    let table = |name, title, head: &'static [_], rest: &'static [_]| Table {
+pub(crate) static TABLES: LazyLock<[TableSetting; 4]> = LazyLock::new(|| {
+    let table = |name, title, head: &'static [_], rest: &'static [_]| TableSetting {
         name,
         title,
         keys: head.iter().chain(rest).collect(),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::limits::{presentable_budget, presentable_limits};
 use super::pools::{presentable, presentable_pool};
 use super::settings::{SETTINGS, TABLES};
-use super::{Config, Origin};
+use super::{Config, ValueOrigin};
 
 impl Config {
     /// Rows of key, value and place: every setting, then the file's tables.
@@ -15,7 +15,7 @@ impl Config {
         let file = self.file.as_ref().map_or_else(|| "default".to_owned(), |path| path.display().to_string());
         for (name, profile) in &self.runtimes {
             let built_in = matches!(profile, muster_domain::RuntimeProfile::Echo);
-            let from = if built_in { Origin::Default.to_string() } else { file.clone() };
+            let from = if built_in { ValueOrigin::Default.to_string() } else { file.clone() };
             rows.push([format!("runtimes.{name}"), presentable(profile), from]);
         }
         for pool in &self.pools {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use muster_domain::nearest;
 
 use super::dotenv::{self, Variable};
-use super::mistake::{Mistake, Origin};
+use super::mistake::{Mistake, ValueOrigin};
 use super::settings::{OTHER_VARIABLES, SETTINGS, Setting};
 
 /// What the command line said: a file, and values by the key of their setting.
@@ -112,27 +112,27 @@ impl<'a> Sources<'a> {
     }
 
     /// A variable of the environment or of `.env`, with its place.
-    pub fn variable(&self, name: &str) -> Option<(String, Origin)> {
+    pub fn variable(&self, name: &str) -> Option<(String, ValueOrigin)> {
         if let Some(value) = self.environment.variable(name) {
-            return Some((value.to_owned(), Origin::Env(name.to_owned())));
+            return Some((value.to_owned(), ValueOrigin::Env(name.to_owned())));
         }
         // The last line wins, as in a shell that reads the file.
         let found = self.dotenv.iter().rev().find(|variable| variable.name == name && !variable.value.is_empty())?;
-        Some((found.value.clone(), Origin::Line { path: self.dotenv_path.clone(), line: found.line }))
+        Some((found.value.clone(), ValueOrigin::Line { path: self.dotenv_path.clone(), line: found.line }))
     }
 
     /// What a flag or a variable says about a setting, in the order of precedence: all that goes before the file.
-    pub(crate) fn given(&self, setting: &Setting) -> Option<(String, Origin)> {
+    pub(crate) fn given(&self, setting: &Setting) -> Option<(String, ValueOrigin)> {
         match (self.flags.values.get(setting.key.as_str()), setting.flag) {
-            (Some(value), Some(flag)) => Some((value.clone(), Origin::Flag(flag))),
+            (Some(value), Some(flag)) => Some((value.clone(), ValueOrigin::Flag(flag))),
             _ => self.variables_of(setting),
         }
     }
 
     /// The environment goes before `.env` for the setting as a whole, whichever of its names each of them uses.
-    fn variables_of(&self, setting: &Setting) -> Option<(String, Origin)> {
+    fn variables_of(&self, setting: &Setting) -> Option<(String, ValueOrigin)> {
         let found: Vec<_> = setting.env.iter().filter_map(|name| self.variable(name)).collect();
-        let first = found.iter().position(|(_, origin)| matches!(origin, Origin::Env(_))).unwrap_or(0);
+        let first = found.iter().position(|(_, origin)| matches!(origin, ValueOrigin::Env(_))).unwrap_or(0);
         found.into_iter().nth(first)
     }
 
@@ -142,7 +142,7 @@ impl<'a> Sources<'a> {
         let ours = self.dotenv.iter().filter(|variable| variable.name.starts_with("MUSTER_"));
         ours.filter(|v| !settings().chain(["MUSTER_URL", "MUSTER_API_KEY"]).any(|name| name == v.name))
             .map(|variable| {
-                let origin = Origin::Line { path: self.dotenv_path.clone(), line: variable.line };
+                let origin = ValueOrigin::Line { path: self.dotenv_path.clone(), line: variable.line };
                 let near = nearest(&variable.name, settings()).map(|(near, _)| format!("; the nearest is {near}"));
                 let message = format!("there is no such setting in a .env file{}", near.unwrap_or_default());
                 Mistake::new(origin, variable.name.clone(), message)
@@ -179,15 +179,15 @@ fn text_of(path: &Path, bytes: Vec<u8>) -> Result<String, Mistake> {
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-        Mistake::new(Origin::Line { path: path.to_owned(), line }, "", "a character here is not in UTF-8")
+        Mistake::new(ValueOrigin::Line { path: path.to_owned(), line }, "", "a character here is not in UTF-8")
     })
 }
 
 /// The configuration file and whether it was found through the data folder.
 fn find_file(flags: &Flags, environment: &Environment) -> Result<(Option<(PathBuf, String)>, bool), Mistake> {
     let asked = match (&flags.config, environment.variable("MUSTER_CONFIG")) {
-        (Some(path), _) => Some((path.clone(), Origin::Flag("--config"))),
-        (None, Some(path)) => Some((PathBuf::from(path), Origin::Env("MUSTER_CONFIG".to_owned()))),
+        (Some(path), _) => Some((path.clone(), ValueOrigin::Flag("--config"))),
+        (None, Some(path)) => Some((PathBuf::from(path), ValueOrigin::Env("MUSTER_CONFIG".to_owned()))),
         (None, None) => None,
     };
     if let Some((path, origin)) = asked {
@@ -210,7 +210,7 @@ fn find_file(flags: &Flags, environment: &Environment) -> Result<(Option<(PathBu
             // A data folder that belongs to somebody else is looked at when it is used.
             Err(error) if found_in_data_dir && error.kind() == ErrorKind::PermissionDenied => {}
             Err(error) => {
-                let origin = Origin::Line { path, line: 1 };
+                let origin = ValueOrigin::Line { path, line: 1 };
                 return Err(Mistake::new(origin, "", format!("the file can't be read: {error}")));
             }
         }

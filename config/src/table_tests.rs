@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::tests::{Place, mistake_of};
+use super::tests::{TestFolder, mistake_of};
 use super::*;
 
 /// A runtime and a pool of it.
@@ -23,7 +23,7 @@ restart = { kind = 'transient', max_restarts = 2 }
 
 #[test]
 fn pools_and_runtimes_are_read() {
-    let config = Place::with_file(POOLS).load();
+    let config = TestFolder::with_file(POOLS).load();
     let RuntimeProfile::Exec(py) = &config.runtimes["py"] else { panic!("an exec profile") };
     assert_eq!((py.start_timeout, py.stop_deadline), (Duration::from_millis(2500), Duration::from_secs(10)));
     let pool = &config.pools[0];
@@ -45,7 +45,7 @@ fn every_documented_key_of_a_table_is_accepted() {
     said("pools").for_each(|key| file.push_str(&format!("{} = {}\n", key.key, key.default)));
     let mut defaults = muster_domain::PoolConfig { health_check_interval: Some(1.0), ..Default::default() };
     defaults.on_demand = Some(Default::default());
-    assert_eq!(Place::with_file(&file).load().pools[0].config, defaults, "the table says the defaults that hold");
+    assert_eq!(TestFolder::with_file(&file).load().pools[0].config, defaults, "the table says the defaults that hold");
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn mistakes_of_pools_and_runtimes_name_their_line() {
     for (from, to, expected) in cases {
         let file = POOLS.replace(from, to);
         assert_ne!(file, POOLS, "{from}");
-        assert_eq!(Place::with_file(&file).mistakes()[0], expected);
+        assert_eq!(TestFolder::with_file(&file).mistakes()[0], expected);
     }
     assert_eq!(
         mistake_of("[runtimes.echo]\nkind = 'echo'\n"),
@@ -188,7 +188,7 @@ weight = 0
 rate = 'x'
 per_day = 0
 ";
-    let mut mistakes = Place::with_file(file).mistakes();
+    let mut mistakes = TestFolder::with_file(file).mistakes();
     mistakes.sort_by_key(|mistake| mistake.split(':').nth(1).and_then(|line| line.parse::<u32>().ok()));
     let lines: Vec<&str> = mistakes.iter().map(|mistake| mistake.split(':').nth(1).expect("a line")).collect();
     let expected = ["3", "4", "5", "6", "7", "9", "10", "11", "12", "13", "15", "16", "16", "16", "19", "20", "21"];
@@ -197,7 +197,7 @@ per_day = 0
 
 #[test]
 fn a_pool_of_a_runtime_with_mistakes_has_none_itself() {
-    assert_eq!(Place::with_file(&POOLS.replace("kind = 'exec'", "kind = 'shell'")).mistakes().len(), 1);
+    assert_eq!(TestFolder::with_file(&POOLS.replace("kind = 'exec'", "kind = 'shell'")).mistakes().len(), 1);
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn all_fields_of_a_table_that_are_wrong_are_told_at_once() {
             ],
         ),
     ] {
-        let mut mistakes = Place::with_file(file).mistakes();
+        let mut mistakes = TestFolder::with_file(file).mistakes();
         mistakes.sort_by_key(|mistake| mistake.split(':').nth(1).and_then(|line| line.parse::<u32>().ok()));
         let told: Vec<String> = mistakes
             .iter()

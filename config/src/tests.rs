@@ -6,13 +6,13 @@ use super::table_tests::POOLS;
 use super::*;
 
 /// A folder with the files of one test, and the environment of a user in it.
-pub(super) struct Place {
+pub(super) struct TestFolder {
     folder: tempfile::TempDir,
     environment: Environment,
     flags: Flags,
 }
 
-impl Place {
+impl TestFolder {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temp folder");
         let home = folder.path().join("home").display().to_string();
@@ -68,12 +68,12 @@ impl Place {
 }
 
 pub(super) fn mistake_of(file: &str) -> String {
-    Place::with_file(file).mistakes().join(" | ")
+    TestFolder::with_file(file).mistakes().join(" | ")
 }
 
 #[test]
 fn nothing_said_gives_the_defaults() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let config = place.load();
     assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
     assert_eq!(config.data_dir, place.path().join("home/.local/share/muster"));
@@ -91,8 +91,8 @@ fn nothing_said_gives_the_defaults() {
 
 #[test]
 fn the_order_is_flag_environment_dotenv_file_default() {
-    let mut place = Place::new();
-    let seen = |place: &Place| (place.load().listen.port(), place.origin("listen"));
+    let mut place = TestFolder::new();
+    let seen = |place: &TestFolder| (place.load().listen.port(), place.origin("listen"));
     assert_eq!(seen(&place), (8000, "default".to_owned()));
     place.write("muster.toml", "# ours\nlisten = '127.0.0.1:1'\n");
     assert_eq!(seen(&place), (1, "muster.toml:2".to_owned()));
@@ -109,15 +109,15 @@ fn the_order_is_flag_environment_dotenv_file_default() {
 
 #[test]
 fn the_opposite_of_use_multiprocessing_is_single_process() {
-    let place = Place::new().env("USE_MULTIPROCESSING", "False");
+    let place = TestFolder::new().env("USE_MULTIPROCESSING", "False");
     assert_eq!((place.load().single_process, place.origin("single_process")), (true, "USE_MULTIPROCESSING".to_owned()));
     place.write("muster.toml", "single_process = false");
     assert!(place.load().single_process, "the environment goes before the file");
     let own = place.env("MUSTER_SINGLE_PROCESS", "false");
     assert_eq!((own.load().single_process, own.origin("single_process")), (false, "MUSTER_SINGLE_PROCESS".to_owned()));
-    let many = Place::with_file("single_process = true").env("USE_MULTIPROCESSING", "1");
+    let many = TestFolder::with_file("single_process = true").env("USE_MULTIPROCESSING", "1");
     assert!(!many.load().single_process);
-    let wrong = Place::new().env("USE_MULTIPROCESSING", "maybe");
+    let wrong = TestFolder::new().env("USE_MULTIPROCESSING", "maybe");
     assert_eq!(
         wrong.mistakes(),
         ["USE_MULTIPROCESSING: USE_MULTIPROCESSING: true or false is expected, not \"maybe\""]
@@ -126,14 +126,14 @@ fn the_opposite_of_use_multiprocessing_is_single_process() {
 
 #[test]
 fn an_empty_variable_says_nothing() {
-    let place = Place::with_file("log_format = 'json'").env("MUSTER_LOG_FORMAT", "");
+    let place = TestFolder::with_file("log_format = 'json'").env("MUSTER_LOG_FORMAT", "");
     assert_eq!(place.load().log_format, LogFormat::Json);
 }
 
 #[test]
 fn the_file_is_found_in_this_order() {
-    let place = Place::new();
-    let port = |place: &Place| place.load().listen.port();
+    let place = TestFolder::new();
+    let port = |place: &TestFolder| place.load().listen.port();
     place.write("home/.local/share/muster/muster.toml", "listen = '127.0.0.1:1'");
     assert_eq!(port(&place), 1, "in the data folder");
     place.write("muster.toml", "listen = '127.0.0.1:2'");
@@ -142,7 +142,7 @@ fn the_file_is_found_in_this_order() {
     place.write("b/.env", "MUSTER_DURABILITY=full");
     let mut place = place.env("MUSTER_CONFIG", "b/c.toml");
     assert_eq!(port(&place), 3, "named by the environment");
-    assert_eq!(place.load().durability, Durability::Full, "with the .env beside it");
+    assert_eq!(place.load().durability, DurabilitySetting::Full, "with the .env beside it");
     place.write("d.toml", "listen = '127.0.0.1:4'");
     place.flags.config = Some("d.toml".into());
     assert_eq!(port(&place), 4, "named by the flag");
@@ -152,7 +152,7 @@ fn the_file_is_found_in_this_order() {
 
 #[test]
 fn what_an_agent_has_put_in_the_place_of_a_file_holds_nobody_up() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let data_dir = place.path().join("home/.local/share/muster");
     std::fs::create_dir_all(&data_dir).expect("a folder");
     let fifo = |name: &str| {
@@ -169,7 +169,7 @@ fn what_an_agent_has_put_in_the_place_of_a_file_holds_nobody_up() {
 
 #[test]
 fn a_file_found_in_the_data_folder_can_not_move_it() {
-    let place = Place::new();
+    let place = TestFolder::new();
     place.write("home/.local/share/muster/muster.toml", "\ndata_dir = '/elsewhere'");
     let mistakes = place.mistakes();
     assert!(mistakes[0].starts_with("home/.local/share/muster/muster.toml:2: data_dir: "), "{mistakes:?}");
@@ -179,7 +179,7 @@ fn a_file_found_in_the_data_folder_can_not_move_it() {
 fn paths_of_the_file_count_from_its_folder() {
     let file = "data_dir = 'data'\n[redis]\nserver = '~/bin/valkey-server'\n\
                 [runtimes.py]\nkind = 'exec'\ncommand = ['python3', 'agent.py']\ncwd = '.'\n";
-    let place = Place::new().env("MUSTER_CONFIG", "etc/muster.toml");
+    let place = TestFolder::new().env("MUSTER_CONFIG", "etc/muster.toml");
     place.write("etc/muster.toml", file);
     let config = place.load();
     assert_eq!(config.data_dir, place.path().join("etc/data"));
@@ -237,7 +237,7 @@ fn a_mistake_names_file_line_and_key() {
 
 #[test]
 fn all_clocks_that_contradict_each_other_are_told() {
-    let place = Place::with_file("[clocks]\nheartbeat = 4\nlease = 700\n");
+    let place = TestFolder::with_file("[clocks]\nheartbeat = 4\nlease = 700\n");
     let expected = [
         "muster.toml:2: clocks.heartbeat: 3 x heartbeat (3 x 4 s = 12 s) is above stale (10 s)",
         "muster.toml:3: clocks.lease: lease (700 s) is above orphan_after (600 s)",
@@ -248,12 +248,12 @@ fn all_clocks_that_contradict_each_other_are_told() {
 #[test]
 fn a_character_that_is_not_in_utf_8_is_told_with_its_line() {
     let text = b"listen = '127.0.0.1:1'\n# gr\xfc\xdfe\n";
-    let (found, named) = (Place::new(), Place::new().env("MUSTER_CONFIG", "muster.toml"));
+    let (found, named) = (TestFolder::new(), TestFolder::new().env("MUSTER_CONFIG", "muster.toml"));
     for place in [&found, &named] {
         std::fs::write(place.path().join("muster.toml"), text).expect("the file is written");
         assert_eq!(place.mistakes(), ["muster.toml:2: a character here is not in UTF-8"]);
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     place.write("home/.local/share/muster/x", "");
     std::fs::write(place.path().join("home/.local/share/muster/muster.toml"), text).expect("the file is written");
     assert_eq!(place.mistakes(), ["home/.local/share/muster/muster.toml:2: a character here is not in UTF-8"]);
@@ -261,13 +261,13 @@ fn a_character_that_is_not_in_utf_8_is_told_with_its_line() {
 
 #[test]
 fn a_mistake_names_variable_or_flag() {
-    let place = Place::new().env("MUSTER_CLOCKS_HEARTBEAT", "9").flag("log_format", "xml");
+    let place = TestFolder::new().env("MUSTER_CLOCKS_HEARTBEAT", "9").flag("log_format", "xml");
     let expected = [
         "MUSTER_CLOCKS_HEARTBEAT: clocks.heartbeat: 3 x heartbeat (3 x 9 s = 27 s) is above stale (10 s)",
         "--log-format: log_format: text or json is expected, not \"xml\"",
     ];
     assert_eq!(place.mistakes(), expected, "all mistakes are told at once");
-    let place = Place::new();
+    let place = TestFolder::new();
     place.write(".env", "OTHER=1\nMUSTER_LISEN=1\n");
     let expected = ".env:2: MUSTER_LISEN: there is no such setting in a .env file; the nearest is MUSTER_LISTEN";
     assert_eq!(place.mistakes(), [expected]);
@@ -275,7 +275,7 @@ fn a_mistake_names_variable_or_flag() {
 
 #[test]
 fn a_mistake_in_the_file_is_told_although_something_else_goes_before_it() {
-    let place = Place::with_file("listen = 8000\nlog_format = 'xml'\n[clocks]\nstale = 'x'\nlease = -1\n");
+    let place = TestFolder::with_file("listen = 8000\nlog_format = 'xml'\n[clocks]\nstale = 'x'\nlease = -1\n");
     let place = place.flag("listen", "127.0.0.1:1").env("MUSTER_LOG_FORMAT", "json");
     let place = place.env("MUSTER_CLOCKS_STALE", "10").env("MUSTER_CLOCKS_LEASE", "15");
     let expected = [
@@ -290,7 +290,7 @@ fn a_mistake_in_the_file_is_told_although_something_else_goes_before_it() {
 #[test]
 fn a_variable_that_nobody_reads_is_worth_a_note() {
     // MUSTER_FOO is near to MUSTER_POOL, which is no setting.
-    let place = Place::new().env("MUSTER_LISEN", "x").env("MUSTER_AGENT_ID", "y").env("MUSTER_FOO", "3");
+    let place = TestFolder::new().env("MUSTER_LISEN", "x").env("MUSTER_AGENT_ID", "y").env("MUSTER_FOO", "3");
     // What Kubernetes sets beside a service named `muster` is nobody's mistake.
     let names = ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_8000_TCP_ADDR"];
     let place = names.iter().fold(place, |place, name| place.env(&format!("MUSTER_{name}"), "z"));
@@ -317,7 +317,7 @@ fn programs_and_folders_that_are_not_there_are_worth_a_note() {
         pool("two", "gone"),
         pool("three", "away"),
     ];
-    let place = Place::new().env("PATH", "/usr/bin:/bin");
+    let place = TestFolder::new().env("PATH", "/usr/bin:/bin");
     place.write("muster.toml", &file.concat().replace("FOLDER", &place.path().display().to_string()));
     place.write("agent.sh", "#!/bin/sh\n");
     let notes = place.load().notes;
@@ -336,15 +336,15 @@ fn programs_and_folders_that_are_not_there_are_worth_a_note() {
 fn an_open_door_needs_keys() {
     let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     let expected = "MUSTER_LISTEN: listen: 0.0.0.0:80 can be reached by others, so api.keys must hold at least one key";
-    assert_eq!(Place::new().env("MUSTER_LISTEN", "0.0.0.0:80").mistakes(), [expected]);
+    assert_eq!(TestFolder::new().env("MUSTER_LISTEN", "0.0.0.0:80").mistakes(), [expected]);
     assert!(mistake_of("listen = '[::]:80'").contains("api.keys"));
     for good in ["[::1]:80", "127.8.8.8:0"] {
-        assert_eq!(Place::new().env("MUSTER_LISTEN", good).load().listen.to_string(), good);
+        assert_eq!(TestFolder::new().env("MUSTER_LISTEN", good).load().listen.to_string(), good);
     }
     let file = format!("listen = '0.0.0.0:80'\n[[api.keys]]\nname = 'ops'\nsha256 = '{hash}'\n");
-    let config = Place::with_file(&file).load();
+    let config = TestFolder::with_file(&file).load();
     assert_eq!((config.api.keys[0].name.as_str(), config.api.keys[0].sha256[..2].to_vec()), ("ops", vec![0xba, 0x78]));
-    let place = Place::new().env("MUSTER_API_KEYS", &format!("a={hash}, b={hash}"));
+    let place = TestFolder::new().env("MUSTER_API_KEYS", &format!("a={hash}, b={hash}"));
     assert_eq!(place.load().api.keys.len(), 2);
     assert!(!format!("{:?}", place.load()).contains("ba78"), "no hash is shown");
     assert!(mistake_of("[[api.keys]]\nname = 'ops'\nsha256 = 'secret'\n").contains("sha256sum"));
@@ -352,14 +352,14 @@ fn an_open_door_needs_keys() {
         mistake_of("[[api.keys]]\nname = 'ops'\nkey = 'secret'\n")
             .contains("there is no field key; there are: name, sha256")
     );
-    let twice = Place::new().env("MUSTER_API_KEYS", &format!("a={hash},a={hash}"));
+    let twice = TestFolder::new().env("MUSTER_API_KEYS", &format!("a={hash},a={hash}"));
     assert!(twice.mistakes()[0].contains("twice"));
 }
 
 #[test]
 fn redis_variables_make_a_url() {
-    let url = |place: &Place| place.load().redis.url.expect("a URL");
-    let place = Place::new().env("REDIS_HOST", "cache");
+    let url = |place: &TestFolder| place.load().redis.url.expect("a URL");
+    let place = TestFolder::new().env("REDIS_HOST", "cache");
     assert_eq!(url(&place), "redis://cache:6379/0");
     assert_eq!(place.origin("redis.url"), "REDIS_HOST");
     let place = place.env("REDIS_PORT", "6380").env("REDIS_DB", "2");
@@ -368,19 +368,20 @@ fn redis_variables_make_a_url() {
     assert_eq!(url(&place), "redis://cache:6380/2", "the environment goes before the file");
     let place = place.env("MUSTER_REDIS_URL", "redis://own");
     assert_eq!(url(&place), "redis://own", "and the setting's own name before these");
-    let place = Place::new().env("REDIS_PORT", "tcp://10.0.0.1:6379");
+    let place = TestFolder::new().env("REDIS_PORT", "tcp://10.0.0.1:6379");
     assert_eq!(place.load().redis.url, None, "a variable of Kubernetes");
-    let place = Place::new().env("REDIS_HOST", "::1").env("REDIS_DB", "x");
+    let place = TestFolder::new().env("REDIS_HOST", "::1").env("REDIS_DB", "x");
     assert_eq!(place.mistakes(), ["REDIS_DB: REDIS_DB: a number is expected, not \"x\""]);
     assert_eq!(url(&place.env("REDIS_DB", "1")), "redis://[::1]:6379/1");
 }
 
 #[test]
 fn a_database_is_a_file_or_a_server() {
-    let with = |pairs: &[(&str, &str)]| pairs.iter().fold(Place::new(), |place, (name, value)| place.env(name, value));
+    let with =
+        |pairs: &[(&str, &str)]| pairs.iter().fold(TestFolder::new(), |place, (name, value)| place.env(name, value));
     let database = |pairs: &[(&str, &str)]| with(pairs).load().database;
     assert_eq!(database(&[("MUSTER_DATABASE_URL", "sqlite:/x/y.db")]), Database::Sqlite("/x/y.db".into()));
-    let place = Place::with_file("database.url = 'sqlite:y.db'");
+    let place = TestFolder::with_file("database.url = 'sqlite:y.db'");
     assert_eq!(place.load().database, Database::Sqlite(place.path().join("y.db")));
     assert_eq!(database(&[("MUSTER_DATABASE_URL", "sqlite:///x/y.db")]), Database::Sqlite("/x/y.db".into()));
     let server = ("MUSTER_DATABASE_URL", "postgresql+psycopg://u:p@h/db");
@@ -398,7 +399,7 @@ fn a_database_is_a_file_or_a_server() {
 #[test]
 fn every_line_that_is_no_toml_is_told() {
     let file = "listen = 127.0.0.1:80\nlog_format = 'text'\n[clocks\nstale = 5\nlease = = 3\n";
-    let mistakes = Place::with_file(file).mistakes();
+    let mistakes = TestFolder::with_file(file).mistakes();
     let lines: Vec<&str> = mistakes.iter().map(|mistake| mistake.split(": ").next().expect("a place")).collect();
     assert_eq!(lines, ["muster.toml:1", "muster.toml:3", "muster.toml:5"], "{mistakes:#?}");
     assert!(mistakes.iter().all(|mistake| mistake.contains(": this is no TOML: ")), "{mistakes:#?}");
@@ -406,7 +407,7 @@ fn every_line_that_is_no_toml_is_told() {
 
 #[test]
 fn secrets_are_not_shown() {
-    let place = Place::with_file(POOLS).env("MUSTER_REDIS_URL", "redis://:s3cret@h:1/0");
+    let place = TestFolder::with_file(POOLS).env("MUSTER_REDIS_URL", "redis://:s3cret@h:1/0");
     let place = place.env("MUSTER_DATABASE_URL", "postgresql://u:s3cret@h/db");
     let config = place.load();
     let (rows, json) = (format!("{:?}", config.rows()), config.to_json().to_string());
@@ -417,10 +418,10 @@ fn secrets_are_not_shown() {
 
 #[test]
 fn a_command_finds_the_data_folder_in_a_file_with_other_mistakes() {
-    let place = Place::with_file("data_dir = 'data'\nlisten = 8000\n");
+    let place = TestFolder::with_file("data_dir = 'data'\nlisten = 8000\n");
     let sources = Sources::open(&place.flags, &place.environment).expect("files that can be read");
     assert_eq!(data_dir(&sources), Ok(place.path().join("data")));
-    let place = Place::with_file("data_dir = 1\n");
+    let place = TestFolder::with_file("data_dir = 1\n");
     let sources = Sources::open(&place.flags, &place.environment).expect("files that can be read");
     assert!(data_dir(&sources).is_err());
 }
@@ -442,7 +443,7 @@ fn the_readme_lists_every_setting() {
 /// The names, documents and sources of a setting follow from its field.
 #[test]
 fn every_setting_is_read_shown_and_documented() {
-    let (shown, docs) = (Place::new().load().shown, markdown());
+    let (shown, docs) = (TestFolder::new().load().shown, markdown());
     for setting in settings::SETTINGS.iter() {
         let key = &setting.key;
         assert!(shown.iter().any(|shown| shown.key == key), "{key}");
@@ -455,7 +456,7 @@ fn every_setting_is_read_shown_and_documented() {
 
 #[test]
 fn the_example_is_a_good_configuration() {
-    let mut place = Place::new();
+    let mut place = TestFolder::new();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     place.flags.config = Some(folder.join("muster.toml"));
     let config = place.load();
@@ -468,18 +469,18 @@ fn the_example_is_a_good_configuration() {
 #[test]
 fn certificates_of_redis_are_read_at_the_start_and_only_for_tls() {
     let pem = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n";
-    let place = Place::with_file("[redis]\nurl = \"rediss://h:1\"\nca_file = \"ca.pem\"\n");
+    let place = TestFolder::with_file("[redis]\nurl = \"rediss://h:1\"\nca_file = \"ca.pem\"\n");
     place.write("ca.pem", pem);
     assert_eq!(place.load().redis.roots.as_deref(), Some(pem));
     place.write("ca.pem", "nothing");
     let mistakes = place.mistakes();
     assert!(mistakes[0].contains("redis.ca_file") && mistakes[0].contains("no certificate"), "{mistakes:?}");
-    let place = Place::with_file("[redis]\nurl = \"rediss://h:1\"\n");
+    let place = TestFolder::with_file("[redis]\nurl = \"rediss://h:1\"\n");
     assert_eq!(place.load().redis.roots, None);
     place.write("own.pem", pem);
     let own = place.path().join("own.pem").display().to_string();
     let place = place.env("SSL_CERT_FILE", &own);
     assert_eq!(place.load().redis.roots.as_deref(), Some(pem));
-    let place = Place::with_file("[redis]\nurl = \"redis://h:1\"\nca_file = \"ca.pem\"\n");
+    let place = TestFolder::with_file("[redis]\nurl = \"redis://h:1\"\nca_file = \"ca.pem\"\n");
     assert!(place.mistakes()[0].contains("rediss://"));
 }

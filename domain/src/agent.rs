@@ -138,7 +138,7 @@ pub enum AgentEvent {
 /// A move that the status does not have: news that are late, doubled, or of another epoch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an agent that is {state} does not take {event}")]
-pub struct NoSuchMove {
+pub struct InvalidTransition {
     /// The status that was asked to move.
     pub state: AgentState,
     /// The event, in words.
@@ -147,7 +147,7 @@ pub struct NoSuchMove {
 
 impl AgentStatus {
     /// The status after `event`, or why there is none. Old epochs never move anything.
-    pub fn after(&self, event: &AgentEvent) -> Result<Self, NoSuchMove> {
+    pub fn after(&self, event: &AgentEvent) -> Result<Self, InvalidTransition> {
         use AgentEvent as E;
         let held = self.assignment();
         let mine = |epoch: &Epoch| held.is_some_and(|at| at.epoch == *epoch);
@@ -176,7 +176,7 @@ impl AgentStatus {
             (_, E::Ended(epoch, end)) if mine(epoch) => Ok(Self::Final(*end)),
             (Self::Final(state), E::Revived) if state.may_run_again() => Ok(Self::Pending { not_before: None }),
             (Self::Pending { .. }, E::Revived) => Ok(Self::Pending { not_before: None }),
-            _ => Err(NoSuchMove { state: self.state(), event: format!("{event:?}") }),
+            _ => Err(InvalidTransition { state: self.state(), event: format!("{event:?}") }),
         }
     }
 

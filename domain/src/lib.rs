@@ -2,7 +2,7 @@
 //!
 //! Muster keeps two pictures apart. *Intent* is what somebody asked for (an agent is to run, is to stop) and lives in
 //! the store. *Observation* is what was seen (this worker lives and holds these agents) and lives in the registry.
-//! The types here follow that line: [`Intent`] and [`AgentSpec`] are wanted, [`Beat`] and [`Report`] are seen, and a
+//! The types here follow that line: [`Intent`] and [`AgentSpec`] are wanted, [`Heartbeat`] and [`Report`] are seen, and a
 //! [`Command`] is what turns the one into the other.
 //!
 //! | module | what it says |
@@ -18,11 +18,11 @@
 //! | [`tenant`], [`budget`] | on whose account tasks run, and what they may use |
 //! | [`principal`] | who asks |
 //! | [`ending`], [`worker_ending`] | how a run of an agent ended, and what that means for a restart; how a worker did |
-//! | [`command`], [`report`], [`beat`] | the post between the master and its workers |
-//! | [`vitals`] | what a worker says when it is asked past that |
+//! | [`command`], [`report`], [`heartbeat`] | the messages between the master and its workers |
+//! | [`probe_answer`] | what a worker says when it is asked past that |
 //! | [`lengths`] | how long the texts may be by which people know things |
 //! | [`mod@count`], [`mod@plain`], [`mod@nearest`] | words for people |
-//! | [`runtime`], [`orders`] | what a worker is told at its birth |
+//! | [`runtime`], [`orders`] | what a worker is told at its start |
 //! | [`schema`] | what can be set, as the types themselves say it |
 //! | [`mod@words`] | enums whose values are words |
 //! | [`mod@tables`] | how what people write becomes a struct |
@@ -33,7 +33,6 @@
 pub mod agent;
 pub mod agent_state;
 pub mod attempt;
-pub mod beat;
 pub mod budget;
 pub mod check;
 pub mod clocks;
@@ -41,6 +40,7 @@ pub mod command;
 pub mod count;
 pub mod ending;
 pub mod event;
+pub mod heartbeat;
 pub mod ids;
 mod key;
 pub mod launcher;
@@ -53,6 +53,7 @@ pub mod payload;
 pub mod plain;
 pub mod pool;
 pub mod principal;
+pub mod probe_answer;
 pub mod queue;
 pub mod report;
 pub mod restart;
@@ -62,7 +63,6 @@ pub mod tables;
 pub mod task;
 pub mod tenant;
 pub mod time;
-pub mod vitals;
 pub mod words;
 pub mod worker;
 pub mod worker_ending;
@@ -71,7 +71,6 @@ pub mod worker_identity;
 pub use agent::{AgentEvent, AgentSpec, AgentStatus, Assignment, Intent, StopReason};
 pub use agent_state::{Activity, AgentState, FinalState};
 pub use attempt::{Attempt, AttemptEnd, AttemptRecord, Executions, Halt, Progress, Tally, Usage};
-pub use beat::{AgentPicture, Beat, BeatAnswer, Generation, SeenState, Tampering, TaskPicture};
 pub use budget::{Budget, Budgets};
 pub use check::{CheckOrder, Connectivity, Dependency, Reach};
 pub use clocks::Clocks;
@@ -79,6 +78,7 @@ pub use command::{Command, Envelope, SpawnOrder, TaskHalt, TaskOrder, WIRE_VERSI
 pub use count::counted;
 pub use ending::{Cause, Ending};
 pub use event::{EventDraft, EventKind};
+pub use heartbeat::{AgentSnapshot, Generation, Heartbeat, HeartbeatReply, ObservedState, Tampering, TaskSnapshot};
 pub use ids::{AgentId, AlertId, CommandId, Epoch, Fence, ProcessId, TaskId, TaskIdPrefix};
 pub use key::{InvalidKey, WorkerKey};
 pub use nearest::nearest;
@@ -87,15 +87,15 @@ pub use payload::Payload;
 pub use plain::plain;
 pub use pool::{PoolConfig, PoolName, PoolOrigin, PoolSpec};
 pub use principal::{Principal, Role};
+pub use probe_answer::{OngoingTrouble, ProbeAnswer};
 pub use queue::{BreakerPolicy, Gate, OnDemand, RetryPolicy};
-pub use report::{Refusal, Report, ReportBody, TaskBegun, TaskOver};
+pub use report::{CommandRefusal, Report, ReportBody, TaskBegun, TaskOver};
 pub use restart::{RestartKind, RestartPolicy};
 pub use runtime::{ExecMode, ExecProfile, Readiness, RuntimeProfile};
 pub use tables::Tables;
-pub use task::{After, Priority, TaskError, TaskSpec, TaskState, TaskStatus};
+pub use task::{FollowUp, Priority, TaskError, TaskSpec, TaskState, TaskStatus};
 pub use tenant::{DEFAULT_TENANT, TenantLimits, Tenants};
 pub use time::Timestamp;
-pub use vitals::{Trouble, Vitals};
 pub use words::Words;
 pub use worker::{WorkerState, WorkerStatus};
 pub use worker_ending::{WorkerCause, WorkerEnding};

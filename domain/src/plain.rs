@@ -110,13 +110,13 @@ mod tests {
         items: Vec<String>,
         #[serde(default)]
         names: std::collections::BTreeMap<String, String>,
-        kind: Option<Kind>,
+        kind: Option<ExpectedKind>,
         path: Option<std::path::PathBuf>,
     }
 
     #[derive(Debug, Deserialize)]
     #[serde(rename_all = "snake_case")]
-    enum Kind {
+    enum ExpectedKind {
         First,
         Second,
     }

@@ -60,7 +60,7 @@ pub enum ReportBody {
         /// The epoch of the command.
         epoch: Epoch,
         /// Why not.
-        refusal: Refusal,
+        refusal: CommandRefusal,
     },
     /// The agent has been idle for longer than its `max_idle_time`; whether it ends is the keeper's to decide.
     IdleTooLong {
@@ -119,7 +119,7 @@ pub struct TaskOver {
 /// Why a worker did not carry out a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "snake_case")]
-pub enum Refusal {
+pub enum CommandRefusal {
     /// Every slot is taken.
     Full {
         /// The worker's capacity.
@@ -139,7 +139,7 @@ pub enum Refusal {
     },
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for CommandRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full { capacity } => write!(f, "all of its {capacity} slots are taken"),

@@ -14,7 +14,7 @@ pub struct Tables<T>(pub T);
 macro_rules! forward_deserialize {
     ($($method:ident($($name:ident: $kind:ty),*))*) => {$(
         fn $method<V: Visitor<'de>>(self, $($name: $kind,)* visitor: V) -> Result<V::Value, D::Error> {
-            self.0.$method($($name,)* Seen { visitor, is_struct: false })
+            self.0.$method($($name,)* StructGuard { visitor, is_struct: false })
         }
     )*};
 }
@@ -39,7 +39,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Tables<D> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_struct(name, fields, Seen { visitor, is_struct: true })
+        self.0.deserialize_struct(name, fields, StructGuard { visitor, is_struct: true })
     }
 
     fn is_human_readable(&self) -> bool {
@@ -48,7 +48,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Tables<D> {
 }
 
 /// What is told of a value, and whether a struct is to be made of it.
-struct Seen<V> {
+struct StructGuard<V> {
     visitor: V,
     is_struct: bool,
 }
@@ -61,7 +61,7 @@ macro_rules! forward_visit {
     )*};
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Seen<V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for StructGuard<V> {
     type Value = V::Value;
 
     forward_visit! {
@@ -165,7 +165,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Tables<A> {
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, A::Error> {
-        self.0.tuple_variant(length, Seen { visitor, is_struct: false })
+        self.0.tuple_variant(length, StructGuard { visitor, is_struct: false })
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -173,7 +173,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Tables<A> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, A::Error> {
-        self.0.struct_variant(fields, Seen { visitor, is_struct: true })
+        self.0.struct_variant(fields, StructGuard { visitor, is_struct: true })
     }
 }
 
@@ -194,19 +194,19 @@ mod tests {
     }
 
     #[derive(Debug, Deserialize, PartialEq)]
-    enum Choice {
+    enum SampleEnum {
         Table { a: u32 },
         Whole(Inner),
         Pair(u32, u32),
     }
 
     #[derive(Debug, Deserialize, PartialEq)]
-    struct Outer {
+    struct OuterValue {
         one: Option<Inner>,
         many: Option<Vec<Inner>>,
         named: Option<BTreeMap<String, Inner>>,
         boxed: Option<Box<(u32, Inner)>>,
-        choice: Option<Choice>,
+        choice: Option<SampleEnum>,
     }
 
     fn read<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, String> {
@@ -226,8 +226,8 @@ mod tests {
             r#"{"choice": {"Table": [1]}}"#,
             r#"{"choice": {"Whole": [1]}}"#,
         ] {
-            assert!(serde_json::from_str::<Outer>(text).is_ok(), "{text}: or there is nothing to refuse");
-            let words = read::<Outer>(text).expect_err(text);
+            assert!(serde_json::from_str::<OuterValue>(text).is_ok(), "{text}: or there is nothing to refuse");
+            let words = read::<OuterValue>(text).expect_err(text);
             assert!(words.contains("is expected, not a list at line 1 column"), "{text}: {words}");
             assert!(!words.contains("struct"), "{words}");
         }
@@ -237,9 +237,9 @@ mod tests {
     fn everything_else_is_read_as_before() {
         let text = r#"{"one": {"a": 1}, "many": [{"a": 2}, {}], "named": {"x": {"a": 3}}, "boxed": [1, {"a": 4}],
             "choice": {"Pair": [5, 6]}}"#;
-        assert_eq!(read(text), Ok(serde_json::from_str::<Outer>(text).expect("an outer one")));
+        assert_eq!(read(text), Ok(serde_json::from_str::<OuterValue>(text).expect("an outer one")));
         for text in [r#"{"choice": {"Table": {"a": 1}}}"#, r#"{"choice": {"Whole": {"a": 1}}}"#, r#"{"one": null}"#] {
-            assert_eq!(read(text), Ok(serde_json::from_str::<Outer>(text).expect("an outer one")));
+            assert_eq!(read(text), Ok(serde_json::from_str::<OuterValue>(text).expect("an outer one")));
         }
         let raw: BTreeMap<String, Box<RawValue>> = read(r#"{"input": [1.0, {"b":2}]}"#).expect("any JSON");
         assert_eq!(raw["input"].get(), r#"[1.0, {"b":2}]"#, "as it was written");

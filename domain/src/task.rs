@@ -114,7 +114,7 @@ pub enum TaskStatus {
 
 /// What follows the end of an attempt, or of the wait for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum After {
+pub enum FollowUp {
     /// It has its result.
     Succeed,
     /// It goes back to the queue.

@@ -18,12 +18,12 @@
 //! | `beneath` | how the kernel is asked |
 //! | `folder` | an open folder, and what is done in it |
 //! | `removal` | a whole folder goes, however deep agents made it |
-//! | `places` | what is where in the data folder |
+//! | `data_paths` | what is where in the data folder |
 
 mod beneath;
+mod data_paths;
 mod folder;
-mod places;
 mod removal;
 
+pub use data_paths::{DataPath, FOLDERS};
 pub use folder::{FileId, Folder, read_found};
-pub use places::{FOLDERS, Place};

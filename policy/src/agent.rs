@@ -12,7 +12,7 @@ pub const LONGEST_RESEND: Duration = Duration::from_secs(5);
 
 /// What is known of an agent's latest command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sent {
+pub struct SentCommand {
     /// When it was sent last.
     pub at: Instant,
     /// How often it was sent again.
@@ -21,11 +21,11 @@ pub struct Sent {
 
 /// What to look at.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
+pub struct AgentFacts<'a> {
     /// The agent's status.
     pub status: &'a AgentStatus,
     /// The latest command about this status; `None` where none was sent yet.
-    pub sent: Option<Sent>,
+    pub sent: Option<SentCommand>,
     /// Whether its worker listens to commands. A starting worker does not yet, a dead one does no more.
     pub worker_listens: bool,
     /// After which time a command is sent again, the first time.
@@ -34,7 +34,7 @@ pub struct Facts<'a> {
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum AgentStep {
     /// Nothing, until something happens.
     Rest,
     /// Nothing before this moment.
@@ -49,20 +49,20 @@ pub enum Step {
 
 /// Compares what is wanted of an agent with what was seen of it. A command is sent again until the worker answers or
 /// is proven dead, always to the same worker, so that a slow start is never doubled.
-pub fn next_step(facts: Facts<'_>, now: Instant) -> Step {
+pub fn next_step(facts: AgentFacts<'_>, now: Instant) -> AgentStep {
     let command = match facts.status {
-        AgentStatus::Pending { not_before: Some(at) } if *at > now => return Step::Wait(*at),
-        AgentStatus::Pending { .. } => return Step::Place,
-        AgentStatus::Placed(_) => Step::SendSpawn,
-        AgentStatus::Stopping { .. } => Step::SendTerminate,
-        AgentStatus::Running { .. } | AgentStatus::Final(_) => return Step::Rest,
+        AgentStatus::Pending { not_before: Some(at) } if *at > now => return AgentStep::Wait(*at),
+        AgentStatus::Pending { .. } => return AgentStep::Place,
+        AgentStatus::Placed(_) => AgentStep::SendSpawn,
+        AgentStatus::Stopping { .. } => AgentStep::SendTerminate,
+        AgentStatus::Running { .. } | AgentStatus::Final(_) => return AgentStep::Rest,
     };
     // Before the worker says that it listens nothing is sent: pub/sub would forget it.
     if !facts.worker_listens {
-        return Step::Rest;
+        return AgentStep::Rest;
     }
     match facts.sent.map(|sent| later(sent.at, backoff::doubled(facts.resend, sent.resends, LONGEST_RESEND))) {
-        Some(due) if due > now => Step::Wait(due),
+        Some(due) if due > now => AgentStep::Wait(due),
         _ => command,
     }
 }
@@ -80,8 +80,8 @@ mod tests {
         Assignment { process_id: ProcessId::generate(), epoch: Epoch(1) }
     }
 
-    fn step(status: &AgentStatus, sent: Option<Sent>, worker_listens: bool, now: Instant) -> Step {
-        next_step(Facts { status, sent, worker_listens, resend: RESEND }, now)
+    fn step(status: &AgentStatus, sent: Option<SentCommand>, worker_listens: bool, now: Instant) -> AgentStep {
+        next_step(AgentFacts { status, sent, worker_listens, resend: RESEND }, now)
     }
 
     #[test]
@@ -89,22 +89,22 @@ mod tests {
         let now = Instant::now();
         let later = now + Duration::from_secs(1);
         let pending = AgentStatus::Pending { not_before: Some(later) };
-        assert_eq!(step(&pending, None, false, now), Step::Wait(later));
-        assert_eq!(step(&pending, None, false, later), Step::Place);
-        assert_eq!(step(&AgentStatus::Pending { not_before: None }, None, false, now), Step::Place);
+        assert_eq!(step(&pending, None, false, now), AgentStep::Wait(later));
+        assert_eq!(step(&pending, None, false, later), AgentStep::Place);
+        assert_eq!(step(&AgentStatus::Pending { not_before: None }, None, false, now), AgentStep::Place);
     }
 
     #[test]
     fn a_command_goes_out_when_the_worker_listens_and_again_with_doubling_waits() {
         let now = Instant::now();
         let placed = AgentStatus::Placed(at());
-        assert_eq!(step(&placed, None, false, now), Step::Rest);
-        assert_eq!(step(&placed, None, true, now), Step::SendSpawn);
+        assert_eq!(step(&placed, None, false, now), AgentStep::Rest);
+        assert_eq!(step(&placed, None, true, now), AgentStep::SendSpawn);
         for (resends, wait) in [(0, 250), (1, 500), (2, 1_000), (9, 5_000)] {
-            let sent = Some(Sent { at: now, resends });
+            let sent = Some(SentCommand { at: now, resends });
             let due = now + Duration::from_millis(wait);
-            assert_eq!(step(&placed, sent, true, now), Step::Wait(due));
-            assert_eq!(step(&placed, sent, true, due), Step::SendSpawn);
+            assert_eq!(step(&placed, sent, true, now), AgentStep::Wait(due));
+            assert_eq!(step(&placed, sent, true, due), AgentStep::SendSpawn);
         }
     }
 
@@ -112,14 +112,14 @@ mod tests {
     fn a_stopping_agent_is_told_so_and_a_running_or_final_one_is_left_alone() {
         let now = Instant::now();
         let stopping = AgentStatus::Stopping { at: at(), then: AfterStop::End(StopReason::Requested) };
-        assert_eq!(step(&stopping, None, true, now), Step::SendTerminate);
+        assert_eq!(step(&stopping, None, true, now), AgentStep::SendTerminate);
         for quiet in [
             AgentStatus::Running { at: at(), since: Timestamp::from_millis(0), activity: Activity::Idle },
             AgentStatus::Final(FinalState::Terminated(StopReason::Idle)),
             AgentStatus::Final(FinalState::Failed(StopReason::Completed)),
             AgentStatus::Final(FinalState::Quarantined),
         ] {
-            assert_eq!(step(&quiet, None, true, now), Step::Rest);
+            assert_eq!(step(&quiet, None, true, now), AgentStep::Rest);
         }
     }
 }

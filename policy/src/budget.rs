@@ -8,7 +8,7 @@ use muster_domain::budget::{Budget, Budgets, Dollars, Scope};
 
 /// What was used on one account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Account<'a> {
+pub struct AccountUsage<'a> {
     /// Whose account.
     pub scope: Scope,
     /// Its id or name.
@@ -33,12 +33,12 @@ pub struct Exhausted {
 }
 
 /// The budgets of these accounts of which nothing is left, in the order of the accounts.
-pub fn exhausted(budgets: &Budgets, accounts: &[Account<'_>]) -> Vec<Exhausted> {
+pub fn exhausted(budgets: &Budgets, accounts: &[AccountUsage<'_>]) -> Vec<Exhausted> {
     accounts.iter().filter_map(|account| judge(budgets.of(account.scope, account.name)?, account)).collect()
 }
 
 /// Whether anything is left of one account's budget. Of two bounds the one that is passed is told, and tokens before money.
-pub fn judge(budget: Budget, account: &Account<'_>) -> Option<Exhausted> {
+pub fn judge(budget: Budget, account: &AccountUsage<'_>) -> Option<Exhausted> {
     let used = account.before.plus(account.running);
     let tokens = used.input_tokens.saturating_add(used.output_tokens);
     let of_tokens = budget.tokens.map(|most| (tokens, most, format!("{tokens} of {most} tokens")));
@@ -63,8 +63,8 @@ mod tests {
         Usage { input_tokens: tokens / 2, output_tokens: tokens - tokens / 2, cost_micros }
     }
 
-    fn shop(before: Usage, running: Usage) -> Account<'static> {
-        Account { scope: Scope::Project, name: "shop", before, running }
+    fn shop(before: Usage, running: Usage) -> AccountUsage<'static> {
+        AccountUsage { scope: Scope::Project, name: "shop", before, running }
     }
 
     fn budget(tokens: Option<u64>, micros: Option<u64>) -> Budget {
@@ -101,7 +101,7 @@ mod tests {
         budgets.insert(Scope::Project, "*".to_owned(), budget(Some(10), None));
         budgets.insert(Scope::Project, "shop".to_owned(), budget(Some(1_000), None));
         budgets.insert(Scope::Pool, "coders".to_owned(), budget(Some(50), None));
-        let account = |scope, name| Account { scope, name, before: usage(60, 0), running: Usage::default() };
+        let account = |scope, name| AccountUsage { scope, name, before: usage(60, 0), running: Usage::default() };
         let accounts = [
             account(Scope::Project, "shop"),
             account(Scope::Project, "blog"),

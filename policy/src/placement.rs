@@ -7,7 +7,7 @@ use muster_domain::{ProcessId, counted};
 
 /// The bounds of a pool at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct PlacementLimits {
     /// Agents that a new worker holds.
     pub capacity: u32,
     /// Workers that may have a process.
@@ -18,9 +18,9 @@ pub struct Bounds {
     pub may_start: bool,
 }
 
-/// An agent's seat in a plan.
+/// An agent's place in a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seat {
+pub enum SlotChoice {
     /// A free slot of this worker.
     Worker(ProcessId),
     /// A slot of the n-th new worker of this plan, counted from 0.
@@ -35,7 +35,7 @@ pub enum Seat {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// One per agent, in order.
-    pub seats: Vec<Seat>,
+    pub seats: Vec<SlotChoice>,
     /// Workers to start.
     pub new_workers: usize,
     /// Why, in words; empty where no worker is started and nobody is turned away.
@@ -43,9 +43,9 @@ pub struct Placement {
 }
 
 /// Seats `agents` agents on `free` slots, given as (worker, free slots) in the order of preference, and on new workers.
-pub fn place(agents: usize, free: impl IntoIterator<Item = (ProcessId, u32)>, bounds: Bounds) -> Placement {
-    let slots = free.into_iter().flat_map(|(worker, slots)| (0..slots).map(move |_| Seat::Worker(worker)));
-    let mut seats: Vec<Seat> = slots.take(agents).collect();
+pub fn place(agents: usize, free: impl IntoIterator<Item = (ProcessId, u32)>, bounds: PlacementLimits) -> Placement {
+    let slots = free.into_iter().flat_map(|(worker, slots)| (0..slots).map(move |_| SlotChoice::Worker(worker)));
+    let mut seats: Vec<SlotChoice> = slots.take(agents).collect();
     let unseated = agents - seats.len();
     let addable = match (bounds.max_workers, bounds.may_start) {
         (_, false) => 0,
@@ -54,18 +54,18 @@ pub fn place(agents: usize, free: impl IntoIterator<Item = (ProcessId, u32)>, bo
     };
     let capacity = bounds.capacity.max(1) as usize;
     let new_workers = unseated.div_ceil(capacity).min(addable);
-    seats.extend((0..unseated.min(new_workers.saturating_mul(capacity))).map(|n| Seat::NewWorker(n / capacity)));
+    seats.extend((0..unseated.min(new_workers.saturating_mul(capacity))).map(|n| SlotChoice::NewWorker(n / capacity)));
     let turned_away = agents - seats.len();
     // While the backoff runs the bound may still have room: as many as fit are to wait, and no more than that, since
     // whoever waits is promised a slot.
     let waiting = turned_away.min(room_to_wait(bounds));
-    seats.resize(seats.len() + waiting, Seat::Wait);
-    seats.resize(agents, Seat::Full);
+    seats.resize(seats.len() + waiting, SlotChoice::Wait);
+    seats.resize(agents, SlotChoice::Full);
     Placement { seats, new_workers, reason: explain(unseated, new_workers, turned_away, bounds) }
 }
 
 /// Slots of the workers that may be started later, but not now.
-fn room_to_wait(bounds: Bounds) -> usize {
+fn room_to_wait(bounds: PlacementLimits) -> usize {
     let addable = match (bounds.may_start, bounds.max_workers) {
         (true, _) => 0,
         (false, 0) => usize::MAX,
@@ -74,7 +74,7 @@ fn room_to_wait(bounds: Bounds) -> usize {
     addable.saturating_mul(bounds.capacity.max(1) as usize)
 }
 
-fn explain(unseated: usize, new_workers: usize, turned_away: usize, bounds: Bounds) -> String {
+fn explain(unseated: usize, new_workers: usize, turned_away: usize, bounds: PlacementLimits) -> String {
     let (agents, workers) = (counted(unseated as u64, "agent"), counted(new_workers as u64, "new worker"));
     match (unseated, turned_away) {
         (0, _) => String::new(),
@@ -97,20 +97,20 @@ mod tests {
         ProcessId::from_uuid(Uuid::from_u128(n))
     }
 
-    const BOUNDS: Bounds = Bounds { capacity: 10, open_workers: 0, max_workers: 20, may_start: true };
+    const BOUNDS: PlacementLimits = PlacementLimits { capacity: 10, open_workers: 0, max_workers: 20, may_start: true };
 
     #[test]
     fn fifteen_agents_make_ten_and_five() {
         let plan = place(15, [], BOUNDS);
         assert_eq!(plan.new_workers, 2);
-        let on = |n| plan.seats.iter().filter(|seat| **seat == Seat::NewWorker(n)).count();
+        let on = |n| plan.seats.iter().filter(|seat| **seat == SlotChoice::NewWorker(n)).count();
         assert_eq!((on(0), on(1)), (10, 5));
     }
 
     #[test]
     fn five_agents_on_workers_of_two_make_two_two_one() {
-        let plan = place(5, [], Bounds { capacity: 2, ..BOUNDS });
-        use Seat::NewWorker as N;
+        let plan = place(5, [], PlacementLimits { capacity: 2, ..BOUNDS });
+        use SlotChoice::NewWorker as N;
         assert_eq!(plan.seats, [N(0), N(0), N(1), N(1), N(2)]);
     }
 
@@ -119,21 +119,30 @@ mod tests {
         let plan = place(4, [(worker(1), 1), (worker(2), 2)], BOUNDS);
         assert_eq!(
             plan.seats,
-            [Seat::Worker(worker(1)), Seat::Worker(worker(2)), Seat::Worker(worker(2)), Seat::NewWorker(0)]
+            [
+                SlotChoice::Worker(worker(1)),
+                SlotChoice::Worker(worker(2)),
+                SlotChoice::Worker(worker(2)),
+                SlotChoice::NewWorker(0)
+            ]
         );
         assert_eq!(plan.reason, "1 agent found no free slot: 1 new worker of 10");
     }
 
     #[test]
     fn past_the_bound_agents_are_turned_away_and_while_starts_fail_they_wait() {
-        let full = place(1, [], Bounds { open_workers: 20, ..BOUNDS });
-        assert_eq!(full.seats, [Seat::Full]);
-        let wait = place(1, [], Bounds { may_start: false, ..BOUNDS });
-        assert_eq!(wait.seats, [Seat::Wait]);
-        let some = place(3, [], Bounds { may_start: false, capacity: 2, open_workers: 19, ..BOUNDS });
-        assert_eq!(some.seats, [Seat::Wait, Seat::Wait, Seat::Full], "no more wait than there will be slots");
-        let both = place(1, [], Bounds { may_start: false, open_workers: 20, ..BOUNDS });
-        assert_eq!(both.seats, [Seat::Full]);
+        let full = place(1, [], PlacementLimits { open_workers: 20, ..BOUNDS });
+        assert_eq!(full.seats, [SlotChoice::Full]);
+        let wait = place(1, [], PlacementLimits { may_start: false, ..BOUNDS });
+        assert_eq!(wait.seats, [SlotChoice::Wait]);
+        let some = place(3, [], PlacementLimits { may_start: false, capacity: 2, open_workers: 19, ..BOUNDS });
+        assert_eq!(
+            some.seats,
+            [SlotChoice::Wait, SlotChoice::Wait, SlotChoice::Full],
+            "no more wait than there will be slots"
+        );
+        let both = place(1, [], PlacementLimits { may_start: false, open_workers: 20, ..BOUNDS });
+        assert_eq!(both.seats, [SlotChoice::Full]);
     }
 
     proptest! {
@@ -148,20 +157,20 @@ mod tests {
             may_start: bool,
         ) {
             let workers: Vec<_> = free.iter().enumerate().map(|(n, slots)| (worker(n as u128), *slots)).collect();
-            let bounds = Bounds { capacity, open_workers: workers.len() as u32, max_workers, may_start };
+            let bounds = PlacementLimits { capacity, open_workers: workers.len() as u32, max_workers, may_start };
             let plan = place(agents, workers.clone(), bounds);
             prop_assert_eq!(plan.seats.len(), agents);
             for (id, slots) in &workers {
-                prop_assert!(plan.seats.iter().filter(|s| **s == Seat::Worker(*id)).count() <= *slots as usize);
+                prop_assert!(plan.seats.iter().filter(|s| **s == SlotChoice::Worker(*id)).count() <= *slots as usize);
             }
             for n in 0..plan.new_workers {
-                let taken = plan.seats.iter().filter(|s| **s == Seat::NewWorker(n)).count();
+                let taken = plan.seats.iter().filter(|s| **s == SlotChoice::NewWorker(n)).count();
                 prop_assert!(taken >= 1 && taken <= capacity as usize);
             }
             if max_workers > 0 {
                 prop_assert!(plan.new_workers as u32 <= max_workers.saturating_sub(bounds.open_workers));
             }
-            let seated = plan.seats.iter().filter(|s| matches!(s, Seat::Worker(_) | Seat::NewWorker(_))).count();
+            let seated = plan.seats.iter().filter(|s| matches!(s, SlotChoice::Worker(_) | SlotChoice::NewWorker(_))).count();
             let slots: u32 = free.iter().sum();
             prop_assert!(seated >= agents.min(slots as usize));
             if seated < agents {

@@ -10,13 +10,13 @@ use muster_domain::{TenantLimits, Timestamp};
 /// What one tenant has submitted, as far as its limits ask for it.
 #[derive(Clone, Debug)]
 pub struct Quota {
-    rate: Option<Rate>,
+    rate: Option<RateLimit>,
     day: Option<Day>,
 }
 
 /// What is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
+pub struct QuotaLeft {
     /// Tasks that the rate lets in at once; none: any number.
     pub at_once: Option<u64>,
     /// Tasks that the day lets in until it ends; none: any number.
@@ -27,14 +27,14 @@ pub struct Left {
 
 /// Which limit refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exceeded {
+pub enum QuotaLimit {
     /// Tasks per second.
     Rate,
     /// Tasks per day.
     PerDay,
 }
 
-impl Exceeded {
+impl QuotaLimit {
     /// The limit's name in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -46,9 +46,9 @@ impl Exceeded {
 
 /// Too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct QuotaRefusal {
     /// The limit that holds for longest.
-    pub what: Exceeded,
+    pub what: QuotaLimit,
     /// When as many would be let in, if nobody else takes them; none where the limit never lets so many in at once.
     pub retry_after: Option<Duration>,
 }
@@ -58,11 +58,11 @@ impl Quota {
     /// same moment, here and below.
     pub fn new(limits: &TenantLimits, used_today: u64, now: Instant, wall: Timestamp) -> Self {
         let day = |limit| Day { limit, number: day_of(wall), began: midnight(now, wall), used: used_today };
-        Self { rate: limits.rate.map(Rate::new), day: limits.per_day.map(day) }
+        Self { rate: limits.rate.map(RateLimit::new), day: limits.per_day.map(day) }
     }
 
     /// Lets all `count` tasks in, or none.
-    pub fn take(&mut self, count: u64, now: Instant, wall: Timestamp) -> Result<Left, Refusal> {
+    pub fn take(&mut self, count: u64, now: Instant, wall: Timestamp) -> Result<QuotaLeft, QuotaRefusal> {
         if let Some(day) = &mut self.day {
             day.turn(now, wall);
         }
@@ -103,8 +103,8 @@ impl Quota {
     }
 
     /// What is left at this moment.
-    pub fn left(&self, now: Instant, wall: Timestamp) -> Left {
-        Left {
+    pub fn left(&self, now: Instant, wall: Timestamp) -> QuotaLeft {
+        QuotaLeft {
             at_once: self.rate.as_ref().map(|rate| rate.left(now)),
             today: self.day.as_ref().map(|day| day.left(now, wall)),
             day_ends_in: day_ends_in(wall),
@@ -119,14 +119,14 @@ pub fn may_start(limits: &TenantLimits, running: u32) -> u32 {
 
 /// A rate: one task per `interval`, and up to `burst` of them at once after a pause.
 #[derive(Clone, Copy, Debug)]
-struct Rate {
+struct RateLimit {
     interval: Duration,
     burst: u64,
     /// When the tasks let in so far would all have come, had they come one by one.
     paid_until: Option<Instant>,
 }
 
-impl Rate {
+impl RateLimit {
     fn new(per_second: f64) -> Self {
         // Rounded up, so that the rate is never passed; validated limits are far from what these types can hold.
         let interval = Duration::from_nanos((1e9 / per_second).ceil() as u64).max(Duration::from_nanos(1));
@@ -143,8 +143,8 @@ impl Rate {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    fn refusal(&self, count: u64, now: Instant) -> Option<Refusal> {
-        let refuse = |retry_after| Some(Refusal { what: Exceeded::Rate, retry_after });
+    fn refusal(&self, count: u64, now: Instant) -> Option<QuotaRefusal> {
+        let refuse = |retry_after| Some(QuotaRefusal { what: QuotaLimit::Rate, retry_after });
         if count > self.burst {
             return refuse(None);
         }
@@ -207,7 +207,7 @@ impl Day {
         if self.is_over(now, wall) { self.limit } else { self.limit.saturating_sub(self.used) }
     }
 
-    fn refusal(&self, count: u64, now: Instant, wall: Timestamp) -> Option<Refusal> {
+    fn refusal(&self, count: u64, now: Instant, wall: Timestamp) -> Option<QuotaRefusal> {
         if count <= self.left(now, wall) {
             return None;
         }
@@ -215,7 +215,7 @@ impl Day {
         let until_midnight = Timestamp::from_millis((self.number + 1).saturating_mul(DAY_MILLIS)).since(wall);
         let honest = if self.is_another(wall) { left_of(SHORTEST) } else { until_midnight.max(left_of(SHORTEST)) };
         let retry_after = (count <= self.limit).then(|| honest.min(left_of(LONGEST)));
-        Some(Refusal { what: Exceeded::PerDay, retry_after })
+        Some(QuotaRefusal { what: QuotaLimit::PerDay, retry_after })
     }
 }
 
@@ -264,7 +264,7 @@ mod tests {
         }
     }
 
-    fn take(quota: &mut Quota, count: u64, clock: Clock) -> Result<Left, Refusal> {
+    fn take(quota: &mut Quota, count: u64, clock: Clock) -> Result<QuotaLeft, QuotaRefusal> {
         quota.take(count, clock.now, clock.wall)
     }
 
@@ -272,7 +272,7 @@ mod tests {
     fn without_limits_everything_is_let_in() {
         let clock = Clock::at(NOON);
         let mut quota = Quota::new(&TenantLimits::default(), 0, clock.now, clock.wall);
-        let left = Left { at_once: None, today: None, day_ends_in: Duration::from_secs(12 * 3_600) };
+        let left = QuotaLeft { at_once: None, today: None, day_ends_in: Duration::from_secs(12 * 3_600) };
         assert_eq!(take(&mut quota, u64::MAX, clock), Ok(left));
         assert_eq!(may_start(&TenantLimits::default(), 7), u32::MAX);
         assert_eq!(may_start(&TenantLimits { max_running: Some(5), ..TenantLimits::default() }, 3), 2);
@@ -284,11 +284,11 @@ mod tests {
         let clock = Clock::at(NOON);
         let mut quota = Quota::new(&limits(Some(10.0), None), 0, clock.now, clock.wall);
         assert_eq!(take(&mut quota, 8, clock).map(|left| left.at_once), Ok(Some(2)));
-        let refusal = Refusal { what: Exceeded::Rate, retry_after: Some(Duration::from_millis(100)) };
+        let refusal = QuotaRefusal { what: QuotaLimit::Rate, retry_after: Some(Duration::from_millis(100)) };
         assert_eq!(take(&mut quota, 3, clock), Err(refusal));
         assert_eq!(take(&mut quota, 2, clock).map(|left| left.at_once), Ok(Some(0)), "a refusal costs nothing");
         assert_eq!(take(&mut quota, 5, clock.after(Duration::from_millis(500))).map(|left| left.at_once), Ok(Some(0)));
-        let never = Refusal { what: Exceeded::Rate, retry_after: None };
+        let never = QuotaRefusal { what: QuotaLimit::Rate, retry_after: None };
         assert_eq!(take(&mut quota, 11, clock.after(Duration::from_secs(60))), Err(never));
     }
 
@@ -307,9 +307,9 @@ mod tests {
         let mut quota = Quota::new(&limits(None, Some(5)), 3, clock.now, clock.wall);
         let half_a_day = Duration::from_secs(12 * 3_600);
         assert_eq!(take(&mut quota, 2, clock).map(|left| left.today), Ok(Some(0)));
-        let refusal = Refusal { what: Exceeded::PerDay, retry_after: Some(half_a_day) };
+        let refusal = QuotaRefusal { what: QuotaLimit::PerDay, retry_after: Some(half_a_day) };
         assert_eq!(take(&mut quota, 1, clock), Err(refusal));
-        assert_eq!(take(&mut quota, 6, clock), Err(Refusal { what: Exceeded::PerDay, retry_after: None }));
+        assert_eq!(take(&mut quota, 6, clock), Err(QuotaRefusal { what: QuotaLimit::PerDay, retry_after: None }));
         let next = clock.after(half_a_day);
         assert_eq!(quota.left(next.now, next.wall).today, Some(5));
         assert_eq!(take(&mut quota, 5, next).map(|left| left.today), Ok(Some(0)));
@@ -385,14 +385,14 @@ mod tests {
                 }
                 match take(&mut quota, count, clock) {
                     Ok(_) => taken.push((clock, count)),
-                    Err(Refusal { retry_after: Some(wait), .. }) => {
+                    Err(QuotaRefusal { retry_after: Some(wait), .. }) => {
                         let then = clock.after(wait);
                         prop_assert!(take(&mut quota.clone(), count, then).is_ok(), "refused again");
                     }
-                    Err(Refusal { what, retry_after: None }) => {
+                    Err(QuotaRefusal { what, retry_after: None }) => {
                         let bound = match what {
-                            Exceeded::Rate => (rate.expect("a rate") as u64).max(1),
-                            Exceeded::PerDay => per_day.expect("a number"),
+                            QuotaLimit::Rate => (rate.expect("a rate") as u64).max(1),
+                            QuotaLimit::PerDay => per_day.expect("a number"),
                         };
                         prop_assert!(count > bound);
                     }

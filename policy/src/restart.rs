@@ -30,7 +30,7 @@ impl History {
 
 /// What follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RestartVerdict {
     /// Run again, not before this moment.
     RunAgain {
         /// The end of the backoff.
@@ -55,13 +55,13 @@ pub fn judge(
     first_start_failed: bool,
     history: &mut History,
     now: Instant,
-) -> Verdict {
+) -> RestartVerdict {
     // What Muster itself did (a drain, a shutdown, a task that had to end) is no act of the agent: it runs again at once.
     if ending.cause.is_of_muster() {
-        return Verdict::RunAgain { not_before: now };
+        return RestartVerdict::RunAgain { not_before: now };
     }
     if first_start_failed && ending.cause != Cause::WorkerLost {
-        return Verdict::Fail;
+        return RestartVerdict::Fail;
     }
     let wanted = match policy.kind {
         RestartKind::Permanent => true,
@@ -70,25 +70,25 @@ pub fn judge(
         RestartKind::Temporary => ending.cause == Cause::WorkerLost,
     };
     if !wanted {
-        return if ending.cause.is_normal() { Verdict::Complete } else { Verdict::Fail };
+        return if ending.cause.is_normal() { RestartVerdict::Complete } else { RestartVerdict::Fail };
     }
     run_again(policy, ending, history, now)
 }
 
-fn run_again(policy: &RestartPolicy, ending: &Ending, history: &mut History, now: Instant) -> Verdict {
+fn run_again(policy: &RestartPolicy, ending: &Ending, history: &mut History, now: Instant) -> RestartVerdict {
     history.forget_before(policy, now);
     let earlier = history.0.len();
     if earlier >= policy.max_restarts as usize {
-        return Verdict::Quarantine { restarts: earlier };
+        return RestartVerdict::Quarantine { restarts: earlier };
     }
     history.0.push_back(now);
     // The first loss of a worker is not the agent's fault: it moves without a wait. A second one within the window may
     // be, and waits like a crash.
     if ending.cause == Cause::WorkerLost && earlier == 0 {
-        return Verdict::RunAgain { not_before: now };
+        return RestartVerdict::RunAgain { not_before: now };
     }
     let tries = u32::try_from(earlier).unwrap_or(u32::MAX);
-    Verdict::RunAgain { not_before: later(now, backoff::doubled(policy.backoff_min, tries, policy.backoff_max)) }
+    RestartVerdict::RunAgain { not_before: later(now, backoff::doubled(policy.backoff_min, tries, policy.backoff_max)) }
 }
 
 #[cfg(test)]
@@ -104,12 +104,12 @@ mod tests {
         Ending::new(cause, Timestamp::from_millis(0))
     }
 
-    fn word(verdict: &Verdict) -> &'static str {
+    fn word(verdict: &RestartVerdict) -> &'static str {
         match verdict {
-            Verdict::RunAgain { .. } => "again",
-            Verdict::Complete => "complete",
-            Verdict::Fail => "fail",
-            Verdict::Quarantine { .. } => "quarantine",
+            RestartVerdict::RunAgain { .. } => "again",
+            RestartVerdict::Complete => "complete",
+            RestartVerdict::Fail => "fail",
+            RestartVerdict::Quarantine { .. } => "quarantine",
         }
     }
 
@@ -143,7 +143,7 @@ mod tests {
     fn a_first_start_that_fails_is_not_tried_again() {
         let policy = RestartPolicy::default();
         let failed = ending(Cause::NotStarted { error: "no such file".to_owned() });
-        assert_eq!(judge(&policy, &failed, true, &mut History::default(), Instant::now()), Verdict::Fail);
+        assert_eq!(judge(&policy, &failed, true, &mut History::default(), Instant::now()), RestartVerdict::Fail);
         for not_its_own in [Cause::WorkerLost, Cause::Stopped, Cause::TaskHalted] {
             let verdict = judge(&policy, &ending(not_its_own), true, &mut History::default(), Instant::now());
             assert_eq!(word(&verdict), "again", "its worker died, or was told to end, before it was ready");
@@ -159,14 +159,14 @@ mod tests {
         let mut waits = Vec::new();
         for second in 0..5 {
             let now = start + Duration::from_secs(second);
-            let Verdict::RunAgain { not_before } = judge(&policy, &crash, false, &mut history, now) else {
+            let RestartVerdict::RunAgain { not_before } = judge(&policy, &crash, false, &mut history, now) else {
                 panic!("crash {second} is followed by a restart")
             };
             waits.push((not_before - now).as_millis());
         }
         assert_eq!(waits, [200, 400, 800, 1600, 3200]);
         let sixth = judge(&policy, &crash, false, &mut history, start + Duration::from_secs(5));
-        assert_eq!(sixth, Verdict::Quarantine { restarts: 5 });
+        assert_eq!(sixth, RestartVerdict::Quarantine { restarts: 5 });
         let later = judge(&policy, &crash, false, &mut history, start + Duration::from_secs(62));
         assert_eq!(word(&later), "again", "two of the five are out of the window");
     }
@@ -178,7 +178,7 @@ mod tests {
         for cause in [Cause::Stopped, Cause::TaskHalted] {
             for _ in 0..10 {
                 let verdict = judge(&policy, &ending(cause.clone()), false, &mut history, now);
-                assert_eq!(verdict, Verdict::RunAgain { not_before: now }, "{cause}");
+                assert_eq!(verdict, RestartVerdict::RunAgain { not_before: now }, "{cause}");
             }
         }
     }
@@ -188,8 +188,10 @@ mod tests {
         let policy = RestartPolicy::default();
         let (mut history, now) = (History::default(), Instant::now());
         let lost = ending(Cause::WorkerLost);
-        assert_eq!(judge(&policy, &lost, false, &mut history, now), Verdict::RunAgain { not_before: now });
-        let Verdict::RunAgain { not_before } = judge(&policy, &lost, false, &mut history, now) else { panic!("again") };
+        assert_eq!(judge(&policy, &lost, false, &mut history, now), RestartVerdict::RunAgain { not_before: now });
+        let RestartVerdict::RunAgain { not_before } = judge(&policy, &lost, false, &mut history, now) else {
+            panic!("again")
+        };
         assert!(not_before > now);
     }
 
@@ -218,7 +220,7 @@ mod tests {
             let (mut history, mut now, mut restarts) = (History::default(), Instant::now(), Vec::new());
             for gap in gaps {
                 now += Duration::from_millis(gap);
-                if let Verdict::RunAgain { .. } = judge(&policy, &ending(Cause::Exited { code: 1 }), false, &mut history, now) {
+                if let RestartVerdict::RunAgain { .. } = judge(&policy, &ending(Cause::Exited { code: 1 }), false, &mut history, now) {
                     restarts.push(now);
                 }
             }

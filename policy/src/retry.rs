@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{After, AttemptEnd, Halt, RetryPolicy, Tally, TaskError, Timestamp};
+use muster_domain::{AttemptEnd, FollowUp, Halt, RetryPolicy, Tally, TaskError, Timestamp};
 
 use crate::backoff::doubled;
 
@@ -15,9 +15,9 @@ const BEFORE_THE_NEXT_AGENT: Duration = Duration::from_millis(250);
 
 /// What follows, and the tally with this attempt in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct RetryVerdict {
     /// What follows.
-    pub then: After,
+    pub then: FollowUp,
     /// The costs so far.
     pub tally: Tally,
 }
@@ -31,8 +31,8 @@ pub fn judge(
     policy: RetryPolicy,
     now: Timestamp,
     jitter: f64,
-) -> Verdict {
-    let again = |tries: u32| After::Retry {
+) -> RetryVerdict {
+    let again = |tries: u32| FollowUp::Retry {
         not_before: Some(
             now.after(
                 doubled(policy.backoff_min, tries.saturating_sub(1), policy.backoff_max)
@@ -41,33 +41,35 @@ pub fn judge(
         ),
     };
     match cost(end) {
-        Cost::Nothing(then) => Verdict { then, tally },
-        Cost::Attempt(error) => {
+        AttemptCost::Nothing(then) => RetryVerdict { then, tally },
+        AttemptCost::Attempt(error) => {
             let spent = tally.spent.saturating_add(1);
-            let then = if spent >= max_attempts { After::Die(error) } else { again(spent) };
-            Verdict { then, tally: Tally { spent, ..tally } }
+            let then = if spent >= max_attempts { FollowUp::Die(error) } else { again(spent) };
+            RetryVerdict { then, tally: Tally { spent, ..tally } }
         }
-        Cost::LastAttempt(error) => {
-            Verdict { then: After::Fail(error), tally: Tally { spent: tally.spent.saturating_add(1), ..tally } }
+        AttemptCost::LastAttempt(error) => {
+            RetryVerdict { then: FollowUp::Fail(error), tally: Tally { spent: tally.spent.saturating_add(1), ..tally } }
         }
-        Cost::Delay => Verdict { then: After::Retry { not_before: Some(now.after(BEFORE_THE_NEXT_AGENT)) }, tally },
-        Cost::Spoiled => {
+        AttemptCost::Delay => {
+            RetryVerdict { then: FollowUp::Retry { not_before: Some(now.after(BEFORE_THE_NEXT_AGENT)) }, tally }
+        }
+        AttemptCost::Spoiled => {
             let spoiled = tally.spoiled.saturating_add(1);
             let then = match spoiled {
-                _ if spoiled > policy.poison_bound => After::Die(poison(spoiled)),
+                _ if spoiled > policy.poison_bound => FollowUp::Die(poison(spoiled)),
                 // It is not to blame yet.
-                1 => After::Retry { not_before: None },
+                1 => FollowUp::Retry { not_before: None },
                 _ => again(spoiled - 1),
             };
-            Verdict { then, tally: Tally { spoiled, ..tally } }
+            RetryVerdict { then, tally: Tally { spoiled, ..tally } }
         }
     }
 }
 
 /// What an end costs.
-enum Cost {
+enum AttemptCost {
     /// It is the task's last, and this follows.
-    Nothing(After),
+    Nothing(FollowUp),
     /// One of the task's attempts; with this error where it was the last.
     Attempt(TaskError),
     /// One of the task's attempts, and the agent wants no other.
@@ -78,27 +80,27 @@ enum Cost {
     Delay,
 }
 
-fn cost(end: &AttemptEnd) -> Cost {
+fn cost(end: &AttemptEnd) -> AttemptCost {
     match end {
-        AttemptEnd::Succeeded => Cost::Nothing(After::Succeed),
-        AttemptEnd::Failed { message, retryable: false } => Cost::LastAttempt(error("agent_error", message)),
-        AttemptEnd::Failed { message, retryable: true } => Cost::Attempt(error("agent_error", message)),
-        AttemptEnd::StartFailed { message } => Cost::Attempt(error("start_failed", message)),
-        AttemptEnd::AgentDied { message } => Cost::Attempt(error("agent_died", message)),
-        AttemptEnd::Halted { halt: Halt::Cancelled } => Cost::Nothing(After::Cancel),
+        AttemptEnd::Succeeded => AttemptCost::Nothing(FollowUp::Succeed),
+        AttemptEnd::Failed { message, retryable: false } => AttemptCost::LastAttempt(error("agent_error", message)),
+        AttemptEnd::Failed { message, retryable: true } => AttemptCost::Attempt(error("agent_error", message)),
+        AttemptEnd::StartFailed { message } => AttemptCost::Attempt(error("start_failed", message)),
+        AttemptEnd::AgentDied { message } => AttemptCost::Attempt(error("agent_died", message)),
+        AttemptEnd::Halted { halt: Halt::Cancelled } => AttemptCost::Nothing(FollowUp::Cancel),
         AttemptEnd::Halted { halt: Halt::BudgetExceeded } => {
-            Cost::Nothing(After::Fail(error("budget_exceeded", "a budget was passed in the middle of it")))
+            AttemptCost::Nothing(FollowUp::Fail(error("budget_exceeded", "a budget was passed in the middle of it")))
         }
         AttemptEnd::Halted { halt: Halt::TimedOut } => {
-            Cost::Attempt(error("timeout", "it took longer than its timeout"))
+            AttemptCost::Attempt(error("timeout", "it took longer than its timeout"))
         }
         AttemptEnd::Halted { halt: Halt::LeaseLost } => {
-            Cost::Attempt(error("lease_lost", "it made no progress for the time of its lease"))
+            AttemptCost::Attempt(error("lease_lost", "it made no progress for the time of its lease"))
         }
         AttemptEnd::Halted { halt: Halt::HandedBack } | AttemptEnd::Interrupted { .. } | AttemptEnd::WorkerLost => {
-            Cost::Spoiled
+            AttemptCost::Spoiled
         }
-        AttemptEnd::NotBegun { .. } => Cost::Delay,
+        AttemptEnd::NotBegun { .. } => AttemptCost::Delay,
     }
 }
 
@@ -118,7 +120,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
-    fn judged(end: &AttemptEnd, tally: Tally) -> Verdict {
+    fn judged(end: &AttemptEnd, tally: Tally) -> RetryVerdict {
         judge(end, 3, tally, RetryPolicy::default(), NOW, 0.0)
     }
 
@@ -126,47 +128,53 @@ mod tests {
         AttemptEnd::Failed { message: "busy".to_owned(), retryable: true }
     }
 
-    fn again_in(seconds: i64) -> After {
-        After::Retry { not_before: Some(Timestamp::from_millis(NOW.as_millis() + seconds * 1_000)) }
+    fn again_in(seconds: i64) -> FollowUp {
+        FollowUp::Retry { not_before: Some(Timestamp::from_millis(NOW.as_millis() + seconds * 1_000)) }
     }
 
     #[test]
     fn what_the_agent_did_costs_an_attempt_and_waits_get_longer() {
         let spent = |spent| Tally { spent, spoiled: 0 };
-        assert_eq!(judged(&retryable(), spent(0)), Verdict { then: again_in(1), tally: spent(1) });
+        assert_eq!(judged(&retryable(), spent(0)), RetryVerdict { then: again_in(1), tally: spent(1) });
         assert_eq!(
             judged(&AttemptEnd::Halted { halt: Halt::TimedOut }, spent(1)),
-            Verdict { then: again_in(2), tally: spent(2) }
+            RetryVerdict { then: again_in(2), tally: spent(2) }
         );
         let last = judged(&AttemptEnd::AgentDied { message: "exited with code 1".to_owned() }, spent(2));
-        assert_eq!(last, Verdict { then: After::Die(error("agent_died", "exited with code 1")), tally: spent(3) });
+        assert_eq!(
+            last,
+            RetryVerdict { then: FollowUp::Die(error("agent_died", "exited with code 1")), tally: spent(3) }
+        );
         let last = judged(&AttemptEnd::StartFailed { message: "no such program".to_owned() }, spent(2));
-        assert_eq!(last, Verdict { then: After::Die(error("start_failed", "no such program")), tally: spent(3) });
+        assert_eq!(
+            last,
+            RetryVerdict { then: FollowUp::Die(error("start_failed", "no such program")), tally: spent(3) }
+        );
     }
 
     #[test]
     fn what_muster_did_costs_none_until_it_is_poison() {
         let mut tally = Tally { spent: 2, spoiled: 0 };
-        for expected in [After::Retry { not_before: None }, again_in(1), again_in(2), again_in(4), again_in(8)] {
+        for expected in [FollowUp::Retry { not_before: None }, again_in(1), again_in(2), again_in(4), again_in(8)] {
             let verdict = judged(&AttemptEnd::WorkerLost, tally);
             assert_eq!((verdict.then, verdict.tally.spent), (expected, 2));
             tally = verdict.tally;
         }
         let verdict = judged(&AttemptEnd::Halted { halt: Halt::HandedBack }, tally);
-        assert!(matches!(verdict.then, After::Die(error) if error.code == "poison"));
+        assert!(matches!(verdict.then, FollowUp::Die(error) if error.code == "poison"));
     }
 
     #[test]
     fn some_ends_are_the_last_at_once() {
         let then = |end| judged(&end, Tally::default()).then;
-        assert_eq!(then(AttemptEnd::Succeeded), After::Succeed);
-        assert_eq!(then(AttemptEnd::Halted { halt: Halt::Cancelled }), After::Cancel);
+        assert_eq!(then(AttemptEnd::Succeeded), FollowUp::Succeed);
+        assert_eq!(then(AttemptEnd::Halted { halt: Halt::Cancelled }), FollowUp::Cancel);
         assert!(
-            matches!(then(AttemptEnd::Halted { halt: Halt::BudgetExceeded }), After::Fail(e) if e.code == "budget_exceeded")
+            matches!(then(AttemptEnd::Halted { halt: Halt::BudgetExceeded }), FollowUp::Fail(e) if e.code == "budget_exceeded")
         );
         let hopeless = AttemptEnd::Failed { message: "no such file".to_owned(), retryable: false };
         let verdict = judged(&hopeless, Tally::default());
-        assert_eq!(verdict.then, After::Fail(error("agent_error", "no such file")));
+        assert_eq!(verdict.then, FollowUp::Fail(error("agent_error", "no such file")));
         assert_eq!(verdict.tally.spent, 1, "the agent did it");
     }
 
@@ -189,7 +197,7 @@ mod tests {
                 let verdict = judge(&end, max, tally, policy, NOW, jitter);
                 tally = verdict.tally;
                 match verdict.then {
-                    After::Retry { not_before } => {
+                    FollowUp::Retry { not_before } => {
                         let wait = not_before.map_or(0, |at| at.as_millis() - NOW.as_millis());
                         prop_assert!((0..=300_000).contains(&wait));
                     }

@@ -14,7 +14,7 @@ pub const MOST_ORDERED: usize = 256;
 
 /// The workers of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Workers {
+pub struct WorkerCounts {
     /// To be kept ready, also when they are empty.
     pub min: u32,
     /// At the most; 0 is no bound.
@@ -35,7 +35,7 @@ pub struct Workers {
 
 /// The agents of a pool that starts them for its tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Agents {
+pub struct AgentDemand {
     /// That the tasks which are ready, and may start, need.
     pub wanted: usize,
     /// On their way: ordered, or not running yet.
@@ -50,7 +50,7 @@ pub struct Agents {
 
 /// How many, and why; no reason where there are none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Judgement {
+pub struct ScalingDecision {
     /// How many.
     pub count: usize,
     /// In words.
@@ -58,8 +58,8 @@ pub struct Judgement {
 }
 
 /// Workers to start now beside those that a plan starts for agents (`coming`), so that the pool's minimum takes agents.
-pub fn workers_to_add(workers: Workers, coming: u32) -> Judgement {
-    let Workers { min, max, open, taking, starting, may_start, draining, .. } = workers;
+pub fn workers_to_add(workers: WorkerCounts, coming: u32) -> ScalingDecision {
+    let WorkerCounts { min, max, open, taking, starting, may_start, draining, .. } = workers;
     let room = match max {
         0 => u32::MAX,
         // Those that are ending are processes too.
@@ -72,22 +72,22 @@ pub fn workers_to_add(workers: Workers, coming: u32) -> Judgement {
         0 => String::new(),
         some => format!("{} more so that min_workers ({min}) are there", counted(some.into(), "worker")),
     };
-    Judgement { count: count as usize, reason }
+    ScalingDecision { count: count as usize, reason }
 }
 
 /// How many of the workers that take agents may end for want of work.
-pub const fn workers_to_spare(workers: Workers) -> u32 {
+pub const fn workers_to_spare(workers: WorkerCounts) -> u32 {
     if workers.draining { u32::MAX } else { workers.taking.saturating_sub(workers.min) }
 }
 
 /// After which time an empty worker ends.
-pub const fn idle_timeout(workers: Workers) -> Duration {
+pub const fn idle_timeout(workers: WorkerCounts) -> Duration {
     if workers.draining { Duration::ZERO } else { workers.idle_timeout }
 }
 
 /// Agents to order now for tasks that are ready.
-pub fn agents_to_order(agents: Agents) -> Judgement {
-    let Agents { wanted, coming, counted: held, max, failed_starts } = agents;
+pub fn agents_to_order(agents: AgentDemand) -> ScalingDecision {
+    let AgentDemand { wanted, coming, counted: held, max, failed_starts } = agents;
     let bound = if max == 0 { usize::MAX } else { max as usize };
     // Where the latest did not start, one is tried: many would fail in the same way, and each stays in the lists.
     let at_a_time = if failed_starts > 0 { 1_usize.saturating_sub(coming) } else { MOST_ORDERED };
@@ -99,14 +99,14 @@ pub fn agents_to_order(agents: Agents) -> Judgement {
             format!("{some} more for tasks that wait, which need {wanted}; {coming} on the way")
         }
     };
-    Judgement { count, reason }
+    ScalingDecision { count, reason }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const WORKERS: Workers = Workers {
+    const WORKERS: WorkerCounts = WorkerCounts {
         min: 3,
         max: 0,
         open: 1,
@@ -116,22 +116,22 @@ mod tests {
         draining: false,
         idle_timeout: Duration::from_secs(300),
     };
-    const AGENTS: Agents = Agents { wanted: 10, coming: 0, counted: 0, max: 0, failed_starts: 0 };
+    const AGENTS: AgentDemand = AgentDemand { wanted: 10, coming: 0, counted: 0, max: 0, failed_starts: 0 };
 
     #[test]
     fn a_minimum_of_workers_is_kept() {
-        let rows: [(Workers, u32, usize); 9] = [
+        let rows: [(WorkerCounts, u32, usize); 9] = [
             (WORKERS, 0, 2),
             (WORKERS, 1, 1),
-            (Workers { taking: 5, ..WORKERS }, 0, 0),
-            (Workers { may_start: false, ..WORKERS }, 0, 0),
-            (Workers { draining: true, ..WORKERS }, 0, 0),
-            (Workers { max: 2, ..WORKERS }, 0, 1),
+            (WorkerCounts { taking: 5, ..WORKERS }, 0, 0),
+            (WorkerCounts { may_start: false, ..WORKERS }, 0, 0),
+            (WorkerCounts { draining: true, ..WORKERS }, 0, 0),
+            (WorkerCounts { max: 2, ..WORKERS }, 0, 1),
             // Two of them end.
-            (Workers { max: 3, open: 3, ..WORKERS }, 0, 0),
+            (WorkerCounts { max: 3, open: 3, ..WORKERS }, 0, 0),
             // The rest when these are ready.
-            (Workers { min: u32::MAX, starting: 10, ..WORKERS }, 4, MOST_STARTING as usize - 14),
-            (Workers { min: u32::MAX, taking: 900, starting: MOST_STARTING + 1, ..WORKERS }, 0, 0),
+            (WorkerCounts { min: u32::MAX, starting: 10, ..WORKERS }, 4, MOST_STARTING as usize - 14),
+            (WorkerCounts { min: u32::MAX, taking: 900, starting: MOST_STARTING + 1, ..WORKERS }, 0, 0),
         ];
         for (workers, coming, count) in rows {
             let judged = workers_to_add(workers, coming);
@@ -144,22 +144,22 @@ mod tests {
     #[test]
     fn so_many_may_end_that_the_minimum_stays() {
         assert_eq!(workers_to_spare(WORKERS), 0);
-        assert_eq!(workers_to_spare(Workers { taking: 5, ..WORKERS }), 2);
-        let draining = Workers { draining: true, ..WORKERS };
+        assert_eq!(workers_to_spare(WorkerCounts { taking: 5, ..WORKERS }), 2);
+        let draining = WorkerCounts { draining: true, ..WORKERS };
         assert_eq!((workers_to_spare(draining), idle_timeout(draining)), (u32::MAX, Duration::ZERO));
         assert_eq!(idle_timeout(WORKERS), Duration::from_secs(300));
     }
 
     #[test]
     fn agents_are_ordered_as_tasks_need_them_and_bounds_allow() {
-        let rows: [(Agents, usize); 7] = [
+        let rows: [(AgentDemand, usize); 7] = [
             (AGENTS, 10),
-            (Agents { coming: 4, counted: 4, ..AGENTS }, 6),
-            (Agents { coming: 12, counted: 12, ..AGENTS }, 0),
-            (Agents { counted: 5, max: 8, ..AGENTS }, 3),
-            (Agents { wanted: 1_000, ..AGENTS }, MOST_ORDERED),
-            (Agents { failed_starts: 2, ..AGENTS }, 1),
-            (Agents { failed_starts: 2, coming: 1, counted: 1, ..AGENTS }, 0),
+            (AgentDemand { coming: 4, counted: 4, ..AGENTS }, 6),
+            (AgentDemand { coming: 12, counted: 12, ..AGENTS }, 0),
+            (AgentDemand { counted: 5, max: 8, ..AGENTS }, 3),
+            (AgentDemand { wanted: 1_000, ..AGENTS }, MOST_ORDERED),
+            (AgentDemand { failed_starts: 2, ..AGENTS }, 1),
+            (AgentDemand { failed_starts: 2, coming: 1, counted: 1, ..AGENTS }, 0),
         ];
         for (agents, count) in rows {
             let judged = agents_to_order(agents);

@@ -15,7 +15,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// A worker that has ended and was not told to.
 #[derive(Clone, Copy, Debug)]
-pub struct Loss {
+pub struct EarlyEnd {
     /// When it was started.
     pub begun: Instant,
     /// Whether it was ever ready.
@@ -26,11 +26,11 @@ pub struct Loss {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Starts {
     failures: u32,
-    latest: Option<Failure>,
+    latest: Option<FailedStart>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Failure {
+struct FailedStart {
     at: Instant,
     not_before: Instant,
 }
@@ -38,7 +38,7 @@ struct Failure {
 impl Starts {
     /// Judges a loss: when the next worker may be started. A worker that was ready for `steady` or longer was no failed start,
     /// and after as long without one all are forgotten.
-    pub fn lost(&mut self, loss: Loss, steady: Duration, now: Instant) -> Instant {
+    pub fn lost(&mut self, loss: EarlyEnd, steady: Duration, now: Instant) -> Instant {
         let may_start = self.latest.map_or(now, |latest| latest.not_before);
         let is_old = loss.ready && now >= later(loss.begun, steady);
         // Of workers that die together only the first counts: the others were started before, and say nothing new.
@@ -57,7 +57,7 @@ impl Starts {
         };
         self.failures = self.failures.saturating_add(1);
         let not_before = now + wait;
-        self.latest = Some(Failure { at: now, not_before });
+        self.latest = Some(FailedStart { at: now, not_before });
         not_before
     }
 
@@ -80,7 +80,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..times {
             let now = begun + life;
-            let next = starts.lost(Loss { begun, ready }, STEADY, now);
+            let next = starts.lost(EarlyEnd { begun, ready }, STEADY, now);
             waits.push((next - now).as_millis());
             begun = next;
         }
@@ -104,12 +104,12 @@ mod tests {
         let (mut starts, begun) = (Starts::default(), Instant::now());
         let now = begun + Duration::from_secs(5);
         for _ in 0..20 {
-            assert_eq!(starts.lost(Loss { begun, ready: true }, STEADY, now), now);
+            assert_eq!(starts.lost(EarlyEnd { begun, ready: true }, STEADY, now), now);
         }
         let begun = now + MS;
         let now = begun + Duration::from_secs(1);
         for _ in 0..20 {
-            assert_eq!(starts.lost(Loss { begun, ready: true }, STEADY, now), now + 200 * MS);
+            assert_eq!(starts.lost(EarlyEnd { begun, ready: true }, STEADY, now), now + 200 * MS);
         }
     }
 
@@ -118,9 +118,9 @@ mod tests {
         let (mut starts, begun) = (Starts::default(), Instant::now());
         waits(&mut starts, begun, true, 5 * MS, 4);
         let known = starts.not_before().expect("a failure");
-        let old = Loss { begun: known + MS, ready: true };
+        let old = EarlyEnd { begun: known + MS, ready: true };
         assert_eq!(starts.lost(old, STEADY, known + MS + STEADY), known, "it changes nothing");
-        let young = Loss { begun: known + 2 * STEADY, ready: true };
+        let young = EarlyEnd { begun: known + 2 * STEADY, ready: true };
         let now = young.begun + MS;
         assert_eq!(starts.lost(young, STEADY, now), now, "the first one again");
     }

@@ -4,9 +4,9 @@
 //! the registry or a takeover, nobody is judged by heartbeats before one lease has been heard. And when most workers
 //! fall silent together the fault is hardly theirs: judgement is held, loudly.
 //!
-//! Nor does silence alone condemn: before its bound is reached the worker is asked at its own door, past the registry. One
-//! whose loop answers lives, so it is named and left alone, however long nobody hears it. One that has a door and gives no
-//! answer hangs. One without a door, of an earlier version or inside its master, is judged by its silence.
+//! Nor does silence alone condemn: before its bound is reached the worker is asked at its own probe socket, past the registry. One
+//! whose loop answers lives, so it is named and left alone, however long nobody hears it. One that has a probe socket and gives no
+//! answer hangs. One without a probe socket, of an earlier version or inside its master, is judged by its silence.
 //!
 //! Where there is no way to a worker, since it is of another host or its engine can't be asked, its silence proves nothing and nobody
 //! can end it: it is unreachable, which is said until it is heard again, or somebody who may prove it says that it is dead.
@@ -18,7 +18,7 @@ use muster_domain::{Clocks, WorkerStatus};
 
 /// What is known of one worker.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts {
+pub struct WorkerFacts {
     /// Its status.
     pub status: WorkerStatus,
     /// When it was heard last, if ever.
@@ -33,8 +33,8 @@ pub struct Facts {
     pub has_way: bool,
     /// Whether it was told to stop by force already.
     pub kill: Kill,
-    /// What came of asking it at its door.
-    pub probe: Probe,
+    /// What came of asking it at its probe socket.
+    pub probe: ProbeState,
 }
 
 /// What came of ending a worker by force.
@@ -48,25 +48,25 @@ pub enum Kill {
     Failed(Instant),
 }
 
-/// What came of asking a worker at its door, past the registry.
+/// What came of asking a worker at its probe socket, past the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Probe {
+pub enum ProbeState {
     /// Nobody has asked.
     NotAsked,
     /// It is being asked.
     UnderWay,
     /// It was asked at this moment, and that came of it.
-    Over(Instant, Answer),
+    Over(Instant, ProbeResult),
 }
 
-/// What a worker's door says of it.
+/// What a worker's probe socket says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum ProbeResult {
     /// Its loop answered.
     Lives,
-    /// It has a door, and nothing came in time.
+    /// It has a probe socket, and nothing came in time.
     Silence,
-    /// It has no door.
+    /// It has no probe socket.
     NoDoor,
     /// It could not be asked, for a reason of ours.
     Unasked,
@@ -74,7 +74,7 @@ pub enum Answer {
 
 /// What is known of the listening.
 #[derive(Clone, Copy, Debug)]
-pub struct Hearing {
+pub struct HeartbeatWatch {
     /// Since when the master has listened without a gap; `None` while it can't hear.
     pub since: Option<Instant>,
     /// Whether most workers are silent together.
@@ -83,12 +83,12 @@ pub struct Hearing {
 
 /// What to do with a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum WorkerStep {
     /// Nothing.
     Rest,
     /// Nothing now; look again at this moment.
     Wait(Instant),
-    /// Ask it at its door, and wait for so long at the most.
+    /// Ask it at its probe socket, and wait for so long at the most.
     Probe(Duration),
     /// It lives and is not heard: to be said, with the reason, and nothing else.
     Name(String),
@@ -106,7 +106,7 @@ pub enum Step {
 
 /// The bounds of a pool that matter here.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct WorkerLimits {
     /// After which time an empty worker ends.
     pub idle_timeout: Duration,
     /// Whether one worker more or less would leave the pool below its minimum.
@@ -117,35 +117,47 @@ pub struct Bounds {
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Judges one worker.
-pub fn next_step(facts: Facts, hearing: Hearing, clocks: &Clocks, bounds: Bounds, now: Instant) -> Step {
+pub fn next_step(
+    facts: WorkerFacts,
+    hearing: HeartbeatWatch,
+    clocks: &Clocks,
+    bounds: WorkerLimits,
+    now: Instant,
+) -> WorkerStep {
     match facts.status {
         WorkerStatus::Starting { since } => judge_start(since, facts, hearing, clocks, now),
         WorkerStatus::Ready => match judge_silence(facts, hearing, clocks, now) {
-            Step::Rest => judge_need(facts, bounds, now),
-            Step::Wait(at) => match judge_need(facts, bounds, now) {
-                Step::Wait(other) => Step::Wait(at.min(other)),
-                Step::Rest => Step::Wait(at),
+            WorkerStep::Rest => judge_need(facts, bounds, now),
+            WorkerStep::Wait(at) => match judge_need(facts, bounds, now) {
+                WorkerStep::Wait(other) => WorkerStep::Wait(at.min(other)),
+                WorkerStep::Rest => WorkerStep::Wait(at),
                 step => step,
             },
             step => step,
         },
         WorkerStatus::Draining { .. } => judge_silence(facts, hearing, clocks, now),
         WorkerStatus::Ending { since, .. } => judge_end(since, facts, clocks, now),
-        WorkerStatus::Gone(_) => Step::Rest,
+        WorkerStatus::Gone(_) => WorkerStep::Rest,
     }
 }
 
-fn judge_start(since: Instant, facts: Facts, hearing: Hearing, clocks: &Clocks, now: Instant) -> Step {
+fn judge_start(
+    since: Instant,
+    facts: WorkerFacts,
+    hearing: HeartbeatWatch,
+    clocks: &Clocks,
+    now: Instant,
+) -> WorkerStep {
     // A start is judged only where its "ready" could have been heard.
-    let Some(listening) = hearing.since else { return Step::Rest };
+    let Some(listening) = hearing.since else { return WorkerStep::Rest };
     let deadline = later(since.max(listening), clocks.start_timeout);
     let words = || format!("it was not ready within {} s", clocks.start_timeout.as_secs_f64());
     // Many that start together say nothing about each other.
     judge_life(deadline, facts, false, clocks, now, words)
 }
 
-fn judge_silence(facts: Facts, hearing: Hearing, clocks: &Clocks, now: Instant) -> Step {
-    let Some(listening) = hearing.since else { return Step::Rest };
+fn judge_silence(facts: WorkerFacts, hearing: HeartbeatWatch, clocks: &Clocks, now: Instant) -> WorkerStep {
+    let Some(listening) = hearing.since else { return WorkerStep::Rest };
     let judged_from = later(listening, clocks.lease);
     let stale_at = facts.heard.map_or(judged_from, |heard| later(heard, clocks.stale));
     let silence = facts.heard.map_or(now.duration_since(listening), |heard| now.duration_since(heard));
@@ -157,63 +169,63 @@ fn judge_silence(facts: Facts, hearing: Hearing, clocks: &Clocks, now: Instant) 
 /// what came of asking for an earlier deadline counts no more.
 fn judge_life(
     deadline: Instant,
-    facts: Facts,
+    facts: WorkerFacts,
     held: bool,
     clocks: &Clocks,
     now: Instant,
     words: impl Fn() -> String,
-) -> Step {
+) -> WorkerStep {
     if !facts.has_way {
         // It is only said, so that most others are silent too is no reason to wait.
-        return if now < deadline { Step::Wait(deadline) } else { Step::Unreachable(words()) };
+        return if now < deadline { WorkerStep::Wait(deadline) } else { WorkerStep::Unreachable(words()) };
     }
     let patience = clocks.stale / 3;
     let asked_from = deadline.checked_sub(clocks.stale / 2).unwrap_or(deadline);
     if now < asked_from {
-        return Step::Wait(asked_from);
+        return WorkerStep::Wait(asked_from);
     }
     match facts.probe {
-        Probe::UnderWay => Step::Wait(deadline.max(now)),
-        Probe::Over(at, answer) if at >= asked_from => match answer {
+        ProbeState::UnderWay => WorkerStep::Wait(deadline.max(now)),
+        ProbeState::Over(at, answer) if at >= asked_from => match answer {
             // It may hang by now.
-            Answer::Lives | Answer::Unasked if later(at, patience) <= now => Step::Probe(patience),
-            _ if now < deadline => Step::Wait(deadline),
-            Answer::Lives | Answer::Unasked => Step::Name(words()),
-            Answer::Silence | Answer::NoDoor if held => Step::Hold(words()),
-            Answer::Silence => Step::Condemn(format!("{}, nor an answer at its door", words())),
-            Answer::NoDoor => Step::Condemn(words()),
+            ProbeResult::Lives | ProbeResult::Unasked if later(at, patience) <= now => WorkerStep::Probe(patience),
+            _ if now < deadline => WorkerStep::Wait(deadline),
+            ProbeResult::Lives | ProbeResult::Unasked => WorkerStep::Name(words()),
+            ProbeResult::Silence | ProbeResult::NoDoor if held => WorkerStep::Hold(words()),
+            ProbeResult::Silence => WorkerStep::Condemn(format!("{}, nor an answer at its door", words())),
+            ProbeResult::NoDoor => WorkerStep::Condemn(words()),
         },
-        Probe::Over(..) | Probe::NotAsked => Step::Probe(patience),
+        ProbeState::Over(..) | ProbeState::NotAsked => WorkerStep::Probe(patience),
     }
 }
 
-fn judge_need(facts: Facts, bounds: Bounds, now: Instant) -> Step {
+fn judge_need(facts: WorkerFacts, bounds: WorkerLimits, now: Instant) -> WorkerStep {
     // Nobody is placed on it, and one of today's may be waited for: neither the pool's minimum nor its patience speaks for it.
     if facts.outdated && facts.used == 0 {
-        return Step::Retire("it is empty, and starts programs by an older definition of the runtime".to_owned());
+        return WorkerStep::Retire("it is empty, and starts programs by an older definition of the runtime".to_owned());
     }
     let Some(empty_since) = facts.empty_since.filter(|_| facts.used == 0 && !bounds.at_minimum) else {
-        return Step::Rest;
+        return WorkerStep::Rest;
     };
     let deadline = later(empty_since, bounds.idle_timeout);
     if deadline > now {
-        return Step::Wait(deadline);
+        return WorkerStep::Wait(deadline);
     }
-    Step::Retire(format!("it was empty for {:.0} s", now.duration_since(empty_since).as_secs_f64()))
+    WorkerStep::Retire(format!("it was empty for {:.0} s", now.duration_since(empty_since).as_secs_f64()))
 }
 
-fn judge_end(since: Instant, facts: Facts, clocks: &Clocks, now: Instant) -> Step {
+fn judge_end(since: Instant, facts: WorkerFacts, clocks: &Clocks, now: Instant) -> WorkerStep {
     let deadline = later(since, clocks.stop_deadline) + LAST_WORDS;
     let words = || format!("it did not end within {} s", clocks.stop_deadline.as_secs_f64());
     if !facts.has_way {
-        return if deadline > now { Step::Wait(deadline) } else { Step::Unreachable(words()) };
+        return if deadline > now { WorkerStep::Wait(deadline) } else { WorkerStep::Unreachable(words()) };
     }
     match facts.kill {
-        Kill::Sent => Step::Rest,
+        Kill::Sent => WorkerStep::Rest,
         // Whoever runs it may be there again.
-        Kill::Failed(at) if later(at, clocks.stale) > now => Step::Wait(later(at, clocks.stale)),
-        Kill::NotSent if deadline > now => Step::Wait(deadline),
-        Kill::Failed(_) | Kill::NotSent => Step::Kill(words()),
+        Kill::Failed(at) if later(at, clocks.stale) > now => WorkerStep::Wait(later(at, clocks.stale)),
+        Kill::NotSent if deadline > now => WorkerStep::Wait(deadline),
+        Kill::Failed(_) | Kill::NotSent => WorkerStep::Kill(words()),
     }
 }
 
@@ -231,12 +243,12 @@ mod tests {
     use super::*;
 
     const S: Duration = Duration::from_secs(1);
-    const BOUNDS: Bounds = Bounds { idle_timeout: Duration::from_secs(300), at_minimum: false };
+    const BOUNDS: WorkerLimits = WorkerLimits { idle_timeout: Duration::from_secs(300), at_minimum: false };
 
     struct Case {
         now: Instant,
-        facts: Facts,
-        hearing: Hearing,
+        facts: WorkerFacts,
+        hearing: HeartbeatWatch,
     }
 
     /// A ready worker with one agent, heard just now, by a master that has listened for long.
@@ -244,7 +256,7 @@ mod tests {
         let now = Instant::now() + 3_600 * S;
         Case {
             now,
-            facts: Facts {
+            facts: WorkerFacts {
                 status: WorkerStatus::Ready,
                 heard: Some(now),
                 used: 1,
@@ -252,61 +264,65 @@ mod tests {
                 outdated: false,
                 has_way: true,
                 kill: Kill::NotSent,
-                probe: Probe::NotAsked,
+                probe: ProbeState::NotAsked,
             },
-            hearing: Hearing { since: Some(now - 1_000 * S), most_silent: false },
+            hearing: HeartbeatWatch { since: Some(now - 1_000 * S), most_silent: false },
         }
     }
 
-    fn step(case: &Case) -> Step {
+    fn step(case: &Case) -> WorkerStep {
         next_step(case.facts, case.hearing, &Clocks::default(), BOUNDS, case.now)
     }
 
     /// The step after the worker was asked at the last moment that counts, and that came of it.
-    fn step_after(case: &Case, answer: Answer) -> Step {
+    fn step_after(case: &Case, answer: ProbeResult) -> WorkerStep {
         let mut case = Case { facts: case.facts, hearing: case.hearing, now: case.now };
-        case.facts.probe = Probe::Over(case.now, answer);
+        case.facts.probe = ProbeState::Over(case.now, answer);
         step(&case)
     }
 
     #[test]
     fn a_silent_worker_is_asked_and_its_answer_decides() {
         let mut case = case();
-        assert_eq!(step(&case), Step::Wait(case.now + 5 * S), "half of the staleness bound is left for asking");
+        assert_eq!(step(&case), WorkerStep::Wait(case.now + 5 * S), "half of the staleness bound is left for asking");
         case.facts.heard = Some(case.now - 5 * S);
-        assert_eq!(step(&case), Step::Probe(10 * S / 3));
-        case.facts.probe = Probe::UnderWay;
-        assert_eq!(step(&case), Step::Wait(case.now + 5 * S));
-        for answer in [Answer::Lives, Answer::Silence, Answer::NoDoor, Answer::Unasked] {
-            assert_eq!(step_after(&case, answer), Step::Wait(case.now + 5 * S), "{answer:?}: not before the bound");
+        assert_eq!(step(&case), WorkerStep::Probe(10 * S / 3));
+        case.facts.probe = ProbeState::UnderWay;
+        assert_eq!(step(&case), WorkerStep::Wait(case.now + 5 * S));
+        for answer in [ProbeResult::Lives, ProbeResult::Silence, ProbeResult::NoDoor, ProbeResult::Unasked] {
+            assert_eq!(
+                step_after(&case, answer),
+                WorkerStep::Wait(case.now + 5 * S),
+                "{answer:?}: not before the bound"
+            );
         }
         case.facts.heard = Some(case.now - 10 * S);
         let silent = "no heartbeat for 10.0 s";
         let table = [
-            (Answer::Lives, Step::Name(silent.to_owned())),
-            (Answer::Unasked, Step::Name(silent.to_owned())),
-            (Answer::Silence, Step::Condemn(format!("{silent}, nor an answer at its door"))),
-            (Answer::NoDoor, Step::Condemn(silent.to_owned())),
+            (ProbeResult::Lives, WorkerStep::Name(silent.to_owned())),
+            (ProbeResult::Unasked, WorkerStep::Name(silent.to_owned())),
+            (ProbeResult::Silence, WorkerStep::Condemn(format!("{silent}, nor an answer at its door"))),
+            (ProbeResult::NoDoor, WorkerStep::Condemn(silent.to_owned())),
         ];
         for (answer, expected) in table {
             assert_eq!(step_after(&case, answer), expected, "{answer:?}");
         }
-        case.facts.probe = Probe::UnderWay;
-        assert_eq!(step(&case), Step::Wait(case.now), "nobody is condemned while it is being asked");
+        case.facts.probe = ProbeState::UnderWay;
+        assert_eq!(step(&case), WorkerStep::Wait(case.now), "nobody is condemned while it is being asked");
     }
 
     #[test]
     fn who_lives_is_asked_again_and_an_answer_of_before_counts_no_more() {
         let mut case = case();
         case.facts.heard = Some(case.now - 100 * S);
-        for answer in [Answer::Lives, Answer::Silence, Answer::NoDoor, Answer::Unasked] {
-            case.facts.probe = Probe::Over(case.now - 4 * S, answer);
-            let again = matches!(answer, Answer::Lives | Answer::Unasked);
-            assert_eq!(matches!(step(&case), Step::Probe(_)), again, "{answer:?}");
+        for answer in [ProbeResult::Lives, ProbeResult::Silence, ProbeResult::NoDoor, ProbeResult::Unasked] {
+            case.facts.probe = ProbeState::Over(case.now - 4 * S, answer);
+            let again = matches!(answer, ProbeResult::Lives | ProbeResult::Unasked);
+            assert_eq!(matches!(step(&case), WorkerStep::Probe(_)), again, "{answer:?}");
             // Heard since, and silent again.
             case.facts.heard = Some(case.now - 10 * S);
-            case.facts.probe = Probe::Over(case.now - 11 * S, answer);
-            assert!(matches!(step(&case), Step::Probe(_)), "{answer:?}");
+            case.facts.probe = ProbeState::Over(case.now - 11 * S, answer);
+            assert!(matches!(step(&case), WorkerStep::Probe(_)), "{answer:?}");
             case.facts.heard = Some(case.now - 100 * S);
         }
     }
@@ -316,22 +332,22 @@ mod tests {
         let mut case = case();
         case.facts.has_way = false;
         case.facts.heard = Some(case.now - 9 * S);
-        assert_eq!(step(&case), Step::Wait(case.now + S), "there is nobody to ask");
+        assert_eq!(step(&case), WorkerStep::Wait(case.now + S), "there is nobody to ask");
         case.facts.heard = Some(case.now - 10 * S);
-        let silent = Step::Unreachable("no heartbeat for 10.0 s".to_owned());
+        let silent = WorkerStep::Unreachable("no heartbeat for 10.0 s".to_owned());
         assert_eq!(step(&case), silent);
         case.hearing.most_silent = true;
         assert_eq!(step(&case), silent, "nothing is done to it, so nothing is held");
         (case.facts.heard, case.hearing.since) = (None, Some(case.now - 14 * S));
-        assert_eq!(step(&case), Step::Wait(case.now + S), "one lease has not been heard yet");
+        assert_eq!(step(&case), WorkerStep::Wait(case.now + S), "one lease has not been heard yet");
         case.hearing.since = Some(case.now - 15 * S);
-        assert!(matches!(step(&case), Step::Unreachable(_)));
+        assert!(matches!(step(&case), WorkerStep::Unreachable(_)));
         case.hearing.since = None;
-        assert_eq!(step(&case), Step::Rest, "the master can't hear");
+        assert_eq!(step(&case), WorkerStep::Rest, "the master can't hear");
         case.facts.status = WorkerStatus::Ending { since: case.now - 12 * S, how: WorkerEnd::Stopped };
-        assert_eq!(step(&case), Step::Unreachable("it did not end within 10 s".to_owned()));
+        assert_eq!(step(&case), WorkerStep::Unreachable("it did not end within 10 s".to_owned()));
         case.facts.status = WorkerStatus::Ending { since: case.now - 11 * S, how: WorkerEnd::Stopped };
-        assert_eq!(step(&case), Step::Wait(case.now + S));
+        assert_eq!(step(&case), WorkerStep::Wait(case.now + S));
     }
 
     #[test]
@@ -339,11 +355,11 @@ mod tests {
         let mut case = case();
         case.facts.status = WorkerStatus::Ending { since: case.now, how: WorkerEnd::Lost };
         case.facts.kill = Kill::Failed(case.now - 9 * S);
-        assert_eq!(step(&case), Step::Wait(case.now + S));
+        assert_eq!(step(&case), WorkerStep::Wait(case.now + S));
         case.facts.kill = Kill::Failed(case.now - 10 * S);
-        assert!(matches!(step(&case), Step::Kill(_)));
+        assert!(matches!(step(&case), WorkerStep::Kill(_)));
         case.facts.kill = Kill::Sent;
-        assert_eq!(step(&case), Step::Rest);
+        assert_eq!(step(&case), WorkerStep::Rest);
     }
 
     #[test]
@@ -351,20 +367,24 @@ mod tests {
         let mut case = case();
         case.facts.heard = Some(case.now - 100 * S);
         case.hearing.since = None;
-        assert_eq!(step_after(&case, Answer::Silence), Step::Rest);
+        assert_eq!(step_after(&case, ProbeResult::Silence), WorkerStep::Rest);
         case.hearing.since = Some(case.now - 14 * S);
-        assert_eq!(step_after(&case, Answer::Silence), Step::Wait(case.now + S), "one lease has not been heard yet");
+        assert_eq!(
+            step_after(&case, ProbeResult::Silence),
+            WorkerStep::Wait(case.now + S),
+            "one lease has not been heard yet"
+        );
         case.hearing.since = Some(case.now - 15 * S);
-        assert!(matches!(step_after(&case, Answer::Silence), Step::Condemn(_)));
+        assert!(matches!(step_after(&case, ProbeResult::Silence), WorkerStep::Condemn(_)));
     }
 
     #[test]
     fn a_worker_that_was_never_heard_is_judged_after_one_lease() {
         let mut case = case();
         case.facts.heard = None;
-        assert!(matches!(step_after(&case, Answer::Silence), Step::Condemn(_)));
+        assert!(matches!(step_after(&case, ProbeResult::Silence), WorkerStep::Condemn(_)));
         case.hearing.since = Some(case.now);
-        assert_eq!(step(&case), Step::Wait(case.now + 10 * S), "to be asked then, and judged 5 s later");
+        assert_eq!(step(&case), WorkerStep::Wait(case.now + 10 * S), "to be asked then, and judged 5 s later");
     }
 
     #[test]
@@ -372,9 +392,9 @@ mod tests {
         let mut case = case();
         case.facts.heard = Some(case.now - 11 * S);
         case.hearing.most_silent = true;
-        assert!(matches!(step_after(&case, Answer::Silence), Step::Hold(_)));
-        assert!(matches!(step_after(&case, Answer::NoDoor), Step::Hold(_)));
-        assert!(matches!(step_after(&case, Answer::Lives), Step::Name(_)));
+        assert!(matches!(step_after(&case, ProbeResult::Silence), WorkerStep::Hold(_)));
+        assert!(matches!(step_after(&case, ProbeResult::NoDoor), WorkerStep::Hold(_)));
+        assert!(matches!(step_after(&case, ProbeResult::Lives), WorkerStep::Name(_)));
         assert!(!most_silent(1, 0) && !most_silent(2, 0), "one or two workers say nothing about all");
         assert!(most_silent(2, 1) && !most_silent(2, 2));
     }
@@ -384,43 +404,51 @@ mod tests {
         let mut case = case();
         case.facts.used = 0;
         case.facts.empty_since = Some(case.now - 299 * S);
-        assert_eq!(step(&case), Step::Wait(case.now + S));
+        assert_eq!(step(&case), WorkerStep::Wait(case.now + S));
         case.facts.empty_since = Some(case.now - 300 * S);
-        assert!(matches!(step(&case), Step::Retire(_)));
-        let kept =
-            next_step(case.facts, case.hearing, &Clocks::default(), Bounds { at_minimum: true, ..BOUNDS }, case.now);
-        assert_eq!(kept, Step::Wait(case.now + 5 * S));
+        assert!(matches!(step(&case), WorkerStep::Retire(_)));
+        let kept = next_step(
+            case.facts,
+            case.hearing,
+            &Clocks::default(),
+            WorkerLimits { at_minimum: true, ..BOUNDS },
+            case.now,
+        );
+        assert_eq!(kept, WorkerStep::Wait(case.now + 5 * S));
     }
 
     #[test]
     fn an_empty_worker_of_an_older_definition_retires_at_once_even_at_the_minimum() {
         let mut case = case();
         case.facts.outdated = true;
-        let bounds = Bounds { at_minimum: true, ..BOUNDS };
+        let bounds = WorkerLimits { at_minimum: true, ..BOUNDS };
         let step = |case: &Case| next_step(case.facts, case.hearing, &Clocks::default(), bounds, case.now);
-        assert_eq!(step(&case), Step::Wait(case.now + 5 * S), "it has an agent");
+        assert_eq!(step(&case), WorkerStep::Wait(case.now + 5 * S), "it has an agent");
         (case.facts.used, case.facts.empty_since) = (0, Some(case.now));
-        assert!(matches!(step(&case), Step::Retire(_)));
+        assert!(matches!(step(&case), WorkerStep::Retire(_)));
     }
 
     #[test]
     fn a_start_and_an_end_have_their_deadlines() {
         let mut case = case();
         case.facts.status = WorkerStatus::Starting { since: case.now - 24 * S };
-        assert_eq!(step(&case), Step::Wait(case.now + S));
+        assert_eq!(step(&case), WorkerStep::Wait(case.now + S));
         case.facts.status = WorkerStatus::Starting { since: case.now - 29 * S };
-        assert!(matches!(step(&case), Step::Probe(_)));
-        assert_eq!(step_after(&case, Answer::NoDoor), Step::Wait(case.now + S));
+        assert!(matches!(step(&case), WorkerStep::Probe(_)));
+        assert_eq!(step_after(&case, ProbeResult::NoDoor), WorkerStep::Wait(case.now + S));
         case.facts.status = WorkerStatus::Starting { since: case.now - 30 * S };
-        assert_eq!(step_after(&case, Answer::NoDoor), Step::Condemn("it was not ready within 30 s".to_owned()));
-        assert!(matches!(step_after(&case, Answer::Silence), Step::Condemn(_)));
-        assert_eq!(step_after(&case, Answer::Lives), Step::Name("it was not ready within 30 s".to_owned()));
+        assert_eq!(
+            step_after(&case, ProbeResult::NoDoor),
+            WorkerStep::Condemn("it was not ready within 30 s".to_owned())
+        );
+        assert!(matches!(step_after(&case, ProbeResult::Silence), WorkerStep::Condemn(_)));
+        assert_eq!(step_after(&case, ProbeResult::Lives), WorkerStep::Name("it was not ready within 30 s".to_owned()));
         case.hearing.since = None;
-        assert_eq!(step_after(&case, Answer::Silence), Step::Rest);
+        assert_eq!(step_after(&case, ProbeResult::Silence), WorkerStep::Rest);
         case.facts.status = WorkerStatus::Ending { since: case.now - 12 * S, how: WorkerEnd::Stopped };
-        assert!(matches!(step(&case), Step::Kill(_)));
+        assert!(matches!(step(&case), WorkerStep::Kill(_)));
         case.facts.kill = Kill::Sent;
-        assert_eq!(step(&case), Step::Rest);
+        assert_eq!(step(&case), WorkerStep::Rest);
     }
 
     proptest! {
@@ -429,7 +457,7 @@ mod tests {
         fn no_duration_overflows(seconds in proptest::array::uniform5(0_u64..)) {
             let [stale, lease, start_timeout, stop_deadline, idle_timeout] = seconds.map(Duration::from_secs);
             let clocks = Clocks { stale, lease, start_timeout, stop_deadline, ..Clocks::default() };
-            let bounds = Bounds { idle_timeout, at_minimum: false };
+            let bounds = WorkerLimits { idle_timeout, at_minimum: false };
             let Case { now, facts, hearing } = case();
             for status in [
                 WorkerStatus::Starting { since: now },
@@ -437,10 +465,10 @@ mod tests {
                 WorkerStatus::Draining { since: now },
                 WorkerStatus::Ending { since: now, how: WorkerEnd::Stopped },
             ] {
-                for probe in [Probe::NotAsked, Probe::UnderWay, Probe::Over(now, Answer::Lives)] {
-                    let facts = Facts { status, used: 0, empty_since: Some(now), probe, ..facts };
+                for probe in [ProbeState::NotAsked, ProbeState::UnderWay, ProbeState::Over(now, ProbeResult::Lives)] {
+                    let facts = WorkerFacts { status, used: 0, empty_since: Some(now), probe, ..facts };
                     let step = next_step(facts, hearing, &clocks, bounds, now);
-                    prop_assert!(!matches!(step, Step::Wait(at) if at < now), "{:?}", step);
+                    prop_assert!(!matches!(step, WorkerStep::Wait(at) if at < now), "{:?}", step);
                 }
             }
         }

@@ -12,9 +12,9 @@ use muster_domain::LocalIdentity;
 use nix::sys::signal::Signal;
 use tokio::sync::oneshot;
 
-use crate::census::Census;
-use crate::cord::Cord;
+use crate::lifeline::Lifeline;
 use crate::pidfd::Pidfd;
+use crate::process_list::ProcessList;
 use crate::tag::name_of;
 
 /// A program that runs.
@@ -31,21 +31,21 @@ pub struct Child {
     /// This process's end of a piped stderr: nonblocking, closed on exec.
     pub stderr: Option<OwnedFd>,
     /// Ends it. Dropping the keeper of a tree kills the tree.
-    pub keeper: Custodian,
+    pub keeper: ChildKiller,
     /// Tells its end.
     pub exit: ExitWatch,
 }
 
 /// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub enum ProcessExit {
     /// It exited with this code.
     Code(i32),
     /// This signal ended it.
     Signal(i32),
 }
 
-impl Exit {
+impl ProcessExit {
     /// From what `wait` says.
     pub(crate) fn from_raw(status: i32) -> Self {
         if libc::WIFEXITED(status) {
@@ -64,7 +64,7 @@ impl Exit {
     }
 }
 
-impl fmt::Display for Exit {
+impl fmt::Display for ProcessExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
@@ -79,15 +79,15 @@ impl fmt::Display for Exit {
 /// Resolves when it is over: for a tree, when the last process of it is proven dead. Cancel-safe when polled by
 /// reference; once it has resolved it is not to be polled again.
 #[derive(Debug)]
-pub struct ExitWatch(pub(crate) oneshot::Receiver<Exit>);
+pub struct ExitWatch(pub(crate) oneshot::Receiver<ProcessExit>);
 
 impl Future for ExitWatch {
-    type Output = Exit;
+    type Output = ProcessExit;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Exit> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<ProcessExit> {
         match Pin::new(&mut self.0).poll(context) {
             Poll::Ready(Ok(exit)) => Poll::Ready(exit),
-            // The nursery never ends while this process lives, so nobody drops the sender: there is no end to tell.
+            // The spawner never ends while this process lives, so nobody drops the sender: there is no end to tell.
             Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
         }
     }
@@ -95,36 +95,36 @@ impl Future for ExitWatch {
 
 /// Ends a process or a tree, through descriptors that can never mean another one.
 #[derive(Debug)]
-pub struct Custodian {
+pub struct ChildKiller {
     pidfd: Arc<Pidfd>,
     /// The pid behind `pidfd`, for looking only.
     pid: u32,
-    grip: Grip,
+    method: KillMethod,
     kill_on_drop: AtomicBool,
     kill_ordered: AtomicBool,
 }
 
 /// How to kill.
 #[derive(Debug, Clone)]
-pub(crate) enum Grip {
+pub(crate) enum KillMethod {
     /// One process: kill it.
     Process,
     /// The init of a pid namespace: kill it, and the kernel kills the rest.
     Namespace,
-    /// The init of a tree without a namespace: tell it through the cord, since it must outlive what it kills.
-    Subreaper(Arc<Cord>),
+    /// The init of a tree without a namespace: tell it through the lifeline, since it must outlive what it kills.
+    Subreaper(Arc<Lifeline>),
 }
 
-impl Custodian {
-    /// Kills on drop until told otherwise, so that a birth that nobody waits for any more leaves nothing.
-    pub(crate) fn new(pidfd: Arc<Pidfd>, pid: u32, grip: Grip) -> Self {
+impl ChildKiller {
+    /// Kills on drop until told otherwise, so that a start that nobody waits for any more leaves nothing.
+    pub(crate) fn new(pidfd: Arc<Pidfd>, pid: u32, method: KillMethod) -> Self {
         let (kill_on_drop, kill_ordered) = (AtomicBool::new(true), AtomicBool::new(false));
-        Self { pidfd, pid, grip, kill_on_drop, kill_ordered }
+        Self { pidfd, pid, method, kill_on_drop, kill_ordered }
     }
 
     /// From now on only a tree is killed on drop.
     pub(crate) fn settle(&self) {
-        self.kill_on_drop.store(!matches!(self.grip, Grip::Process), Ordering::Relaxed);
+        self.kill_on_drop.store(!matches!(self.method, KillMethod::Process), Ordering::Relaxed);
     }
 
     /// A hold on it that was opened before it could be reaped, so that it never means another process.
@@ -143,14 +143,14 @@ impl Custodian {
     /// Kills it now, a tree with all its processes. Idempotent; the exit watch tells when it is done.
     pub fn kill(&self) {
         let again = self.kill_ordered.swap(true, Ordering::Relaxed);
-        match &self.grip {
-            Grip::Subreaper(cord) if !again => {
-                cord.cut();
+        match &self.method {
+            KillMethod::Subreaper(lifeline) if !again => {
+                lifeline.cut();
                 // A stopped init would not notice.
                 let _ = self.pidfd.signal(Signal::SIGCONT);
             }
-            // Its init was told before, and somebody waits: the nursery takes over from it.
-            Grip::Process | Grip::Namespace | Grip::Subreaper(_) => {
+            // Its init was told before, and somebody waits: the spawner takes over from it.
+            KillMethod::Process | KillMethod::Namespace | KillMethod::Subreaper(_) => {
                 let _ = self.pidfd.signal(Signal::SIGKILL);
             }
         }
@@ -161,9 +161,9 @@ impl Custodian {
         if !self.kill_ordered.load(Ordering::Relaxed) || self.pidfd.is_dead() {
             return None;
         }
-        let mut census = Census::take().ok()?;
-        census.mark_tree(self.pid);
-        let stuck: Vec<String> = census
+        let mut processes = ProcessList::take().ok()?;
+        processes.mark_tree(self.pid);
+        let stuck: Vec<String> = processes
             .marked()
             .filter(|entry| entry.state == b'D')
             .map(|entry| format!("process {} ({}) is in uninterruptible sleep", entry.pid, name_for_people(entry.pid)))
@@ -179,7 +179,7 @@ fn name_for_people(pid: u32) -> String {
     }
 }
 
-impl Drop for Custodian {
+impl Drop for ChildKiller {
     fn drop(&mut self) {
         if self.kill_on_drop.load(Ordering::Relaxed) && !self.kill_ordered.load(Ordering::Relaxed) {
             self.kill();

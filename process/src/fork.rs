@@ -9,7 +9,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use crate::pidfd::Pidfd;
 
 /// Which side of a fork this is.
-pub(crate) enum Side {
+pub(crate) enum ForkSide {
     /// The new process.
     Child,
     /// The old one.
@@ -25,16 +25,16 @@ pub(crate) enum Side {
 ///
 /// # Safety
 /// On the child's side nothing may be called but what is safe in a signal handler, and it must not return.
-pub(crate) unsafe fn clone_process(flags: libc::c_int) -> io::Result<Side> {
+pub(crate) unsafe fn clone_process(flags: libc::c_int) -> io::Result<ForkSide> {
     let mut pidfd: RawFd = -1;
     let flags = (flags | libc::CLONE_PIDFD) as libc::c_ulong;
     let (none, place) = (0 as libc::c_ulong, &raw mut pidfd);
     // SAFETY: without CLONE_VM and with no stack it is a fork; the third argument is the place of the pidfd everywhere.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, place, none, none) };
     match pid {
-        0 => Ok(Side::Child),
+        0 => Ok(ForkSide::Child),
         // SAFETY: the kernel has just made this descriptor for us.
-        1.. => Ok(Side::Parent { pid: pid as u32, pidfd: Pidfd::from_fd(unsafe { OwnedFd::from_raw_fd(pidfd) }) }),
+        1.. => Ok(ForkSide::Parent { pid: pid as u32, pidfd: Pidfd::from_fd(unsafe { OwnedFd::from_raw_fd(pidfd) }) }),
         _ => Err(io::Error::last_os_error()),
     }
 }

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 
 use muster_domain::LocalIdentity;
 
-use crate::census::Stat;
 use crate::pidfd::Pidfd;
+use crate::process_list::Stat;
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const PID_NAMESPACE: &str = "/proc/self/ns/pid";
@@ -24,7 +24,7 @@ pub enum Presence {
 }
 
 /// This host, boot and pid namespace.
-struct Place {
+struct HostScope {
     host: String,
     boot_id: String,
     pid_namespace: u64,
@@ -80,15 +80,15 @@ fn start_time(pid: u32) -> io::Result<u64> {
 }
 
 /// Read once: none of it changes while a process lives (a renamed host keeps its boot id).
-fn place() -> io::Result<&'static Place> {
-    static PLACE: OnceLock<Place> = OnceLock::new();
+fn place() -> io::Result<&'static HostScope> {
+    static PLACE: OnceLock<HostScope> = OnceLock::new();
     if let Some(place) = PLACE.get() {
         return Ok(place);
     }
     let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
     let boot_id = std::fs::read_to_string(BOOT_ID).map_err(|error| unread(BOOT_ID, &error))?.trim().to_owned();
     let pid_namespace = std::fs::metadata(PID_NAMESPACE).map_err(|error| unread(PID_NAMESPACE, &error))?.ino();
-    Ok(PLACE.get_or_init(|| Place { host, boot_id, pid_namespace }))
+    Ok(PLACE.get_or_init(|| HostScope { host, boot_id, pid_namespace }))
 }
 
 /// An error that names what could not be read, and what that means where the whole of `/proc` is missing.

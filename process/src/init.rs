@@ -5,11 +5,11 @@ use std::os::fd::RawFd;
 use std::ptr;
 use std::time::Duration;
 
-use crate::birth::Step;
-use crate::census::{Census, kill_descendants};
-use crate::fork::{Side, clone_process};
+use crate::exec_stage::{ExecStage, close_range, fail, reset_signal_handlers};
+use crate::fork::{ForkSide, clone_process};
 use crate::ownership::{Maps, Means};
-use crate::stage::{Stage, close_range, fail, reset_signal_handlers};
+use crate::process_list::{ProcessList, kill_descendants};
+use crate::start_report::StartStep;
 use crate::tag::{InitName, take_limit};
 
 /// The init's exit code that says: I have no child left, and so there is nobody left of the tree.
@@ -27,12 +27,12 @@ const STRIKE_AGAIN: libc::c_long = 20_000_000;
 
 /// What an init needs, prepared before the fork.
 pub(crate) struct Init<'a> {
-    pub(crate) stage: &'a Stage,
+    pub(crate) stage: &'a ExecStage,
     pub(crate) means: Means,
     pub(crate) maps: Option<&'a Maps>,
-    /// The init's end of the cord.
-    pub(crate) cord: RawFd,
-    /// Where the birth is told.
+    /// The init's end of the lifeline.
+    pub(crate) lifeline: RawFd,
+    /// Where the start is told.
     pub(crate) report: RawFd,
     /// The descriptors above and those of the stage, in ascending order: all others are closed.
     pub(crate) keep: [RawFd; 5],
@@ -52,12 +52,12 @@ impl Init<'_> {
     pub(crate) unsafe fn run(&self) -> ! {
         // SAFETY: system calls that are safe after a fork, on descriptors and memory that the parent prepared.
         unsafe {
-            // First of all: a copy of another tree's cord, or of the data folder's lock, would keep it from ending.
+            // First of all: a copy of another tree's lifeline, or of the data folder's lock, would keep it from ending.
             self.close_others();
             if let Some(maps) = self.maps
                 && !maps.write()
             {
-                fail(self.report, Step::Maps);
+                fail(self.report, StartStep::Maps);
             }
             self.tie_to_parent();
             libc::setsid();
@@ -73,7 +73,15 @@ impl Init<'_> {
             let signals = self.watch_signals();
             let program = self.fork_program();
             self.close_stage();
-            Watch { cord: self.cord, signals, program, namespace: self.has_namespace(), over: false, cut: false }.run()
+            Watch {
+                lifeline: self.lifeline,
+                signals,
+                program,
+                namespace: self.has_namespace(),
+                over: false,
+                cut: false,
+            }
+            .run()
         }
     }
 
@@ -93,13 +101,13 @@ impl Init<'_> {
     }
 
     /// In a namespace the kernel does the rest; elsewhere the init must live to kill the tree, so it gets a signal that
-    /// it can act on. Where the parent died before this, the cord is closed, which is seen before the first wait.
+    /// it can act on. Where the parent died before this, the lifeline is closed, which is seen before the first wait.
     unsafe fn tie_to_parent(&self) {
         let signal = if self.has_namespace() { libc::SIGKILL } else { libc::SIGHUP };
         // SAFETY: plain system calls.
         unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, signal);
-            if is_closed(self.cord) {
+            if is_closed(self.lifeline) {
                 libc::_exit(PROVEN);
             }
         }
@@ -131,7 +139,7 @@ impl Init<'_> {
             }
             let signals = libc::signalfd(-1, &raw const set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC);
             if signals < 0 {
-                fail(self.report, Step::Signals);
+                fail(self.report, StartStep::Signals);
             }
             signals
         }
@@ -142,16 +150,16 @@ impl Init<'_> {
         unsafe {
             let own = libc::getpid();
             match clone_process(libc::SIGCHLD) {
-                Ok(Side::Child) => self.stage.become_program(self.report, own),
-                Ok(Side::Parent { pid, pidfd: _ }) => pid as libc::pid_t,
-                Err(_) => fail(self.report, Step::Fork),
+                Ok(ForkSide::Child) => self.stage.become_program(self.report, own),
+                Ok(ForkSide::Parent { pid, pidfd: _ }) => pid as libc::pid_t,
+                Err(_) => fail(self.report, StartStep::Fork),
             }
         }
     }
 
     /// Lets go of the program's descriptors, so that the other ends see its end and not this process's.
     unsafe fn close_stage(&self) {
-        for kept in self.keep.into_iter().filter(|kept| *kept != self.cord) {
+        for kept in self.keep.into_iter().filter(|kept| *kept != self.lifeline) {
             // SAFETY: descriptors of this process alone.
             unsafe { libc::close(kept) };
         }
@@ -189,7 +197,7 @@ pub(crate) unsafe fn write_file(path: &CStr, text: &[u8]) -> bool {
 
 /// The rest of an init's life.
 struct Watch {
-    cord: RawFd,
+    lifeline: RawFd,
     signals: RawFd,
     program: libc::pid_t,
     namespace: bool,
@@ -230,7 +238,7 @@ impl Watch {
                 pid if pid == self.program => {
                     let bytes = status.to_ne_bytes();
                     // SAFETY: a buffer of that length.
-                    unsafe { libc::send(self.cord, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
+                    unsafe { libc::send(self.lifeline, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
                     self.over = true;
                 }
                 _ => {}
@@ -238,19 +246,19 @@ impl Watch {
         }
     }
 
-    /// Until a signal comes or the cord is closed, and not for long where there are some to be struck again.
+    /// Until a signal comes or the lifeline is closed, and not for long where there are some to be struck again.
     unsafe fn wait(&mut self) {
-        let cord = if self.cut { -1 } else { self.cord };
+        let lifeline = if self.cut { -1 } else { self.lifeline };
         let mut polls = [
             libc::pollfd { fd: self.signals, events: libc::POLLIN, revents: 0 },
-            libc::pollfd { fd: cord, events: libc::POLLRDHUP, revents: 0 },
+            libc::pollfd { fd: lifeline, events: libc::POLLRDHUP, revents: 0 },
         ];
         let soon = libc::timespec { tv_sec: 0, tv_nsec: STRIKE_AGAIN };
         let bound = if self.over || self.cut { &raw const soon } else { ptr::null() };
         // SAFETY: two valid pollfds.
         unsafe { libc::ppoll(polls.as_mut_ptr(), 2, bound, ptr::null()) };
-        let [_, cord] = polls;
-        self.cut |= cord.revents != 0;
+        let [_, lifeline] = polls;
+        self.cut |= lifeline.revents != 0;
     }
 
     unsafe fn read_signals(&mut self) {
@@ -279,10 +287,10 @@ impl Watch {
         if self.namespace {
             // SAFETY: in a pid namespace, -1 is all others in it.
             signals.into_iter().for_each(|signal| unsafe { _ = libc::kill(-1, signal) });
-        } else if let Ok(mut census) = Census::take() {
+        } else if let Ok(mut processes) = ProcessList::take() {
             // SAFETY: a plain system call.
-            census.mark_descendants(unsafe { libc::getpid() } as u32, &[]);
-            signals.into_iter().for_each(|signal| census.strike(signal));
+            processes.mark_descendants(unsafe { libc::getpid() } as u32, &[]);
+            signals.into_iter().for_each(|signal| processes.strike(signal));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Who forks, reaps, owns and proves dead.
 //!
-//! A process that starts others has one [`Nursery`]: a thread that never ends, which forks every child and is the only
+//! A process that starts others has one [`Spawner`]: a thread that never ends, which forks every child and is the only
 //! one that waits for any. Both must be so. A parent-death signal follows the *thread* that forked, so a child of a
 //! thread pool dies at random; and whoever waits for "any child" steals the exit codes of every other reaper. So
 //! nothing else in such a process may fork and wait: no `std::process::Command`, no `tokio::process`.
@@ -21,60 +21,60 @@
 //!   kernel kills all in it, and lets nobody reap the init before all are gone. That is the proof.
 //! - *Best effort*, where the host gives no namespace: the init is a subreaper, so whatever detaches becomes its child
 //!   again when its parent dies. It stops and kills its descendants until there is no child left. Should somebody kill
-//!   the init itself, its orphans come to this process, a subreaper too, and the nursery does the same to every child
+//!   the init itself, its orphans come to this process, a subreaper too, and the spawner does the same to every child
 //!   that it has not started. What both miss, the tree of an init that is killed in the same moment as this process, is found
 //!   by the limit that marks it, which stays with a program that clears its environment. What is left to miss is one that changes that
 //!   limit, or its user, and loses its init and its owners in the same moment.
 //!
-//! [`ownership`] says which it is, having tried. A socket pair, the cord, joins the init and its parent: it carries the
+//! [`ownership`] says which it is, having tried. A socket pair, the lifeline, joins the init and its parent: it carries the
 //! program's exact end up, and its closing says that the parent is gone (the kernel closes it before a parent-death
 //! signal is sent, so one of the two always arrives).
 //!
 //! # The rest
 //! [`identity`] tells one process from every other over reboots and reused pids, [`Pidfd`] holds on to it, [`mark`]
 //! finds what a dead worker may have left: programs by their environment, or by a limit that they were born with; inits by their
-//! name, which is `mi-` and the end of the worker's id. [`door`] is where a worker is asked how it is, [`lock`] is the data folder's
+//! name, which is `mi-` and the end of the worker's id. [`probe_socket`] is where a worker is asked how it is, [`lock`] is the data folder's
 //! lock, [`pipe`] looks into pipes, [`usage`] measures, and [`memory`] gives back what nothing uses.
 
-mod birth;
-mod census;
 mod child;
-mod cord;
-pub mod door;
+mod exec_stage;
 mod fork;
-mod hunt;
 pub mod identity;
 mod init;
-mod keeper;
+mod leftovers;
+mod lifeline;
 pub mod limits;
 pub mod lock;
 pub mod mark;
 pub mod memory;
-mod nursery;
+mod orphans;
 mod ownership;
 mod pidfd;
 pub mod pipe;
 mod plan;
+pub mod probe_socket;
+mod process_list;
 mod program;
 mod search;
 mod session;
-mod stage;
-mod strays;
+mod spawner;
+mod spawner_thread;
+mod start_report;
 mod table;
 mod tag;
 mod unproven;
 pub mod usage;
 
-pub use child::{Child, Custodian, Exit, ExitWatch};
-pub use door::Door;
-pub use hunt::{Hunt, Lineage, Pass};
+pub use child::{Child, ChildKiller, ExitWatch, ProcessExit};
 pub use identity::Presence;
+pub use leftovers::{LeftoverSearch, Lineage, SearchPass};
 pub use lock::DataLock;
 pub use nix::sys::signal::Signal;
-pub use nursery::Nursery;
 pub use ownership::{Means, Ownership, ownership};
 pub use pidfd::Pidfd;
+pub use probe_socket::ProbeSocket;
 pub use program::{Custody, Program, SpawnError, Stdio};
 pub use search::{find as find_program, look as look_at_program};
 pub use session::{detach, ignores};
-pub use usage::Usage;
+pub use spawner::Spawner;
+pub use usage::ResourceUsage;

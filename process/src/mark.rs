@@ -1,14 +1,14 @@
 //! Finding what a dead worker may have left, by its mark: a variable in the environment of all that it owns, and for
 //! inits, whose environment only root may read, a part of its id in their name. A process of another user has no mark that counts.
 //!
-//! All calls here read every process, and block. [`Hunt`](crate::Hunt) ends what they find.
+//! All calls here read every process, and block. [`LeftoverSearch`](crate::Hunt) ends what they find.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::census::Stat;
+use crate::process_list::Stat;
 use crate::tag::{Tag, take_limit};
 
 /// The variable that marks a worker and all that it owns with the worker's id.

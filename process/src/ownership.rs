@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::OnceLock;
 
-use crate::fork::{Side, SignalsBlocked, clone_process};
+use crate::fork::{ForkSide, SignalsBlocked, clone_process};
 use crate::init::{mount_proc, write_file};
 
 /// How a tree is held.
@@ -104,11 +104,11 @@ fn probe_with(user_namespace: bool, private_proc: bool) -> io::Result<i32> {
     let means = Means::PidNamespace { user_namespace, private_proc };
     let maps = user_namespace.then(Maps::own);
     let blocked = SignalsBlocked::all();
-    // No signal at its end makes it invisible to a nursery that waits for any child.
+    // No signal at its end makes it invisible to a spawner that waits for any child.
     // SAFETY: the child does nothing but try, and exits.
     let pid = match unsafe { clone_process(means.clone_flags()) }? {
-        Side::Child => unsafe { try_out(maps.as_ref(), private_proc) },
-        Side::Parent { pid, .. } => pid as libc::pid_t,
+        ForkSide::Child => unsafe { try_out(maps.as_ref(), private_proc) },
+        ForkSide::Parent { pid, .. } => pid as libc::pid_t,
     };
     drop(blocked);
     let mut status = 0;
@@ -133,8 +133,8 @@ unsafe fn try_out(maps: Option<&Maps>, private_proc: bool) -> ! {
         }
         let mounted = private_proc && mount_proc();
         match clone_process(libc::SIGCHLD) {
-            Ok(Side::Child) => libc::_exit(if libc::getppid() == 1 { 0 } else { 3 }),
-            Ok(Side::Parent { pid, .. }) => {
+            Ok(ForkSide::Child) => libc::_exit(if libc::getppid() == 1 { 0 } else { 3 }),
+            Ok(ForkSide::Parent { pid, .. }) => {
                 let mut status = 0;
                 libc::waitpid(pid as libc::pid_t, &raw mut status, 0);
                 libc::_exit(match status {

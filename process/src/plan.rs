@@ -9,22 +9,22 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::birth::Birth;
-use crate::cord::Cord;
+use crate::exec_stage::{CStringList, ExecStage};
+use crate::lifeline::Lifeline;
 use crate::limits;
 use crate::mark;
 use crate::ownership::{Maps, Means};
 use crate::program::{Custody, Program, SpawnError, Stdio};
 use crate::search;
-use crate::stage::{Stage, Words};
+use crate::start_report::StartReport;
 use crate::tag::{InitName, Tag};
 
-/// What the nursery's thread gets.
-pub(crate) enum Plan {
+/// What the spawner's thread gets.
+pub(crate) enum SpawnPlan {
     /// A fork of ours, with or without an init between.
     Fork {
-        stage: Box<Stage>,
-        /// The end of the birth's socket for the new process.
+        stage: Box<ExecStage>,
+        /// The end of the start report's socket for the new process.
         report: OwnedFd,
         tree: Option<Box<Tree>>,
     },
@@ -41,25 +41,25 @@ pub(crate) enum Plan {
 pub(crate) struct Tree {
     pub(crate) means: Means,
     pub(crate) maps: Option<Maps>,
-    pub(crate) cord: Cord,
-    pub(crate) init_cord: OwnedFd,
+    pub(crate) lifeline: Lifeline,
+    pub(crate) init_lifeline: OwnedFd,
     pub(crate) name: InitName,
     /// The limit that marks the tree.
     pub(crate) limit: Option<u64>,
 }
 
 /// What the caller keeps.
-pub(crate) struct Ends {
+pub(crate) struct CallerEnds {
     /// This process's ends of stdin, stdout and stderr.
     pub(crate) pipes: [Option<OwnedFd>; 3],
     /// `None` for a free one, whose start is told by its fork.
-    pub(crate) birth: Option<Birth>,
+    pub(crate) start_report: Option<StartReport>,
     pub(crate) program: PathBuf,
     pub(crate) cwd: Option<PathBuf>,
 }
 
 /// Prepares a start.
-pub(crate) fn prepare(program: Program, means: Means) -> Result<(Plan, Ends), SpawnError> {
+pub(crate) fn prepare(program: Program, means: Means) -> Result<(SpawnPlan, CallerEnds), SpawnError> {
     let path = search::locate(&program)?;
     let setup = |step| move |source| SpawnError::Setup { step, source };
     let Program { file: _, argv, env, cwd, stdin, stdout, stderr, custody, allow_new_privileges, search_path: _ } =
@@ -70,41 +70,41 @@ pub(crate) fn prepare(program: Program, means: Means) -> Result<(Plan, Ends), Sp
     let (stdout, stdout_end) = connect(stdout, 1).map_err(setup("set up its stdout"))?;
     let (stderr, stderr_end) = connect(stderr, 2).map_err(setup("set up its stderr"))?;
     let (stdio, pipes) = ([stdin, stdout, stderr], [stdin_end, stdout_end, stderr_end]);
-    let mut ends = Ends { pipes, birth: None, program: path, cwd };
+    let mut ends = CallerEnds { pipes, start_report: None, program: path, cwd };
     if custody == Custody::Free {
         let command = free(&argv, env, stdio, &ends)?;
-        return Ok((Plan::Free { command: Box::new(command), tag }, ends));
+        return Ok((SpawnPlan::Free { command: Box::new(command), tag }, ends));
     }
-    let stage = Stage {
+    let stage = ExecStage {
         path: c_string("the program's path", ends.program.as_os_str())?,
-        argv: Words::new(argv.iter().map(|word| c_string("the command line", word)).collect::<Result<_, _>>()?),
-        env: Words::new(env.iter().map(variable).collect::<Result<_, _>>()?),
+        argv: CStringList::new(argv.iter().map(|word| c_string("the command line", word)).collect::<Result<_, _>>()?),
+        env: CStringList::new(env.iter().map(variable).collect::<Result<_, _>>()?),
         cwd: ends.cwd.as_deref().map(|cwd| c_string("the folder's path", cwd.as_os_str())).transpose()?,
         stdio,
         no_new_privileges: !allow_new_privileges,
         open_files: limits::for_programs().filter(|_| custody == Custody::Tree),
     };
-    let (birth, report) = Birth::pair().map_err(setup("make a socket"))?;
-    ends.birth = Some(birth);
+    let (start_report, report) = StartReport::pair().map_err(setup("make a socket"))?;
+    ends.start_report = Some(start_report);
     let tree = (custody == Custody::Tree).then(|| tree(means, tag)).transpose().map_err(setup("make a socket"))?;
     Ok((
-        Plan::Fork { stage: Box::new(stage), report: above_stdio(report).map_err(setup("make a socket"))?, tree },
+        SpawnPlan::Fork { stage: Box::new(stage), report: above_stdio(report).map_err(setup("make a socket"))?, tree },
         ends,
     ))
 }
 
 fn tree(means: Means, tag: Option<Tag>) -> io::Result<Box<Tree>> {
-    let (cord, init_cord) = Cord::pair()?;
+    let (lifeline, init_lifeline) = Lifeline::pair()?;
     let maps = matches!(means, Means::PidNamespace { user_namespace: true, .. }).then(Maps::own);
     let (name, limit) = (InitName::of(tag), tag.map(Tag::limit));
-    Ok(Box::new(Tree { means, maps, cord, init_cord: above_stdio(init_cord)?, name, limit }))
+    Ok(Box::new(Tree { means, maps, lifeline, init_lifeline: above_stdio(init_lifeline)?, name, limit }))
 }
 
 fn free(
     argv: &[OsString],
     env: Vec<(OsString, OsString)>,
     stdio: [OwnedFd; 3],
-    ends: &Ends,
+    ends: &CallerEnds,
 ) -> Result<Command, SpawnError> {
     let [stdin, stdout, stderr] = stdio;
     let mut command = Command::new(&ends.program);

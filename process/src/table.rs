@@ -1,4 +1,4 @@
-//! The nursery's children: every process that this one started and has not reaped.
+//! The spawner's children: every process that this one started and has not reaped.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,23 +6,23 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use crate::child::Exit;
-use crate::cord::Cord;
+use crate::child::ProcessExit;
 use crate::init::PROVEN;
+use crate::lifeline::Lifeline;
 use crate::tag::Tag;
 
 /// A child.
-pub(crate) struct Ward {
-    pub(crate) kind: Kind,
-    pub(crate) exit: oneshot::Sender<Exit>,
+pub(crate) struct ChildEntry {
+    pub(crate) kind: ChildKind,
+    pub(crate) exit: oneshot::Sender<ProcessExit>,
 }
 
 /// What a child is.
-pub(crate) enum Kind {
+pub(crate) enum ChildKind {
     /// The init of a pid namespace.
-    Namespace(Arc<Cord>),
+    Namespace(Arc<Lifeline>),
     /// The init of a tree without one.
-    Subreaper(Arc<Cord>),
+    Subreaper(Arc<Lifeline>),
     /// One process that dies with this one.
     Child,
     /// One that does not: this worker, where it is one.
@@ -30,17 +30,17 @@ pub(crate) enum Kind {
 }
 
 /// A child that ended.
-pub(crate) struct Ended {
-    how: Exit,
-    exit: oneshot::Sender<Exit>,
+pub(crate) struct EndedChild {
+    how: ProcessExit,
+    exit: oneshot::Sender<ProcessExit>,
     /// What it left may have come to this process, and must be dead before its end is told.
-    pub(crate) leaves: Leaves,
+    pub(crate) leaves: LeftBehind,
     pub(crate) since: Instant,
 }
 
 /// What a child that ended may have left to this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Leaves {
+pub(crate) enum LeftBehind {
     Nothing,
     /// What comes from this worker, or does not tell where it comes from.
     OfWorker(Tag),
@@ -48,12 +48,12 @@ pub(crate) enum Leaves {
     Strays,
 }
 
-impl Ended {
+impl EndedChild {
     /// The worker that it was.
     pub(crate) fn worker(&self) -> Option<Tag> {
         match self.leaves {
-            Leaves::OfWorker(tag) => Some(tag),
-            Leaves::Nothing | Leaves::Strays => None,
+            LeftBehind::OfWorker(tag) => Some(tag),
+            LeftBehind::Nothing | LeftBehind::Strays => None,
         }
     }
 
@@ -65,11 +65,11 @@ impl Ended {
 
 /// Children by pid. A pid is in it from its fork until it is reaped, so while it is, nobody else can have it.
 #[derive(Default)]
-pub(crate) struct Table(HashMap<u32, Ward>);
+pub(crate) struct ChildTable(HashMap<u32, ChildEntry>);
 
-impl Table {
-    pub(crate) fn add(&mut self, pid: u32, ward: Ward) {
-        self.0.insert(pid, ward);
+impl ChildTable {
+    pub(crate) fn add(&mut self, pid: u32, entry: ChildEntry) {
+        self.0.insert(pid, entry);
     }
 
     pub(crate) fn has(&self, pid: u32) -> bool {
@@ -81,20 +81,21 @@ impl Table {
     }
 
     /// Takes out a child that was reaped; `None` for one that this process did not start.
-    pub(crate) fn remove(&mut self, pid: u32, status: i32) -> Option<Ended> {
-        let Ward { kind, exit } = self.0.remove(&pid)?;
-        let own = Exit::from_raw(status);
+    pub(crate) fn remove(&mut self, pid: u32, status: i32) -> Option<EndedChild> {
+        let ChildEntry { kind, exit } = self.0.remove(&pid)?;
+        let own = ProcessExit::from_raw(status);
         // The init's word about its program counts, whenever it was said. Without one the program was killed.
-        let program = |cord: &Cord| cord.status().map_or(Exit::Signal(libc::SIGKILL), Exit::from_raw);
-        let leaves_unless = |proven| if proven { Leaves::Nothing } else { Leaves::Strays };
+        let program =
+            |lifeline: &Lifeline| lifeline.status().map_or(ProcessExit::Signal(libc::SIGKILL), ProcessExit::from_raw);
+        let leaves_unless = |proven| if proven { LeftBehind::Nothing } else { LeftBehind::Strays };
         let (how, leaves) = match kind {
-            Kind::Namespace(cord) => (program(&cord), Leaves::Nothing),
-            Kind::Subreaper(cord) => (program(&cord), leaves_unless(own == Exit::Code(PROVEN))),
-            Kind::Child => (own, Leaves::Nothing),
+            ChildKind::Namespace(lifeline) => (program(&lifeline), LeftBehind::Nothing),
+            ChildKind::Subreaper(lifeline) => (program(&lifeline), leaves_unless(own == ProcessExit::Code(PROVEN))),
+            ChildKind::Child => (own, LeftBehind::Nothing),
             // Its trees' inits come to us with its end; in a namespace they are being killed, else they are killing.
-            Kind::Free(worker) => (own, worker.map_or(Leaves::Strays, Leaves::OfWorker)),
+            ChildKind::Free(worker) => (own, worker.map_or(LeftBehind::Strays, LeftBehind::OfWorker)),
         };
-        Some(Ended { how, exit, leaves, since: Instant::now() })
+        Some(EndedChild { how, exit, leaves, since: Instant::now() })
     }
 }
 
@@ -110,9 +111,9 @@ mod tests {
     const KILLED: i32 = libc::SIGKILL;
 
     /// What is told of a child of this kind that ended so, and what it may have left.
-    fn end(kind: Kind, status: i32) -> (Exit, Leaves) {
-        let (mut table, (exit, mut watch)) = (Table::default(), oneshot::channel());
-        table.add(1, Ward { kind, exit });
+    fn end(kind: ChildKind, status: i32) -> (ProcessExit, LeftBehind) {
+        let (mut table, (exit, mut watch)) = (ChildTable::default(), oneshot::channel());
+        table.add(1, ChildEntry { kind, exit });
         assert!(table.has(1) && table.pids().eq([1]));
         let ended = table.remove(1, status).expect("it is in the table");
         assert!(!table.has(1) && table.remove(1, status).is_none());
@@ -121,35 +122,35 @@ mod tests {
         (watch.try_recv().expect("told"), leaves)
     }
 
-    /// A cord on which an init has said this.
-    fn cord(said: Option<i32>) -> Arc<Cord> {
-        let (cord, init) = Cord::pair().expect("a pair");
+    /// A lifeline on which an init has said this.
+    fn lifeline(said: Option<i32>) -> Arc<Lifeline> {
+        let (lifeline, init) = Lifeline::pair().expect("a pair");
         if let Some(status) = said {
             UnixStream::from(init).write_all(&status.to_ne_bytes()).expect("said");
         }
-        Arc::new(cord)
+        Arc::new(lifeline)
     }
 
     #[test]
     fn the_word_of_an_init_counts_and_its_proof() {
-        let killed = Exit::Signal(libc::SIGKILL);
-        let (nothing, strays) = (Leaves::Nothing, Leaves::Strays);
+        let killed = ProcessExit::Signal(libc::SIGKILL);
+        let (nothing, orphans) = (LeftBehind::Nothing, LeftBehind::Strays);
         for (said, status, namespace, subreaper) in [
-            (Some(EXIT_7), PROVEN, (Exit::Code(7), nothing), (Exit::Code(7), nothing)),
-            (Some(EXIT_7), KILLED, (Exit::Code(7), nothing), (Exit::Code(7), strays)),
+            (Some(EXIT_7), PROVEN, (ProcessExit::Code(7), nothing), (ProcessExit::Code(7), nothing)),
+            (Some(EXIT_7), KILLED, (ProcessExit::Code(7), nothing), (ProcessExit::Code(7), orphans)),
             (None, PROVEN, (killed, nothing), (killed, nothing)),
-            (None, KILLED, (killed, nothing), (killed, strays)),
+            (None, KILLED, (killed, nothing), (killed, orphans)),
         ] {
-            assert_eq!(end(Kind::Namespace(cord(said)), status), namespace);
-            assert_eq!(end(Kind::Subreaper(cord(said)), status), subreaper);
+            assert_eq!(end(ChildKind::Namespace(lifeline(said)), status), namespace);
+            assert_eq!(end(ChildKind::Subreaper(lifeline(said)), status), subreaper);
         }
     }
 
     #[test]
     fn a_process_without_an_init_speaks_for_itself() {
-        let (killed, worker) = (Exit::Signal(libc::SIGKILL), Tag::of("w".as_ref()));
-        assert_eq!(end(Kind::Child, EXIT_7), (Exit::Code(7), Leaves::Nothing));
-        assert_eq!(end(Kind::Free(None), KILLED), (killed, Leaves::Strays));
-        assert_eq!(end(Kind::Free(Some(worker)), KILLED), (killed, Leaves::OfWorker(worker)));
+        let (killed, worker) = (ProcessExit::Signal(libc::SIGKILL), Tag::of("w".as_ref()));
+        assert_eq!(end(ChildKind::Child, EXIT_7), (ProcessExit::Code(7), LeftBehind::Nothing));
+        assert_eq!(end(ChildKind::Free(None), KILLED), (killed, LeftBehind::Strays));
+        assert_eq!(end(ChildKind::Free(Some(worker)), KILLED), (killed, LeftBehind::OfWorker(worker)));
     }
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use nix::unistd::{SysconfVar, sysconf};
 
-use crate::census::{Census, Stat};
+use crate::process_list::{ProcessList, Stat};
 
 /// What a process or a tree uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct ResourceUsage {
     /// Processor time so far, of user and kernel, in steps of a clock tick (usually 10 ms). That of members of a tree
     /// that have ended is not in it, so for a tree it can fall.
     pub cpu: Duration,
@@ -20,7 +20,7 @@ pub struct Usage {
     pub processes: u32,
 }
 
-impl Usage {
+impl ResourceUsage {
     fn add(&mut self, other: Self) {
         self.cpu += other.cpu;
         self.rss_bytes += other.rss_bytes;
@@ -29,18 +29,18 @@ impl Usage {
 }
 
 /// What one process uses; `None` where there is none.
-pub fn of(pid: u32) -> Option<Usage> {
+pub fn of(pid: u32) -> Option<ResourceUsage> {
     let stat = Stat::parse(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)?;
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
     let (ticks, page) = units();
     let cpu = Duration::from_nanos(stat.cpu.saturating_mul(1_000_000_000 / ticks));
-    Some(Usage { cpu, rss_bytes: pages * page, processes: 1 })
+    Some(ResourceUsage { cpu, rss_bytes: pages * page, processes: 1 })
 }
 
 /// What these processes use together; those that have ended count nothing.
-pub fn of_all(pids: impl IntoIterator<Item = u32>) -> Usage {
-    pids.into_iter().filter_map(of).fold(Usage::default(), |mut sum, usage| {
+pub fn of_all(pids: impl IntoIterator<Item = u32>) -> ResourceUsage {
+    pids.into_iter().filter_map(of).fold(ResourceUsage::default(), |mut sum, usage| {
         sum.add(usage);
         sum
     })
@@ -48,10 +48,10 @@ pub fn of_all(pids: impl IntoIterator<Item = u32>) -> Usage {
 
 /// What each of these trees uses, by the pid of its root, from one pass over all processes. Start from the program's
 /// pid or its init's: what detached from the program is found only from the init.
-pub fn of_trees(roots: &[u32]) -> HashMap<u32, Usage> {
-    let Ok(census) = Census::take() else { return HashMap::new() };
+pub fn of_trees(roots: &[u32]) -> HashMap<u32, ResourceUsage> {
+    let Ok(processes) = ProcessList::take() else { return HashMap::new() };
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
-    for entry in census.all() {
+    for entry in processes.all() {
         children.entry(entry.parent).or_default().push(entry.pid);
     }
     roots.iter().map(|root| (*root, of_all(tree(*root, &children)))).collect()

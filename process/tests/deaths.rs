@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use muster_process::{Child, Custody, Exit, Means, Nursery, Pidfd, Program, Signal, detach, mark};
+use muster_process::{Child, Custody, Means, Pidfd, ProcessExit, Program, Signal, Spawner, detach, mark};
 use support::{Freezer, all_means, await_wicked, new_tag, run, shell, spawn, tagged, wait_until, wicked};
 
 /// What an owner does.
@@ -36,7 +36,7 @@ async fn start_owner(role: Role, means: Means, tag: &str, folder: &Path) -> Chil
     ]
     .map(|(name, value)| (name.into(), value.into()))
     .into();
-    Nursery::start().expect("a nursery").spawn(program).await.expect("it starts")
+    Spawner::start().expect("a nursery").spawn(program).await.expect("it starts")
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn nothing_stays(victims: impl Fn(u32, u32) -> Vec<u32>) {
             let owner = start_owner(Role::Family, means, &tag, folder.path()).await;
             let init = await_ready(folder.path());
             kill_together(&victims(owner.pid, init));
-            assert_eq!(owner.exit.await, Exit::Signal(libc::SIGKILL));
+            assert_eq!(owner.exit.await, ProcessExit::Signal(libc::SIGKILL));
             assert_eq!(tagged(&tag), [0; 0], "{means:?}");
         });
     }
@@ -122,7 +122,7 @@ fn an_owner_is_killed_in_the_middle_of_starting() {
             await_ready(folder.path());
             wait_until("some trees run", || tagged(&tag).len() > 5);
             kill_together(&[owner.pid]);
-            assert_eq!(owner.exit.await, Exit::Signal(libc::SIGKILL));
+            assert_eq!(owner.exit.await, ProcessExit::Signal(libc::SIGKILL));
             assert_eq!(tagged(&tag), [0; 0], "{means:?}");
         });
     }
@@ -187,7 +187,7 @@ fn play_with_a_frozen_stray(mark_is_kept: bool) {
         second.keeper.pidfd().dead().await.expect("it ends");
         if mark_is_kept {
             let told = tokio::time::timeout(Duration::from_secs(20), &mut second.exit).await;
-            assert_eq!(told, Ok(Exit::Code(0)), "nothing of it is left");
+            assert_eq!(told, Ok(ProcessExit::Code(0)), "nothing of it is left");
             assert!(!is_told(&mut first.exit).await, "what it left lives");
             assert_eq!(tagged(&other), [0; 0]);
             drop(freezer);

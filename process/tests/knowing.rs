@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use muster_process::{
-    Custody, DataLock, Exit, Hunt, Lineage, Means, Nursery, Pidfd, Presence, Program, Signal, identity, lock, mark,
-    ownership, usage,
+    Custody, DataLock, LeftoverSearch, Lineage, Means, Pidfd, Presence, ProcessExit, Program, Signal, Spawner,
+    identity, lock, mark, ownership, usage,
 };
 use support::{Freezer, all_means, new_tag, output, run, shell, spawn, tagged, wait_until};
 
@@ -106,7 +106,7 @@ fn sweep(worker: &str) -> Sweep {
 }
 
 fn sweep_those_of(worker: &str, lineage: Lineage) -> Sweep {
-    let (mut hunt, begun) = (Hunt::default(), Instant::now());
+    let (mut hunt, begun) = (LeftoverSearch::default(), Instant::now());
     hunt.add(OsStr::new(worker), lineage);
     while begun.elapsed() < Duration::from_secs(2) {
         if let Some((_, killed)) = hunt.pass().expect("the processes can be read").clean.pop() {
@@ -187,7 +187,7 @@ fn assert_an_init_is_swept() {
             let other = spawn(marked_shell("sleep 1000", Custody::Tree, "another"), means).await.expect("it starts");
             let swept = sweep(&tag);
             assert!(swept.killed >= 1 && swept.clean, "{means:?}: {swept:?}");
-            assert_eq!(child.exit.await, Exit::Signal(libc::SIGKILL));
+            assert_eq!(child.exit.await, ProcessExit::Signal(libc::SIGKILL));
             assert_eq!(tagged(&tag), [0; 0], "{means:?}");
             assert!(!other.keeper.pidfd().is_dead(), "another worker's is left alone");
             other.keeper.kill();
@@ -224,7 +224,7 @@ fn an_init_is_found_by_its_name_without_root() {
     program.env =
         vec![("ANOTHER_USER".into(), "yes".into()), ("PATH".into(), std::env::var_os("PATH").unwrap_or_default())];
     let (said, exit) = run(output(program, all_means()[0]));
-    assert_eq!(exit, Exit::Code(0), "{said}");
+    assert_eq!(exit, ProcessExit::Code(0), "{said}");
     assert!(said.contains("1 passed"), "{said}");
 }
 
@@ -281,8 +281,8 @@ fn usage_is_that_of_the_tree() {
 
 #[test]
 fn there_is_one_nursery_and_it_says_what_the_host_gives() {
-    Nursery::start().expect("started");
-    Nursery::start().expect("the same");
+    Spawner::start().expect("started");
+    Spawner::start().expect("the same");
     let nurseries = || {
         let threads = std::fs::read_dir("/proc/self/task").expect("a folder");
         let names = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());

@@ -2,7 +2,7 @@
 
 mod support;
 
-use muster_process::{Child, Custody, Exit, Program, Stdio};
+use muster_process::{Child, Custody, ProcessExit, Program, Stdio};
 use support::{all_means, run, shell, spawn};
 
 fn open_descriptors() -> usize {
@@ -16,7 +16,7 @@ fn children() -> String {
         .collect()
 }
 
-async fn piped(number: i32, custody: Custody, means: muster_process::Means) -> Exit {
+async fn piped(number: i32, custody: Custody, means: muster_process::Means) -> ProcessExit {
     let mut program = shell(&format!("exit {number}"), custody);
     (program.stdin, program.stdout, program.stderr) = (Stdio::Pipe, Stdio::Pipe, Stdio::Pipe);
     let Child { exit, .. } = &mut spawn(program, means).await.expect("it starts");
@@ -27,7 +27,7 @@ async fn piped(number: i32, custody: Custody, means: muster_process::Means) -> E
 async fn round(custody: Custody, means: muster_process::Means) {
     let starts: Vec<_> = (0..200).map(|number| tokio::spawn(piped(number, custody, means))).collect();
     for (number, start) in (0..200).zip(starts) {
-        assert_eq!(start.await.expect("no panic"), Exit::Code(number), "{custody:?} {means:?}");
+        assert_eq!(start.await.expect("no panic"), ProcessExit::Code(number), "{custody:?} {means:?}");
     }
     let failures: Vec<_> = (0..50).map(|_| tokio::spawn(spawn(Program::new(["/nowhere"], custody), means))).collect();
     for failure in failures {

@@ -1,6 +1,6 @@
 //! What outlives a killed owner whose parent is nobody special: a free process does, a child and a tree do not.
 //!
-//! This test process has no nursery, so it may use the standard library's commands, and orphans do not come to it.
+//! This test process has no spawner, so it may use the standard library's commands, and orphans do not come to it.
 
 mod support;
 

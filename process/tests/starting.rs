@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use muster_process::{Custody, Exit, Means, Program, SpawnError, Stdio, look_at_program};
+use muster_process::{Custody, Means, ProcessExit, Program, SpawnError, Stdio, look_at_program};
 use support::{all_means, output, read_all, run, shell, spawn};
 
 const CUSTODIES: [Custody; 3] = [Custody::Tree, Custody::Child, Custody::Free];
@@ -25,12 +25,12 @@ fn failure(program: Program, means: Means) -> SpawnError {
 fn its_end_is_exact() {
     for (custody, means) in all_ways() {
         for (script, expected) in [
-            ("exit 0", Exit::Code(0)),
-            ("exit 255", Exit::Code(255)),
-            ("kill -SEGV $$", Exit::Signal(11)),
-            ("kill -PIPE $$", Exit::Signal(13)),
-            ("kill -TERM $$", Exit::Signal(15)),
-            ("kill -KILL $$", Exit::Signal(9)),
+            ("exit 0", ProcessExit::Code(0)),
+            ("exit 255", ProcessExit::Code(255)),
+            ("kill -SEGV $$", ProcessExit::Signal(11)),
+            ("kill -PIPE $$", ProcessExit::Signal(13)),
+            ("kill -TERM $$", ProcessExit::Signal(15)),
+            ("kill -KILL $$", ProcessExit::Signal(9)),
         ] {
             let exit = run(async { spawn(shell(script, custody), means).await.expect("it starts").exit.await });
             assert_eq!(exit, expected, "{custody:?} {means:?} {script}");
@@ -65,7 +65,7 @@ fn it_has_three_descriptors_and_no_more() {
         for means in all_means() {
             // The fourth is the folder that ls reads.
             let (shown, exit) = run(output(Program::new(["ls", "/proc/self/fd"], custody), means));
-            assert_eq!((shown.as_str(), exit), ("0\n1\n2\n3\n", Exit::Code(0)), "{custody:?} {means:?}");
+            assert_eq!((shown.as_str(), exit), ("0\n1\n2\n3\n", ProcessExit::Code(0)), "{custody:?} {means:?}");
         }
     }
     nix::unistd::close(stray).expect("closed");
@@ -109,7 +109,7 @@ fn its_pipes_carry() {
             drop(stdin);
             assert_eq!(read_all(child.stdout.take().expect("a pipe")), "got this\nand that", "{custody:?}");
             assert_eq!(read_all(child.stderr.take().expect("a pipe")), "oops\n");
-            assert_eq!(child.exit.await, Exit::Code(0));
+            assert_eq!(child.exit.await, ProcessExit::Code(0));
         });
     }
 }

@@ -2,12 +2,12 @@
 
 mod support;
 
-use muster_process::{Child, Custody, Exit, Pidfd, Signal, Stdio, mark};
+use muster_process::{Child, Custody, Pidfd, ProcessExit, Signal, Stdio, mark};
 use support::{
     Freezer, all_means, await_wicked, new_tag, output, read_all, run, shell, spawn, tagged, wait_until, wicked,
 };
 
-const KILLED: Exit = Exit::Signal(libc::SIGKILL);
+const KILLED: ProcessExit = ProcessExit::Signal(libc::SIGKILL);
 
 /// Starts a wicked tree by each means, ends it, and asserts that nothing is left in the moment that its end is told.
 fn ends_whole(end: impl Fn(&Child)) {
@@ -96,7 +96,7 @@ fn when_its_program_ends_by_itself() {
             let tag = new_tag();
             let script = format!("( ( trap '' TERM; setsid env -i sleep {tag}1 & ) & ); exit 7");
             let child = spawn(shell(&script, Custody::Tree), means).await.expect("it starts");
-            assert_eq!(child.exit.await, Exit::Code(7), "{means:?}");
+            assert_eq!(child.exit.await, ProcessExit::Code(7), "{means:?}");
             assert_eq!(tagged(&tag), [0; 0], "{means:?}");
         });
     }
@@ -120,7 +120,7 @@ fn asking_reaches_every_process() {
                 let _ = stdout.try_read_buf(&mut seen);
             }
             child.keeper.ask();
-            assert_eq!((&mut child.exit).await, Exit::Code(3), "{means:?}");
+            assert_eq!((&mut child.exit).await, ProcessExit::Code(3), "{means:?}");
             let rest = read_all(stdout.into_nonblocking_fd().expect("a descriptor"));
             let heard = String::from_utf8_lossy(&seen).matches("heard").count() + rest.matches("heard").count();
             assert!(heard >= 1, "{means:?}: {rest}");
@@ -137,7 +137,7 @@ fn a_stopped_one_hears_the_question() {
             let stat = format!("/proc/{}/stat", child.pid);
             wait_until("it is stopped", || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(" T ")));
             child.keeper.ask();
-            assert_eq!(child.exit.await, Exit::Signal(libc::SIGTERM), "{means:?}");
+            assert_eq!(child.exit.await, ProcessExit::Signal(libc::SIGTERM), "{means:?}");
         });
     }
 }
@@ -186,7 +186,7 @@ fn in_a_namespace_proc_shows_the_tree_alone() {
     for means in all_means() {
         let muster_process::Means::PidNamespace { private_proc: true, .. } = means else { continue };
         let (shown, exit) = run(output(shell("ls /proc | grep -c '^[0-9]*$'; echo $$", Custody::Tree), means));
-        assert_eq!(exit, Exit::Code(0));
+        assert_eq!(exit, ProcessExit::Code(0));
         let numbers: Vec<u32> = shown.lines().map(|line| line.parse().expect("a number")).collect();
         assert!(numbers[0] <= 4 && numbers[1] == 2, "{numbers:?}");
         assert!(std::fs::read_dir("/proc/1").is_ok(), "the host's is as it was");

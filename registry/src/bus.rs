@@ -1,9 +1,9 @@
 //! The post between the master and its workers.
 
 use async_trait::async_trait;
-use muster_domain::{AgentId, AgentPicture, Envelope, PoolName, ProcessId, Report};
+use muster_domain::{AgentId, AgentSnapshot, Envelope, PoolName, ProcessId, Report};
 
-use crate::{Known, Peer, RegistryError};
+use crate::{Peer, RegistryError, WrittenState};
 
 /// Free slots of some of a pool's workers. Those that are not among them keep what the mirror says until they are forgotten.
 /// Written by the leader only.
@@ -13,7 +13,7 @@ pub type FreeSlots = (PoolName, Vec<(ProcessId, u32)>);
 #[derive(Clone, Debug, Default)]
 pub struct AgentNews {
     /// The agents that the reports are about and that the worker now holds.
-    pub pictures: Vec<AgentPicture>,
+    pub pictures: Vec<AgentSnapshot>,
     /// Those that it does not hold any more.
     pub gone: Vec<AgentId>,
     /// How many it holds in all.
@@ -37,7 +37,12 @@ pub trait Bus: Send + Sync + 'static {
     /// Puts reports of one worker on its pool's stream, together with the hashes and sets of the agents that they are
     /// about and the number of those that the worker holds, so that an agent is in the registry, and counted, when its start
     /// is known. Also publishes each on the pool's event channel, but for those about tasks. One call.
-    async fn report(&self, reports: &[Report], agents: &AgentNews, known: &mut Known) -> Result<(), RegistryError>;
+    async fn report(
+        &self,
+        reports: &[Report],
+        agents: &AgentNews,
+        known: &mut WrittenState,
+    ) -> Result<(), RegistryError>;
 
     /// Subscribes a worker to its commands. Resolves when the subscription stands, so that what is
     /// sent afterwards is heard.
@@ -51,15 +56,15 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Settles reports: deletes their entries, and lets each worker's next beat know the number up to which all of its
     /// reports are settled.
-    async fn settle(&self, entries: &[ReportPost], settled: &[(ProcessId, u64)]) -> Result<(), RegistryError>;
+    async fn settle(&self, entries: &[ReportDelivery], settled: &[(ProcessId, u64)]) -> Result<(), RegistryError>;
 }
 
 /// The receiving end of a worker's subscription. Ends only when the engine is dropped.
-pub type CommandStream = tokio::sync::mpsc::UnboundedReceiver<CommandPost>;
+pub type CommandStream = tokio::sync::mpsc::UnboundedReceiver<CommandDelivery>;
 
 /// What comes over a subscription.
 #[derive(Clone, Debug, PartialEq)]
-pub enum CommandPost {
+pub enum CommandDelivery {
     /// A command.
     Command(Box<Envelope>),
     /// The connection was away and stands again: what was sent meanwhile is lost, so beat and send reports again.
@@ -73,7 +78,7 @@ pub enum CommandPost {
 pub trait ReportStream: Send {
     /// The next reports, in the order of each worker. Waits while there are none, and through outages: an error is returned
     /// once per outage, and the next call goes on where it can; it answers with no report where the outage is over. Cancel-safe.
-    async fn next(&mut self) -> Result<Vec<ReportPost>, RegistryError>;
+    async fn next(&mut self) -> Result<Vec<ReportDelivery>, RegistryError>;
 
     /// From now on reads these pools.
     fn watch(&mut self, pools: Vec<PoolName>);
@@ -81,7 +86,7 @@ pub trait ReportStream: Send {
 
 /// A report with its place on the stream.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ReportPost {
+pub struct ReportDelivery {
     /// The pool whose stream it was on.
     pub pool: PoolName,
     /// The engine's id of the entry.

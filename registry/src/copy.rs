@@ -67,7 +67,7 @@ mod tests {
     use muster_domain::{Payload, TaskOrder};
 
     use super::*;
-    use crate::{CommandPost, wire};
+    use crate::{CommandDelivery, wire};
 
     #[test]
     fn a_copy_names_the_command_and_shows_nothing_of_the_work() {
@@ -88,6 +88,6 @@ mod tests {
         assert!(text.contains(r#""command":"run_tasks""#) && text.contains(&task), "{text}");
         assert!(text.contains(&envelope.id.to_string()) && text.contains(&worker.to_string()), "{text}");
         assert!(!text.contains("s3cret"), "{text}");
-        assert!(matches!(wire::read_command(text.as_bytes()), CommandPost::Unreadable(_)), "it is no command");
+        assert!(matches!(wire::read_command(text.as_bytes()), CommandDelivery::Unreadable(_)), "it is no command");
     }
 }

@@ -1,4 +1,4 @@
-//! Who is alive, and the post between processes.
+//! Who is alive, and the messages between processes.
 //!
 //! Two traits, two engines each. A [`Registry`] keeps observation: heartbeats, and the mirrors that operators read. A
 //! [`Bus`] carries commands to workers and reports back. [`redis`] is for worker processes; [`memory`] is for
@@ -14,7 +14,7 @@
 //!
 //! # Who is believed
 //! Whoever can write to Redis can write in our name, but does not have the workers' keys (`peers`): commands, reports, pictures and
-//! what a heartbeat is answered with carry codes (`seal`), and what has none of ours changes nothing and is counted
+//! what a heartbeat is answered with carry codes (`signer`), and what has none of ours changes nothing and is counted
 //! ([`Registry::tampering`]). What is for people only (events, mirrors, copies of commands) has none.
 //!
 //! # Who writes what
@@ -22,29 +22,29 @@
 //! slots, the leader's mirror and the settled numbers, and removes what a dead worker left behind.
 
 mod bus;
+mod command_filter;
 mod copy;
 mod error;
-mod gate;
 mod keys;
-mod known;
 pub mod memory;
 mod peers;
 pub mod redis;
-mod seal;
+mod signer;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod wire;
+mod written_state;
 
-pub use bus::{AgentNews, Bus, CommandPost, CommandStream, FreeSlots, ReportPost, ReportStream};
+pub use bus::{AgentNews, Bus, CommandDelivery, CommandStream, FreeSlots, ReportDelivery, ReportStream};
 pub use error::RegistryError;
 pub use keys::Keys;
-pub use known::Known;
 pub use peers::Peer;
+pub use written_state::WrittenState;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{Beat, BeatAnswer, Fence, Generation, PoolName, ProcessId, Tampering, Timestamp};
+use muster_domain::{Fence, Generation, Heartbeat, HeartbeatReply, PoolName, ProcessId, Tampering, Timestamp};
 
 /// What was seen.
 ///
@@ -58,12 +58,12 @@ pub trait Registry: Send + Sync + 'static {
     async fn examine(&self) -> Result<(), RegistryError>;
 
     /// A worker's heartbeat: its whole picture as one hash, the hashes and sets of those agents that changed since the
-    /// last beat of this generation, in one call. The caller keeps `known`, what the registry already holds of it.
-    async fn beat(&self, beat: &Beat, known: &mut Known) -> Result<BeatAnswer, RegistryError>;
+    /// last beat of this generation, in one call. The caller keeps `written_state`, what the registry already holds of it.
+    async fn beat(&self, beat: &Heartbeat, known: &mut WrittenState) -> Result<HeartbeatReply, RegistryError>;
 
     /// The latest beats of these workers. Answers in one call for any number of them, and leaves out the picture of a
     /// worker whose beat number is the given one.
-    async fn pictures(&self, workers: &[(ProcessId, u64)]) -> Result<Pictures, RegistryError>;
+    async fn read_heartbeats(&self, workers: &[(ProcessId, u64)]) -> Result<HeartbeatReadings, RegistryError>;
 
     /// The ids of all workers that have a hash, for finding workers that the master does not know.
     async fn present(&self) -> Result<Vec<ProcessId>, RegistryError>;
@@ -79,7 +79,7 @@ pub trait Registry: Send + Sync + 'static {
     async fn forget_pool(&self, pool: &PoolName) -> Result<(), RegistryError>;
 
     /// Removes from the sets of a pool, and from its zset, what is no id of ours.
-    async fn weed(&self, pool: &PoolName) -> Result<(), RegistryError>;
+    async fn remove_strangers(&self, pool: &PoolName) -> Result<(), RegistryError>;
 
     /// Gives a worker up: its next beat is answered with `fenced`.
     async fn condemn(&self, worker: ProcessId) -> Result<(), RegistryError>;
@@ -94,20 +94,20 @@ pub trait Registry: Send + Sync + 'static {
     fn tampering(&self) -> Tampering;
 }
 
-/// An answer to [`Registry::pictures`].
+/// An answer to [`Registry::read_heartbeats`].
 #[derive(Clone, Debug)]
-pub struct Pictures {
+pub struct HeartbeatReadings {
     /// The content's life at the time of reading.
     pub generation: Generation,
     /// One entry per worker asked for that has a hash; a worker that is missing here was not seen.
-    pub seen: Vec<Heard>,
+    pub seen: Vec<HeartbeatReading>,
     /// Why the registry takes no writes, if so: then workers are silent though they live, and nothing can be told to them.
     pub refusal: Option<String>,
 }
 
 /// What is known of one worker.
 #[derive(Clone, Debug)]
-pub struct Heard {
+pub struct HeartbeatReading {
     /// The worker.
     pub process_id: ProcessId,
     /// The number of its latest beat.
@@ -115,7 +115,7 @@ pub struct Heard {
     /// How old that beat is, by the registry's own clock, so that no two clocks are compared.
     pub age: Duration,
     /// The beat itself, where its number is not the one the caller knows.
-    pub beat: Option<Box<Beat>>,
+    pub beat: Option<Box<Heartbeat>>,
 }
 
 /// The mirror of who leads.

@@ -5,7 +5,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use muster_domain::{PoolName, ProcessId, WorkerKey};
 
-use crate::seal::Seal;
+use crate::signer::MessageSigner;
 
 /// Dead workers that are remembered: what they said last may still be read.
 const REMEMBERED: usize = 4096;
@@ -21,10 +21,10 @@ pub struct Peer {
 
 /// Who was introduced.
 #[derive(Default)]
-pub(crate) struct Peers(RwLock<Known>);
+pub(crate) struct Peers(RwLock<KnownPeer>);
 
 #[derive(Default)]
-struct Known {
+struct KnownPeer {
     peers: HashMap<ProcessId, Peer>,
     /// How many of each pool have no key.
     keyless: HashMap<PoolName, usize>,
@@ -32,9 +32,9 @@ struct Known {
 }
 
 /// How a message of a worker is to be read.
-pub(crate) enum Trust {
+pub(crate) enum MessageTrust {
     /// It is believed with the right code.
-    Signed(Seal),
+    Signed(MessageSigner),
     /// It is believed.
     Unsigned,
     /// Nobody introduced it.
@@ -70,19 +70,19 @@ impl Peers {
     }
 
     /// How it is spoken with.
-    pub(crate) fn trust(&self, worker: ProcessId) -> Trust {
+    pub(crate) fn trust(&self, worker: ProcessId) -> MessageTrust {
         match self.read().peers.get(&worker) {
-            Some(Peer { key: Some(key), .. }) => Trust::Signed(Seal::new(worker, *key)),
-            Some(Peer { key: None, .. }) => Trust::Unsigned,
-            None => Trust::Stranger,
+            Some(Peer { key: Some(key), .. }) => MessageTrust::Signed(MessageSigner::new(worker, *key)),
+            Some(Peer { key: None, .. }) => MessageTrust::Unsigned,
+            None => MessageTrust::Stranger,
         }
     }
 
     /// Its seal, where it has one.
-    pub(crate) fn seal(&self, worker: ProcessId) -> Option<Seal> {
+    pub(crate) fn seal(&self, worker: ProcessId) -> Option<MessageSigner> {
         match self.trust(worker) {
-            Trust::Signed(seal) => Some(seal),
-            Trust::Unsigned | Trust::Stranger => None,
+            MessageTrust::Signed(seal) => Some(seal),
+            MessageTrust::Unsigned | MessageTrust::Stranger => None,
         }
     }
 
@@ -94,16 +94,16 @@ impl Peers {
         (!known.keyless.contains_key(pool)).then(|| pool.clone())
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Known> {
+    fn read(&self) -> RwLockReadGuard<'_, KnownPeer> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+    fn write(&self) -> RwLockWriteGuard<'_, KnownPeer> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
+impl KnownPeer {
     fn count_out(&mut self, peer: Option<&Peer>) {
         if let Some(peer) = peer.filter(|peer| peer.key.is_none()) {
             self.count_out_of(&peer.pool);
@@ -136,11 +136,11 @@ mod tests {
         for _ in 0..2 {
             peers.introduce(old, peer(None));
         }
-        assert!(peers.shown_pool(new).is_none() && matches!(peers.trust(old), Trust::Unsigned));
+        assert!(peers.shown_pool(new).is_none() && matches!(peers.trust(old), MessageTrust::Unsigned));
         peers.depart(old);
         peers.depart(old);
         assert!(peers.shown_pool(new).is_some());
-        assert!(matches!(peers.trust(old), Trust::Unsigned), "its last words are read");
+        assert!(matches!(peers.trust(old), MessageTrust::Unsigned), "its last words are read");
     }
 
     #[test]
@@ -148,12 +148,12 @@ mod tests {
         let (peers, first) = (Peers::default(), ProcessId::generate());
         peers.introduce(first, peer(Some(WorkerKey::generate())));
         peers.depart(first);
-        assert!(matches!(peers.trust(first), Trust::Signed(_)));
+        assert!(matches!(peers.trust(first), MessageTrust::Signed(_)));
         for _ in 0..REMEMBERED {
             let worker = ProcessId::generate();
             peers.introduce(worker, peer(None));
             peers.depart(worker);
         }
-        assert!(matches!(peers.trust(first), Trust::Stranger));
+        assert!(matches!(peers.trust(first), MessageTrust::Stranger));
     }
 }

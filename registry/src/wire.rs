@@ -1,19 +1,19 @@
 //! Messages as they travel: JSON that carries its version.
 
-use muster_domain::{Beat, Envelope, ProcessId, Report, WIRE_VERSION};
+use muster_domain::{Envelope, Heartbeat, ProcessId, Report, WIRE_VERSION};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::{CommandPost, RegistryError};
+use crate::{CommandDelivery, RegistryError};
 
 /// The longest part of an unreadable message that is shown.
 const SHOWN: usize = 80;
 
 /// Reads a command, or says why it is none.
-pub(crate) fn read_command(bytes: &[u8]) -> CommandPost {
+pub(crate) fn read_command(bytes: &[u8]) -> CommandDelivery {
     match read(bytes, |envelope: &Envelope| envelope.v) {
-        Ok(envelope) => CommandPost::Command(Box::new(envelope)),
-        Err(why) => CommandPost::Unreadable(why),
+        Ok(envelope) => CommandDelivery::Command(Box::new(envelope)),
+        Err(why) => CommandDelivery::Unreadable(why),
     }
 }
 
@@ -23,8 +23,8 @@ pub(crate) fn read_report(bytes: &[u8]) -> Result<Report, String> {
 }
 
 /// Reads a beat, or says why it is none.
-pub(crate) fn read_beat(bytes: &[u8]) -> Result<Beat, String> {
-    read(bytes, |beat: &Beat| beat.v)
+pub(crate) fn read_beat(bytes: &[u8]) -> Result<Heartbeat, String> {
+    read(bytes, |beat: &Heartbeat| beat.v)
 }
 
 /// Writes a message. The domain's types always have a JSON form.
@@ -49,7 +49,7 @@ pub(crate) fn number_of(beat: &[u8]) -> Option<u64> {
 
 /// From whom a report is, of whichever version.
 pub(crate) fn sender_of(report: &[u8]) -> Option<ProcessId> {
-    serde_json::from_slice::<Sent>(report).ok().map(|Sent { process_id }| process_id)
+    serde_json::from_slice::<SentMessage>(report).ok().map(|SentMessage { process_id }| process_id)
 }
 
 #[derive(Deserialize)]
@@ -58,7 +58,7 @@ struct Numbered {
 }
 
 #[derive(Deserialize)]
-struct Sent {
+struct SentMessage {
     process_id: ProcessId,
 }
 
@@ -90,7 +90,7 @@ mod tests {
     fn a_command_is_read_back() {
         let envelope = Envelope::new(Fence(1), Command::Drain);
         let text = write(&envelope).expect("JSON");
-        assert_eq!(read_command(text.as_bytes()), CommandPost::Command(Box::new(envelope)));
+        assert_eq!(read_command(text.as_bytes()), CommandDelivery::Command(Box::new(envelope)));
     }
 
     #[test]
@@ -103,7 +103,7 @@ mod tests {
             ("x".repeat(500), "expected value"),
         ];
         for (text, why) in texts {
-            let CommandPost::Unreadable(said) = read_command(text.as_bytes()) else { panic!("{text} was read") };
+            let CommandDelivery::Unreadable(said) = read_command(text.as_bytes()) else { panic!("{text} was read") };
             assert!(said.contains(why) && said.len() < 250, "{said}");
         }
     }

@@ -1,6 +1,6 @@
 //! The log: on stderr, readable sentences with dotted fields, or one JSON object a line.
 //!
-//! Nobody waits for whoever reads it: lines go through a [`Queue`], to a thread of its own. Where stderr is a pipe whose
+//! Nobody waits for whoever reads it: lines go through a [`LogQueue`], to a thread of its own. Where stderr is a pipe whose
 //! reader has gone (`muster serve 2>&1 | head`), lines are lost and nothing else: telling of that would mean to write to
 //! stderr again, with a macro that panics (hence `log_internal_errors(false)`).
 
@@ -15,8 +15,8 @@ use anyhow::Context as _;
 use muster_config::LogFormat;
 use tracing_subscriber::EnvFilter;
 
-use queue::Loss;
-pub(crate) use queue::{Queue, Trouble};
+use queue::LostLines;
+pub(crate) use queue::{LogQueue, LogTrouble};
 use stderr::Stderr;
 
 /// What may wait for a slow reader of the supervisor's log, in bytes: some thousand lines.
@@ -29,11 +29,11 @@ const MOST_OF_A_WORKER: usize = 64 * 1024;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The log of this process. Dropping it writes what waits, if it is taken within [`LAST_WORDS`].
-pub(crate) struct Log(Queue);
+pub(crate) struct Log(LogQueue);
 
 impl Log {
     /// The way of its lines, which knows whether they arrive.
-    pub(crate) fn queue(&self) -> Queue {
+    pub(crate) fn queue(&self) -> LogQueue {
         self.0.clone()
     }
 }
@@ -45,7 +45,7 @@ impl Drop for Log {
 }
 
 /// Says where the file that is stderr belongs: if it is removed or moved, it is begun anew there.
-pub(crate) fn stands_at(place: muster_files::Place) {
+pub(crate) fn stands_at(place: muster_files::DataPath) {
     if let Err(error) = stderr::stands_at(place) {
         tracing::debug!(%error, "this log is not looked after");
     }
@@ -54,7 +54,7 @@ pub(crate) fn stands_at(place: muster_files::Place) {
 /// Starts it for the supervisor. Colours are used where stderr is a terminal.
 pub(crate) fn start(format: LogFormat, filter: &str) -> anyhow::Result<Log> {
     let filter = directives(filter)?;
-    let queue = Queue::new(Stderr::open()?, MOST, tell);
+    let queue = LogQueue::new(Stderr::open()?, MOST, tell);
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(queue.clone());
     let log = log.with_target(false).log_internal_errors(false);
     let started = match format {
@@ -81,7 +81,7 @@ fn directives(filter: &str) -> anyhow::Result<EnvFilter> {
 
 /// Starts it for a worker: what an operator should know, as text, into the file that is its stderr.
 pub(crate) fn start_plain() -> anyhow::Result<Log> {
-    let queue = Queue::new(Stderr::open()?, MOST_OF_A_WORKER, tell);
+    let queue = LogQueue::new(Stderr::open()?, MOST_OF_A_WORKER, tell);
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::INFO)
         .with_writer(queue.clone())
@@ -94,7 +94,7 @@ pub(crate) fn start_plain() -> anyhow::Result<Log> {
     Ok(Log(queue))
 }
 
-fn tell(loss: &Loss) {
+fn tell(loss: &LostLines) {
     let why = loss.error.as_deref().unwrap_or("they came faster than they were read");
     tracing::warn!(lines = loss.lines, why, "lines of this log were dropped");
 }

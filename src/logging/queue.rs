@@ -18,16 +18,16 @@ const STACK: usize = 128 * 1024;
 
 /// What is wrong with it now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum LogTrouble {
     /// One write takes for longer than this: nobody reads.
     Stuck(Duration),
     /// Lines are lost.
-    Loss(Loss),
+    Loss(LostLines),
 }
 
 /// Lines that will never be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Loss {
+pub(crate) struct LostLines {
     /// How many.
     pub(crate) lines: u64,
     /// What the kernel said; `None` where there was no room, since what came before was not taken.
@@ -36,10 +36,10 @@ pub(crate) struct Loss {
 
 /// Where lines go in. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Queue(Arc<Shared>);
+pub(crate) struct LogQueue(Arc<LogShared>);
 
-struct Shared {
-    state: Mutex<State>,
+struct LogShared {
+    state: Mutex<LogState>,
     /// There is something to write.
     filled: Condvar,
     /// Nothing is left to write.
@@ -47,11 +47,11 @@ struct Shared {
     /// Most bytes that wait.
     bound: usize,
     /// What the thread works with; taken by it.
-    work: Mutex<Option<Work>>,
+    work: Mutex<Option<LogWork>>,
 }
 
 #[derive(Default)]
-struct State {
+struct LogState {
     waiting: Vec<u8>,
     is_started: bool,
     /// Since when the present write goes on.
@@ -59,24 +59,24 @@ struct State {
     /// Lines that found no room since the last batch was begun.
     dropped: u64,
     /// What the last batches that could not be written have cost.
-    failed: Option<Loss>,
+    failed: Option<LostLines>,
 }
 
-struct Work {
+struct LogWork {
     sink: Box<dyn Write + Send>,
-    tell: fn(&Loss),
+    tell: fn(&LostLines),
 }
 
-impl Queue {
+impl LogQueue {
     /// Writes to `sink`, and keeps up to `bound` bytes meanwhile. Losses that are over are told to `tell`, which may log. The
     /// thread starts with the first line: most workers never say anything.
-    pub(crate) fn new(sink: impl Write + Send + 'static, bound: usize, tell: fn(&Loss)) -> Self {
-        Self(Arc::new(Shared {
+    pub(crate) fn new(sink: impl Write + Send + 'static, bound: usize, tell: fn(&LostLines)) -> Self {
+        Self(Arc::new(LogShared {
             state: Mutex::default(),
             filled: Condvar::new(),
             written: Condvar::new(),
             bound,
-            work: Mutex::new(Some(Work { sink: Box::new(sink), tell })),
+            work: Mutex::new(Some(LogWork { sink: Box::new(sink), tell })),
         }))
     }
 
@@ -106,36 +106,37 @@ impl Queue {
     }
 
     /// What is wrong now, where a write that takes longer than `patience` is stuck.
-    pub(crate) fn trouble(&self, patience: Duration) -> Option<Trouble> {
+    pub(crate) fn trouble(&self, patience: Duration) -> Option<LogTrouble> {
         let state = self.0.state();
         if state.dropped > 0 {
-            return Some(Trouble::Loss(Loss { lines: state.dropped, error: None }));
+            return Some(LogTrouble::Loss(LostLines { lines: state.dropped, error: None }));
         }
-        let failed = state.failed.clone().map(Trouble::Loss);
-        failed
-            .or_else(|| state.writing.map(|since| since.elapsed()).filter(|time| *time > patience).map(Trouble::Stuck))
+        let failed = state.failed.clone().map(LogTrouble::Loss);
+        failed.or_else(|| {
+            state.writing.map(|since| since.elapsed()).filter(|time| *time > patience).map(LogTrouble::Stuck)
+        })
     }
 
     /// Waits until all is written; whether it was, within this time.
     pub(crate) fn flush(&self, within: Duration) -> bool {
-        let busy = |state: &mut State| state.writing.is_some() || !state.waiting.is_empty();
+        let busy = |state: &mut LogState| state.writing.is_some() || !state.waiting.is_empty();
         let waited = self.0.written.wait_timeout_while(self.0.state(), within, busy);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl LogShared {
+    fn state(&self) -> MutexGuard<'_, LogState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_for_ever(&self, mut work: Work) -> ! {
+    fn write_for_ever(&self, mut work: LogWork) -> ! {
         let mut batch = Vec::new();
         loop {
             let dropped = self.next(&mut batch);
             if dropped > 0 {
                 // Before the write: what is waiting now is what was said after the last line that is in the batch.
-                (work.tell)(&Loss { lines: dropped, error: None });
+                (work.tell)(&LostLines { lines: dropped, error: None });
             }
             let written = work.sink.write_all(&batch);
             let lines = batch.iter().filter(|byte| **byte == b'\n').count() as u64;
@@ -145,7 +146,7 @@ impl Shared {
                     count_lost(lines);
                     let failed = &mut self.state().failed;
                     let before = failed.as_ref().map_or(0, |loss| loss.lines);
-                    *failed = Some(Loss { lines: before + lines, error: Some(error.to_string()) });
+                    *failed = Some(LostLines { lines: before + lines, error: Some(error.to_string()) });
                     None
                 }
             };
@@ -163,7 +164,7 @@ impl Shared {
         let mut state = self.state();
         state.writing = None;
         self.written.notify_all();
-        let idle = |state: &mut State| state.waiting.is_empty();
+        let idle = |state: &mut LogState| state.waiting.is_empty();
         let mut state = self.filled.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut state.waiting, batch);
         state.writing = Some(Instant::now());
@@ -176,7 +177,7 @@ fn count_lost(lines: u64) {
 }
 
 /// A line comes as one write.
-impl Write for &Queue {
+impl Write for &LogQueue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
         Ok(line.len())
@@ -187,7 +188,7 @@ impl Write for &Queue {
     }
 }
 
-impl<'a> MakeWriter<'a> for Queue {
+impl<'a> MakeWriter<'a> for LogQueue {
     type Writer = &'a Self;
 
     fn make_writer(&'a self) -> Self::Writer {
@@ -204,9 +205,9 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(20);
 
-    fn loss(queue: &Queue) -> Option<Loss> {
+    fn loss(queue: &LogQueue) -> Option<LostLines> {
         match queue.trouble(LONG) {
-            Some(Trouble::Loss(loss)) => Some(loss),
+            Some(LogTrouble::Loss(loss)) => Some(loss),
             _ => None,
         }
     }
@@ -215,7 +216,7 @@ mod tests {
     fn nobody_waits_for_a_reader_and_what_was_dropped_is_told() {
         static TOLD: AtomicU64 = AtomicU64::new(0);
         let (reader, writer) = io::pipe().expect("a pipe");
-        let queue = Queue::new(writer, 1 << 20, |loss| _ = TOLD.fetch_add(loss.lines, Ordering::Relaxed));
+        let queue = LogQueue::new(writer, 1 << 20, |loss| _ = TOLD.fetch_add(loss.lines, Ordering::Relaxed));
         let line = [&[b'x'; 1023][..], b"\n"].concat();
         // More than a pipe, what is being written and what may wait hold together.
         for _ in 0..3 * 1024 {
@@ -250,7 +251,7 @@ mod tests {
                 Ok(())
             }
         }
-        let queue = Queue::new(Disk, 1024, |loss| _ = TOLD.fetch_add(loss.lines, Ordering::Relaxed));
+        let queue = LogQueue::new(Disk, 1024, |loss| _ = TOLD.fetch_add(loss.lines, Ordering::Relaxed));
         for _ in 0..3 {
             queue.push(b"lost\n");
             assert!(queue.flush(LONG));
@@ -266,10 +267,10 @@ mod tests {
     #[test]
     fn a_write_that_takes_long_is_noticed_before_anything_is_lost() {
         let (mut reader, writer) = io::pipe().expect("a pipe");
-        let queue = Queue::new(writer, 1 << 20, |_| {});
+        let queue = LogQueue::new(writer, 1 << 20, |_| {});
         queue.push(&[b'x'; 128 * 1024]);
         let until = Instant::now() + LONG;
-        while !matches!(queue.trouble(Duration::ZERO), Some(Trouble::Stuck(_))) {
+        while !matches!(queue.trouble(Duration::ZERO), Some(LogTrouble::Stuck(_))) {
             assert!(Instant::now() < until, "more than a pipe holds");
             std::thread::yield_now();
         }
@@ -280,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_line_that_can_never_be_kept_is_dropped() {
-        let queue = Queue::new(io::sink(), 4, |_| {});
+        let queue = LogQueue::new(io::sink(), 4, |_| {});
         queue.push(b"too long\n");
         assert_eq!(loss(&queue).map(|loss| loss.lines), Some(1));
     }

@@ -6,17 +6,17 @@ use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use muster_files::{FileId, Place};
+use muster_files::{DataPath, FileId};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// How often it is looked whether the file is still at its place.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Where the file that is this process's stderr belongs, if it is one in the data folder.
-static PLACE: OnceLock<Place> = OnceLock::new();
+static PLACE: OnceLock<DataPath> = OnceLock::new();
 
 /// Says where that is. Without effect where stderr is something else.
-pub(super) fn stands_at(place: Place) -> io::Result<()> {
+pub(super) fn stands_at(place: DataPath) -> io::Result<()> {
     let own = FileId::of(&Stderr::open()?.file)?;
     if place.id()? == Some(own) {
         // There is one word on it, from the process's orders.
@@ -38,7 +38,7 @@ impl Stderr {
     }
 
     /// Begins a new file where the present one was removed or moved: what is written there nobody would find.
-    fn look(&mut self, place: &Place) -> io::Result<()> {
+    fn look(&mut self, place: &DataPath) -> io::Result<()> {
         if self.looked.elapsed() < LOOK {
             return Ok(());
         }

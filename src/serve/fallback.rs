@@ -13,7 +13,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const ANSWERS: u32 = 2;
 
 /// The Redis that is done without.
-pub(super) struct Fallback {
+pub(super) struct MissingRedis {
     pub(super) registry: Arc<dyn Registry>,
     /// Its address, without secrets.
     pub(super) shown: String,
@@ -21,7 +21,7 @@ pub(super) struct Fallback {
     pub(super) heal: bool,
 }
 
-impl Fallback {
+impl MissingRedis {
     /// Looks at it for as long as this supervisor leads. Where it is to be healed the lead ends when it answers, and the next
     /// one begins with it: the agents end with the first and start again, once each, with the second.
     pub(super) async fn watch(self, supervisor: Handle) {

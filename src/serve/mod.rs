@@ -1,40 +1,40 @@
-//! The role `serve`: prepares the house, becomes the leader, runs the supervisor, and ends in order.
+//! The role `serve`: prepares the data folder, becomes the leader, runs the supervisor, and ends in order.
 //!
 //! | file | its part |
 //! |---|---|
-//! | `house` | the data folder, its lock, the address file |
+//! | `data_dir` | the data folder, its lock, the address file |
 //! | `lead` | one life as the leader: store, registry, supervisor |
 //! | `pause` | the pause between two lives |
 //! | `engines` | which registry and which launcher, and why |
 //! | `fallback` | a configured Redis that is done without, until it answers |
-//! | `truth` | which store |
+//! | `store` | which store |
 //! | `watch` | what is looked at on the host: the log, the data folder, the database's file |
-//! | `courier` | letters to the webhook, over HTTP |
+//! | `client` | messages to the webhook, over HTTP |
 //! | `signals` | SIGINT, SIGTERM and SIGHUP |
 
-mod courier;
+mod data_dir;
 mod engines;
 mod fallback;
-mod house;
 mod lead;
 mod pause;
 mod signals;
-mod truth;
+mod store;
 mod watch;
+mod webhook_client;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use muster_api::{Door, Stage};
+use muster_api::{ApiStage, ApiState};
 use muster_config::Config;
-use muster_process::Nursery;
+use muster_process::Spawner;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::logging::Queue;
-use house::House;
-use lead::Ended;
+use crate::logging::LogQueue;
+use data_dir::DataDir;
+use lead::LeadOutcome;
 use pause::Pauses;
 use signals::Signals;
 
@@ -45,24 +45,24 @@ const MOST_THREADS: usize = 4;
 const STARTING: &str = "the supervisor is starting: ask again in a moment";
 
 /// What every part of the role needs.
-struct Site {
+struct ServeContext {
     config: Config,
-    house: Arc<House>,
-    door: Arc<Door>,
+    data_dir: Arc<DataDir>,
+    state: Arc<ApiState>,
     signals: Signals,
-    nursery: Nursery,
+    spawner: Spawner,
     started: Instant,
     /// Its log.
-    log: Queue,
+    log: LogQueue,
     /// The address in use, `host:port`.
     address: String,
     /// Why it could not begin to lead, as long as it does not.
     hindrance: Mutex<Option<String>>,
 }
 
-impl Site {
+impl ServeContext {
     /// It is not leading yet, for what is known.
-    fn starts(&self) -> Stage {
+    fn starts(&self) -> ApiStage {
         let hindrance = self.hindrance.lock().unwrap_or_else(PoisonError::into_inner);
         match &*hindrance {
             None => waiting("starting", STARTING),
@@ -88,9 +88,9 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     if let Err(error) = muster_process::limits::raise_open_files() {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
-    let nursery = Nursery::start().context("cannot start the thread that forks")?;
+    let spawner = Spawner::start().context("cannot start the thread that forks")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads()).enable_all().build()?;
-    let ended = runtime.block_on(serve(config, nursery, started, log.queue()));
+    let ended = runtime.block_on(serve(config, spawner, started, log.queue()));
     // What still runs is of no use to anybody: every worker is proven dead or left on purpose.
     runtime.shutdown_timeout(Duration::from_millis(100));
     ended
@@ -102,81 +102,83 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, MOST_THREADS))
 }
 
-async fn serve(config: Config, nursery: Nursery, started: Instant, log: Queue) -> anyhow::Result<()> {
-    let house = Arc::new(House::open(&config.data_dir)?);
+async fn serve(config: Config, spawner: Spawner, started: Instant, log: LogQueue) -> anyhow::Result<()> {
+    let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {} (another program may use the port)", config.listen))?;
     let listen = listener.local_addr()?;
     let metrics = muster_api::install_metrics().context("cannot record metrics")?;
-    let door = Door::new(door_config(&config, listen), Some(metrics));
+    let state = ApiState::new(state_config(&config, listen), Some(metrics));
     let closing = CancellationToken::new();
-    let server = tokio::spawn(muster_api::serve(listener, door.clone(), closing.clone()));
+    let server = tokio::spawn(muster_api::serve(listener, state.clone(), closing.clone()));
     tracing::info!(address = %listen, data_dir = %config.data_dir.display(), "listening");
-    let signals = Signals::listen(door.stop_requested())?;
-    let site = Site {
+    let signals = Signals::listen(state.stop_requested())?;
+    let context = ServeContext {
         config,
-        house,
-        door,
+        data_dir,
+        state,
         signals,
-        nursery,
+        spawner,
         started,
         log,
         address: listen.to_string(),
         hindrance: Mutex::default(),
     };
-    let ended = live(&site).await;
+    let ended = live(&context).await;
     closing.cancel();
     server.await.context("the HTTP server failed")??;
     ended
 }
 
 /// Waits for the data folder, then leads until it is asked to end. One that was fenced off starts over as a standby.
-async fn live(site: &Site) -> anyhow::Result<()> {
+async fn live(context: &ServeContext) -> anyhow::Result<()> {
     let (mut pauses, mut is_first, mut is_last) = (Pauses::default(), true, false);
     let ended = loop {
         // Also between two lives: whoever led meanwhile may have the folder.
-        match enter(site, std::mem::take(&mut is_first)).await {
+        match enter(context, std::mem::take(&mut is_first)).await {
             Ok(true) => {}
             Ok(false) => break Ok(()),
             Err(error) => break Err(error),
         }
         let begun = Instant::now();
-        match lead::run(site).await {
-            Ok(Ended::Asked) => break Ok(()),
-            Ok(Ended::Hindered(why)) => {
-                site.note_hindrance(Some(why));
-                site.door.set(site.starts());
+        match lead::run(context).await {
+            Ok(LeadOutcome::Asked) => break Ok(()),
+            Ok(LeadOutcome::Hindered(why)) => {
+                context.note_hindrance(Some(why));
+                context.state.set(context.starts());
             }
-            Ok(Ended::Fenced) => site.door.set(waiting("starting", "this supervisor lost the lead and starts over")),
+            Ok(LeadOutcome::Fenced) => {
+                context.state.set(waiting("starting", "this supervisor lost the lead and starts over"))
+            }
             Err(error) => break Err(error),
         }
         if is_last {
             break Ok(());
         }
         // Told to stop between two lives it leads once more, if it may: else nobody would stop the workers.
-        is_last = site.signals.stop_within(pauses.after(begun.elapsed())).await;
+        is_last = context.signals.stop_within(pauses.after(begun.elapsed())).await;
     };
-    site.house.remove_address();
-    site.house.unlock();
+    context.data_dir.remove_address();
+    context.data_dir.unlock();
     ended
 }
 
 /// Takes the data folder, unless this process has it; whether it has it then. With SQLite nothing but its lock tells two leaders
 /// apart, and they would take the lead from each other for ever: so whoever has another lock than the one that is there waits.
 /// What hinders a first start is an error, for whoever started it to read; later it is told, and tried again.
-async fn enter(site: &Site, is_first: bool) -> anyhow::Result<bool> {
-    if site.house.was_taken() {
+async fn enter(context: &ServeContext, is_first: bool) -> anyhow::Result<bool> {
+    if context.data_dir.was_taken() {
         // Where it can't be taken at all, as in a folder that is away, nobody else has it.
-        if site.house.keep_lock().unwrap_or(true) {
+        if context.data_dir.keep_lock().unwrap_or(true) {
             return Ok(true);
         }
-        site.house.unlock();
+        context.data_dir.unlock();
     }
-    if !stand_by(site, is_first).await? {
+    if !stand_by(context, is_first).await? {
         return Ok(false);
     }
-    match site.house.write_address(&site.address) {
+    match context.data_dir.write_address(&context.address) {
         // The look at the data folder tells it, and mends it.
         Err(error) if !is_first => tracing::warn!(error = format!("{error:#}"), "where the API is can't be written"),
         written => written?,
@@ -185,45 +187,45 @@ async fn enter(site: &Site, is_first: bool) -> anyhow::Result<bool> {
 }
 
 /// Waits until no other supervisor holds the data folder; whether it is held then. The database is not touched before.
-async fn stand_by(site: &Site, mut is_first: bool) -> anyhow::Result<bool> {
+async fn stand_by(context: &ServeContext, mut is_first: bool) -> anyhow::Result<bool> {
     let mut told = None;
     loop {
-        let hindrance = match site.house.try_lock() {
+        let hindrance = match context.data_dir.try_lock() {
             Ok(true) => {
                 // No standby any more. A request to stop that one came before this, or is refused until it leads: otherwise
                 // it would stop the agents of a supervisor that has just taken over.
-                site.door.set(waiting("starting", STARTING));
-                return Ok(!site.signals.stop.is_cancelled());
+                context.state.set(waiting("starting", STARTING));
+                return Ok(!context.signals.stop.is_cancelled());
             }
             Ok(false) => None,
             Err(error) if is_first => return Err(error),
             Err(error) => Some(format!("{error:#}")),
         };
         is_first = false;
-        let leader = site.house.read_address().unwrap_or_default();
+        let leader = context.data_dir.read_address().unwrap_or_default();
         if told.as_ref() != Some(&hindrance) {
             match &hindrance {
                 None => tracing::info!(leader, "another supervisor has this data folder; standing by"),
                 Some(error) => tracing::warn!(error, "the data folder can't be taken; trying again"),
             }
         }
-        site.door.set(match &hindrance {
-            None => Stage::Standby { leader },
+        context.state.set(match &hindrance {
+            None => ApiStage::Standby { leader },
             Some(why) => waiting("starting", &format!("the data folder can't be taken, which is tried again: {why}")),
         });
         told = Some(hindrance);
-        if site.signals.stop_within(Duration::from_millis(50)).await {
+        if context.signals.stop_within(Duration::from_millis(50)).await {
             return Ok(false);
         }
     }
 }
 
-fn waiting(code: &'static str, reason: &str) -> Stage {
-    Stage::Waiting { code, reason: reason.to_owned(), retry_after: Duration::from_secs(1) }
+fn waiting(code: &'static str, reason: &str) -> ApiStage {
+    ApiStage::Waiting { code, reason: reason.to_owned(), retry_after: Duration::from_secs(1) }
 }
 
-fn door_config(config: &Config, listen: std::net::SocketAddr) -> muster_api::ApiConfig {
-    let key = |key: &muster_config::ApiKey| muster_api::ApiKey { name: key.name.clone(), sha256: key.sha256 };
+fn state_config(config: &Config, listen: std::net::SocketAddr) -> muster_api::ApiConfig {
+    let key = |key: &muster_config::ConfiguredKey| muster_api::ApiKey { name: key.name.clone(), sha256: key.sha256 };
     muster_api::ApiConfig {
         known_hosts: config.api.hosts.clone(),
         keys: config.api.keys.iter().map(key).collect(),

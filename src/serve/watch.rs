@@ -11,25 +11,25 @@ use muster_files::FileId;
 use muster_store::sqlite::log_of;
 use muster_supervisor::{DATA_FOLDER, DATABASE_FILE, HostCheck};
 
-use super::Site;
-use super::house::House;
-use crate::logging::{Queue, Trouble};
+use super::ServeContext;
+use super::data_dir::DataDir;
+use crate::logging::{LogQueue, LogTrouble};
 
 /// A line that is not taken within this time is not read.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// All of it, from when the store is open on.
-pub(super) fn checks(site: &Site) -> Vec<Arc<dyn HostCheck>> {
-    let folder = DataFolder { house: site.house.clone(), address: site.address.clone() };
-    let mut checks: Vec<Arc<dyn HostCheck>> = vec![Arc::new(TheLog(site.log.clone())), Arc::new(folder)];
-    if let Database::Sqlite(path) = &site.config.database {
+pub(super) fn checks(context: &ServeContext) -> Vec<Arc<dyn HostCheck>> {
+    let folder = DataFolder { data_dir: context.data_dir.clone(), address: context.address.clone() };
+    let mut checks: Vec<Arc<dyn HostCheck>> = vec![Arc::new(TheLog(context.log.clone())), Arc::new(folder)];
+    if let Database::Sqlite(path) = &context.config.database {
         checks.push(Arc::new(DatabaseFile::opened(path)));
     }
     checks
 }
 
 /// Whether anybody takes what is logged.
-struct TheLog(Queue);
+struct TheLog(LogQueue);
 
 impl HostCheck for TheLog {
     fn subject(&self) -> &'static str {
@@ -39,10 +39,10 @@ impl HostCheck for TheLog {
     fn look(&self) -> Option<String> {
         // Without numbers, which would rise and be news each time; the log itself tells them as soon as it can.
         Some(match self.0.trouble(PATIENCE)? {
-            Trouble::Stuck(_) => {
+            LogTrouble::Stuck(_) => {
                 "nobody reads stderr, and the log waits for it: read it, or send it to a file".to_owned()
             }
-            Trouble::Loss(loss) => match loss.error {
+            LogTrouble::Loss(loss) => match loss.error {
                 None => "stderr is not read fast enough, and lines of the log are lost: read it, or send it to a file"
                     .to_owned(),
                 Some(error) => format!("stderr can't be written, and lines of the log are lost: {error}"),
@@ -53,7 +53,7 @@ impl HostCheck for TheLog {
 
 /// What is in the data folder beside the database: made again where it was removed.
 struct DataFolder {
-    house: Arc<House>,
+    data_dir: Arc<DataDir>,
     address: String,
 }
 
@@ -63,7 +63,7 @@ impl HostCheck for DataFolder {
     }
 
     fn look(&self) -> Option<String> {
-        self.house.mend(&self.address).err().map(|error| format!("{error:#}"))
+        self.data_dir.mend(&self.address).err().map(|error| format!("{error:#}"))
     }
 }
 

@@ -12,7 +12,7 @@ use muster_domain::{
 };
 use muster_store::postgres::{PostgresOptions, PostgresStore};
 use muster_store::sqlite::SqliteStore;
-use muster_store::{Durability, Leadership, NewAgent, Outcome, Store, Write};
+use muster_store::{Durability, Leadership, NewAgent, Store, Write, WriteOutcome};
 
 const AGENTS: usize = 10_000;
 const SLOTS: usize = 10;
@@ -136,7 +136,7 @@ fn leave(pool: &PoolName, agents: &[AgentId], epoch: u64, cause: Cause, then: Op
 
 async fn apply(store: &dyn Store, fence: Fence, writes: &[Write]) -> Result<(), Failure> {
     let outcomes = store.apply(fence, writes).await?;
-    match outcomes.iter().position(|outcome| *outcome != Outcome::Applied) {
+    match outcomes.iter().position(|outcome| *outcome != WriteOutcome::Applied) {
         Some(place) => Err(format!("{:?}: {:?}", writes[place], outcomes[place]).into()),
         None => Ok(()),
     }

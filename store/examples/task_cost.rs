@@ -7,14 +7,14 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use muster_domain::{
-    After, AgentId, Attempt, AttemptEnd, AttemptRecord, Epoch, Fence, Payload, PoolConfig, PoolName, PoolOrigin,
+    AgentId, Attempt, AttemptEnd, AttemptRecord, Epoch, Fence, FollowUp, Payload, PoolConfig, PoolName, PoolOrigin,
     PoolSpec, Priority, ProcessId, Tally, TaskId, TaskSpec, Timestamp, Usage,
 };
 use muster_store::postgres::{PostgresOptions, PostgresStore};
 use muster_store::sqlite::SqliteStore;
 use muster_store::{
-    Durability, Leadership, LineKey, NewTask, Outcome, Piece, Store, StoreError, TaskEnding, TaskOutcome, TaskStart,
-    Write,
+    Durability, Leadership, NewTask, QueueKey, QueueSlice, Store, StoreError, TaskEnding, TaskOutcome, TaskStart,
+    Write, WriteOutcome,
 };
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
@@ -119,14 +119,15 @@ impl<S: Store> Bench<'_, S> {
     }
 
     async fn head(&self, limit: u32) -> Result<Vec<TaskId>, StoreError> {
-        let line = LineKey::Shared { tenant: "default".to_owned(), priority: Priority::NORMAL };
-        let head = self.store.pieces(&self.pool, &[Piece { line, after: None, limit }]).await?.remove(0);
+        let line = QueueKey::Shared { tenant: "default".to_owned(), priority: Priority::NORMAL };
+        let head =
+            self.store.queue_slices(&self.pool, &[QueueSlice { queue: line, after: None, limit }]).await?.remove(0);
         Ok(head.into_iter().map(|task| task.task_id).collect())
     }
 
     async fn apply(&self, write: Write) -> Result<(), Box<dyn Error>> {
         match self.store.apply(self.fence, &[write]).await?.pop() {
-            Some(Outcome::Tasks(tasks)) if tasks.iter().all(|task| *task == TaskOutcome::Applied) => Ok(()),
+            Some(WriteOutcome::Tasks(tasks)) if tasks.iter().all(|task| *task == TaskOutcome::Applied) => Ok(()),
             other => Err(format!("not all of it was carried out: {other:?}").into()),
         }
     }
@@ -217,7 +218,7 @@ fn ending(task_id: TaskId) -> TaskEnding {
     TaskEnding {
         task_id,
         record: AttemptRecord { number, agent_id, process_id, started_at, ended_at, end, last_output, usage },
-        then: After::Succeed,
+        then: FollowUp::Succeed,
         output: Some(Payload::trusted(r#"{"prompt": "say hello to everybody"}"#)),
         usage,
         tally: Tally { spent: 1, spoiled: 0 },

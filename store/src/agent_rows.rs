@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use muster_domain::{AgentId, AgentSpec, AgentState, Assignment, FinalState, Intent, ProcessId, StopReason, Timestamp};
 
-use crate::sql::{Fields, Step, Value};
+use crate::sql::{RowFields, SqlValue, Statement};
 use crate::{AgentFilter, AgentRow, StoreError};
 
 macro_rules! select_agents {
@@ -37,15 +37,15 @@ const PAGE_OF_POOL: &str = page!("AND pool_name = $4");
 const PAGE_OF_PROJECT: &str = page!("AND project_id = $4");
 const PAGE_OF_BOTH: &str = page!("AND pool_name = $4 AND project_id = $5");
 
-pub(crate) const fn live() -> Step {
-    Step::new(LIVE, Vec::new())
+pub(crate) const fn live() -> Statement {
+    Statement::new(LIVE, Vec::new())
 }
 
-pub(crate) fn one(agent_id: AgentId) -> Step {
-    Step::new(ONE, vec![Value::text(agent_id)])
+pub(crate) fn one(agent_id: AgentId) -> Statement {
+    Statement::new(ONE, vec![SqlValue::text(agent_id)])
 }
 
-pub(crate) fn page(filter: &AgentFilter, after: Option<AgentId>, limit: u32) -> Step {
+pub(crate) fn page(filter: &AgentFilter, after: Option<AgentId>, limit: u32) -> Statement {
     let rest = match filter.final_state {
         None => "*",
         Some(None) => "",
@@ -53,20 +53,20 @@ pub(crate) fn page(filter: &AgentFilter, after: Option<AgentId>, limit: u32) -> 
     };
     // The empty text sorts before every id.
     let after = after.map_or_else(String::new, |id| id.to_string());
-    let mut args = vec![Value::text(after), Value::count(limit), Value::text(rest)];
-    args.extend(filter.pool.as_ref().map(Value::text));
-    args.extend(filter.project.as_ref().map(Value::text));
+    let mut args = vec![SqlValue::text(after), SqlValue::count(limit), SqlValue::text(rest)];
+    args.extend(filter.pool.as_ref().map(SqlValue::text));
+    args.extend(filter.project.as_ref().map(SqlValue::text));
     let sql = match (&filter.pool, &filter.project) {
         (None, None) => PAGE,
         (Some(_), None) => PAGE_OF_POOL,
         (None, Some(_)) => PAGE_OF_PROJECT,
         (Some(_), Some(_)) => PAGE_OF_BOTH,
     };
-    Step::new(sql, args)
+    Statement::new(sql, args)
 }
 
 /// Reads a row of [`live`], [`one`] or [`page`].
-pub(crate) fn read(mut fields: Fields) -> Result<AgentRow, StoreError> {
+pub(crate) fn read(mut fields: RowFields) -> Result<AgentRow, StoreError> {
     let spec = AgentSpec {
         agent_id: fields.parsed()?,
         pool_name: fields.parsed()?,
@@ -94,7 +94,7 @@ pub(crate) fn read(mut fields: Fields) -> Result<AgentRow, StoreError> {
     })
 }
 
-fn read_intent(fields: &mut Fields) -> Result<Intent, StoreError> {
+fn read_intent(fields: &mut RowFields) -> Result<Intent, StoreError> {
     let word = fields.text()?;
     let reason: Option<StopReason> = fields.parsed_or_null()?;
     match (word.as_str(), reason) {

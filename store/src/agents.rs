@@ -9,7 +9,7 @@ use muster_domain::{AgentId, AgentState, Assignment, Ending, Epoch, FinalState, 
 
 use crate::NewAgent;
 use crate::keys::delete_keys_of;
-use crate::sql::{Batched, Step, Value};
+use crate::sql::{Batched, SqlValue, Statement};
 
 // One statement counts the worker's slots and takes one of them, or none. Writers are one after the other, so two of
 // them never count the same free slot.
@@ -120,47 +120,47 @@ pub(crate) static REVIVE: LazyLock<Batched> = LazyLock::new(|| {
 });
 
 /// Makes one agent. The row that comes back has its worker or null; there is none where nothing was made.
-pub(crate) fn add(agent: &NewAgent) -> Step {
+pub(crate) fn add(agent: &NewAgent) -> Statement {
     let key = agent.key.as_ref();
     // The same fields without the place.
     let mut args = add_fields(0, agent).split_off(1);
-    args.push(Value::text_or_null(key.map(|k| &k.caller)));
-    args.push(Value::text_or_null(key.map(|k| &k.route)));
-    args.push(Value::text_or_null(key.map(|k| &k.key)));
-    Step::new(ADD, args)
+    args.push(SqlValue::text_or_null(key.map(|k| &k.caller)));
+    args.push(SqlValue::text_or_null(key.map(|k| &k.route)));
+    args.push(SqlValue::text_or_null(key.map(|k| &k.key)));
+    Statement::new(ADD, args)
 }
 
 /// A row of [`ADD_MANY`] or [`ADD_KEYED`].
-pub(crate) fn add_fields(place: usize, agent: &NewAgent) -> Vec<Value> {
+pub(crate) fn add_fields(place: usize, agent: &NewAgent) -> Vec<SqlValue> {
     let NewAgent { spec, worker, at, .. } = agent;
     vec![
-        Value::count(place),
-        Value::text(spec.agent_id),
-        Value::text(&spec.pool_name),
-        Value::text(&spec.role_type),
-        Value::text(&spec.project_id),
-        Value::text(&spec.human_name),
-        Value::count(spec.heartbeat_interval.as_millis()),
-        Value::count(spec.max_idle_time.as_millis()),
-        Value::text_or_null(*worker),
-        Value::int(at.as_millis()),
+        SqlValue::count(place),
+        SqlValue::text(spec.agent_id),
+        SqlValue::text(&spec.pool_name),
+        SqlValue::text(&spec.role_type),
+        SqlValue::text(&spec.project_id),
+        SqlValue::text(&spec.human_name),
+        SqlValue::count(spec.heartbeat_interval.as_millis()),
+        SqlValue::count(spec.max_idle_time.as_millis()),
+        SqlValue::text_or_null(*worker),
+        SqlValue::int(at.as_millis()),
     ]
 }
 
 /// A row of [`ASSIGN`].
-pub(crate) fn assign_fields(place: usize, agent_id: AgentId, to: Assignment, at: Timestamp) -> Vec<Value> {
+pub(crate) fn assign_fields(place: usize, agent_id: AgentId, to: Assignment, at: Timestamp) -> Vec<SqlValue> {
     vec![
-        Value::count(place),
-        Value::text(agent_id),
-        Value::text(to.process_id),
-        Value::count(to.epoch.0),
-        Value::int(at.as_millis()),
+        SqlValue::count(place),
+        SqlValue::text(agent_id),
+        SqlValue::text(to.process_id),
+        SqlValue::count(to.epoch.0),
+        SqlValue::int(at.as_millis()),
     ]
 }
 
 /// A row of [`STOP`].
-pub(crate) fn stop_fields(agent_id: AgentId, reason: StopReason, at: Timestamp) -> Vec<Value> {
-    vec![Value::text(agent_id), Value::shared(reason.as_str()), Value::int(at.as_millis())]
+pub(crate) fn stop_fields(agent_id: AgentId, reason: StopReason, at: Timestamp) -> Vec<SqlValue> {
+    vec![SqlValue::text(agent_id), SqlValue::shared(reason.as_str()), SqlValue::int(at.as_millis())]
 }
 
 /// A row of [`RELEASE`].
@@ -170,28 +170,28 @@ pub(crate) fn release_fields(
     ending: &Ending,
     then: Option<FinalState>,
     at: Timestamp,
-) -> Vec<Value> {
+) -> Vec<SqlValue> {
     let state_if_stopped = then.map_or(AgentState::Terminated, FinalState::state_if_stopped);
     vec![
-        Value::text(agent_id),
-        Value::count(epoch.0),
-        Value::json(ending),
-        Value::text_or_null(then.map(|state| state.state().as_str())),
-        Value::shared(state_if_stopped.as_str()),
-        Value::text_or_null(then.and_then(FinalState::stop_reason).map(StopReason::as_str)),
-        Value::int(i64::from(then.is_none())),
-        Value::int(at.as_millis()),
+        SqlValue::text(agent_id),
+        SqlValue::count(epoch.0),
+        SqlValue::json(ending),
+        SqlValue::text_or_null(then.map(|state| state.state().as_str())),
+        SqlValue::shared(state_if_stopped.as_str()),
+        SqlValue::text_or_null(then.and_then(FinalState::stop_reason).map(StopReason::as_str)),
+        SqlValue::int(i64::from(then.is_none())),
+        SqlValue::int(at.as_millis()),
     ]
 }
 
 /// A row of [`RESTART`].
-pub(crate) fn restart_fields(agent_id: AgentId, epoch: Epoch, at: Timestamp) -> Vec<Value> {
-    vec![Value::text(agent_id), Value::count(epoch.0), Value::int(at.as_millis())]
+pub(crate) fn restart_fields(agent_id: AgentId, epoch: Epoch, at: Timestamp) -> Vec<SqlValue> {
+    vec![SqlValue::text(agent_id), SqlValue::count(epoch.0), SqlValue::int(at.as_millis())]
 }
 
 /// A row of [`REVIVE`].
-pub(crate) fn revive_fields(agent_id: AgentId, at: Timestamp) -> Vec<Value> {
-    vec![Value::text(agent_id), Value::int(at.as_millis())]
+pub(crate) fn revive_fields(agent_id: AgentId, at: Timestamp) -> Vec<SqlValue> {
+    vec![SqlValue::text(agent_id), SqlValue::int(at.as_millis())]
 }
 
 /// In an order, so that the keys that go are those of the agents that go.
@@ -203,7 +203,7 @@ macro_rules! old {
 const PRUNE_KEYS: &str = delete_keys_of!(old!());
 const PRUNE: &str = concat!("DELETE FROM agents WHERE agent_id IN (", old!(), ") RETURNING agent_id");
 
-pub(crate) fn prune(ended_before: Timestamp, limit: u32) -> Vec<Step> {
-    let step = |sql| Step::new(sql, vec![Value::int(ended_before.as_millis()), Value::count(limit)]);
+pub(crate) fn prune(ended_before: Timestamp, limit: u32) -> Vec<Statement> {
+    let step = |sql| Statement::new(sql, vec![SqlValue::int(ended_before.as_millis()), SqlValue::count(limit)]);
     vec![step(PRUNE_KEYS), step(PRUNE)]
 }

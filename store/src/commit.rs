@@ -14,9 +14,9 @@ use std::time::Duration;
 use muster_domain::Fence;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::plan::Plan;
-use crate::sql::{Answer, Engine, Mode, Step};
-use crate::{Outcome, StoreError, Write};
+use crate::plan::StatementPlan;
+use crate::sql::{Engine, Statement, StatementResult, TransactionMode};
+use crate::{StoreError, Write, WriteOutcome};
 
 /// Batches that may wait; whoever comes later waits for a place.
 const MAX_WAITING: usize = 1_024;
@@ -29,17 +29,17 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The queue's end for callers.
 #[derive(Clone, Debug)]
 pub(crate) struct Committer {
-    queue: mpsc::Sender<Batch>,
+    queue: mpsc::Sender<CommitRequest>,
 }
 
 #[derive(Debug)]
-struct Batch {
+struct CommitRequest {
     fence: Fence,
-    plan: Plan,
-    reply: oneshot::Sender<Result<Vec<Outcome>, StoreError>>,
+    plan: StatementPlan,
+    reply: oneshot::Sender<Result<Vec<WriteOutcome>, StoreError>>,
 }
 
-impl Batch {
+impl CommitRequest {
     fn rows(&self) -> usize {
         self.plan.steps().map(|step| step.rows).sum()
     }
@@ -53,9 +53,9 @@ impl Committer {
         Self { queue }
     }
 
-    pub(crate) async fn apply(&self, fence: Fence, writes: &[Write]) -> Result<Vec<Outcome>, StoreError> {
+    pub(crate) async fn apply(&self, fence: Fence, writes: &[Write]) -> Result<Vec<WriteOutcome>, StoreError> {
         let (reply, outcome) = oneshot::channel();
-        let batch = Batch { fence, plan: Plan::of(writes), reply };
+        let batch = CommitRequest { fence, plan: StatementPlan::of(writes), reply };
         self.queue.send(batch).await.map_err(|_| closed())?;
         outcome.await.map_err(|_| closed())?
     }
@@ -65,7 +65,7 @@ fn closed() -> StoreError {
     StoreError::unavailable("it was closed")
 }
 
-async fn commit_batches(engine: Arc<impl Engine>, mut batches: mpsc::Receiver<Batch>) {
+async fn commit_batches(engine: Arc<impl Engine>, mut batches: mpsc::Receiver<CommitRequest>) {
     let mut put_back = None;
     loop {
         let first = match put_back.take() {
@@ -82,7 +82,7 @@ async fn commit_batches(engine: Arc<impl Engine>, mut batches: mpsc::Receiver<Ba
 }
 
 /// Adds what waits to the group, and returns the first batch that does not belong to it.
-fn gather(group: &mut Vec<Batch>, batches: &mut mpsc::Receiver<Batch>) -> Option<Batch> {
+fn gather(group: &mut Vec<CommitRequest>, batches: &mut mpsc::Receiver<CommitRequest>) -> Option<CommitRequest> {
     let fence = group[0].fence;
     let mut rows = group[0].rows();
     while let Ok(batch) = batches.try_recv() {
@@ -95,8 +95,8 @@ fn gather(group: &mut Vec<Batch>, batches: &mut mpsc::Receiver<Batch>) -> Option
     None
 }
 
-async fn commit_group(engine: &impl Engine, group: Vec<Batch>) {
-    let steps: Vec<Arc<Step>> = group.iter().flat_map(|batch| batch.plan.steps()).cloned().collect();
+async fn commit_group(engine: &impl Engine, group: Vec<CommitRequest>) {
+    let steps: Vec<Arc<Statement>> = group.iter().flat_map(|batch| batch.plan.steps()).cloned().collect();
     match carry_out(engine, group[0].fence, steps).await {
         Ok(answers) => {
             let mut answers = answers.into_iter();
@@ -122,18 +122,22 @@ async fn commit_group(engine: &impl Engine, group: Vec<Batch>) {
     }
 }
 
-async fn commit_alone(engine: &impl Engine, batch: &Batch) -> Result<Vec<Outcome>, StoreError> {
+async fn commit_alone(engine: &impl Engine, batch: &CommitRequest) -> Result<Vec<WriteOutcome>, StoreError> {
     let answers = carry_out(engine, batch.fence, batch.plan.steps().cloned().collect()).await?;
     batch.plan.outcomes(&mut answers.into_iter())
 }
 
 /// Commits steps: again where a transaction of others came in between, since that one is over by now, and apart from each other
 /// where the engine will never take one of the values.
-async fn carry_out(engine: &impl Engine, fence: Fence, steps: Vec<Arc<Step>>) -> Result<Vec<Answer>, StoreError> {
-    let (mut mode, mut tries) = (Mode::Together, 1);
+async fn carry_out(
+    engine: &impl Engine,
+    fence: Fence,
+    steps: Vec<Arc<Statement>>,
+) -> Result<Vec<StatementResult>, StoreError> {
+    let (mut mode, mut tries) = (TransactionMode::Together, 1);
     let answers = loop {
         match engine.commit(fence, steps.clone(), mode).await {
-            Err(StoreError::Refused(_)) if mode == Mode::Together => mode = Mode::Apart,
+            Err(StoreError::Refused(_)) if mode == TransactionMode::Together => mode = TransactionMode::Apart,
             Err(StoreError::Conflict(_)) if tries < MAX_TRIES => {
                 tokio::time::sleep(PAUSE * tries).await;
                 tries += 1;

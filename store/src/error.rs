@@ -2,24 +2,24 @@
 
 use muster_domain::Fence;
 
-type Source = Box<dyn std::error::Error + Send + Sync>;
+type ErrorSource = Box<dyn std::error::Error + Send + Sync>;
 
 /// An error of a [`Store`](crate::Store).
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// It does not answer, has no room or no connection left, or takes no writes for now. It may again.
     #[error("the store is not available: {0}")]
-    Unavailable(#[source] Source),
+    Unavailable(#[source] ErrorSource),
     /// It answers, and a statement failed for a reason that lies in no value: a table or a right is missing. Somebody may
     /// mend that.
     #[error("the store failed: {0}")]
-    Failed(#[source] Source),
+    Failed(#[source] ErrorSource),
     /// It answers, and will never take one of these values.
     #[error("the store refuses a value: {0}")]
-    Refused(#[source] Source),
+    Refused(#[source] ErrorSource),
     /// Transactions of others came in between, again and again. Nothing was changed; it may go through the next time.
     #[error("the store was changed by others at the same time: {0}")]
-    Conflict(#[source] Source),
+    Conflict(#[source] ErrorSource),
     /// Another leader has taken over: the fence given is not the current one.
     #[error("another supervisor leads (fence {current}, ours was {ours})")]
     Fenced {
@@ -40,7 +40,7 @@ pub enum StoreError {
     },
     /// Its file is no database any more, or has holes.
     #[error("the database file is damaged: {0}")]
-    Damaged(#[source] Source),
+    Damaged(#[source] ErrorSource),
     /// A row does not read as what it must be.
     #[error("the store holds something unreadable: {0}")]
     Corrupt(String),
@@ -51,7 +51,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// An outage, in words or by its cause.
-    pub(crate) fn unavailable(why: impl Into<Source>) -> Self {
+    pub(crate) fn unavailable(why: impl Into<ErrorSource>) -> Self {
         Self::Unavailable(why.into())
     }
 

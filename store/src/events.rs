@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use muster_domain::{EventDraft, Timestamp};
 
-use crate::sql::{Batched, Fields, Step, Value};
+use crate::sql::{Batched, RowFields, SqlValue, Statement};
 use crate::{EventRow, StoreError};
 
 // The mark stands in where all events were pruned; it is never above the highest event that is still there.
@@ -44,9 +44,9 @@ const PRUNE: &str =
     "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq < $1 ORDER BY seq LIMIT CAST($2 AS BIGINT))";
 
 /// The statements that write events, each with the places of its own. One alone, as a spawn has it, needs no numbering.
-pub(crate) fn add(events: &[(usize, &EventDraft)]) -> Vec<(Step, Vec<usize>)> {
+pub(crate) fn add(events: &[(usize, &EventDraft)]) -> Vec<(Statement, Vec<usize>)> {
     if let [(place, event)] = events {
-        return vec![(Step::new(ADD_ONE, fields(*place, event).split_off(1)), vec![*place])];
+        return vec![(Statement::new(ADD_ONE, fields(*place, event).split_off(1)), vec![*place])];
     }
     let rows = events.iter().map(|(place, event)| (*place, *place, fields(*place, event)));
     let places = |told: Vec<(usize, usize)>| told.into_iter().map(|(_, place)| place).collect();
@@ -54,38 +54,38 @@ pub(crate) fn add(events: &[(usize, &EventDraft)]) -> Vec<(Step, Vec<usize>)> {
 }
 
 /// A row of [`ADD`].
-fn fields(place: usize, event: &EventDraft) -> Vec<Value> {
+fn fields(place: usize, event: &EventDraft) -> Vec<SqlValue> {
     vec![
-        Value::count(place),
-        Value::int(event.at.as_millis()),
-        Value::shared(event.kind.as_str()),
-        Value::text_or_null(event.pool_name.as_ref()),
-        Value::text_or_null(event.agent_id),
-        Value::text_or_null(event.process_id),
-        Value::text(&event.reason),
+        SqlValue::count(place),
+        SqlValue::int(event.at.as_millis()),
+        SqlValue::shared(event.kind.as_str()),
+        SqlValue::text_or_null(event.pool_name.as_ref()),
+        SqlValue::text_or_null(event.agent_id),
+        SqlValue::text_or_null(event.process_id),
+        SqlValue::text(&event.reason),
     ]
 }
 
-pub(crate) fn after(seq: u64, limit: u32) -> Step {
-    Step::new(AFTER, vec![Value::count(seq), Value::count(limit)])
+pub(crate) fn after(seq: u64, limit: u32) -> Statement {
+    Statement::new(AFTER, vec![SqlValue::count(seq), SqlValue::count(limit)])
 }
 
-pub(crate) const fn bounds() -> Step {
-    Step::new(BOUNDS, Vec::new())
+pub(crate) const fn bounds() -> Statement {
+    Statement::new(BOUNDS, Vec::new())
 }
 
 /// Asks for the number up to which, itself excluded, everything may go.
-pub(crate) fn first_young(before: Timestamp) -> Step {
-    Step::new(FIRST_YOUNG, vec![Value::int(before.as_millis())])
+pub(crate) fn first_young(before: Timestamp) -> Statement {
+    Statement::new(FIRST_YOUNG, vec![SqlValue::int(before.as_millis())])
 }
 
 /// Deletes at most `limit` events below `seq`; the last of these steps says how many.
-pub(crate) fn prune(seq: u64, limit: u32) -> Vec<Step> {
-    vec![Step::new(MARK, Vec::new()), Step::new(PRUNE, vec![Value::count(seq), Value::count(limit)])]
+pub(crate) fn prune(seq: u64, limit: u32) -> Vec<Statement> {
+    vec![Statement::new(MARK, Vec::new()), Statement::new(PRUNE, vec![SqlValue::count(seq), SqlValue::count(limit)])]
 }
 
 /// Reads a row of [`after`].
-pub(crate) fn read(mut fields: Fields) -> Result<EventRow, StoreError> {
+pub(crate) fn read(mut fields: RowFields) -> Result<EventRow, StoreError> {
     Ok(EventRow {
         seq: fields.count()?,
         event: EventDraft {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use muster_domain::{AgentId, ProcessId};
 
-use crate::sql::{Batched, Step, Value};
+use crate::sql::{Batched, SqlValue, Statement};
 use crate::{Write, agents, events, keys, workers};
 
 /// A part of a batch.
@@ -18,21 +18,21 @@ pub(crate) enum Gathered<'a> {
     /// A write for itself, with its place in the batch.
     One(usize, &'a Write),
     /// Writes of one kind.
-    Many(Kind, Vec<Row>),
+    Many(BulkKind, Vec<BulkRow>),
     /// Events, with the places of those that each statement is about. They are last: nothing depends on them, and they keep
     /// their order.
-    Events(Vec<(Step, Vec<usize>)>),
+    Events(Vec<(Statement, Vec<usize>)>),
 }
 
 /// A write as a row of a statement: its place in the batch, the id that comes back, its fields.
-pub(crate) type Row = (usize, Arc<str>, Vec<Value>);
+pub(crate) type BulkRow = (usize, Arc<str>, Vec<SqlValue>);
 
 /// Some statements, and of which writes the rows of each of them are.
-type Told = (Vec<Step>, Vec<(Arc<str>, usize)>);
+type BulkStatements = (Vec<Statement>, Vec<(Arc<str>, usize)>);
 
 /// Writes that come by the hundred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
+pub(crate) enum BulkKind {
     AddWorker,
     IdentifyWorker,
     DrainWorker,
@@ -49,20 +49,21 @@ pub(crate) enum Kind {
 
 /// What a write is about.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum About {
+enum WriteSubject {
     Agent(AgentId),
     Worker(ProcessId),
     /// Slots of workers: a release frees one without naming the worker.
     Slots,
 }
 
-impl Kind {
+impl BulkKind {
     /// The statements over these rows. Two kinds count their workers first, in a statement over the same rows.
-    pub(crate) fn steps(self, mut rows: Vec<Row>) -> Vec<Told> {
+    pub(crate) fn steps(self, mut rows: Vec<BulkRow>) -> Vec<BulkStatements> {
         if self == Self::AddKeyedAgent {
-            let claims =
-                |(place, key, fields): &mut Row| (*place, key.clone(), fields.drain(..keys::CLAIM_FIELDS).collect());
-            let claims: Vec<Row> = rows.iter_mut().map(claims).collect();
+            let claims = |(place, key, fields): &mut BulkRow| {
+                (*place, key.clone(), fields.drain(..keys::CLAIM_FIELDS).collect())
+            };
+            let claims: Vec<BulkRow> = rows.iter_mut().map(claims).collect();
             let claims = keys::CLAIM_MANY.steps(claims.into_iter()).into_iter().map(|(step, _)| step.with_next());
             let own = self.text().steps(rows.into_iter());
             return claims.zip(own).map(|(claim, (step, told))| (vec![claim, step], told)).collect();
@@ -99,8 +100,8 @@ impl Kind {
 #[derive(Default)]
 struct Gathering<'a> {
     done: Vec<Gathered<'a>>,
-    kinds: Vec<(Kind, Vec<Row>)>,
-    about: HashMap<About, Kind>,
+    kinds: Vec<(BulkKind, Vec<BulkRow>)>,
+    about: HashMap<WriteSubject, BulkKind>,
 }
 
 /// Divides a batch.
@@ -110,7 +111,7 @@ pub(crate) fn gather(writes: &[Write]) -> Vec<Gathered<'_>> {
     for (place, write) in writes.iter().enumerate() {
         match write {
             Write::Event(event) => told.push((place, event)),
-            write => match Item::of(place, write) {
+            write => match BulkItem::of(place, write) {
                 Some(item) => gathering.add(item),
                 None => {
                     gathering.finish(writes);
@@ -127,7 +128,7 @@ pub(crate) fn gather(writes: &[Write]) -> Vec<Gathered<'_>> {
 }
 
 impl<'a> Gathering<'a> {
-    fn add(&mut self, Item { kind, about, row }: Item) {
+    fn add(&mut self, BulkItem { kind, about, row }: BulkItem) {
         let about = about.into_iter().flatten();
         if about.clone().any(|what| self.about.get(&what).is_some_and(|other| *other != kind)) {
             self.close();
@@ -149,7 +150,7 @@ impl<'a> Gathering<'a> {
     fn finish(&mut self, writes: &'a [Write]) {
         self.close();
         for gathered in &mut self.done {
-            if let Gathered::Many(Kind::AddAgent | Kind::AddKeyedAgent, rows) = gathered
+            if let Gathered::Many(BulkKind::AddAgent | BulkKind::AddKeyedAgent, rows) = gathered
                 && let [(place, ..)] = rows[..]
             {
                 *gathered = Gathered::One(place, &writes[place]);
@@ -159,13 +160,13 @@ impl<'a> Gathering<'a> {
 }
 
 /// A write that can be gathered.
-struct Item {
-    kind: Kind,
-    about: [Option<About>; 3],
-    row: Row,
+struct BulkItem {
+    kind: BulkKind,
+    about: [Option<WriteSubject>; 3],
+    row: BulkRow,
 }
 
-impl Item {
+impl BulkItem {
     /// None where there are never many of such a write.
     fn of(place: usize, write: &Write) -> Option<Self> {
         match write {
@@ -175,36 +176,36 @@ impl Item {
             | Write::EndWorker { .. } => Self::of_worker(place, write),
             Write::AddAgent(agent) if agent.key.is_none() => {
                 let fields = agents::add_fields(place, agent);
-                let item = Self::agent(Kind::AddAgent, place, agent.spec.agent_id, fields);
-                Some(item.and(agent.worker.map(About::Worker)).and(Some(About::Slots)))
+                let item = Self::agent(BulkKind::AddAgent, place, agent.spec.agent_id, fields);
+                Some(item.and(agent.worker.map(WriteSubject::Worker)).and(Some(WriteSubject::Slots)))
             }
             Write::AddAgent(agent) => {
                 let (key, spec) = (agent.key.as_ref()?, &agent.spec);
                 let mut fields = keys::claim_fields(key, spec.agent_id, &spec.pool_name, agent.at);
                 fields.extend(agents::add_fields(place, agent));
-                let mut item = Self::agent(Kind::AddKeyedAgent, place, spec.agent_id, fields);
+                let mut item = Self::agent(BulkKind::AddKeyedAgent, place, spec.agent_id, fields);
                 // Of two with the same key the second one is for the next statement.
                 item.row.1 = keys::name_of(&key.caller, &key.route, &key.key);
-                Some(item.and(agent.worker.map(About::Worker)).and(Some(About::Slots)))
+                Some(item.and(agent.worker.map(WriteSubject::Worker)).and(Some(WriteSubject::Slots)))
             }
             Write::Assign { agent_id, to, at } => {
                 let fields = agents::assign_fields(place, *agent_id, *to, *at);
-                let item = Self::agent(Kind::Assign, place, *agent_id, fields);
-                Some(item.and(Some(About::Worker(to.process_id))).and(Some(About::Slots)))
+                let item = Self::agent(BulkKind::Assign, place, *agent_id, fields);
+                Some(item.and(Some(WriteSubject::Worker(to.process_id))).and(Some(WriteSubject::Slots)))
             }
             Write::Release { agent_id, epoch, ending, then, at } => {
                 let fields = agents::release_fields(*agent_id, *epoch, ending, *then, *at);
-                Some(Self::agent(Kind::Release, place, *agent_id, fields).and(Some(About::Slots)))
+                Some(Self::agent(BulkKind::Release, place, *agent_id, fields).and(Some(WriteSubject::Slots)))
             }
             Write::StopAgent { agent_id, reason, at } => {
-                Some(Self::agent(Kind::StopAgent, place, *agent_id, agents::stop_fields(*agent_id, *reason, *at)))
+                Some(Self::agent(BulkKind::StopAgent, place, *agent_id, agents::stop_fields(*agent_id, *reason, *at)))
             }
             Write::RestartAgent { agent_id, epoch, at } => {
                 let fields = agents::restart_fields(*agent_id, *epoch, *at);
-                Some(Self::agent(Kind::RestartAgent, place, *agent_id, fields))
+                Some(Self::agent(BulkKind::RestartAgent, place, *agent_id, fields))
             }
             Write::ReviveAgent { agent_id, at } => {
-                Some(Self::agent(Kind::ReviveAgent, place, *agent_id, agents::revive_fields(*agent_id, *at)))
+                Some(Self::agent(BulkKind::ReviveAgent, place, *agent_id, agents::revive_fields(*agent_id, *at)))
             }
             _ => None,
         }
@@ -215,27 +216,27 @@ impl Item {
             Write::AddWorker { process_id, pool, capacity, key, runtime_version, launcher, at } => {
                 let version = runtime_version.as_deref();
                 let fields = workers::add_fields(*process_id, pool, *capacity, key, version, launcher, *at);
-                (Kind::AddWorker, *process_id, fields)
+                (BulkKind::AddWorker, *process_id, fields)
             }
             Write::IdentifyWorker { process_id, identity } => {
-                (Kind::IdentifyWorker, *process_id, workers::identify_fields(*process_id, identity))
+                (BulkKind::IdentifyWorker, *process_id, workers::identify_fields(*process_id, identity))
             }
-            Write::DrainWorker { process_id } => (Kind::DrainWorker, *process_id, vec![Value::text(process_id)]),
+            Write::DrainWorker { process_id } => (BulkKind::DrainWorker, *process_id, vec![SqlValue::text(process_id)]),
             Write::EndWorker { process_id, lost, ending, at } => {
-                (Kind::EndWorker, *process_id, workers::end_fields(*process_id, *lost, ending, *at))
+                (BulkKind::EndWorker, *process_id, workers::end_fields(*process_id, *lost, ending, *at))
             }
             _ => return None,
         };
         let row = (place, id.to_string().into(), fields);
-        Some(Self { kind, about: [Some(About::Worker(id)), None, None], row })
+        Some(Self { kind, about: [Some(WriteSubject::Worker(id)), None, None], row })
     }
 
-    fn agent(kind: Kind, place: usize, id: AgentId, fields: Vec<Value>) -> Self {
-        Self { kind, about: [Some(About::Agent(id)), None, None], row: (place, id.to_string().into(), fields) }
+    fn agent(kind: BulkKind, place: usize, id: AgentId, fields: Vec<SqlValue>) -> Self {
+        Self { kind, about: [Some(WriteSubject::Agent(id)), None, None], row: (place, id.to_string().into(), fields) }
     }
 
     /// It is about this too.
-    fn and(mut self, about: Option<About>) -> Self {
+    fn and(mut self, about: Option<WriteSubject>) -> Self {
         if let Some(free) = self.about.iter_mut().find(|about| about.is_none()) {
             *free = about;
         }
@@ -287,7 +288,7 @@ mod tests {
     }
 
     /// The kinds in their order, with the places of their writes.
-    fn order(writes: &[Write]) -> Vec<(Option<Kind>, Vec<usize>)> {
+    fn order(writes: &[Write]) -> Vec<(Option<BulkKind>, Vec<usize>)> {
         let told = |gathered| match gathered {
             Gathered::One(place, _) => (None, vec![place]),
             Gathered::Many(kind, rows) => (Some(kind), rows.into_iter().map(|(place, ..)| place).collect()),
@@ -301,7 +302,7 @@ mod tests {
         let (a, b, w, v) = (AgentId::generate(), AgentId::generate(), ProcessId::generate(), ProcessId::generate());
         let writes = [release(a), event(), end(w), event(), release(b), event(), end(v), event()];
         let expected =
-            [(Some(Kind::Release), vec![0, 4]), (Some(Kind::EndWorker), vec![2, 6]), (None, vec![1, 3, 5, 7])];
+            [(Some(BulkKind::Release), vec![0, 4]), (Some(BulkKind::EndWorker), vec![2, 6]), (None, vec![1, 3, 5, 7])];
         assert_eq!(order(&writes), expected);
     }
 

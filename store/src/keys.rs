@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use muster_domain::{PoolName, TaskId, Timestamp};
 
-use crate::sql::{Batched, Fields, Step, Value};
+use crate::sql::{Batched, RowFields, SqlValue, Statement};
 use crate::{IdempotencyKey, StoreError};
 
 // Whether the key is new or not, its row comes back: the update changes nothing, and makes RETURNING speak of it.
@@ -47,20 +47,25 @@ macro_rules! delete_keys_of {
 pub(crate) use delete_keys_of;
 
 /// Takes the key for this agent or task where it is free, and answers whose it is. No row where the pool does not exist.
-pub(crate) fn claim(key: &IdempotencyKey, made_id: impl ToString, pool: &PoolName, at: Timestamp) -> Step {
-    Step::new(CLAIM, claim_fields(key, made_id, pool, at))
+pub(crate) fn claim(key: &IdempotencyKey, made_id: impl ToString, pool: &PoolName, at: Timestamp) -> Statement {
+    Statement::new(CLAIM, claim_fields(key, made_id, pool, at))
 }
 
 /// The arguments of [`claim`], and a row of [`CLAIM_MANY`].
-pub(crate) fn claim_fields(key: &IdempotencyKey, made_id: impl ToString, pool: &PoolName, at: Timestamp) -> Vec<Value> {
+pub(crate) fn claim_fields(
+    key: &IdempotencyKey,
+    made_id: impl ToString,
+    pool: &PoolName,
+    at: Timestamp,
+) -> Vec<SqlValue> {
     vec![
-        Value::text(&key.caller),
-        Value::text(&key.route),
-        Value::text(&key.key),
-        Value::text(to_hex(&key.body_hash)),
-        Value::text(made_id),
-        Value::int(at.as_millis()),
-        Value::text(pool),
+        SqlValue::text(&key.caller),
+        SqlValue::text(&key.route),
+        SqlValue::text(&key.key),
+        SqlValue::text(to_hex(&key.body_hash)),
+        SqlValue::text(made_id),
+        SqlValue::int(at.as_millis()),
+        SqlValue::text(pool),
     ]
 }
 
@@ -71,28 +76,30 @@ pub(crate) fn name_of(caller: &str, route: &str, key: &str) -> Arc<str> {
 }
 
 /// Reads a row of [`CLAIM_MANY`]: which key, whose it is, and the hash of that request's body.
-pub(crate) fn read_many<T: FromStr<Err: ToString>>(mut fields: Fields) -> Result<(Arc<str>, T, [u8; 32]), StoreError> {
+pub(crate) fn read_many<T: FromStr<Err: ToString>>(
+    mut fields: RowFields,
+) -> Result<(Arc<str>, T, [u8; 32]), StoreError> {
     let name = name_of(&fields.text()?, &fields.text()?, &fields.text()?);
     let (made_id, hash) = read(fields)?;
     Ok((name, made_id, hash))
 }
 
 /// Asks whose the key is.
-pub(crate) fn holder(key: &IdempotencyKey) -> Step {
-    Step::new(HOLDER, vec![Value::text(&key.caller), Value::text(&key.route), Value::text(&key.key)])
+pub(crate) fn holder(key: &IdempotencyKey) -> Statement {
+    Statement::new(HOLDER, vec![SqlValue::text(&key.caller), SqlValue::text(&key.route), SqlValue::text(&key.key)])
 }
 
-pub(crate) fn prune(before: Timestamp, limit: u32) -> Step {
-    Step::new(PRUNE, vec![Value::int(before.as_millis()), Value::count(limit)])
+pub(crate) fn prune(before: Timestamp, limit: u32) -> Statement {
+    Statement::new(PRUNE, vec![SqlValue::int(before.as_millis()), SqlValue::count(limit)])
 }
 
 /// Forgets the keys with which these tasks were made, at most [`MAX_ROWS`](crate::sql::MAX_ROWS) of them.
-pub(crate) fn forget(tasks: &[TaskId]) -> Step {
-    FORGET.step(tasks.iter().map(Value::text).collect())
+pub(crate) fn forget(tasks: &[TaskId]) -> Statement {
+    FORGET.step(tasks.iter().map(SqlValue::text).collect())
 }
 
 /// Reads a row of [`claim`] or of [`holder`].
-pub(crate) fn read<T: FromStr<Err: ToString>>(mut fields: Fields) -> Result<(T, [u8; 32]), StoreError> {
+pub(crate) fn read<T: FromStr<Err: ToString>>(mut fields: RowFields) -> Result<(T, [u8; 32]), StoreError> {
     Ok((fields.parsed()?, from_hex(&fields.text()?)?))
 }
 

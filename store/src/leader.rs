@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use muster_domain::Fence;
 
-use crate::sql::{Engine, Row, Step, Value};
+use crate::sql::{Engine, Row, SqlValue, Statement};
 use crate::{Leadership, StoreError};
 
 /// What the engines do not share, since only one of them has a lease.
@@ -45,8 +45,8 @@ pub(crate) async fn lead(
     address: &str,
     lease: Duration,
 ) -> Result<Leadership, StoreError> {
-    let args = vec![Value::text(holder), Value::text(address), Value::count(lease.as_millis())];
-    let answer = engine.update(Step::new(engine.leader_sql().lead, args)).await?;
+    let args = vec![SqlValue::text(holder), SqlValue::text(address), SqlValue::count(lease.as_millis())];
+    let answer = engine.update(Statement::new(engine.leader_sql().lead, args)).await?;
     if let Some(row) = answer.rows.into_iter().next() {
         return Ok(Leadership::Leads(Fence(row.into_fields().count()?)));
     }
@@ -55,8 +55,8 @@ pub(crate) async fn lead(
 }
 
 pub(crate) async fn renew(engine: &impl Engine, fence: Fence, lease: Duration) -> Result<(), StoreError> {
-    let args = vec![Value::count(fence.0), Value::count(lease.as_millis())];
-    let answer = engine.update(Step::new(engine.leader_sql().renew, args)).await?;
+    let args = vec![SqlValue::count(fence.0), SqlValue::count(lease.as_millis())];
+    let answer = engine.update(Statement::new(engine.leader_sql().renew, args)).await?;
     if answer.changed == 1 {
         return Ok(());
     }
@@ -65,7 +65,7 @@ pub(crate) async fn renew(engine: &impl Engine, fence: Fence, lease: Duration) -
 }
 
 pub(crate) async fn resign(engine: &impl Engine, fence: Fence) -> Result<(), StoreError> {
-    engine.update(Step::new(RESIGN, vec![Value::count(fence.0)])).await.map(drop)
+    engine.update(Statement::new(RESIGN, vec![SqlValue::count(fence.0)])).await.map(drop)
 }
 
 async fn current(engine: &impl Engine) -> Result<(Fence, String, String), StoreError> {
@@ -73,8 +73,8 @@ async fn current(engine: &impl Engine) -> Result<(Fence, String, String), StoreE
 }
 
 /// Asks for the leader's row.
-pub(crate) const fn current_step() -> Step {
-    Step::new(CURRENT, Vec::new())
+pub(crate) const fn current_step() -> Statement {
+    Statement::new(CURRENT, Vec::new())
 }
 
 /// Reads the leader's row: fence, holder, address.

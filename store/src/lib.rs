@@ -53,6 +53,7 @@ pub mod postgres;
 mod queue;
 mod rows;
 mod sql;
+mod sql_store;
 pub mod sqlite;
 mod task_lists;
 mod task_pages;
@@ -62,19 +63,18 @@ mod task_writes;
 mod tasks;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod truth;
 mod usage;
 mod workers;
 mod write;
 
 pub use error::StoreError;
 pub use migrate::Migrated;
-pub use rows::{AgentFilter, AgentRow, EventRow, Life, Machine, PoolRow, WorkerRow};
+pub use rows::{AgentFilter, AgentRow, EventRow, LifeRow, Machine, PoolRow, WorkerRow};
 pub use task_rows::{
-    LineKey, LineRow, ListOrder, Piece, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, TaskFilter, TaskRow,
+    ListOrder, QueueCounts, QueueKey, QueueRow, QueueSlice, QueuedTask, RunningTask, SHORT_INPUT, TaskFilter, TaskRow,
 };
 pub use task_writes::{NewTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded};
-pub use write::{IdempotencyKey, NewAgent, Outcome, Write};
+pub use write::{IdempotencyKey, NewAgent, Write, WriteOutcome};
 
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ use muster_domain::{AgentId, Executions, Fence, Payload, PoolName, ProcessId, Ta
 
 /// The queue of tasks, read. It is changed by [`Store::apply`].
 #[async_trait]
-pub trait Queue: Send + Sync + 'static {
+pub trait TaskQueue: Send + Sync + 'static {
     /// One task.
     async fn task(&self, id: TaskId) -> Result<Option<TaskRow>, StoreError>;
 
@@ -94,11 +94,11 @@ pub trait Queue: Send + Sync + 'static {
     /// The task that was made with this idempotency key, and the hash of that request's body.
     async fn task_key_holder(&self, key: &IdempotencyKey) -> Result<Option<(TaskId, [u8; 32])>, StoreError>;
 
-    /// The lines of a pool in which tasks wait.
-    async fn task_lines(&self, pool: &PoolName) -> Result<Vec<LineRow>, StoreError>;
+    /// The queues of a pool in which tasks wait.
+    async fn task_queues(&self, pool: &PoolName) -> Result<Vec<QueueRow>, StoreError>;
 
-    /// The ready tasks of each of these pieces of a pool's lines, the oldest first.
-    async fn pieces(&self, pool: &PoolName, pieces: &[Piece]) -> Result<Vec<Vec<QueuedTask>>, StoreError>;
+    /// The ready tasks of each of these pieces of a pool's queues, the oldest first.
+    async fn queue_slices(&self, pool: &PoolName, slices: &[QueueSlice]) -> Result<Vec<Vec<QueuedTask>>, StoreError>;
 
     /// Every running task of a pool.
     async fn running_tasks(&self, pool: &PoolName) -> Result<Vec<RunningTask>, StoreError>;
@@ -130,13 +130,13 @@ pub trait Queue: Send + Sync + 'static {
     /// How many tasks of a tenant were made since then, of those that were not pruned.
     async fn made_since(&self, tenant: &str, since: Timestamp) -> Result<u64, StoreError>;
 
-    /// Tasks of a pool that are not in its lines.
+    /// Tasks of a pool that are not in its queues.
     async fn queue_counts(&self, pool: &PoolName) -> Result<QueueCounts, StoreError>;
 }
 
 /// Durable truth.
 #[async_trait]
-pub trait Store: Queue {
+pub trait Store: TaskQueue {
     /// The engine for people: `sqlite` or `postgres`, and where its data is, without secrets.
     fn describe(&self) -> String;
 
@@ -152,7 +152,7 @@ pub trait Store: Queue {
     async fn resign(&self, fence: Fence) -> Result<(), StoreError>;
 
     /// Commits a batch, with one outcome per write, in order. A caller that stops waiting does not stop the batch.
-    async fn apply(&self, fence: Fence, writes: &[Write]) -> Result<Vec<Outcome>, StoreError>;
+    async fn apply(&self, fence: Fence, writes: &[Write]) -> Result<Vec<WriteOutcome>, StoreError>;
 
     /// Every pool.
     async fn pools(&self) -> Result<Vec<PoolRow>, StoreError>;
@@ -200,7 +200,7 @@ pub trait Store: Queue {
     async fn event_bounds(&self) -> Result<(u64, u64), StoreError>;
 
     /// The stretches of time in which a supervisor lived, the latest first.
-    async fn lives(&self) -> Result<Vec<Life>, StoreError>;
+    async fn lives(&self) -> Result<Vec<LifeRow>, StoreError>;
 
     /// Deletes what nobody needs any more, in small steps: idempotency keys and events made before `events_before`,
     /// agents, workers and tasks that ended before `ended_before` (a worker stays as long as an agent is assigned to it; the
@@ -213,7 +213,7 @@ pub trait Store: Queue {
     ) -> Result<Pruned, StoreError>;
 
     /// Deletes the lives before this one.
-    async fn prune_lives(&self, fence: Fence, oldest: Life) -> Result<(), StoreError>;
+    async fn prune_lives(&self, fence: Fence, oldest: LifeRow) -> Result<(), StoreError>;
 
     /// Lets everything that ended after this moment end in it, since the clock was set back: a few hundred rows at a time, so that
     /// nobody waits long for it.

@@ -6,8 +6,8 @@
 
 use muster_domain::{Fence, PoolName, Timestamp};
 
-use crate::sql::{Fields, Step, Value};
-use crate::{Life, Machine, StoreError};
+use crate::sql::{RowFields, SqlValue, Statement};
+use crate::{LifeRow, Machine, StoreError};
 
 /// Lives that are read: whoever has that many has not lived long in any of them.
 const MOST: u32 = 10_000;
@@ -42,22 +42,23 @@ const BRING_BACK: [&str; 5] = [
         LIMIT CAST($2 AS BIGINT))",
 ];
 
-pub(crate) fn note(life: &Life) -> Step {
-    let Life { fence, part, began_at, seen_at, machine } = life;
-    let time = |at: &Timestamp| Value::int(at.as_millis());
-    let of_machine = |text: fn(&Machine) -> &String| Value::text_or_null(machine.as_ref().map(text));
+pub(crate) fn note(life: &LifeRow) -> Statement {
+    let LifeRow { fence, part, began_at, seen_at, machine } = life;
+    let time = |at: &Timestamp| SqlValue::int(at.as_millis());
+    let of_machine = |text: fn(&Machine) -> &String| SqlValue::text_or_null(machine.as_ref().map(text));
     let (host, boot_id) = (of_machine(|machine| &machine.host), of_machine(|machine| &machine.boot_id));
-    let values = vec![Value::count(fence.0), Value::int((*part).into()), time(began_at), time(seen_at), host, boot_id];
-    Step::new(NOTE, values)
+    let values =
+        vec![SqlValue::count(fence.0), SqlValue::int((*part).into()), time(began_at), time(seen_at), host, boot_id];
+    Statement::new(NOTE, values)
 }
 
-pub(crate) fn all() -> Step {
-    Step::new(ALL, vec![Value::count(MOST)])
+pub(crate) fn all() -> Statement {
+    Statement::new(ALL, vec![SqlValue::count(MOST)])
 }
 
 /// Reads a row of [`all`].
-pub(crate) fn read(mut fields: Fields) -> Result<Life, StoreError> {
-    Ok(Life {
+pub(crate) fn read(mut fields: RowFields) -> Result<LifeRow, StoreError> {
+    Ok(LifeRow {
         fence: Fence(fields.count()?),
         part: fields.count()?,
         began_at: Timestamp::from_millis(fields.int()?),
@@ -70,18 +71,21 @@ pub(crate) fn read(mut fields: Fields) -> Result<Life, StoreError> {
 }
 
 /// Those before this one.
-pub(crate) fn prune(oldest: &Life, limit: u32) -> Step {
-    Step::new(PRUNE, vec![Value::count(oldest.fence.0), Value::int(oldest.part.into()), Value::count(limit)])
+pub(crate) fn prune(oldest: &LifeRow, limit: u32) -> Statement {
+    Statement::new(
+        PRUNE,
+        vec![SqlValue::count(oldest.fence.0), SqlValue::int(oldest.part.into()), SqlValue::count(limit)],
+    )
 }
 
 /// Some of them; none are left where this changes nothing.
-pub(crate) fn shift(pool: Option<&PoolName>, by_millis: i64, step: &str) -> Step {
-    let pool = pool.map_or_else(|| Value::shared(""), Value::text);
-    Step::new(SHIFT, vec![Value::int(by_millis), pool, Value::text(step), Value::count(MOST_MOVED)])
+pub(crate) fn shift(pool: Option<&PoolName>, by_millis: i64, step: &str) -> Statement {
+    let pool = pool.map_or_else(|| SqlValue::shared(""), SqlValue::text);
+    Statement::new(SHIFT, vec![SqlValue::int(by_millis), pool, SqlValue::text(step), SqlValue::count(MOST_MOVED)])
 }
 
 /// At most `limit` of each kind in a step of its own.
-pub(crate) fn bring_back(to: Timestamp, limit: u32) -> Vec<Step> {
-    let step = |sql: &&'static str| Step::new(sql, vec![Value::int(to.as_millis()), Value::count(limit)]);
+pub(crate) fn bring_back(to: Timestamp, limit: u32) -> Vec<Statement> {
+    let step = |sql: &&'static str| Statement::new(sql, vec![SqlValue::int(to.as_millis()), SqlValue::count(limit)]);
     BRING_BACK.iter().map(step).collect()
 }

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use muster_domain::AgentId;
 
-use crate::gather::{Gathered, Kind, gather};
-use crate::sql::{Answer, Step};
+use crate::gather::{BulkKind, Gathered, gather};
+use crate::sql::{Statement, StatementResult};
 use crate::task_steps::{TaskReading, TaskSteps};
-use crate::{NewAgent, Outcome, StoreError, Write, agents, executions, keys, lives, pools, tasks, usage};
+use crate::{NewAgent, StoreError, Write, WriteOutcome, agents, executions, keys, lives, pools, tasks, usage};
 
 /// The statements of a batch, and how to read what they did.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct StatementPlan {
     parts: Vec<Part>,
     writes: usize,
 }
@@ -23,13 +23,13 @@ pub(crate) struct Plan {
 /// Some statements, in this order.
 #[derive(Debug)]
 pub(crate) struct Part {
-    steps: Vec<Arc<Step>>,
-    reading: Reading,
+    steps: Vec<Arc<Statement>>,
+    reading: OutcomeReading,
 }
 
 /// How the answers tell the outcomes. Writes are named by their places in the batch.
 #[derive(Debug)]
-enum Reading {
+enum OutcomeReading {
     /// The last statement changed a row, or the precondition of this write did not hold.
     Changed(usize),
     /// This write has no precondition.
@@ -47,37 +47,40 @@ enum Reading {
     Tasks(TaskReading, usize),
 }
 
-impl Plan {
+impl StatementPlan {
     /// Plans a batch.
     pub(crate) fn of(writes: &[Write]) -> Self {
         let parts = gather(writes).into_iter().flat_map(|gathered| match gathered {
             Gathered::One(place, write) => vec![Part::of(place, write)],
-            Gathered::Many(kind @ Kind::AddKeyedAgent, rows) => {
+            Gathered::Many(kind @ BulkKind::AddKeyedAgent, rows) => {
                 let keyed = |(key, place)| Some((key, added(writes, place)?, place));
-                let part = |(steps, rows): (Vec<Step>, Vec<(Arc<str>, usize)>)| {
-                    Part::new(steps, Reading::KeyedAgents(rows.into_iter().filter_map(keyed).collect()))
+                let part = |(steps, rows): (Vec<Statement>, Vec<(Arc<str>, usize)>)| {
+                    Part::new(steps, OutcomeReading::KeyedAgents(rows.into_iter().filter_map(keyed).collect()))
                 };
                 kind.steps(rows).into_iter().map(part).collect()
             }
             Gathered::Many(kind, rows) => {
-                kind.steps(rows).into_iter().map(|(steps, rows)| Part::new(steps, Reading::Rows(rows))).collect()
+                kind.steps(rows).into_iter().map(|(steps, rows)| Part::new(steps, OutcomeReading::Rows(rows))).collect()
             }
             Gathered::Events(steps) => {
-                steps.into_iter().map(|(step, places)| Part::new(vec![step], Reading::Events(places))).collect()
+                steps.into_iter().map(|(step, places)| Part::new(vec![step], OutcomeReading::Events(places))).collect()
             }
         });
         Self { parts: parts.collect(), writes: writes.len() }
     }
 
-    pub(crate) fn steps(&self) -> impl Iterator<Item = &Arc<Step>> {
+    pub(crate) fn steps(&self) -> impl Iterator<Item = &Arc<Statement>> {
         self.parts.iter().flat_map(|part| &part.steps)
     }
 
     /// Takes the answers to this plan's own steps, and says what became of each write.
-    pub(crate) fn outcomes(&self, answers: &mut impl Iterator<Item = Answer>) -> Result<Vec<Outcome>, StoreError> {
-        let mut outcomes = vec![Outcome::Unchanged; self.writes];
+    pub(crate) fn outcomes(
+        &self,
+        answers: &mut impl Iterator<Item = StatementResult>,
+    ) -> Result<Vec<WriteOutcome>, StoreError> {
+        let mut outcomes = vec![WriteOutcome::Unchanged; self.writes];
         for part in &self.parts {
-            let mut own: Vec<Answer> = answers.by_ref().take(part.steps.len()).collect();
+            let mut own: Vec<StatementResult> = answers.by_ref().take(part.steps.len()).collect();
             part.reading.read(&mut own, &mut outcomes)?;
         }
         Ok(outcomes)
@@ -85,15 +88,15 @@ impl Plan {
 }
 
 impl Part {
-    fn new(steps: Vec<Step>, reading: Reading) -> Self {
+    fn new(steps: Vec<Statement>, reading: OutcomeReading) -> Self {
         Self { steps: steps.into_iter().map(Arc::new).collect(), reading }
     }
 
     /// A write of which there are never many, or that is about many itself.
     fn of(place: usize, write: &Write) -> Self {
-        let of_tasks = |TaskSteps { steps, reading }| Self::new(steps, Reading::Tasks(reading, place));
+        let of_tasks = |TaskSteps { steps, reading }| Self::new(steps, OutcomeReading::Tasks(reading, place));
         if let Some(steps) = unconditional(write) {
-            return Self::new(steps, Reading::Done(place));
+            return Self::new(steps, OutcomeReading::Done(place));
         }
         let steps = match write {
             Write::AddTasks(new) => return of_tasks(tasks::add(new)),
@@ -127,33 +130,33 @@ impl Part {
             | Write::ReviveAgent { .. }
             | Write::Event(_) => Vec::new(),
         };
-        Self::new(steps, Reading::Changed(place))
+        Self::new(steps, OutcomeReading::Changed(place))
     }
 
     fn of_agent(place: usize, agent: &NewAgent) -> Self {
         let add = agents::add(agent);
         let id = agent.spec.agent_id;
         match &agent.key {
-            None => Self::new(vec![add], Reading::Rows(vec![(id.to_string().into(), place)])),
+            None => Self::new(vec![add], OutcomeReading::Rows(vec![(id.to_string().into(), place)])),
             Some(key) => {
                 let claim = keys::claim(key, id, &agent.spec.pool_name, agent.at).with_next();
-                Self::new(vec![claim, add], Reading::KeyedAgent(id, place))
+                Self::new(vec![claim, add], OutcomeReading::KeyedAgent(id, place))
             }
         }
     }
 }
 
-impl Reading {
-    fn read(&self, answers: &mut [Answer], outcomes: &mut [Outcome]) -> Result<(), StoreError> {
+impl OutcomeReading {
+    fn read(&self, answers: &mut [StatementResult], outcomes: &mut [WriteOutcome]) -> Result<(), StoreError> {
         match (self, &mut *answers) {
             (Self::Tasks(reading, place), answers) => {
-                outcomes[*place] = reading.outcomes(answers).map(Outcome::Tasks)?;
+                outcomes[*place] = reading.outcomes(answers).map(WriteOutcome::Tasks)?;
             }
-            (Self::Changed(place), [.., last]) if last.changed > 0 => outcomes[*place] = Outcome::Applied,
+            (Self::Changed(place), [.., last]) if last.changed > 0 => outcomes[*place] = WriteOutcome::Applied,
             (Self::Changed(_), _) => {}
-            (Self::Done(place), _) => outcomes[*place] = Outcome::Applied,
+            (Self::Done(place), _) => outcomes[*place] = WriteOutcome::Applied,
             (Self::Rows(rows), [.., last]) => read_rows(rows, last, outcomes)?,
-            (Self::Events(places), [_]) => places.iter().for_each(|place| outcomes[*place] = Outcome::Applied),
+            (Self::Events(places), [_]) => places.iter().for_each(|place| outcomes[*place] = WriteOutcome::Applied),
             (Self::KeyedAgents(rows), [claims, last]) => read_keyed(rows, claims, last, outcomes)?,
             (Self::KeyedAgent(ours, place), [claim, last]) => {
                 let key = [(ours.to_string().into(), *place)];
@@ -169,7 +172,7 @@ impl Reading {
     }
 
     /// What is left out for a value is told of its own write only. Tasks have read theirs themselves.
-    fn read_refused(&self, answers: &mut [Answer], outcomes: &mut [Outcome]) {
+    fn read_refused(&self, answers: &mut [StatementResult], outcomes: &mut [WriteOutcome]) {
         for refusal in answers.iter_mut().flat_map(|answer| std::mem::take(&mut answer.refused)) {
             let place = match self {
                 Self::Changed(place) | Self::Done(place) | Self::KeyedAgent(_, place) => Some(place),
@@ -179,14 +182,14 @@ impl Reading {
                 Self::Tasks(..) => None,
             };
             if let Some(place) = place {
-                outcomes[*place] = Outcome::Refused(refusal.why);
+                outcomes[*place] = WriteOutcome::Refused(refusal.why);
             }
         }
     }
 }
 
 /// The statements of a write that is carried out whatever there is.
-fn unconditional(write: &Write) -> Option<Vec<Step>> {
+fn unconditional(write: &Write) -> Option<Vec<Statement>> {
     Some(match write {
         Write::AddExecutions(added) => vec![executions::add(added)],
         Write::NoteLife(life) => vec![lives::note(life)],
@@ -195,14 +198,18 @@ fn unconditional(write: &Write) -> Option<Vec<Step>> {
 }
 
 /// Reads the rows that came back: an id, and of a new agent its worker.
-fn read_rows(rows: &[(Arc<str>, usize)], answer: &mut Answer, outcomes: &mut [Outcome]) -> Result<(), StoreError> {
+fn read_rows(
+    rows: &[(Arc<str>, usize)],
+    answer: &mut StatementResult,
+    outcomes: &mut [WriteOutcome],
+) -> Result<(), StoreError> {
     let mut told = HashMap::with_capacity(rows.len());
     for row in std::mem::take(&mut answer.rows) {
         let is_new = row.0.len() > 1;
         let mut fields = row.into_fields();
         let id = fields.shared_text()?;
         let unplaced = is_new && fields.text_or_null()?.is_none();
-        told.insert(id, if unplaced { Outcome::Unplaced } else { Outcome::Applied });
+        told.insert(id, if unplaced { WriteOutcome::Unplaced } else { WriteOutcome::Applied });
     }
     for (id, place) in rows {
         if let Some(outcome) = told.remove(id) {
@@ -223,9 +230,9 @@ fn added(writes: &[Write], place: usize) -> Option<AgentId> {
 /// Reads whose the keys are, and what was made of those that are the new agents' own.
 fn read_keyed(
     rows: &[(Arc<str>, AgentId, usize)],
-    claims: &mut Answer,
-    last: &mut Answer,
-    outcomes: &mut [Outcome],
+    claims: &mut StatementResult,
+    last: &mut StatementResult,
+    outcomes: &mut [WriteOutcome],
 ) -> Result<(), StoreError> {
     let mut holders = HashMap::with_capacity(rows.len());
     for row in std::mem::take(&mut claims.rows) {
@@ -236,7 +243,7 @@ fn read_keyed(
     for (key, ours, place) in rows {
         match holders.get(key) {
             Some((agent_id, body_hash)) if agent_id != ours => {
-                outcomes[*place] = Outcome::Replayed { agent_id: *agent_id, body_hash: *body_hash };
+                outcomes[*place] = WriteOutcome::Replayed { agent_id: *agent_id, body_hash: *body_hash };
             }
             _ => made.push((ours.to_string().into(), *place)),
         }
@@ -245,8 +252,8 @@ fn read_keyed(
 }
 
 /// Reads whose the key is, where that is not the new agent.
-fn replayed(ours: AgentId, claim: &mut Answer) -> Result<Option<Outcome>, StoreError> {
+fn replayed(ours: AgentId, claim: &mut StatementResult) -> Result<Option<WriteOutcome>, StoreError> {
     let Some(row) = claim.rows.pop() else { return Ok(None) };
     let (agent_id, body_hash) = keys::read(row.into_fields())?;
-    Ok((agent_id != ours).then_some(Outcome::Replayed { agent_id, body_hash }))
+    Ok((agent_id != ours).then_some(WriteOutcome::Replayed { agent_id, body_hash }))
 }

@@ -2,7 +2,7 @@
 
 use muster_domain::{Gate, PoolName, PoolSpec, Timestamp};
 
-use crate::sql::{Fields, Step, Value};
+use crate::sql::{RowFields, SqlValue, Statement};
 use crate::{PoolRow, StoreError};
 
 const ADD: &str = "INSERT INTO pools (pool_name, role_type, runtime, config, origin, draining, created_at, \
@@ -26,53 +26,56 @@ const ALL_PAUSED: &str = "SELECT paused FROM system WHERE id = 1";
 const ALL: &str = "SELECT pool_name, role_type, runtime, config, origin, draining, created_at, workers_spawned, \
     workers_terminated, paused, intake_closed FROM pools ORDER BY pool_name";
 
-pub(crate) fn add(spec: &PoolSpec, at: Timestamp) -> Step {
+pub(crate) fn add(spec: &PoolSpec, at: Timestamp) -> Statement {
     let mut args = spec_args(spec);
-    args.push(Value::int(at.as_millis()));
-    Step::new(ADD, args)
+    args.push(SqlValue::int(at.as_millis()));
+    Statement::new(ADD, args)
 }
 
-pub(crate) fn change(spec: &PoolSpec) -> Step {
-    Step::new(CHANGE, spec_args(spec))
+pub(crate) fn change(spec: &PoolSpec) -> Statement {
+    Statement::new(CHANGE, spec_args(spec))
 }
 
-pub(crate) fn drain(pool: &PoolName) -> Step {
-    Step::new(DRAIN, vec![Value::text(pool)])
+pub(crate) fn drain(pool: &PoolName) -> Statement {
+    Statement::new(DRAIN, vec![SqlValue::text(pool)])
 }
 
-pub(crate) fn remove(pool: &PoolName) -> Step {
-    Step::new(REMOVE, vec![Value::text(pool)])
+pub(crate) fn remove(pool: &PoolName) -> Statement {
+    Statement::new(REMOVE, vec![SqlValue::text(pool)])
 }
 
-pub(crate) fn gate(pool: &PoolName, gate: Gate) -> Step {
-    Step::new(GATE, vec![Value::text(pool), Value::int(gate.paused.into()), Value::int(gate.closed.into())])
+pub(crate) fn gate(pool: &PoolName, gate: Gate) -> Statement {
+    Statement::new(
+        GATE,
+        vec![SqlValue::text(pool), SqlValue::int(gate.paused.into()), SqlValue::int(gate.closed.into())],
+    )
 }
 
-pub(crate) fn pause_all(paused: bool) -> Step {
-    Step::new(PAUSE_ALL, vec![Value::int(paused.into())])
+pub(crate) fn pause_all(paused: bool) -> Statement {
+    Statement::new(PAUSE_ALL, vec![SqlValue::int(paused.into())])
 }
 
 /// Asks whether the queues of all pools are paused.
-pub(crate) const fn all_paused() -> Step {
-    Step::new(ALL_PAUSED, Vec::new())
+pub(crate) const fn all_paused() -> Statement {
+    Statement::new(ALL_PAUSED, Vec::new())
 }
 
-pub(crate) const fn all() -> Step {
-    Step::new(ALL, Vec::new())
+pub(crate) const fn all() -> Statement {
+    Statement::new(ALL, Vec::new())
 }
 
-fn spec_args(spec: &PoolSpec) -> Vec<Value> {
+fn spec_args(spec: &PoolSpec) -> Vec<SqlValue> {
     vec![
-        Value::text(&spec.pool_name),
-        Value::text(&spec.role_type),
-        Value::text(&spec.runtime),
-        Value::json(&spec.config),
-        Value::text(spec.origin.as_str()),
+        SqlValue::text(&spec.pool_name),
+        SqlValue::text(&spec.role_type),
+        SqlValue::text(&spec.runtime),
+        SqlValue::json(&spec.config),
+        SqlValue::text(spec.origin.as_str()),
     ]
 }
 
 /// Reads a row of [`all`].
-pub(crate) fn read(mut fields: Fields) -> Result<PoolRow, StoreError> {
+pub(crate) fn read(mut fields: RowFields) -> Result<PoolRow, StoreError> {
     Ok(PoolRow {
         spec: PoolSpec {
             pool_name: fields.parsed()?,

@@ -5,14 +5,14 @@ use muster_domain::budget::Scope;
 use muster_domain::{AgentId, Executions, Payload, PoolName, TaskId, Timestamp, Usage};
 
 use crate::sql::{Engine, MAX_ROWS};
-use crate::truth::Truth;
+use crate::sql_store::SqlStore;
 use crate::{
-    IdempotencyKey, LineRow, Piece, Queue, QueueCounts, QueuedTask, RunningTask, StoreError, TaskFilter, TaskRow,
-    executions, keys, task_lists, task_pages, usage,
+    IdempotencyKey, QueueCounts, QueueRow, QueueSlice, QueuedTask, RunningTask, StoreError, TaskFilter, TaskQueue,
+    TaskRow, executions, keys, task_lists, task_pages, usage,
 };
 
 #[async_trait]
-impl<E: Engine> Queue for Truth<E> {
+impl<E: Engine> TaskQueue for SqlStore<E> {
     async fn task(&self, id: TaskId) -> Result<Option<TaskRow>, StoreError> {
         self.first(task_pages::one(id), task_pages::read).await
     }
@@ -25,12 +25,12 @@ impl<E: Engine> Queue for Truth<E> {
         self.first(keys::holder(key), keys::read).await
     }
 
-    async fn task_lines(&self, pool: &PoolName) -> Result<Vec<LineRow>, StoreError> {
-        self.all(task_lists::lines(pool), task_lists::read_line).await
+    async fn task_queues(&self, pool: &PoolName) -> Result<Vec<QueueRow>, StoreError> {
+        self.all(task_lists::ready_queues(pool), task_lists::read_queue).await
     }
 
-    async fn pieces(&self, pool: &PoolName, pieces: &[Piece]) -> Result<Vec<Vec<QueuedTask>>, StoreError> {
-        let steps = pieces.iter().map(|piece| task_lists::piece(pool, piece)).collect();
+    async fn queue_slices(&self, pool: &PoolName, slices: &[QueueSlice]) -> Result<Vec<Vec<QueuedTask>>, StoreError> {
+        let steps = slices.iter().map(|slice| task_lists::slice(pool, slice)).collect();
         self.each(steps, task_lists::read_queued).await
     }
 

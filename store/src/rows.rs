@@ -96,7 +96,7 @@ pub struct EventRow {
 
 /// A stretch of time in which a supervisor led, and its clock was not set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Life {
+pub struct LifeRow {
     /// Of which leader.
     pub fence: Fence,
     /// 0, 1, 2, ...: one more after each step of its clock.

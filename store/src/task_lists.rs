@@ -1,13 +1,13 @@
-//! Tasks that wait or run: lines, what is due, what runs. Each question is a small range of one index.
+//! Tasks that wait or run: queues, what is due, what runs. Each question is a small range of one index.
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use muster_domain::{AgentId, Attempt, Epoch, Payload, PoolName, TaskId, Timestamp};
 
-use crate::sql::{Batched, Fields, Step, Value};
+use crate::sql::{Batched, RowFields, SqlValue, Statement};
 use crate::task_pages::{take_priority, take_tally, take_usage};
-use crate::{LineKey, LineRow, Piece, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, StoreError};
+use crate::{QueueCounts, QueueKey, QueueRow, QueueSlice, QueuedTask, RunningTask, SHORT_INPUT, StoreError};
 
 /// The fields of a [`QueuedTask`] but its input.
 macro_rules! queued_fields {
@@ -29,14 +29,14 @@ macro_rules! select_queued {
     };
 }
 
-// A line is asked for as a range from (priority, task) to priority, and its order as of both, where `priority = $4` would
+// A queue is asked for as a range from (priority, task) to priority, and its order as of both, where `priority = $4` would
 // mean the same: PostgreSQL would then know two indexes that are in the order of the ids, and take the primary key where it
-// believes that most tasks are in this line.
-const SHARED_LINE: &str = select_queued!(
+// believes that most tasks are in this queue.
+const SHARED_QUEUE: &str = select_queued!(
     "pool_name = $2 AND tenant = $3 AND line = 'shared' AND (priority, task_id) > ($4, $5) AND priority <= $4 \
      ORDER BY priority, task_id LIMIT CAST($6 AS BIGINT)"
 );
-const OWN_LINE: &str = select_queued!(
+const OWN_QUEUE: &str = select_queued!(
     "pool_name = $2 AND line = 'own' AND (agent_id, task_id) > ($3, $4) AND agent_id <= $3 \
      ORDER BY agent_id, task_id LIMIT CAST($5 AS BIGINT)"
 );
@@ -65,7 +65,7 @@ const RUNNING: &str = concat!(
      WHERE pool_name = $1 AND state = 'running' ORDER BY task_id"
 );
 
-const LINES: &str = "SELECT CAST(NULL AS TEXT), tenant, priority, COUNT(*), MIN(task_id) FROM tasks \
+const QUEUES: &str = "SELECT CAST(NULL AS TEXT), tenant, priority, COUNT(*), MIN(task_id) FROM tasks \
     WHERE pool_name = $1 AND line = 'shared' GROUP BY tenant, priority UNION ALL \
     SELECT agent_id, '', 0, COUNT(*), MIN(task_id) FROM tasks \
     WHERE pool_name = $1 AND agent_id IS NOT NULL AND line = 'own' GROUP BY agent_id";
@@ -79,83 +79,89 @@ static INPUTS: LazyLock<Batched> =
 /// Sorts before every id.
 pub(crate) const BEFORE_ALL: &str = "";
 
-pub(crate) fn lines(pool: &PoolName) -> Step {
-    Step::new(LINES, vec![Value::text(pool)])
+pub(crate) fn ready_queues(pool: &PoolName) -> Statement {
+    Statement::new(QUEUES, vec![SqlValue::text(pool)])
 }
 
-pub(crate) fn piece(pool: &PoolName, piece: &Piece) -> Step {
-    let mut args = vec![Value::count(SHORT_INPUT), Value::text(pool)];
-    let sql = match &piece.line {
-        LineKey::Shared { tenant, priority } => {
-            args.extend([Value::text(tenant), Value::int(priority.get().into())]);
-            SHARED_LINE
+pub(crate) fn slice(pool: &PoolName, slice: &QueueSlice) -> Statement {
+    let mut args = vec![SqlValue::count(SHORT_INPUT), SqlValue::text(pool)];
+    let sql = match &slice.queue {
+        QueueKey::Shared { tenant, priority } => {
+            args.extend([SqlValue::text(tenant), SqlValue::int(priority.get().into())]);
+            SHARED_QUEUE
         }
-        LineKey::Own(agent_id) => {
-            args.push(Value::text(agent_id));
-            OWN_LINE
+        QueueKey::Own(agent_id) => {
+            args.push(SqlValue::text(agent_id));
+            OWN_QUEUE
         }
     };
-    args.extend([piece.after.map_or_else(|| Value::shared(BEFORE_ALL), Value::text), Value::count(piece.limit)]);
-    Step::new(sql, args)
+    args.extend([
+        slice.after.map_or_else(|| SqlValue::shared(BEFORE_ALL), SqlValue::text),
+        SqlValue::count(slice.limit),
+    ]);
+    Statement::new(sql, args)
 }
 
-pub(crate) fn of_agent(pool: &PoolName, agent_id: AgentId, limit: u32) -> Step {
-    let (pool, agent_id) = (Value::text(pool), Value::text(agent_id));
-    Step::new(OF_AGENT, vec![Value::count(SHORT_INPUT), pool, agent_id, Value::shared(BEFORE_ALL), Value::count(limit)])
+pub(crate) fn of_agent(pool: &PoolName, agent_id: AgentId, limit: u32) -> Statement {
+    let (pool, agent_id) = (SqlValue::text(pool), SqlValue::text(agent_id));
+    Statement::new(
+        OF_AGENT,
+        vec![SqlValue::count(SHORT_INPUT), pool, agent_id, SqlValue::shared(BEFORE_ALL), SqlValue::count(limit)],
+    )
 }
 
-pub(crate) fn due(pool: &PoolName, by: Timestamp, limit: u32) -> Step {
-    Step::new(DUE, until(pool, by, limit))
+pub(crate) fn due(pool: &PoolName, by: Timestamp, limit: u32) -> Statement {
+    Statement::new(DUE, until(pool, by, limit))
 }
 
-pub(crate) fn expired(pool: &PoolName, by: Timestamp, limit: u32) -> Step {
-    Step::new(EXPIRED, until(pool, by, limit))
+pub(crate) fn expired(pool: &PoolName, by: Timestamp, limit: u32) -> Statement {
+    Statement::new(EXPIRED, until(pool, by, limit))
 }
 
-fn until(pool: &PoolName, by: Timestamp, limit: u32) -> Vec<Value> {
-    vec![Value::count(SHORT_INPUT), Value::text(pool), Value::int(by.as_millis()), Value::count(limit)]
+fn until(pool: &PoolName, by: Timestamp, limit: u32) -> Vec<SqlValue> {
+    vec![SqlValue::count(SHORT_INPUT), SqlValue::text(pool), SqlValue::int(by.as_millis()), SqlValue::count(limit)]
 }
 
-pub(crate) fn next_due(pool: &PoolName, after: Timestamp) -> Step {
-    Step::new(NEXT_DUE, vec![Value::text(pool), Value::int(after.as_millis())])
+pub(crate) fn next_due(pool: &PoolName, after: Timestamp) -> Statement {
+    Statement::new(NEXT_DUE, vec![SqlValue::text(pool), SqlValue::int(after.as_millis())])
 }
 
-pub(crate) fn next_expiry(pool: &PoolName, after: Timestamp) -> Step {
-    Step::new(NEXT_EXPIRY, vec![Value::text(pool), Value::int(after.as_millis())])
+pub(crate) fn next_expiry(pool: &PoolName, after: Timestamp) -> Statement {
+    Statement::new(NEXT_EXPIRY, vec![SqlValue::text(pool), SqlValue::int(after.as_millis())])
 }
 
 /// Asks by the ids, which are in the order of time.
-pub(crate) fn made_since(tenant: &str, since: Timestamp) -> Step {
-    Step::new(MADE_SINCE, vec![Value::text(TaskId::first_at(since)), Value::text(tenant)])
+pub(crate) fn made_since(tenant: &str, since: Timestamp) -> Statement {
+    Statement::new(MADE_SINCE, vec![SqlValue::text(TaskId::first_at(since)), SqlValue::text(tenant)])
 }
 
-pub(crate) fn running(pool: &PoolName) -> Step {
-    Step::new(RUNNING, vec![Value::text(pool)])
+pub(crate) fn running(pool: &PoolName) -> Statement {
+    Statement::new(RUNNING, vec![SqlValue::text(pool)])
 }
 
-pub(crate) fn counts(pool: &PoolName) -> Step {
-    Step::new(COUNTS, vec![Value::text(pool)])
+pub(crate) fn counts(pool: &PoolName) -> Statement {
+    Statement::new(COUNTS, vec![SqlValue::text(pool)])
 }
 
 /// Asks for the inputs of at most [`MAX_ROWS`](crate::sql::MAX_ROWS) tasks.
-pub(crate) fn inputs(tasks: &[TaskId]) -> Step {
-    INPUTS.step(tasks.iter().map(Value::text).collect())
+pub(crate) fn inputs(tasks: &[TaskId]) -> Statement {
+    INPUTS.step(tasks.iter().map(SqlValue::text).collect())
 }
 
-/// Reads a row of [`lines`].
-pub(crate) fn read_line(mut fields: Fields) -> Result<LineRow, StoreError> {
+/// Reads a row of [`ready_queues`].
+pub(crate) fn read_queue(mut fields: RowFields) -> Result<QueueRow, StoreError> {
     let agent_id: Option<AgentId> = fields.parsed_or_null()?;
     let (tenant, priority) = (fields.text()?, take_priority(&mut fields)?);
-    Ok(LineRow { line: LineKey::of(agent_id, &tenant, priority), count: fields.count()?, first: fields.parsed()? })
+    Ok(QueueRow { queue: QueueKey::of(agent_id, &tenant, priority), count: fields.count()?, first: fields.parsed()? })
 }
 
-/// Reads a row of [`piece`], [`of_agent`], [`due`] or [`expired`].
-pub(crate) fn read_queued(mut fields: Fields) -> Result<QueuedTask, StoreError> {
+/// Reads a row of [`slice`], [`of_agent`], [`due`] or [`expired`].
+pub(crate) fn read_queued(mut fields: RowFields) -> Result<QueuedTask, StoreError> {
     take_queued(&mut fields)
 }
 
 /// Reads a row of [`running`].
-pub(crate) fn read_running(mut fields: Fields) -> Result<RunningTask, StoreError> {
+pub(crate) fn read_running(mut fields: RowFields) -> Result<RunningTask, StoreError> {
     let task = take_queued(&mut fields)?;
     let attempt = Attempt {
         number: task.attempt,
@@ -168,21 +174,21 @@ pub(crate) fn read_running(mut fields: Fields) -> Result<RunningTask, StoreError
 }
 
 /// Reads a row of [`inputs`].
-pub(crate) fn read_input(mut fields: Fields) -> Result<(TaskId, Payload), StoreError> {
+pub(crate) fn read_input(mut fields: RowFields) -> Result<(TaskId, Payload), StoreError> {
     Ok((fields.parsed()?, Payload::trusted(fields.shared_text()?)))
 }
 
 /// Reads the row of [`counts`].
-pub(crate) fn read_counts(mut fields: Fields) -> Result<QueueCounts, StoreError> {
+pub(crate) fn read_counts(mut fields: RowFields) -> Result<QueueCounts, StoreError> {
     Ok(QueueCounts { delayed: fields.count()?, dead: fields.count()? })
 }
 
 /// Reads the row of [`next_due`] or [`next_expiry`].
-pub(crate) fn read_time(mut fields: Fields) -> Result<Timestamp, StoreError> {
+pub(crate) fn read_time(mut fields: RowFields) -> Result<Timestamp, StoreError> {
     fields.int().map(Timestamp::from_millis)
 }
 
-fn take_queued(fields: &mut Fields) -> Result<QueuedTask, StoreError> {
+fn take_queued(fields: &mut RowFields) -> Result<QueuedTask, StoreError> {
     Ok(QueuedTask {
         task_id: fields.parsed()?,
         tenant: fields.text()?,

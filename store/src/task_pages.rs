@@ -8,7 +8,7 @@ use muster_domain::{
     Timestamp, Usage,
 };
 
-use crate::sql::{Fields, Step, Value};
+use crate::sql::{RowFields, SqlValue, Statement};
 use crate::task_lists::BEFORE_ALL;
 use crate::{ListOrder, StoreError, TaskFilter, TaskRow};
 
@@ -28,12 +28,12 @@ macro_rules! select_tasks {
 
 /// The text of a page in both directions. In the template `{>}` and `{<=}` stand between what comes later in the list and what
 /// comes before it, `{dir}` behind what it is ordered by, and `{end}` is behind every id.
-struct Page {
+struct PageSql {
     oldest_first: String,
     newest_first: String,
 }
 
-impl Page {
+impl PageSql {
     fn new(template: &str) -> Self {
         let directed = |words: [&str; 5]| {
             let holes = ["{>}", "{<}", "{<=}", "{dir}", "{end}"];
@@ -60,7 +60,7 @@ const AFTER_ALL: &str = "~";
 /// ids come first, from an index, so that only the rows of the page itself are read.
 macro_rules! page {
     ($($ids:expr),+) => {
-        LazyLock::new(|| Page::new(select_tasks!(
+        LazyLock::new(|| PageSql::new(select_tasks!(
             "CASE WHEN $4 = 1 THEN input ELSE 'null' END", "CASE WHEN $4 = 1 THEN output END",
             "task_id IN (", $($ids),+, " LIMIT CAST($2 AS BIGINT)) ORDER BY task_id {dir}"
         )))
@@ -105,70 +105,70 @@ macro_rules! page_of_parts {
 }
 
 const ONE: &str = select_tasks!("input", "output", "task_id = $1");
-static PAGE: LazyLock<Page> =
+static PAGE: LazyLock<PageSql> =
     page!("SELECT t.task_id FROM tasks t WHERE t.task_id {>} $1", of_tenant!(), "ORDER BY t.task_id {dir}");
-static PAGE_OF_PROJECT: LazyLock<Page> = page!(
+static PAGE_OF_PROJECT: LazyLock<PageSql> = page!(
     "SELECT t.task_id FROM tasks t WHERE ",
     after!("project_id", "$11"),
     "AND ($12 IS NULL OR t.pool_name = $12) AND t.state IN ($5, $6, $7, $8, $9, $10) \
      ORDER BY t.project_id {dir}, t.task_id {dir}"
 );
-static PAGE_OF_POOL_AND_STATE: LazyLock<Page> = page!(
+static PAGE_OF_POOL_AND_STATE: LazyLock<PageSql> = page!(
     "SELECT t.task_id FROM tasks t WHERE t.pool_name = $5 AND ",
     after!("state", "$6"),
     "ORDER BY t.state {dir}, t.task_id {dir}"
 );
-static PAGE_OF_POOL: LazyLock<Page> = page_of_parts!("pools (pool_name) AS (VALUES ($11))");
+static PAGE_OF_POOL: LazyLock<PageSql> = page_of_parts!("pools (pool_name) AS (VALUES ($11))");
 // The pools that tasks name, one look into the index for each: some may be gone.
-static PAGE_OF_STATES: LazyLock<Page> = page_of_parts!(
+static PAGE_OF_STATES: LazyLock<PageSql> = page_of_parts!(
     "pools (pool_name) AS (SELECT MIN(t.pool_name) FROM tasks t UNION ALL \
      SELECT (SELECT MIN(t.pool_name) FROM tasks t WHERE t.pool_name > pools.pool_name) FROM pools \
      WHERE pools.pool_name IS NOT NULL)"
 );
 
-pub(crate) fn one(task_id: TaskId) -> Step {
-    Step::new(ONE, vec![Value::text(task_id)])
+pub(crate) fn one(task_id: TaskId) -> Statement {
+    Statement::new(ONE, vec![SqlValue::text(task_id)])
 }
 
-pub(crate) fn page(filter: &TaskFilter, after: Option<TaskId>, limit: u32) -> Step {
+pub(crate) fn page(filter: &TaskFilter, after: Option<TaskId>, limit: u32) -> Statement {
     let TaskFilter { pool, project, tenant, states, brief, order } = filter;
     let start = match order {
         ListOrder::OldestFirst => BEFORE_ALL,
         ListOrder::NewestFirst => AFTER_ALL,
     };
-    let after = after.map_or_else(|| Value::shared(start), Value::text);
-    let whole = Value::int(i64::from(!*brief));
-    let mut args = vec![after, Value::count(limit), Value::text_or_null(tenant.as_ref()), whole];
+    let after = after.map_or_else(|| SqlValue::shared(start), SqlValue::text);
+    let whole = SqlValue::int(i64::from(!*brief));
+    let mut args = vec![after, SqlValue::count(limit), SqlValue::text_or_null(tenant.as_ref()), whole];
     let page = match (project, pool, states.as_slice()) {
         (None, None, []) => &PAGE,
         (None, Some(pool), [state]) => {
-            args.extend([Value::text(pool), Value::text(state)]);
+            args.extend([SqlValue::text(pool), SqlValue::text(state)]);
             &PAGE_OF_POOL_AND_STATE
         }
         (Some(project), pool, states) => {
             args.extend(states_or_all(states));
-            args.extend([Value::text(project), Value::text_or_null(pool.as_ref())]);
+            args.extend([SqlValue::text(project), SqlValue::text_or_null(pool.as_ref())]);
             &PAGE_OF_PROJECT
         }
         (None, pool, states) => {
             args.extend(states_or_all(states));
-            args.extend(pool.as_ref().map(Value::text));
+            args.extend(pool.as_ref().map(SqlValue::text));
             if pool.is_some() { &PAGE_OF_POOL } else { &PAGE_OF_STATES }
         }
     };
-    Step::new(page.text(*order), args)
+    Statement::new(page.text(*order), args)
 }
 
 /// These states once each, or all where there are none; the rest is filled with nulls.
-fn states_or_all(states: &[TaskState]) -> [Value; TaskState::ALL.len()] {
+fn states_or_all(states: &[TaskState]) -> [SqlValue; TaskState::ALL.len()] {
     TaskState::ALL.map(|state| match states.is_empty() || states.contains(&state) {
-        true => Value::shared(state.as_str()),
-        false => Value::Text(None),
+        true => SqlValue::shared(state.as_str()),
+        false => SqlValue::Text(None),
     })
 }
 
 /// Reads a row of [`one`] or [`page`].
-pub(crate) fn read(mut fields: Fields) -> Result<TaskRow, StoreError> {
+pub(crate) fn read(mut fields: RowFields) -> Result<TaskRow, StoreError> {
     let fields = &mut fields;
     let spec = take_spec(fields)?;
     let input = Payload::trusted(fields.shared_text()?);
@@ -190,7 +190,7 @@ pub(crate) fn read(mut fields: Fields) -> Result<TaskRow, StoreError> {
     })
 }
 
-fn take_spec(fields: &mut Fields) -> Result<TaskSpec, StoreError> {
+fn take_spec(fields: &mut RowFields) -> Result<TaskSpec, StoreError> {
     Ok(TaskSpec {
         task_id: fields.parsed()?,
         pool_name: fields.parsed()?,
@@ -207,7 +207,7 @@ fn take_spec(fields: &mut Fields) -> Result<TaskSpec, StoreError> {
 }
 
 /// The status, and the number of the latest attempt.
-fn take_status(fields: &mut Fields) -> Result<(TaskStatus, u32), StoreError> {
+fn take_status(fields: &mut RowFields) -> Result<(TaskStatus, u32), StoreError> {
     let state: TaskState = fields.parsed()?;
     let error: Option<TaskError> = fields.json_or_null()?;
     let due_at = fields.int_or_null()?;
@@ -231,15 +231,15 @@ fn take_status(fields: &mut Fields) -> Result<(TaskStatus, u32), StoreError> {
     Ok((status, number))
 }
 
-pub(crate) fn take_priority(fields: &mut Fields) -> Result<Priority, StoreError> {
+pub(crate) fn take_priority(fields: &mut RowFields) -> Result<Priority, StoreError> {
     fields.count::<u8>()?.try_into().map_err(StoreError::Corrupt)
 }
 
-pub(crate) fn take_tally(fields: &mut Fields) -> Result<Tally, StoreError> {
+pub(crate) fn take_tally(fields: &mut RowFields) -> Result<Tally, StoreError> {
     Ok(Tally { spent: fields.count()?, spoiled: fields.count()? })
 }
 
-pub(crate) fn take_usage(fields: &mut Fields) -> Result<Usage, StoreError> {
+pub(crate) fn take_usage(fields: &mut RowFields) -> Result<Usage, StoreError> {
     Ok(Usage { input_tokens: fields.count()?, output_tokens: fields.count()?, cost_micros: fields.count()? })
 }
 

@@ -71,7 +71,7 @@ pub struct QueuedTask {
     pub input: Option<Payload>,
 }
 
-/// Inputs up to this length, in bytes, are read with the lines that they wait in.
+/// Inputs up to this length, in bytes, are read with the queues that they wait in.
 pub const SHORT_INPUT: u32 = 1_024;
 
 /// A running task.
@@ -95,10 +95,10 @@ impl QueuedTask {
     }
 }
 
-/// A line in which ready tasks of a pool wait, in the order of their ids.
+/// A queue in which ready tasks of a pool wait, in the order of their ids.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum LineKey {
-    /// For any agent: one line per tenant and priority.
+pub enum QueueKey {
+    /// For any agent: one queue per tenant and priority.
     Shared {
         /// The tenant.
         tenant: String,
@@ -109,29 +109,29 @@ pub enum LineKey {
     Own(AgentId),
 }
 
-impl LineKey {
+impl QueueKey {
     /// Of a task for this agent, or for any.
     pub fn of(agent: Option<AgentId>, tenant: &str, priority: Priority) -> Self {
         agent.map_or_else(|| Self::Shared { tenant: tenant.to_owned(), priority }, Self::Own)
     }
 }
 
-/// A piece of a line.
+/// A slice of a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
-    /// Which line.
-    pub line: LineKey,
+pub struct QueueSlice {
+    /// Which queue.
+    pub queue: QueueKey,
     /// It begins behind this task; at the beginning where there is none.
     pub after: Option<TaskId>,
     /// Tasks of it, at the most.
     pub limit: u32,
 }
 
-/// A line that is not empty.
+/// A queue that is not empty.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LineRow {
+pub struct QueueRow {
     /// Which.
-    pub line: LineKey,
+    pub queue: QueueKey,
     /// Its ready tasks, at least 1.
     pub count: u64,
     /// The oldest of them.
@@ -165,7 +165,7 @@ pub enum ListOrder {
     NewestFirst,
 }
 
-/// Tasks of a pool that are not in its lines.
+/// Tasks of a pool that are not in its queues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueCounts {
     /// Waiting for their time.

@@ -4,14 +4,14 @@ use std::collections::HashSet;
 
 use muster_domain::TaskId;
 
-use crate::sql::{Answer, Batched, Refusal, Step, Value};
+use crate::sql::{Batched, RefusedRow, SqlValue, Statement, StatementResult};
 use crate::{StoreError, TaskOutcome, keys};
 
 /// The statements of a batch, and of which tasks the answer to each tells.
 #[derive(Debug)]
 pub(crate) struct TaskSteps {
     /// In this order.
-    pub(crate) steps: Vec<Step>,
+    pub(crate) steps: Vec<Statement>,
     pub(crate) reading: TaskReading,
 }
 
@@ -46,14 +46,14 @@ impl TaskSteps {
         text: &'static Batched,
         items: &[T],
         id: impl Fn(&T) -> TaskId,
-        fields: impl Fn(&T) -> Vec<Value>,
+        fields: impl Fn(&T) -> Vec<SqlValue>,
     ) -> Self {
         let mut steps = Self::of(items.len());
         steps.push_all(text, items.iter().enumerate().map(|(place, item)| (place, id(item), fields(item))));
         steps
     }
 
-    pub(crate) fn push(&mut self, step: Step, tells: Tells) {
+    pub(crate) fn push(&mut self, step: Statement, tells: Tells) {
         self.steps.push(step);
         self.reading.tells.push(tells);
     }
@@ -62,7 +62,7 @@ impl TaskSteps {
     pub(crate) fn push_all(
         &mut self,
         text: &'static Batched,
-        tasks: impl Iterator<Item = (usize, TaskId, Vec<Value>)>,
+        tasks: impl Iterator<Item = (usize, TaskId, Vec<SqlValue>)>,
     ) {
         for (step, tasks) in text.steps(tasks) {
             self.push(step, Tells::Changed(tasks));
@@ -72,7 +72,7 @@ impl TaskSteps {
 
 impl TaskReading {
     /// One outcome per task, in the order of the batch.
-    pub(crate) fn outcomes(&self, answers: &mut [Answer]) -> Result<Vec<TaskOutcome>, StoreError> {
+    pub(crate) fn outcomes(&self, answers: &mut [StatementResult]) -> Result<Vec<TaskOutcome>, StoreError> {
         if answers.len() != self.tells.len() {
             return Err(StoreError::Corrupt("a write without an answer".to_owned()));
         }
@@ -94,8 +94,8 @@ impl Tells {
         }
     }
 
-    fn read(&self, answer: &mut Answer, outcomes: &mut [TaskOutcome]) -> Result<(), StoreError> {
-        for Refusal { row, why } in std::mem::take(&mut answer.refused) {
+    fn read(&self, answer: &mut StatementResult, outcomes: &mut [TaskOutcome]) -> Result<(), StoreError> {
+        for RefusedRow { row, why } in std::mem::take(&mut answer.refused) {
             if let Some(place) = self.place(row) {
                 outcomes[place] = TaskOutcome::Refused(why);
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::budget::Scope;
-use muster_domain::{After, Attempt, AttemptRecord, Halt, Payload, Tally, TaskId, TaskSpec, Timestamp, Usage};
+use muster_domain::{Attempt, AttemptRecord, FollowUp, Halt, Payload, Tally, TaskId, TaskSpec, Timestamp, Usage};
 
 use crate::IdempotencyKey;
 
@@ -63,7 +63,7 @@ pub struct TaskEnding {
     /// The attempt with its end; added to the task's history. Its `ended_at` is when.
     pub record: AttemptRecord,
     /// What follows.
-    pub then: After,
+    pub then: FollowUp,
     /// The result, where it succeeded.
     pub output: Option<Payload>,
     /// What all its attempts have used.
@@ -78,7 +78,7 @@ pub struct TaskVerdict {
     /// The task.
     pub task_id: TaskId,
     /// `Cancel`, `Fail` or `Die`.
-    pub then: After,
+    pub then: FollowUp,
     /// When.
     pub at: Timestamp,
 }

@@ -5,10 +5,10 @@
 
 use std::sync::LazyLock;
 
-use muster_domain::{After, AttemptEnd, AttemptRecord, TaskError, TaskId, TaskState, Timestamp};
+use muster_domain::{AttemptEnd, AttemptRecord, FollowUp, TaskError, TaskId, TaskState, Timestamp};
 
 use crate::keys::delete_keys_of;
-use crate::sql::{Batched, MAX_ROWS, Step, Value};
+use crate::sql::{Batched, MAX_ROWS, SqlValue, Statement};
 use crate::task_steps::{TaskSteps, Tells};
 use crate::{IdempotencyKey, NewTask, TaskEnding, TaskHalting, TaskStart, TaskVerdict, keys};
 
@@ -165,33 +165,33 @@ pub(crate) fn add(tasks: &[NewTask]) -> TaskSteps {
     steps
 }
 
-fn add_keyed(task: &NewTask, key: &IdempotencyKey) -> Step {
+fn add_keyed(task: &NewTask, key: &IdempotencyKey) -> Statement {
     let mut args = new_fields(task);
-    args.extend([Value::text(&key.caller), Value::text(&key.route), Value::text(&key.key)]);
-    Step::new(&ADD_KEYED, args)
+    args.extend([SqlValue::text(&key.caller), SqlValue::text(&key.route), SqlValue::text(&key.key)]);
+    Statement::new(&ADD_KEYED, args)
 }
 
-fn new_fields(task: &NewTask) -> Vec<Value> {
+fn new_fields(task: &NewTask) -> Vec<SqlValue> {
     let NewTask { spec, input, start, at, .. } = task;
     vec![
-        Value::text(spec.task_id),
-        Value::text(&spec.pool_name),
-        Value::text(&spec.tenant),
-        Value::int(spec.priority.get().into()),
-        Value::text_or_null(spec.project_id.as_ref()),
-        Value::text_or_null(spec.agent_id),
-        Value::int(spec.check.into()),
-        Value::int(spec.max_attempts.into()),
-        Value::int_or_null(spec.timeout.map(|timeout| i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX))),
+        SqlValue::text(spec.task_id),
+        SqlValue::text(&spec.pool_name),
+        SqlValue::text(&spec.tenant),
+        SqlValue::int(spec.priority.get().into()),
+        SqlValue::text_or_null(spec.project_id.as_ref()),
+        SqlValue::text_or_null(spec.agent_id),
+        SqlValue::int(spec.check.into()),
+        SqlValue::int(spec.max_attempts.into()),
+        SqlValue::int_or_null(spec.timeout.map(|timeout| i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX))),
         time(spec.not_before),
         time(task.due_at()),
         time(spec.expires_at),
-        Value::int(start.map_or(0, |attempt| attempt.number.into())),
-        Value::text_or_null(start.map(|attempt| attempt.agent_id)),
-        Value::int_or_null(start.map(|attempt| i64::try_from(attempt.epoch.0).unwrap_or(i64::MAX))),
-        Value::text_or_null(start.map(|attempt| attempt.process_id)),
+        SqlValue::int(start.map_or(0, |attempt| attempt.number.into())),
+        SqlValue::text_or_null(start.map(|attempt| attempt.agent_id)),
+        SqlValue::int_or_null(start.map(|attempt| i64::try_from(attempt.epoch.0).unwrap_or(i64::MAX))),
+        SqlValue::text_or_null(start.map(|attempt| attempt.process_id)),
         time(Some(*at)),
-        Value::shared(input.clone()),
+        SqlValue::shared(input.clone()),
     ]
 }
 
@@ -199,11 +199,11 @@ pub(crate) fn start(starts: &[TaskStart]) -> TaskSteps {
     let fields = |start: &TaskStart| {
         let attempt = start.attempt;
         vec![
-            Value::text(start.task_id),
-            Value::int(attempt.number.into()),
-            Value::text(attempt.agent_id),
-            Value::count(attempt.epoch.0),
-            Value::text(attempt.process_id),
+            SqlValue::text(start.task_id),
+            SqlValue::int(attempt.number.into()),
+            SqlValue::text(attempt.agent_id),
+            SqlValue::count(attempt.epoch.0),
+            SqlValue::text(attempt.process_id),
             time(Some(start.at)),
         ]
     };
@@ -212,7 +212,11 @@ pub(crate) fn start(starts: &[TaskStart]) -> TaskSteps {
 
 pub(crate) fn halt(haltings: &[TaskHalting]) -> TaskSteps {
     let fields = |halting: &TaskHalting| {
-        vec![Value::text(halting.task_id), Value::int(halting.number.into()), Value::shared(halting.halt.as_str())]
+        vec![
+            SqlValue::text(halting.task_id),
+            SqlValue::int(halting.number.into()),
+            SqlValue::shared(halting.halt.as_str()),
+        ]
     };
     TaskSteps::over(&HALT, haltings, |halting| halting.task_id, fields)
 }
@@ -221,35 +225,35 @@ pub(crate) fn end(endings: &[TaskEnding]) -> TaskSteps {
     TaskSteps::over(&END, endings, |ending| ending.task_id, end_fields)
 }
 
-fn end_fields(ending: &TaskEnding) -> Vec<Value> {
+fn end_fields(ending: &TaskEnding) -> Vec<SqlValue> {
     let TaskEnding { task_id, record, then, output, usage, tally } = ending;
     let due_at = match then {
-        After::Retry { not_before } => not_before.filter(|not_before| *not_before > record.ended_at),
+        FollowUp::Retry { not_before } => not_before.filter(|not_before| *not_before > record.ended_at),
         _ => None,
     };
     vec![
-        Value::text(task_id),
-        Value::int(record.number.into()),
+        SqlValue::text(task_id),
+        SqlValue::int(record.number.into()),
         time(Some(record.ended_at)),
-        Value::shared(state_after(then).as_str()),
+        SqlValue::shared(state_after(then).as_str()),
         time(due_at),
-        Value::json_or_null(error_of(then)),
-        Value::Text(output.clone().map(Into::into)),
+        SqlValue::json_or_null(error_of(then)),
+        SqlValue::Text(output.clone().map(Into::into)),
         record_line(record),
-        Value::int(tally.spent.into()),
-        Value::int(tally.spoiled.into()),
-        Value::count(usage.input_tokens),
-        Value::count(usage.output_tokens),
-        Value::count(usage.cost_micros),
+        SqlValue::int(tally.spent.into()),
+        SqlValue::int(tally.spoiled.into()),
+        SqlValue::count(usage.input_tokens),
+        SqlValue::count(usage.output_tokens),
+        SqlValue::count(usage.cost_micros),
     ]
 }
 
 /// A line of the history: the JSON has no line break of its own. What never began is no part of it, since a task whose
 /// agents are not there may be turned away any number of times.
-fn record_line(record: &AttemptRecord) -> Value {
+fn record_line(record: &AttemptRecord) -> SqlValue {
     match record.end {
-        AttemptEnd::NotBegun { .. } => Value::shared(""),
-        _ => Value::json_line(record),
+        AttemptEnd::NotBegun { .. } => SqlValue::shared(""),
+        _ => SqlValue::json_line(record),
     }
 }
 
@@ -257,25 +261,25 @@ fn record_line(record: &AttemptRecord) -> Value {
 pub(crate) fn settle(verdicts: &[TaskVerdict]) -> TaskSteps {
     let fields = |verdict: &TaskVerdict| {
         let state = match &verdict.then {
-            After::Succeed | After::Retry { .. } => None,
+            FollowUp::Succeed | FollowUp::Retry { .. } => None,
             then => Some(state_after(then).as_str()),
         };
         vec![
-            Value::text(verdict.task_id),
+            SqlValue::text(verdict.task_id),
             time(Some(verdict.at)),
-            Value::text_or_null(state),
-            Value::json_or_null(error_of(&verdict.then)),
+            SqlValue::text_or_null(state),
+            SqlValue::json_or_null(error_of(&verdict.then)),
         ]
     };
     TaskSteps::over(&SETTLE, verdicts, |verdict| verdict.task_id, fields)
 }
 
 pub(crate) fn promote(tasks: &[TaskId]) -> TaskSteps {
-    TaskSteps::over(&PROMOTE, tasks, |id| *id, |id| vec![Value::text(id)])
+    TaskSteps::over(&PROMOTE, tasks, |id| *id, |id| vec![SqlValue::text(id)])
 }
 
 pub(crate) fn redrive(tasks: &[TaskId]) -> TaskSteps {
-    TaskSteps::over(&REDRIVE, tasks, |id| *id, |id| vec![Value::text(id)])
+    TaskSteps::over(&REDRIVE, tasks, |id| *id, |id| vec![SqlValue::text(id)])
 }
 
 /// Deletes tasks, and before them the keys that name them.
@@ -284,32 +288,32 @@ pub(crate) fn withdraw(tasks: &[TaskId]) -> TaskSteps {
     for ids in tasks.chunks(MAX_ROWS) {
         steps.push(keys::forget(ids), Tells::Nothing);
     }
-    steps.push_all(&WITHDRAW, tasks.iter().enumerate().map(|(place, id)| (place, *id, vec![Value::text(id)])));
+    steps.push_all(&WITHDRAW, tasks.iter().enumerate().map(|(place, id)| (place, *id, vec![SqlValue::text(id)])));
     steps
 }
 
-pub(crate) fn prune(ended_before: Timestamp, limit: u32) -> Vec<Step> {
-    let step = |sql| Step::new(sql, vec![Value::int(ended_before.as_millis()), Value::count(limit)]);
+pub(crate) fn prune(ended_before: Timestamp, limit: u32) -> Vec<Statement> {
+    let step = |sql| Statement::new(sql, vec![SqlValue::int(ended_before.as_millis()), SqlValue::count(limit)]);
     vec![step(PRUNE_KEYS), step(PRUNE)]
 }
 
-fn time(at: Option<Timestamp>) -> Value {
-    Value::int_or_null(at.map(Timestamp::as_millis))
+fn time(at: Option<Timestamp>) -> SqlValue {
+    SqlValue::int_or_null(at.map(Timestamp::as_millis))
 }
 
-const fn state_after(then: &After) -> TaskState {
+const fn state_after(then: &FollowUp) -> TaskState {
     match then {
-        After::Succeed => TaskState::Succeeded,
-        After::Retry { .. } => TaskState::Queued,
-        After::Fail(_) => TaskState::Failed,
-        After::Cancel => TaskState::Cancelled,
-        After::Die(_) => TaskState::Dead,
+        FollowUp::Succeed => TaskState::Succeeded,
+        FollowUp::Retry { .. } => TaskState::Queued,
+        FollowUp::Fail(_) => TaskState::Failed,
+        FollowUp::Cancel => TaskState::Cancelled,
+        FollowUp::Die(_) => TaskState::Dead,
     }
 }
 
-const fn error_of(then: &After) -> Option<&TaskError> {
+const fn error_of(then: &FollowUp) -> Option<&TaskError> {
     match then {
-        After::Fail(error) | After::Die(error) => Some(error),
-        After::Succeed | After::Retry { .. } | After::Cancel => None,
+        FollowUp::Fail(error) | FollowUp::Die(error) => Some(error),
+        FollowUp::Succeed | FollowUp::Retry { .. } | FollowUp::Cancel => None,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use muster_domain::Usage;
 use muster_domain::budget::Scope;
 
-use crate::sql::{Batched, Fields, Step, Value};
+use crate::sql::{Batched, RowFields, SqlValue, Statement};
 use crate::{StoreError, UsageAdded};
 
 /// A sum, which is never above [`MOST`].
@@ -52,12 +52,12 @@ const PRUNE: &str = "DELETE FROM usage_totals WHERE scope = 'agent' AND name IN 
 /// No sum is above this: an agent may say any number, and no two such sums overflow. It stands in the statement too.
 pub(crate) const MOST: u64 = 1 << 60;
 
-pub(crate) fn add(added: &[UsageAdded]) -> Vec<Step> {
-    let count = |number: u64| Value::count(number.min(MOST));
+pub(crate) fn add(added: &[UsageAdded]) -> Vec<Statement> {
+    let count = |number: u64| SqlValue::count(number.min(MOST));
     let rows = added.iter().enumerate().map(|(place, UsageAdded { scope, name, usage })| {
         let fields = vec![
-            Value::text(scope),
-            Value::text(name),
+            SqlValue::text(scope),
+            SqlValue::text(name),
             count(usage.input_tokens),
             count(usage.output_tokens),
             count(usage.cost_micros),
@@ -68,18 +68,18 @@ pub(crate) fn add(added: &[UsageAdded]) -> Vec<Step> {
 }
 
 /// Accounts of a scope after this name, in order.
-pub(crate) fn page(scope: Scope, after: &str, limit: u32) -> Step {
-    Step::new(PAGE, vec![Value::text(scope), Value::text(after), Value::count(limit)])
+pub(crate) fn page(scope: Scope, after: &str, limit: u32) -> Statement {
+    Statement::new(PAGE, vec![SqlValue::text(scope), SqlValue::text(after), SqlValue::count(limit)])
 }
 
 /// Reads a row of [`page`].
-pub(crate) fn read(mut fields: Fields) -> Result<(String, Usage), StoreError> {
+pub(crate) fn read(mut fields: RowFields) -> Result<(String, Usage), StoreError> {
     let name = fields.text()?;
     let (input_tokens, output_tokens, cost_micros) = (fields.count()?, fields.count()?, fields.count()?);
     Ok((name, Usage { input_tokens, output_tokens, cost_micros }))
 }
 
 /// Agents that are forgotten.
-pub(crate) fn prune(limit: u32) -> Step {
-    Step::new(PRUNE, vec![Value::count(limit)])
+pub(crate) fn prune(limit: u32) -> Statement {
+    Statement::new(PRUNE, vec![SqlValue::count(limit)])
 }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use muster_domain::{PoolName, ProcessId, Timestamp, WorkerEnding, WorkerIdentity, WorkerKey, WorkerState, launcher};
 
-use crate::sql::{Batched, Fields, Step, Value};
+use crate::sql::{Batched, RowFields, SqlValue, Statement};
 use crate::{StoreError, WorkerRow};
 
 // The pool's counter goes first, under the condition that the row's own statement is going to meet: after it, the
@@ -103,50 +103,55 @@ pub(crate) fn add_fields(
     runtime_version: Option<&str>,
     launcher: &str,
     at: Timestamp,
-) -> Vec<Value> {
+) -> Vec<SqlValue> {
     vec![
-        Value::text(process_id),
-        Value::text(pool),
-        Value::count(capacity),
-        Value::text(key.to_hex()),
-        Value::text_or_null(runtime_version),
-        Value::text(launcher),
-        Value::int(at.as_millis()),
+        SqlValue::text(process_id),
+        SqlValue::text(pool),
+        SqlValue::count(capacity),
+        SqlValue::text(key.to_hex()),
+        SqlValue::text_or_null(runtime_version),
+        SqlValue::text(launcher),
+        SqlValue::int(at.as_millis()),
     ]
 }
 
 /// A row of [`IDENTIFY`].
-pub(crate) fn identify_fields(process_id: ProcessId, identity: &WorkerIdentity) -> Vec<Value> {
-    vec![Value::text(process_id), Value::json(identity)]
+pub(crate) fn identify_fields(process_id: ProcessId, identity: &WorkerIdentity) -> Vec<SqlValue> {
+    vec![SqlValue::text(process_id), SqlValue::json(identity)]
 }
 
 /// A row of [`END`] and [`COUNT_TERMINATED`].
-pub(crate) fn end_fields(process_id: ProcessId, lost: bool, ending: &WorkerEnding, at: Timestamp) -> Vec<Value> {
+pub(crate) fn end_fields(process_id: ProcessId, lost: bool, ending: &WorkerEnding, at: Timestamp) -> Vec<SqlValue> {
     let state = if lost { WorkerState::Lost } else { WorkerState::Stopped };
-    vec![Value::text(process_id), Value::shared(state.as_str()), Value::json(ending), Value::int(at.as_millis())]
+    vec![
+        SqlValue::text(process_id),
+        SqlValue::shared(state.as_str()),
+        SqlValue::json(ending),
+        SqlValue::int(at.as_millis()),
+    ]
 }
 
-pub(crate) const fn open() -> Step {
-    Step::new(OPEN, Vec::new())
+pub(crate) const fn open() -> Statement {
+    Statement::new(OPEN, Vec::new())
 }
 
-pub(crate) fn one(process_id: ProcessId) -> Step {
-    Step::new(ONE, vec![Value::text(process_id)])
+pub(crate) fn one(process_id: ProcessId) -> Statement {
+    Statement::new(ONE, vec![SqlValue::text(process_id)])
 }
 
-pub(crate) fn ended(pool: Option<&PoolName>, before: Option<ProcessId>, limit: u32) -> Step {
+pub(crate) fn ended(pool: Option<&PoolName>, before: Option<ProcessId>, limit: u32) -> Statement {
     let before = before.map_or_else(|| PAST_ALL.to_owned(), |id| id.to_string());
-    let mut args = vec![Value::text(before), Value::count(limit)];
-    args.extend(pool.map(Value::text));
-    Step::new(if pool.is_some() { ENDED_OF_POOL } else { ENDED }, args)
+    let mut args = vec![SqlValue::text(before), SqlValue::count(limit)];
+    args.extend(pool.map(SqlValue::text));
+    Statement::new(if pool.is_some() { ENDED_OF_POOL } else { ENDED }, args)
 }
 
-pub(crate) fn prune(ended_before: Timestamp, limit: u32) -> Step {
-    Step::new(PRUNE, vec![Value::int(ended_before.as_millis()), Value::count(limit)])
+pub(crate) fn prune(ended_before: Timestamp, limit: u32) -> Statement {
+    Statement::new(PRUNE, vec![SqlValue::int(ended_before.as_millis()), SqlValue::count(limit)])
 }
 
 /// Reads a row of [`open`], [`one`] or [`ended`].
-pub(crate) fn read(mut fields: Fields) -> Result<WorkerRow, StoreError> {
+pub(crate) fn read(mut fields: RowFields) -> Result<WorkerRow, StoreError> {
     Ok(WorkerRow {
         process_id: fields.parsed()?,
         pool_name: fields.parsed()?,

@@ -7,10 +7,10 @@ use muster_domain::{
     ProcessId, StopReason, TaskId, Timestamp, WorkerEnding, WorkerIdentity, WorkerKey,
 };
 
-use crate::Life;
+use crate::LifeRow;
 use crate::task_writes::{NewTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded};
 
-/// One transition. Each says its precondition; where that does not hold, the outcome is [`Outcome::Unchanged`] unless
+/// One transition. Each says its precondition; where that does not hold, the outcome is [`WriteOutcome::Unchanged`] unless
 /// said otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
@@ -92,9 +92,9 @@ pub enum Write {
         at: Timestamp,
     },
     /// Makes an agent with intent "run", assigned with epoch 1 where a worker is given. Precondition: its idempotency
-    /// key, if any, is free; otherwise [`Outcome::Replayed`]. Where the worker has no free slot or takes no agents, the
-    /// agent is made without an assignment: [`Outcome::Unplaced`], as where no worker is given. Where the pool does not
-    /// exist, or the id is taken, nothing is made: [`Outcome::Unchanged`].
+    /// key, if any, is free; otherwise [`WriteOutcome::Replayed`]. Where the worker has no free slot or takes no agents, the
+    /// agent is made without an assignment: [`WriteOutcome::Unplaced`], as where no worker is given. Where the pool does not
+    /// exist, or the id is taken, nothing is made: [`WriteOutcome::Unchanged`].
     AddAgent(Box<NewAgent>),
     /// Gives an agent a slot. Preconditions: intent is "run", it is not at rest, it has no open assignment, its epoch is
     /// one below the given one, and the worker takes agents and has a free slot.
@@ -150,7 +150,7 @@ pub enum Write {
         at: Timestamp,
     },
     /// Makes tasks, started where an attempt is given. Precondition of each: the pool exists, and its idempotency key, if any,
-    /// is free; otherwise [`TaskOutcome::Replayed`]. The outcome is [`Outcome::Tasks`], as of all that follow.
+    /// is free; otherwise [`TaskOutcome::Replayed`]. The outcome is [`WriteOutcome::Tasks`], as of all that follow.
     AddTasks(Vec<NewTask>),
     /// Gives waiting tasks to agents. Precondition of each: it is queued, and the attempt's number is the next.
     StartTasks(Vec<TaskStart>),
@@ -183,7 +183,7 @@ pub enum Write {
         step: String,
     },
     /// Notes that a supervisor lives. No precondition.
-    NoteLife(Life),
+    NoteLife(LifeRow),
     /// Writes an event. No precondition.
     Event(EventDraft),
 }
@@ -216,7 +216,7 @@ pub struct IdempotencyKey {
 
 /// What became of a [`Write`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum WriteOutcome {
     /// It was carried out.
     Applied,
     /// Its precondition did not hold; nothing was changed.

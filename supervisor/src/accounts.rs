@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use muster_domain::budget::{Budget, Budgets, Scope};
 use muster_domain::{AgentId, PoolName, TaskId, Usage};
-use muster_policy::budget::{Account, Exhausted, exhausted};
+use muster_policy::budget::{AccountUsage, Exhausted, exhausted};
 use muster_store::{Store, StoreError, UsageAdded};
 
 /// Accounts that one read takes.
@@ -14,11 +14,11 @@ const PAGE: u32 = 1_000;
 /// The budgets, and the sums that count against them. Without budgets nothing is kept here; the store sums all the same.
 pub(crate) struct Accounts {
     budgets: Budgets,
-    state: Mutex<State>,
+    state: Mutex<AccountSums>,
 }
 
 #[derive(Default)]
-struct State {
+struct AccountSums {
     /// What runs that are over have used.
     before: HashMap<(Scope, String), Usage>,
     /// What running tasks have used so far, and on whose accounts.
@@ -120,9 +120,9 @@ impl Accounts {
         let names = payers.names();
         let state = self.state();
         let of = |sums: &HashMap<Name, Usage>, name: &Name| sums.get(name).copied().unwrap_or_default();
-        let mut accounts: Vec<Account<'_>> = names
+        let mut accounts: Vec<AccountUsage<'_>> = names
             .iter()
-            .map(|key| Account {
+            .map(|key| AccountUsage {
                 scope: key.0,
                 name: &key.1,
                 before: of(&state.before, key),
@@ -131,7 +131,7 @@ impl Accounts {
             .collect();
         let id = task.map(|(id, _)| id.to_string());
         if let (Some((_, before)), Some(name)) = (task, &id) {
-            accounts.push(Account { scope: Scope::Task, name, before, running: Usage::default() });
+            accounts.push(AccountUsage { scope: Scope::Task, name, before, running: Usage::default() });
         }
         let mut all = exhausted(&self.budgets, &accounts);
         // One that is passed says more than one that is just used up.
@@ -139,12 +139,12 @@ impl Accounts {
         (!all.is_empty()).then(|| all.swap_remove(passed))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, AccountSums> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl AccountSums {
     fn set_running(&mut self, task: TaskId, now: Option<(Vec<Name>, Usage)>) {
         if let Some((names, used)) = self.running.remove(&task) {
             for name in names {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use muster_domain::{Command, Envelope, ProcessId};
-use muster_registry::CommandPost;
+use muster_registry::CommandDelivery;
 
 use crate::probes::PATIENCE;
 use crate::system::System;
@@ -57,7 +57,7 @@ impl System {
         let begun = Instant::now();
         self.handle.context.bus.send(&[], &[(me, envelope.clone())]).await.map_err(|error| error.to_string())?;
         while let Some(post) = commands.recv().await {
-            if matches!(&post, CommandPost::Command(heard) if heard.id == envelope.id) {
+            if matches!(&post, CommandDelivery::Command(heard) if heard.id == envelope.id) {
                 return Ok(format!("a message came back after {:.2} ms", begun.elapsed().as_secs_f64() * 1e3));
             }
         }
@@ -66,7 +66,7 @@ impl System {
 
     async fn check_store(&self) -> CheckLine {
         let begun = Instant::now();
-        if let Some(broken) = self.handle.context.reporting.board.store_broken() {
+        if let Some(broken) = self.handle.context.reporting.health.store_broken() {
             return line("store", begun, Err(broken), "do what is said there: nothing new is taken until then");
         }
         let result = self.handle.context.store.ping().await.map(|_| self.handle.context.store.describe());
@@ -87,7 +87,7 @@ impl System {
             .handle
             .context
             .reporting
-            .board
+            .health
             .folder_broken()
             .map_or(Ok(self.handle.context.settings.data_dir.display().to_string()), Err);
         line("data folder", Instant::now(), found, "do what is said there: no worker starts until then")

@@ -52,7 +52,7 @@ pub(crate) struct StepGauge {
 
 /// What a look showed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Look {
+pub(crate) struct ClockReading {
     /// What time it is.
     pub(crate) at: Timestamp,
     /// By how many milliseconds the clock was set since the look before, where it was.
@@ -67,7 +67,7 @@ impl StepGauge {
     }
 
     /// Looks at both clocks. A drift, which a clock that is kept right by others always has, is followed.
-    pub(crate) fn look(&mut self) -> Look {
+    pub(crate) fn look(&mut self) -> ClockReading {
         // A process that is held up between the two readings would take that for a step.
         for _ in 0..8 {
             let before = self.passed();
@@ -76,10 +76,10 @@ impl StepGauge {
             if (before..before + MOMENT).contains(&after) {
                 let offset = at.as_millis() - i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
                 let by = offset - std::mem::replace(&mut self.offset, offset);
-                return Look { at, set_by: (by.unsigned_abs() >= STEP.as_millis() as u64).then_some(by) };
+                return ClockReading { at, set_by: (by.unsigned_abs() >= STEP.as_millis() as u64).then_some(by) };
             }
         }
-        Look { at: self.wall.now(), set_by: None }
+        ClockReading { at: self.wall.now(), set_by: None }
     }
 
     fn passed(&self) -> Duration {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::Timestamp;
-use muster_files::Place;
+use muster_files::DataPath;
 use muster_policy::retention::{Lived, cutoff};
 use muster_registry::RegistryError;
 use muster_store::{Pruned, StoreError};
 
 use crate::blocking;
-use crate::board::Board;
 use crate::context::Context;
+use crate::health_board::HealthBoard;
 use crate::keeper::mailbox::TaskAsk;
 
 /// Between two rounds.
@@ -37,12 +37,12 @@ pub(crate) async fn run(context: Arc<Context>) {
         match prune(&context).await {
             Ok(pruned) => {
                 count_dead_tasks(&context).await;
-                remove_remains(&context, pruned).await;
+                remove_leftovers(&context, pruned).await;
             }
             Err(error) => drop(context.store_failed(&error)),
         }
         let cleaned = clean_registry(&context).await;
-        tell(&context.reporting.board, cleaned);
+        tell(&context.reporting.health, cleaned);
     }
 }
 
@@ -53,11 +53,13 @@ async fn clean_registry(context: &Context) -> Result<(), RegistryError> {
 }
 
 /// Whoever may not clean is told so. That the registry is away is said elsewhere.
-fn tell(board: &Board, cleaned: Result<(), RegistryError>) {
+fn tell(health: &HealthBoard, cleaned: Result<(), RegistryError>) {
     match cleaned {
-        Ok(()) => board.recover(CLEANING),
+        Ok(()) => health.recover(CLEANING),
         Err(error @ RegistryError::Unavailable(_)) => tracing::debug!(%error, "the registry is cleaned later"),
-        Err(error) => board.degrade(CLEANING, format!("what is none of Muster's can't be removed from Redis: {error}")),
+        Err(error) => {
+            health.degrade(CLEANING, format!("what is none of Muster's can't be removed from Redis: {error}"))
+        }
     }
 }
 
@@ -98,7 +100,7 @@ async fn forget_lost_pools(context: &Context) -> Result<(), RegistryError> {
         let known = rows.iter().any(|row| row.spec.pool_name == pool) || context.directory.get(&pool).is_some();
         if !known {
             tracing::info!(pool.name = %pool, "the registry holds a pool that the store does not; it is forgotten");
-            context.messages.postman.forget_pool(pool);
+            context.messages.command_sender.forget_pool(pool);
         }
     }
     Ok(())
@@ -107,23 +109,23 @@ async fn forget_lost_pools(context: &Context) -> Result<(), RegistryError> {
 /// Removes from the registry what somebody else put into the sets of pools.
 async fn weed_pools(context: &Context) -> Result<(), RegistryError> {
     for (pool, _) in context.directory.all() {
-        context.registry.weed(&pool).await?;
+        context.registry.remove_strangers(&pool).await?;
     }
     Ok(())
 }
 
 /// Removes what those that the store has just forgotten left in the data folder. Nothing else: a store that has no row of an
 /// agent need not be the one that the agent belongs to.
-async fn remove_remains(context: &Context, pruned: Pruned) {
+async fn remove_leftovers(context: &Context, pruned: Pruned) {
     let dir = &context.settings.data_dir;
-    let of_agents = pruned.agents.into_iter().flat_map(|agent| Place::all_of_agent(dir, agent));
-    let of_workers = pruned.workers.into_iter().map(|worker| Place::worker_log(dir, worker));
-    let remains: Vec<Place> = of_agents.chain(of_workers).collect();
-    if remains.is_empty() {
+    let of_agents = pruned.agents.into_iter().flat_map(|agent| DataPath::all_of_agent(dir, agent));
+    let of_workers = pruned.workers.into_iter().map(|worker| DataPath::worker_log(dir, worker));
+    let leftovers: Vec<DataPath> = of_agents.chain(of_workers).collect();
+    if leftovers.is_empty() {
         return;
     }
     let removal = move || {
-        for remain in remains {
+        for remain in leftovers {
             if let Err(error) = remain.remove() {
                 let path = remain.path();
                 tracing::warn!(%error, path = %path.display(), "what somebody long gone has left can't be removed");
@@ -143,15 +145,15 @@ mod tests {
     #[test]
     fn a_refusal_is_named_until_it_is_over_and_an_outage_is_not() {
         let (events, _told) = tokio::sync::mpsc::unbounded_channel();
-        let board = Board::new(events, Arc::new(Alerts::new(&AlertParts::default())), WallClock::default());
+        let health = HealthBoard::new(events, Arc::new(Alerts::new(&AlertParts::default())), WallClock::default());
         let away = || Err(RegistryError::Unavailable("no connection".to_owned()));
-        tell(&board, away());
-        assert!(board.read().is_empty(), "that is said elsewhere");
-        tell(&board, Err(RegistryError::Refused("no right to SSCAN".to_owned())));
-        assert!(board.read()[0].contains("no right to SSCAN"), "{:?}", board.read());
-        tell(&board, away());
-        assert_eq!(board.read().len(), 1, "nothing else is known");
-        tell(&board, Ok(()));
-        assert!(board.read().is_empty());
+        tell(&health, away());
+        assert!(health.read().is_empty(), "that is said elsewhere");
+        tell(&health, Err(RegistryError::Refused("no right to SSCAN".to_owned())));
+        assert!(health.read()[0].contains("no right to SSCAN"), "{:?}", health.read());
+        tell(&health, away());
+        assert_eq!(health.read().len(), 1, "nothing else is known");
+        tell(&health, Ok(()));
+        assert!(health.read().is_empty());
     }
 }

@@ -8,21 +8,21 @@ use std::time::Duration;
 
 use muster_domain::{Clocks, Executions, Fence, PoolName, RegistryTarget, RuntimeProfile, Timestamp};
 use muster_registry::{Bus, Registry};
-use muster_store::{AgentRow, Outcome, PoolRow, Store, StoreError, WorkerRow, Write};
+use muster_store::{AgentRow, PoolRow, Store, StoreError, WorkerRow, Write, WriteOutcome};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
 use crate::alerts::Alerts;
-use crate::board::Board;
 use crate::clock::{self, StepGauge, WallClock};
+use crate::command_sender::CommandSender;
 use crate::directory::{Directory, Mailbox};
 use crate::error::SupervisorError;
+use crate::health_board::HealthBoard;
+use crate::heartbeat_reader::HeartbeatReader;
 use crate::keeper::tasks::TaskDeps;
 use crate::keeper::{AgentDeps, WorkerDeps};
 use crate::launch::Launchers;
-use crate::listener::Listener;
-use crate::postman::Postman;
 use crate::probes::Probes;
 use crate::quotas::Quotas;
 
@@ -64,8 +64,8 @@ pub(crate) struct Context {
 
 /// What goes to the workers and comes from them.
 pub(crate) struct Messages {
-    pub(crate) postman: Arc<Postman>,
-    pub(crate) listener: Listener,
+    pub(crate) command_sender: Arc<CommandSender>,
+    pub(crate) listener: HeartbeatReader,
     pub(crate) probes: Probes,
 }
 
@@ -77,7 +77,7 @@ pub(crate) struct Limits {
 
 /// What is said to people.
 pub(crate) struct Reporting {
-    pub(crate) board: Arc<Board>,
+    pub(crate) health: Arc<HealthBoard>,
     pub(crate) alerts: Arc<Alerts>,
     pub(crate) counters: Arc<Counters>,
     /// Rises whenever there may be new events.
@@ -86,15 +86,15 @@ pub(crate) struct Reporting {
 
 impl Context {
     /// Commits a batch under this leader's fence, and keeps the health board true.
-    pub(crate) async fn apply(&self, writes: &[Write]) -> Result<Vec<Outcome>, SupervisorError> {
+    pub(crate) async fn apply(&self, writes: &[Write]) -> Result<Vec<WriteOutcome>, SupervisorError> {
         if self.fenced.is_cancelled() {
             return Err(SupervisorError::unavailable("another supervisor leads".to_owned()));
         }
         let begun = clock::now();
         match self.store.apply(self.fence, writes).await {
             Ok(outcomes) => {
-                self.reporting.board.commit_took(begun, clock::now());
-                self.reporting.board.store_succeeded(writes);
+                self.reporting.health.commit_took(begun, clock::now());
+                self.reporting.health.store_succeeded(writes);
                 if writes.iter().any(|write| matches!(write, Write::Event(_))) {
                     self.reporting.events.send_modify(|count| *count += 1);
                 }
@@ -123,8 +123,8 @@ impl Context {
             alerts: self.reporting.alerts.clone(),
             bus: self.bus.clone(),
             listener: self.messages.listener.clone(),
-            postman: self.messages.postman.clone(),
-            board: self.reporting.board.clone(),
+            command_sender: self.messages.command_sender.clone(),
+            health: self.reporting.health.clone(),
             fenced: self.fenced.clone(),
             keeper,
         }
@@ -162,7 +162,7 @@ impl Context {
             }
             // The store is well: it is what it was asked to keep that it can't.
             StoreError::Refused(why) => return SupervisorError::unstorable(why),
-            _ => self.reporting.board.store_failed(writes, error, clock::now()),
+            _ => self.reporting.health.store_failed(writes, error, clock::now()),
         }
         SupervisorError::unavailable(error.to_string())
     }

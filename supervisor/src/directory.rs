@@ -8,16 +8,16 @@ use muster_domain::{PoolName, PoolSpec};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::error::SupervisorError;
-use crate::keeper::mailbox::{Ask, Look, Read};
-use crate::keeper::{Keeper, Round};
+use crate::keeper::mailbox::{KeeperMessage, PoolRead, ReadFn};
+use crate::keeper::{Keeper, Turn};
 use crate::view::Page;
 
 /// The mailbox of a keeper.
-pub(crate) type Mailbox = mpsc::UnboundedSender<Ask>;
+pub(crate) type Mailbox = mpsc::UnboundedSender<KeeperMessage>;
 
 /// One pool.
 #[derive(Clone)]
-pub(crate) struct Entry {
+pub(crate) struct PoolEntry {
     pub(crate) mailbox: Mailbox,
     /// What it is.
     pub(crate) spec: LiveSpec,
@@ -43,7 +43,7 @@ impl LiveSpec {
 }
 
 pub(crate) struct Directory {
-    pools: RwLock<BTreeMap<PoolName, Entry>>,
+    pools: RwLock<BTreeMap<PoolName, PoolEntry>>,
     names: watch::Sender<Vec<PoolName>>,
     /// Pools are made and changed one at a time, so that two changes of one pool do not overwrite each other.
     pub(crate) pool_lock: Mutex<()>,
@@ -63,7 +63,7 @@ impl Default for Directory {
 }
 
 impl Directory {
-    pub(crate) fn insert(&self, pool: PoolName, entry: Entry) {
+    pub(crate) fn insert(&self, pool: PoolName, entry: PoolEntry) {
         self.change(|pools| drop(pools.insert(pool, entry)));
     }
 
@@ -71,7 +71,7 @@ impl Directory {
         self.change(|pools| drop(pools.remove(pool)));
     }
 
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<PoolName, Entry>)) {
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<PoolName, PoolEntry>)) {
         let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut pools);
         let names: Vec<PoolName> = pools.keys().cloned().collect();
@@ -82,7 +82,7 @@ impl Directory {
         });
     }
 
-    pub(crate) fn get(&self, pool: &PoolName) -> Option<Entry> {
+    pub(crate) fn get(&self, pool: &PoolName) -> Option<PoolEntry> {
         self.pools.read().unwrap_or_else(PoisonError::into_inner).get(pool).cloned()
     }
 
@@ -123,23 +123,23 @@ impl Directory {
 /// Reads what a keeper knows at the moment.
 pub(crate) async fn read<T: Send + 'static>(
     keeper: &Mailbox,
-    look: impl FnOnce(&Keeper, &Round) -> T + Send + Sync + 'static,
+    look: impl FnOnce(&Keeper, &Turn) -> T + Send + Sync + 'static,
 ) -> Result<T, SupervisorError> {
-    ask(keeper, |reply| Ask::Read(Read::Now(told(look, reply)))).await
+    ask(keeper, |reply| KeeperMessage::Read(PoolRead::Now(told(look, reply)))).await
 }
 
 /// The same at the end of its turn, when it knows of the tasks.
 pub(crate) async fn read_at_turn_end<T: Send + 'static>(
     keeper: &Mailbox,
-    look: impl FnOnce(&Keeper, &Round) -> T + Send + Sync + 'static,
+    look: impl FnOnce(&Keeper, &Turn) -> T + Send + Sync + 'static,
 ) -> Result<T, SupervisorError> {
-    ask(keeper, |reply| Ask::Read(Read::AtTurnEnd(told(look, reply)))).await
+    ask(keeper, |reply| KeeperMessage::Read(PoolRead::AtTurnEnd(told(look, reply)))).await
 }
 
 fn told<T: Send + 'static>(
-    look: impl FnOnce(&Keeper, &Round) -> T + Send + Sync + 'static,
+    look: impl FnOnce(&Keeper, &Turn) -> T + Send + Sync + 'static,
     reply: oneshot::Sender<T>,
-) -> Look {
+) -> ReadFn {
     Box::new(move |keeper, round| {
         if !reply.is_closed() {
             drop(reply.send(look(keeper, round)));
@@ -150,7 +150,7 @@ fn told<T: Send + 'static>(
 /// Sends a request to a keeper and waits for its reply.
 pub(crate) async fn ask<T>(
     keeper: &Mailbox,
-    request: impl FnOnce(oneshot::Sender<T>) -> Ask,
+    request: impl FnOnce(oneshot::Sender<T>) -> KeeperMessage,
 ) -> Result<T, SupervisorError> {
     let (reply, answer) = oneshot::channel();
     keeper.send(request(reply)).map_err(|_| SupervisorError::Stopping)?;

@@ -6,7 +6,7 @@ use muster_domain::TaskId;
 use tokio::sync::watch;
 
 use crate::error::SupervisorError;
-use crate::keeper::tasks::Signal;
+use crate::keeper::tasks::TaskSignal;
 use crate::tasks::Tasks;
 use crate::view::{TaskNews, TaskView};
 
@@ -15,7 +15,7 @@ use crate::view::{TaskNews, TaskView};
 pub struct TaskFollower {
     tasks: Tasks,
     task: TaskId,
-    signal: watch::Receiver<Signal>,
+    signal: watch::Receiver<TaskSignal>,
     /// The version that was told last; 0 before the first.
     told: u64,
     /// The changes that the told picture has.
@@ -30,7 +30,7 @@ impl fmt::Debug for TaskFollower {
 }
 
 impl TaskFollower {
-    pub(crate) const fn new(tasks: Tasks, task: TaskId, signal: watch::Receiver<Signal>) -> Self {
+    pub(crate) const fn new(tasks: Tasks, task: TaskId, signal: watch::Receiver<TaskSignal>) -> Self {
         Self { tasks, task, signal, told: 0, changes: None, is_over: false }
     }
 

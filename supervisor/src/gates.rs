@@ -7,7 +7,7 @@ use muster_store::Write;
 
 use crate::directory::ask;
 use crate::error::SupervisorError;
-use crate::keeper::mailbox::{Ask, TaskAsk};
+use crate::keeper::mailbox::{KeeperMessage, TaskAsk};
 use crate::pools::Pools;
 use crate::view::PoolView;
 
@@ -30,8 +30,8 @@ impl Pools {
 
     async fn set_gate(&self, pool: PoolName, gate: Gate, hand_back: bool) -> Result<PoolView, SupervisorError> {
         let keeper = self.context.directory.keeper(&pool)?;
-        self.context.reporting.board.may_store()?;
-        ask(&keeper, |reply| Ask::SetGate { gate, hand_back, reply }).await?
+        self.context.reporting.health.may_store()?;
+        ask(&keeper, |reply| KeeperMessage::SetGate { gate, hand_back, reply }).await?
     }
 
     /// Pauses the tasks of all pools; what runs goes on, or is handed back to the queue.
@@ -46,7 +46,7 @@ impl Pools {
 
     /// Stored first, so that it holds over any restart.
     async fn gate_all(&self, paused: bool, hand_back: bool) -> Result<(), SupervisorError> {
-        self.context.reporting.board.may_store()?;
+        self.context.reporting.health.may_store()?;
         let kind = if paused { EventKind::SystemPaused } else { EventKind::SystemResumed };
         let (at, reason) = (Timestamp::now(), String::new());
         let event = EventDraft { at, kind, pool_name: None, agent_id: None, process_id: None, reason };

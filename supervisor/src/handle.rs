@@ -10,7 +10,7 @@ use crate::caller::Caller;
 use crate::context::Context;
 use crate::directory::read;
 use crate::keeper::Keeper;
-use crate::supervisor::Facts;
+use crate::supervisor::SupervisorFacts;
 use crate::view::HealthView;
 
 /// Cloneable; every clone speaks with the same supervisor. When the supervisor has ended, calls fail with
@@ -18,7 +18,7 @@ use crate::view::HealthView;
 #[derive(Clone)]
 pub struct Handle {
     pub(crate) context: Arc<Context>,
-    pub(crate) facts: Arc<Facts>,
+    pub(crate) facts: Arc<SupervisorFacts>,
     pub(crate) stop: watch::Sender<Option<StopWish>>,
     pub(crate) closing: CancellationToken,
 }
@@ -41,7 +41,7 @@ impl Handle {
         HealthView {
             mode: self.facts.mode,
             mode_reason: self.facts.mode_reason.clone(),
-            degraded: self.context.reporting.board.read(),
+            degraded: self.context.reporting.health.read(),
             alerts: self.context.reporting.alerts.firing(),
         }
     }
@@ -56,7 +56,7 @@ impl Handle {
 
     /// Says that the supervisor is less than it should be, for a reason that only its starter knows.
     pub fn degrade(&self, subject: &'static str, reason: String) {
-        self.context.reporting.board.degrade(subject, reason);
+        self.context.reporting.health.degrade(subject, reason);
     }
 
     /// Has the supervisor give up its lead, so that whoever started it starts it anew.

@@ -60,8 +60,8 @@ fn show(context: &Context, subject: &'static str, shown: &mut Option<String>, se
         return;
     }
     match &seen {
-        Some(reason) => context.reporting.board.degrade(subject, reason.clone()),
-        None => context.reporting.board.recover(subject),
+        Some(reason) => context.reporting.health.degrade(subject, reason.clone()),
+        None => context.reporting.health.recover(subject),
     }
     *shown = seen;
 }

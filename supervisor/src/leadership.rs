@@ -15,15 +15,15 @@ pub(crate) async fn run(context: Arc<Context>, mirror: LeaderMirror) {
     loop {
         tokio::time::sleep_until(due.min(later(clock::now(), context.settings.clocks.pass)).into()).await;
         // A store that was missed is tried more often: intake waits for it.
-        if due > clock::now() && !context.reporting.board.is_degraded("store") {
+        if due > clock::now() && !context.reporting.health.is_degraded("store") {
             continue;
         }
         due = later(clock::now(), lease / 3);
         let begun = clock::now();
         match context.store.renew(context.fence, lease).await {
             Ok(()) => {
-                context.reporting.board.recover("store");
-                context.reporting.board.commit_took(begun, clock::now());
+                context.reporting.health.recover("store");
+                context.reporting.health.commit_took(begun, clock::now());
             }
             Err(error) => drop(context.store_failed(&error)),
         }

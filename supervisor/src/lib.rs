@@ -19,11 +19,11 @@
 //! | `view` | what is shown, which is what the API answers |
 //! | `waiting` | what a queued task waits for, in words |
 //! | `quotas`, `accounts` | what tenants have submitted and run; what was used of each budget |
-//! | `listener` | heartbeats, and since when there was no gap in listening |
-//! | `postman`, `postmaster` | commands out, reports in |
+//! | `heartbeat_reader` | heartbeats, and since when there was no gap in listening |
+//! | `command_sender`, `report_reader` | commands out, reports in |
 //! | [`launch`] | worker processes, single-process workers, the private Redis |
 //! | `leadership`, `collector`, `sweeper` | the lease, old rows, and processes that outlived their worker |
-//! | `crew` | the tasks by name, so that none of them is missed when it ends |
+//! | `task_set` | the tasks by name, so that none of them is missed when it ends |
 //! | `board` | every way in which the supervisor is less than it should be |
 //! | `alerts` | what needs a person, and the webhook that is told |
 //!
@@ -36,35 +36,34 @@ mod accounts;
 mod agents;
 mod alerts;
 pub mod blocking;
-mod board;
+mod bootstrap;
 mod caller;
 mod checks;
 mod clock;
 mod collector;
+mod command_sender;
 mod consumption;
 mod context;
-mod crew;
 mod directory;
 mod error;
 mod events;
-mod examination;
 mod follower;
-mod founding;
 mod gates;
 mod handle;
+mod health_board;
+mod heartbeat_reader;
 mod host;
 mod keeper;
 pub mod launch;
 mod leadership;
 mod lifetime;
-mod listener;
 mod logs;
 mod losses;
 mod pools;
-mod postman;
-mod postmaster;
 mod probes;
 mod quotas;
+mod registry_check;
+mod report_reader;
 mod request;
 mod runtimes;
 mod slowness;
@@ -75,14 +74,14 @@ mod supervisor;
 mod sweeper;
 mod system;
 mod tampering;
+mod task_set;
 mod tasks;
 mod view;
 mod waiting;
 mod workers;
 
 pub use agents::Agents;
-pub use alerts::{Alert, AlertKind, AlertParts, Courier, Secret, Webhook};
-pub use board::{DATA_FOLDER, DATABASE_FILE};
+pub use alerts::{Alert, AlertKind, AlertParts, Webhook, WebhookClient, WebhookSecret};
 pub use caller::Caller;
 pub use clock::WallClock;
 pub use context::Settings;
@@ -90,13 +89,14 @@ pub use error::SupervisorError;
 pub use events::Events;
 pub use follower::TaskFollower;
 pub use handle::{Handle, StopWish};
+pub use health_board::{DATA_FOLDER, DATABASE_FILE};
 pub use host::HostCheck;
 pub use logs::{AgentLog, FileLog, LogReader, LogTail};
 pub use pools::Pools;
 pub use request::{
     AgentQuery, EndedQuery, ListOrder, NewPool, RequestKey, SpawnRequest, Spawned, TaskQuery, TaskRequest,
 };
-pub use supervisor::{Facts, LeadEnd, Parts, Supervisor};
+pub use supervisor::{LeadEnd, Parts, Supervisor, SupervisorFacts};
 pub use system::System;
 pub use tasks::Tasks;
 pub use view::{

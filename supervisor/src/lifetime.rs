@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::{EventDraft, EventKind, Timestamp};
-use muster_store::{Life, Machine, Outcome, Write};
+use muster_store::{LifeRow, Machine, Write, WriteOutcome};
 
-use crate::clock::{Look, StepGauge};
+use crate::clock::{ClockReading, StepGauge};
 use crate::context::Context;
 use crate::error::SupervisorError;
 
@@ -31,7 +31,7 @@ const STEPS_BETWEEN_RENEWALS: u32 = 50;
 /// This supervisor's life.
 pub(crate) struct Lifetime {
     gauge: StepGauge,
-    life: Life,
+    life: LifeRow,
     /// What is to be stored beside it: tried again until it is.
     writes: Vec<Write>,
     /// Whether there may be what ended in the future.
@@ -47,7 +47,7 @@ impl Lifetime {
         context.gauge.get_or_init(|| gauge.clone());
         let lives = context.store.lives().await.map_err(|error| context.store_failed(&error))?;
         let machine = machine();
-        let behind = |life: &Life| {
+        let behind = |life: &LifeRow| {
             let is_of_this_clock =
                 machine.as_ref().zip(life.machine.as_ref()).is_some_and(|(this, that)| this.is(that));
             is_of_this_clock.then(|| life.seen_at.since(at)).filter(|behind| *behind >= BEHIND)
@@ -64,7 +64,7 @@ impl Lifetime {
         }
         // Of one before the last too: the supervisor that saw it may not have come to the end of it.
         let brings_back = lives.iter().any(|life| behind(life).is_some());
-        let life = Life { fence: context.fence, part: 0, began_at: at, seen_at: at, machine };
+        let life = LifeRow { fence: context.fence, part: 0, began_at: at, seen_at: at, machine };
         writes.push(Write::NoteLife(life.clone()));
         context.apply(&writes).await?;
         Ok(Self { gauge, life, writes: Vec::new(), brings_back })
@@ -76,7 +76,7 @@ impl Lifetime {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let Look { at, set_by } = self.gauge.look();
+            let ClockReading { at, set_by } = self.gauge.look();
             if let Some(by_millis) = set_by {
                 self.clock_was_set(at, by_millis);
             }
@@ -115,7 +115,7 @@ impl Lifetime {
 async fn move_all_waits(context: &Context, by_millis: i64, step: String) -> Result<(), SupervisorError> {
     let shift = [Write::ShiftWaits { pool: None, by_millis, step }];
     for count in 1_u32.. {
-        if context.apply(&shift).await?.contains(&Outcome::Unchanged) {
+        if context.apply(&shift).await?.contains(&WriteOutcome::Unchanged) {
             break;
         }
         if count.is_multiple_of(STEPS_BETWEEN_RENEWALS) {

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use muster_domain::lengths::{MAX_ROLE_TYPE, check_length};
 use muster_domain::{EventDraft, EventKind, Gate, PoolName, PoolOrigin, PoolSpec, Timestamp, plain, runtime, schema};
-use muster_store::{Outcome, PoolRow, Write};
+use muster_store::{PoolRow, Write, WriteOutcome};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::context::Context;
-use crate::directory::{Entry, LiveSpec, ask, read, read_at_turn_end};
+use crate::directory::{LiveSpec, PoolEntry, ask, read, read_at_turn_end};
 use crate::error::SupervisorError;
 use crate::keeper::Keeper;
-use crate::keeper::mailbox::Ask;
+use crate::keeper::mailbox::KeeperMessage;
 use crate::request::NewPool;
 use crate::view::{PoolView, QueueView};
 
@@ -69,13 +69,13 @@ impl Pools {
         if self.context.directory.get(&spec.pool_name).is_some() {
             return Err(SupervisorError::PoolExists(spec.pool_name));
         }
-        self.context.reporting.board.may_store()?;
+        self.context.reporting.health.may_store()?;
         let at = Timestamp::now();
         let event = pool_event(EventKind::PoolCreated, &spec.pool_name, at);
         let writes = [Write::AddPool { spec: spec.clone(), at }, Write::Event(event)];
         match self.context.apply(&writes).await?.first() {
-            Some(Outcome::Applied) => {}
-            Some(Outcome::Refused(why)) => return Err(SupervisorError::unstorable(why)),
+            Some(WriteOutcome::Applied) => {}
+            Some(WriteOutcome::Refused(why)) => return Err(SupervisorError::unstorable(why)),
             _ => return Err(SupervisorError::PoolExists(spec.pool_name)),
         }
         let name = spec.pool_name.clone();
@@ -106,8 +106,8 @@ impl Pools {
         })?;
         let spec = PoolSpec { config, ..PoolSpec::clone(&spec) };
         check_spec(&spec, &self.context)?;
-        self.context.reporting.board.may_store()?;
-        ask(&keeper, |reply| Ask::Change { spec: Arc::new(spec), reply }).await?
+        self.context.reporting.health.may_store()?;
+        ask(&keeper, |reply| KeeperMessage::Change { spec: Arc::new(spec), reply }).await?
     }
 
     /// Stops a pool's agents (`graceful`: asks them first) and removes it; returns when it is gone.
@@ -116,10 +116,10 @@ impl Pools {
         if self.context.directory.spec(name)?.origin == PoolOrigin::File {
             return Err(SupervisorError::PoolOfFile(name.clone()));
         }
-        if let Some(error) = self.context.reporting.board.refusal() {
+        if let Some(error) = self.context.reporting.health.refusal() {
             return Err(error);
         }
-        ask(&keeper, |reply| Ask::Remove { graceful, reply }).await?
+        ask(&keeper, |reply| KeeperMessage::Remove { graceful, reply }).await?
     }
 }
 
@@ -152,12 +152,12 @@ pub(crate) fn open(
     context: &Arc<Context>,
     row: PoolRow,
     agents: Vec<muster_store::AgentRow>,
-    workers: Vec<crate::keeper::Found>,
+    workers: Vec<crate::keeper::FoundWorker>,
 ) {
     let (mailbox, inbox) = mpsc::unbounded_channel();
     let name = row.spec.pool_name.clone();
     let spec = LiveSpec::new(Arc::new(row.spec.clone()));
-    let entry = Entry { mailbox: mailbox.clone(), spec: spec.clone() };
+    let entry = PoolEntry { mailbox: mailbox.clone(), spec: spec.clone() };
     let keeper = Keeper::new(context.clone(), mailbox, (row, spec), agents, workers);
     context.directory.insert(name.clone(), entry);
     let context = context.clone();

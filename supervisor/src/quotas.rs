@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use muster_domain::{PoolName, TenantLimits, Tenants, Timestamp};
-use muster_policy::quota::{Left, Quota, Refusal, may_start};
+use muster_policy::quota::{Quota, QuotaLeft, QuotaRefusal, may_start};
 use tokio::sync::watch;
 
 /// The limits of tenants, and what counts against them.
@@ -13,15 +13,15 @@ pub(crate) struct Quotas {
     tenants: Tenants,
     /// Whether any tenant has a bound on running tasks: else nobody counts them.
     bounds_running: bool,
-    submitted: Mutex<Submitted>,
-    running: Mutex<Running>,
+    submitted: Mutex<SubmittedCounts>,
+    running: Mutex<RunningCounts>,
     /// Changes when a tenant that is counted runs less than before.
     freed: watch::Sender<()>,
 }
 
 /// Tenants that have submitted something lately. Their names are the callers', who may think of ever new ones.
 #[derive(Default)]
-struct Submitted {
+struct SubmittedCounts {
     quotas: HashMap<String, Quota>,
     /// Past so many, those of whom nothing needs to be known are forgotten.
     most: usize,
@@ -32,20 +32,20 @@ const FEW: usize = 4_096;
 
 /// Running tasks by tenant and pool.
 #[derive(Default)]
-pub(crate) struct Running {
+pub(crate) struct RunningCounts {
     counts: HashMap<String, HashMap<PoolName, u32>>,
 }
 
 /// What a tenant may have of the agents.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Share {
+pub(crate) struct TenantShare {
     /// Tasks that it gets in a round.
     pub(crate) weight: u32,
     /// Tasks that it may start now.
     pub(crate) allowance: u32,
 }
 
-impl Share {
+impl TenantShare {
     /// Of one without bounds among equals.
     pub(crate) const ANY: Self = Self { weight: 1, allowance: u32::MAX };
 }
@@ -84,7 +84,7 @@ impl Quotas {
         count: u64,
         now: Instant,
         wall: Timestamp,
-    ) -> Result<Option<Left>, Refusal> {
+    ) -> Result<Option<QuotaLeft>, QuotaRefusal> {
         let limits = self.limits(tenant);
         if limits.rate.is_none() && limits.per_day.is_none() {
             return Ok(None);
@@ -110,7 +110,7 @@ impl Quotas {
     }
 
     /// What is left for a tenant.
-    pub(crate) fn left(&self, tenant: &str, now: Instant, wall: Timestamp) -> Left {
+    pub(crate) fn left(&self, tenant: &str, now: Instant, wall: Timestamp) -> QuotaLeft {
         let limits = self.limits(tenant);
         let submitted = self.submitted();
         match submitted.quotas.get(tenant) {
@@ -132,7 +132,7 @@ impl Quotas {
     /// A pool says how many of each tenant's tasks it runs. It holds the counts, and hears what other pools say from now on.
     pub(crate) fn tell(
         &self,
-        running: &mut Running,
+        running: &mut RunningCounts,
         pool: &PoolName,
         counts: &HashMap<String, u32>,
         freed: &mut watch::Receiver<()>,
@@ -145,27 +145,27 @@ impl Quotas {
 
     /// Holds the counts of running tasks while tasks are given out, so that two pools do not both use the last one; nothing
     /// where no tenant has such a bound.
-    pub(crate) fn count_running(&self) -> Option<MutexGuard<'_, Running>> {
+    pub(crate) fn count_running(&self) -> Option<MutexGuard<'_, RunningCounts>> {
         self.bounds_running.then(|| self.lock_running())
     }
 
     /// What a tenant may have beside what runs; nothing is said of that where nobody counts it.
-    pub(crate) fn share(&self, running: Option<&Running>, tenant: &str) -> Share {
+    pub(crate) fn share(&self, running: Option<&RunningCounts>, tenant: &str) -> TenantShare {
         let limits = self.limits(tenant);
         let allowance = running.map_or(u32::MAX, |running| running.allowance(tenant, &limits));
-        Share { weight: limits.weight, allowance }
+        TenantShare { weight: limits.weight, allowance }
     }
 
-    fn lock_running(&self) -> MutexGuard<'_, Running> {
+    fn lock_running(&self) -> MutexGuard<'_, RunningCounts> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn submitted(&self) -> MutexGuard<'_, Submitted> {
+    fn submitted(&self) -> MutexGuard<'_, SubmittedCounts> {
         self.submitted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Submitted {
+impl SubmittedCounts {
     fn forget_some(&mut self, now: Instant, wall: Timestamp) {
         if self.quotas.len() >= self.most.max(FEW) {
             self.quotas.retain(|_, quota| !quota.is_untouched(now, wall));
@@ -174,7 +174,7 @@ impl Submitted {
     }
 }
 
-impl Running {
+impl RunningCounts {
     fn of(&self, tenant: &str) -> u32 {
         self.counts.get(tenant).map_or(0, |pools| pools.values().sum())
     }

@@ -1,5 +1,5 @@
 //! Versions of runtimes: by them a new supervisor knows which of the workers that it finds start programs by another definition
-//! than the configuration has now. A worker gets its definition at its birth and keeps it for its life.
+//! than the configuration has now. A worker gets its definition at its start and keeps it for its life.
 
 use muster_domain::RuntimeProfile;
 use sha2::{Digest, Sha256};

@@ -12,8 +12,8 @@ use crate::agents::Agents;
 use crate::clock;
 use crate::directory::ask;
 use crate::error::SupervisorError;
-use crate::keeper::agent::{Answer, Awaited};
-use crate::keeper::mailbox::{AgentAsk, Ask, SpawnAnswer, SpawnAsk};
+use crate::keeper::agent::{AgentAnswer, Awaited};
+use crate::keeper::mailbox::{AgentAsk, KeeperMessage, SpawnAnswer, SpawnAsk};
 use crate::keeper::view_of_row;
 use crate::request::{SpawnRequest, Spawned};
 
@@ -29,10 +29,11 @@ impl Agents {
         let key = request.key.clone().map(|key| key.of(&self.principal));
         let spec = self.specify(request).await?;
         // The keeper would say the same, as soon as it has done with what it waits for.
-        if let Some(error) = self.context.reporting.board.start_refusal() {
+        if let Some(error) = self.context.reporting.health.start_refusal() {
             return Err(error);
         }
-        let answer = ask(&keeper, |reply| Ask::Spawn(Box::new(SpawnAsk { spec, key, deadline, reply }))).await??;
+        let answer =
+            ask(&keeper, |reply| KeeperMessage::Spawn(Box::new(SpawnAsk { spec, key, deadline, reply }))).await??;
         match answer {
             SpawnAnswer::Waiting(fate) => fate.await.map_err(|_| SupervisorError::Stopping)?.map(Spawned::from),
             SpawnAnswer::Replayed(agent) => self.replay(agent, deadline).await,
@@ -93,8 +94,8 @@ fn answer_at_rest(row: AgentRow) -> Result<Spawned, SupervisorError> {
     }
 }
 
-impl From<Answer> for Spawned {
-    fn from(answer: Answer) -> Self {
+impl From<AgentAnswer> for Spawned {
+    fn from(answer: AgentAnswer) -> Self {
         if answer.reached { Self::Running(answer.view) } else { Self::Accepted(answer.view) }
     }
 }

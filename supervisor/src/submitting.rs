@@ -20,14 +20,14 @@ use crate::view::Submitted;
 
 /// Tasks that one message to a keeper carries, at the most.
 const TASKS_PER_ASK: usize = 250;
-type Answer = Result<Submitted, SupervisorError>;
+type SubmitResult = Result<Submitted, SupervisorError>;
 
 impl Tasks {
     /// Takes in a task; it is stored when this returns.
     ///
     /// # Errors
     /// Before it is stored: unknown pool or agent, bad values, a bound (429), or something away. Then nothing was changed.
-    pub async fn submit(&self, request: TaskRequest) -> Answer {
+    pub async fn submit(&self, request: TaskRequest) -> SubmitResult {
         let keeper = self.context.directory.keeper(&request.pool_name)?;
         let draft = self.prepare(request).await?;
         let payer = payer_of(&draft);
@@ -37,8 +37,8 @@ impl Tasks {
     }
 
     /// Takes in many tasks; each answers for itself, in order. Those of one pool are stored in few commits.
-    pub async fn submit_all(&self, requests: Vec<TaskRequest>) -> Vec<Answer> {
-        let mut answers: Vec<Answer> = Vec::with_capacity(requests.len());
+    pub async fn submit_all(&self, requests: Vec<TaskRequest>) -> Vec<SubmitResult> {
+        let mut answers: Vec<SubmitResult> = Vec::with_capacity(requests.len());
         let mut drafts: BTreeMap<PoolName, Vec<(usize, TaskDraft)>> = BTreeMap::new();
         for (place, request) in requests.into_iter().enumerate() {
             let pool = request.pool_name.clone();
@@ -86,7 +86,7 @@ impl Tasks {
     }
 
     /// A repeated request is answered as the first was, with the state now. What was not taken in costs its tenant nothing.
-    async fn submitted(&self, payer: Option<String>, answer: Result<TaskAnswer, SupervisorError>) -> Answer {
+    async fn submitted(&self, payer: Option<String>, answer: Result<TaskAnswer, SupervisorError>) -> SubmitResult {
         if let Some(tenant) = payer.filter(|_| !matches!(answer, Ok(TaskAnswer::Stored(_)))) {
             self.context.limits.quotas.give_back(&tenant, 1, clock::now(), self.context.settings.wall.now());
         }
@@ -102,7 +102,7 @@ impl Tasks {
     /// Counts a task against its tenant's limits, unless nothing is left for it.
     async fn admit(&self, spec: &TaskSpec) -> Result<(), SupervisorError> {
         // The keeper would say the same, as soon as it has done with what it waits for.
-        self.context.reporting.board.may_store()?;
+        self.context.reporting.health.may_store()?;
         let (tenant, project) = (spec.tenant.as_str(), spec.project_id.as_deref());
         let payers = Payers { agent: spec.agent_id, project, tenant, pool: &spec.pool_name };
         if let Some(spent) = self.context.limits.accounts.exhausted(None, payers) {

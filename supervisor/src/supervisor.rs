@@ -16,25 +16,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
 use crate::alerts::{self, AlertParts, Alerts, Webhook};
-use crate::board::Board;
+use crate::bootstrap;
+use crate::command_sender::CommandSender;
 use crate::context::{Context, Limits, Messages, Reporting, Settings};
-use crate::crew::Crew;
 use crate::directory::Directory;
 use crate::error::SupervisorError;
-use crate::founding;
 use crate::handle::{Handle, StopWish};
+use crate::health_board::HealthBoard;
+use crate::heartbeat_reader::{HeartbeatLoop, HeartbeatReader};
 use crate::host::{self, HostCheck};
-use crate::keeper::Found;
-use crate::keeper::mailbox::Ask;
+use crate::keeper::FoundWorker;
+use crate::keeper::mailbox::KeeperMessage;
 use crate::launch::{Adoption, Launchers};
 use crate::lifetime::Lifetime;
-use crate::listener::{Listener, Listening};
 use crate::pools::open;
-use crate::postman::Postman;
 use crate::probes::Probes;
 use crate::quotas::Quotas;
+use crate::task_set::TaskSet;
 use crate::view::Mode;
-use crate::{collector, leadership, postmaster, sweeper};
+use crate::{collector, leadership, report_reader, sweeper};
 
 /// What a supervisor is made of.
 pub struct Parts {
@@ -61,12 +61,12 @@ pub struct Parts {
     /// What is looked at beside it.
     pub host: Vec<Arc<dyn HostCheck>>,
     /// What it says about itself.
-    pub facts: Facts,
+    pub facts: SupervisorFacts,
 }
 
 /// What a supervisor says about itself.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct SupervisorFacts {
     /// How it runs.
     pub mode: Mode,
     /// Why it runs so.
@@ -88,7 +88,7 @@ pub struct Facts {
 /// A supervisor that leads.
 pub struct Supervisor {
     handle: Handle,
-    crew: Crew,
+    task_set: TaskSet,
     wish: watch::Receiver<Option<StopWish>>,
 }
 
@@ -104,35 +104,36 @@ pub enum LeadEnd {
 impl Supervisor {
     /// Reads the truth, finds the workers that live, and starts a keeper for every pool.
     pub async fn start(parts: Parts) -> Result<Self, SupervisorError> {
-        let (told, board_events) = mpsc::unbounded_channel();
-        let mut crew = Crew::default();
+        let (told, health_events) = mpsc::unbounded_channel();
+        let mut task_set = TaskSet::default();
         let fenced = CancellationToken::new();
-        let postman = Postman::start(parts.registry.clone(), parts.bus.clone(), fenced.clone(), &mut crew);
-        let context = Arc::new(make_context(&parts, postman, fenced, told));
+        let command_sender =
+            CommandSender::start(parts.registry.clone(), parts.bus.clone(), fenced.clone(), &mut task_set);
+        let context = Arc::new(make_context(&parts, command_sender, fenced, told));
         let facts = Arc::new(parts.facts);
         let lifetime = Lifetime::begin(&context).await?;
-        founding::found_pools(&context, &parts.file_pools).await?;
+        bootstrap::bootstrap_pools(&context, &parts.file_pools).await?;
         open_pools(&context, facts.mode).await?;
         let mirror = mirror_of(&facts, context.fence);
-        crew.spawn("events", write_events(context.clone(), board_events));
-        crew.spawn("listener", listen(context.clone()));
-        crew.spawn("postmaster", postmaster::run(context.clone()));
-        crew.spawn("leadership", leadership::run(context.clone(), mirror));
-        crew.spawn("lifetime", lifetime.run(context.clone()));
-        crew.spawn("collector", collector::run(context.clone()));
-        crew.spawn("alerts", tell_alerts(context.clone(), parts.alerts.webhook));
-        crew.spawn("sweeper", sweeper::run(context.clone()));
-        crew.spawn("host", host::watch(context.clone(), parts.host));
-        crew.spawn("registry clearing", founding::clear_registry(context.clone()));
+        task_set.spawn("events", write_events(context.clone(), health_events));
+        task_set.spawn("listener", listen(context.clone()));
+        task_set.spawn("postmaster", report_reader::run(context.clone()));
+        task_set.spawn("leadership", leadership::run(context.clone(), mirror));
+        task_set.spawn("lifetime", lifetime.run(context.clone()));
+        task_set.spawn("collector", collector::run(context.clone()));
+        task_set.spawn("alerts", tell_alerts(context.clone(), parts.alerts.webhook));
+        task_set.spawn("sweeper", sweeper::run(context.clone()));
+        task_set.spawn("host", host::watch(context.clone(), parts.host));
+        task_set.spawn("registry clearing", bootstrap::clear_registry(context.clone()));
         if !facts.ownership_proves {
-            context.reporting.board.degrade("ownership", facts.ownership.clone());
+            context.reporting.health.degrade("ownership", facts.ownership.clone());
         }
         if let Some(warning) = context.store.warning() {
-            context.reporting.board.degrade("database", warning);
+            context.reporting.health.degrade("database", warning);
         }
         let (stop, wish) = watch::channel(None);
         let handle = Handle { context, facts, stop, closing: CancellationToken::new() };
-        Ok(Self { handle, crew, wish })
+        Ok(Self { handle, task_set, wish })
     }
 
     /// The way to ask it.
@@ -146,7 +147,7 @@ impl Supervisor {
             // First: tasks that end because of it are no news.
             biased;
             () = self.handle.context.fenced.cancelled() => LeadEnd::Fenced,
-            leaver = self.crew.leaver() => {
+            leaver = self.task_set.leaver() => {
                 tracing::error!(task = leaver.name, how = leaver.how, "a task of this supervisor is gone; it gives up its lead");
                 self.handle.context.fenced.cancel();
                 LeadEnd::Fenced
@@ -168,12 +169,12 @@ impl Supervisor {
         }
         // From here on nobody acts under this fence, so that whoever leads next is alone.
         context.fenced.cancel();
-        self.crew.dismiss().await;
+        self.task_set.dismiss().await;
         if matches!(end, LeadEnd::Asked(_)) {
             // Nobody else leads yet whose word it could contradict.
             tokio::select! {
                 biased;
-                () = context.messages.postman.last_round() => {}
+                () = context.messages.command_sender.flush() => {}
                 () = hurry.cancelled() => {}
             }
         }
@@ -192,7 +193,7 @@ impl Supervisor {
 
 fn make_context(
     parts: &Parts,
-    postman: Postman,
+    command_sender: CommandSender,
     fenced: CancellationToken,
     told: mpsc::UnboundedSender<EventDraft>,
 ) -> Context {
@@ -205,14 +206,18 @@ fn make_context(
         launchers: parts.launchers.clone(),
         settings: Arc::new(parts.settings.clone()),
         gauge: OnceLock::new(),
-        messages: Messages { postman: Arc::new(postman), listener: Listener::default(), probes: Probes::default() },
+        messages: Messages {
+            command_sender: Arc::new(command_sender),
+            listener: HeartbeatReader::default(),
+            probes: Probes::default(),
+        },
         directory: Directory::default(),
         limits: Limits {
             quotas: Arc::new(Quotas::new(parts.tenants.clone())),
             accounts: Arc::new(Accounts::new(parts.budgets.clone())),
         },
         reporting: Reporting {
-            board: Arc::new(Board::new(told, alerts.clone(), parts.settings.wall.clone())),
+            health: Arc::new(HealthBoard::new(told, alerts.clone(), parts.settings.wall.clone())),
             alerts,
             counters: Arc::default(),
             events: watch::Sender::new(0),
@@ -228,7 +233,7 @@ async fn open_pools(context: &Arc<Context>, mode: Mode) -> Result<(), Supervisor
     // Kept for the time when the store is away.
     context.reporting.counters.executions(context.store.as_ref()).await;
     context.directory.all_paused.store(context.store.all_paused().await.map_err(failed)?, Ordering::Relaxed);
-    let mut workers: HashMap<PoolName, Vec<Found>> = HashMap::new();
+    let mut workers: HashMap<PoolName, Vec<FoundWorker>> = HashMap::new();
     for found in find_workers(context, context.store.open_workers().await.map_err(failed)?).await {
         workers.entry(found.row.pool_name.clone()).or_default().push(found);
     }
@@ -256,8 +261,11 @@ async fn open_pools(context: &Arc<Context>, mode: Mode) -> Result<(), Supervisor
 }
 
 /// What the former supervisor left: how many agents run still, and how many are to be started again.
-fn to_restore(workers: &HashMap<PoolName, Vec<Found>>, agents: &HashMap<PoolName, Vec<AgentRow>>) -> (usize, usize) {
-    let lives = |found: &&Found| !matches!(found.adoption, Ok(Adoption::Ended(_)));
+fn to_restore(
+    workers: &HashMap<PoolName, Vec<FoundWorker>>,
+    agents: &HashMap<PoolName, Vec<AgentRow>>,
+) -> (usize, usize) {
+    let lives = |found: &&FoundWorker| !matches!(found.adoption, Ok(Adoption::Ended(_)));
     let held: HashSet<ProcessId> = workers.values().flatten().filter(lives).map(|found| found.row.process_id).collect();
     let is_held = |row: &&AgentRow| row.assignment.as_ref().is_some_and(|place| held.contains(&place.process_id));
     let rows = || agents.values().flatten();
@@ -268,25 +276,25 @@ fn to_restore(workers: &HashMap<PoolName, Vec<Found>>, agents: &HashMap<PoolName
 }
 
 /// Looks for the processes behind the open rows, all at once.
-async fn find_workers(context: &Arc<Context>, rows: Vec<WorkerRow>) -> Vec<Found> {
+async fn find_workers(context: &Arc<Context>, rows: Vec<WorkerRow>) -> Vec<FoundWorker> {
     let searches = rows.into_iter().map(|row| async move {
         let adoption = context.launchers.adopt(&row).await;
         if let Err(error) = &adoption {
             tracing::error!(process.id = %row.process_id, %error, "a worker can't be looked for; it is tried again");
         }
-        Found { row, adoption }
+        FoundWorker { row, adoption }
     });
     futures_util::future::join_all(searches).await
 }
 
-fn mirror_of(facts: &Facts, fence: Fence) -> LeaderMirror {
+fn mirror_of(facts: &SupervisorFacts, fence: Fence) -> LeaderMirror {
     let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     LeaderMirror { fence, address: facts.address.clone(), host, pid: std::process::id(), since: facts.leads_since }
 }
 
 async fn listen(context: Arc<Context>) {
     let (listener, registry) = (context.messages.listener.clone(), context.registry.clone());
-    Listening::new(listener, registry, context.settings.clocks.clone(), context.settings.wall.clone())
+    HeartbeatLoop::new(listener, registry, context.settings.clocks.clone(), context.settings.wall.clone())
         .run(context)
         .await;
 }
@@ -294,8 +302,8 @@ async fn listen(context: Arc<Context>) {
 async fn tell_alerts(context: Arc<Context>, webhook: Option<Webhook>) {
     let alerts = context.reporting.alerts.clone();
     let told = move |away| match away {
-        Some(reason) => context.reporting.board.degrade("webhook", reason),
-        None => context.reporting.board.recover("webhook"),
+        Some(reason) => context.reporting.health.degrade("webhook", reason),
+        None => context.reporting.health.recover("webhook"),
     };
     alerts::run(alerts, webhook, told).await;
 }
@@ -325,7 +333,7 @@ async fn stop_workers(context: &Arc<Context>, hurry: CancellationToken) {
     let mut ends = Vec::new();
     for (_, keeper) in context.directory.all() {
         let (reply, end) = oneshot::channel();
-        if keeper.send(Ask::StopAll { reply }).is_ok() {
+        if keeper.send(KeeperMessage::StopAll { reply }).is_ok() {
             ends.push(end);
         }
     }
@@ -340,7 +348,7 @@ async fn stop_workers(context: &Arc<Context>, hurry: CancellationToken) {
         () = tokio::time::sleep(deadline) => tracing::warn!("the workers' time is over; they are killed"),
     }
     for (_, keeper) in context.directory.all() {
-        drop(keeper.send(Ask::KillAll));
+        drop(keeper.send(KeeperMessage::KillAll));
     }
     if tokio::time::timeout(GRACE, all).await.is_err() {
         tracing::error!("some workers could not be proven dead; the next supervisor looks for them");

@@ -27,7 +27,7 @@ impl System {
         let (registry, store) = (context.registry.ping(), context.store.ping());
         let ((pools, silent), registry, store) = tokio::join!(self.pools_in_time(), reach(registry), reach(store));
         // A database that was taken away, or written over, answers for as long as it is open.
-        let store = context.reporting.board.store_broken().map_or(store, Err);
+        let store = context.reporting.health.store_broken().map_or(store, Err);
         let (spawns, spawns_succeeded, spawns_failed) = context.reporting.counters.read();
         let health = self.handle.health();
         let uncounted = format!("pools: {} did not answer in time and are not counted", silent.join(", "));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use muster_domain::Tampering;
 
-use crate::board::Board;
+use crate::health_board::HealthBoard;
 
 /// On the board.
 const SUBJECT: &str = "tampering";
@@ -24,7 +24,7 @@ pub(crate) struct Tampered {
 
 impl Tampered {
     /// Takes what this process has met by now, and what workers have met since the last time.
-    pub(crate) fn take(&mut self, own: Tampering, by_workers: Tampering, now: Instant, board: &Board) {
+    pub(crate) fn take(&mut self, own: Tampering, by_workers: Tampering, now: Instant, health: &HealthBoard) {
         let news = own.since(self.own).and(by_workers);
         self.own = own;
         if !news.is_none() {
@@ -32,9 +32,9 @@ impl Tampered {
             self.latest = Some(now);
             metrics::counter!("muster_registry_replaced_keys_total").increment(news.replaced_keys);
             metrics::counter!("muster_registry_forged_messages_total").increment(news.forged_messages);
-            board.degrade(SUBJECT, words(self.total));
+            health.degrade(SUBJECT, words(self.total));
         } else if self.latest.take_if(|at| now.saturating_duration_since(*at) >= QUIET).is_some() {
-            board.recover(SUBJECT);
+            health.recover(SUBJECT);
         }
     }
 }
@@ -65,11 +65,11 @@ mod tests {
     #[test]
     fn it_is_told_while_it_goes_on_and_over_when_it_was_quiet() {
         let (events, _told) = mpsc::unbounded_channel();
-        let board = Board::new(events, Arc::new(Alerts::new(&AlertParts::default())), WallClock::default());
+        let health = HealthBoard::new(events, Arc::new(Alerts::new(&AlertParts::default())), WallClock::default());
         let (mut tampered, start) = (Tampered::default(), Instant::now());
         let mut take = |own, by_workers, seconds| {
-            tampered.take(met(own), met(by_workers), start + Duration::from_secs(seconds), &board);
-            board.read()
+            tampered.take(met(own), met(by_workers), start + Duration::from_secs(seconds), &health);
+            health.read()
         };
         assert!(take(0, 0, 0).is_empty());
         assert!(take(1, 0, 1)[0].contains(": 1 times"), "what it met itself");

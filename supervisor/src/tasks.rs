@@ -16,10 +16,10 @@ use crate::directory::{Mailbox, ask, read, read_at_turn_end};
 use crate::error::SupervisorError;
 use crate::follower::TaskFollower;
 use crate::keeper::mailbox::TaskAsk;
-use crate::keeper::tasks::{Cancel, Redrive, Signal};
+use crate::keeper::tasks::{Cancel, Redrive, TaskSignal};
 use crate::request::TaskQuery;
 use crate::view::{CalledOff, Page, TaskView};
-use crate::waiting::{WaitQuery, WaitingFor};
+use crate::waiting::{QueuedTaskQuery, WaitingFor};
 
 /// Dead tasks that one step sends to the queue again.
 const REDRIVEN_AT_ONCE: u32 = 500;
@@ -61,7 +61,7 @@ impl Tasks {
     }
 
     /// Hears of a task's changes from now on.
-    pub(crate) async fn signal(&self, row: &TaskRow) -> Result<watch::Receiver<Signal>, SupervisorError> {
+    pub(crate) async fn signal(&self, row: &TaskRow) -> Result<watch::Receiver<TaskSignal>, SupervisorError> {
         let keeper = self.context.directory.keeper(&row.spec.pool_name)?;
         ask(&keeper, |reply| TaskAsk::Follow(row.spec.task_id, reply).into()).await
     }
@@ -72,7 +72,7 @@ impl Tasks {
         // A pool that is gone has nobody to say more.
         let Ok(keeper) = self.context.directory.keeper(&view.pool_name) else { return Ok(view) };
         if view.state == TaskState::Queued {
-            let query = [WaitQuery::from(&view)];
+            let query = [QueuedTaskQuery::from(&view)];
             let waits = read_at_turn_end(&keeper, move |keeper, round| keeper.view_waits(&query, round)).await?;
             view.waiting_for = waits.into_iter().next().flatten();
         }
@@ -85,7 +85,7 @@ impl Tasks {
         }
         // Also of one that runs: it may not have reached its agent yet, and its end would not be heard of.
         if !view.state.is_final()
-            && let Some(reason) = self.context.reporting.board.missing()
+            && let Some(reason) = self.context.reporting.health.missing()
         {
             view.waiting_for = Some(WaitingFor::Recovery(reason));
         }
@@ -130,12 +130,12 @@ impl Tasks {
         }
         for (pool, tasks) in pools {
             let Ok(keeper) = self.context.directory.keeper(&pool) else { continue };
-            let queries: Vec<WaitQuery> = tasks.iter().map(|task| WaitQuery::from(&**task)).collect();
+            let queries: Vec<QueuedTaskQuery> = tasks.iter().map(|task| QueuedTaskQuery::from(&**task)).collect();
             let waits = read_at_turn_end(&keeper, move |keeper, round| keeper.view_waits(&queries, round));
             let Ok(answers) = waits.await else { continue };
             tasks.into_iter().zip(answers).for_each(|(task, answer)| task.waiting_for = answer);
         }
-        if let Some(reason) = self.context.reporting.board.missing() {
+        if let Some(reason) = self.context.reporting.health.missing() {
             let unfinished = tasks.iter_mut().filter(|task| !task.state.is_final());
             unfinished.for_each(|task| task.waiting_for = Some(WaitingFor::Recovery(reason.clone())));
         }
@@ -147,7 +147,7 @@ impl Tasks {
         if row.status.state().is_final() {
             return Ok(CalledOff { task: TaskView::new(row, Timestamp::now()), was_over: true });
         }
-        self.context.reporting.board.may_store()?;
+        self.context.reporting.health.may_store()?;
         let keeper = self.context.directory.keeper(&row.spec.pool_name)?;
         let row = Box::new(row);
         ask(&keeper, |reply| TaskAsk::Cancel(Cancel { task: row, reply }).into()).await??;
@@ -207,7 +207,7 @@ impl Tasks {
     }
 
     async fn redrive_rows(&self, keeper: &Mailbox, tasks: Vec<TaskRow>) -> Result<u64, SupervisorError> {
-        self.context.reporting.board.may_store()?;
+        self.context.reporting.health.may_store()?;
         ask(keeper, |reply| TaskAsk::Redrive(Redrive { tasks, reply }).into()).await?
     }
 
@@ -216,7 +216,7 @@ impl Tasks {
         let row = self.row(task).await?;
         let signal = match row.status.state().is_final() {
             // Its picture is all that there is to tell; its pool may be gone.
-            true => watch::channel(Signal::default()).1,
+            true => watch::channel(TaskSignal::default()).1,
             false => self.signal(&row).await?,
         };
         Ok(TaskFollower::new(self.clone(), task, signal))

@@ -173,7 +173,7 @@ impl fmt::Display for WaitingFor {
 }
 
 /// A queued task, as far as it matters for what it waits for.
-pub(crate) struct WaitQuery {
+pub(crate) struct QueuedTaskQuery {
     pub(crate) task_id: TaskId,
     pub(crate) tenant: String,
     /// The one agent that is to do it.
@@ -182,7 +182,7 @@ pub(crate) struct WaitQuery {
     pub(crate) not_before: Option<Timestamp>,
 }
 
-impl From<&TaskView> for WaitQuery {
+impl From<&TaskView> for QueuedTaskQuery {
     fn from(view: &TaskView) -> Self {
         Self { task_id: view.task_id, tenant: view.tenant.clone(), agent_id: view.agent_id, not_before: view.due_at }
     }

@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::directory::{ask, read};
 use crate::error::SupervisorError;
 use crate::keeper::Keeper;
-use crate::keeper::mailbox::Ask;
+use crate::keeper::mailbox::KeeperMessage;
 use crate::probes::PATIENCE;
 use crate::request::EndedQuery;
 use crate::view::{EndedWorkerView, Page, WorkerView};
@@ -64,7 +64,7 @@ impl Workers {
             "" => "a person".to_owned(),
             name => name.to_owned(),
         };
-        match ask(&keeper, |reply| Ask::DeclareDead { worker, by, reply }).await? {
+        match ask(&keeper, |reply| KeeperMessage::DeclareDead { worker, by, reply }).await? {
             // Its end was stored meanwhile.
             Ok(()) | Err(SupervisorError::UnknownWorker(_)) => Ok(self.row(worker).await?.into()),
             Err(error) => Err(error),

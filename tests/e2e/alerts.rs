@@ -116,7 +116,7 @@ fn alerts_are_listed_and_told_to_a_webhook() {
 
     let calls = hook.calls();
     assert!(calls.iter().all(Call::is_signed), "{calls:#?}");
-    // The first letter was sent twice, and every other one once: a beginning, then perhaps an end.
+    // The first message was sent twice, and every other one once: a beginning, then perhaps an end.
     for alert in muster.get("/api/v1/alerts").body.as_array().expect("a list") {
         let mut told: Vec<Call> = hook.calls();
         told.retain(|call| call.json()["alert"]["id"] == alert["id"]);

@@ -1,20 +1,20 @@
 //! What goes to the registry, and what comes back.
 
-use muster_domain::{Beat, BeatAnswer, ReportBody, Vitals, WIRE_VERSION, WorkerOrders, WorkerState};
-use muster_process::door::Visitor;
+use muster_domain::{Heartbeat, HeartbeatReply, ProbeAnswer, ReportBody, WIRE_VERSION, WorkerOrders, WorkerState};
 use muster_process::lock;
+use muster_process::probe_socket::ProbeCaller;
 use muster_registry::{AgentNews, RegistryError};
 use tokio::time::Instant;
 
-use crate::calls::{Calls, Landed};
-use crate::departure::Departure;
-use crate::heart::Heart;
-use crate::post::{Post, subject};
-use crate::slots::How;
+use crate::heartbeat::HeartbeatTimer;
+use crate::registry_calls::{CallOutcome, RegistryCalls};
+use crate::report_outbox::{ReportOutbox, subject};
+use crate::shutdown::Shutdown;
+use crate::slots::StopMode;
 use crate::subscribing;
-use crate::troubles::Troubles;
-use crate::worker::Worker;
-use crate::{Seat, WorkerExit, later};
+use crate::troubles::RegistryTroubles;
+use crate::worker::WorkerLoop;
+use crate::{WorkerDeps, WorkerExit, later};
 
 /// Beats between two tests of the subscription. Three heartbeats fit into the staleness bound, so one that died is
 /// renewed before anybody would call the worker hung; and a thousand workers do not double their calls for it.
@@ -25,21 +25,21 @@ const HURRY: u32 = 10;
 
 /// All that a worker has with the registry.
 pub(crate) struct Exchange {
-    pub(crate) post: Post,
-    pub(crate) calls: Calls,
-    pub(crate) heart: Heart,
-    troubles: Troubles,
+    pub(crate) outbox: ReportOutbox,
+    pub(crate) calls: RegistryCalls,
+    pub(crate) heartbeat: HeartbeatTimer,
+    troubles: RegistryTroubles,
     /// Whether the beat under way shows that no agent is left.
     last_beat: bool,
 }
 
 impl Exchange {
-    pub(crate) fn new(orders: &WorkerOrders, seat: &Seat, now: Instant) -> Self {
+    pub(crate) fn new(orders: &WorkerOrders, deps: &WorkerDeps, now: Instant) -> Self {
         Self {
-            post: Post::new(orders.process_id, orders.pool_name.clone(), orders.clocks.heartbeat),
-            calls: Calls::new(seat.registry.clone(), seat.bus.clone()),
-            heart: Heart::new(orders.clocks.heartbeat, now),
-            troubles: Troubles::default(),
+            outbox: ReportOutbox::new(orders.process_id, orders.pool_name.clone(), orders.clocks.heartbeat),
+            calls: RegistryCalls::new(deps.registry.clone(), deps.bus.clone()),
+            heartbeat: HeartbeatTimer::new(orders.clocks.heartbeat, now),
+            troubles: RegistryTroubles::default(),
             last_beat: false,
         }
     }
@@ -47,30 +47,30 @@ impl Exchange {
     /// The connection was away: what was sent over it may be lost in both directions.
     pub(crate) fn resync(&mut self, now: Instant) {
         self.troubles.hears();
-        self.post.resend_all();
-        self.heart.hurry(now);
+        self.outbox.resend_all();
+        self.heartbeat.hurry(now);
     }
 
     fn on_outage(&mut self, error: &RegistryError, now: Instant) {
-        if self.heart.failed(now) {
+        if self.heartbeat.failed(now) {
             tracing::warn!(%error, "the registry does not answer; agents go on, and reports are kept");
         }
     }
 }
 
-impl Worker {
+impl WorkerLoop {
     /// Starts the next call, where one is due and none is under way. A beat goes first: reports wait for a registry
     /// that answers, and the beat is what finds out.
     pub(crate) fn call(&mut self, now: Instant) {
-        if !self.exchange.calls.is_free() || self.departure.as_ref().is_some_and(Departure::is_silent) {
+        if !self.exchange.calls.is_free() || self.shutdown.as_ref().is_some_and(Shutdown::is_silent) {
             return;
         }
-        if (self.exchange.post.is_due() || self.tasks.has_news())
-            && self.exchange.heart.is_connected()
+        if (self.exchange.outbox.is_due() || self.tasks.has_news())
+            && self.exchange.heartbeat.is_connected()
             && !self.is_beat_overdue(now)
         {
             self.send_reports(now);
-        } else if self.exchange.heart.next() <= now {
+        } else if self.exchange.heartbeat.next() <= now {
             self.beat(now);
         }
     }
@@ -78,12 +78,12 @@ impl Worker {
     /// Reports are what somebody waits for, so they go before a beat that has just become due; but a stream of them
     /// must not hold the beats back.
     fn is_beat_overdue(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.exchange.heart.next()) > self.orders.clocks.heartbeat / 4
+        now.saturating_duration_since(self.exchange.heartbeat.next()) > self.orders.clocks.heartbeat / 4
     }
 
     fn send_reports(&mut self, now: Instant) {
         self.say_tasks();
-        let reports = self.exchange.post.take();
+        let reports = self.exchange.outbox.take();
         let mut agents = AgentNews { held: self.slots.held(), ..AgentNews::default() };
         for report in &reports {
             let Some((agent_id, _)) = subject(&report.body) else { continue };
@@ -104,114 +104,118 @@ impl Worker {
         self.say_tasks();
         let agents = self.slots.pictures(|agent, epoch| self.tasks.work_of(agent, epoch, now));
         self.exchange.last_beat = agents.is_empty();
-        let number = self.exchange.heart.beat(now);
+        let number = self.exchange.heartbeat.beat(now);
         // Some agent's picture may not be as old as a heartbeat.
         if let Some(freshness) = self.slots.freshness() {
-            self.exchange.heart.hurry_at(later(now, freshness));
+            self.exchange.heartbeat.hurry_at(later(now, freshness));
         }
         let usage = self.gauge.read(agents.iter().filter_map(|agent| agent.pid), now);
         let status = if self.slots.is_open() { WorkerState::Ready } else { WorkerState::Draining };
-        self.exchange.calls.beat(Beat {
+        self.exchange.calls.beat(Heartbeat {
             v: WIRE_VERSION,
             process_id: self.orders.process_id,
             pool_name: self.orders.pool_name.clone(),
-            identity: self.seat.identity.clone(),
+            identity: self.deps.identity.clone(),
             capacity: self.orders.capacity,
             status,
             started_at: self.started_at,
             number,
-            reported: self.exchange.post.last(),
-            dropped: self.exchange.post.dropped(),
+            reported: self.exchange.outbox.last(),
+            dropped: self.exchange.outbox.dropped(),
             fence: self.slots.fence(),
-            tampering: self.seat.registry.tampering(),
+            tampering: self.deps.registry.tampering(),
             cpu_percent: usage.cpu_percent,
             rss_bytes: usage.rss_bytes,
             deaf: self.exchange.troubles.deafness(),
             interval: Some(self.orders.clocks.heartbeat),
             agents,
         });
-        if self.exchange.heart.is_connected() && number.is_multiple_of(BEATS_PER_CHECK) {
+        if self.exchange.heartbeat.is_connected() && number.is_multiple_of(BEATS_PER_CHECK) {
             self.exchange.calls.check(self.orders.process_id);
         }
     }
 
     /// A call has landed.
-    pub(crate) fn land(&mut self, landed: Landed, now: Instant) {
-        match &landed {
-            Landed::Beat(outcome) => self.exchange.troubles.called(outcome, now),
-            Landed::Reports(_, outcome) => self.exchange.troubles.called(outcome, now),
-            Landed::Check(outcome) => self.exchange.troubles.listened(outcome, now),
+    pub(crate) fn land(&mut self, outcome: CallOutcome, now: Instant) {
+        match &outcome {
+            CallOutcome::Beat(outcome) => self.exchange.troubles.called(outcome, now),
+            CallOutcome::Reports(_, outcome) => self.exchange.troubles.called(outcome, now),
+            CallOutcome::Check(outcome) => self.exchange.troubles.listened(outcome, now),
         }
-        match landed {
-            Landed::Beat(Ok(answer)) => self.on_answer(&answer, now),
-            Landed::Beat(Err(error)) => {
+        match outcome {
+            CallOutcome::Beat(Ok(answer)) => self.on_answer(&answer, now),
+            CallOutcome::Beat(Err(error)) => {
                 self.exchange.on_outage(&error, now);
                 self.look_for_master(false, now);
             }
-            Landed::Reports(reports, Ok(())) => {
-                self.exchange.post.sent(&reports, now);
-                if self.exchange.post.is_heavy() {
+            CallOutcome::Reports(reports, Ok(())) => {
+                self.exchange.outbox.sent(&reports, now);
+                if self.exchange.outbox.is_heavy() {
                     // Only a beat's answer tells what is settled and need not be kept in memory.
-                    self.exchange.heart.hurry_at(now + self.orders.clocks.heartbeat / HURRY);
+                    self.exchange.heartbeat.hurry_at(now + self.orders.clocks.heartbeat / HURRY);
                 }
             }
-            Landed::Reports(reports, Err(error)) => {
-                self.exchange.post.failed(&reports);
+            CallOutcome::Reports(reports, Err(error)) => {
+                self.exchange.outbox.failed(&reports);
                 self.exchange.on_outage(&error, now);
             }
-            Landed::Check(Ok(())) => {}
+            CallOutcome::Check(Ok(())) => {}
             // The engine renews the subscription, and says `Resubscribed` when it stands.
-            Landed::Check(Err(error)) => tracing::debug!(%error, "the subscription to commands does not answer"),
+            CallOutcome::Check(Err(error)) => tracing::debug!(%error, "the subscription to commands does not answer"),
         }
     }
 
-    fn on_answer(&mut self, answer: &BeatAnswer, now: Instant) {
-        let first = !self.exchange.heart.is_connected();
-        let news = self.exchange.heart.answered(answer);
+    fn on_answer(&mut self, answer: &HeartbeatReply, now: Instant) {
+        let first = !self.exchange.heartbeat.is_connected();
+        let news = self.exchange.heartbeat.answered(answer);
         if news.back {
             tracing::info!("the registry is back");
             self.tasks.listen_anew(now);
         }
-        self.exchange.post.settle(answer.settled);
+        self.exchange.outbox.settle(answer.settled);
         self.slots.settle(answer.settled);
         self.tasks.settle(answer.settled, now);
         if news.emptied {
             tracing::info!("the registry has lost its content, so everything is sent again");
-            self.exchange.post.resend_all();
+            self.exchange.outbox.resend_all();
         } else if !first {
-            self.exchange.post.resend_overdue(now);
+            self.exchange.outbox.resend_overdue(now);
         }
         if self.exchange.last_beat
-            && let Some(departure) = &mut self.departure
+            && let Some(shutdown) = &mut self.shutdown
         {
-            departure.beat_landed();
+            shutdown.beat_outcome();
         }
         if answer.fenced {
             tracing::error!("this worker was given up by the supervisor, so it kills its agents and ends");
-            self.leave(WorkerExit::Fenced, How::Kill);
+            self.leave(WorkerExit::Fenced, StopMode::Kill);
         }
         self.look_for_master(answer.leader_present, now);
     }
 
     /// Says how it is to somebody who can't hear it in another way.
-    pub(crate) fn answer(&self, visitor: Visitor, now: Instant) {
-        let (process_id, beats) = (self.orders.process_id, self.exchange.heart.number());
-        visitor.answer(&subscribing::write(&Vitals { process_id, beats, trouble: self.exchange.troubles.tell(now) }));
+    pub(crate) fn answer(&self, caller: ProbeCaller, now: Instant) {
+        let (process_id, beats) = (self.orders.process_id, self.exchange.heartbeat.number());
+        caller.answer(&subscribing::write(&ProbeAnswer {
+            process_id,
+            beats,
+            trouble: self.exchange.troubles.tell(now),
+        }));
     }
 
     /// Leaves when nobody has led for too long. A worker inside its master always has one.
     fn look_for_master(&mut self, leader_present: bool, now: Instant) {
-        if self.seat.in_process {
+        if self.deps.in_process {
             return;
         }
         // A lock that cannot be looked at proves no absence.
         let seen = leader_present || lock::is_held(&self.orders.lock_file).unwrap_or(true);
         let alone = self.orphanhood.observe(seen, now);
         // A worker that drains would else wait for ever for somebody to end its agents.
-        let stopping = self.departure.as_ref().is_some_and(Departure::is_stopping);
+        let stopping = self.shutdown.as_ref().is_some_and(Shutdown::is_stopping);
         if alone >= self.orders.clocks.orphan_after && !stopping {
             tracing::warn!(alone_s = alone.as_secs(), "no supervisor was seen for too long, so this worker ends");
-            self.leave(WorkerExit::Orphaned, How::Ask);
+            self.leave(WorkerExit::Orphaned, StopMode::Ask);
         }
     }
 }

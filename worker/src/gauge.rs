@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// What was used.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Reading {
+pub(crate) struct UsageReading {
     /// Since the last reading, in percent of one core.
     pub(crate) cpu_percent: f32,
     pub(crate) rss_bytes: u64,
@@ -15,25 +15,25 @@ pub(crate) struct Reading {
 
 /// Reads usage, and remembers the last reading.
 #[derive(Debug)]
-pub(crate) struct Gauge {
+pub(crate) struct UsageGauge {
     /// The worker's own pid; none for an in-process worker, whose process is the master's and would be counted once
     /// for each worker in it.
     own: Option<u32>,
     last: Option<(Instant, Duration)>,
 }
 
-impl Gauge {
+impl UsageGauge {
     pub(crate) fn new(in_process: bool) -> Self {
         Self { own: (!in_process).then(std::process::id), last: None }
     }
 
     /// Reads the worker and these programs. What a program's own children use is not in it: to find them takes a pass
     /// over all processes of the machine, which a heartbeat must not cost.
-    pub(crate) fn read(&mut self, programs: impl Iterator<Item = u32>, now: Instant) -> Reading {
+    pub(crate) fn read(&mut self, programs: impl Iterator<Item = u32>, now: Instant) -> UsageReading {
         let used = usage::of_all(self.own.into_iter().chain(programs));
         let before = self.last.replace((now, used.cpu));
         let cpu_percent = before.map_or(0.0, |(then, cpu)| percent(used.cpu.saturating_sub(cpu), now - then));
-        Reading { cpu_percent, rss_bytes: used.rss_bytes }
+        UsageReading { cpu_percent, rss_bytes: used.rss_bytes }
     }
 }
 
@@ -49,8 +49,8 @@ mod tests {
     #[test]
     fn an_in_process_worker_does_not_count_its_master() {
         let now = Instant::now();
-        assert_eq!(Gauge::new(true).read(std::iter::empty(), now), Reading::default());
-        assert!(Gauge::new(false).read(std::iter::empty(), now).rss_bytes > 100_000);
+        assert_eq!(UsageGauge::new(true).read(std::iter::empty(), now), UsageReading::default());
+        assert!(UsageGauge::new(false).read(std::iter::empty(), now).rss_bytes > 100_000);
     }
 
     #[test]

@@ -6,19 +6,19 @@
 //!
 //! # Who does what
 //! The loop (`worker`) waits for the next thing: a command (`intake`), news of an agent (`runtime`), the end of a call to
-//! the registry (`exchange`, `calls`), somebody at its door, the sign to stop, or a moment. It awaits nothing else, so an outage of the
+//! the registry (`exchange`, `registry_calls`), somebody at its probe socket, the sign to stop, or a moment. It awaits nothing else, so an outage of the
 //! registry or an agent that floods its stdout holds up nobody. What to do is decided by values without IO, which are
 //! tested as tables:
 //!
 //! | part | decides |
 //! |---|---|
-//! | `slots`, `held` | what a command or an end means for the agents that are held |
+//! | `slots`, `held_agent` | what a command or an end means for the agents that are held |
 //! | `tasks` | what an order, a halt or an end means for the tasks of those agents, and what is reported of them |
 //! | `memory` | what became of an epoch, for commands that come twice or late |
 //! | `post` | which reports are kept, sent and sent again |
-//! | `heart` | when to beat, what an answer means, whether there is any master |
+//! | `heartbeat` | when to beat, what an answer means, whether there is any master |
 //! | `troubles` | what it says of itself when it is not heard |
-//! | `departure` | how to leave, and when |
+//! | `shutdown` | how to leave, and when |
 //!
 //! Each agent with a program is a task of its own (`runtime::exec`): it reads the program's output, writes its [`log`],
 //! keeps its deadlines, and sends the loop three small pieces of news in its life, and one of each piece of work. Output
@@ -35,19 +35,19 @@
 //! - A report is kept until it is settled; what was lost in an outage or a flush is sent again.
 //! - When [`run`] returns, no tree of this worker is left. When its future is dropped, each is killed.
 
-mod calls;
 mod checks;
-mod departure;
 mod exchange;
 mod gauge;
-mod heart;
-mod held;
+mod heartbeat;
+mod held_agent;
 mod intake;
 pub mod log;
 mod memory;
 mod notes;
-mod post;
+mod registry_calls;
+mod report_outbox;
 mod runtime;
+mod shutdown;
 mod slots;
 mod stop;
 mod subscribing;
@@ -62,15 +62,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::{WorkerIdentity, WorkerOrders};
-use muster_process::Door;
+use muster_process::ProbeSocket;
 use muster_registry::{Bus, Peer, Registry, RegistryError};
 use tokio::time::Instant;
 
 use crate::subscribing::subscribe;
-use crate::worker::Worker;
+use crate::worker::WorkerLoop;
 
 /// What a worker is given beside its orders: engines, and the sign to stop.
-pub struct Seat {
+pub struct WorkerDeps {
     /// Where it beats.
     pub registry: Arc<dyn Registry>,
     /// Where its commands come from and its reports go to.
@@ -78,7 +78,7 @@ pub struct Seat {
     /// Who it is for the operating system; in single-process mode, who the master is.
     pub identity: WorkerIdentity,
     /// Where it is asked how it is, past the registry; closed for one inside the master, whose beats nothing can lose.
-    pub door: Door,
+    pub probe_socket: ProbeSocket,
     /// Tells it to stop.
     pub stop: StopSign,
     /// Whether it runs inside the master. Then it never is an orphan, and its own use of the machine is not measured,
@@ -113,14 +113,14 @@ pub enum WorkerError {
 ///
 /// Fails only where it can't subscribe to its commands within `clocks.start_timeout` and has no master that could say so; no
 /// agent was started then.
-pub async fn run(orders: WorkerOrders, mut seat: Seat) -> Result<WorkerExit, WorkerError> {
-    let mut stop = seat.stop.watch();
-    seat.bus.introduce(orders.process_id, Peer { pool: orders.pool_name.clone(), key: Some(orders.key) });
-    let commands = match subscribe(&orders, &mut seat, &mut stop).await? {
+pub async fn run(orders: WorkerOrders, mut deps: WorkerDeps) -> Result<WorkerExit, WorkerError> {
+    let mut stop = deps.stop.watch();
+    deps.bus.introduce(orders.process_id, Peer { pool: orders.pool_name.clone(), key: Some(orders.key) });
+    let commands = match subscribe(&orders, &mut deps, &mut stop).await? {
         Ok(commands) => commands,
         Err(exit) => return Ok(exit),
     };
-    Ok(Worker::new(orders, seat, commands, stop).serve().await)
+    Ok(WorkerLoop::new(orders, deps, commands, stop).serve().await)
 }
 
 /// The moment `by` after `now`; in a year where `by` is longer than that, since a configured duration may be anything.

@@ -31,12 +31,12 @@ pub(crate) struct Notes {
     begun: Instant,
     /// The time from `begun` to the last sign, in milliseconds.
     last: AtomicU64,
-    said: Mutex<Said>,
+    said: Mutex<NotesSoFar>,
 }
 
 /// What a program has said of a task so far.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Said {
+pub(crate) struct NotesSoFar {
     pub(crate) progress: Option<Progress>,
     pub(crate) usage: Usage,
 }
@@ -83,11 +83,11 @@ impl Notes {
     }
 
     /// All that was said.
-    pub(crate) fn said(&self) -> Said {
+    pub(crate) fn said(&self) -> NotesSoFar {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Said> {
+    fn lock(&self) -> MutexGuard<'_, NotesSoFar> {
         // Each change is one assignment, so a panic elsewhere spoils nothing.
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,7 @@
 //! The slots: what this worker holds, and what each command and each end means for it.
 //!
 //! Nothing here acts. Every method changes the table and answers with [`Step`]s, which the loop carries out. The races
-//! of the post are decided here, so they can be tested in both orders:
+//! of the messages are decided here, so they can be tested in both orders:
 //!
 //! - A command may come twice, or again after its work is done: each epoch is started once, and a repeated command is
 //!   answered with what became of it.
@@ -13,12 +13,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use muster_domain::{AgentId, AgentPicture, Cause, Ending, Epoch, Fence, Refusal, ReportBody, SpawnOrder, Timestamp};
+use muster_domain::{
+    AgentId, AgentSnapshot, Cause, CommandRefusal, Ending, Epoch, Fence, ReportBody, SpawnOrder, Timestamp,
+};
 use tokio::time::Instant;
 
-use crate::held::{Held, Phase, Then};
-use crate::memory::{Fate, Memory};
-use crate::tasks::Work;
+use crate::held_agent::{AfterDeath, AgentPhase, HeldAgent};
+use crate::memory::{EpochMemory, EpochOutcome};
+use crate::tasks::AgentWork;
 
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +28,7 @@ pub(crate) enum SlotStep {
     /// Start this agent; its slot is taken.
     Start(SpawnOrder),
     /// Stop the agent that is held.
-    Stop(AgentId, Epoch, How),
+    Stop(AgentId, Epoch, StopMode),
     /// Report this.
     Say(ReportBody),
     /// Report this again, or for the first time where its report is not kept any more.
@@ -35,14 +37,14 @@ pub(crate) enum SlotStep {
 
 /// How an agent is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum How {
+pub(crate) enum StopMode {
     /// Asked, and killed at its deadline.
     Ask,
     /// Killed.
     Kill,
 }
 
-impl How {
+impl StopMode {
     pub(crate) const fn graceful(graceful: bool) -> Self {
         if graceful { Self::Ask } else { Self::Kill }
     }
@@ -53,13 +55,13 @@ pub(crate) struct Slots {
     capacity: u32,
     fence: Fence,
     open: bool,
-    held: HashMap<AgentId, Held>,
-    memory: Memory,
+    held: HashMap<AgentId, HeldAgent>,
+    memory: EpochMemory,
 }
 
 impl Slots {
     pub(crate) fn new(capacity: u32, fence: Fence) -> Self {
-        Self { capacity, fence, open: true, held: HashMap::new(), memory: Memory::default() }
+        Self { capacity, fence, open: true, held: HashMap::new(), memory: EpochMemory::default() }
     }
 
     /// The highest fence seen.
@@ -104,26 +106,28 @@ impl Slots {
         let obeyed = self.admits(fence);
         let seen = self.memory.get(&agent_id).map_or(Epoch(0), |record| record.epoch);
         if obeyed && epoch < seen {
-            return Some(SlotStep::Say(refused(agent_id, epoch, Refusal::StaleEpoch { seen })));
+            return Some(SlotStep::Say(refused(agent_id, epoch, CommandRefusal::StaleEpoch { seen })));
         }
         let refusal = if !obeyed {
-            Some(Refusal::StaleFence { seen: self.fence })
+            Some(CommandRefusal::StaleFence { seen: self.fence })
         } else if !self.open {
-            Some(Refusal::Draining)
+            Some(CommandRefusal::Draining)
         } else if !self.held.contains_key(&agent_id) && self.is_full() {
-            Some(Refusal::Full { capacity: self.capacity })
+            Some(CommandRefusal::Full { capacity: self.capacity })
         } else {
             None
         };
-        let fate = refusal.map_or(Fate::Held, Fate::Refused);
-        self.memory.note(agent_id, epoch, fate);
+        let outcome = refusal.map_or(EpochOutcome::Held, EpochOutcome::Refused);
+        self.memory.note(agent_id, epoch, outcome);
         match (self.held.get_mut(&agent_id), refusal) {
             // An older epoch runs here that the leader gave up: it must end, whatever becomes of the new one.
-            (Some(held), None) if obeyed => held.replace(Then::Start(order), at),
-            (Some(held), Some(refusal)) if obeyed => held.replace(Then::Say(refused(agent_id, epoch, refusal)), at),
+            (Some(held), None) if obeyed => held.replace(AfterDeath::Start(order), at),
+            (Some(held), Some(refusal)) if obeyed => {
+                held.replace(AfterDeath::Say(refused(agent_id, epoch, refusal)), at)
+            }
             (_, Some(refusal)) => Some(SlotStep::Say(refused(agent_id, epoch, refusal))),
             (_, None) => {
-                self.held.insert(agent_id, Held::starting(order.clone(), now, at));
+                self.held.insert(agent_id, HeldAgent::starting(order.clone(), now, at));
                 Some(SlotStep::Start(order))
             }
         }
@@ -137,7 +141,7 @@ impl Slots {
         &mut self,
         agent_id: AgentId,
         epoch: Epoch,
-        how: How,
+        how: StopMode,
         fence: Fence,
         at: Timestamp,
     ) -> Option<SlotStep> {
@@ -157,8 +161,8 @@ impl Slots {
         }
         // It waits for the end of the older one, or is not known yet: it will never start. "Ended" is said when the
         // older tree is proven dead, since whoever asked wants the agent gone.
-        self.memory.note(agent_id, epoch, Fate::Ended { ready: false, ending: never_ran.clone() });
-        held.replace(Then::Say(ended(agent_id, epoch, false, never_ran)), at)
+        self.memory.note(agent_id, epoch, EpochOutcome::Ended { ready: false, ending: never_ran.clone() });
+        held.replace(AfterDeath::Say(ended(agent_id, epoch, false, never_ran)), at)
     }
 
     /// The agent runs.
@@ -182,13 +186,13 @@ impl Slots {
         let Some(held) = self.held.remove(&agent_id) else { return Vec::new() };
         let ready = held.ready();
         let at = ending.at;
-        self.memory.note(agent_id, epoch, Fate::Ended { ready, ending: ending.clone() });
+        self.memory.note(agent_id, epoch, EpochOutcome::Ended { ready, ending: ending.clone() });
         let mut steps = vec![SlotStep::Say(ended(agent_id, epoch, ready, ending))];
         match held.into_then() {
             None => {}
-            Some(Then::Say(body)) => steps.push(SlotStep::Say(body)),
-            Some(Then::Start(order)) => {
-                self.held.insert(agent_id, Held::starting(order.clone(), now, at));
+            Some(AfterDeath::Say(body)) => steps.push(SlotStep::Say(body)),
+            Some(AfterDeath::Start(order)) => {
+                self.held.insert(agent_id, HeldAgent::starting(order.clone(), now, at));
                 steps.push(SlotStep::Start(order));
             }
         }
@@ -207,13 +211,13 @@ impl Slots {
         self.open = false;
         for held in self.held.values_mut() {
             if let Some((agent_id, epoch)) = held.give_up_next() {
-                self.memory.note(agent_id, epoch, Fate::Refused(Refusal::Draining));
+                self.memory.note(agent_id, epoch, EpochOutcome::Refused(CommandRefusal::Draining));
             }
         }
     }
 
     /// Stops everything that is held.
-    pub(crate) fn stop_all(&mut self, how: How, at: Timestamp) -> Vec<SlotStep> {
+    pub(crate) fn stop_all(&mut self, how: StopMode, at: Timestamp) -> Vec<SlotStep> {
         self.held.values_mut().filter_map(|held| held.stop(how, at)).collect()
     }
 
@@ -229,7 +233,7 @@ impl Slots {
 
     /// The earliest moment at which an agent may have been idle for too long.
     pub(crate) fn next_idle(&self) -> Option<Instant> {
-        self.held.values().filter_map(Held::idle_at).min()
+        self.held.values().filter_map(HeldAgent::idle_at).min()
     }
 
     /// Reports agents that are idle for too long, each once per its `max_idle_time`. `last_active` knows of activity
@@ -249,26 +253,30 @@ impl Slots {
         if !self.open {
             return Some("its worker is draining".to_owned());
         }
-        match self.held.get(agent_id).filter(|held| held.epoch() == epoch).map(Held::phase) {
+        match self.held.get(agent_id).filter(|held| held.epoch() == epoch).map(HeldAgent::phase) {
             None => Some(format!("its worker does not have run {epoch} of its agent")),
-            Some(Phase::Starting) => Some("its agent is starting".to_owned()),
-            Some(Phase::Stopping { .. }) => Some("its agent is being stopped".to_owned()),
-            Some(Phase::Running { .. }) => None,
+            Some(AgentPhase::Starting) => Some("its agent is starting".to_owned()),
+            Some(AgentPhase::Stopping { .. }) => Some("its agent is being stopped".to_owned()),
+            Some(AgentPhase::Running { .. }) => None,
         }
     }
 
     /// How old a picture of these agents may be: the shortest of their `heartbeat_interval`s.
     pub(crate) fn freshness(&self) -> Option<Duration> {
-        self.held.values().map(Held::heartbeat_interval).min()
+        self.held.values().map(HeldAgent::heartbeat_interval).min()
     }
 
     /// The picture of every agent that is held; `work` says what a run of one has to do.
-    pub(crate) fn pictures(&self, work: impl Fn(AgentId, Epoch) -> Work) -> Vec<AgentPicture> {
+    pub(crate) fn pictures(&self, work: impl Fn(AgentId, Epoch) -> AgentWork) -> Vec<AgentSnapshot> {
         self.held.values().map(|held| held.picture(work(held.agent_id(), held.epoch()))).collect()
     }
 
     /// The picture of one agent, where it is held.
-    pub(crate) fn picture(&self, agent_id: &AgentId, work: impl Fn(AgentId, Epoch) -> Work) -> Option<AgentPicture> {
+    pub(crate) fn picture(
+        &self,
+        agent_id: &AgentId,
+        work: impl Fn(AgentId, Epoch) -> AgentWork,
+    ) -> Option<AgentSnapshot> {
         self.held.get(agent_id).map(|held| held.picture(work(held.agent_id(), held.epoch())))
     }
 
@@ -282,33 +290,33 @@ impl Slots {
         if let Some(held) = self.held.get(&agent_id).filter(|held| held.epoch() == epoch) {
             let started = |pid| ReportBody::Started { agent_id, epoch, pid };
             return Some(match held.phase() {
-                Phase::Running { pid } => Some(started(*pid)),
-                Phase::Starting | Phase::Stopping { .. } => None,
+                AgentPhase::Running { pid } => Some(started(*pid)),
+                AgentPhase::Starting | AgentPhase::Stopping { .. } => None,
             });
         }
-        let waits = self.held.get(&agent_id).and_then(Held::next_epoch) == Some(epoch);
+        let waits = self.held.get(&agent_id).and_then(HeldAgent::next_epoch) == Some(epoch);
         let record = self.memory.get(&agent_id).filter(|record| record.epoch == epoch)?;
-        Some(match &record.fate {
+        Some(match &record.outcome {
             _ if waits => None,
-            Fate::Held => None,
-            Fate::Ended { ready, ending } => Some(ended(agent_id, epoch, *ready, ending.clone())),
-            Fate::Refused(refusal) => Some(refused(agent_id, epoch, *refusal)),
+            EpochOutcome::Held => None,
+            EpochOutcome::Ended { ready, ending } => Some(ended(agent_id, epoch, *ready, ending.clone())),
+            EpochOutcome::Refused(refusal) => Some(refused(agent_id, epoch, *refusal)),
         })
     }
 
     /// The answer to a terminate of an epoch that is not held, which from now on never runs here.
     fn end_unheld(&mut self, agent_id: AgentId, epoch: Epoch, never_ran: Ending) -> ReportBody {
         if let Some(record) = self.memory.get(&agent_id).filter(|record| record.epoch == epoch)
-            && let Fate::Ended { ready, ending } = &record.fate
+            && let EpochOutcome::Ended { ready, ending } = &record.outcome
         {
             return ended(agent_id, epoch, *ready, ending.clone());
         }
-        self.memory.note(agent_id, epoch, Fate::Ended { ready: false, ending: never_ran.clone() });
+        self.memory.note(agent_id, epoch, EpochOutcome::Ended { ready: false, ending: never_ran.clone() });
         ended(agent_id, epoch, false, never_ran)
     }
 }
 
-fn refused(agent_id: AgentId, epoch: Epoch, refusal: Refusal) -> ReportBody {
+fn refused(agent_id: AgentId, epoch: Epoch, refusal: CommandRefusal) -> ReportBody {
     ReportBody::Refused { agent_id, epoch, refusal }
 }
 

@@ -1,21 +1,21 @@
-//! The table of commands and ends, and every race of the post in both orders.
+//! The table of commands and ends, and every race of the messages in both orders.
 
 use std::time::Duration;
 
-use muster_domain::{Activity, AgentSpec, SeenState};
+use muster_domain::{Activity, AgentSpec, ObservedState};
 
 use super::*;
 
 const FENCE: Fence = Fence(3);
 
 /// A table with its clock stopped, and a short notation for what it answers.
-struct Table {
+struct SlotTableTest {
     slots: Slots,
     now: Instant,
     agents: Vec<AgentId>,
 }
 
-impl Table {
+impl SlotTableTest {
     fn new(capacity: u32) -> Self {
         let agents = (0..4).map(|_| AgentId::generate()).collect();
         Self { slots: Slots::new(capacity, FENCE), now: Instant::now(), agents }
@@ -44,11 +44,11 @@ impl Table {
         words(step)
     }
 
-    fn terminate(&mut self, agent: usize, epoch: u64, how: How) -> String {
+    fn terminate(&mut self, agent: usize, epoch: u64, how: StopMode) -> String {
         self.terminate_by(agent, epoch, how, FENCE)
     }
 
-    fn terminate_by(&mut self, agent: usize, epoch: u64, how: How, fence: Fence) -> String {
+    fn terminate_by(&mut self, agent: usize, epoch: u64, how: StopMode, fence: Fence) -> String {
         let agent = self.agents[agent];
         let step = self.slots.on_terminate(agent, Epoch(epoch), how, fence, Timestamp::from_millis(0));
         words(step)
@@ -72,7 +72,7 @@ impl Table {
         assert_eq!(self.started(agent, epoch), format!("started {epoch}"));
     }
 
-    fn states(&self) -> Vec<(u64, SeenState)> {
+    fn states(&self) -> Vec<(u64, ObservedState)> {
         let mut states: Vec<_> =
             self.slots.pictures(nothing).iter().map(|agent| (agent.epoch.0, agent.state)).collect();
         states.sort_by_key(|(epoch, _)| *epoch);
@@ -88,7 +88,9 @@ fn words(steps: impl IntoIterator<Item = SlotStep>) -> String {
 fn word(step: &SlotStep) -> String {
     let body = match step {
         SlotStep::Start(order) => return format!("start {}", order.epoch),
-        SlotStep::Stop(_, epoch, how) => return format!("{} {epoch}", if *how == How::Ask { "ask" } else { "kill" }),
+        SlotStep::Stop(_, epoch, how) => {
+            return format!("{} {epoch}", if *how == StopMode::Ask { "ask" } else { "kill" });
+        }
         SlotStep::Say(body) | SlotStep::Repeat(body) => body,
     };
     match body {
@@ -102,13 +104,13 @@ fn word(step: &SlotStep) -> String {
     }
 }
 
-fn nothing(_: AgentId, _: Epoch) -> Work {
-    Work::default()
+fn nothing(_: AgentId, _: Epoch) -> AgentWork {
+    AgentWork::default()
 }
 
 #[test]
 fn a_spawn_is_answered_with_what_became_of_it_each_time_it_comes() {
-    let mut table = Table::new(2);
+    let mut table = SlotTableTest::new(2);
     assert_eq!(table.spawn(0, 1), "start 1");
     assert_eq!(table.spawn(0, 1), "", "it is being started");
     assert_eq!(table.started(0, 1), "started 1");
@@ -121,64 +123,64 @@ fn a_spawn_is_answered_with_what_became_of_it_each_time_it_comes() {
 
 #[test]
 fn spawn_then_terminate_and_terminate_then_spawn_both_end() {
-    let mut table = Table::new(2);
+    let mut table = SlotTableTest::new(2);
     table.running(0, 1);
-    assert_eq!(table.terminate(0, 1, How::Ask), "ask 1");
-    assert_eq!(table.terminate(0, 1, How::Ask), "", "it was asked");
+    assert_eq!(table.terminate(0, 1, StopMode::Ask), "ask 1");
+    assert_eq!(table.terminate(0, 1, StopMode::Ask), "", "it was asked");
     assert_eq!(table.spawn(0, 1), "", "a spawn that is late does not undo it");
     assert_eq!(table.ended(0, 1, 0), "ended 1 exited with code 0");
-    assert_eq!(table.terminate(0, 1, How::Ask), "ended 1 exited with code 0");
+    assert_eq!(table.terminate(0, 1, StopMode::Ask), "ended 1 exited with code 0");
 
-    assert_eq!(table.terminate(1, 1, How::Ask), "ended 1 never ready was stopped");
+    assert_eq!(table.terminate(1, 1, StopMode::Ask), "ended 1 never ready was stopped");
     assert_eq!(table.spawn(1, 1), "ended 1 never ready was stopped");
     assert_eq!(table.spawn(1, 2), "start 2", "a later epoch is another matter");
 }
 
 #[test]
 fn a_terminate_during_the_start_ends_it_without_saying_that_it_runs() {
-    let mut table = Table::new(2);
+    let mut table = SlotTableTest::new(2);
     table.spawn(0, 1);
-    assert_eq!(table.terminate(0, 1, How::Ask), "ask 1");
+    assert_eq!(table.terminate(0, 1, StopMode::Ask), "ask 1");
     assert_eq!(table.started(0, 1), "", "the news crossed the order");
     assert_eq!(table.ended(0, 1, 0), "ended 1 exited with code 0");
 }
 
 #[test]
 fn a_kill_overrides_an_order_to_ask_and_not_the_other_way_round() {
-    let mut table = Table::new(2);
+    let mut table = SlotTableTest::new(2);
     table.running(0, 1);
-    assert_eq!(table.terminate(0, 1, How::Ask), "ask 1");
-    assert_eq!(table.terminate(0, 1, How::Kill), "kill 1");
-    assert_eq!(table.terminate(0, 1, How::Ask), "");
-    assert_eq!(words(table.slots.stop_all(How::Kill, Timestamp::from_millis(0))), "");
+    assert_eq!(table.terminate(0, 1, StopMode::Ask), "ask 1");
+    assert_eq!(table.terminate(0, 1, StopMode::Kill), "kill 1");
+    assert_eq!(table.terminate(0, 1, StopMode::Ask), "");
+    assert_eq!(words(table.slots.stop_all(StopMode::Kill, Timestamp::from_millis(0))), "");
 }
 
 #[test]
 fn a_higher_epoch_waits_for_the_proof_that_the_lower_is_dead() {
-    let mut table = Table::new(1);
+    let mut table = SlotTableTest::new(1);
     table.running(0, 1);
     assert_eq!(table.spawn(0, 2), "kill 1", "in the same slot, so capacity 1 is enough");
     assert_eq!(table.spawn(0, 2), "", "it waits");
     assert_eq!(table.spawn(0, 1), "", "the lower is ending, which will be said");
-    assert_eq!(table.states(), [(1, SeenState::Stopping)]);
+    assert_eq!(table.states(), [(1, ObservedState::Stopping)]);
     assert_eq!(table.ended(0, 1, 9), "ended 1 exited with code 9, start 2");
     assert_eq!(table.started(0, 2), "started 2");
     assert_eq!(table.spawn(0, 1), "refused 1 it has seen epoch 2 of this agent");
     assert_eq!(table.ended(0, 1, 9), "", "late news of the lower are none");
-    assert_eq!(table.states(), [(2, SeenState::Running(Activity::Idle))]);
+    assert_eq!(table.states(), [(2, ObservedState::Running(Activity::Idle))]);
 }
 
 #[test]
 fn a_terminate_of_the_epoch_that_waits_is_answered_when_the_tree_is_gone() {
-    let mut table = Table::new(1);
+    let mut table = SlotTableTest::new(1);
     table.running(0, 1);
     table.spawn(0, 2);
-    assert_eq!(table.terminate(0, 2, How::Ask), "");
+    assert_eq!(table.terminate(0, 2, StopMode::Ask), "");
     assert_eq!(table.ended(0, 1, 9), "ended 1 exited with code 9, ended 2 never ready was stopped");
     assert_eq!(table.spawn(0, 2), "ended 2 never ready was stopped");
     // The other order: the terminate of the higher epoch comes before its spawn.
     table.running(0, 3);
-    assert_eq!(table.terminate(0, 4, How::Ask), "kill 3");
+    assert_eq!(table.terminate(0, 4, StopMode::Ask), "kill 3");
     assert_eq!(table.spawn(0, 4), "", "the answer comes with the proof");
     assert_eq!(table.ended(0, 3, 9), "ended 3 exited with code 9, ended 4 never ready was stopped");
     assert!(table.slots.is_empty());
@@ -186,19 +188,19 @@ fn a_terminate_of_the_epoch_that_waits_is_answered_when_the_tree_is_gone() {
 
 #[test]
 fn a_terminate_of_a_lower_epoch_does_not_touch_the_higher() {
-    let mut table = Table::new(1);
+    let mut table = SlotTableTest::new(1);
     table.running(0, 2);
-    assert_eq!(table.terminate(0, 1, How::Kill), "ended 1 never ready was stopped");
-    assert_eq!(table.states(), [(2, SeenState::Running(Activity::Idle))]);
+    assert_eq!(table.terminate(0, 1, StopMode::Kill), "ended 1 never ready was stopped");
+    assert_eq!(table.states(), [(2, ObservedState::Running(Activity::Idle))]);
     assert_eq!(table.spawn(0, 2), "started 2");
 }
 
 #[test]
 fn a_tree_that_is_being_stopped_takes_its_slot() {
-    let mut table = Table::new(2);
+    let mut table = SlotTableTest::new(2);
     table.running(0, 1);
     table.running(1, 1);
-    table.terminate(0, 1, How::Ask);
+    table.terminate(0, 1, StopMode::Ask);
     assert_eq!(table.spawn(2, 1), "refused 1 all of its 2 slots are taken");
     table.ended(0, 1, 0);
     // The master placed it elsewhere because of the refusal: this epoch must not run here, slot or not.
@@ -209,22 +211,22 @@ fn a_tree_that_is_being_stopped_takes_its_slot() {
 
 #[test]
 fn a_replaced_leader_is_not_obeyed() {
-    let mut table = Table::new(2);
+    let mut table = SlotTableTest::new(2);
     table.running(0, 1);
     assert_eq!(table.spawn_by(1, 1, Fence(2)), "refused 1 it has seen the leader with fence 3");
     assert_eq!(table.spawn(1, 1), "refused 1 it has seen the leader with fence 3", "a refusal is final");
     assert_eq!(table.spawn(1, 2), "start 2");
     assert_eq!(table.spawn_by(0, 1, Fence(2)), "started 1", "an answer changes nothing, and this one is true");
     assert_eq!(table.spawn_by(0, 2, Fence(2)), "refused 2 it has seen the leader with fence 3");
-    assert_eq!(table.states()[0], (1, SeenState::Running(Activity::Idle)), "it was not replaced");
-    assert_eq!(table.terminate_by(0, 1, How::Kill, Fence(2)), "");
-    assert_eq!(table.terminate_by(0, 1, How::Kill, Fence(4)), "kill 1");
+    assert_eq!(table.states()[0], (1, ObservedState::Running(Activity::Idle)), "it was not replaced");
+    assert_eq!(table.terminate_by(0, 1, StopMode::Kill, Fence(2)), "");
+    assert_eq!(table.terminate_by(0, 1, StopMode::Kill, Fence(4)), "kill 1");
     assert_eq!(table.slots.fence(), Fence(4));
 }
 
 #[test]
 fn a_closed_table_refuses_what_is_new_and_what_waited() {
-    let mut table = Table::new(3);
+    let mut table = SlotTableTest::new(3);
     table.running(0, 1);
     table.running(1, 1);
     table.spawn(1, 2);
@@ -240,7 +242,7 @@ fn a_closed_table_refuses_what_is_new_and_what_waited() {
 
 #[test]
 fn idleness_is_reported_once_per_max_idle_time_and_never_of_a_busy_or_stopping_agent() {
-    let mut table = Table::new(2);
+    let mut table = SlotTableTest::new(2);
     table.running(0, 1);
     let idle_time = Duration::from_secs(300);
     assert_eq!(table.slots.next_idle(), Some(table.now + idle_time));
@@ -254,18 +256,18 @@ fn idleness_is_reported_once_per_max_idle_time_and_never_of_a_busy_or_stopping_a
     assert_eq!(look(start + idle_time * 3 / 2, Some(start + idle_time / 2)), "idle 1");
     assert_eq!(look(start + idle_time * 2, None), "", "said");
     assert_eq!(look(start + idle_time * 5 / 2, None), "idle 1", "and said again");
-    table.terminate(0, 1, How::Ask);
+    table.terminate(0, 1, StopMode::Ask);
     assert_eq!(table.slots.next_idle(), None);
 }
 
 #[test]
 fn the_reason_of_a_tree_that_does_not_die_is_in_the_picture() {
-    let mut table = Table::new(1);
+    let mut table = SlotTableTest::new(1);
     table.running(0, 1);
-    table.terminate(0, 1, How::Kill);
+    table.terminate(0, 1, StopMode::Kill);
     let reason = Some("process 7 (dd) is in uninterruptible sleep".to_owned());
     table.slots.on_stuck(table.agents[0], Epoch(1), reason.clone(), Timestamp::from_millis(5));
     let picture = table.slots.picture(&table.agents[0], nothing).expect("held");
-    assert_eq!((picture.reason, picture.state, picture.pid), (reason, SeenState::Stopping, Some(7)));
+    assert_eq!((picture.reason, picture.state, picture.pid), (reason, ObservedState::Stopping, Some(7)));
     assert_eq!(picture.updated_at, Timestamp::from_millis(5));
 }

@@ -1,15 +1,15 @@
 //! The first thing a worker does: it subscribes to its commands, through an outage if there is one, and says meanwhile at
-//! its door what keeps it.
+//! its probe socket what keeps it.
 
 use std::time::Duration;
 
-use muster_domain::{Trouble, Vitals, WorkerOrders};
+use muster_domain::{OngoingTrouble, ProbeAnswer, WorkerOrders};
 use muster_process::lock;
 use muster_registry::CommandStream;
 use tokio::time::{Instant, sleep};
 
 use crate::stop::{StopWatch, Urgency};
-use crate::{Seat, WorkerError, WorkerExit, later};
+use crate::{WorkerDeps, WorkerError, WorkerExit, later};
 
 /// The waits between attempts to subscribe double from this one...
 const FIRST_ATTEMPT: Duration = Duration::from_millis(50);
@@ -18,11 +18,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Subscribes. The inner error is the exit of a worker that was stopped meanwhile.
 ///
-/// It goes on for as long as there is a master, which asks at the door and names what it hears. Without one it gives up
+/// It goes on for as long as there is a master, which asks at the probe socket and names what it hears. Without one it gives up
 /// after the start timeout: nobody waits for it.
 pub(crate) async fn subscribe(
     orders: &WorkerOrders,
-    seat: &mut Seat,
+    deps: &mut WorkerDeps,
     stop: &mut StopWatch,
 ) -> Result<Result<CommandStream, WorkerExit>, WorkerError> {
     let began = Instant::now();
@@ -30,7 +30,7 @@ pub(crate) async fn subscribe(
     let mut wait = FIRST_ATTEMPT;
     let mut last_error = "it has not reached the registry yet".to_owned();
     loop {
-        let (bus, pause) = (seat.bus.clone(), wait);
+        let (bus, pause) = (deps.bus.clone(), wait);
         let attempt = async move {
             let result = bus.commands(orders.process_id).await;
             if result.is_err() {
@@ -42,7 +42,7 @@ pub(crate) async fn subscribe(
         let result = loop {
             tokio::select! {
                 result = &mut attempt => break result,
-                visitor = seat.door.knocked() => visitor.answer(&vitals(orders, began, &last_error)),
+                caller = deps.probe_socket.next_caller() => caller.answer(&probe_answer(orders, began, &last_error)),
                 urgency = stop.changed() => {
                     return Ok(Err(if urgency == Urgency::Kill { WorkerExit::Killed } else { WorkerExit::ShutDown }));
                 }
@@ -50,7 +50,7 @@ pub(crate) async fn subscribe(
         };
         match result {
             Ok(commands) => return Ok(Ok(commands)),
-            Err(error) if Instant::now() >= deadline && !has_master(orders, seat) => {
+            Err(error) if Instant::now() >= deadline && !has_master(orders, deps) => {
                 return Err(WorkerError::Subscription(error));
             }
             Err(error) => {
@@ -66,21 +66,21 @@ pub(crate) async fn subscribe(
 }
 
 /// Whether somebody leads who may want to hear why this worker is not ready. One inside its master has nothing to wait for.
-fn has_master(orders: &WorkerOrders, seat: &Seat) -> bool {
+fn has_master(orders: &WorkerOrders, deps: &WorkerDeps) -> bool {
     // A lock that cannot be looked at proves no absence.
-    !seat.in_process && lock::is_held(&orders.lock_file).unwrap_or(true)
+    !deps.in_process && lock::is_held(&orders.lock_file).unwrap_or(true)
 }
 
-fn vitals(orders: &WorkerOrders, began: Instant, error: &str) -> Vec<u8> {
-    let trouble = Trouble {
+fn probe_answer(orders: &WorkerOrders, began: Instant, error: &str) -> Vec<u8> {
+    let trouble = OngoingTrouble {
         for_ms: crate::millis(began.elapsed()),
         error: format!("it can't subscribe to its commands: {error}"),
     };
-    write(&Vitals { process_id: orders.process_id, beats: 0, trouble: Some(trouble) })
+    write(&ProbeAnswer { process_id: orders.process_id, beats: 0, trouble: Some(trouble) })
 }
 
-/// The words of an answer at the door.
-pub(crate) fn write(vitals: &Vitals) -> Vec<u8> {
+/// The words of an answer at the probe socket.
+pub(crate) fn write(probe_answer: &ProbeAnswer) -> Vec<u8> {
     // A domain's type always has a JSON form.
-    serde_json::to_vec(vitals).unwrap_or_default()
+    serde_json::to_vec(probe_answer).unwrap_or_default()
 }

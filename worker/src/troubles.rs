@@ -1,11 +1,11 @@
 //! What keeps the worker from being heard or from hearing, and since when: it says so itself, since nobody else can know.
 
-use muster_domain::Trouble;
+use muster_domain::OngoingTrouble;
 use tokio::time::Instant;
 
 /// What does not work between this worker and the registry.
 #[derive(Debug, Default)]
-pub(crate) struct Troubles {
+pub(crate) struct RegistryTroubles {
     /// Its calls fail.
     voice: Option<Lasting>,
     /// Its subscription to commands does not stand.
@@ -18,7 +18,7 @@ struct Lasting {
     error: String,
 }
 
-impl Troubles {
+impl RegistryTroubles {
     /// A call to the registry was answered, or failed.
     pub(crate) fn called<T, E: ToString>(&mut self, outcome: &Result<T, E>, now: Instant) {
         note(&mut self.voice, outcome, now);
@@ -39,15 +39,15 @@ impl Troubles {
         self.ears.as_ref().map(|ears| ears.error.clone())
     }
 
-    /// What it says at its door.
-    pub(crate) fn tell(&self, now: Instant) -> Option<Trouble> {
+    /// What it says at its probe socket.
+    pub(crate) fn tell(&self, now: Instant) -> Option<OngoingTrouble> {
         let (what, lasting) = match (&self.voice, &self.ears) {
             (Some(voice), _) => ("its heartbeats do not get through", voice),
             (None, Some(ears)) => ("it does not hear its commands", ears),
             (None, None) => return None,
         };
         let for_ms = crate::millis(now.saturating_duration_since(lasting.since));
-        Some(Trouble { for_ms, error: format!("{what}: {}", lasting.error) })
+        Some(OngoingTrouble { for_ms, error: format!("{what}: {}", lasting.error) })
     }
 }
 
@@ -69,12 +69,12 @@ mod tests {
 
     #[test]
     fn the_latest_error_is_told_and_since_when_there_was_any() {
-        let (mut troubles, start) = (Troubles::default(), Instant::now());
+        let (mut troubles, start) = (RegistryTroubles::default(), Instant::now());
         assert_eq!(troubles.tell(start), None);
         troubles.listened(&Err::<(), _>("no rights"), start);
         assert_eq!(troubles.deafness().as_deref(), Some("no rights"));
         let later = start + Duration::from_secs(3);
-        let told = |troubles: &Troubles| troubles.tell(later).map(|told| (told.for_ms, told.error));
+        let told = |troubles: &RegistryTroubles| troubles.tell(later).map(|told| (told.for_ms, told.error));
         assert_eq!(told(&troubles), Some((3000, "it does not hear its commands: no rights".to_owned())));
         troubles.called(&Err::<(), _>("away"), start + Duration::from_secs(1));
         troubles.called(&Err::<(), _>("still away"), start + Duration::from_secs(2));

@@ -9,64 +9,64 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
 use crate::checks::Checks;
-use crate::departure::{Departure, Go, Remains};
 use crate::exchange::Exchange;
-use crate::gauge::Gauge;
-use crate::heart::Orphanhood;
-use crate::post::subject;
+use crate::gauge::UsageGauge;
+use crate::heartbeat::LeaderAbsence;
+use crate::report_outbox::subject;
 use crate::runtime::{RunChange, RunNews, Runtime};
-use crate::slots::{How, SlotStep, Slots};
+use crate::shutdown::{Shutdown, ShutdownFacts, ShutdownStep};
+use crate::slots::{SlotStep, Slots, StopMode};
 use crate::stop::{StopWatch, Urgency};
-use crate::tasks::Tasks;
-use crate::{Seat, WorkerExit, later};
+use crate::tasks::AttemptTable;
+use crate::{WorkerDeps, WorkerExit, later};
 
 /// News of agents that are taken in one go before the loop looks at anything else.
 const NEWS_AT_ONCE: usize = 1024;
 
 /// A worker that serves.
-pub(crate) struct Worker {
+pub(crate) struct WorkerLoop {
     pub(crate) orders: WorkerOrders,
-    pub(crate) seat: Seat,
+    pub(crate) deps: WorkerDeps,
     pub(crate) slots: Slots,
-    pub(crate) tasks: Tasks,
+    pub(crate) tasks: AttemptTable,
     pub(crate) runtime: Runtime,
     pub(crate) checks: Checks,
     pub(crate) exchange: Exchange,
-    pub(crate) orphanhood: Orphanhood,
-    pub(crate) gauge: Gauge,
-    pub(crate) departure: Option<Departure>,
+    pub(crate) orphanhood: LeaderAbsence,
+    pub(crate) gauge: UsageGauge,
+    pub(crate) shutdown: Option<Shutdown>,
     pub(crate) started_at: Timestamp,
-    inbox: Inbox,
+    inbox: LoopInputs,
 }
 
 /// What the loop waits for beside its own affairs.
-struct Inbox {
+struct LoopInputs {
     commands: CommandStream,
     news: UnboundedReceiver<RunNews>,
     stop: StopWatch,
 }
 
-impl Worker {
+impl WorkerLoop {
     /// A worker whose subscription stands. Its first act is a beat, its first report `Ready`.
-    pub(crate) fn new(orders: WorkerOrders, seat: Seat, commands: CommandStream, stop: StopWatch) -> Self {
+    pub(crate) fn new(orders: WorkerOrders, deps: WorkerDeps, commands: CommandStream, stop: StopWatch) -> Self {
         let now = Instant::now();
-        let (post_news, news) = unbounded_channel();
+        let (send_news, news) = unbounded_channel();
         let started_at = Timestamp::now();
-        let mut exchange = Exchange::new(&orders, &seat, now);
-        exchange.post.put(ReportBody::Ready, started_at);
+        let mut exchange = Exchange::new(&orders, &deps, now);
+        exchange.outbox.put(ReportBody::Ready, started_at);
         Self {
             slots: Slots::new(orders.capacity, orders.fence),
-            tasks: Tasks::new(orders.clocks.heartbeat, now),
-            runtime: Runtime::new(&orders, post_news),
-            checks: Checks::new(seat.registry.clone(), seat.bus.clone(), orders.process_id),
+            tasks: AttemptTable::new(orders.clocks.heartbeat, now),
+            runtime: Runtime::new(&orders, send_news),
+            checks: Checks::new(deps.registry.clone(), deps.bus.clone(), orders.process_id),
             exchange,
-            orphanhood: Orphanhood::default(),
-            gauge: Gauge::new(seat.in_process),
-            departure: None,
+            orphanhood: LeaderAbsence::default(),
+            gauge: UsageGauge::new(deps.in_process),
+            shutdown: None,
             started_at,
-            inbox: Inbox { commands, news, stop },
+            inbox: LoopInputs { commands, news, stop },
             orders,
-            seat,
+            deps,
         }
     }
 
@@ -81,24 +81,24 @@ impl Worker {
             self.call(Instant::now());
             timer.as_mut().reset(self.next_moment());
             tokio::select! {
-                Some(post) = self.inbox.commands.recv() => self.take_commands(post),
+                Some(outbox) = self.inbox.commands.recv() => self.take_commands(outbox),
                 Some(news) = self.inbox.news.recv() => self.take_news(news),
-                finish = self.checks.landed() => self.tasks.on_finish(finish, Instant::now(), Timestamp::now()),
-                landed = self.exchange.calls.landed() => self.land(landed, Instant::now()),
+                finish = self.checks.next_outcome() => self.tasks.on_finish(finish, Instant::now(), Timestamp::now()),
+                outcome = self.exchange.calls.next_outcome() => self.land(outcome, Instant::now()),
                 urgency = self.inbox.stop.changed() => self.obey_sign(urgency),
-                visitor = self.seat.door.knocked() => self.answer(visitor, Instant::now()),
+                caller = self.deps.probe_socket.next_caller() => self.answer(caller, Instant::now()),
                 () = timer.as_mut() => self.on_time(Instant::now()),
             }
         }
     }
 
-    fn take_commands(&mut self, first: muster_registry::CommandPost) {
+    fn take_commands(&mut self, first: muster_registry::CommandDelivery) {
         let now = Instant::now();
-        self.on_post(first, now);
+        self.on_delivery(first, now);
         // Everything that is here already, so that one call carries all the answers.
         for _ in 0..crate::intake::COMMANDS_AT_ONCE {
             match self.inbox.commands.try_recv() {
-                Ok(post) => self.on_post(post, now),
+                Ok(outbox) => self.on_delivery(outbox, now),
                 Err(_) => break,
             }
         }
@@ -172,7 +172,7 @@ impl Worker {
 
     pub(crate) fn say(&mut self, body: ReportBody) {
         let (about, last_word) = (subject(&body), is_last_word(&body));
-        let seq = self.exchange.post.put(body, Timestamp::now());
+        let seq = self.exchange.outbox.put(body, Timestamp::now());
         if let Some((agent_id, epoch)) = about.filter(|_| last_word) {
             self.slots.reported(seq, agent_id, epoch);
         }
@@ -180,7 +180,7 @@ impl Worker {
 
     fn repeat(&mut self, body: ReportBody) {
         let (about, last_word) = (subject(&body), is_last_word(&body));
-        let Some(seq) = self.exchange.post.repeat(body, Timestamp::now()) else { return };
+        let Some(seq) = self.exchange.outbox.repeat(body, Timestamp::now()) else { return };
         if let Some((agent_id, epoch)) = about.filter(|_| last_word) {
             self.slots.reported(seq, agent_id, epoch);
         }
@@ -190,10 +190,10 @@ impl Worker {
     /// worker that rests wakes up for its heartbeat only.
     fn next_moment(&self) -> Instant {
         // A beat that is due while a call is under way goes out when that has landed.
-        let beat = self.exchange.calls.is_free().then(|| self.exchange.heart.next());
-        let silent = self.departure.as_ref().is_some_and(Departure::is_silent);
-        let departure = self.departure.as_ref().and_then(Departure::next);
-        let moments = [beat.filter(|_| !silent), departure, self.slots.next_idle(), self.tasks.next_deadline()];
+        let beat = self.exchange.calls.is_free().then(|| self.exchange.heartbeat.next());
+        let silent = self.shutdown.as_ref().is_some_and(Shutdown::is_silent);
+        let shutdown = self.shutdown.as_ref().and_then(Shutdown::next);
+        let moments = [beat.filter(|_| !silent), shutdown, self.slots.next_idle(), self.tasks.next_deadline()];
         let far = later(Instant::now(), Duration::MAX);
         moments.into_iter().flatten().min().unwrap_or(far)
     }
@@ -204,9 +204,9 @@ impl Worker {
         self.carry_out(idle, now);
         let late = self.tasks.on_time(now);
         self.act(late, now);
-        if self.departure.as_mut().is_some_and(|departure| departure.kills(now)) {
+        if self.shutdown.as_mut().is_some_and(|shutdown| shutdown.kills(now)) {
             tracing::warn!("agents did not end within the stop deadline and are killed");
-            let steps = self.slots.stop_all(How::Kill, Timestamp::now());
+            let steps = self.slots.stop_all(StopMode::Kill, Timestamp::now());
             self.carry_out(steps, now);
         }
     }
@@ -214,51 +214,51 @@ impl Worker {
     fn obey_sign(&mut self, urgency: Urgency) {
         match urgency {
             Urgency::None => {}
-            Urgency::Drain => self.leave(WorkerExit::ShutDown, How::Ask),
-            Urgency::Force => self.leave(WorkerExit::ShutDown, How::Kill),
-            Urgency::Kill => self.leave(WorkerExit::Killed, How::Kill),
+            Urgency::Drain => self.leave(WorkerExit::ShutDown, StopMode::Ask),
+            Urgency::Force => self.leave(WorkerExit::ShutDown, StopMode::Kill),
+            Urgency::Kill => self.leave(WorkerExit::Killed, StopMode::Kill),
         }
     }
 
     /// Takes no more agents, and leaves when none is left.
     pub(crate) fn drain(&mut self) {
-        self.begin_departure(Departure::drain());
+        self.begin_shutdown(Shutdown::drain());
     }
 
     /// Stops every agent, and leaves.
-    pub(crate) fn leave(&mut self, exit: WorkerExit, how: How) {
+    pub(crate) fn leave(&mut self, exit: WorkerExit, how: StopMode) {
         let now = Instant::now();
-        self.begin_departure(Departure::stop(exit, how, later(now, self.orders.clocks.stop_deadline)));
+        self.begin_shutdown(Shutdown::stop(exit, how, later(now, self.orders.clocks.stop_deadline)));
         let steps = self.slots.stop_all(how, Timestamp::now());
         self.carry_out(steps, now);
     }
 
-    fn begin_departure(&mut self, order: Departure) {
-        self.departure = Some(match self.departure.take() {
+    fn begin_shutdown(&mut self, order: Shutdown) {
+        self.shutdown = Some(match self.shutdown.take() {
             Some(before) => before.and(order),
             None => order,
         });
         if self.slots.is_open() {
             self.slots.close();
             // The registry is to know at once that nothing more is taken.
-            self.exchange.heart.hurry(Instant::now());
+            self.exchange.heartbeat.hurry(Instant::now());
         }
     }
 
     /// Says with what it leaves, when it is time.
     fn depart(&mut self, now: Instant) -> Option<WorkerExit> {
-        let remains = Remains {
+        let remains = ShutdownFacts {
             empty: self.slots.is_empty(),
-            settled: self.exchange.post.is_settled() && !self.tasks.has_news(),
-            connected: self.exchange.heart.is_connected(),
+            settled: self.exchange.outbox.is_settled() && !self.tasks.has_news(),
+            connected: self.exchange.heartbeat.is_connected(),
         };
-        match self.departure.as_mut()?.go(remains, now) {
-            Go::On => None,
-            Go::BeatBy(at) => {
-                self.exchange.heart.hurry_at(at);
+        match self.shutdown.as_mut()?.go(remains, now) {
+            ShutdownStep::On => None,
+            ShutdownStep::BeatBy(at) => {
+                self.exchange.heartbeat.hurry_at(at);
                 None
             }
-            Go::Out(exit) => Some(exit),
+            ShutdownStep::Out(exit) => Some(exit),
         }
     }
 }

@@ -3,10 +3,10 @@
 use muster_domain::{Fence, TaskHalt, TaskOrder, Timestamp};
 use tokio::time::Instant;
 
-use crate::tasks::{Act, Errand, Finish};
-use crate::worker::Worker;
+use crate::tasks::{AttemptStart, Finish, TaskStep};
+use crate::worker::WorkerLoop;
 
-impl Worker {
+impl WorkerLoop {
     /// Tasks are to be begun. Those of a leader that was replaced are not, but answers are given to it too.
     pub(crate) fn run_tasks(&mut self, orders: Vec<TaskOrder>, fence: Fence, now: Instant, at: Timestamp) {
         let obeyed = self.slots.admits(fence);
@@ -33,18 +33,18 @@ impl Worker {
     }
 
     /// Carries out what was decided of tasks.
-    pub(crate) fn act(&mut self, acts: impl IntoIterator<Item = Act>, now: Instant) {
+    pub(crate) fn act(&mut self, acts: impl IntoIterator<Item = TaskStep>, now: Instant) {
         for act in acts {
             let finish = match act {
-                Act::Begin(errand) => self.begin(errand),
-                Act::Halt(agent_id, id, halt) => {
+                TaskStep::Begin(start) => self.begin(start),
+                TaskStep::Halt(agent_id, id, halt) => {
                     if !self.checks.halt(id) {
                         self.runtime.halt(&agent_id, id, halt);
                     }
                     None
                 }
-                Act::Resend(seq) => {
-                    self.exchange.post.resend(seq);
+                TaskStep::Resend(seq) => {
+                    self.exchange.outbox.resend(seq);
                     None
                 }
             };
@@ -55,9 +55,9 @@ impl Worker {
     }
 
     /// Has a task begun by its agent, or answers it here where it is a check.
-    fn begin(&mut self, mut errand: Errand) -> Option<Finish> {
-        let Some(check) = errand.order.check.take() else { return self.runtime.begin(errand) };
-        self.checks.begin(&errand, *check, self.runtime.look(&errand.order.agent_id));
+    fn begin(&mut self, mut start: AttemptStart) -> Option<Finish> {
+        let Some(check) = start.order.check.take() else { return self.runtime.begin(start) };
+        self.checks.begin(&start, *check, self.runtime.look(&start.order.agent_id));
         None
     }
 
@@ -68,8 +68,8 @@ impl Worker {
             return;
         }
         let at = Timestamp::now();
-        while let Some(body) = self.tasks.next_report(self.exchange.post.last() + 1) {
-            self.exchange.post.put(body, at);
+        while let Some(body) = self.tasks.next_report(self.exchange.outbox.last() + 1) {
+            self.exchange.outbox.put(body, at);
         }
     }
 }

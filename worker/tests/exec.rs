@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use bench::{Bench, exec, sh, wait_until};
 use muster_domain::ending::MAX_LAST_OUTPUT;
-use muster_domain::{Activity, AgentId, Cause, Command, SeenState};
-use muster_files::Place;
+use muster_domain::{Activity, AgentId, Cause, Command, ObservedState};
+use muster_files::DataPath;
 use muster_worker::{WorkerExit, log};
 use serde_json::json;
 
@@ -45,7 +45,7 @@ async fn an_agent_is_ready_when_it_says_so_and_stops_when_it_is_told() {
     let (mut bench, agent) = start(sh(&script)).await;
     assert_eq!(bench.words(1).await, ["started 1"]);
     let beat = bench.beat_where(|beat| beat.agents.first().is_some_and(|agent| agent.pid.is_some())).await;
-    assert_eq!(beat.agents[0].state, SeenState::Running(Activity::Idle));
+    assert_eq!(beat.agents[0].state, ObservedState::Running(Activity::Idle));
     assert!(is_alive(&beat.agents[0].pid.expect("a pid").to_string()));
     wait_until("its words", async || lines(&bench, agent).contains(&"err oops".into()).then_some(())).await;
     bench.terminate(agent, 1, true).await;
@@ -141,7 +141,7 @@ async fn a_flood_neither_grows_memory_nor_starves_the_worker_and_its_log_is_rota
     let quiet = AgentId::generate();
     assert_eq!(bench.words(1).await, ["started 1"]);
     let before = resident();
-    let log = Place::agent_log(bench.data.path(), agent);
+    let log = DataPath::agent_log(bench.data.path(), agent);
     let (path, older) = (log.path(), log.older().path());
     wait_until("a rotation", async || older.exists().then_some(())).await;
     // Beside the flood, a command is answered.
@@ -279,7 +279,7 @@ async fn a_second_sign_forces_what_the_first_asked_for() {
     bench.words(1).await;
     let asked = Instant::now();
     bench.stop.drain();
-    bench.beat_where(|beat| beat.agents.first().is_some_and(|agent| agent.state == SeenState::Stopping)).await;
+    bench.beat_where(|beat| beat.agents.first().is_some_and(|agent| agent.state == ObservedState::Stopping)).await;
     assert!(!bench.is_over());
     bench.stop.force();
     assert_eq!(bench.words(1).await, ["ended 1: was stopped"]);

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use bench::lines::{agent, order, over, overs, run, start};
 use bench::{Bench, sh, wait_until};
 use muster_domain::{
-    Activity, AttemptEnd, Cause, Command, Halt, Progress, ReportBody, SeenState, TaskHalt, TaskOrder, TaskOver,
-    TaskPicture, Usage,
+    Activity, AttemptEnd, Cause, Command, Halt, ObservedState, Progress, ReportBody, TaskHalt, TaskOrder, TaskOver,
+    TaskSnapshot, Usage,
 };
 use serde_json::json;
 
@@ -31,9 +31,9 @@ async fn all_over(bench: &mut Bench, orders: &[&TaskOrder]) -> Vec<AttemptEnd> {
 }
 
 /// The picture of a task that is so.
-async fn picture_where(bench: &Bench, order: &TaskOrder, is_so: impl Fn(&TaskPicture) -> bool) -> TaskPicture {
+async fn picture_where(bench: &Bench, order: &TaskOrder, is_so: impl Fn(&TaskSnapshot) -> bool) -> TaskSnapshot {
     let of =
-        |agent: &muster_domain::AgentPicture| agent.tasks.iter().find(|task| task.task_id == order.task_id).cloned();
+        |agent: &muster_domain::AgentSnapshot| agent.tasks.iter().find(|task| task.task_id == order.task_id).cloned();
     wait_until("the task's picture", async || {
         let beat = bench.picture().await;
         beat.agents.iter().find_map(of).filter(|task| is_so(task))
@@ -114,12 +114,14 @@ async fn progress_and_usage_are_in_the_heartbeats_and_the_usage_in_the_end() {
     let usage = Usage { input_tokens: 10, output_tokens: 5, cost_micros: 750_000 };
     let picture = picture_where(&bench, &order, |task| task.usage == usage && task.quiet_ms > 0).await;
     assert_eq!(picture.progress, Some(Progress { message: "reading".to_owned(), percent: Some(40.0) }));
-    assert_eq!(bench.picture().await.agents[0].state, SeenState::Running(Activity::Busy));
+    assert_eq!(bench.picture().await.agents[0].state, ObservedState::Running(Activity::Busy));
     let go = bench.data.path().join("agents").join(agent.to_string()).join("go");
     std::fs::write(go, "").expect("a file");
     assert_eq!(over(&mut bench).await.usage, usage);
     let beat = bench
-        .beat_where(|beat| beat.agents.first().is_some_and(|agent| agent.state == SeenState::Running(Activity::Idle)))
+        .beat_where(|beat| {
+            beat.agents.first().is_some_and(|agent| agent.state == ObservedState::Running(Activity::Idle))
+        })
         .await;
     assert_eq!(beat.agents[0].tasks, []);
 }

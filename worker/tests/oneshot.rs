@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bench::{Bench, exec, sh, wait_until};
 use muster_domain::{
-    Activity, AgentId, AttemptEnd, Cause, CheckOrder, Command, Connectivity, Epoch, Halt, Payload, Reach, ReportBody,
-    SeenState, TaskHalt, TaskId, TaskOrder, TaskOver,
+    Activity, AgentId, AttemptEnd, Cause, CheckOrder, Command, Connectivity, Epoch, Halt, ObservedState, Payload,
+    Reach, ReportBody, TaskHalt, TaskId, TaskOrder, TaskOver,
 };
 use muster_worker::WorkerExit;
 use serde_json::json;
@@ -221,7 +221,7 @@ async fn a_task_that_is_halted_is_over_when_all_that_it_started_is_dead() {
     begin(&bench, &two).await;
     wait_until("the grandchildren", async || (count("86121") == 2).then_some(())).await;
     let beat = bench.beat_where(|beat| beat.agents.first().is_some_and(|agent| agent.tasks.len() == 2)).await;
-    assert_eq!((beat.agents[0].state, beat.agents[0].pid), (SeenState::Running(Activity::Busy), None));
+    assert_eq!((beat.agents[0].state, beat.agents[0].pid), (ObservedState::Running(Activity::Busy), None));
     let asked = Instant::now();
     bench.send(halt(&one)).await;
     let ended = over(&mut bench).await;
@@ -280,7 +280,9 @@ async fn a_drained_worker_lets_its_tasks_finish() {
     let order = order(agent, "null");
     begin(&bench, &order).await;
     bench
-        .beat_where(|beat| beat.agents.first().is_some_and(|agent| agent.state == SeenState::Running(Activity::Busy)))
+        .beat_where(|beat| {
+            beat.agents.first().is_some_and(|agent| agent.state == ObservedState::Running(Activity::Busy))
+        })
         .await;
     bench.send(Command::Drain).await;
     begin(&bench, &TaskOrder { attempt: 2, ..order.clone() }).await;

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use bench::{Bench, FENCE, PATIENCE, spawn, wait_until, word};
 use muster_domain::{
-    Activity, AgentId, Command, Envelope, Fence, ReportBody, RuntimeProfile, SeenState, Vitals, WorkerState,
+    Activity, AgentId, Command, Envelope, Fence, ObservedState, ProbeAnswer, ReportBody, RuntimeProfile, WorkerState,
 };
 use muster_process::DataLock;
-use muster_process::door::{self, Reply};
+use muster_process::probe_socket::{self, ProbeReply};
 use muster_registry::testing::FaultyRegistry;
-use muster_registry::{Bus, CommandPost, Registry};
+use muster_registry::{Bus, CommandDelivery, Registry};
 use muster_worker::WorkerExit;
 use tokio::time::{Instant, advance};
 
@@ -28,7 +28,7 @@ async fn an_agent_is_spawned_repeated_and_terminated() {
     bench.spawn(agent, 1).await;
     assert_eq!(bench.words(1).await, ["started 1"]);
     let (worker, picture) = bench.engine.memory().agent(agent).expect("in the registry when its start is known");
-    assert_eq!((worker, picture.state, picture.pid), (bench.worker, SeenState::Running(Activity::Idle), None));
+    assert_eq!((worker, picture.state, picture.pid), (bench.worker, ObservedState::Running(Activity::Idle), None));
     bench.settle().await;
     bench.beat_where(|beat| beat.dropped == 2).await;
     bench.spawn(agent, 1).await;
@@ -101,8 +101,8 @@ async fn after_a_flush_everything_that_is_not_settled_is_sent_again() {
 async fn after_a_reconnection_of_the_subscription_it_beats_at_once_and_sends_again() {
     let mut bench = Bench::echo().await;
     let begin = Instant::now();
-    bench.engine.post(bench.worker, CommandPost::Unreadable("a message of a later version".into()));
-    bench.engine.post(bench.worker, CommandPost::Resubscribed);
+    bench.engine.delivery(bench.worker, CommandDelivery::Unreadable("a message of a later version".into()));
+    bench.engine.delivery(bench.worker, CommandDelivery::Resubscribed);
     assert_eq!(bench.next_of_any().await.body, ReportBody::Ready);
     bench.beat_where(|beat| beat.number == 2).await;
     assert!(begin.elapsed() < BEAT / 10);
@@ -298,11 +298,11 @@ async fn idleness_is_reported_until_somebody_acts() {
     assert_eq!(bench.words(1).await, ["ended 1: was stopped"]);
 }
 
-/// What a worker says at its door. In real time: a clock that is set forth does not wait for sockets.
-async fn asked(bench: &Bench) -> Vitals {
-    let asked = door::ask(bench.worker, std::process::id(), PATIENCE).await.expect("it can be asked");
-    let Reply::Words(words) = asked else { panic!("{asked:?}") };
-    let vitals: Vitals = serde_json::from_slice(&words).expect("its words");
+/// What a worker says at its probe socket. In real time: a clock that is set forth does not wait for sockets.
+async fn asked(bench: &Bench) -> ProbeAnswer {
+    let asked = probe_socket::ask(bench.worker, std::process::id(), PATIENCE).await.expect("it can be asked");
+    let ProbeReply::Words(words) = asked else { panic!("{asked:?}") };
+    let vitals: ProbeAnswer = serde_json::from_slice(&words).expect("its words");
     assert_eq!(vitals.process_id, bench.worker);
     vitals
 }

@@ -11,7 +11,7 @@ use muster_domain::{
 };
 use muster_registry::memory::MemoryRegistry;
 use muster_registry::{Bus, ReportStream};
-use muster_worker::{Seat, StopSign};
+use muster_worker::{StopSign, WorkerDeps};
 
 /// Orders in one command.
 const BATCH: usize = 100;
@@ -40,8 +40,9 @@ impl Side {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             let identity = bench::identity();
-            let door = muster_process::Door::closed();
-            let seat = Seat { registry: bus.clone(), bus, identity, door, stop: sign, in_process: true };
+            let door = muster_process::ProbeSocket::closed();
+            let seat =
+                WorkerDeps { registry: bus.clone(), bus, identity, probe_socket: door, stop: sign, in_process: true };
             runtime.block_on(muster_worker::run(orders, seat)).expect("no error");
             drop(data);
         });

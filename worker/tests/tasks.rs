@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bench::{Bench, FENCE, spawn};
 use muster_domain::{
-    Activity, AgentId, AttemptEnd, CheckOrder, Command, Connectivity, Envelope, Epoch, Fence, Halt, Payload, Reach,
-    ReportBody, SeenState, TaskHalt, TaskId, TaskOrder, TaskOver,
+    Activity, AgentId, AttemptEnd, CheckOrder, Command, Connectivity, Envelope, Epoch, Fence, Halt, ObservedState,
+    Payload, Reach, ReportBody, TaskHalt, TaskId, TaskOrder, TaskOver,
 };
 use muster_registry::Bus;
 use muster_worker::WorkerExit;
@@ -191,7 +191,7 @@ async fn a_long_output_travels_alone() {
     }
     assert_eq!(counts, [(1, 1), (1, 1024 * 1024), (2, 1)]);
     let beat = bench.beat_where(|beat| beat.reported == 5).await;
-    assert_eq!((beat.agents[0].state, beat.agents[0].tasks.len()), (SeenState::Running(Activity::Idle), 0));
+    assert_eq!((beat.agents[0].state, beat.agents[0].tasks.len()), (ObservedState::Running(Activity::Idle), 0));
 }
 
 #[tokio::test(start_paused = true)]

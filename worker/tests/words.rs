@@ -3,7 +3,7 @@
 mod bench;
 
 use bench::lines::{agent, order, over, overs, run, start};
-use muster_domain::{AttemptEnd, Beat, TaskOrder};
+use muster_domain::{AttemptEnd, Heartbeat, TaskOrder};
 
 /// Does the first task so, and fails at the second one; answers with what the second one's attempt printed last.
 async fn after(first: &str) -> String {
@@ -142,7 +142,8 @@ async fn a_task_that_comes_beside_another_one_ends_what_is_certain() {
     let (mut bench, agent) = start(agent(on_task, ":")).await;
     let one = order(agent, "1");
     run(&bench, &[&one]).await;
-    let is_known = |beat: &Beat| beat.agents.iter().flat_map(|agent| &agent.tasks).any(|task| task.progress.is_some());
+    let is_known =
+        |beat: &Heartbeat| beat.agents.iter().flat_map(|agent| &agent.tasks).any(|task| task.progress.is_some());
     bench.beat_where(is_known).await;
     run(&bench, &[&order(agent, "2")]).await;
     let over = over(&mut bench).await;

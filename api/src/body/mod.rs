@@ -11,9 +11,9 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use sha2::{Digest, Sha256};
 
-use crate::door::Door;
 use crate::problem::Problem;
-pub(crate) use read::{Bound, Held, read};
+use crate::state::ApiState;
+pub(crate) use read::{BodyLimit, ReadBody, read};
 
 /// U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -31,11 +31,11 @@ impl<T> StrictJson<T> {
     }
 }
 
-impl<T: DeserializeOwned> FromRequest<Arc<Door>> for StrictJson<T> {
+impl<T: DeserializeOwned> FromRequest<Arc<ApiState>> for StrictJson<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, door: &Arc<Door>) -> Result<Self, Problem> {
-        let body = read(request, &Bound::usual(door), door.budget()).await?;
+    async fn from_request(request: Request, state: &Arc<ApiState>) -> Result<Self, Problem> {
+        let body = read(request, &BodyLimit::usual(state), state.budget()).await?;
         Ok(Self { value: parse(&body.bytes)?, hash: Sha256::digest(&body.bytes).into() })
     }
 }
@@ -43,11 +43,11 @@ impl<T: DeserializeOwned> FromRequest<Arc<Door>> for StrictJson<T> {
 /// A body that may be left out.
 pub(crate) struct OptionalJson<T>(pub(crate) T);
 
-impl<T: DeserializeOwned + Default> FromRequest<Arc<Door>> for OptionalJson<T> {
+impl<T: DeserializeOwned + Default> FromRequest<Arc<ApiState>> for OptionalJson<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, door: &Arc<Door>) -> Result<Self, Problem> {
-        let body = read(request, &Bound::usual(door), door.budget()).await?;
+    async fn from_request(request: Request, state: &Arc<ApiState>) -> Result<Self, Problem> {
+        let body = read(request, &BodyLimit::usual(state), state.budget()).await?;
         // To clients made of the document null is a body that is left out.
         let is_left_out = matches!(body.bytes.trim_ascii(), b"" | b"null");
         if is_left_out { Ok(Self(T::default())) } else { parse(&body.bytes).map(Self) }
@@ -133,20 +133,20 @@ mod tests {
 
     #[derive(Debug, Deserialize, PartialEq)]
     #[serde(deny_unknown_fields)]
-    struct Outer {
+    struct OuterBody {
         name: String,
         #[serde(default)]
-        bounds: Inner,
+        bounds: InnerBody,
     }
 
     #[derive(Debug, Default, Deserialize, PartialEq)]
     #[serde(deny_unknown_fields, default)]
-    struct Inner {
+    struct InnerBody {
         max_agents: u32,
     }
 
     fn refusal(text: &str) -> (u16, &'static str, String) {
-        let problem = parse::<Outer>(text.as_bytes()).expect_err(text);
+        let problem = parse::<OuterBody>(text.as_bytes()).expect_err(text);
         (problem.status().as_u16(), problem.code(), problem.detail().to_owned())
     }
 
@@ -157,7 +157,7 @@ mod tests {
             assert_eq!((status, code), (400, "invalid_json"), "{text:?}");
         }
         assert!(refusal("{\"name\": \"a\"} x").2.contains("trailing characters at line 1 column 15"));
-        assert!(parse::<Outer>(b"{\"name\": \"\xff\"}").is_err(), "a string is UTF-8");
+        assert!(parse::<OuterBody>(b"{\"name\": \"\xff\"}").is_err(), "a string is UTF-8");
     }
 
     #[test]
@@ -192,7 +192,8 @@ mod tests {
             ("7", None),
         ];
         for (text, field) in rows {
-            let problem = serde_json::to_value(parse::<Outer>(text.as_bytes()).expect_err(text)).expect("an object");
+            let problem =
+                serde_json::to_value(parse::<OuterBody>(text.as_bytes()).expect_err(text)).expect("an object");
             assert_eq!(problem["field"].as_str(), field, "{text}: {problem}");
         }
     }
@@ -200,8 +201,8 @@ mod tests {
     #[test]
     fn a_list_is_no_object() {
         let list = br#" ["a", {"max_agents": 1}]"#;
-        assert!(serde_json::from_slice::<Outer>(list).is_ok(), "or there is nothing to refuse");
-        assert_eq!(parse::<Outer>(list).expect_err("a list").status().as_u16(), 422);
+        assert!(serde_json::from_slice::<OuterBody>(list).is_ok(), "or there is nothing to refuse");
+        assert_eq!(parse::<OuterBody>(list).expect_err("a list").status().as_u16(), 422);
         for short in ["[]", "[1]", "7"] {
             let (status, code, detail) = refusal(short);
             assert_eq!(
@@ -215,27 +216,27 @@ mod tests {
             assert_eq!((status, code), (422, "invalid_field"), "{inner}");
             assert!(detail.starts_with("bounds: a table of fields is expected, not a list"), "{detail}");
         }
-        assert!(parse_item::<Outer>(serde_json::json!(["a", {"max_agents": 1}])).is_err());
-        assert!(parse_item::<Outer>(serde_json::json!({"name": "a", "bounds": [1]})).is_err());
-        assert!(parse::<Outer>(b"\n {\"name\": \"a\"} ").is_ok());
-        assert!(parse::<Outer>("\u{feff}{\"name\": \"a\"}".as_bytes()).is_ok(), "a byte order mark says nothing");
+        assert!(parse_item::<OuterBody>(serde_json::json!(["a", {"max_agents": 1}])).is_err());
+        assert!(parse_item::<OuterBody>(serde_json::json!({"name": "a", "bounds": [1]})).is_err());
+        assert!(parse::<OuterBody>(b"\n {\"name\": \"a\"} ").is_ok());
+        assert!(parse::<OuterBody>("\u{feff}{\"name\": \"a\"}".as_bytes()).is_ok(), "a byte order mark says nothing");
     }
 
     #[test]
     fn an_item_names_its_field_too() {
         let item = serde_json::json!({"name": "a", "bounds": {"max_agents": true}});
-        let problem = parse_item::<Outer>(item).expect_err("a wrong type");
+        let problem = parse_item::<OuterBody>(item).expect_err("a wrong type");
         assert!(problem.detail().starts_with("bounds.max_agents: a whole number"), "{}", problem.detail());
     }
 
-    fn door() -> Arc<Door> {
-        Door::new(crate::config::ApiConfig::new(([127, 0, 0, 1], 0).into(), "0"), None)
+    fn state() -> Arc<ApiState> {
+        ApiState::new(crate::config::ApiConfig::new(([127, 0, 0, 1], 0).into(), "0"), None)
     }
 
     #[tokio::test]
     async fn a_body_that_may_be_left_out_is_read_as_strictly() {
         let read = async |text: &'static str| {
-            let body = OptionalJson::<Inner>::from_request(Request::new(Body::from(text)), &door()).await;
+            let body = OptionalJson::<InnerBody>::from_request(Request::new(Body::from(text)), &state()).await;
             body.map(|OptionalJson(inner)| inner.max_agents)
         };
         for left_out in ["", "null", " null\n"] {
@@ -249,7 +250,7 @@ mod tests {
     #[tokio::test]
     async fn two_bodies_differ_in_their_hash() {
         let hash = async |text: &'static str| {
-            let body = StrictJson::<Inner>::from_request(Request::new(Body::from(text)), &door()).await;
+            let body = StrictJson::<InnerBody>::from_request(Request::new(Body::from(text)), &state()).await;
             body.map(|body| body.hash()).expect("a body")
         };
         assert_eq!(hash(r#"{"max_agents": 3}"#).await, hash(r#"{"max_agents": 3}"#).await);

@@ -9,9 +9,9 @@ use axum::http::header::CONTENT_LENGTH;
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
-use crate::budget::{Budget, Room, Share};
-use crate::door::Door;
+use crate::budget::{BodyClass, BodyMemory, MemoryReservation};
 use crate::problem::Problem;
+use crate::state::ApiState;
 
 /// A client that does not send its body within this time is told so.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,30 +24,30 @@ const DISCARD: usize = 16 * 1024 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How large a body may be.
-pub(crate) struct Bound {
+pub(crate) struct BodyLimit {
     /// In bytes.
     pub(crate) bytes: usize,
     /// What to do where it is larger.
     pub(crate) remedy: &'static str,
     /// Where the memory for it comes from.
-    pub(crate) share: Share,
+    pub(crate) share: BodyClass,
 }
 
-impl Bound {
+impl BodyLimit {
     /// The bound of bodies of which nothing else is said.
-    pub(super) fn usual(door: &Door) -> Self {
-        Self { bytes: door.config().max_body, remedy: "send less at once", share: Share::Small }
+    pub(super) fn usual(state: &ApiState) -> Self {
+        Self { bytes: state.config().max_body, remedy: "send less at once", share: BodyClass::Small }
     }
 }
 
 /// A body, and the room in memory that it takes until it is dropped.
-pub(crate) struct Held {
+pub(crate) struct ReadBody {
     pub(crate) bytes: Bytes,
-    pub(crate) room: Room,
+    pub(crate) room: MemoryReservation,
 }
 
 /// The whole body, within the bound.
-pub(crate) async fn read(request: Request, bound: &Bound, budget: &Budget) -> Result<Held, Problem> {
+pub(crate) async fn read(request: Request, bound: &BodyLimit, budget: &BodyMemory) -> Result<ReadBody, Problem> {
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let mut stream = request.into_body().into_data_stream();
     if announced.is_some_and(|announced| announced > bound.bytes as u64) {
@@ -59,7 +59,7 @@ pub(crate) async fn read(request: Request, bound: &Bound, budget: &Budget) -> Re
     match collect(&mut stream, bound.bytes, &room).await {
         Ok(bytes) => {
             room.complete();
-            Ok(Held { bytes, room })
+            Ok(ReadBody { bytes, room })
         }
         Err(broken) => {
             // What was read is gone by now, and others need not wait until the rest has been thrown away.
@@ -79,7 +79,7 @@ enum Broken {
 
 impl Broken {
     /// What to answer, and to whoever still sends.
-    async fn answer(self, rest: &mut BodyDataStream, bound: &Bound) -> Problem {
+    async fn answer(self, rest: &mut BodyDataStream, bound: &BodyLimit) -> Problem {
         match self {
             Self::Ended(error) => {
                 Problem::new(StatusCode::BAD_REQUEST, "broken_body", format!("the body ended early: {error}"))
@@ -105,7 +105,7 @@ impl Broken {
 }
 
 /// The whole body, where it is not larger than `limit`. It takes its room as it comes.
-async fn collect(stream: &mut BodyDataStream, limit: usize, room: &Room) -> Result<Bytes, Broken> {
+async fn collect(stream: &mut BodyDataStream, limit: usize, room: &MemoryReservation) -> Result<Bytes, Broken> {
     let (mut begun, mut length) = (Instant::now(), 0);
     let (mut first, mut whole) = (Bytes::new(), Vec::new());
     loop {
@@ -149,7 +149,7 @@ async fn discard(stream: &mut BodyDataStream, most: usize) {
     let _ = tokio::time::timeout(DISCARD_TIMEOUT, drop_it).await;
 }
 
-fn too_large(bound: &Bound) -> Problem {
+fn too_large(bound: &BodyLimit) -> Problem {
     Problem::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         "body_too_large",
@@ -170,10 +170,10 @@ mod tests {
         Body::from_stream(stream::iter(chunks))
     }
 
-    const TEN: Bound = Bound { bytes: 10, remedy: "say it in fewer words", share: Share::Small };
+    const TEN: BodyLimit = BodyLimit { bytes: 10, remedy: "say it in fewer words", share: BodyClass::Small };
 
-    async fn refused(body: Body, bound: &Bound) -> Problem {
-        read(Request::new(body), bound, &Budget::default()).await.map(drop).expect_err("refused")
+    async fn refused(body: Body, bound: &BodyLimit) -> Problem {
+        read(Request::new(body), bound, &BodyMemory::default()).await.map(drop).expect_err("refused")
     }
 
     /// A body of `count` times `size` bytes, with `pause` between them.
@@ -186,17 +186,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_body_that_goes_on_is_read_and_one_that_trickles_is_not() {
-        let large = Bound { bytes: 64 << 20, remedy: "send less", share: Share::Lines };
+        let large = BodyLimit { bytes: 64 << 20, remedy: "send less", share: BodyClass::Lines };
         let body = slow(100, 256 * 1024, Duration::from_secs(10));
-        let read = read(Request::new(body), &large, &Budget::default()).await;
+        let read = read(Request::new(body), &large, &BodyMemory::default()).await;
         assert_eq!(read.map(|body| body.bytes.len()).expect("a thousand seconds of it"), 100 * 256 * 1024);
         assert_eq!(refused(slow(1_000, 1, Duration::from_secs(1)), &large).await.code(), "slow_body");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_has_no_room_is_read_all_the_same() {
-        let budget = Budget::default();
-        let all = budget.enter(Share::Small, 64 << 20);
+        let budget = BodyMemory::default();
+        let all = budget.enter(BodyClass::Small, 64 << 20);
         all.grow(64 << 20).await.expect("room");
         all.complete();
         let read_to_its_end = Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -220,8 +220,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_announces_much_and_sends_little_keeps_nobody_out() {
         const LARGE: usize = 64 << 20;
-        let large = || Bound { bytes: LARGE, remedy: "send less", share: Share::Lines };
-        let budget = Arc::new(Budget::default());
+        let large = || BodyLimit { bytes: LARGE, remedy: "send less", share: BodyClass::Lines };
+        let budget = Arc::new(BodyMemory::default());
         let slow: Vec<_> = [0, 0, LARGE - 1, LARGE - 1]
             .map(|sent| {
                 let budget = Arc::clone(&budget);
@@ -243,7 +243,7 @@ mod tests {
         codes.sort_unstable();
         assert_eq!(codes, ["busy", "slow_body", "slow_body", "slow_body"], "one made room");
         drop(swift);
-        assert_eq!(budget.free(Share::Lines), 2 * LARGE);
+        assert_eq!(budget.free(BodyClass::Lines), 2 * LARGE);
     }
 
     #[tokio::test]
@@ -255,7 +255,7 @@ mod tests {
             (&[11][..], Err(413)),
             (&[5, 5, 1][..], Err(413)),
         ] {
-            let read = read(Request::new(chunks(sizes)), &TEN, &Budget::default()).await;
+            let read = read(Request::new(chunks(sizes)), &TEN, &BodyMemory::default()).await;
             assert_eq!(read.map(|body| body.bytes.len()).map_err(|p| p.status().as_u16()), expected, "{sizes:?}");
         }
     }
@@ -263,7 +263,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_is_announced_too_large_is_refused() {
         let request = Request::builder().header(CONTENT_LENGTH, "11").body(chunks(&[11])).expect("a request");
-        let problem = read(request, &TEN, &Budget::default()).await.map(drop).expect_err("too large");
+        let problem = read(request, &TEN, &BodyMemory::default()).await.map(drop).expect_err("too large");
         assert_eq!(problem.code(), "body_too_large");
         assert_eq!(problem.detail(), "the body is larger than 10 bytes: say it in fewer words");
     }

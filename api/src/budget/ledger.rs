@@ -28,17 +28,17 @@ pub(super) struct Ledger {
     free: usize,
     /// What all bodies together may come to.
     claimed: usize,
-    bodies: BTreeMap<u64, Body>,
+    bodies: BTreeMap<u64, BodyEntry>,
     /// Those of them that wait.
     waiting: BTreeSet<u64>,
     next: u64,
 }
 
-struct Body {
+struct BodyEntry {
     /// What it may come to.
     claim: usize,
     held: usize,
-    phase: Phase,
+    phase: BodyPhase,
     /// Since when it is read. Moves by the time for which it waited, and so does the next.
     begun: Instant,
     /// When it had last got a step further, and what it had then.
@@ -47,7 +47,7 @@ struct Body {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum BodyPhase {
     Reading,
     Waiting { wants: usize, since: Instant },
     Whole,
@@ -63,7 +63,7 @@ pub(super) enum Standing {
     GivesWay,
 }
 
-impl Body {
+impl BodyEntry {
     fn is_slow(&self, now: Instant) -> bool {
         let (at, _) = self.stepped;
         now.saturating_duration_since(at) > PACE || now.saturating_duration_since(self.begun) > LONG
@@ -72,9 +72,9 @@ impl Body {
     /// What is kept for it.
     fn reserve(&self, now: Instant) -> usize {
         let is_swift = match self.phase {
-            Phase::Reading => !self.is_slow(now),
-            Phase::Waiting { since, .. } => !self.is_slow(since),
-            Phase::Whole | Phase::GivesWay => false,
+            BodyPhase::Reading => !self.is_slow(now),
+            BodyPhase::Waiting { since, .. } => !self.is_slow(since),
+            BodyPhase::Whole | BodyPhase::GivesWay => false,
         };
         if is_swift && self.held > 0 { self.claim.saturating_sub(self.held) } else { 0 }
     }
@@ -87,7 +87,7 @@ impl Body {
         if self.held - self.stepped.1 >= STEP {
             self.stepped = (now, self.held);
         }
-        self.phase = Phase::Reading;
+        self.phase = BodyPhase::Reading;
     }
 }
 
@@ -106,8 +106,14 @@ impl Ledger {
         let (id, bell) = (self.next, Arc::new(Notify::new()));
         self.next += 1;
         self.claimed += claim;
-        let body =
-            Body { claim, held: 0, phase: Phase::Reading, begun: now, stepped: (now, 0), bell: Arc::clone(&bell) };
+        let body = BodyEntry {
+            claim,
+            held: 0,
+            phase: BodyPhase::Reading,
+            begun: now,
+            stepped: (now, 0),
+            bell: Arc::clone(&bell),
+        };
         self.bodies.insert(id, body);
         (id, bell)
     }
@@ -115,9 +121,9 @@ impl Ledger {
     /// It asks for so much more.
     pub(super) fn ask(&mut self, id: u64, wants: usize, now: Instant) {
         if let Some(body) = self.bodies.get_mut(&id)
-            && body.phase == Phase::Reading
+            && body.phase == BodyPhase::Reading
         {
-            body.phase = Phase::Waiting { wants, since: now };
+            body.phase = BodyPhase::Waiting { wants, since: now };
             self.waiting.insert(id);
             self.settle(now);
         }
@@ -125,9 +131,9 @@ impl Ledger {
 
     pub(super) fn standing(&self, id: u64) -> Standing {
         match self.bodies.get(&id).map(|body| body.phase) {
-            Some(Phase::Waiting { .. }) => Standing::Waits,
-            Some(Phase::GivesWay) => Standing::GivesWay,
-            Some(Phase::Reading | Phase::Whole) | None => Standing::Settled,
+            Some(BodyPhase::Waiting { .. }) => Standing::Waits,
+            Some(BodyPhase::GivesWay) => Standing::GivesWay,
+            Some(BodyPhase::Reading | BodyPhase::Whole) | None => Standing::Settled,
         }
     }
 
@@ -135,7 +141,7 @@ impl Ledger {
     pub(super) fn complete(&mut self, id: u64, now: Instant) {
         if let Some(body) = self.bodies.get_mut(&id) {
             self.claimed -= body.claim.saturating_sub(body.held);
-            (body.claim, body.phase) = (body.held, Phase::Whole);
+            (body.claim, body.phase) = (body.held, BodyPhase::Whole);
             self.settle(now);
         }
     }
@@ -156,7 +162,7 @@ impl Ledger {
             self.give(now);
             let Some(id) = self.who_gives_way(now) else { return };
             let Some(body) = self.bodies.get_mut(&id) else { return };
-            body.phase = Phase::GivesWay;
+            body.phase = BodyPhase::GivesWay;
             self.waiting.remove(&id);
             body.bell.notify_one();
         }
@@ -165,7 +171,7 @@ impl Ledger {
     /// Those that wait, and what they want, in their order.
     fn line(&self) -> Vec<(u64, usize, Instant)> {
         let waiting = self.waiting.iter().filter_map(|id| match self.bodies.get(id) {
-            Some(Body { phase: Phase::Waiting { wants, since }, held, .. }) => {
+            Some(BodyEntry { phase: BodyPhase::Waiting { wants, since }, held, .. }) => {
                 Some((Reverse(*held), *id, *wants, *since))
             }
             _ => None,
@@ -202,16 +208,16 @@ impl Ledger {
         let line = self.line();
         let (first, wants, _) = *line.first()?;
         let in_phase =
-            |wanted: Phase| self.bodies.iter().filter(move |(_, body)| body.phase == wanted && body.held > 0);
-        let coming: usize = in_phase(Phase::GivesWay).map(|(_, body)| body.held).sum();
+            |wanted: BodyPhase| self.bodies.iter().filter(move |(_, body)| body.phase == wanted && body.held > 0);
+        let coming: usize = in_phase(BodyPhase::GivesWay).map(|(_, body)| body.held).sum();
         if self.free + coming >= wants + self.kept_before(first, now) {
             return None;
         }
-        let slow = in_phase(Phase::Reading).filter(|(_, body)| body.is_slow(now));
+        let slow = in_phase(BodyPhase::Reading).filter(|(_, body)| body.is_slow(now));
         if let Some((id, _)) = slow.min_by_key(|(id, body)| (body.begun, **id)) {
             return Some(*id);
         }
-        let all_wait = in_phase(Phase::Reading).next().is_none() && in_phase(Phase::Whole).next().is_none();
+        let all_wait = in_phase(BodyPhase::Reading).next().is_none() && in_phase(BodyPhase::Whole).next().is_none();
         line.last().map(|(id, ..)| *id).filter(|last| all_wait && coming == 0 && *last != first)
     }
 }
@@ -223,12 +229,12 @@ mod tests {
     const MIB: usize = 1024 * 1024;
 
     /// A share of 128 MiB, and a clock.
-    struct Desk {
+    struct LedgerTest {
         ledger: Ledger,
         now: Instant,
     }
 
-    impl Desk {
+    impl LedgerTest {
         fn new() -> Self {
             Self { ledger: Ledger::new(128 * MIB), now: Instant::now() }
         }
@@ -254,7 +260,7 @@ mod tests {
 
     #[test]
     fn what_was_announced_and_does_not_come_keeps_nobody_out() {
-        let mut desk = Desk::new();
+        let mut desk = LedgerTest::new();
         for _ in 0..60 {
             desk.enter(64);
         }
@@ -264,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_swift_one_goes_before_those_that_came_later_and_has_what_it_needs() {
-        let mut desk = Desk::new();
+        let mut desk = LedgerTest::new();
         let (first, second, third) = (desk.enter(64), desk.enter(64), desk.enter(64));
         assert_eq!((desk.grow(first, 32), desk.grow(second, 32)), (Standing::Settled, Standing::Settled));
         assert_eq!(desk.grow(third, 1), Standing::Waits, "the rest is theirs");
@@ -280,7 +286,7 @@ mod tests {
     #[test]
     fn slow_ones_give_way_to_who_waits_and_to_nobody_else() {
         for (seconds, by) in [(2.0, 0), (LONG.as_secs_f64() + 1.0, 1)] {
-            let mut desk = Desk::new();
+            let mut desk = LedgerTest::new();
             let slow = [desk.enter(64), desk.enter(64)];
             for id in slow {
                 desk.grow(id, 60);
@@ -302,7 +308,7 @@ mod tests {
 
     #[test]
     fn of_half_read_ones_that_all_wait_the_one_with_least_gives_way() {
-        let mut desk = Desk::new();
+        let mut desk = LedgerTest::new();
         // None says how large it is, so nothing is kept for it.
         let all: Vec<u64> = (0..4).map(|_| desk.enter(0)).collect();
         for (id, by) in all.iter().zip([34, 33, 31, 30]) {
@@ -318,7 +324,7 @@ mod tests {
     #[test]
     fn nobody_waits_for_ever() {
         for seed in 0..50_u64 {
-            let mut desk = Desk::new();
+            let mut desk = LedgerTest::new();
             let mut random = seed;
             let mut next = move |below: u64| {
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -29,7 +29,7 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// Which share of the memory a body comes out of: large ones never keep small ones waiting.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Share {
+pub(crate) enum BodyClass {
     /// That of bodies of one thing.
     Small,
     /// That of bodies of lines.
@@ -37,48 +37,48 @@ pub(crate) enum Share {
 }
 
 /// What is left of the shares.
-pub(crate) struct Budget {
+pub(crate) struct BodyMemory {
     small: Arc<Mutex<Ledger>>,
     lines: Arc<Mutex<Ledger>>,
 }
 
-impl Default for Budget {
+impl Default for BodyMemory {
     fn default() -> Self {
         let share = |bytes: usize| Arc::new(Mutex::new(Ledger::new(bytes)));
         Self { small: share(SMALL), lines: share(LINES) }
     }
 }
 
-impl Budget {
+impl BodyMemory {
     /// A body of `claim` bytes at the most begins. It has no room yet.
-    pub(crate) fn enter(&self, share: Share, claim: usize) -> Room {
+    pub(crate) fn enter(&self, share: BodyClass, claim: usize) -> MemoryReservation {
         let ledger = Arc::clone(self.of(share));
         let (id, bell) = lock(&ledger).enter(claim, Instant::now());
-        Room { ledger, id, bell }
+        MemoryReservation { ledger, id, bell }
     }
 
-    const fn of(&self, share: Share) -> &Arc<Mutex<Ledger>> {
+    const fn of(&self, share: BodyClass) -> &Arc<Mutex<Ledger>> {
         match share {
-            Share::Small => &self.small,
-            Share::Lines => &self.lines,
+            BodyClass::Small => &self.small,
+            BodyClass::Lines => &self.lines,
         }
     }
 
     /// What nobody has of a share.
     #[cfg(test)]
-    pub(crate) fn free(&self, share: Share) -> usize {
+    pub(crate) fn free(&self, share: BodyClass) -> usize {
         lock(self.of(share)).free()
     }
 }
 
 /// The room in memory of one body, which is given back when this is dropped.
-pub(crate) struct Room {
+pub(crate) struct MemoryReservation {
     ledger: Arc<Mutex<Ledger>>,
     id: u64,
     bell: Arc<Notify>,
 }
 
-impl Room {
+impl MemoryReservation {
     /// Takes room for bytes that have come. Waits its turn; 503 where that takes too long, or where this body is the one that
     /// gives way to another.
     pub(crate) async fn grow(&self, bytes: usize) -> Result<(), Problem> {
@@ -114,7 +114,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for MemoryReservation {
     fn drop(&mut self) {
         lock(&self.ledger).leave(self.id, Instant::now());
     }
@@ -136,7 +136,7 @@ mod tests {
 
     const MANY: usize = 64 * 1024 * 1024;
 
-    async fn whole(budget: &Budget, share: Share, bytes: usize) -> Result<Room, Problem> {
+    async fn whole(budget: &BodyMemory, share: BodyClass, bytes: usize) -> Result<MemoryReservation, Problem> {
         let room = budget.enter(share, bytes);
         room.grow(bytes).await?;
         room.complete();
@@ -145,13 +145,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_does_not_fit_waits_and_then_is_told_to_come_again() {
-        let budget = Budget::default();
-        let first = whole(&budget, Share::Lines, MANY).await.expect("room");
-        let _second = whole(&budget, Share::Lines, MANY).await.expect("room for two");
-        let problem = whole(&budget, Share::Lines, 1).await.map(drop).expect_err("no room");
+        let budget = BodyMemory::default();
+        let first = whole(&budget, BodyClass::Lines, MANY).await.expect("room");
+        let _second = whole(&budget, BodyClass::Lines, MANY).await.expect("room for two");
+        let problem = whole(&budget, BodyClass::Lines, 1).await.map(drop).expect_err("no room");
         assert_eq!((problem.status().as_u16(), problem.code()), (503, "busy"));
-        assert!(whole(&budget, Share::Small, 1).await.is_ok(), "small ones have a share of their own");
-        let (third, ()) = tokio::join!(whole(&budget, Share::Lines, MANY), async {
+        assert!(whole(&budget, BodyClass::Small, 1).await.is_ok(), "small ones have a share of their own");
+        let (third, ()) = tokio::join!(whole(&budget, BodyClass::Lines, MANY), async {
             tokio::time::sleep(PATIENCE / 2).await;
             drop(first);
         });
@@ -160,11 +160,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_gives_up_waiting_leaves_nothing() {
-        let budget = Budget::default();
-        let all = whole(&budget, Share::Small, MANY).await.expect("room");
-        let waits = tokio::time::timeout(PATIENCE / 2, whole(&budget, Share::Small, 1)).await;
+        let budget = BodyMemory::default();
+        let all = whole(&budget, BodyClass::Small, MANY).await.expect("room");
+        let waits = tokio::time::timeout(PATIENCE / 2, whole(&budget, BodyClass::Small, 1)).await;
         assert!(waits.is_err(), "its caller has gone");
         drop(all);
-        assert_eq!(budget.free(Share::Small), SMALL);
+        assert_eq!(budget.free(BodyClass::Small), SMALL);
     }
 }

@@ -63,7 +63,7 @@ impl<'de> Visitor<'de> for Once {
             if values.contains_key(&name) {
                 return Err(A::Error::custom(format!("duplicate field `{name}`")));
             }
-            let Inner(value) = entries.next_value()?;
+            let InnerJson(value) = entries.next_value()?;
             values.insert(name, value);
         }
         Ok(values)
@@ -71,9 +71,9 @@ impl<'de> Visitor<'de> for Once {
 }
 
 /// Any value, whose objects are read like the outer one.
-struct Inner(Value);
+struct InnerJson(Value);
 
-impl<'de> Deserialize<'de> for Inner {
+impl<'de> Deserialize<'de> for InnerJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(AnyValue).map(Self)
     }
@@ -94,7 +94,7 @@ impl<'de> Visitor<'de> for AnyValue {
 
     fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(Inner(item)) = items.next_element()? {
+        while let Some(InnerJson(item)) = items.next_element()? {
             list.push(item);
         }
         Ok(Value::Array(list))

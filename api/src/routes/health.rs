@@ -15,9 +15,9 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::Routes;
-use crate::door::{Door, Stage};
 use crate::principal::Leader;
 use crate::problem::Problem;
+use crate::state::{ApiStage, ApiState};
 
 pub(super) fn routes() -> Routes {
     Routes::new()
@@ -86,13 +86,13 @@ impl AlertTopicJson {
 #[utoipa::path(get, path = "/health", tag = "watching", responses(
     (status = 200, description = "It lives; `status` and `degraded` say how", body = HealthJson),
 ))]
-async fn health(State(door): State<Arc<Door>>) -> Json<HealthJson> {
-    let stage = door.stage();
+async fn health(State(state): State<Arc<ApiState>>) -> Json<HealthJson> {
+    let stage = state.stage();
     let mut health = HealthJson {
         status: "ok",
         mode: None,
         mode_reason: None,
-        version: door.config().version.clone(),
+        version: state.config().version.clone(),
         state: stage.as_str(),
         leader: None,
         degraded: Vec::new(),
@@ -100,9 +100,9 @@ async fn health(State(door): State<Arc<Door>>) -> Json<HealthJson> {
         alerts: Vec::new(),
     };
     match stage {
-        Stage::Standby { leader } => health.leader = Some(leader).filter(|leader| !leader.is_empty()),
-        Stage::Waiting { reason, .. } => health.degraded.push(reason),
-        Stage::Leading(handle) => {
+        ApiStage::Standby { leader } => health.leader = Some(leader).filter(|leader| !leader.is_empty()),
+        ApiStage::Waiting { reason, .. } => health.degraded.push(reason),
+        ApiStage::Leading(handle) => {
             let HealthView { mode, mode_reason, degraded, alerts } = look(&handle).await;
             health.mode = Some(mode);
             health.mode_reason = Some(mode_reason);
@@ -111,10 +111,10 @@ async fn health(State(door): State<Arc<Door>>) -> Json<HealthJson> {
             health.alerts = AlertTopicJson::of(alerts);
         }
     }
-    if door.seats().is_crowded() {
+    if state.seats().is_crowded() {
         health.degraded.push(format!(
             "connections were refused: all {} answered requests (raise the limit of open files)",
-            door.seats().most()
+            state.seats().most()
         ));
     }
     if !health.degraded.is_empty() {
@@ -144,7 +144,7 @@ fn silence(patience: Duration) -> String {
 #[utoipa::path(get, path = "/api/health", tag = "watching", responses(
     (status = 200, description = "It lives; `status` and `degraded` say how", body = HealthJson),
 ))]
-async fn api_health(state: State<Arc<Door>>) -> Json<HealthJson> {
+async fn api_health(state: State<Arc<ApiState>>) -> Json<HealthJson> {
     health(state).await
 }
 

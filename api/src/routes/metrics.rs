@@ -9,10 +9,10 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa_axum::routes;
 
 use super::Routes;
-use crate::door::Door;
-use crate::metrics::Page;
+use crate::metrics::MetricsPage;
 use crate::principal::Leader;
 use crate::problem::Problem;
+use crate::state::ApiState;
 
 pub(super) fn routes() -> Routes {
     Routes::new().routes(routes!(scrape))
@@ -22,10 +22,13 @@ pub(super) fn routes() -> Routes {
 #[utoipa::path(get, path = "/metrics", tag = "watching", responses(
     (status = 200, description = "The page", body = String, content_type = "text/plain"),
 ))]
-async fn scrape(State(door): State<Arc<Door>>, leader: Result<Leader, Problem>) -> Result<impl IntoResponse, Problem> {
-    let mut page = Page::new(door.metrics().map(PrometheusHandle::render).unwrap_or_default());
+async fn scrape(
+    State(state): State<Arc<ApiState>>,
+    leader: Result<Leader, Problem>,
+) -> Result<impl IntoResponse, Problem> {
+    let mut page = MetricsPage::new(state.metrics().map(PrometheusHandle::render).unwrap_or_default());
     page.leading(leader.is_ok());
-    page.connections(door.seats().count());
+    page.connections(state.seats().count());
     if let Ok(Leader(caller)) = leader {
         let pools = caller.pools()?;
         page.system(&caller.system()?.view().await);

@@ -23,10 +23,10 @@ use std::sync::Arc;
 
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::door::Door;
+use crate::state::ApiState;
 
 /// The routes of a resource, with their descriptions.
-type Routes = OpenApiRouter<Arc<Door>>;
+type Routes = OpenApiRouter<Arc<ApiState>>;
 
 /// Every route with its description. There is no other way in, so that none can be missing in the document.
 pub(crate) fn all() -> Routes {

@@ -13,9 +13,9 @@ use utoipa_axum::routes;
 
 use super::Routes;
 use crate::body::OptionalJson;
-use crate::door::Door;
 use crate::principal::{Asker, Leader};
 use crate::problem::Problem;
+use crate::state::ApiState;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
@@ -49,16 +49,16 @@ struct StoppingJson {
     (status = 202, description = "It is stopping", body = StoppingJson),
 ))]
 async fn stop(
-    State(door): State<Arc<Door>>,
+    State(state): State<Arc<ApiState>>,
     Asker(principal): Asker,
     OptionalJson(body): OptionalJson<StopBody>,
 ) -> Result<impl IntoResponse, Problem> {
     let StopBody { keep_workers } = body;
     access::to_installation(&principal)?;
-    let message = if door.stop_standby() {
+    let message = if state.stop_standby() {
         "the standby is stopping"
     } else {
-        door.leader()?.by(principal).system()?.stop(keep_workers);
+        state.leader()?.by(principal).system()?.stop(keep_workers);
         "the supervisor is stopping"
     };
     Ok((StatusCode::ACCEPTED, Json(StoppingJson { message, keep_workers })))

@@ -21,43 +21,43 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use super::connections::{Connection, ConnectionOrder, ConnectionPhase};
 use super::patient::PatientStream;
-use super::seats::{Order, Phase, Seat};
 
 /// The largest head of a request, and what is read of a body at once.
 const BUFFER: usize = 64 * 1024;
 
 /// What every connection is served with.
 #[derive(Clone)]
-pub(super) struct Terms {
+pub(super) struct ServeOptions {
     pub(super) router: Router,
     pub(super) stall: Duration,
     pub(super) closing: CancellationToken,
 }
 
 /// Serves a connection to its end.
-pub(super) async fn attend(mut stream: TcpStream, seat: Arc<Seat>, terms: Terms) {
+pub(super) async fn attend(mut stream: TcpStream, connection: Arc<Connection>, terms: ServeOptions) {
     let mut before = Bytes::new();
     loop {
-        if before.is_empty() && !wakes(&stream, &seat, &terms.closing).await {
+        if before.is_empty() && !wakes(&stream, &connection, &terms.closing).await {
             return;
         }
-        seat.set_resting(false);
+        connection.set_resting(false);
         // In a box: what rests should not have the size of what is awake.
-        match Box::pin(converse(stream, before, &seat, &terms)).await {
+        match Box::pin(converse(stream, before, &connection, &terms)).await {
             Some(rest) => (stream, before) = rest,
             None => return,
         }
-        seat.set_resting(true);
+        connection.set_resting(true);
     }
 }
 
 /// Waits for the first byte, or the end. Says whether there is something to read.
-async fn wakes(stream: &TcpStream, seat: &Seat, closing: &CancellationToken) -> bool {
+async fn wakes(stream: &TcpStream, connection: &Connection, closing: &CancellationToken) -> bool {
     loop {
         tokio::select! {
             readable = stream.readable() => return readable.is_ok(),
-            order = seat.order() => if order == Order::Leave { return false },
+            order = connection.order() => if order == ConnectionOrder::Leave { return false },
             () = closing.cancelled() => return false,
         }
     }
@@ -65,22 +65,27 @@ async fn wakes(stream: &TcpStream, seat: &Seat, closing: &CancellationToken) -> 
 
 /// Answers requests until the connection ends; or until it is told to rest, and then gives the socket back, with what
 /// was read of a next request.
-async fn converse(stream: TcpStream, before: Bytes, seat: &Arc<Seat>, terms: &Terms) -> Option<(TcpStream, Bytes)> {
-    let io = TokioIo::new(PatientStream::new(stream, terms.stall, Arc::clone(seat), before));
-    let service = service_fn(|request| answer(request, Arc::clone(seat), &terms.router));
-    let mut connection = http1::Builder::new().max_buf_size(BUFFER).serve_connection(io, service);
+async fn converse(
+    stream: TcpStream,
+    before: Bytes,
+    connection: &Arc<Connection>,
+    terms: &ServeOptions,
+) -> Option<(TcpStream, Bytes)> {
+    let io = TokioIo::new(PatientStream::new(stream, terms.stall, Arc::clone(connection), before));
+    let service = service_fn(|request| answer(request, Arc::clone(connection), &terms.router));
+    let mut http = http1::Builder::new().max_buf_size(BUFFER).serve_connection(io, service);
     let mut closing = pin!(terms.closing.cancelled().fuse());
     loop {
         tokio::select! {
             // What comes goes before what is told: who is heard again does not leave.
             biased;
             // How it ended is the client's affair.
-            _ = &mut connection => return None,
-            () = &mut closing => Pin::new(&mut connection).graceful_shutdown(),
-            order = seat.order() => match order {
-                Order::Leave => return None,
-                Order::Rest => {
-                    let parts = connection.into_parts();
+            _ = &mut http => return None,
+            () = &mut closing => Pin::new(&mut http).graceful_shutdown(),
+            order = connection.order() => match order {
+                ConnectionOrder::Leave => return None,
+                ConnectionOrder::Rest => {
+                    let parts = http.into_parts();
                     return Some((parts.io.into_inner().into_inner(), parts.read_buf));
                 }
             },
@@ -91,27 +96,28 @@ async fn converse(stream: TcpStream, before: Bytes, seat: &Arc<Seat>, terms: &Te
 /// Answers one request. The connection is busy until the body of the answer is gone.
 fn answer(
     request: Request<Incoming>,
-    seat: Arc<Seat>,
+    connection: Arc<Connection>,
     router: &Router,
-) -> impl Future<Output = Result<Response<Counted>, Infallible>> + use<> {
-    seat.enter(Phase::Busy);
-    seat.set_unread(false);
-    let busy = Busy(Arc::clone(&seat));
-    let mut request = request.map(|body| Body::new(Asked { body, seat: Arc::clone(&seat), ended: false }));
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<> {
+    connection.enter(ConnectionPhase::Busy);
+    connection.set_unread(false);
+    let busy = Busy(Arc::clone(&connection));
+    let mut request =
+        request.map(|body| Body::new(RequestBody { body, connection: Arc::clone(&connection), ended: false }));
     // The guard says there whether the client is known.
-    request.extensions_mut().insert(seat);
+    request.extensions_mut().insert(connection);
     let response = TowerToHyperService::new(router.clone()).call(request);
-    async move { response.await.map(|response| response.map(|body| Counted { body, _busy: busy })) }
+    async move { response.await.map(|response| response.map(|body| ResponseBody { body, _busy: busy })) }
 }
 
 /// The body of a request. What nobody reads of it may still be on its way when the answer is.
-struct Asked {
+struct RequestBody {
     body: Incoming,
-    seat: Arc<Seat>,
+    connection: Arc<Connection>,
     ended: bool,
 }
 
-impl HttpBody for Asked {
+impl HttpBody for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -133,30 +139,30 @@ impl HttpBody for Asked {
     }
 }
 
-impl Drop for Asked {
+impl Drop for RequestBody {
     fn drop(&mut self) {
         if !self.ended && !self.body.is_end_stream() {
-            self.seat.set_unread(true);
+            self.connection.set_unread(true);
         }
     }
 }
 
 /// Ends the time of a request.
-struct Busy(Arc<Seat>);
+struct Busy(Arc<Connection>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.enter(Phase::Idle);
+        self.0.enter(ConnectionPhase::Idle);
     }
 }
 
 /// The body of an answer, which keeps its connection busy.
-struct Counted {
+struct ResponseBody {
     body: Body,
     _busy: Busy,
 }
 
-impl HttpBody for Counted {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -5,13 +5,13 @@
 //!
 //! | file | its part |
 //! |---|---|
-//! | `seats` | how many connections there may be, and which one goes first |
+//! | `connections` | how many connections there may be, and which one goes first |
 //! | `connection` | one connection from its first byte to its end |
 //! | `patient` | its bytes: a client that takes nothing is cut off |
 
 mod connection;
+mod connections;
 mod patient;
-mod seats;
 
 use std::io;
 use std::sync::Arc;
@@ -26,10 +26,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::blocking;
-use crate::door::Door;
 use crate::problem::Problem;
-use connection::{Terms, attend};
-pub(crate) use seats::{Bounds, Seat, Seats};
+use crate::state::ApiState;
+use connection::{ServeOptions, attend};
+pub(crate) use connections::{Connection, ConnectionLimits, Connections};
 
 /// Between two runs of the recorder's housekeeping, without which its histograms grow.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -49,21 +49,21 @@ const MANY: usize = 1_000;
 /// Serves the API on `listener` until `shutdown` is cancelled. Then no connection is taken any more, idle ones are
 /// closed, and requests that are being answered may take [`ApiConfig::drain`](crate::ApiConfig::drain). Streams of
 /// events and logs end by the supervisor's own token, which must be cancelled before or with `shutdown`.
-pub async fn serve(listener: TcpListener, door: Arc<Door>, shutdown: CancellationToken) -> io::Result<()> {
-    let router = crate::router(Arc::clone(&door));
-    serve_router(listener, door, router, shutdown).await;
+pub async fn serve(listener: TcpListener, state: Arc<ApiState>, shutdown: CancellationToken) -> io::Result<()> {
+    let router = crate::router(Arc::clone(&state));
+    serve_router(listener, state, router, shutdown).await;
     Ok(())
 }
 
-async fn serve_router(listener: TcpListener, door: Arc<Door>, router: Router, shutdown: CancellationToken) {
-    let drain = door.config().drain;
+async fn serve_router(listener: TcpListener, state: Arc<ApiState>, router: Router, shutdown: CancellationToken) {
+    let drain = state.config().drain;
     let guests = TaskTracker::new();
-    let terms = Terms { router, stall: door.config().stall, closing: shutdown.clone() };
+    let terms = ServeOptions { router, stall: state.config().stall, closing: shutdown.clone() };
     let upkeep = async {
-        tokio::join!(keep_metrics(Arc::clone(&door)), sweep(Arc::clone(&door)));
+        tokio::join!(keep_metrics(Arc::clone(&state)), sweep(Arc::clone(&state)));
     };
     tokio::select! {
-        () = take_in(&listener, &door, &terms, &guests) => {}
+        () = take_in(&listener, &state, &terms, &guests) => {}
         () = upkeep => {}
         () = shutdown.cancelled() => {}
     }
@@ -75,8 +75,8 @@ async fn serve_router(listener: TcpListener, door: Arc<Door>, router: Router, sh
     }
 }
 
-async fn keep_metrics(door: Arc<Door>) {
-    let Some(metrics) = door.metrics() else { return std::future::pending().await };
+async fn keep_metrics(state: Arc<ApiState>) {
+    let Some(metrics) = state.metrics() else { return std::future::pending().await };
     loop {
         sleep(UPKEEP).await;
         metrics.run_upkeep();
@@ -84,16 +84,16 @@ async fn keep_metrics(door: Arc<Door>) {
 }
 
 /// Ends what waits too long, and gives memory back after many.
-async fn sweep(door: Arc<Door>) {
+async fn sweep(state: Arc<ApiState>) {
     let (mut ticks, mut told) = (interval(SWEEP), 0);
     loop {
         ticks.tick().await;
-        let now = door.seats().sweep();
+        let now = state.seats().sweep();
         told += now;
         // Not while more of them come to rest: they would take what was just given back.
         if now == 0 && told >= MANY {
             told = 0;
-            let give_back = door.config().give_back;
+            let give_back = state.config().give_back;
             // It takes some milliseconds, in which nobody is kept waiting.
             let _ = blocking::run_within(SWEEP, &blocking::MEMORY, give_back).await;
         }
@@ -101,9 +101,9 @@ async fn sweep(door: Arc<Door>) {
 }
 
 /// Takes connections for ever.
-async fn take_in(listener: &TcpListener, door: &Door, terms: &Terms, guests: &TaskTracker) {
+async fn take_in(listener: &TcpListener, state: &ApiState, terms: &ServeOptions, guests: &TaskTracker) {
     let refusals = Arc::new(Semaphore::new(REFUSALS));
-    let mut refusing = Terms { router: refusing_router(door.seats().most()), ..terms.clone() };
+    let mut refusing = ServeOptions { router: refusing_router(state.seats().most()), ..terms.clone() };
     refusing.stall = REFUSAL;
     let (mut failed, mut full) = (Reminder::default(), Reminder::default());
     loop {
@@ -121,13 +121,13 @@ async fn take_in(listener: &TcpListener, door: &Door, terms: &Terms, guests: &Ta
         // An answer is written at once; waiting for more of it (Nagle) would cost up to 40 ms. Where the option can't
         // be set the connection is gone already.
         let _ = stream.set_nodelay(true);
-        if let Some(taken) = door.seats().take().await {
+        if let Some(taken) = state.seats().take().await {
             let terms = terms.clone();
-            guests.spawn(async move { attend(stream, Arc::clone(&taken.seat), terms).await });
+            guests.spawn(async move { attend(stream, Arc::clone(&taken.connection), terms).await });
             continue;
         }
         if full.is_due() {
-            let most = door.seats().most();
+            let most = state.seats().most();
             tracing::warn!(most, "all connections answer requests; more are refused (raise the limit of open files)");
         }
         refuse(stream, &refusals, &refusing).await;
@@ -135,13 +135,13 @@ async fn take_in(listener: &TcpListener, door: &Door, terms: &Terms, guests: &Ta
 }
 
 /// Tells a client that there is no room for it. Waits where many are being told.
-async fn refuse(stream: TcpStream, refusals: &Arc<Semaphore>, terms: &Terms) {
+async fn refuse(stream: TcpStream, refusals: &Arc<Semaphore>, terms: &ServeOptions) {
     // Never closed.
     let Ok(permit) = Arc::clone(refusals).acquire_owned().await else { return };
     let terms = terms.clone();
     tokio::spawn(async move {
         // Who does not listen is not waited for.
-        let _ = timeout(REFUSAL, attend(stream, Seat::alone(), terms)).await;
+        let _ = timeout(REFUSAL, attend(stream, Connection::alone(), terms)).await;
         drop(permit);
     });
 }

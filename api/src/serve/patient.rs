@@ -1,4 +1,4 @@
-//! The bytes of a connection: a client that takes nothing is cut off, its seat learns when something comes, and who still
+//! The bytes of a connection: a client that takes nothing is cut off, its place learns when something comes, and who still
 //! sends a body that nobody reads is heard out, so that it gets its answer.
 
 use std::io;
@@ -12,7 +12,7 @@ use axum::body::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::seats::{Phase, Seat};
+use super::connections::{Connection, ConnectionPhase};
 
 /// How long a client that still sends may be silent before its connection is closed.
 const QUIET: Duration = Duration::from_secs(2);
@@ -25,20 +25,20 @@ pub(super) struct PatientStream<S> {
     stream: S,
     stall: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
-    seat: Arc<Seat>,
+    connection: Arc<Connection>,
     /// What was read before, and comes first.
     before: Bytes,
-    hearing_out: Option<HearingOut>,
+    hearing_out: Option<DrainingStream>,
 }
 
 /// The end of a connection whose client still sends. A close would be a reset for it, which takes the answer along that it has
 /// not read yet.
-struct HearingOut {
+struct DrainingStream {
     end: Instant,
     silence: Pin<Box<Sleep>>,
 }
 
-impl HearingOut {
+impl DrainingStream {
     fn new() -> Self {
         let now = Instant::now();
         Self { end: now + HEARD_OUT, silence: Box::pin(sleep_until(now + QUIET)) }
@@ -65,8 +65,8 @@ impl HearingOut {
 }
 
 impl<S> PatientStream<S> {
-    pub(super) const fn new(stream: S, stall: Duration, seat: Arc<Seat>, before: Bytes) -> Self {
-        Self { stream, stall, stalled: None, seat, before, hearing_out: None }
+    pub(super) const fn new(stream: S, stall: Duration, connection: Arc<Connection>, before: Bytes) -> Self {
+        Self { stream, stall, stalled: None, connection, before, hearing_out: None }
     }
 
     /// The connection itself. Whoever asks has seen that nothing is left to be written.
@@ -78,13 +78,13 @@ impl<S> PatientStream<S> {
     fn watch<T>(&mut self, result: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if result.is_ready() {
             if self.stalled.take().is_some() {
-                self.seat.set_blocked(false);
+                self.connection.set_blocked(false);
             }
             return result;
         }
-        let (stall, seat) = (self.stall, &self.seat);
+        let (stall, connection) = (self.stall, &self.connection);
         let timer = self.stalled.get_or_insert_with(|| {
-            seat.set_blocked(true);
+            connection.set_blocked(true);
             Box::pin(sleep(stall))
         });
         ready!(timer.as_mut().poll(context));
@@ -106,7 +106,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for PatientStream<S> {
         let filled = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         if buffer.filled().len() > filled {
-            self.seat.heard();
+            self.connection.heard();
         }
         Poll::Ready(Ok(()))
     }
@@ -140,13 +140,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PatientStream<S> {
         let this = self.get_mut();
         if this.hearing_out.is_none() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
-            if !this.seat.is_unread() {
+            if !this.connection.is_unread() {
                 return Poll::Ready(Ok(()));
             }
             // What comes now is no request, for which it would be told to rest.
-            this.seat.enter(Phase::Busy);
+            this.connection.enter(ConnectionPhase::Busy);
         }
-        let hearing_out = this.hearing_out.get_or_insert_with(HearingOut::new);
+        let hearing_out = this.hearing_out.get_or_insert_with(DrainingStream::new);
         hearing_out.poll(&mut this.stream, context).map(Ok)
     }
 }
@@ -159,7 +159,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_is_cut_off() {
         let (near, mut far) = duplex(8);
-        let mut stream = PatientStream::new(near, Duration::from_secs(30), Seat::alone(), Bytes::new());
+        let mut stream = PatientStream::new(near, Duration::from_secs(30), Connection::alone(), Bytes::new());
         // One that is slow is not: each byte that it takes begins the time anew.
         let slow = async {
             let mut bytes = [0; 8];
@@ -177,9 +177,9 @@ mod tests {
     /// How many seconds the end of a connection takes whose client goes on as told.
     async fn end_beside(unread: bool, client: impl AsyncFnOnce(DuplexStream)) -> u64 {
         let (near, far) = duplex(8);
-        let seat = Seat::alone();
-        seat.set_unread(unread);
-        let mut stream = PatientStream::new(near, Duration::from_secs(30), seat, Bytes::new());
+        let connection = Connection::alone();
+        connection.set_unread(unread);
+        let mut stream = PatientStream::new(near, Duration::from_secs(30), connection, Bytes::new());
         let begun = Instant::now();
         let end = async {
             stream.shutdown().await.expect("an end");
@@ -211,7 +211,7 @@ mod tests {
     async fn what_was_read_before_comes_first() {
         let (near, mut far) = duplex(8);
         let before = Bytes::from_static(b"GET / ");
-        let mut stream = PatientStream::new(near, Duration::from_secs(30), Seat::alone(), before);
+        let mut stream = PatientStream::new(near, Duration::from_secs(30), Connection::alone(), before);
         far.write_all(b"HTTP").await.expect("sent");
         let mut bytes = [0; 10];
         stream.read_exact(&mut bytes).await.expect("both");

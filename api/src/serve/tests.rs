@@ -14,7 +14,7 @@ async fn it_serves_and_ends() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let shutdown = CancellationToken::new();
-    let server = tokio::spawn(serve(listener, Door::new(ApiConfig::new(address, "9"), None), shutdown.clone()));
+    let server = tokio::spawn(serve(listener, ApiState::new(ApiConfig::new(address, "9"), None), shutdown.clone()));
     let mut client = TcpStream::connect(address).await.expect("a connection");
     let request = format!("GET /health HTTP/1.1\r\nHost: {address}\r\n\r\n");
     client.write_all(request.as_bytes()).await.expect("sent");
@@ -33,9 +33,9 @@ async fn a_refusal_before_the_body_is_read_reaches_the_client() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let shutdown = CancellationToken::new();
-    let door = Door::new(ApiConfig::new(address, "9"), None);
+    let state = ApiState::new(ApiConfig::new(address, "9"), None);
     // Nobody leads, so that the request is refused before its body is read.
-    let server = tokio::spawn(serve(listener, door, shutdown.clone()));
+    let server = tokio::spawn(serve(listener, state, shutdown.clone()));
     let client = TcpStream::connect(address).await.expect("a connection");
     let (mut read, mut write) = client.into_split();
     let head = format!(
@@ -57,7 +57,7 @@ async fn a_request_that_hangs_does_not_hold_the_end_up() {
     let address = listener.local_addr().expect("an address");
     let shutdown = CancellationToken::new();
     let config = ApiConfig { drain: Duration::from_millis(50), ..ApiConfig::new(address, "9") };
-    let server = tokio::spawn(serve(listener, Door::new(config, None), shutdown.clone()));
+    let server = tokio::spawn(serve(listener, ApiState::new(config, None), shutdown.clone()));
     let mut client = TcpStream::connect(address).await.expect("a connection");
     client.write_all(b"GET /health HTTP/1.1\r\nHost: local").await.expect("half a request");
     shutdown.cancel();
@@ -65,26 +65,26 @@ async fn a_request_that_hangs_does_not_hold_the_end_up() {
 }
 
 /// A server of a test, with some routes that take their time.
-struct Server {
+struct TestServer {
     address: SocketAddr,
-    door: Arc<Door>,
+    state: Arc<ApiState>,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
 
-impl Server {
+impl TestServer {
     async fn start(config: impl FnOnce(ApiConfig) -> ApiConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let door = Door::new(config(ApiConfig::new(address, "9")), None);
+        let state = ApiState::new(config(ApiConfig::new(address, "9")), None);
         let ticks = || stream::unfold((), |()| async { Some((Ok::<_, io::Error>("tick\n"), sleep(HOUR).await)) });
-        let router = crate::router(Arc::clone(&door))
+        let router = crate::router(Arc::clone(&state))
             .merge(Router::new().route("/slow", get(async || sleep(HOUR).await)))
             .merge(Router::new().route("/ticks", get(async move || Body::from_stream(ticks()))))
             .merge(Router::new().route("/unread", post(async || "no")));
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(serve_router(listener, Arc::clone(&door), router, shutdown.clone()));
-        Self { address, door, shutdown, task }
+        let task = tokio::spawn(serve_router(listener, Arc::clone(&state), router, shutdown.clone()));
+        Self { address, state, shutdown, task }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -137,7 +137,7 @@ async fn ends_after(client: &mut TcpStream) -> Duration {
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_is_never_finished_is_not_waited_for() {
-    let server = Server::start(|config| config).await;
+    let server = TestServer::start(|config| config).await;
     let mut client = server.connect().await;
     send(&mut client, "GET /health HTTP/1.1\r\nX: ").await;
     // A byte now and then does not begin the time anew.
@@ -153,7 +153,7 @@ async fn a_head_that_is_never_finished_is_not_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_rests_answers_again_and_is_closed_in_the_end() {
-    let server = Server::start(|config| config).await;
+    let server = TestServer::start(|config| config).await;
     let mut client = server.ask("/health").await;
     for _ in 0..3 {
         assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
@@ -165,13 +165,13 @@ async fn an_idle_connection_rests_answers_again_and_is_closed_in_the_end() {
     assert!((75..78).contains(&took.as_secs()), "{took:?}");
     let took = ends_after(&mut server.connect().await).await;
     assert!((75..78).contains(&took.as_secs()), "one that never says anything: {took:?}");
-    assert_eq!(server.door.seats().count(), 0);
+    assert_eq!(server.state.seats().count(), 0);
     server.end().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn half_of_a_next_request_survives_the_rest() {
-    let server = Server::start(|config| config).await;
+    let server = TestServer::start(|config| config).await;
     let mut client = server.connect().await;
     let next = get_of("/health");
     let (first, rest) = next.split_at(20);
@@ -185,7 +185,7 @@ async fn half_of_a_next_request_survives_the_rest() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_being_answered_is_not_cut() {
-    let server = Server::start(|config| config).await;
+    let server = TestServer::start(|config| config).await;
     let (mut slow, mut ticks) = (server.ask("/slow").await, server.ask("/ticks").await);
     let begun = Instant::now();
     let mut bytes = [0; 1024];
@@ -204,7 +204,7 @@ async fn what_is_being_answered_is_not_cut() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_nobody_read_is_no_next_request() {
-    let server = Server::start(|config| config).await;
+    let server = TestServer::start(|config| config).await;
     let mut client = server.connect().await;
     send(&mut client, "POST /unread HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n").await;
     send(&mut client, "Content-Length: 500\r\n\r\n{").await;
@@ -219,7 +219,7 @@ async fn a_body_that_nobody_read_is_no_next_request() {
 #[tokio::test]
 async fn who_sends_more_than_is_read_gets_the_answer() {
     const LONG: usize = 32 * 1024 * 1024;
-    let server = Server::start(|config| config).await;
+    let server = TestServer::start(|config| config).await;
     // One that no route is asked for, since nobody leads, and one whose route does not care.
     for (path, expected) in [("/api/v1/tasks/bulk", "HTTP/1.1 503"), ("/unread", "HTTP/1.1 200")] {
         let mut client = server.connect().await;
@@ -237,7 +237,7 @@ async fn who_sends_more_than_is_read_gets_the_answer() {
 #[tokio::test(start_paused = true)]
 async fn idle_connections_make_room_and_those_with_a_key_last() {
     let keys = vec![ApiKey { name: "ci".to_owned(), sha256: ApiKey::hash("k") }];
-    let server = Server::start(|config| ApiConfig { connections: 3, keys, ..config }).await;
+    let server = TestServer::start(|config| ApiConfig { connections: 3, keys, ..config }).await;
     let mut known = server.connect().await;
     send(&mut known, "GET /nowhere HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer k\r\n\r\n").await;
     assert!(answer(&mut known).await.starts_with("HTTP/1.1 404"));
@@ -253,15 +253,15 @@ async fn idle_connections_make_room_and_those_with_a_key_last() {
     send(&mut known, &get_of("/health")).await;
     let text = answer(&mut known).await;
     assert!(text.starts_with("HTTP/1.1 200") && !text.contains("refused"), "{text}");
-    assert!(server.door.seats().count() <= 3);
+    assert!(server.state.seats().count() <= 3);
     server.end().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn where_all_connections_answer_the_next_is_told_so() {
-    let server = Server::start(|config| ApiConfig { connections: 2, ..config }).await;
+    let server = TestServer::start(|config| ApiConfig { connections: 2, ..config }).await;
     let (_slow, ticks) = (server.ask("/slow").await, server.ask("/ticks").await);
-    while server.door.seats().count() < 2 {
+    while server.state.seats().count() < 2 {
         tokio::task::yield_now().await;
     }
     let refused = answer(&mut server.ask("/health").await).await;
@@ -283,7 +283,7 @@ async fn the_memory_of_many_is_given_back() {
     static GIVEN: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let count = || GIVEN.load(std::sync::atomic::Ordering::SeqCst);
     let give_back = || _ = GIVEN.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-    let server = Server::start(|config| ApiConfig { give_back, ..config }).await;
+    let server = TestServer::start(|config| ApiConfig { give_back, ..config }).await;
     for _ in 0..MANY {
         let mut client = server.ask("/health").await;
         answer(&mut client).await;

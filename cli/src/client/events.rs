@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 
 /// One message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Event {
+pub(crate) struct StreamEvent {
     /// What the stream can be resumed after, where the message says so.
     pub(crate) id: Option<String>,
     /// Its kind.
@@ -24,8 +24,8 @@ impl<R: Read> Events<R> {
         Self { lines: BufReader::new(stream) }
     }
 
-    fn message(&mut self) -> std::io::Result<Option<Event>> {
-        let mut event = Event::default();
+    fn message(&mut self) -> std::io::Result<Option<StreamEvent>> {
+        let mut event = StreamEvent::default();
         let mut line = String::new();
         loop {
             line.clear();
@@ -36,7 +36,7 @@ impl<R: Read> Events<R> {
                 if !event.data.is_empty() {
                     return Ok(Some(event));
                 }
-                event = Event::default();
+                event = StreamEvent::default();
                 continue;
             }
             // A line that begins with a colon is a comment, which says that the server is still there.
@@ -54,7 +54,7 @@ impl<R: Read> Events<R> {
 }
 
 impl<R: Read> Iterator for Events<R> {
-    type Item = std::io::Result<Event>;
+    type Item = std::io::Result<StreamEvent>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.message().transpose()
@@ -65,12 +65,12 @@ impl<R: Read> Iterator for Events<R> {
 mod tests {
     use super::*;
 
-    fn events(text: &str) -> Vec<Event> {
+    fn events(text: &str) -> Vec<StreamEvent> {
         Events::new(text.as_bytes()).map(|event| event.expect("text")).collect()
     }
 
-    fn event(id: Option<&str>, kind: &str, data: &str) -> Event {
-        Event { id: id.map(str::to_owned), kind: kind.to_owned(), data: data.to_owned() }
+    fn event(id: Option<&str>, kind: &str, data: &str) -> StreamEvent {
+        StreamEvent { id: id.map(str::to_owned), kind: kind.to_owned(), data: data.to_owned() }
     }
 
     #[test]

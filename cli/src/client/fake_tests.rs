@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 /// One request that came in.
 #[derive(Clone, Debug)]
-pub(crate) struct Request {
+pub(crate) struct FakeRequest {
     /// Its first line.
     pub(crate) line: String,
     /// Its headers.
@@ -18,7 +18,7 @@ pub(crate) struct Request {
 /// The server. It stops listening after its last answer.
 pub(crate) struct FakeServer {
     address: SocketAddr,
-    requests: Arc<Mutex<Vec<Request>>>,
+    requests: Arc<Mutex<Vec<FakeRequest>>>,
 }
 
 impl FakeServer {
@@ -45,12 +45,12 @@ impl FakeServer {
     }
 
     /// What it was asked so far.
-    pub(crate) fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<FakeRequest> {
         self.requests.lock().expect("no panic in the server").clone()
     }
 }
 
-fn answer(mut stream: TcpStream, status: u16, body: &str, seen: &Mutex<Vec<Request>>) {
+fn answer(mut stream: TcpStream, status: u16, body: &str, seen: &Mutex<Vec<FakeRequest>>) {
     let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
     let mut line = String::new();
     reader.read_line(&mut line).expect("a first line");
@@ -61,7 +61,7 @@ fn answer(mut stream: TcpStream, status: u16, body: &str, seen: &Mutex<Vec<Reque
     reader.read_exact(&mut request_body).expect("the body");
     let body_text = String::from_utf8(request_body).expect("text");
     // Remembered before it is answered, so that who got the answer finds it here.
-    seen.lock().expect("no panic elsewhere").push(Request { line: line.trim().to_owned(), head, body: body_text });
+    seen.lock().expect("no panic elsewhere").push(FakeRequest { line: line.trim().to_owned(), head, body: body_text });
     let length = body.len();
     let kind = if body.contains("data:") { "text/event-stream" } else { "application/json" };
     let head = format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {length}");

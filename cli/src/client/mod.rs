@@ -12,8 +12,8 @@ mod find;
 mod lenient;
 
 pub(crate) use error::ClientError;
-pub(crate) use events::{Event, Events};
-pub(crate) use find::{Found, NotFound, find, read_address};
+pub(crate) use events::{Events, StreamEvent};
+pub(crate) use find::{FoundServer, NotFound, find, read_address};
 
 use std::io::Read;
 use std::time::Duration;
@@ -33,11 +33,11 @@ const MAX_ANSWER: u64 = 256 * 1024 * 1024;
 const PAGE: usize = 1_000;
 
 /// Names and values of a query string.
-pub(crate) type Query<'a> = &'a [(&'a str, String)];
+pub(crate) type QueryPairs<'a> = &'a [(&'a str, String)];
 
 /// A body that goes out as it is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Content<'a> {
+pub(crate) struct RawBody<'a> {
     /// What it is.
     pub(crate) media_type: &'static str,
     /// Its Idempotency-Key, where it has one.
@@ -48,13 +48,13 @@ pub(crate) struct Content<'a> {
 
 /// Speaks to one server. Cheap to clone; clones share connections.
 #[derive(Clone, Debug)]
-pub(crate) struct Client {
+pub(crate) struct ApiClient {
     agent: Agent,
     base: String,
     key: Option<String>,
 }
 
-impl Client {
+impl ApiClient {
     /// A client of the server at `base`, as in `http://127.0.0.1:8000`, with an API key where it needs one.
     pub(crate) fn new(base: &str, key: Option<String>) -> Self {
         let base = base.trim_end_matches('/').to_owned();
@@ -76,7 +76,7 @@ impl Client {
     }
 
     /// Reads one thing.
-    pub(crate) fn get(&self, path: &str, query: Query<'_>) -> Result<Value, ClientError> {
+    pub(crate) fn get(&self, path: &str, query: QueryPairs<'_>) -> Result<Value, ClientError> {
         self.read(self.prepare(self.agent.get(self.url(path)), query).call())
     }
 
@@ -88,13 +88,13 @@ impl Client {
     }
 
     /// Reads one thing, as the server wrote it.
-    pub(crate) fn get_text(&self, path: &str, query: Query<'_>, wait: Duration) -> Result<String, ClientError> {
+    pub(crate) fn get_text(&self, path: &str, query: QueryPairs<'_>, wait: Duration) -> Result<String, ClientError> {
         let request = self.prepare(self.agent.get(self.url(path)), query);
         self.text(request.config().timeout_recv_response(Some(ANSWER_TIMEOUT + wait)).build().call())
     }
 
     /// Reads a list to its end, page by page.
-    pub(crate) fn list(&self, path: &str, query: Query<'_>) -> Result<Vec<Value>, ClientError> {
+    pub(crate) fn list(&self, path: &str, query: QueryPairs<'_>) -> Result<Vec<Value>, ClientError> {
         Ok(self.list_first(path, query, usize::MAX)?.0)
     }
 
@@ -102,7 +102,7 @@ impl Client {
     pub(crate) fn list_first(
         &self,
         path: &str,
-        query: Query<'_>,
+        query: QueryPairs<'_>,
         count: usize,
     ) -> Result<(Vec<Value>, Option<String>), ClientError> {
         let mut items = Vec::new();
@@ -128,7 +128,7 @@ impl Client {
     }
 
     /// Sends a body as it is, and gives the answer as the server wrote it.
-    pub(crate) fn send(&self, path: &str, content: &Content<'_>) -> Result<String, ClientError> {
+    pub(crate) fn send(&self, path: &str, content: &RawBody<'_>) -> Result<String, ClientError> {
         let request = self.prepare(self.agent.post(self.url(path)), &[]).content_type(content.media_type);
         let request = match content.key {
             Some(key) => request.header("idempotency-key", key),
@@ -141,7 +141,7 @@ impl Client {
     pub(crate) fn post(
         &self,
         path: &str,
-        query: Query<'_>,
+        query: QueryPairs<'_>,
         body: &Value,
         wait: Duration,
     ) -> Result<Value, ClientError> {
@@ -155,12 +155,12 @@ impl Client {
     }
 
     /// Removes something.
-    pub(crate) fn delete(&self, path: &str, query: Query<'_>) -> Result<Value, ClientError> {
+    pub(crate) fn delete(&self, path: &str, query: QueryPairs<'_>) -> Result<Value, ClientError> {
         self.read(self.prepare(self.agent.delete(self.url(path)), query).call())
     }
 
     /// Opens a text that may go on for ever.
-    pub(crate) fn stream(&self, path: &str, query: Query<'_>) -> Result<impl Read + use<>, ClientError> {
+    pub(crate) fn stream(&self, path: &str, query: QueryPairs<'_>) -> Result<impl Read + use<>, ClientError> {
         self.open(self.prepare(self.agent.get(self.url(path)), query).call())
     }
 
@@ -197,7 +197,7 @@ impl Client {
         format!("{}{path}", self.base)
     }
 
-    fn prepare<B>(&self, mut request: RequestBuilder<B>, query: Query<'_>) -> RequestBuilder<B> {
+    fn prepare<B>(&self, mut request: RequestBuilder<B>, query: QueryPairs<'_>) -> RequestBuilder<B> {
         for (name, value) in query {
             request = request.query(*name, value);
         }
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn a_request_carries_key_query_and_body() {
         let server = FakeServer::start(vec![(201, r#"{"agent_id": "a"}"#)]);
-        let client = Client::new(&format!("{}/", server.url()), Some("s3cret".to_owned()));
+        let client = ApiClient::new(&format!("{}/", server.url()), Some("s3cret".to_owned()));
         let query = [("wait", "1.5".to_owned()), ("project_id", "a b&c".to_owned())];
         let answer = client.post("/api/v1/agents/spawn", &query, &json!({"x": 1}), Duration::ZERO);
         assert_eq!(answer.expect("a good answer"), json!({"agent_id": "a"}));
@@ -287,7 +287,7 @@ mod tests {
             (200, r#"{"items": [1, 2], "next_cursor": "c"}"#),
             (200, r#"{"items": [3], "next_cursor": null}"#),
         ]);
-        let items = Client::new(&server.url(), None).list("/x", &[("state", "idle".to_owned())]);
+        let items = ApiClient::new(&server.url(), None).list("/x", &[("state", "idle".to_owned())]);
         assert_eq!(items.expect("two pages"), [json!(1), json!(2), json!(3)]);
         let lines: Vec<String> = server.requests().into_iter().map(|request| request.line).collect();
         let expected = ["GET /x?state=idle&limit=1000 HTTP/1.1", "GET /x?state=idle&limit=1000&cursor=c HTTP/1.1"];
@@ -299,7 +299,7 @@ mod tests {
         let same = r#"{"items": [1], "next_cursor": "c"}"#;
         let answers = [(200, "[]"), (200, "null"), (200, "7"), (200, "{}"), (200, same), (200, same), (200, "{}")];
         let server = FakeServer::start(answers.to_vec());
-        let client = Client::new(&server.url(), None);
+        let client = ApiClient::new(&server.url(), None);
         let is_told = |error: ClientError| matches!(error, ClientError::Unreadable { .. });
         assert!((0..3).all(|_| client.get("/x", &[]).is_err_and(is_told)), "no object");
         assert!(client.get_list("/x").is_err_and(is_told), "no list");
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn the_beginning_of_a_list_is_enough() {
         let server = FakeServer::start(vec![(200, r#"{"items": [1, 2], "next_cursor": "c"}"#)]);
-        let (items, rest) = Client::new(&server.url(), None).list_first("/x", &[], 2).expect("a page");
+        let (items, rest) = ApiClient::new(&server.url(), None).list_first("/x", &[], 2).expect("a page");
         assert_eq!((items, rest.as_deref()), (vec![json!(1), json!(2)], Some("c")));
         assert_eq!(server.requests()[0].line, "GET /x?limit=2 HTTP/1.1");
     }
@@ -318,8 +318,8 @@ mod tests {
     #[test]
     fn a_body_goes_out_as_it_is() {
         let server = FakeServer::start(vec![(202, "{\"a\":  1.50}")]);
-        let content = Content { media_type: "application/json", key: Some("k-1"), text: "{\"b\":  2.0}" };
-        let answer = Client::new(&server.url(), None).send("/x", &content);
+        let content = RawBody { media_type: "application/json", key: Some("k-1"), text: "{\"b\":  2.0}" };
+        let answer = ApiClient::new(&server.url(), None).send("/x", &content);
         assert_eq!(answer.expect("an answer"), "{\"a\":  1.50}");
         let request = server.requests().remove(0);
         assert_eq!((request.line.as_str(), request.body.as_str()), ("POST /x HTTP/1.1", "{\"b\":  2.0}"));
@@ -331,7 +331,7 @@ mod tests {
     fn a_refusal_says_what_the_server_says() {
         let problem = r#"{"code": "pool_unknown", "title": "Not Found", "detail": "there is no pool x"}"#;
         let server = FakeServer::start(vec![(404, problem), (502, "<html>"), (200, "no json"), (204, "")]);
-        let client = Client::new(&server.url(), None);
+        let client = ApiClient::new(&server.url(), None);
         let error = client.get("/x", &[]).expect_err("404");
         assert!(matches!(&error, ClientError::Refused { status: 404, code: Some(code), .. } if code == "pool_unknown"));
         assert_eq!(error.to_string(), "there is no pool x");
@@ -343,7 +343,7 @@ mod tests {
     #[test]
     fn a_stream_is_read_as_it_comes() {
         let server = FakeServer::start(vec![(200, "one\ntwo\n"), (404, r#"{"detail": "gone"}"#)]);
-        let client = Client::new(&server.url(), None);
+        let client = ApiClient::new(&server.url(), None);
         let mut text = String::new();
         client.stream("/logs", &[]).expect("a stream").read_to_string(&mut text).expect("its text");
         assert_eq!(text, "one\ntwo\n");
@@ -353,7 +353,7 @@ mod tests {
     #[test]
     fn nobody_there_is_told_with_the_address() {
         let url = FakeServer::start(Vec::new()).url();
-        let client = Client::new(&url, None);
+        let client = ApiClient::new(&url, None);
         assert!(!client.answers());
         let error = client.get("/x", &[]).expect_err("nobody");
         assert!(matches!(error, ClientError::Unreachable { .. }));

@@ -27,7 +27,7 @@ use crate::plain::plain;
 
 pub use patch::{changed, merge};
 pub use read::{components, list};
-pub use setting::{Bounds, Kind, Setting, truth};
+pub use setting::{FieldSchema, ValueBounds, ValueKind, truth};
 
 /// A type of which people set the fields.
 pub trait Described: ToSchema + Serialize + DeserializeOwned {
@@ -37,7 +37,7 @@ pub trait Described: ToSchema + Serialize + DeserializeOwned {
     }
 
     /// Its settings, in the order of the fields; those of an inner table one by one. Made once: [`list`] makes them.
-    fn settings() -> &'static [Setting];
+    fn settings() -> &'static [FieldSchema];
 }
 
 /// Makes a type [`Described`].
@@ -52,8 +52,8 @@ macro_rules! described {
                 ::serde_json::json!($least)
             }
 
-            fn settings() -> &'static [$crate::schema::Setting] {
-                static SETTINGS: ::std::sync::LazyLock<::std::vec::Vec<$crate::schema::Setting>> =
+            fn settings() -> &'static [$crate::schema::FieldSchema] {
+                static SETTINGS: ::std::sync::LazyLock<::std::vec::Vec<$crate::schema::FieldSchema>> =
                     ::std::sync::LazyLock::new($crate::schema::list::<$type>);
                 &SETTINGS
             }
@@ -64,7 +64,7 @@ macro_rules! described {
 /// Refuses a value that is out of its bounds, in words that begin with its key.
 pub fn check<T: Described>(value: &T) -> Result<(), String> {
     let value = serde_json::to_value(value).map_err(|error| error.to_string())?;
-    let given = |setting: &Setting| setting.find(&value).filter(|given| !given.is_null()).cloned();
+    let given = |setting: &FieldSchema| setting.find(&value).filter(|given| !given.is_null()).cloned();
     T::settings().iter().try_for_each(|setting| given(setting).map_or(Ok(()), |given| setting.check(&given)))
 }
 
@@ -72,7 +72,7 @@ pub fn check<T: Described>(value: &T) -> Result<(), String> {
 /// value too.
 pub fn check_one<T: Described>(key: &str, name: &str, value: &Value) -> Result<(), String> {
     match T::settings().iter().find(|setting| setting.key == key) {
-        Some(setting) => Setting { key: name.to_owned(), ..setting.clone() }.check(value),
+        Some(setting) => FieldSchema { key: name.to_owned(), ..setting.clone() }.check(value),
         None => Err(format!("{name} has the bounds of {key}, and there is no such setting")),
     }
 }

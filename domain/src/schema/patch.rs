@@ -44,6 +44,6 @@ pub fn changed<T: Described>(value: &T, patch: &Value) -> Result<T, serde_path_t
 fn is_known<T: Described>(path: &[&str]) -> bool {
     T::settings().iter().any(|setting| {
         let key: Vec<&str> = setting.key.split('.').collect();
-        key.starts_with(path) || (setting.kind == super::Kind::Map && path.starts_with(&key))
+        key.starts_with(path) || (setting.kind == super::ValueKind::Map && path.starts_with(&key))
     })
 }

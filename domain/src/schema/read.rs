@@ -6,7 +6,7 @@ use utoipa::openapi::{Ref, RefOr};
 
 use super::Described;
 use super::patch::merge;
-use super::setting::{Bounds, Kind, Setting};
+use super::setting::{FieldSchema, ValueBounds, ValueKind};
 use crate::time::LONGEST;
 
 /// What a schema says of a duration.
@@ -17,7 +17,7 @@ pub fn components<T: Described>() -> Vec<(String, RefOr<Schema>)> {
     let mut all = vec![(T::name().into_owned(), T::schema())];
     T::schemas(&mut all);
     let before = all.clone();
-    let known = Known(&before);
+    let known = NamedSchemas(&before);
     let mut defaults = Value::Object(known.skeleton(&before[0].1));
     merge(&mut defaults, &T::least(), &|_| true);
     let defaults = serde_json::from_value::<T>(defaults).and_then(serde_json::to_value).unwrap_or(Value::Null);
@@ -26,17 +26,17 @@ pub fn components<T: Described>() -> Vec<(String, RefOr<Schema>)> {
 }
 
 /// The settings of a type.
-pub fn list<T: Described>() -> Vec<Setting> {
+pub fn list<T: Described>() -> Vec<FieldSchema> {
     let all = components::<T>();
     let mut settings = Vec::new();
-    Known(&all).walk(&all[0].1, "", &mut settings);
+    NamedSchemas(&all).walk(&all[0].1, "", &mut settings);
     settings
 }
 
 /// Schemas that may be referred to.
-struct Known<'a>(&'a [(String, RefOr<Schema>)]);
+struct NamedSchemas<'a>(&'a [(String, RefOr<Schema>)]);
 
-impl<'a> Known<'a> {
+impl<'a> NamedSchemas<'a> {
     fn named(&self, reference: &Ref) -> Option<&'a (String, RefOr<Schema>)> {
         let name = reference.ref_location.rsplit('/').next()?;
         self.0.iter().find(|(known, _)| known == name)
@@ -97,7 +97,7 @@ impl<'a> Known<'a> {
         }
     }
 
-    fn walk(&self, schema: &'a RefOr<Schema>, prefix: &str, settings: &mut Vec<Setting>) {
+    fn walk(&self, schema: &'a RefOr<Schema>, prefix: &str, settings: &mut Vec<FieldSchema>) {
         let Some(table) = self.table(schema) else { return };
         for (name, property) in &table.properties {
             let key = format!("{prefix}{name}");
@@ -109,12 +109,12 @@ impl<'a> Known<'a> {
                 let kind = kind_of(&target);
                 // What is empty may be left out where it is written.
                 let empty = match kind {
-                    Kind::List => Value::Array(Vec::new()),
-                    Kind::Map => Value::Object(Map::new()),
+                    ValueKind::List => Value::Array(Vec::new()),
+                    ValueKind::Map => Value::Object(Map::new()),
                     _ => Value::Null,
                 };
                 let default = words.get("default").or_else(|| target.get("default")).cloned();
-                settings.push(Setting {
+                settings.push(FieldSchema {
                     key,
                     kind,
                     bounds: bounds_of(&target),
@@ -154,28 +154,28 @@ fn has_type(schema: &Value, name: &str) -> bool {
     types == name || types.as_array().is_some_and(|types| types.iter().any(|one| one == name))
 }
 
-fn kind_of(schema: &Value) -> Kind {
+fn kind_of(schema: &Value) -> ValueKind {
     let words = |value: &Value| {
         value.as_array().map(|words| words.iter().filter_map(Value::as_str).map(str::to_owned).collect())
     };
     if let Some(words) = words(&schema["enum"]) {
-        return Kind::Choice(words);
+        return ValueKind::Choice(words);
     }
     let format = schema["format"].as_str();
     match () {
-        () if has_type(schema, "boolean") => Kind::Flag,
-        () if has_type(schema, "integer") => Kind::Count,
-        () if has_type(schema, "number") && format == Some(SECONDS) => Kind::Seconds,
-        () if has_type(schema, "number") => Kind::Number,
-        () if has_type(schema, "array") => Kind::List,
-        () if has_type(schema, "object") => Kind::Map,
-        () => Kind::Text(format.map(str::to_owned)),
+        () if has_type(schema, "boolean") => ValueKind::Flag,
+        () if has_type(schema, "integer") => ValueKind::Count,
+        () if has_type(schema, "number") && format == Some(SECONDS) => ValueKind::Seconds,
+        () if has_type(schema, "number") => ValueKind::Number,
+        () if has_type(schema, "array") => ValueKind::List,
+        () if has_type(schema, "object") => ValueKind::Map,
+        () => ValueKind::Text(format.map(str::to_owned)),
     }
 }
 
-fn bounds_of(schema: &Value) -> Bounds {
+fn bounds_of(schema: &Value) -> ValueBounds {
     let (number, count) = (|name: &str| schema[name].as_f64(), |name: &str| schema[name].as_u64());
-    Bounds {
+    ValueBounds {
         minimum: number("minimum"),
         above: number("exclusiveMinimum"),
         maximum: number("maximum"),

@@ -4,13 +4,13 @@ use serde_json::{Number, Value};
 
 /// One thing that can be set.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Setting {
+pub struct FieldSchema {
     /// Its key, with dots for tables.
     pub key: String,
     /// What its value looks like.
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// What its value may be.
-    pub bounds: Bounds,
+    pub bounds: ValueBounds,
     /// Whether it may be unset.
     pub nullable: bool,
     /// Whether it has to be said.
@@ -23,7 +23,7 @@ pub struct Setting {
 
 /// What a value looks like.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueKind {
     /// True or false.
     Flag,
     /// A whole number.
@@ -44,7 +44,7 @@ pub enum Kind {
 
 /// What a number, or the length of a text, may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Bounds {
+pub struct ValueBounds {
     /// The least number.
     pub minimum: Option<f64>,
     /// A number has to be above it.
@@ -57,7 +57,7 @@ pub struct Bounds {
     pub longest: Option<u64>,
 }
 
-impl Setting {
+impl FieldSchema {
     /// Its value in a table of all of them.
     pub fn find<'v>(&self, values: &'v Value) -> Option<&'v Value> {
         self.key.split('.').try_fold(values, |value, name| value.get(name))
@@ -72,14 +72,14 @@ impl Setting {
     /// Refuses a value out of bounds, in words that begin with the key.
     pub fn check(&self, value: &Value) -> Result<(), String> {
         match self.kind {
-            Kind::Count | Kind::Number | Kind::Seconds => self.check_number(value),
-            Kind::Text(_) => self.check_text(value.as_str().unwrap_or_default()),
-            Kind::Flag | Kind::Choice(_) | Kind::List | Kind::Map => Ok(()),
+            ValueKind::Count | ValueKind::Number | ValueKind::Seconds => self.check_number(value),
+            ValueKind::Text(_) => self.check_text(value.as_str().unwrap_or_default()),
+            ValueKind::Flag | ValueKind::Choice(_) | ValueKind::List | ValueKind::Map => Ok(()),
         }
     }
 
     fn check_number(&self, value: &Value) -> Result<(), String> {
-        let Bounds { minimum, above, maximum, .. } = self.bounds;
+        let ValueBounds { minimum, above, maximum, .. } = self.bounds;
         // What is no number of JSON is in no bounds.
         let number = value.as_f64();
         let fits = number.is_some_and(|number| {
@@ -90,7 +90,7 @@ impl Setting {
         if fits {
             return Ok(());
         }
-        let seconds = self.kind == Kind::Seconds;
+        let seconds = self.kind == ValueKind::Seconds;
         let unit = if seconds { " s" } else { "" };
         let too_great = number.zip(maximum).is_some_and(|(number, most)| number > most);
         let words = match (minimum, above, maximum) {
@@ -107,7 +107,7 @@ impl Setting {
 
     fn check_text(&self, text: &str) -> Result<(), String> {
         let length = text.chars().count() as u64;
-        let (key, Bounds { shortest, longest, .. }) = (&self.key, self.bounds);
+        let (key, ValueBounds { shortest, longest, .. }) = (&self.key, self.bounds);
         match (shortest, longest) {
             (Some(1), _) if length == 0 => Err(format!("{key} must have at least one character")),
             (Some(least), _) if length < least => Err(format!("{key} must have at least {least} characters")),
@@ -120,7 +120,7 @@ impl Setting {
     pub fn parse(&self, text: &str) -> Result<Value, String> {
         let value = self.value_of(text)?;
         match self.check(&value) {
-            Err(_) if self.kind == Kind::Count => Err(format!("{} is expected, not {text:?}", self.words())),
+            Err(_) if self.kind == ValueKind::Count => Err(format!("{} is expected, not {text:?}", self.words())),
             checked => checked.map(|()| value),
         }
     }
@@ -128,24 +128,24 @@ impl Setting {
     fn value_of(&self, text: &str) -> Result<Value, String> {
         let digits = without_underscores(text);
         match &self.kind {
-            Kind::Flag => truth(text).map(Value::Bool),
-            Kind::Count => {
+            ValueKind::Flag => truth(text).map(Value::Bool),
+            ValueKind::Count => {
                 let number = digits.and_then(|digits| digits.parse::<u64>().ok());
                 number.map(Value::from).ok_or_else(|| format!("{} is expected, not {text:?}", self.words()))
             }
-            Kind::Number | Kind::Seconds => {
+            ValueKind::Number | ValueKind::Seconds => {
                 let number = digits.and_then(|digits| digits.parse::<f64>().ok());
-                let number = number.filter(|number| *number >= 0.0 || self.kind == Kind::Number);
-                let noun = if self.kind == Kind::Seconds { "a number of seconds" } else { "a number" };
+                let number = number.filter(|number| *number >= 0.0 || self.kind == ValueKind::Number);
+                let noun = if self.kind == ValueKind::Seconds { "a number of seconds" } else { "a number" };
                 let what = self.number_within(noun).unwrap_or_else(|| noun.to_owned());
                 number.and_then(as_number).ok_or_else(|| format!("{what} is expected, not {text:?}"))
             }
-            Kind::Choice(words) if !words.iter().any(|word| word == text) => {
+            ValueKind::Choice(words) if !words.iter().any(|word| word == text) => {
                 Err(format!("{} is expected, not {text:?}", words.join(" or ")))
             }
-            Kind::Text(_) | Kind::Choice(_) => Ok(text.into()),
-            Kind::List => Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()),
-            Kind::Map => {
+            ValueKind::Text(_) | ValueKind::Choice(_) => Ok(text.into()),
+            ValueKind::List => Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()),
+            ValueKind::Map => {
                 let map = serde_json::from_str::<Value>(text).ok().filter(Value::is_object);
                 map.ok_or_else(|| format!("names and values are expected, as in {}.NAME, not {text:?}", self.key))
             }
@@ -154,10 +154,10 @@ impl Setting {
 
     /// What its value looks like, in words.
     pub fn words(&self) -> String {
-        let Bounds { minimum, above, maximum, shortest, longest } = self.bounds;
+        let ValueBounds { minimum, above, maximum, shortest, longest } = self.bounds;
         let least = minimum.filter(|least| *least > 0.0);
         let numbers = |noun: &str| match (least, above, maximum) {
-            (_, _, Some(most)) if self.kind != Kind::Seconds => {
+            (_, _, Some(most)) if self.kind != ValueKind::Seconds => {
                 format!("{noun} from {} to {most}", minimum.unwrap_or_default())
             }
             (Some(least), ..) => format!("{noun} from {least}"),
@@ -165,34 +165,34 @@ impl Setting {
             (None, None, _) => noun.to_owned(),
         };
         match &self.kind {
-            Kind::Flag => "true or false".to_owned(),
-            Kind::Count => numbers("a whole number"),
-            Kind::Number => numbers("a number"),
-            Kind::Seconds => numbers("seconds"),
-            Kind::Choice(words) => words.join(", "),
-            Kind::Text(Some(format)) => format!("a {format}"),
-            Kind::Text(None) => match (shortest, longest) {
+            ValueKind::Flag => "true or false".to_owned(),
+            ValueKind::Count => numbers("a whole number"),
+            ValueKind::Number => numbers("a number"),
+            ValueKind::Seconds => numbers("seconds"),
+            ValueKind::Choice(words) => words.join(", "),
+            ValueKind::Text(Some(format)) => format!("a {format}"),
+            ValueKind::Text(None) => match (shortest, longest) {
                 (shortest, Some(most)) => format!("a text of {} to {most} characters", shortest.unwrap_or(0)),
                 _ => "a text".to_owned(),
             },
-            Kind::List => "a list of texts".to_owned(),
-            Kind::Map => "names and texts".to_owned(),
+            ValueKind::List => "a list of texts".to_owned(),
+            ValueKind::Map => "names and texts".to_owned(),
         }
     }
 
     /// What number its value is, where it has bounds of its own. `wanted` says that of its type.
     pub fn number_within(&self, wanted: &str) -> Option<String> {
-        let Bounds { minimum, above, maximum, .. } = self.bounds;
+        let ValueBounds { minimum, above, maximum, .. } = self.bounds;
         let nouns = ["a whole number", "a number of seconds", "a number"];
         let (noun, of_type) = nouns.iter().find_map(|noun| Some((noun, wanted.strip_prefix(noun)?)))?;
         // Others say what they count, as in "a number of US dollars".
         if !(of_type.is_empty() || of_type.starts_with(" from ")) {
             return None;
         }
-        let noun = if self.kind == Kind::Seconds { nouns[1] } else { noun };
+        let noun = if self.kind == ValueKind::Seconds { nouns[1] } else { noun };
         let least =
             minimum.map(|least| format!(" from {least}")).or_else(|| above.map(|bound| format!(" above {bound}")))?;
-        let most = maximum.filter(|_| self.kind != Kind::Seconds).map(|most| most.to_string());
+        let most = maximum.filter(|_| self.kind != ValueKind::Seconds).map(|most| most.to_string());
         let most = most.or_else(|| of_type.split_once(" to ").map(|(_, most)| most.to_owned()));
         Some(format!("{noun}{least}{}", most.map(|most| format!(" to {most}")).unwrap_or_default()))
     }

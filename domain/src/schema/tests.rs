@@ -6,32 +6,38 @@ use super::*;
 use crate::runtime::ExecProfile;
 use crate::{OnDemand, PoolConfig, RestartKind, TenantLimits};
 
-fn setting(key: &str) -> &'static Setting {
+fn setting(key: &str) -> &'static FieldSchema {
     PoolConfig::settings().iter().find(|setting| setting.key == key).unwrap_or_else(|| panic!("no setting {key}"))
 }
 
 #[test]
 fn a_setting_is_what_its_field_says() {
     let max_agents = setting("max_agents");
-    assert_eq!((&max_agents.kind, max_agents.words().as_str()), (&Kind::Count, "a whole number from 1 to 1000"));
+    assert_eq!((&max_agents.kind, max_agents.words().as_str()), (&ValueKind::Count, "a whole number from 1 to 1000"));
     assert_eq!((&max_agents.default, max_agents.doc.as_str()), (&json!(10), "Agents that one worker holds"));
     let kind = setting("restart.kind");
     let words = ["permanent", "transient", "temporary"].map(str::to_owned).to_vec();
-    assert_eq!((&kind.kind, &kind.default), (&Kind::Choice(words), &json!("permanent")));
+    assert_eq!((&kind.kind, &kind.default), (&ValueKind::Choice(words), &json!("permanent")));
     let window = setting("restart.window");
     assert_eq!(
         (&window.kind, window.words().as_str(), &window.default),
-        (&Kind::Seconds, "seconds above 0", &json!(60))
+        (&ValueKind::Seconds, "seconds above 0", &json!(60))
     );
     assert_eq!(window.bounds.maximum, Some(1e9), "no duration is longer");
     let reuse = setting("on_demand.reuse");
-    assert_eq!((&reuse.kind, &reuse.default), (&Kind::Flag, &json!(true)), "what counts once the table is there");
+    assert_eq!((&reuse.kind, &reuse.default), (&ValueKind::Flag, &json!(true)), "what counts once the table is there");
     let timeout = setting("task_timeout");
-    assert_eq!((&timeout.kind, timeout.nullable, timeout.default.is_null()), (&Kind::Seconds, true, true));
-    assert_eq!((&setting("dependencies").kind, setting("dependencies").default_text().as_str()), (&Kind::Map, "{}"));
-    assert_eq!((&setting("skip_phrase").kind, setting("skip_phrase").bounds.shortest), (&Kind::Text(None), Some(1)));
+    assert_eq!((&timeout.kind, timeout.nullable, timeout.default.is_null()), (&ValueKind::Seconds, true, true));
+    assert_eq!(
+        (&setting("dependencies").kind, setting("dependencies").default_text().as_str()),
+        (&ValueKind::Map, "{}")
+    );
+    assert_eq!(
+        (&setting("skip_phrase").kind, setting("skip_phrase").bounds.shortest),
+        (&ValueKind::Text(None), Some(1))
+    );
     let share = setting("breaker.share");
-    assert_eq!((&share.kind, share.words().as_str()), (&Kind::Number, "a number from 0 to 1"));
+    assert_eq!((&share.kind, share.words().as_str()), (&ValueKind::Number, "a number from 0 to 1"));
 }
 
 #[test]

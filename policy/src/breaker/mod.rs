@@ -23,7 +23,7 @@ use window::{Counts, Window};
 #[derive(Clone, Debug)]
 pub struct Breaker {
     policy: BreakerPolicy,
-    phase: Phase,
+    phase: BreakerPhase,
     window: Window,
     /// Probes that run.
     probing: Vec<TaskId>,
@@ -37,7 +37,7 @@ pub struct Breaker {
 
 /// Where a breaker stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum BreakerPhase {
     /// Tasks start.
     Closed,
     /// Too many failed: nothing starts before `until`, and then only probes.
@@ -62,7 +62,7 @@ pub enum BreakerHold {
 
 /// A breaker has moved, for this reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Moved {
+pub enum BreakerChange {
     /// It opened, or stays open for another pause.
     Opened(String),
     /// It closed.
@@ -78,7 +78,7 @@ impl Breaker {
     pub fn new(policy: BreakerPolicy, now: Instant) -> Self {
         let window = Window::new(policy.window, now);
         let (probing, why) = (Vec::new(), String::new());
-        Self { policy, phase: Phase::Closed, window, probing, succeeded: 0, why, failing: false }
+        Self { policy, phase: BreakerPhase::Closed, window, probing, succeeded: 0, why, failing: false }
     }
 
     /// By what it judges.
@@ -87,7 +87,7 @@ impl Breaker {
     }
 
     /// Where it stands.
-    pub const fn phase(&self) -> Phase {
+    pub const fn phase(&self) -> BreakerPhase {
         self.phase
     }
 
@@ -95,19 +95,19 @@ impl Breaker {
     pub fn reason(&self) -> Option<String> {
         let why = &self.why;
         match self.phase {
-            Phase::Closed => None,
-            Phase::Open { tries: 0, .. } => Some(why.clone()),
-            Phase::Open { tries: 1, .. } => Some(format!("{why}; a probe has failed since")),
-            Phase::Open { tries, .. } => Some(format!("{why}; {tries} probes have failed since")),
+            BreakerPhase::Closed => None,
+            BreakerPhase::Open { tries: 0, .. } => Some(why.clone()),
+            BreakerPhase::Open { tries: 1, .. } => Some(format!("{why}; a probe has failed since")),
+            BreakerPhase::Open { tries, .. } => Some(format!("{why}; {tries} probes have failed since")),
         }
     }
 
     /// How many tasks may start now; `u32::MAX` where it sets no bound.
     pub fn allows(&self, now: Instant) -> u32 {
         match self.phase {
-            Phase::Closed => u32::MAX,
-            Phase::Open { until, .. } if now < until => 0,
-            Phase::Open { .. } => {
+            BreakerPhase::Closed => u32::MAX,
+            BreakerPhase::Open { until, .. } if now < until => 0,
+            BreakerPhase::Open { .. } => {
                 let out = u32::try_from(self.probing.len()).unwrap_or(u32::MAX);
                 self.policy.probes.saturating_sub(out).saturating_sub(self.succeeded)
             }
@@ -116,24 +116,24 @@ impl Breaker {
 
     /// How it holds up the next task, if it does: where it allows none.
     pub fn hold(&self, now: Instant) -> Option<BreakerHold> {
-        let Phase::Open { until, .. } = self.phase else { return None };
+        let BreakerPhase::Open { until, .. } = self.phase else { return None };
         let hold = if now < until { BreakerHold::Open } else { BreakerHold::HalfOpen };
         (self.allows(now) == 0).then_some(hold)
     }
 
     /// A task was started that [`Breaker::allows`] allowed.
     pub fn begun(&mut self, task_id: TaskId) {
-        if matches!(self.phase, Phase::Open { .. }) {
+        if matches!(self.phase, BreakerPhase::Open { .. }) {
             self.probing.push(task_id);
         }
     }
 
     /// An attempt at a task has ended.
-    pub fn ended(&mut self, task_id: TaskId, end: &AttemptEnd, now: Instant) -> Option<Moved> {
+    pub fn ended(&mut self, task_id: TaskId, end: &AttemptEnd, now: Instant) -> Option<BreakerChange> {
         let failed = has_failed(end);
         match self.phase {
-            Phase::Closed => self.count(failed?, now),
-            Phase::Open { since, tries, .. } => {
+            BreakerPhase::Closed => self.count(failed?, now),
+            BreakerPhase::Open { since, tries, .. } => {
                 let probe = self.probing.iter().position(|probe| *probe == task_id)?;
                 self.probing.swap_remove(probe);
                 // A probe that says nothing makes room for another.
@@ -146,7 +146,7 @@ impl Breaker {
         }
     }
 
-    fn count(&mut self, failed: bool, now: Instant) -> Option<Moved> {
+    fn count(&mut self, failed: bool, now: Instant) -> Option<BreakerChange> {
         let counts = self.window.count(failed, now);
         let is_enough = counts.ended >= u64::from(self.policy.least);
         let is_too_much = is_enough && counts.failed as f64 / counts.ended as f64 > self.policy.share;
@@ -159,26 +159,26 @@ impl Breaker {
             (false, true, false) => {
                 let why = too_many(counts, self.policy);
                 self.failing = true;
-                Some(Moved::Failing(format!("{why}; the breaker is off, so tasks go on")))
+                Some(BreakerChange::Failing(format!("{why}; the breaker is off, so tasks go on")))
             }
             (false, false, true) => {
                 self.failing = false;
-                Some(Moved::Recovered)
+                Some(BreakerChange::Recovered)
             }
             _ => None,
         }
     }
 
-    fn open(&mut self, since: Instant, tries: u32, now: Instant, why: &str) -> Moved {
+    fn open(&mut self, since: Instant, tries: u32, now: Instant, why: &str) -> BreakerChange {
         let pause = doubled(self.policy.pause, tries, self.policy.window);
-        self.phase = Phase::Open { since, until: later(now, pause), tries };
+        self.phase = BreakerPhase::Open { since, until: later(now, pause), tries };
         self.probing.clear();
         self.succeeded = 0;
-        Moved::Opened(format!("{why}; tasks wait for {} s", pause.as_secs_f64()))
+        BreakerChange::Opened(format!("{why}; tasks wait for {} s", pause.as_secs_f64()))
     }
 
     /// A probe succeeded: when it was the last that was needed, the breaker closes.
-    fn pass(&mut self, now: Instant) -> Option<Moved> {
+    fn pass(&mut self, now: Instant) -> Option<BreakerChange> {
         self.succeeded += 1;
         if self.succeeded < self.policy.probes {
             return None;
@@ -188,14 +188,14 @@ impl Breaker {
             all => format!("{all} probes succeeded"),
         };
         *self = Self::new(self.policy, now);
-        Some(Moved::Closed(words))
+        Some(BreakerChange::Closed(words))
     }
 
     /// When [`Breaker::allows`] changes by itself, where it does.
     pub fn changes_at(&self, now: Instant) -> Option<Duration> {
         match self.phase {
-            Phase::Open { until, .. } => until.checked_duration_since(now).filter(|wait| !wait.is_zero()),
-            Phase::Closed => None,
+            BreakerPhase::Open { until, .. } => until.checked_duration_since(now).filter(|wait| !wait.is_zero()),
+            BreakerPhase::Closed => None,
         }
     }
 }
@@ -251,7 +251,7 @@ mod tests {
         let now = Instant::now();
         let mut breaker = Breaker::new(policy, now);
         let mut tasks = 0..;
-        while breaker.phase() == Phase::Closed {
+        while breaker.phase() == BreakerPhase::Closed {
             breaker.ended(task(tasks.next().expect("endless")), &failure(), now);
         }
         (breaker, now + policy.pause)
@@ -270,8 +270,8 @@ mod tests {
         assert_eq!((breaker.allows(now), breaker.reason()), (u32::MAX, None));
         let words = "3 of the 21 attempts that ended within 300 s failed, more than 10%; tasks wait for 30 s";
         let timeout = AttemptEnd::Halted { halt: Halt::TimedOut };
-        assert_eq!(breaker.ended(task(20), &timeout, now), Some(Moved::Opened(words.to_owned())));
-        assert_eq!(breaker.phase(), Phase::Open { since: now, until: now + 30 * SECOND, tries: 0 });
+        assert_eq!(breaker.ended(task(20), &timeout, now), Some(BreakerChange::Opened(words.to_owned())));
+        assert_eq!(breaker.phase(), BreakerPhase::Open { since: now, until: now + 30 * SECOND, tries: 0 });
         assert_eq!(breaker.reason().as_deref(), words.split_once(';').map(|(why, _)| why));
         assert_eq!(breaker.allows(now + 29 * SECOND), 0);
         assert_eq!(breaker.hold(now + 29 * SECOND), Some(BreakerHold::Open));
@@ -312,15 +312,15 @@ mod tests {
     fn one_that_is_off_stays_closed_and_says_when_it_would_not() {
         let now = Instant::now();
         let mut breaker = Breaker::new(BreakerPolicy { enabled: false, ..BreakerPolicy::default() }, now);
-        let moves: Vec<Moved> = (0..100).filter_map(|n| breaker.ended(task(n), &failure(), now)).collect();
+        let moves: Vec<BreakerChange> = (0..100).filter_map(|n| breaker.ended(task(n), &failure(), now)).collect();
         let words =
             "20 of the 20 attempts that ended within 300 s failed, more than 10%; the breaker is off, so tasks go on";
-        assert_eq!(moves, [Moved::Failing(words.to_owned())], "once");
-        assert_eq!((breaker.phase(), breaker.allows(now)), (Phase::Closed, u32::MAX));
+        assert_eq!(moves, [BreakerChange::Failing(words.to_owned())], "once");
+        assert_eq!((breaker.phase(), breaker.allows(now)), (BreakerPhase::Closed, u32::MAX));
         let later = now + 400 * SECOND;
-        let moves: Vec<Moved> =
+        let moves: Vec<BreakerChange> =
             (0..100).filter_map(|n| breaker.ended(task(n), &AttemptEnd::Succeeded, later)).collect();
-        assert_eq!(moves, [Moved::Recovered]);
+        assert_eq!(moves, [BreakerChange::Recovered]);
     }
 
     #[test]
@@ -336,7 +336,7 @@ mod tests {
         assert_eq!(breaker.allows(at), 1, "one has passed, one is still to be tried");
         breaker.begun(task(102));
         let closed = breaker.ended(task(102), &AttemptEnd::Succeeded, at);
-        assert_eq!(closed, Some(Moved::Closed("2 probes succeeded".to_owned())));
+        assert_eq!(closed, Some(BreakerChange::Closed("2 probes succeeded".to_owned())));
         assert_eq!(breaker.ended(task(103), &failure(), at), None, "the window is empty");
         assert_eq!((breaker.allows(at), breaker.reason()), (u32::MAX, None));
     }
@@ -344,13 +344,13 @@ mod tests {
     #[test]
     fn probes_that_fail_make_the_pause_longer_up_to_the_window() {
         let (mut breaker, mut at) = opened(BreakerPolicy::default());
-        let Phase::Open { since, .. } = breaker.phase() else { panic!("it is open") };
+        let BreakerPhase::Open { since, .. } = breaker.phase() else { panic!("it is open") };
         for (tries, pause) in [(1, 60), (2, 120), (3, 240), (4, 300), (5, 300)] {
             breaker.begun(task(100));
             let words = format!("a probe failed; tasks wait for {pause} s");
-            assert_eq!(breaker.ended(task(100), &failure(), at), Some(Moved::Opened(words)));
+            assert_eq!(breaker.ended(task(100), &failure(), at), Some(BreakerChange::Opened(words)));
             at += pause * SECOND;
-            assert_eq!(breaker.phase(), Phase::Open { since, until: at, tries });
+            assert_eq!(breaker.phase(), BreakerPhase::Open { since, until: at, tries });
             let reason = breaker.reason().expect("it is open");
             let more = if tries == 1 { "a probe has".to_owned() } else { format!("{tries} probes have") };
             assert!(reason.starts_with("20 of the 20 ") && reason.ends_with(&format!("%; {more} failed since")));
@@ -364,7 +364,7 @@ mod tests {
         breaker.begun(task(100));
         assert_eq!(breaker.ended(task(50), &failure(), at), None);
         assert_eq!(breaker.ended(task(51), &AttemptEnd::Succeeded, at), None);
-        assert!(matches!(breaker.ended(task(100), &AttemptEnd::Succeeded, at), Some(Moved::Closed(_))));
+        assert!(matches!(breaker.ended(task(100), &AttemptEnd::Succeeded, at), Some(BreakerChange::Closed(_))));
     }
 
     proptest! {
@@ -384,7 +384,7 @@ mod tests {
             for (wait, what, which) in steps {
                 now += Duration::from_secs(wait);
                 let before = breaker.phase();
-                if let Phase::Open { until, .. } = before {
+                if let BreakerPhase::Open { until, .. } = before {
                     prop_assert!(until <= now + policy.window);
                     prop_assert_eq!(breaker.allows(now) > 0 && now < until, false);
                 }
@@ -393,7 +393,7 @@ mod tests {
                         let task_id = task(numbers.next().expect("endless"));
                         breaker.begun(task_id);
                         running.push(task_id);
-                        probing += u32::from(before != Phase::Closed);
+                        probing += u32::from(before != BreakerPhase::Closed);
                     }
                     prop_assert!(probing <= probes);
                 } else if !running.is_empty() {
@@ -405,7 +405,7 @@ mod tests {
                 }
             }
             let mut rounds = 0;
-            while let Phase::Open { until, .. } = breaker.phase() {
+            while let BreakerPhase::Open { until, .. } = breaker.phase() {
                 now = now.max(until);
                 for task_id in std::mem::take(&mut running) {
                     breaker.ended(task_id, &AttemptEnd::Succeeded, now);

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use muster_process::{Child, Custody, Means, Nursery, Ownership, Program, SpawnError, Stdio, ownership};
+use muster_process::{Child, Custody, Means, Ownership, Program, SpawnError, Spawner, Stdio, ownership};
 
 /// Both means, where this host gives both.
 pub(crate) fn all_means() -> Vec<Means> {
@@ -60,7 +60,7 @@ pub(crate) fn shell(script: &str, custody: Custody) -> Program {
 
 /// Starts it by these means.
 pub(crate) async fn spawn(program: Program, means: Means) -> Result<Child, SpawnError> {
-    Nursery::start().expect("a nursery").spawn_by(program, means).await
+    Spawner::start().expect("a nursery").spawn_by(program, means).await
 }
 
 /// Three processes: the program, which ignores SIGTERM; one that forked twice, left the session, cleared its environment
@@ -90,7 +90,7 @@ pub(crate) fn read_all(end: OwnedFd) -> String {
 }
 
 /// Runs a program to its end, with its output.
-pub(crate) async fn output(mut program: Program, means: Means) -> (String, muster_process::Exit) {
+pub(crate) async fn output(mut program: Program, means: Means) -> (String, muster_process::ProcessExit) {
     program.stdout = Stdio::Pipe;
     let mut child = spawn(program, means).await.expect("it starts");
     let stdout = child.stdout.take().expect("a pipe");

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use muster_domain::{Envelope, Generation, PoolName, ProcessId, Report};
 
 use super::MemoryRegistry;
-use crate::{AgentNews, Bus, CommandStream, FreeSlots, Known, Peer, RegistryError, ReportPost, ReportStream};
+use crate::{
+    AgentNews, Bus, CommandStream, FreeSlots, Peer, RegistryError, ReportDelivery, ReportStream, WrittenState,
+};
 
 #[async_trait]
 impl Bus for MemoryRegistry {
@@ -19,12 +21,17 @@ impl Bus for MemoryRegistry {
             state.content.mirror_slots(pool, slots);
         }
         for (worker, envelope) in batch {
-            state.post.send(*worker, envelope);
+            state.delivery.send(*worker, envelope);
         }
         Ok(())
     }
 
-    async fn report(&self, reports: &[Report], agents: &AgentNews, known: &mut Known) -> Result<(), RegistryError> {
+    async fn report(
+        &self,
+        reports: &[Report],
+        agents: &AgentNews,
+        known: &mut WrittenState,
+    ) -> Result<(), RegistryError> {
         let Some(first) = reports.first() else { return Ok(()) };
         let changes = known.changes_of_report(&agents.pictures, &agents.gone);
         {
@@ -40,11 +47,11 @@ impl Bus for MemoryRegistry {
     }
 
     async fn commands(&self, worker: ProcessId) -> Result<CommandStream, RegistryError> {
-        Ok(self.state().post.subscribe(worker))
+        Ok(self.state().delivery.subscribe(worker))
     }
 
     async fn check_commands(&self, worker: ProcessId) -> Result<(), RegistryError> {
-        if self.state().post.is_subscribed(worker) {
+        if self.state().delivery.is_subscribed(worker) {
             Ok(())
         } else {
             Err(RegistryError::Unexpected(format!("worker {worker} has no subscription")))
@@ -55,12 +62,12 @@ impl Bus for MemoryRegistry {
         Ok(Box::new(MemoryReports { registry: self.clone(), pools, generation: None, cursors: HashMap::new() }))
     }
 
-    async fn settle(&self, entries: &[ReportPost], settled: &[(ProcessId, u64)]) -> Result<(), RegistryError> {
+    async fn settle(&self, entries: &[ReportDelivery], settled: &[(ProcessId, u64)]) -> Result<(), RegistryError> {
         let mut state = self.state();
-        for post in entries {
-            let entry = post.entry.parse();
-            let entry = entry.map_err(|_| RegistryError::Unexpected(format!("no entry: {:?}", post.entry)))?;
-            state.content.remove_report(&post.pool, entry);
+        for delivery in entries {
+            let entry = delivery.entry.parse();
+            let entry = entry.map_err(|_| RegistryError::Unexpected(format!("no entry: {:?}", delivery.entry)))?;
+            state.content.remove_report(&delivery.pool, entry);
         }
         for (worker, number) in settled {
             state.content.settle(*worker, *number);
@@ -78,37 +85,41 @@ struct MemoryReports {
 }
 
 impl MemoryReports {
-    fn read(&mut self) -> Vec<ReportPost> {
+    fn read(&mut self) -> Vec<ReportDelivery> {
         let state = self.registry.state();
         let generation = state.content.generation();
         if self.generation.replace(generation) != Some(generation) {
             // Entries are counted anew after a flush.
             self.cursors.clear();
         }
-        let mut posts = Vec::new();
+        let mut deliveries = Vec::new();
         for pool in &self.pools {
             let cursor = self.cursors.entry(pool.clone()).or_default();
             for (entry, report) in state.content.reports_after(pool, *cursor) {
                 *cursor = entry;
-                posts.push(ReportPost { pool: pool.clone(), entry: entry.to_string(), report: Some(report.clone()) });
+                deliveries.push(ReportDelivery {
+                    pool: pool.clone(),
+                    entry: entry.to_string(),
+                    report: Some(report.clone()),
+                });
             }
         }
-        posts
+        deliveries
     }
 }
 
 #[async_trait]
 impl ReportStream for MemoryReports {
-    async fn next(&mut self) -> Result<Vec<ReportPost>, RegistryError> {
+    async fn next(&mut self) -> Result<Vec<ReportDelivery>, RegistryError> {
         let shared = self.registry.shared.clone();
         loop {
             // Listens before it looks, so that a report between the two is not slept over.
             let news = shared.news.notified();
             tokio::pin!(news);
             news.as_mut().enable();
-            let posts = self.read();
-            if !posts.is_empty() {
-                return Ok(posts);
+            let deliveries = self.read();
+            if !deliveries.is_empty() {
+                return Ok(deliveries);
             }
             news.await;
         }

@@ -2,18 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use muster_domain::{AgentId, AgentPicture, Beat, BeatAnswer, Generation, PoolName, ProcessId, Report};
+use muster_domain::{AgentId, AgentSnapshot, Generation, Heartbeat, HeartbeatReply, PoolName, ProcessId, Report};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::known::Changes;
-use crate::{Heard, LeaderMirror};
+use crate::written_state::PendingChanges;
+use crate::{HeartbeatReading, LeaderMirror};
 
 /// Everything that the registry holds.
-pub(super) struct Content {
+pub(super) struct RegistryContent {
     generation: Generation,
-    workers: HashMap<ProcessId, Worker>,
-    agents: HashMap<AgentId, Agent>,
+    workers: HashMap<ProcessId, StoredWorker>,
+    agents: HashMap<AgentId, StoredAgent>,
     slots: HashMap<PoolName, BTreeMap<ProcessId, u32>>,
     condemned: HashSet<ProcessId>,
     leader: Option<(LeaderMirror, Instant)>,
@@ -22,19 +22,19 @@ pub(super) struct Content {
     latest_entry: u64,
 }
 
-struct Worker {
-    beat: Beat,
-    heard: Instant,
+struct StoredWorker {
+    beat: Heartbeat,
+    reading: Instant,
     settled: u64,
 }
 
-struct Agent {
+struct StoredAgent {
     process_id: ProcessId,
     pool_name: PoolName,
-    picture: AgentPicture,
+    picture: AgentSnapshot,
 }
 
-impl Default for Content {
+impl Default for RegistryContent {
     fn default() -> Self {
         Self {
             generation: Generation(Uuid::new_v4()),
@@ -49,17 +49,17 @@ impl Default for Content {
     }
 }
 
-impl Content {
+impl RegistryContent {
     /// This life of the content: made with it, so that a flush can't forget to change it.
     pub(super) const fn generation(&self) -> Generation {
         self.generation
     }
 
     /// Takes a worker's picture. What was settled stays: it is the leader's to say.
-    pub(super) fn beat(&mut self, beat: &Beat, now: Instant) -> BeatAnswer {
+    pub(super) fn beat(&mut self, beat: &Heartbeat, now: Instant) -> HeartbeatReply {
         let settled = self.workers.get(&beat.process_id).map_or(0, |worker| worker.settled);
-        self.workers.insert(beat.process_id, Worker { beat: beat.clone(), heard: now, settled });
-        BeatAnswer {
+        self.workers.insert(beat.process_id, StoredWorker { beat: beat.clone(), reading: now, settled });
+        HeartbeatReply {
             settled,
             fenced: self.condemned.contains(&beat.process_id),
             leader_present: self.leader(now).is_some(),
@@ -70,7 +70,7 @@ impl Content {
 
     /// Writes what changed of a worker's agents. An agent that was assigned anew since is not touched by its former
     /// worker, neither written nor removed.
-    pub(super) fn write_agents(&mut self, worker: ProcessId, pool: &PoolName, changes: &Changes<'_>) {
+    pub(super) fn write_agents(&mut self, worker: ProcessId, pool: &PoolName, changes: &PendingChanges<'_>) {
         for agent in &changes.gone {
             if self.agents.get(agent).is_some_and(|held| held.process_id == worker) {
                 self.agents.remove(agent);
@@ -79,19 +79,19 @@ impl Content {
         for picture in &changes.changed {
             if self.agents.get(&picture.agent_id).is_none_or(|held| held.picture.epoch <= picture.epoch) {
                 let picture = (*picture).clone();
-                let agent = Agent { process_id: worker, pool_name: pool.clone(), picture };
+                let agent = StoredAgent { process_id: worker, pool_name: pool.clone(), picture };
                 self.agents.insert(agent.picture.agent_id, agent);
             }
         }
     }
 
     /// The latest beat of a worker, without its picture where its number is known.
-    pub(super) fn heard(&self, worker: ProcessId, known: u64, now: Instant) -> Option<Heard> {
-        let Worker { beat, heard, .. } = self.workers.get(&worker)?;
-        Some(Heard {
+    pub(super) fn reading(&self, worker: ProcessId, known: u64, now: Instant) -> Option<HeartbeatReading> {
+        let StoredWorker { beat, reading, .. } = self.workers.get(&worker)?;
+        Some(HeartbeatReading {
             process_id: worker,
             number: beat.number,
-            age: now.saturating_duration_since(*heard),
+            age: now.saturating_duration_since(*reading),
             beat: (beat.number != known).then(|| Box::new(beat.clone())),
         })
     }
@@ -101,7 +101,7 @@ impl Content {
         self.workers.keys().copied().collect()
     }
 
-    pub(super) fn agent(&self, agent: AgentId) -> Option<(ProcessId, AgentPicture)> {
+    pub(super) fn agent(&self, agent: AgentId) -> Option<(ProcessId, AgentSnapshot)> {
         self.agents.get(&agent).map(|agent| (agent.process_id, agent.picture.clone()))
     }
 

@@ -5,39 +5,39 @@
 
 mod bus;
 mod content;
-mod post;
+mod subscriptions;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{AgentId, AgentPicture, Beat, BeatAnswer, Generation, PoolName, ProcessId, Tampering};
+use muster_domain::{AgentId, AgentSnapshot, Generation, Heartbeat, HeartbeatReply, PoolName, ProcessId, Tampering};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::{Known, LeaderMirror, Pictures, Registry, RegistryError};
-use content::Content;
-use post::Post;
+use crate::{HeartbeatReadings, LeaderMirror, Registry, RegistryError, WrittenState};
+use content::RegistryContent;
+use subscriptions::Subscriptions;
 
 /// The in-memory engine. Clones share one content.
 #[derive(Clone, Default)]
 pub struct MemoryRegistry {
-    shared: Arc<Shared>,
+    shared: Arc<MemoryShared>,
 }
 
 #[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
+struct MemoryShared {
+    state: Mutex<MemoryState>,
     /// Rings when a report was added, and when the content was flushed.
     news: Notify,
 }
 
 /// What is behind the lock.
 #[derive(Default)]
-struct State {
-    content: Content,
+struct MemoryState {
+    content: RegistryContent,
     /// Subscriptions are no content: they outlive a flush.
-    post: Post,
+    delivery: Subscriptions,
 }
 
 impl MemoryRegistry {
@@ -48,12 +48,12 @@ impl MemoryRegistry {
 
     /// Loses everything but the subscriptions, as a flush of Redis does: a new generation begins.
     pub fn flush(&self) {
-        self.state().content = Content::default();
+        self.state().content = RegistryContent::default();
         self.shared.news.notify_waiters();
     }
 
     /// An agent as the registry holds it, with the worker that holds it.
-    pub fn agent(&self, agent: AgentId) -> Option<(ProcessId, AgentPicture)> {
+    pub fn agent(&self, agent: AgentId) -> Option<(ProcessId, AgentSnapshot)> {
         self.state().content.agent(agent)
     }
 
@@ -74,11 +74,11 @@ impl MemoryRegistry {
 
     /// Puts a post into a worker's subscriptions, whatever was sent.
     #[cfg(feature = "testing")]
-    pub(crate) fn put(&self, worker: ProcessId, post: crate::CommandPost) {
-        self.state().post.put(worker, || post.clone());
+    pub(crate) fn put(&self, worker: ProcessId, delivery: crate::CommandDelivery) {
+        self.state().delivery.put(worker, || delivery.clone());
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MemoryState> {
         // Each change of the content is complete before the lock is left, so a panic elsewhere spoils nothing.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,7 +94,7 @@ impl Registry for MemoryRegistry {
         Ok(())
     }
 
-    async fn beat(&self, beat: &Beat, known: &mut Known) -> Result<BeatAnswer, RegistryError> {
+    async fn beat(&self, beat: &Heartbeat, known: &mut WrittenState) -> Result<HeartbeatReply, RegistryError> {
         let mut state = self.state();
         let generation = state.content.generation();
         known.enter(generation);
@@ -106,11 +106,11 @@ impl Registry for MemoryRegistry {
         Ok(answer)
     }
 
-    async fn pictures(&self, workers: &[(ProcessId, u64)]) -> Result<Pictures, RegistryError> {
+    async fn read_heartbeats(&self, workers: &[(ProcessId, u64)]) -> Result<HeartbeatReadings, RegistryError> {
         let state = self.state();
         let now = Instant::now();
-        let seen = workers.iter().filter_map(|(worker, number)| state.content.heard(*worker, *number, now)).collect();
-        Ok(Pictures { generation: state.content.generation(), seen, refusal: None })
+        let seen = workers.iter().filter_map(|(worker, number)| state.content.reading(*worker, *number, now)).collect();
+        Ok(HeartbeatReadings { generation: state.content.generation(), seen, refusal: None })
     }
 
     async fn present(&self) -> Result<Vec<ProcessId>, RegistryError> {
@@ -146,7 +146,7 @@ impl Registry for MemoryRegistry {
     }
 
     /// Nobody else can write to it.
-    async fn weed(&self, _pool: &PoolName) -> Result<(), RegistryError> {
+    async fn remove_strangers(&self, _pool: &PoolName) -> Result<(), RegistryError> {
         Ok(())
     }
 

@@ -1,10 +1,10 @@
 //! What changed of a worker's agents, as the scripts take it.
 
-use muster_domain::{AgentPicture, PoolName, ProcessId};
+use muster_domain::{AgentSnapshot, PoolName, ProcessId};
 use redis::ScriptInvocation;
 
 use crate::Keys;
-use crate::known::Changes;
+use crate::written_state::PendingChanges;
 
 /// Adds what every script that writes agents begins with.
 pub(super) fn begin(call: &mut ScriptInvocation<'_>, keys: &Keys, pool: &PoolName, worker: ProcessId) {
@@ -13,7 +13,7 @@ pub(super) fn begin(call: &mut ScriptInvocation<'_>, keys: &Keys, pool: &PoolNam
 }
 
 /// Adds the changes: the last keys and the last arguments of a script.
-pub(super) fn finish(call: &mut ScriptInvocation<'_>, keys: &Keys, changes: &Changes<'_>) {
+pub(super) fn finish(call: &mut ScriptInvocation<'_>, keys: &Keys, changes: &PendingChanges<'_>) {
     call.arg(changes.changed.len());
     for picture in &changes.changed {
         call.key(keys.agent(picture.agent_id));
@@ -27,7 +27,7 @@ pub(super) fn finish(call: &mut ScriptInvocation<'_>, keys: &Keys, changes: &Cha
 }
 
 /// A field that has no value is written empty, so that its former value does not stay.
-fn add_picture(call: &mut ScriptInvocation<'_>, picture: &AgentPicture) {
+fn add_picture(call: &mut ScriptInvocation<'_>, picture: &AgentSnapshot) {
     call.arg(picture.agent_id.to_string())
         .arg(picture.epoch.0)
         .arg(picture.updated_at.to_string())

@@ -6,14 +6,16 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use muster_domain::{Envelope, PoolName, ProcessId, Report, ReportBody, Timestamp};
 
-use super::reports::{RedisReports, Warden};
-use super::subscription::{Guard, Subscription};
+use super::reports::{RedisReports, ReportVerifier};
+use super::subscription::{CommandVerifier, Subscription};
 use super::{RedisRegistry, agents, scripts};
+use crate::command_filter::{self, CommandFilter};
 use crate::copy::CommandCopy;
-use crate::gate::{self, Gate};
-use crate::known::Changes;
-use crate::seal::{Purpose, Seal};
-use crate::{AgentNews, Bus, CommandStream, FreeSlots, Known, Peer, RegistryError, ReportPost, ReportStream, wire};
+use crate::signer::{MessageSigner, Purpose};
+use crate::written_state::PendingChanges;
+use crate::{
+    AgentNews, Bus, CommandStream, FreeSlots, Peer, RegistryError, ReportDelivery, ReportStream, WrittenState, wire,
+};
 
 /// Entries, or workers, that one call settles: Redis is kept from others for less than a millisecond.
 const SETTLED_PER_CALL: usize = 500;
@@ -47,7 +49,12 @@ impl Bus for RedisRegistry {
         }
     }
 
-    async fn report(&self, reports: &[Report], agents: &AgentNews, known: &mut Known) -> Result<(), RegistryError> {
+    async fn report(
+        &self,
+        reports: &[Report],
+        agents: &AgentNews,
+        known: &mut WrittenState,
+    ) -> Result<(), RegistryError> {
         if reports.is_empty() {
             return Ok(());
         }
@@ -58,7 +65,7 @@ impl Bus for RedisRegistry {
                 if !replaced.is_empty() {
                     known.doubt_all();
                 }
-                self.sentry().replaced(&replaced);
+                self.tampering_log().replaced(&replaced);
                 Ok(())
             }
             Err(error) => {
@@ -70,7 +77,10 @@ impl Bus for RedisRegistry {
 
     async fn commands(&self, worker: ProcessId) -> Result<CommandStream, RegistryError> {
         let channel = self.keys().worker_commands(worker);
-        let guard = Guard { gate: Gate::new(self.peers().seal(worker)), sentry: self.shared.sentry.clone() };
+        let guard = CommandVerifier {
+            filter: CommandFilter::new(self.peers().seal(worker)),
+            tampering_log: self.shared.tampering_log.clone(),
+        };
         let limit = self.shared.options.timeout;
         let (stream, subscription) = Subscription::stand(self.shared.client.clone(), channel, guard, limit).await?;
         let mut subscriptions = self.subscriptions();
@@ -89,13 +99,13 @@ impl Bus for RedisRegistry {
 
     async fn reports(&self, pools: Vec<PoolName>) -> Result<Box<dyn ReportStream>, RegistryError> {
         let shared = &self.shared;
-        let trust = Warden { sentry: shared.sentry.clone(), peers: shared.peers.clone() };
+        let trust = ReportVerifier { tampering_log: shared.tampering_log.clone(), peers: shared.peers.clone() };
         let (client, keys) = (shared.client.clone(), shared.keys.clone());
         let reports = RedisReports::new(client, keys, trust, shared.options.timeout, pools);
         Ok(Box::new(reports))
     }
 
-    async fn settle(&self, entries: &[ReportPost], settled: &[(ProcessId, u64)]) -> Result<(), RegistryError> {
+    async fn settle(&self, entries: &[ReportDelivery], settled: &[(ProcessId, u64)]) -> Result<(), RegistryError> {
         // Deleted first: a worker that drops a report while its entry is still there would leave it to a next leader.
         for chunk in entries.chunks(SETTLED_PER_CALL) {
             self.call_settle(chunk, &[]).await?;
@@ -112,7 +122,7 @@ impl RedisRegistry {
     fn signed(&self, worker: ProcessId, envelope: &Envelope) -> Result<String, RegistryError> {
         let text = wire::write(envelope)?;
         Ok(match self.peers().seal(worker) {
-            Some(seal) => gate::sign(&seal, self.shared.commands.fetch_add(1, Ordering::Relaxed) + 1, &text),
+            Some(seal) => command_filter::sign(&seal, self.shared.commands.fetch_add(1, Ordering::Relaxed) + 1, &text),
             None => text,
         })
     }
@@ -124,7 +134,7 @@ impl RedisRegistry {
             call.key(self.keys().slots(pool)).arg("zset");
         }
         let replaced: Vec<String> = self.link().script(&call).await?;
-        self.sentry().replaced(&replaced);
+        self.tampering_log().replaced(&replaced);
         Ok(!replaced.is_empty())
     }
 
@@ -133,7 +143,7 @@ impl RedisRegistry {
         &self,
         reports: &[Report],
         held: usize,
-        changes: &Changes<'_>,
+        changes: &PendingChanges<'_>,
     ) -> Result<Vec<String>, RegistryError> {
         let Some(Report { process_id, pool_name, .. }) = reports.first() else { return Ok(Vec::new()) };
         let keys = self.keys();
@@ -154,10 +164,10 @@ impl RedisRegistry {
         self.link().script(&call).await
     }
 
-    async fn call_settle(&self, entries: &[ReportPost], settled: &[(ProcessId, u64)]) -> Result<(), RegistryError> {
+    async fn call_settle(&self, entries: &[ReportDelivery], settled: &[(ProcessId, u64)]) -> Result<(), RegistryError> {
         let mut streams: BTreeMap<&PoolName, Vec<&str>> = BTreeMap::new();
-        for post in entries {
-            streams.entry(&post.pool).or_default().push(&post.entry);
+        for delivery in entries {
+            streams.entry(&delivery.pool).or_default().push(&delivery.entry);
         }
         let mut call = scripts::SETTLE.prepare_invoke();
         call.arg(streams.len());
@@ -165,7 +175,7 @@ impl RedisRegistry {
             call.key(self.keys().reports(pool)).arg(entries.len()).arg(entries);
         }
         for (worker, number) in settled {
-            let code = |seal: Seal| seal.code(Purpose::Settled, number.to_string().as_bytes());
+            let code = |seal: MessageSigner| seal.code(Purpose::Settled, number.to_string().as_bytes());
             let code = self.peers().seal(*worker).map_or_else(String::new, code);
             call.key(self.keys().process(*worker)).arg(*number).arg(code);
         }

@@ -1,7 +1,7 @@
 //! The engine for worker processes: one Redis (or Valkey) server that master and workers share.
 //!
 //! # Connections
-//! Commands go over one multiplexed connection (`link`), which is made on first use and made again whenever it broke;
+//! Commands go over one multiplexed connection (`command_connection`), which is made on first use and made again whenever it broke;
 //! every call is bounded in time. A worker has a second one for its subscription (`subscription`), the master a
 //! second one for its blocking reads (`reports`). Neither relies on the client library to come back: they reconnect
 //! themselves, for ever, and say so.
@@ -18,17 +18,17 @@
 
 mod agents;
 mod backoff;
-mod beats;
 mod bus;
-mod link;
+mod command_connection;
+mod heartbeats;
 mod reach;
 mod refusal;
 mod reports;
 mod rights;
 mod scripts;
-mod sentry;
+mod strangers;
 mod subscription;
-mod weeding;
+mod tampering;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
@@ -36,17 +36,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{Beat, BeatAnswer, Generation, PoolName, ProcessId, RegistryTarget, Tampering};
+use muster_domain::{Generation, Heartbeat, HeartbeatReply, PoolName, ProcessId, RegistryTarget, Tampering};
 use redis::{Client, ScriptInvocation};
 use uuid::Uuid;
 
 use crate::peers::Peers;
-use crate::seal::Purpose;
-use crate::{Keys, Known, LeaderMirror, Pictures, Registry, RegistryError, wire};
-use link::Link;
+use crate::signer::Purpose;
+use crate::{HeartbeatReadings, Keys, LeaderMirror, Registry, RegistryError, WrittenState, wire};
+use command_connection::CommandConnection;
 pub use reach::{Unreached, reach};
-use sentry::Sentry;
 use subscription::Subscription;
+use tampering::TamperingLog;
 
 /// How long the mark of a condemned worker stays, in milliseconds: a day, longer than any worker that nobody proved
 /// dead goes on without a heartbeat.
@@ -70,16 +70,16 @@ impl Default for RedisOptions {
 /// The Redis engine. Clones share its connections.
 #[derive(Clone)]
 pub struct RedisRegistry {
-    shared: Arc<Shared>,
+    shared: Arc<RedisShared>,
 }
 
-struct Shared {
+struct RedisShared {
     client: Client,
     keys: Keys,
     options: RedisOptions,
-    link: Link,
+    link: CommandConnection,
     subscriptions: Mutex<HashMap<ProcessId, Subscription>>,
-    sentry: Arc<Sentry>,
+    tampering_log: Arc<TamperingLog>,
     peers: Arc<Peers>,
     /// The number of the latest signed command.
     commands: AtomicU64,
@@ -92,14 +92,14 @@ impl RedisRegistry {
     /// Fails with [`RegistryError::InvalidAddress`] where the URL is none: `redis://host:port/db`, `rediss://...`,
     /// `redis+unix:///path` or `unix:///path`.
     pub fn connect(target: &RegistryTarget, options: RedisOptions) -> Result<Self, RegistryError> {
-        let client = link::open(target)?;
-        let shared = Shared {
-            link: Link::new(client.clone(), options.timeout),
+        let client = command_connection::open(target)?;
+        let shared = RedisShared {
+            link: CommandConnection::new(client.clone(), options.timeout),
             client,
             keys: Keys::new(&target.prefix),
             options,
             subscriptions: Mutex::default(),
-            sentry: Arc::default(),
+            tampering_log: Arc::default(),
             peers: Arc::default(),
             commands: AtomicU64::new(0),
         };
@@ -110,15 +110,15 @@ impl RedisRegistry {
         &self.shared.keys
     }
 
-    fn sentry(&self) -> &Sentry {
-        &self.shared.sentry
+    fn tampering_log(&self) -> &TamperingLog {
+        &self.shared.tampering_log
     }
 
     fn peers(&self) -> &Peers {
         &self.shared.peers
     }
 
-    fn link(&self) -> &Link {
+    fn link(&self) -> &CommandConnection {
         &self.shared.link
     }
 
@@ -129,7 +129,7 @@ impl RedisRegistry {
     /// Runs a script that answers with the keys that it had to replace.
     async fn run(&self, call: &ScriptInvocation<'_>) -> Result<(), RegistryError> {
         let replaced: Vec<String> = self.link().script(call).await?;
-        self.sentry().replaced(&replaced);
+        self.tampering_log().replaced(&replaced);
         Ok(())
     }
 
@@ -170,11 +170,11 @@ impl Registry for RedisRegistry {
         self.try_rights().await
     }
 
-    async fn beat(&self, beat: &Beat, known: &mut Known) -> Result<BeatAnswer, RegistryError> {
+    async fn beat(&self, beat: &Heartbeat, known: &mut WrittenState) -> Result<HeartbeatReply, RegistryError> {
         self.write_beat(beat, known).await
     }
 
-    async fn pictures(&self, workers: &[(ProcessId, u64)]) -> Result<Pictures, RegistryError> {
+    async fn read_heartbeats(&self, workers: &[(ProcessId, u64)]) -> Result<HeartbeatReadings, RegistryError> {
         self.read_pictures(workers).await
     }
 
@@ -212,7 +212,7 @@ impl Registry for RedisRegistry {
         self.run(&call).await
     }
 
-    async fn weed(&self, pool: &PoolName) -> Result<(), RegistryError> {
+    async fn remove_strangers(&self, pool: &PoolName) -> Result<(), RegistryError> {
         self.weed_mirrors(pool).await
     }
 
@@ -236,6 +236,6 @@ impl Registry for RedisRegistry {
     }
 
     fn tampering(&self) -> Tampering {
-        self.sentry().tampering()
+        self.tampering_log().tampering()
     }
 }

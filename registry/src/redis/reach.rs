@@ -6,7 +6,7 @@ use std::sync::Arc;
 use muster_domain::RegistryTarget;
 use redis::RedisError;
 
-use super::link::{believing, dial, open};
+use super::command_connection::{believing, dial, open};
 
 /// Why nobody was reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]

@@ -13,12 +13,12 @@ use redis::{Client, Pipeline, RedisResult, ScriptInvocation};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::backoff::Backoff;
-use super::link::{dial, is_wrong_type, late, registry_error, within};
-use super::sentry::Sentry;
+use super::command_connection::{dial, is_wrong_type, late, registry_error, within};
+use super::tampering::TamperingLog;
 use super::{candidate, scripts};
-use crate::peers::{Peers, Trust};
-use crate::seal::Purpose;
-use crate::{Keys, RegistryError, ReportPost, ReportStream, wire};
+use crate::peers::{MessageTrust, Peers};
+use crate::signer::Purpose;
+use crate::{Keys, RegistryError, ReportDelivery, ReportStream, wire};
 
 /// How long one read waits for reports, in milliseconds: so soon after a flush the new generation is seen at the latest.
 const BLOCK_MS: u64 = 1000;
@@ -28,16 +28,16 @@ const ENTRIES_PER_READ: usize = 100;
 const OLDEST: &str = "0";
 
 /// The names of an entry's fields and their values by turns.
-type Fields = Vec<Vec<u8>>;
+type EntryFields = Vec<Vec<u8>>;
 /// What `XREAD` says: streams with their entries, or nothing.
-type Streams = Option<Vec<(String, Vec<(String, Fields)>)>>;
+type Streams = Option<Vec<(String, Vec<(String, EntryFields)>)>>;
 /// The highest id that there is. Behind it a stream takes nothing more, and is replaced by the next one who writes.
 const LAST: &str = "18446744073709551615-18446744073709551615";
 
 /// What came of a read, with its connection.
-type Reading = (MultiplexedConnection, Outcome);
+type StreamRead = (MultiplexedConnection, ReadOutcome);
 
-enum Outcome {
+enum ReadOutcome {
     /// The generation before the read, and what was read.
     Read(String, Streams),
     /// These keys were none of ours, and are gone.
@@ -48,7 +48,7 @@ enum Outcome {
 pub(super) struct RedisReports {
     client: Client,
     keys: Keys,
-    warden: Warden,
+    verifier: ReportVerifier,
     limit: Duration,
     pools: Vec<PoolName>,
     /// The latest entry that was returned of each pool.
@@ -58,7 +58,7 @@ pub(super) struct RedisReports {
     connection: Option<MultiplexedConnection>,
     /// The read that is under way. It is kept over a cancelled `next`, and a cursor moves only when its entries are
     /// returned: so nothing is lost, whenever a caller stops waiting.
-    reading: Option<BoxFuture<'static, Result<Reading, RegistryError>>>,
+    reading: Option<BoxFuture<'static, Result<StreamRead, RegistryError>>>,
     outage: Option<Outage>,
 }
 
@@ -71,11 +71,17 @@ struct Outage {
 }
 
 impl RedisReports {
-    pub(super) fn new(client: Client, keys: Keys, warden: Warden, limit: Duration, pools: Vec<PoolName>) -> Self {
+    pub(super) fn new(
+        client: Client,
+        keys: Keys,
+        verifier: ReportVerifier,
+        limit: Duration,
+        pools: Vec<PoolName>,
+    ) -> Self {
         Self {
             client,
             keys,
-            warden,
+            verifier,
             limit,
             pools,
             cursors: HashMap::new(),
@@ -88,7 +94,7 @@ impl RedisReports {
 
     /// Begins to read. The generation is read before, in the same round trip: then entries that it does not cover are
     /// never taken for older than they are.
-    fn begin(&mut self) -> BoxFuture<'static, Result<Reading, RegistryError>> {
+    fn begin(&mut self) -> BoxFuture<'static, Result<StreamRead, RegistryError>> {
         let request = self.request();
         let mend = self.mend();
         let connection = self.connection.take();
@@ -104,13 +110,13 @@ impl RedisReports {
             let reply: RedisResult<(String, Streams)> =
                 timeout(longest, request.query_async(&mut connection)).await.map_err(|_| late(longest))?;
             match reply {
-                Ok((generation, streams)) => Ok((connection, Outcome::Read(generation, streams))),
+                Ok((generation, streams)) => Ok((connection, ReadOutcome::Read(generation, streams))),
                 Err(error) if is_wrong_type(&error) => {
                     let replaced: Vec<String> = within(limit, mend.invoke_async(&mut connection)).await?;
                     if replaced.is_empty() {
                         return Err(registry_error(&error));
                     }
-                    Ok((connection, Outcome::Replaced(replaced)))
+                    Ok((connection, ReadOutcome::Replaced(replaced)))
                 }
                 Err(error) => Err(registry_error(&error)),
             }
@@ -130,7 +136,7 @@ impl RedisReports {
 
     /// A stream that begins anew is read from its beginning.
     fn note_replaced(&mut self, replaced: &[String]) {
-        self.warden.sentry.replaced(replaced);
+        self.verifier.tampering_log.replaced(replaced);
         let keys = &self.keys;
         self.cursors.retain(|pool, _| !replaced.contains(&keys.reports(pool)));
     }
@@ -151,7 +157,7 @@ impl RedisReports {
     }
 
     /// Takes what was read, and moves the cursors behind it.
-    fn take(&mut self, generation: String, streams: Streams) -> Vec<ReportPost> {
+    fn take(&mut self, generation: String, streams: Streams) -> Vec<ReportDelivery> {
         let before = self.generation.replace(generation);
         if before.is_some() && before != self.generation {
             // Flushed: the entries are counted anew, even from a lower number where the server's clock was set back. All
@@ -159,7 +165,7 @@ impl RedisReports {
             self.cursors.clear();
             return Vec::new();
         }
-        let mut posts = Vec::new();
+        let mut deliveries = Vec::new();
         for (stream, entries) in streams.into_iter().flatten() {
             // A pool that is no longer watched while the read was under way is passed over.
             let Some(pool) = self.pools.iter().find(|pool| self.keys.reports(pool) == stream) else { continue };
@@ -168,10 +174,10 @@ impl RedisReports {
                 Some((last, _)) => drop(self.cursors.insert(pool.clone(), last.clone())),
                 None => {}
             }
-            let warden = &self.warden;
-            posts.extend(entries.into_iter().map(|(entry, fields)| warden.read(pool, entry, &fields, &stream)));
+            let verifier = &self.verifier;
+            deliveries.extend(entries.into_iter().map(|(entry, fields)| verifier.read(pool, entry, &fields, &stream)));
         }
-        posts
+        deliveries
     }
 
     /// Notes a failed read; returns whether it is time to tell.
@@ -187,20 +193,20 @@ impl RedisReports {
 }
 
 /// Tells which reports are believed.
-pub(super) struct Warden {
-    pub(super) sentry: Arc<Sentry>,
+pub(super) struct ReportVerifier {
+    pub(super) tampering_log: Arc<TamperingLog>,
     pub(super) peers: Arc<Peers>,
 }
 
-impl Warden {
-    fn read(&self, pool: &PoolName, entry: String, fields: &[Vec<u8>], stream: &str) -> ReportPost {
+impl ReportVerifier {
+    fn read(&self, pool: &PoolName, entry: String, fields: &[Vec<u8>], stream: &str) -> ReportDelivery {
         let field = |name: &[u8]| fields.chunks_exact(2).find(|pair| pair[0] == name).map(|pair| pair[1].as_slice());
         let text = field(b"report").unwrap_or_default();
         let report = match (wire::sender_of(text), wire::read_report(text)) {
             (Some(sender), read) if self.believes(sender, text, field(b"code")) => match read {
                 Ok(report) => Some(report),
                 Err(why) => {
-                    self.sentry.unreadable(sender, &why);
+                    self.tampering_log.unreadable(sender, &why);
                     None
                 }
             },
@@ -208,25 +214,25 @@ impl Warden {
                 if let Err(why) = read {
                     tracing::debug!(pool.name = %pool, entry, "an entry on a pool's stream is no report: {why}");
                 }
-                self.sentry.forged(stream);
+                self.tampering_log.forged(stream);
                 None
             }
         };
-        ReportPost { pool: pool.clone(), entry, report }
+        ReportDelivery { pool: pool.clone(), entry, report }
     }
 
     fn believes(&self, sender: ProcessId, text: &[u8], code: Option<&[u8]>) -> bool {
         match self.peers.trust(sender) {
-            Trust::Signed(seal) => code.is_some_and(|code| seal.is_code(code, Purpose::Report, text)),
-            Trust::Unsigned => true,
-            Trust::Stranger => false,
+            MessageTrust::Signed(seal) => code.is_some_and(|code| seal.is_code(code, Purpose::Report, text)),
+            MessageTrust::Unsigned => true,
+            MessageTrust::Stranger => false,
         }
     }
 }
 
 #[async_trait]
 impl ReportStream for RedisReports {
-    async fn next(&mut self) -> Result<Vec<ReportPost>, RegistryError> {
+    async fn next(&mut self) -> Result<Vec<ReportDelivery>, RegistryError> {
         loop {
             if self.pools.is_empty() {
                 // Until the caller stops waiting and names some.
@@ -245,15 +251,15 @@ impl ReportStream for RedisReports {
                 Ok((connection, outcome)) => {
                     self.connection = Some(connection);
                     let is_over = self.outage.take().is_some_and(|outage| outage.told);
-                    let posts = match outcome {
-                        Outcome::Read(generation, streams) => self.take(generation, streams),
-                        Outcome::Replaced(keys) => {
+                    let deliveries = match outcome {
+                        ReadOutcome::Read(generation, streams) => self.take(generation, streams),
+                        ReadOutcome::Replaced(keys) => {
                             self.note_replaced(&keys);
                             Vec::new()
                         }
                     };
-                    if is_over || !posts.is_empty() {
-                        return Ok(posts);
+                    if is_over || !deliveries.is_empty() {
+                        return Ok(deliveries);
                     }
                 }
                 Err(error) => {

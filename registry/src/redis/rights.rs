@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use muster_domain::{AgentId, ProcessId};
 use redis::{RedisError, RedisResult, cmd};
 
-use super::link::{dial, within};
+use super::command_connection::{dial, within};
 use super::{RedisRegistry, refusal, scripts};
 use crate::RegistryError;
 

@@ -2,7 +2,7 @@
 //!
 //! The client library's automatic resubscription gives up after some attempts, and an idle subscriber would then be
 //! deaf without an error. So one task per subscription owns the connection, reconnects for ever, and says
-//! [`CommandPost::Resubscribed`] after it. It ends when the engine or the receiver is dropped.
+//! [`CommandDelivery::Resubscribed`] after it. It ends when the engine or the receiver is dropped.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::backoff::Backoff;
-use super::link::{late, within};
-use super::sentry::Sentry;
-use crate::gate::{Gate, Refusal};
-use crate::{CommandPost, CommandStream, RegistryError};
+use super::command_connection::{late, within};
+use super::tampering::TamperingLog;
+use crate::command_filter::{CommandFilter, FilterRefusal};
+use crate::{CommandDelivery, CommandStream, RegistryError};
 
 /// Where the outcome of a check goes.
-type Reply = oneshot::Sender<Result<(), RegistryError>>;
+type CheckReply = oneshot::Sender<Result<(), RegistryError>>;
 
 /// The engine's end of a subscription.
 pub(super) struct Subscription {
-    checks: UnboundedSender<Reply>,
+    checks: UnboundedSender<CheckReply>,
     limit: Duration,
 }
 
@@ -35,13 +35,13 @@ impl Subscription {
     pub(super) async fn stand(
         client: Client,
         channel: String,
-        guard: Guard,
+        guard: CommandVerifier,
         limit: Duration,
     ) -> Result<(CommandStream, Self), RegistryError> {
-        let line = Line::connect(&client, &channel, limit).await?;
-        let (posts, stream) = unbounded_channel();
+        let line = SubscribedConnection::connect(&client, &channel, limit).await?;
+        let (deliveries, stream) = unbounded_channel();
         let (checks, asked) = unbounded_channel();
-        let listener = Listener { client, channel, guard, limit, posts, asked, unanswered: Vec::new() };
+        let listener = SubscriptionTask { client, channel, guard, limit, deliveries, asked, unanswered: Vec::new() };
         tokio::spawn(listener.run(line));
         Ok((stream, Self { checks, limit }))
     }
@@ -69,18 +69,18 @@ impl Subscription {
 }
 
 /// Keeps from the worker what nobody of us wrote, so that it does not even wake for it.
-pub(super) struct Guard {
-    pub(super) gate: Gate,
-    pub(super) sentry: Arc<Sentry>,
+pub(super) struct CommandVerifier {
+    pub(super) filter: CommandFilter,
+    pub(super) tampering_log: Arc<TamperingLog>,
 }
 
-impl Guard {
-    fn admit(&mut self, channel: &str, message: &[u8]) -> Option<CommandPost> {
-        match self.gate.admit(message) {
-            Ok(post) => Some(post),
-            Err(Refusal::Repeated) => None,
-            Err(Refusal::Forged) => {
-                self.sentry.forged(channel);
+impl CommandVerifier {
+    fn admit(&mut self, channel: &str, message: &[u8]) -> Option<CommandDelivery> {
+        match self.filter.admit(message) {
+            Ok(delivery) => Some(delivery),
+            Err(FilterRefusal::Repeated) => None,
+            Err(FilterRefusal::Forged) => {
+                self.tampering_log.forged(channel);
                 None
             }
         }
@@ -88,12 +88,12 @@ impl Guard {
 }
 
 /// A connection that is subscribed.
-struct Line {
+struct SubscribedConnection {
     sink: PubSubSink,
     messages: PubSubStream,
 }
 
-impl Line {
+impl SubscribedConnection {
     async fn connect(client: &Client, channel: &str, limit: Duration) -> Result<Self, RegistryError> {
         let subscribed = async {
             let (mut sink, messages) = client.get_async_pubsub().await?.split();
@@ -105,73 +105,73 @@ impl Line {
 }
 
 /// The task behind a subscription.
-struct Listener {
+struct SubscriptionTask {
     client: Client,
     channel: String,
-    guard: Guard,
+    guard: CommandVerifier,
     limit: Duration,
-    posts: UnboundedSender<CommandPost>,
-    asked: UnboundedReceiver<Reply>,
+    deliveries: UnboundedSender<CommandDelivery>,
+    asked: UnboundedReceiver<CheckReply>,
     /// Checks that found the line broken; answered by the first attempt to renew it.
-    unanswered: Vec<Reply>,
+    unanswered: Vec<CheckReply>,
 }
 
 /// Why listening ended.
-enum Silence {
+enum ReceiveEnd {
     /// The connection is of no more use.
     Broken(String),
     /// Nobody listens any more.
     Unwanted,
 }
 
-impl Listener {
-    async fn run(mut self, mut line: Line) {
+impl SubscriptionTask {
+    async fn run(mut self, mut line: SubscribedConnection) {
         loop {
-            let Silence::Broken(why) = self.listen(&mut line).await else { return };
+            let ReceiveEnd::Broken(why) = self.listen(&mut line).await else { return };
             tracing::warn!("the subscription to commands broke and is being renewed: {why}");
             // Closed before another is opened: the server counts connections.
             drop(line);
             let Some(renewed) = self.renew().await else { return };
             line = renewed;
             tracing::info!("the subscription to commands stands again");
-            if self.posts.send(CommandPost::Resubscribed).is_err() {
+            if self.deliveries.send(CommandDelivery::Resubscribed).is_err() {
                 return;
             }
         }
     }
 
-    async fn listen(&mut self, line: &mut Line) -> Silence {
+    async fn listen(&mut self, line: &mut SubscribedConnection) -> ReceiveEnd {
         loop {
             tokio::select! {
                 message = line.messages.next() => {
-                    let Some(message) = message else { return Silence::Broken("it was closed".to_owned()) };
-                    let post = self.guard.admit(&self.channel, message.get_payload_bytes());
-                    if post.is_some_and(|post| self.posts.send(post).is_err()) {
-                        return Silence::Unwanted;
+                    let Some(message) = message else { return ReceiveEnd::Broken("it was closed".to_owned()) };
+                    let delivery = self.guard.admit(&self.channel, message.get_payload_bytes());
+                    if delivery.is_some_and(|delivery| self.deliveries.send(delivery).is_err()) {
+                        return ReceiveEnd::Unwanted;
                     }
                 }
                 check = self.asked.recv() => {
-                    let Some(reply) = check else { return Silence::Unwanted };
+                    let Some(reply) = check else { return ReceiveEnd::Unwanted };
                     // Half of the caller's time, so that the other half is left for renewing.
                     match within(self.limit / 2, line.sink.ping::<redis::Value>()).await {
                         // It is no matter if the asker is gone.
                         Ok(_) => drop(reply.send(Ok(()))),
                         Err(error) => {
                             self.unanswered.push(reply);
-                            return Silence::Broken(error.to_string());
+                            return ReceiveEnd::Broken(error.to_string());
                         }
                     }
                 }
-                () = self.posts.closed() => return Silence::Unwanted,
+                () = self.deliveries.closed() => return ReceiveEnd::Unwanted,
             }
         }
     }
 
     /// Connects until it succeeds; `None` when nobody wants it any more. A check is an attempt at once.
-    async fn renew(&mut self) -> Option<Line> {
+    async fn renew(&mut self) -> Option<SubscribedConnection> {
         let mut backoff = Backoff::new();
         loop {
-            let attempt = Line::connect(&self.client, &self.channel, self.limit);
+            let attempt = SubscribedConnection::connect(&self.client, &self.channel, self.limit);
             let error = tokio::select! {
                 outcome = attempt => match outcome {
                     Ok(line) => {
@@ -180,14 +180,14 @@ impl Listener {
                     }
                     Err(error) => error.to_string(),
                 },
-                () = self.posts.closed() => return None,
+                () = self.deliveries.closed() => return None,
             };
             let unavailable = || Err(RegistryError::Unavailable(error.clone()));
             self.unanswered.drain(..).for_each(|reply| drop(reply.send(unavailable())));
             tokio::select! {
                 () = sleep(backoff.wait()) => {}
                 check = self.asked.recv() => self.unanswered.push(check?),
-                () = self.posts.closed() => return None,
+                () = self.deliveries.closed() => return None,
             }
         }
     }

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use muster_domain::{Envelope, PoolName, ProcessId, Report};
 
 use super::FaultyRegistry;
-use crate::{AgentNews, Bus, CommandStream, FreeSlots, Known, Peer, RegistryError, ReportPost, ReportStream};
+use crate::{
+    AgentNews, Bus, CommandStream, FreeSlots, Peer, RegistryError, ReportDelivery, ReportStream, WrittenState,
+};
 
 #[async_trait]
 impl Bus for FaultyRegistry {
@@ -22,7 +24,12 @@ impl Bus for FaultyRegistry {
         mirror
     }
 
-    async fn report(&self, reports: &[Report], agents: &AgentNews, known: &mut Known) -> Result<(), RegistryError> {
+    async fn report(
+        &self,
+        reports: &[Report],
+        agents: &AgentNews,
+        known: &mut WrittenState,
+    ) -> Result<(), RegistryError> {
         self.admit("report")?;
         self.memory.report(reports, agents, known).await
     }
@@ -43,7 +50,7 @@ impl Bus for FaultyRegistry {
         self.memory.reports(pools).await
     }
 
-    async fn settle(&self, entries: &[ReportPost], settled: &[(ProcessId, u64)]) -> Result<(), RegistryError> {
+    async fn settle(&self, entries: &[ReportDelivery], settled: &[(ProcessId, u64)]) -> Result<(), RegistryError> {
         self.admit("settle")?;
         self.memory.settle(entries, settled).await
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use muster_domain::ProcessId;
 
 use crate::memory::MemoryRegistry;
-use crate::{CommandPost, RegistryError};
+use crate::{CommandDelivery, RegistryError};
 
 /// How long a slow call takes.
 const SLOW: Duration = Duration::from_millis(100);
@@ -108,8 +108,8 @@ impl FaultyRegistry {
     }
 
     /// Puts something into a worker's subscription, as an engine does that had lost its connection.
-    pub fn post(&self, worker: ProcessId, post: CommandPost) {
-        self.memory.put(worker, post);
+    pub fn delivery(&self, worker: ProcessId, delivery: CommandDelivery) {
+        self.memory.put(worker, delivery);
     }
 
     /// Whether this call goes through.

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{Beat, BeatAnswer, Generation, PoolName, ProcessId, Tampering};
+use muster_domain::{Generation, Heartbeat, HeartbeatReply, PoolName, ProcessId, Tampering};
 
 use super::{FaultyRegistry, SLOW};
-use crate::{Known, LeaderMirror, Pictures, Registry, RegistryError};
+use crate::{HeartbeatReadings, LeaderMirror, Registry, RegistryError, WrittenState};
 
 #[async_trait]
 impl Registry for FaultyRegistry {
@@ -20,15 +20,15 @@ impl Registry for FaultyRegistry {
         self.memory.examine().await
     }
 
-    async fn beat(&self, beat: &Beat, known: &mut Known) -> Result<BeatAnswer, RegistryError> {
+    async fn beat(&self, beat: &Heartbeat, known: &mut WrittenState) -> Result<HeartbeatReply, RegistryError> {
         self.admit("beat")?;
         self.memory.beat(beat, known).await
     }
 
-    async fn pictures(&self, workers: &[(ProcessId, u64)]) -> Result<Pictures, RegistryError> {
+    async fn read_heartbeats(&self, workers: &[(ProcessId, u64)]) -> Result<HeartbeatReadings, RegistryError> {
         self.admit("pictures")?;
         let refusal = self.faults().read_only.then(|| "it is read-only".to_owned());
-        Ok(Pictures { refusal, ..self.memory.pictures(workers).await? })
+        Ok(HeartbeatReadings { refusal, ..self.memory.read_heartbeats(workers).await? })
     }
 
     async fn present(&self) -> Result<Vec<ProcessId>, RegistryError> {
@@ -70,9 +70,9 @@ impl Registry for FaultyRegistry {
         self.memory.generation().await
     }
 
-    async fn weed(&self, pool: &PoolName) -> Result<(), RegistryError> {
+    async fn remove_strangers(&self, pool: &PoolName) -> Result<(), RegistryError> {
         self.admit("weed")?;
-        self.memory.weed(pool).await
+        self.memory.remove_strangers(pool).await
     }
 
     fn tampering(&self) -> Tampering {

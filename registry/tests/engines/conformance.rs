@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use muster_domain::{
-    Activity, AgentId, AttemptEnd, Cause, CheckOrder, Command, Ending, Envelope, Epoch, Fence, Halt, Reach, ReportBody,
-    SeenState, TaskBegun, TaskHalt, TaskId, TaskOrder, TaskOver, Timestamp, Usage, WIRE_VERSION,
+    Activity, AgentId, AttemptEnd, Cause, CheckOrder, Command, Ending, Envelope, Epoch, Fence, Halt, ObservedState,
+    Reach, ReportBody, TaskBegun, TaskHalt, TaskId, TaskOrder, TaskOver, Timestamp, Usage, WIRE_VERSION,
 };
-use muster_registry::{AgentNews, Bus, CommandPost, CommandStream, LeaderMirror, Registry, ReportPost, ReportStream};
+use muster_registry::{
+    AgentNews, Bus, CommandDelivery, CommandStream, LeaderMirror, Registry, ReportDelivery, ReportStream,
+};
 
 use crate::bench::{Bench, InMemory, OnRedis};
 use crate::samples::{Worker, gone, idle_agent, news, payload, pool, probe, task};
@@ -62,7 +64,7 @@ async fn a_beat_is_read_back_with_its_age(bench: &impl Bench) {
     assert_eq!((answer.settled, answer.fenced, answer.leader_present), (0, false, false));
     let pictures = bench
         .engine()
-        .pictures(&[(worker.id, 0), (Worker::new("p").known_to(bench.engine()).id, 0)])
+        .read_heartbeats(&[(worker.id, 0), (Worker::new("p").known_to(bench.engine()).id, 0)])
         .await
         .expect("pictures");
     assert_eq!(pictures.generation, answer.generation);
@@ -72,7 +74,7 @@ async fn a_beat_is_read_back_with_its_age(bench: &impl Bench) {
     assert!(seen.age < Duration::from_secs(5), "{:?}", seen.age);
     let (engine, id) = (bench.engine(), worker.id);
     wait_until("a silent worker's beat ages", || async move {
-        let pictures = engine.pictures(&[(id, 1)]).await.expect("pictures");
+        let pictures = engine.read_heartbeats(&[(id, 1)]).await.expect("pictures");
         pictures.seen[0].age >= Duration::from_millis(30)
     })
     .await;
@@ -87,13 +89,13 @@ async fn a_picture_that_is_known_is_left_out(bench: &impl Bench) {
         bench.engine().beat(&beat, &mut worker.known).await.expect("an answer");
     }
     let asked: Vec<_> = workers.iter().enumerate().map(|(at, worker)| (worker.id, at as u64 % 2)).collect();
-    let seen = bench.engine().pictures(&asked).await.expect("pictures").seen;
+    let seen = bench.engine().read_heartbeats(&asked).await.expect("pictures").seen;
     assert_eq!(seen.len(), 450);
     for ((worker, known), seen) in asked.iter().zip(&seen) {
         assert_eq!(seen.process_id, *worker);
         assert_eq!(seen.beat.as_ref().map(|beat| beat.process_id), (*known != 1).then_some(*worker));
     }
-    assert!(bench.engine().pictures(&[]).await.expect("no pictures").seen.is_empty());
+    assert!(bench.engine().read_heartbeats(&[]).await.expect("no pictures").seen.is_empty());
 }
 
 async fn the_agents_of_a_beat_are_in_the_registry(bench: &impl Bench) {
@@ -101,7 +103,7 @@ async fn the_agents_of_a_beat_are_in_the_registry(bench: &impl Bench) {
     beat(bench, &mut worker).await;
     let [first, second] = [worker.agents[0].agent_id, worker.agents[1].agent_id];
     assert_eq!(bench.agent(first).await, Some((worker.id, Epoch(1), "idle".to_owned())));
-    for (state, word) in [(SeenState::Running(Activity::Busy), "busy"), (SeenState::Stopping, "stopping")] {
+    for (state, word) in [(ObservedState::Running(Activity::Busy), "busy"), (ObservedState::Stopping, "stopping")] {
         worker.agents[0].state = state;
         worker.agents.truncate(1);
         beat(bench, &mut worker).await;
@@ -120,7 +122,7 @@ async fn an_agent_that_was_moved_is_not_taken_back(bench: &impl Bench) {
     beat(bench, &mut former).await;
     beat(bench, &mut latter).await;
     assert_eq!(bench.agent(agent).await.map(|held| held.0), Some(latter.id));
-    former.agents[0].state = SeenState::Stopping;
+    former.agents[0].state = ObservedState::Stopping;
     beat(bench, &mut former).await;
     assert_eq!(bench.agent(agent).await, Some((latter.id, Epoch(2), "idle".to_owned())));
     former.agents.clear();
@@ -141,7 +143,7 @@ async fn after_a_flush_the_next_beat_restores_everything(bench: &impl Bench) {
     for agent in &worker.agents {
         assert_eq!(bench.agent(agent.agent_id).await.map(|held| held.0), Some(worker.id));
     }
-    let seen = bench.engine().pictures(&[(worker.id, 0)]).await.expect("pictures");
+    let seen = bench.engine().read_heartbeats(&[(worker.id, 0)]).await.expect("pictures");
     assert_eq!((seen.generation, seen.seen.len()), (after.generation, 1));
     assert_eq!(beat(bench, &mut worker).await.generation, after.generation);
 }
@@ -271,7 +273,7 @@ async fn a_command_of_another_version_is_unreadable(bench: &impl Bench) {
     let mut heard = listen(bench, &worker).await;
     let newer = Envelope { v: WIRE_VERSION + 1, ..probe() };
     bench.engine().send(&[], &[(worker.id, newer)]).await.expect("sent");
-    let CommandPost::Unreadable(why) = hear(&mut heard).await else { panic!("it was read") };
+    let CommandDelivery::Unreadable(why) = hear(&mut heard).await else { panic!("it was read") };
     assert!(why.contains("version 2"), "{why}");
 }
 
@@ -436,7 +438,7 @@ async fn a_cancelled_read_loses_nothing(bench: &impl Bench) {
     assert_eq!(numbers, (1..=50).collect::<Vec<_>>());
 }
 
-async fn beat(bench: &impl Bench, worker: &mut Worker) -> muster_domain::BeatAnswer {
+async fn beat(bench: &impl Bench, worker: &mut Worker) -> muster_domain::HeartbeatReply {
     let beat = worker.beat();
     bench.engine().beat(&beat, &mut worker.known).await.expect("an answer")
 }
@@ -445,7 +447,7 @@ async fn reports(bench: &impl Bench, pools: &[&str]) -> Box<dyn ReportStream> {
     bench.engine().reports(pools.iter().map(|name| pool(name)).collect()).await.expect("a stream")
 }
 
-async fn next(stream: &mut Box<dyn ReportStream>) -> Vec<ReportPost> {
+async fn next(stream: &mut Box<dyn ReportStream>) -> Vec<ReportDelivery> {
     soon("reports", stream.next()).await.expect("reports")
 }
 
@@ -453,12 +455,12 @@ async fn listen(bench: &impl Bench, worker: &Worker) -> CommandStream {
     bench.engine().commands(worker.id).await.expect("a subscription")
 }
 
-async fn hear(stream: &mut CommandStream) -> CommandPost {
+async fn hear(stream: &mut CommandStream) -> CommandDelivery {
     soon("a command", stream.recv()).await.expect("the subscription stands")
 }
 
-fn command(envelope: Envelope) -> CommandPost {
-    CommandPost::Command(Box::new(envelope))
+fn command(envelope: Envelope) -> CommandDelivery {
+    CommandDelivery::Command(Box::new(envelope))
 }
 
 fn ended(agent_id: AgentId, epoch: u64) -> ReportBody {

@@ -1,8 +1,8 @@
 //! What operators see in Redis, and what strangers may put there.
 
 use futures_util::StreamExt;
-use muster_domain::{AgentId, ReportBody, SeenState};
-use muster_registry::{AgentNews, Bus, CommandPost, Known, Registry};
+use muster_domain::{AgentId, ObservedState, ReportBody};
+use muster_registry::{AgentNews, Bus, CommandDelivery, Registry, WrittenState};
 
 use crate::redis_server::{RedisServer, TIMEOUT};
 use crate::samples::{Worker, idle_agent, news, pool, probe};
@@ -29,7 +29,7 @@ async fn the_keys_are_those_that_operators_type() {
     let last: String = server.ask(&["HGET", &worker_key, "last_heartbeat"]).await;
     assert!(last.starts_with("20") && last.ends_with('Z'), "{last}");
     let picture: String = server.ask(&["HGET", &worker_key, "picture"]).await;
-    assert_eq!(serde_json::from_str::<muster_domain::Beat>(&picture).expect("a beat"), beat);
+    assert_eq!(serde_json::from_str::<muster_domain::Heartbeat>(&picture).expect("a beat"), beat);
     assert!(server.ask::<i64>(&["TTL", &worker_key]).await > 3000);
     let fields = ["process_id", "pool_name", "role_type", "project_id", "status", "epoch", "updated_at", "pid"];
     let mut ask = vec!["HMGET", &agents[0]];
@@ -52,7 +52,7 @@ async fn only_agents_that_changed_are_written() {
     engine.beat(&beat, &mut worker.known).await.expect("an answer");
     let keys = server.keys("agent:*").await;
     server.ask::<()>(&["DEL", &keys[0], &keys[1], &keys[2]]).await;
-    worker.agents[1].state = SeenState::Stopping;
+    worker.agents[1].state = ObservedState::Stopping;
     let (new, changed) = (idle_agent(AgentId::generate(), 1), worker.agents[1].agent_id);
     worker.agents.push(new.clone());
     let beat = worker.beat();
@@ -69,8 +69,8 @@ async fn a_late_beat_does_not_hide_a_later_one() {
     let mut worker = Worker::with_agents("p", 1);
     let (former, latter) = (worker.beat(), worker.beat());
     engine.beat(&latter, &mut worker.known).await.expect("an answer");
-    engine.beat(&former, &mut Known::default()).await.expect("an answer");
-    let seen = engine.pictures(&[(worker.id, 0)]).await.expect("pictures").seen;
+    engine.beat(&former, &mut WrittenState::default()).await.expect("an answer");
+    let seen = engine.read_heartbeats(&[(worker.id, 0)]).await.expect("pictures").seen;
     assert_eq!(seen[0].number, 2);
 }
 
@@ -103,10 +103,10 @@ async fn rubbish_on_a_channel_is_said_to_be_unreadable() {
     for rubbish in ["", "{}", "\u{1}", r#"{"v":77}"#] {
         assert_eq!(server.ask::<usize>(&["PUBLISH", &channel, rubbish]).await, 1);
         let post = soon("a post", heard.recv()).await.expect("it stands");
-        assert!(matches!(post, CommandPost::Unreadable(_)), "{post:?}");
+        assert!(matches!(post, CommandDelivery::Unreadable(_)), "{post:?}");
     }
     engine.send(&[], &[(worker.id, probe())]).await.expect("sent");
-    assert!(matches!(soon("a post", heard.recv()).await, Some(CommandPost::Command(_))));
+    assert!(matches!(soon("a post", heard.recv()).await, Some(CommandDelivery::Command(_))));
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn a_picture_of_another_language_hides_no_other() {
         engine.beat(&beat, &mut worker.known).await.expect("an answer");
     }
     server.ask::<()>(&["HSET", &format!("process:{}", odd.id), "picture", "?"]).await;
-    let seen = engine.pictures(&[(odd.id, 0), (plain.id, 0)]).await.expect("pictures").seen;
+    let seen = engine.read_heartbeats(&[(odd.id, 0), (plain.id, 0)]).await.expect("pictures").seen;
     assert_eq!(seen.iter().map(|seen| (seen.number, seen.beat.is_some())).collect::<Vec<_>>(), [(1, false), (1, true)]);
 }
 

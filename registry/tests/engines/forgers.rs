@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use muster_domain::{Command, Envelope, Fence, ReportBody, WIRE_VERSION};
 use muster_registry::redis::RedisRegistry;
-use muster_registry::{AgentNews, Bus, CommandPost, Registry};
+use muster_registry::{AgentNews, Bus, CommandDelivery, Registry};
 
 use crate::redis_server::RedisServer;
 use crate::samples::{Worker, idle_agent, news, probe};
@@ -28,7 +28,7 @@ impl Scene {
         format!("process:{}", self.worker.id)
     }
 
-    async fn beat(&mut self) -> muster_domain::BeatAnswer {
+    async fn beat(&mut self) -> muster_domain::HeartbeatReply {
         let beat = self.worker.beat();
         self.of_worker.beat(&beat, &mut self.worker.known).await.expect("an answer")
     }
@@ -65,7 +65,7 @@ async fn a_worker_hears_only_its_leader_and_each_command_once() {
     scene.of_master.send(&[], &[(scene.worker.id, last.clone())]).await.expect("sent");
     for expected in [command, last] {
         let post = soon("a command", heard.recv()).await.expect("it stands");
-        assert_eq!(post, CommandPost::Command(Box::new(expected)));
+        assert_eq!(post, CommandDelivery::Command(Box::new(expected)));
     }
     assert!(heard.is_empty());
     assert_eq!(scene.forged(), 5, "what was said twice is no forgery");
@@ -105,14 +105,14 @@ async fn a_worker_of_the_previous_version_is_believed_unsigned() {
     let mut stream = of_master.reports(vec![worker.pool.clone()]).await.expect("a stream");
     let command = probe();
     of_master.send(&[], &[(worker.id, command.clone())]).await.expect("sent");
-    assert_eq!(soon("it", heard.recv()).await, Some(CommandPost::Command(Box::new(command))));
+    assert_eq!(soon("it", heard.recv()).await, Some(CommandDelivery::Command(Box::new(command))));
     let report = worker.report(ReportBody::Ready);
     let known = &mut worker.known;
     of_worker.report(std::slice::from_ref(&report), &AgentNews::default(), known).await.expect("reported");
     assert_eq!(soon("it", stream.next()).await.expect("reports")[0].report.as_ref(), Some(&report));
     let beat = worker.beat();
     of_worker.beat(&beat, &mut worker.known).await.expect("an answer");
-    assert!(of_master.pictures(&[(worker.id, 0)]).await.expect("pictures").seen[0].beat.is_some());
+    assert!(of_master.read_heartbeats(&[(worker.id, 0)]).await.expect("pictures").seen[0].beat.is_some());
     of_master.condemn(worker.id).await.expect("condemned");
     let beat = worker.beat();
     assert!(of_worker.beat(&beat, &mut worker.known).await.expect("an answer").fenced);
@@ -124,7 +124,7 @@ async fn a_picture_that_somebody_else_drew_is_not_looked_at() {
     scene.beat().await;
     let key = scene.key();
     let pictures = async |scene: &Scene, known| {
-        let seen = scene.of_master.pictures(&[(scene.worker.id, known)]).await.expect("pictures").seen;
+        let seen = scene.of_master.read_heartbeats(&[(scene.worker.id, known)]).await.expect("pictures").seen;
         (seen[0].number, seen[0].beat.is_some())
     };
     assert_eq!(pictures(&scene, 0).await, (1, true));
@@ -152,7 +152,7 @@ async fn a_number_without_a_picture_of_it_is_no_beat() {
     scene.server.ask::<()>(&["HDEL", &key, "picture"]).await;
     for number in ["2", "3", "0"] {
         scene.server.ask::<()>(&["HSET", &key, "number", number]).await;
-        let seen = scene.of_master.pictures(&[(scene.worker.id, 1)]).await.expect("pictures").seen;
+        let seen = scene.of_master.read_heartbeats(&[(scene.worker.id, 1)]).await.expect("pictures").seen;
         assert_eq!((seen[0].number, seen[0].beat.is_some()), (1, false), "a worker that hangs is not kept fresh");
     }
     assert_eq!(scene.forged(), 3);
@@ -171,12 +171,12 @@ async fn what_a_worker_of_another_version_says_is_no_forgery() {
     let mut beat = scene.worker.beat();
     beat.v = WIRE_VERSION + 1;
     scene.of_worker.beat(&beat, &mut scene.worker.known).await.expect("an answer");
-    let seen = scene.of_master.pictures(&[(scene.worker.id, 0)]).await.expect("pictures").seen;
+    let seen = scene.of_master.read_heartbeats(&[(scene.worker.id, 0)]).await.expect("pictures").seen;
     assert_eq!((seen[0].number, seen[0].beat.is_some()), (beat.number, false), "it lives");
     assert_eq!(scene.forged(), 0);
     let key = scene.key();
     scene.server.ask::<()>(&["HSET", &key, "number", "9"]).await;
-    let seen = scene.of_master.pictures(&[(scene.worker.id, beat.number)]).await.expect("pictures").seen;
+    let seen = scene.of_master.read_heartbeats(&[(scene.worker.id, beat.number)]).await.expect("pictures").seen;
     assert_eq!(seen[0].number, beat.number, "one that was put there again is not heard");
     assert_eq!(scene.forged(), 1);
     // The same text under a code that is none is nobody's.
@@ -227,7 +227,7 @@ async fn people_see_each_command_and_workers_do_not_wake_for_it() {
         (&copy["command"], &copy["command_id"], &copy["process_id"]),
         (&"probe".into(), &command.id.to_string().into(), &scene.worker.id.to_string().into())
     );
-    assert!(matches!(soon("the command", heard.recv()).await, Some(CommandPost::Command(_))));
+    assert!(matches!(soon("the command", heard.recv()).await, Some(CommandDelivery::Command(_))));
     assert!(heard.is_empty());
     // A worker of the previous version listens on that channel too.
     let old = Worker::new("p").keyless_to(&scene.of_master);

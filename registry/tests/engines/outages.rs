@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use muster_domain::ReportBody;
 use muster_registry::redis::RedisRegistry;
-use muster_registry::{AgentNews, Bus, CommandPost, CommandStream, Known, Registry, RegistryError, ReportStream};
+use muster_registry::{
+    AgentNews, Bus, CommandDelivery, CommandStream, Registry, RegistryError, ReportStream, WrittenState,
+};
 use nix::sys::signal::Signal;
 
 use crate::redis_server::{RedisServer, TIMEOUT};
@@ -37,7 +39,7 @@ impl Scene {
         scene
     }
 
-    async fn beat(&mut self) -> Result<muster_domain::BeatAnswer, RegistryError> {
+    async fn beat(&mut self) -> Result<muster_domain::HeartbeatReply, RegistryError> {
         let beat = self.worker.beat();
         self.of_worker.beat(&beat, &mut self.worker.known).await
     }
@@ -48,7 +50,7 @@ impl Scene {
         let command_id = envelope.id;
         self.of_master.send(&[], &[(self.worker.id, envelope.clone())]).await.expect("sent");
         let post = soon("the command", self.heard.recv()).await.expect("the subscription stands");
-        assert_eq!(post, CommandPost::Command(Box::new(envelope)));
+        assert_eq!(post, CommandDelivery::Command(Box::new(envelope)));
         let report = self.worker.report(ReportBody::Probed { command_id });
         let known = &mut self.worker.known;
         self.of_worker.report(std::slice::from_ref(&report), &AgentNews::default(), known).await.expect("reported");
@@ -62,18 +64,18 @@ impl Scene {
     }
 
     async fn resubscribed(&mut self) {
-        assert_eq!(soon("the subscription", self.heard.recv()).await, Some(CommandPost::Resubscribed));
+        assert_eq!(soon("the subscription", self.heard.recv()).await, Some(CommandDelivery::Resubscribed));
     }
 
     /// Every call says that there is nobody, and does not hang.
     async fn everything_is_unavailable(&self) {
-        let mut known = Known::default();
+        let mut known = WrittenState::default();
         let mut worker = Worker::new("p");
         let (beat, report) = (worker.beat(), worker.report(ReportBody::Ready));
         let (engine, id, pool) = (&self.of_master, worker.id, &worker.pool);
         unavailable("ping", engine.ping()).await;
         unavailable("beat", engine.beat(&beat, &mut known)).await;
-        unavailable("pictures", engine.pictures(&[(id, 0)])).await;
+        unavailable("pictures", engine.read_heartbeats(&[(id, 0)])).await;
         unavailable("present", engine.present()).await;
         unavailable("pools", engine.pools()).await;
         unavailable("mirror", engine.send(&[(pool.clone(), vec![(id, 1)])], &[])).await;

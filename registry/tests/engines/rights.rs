@@ -83,10 +83,10 @@ async fn do_everything(engine: &RedisRegistry) {
     engine.check_commands(id).await.expect("it is heard");
     let posts = soon("the report", stream.next()).await.expect("reports");
     engine.settle(&posts, &[(id, report.seq)]).await.expect("settled");
-    engine.pictures(&[(id, 0)]).await.expect("pictures");
+    engine.read_heartbeats(&[(id, 0)]).await.expect("pictures");
     assert_eq!(engine.present().await.expect("workers"), [id]);
     assert_eq!(engine.pools().await.expect("pools"), std::slice::from_ref(&pool));
-    engine.weed(&pool).await.expect("weeded");
+    engine.remove_strangers(&pool).await.expect("weeded");
     let leader = LeaderMirror {
         fence: Fence(1),
         address: "127.0.0.1:1".to_owned(),
@@ -125,16 +125,16 @@ async fn what_is_no_lack_of_a_right_is_named_as_what_it_is() {
 async fn pictures_say_that_writes_are_refused() {
     let server = RedisServer::start();
     let engine = server.engine();
-    assert_eq!(engine.pictures(&[]).await.expect("pictures").refusal, None);
+    assert_eq!(engine.read_heartbeats(&[]).await.expect("pictures").refusal, None);
     let faults = [
         (["maxmemory", "1"], ["maxmemory", "0"], "raise maxmemory"),
         (["min-replicas-to-write", "1"], ["min-replicas-to-write", "0"], "replicas"),
     ];
     for (fault, mend, words) in faults {
         server.ask::<()>(&["CONFIG", "SET", fault[0], fault[1]]).await;
-        let refusal = engine.pictures(&[]).await.expect("reads are answered").refusal.expect("writes are not");
+        let refusal = engine.read_heartbeats(&[]).await.expect("reads are answered").refusal.expect("writes are not");
         assert!(refusal.contains(words), "{refusal}");
         server.ask::<()>(&["CONFIG", "SET", mend[0], mend[1]]).await;
-        assert_eq!(engine.pictures(&[]).await.expect("pictures").refusal, None);
+        assert_eq!(engine.read_heartbeats(&[]).await.expect("pictures").refusal, None);
     }
 }

@@ -1,18 +1,18 @@
 //! Workers, agents and messages to test with.
 
 use muster_domain::{
-    Activity, AgentId, AgentPicture, Beat, Command, Envelope, Epoch, Fence, LocalIdentity, Payload, PoolName,
-    ProcessId, Progress, Report, ReportBody, SeenState, TaskId, TaskPicture, Timestamp, Usage, WIRE_VERSION, WorkerKey,
-    WorkerState,
+    Activity, AgentId, AgentSnapshot, Command, Envelope, Epoch, Fence, Heartbeat, LocalIdentity, ObservedState,
+    Payload, PoolName, ProcessId, Progress, Report, ReportBody, TaskId, TaskSnapshot, Timestamp, Usage, WIRE_VERSION,
+    WorkerKey, WorkerState,
 };
-use muster_registry::{AgentNews, Bus, Known, Peer};
+use muster_registry::{AgentNews, Bus, Peer, WrittenState};
 
 /// A worker as its own process would keep it.
 pub(crate) struct Worker {
     pub(crate) id: ProcessId,
     pub(crate) pool: PoolName,
-    pub(crate) agents: Vec<AgentPicture>,
-    pub(crate) known: Known,
+    pub(crate) agents: Vec<AgentSnapshot>,
+    pub(crate) known: WrittenState,
     pub(crate) key: WorkerKey,
     beats: u64,
     reports: u64,
@@ -28,7 +28,7 @@ impl Worker {
             id: ProcessId::generate(),
             pool: pool(pool_name),
             agents: Vec::new(),
-            known: Known::default(),
+            known: WrittenState::default(),
             key: WorkerKey::generate(),
             beats: 0,
             reports: 0,
@@ -54,9 +54,9 @@ impl Worker {
     }
 
     /// The next beat.
-    pub(crate) fn beat(&mut self) -> Beat {
+    pub(crate) fn beat(&mut self) -> Heartbeat {
         self.beats += 1;
-        Beat {
+        Heartbeat {
             v: WIRE_VERSION,
             process_id: self.id,
             pool_name: self.pool.clone(),
@@ -85,7 +85,7 @@ impl Worker {
     }
 
     /// The next report: that an agent runs.
-    pub(crate) fn started(&mut self, agent: &AgentPicture) -> Report {
+    pub(crate) fn started(&mut self, agent: &AgentSnapshot) -> Report {
         self.report(ReportBody::Started { agent_id: agent.agent_id, epoch: agent.epoch, pid: agent.pid })
     }
 
@@ -104,7 +104,7 @@ impl Worker {
 }
 
 /// News of these agents.
-pub(crate) fn news(pictures: &[AgentPicture]) -> AgentNews {
+pub(crate) fn news(pictures: &[AgentSnapshot]) -> AgentNews {
     AgentNews { pictures: pictures.to_vec(), held: pictures.len(), ..AgentNews::default() }
 }
 
@@ -113,11 +113,11 @@ pub(crate) fn gone(agent: AgentId) -> AgentNews {
     AgentNews { gone: vec![agent], ..AgentNews::default() }
 }
 
-pub(crate) fn idle_agent(agent_id: AgentId, epoch: u64) -> AgentPicture {
-    AgentPicture {
+pub(crate) fn idle_agent(agent_id: AgentId, epoch: u64) -> AgentSnapshot {
+    AgentSnapshot {
         agent_id,
         epoch: Epoch(epoch),
-        state: SeenState::Running(Activity::Idle),
+        state: ObservedState::Running(Activity::Idle),
         role_type: "developer".to_owned(),
         project_id: "a project of \"ours\"\n".to_owned(),
         pid: Some(99),
@@ -128,8 +128,8 @@ pub(crate) fn idle_agent(agent_id: AgentId, epoch: u64) -> AgentPicture {
 }
 
 /// The picture of a task that tells all that a task can.
-pub(crate) fn task() -> TaskPicture {
-    TaskPicture {
+pub(crate) fn task() -> TaskSnapshot {
+    TaskSnapshot {
         task_id: TaskId::generate(),
         attempt: 2,
         quiet_ms: 1500,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use muster_domain::ReportBody;
-use muster_registry::{AgentNews, Bus, CommandPost, Registry};
+use muster_registry::{AgentNews, Bus, CommandDelivery, Registry};
 
 use crate::redis_server::RedisServer;
 use crate::samples::{Worker, pool, probe};
@@ -24,7 +24,7 @@ fn answer_probes(server: &RedisServer, mut worker: Worker) {
         runtime.block_on(async move {
             let mut heard = engine.commands(worker.id).await.expect("a subscription");
             ready.send(()).expect("somebody waits");
-            while let Some(CommandPost::Command(envelope)) = heard.recv().await {
+            while let Some(CommandDelivery::Command(envelope)) = heard.recv().await {
                 let report = worker.report(ReportBody::Probed { command_id: envelope.id });
                 let _ = engine.report(&[report], &AgentNews::default(), &mut worker.known).await;
             }

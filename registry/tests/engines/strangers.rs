@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{AgentId, Fence, ReportBody, SeenState, Timestamp};
+use muster_domain::{AgentId, Fence, ObservedState, ReportBody, Timestamp};
 use muster_registry::redis::RedisRegistry;
 use muster_registry::{AgentNews, Bus, LeaderMirror, Registry, ReportStream};
 
@@ -66,7 +66,7 @@ impl Scene {
         for _ in 0..5 {
             self.beat().await;
         }
-        let seen = self.of_master.pictures(&[(id, 0)]).await.expect("pictures").seen;
+        let seen = self.of_master.read_heartbeats(&[(id, 0)]).await.expect("pictures").seen;
         assert!(seen.len() == 1 && seen[0].beat.is_some(), "{seen:?}");
         self.of_master.generation().await.expect("a generation");
     }
@@ -136,7 +136,7 @@ async fn garbage_in_a_field_is_overwritten() {
             [(&worker, "number"), (&worker, "beat_at"), (&worker, "settled"), (&worker, "picture"), (&agent, "epoch")]
         {
             scene.server.ask::<()>(&["HSET", key, field, garbage]).await;
-            scene.of_master.pictures(&[(scene.worker.id, 0)]).await.expect("pictures");
+            scene.of_master.read_heartbeats(&[(scene.worker.id, 0)]).await.expect("pictures");
             let before = scene.of_worker.tampering();
             scene.work().await;
             // What the worker reads back before it writes.
@@ -229,7 +229,7 @@ async fn what_is_no_id_is_taken_out_of_sets() {
         scene.server.ask::<()>(&[add, key, "x", "", "agent:1"]).await;
     }
     scene.server.ask::<()>(&["ZADD", "pool:p:processes", "3", "x", "-1", ""]).await;
-    scene.of_master.weed(&scene.worker.pool).await.expect("weeded");
+    scene.of_master.remove_strangers(&scene.worker.pool).await.expect("weeded");
     assert_eq!(scene.server.ask::<usize>(&["SCARD", "pool:p:agents"]).await, 2);
     assert_eq!(scene.server.ask::<usize>(&["SCARD", &own]).await, 2);
     let slots: Vec<String> = scene.server.ask(&["ZRANGE", "pool:p:processes", "0", "-1"]).await;
@@ -239,7 +239,7 @@ async fn what_is_no_id_is_taken_out_of_sets() {
         scene.server.ask::<()>(&["DEL", &key]).await;
         scene.server.ask::<()>(&["RPUSH", &key, "1"]).await;
     }
-    scene.of_master.weed(&scene.worker.pool).await.expect("weeded");
+    scene.of_master.remove_strangers(&scene.worker.pool).await.expect("weeded");
     scene.work().await;
 }
 
@@ -257,7 +257,7 @@ async fn what_somebody_deleted_is_there_again_after_some_beats() {
     assert_eq!(scene.server.keys("agent:*").await, agents);
     assert_eq!(scene.server.ask::<usize>(&["SCARD", "pool:p:agents"]).await, 2);
     // An agent that moves is not kept from it.
-    scene.worker.agents[0].state = SeenState::Stopping;
+    scene.worker.agents[0].state = ObservedState::Stopping;
     scene.worker.agents.push(idle_agent(AgentId::generate(), 1));
     scene.beat().await;
     let server = &scene.server;

@@ -13,8 +13,8 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::bound::{Bound, Counted, Loss};
 use super::errors::{explain, is_full};
+use super::limit::{AfterLoss, CountedConnection, ReaderLimit};
 use super::{CONNECT_TIMEOUT, PLANNING, within};
 use crate::StoreError;
 
@@ -37,11 +37,11 @@ pub(super) struct Connections {
     options: PgConnectOptions,
     /// Whether connections keep statements prepared, and get settings for that.
     prepared: bool,
-    writer: tokio::sync::Mutex<Option<Idle>>,
-    readers: Mutex<Vec<Idle>>,
-    /// A seat for each reader. None where all share the writer's connection.
-    seats: Semaphore,
-    bound: Mutex<Bound>,
+    writer: tokio::sync::Mutex<Option<IdleConnection>>,
+    readers: Mutex<Vec<IdleConnection>>,
+    /// A permit for each reader. None where all share the writer's connection.
+    permits: Semaphore,
+    limit: Mutex<ReaderLimit>,
     /// How many are open.
     open: Arc<AtomicUsize>,
     silent_until: Mutex<Option<Instant>>,
@@ -53,15 +53,15 @@ pub(super) struct Connections {
 }
 
 /// A connection that nobody uses.
-struct Idle {
-    wire: Wire,
+struct IdleConnection {
+    wire: OpenConnection,
     since: Instant,
 }
 
 /// A connection of ours, which is counted for as long as it lives.
-struct Wire {
+struct OpenConnection {
     connection: PgConnection,
-    counted: Counted,
+    counted: CountedConnection,
 }
 
 /// Why there is no connection.
@@ -72,15 +72,15 @@ enum NoConnection {
 }
 
 /// A connection that is in use. It is closed unless it is given back.
-pub(super) struct Lent<'a> {
+pub(super) struct BorrowedConnection<'a> {
     pub(super) connection: PgConnection,
-    counted: Counted,
+    counted: CountedConnection,
     home: &'a Connections,
-    seat: Seat<'a>,
+    permit: ConnectionPermit<'a>,
 }
 
-enum Seat<'a> {
-    Writer(tokio::sync::MutexGuard<'a, Option<Idle>>),
+enum ConnectionPermit<'a> {
+    Writer(tokio::sync::MutexGuard<'a, Option<IdleConnection>>),
     /// Held for as long as the connection is.
     Reader(SemaphorePermit<'a>),
 }
@@ -88,14 +88,14 @@ enum Seat<'a> {
 impl Connections {
     /// At most so many. None is opened yet.
     pub(super) fn new(options: PgConnectOptions, prepared: bool, most: u32) -> Self {
-        let seats = (most as usize).saturating_sub(1);
+        let permits = (most as usize).saturating_sub(1);
         Self {
             options,
             prepared,
             writer: tokio::sync::Mutex::default(),
             readers: Mutex::default(),
-            seats: Semaphore::new(seats),
-            bound: Mutex::new(Bound::new(seats, Instant::now())),
+            permits: Semaphore::new(permits),
+            limit: Mutex::new(ReaderLimit::new(permits, Instant::now())),
             open: Arc::default(),
             silent_until: Mutex::default(),
             refuses: AtomicBool::new(false),
@@ -105,7 +105,7 @@ impl Connections {
     }
 
     /// The connection for writing, after those who asked before.
-    pub(super) async fn writer(&self) -> Result<Lent<'_>, StoreError> {
+    pub(super) async fn writer(&self) -> Result<BorrowedConnection<'_>, StoreError> {
         let mut slot = self.writer.lock().await;
         self.admit()?;
         let wire = match slot.take() {
@@ -116,18 +116,22 @@ impl Connections {
             Some(wire) => wire,
             None => self.connect_writer().await?,
         };
-        Ok(self.lend(wire, Seat::Writer(slot)))
+        Ok(self.lend(wire, ConnectionPermit::Writer(slot)))
     }
 
-    fn lend<'a>(&'a self, Wire { connection, counted }: Wire, seat: Seat<'a>) -> Lent<'a> {
-        Lent { connection, counted, home: self, seat }
+    fn lend<'a>(
+        &'a self,
+        OpenConnection { connection, counted }: OpenConnection,
+        permit: ConnectionPermit<'a>,
+    ) -> BorrowedConnection<'a> {
+        BorrowedConnection { connection, counted, home: self, permit }
     }
 
     /// A connection for reading.
-    pub(super) async fn reader(&self) -> Result<Lent<'_>, StoreError> {
+    pub(super) async fn reader(&self) -> Result<BorrowedConnection<'_>, StoreError> {
         self.admit()?;
         self.regain();
-        if lock(&self.bound).seats() == 0 {
+        if lock(&self.limit).permits() == 0 {
             return self.writer().await;
         }
         match tokio::time::timeout(WAIT, self.seated()).await {
@@ -138,51 +142,51 @@ impl Connections {
         }
     }
 
-    /// A connection with a seat; `None` where only the writer's is to be had.
-    async fn seated(&self) -> Result<Option<Lent<'_>>, StoreError> {
+    /// A connection with a permit; `None` where only the writer's is to be had.
+    async fn seated(&self) -> Result<Option<BorrowedConnection<'_>>, StoreError> {
         loop {
-            let Ok(seat) = self.seats.acquire().await else { return Err(closed()) };
+            let Ok(permit) = self.permits.acquire().await else { return Err(closed()) };
             while let Some(idle) = self.idle_reader() {
                 if let Some(wire) = self.probe(idle).await {
-                    return Ok(Some(self.lend(wire, Seat::Reader(seat))));
+                    return Ok(Some(self.lend(wire, ConnectionPermit::Reader(permit))));
                 }
             }
             match self.connect().await {
-                Ok(wire) => return Ok(Some(self.lend(wire, Seat::Reader(seat)))),
+                Ok(wire) => return Ok(Some(self.lend(wire, ConnectionPermit::Reader(permit)))),
                 Err(NoConnection::Other(error)) => return Err(error),
                 Err(NoConnection::Full(error)) => {
-                    if !self.lose_seat(&error) {
+                    if !self.lose_permit(&error) {
                         return Ok(None);
                     }
-                    seat.forget();
+                    permit.forget();
                 }
             }
         }
     }
 
-    /// The server gives no more: from now on there is a seat less, unless it is the last one.
-    fn lose_seat(&self, error: &StoreError) -> bool {
-        let loss = lock(&self.bound).lose(self.open.load(Ordering::Relaxed), Instant::now());
-        if loss == (Loss::Seat { is_news: true }) {
+    /// The server gives no more: from now on there is a permit less, unless it is the last one.
+    fn lose_permit(&self, error: &StoreError) -> bool {
+        let loss = lock(&self.limit).lose(self.open.load(Ordering::Relaxed), Instant::now());
+        if loss == (AfterLoss::Seat { is_news: true }) {
             tracing::warn!(%error, "PostgreSQL gives fewer connections than configured; those that there are do the work");
         }
-        loss != Loss::Last
+        loss != AfterLoss::Last
     }
 
     fn regain(&self) {
-        self.seats.add_permits(lock(&self.bound).regain(Instant::now()));
+        self.permits.add_permits(lock(&self.limit).regain(Instant::now()));
     }
 
     fn crowded(&self) -> StoreError {
-        let bound = lock(&self.bound);
-        let why = if bound.is_short() {
+        let limit = lock(&self.limit);
+        let why = if limit.is_short() {
             "PostgreSQL gives no more: raise the limit of the role or of the server"
         } else {
             "raise database.max_connections"
         };
         StoreError::unavailable(format!(
             "all {} connections were in use for {} s ({why})",
-            bound.seats() + 1,
+            limit.permits() + 1,
             WAIT.as_secs()
         ))
     }
@@ -190,7 +194,7 @@ impl Connections {
     /// Commits come first: where there is no connection left for them, a reader's is given up. The server takes a moment to
     /// notice. One that gives none at all is not waited for a second time: else each step of a keeper's turn would wait as long
     /// as the first.
-    async fn connect_writer(&self) -> Result<Wire, StoreError> {
+    async fn connect_writer(&self) -> Result<OpenConnection, StoreError> {
         let waits = if self.refuses.load(Ordering::Relaxed) { Duration::ZERO } else { WAIT };
         let mut deadline = Instant::now() + waits;
         loop {
@@ -216,7 +220,7 @@ impl Connections {
         }
     }
 
-    async fn connect(&self) -> Result<Wire, NoConnection> {
+    async fn connect(&self) -> Result<OpenConnection, NoConnection> {
         let work = async {
             let mut connection = self.options.connect().await?;
             if self.prepared {
@@ -226,9 +230,9 @@ impl Connections {
         };
         match tokio::time::timeout(CONNECT_TIMEOUT, work).await {
             Ok(Ok(connection)) => {
-                let counted = Counted::one_of(&self.open);
-                lock(&self.bound).given(self.open.load(Ordering::Relaxed));
-                Ok(Wire { connection, counted })
+                let counted = CountedConnection::one_of(&self.open);
+                lock(&self.limit).given(self.open.load(Ordering::Relaxed));
+                Ok(OpenConnection { connection, counted })
             }
             Ok(Err(error)) if is_full(&error) => Err(NoConnection::Full(explain(error))),
             Ok(Err(error)) => {
@@ -240,7 +244,7 @@ impl Connections {
     }
 
     /// A connection that was idle, if it still works.
-    async fn probe(&self, Idle { mut wire, since }: Idle) -> Option<Wire> {
+    async fn probe(&self, IdleConnection { mut wire, since }: IdleConnection) -> Option<OpenConnection> {
         let is_trusted = since.elapsed() < TRUSTED_FOR && lock(&self.broke_at).is_none_or(|at| at < since);
         let works = is_trusted || within(PROBE_TIMEOUT, wire.connection.ping()).await.is_ok();
         works.then_some(wire)
@@ -251,7 +255,7 @@ impl Connections {
         *lock(&self.broke_at) = Some(Instant::now());
     }
 
-    fn idle_reader(&self) -> Option<Idle> {
+    fn idle_reader(&self) -> Option<IdleConnection> {
         lock(&self.readers).pop()
     }
 
@@ -288,38 +292,38 @@ impl Connections {
     /// Closes those that nobody uses, waits for the writer's, and gives out no more.
     pub(super) async fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        self.seats.close();
+        self.permits.close();
         let writer = self.writer.lock().await.take();
         let readers = std::mem::take(&mut *lock(&self.readers));
         futures_util::future::join_all(writer.into_iter().chain(readers).map(goodbye)).await;
     }
 }
 
-impl Lent<'_> {
+impl BorrowedConnection<'_> {
     /// Its work is done, and it can be used again.
     pub(super) fn give_back(self) {
-        let Self { connection, counted, home, seat } = self;
+        let Self { connection, counted, home, permit } = self;
         *lock(&home.silent_until) = None;
         if home.closed.load(Ordering::Acquire) {
             return;
         }
-        let idle = Idle { wire: Wire { connection, counted }, since: Instant::now() };
-        match seat {
-            Seat::Writer(mut slot) => *slot = Some(idle),
-            Seat::Reader(seat) => {
+        let idle = IdleConnection { wire: OpenConnection { connection, counted }, since: Instant::now() };
+        match permit {
+            ConnectionPermit::Writer(mut slot) => *slot = Some(idle),
+            ConnectionPermit::Reader(permit) => {
                 let mut readers = lock(&home.readers);
                 readers.retain(|other| other.since.elapsed() < IDLE_FOR);
                 readers.push(idle);
-                // Whoever gets the seat finds the connection.
+                // Whoever gets the permit finds the connection.
                 drop(readers);
-                drop(seat);
+                drop(permit);
             }
         }
     }
 }
 
 /// Closes a connection in order, so that the server need not find out.
-async fn goodbye(idle: Idle) {
+async fn goodbye(idle: IdleConnection) {
     let _ = within(PROBE_TIMEOUT, idle.wire.connection.close()).await;
 }
 

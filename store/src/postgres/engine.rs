@@ -12,11 +12,11 @@ use sqlx::{Connection, Either, Executor, PgConnection, Row as _, TypeInfo, Value
 
 use super::address;
 use super::charset::Charset;
-use super::connections::{Connections, Lent};
+use super::connections::{BorrowedConnection, Connections};
 use super::errors::{explain, is_refusal};
 use crate::StoreError;
 use crate::leader::{self, LeaderSql};
-use crate::sql::{Answer, Engine, Mode, Row, Step, Unit, Value, join, refuse};
+use crate::sql::{Engine, Row, SqlValue, Statement, StatementResult, TransactionMode, Unit, join, refuse};
 
 /// How long one transaction or one read may take, and how much longer for each row that it is about.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,10 +63,10 @@ impl PostgresEngine {
     /// given back: what it still has to say is nobody's answer any more.
     async fn run(
         &self,
-        mut lent: Lent<'_>,
-        steps: &[Arc<Step>],
-        guard: Option<(Fence, Mode)>,
-    ) -> Result<Vec<Answer>, StoreError> {
+        mut lent: BorrowedConnection<'_>,
+        steps: &[Arc<Statement>],
+        guard: Option<(Fence, TransactionMode)>,
+    ) -> Result<Vec<StatementResult>, StoreError> {
         let rows: usize = steps.iter().map(|step| step.rows).sum();
         let time = ANSWER_TIMEOUT + TIME_PER_ROW * u32::try_from(rows).unwrap_or(u32::MAX);
         // A read alone needs no transaction, unless somebody changes servers in between.
@@ -107,17 +107,22 @@ impl Engine for PostgresEngine {
         &leader::POSTGRES
     }
 
-    async fn commit(&self, fence: Fence, steps: Vec<Arc<Step>>, mode: Mode) -> Result<Vec<Answer>, StoreError> {
+    async fn commit(
+        &self,
+        fence: Fence,
+        steps: Vec<Arc<Statement>>,
+        mode: TransactionMode,
+    ) -> Result<Vec<StatementResult>, StoreError> {
         self.run(self.connections.writer().await?, &steps, Some((fence, mode))).await
     }
 
-    async fn update(&self, step: Step) -> Result<Answer, StoreError> {
+    async fn update(&self, step: Statement) -> Result<StatementResult, StoreError> {
         let mut answers = self.run(self.connections.writer().await?, &[Arc::new(step)], None).await?;
         Ok(answers.pop().unwrap_or_default())
     }
 
-    async fn read_all(&self, steps: Vec<Step>) -> Result<Vec<Vec<Row>>, StoreError> {
-        let steps: Vec<Arc<Step>> = steps.into_iter().map(Arc::new).collect();
+    async fn read_all(&self, steps: Vec<Statement>) -> Result<Vec<Vec<Row>>, StoreError> {
+        let steps: Vec<Arc<Statement>> = steps.into_iter().map(Arc::new).collect();
         let answers = self.run(self.connections.reader().await?, &steps, None).await?;
         Ok(answers.into_iter().map(|answer| answer.rows).collect())
     }
@@ -153,13 +158,13 @@ struct Session<'c> {
 /// row, so a stricter isolation, as a role may have by default, would only refuse what is right.
 async fn transact(
     outer: Session<'_>,
-    steps: &[Arc<Step>],
-    guard: Option<(Fence, Mode)>,
-) -> Result<Result<Vec<Answer>, StoreError>, sqlx::Error> {
+    steps: &[Arc<Statement>],
+    guard: Option<(Fence, TransactionMode)>,
+) -> Result<Result<Vec<StatementResult>, StoreError>, sqlx::Error> {
     let Session { connection, persistent, charset } = outer;
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
     let mut session = Session { connection: &mut transaction, persistent, charset };
-    let mut mode = Mode::Together;
+    let mut mode = TransactionMode::Together;
     if let Some((ours, how)) = guard {
         mode = how;
         let current = match session.locked_fence().await? {
@@ -172,8 +177,8 @@ async fn transact(
         }
     }
     let answers = match mode {
-        Mode::Together => session.send_all(steps).await?,
-        Mode::Apart => session.send_apart(steps).await?,
+        TransactionMode::Together => session.send_all(steps).await?,
+        TransactionMode::Apart => session.send_apart(steps).await?,
     };
     transaction.commit().await?;
     Ok(Ok(answers))
@@ -182,14 +187,14 @@ async fn transact(
 impl Session<'_> {
     /// The fence in force, which stays so until the end of the transaction.
     async fn locked_fence(&mut self) -> Result<Result<Fence, StoreError>, sqlx::Error> {
-        let answer = self.send(&Step::new(GUARD, Vec::new())).await?;
+        let answer = self.send(&Statement::new(GUARD, Vec::new())).await?;
         let Some(row) = answer.rows.into_iter().next() else {
             return Ok(Err(StoreError::Corrupt("the leader's row is missing".to_owned())));
         };
         Ok(row.into_fields().count().map(Fence))
     }
 
-    async fn send_all(&mut self, steps: &[Arc<Step>]) -> Result<Vec<Answer>, sqlx::Error> {
+    async fn send_all(&mut self, steps: &[Arc<Statement>]) -> Result<Vec<StatementResult>, sqlx::Error> {
         let mut answers = Vec::with_capacity(steps.len());
         for step in steps {
             answers.push(self.send(step).await?);
@@ -198,7 +203,7 @@ impl Session<'_> {
     }
 
     /// Carries out each unit under a savepoint of its own, and row by row where it is refused.
-    async fn send_apart(&mut self, steps: &[Arc<Step>]) -> Result<Vec<Answer>, sqlx::Error> {
+    async fn send_apart(&mut self, steps: &[Arc<Statement>]) -> Result<Vec<StatementResult>, sqlx::Error> {
         let mut all = Vec::with_capacity(steps.len());
         for unit in Unit::divide(steps) {
             let mut answers = Vec::new();
@@ -218,7 +223,7 @@ impl Session<'_> {
     }
 
     /// Carries out a unit, or nothing of it where it is refused for a value.
-    async fn send_unit(&mut self, unit: &Unit) -> Result<Result<Vec<Answer>, StoreError>, sqlx::Error> {
+    async fn send_unit(&mut self, unit: &Unit) -> Result<Result<Vec<StatementResult>, StoreError>, sqlx::Error> {
         self.connection.execute("SAVEPOINT unit").await?;
         let error = match self.send_all(&unit.0).await {
             Ok(answers) => {
@@ -233,11 +238,11 @@ impl Session<'_> {
         Ok(Err(error))
     }
 
-    async fn send(&mut self, step: &Step) -> Result<Answer, sqlx::Error> {
+    async fn send(&mut self, step: &Statement) -> Result<StatementResult, sqlx::Error> {
         let bind = |query, value| bind(query, value, self.charset);
         let query = step.args.iter().fold(sqlx::query(step.sql), bind).persistent(self.persistent);
         let mut results = self.connection.fetch_many(query);
-        let mut answer = Answer::default();
+        let mut answer = StatementResult::default();
         while let Some(result) = results.try_next().await? {
             match result {
                 Either::Right(row) => answer.rows.push(read_row(&row)?),
@@ -248,12 +253,12 @@ impl Session<'_> {
     }
 }
 
-type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, PgArguments>;
+type PgQuery<'q> = sqlx::query::Query<'q, sqlx::Postgres, PgArguments>;
 
-fn bind<'q>(query: Query<'q>, value: &'q Value, charset: Charset) -> Query<'q> {
+fn bind<'q>(query: PgQuery<'q>, value: &'q SqlValue, charset: Charset) -> PgQuery<'q> {
     match value {
-        Value::Text(text) => query.bind(text.as_deref().map(|text| charset.storable(text))),
-        Value::Int(int) => query.bind(*int),
+        SqlValue::Text(text) => query.bind(text.as_deref().map(|text| charset.storable(text))),
+        SqlValue::Int(int) => query.bind(*int),
     }
 }
 
@@ -261,9 +266,9 @@ fn read_row(row: &PgRow) -> Result<Row, sqlx::Error> {
     let read = |index: usize| {
         let raw = row.try_get_raw(index)?;
         match raw.type_info().name() {
-            _ if raw.is_null() => Ok(Value::Text(None)),
-            "INT8" => row.try_get(index).map(Value::Int),
-            _ => row.try_get::<&str, _>(index).map(Value::shared),
+            _ if raw.is_null() => Ok(SqlValue::Text(None)),
+            "INT8" => row.try_get(index).map(SqlValue::Int),
+            _ => row.try_get::<&str, _>(index).map(SqlValue::shared),
         }
     };
     (0..row.len()).map(read).collect::<Result<_, _>>().map(Row)

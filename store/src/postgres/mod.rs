@@ -13,11 +13,11 @@
 //! (a suspended machine), the server ends it after a few seconds, so that the next leader is not kept out by the lock.
 
 mod address;
-mod bound;
 mod charset;
 mod connections;
 mod engine;
 mod errors;
+mod limit;
 
 use std::time::Duration;
 
@@ -29,10 +29,10 @@ pub use engine::PostgresEngine;
 
 use crate::StoreError;
 use crate::migrate::{self, Migrated};
-use crate::truth::Truth;
+use crate::sql_store::SqlStore;
 
 /// The store in a PostgreSQL database.
-pub type PostgresStore = Truth<PostgresEngine>;
+pub type PostgresStore = SqlStore<PostgresEngine>;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 

@@ -5,16 +5,16 @@
 
 use std::sync::Arc;
 
-use super::{Answer, Refusal, Step};
+use super::{RefusedRow, Statement, StatementResult};
 use crate::StoreError;
 
 /// Steps that stand or fall together.
 #[derive(Debug)]
-pub(crate) struct Unit(pub(crate) Vec<Arc<Step>>);
+pub(crate) struct Unit(pub(crate) Vec<Arc<Statement>>);
 
 impl Unit {
     /// Divides the steps of a transaction.
-    pub(crate) fn divide(steps: &[Arc<Step>]) -> Vec<Self> {
+    pub(crate) fn divide(steps: &[Arc<Statement>]) -> Vec<Self> {
         steps.split_inclusive(|step| !step.with_next).map(|steps| Self(steps.to_vec())).collect()
     }
 
@@ -29,7 +29,7 @@ impl Unit {
     }
 }
 
-impl Step {
+impl Statement {
     /// The same statement over one of its rows.
     fn row(&self, row: usize) -> Option<Self> {
         let many = self.many?;
@@ -39,22 +39,22 @@ impl Step {
 }
 
 /// The answers of a unit that was refused.
-pub(crate) fn refuse(unit: &Unit, error: &StoreError) -> Vec<Answer> {
+pub(crate) fn refuse(unit: &Unit, error: &StoreError) -> Vec<StatementResult> {
     let why: Arc<str> = error.to_string().into();
-    let answer = |step: &Arc<Step>| {
-        let refused = (0..step.rows).map(|row| Refusal { row, why: why.clone() }).collect();
-        Answer { refused, ..Answer::default() }
+    let answer = |step: &Arc<Statement>| {
+        let refused = (0..step.rows).map(|row| RefusedRow { row, why: why.clone() }).collect();
+        StatementResult { refused, ..StatementResult::default() }
     };
     unit.0.iter().map(answer).collect()
 }
 
 /// Adds what one row of a unit did to the answers of the unit.
-pub(crate) fn join(all: &mut Vec<Answer>, row: usize, answers: Vec<Answer>) {
-    all.resize_with(answers.len().max(all.len()), Answer::default);
+pub(crate) fn join(all: &mut Vec<StatementResult>, row: usize, answers: Vec<StatementResult>) {
+    all.resize_with(answers.len().max(all.len()), StatementResult::default);
     for (sum, answer) in all.iter_mut().zip(answers) {
         sum.changed += answer.changed;
         sum.rows.extend(answer.rows);
-        sum.refused.extend(answer.refused.into_iter().map(|refusal| Refusal { row, ..refusal }));
+        sum.refused.extend(answer.refused.into_iter().map(|refusal| RefusedRow { row, ..refusal }));
     }
 }
 
@@ -63,39 +63,39 @@ mod tests {
     use std::sync::LazyLock;
 
     use super::*;
-    use crate::sql::{Batched, Value};
+    use crate::sql::{Batched, SqlValue};
 
     static MANY: LazyLock<Batched> = LazyLock::new(|| Batched::new(1, "DELETE ... IN (VALUES {rows})"));
 
     #[test]
     fn what_stands_or_falls_together_is_one_unit() {
-        let step = |with_next| Arc::new(Step { with_next, ..Step::new("", Vec::new()) });
+        let step = |with_next| Arc::new(Statement { with_next, ..Statement::new("", Vec::new()) });
         let units = Unit::divide(&[step(false), step(true), step(false), step(false)]);
         assert_eq!(units.iter().map(|unit| unit.0.len()).collect::<Vec<_>>(), [1, 2, 1]);
     }
 
     #[test]
     fn a_unit_over_many_rows_is_one_per_row() {
-        let fields: Vec<Value> = (0..3).map(Value::int).collect();
+        let fields: Vec<SqlValue> = (0..3).map(SqlValue::int).collect();
         let unit = Unit(vec![Arc::new(MANY.step(fields.clone()).with_next()), Arc::new(MANY.step(fields))]);
         let rows = unit.rows();
         assert_eq!(rows.len(), 3);
         for (number, row) in (0..).zip(&rows) {
-            assert!(row.0.iter().all(|step| step.args == [Value::int(number)] && step.rows == 1));
+            assert!(row.0.iter().all(|step| step.args == [SqlValue::int(number)] && step.rows == 1));
             assert_eq!(row.0.iter().map(|step| step.with_next).collect::<Vec<_>>(), [true, false]);
             assert!(row.rows().is_empty(), "it is one already");
         }
-        assert!(Unit(vec![Arc::new(Step::new("", Vec::new()))]).rows().is_empty());
+        assert!(Unit(vec![Arc::new(Statement::new("", Vec::new()))]).rows().is_empty());
     }
 
     #[test]
     fn a_refused_row_keeps_its_place() {
-        let unit = Unit(vec![Arc::new(MANY.step(vec![Value::int(1)]))]);
+        let unit = Unit(vec![Arc::new(MANY.step(vec![SqlValue::int(1)]))]);
         let error = StoreError::Refused("too long".into());
         let mut all = Vec::new();
-        join(&mut all, 0, vec![Answer { changed: 1, ..Answer::default() }]);
+        join(&mut all, 0, vec![StatementResult { changed: 1, ..StatementResult::default() }]);
         join(&mut all, 1, refuse(&unit, &error));
-        join(&mut all, 2, vec![Answer { changed: 1, ..Answer::default() }]);
+        join(&mut all, 2, vec![StatementResult { changed: 1, ..StatementResult::default() }]);
         let [answer] = all.try_into().expect("one step");
         assert_eq!(answer.changed, 2);
         assert_eq!(answer.refused.iter().map(|refusal| refusal.row).collect::<Vec<_>>(), [1]);

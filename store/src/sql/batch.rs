@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 
-use super::{Step, Value};
+use super::{SqlValue, Statement};
 
 /// Rows of the largest text: 2^8.
 pub(crate) const MAX_ROWS: usize = 256;
@@ -25,21 +25,21 @@ impl Batched {
     }
 
     /// A step over these rows, 1 to [`MAX_ROWS`] of them, given field by field.
-    pub(crate) fn step(&'static self, mut fields: Vec<Value>) -> Step {
+    pub(crate) fn step(&'static self, mut fields: Vec<SqlValue>) -> Statement {
         let rows = fields.len() / self.columns;
         let size = rows.next_power_of_two().trailing_zeros() as usize;
         for field in fields.len()..self.columns << size {
             fields.push(fields[field % self.columns].null_like());
         }
-        Step { sql: &self.texts[size], args: fields, rows, many: Some(self), with_next: false }
+        Statement { sql: &self.texts[size], args: fields, rows, many: Some(self), with_next: false }
     }
 
     /// Steps over any number of rows, each with the keys and places of its own. A key that comes twice is in two steps, one
     /// after the other, since within one only one of its rows would count.
     pub(crate) fn steps<K: Clone + Eq + Hash>(
         &'static self,
-        rows: impl Iterator<Item = (usize, K, Vec<Value>)>,
-    ) -> Vec<(Step, Vec<(K, usize)>)> {
+        rows: impl Iterator<Item = (usize, K, Vec<SqlValue>)>,
+    ) -> Vec<(Statement, Vec<(K, usize)>)> {
         let (mut steps, mut chunk, mut fields, mut seen) = (Vec::new(), Vec::new(), Vec::new(), HashSet::new());
         for (place, key, row) in rows {
             if chunk.len() == MAX_ROWS || !seen.insert(key.clone()) {
@@ -77,8 +77,8 @@ mod tests {
 
     static TWO: LazyLock<Batched> = LazyLock::new(|| Batched::new(2, "WITH e (a, b) AS (VALUES {rows}) DELETE"));
 
-    fn fields(rows: i64) -> Vec<Value> {
-        (0..rows).flat_map(|row| [Value::int(row), Value::text(row)]).collect()
+    fn fields(rows: i64) -> Vec<SqlValue> {
+        (0..rows).flat_map(|row| [SqlValue::int(row), SqlValue::text(row)]).collect()
     }
 
     #[test]
@@ -89,7 +89,7 @@ mod tests {
         let step = TWO.step(fields(3));
         assert_eq!(step.sql, "WITH e (a, b) AS (VALUES ($1, $2), ($3, $4), ($5, $6), ($7, $8)) DELETE");
         assert_eq!(step.args[..6], fields(3));
-        assert_eq!(step.args[6..], [Value::Int(None), Value::Text(None)]);
+        assert_eq!(step.args[6..], [SqlValue::Int(None), SqlValue::Text(None)]);
         assert_eq!(step.rows, 3);
     }
 

@@ -1,6 +1,6 @@
 //! The small layer between the transitions, which are written once, and the engines, which are two.
 //!
-//! A transition is planned as [`Step`]s: static SQL that both engines understand (`$1` to `$n`, `ON CONFLICT`,
+//! A transition is planned as [`Statement`]s: static SQL that both engines understand (`$1` to `$n`, `ON CONFLICT`,
 //! `RETURNING`, no engine's own functions), with its arguments. No step is chosen by the answer to another: what depends
 //! on the state of the database is a condition inside the SQL. So an engine may send a whole batch at once.
 //!
@@ -20,15 +20,15 @@ use crate::StoreError;
 use crate::leader::LeaderSql;
 pub(crate) use apart::{Unit, join, refuse};
 pub(crate) use batch::{Batched, MAX_ROWS};
-pub(crate) use value::{Fields, Row, Value};
+pub(crate) use value::{Row, RowFields, SqlValue};
 
 /// One statement with its arguments.
 #[derive(Clone, Debug)]
-pub struct Step {
+pub struct Statement {
     /// The text. `$` stands before a parameter's number and nowhere else.
     pub(crate) sql: &'static str,
     /// `$1`, `$2`, ...
-    pub(crate) args: Vec<Value>,
+    pub(crate) args: Vec<SqlValue>,
     /// Rows that it is about, as a measure of its work.
     pub(crate) rows: usize,
     /// The statement over many rows that it is one of, if so.
@@ -37,8 +37,8 @@ pub struct Step {
     pub(crate) with_next: bool,
 }
 
-impl Step {
-    pub(crate) const fn new(sql: &'static str, args: Vec<Value>) -> Self {
+impl Statement {
+    pub(crate) const fn new(sql: &'static str, args: Vec<SqlValue>) -> Self {
         Self { sql, args, rows: 1, many: None, with_next: false }
     }
 
@@ -49,25 +49,25 @@ impl Step {
 
 /// What a step did.
 #[derive(Debug, Default)]
-pub struct Answer {
+pub struct StatementResult {
     /// Rows inserted, updated or deleted.
     pub(crate) changed: u64,
     /// Rows returned.
     pub(crate) rows: Vec<Row>,
     /// Rows of the step that were left out, by their places in it, since the engine will never take a value of theirs.
-    pub(crate) refused: Vec<Refusal>,
+    pub(crate) refused: Vec<RefusedRow>,
 }
 
 /// A row that was left out, and why.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct RefusedRow {
     pub(crate) row: usize,
     pub(crate) why: Arc<str>,
 }
 
 /// How the steps of a transaction hang together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum TransactionMode {
     /// All of them or none.
     Together,
     /// What the engine refuses for a value is left out, and named in its answer; all else is carried out. Slower.
@@ -86,16 +86,21 @@ pub trait Engine: Send + Sync + 'static {
     /// Carries out all steps in one transaction, if the fence is the one in force ([`StoreError::Fenced`] otherwise),
     /// with one answer per step. After an error nothing of it stands, except where the connection broke during the
     /// commit itself: then nobody can know.
-    async fn commit(&self, fence: Fence, steps: Vec<Arc<Step>>, mode: Mode) -> Result<Vec<Answer>, StoreError>;
+    async fn commit(
+        &self,
+        fence: Fence,
+        steps: Vec<Arc<Statement>>,
+        mode: TransactionMode,
+    ) -> Result<Vec<StatementResult>, StoreError>;
 
     /// Carries out one step in a transaction of its own, whoever leads: for leadership itself.
-    async fn update(&self, step: Step) -> Result<Answer, StoreError>;
+    async fn update(&self, step: Statement) -> Result<StatementResult, StoreError>;
 
     /// Reads, with one list of rows per step. What others commit meanwhile may be in one of them and not in another.
-    async fn read_all(&self, steps: Vec<Step>) -> Result<Vec<Vec<Row>>, StoreError>;
+    async fn read_all(&self, steps: Vec<Statement>) -> Result<Vec<Vec<Row>>, StoreError>;
 
     /// Reads with one step.
-    async fn read(&self, step: Step) -> Result<Vec<Row>, StoreError> {
+    async fn read(&self, step: Statement) -> Result<Vec<Row>, StoreError> {
         Ok(self.read_all(vec![step]).await?.pop().unwrap_or_default())
     }
 

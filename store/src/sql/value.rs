@@ -10,14 +10,14 @@ use crate::StoreError;
 
 /// An argument or a field. Nulls have a type, since PostgreSQL wants to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Value {
+pub(crate) enum SqlValue {
     /// An id, a word, JSON. Shared, since it may be long and is handed on several times.
     Text(Option<Arc<str>>),
     /// A number, a time, a truth value.
     Int(Option<i64>),
 }
 
-impl Value {
+impl SqlValue {
     pub(crate) fn text(value: impl ToString) -> Self {
         Self::Text(Some(value.to_string().into()))
     }
@@ -70,30 +70,30 @@ impl Value {
 
 /// A row: its fields in the order of the SELECT.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row(pub(crate) Vec<Value>);
+pub struct Row(pub(crate) Vec<SqlValue>);
 
 impl Row {
-    pub(crate) fn into_fields(self) -> Fields {
-        Fields(self.0.into_iter())
+    pub(crate) fn into_fields(self) -> RowFields {
+        RowFields(self.0.into_iter())
     }
 }
 
 /// Takes a row's fields one after the other; a field that is not what it must be is [`StoreError::Corrupt`].
-pub(crate) struct Fields(std::vec::IntoIter<Value>);
+pub(crate) struct RowFields(std::vec::IntoIter<SqlValue>);
 
-impl Fields {
+impl RowFields {
     pub(crate) fn text_or_null(&mut self) -> Result<Option<Arc<str>>, StoreError> {
         match self.0.next() {
-            Some(Value::Text(text)) => Ok(text),
-            Some(Value::Int(None)) => Ok(None),
+            Some(SqlValue::Text(text)) => Ok(text),
+            Some(SqlValue::Int(None)) => Ok(None),
             other => Err(StoreError::Corrupt(format!("text expected, found {other:?}"))),
         }
     }
 
     pub(crate) fn int_or_null(&mut self) -> Result<Option<i64>, StoreError> {
         match self.0.next() {
-            Some(Value::Int(int)) => Ok(int),
-            Some(Value::Text(None)) => Ok(None),
+            Some(SqlValue::Int(int)) => Ok(int),
+            Some(SqlValue::Text(None)) => Ok(None),
             other => Err(StoreError::Corrupt(format!("a number expected, found {other:?}"))),
         }
     }
@@ -157,7 +157,13 @@ mod tests {
     #[test]
     fn fields_are_read_in_order_and_nulls_may_have_either_type() {
         let id = AgentId::generate();
-        let row = Row(vec![Value::text(id), Value::int(7), Value::Text(None), Value::Int(None), Value::count(3_u32)]);
+        let row = Row(vec![
+            SqlValue::text(id),
+            SqlValue::int(7),
+            SqlValue::Text(None),
+            SqlValue::Int(None),
+            SqlValue::count(3_u32),
+        ]);
         let mut fields = row.into_fields();
         assert_eq!(fields.parsed::<AgentId>().expect("an id"), id);
         assert_eq!(fields.int().expect("a number"), 7);
@@ -169,16 +175,16 @@ mod tests {
 
     #[test]
     fn what_is_not_what_it_must_be_is_named() {
-        let corrupt = |value: Value, read: fn(&mut Fields) -> Result<(), StoreError>| {
+        let corrupt = |value: SqlValue, read: fn(&mut RowFields) -> Result<(), StoreError>| {
             let error = read(&mut Row(vec![value]).into_fields()).expect_err("unreadable");
             assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
             error.to_string()
         };
-        assert!(corrupt(Value::text("x1"), |f| f.parsed::<AgentId>().map(drop)).contains("x1"));
-        assert!(corrupt(Value::text("tired"), |f| f.parsed::<StopReason>().map(drop)).contains("tired"));
-        assert!(corrupt(Value::int(-1), |f| f.count::<u32>().map(drop)).contains("-1"));
-        assert!(corrupt(Value::text("{"), |f| f.json::<Vec<u8>>().map(drop)).contains('{'));
-        assert!(corrupt(Value::int(1), |f| f.text().map(drop)).contains("text expected"));
-        assert!(corrupt(Value::Text(None), |f| f.text().map(drop)).contains("null"));
+        assert!(corrupt(SqlValue::text("x1"), |f| f.parsed::<AgentId>().map(drop)).contains("x1"));
+        assert!(corrupt(SqlValue::text("tired"), |f| f.parsed::<StopReason>().map(drop)).contains("tired"));
+        assert!(corrupt(SqlValue::int(-1), |f| f.count::<u32>().map(drop)).contains("-1"));
+        assert!(corrupt(SqlValue::text("{"), |f| f.json::<Vec<u8>>().map(drop)).contains('{'));
+        assert!(corrupt(SqlValue::int(1), |f| f.text().map(drop)).contains("text expected"));
+        assert!(corrupt(SqlValue::Text(None), |f| f.text().map(drop)).contains("null"));
     }
 }

@@ -14,7 +14,7 @@ use super::folding::Folding;
 use super::threads::Threads;
 use crate::StoreError;
 use crate::leader::{self, LeaderSql};
-use crate::sql::{Answer, Engine, Mode, Row, Step, Unit, Value, join, refuse};
+use crate::sql::{Engine, Row, SqlValue, Statement, StatementResult, TransactionMode, Unit, join, refuse};
 
 /// How many free pages the file has above a tenth of its pages; those will be used again. None where the file was made by a
 /// version that did not keep it ready to shrink (`auto_vacuum` 0): it uses its free pages again, and keeps its size.
@@ -49,7 +49,12 @@ impl Engine for SqliteEngine {
         &leader::SQLITE
     }
 
-    async fn commit(&self, fence: Fence, steps: Vec<Arc<Step>>, mode: Mode) -> Result<Vec<Answer>, StoreError> {
+    async fn commit(
+        &self,
+        fence: Fence,
+        steps: Vec<Arc<Statement>>,
+        mode: TransactionMode,
+    ) -> Result<Vec<StatementResult>, StoreError> {
         let again = steps.clone();
         let answers = self.write(move |connection| transact(connection, fence, &steps, mode)).await;
         match answers {
@@ -61,11 +66,11 @@ impl Engine for SqliteEngine {
         }
     }
 
-    async fn update(&self, step: Step) -> Result<Answer, StoreError> {
+    async fn update(&self, step: Statement) -> Result<StatementResult, StoreError> {
         self.write(move |connection| run(connection, &step)).await
     }
 
-    async fn read_all(&self, steps: Vec<Step>) -> Result<Vec<Vec<Row>>, StoreError> {
+    async fn read_all(&self, steps: Vec<Statement>) -> Result<Vec<Vec<Row>>, StoreError> {
         let read =
             move |connection: &mut Connection| steps.iter().map(|step| Ok(run(connection, step)?.rows)).collect();
         self.readers.run(read).await?
@@ -73,12 +78,12 @@ impl Engine for SqliteEngine {
 
     async fn shrink(&self) -> Result<(), StoreError> {
         loop {
-            let spare = self.update(Step::new(SPARE_PAGES, Vec::new())).await?;
+            let spare = self.update(Statement::new(SPARE_PAGES, Vec::new())).await?;
             let spare = spare.rows.into_iter().next().map_or(Ok(0), |row| row.into_fields().int())?;
             if spare <= 0 {
                 return Ok(());
             }
-            self.update(Step::new(GIVE_BACK, Vec::new())).await?;
+            self.update(Statement::new(GIVE_BACK, Vec::new())).await?;
         }
     }
 
@@ -86,7 +91,7 @@ impl Engine for SqliteEngine {
         self.folding.close().await;
         self.readers.close().await;
         // The log is part of the database until it is folded in, so a failure here loses nothing.
-        match self.update(Step::new(FOLD_LOG, Vec::new())).await {
+        match self.update(Statement::new(FOLD_LOG, Vec::new())).await {
             Ok(_) => self.writer.close().await,
             Err(error) => {
                 self.writer.close().await;
@@ -112,24 +117,24 @@ impl SqliteEngine {
 fn transact(
     connection: &mut Connection,
     ours: Fence,
-    steps: &[Arc<Step>],
-    mode: Mode,
-) -> Result<Vec<Answer>, StoreError> {
+    steps: &[Arc<Statement>],
+    mode: TransactionMode,
+) -> Result<Vec<StatementResult>, StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(explain)?;
     let (current, ..) = leader::read(run(&transaction, &leader::current_step())?.rows)?;
     if current != ours {
         return Err(StoreError::Fenced { ours, current });
     }
     let answers = match mode {
-        Mode::Together => steps.iter().map(|step| run(&transaction, step)).collect::<Result<_, _>>()?,
-        Mode::Apart => run_apart(&transaction, steps)?,
+        TransactionMode::Together => steps.iter().map(|step| run(&transaction, step)).collect::<Result<_, _>>()?,
+        TransactionMode::Apart => run_apart(&transaction, steps)?,
     };
     transaction.commit().map_err(explain)?;
     Ok(answers)
 }
 
 /// Carries out each unit under a savepoint of its own, and row by row where it is refused.
-fn run_apart(connection: &Connection, steps: &[Arc<Step>]) -> Result<Vec<Answer>, StoreError> {
+fn run_apart(connection: &Connection, steps: &[Arc<Statement>]) -> Result<Vec<StatementResult>, StoreError> {
     let mut all = Vec::with_capacity(steps.len());
     for unit in Unit::divide(steps) {
         let mut answers = Vec::new();
@@ -149,7 +154,7 @@ fn run_apart(connection: &Connection, steps: &[Arc<Step>]) -> Result<Vec<Answer>
 }
 
 /// Carries out a unit, or nothing of it where it is refused for a value.
-fn run_unit(connection: &Connection, unit: &Unit) -> Result<Result<Vec<Answer>, StoreError>, StoreError> {
+fn run_unit(connection: &Connection, unit: &Unit) -> Result<Result<Vec<StatementResult>, StoreError>, StoreError> {
     let execute = |sql| connection.execute_batch(sql).map_err(explain);
     execute("SAVEPOINT unit")?;
     match unit.0.iter().map(|step| run(connection, step)).collect() {
@@ -166,19 +171,19 @@ fn run_unit(connection: &Connection, unit: &Unit) -> Result<Result<Vec<Answer>, 
 }
 
 /// Carries out a statement to its end.
-pub(super) fn run(connection: &Connection, step: &Step) -> Result<Answer, StoreError> {
+pub(super) fn run(connection: &Connection, step: &Statement) -> Result<StatementResult, StoreError> {
     // `$1` would be a name to SQLite; `?1` is the number 1.
     let mut statement = connection.prepare_cached(&step.sql.replace('$', "?")).map_err(explain)?;
     for (index, value) in step.args.iter().enumerate() {
         match value {
-            Value::Text(Some(text)) => statement.raw_bind_parameter(index + 1, text.as_ref()),
-            Value::Int(Some(int)) => statement.raw_bind_parameter(index + 1, int),
-            Value::Text(None) | Value::Int(None) => statement.raw_bind_parameter(index + 1, Null),
+            SqlValue::Text(Some(text)) => statement.raw_bind_parameter(index + 1, text.as_ref()),
+            SqlValue::Int(Some(int)) => statement.raw_bind_parameter(index + 1, int),
+            SqlValue::Text(None) | SqlValue::Int(None) => statement.raw_bind_parameter(index + 1, Null),
         }
         .map_err(explain)?;
     }
     let columns = statement.column_count();
-    let mut answer = Answer::default();
+    let mut answer = StatementResult::default();
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next().map_err(explain)? {
         answer.rows.push(Row((0..columns).map(|index| read_field(row, index)).collect::<Result<_, _>>()?));
@@ -187,10 +192,10 @@ pub(super) fn run(connection: &Connection, step: &Step) -> Result<Answer, StoreE
     Ok(answer)
 }
 
-fn read_field(row: &rusqlite::Row<'_>, index: usize) -> Result<Value, StoreError> {
+fn read_field(row: &rusqlite::Row<'_>, index: usize) -> Result<SqlValue, StoreError> {
     match row.get_ref(index).map_err(explain)? {
-        ValueRef::Null => Ok(Value::Text(None)),
-        ValueRef::Integer(int) => Ok(Value::int(int)),
-        other => other.as_str().map(Value::shared).map_err(|error| StoreError::Corrupt(error.to_string())),
+        ValueRef::Null => Ok(SqlValue::Text(None)),
+        ValueRef::Integer(int) => Ok(SqlValue::int(int)),
+        other => other.as_str().map(SqlValue::shared).map_err(|error| StoreError::Corrupt(error.to_string())),
     }
 }

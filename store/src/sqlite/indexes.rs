@@ -4,11 +4,11 @@ use muster_domain::{AgentId, PoolName, Priority, TaskId, TaskState, Timestamp};
 use rusqlite::types::Null;
 use rusqlite::{Connection, StatementStatus};
 
-use crate::sql::{Step, Value};
-use crate::{LineKey, ListOrder, Piece, TaskFilter, agents, pools, task_lists, task_pages, tasks};
+use crate::sql::{SqlValue, Statement};
+use crate::{ListOrder, QueueKey, QueueSlice, TaskFilter, agents, pools, task_lists, task_pages, tasks};
 
 /// How the bundled SQLite would carry it out.
-fn explain(connection: &Connection, step: &Step) -> String {
+fn explain(connection: &Connection, step: &Statement) -> String {
     let question = format!("EXPLAIN QUERY PLAN {}", step.sql.replace('$', "?"));
     let mut statement = connection.prepare(&question).expect(step.sql);
     for index in 1..=step.args.len() {
@@ -19,7 +19,7 @@ fn explain(connection: &Connection, step: &Step) -> String {
 }
 
 /// How often it is planned anew while it is asked again and again.
-fn plans_anew(connection: &Connection, step: &Step) -> i32 {
+fn plans_anew(connection: &Connection, step: &Statement) -> i32 {
     let ask = || {
         let mut statement = connection.prepare_cached(&step.sql.replace('$', "?")).expect(step.sql);
         for index in 1..=step.args.len() {
@@ -37,7 +37,7 @@ fn filter(pool: Option<&PoolName>, project: Option<&str>, states: &[TaskState], 
 }
 
 /// A question, and the range of an index that answers it.
-type Question = (Step, &'static str);
+type Question = (Statement, &'static str);
 
 fn dev() -> PoolName {
     "dev".parse().expect("a name")
@@ -45,15 +45,15 @@ fn dev() -> PoolName {
 
 fn of_the_queue() -> Vec<Question> {
     let (dev, id, at) = (dev(), TaskId::generate(), Timestamp::now());
-    let shared = LineKey::Shared { tenant: String::new(), priority: Priority::NORMAL };
+    let shared = QueueKey::Shared { tenant: String::new(), priority: Priority::NORMAL };
     let agent = AgentId::generate();
     vec![
         (
-            task_lists::piece(&dev, &Piece { line: shared, after: Some(id), limit: 9 }),
+            task_lists::slice(&dev, &QueueSlice { queue: shared, after: Some(id), limit: 9 }),
             "tasks_shared (pool_name=? AND tenant=? AND (priority,task_id)>(?,?) AND priority<?)",
         ),
         (
-            task_lists::piece(&dev, &Piece { line: LineKey::Own(agent), after: None, limit: 9 }),
+            task_lists::slice(&dev, &QueueSlice { queue: QueueKey::Own(agent), after: None, limit: 9 }),
             "tasks_of_agent (pool_name=? AND (agent_id,task_id)>(?,?) AND agent_id<?)",
         ),
         (
@@ -65,8 +65,8 @@ fn of_the_queue() -> Vec<Question> {
         (task_lists::expired(&dev, at, 9), "tasks_expiring (pool_name=? AND expires_at<?)"),
         (task_lists::next_expiry(&dev, at), "tasks_expiring (pool_name=? AND expires_at>?)"),
         (task_lists::running(&dev), "tasks_by_state (pool_name=? AND state=?)"),
-        (task_lists::lines(&dev), "COVERING INDEX tasks_shared (pool_name=?)"),
-        (task_lists::lines(&dev), "COVERING INDEX tasks_of_agent (pool_name=? AND agent_id>?)"),
+        (task_lists::ready_queues(&dev), "COVERING INDEX tasks_shared (pool_name=?)"),
+        (task_lists::ready_queues(&dev), "COVERING INDEX tasks_of_agent (pool_name=? AND agent_id>?)"),
         (task_lists::counts(&dev), "COVERING INDEX tasks_delayed (pool_name=?)"),
         (task_lists::counts(&dev), "COVERING INDEX tasks_by_state (pool_name=? AND state=?)"),
         (task_lists::made_since("acme", at), "sqlite_autoindex_tasks_1 (task_id>?)"),
@@ -105,7 +105,7 @@ fn of_changes() -> Vec<Question> {
         (tasks::prune(at, 9).remove(0), "tasks_ended (finished_at<?)"),
         (tasks::prune(at, 9).remove(0), "idempotency_keys_by_made (made_id=?)"),
         (tasks::prune(at, 9).remove(1), "tasks_ended (finished_at<?)"),
-        (agents::ADD_KEYED.step(vec![Value::int(1); 10]), "idempotency_keys_by_made (made_id=?)"),
+        (agents::ADD_KEYED.step(vec![SqlValue::int(1); 10]), "idempotency_keys_by_made (made_id=?)"),
         (agents::prune(at, 9).remove(0), "agents_ended (ended_at<?)"),
         (pools::remove(&dev), "tasks_by_state (pool_name=? AND state=?)"),
     ]

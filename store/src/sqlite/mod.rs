@@ -28,11 +28,11 @@ pub use folding::log_of;
 use threads::Threads;
 
 use crate::migrate::{self, Migrated};
-use crate::truth::Truth;
+use crate::sql_store::SqlStore;
 use crate::{Durability, StoreError};
 
 /// The store in a file.
-pub type SqliteStore = Truth<SqliteEngine>;
+pub type SqliteStore = SqlStore<SqliteEngine>;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 

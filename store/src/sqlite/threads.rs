@@ -13,12 +13,12 @@ use tokio::sync::oneshot;
 
 use crate::StoreError;
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+type ThreadJob = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// Threads that share the jobs that come, until they are closed or dropped.
 pub(super) struct Threads {
     /// None once they are closed.
-    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    jobs: Mutex<Option<mpsc::Sender<ThreadJob>>>,
     /// One per thread; nothing is ever sent, the end says that the connection is closed.
     ends: Mutex<Vec<oneshot::Receiver<Infallible>>>,
 }
@@ -47,7 +47,7 @@ impl Threads {
         job: impl FnOnce(&mut Connection) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
+        let job: ThreadJob = Box::new(move |connection| {
             // A caller that has gone away does not need the answer.
             let _ = reply.send(job(connection));
         });
@@ -66,7 +66,7 @@ impl Threads {
     }
 }
 
-fn work(mut connection: Connection, waiting: &Mutex<mpsc::Receiver<Job>>) {
+fn work(mut connection: Connection, waiting: &Mutex<mpsc::Receiver<ThreadJob>>) {
     loop {
         // One thread waits for a job while it holds the lock, the others for the lock.
         let next = lock(waiting).recv();

@@ -6,14 +6,14 @@ use std::time::Duration;
 use fastrand::Rng;
 use muster_domain::budget::Scope;
 use muster_domain::{
-    After, AgentId, AgentState, Attempt, Epoch, Executions, Fence, FinalState, Gate, Halt, PoolName, Priority,
+    AgentId, AgentState, Attempt, Epoch, Executions, Fence, FinalState, FollowUp, Gate, Halt, PoolName, Priority,
     ProcessId, StopReason, TaskId, TaskState, Usage,
 };
 use muster_store::sqlite::SqliteStore;
 use muster_store::testing::MemoryStore;
 use muster_store::{
-    AgentFilter, Durability, IdempotencyKey, Leadership, Life, LineKey, ListOrder, NewAgent, NewTask, Piece, Queue,
-    Store, TaskFilter, TaskHalting, TaskStart, TaskVerdict, UsageAdded, Write,
+    AgentFilter, Durability, IdempotencyKey, Leadership, LifeRow, ListOrder, NewAgent, NewTask, QueueKey, QueueSlice,
+    Store, TaskFilter, TaskHalting, TaskQueue, TaskStart, TaskVerdict, UsageAdded, Write,
 };
 
 use crate::conformance::tasks::{error, json, new_task, over};
@@ -165,14 +165,14 @@ impl Writer {
         Attempt { number: self.0.u32(1..3), agent_id, epoch: Epoch(self.0.u64(..9)), process_id }
     }
 
-    fn after(&mut self) -> After {
+    fn after(&mut self) -> FollowUp {
         match self.0.u8(..6) {
-            0 => After::Succeed,
-            1 => After::Cancel,
-            2 => After::Fail(error()),
-            3 => After::Die(error()),
-            4 => After::Retry { not_before: None },
-            _ => After::Retry { not_before: Some(self.moment()) },
+            0 => FollowUp::Succeed,
+            1 => FollowUp::Cancel,
+            2 => FollowUp::Fail(error()),
+            3 => FollowUp::Die(error()),
+            4 => FollowUp::Retry { not_before: None },
+            _ => FollowUp::Retry { not_before: Some(self.moment()) },
         }
     }
 
@@ -195,9 +195,9 @@ impl Writer {
         }
     }
 
-    fn life(&mut self) -> Life {
+    fn life(&mut self) -> LifeRow {
         let fence = Fence(self.0.u64(1..4));
-        Life { fence, part: self.0.u32(..3), began_at: self.moment(), seen_at: self.moment(), machine: None }
+        LifeRow { fence, part: self.0.u32(..3), began_at: self.moment(), seen_at: self.moment(), machine: None }
     }
 }
 
@@ -296,11 +296,11 @@ impl Twins {
         ask!(self.tasks(&filter, Some(task), 3));
         ask!(self.task(task));
         ask!(self.task_key_holder(&key("0", 0)));
-        let lines = ask!(self.task_lines(&pool), |lines| lines.sort_unstable());
+        let lines = ask!(self.task_queues(&pool), |lines| lines.sort_unstable());
         let after = writer.0.bool().then(|| writer.task());
-        let piece = |line: LineKey| Piece { line, after, limit: 3 };
-        let pieces: Vec<Piece> = lines.into_iter().map(|row| piece(row.line)).collect();
-        ask!(self.pieces(&pool, &pieces));
+        let piece = |line: QueueKey| QueueSlice { queue: line, after, limit: 3 };
+        let pieces: Vec<QueueSlice> = lines.into_iter().map(|row| piece(row.queue)).collect();
+        ask!(self.queue_slices(&pool, &pieces));
         ask!(self.running_tasks(&pool));
         ask!(self.due_tasks(&pool, moment, 3));
         ask!(self.next_due(&pool, moment));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use muster_store::postgres::{PostgresOptions, PostgresStore};
 use muster_store::sqlite::SqliteStore;
-use muster_store::{Durability, Leadership, Migrated, Outcome, Store, postgres, sqlite};
+use muster_store::{Durability, Leadership, Migrated, Store, WriteOutcome, postgres, sqlite};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
@@ -41,7 +41,7 @@ async fn look_at(store: &impl Store) {
         panic!("nobody leads yet");
     };
     let outcomes = store.apply(fence, &[add(&keyed("k", 7)), add(&keyed("new", 7))]).await.expect("a batch");
-    assert_eq!(outcomes, [Outcome::Replayed { agent_id, body_hash: [7; 32] }, Outcome::Unplaced]);
+    assert_eq!(outcomes, [WriteOutcome::Replayed { agent_id, body_hash: [7; 32] }, WriteOutcome::Unplaced]);
     store.close().await;
 }
 

@@ -2,7 +2,7 @@
 
 use muster_domain::{Cause, Ending, Epoch, Payload};
 use muster_store::postgres::{PostgresOptions, PostgresStore};
-use muster_store::{AgentFilter, NewTask, Outcome, Queue, Store, StoreError, TaskOutcome, Write};
+use muster_store::{AgentFilter, NewTask, Store, StoreError, TaskOutcome, TaskQueue, Write, WriteOutcome};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::conformance::tasks::new_task;
@@ -39,7 +39,7 @@ async fn a_database_of_another_encoding_takes_every_text() {
     let id = task.spec.task_id;
     let writes = [add_pool("dev"), add_worker(worker, "dev", 1), add(&agent), release, Write::AddTasks(vec![task])];
     let outcomes = store.apply(fence, &writes).await.expect("a batch");
-    assert_eq!(outcomes[4], Outcome::Tasks(vec![TaskOutcome::Applied]));
+    assert_eq!(outcomes[4], WriteOutcome::Tasks(vec![TaskOutcome::Applied]));
     let row = store.agent(agent.spec.agent_id).await.expect("a read").expect("an agent");
     assert_eq!(row.last_ending, Some(ending), "JSON is read back as it was");
     assert_eq!(row.spec.project_id, "caf\u{e9} \\ud83d\\ude00", "other text shows what it was");

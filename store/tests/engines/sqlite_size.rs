@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use muster_domain::{After, Fence, Payload, TaskId};
+use muster_domain::{Fence, FollowUp, Payload, TaskId};
 use muster_store::sqlite::SqliteStore;
-use muster_store::{Durability, Leadership, NewTask, Outcome, Store, TaskOutcome, TaskVerdict, Write};
+use muster_store::{Durability, Leadership, NewTask, Store, TaskOutcome, TaskVerdict, Write, WriteOutcome};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor};
 
@@ -26,9 +26,9 @@ async fn fill(store: &SqliteStore, fence: Fence) {
     let input = Payload::quoted(&"x".repeat(4_096));
     let new: Vec<NewTask> = (0..TASKS).map(|_| NewTask { input: input.clone(), ..new_task("dev") }).collect();
     let ids: Vec<TaskId> = new.iter().map(|task| task.spec.task_id).collect();
-    let verdicts = ids.iter().map(|id| TaskVerdict { task_id: *id, then: After::Cancel, at: at(1) }).collect();
+    let verdicts = ids.iter().map(|id| TaskVerdict { task_id: *id, then: FollowUp::Cancel, at: at(1) }).collect();
     let outcomes = store.apply(fence, &[Write::AddTasks(new), Write::SettleTasks(verdicts)]).await.expect("a batch");
-    let done = Outcome::Tasks(vec![TaskOutcome::Applied; TASKS]);
+    let done = WriteOutcome::Tasks(vec![TaskOutcome::Applied; TASKS]);
     assert_eq!(outcomes, [done.clone(), done]);
 }
 

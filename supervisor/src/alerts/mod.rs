@@ -7,11 +7,11 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `book` | the alerts |
-//! | `outbox` | letters that wait for the webhook, in order, and when each is sent again |
+//! | `alert_table` | the alerts |
+//! | `outbox` | messages that wait for the webhook, in order, and when each is sent again |
 //! | `webhook` | writes, signs and sends them |
 
-mod book;
+mod alert_table;
 mod outbox;
 #[cfg(test)]
 mod tests;
@@ -27,11 +27,11 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use book::{Book, Topic};
-use outbox::{Letter, Outbox, Then};
-use webhook::News;
+use alert_table::{AlertTable, Topic};
+use outbox::{AfterFailure, WebhookDelivery, WebhookOutbox};
+use webhook::AlertChange;
 pub(crate) use webhook::run;
-pub use webhook::{Courier, Secret, Webhook};
+pub use webhook::{Webhook, WebhookClient, WebhookSecret};
 
 /// Where alerts go, and when they are over.
 pub struct AlertParts {
@@ -105,20 +105,23 @@ muster_domain::words! {
 
 /// The book of alerts and the post about them.
 pub(crate) struct Alerts {
-    state: Mutex<State>,
+    state: Mutex<AlertState>,
     changed: Notify,
 }
 
-struct State {
-    book: Book,
+struct AlertState {
+    book: AlertTable,
     /// None without a webhook.
-    outbox: Option<Outbox>,
+    outbox: Option<WebhookOutbox>,
 }
 
 impl Alerts {
     pub(crate) fn new(parts: &AlertParts) -> Self {
-        let outbox = parts.webhook.as_ref().map(|_| Outbox::default());
-        Self { state: Mutex::new(State { book: Book::new(parts.min_interval), outbox }), changed: Notify::new() }
+        let outbox = parts.webhook.as_ref().map(|_| WebhookOutbox::default());
+        Self {
+            state: Mutex::new(AlertState { book: AlertTable::new(parts.min_interval), outbox }),
+            changed: Notify::new(),
+        }
     }
 
     /// Something is wrong. Said again while it lasts, it is counted.
@@ -126,7 +129,7 @@ impl Alerts {
         let topic = topic(kind, pool, subject);
         let mut state = self.state();
         if let Some(alert) = state.book.raise(topic, message, Timestamp::now()) {
-            state.tell(News::Begun, &alert);
+            state.tell(AlertChange::Begun, &alert);
             drop(state);
             self.changed.notify_one();
         }
@@ -159,10 +162,10 @@ impl Alerts {
     }
 
     /// Closes what is over for good, and gives the next letter to send.
-    fn next_letter(&self) -> Option<Letter> {
+    fn next_delivery(&self) -> Option<WebhookDelivery> {
         let mut state = self.state();
         for alert in state.book.settle(now()) {
-            state.tell(News::Ended, &alert);
+            state.tell(AlertChange::Ended, &alert);
         }
         state.outbox.as_ref()?.next(now())
     }
@@ -171,7 +174,7 @@ impl Alerts {
     async fn pause(&self) {
         let next = {
             let state = self.state();
-            let due = state.outbox.as_ref().and_then(Outbox::due);
+            let due = state.outbox.as_ref().and_then(WebhookOutbox::due);
             due.into_iter().chain(state.book.settles_at()).min()
         };
         tokio::select! {
@@ -187,19 +190,19 @@ impl Alerts {
         }
     }
 
-    fn failed(&self, delivery: Uuid) -> Then {
-        self.state().outbox.as_mut().map_or(Then::GivenUp, |outbox| outbox.failed(delivery, now()))
+    fn failed(&self, delivery: Uuid) -> AfterFailure {
+        self.state().outbox.as_mut().map_or(AfterFailure::GivenUp, |outbox| outbox.failed(delivery, now()))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, AlertState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn tell(&mut self, news: News, alert: &Alert) {
+impl AlertState {
+    fn tell(&mut self, news: AlertChange, alert: &Alert) {
         let Some(outbox) = &mut self.outbox else { return };
-        if let Some(dropped) = outbox.push(webhook::letter(news, alert), now()) {
+        if let Some(dropped) = outbox.push(webhook::delivery(news, alert), now()) {
             tracing::error!(
                 alert.id = %dropped.alert,
                 delivery.id = %dropped.delivery,

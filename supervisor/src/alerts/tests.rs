@@ -10,7 +10,7 @@ use super::*;
 
 /// What came to a webhook.
 #[derive(Clone, Debug)]
-struct Post {
+struct SentRequests {
     at: Instant,
     delivery: String,
     signature: String,
@@ -19,62 +19,64 @@ struct Post {
 
 /// A webhook that answers what it is told to, and then 200.
 #[derive(Default)]
-struct FakeCourier {
-    answers: Mutex<VecDeque<Answer>>,
-    posts: Mutex<Vec<Post>>,
+struct FakeWebhookClient {
+    answers: Mutex<VecDeque<FakeReply>>,
+    posts: Mutex<Vec<SentRequests>>,
 }
 
 #[derive(Clone, Copy)]
-enum Answer {
+enum FakeReply {
     Status(u16),
     Refused,
     Silence,
 }
 
 #[async_trait]
-impl Courier for FakeCourier {
+impl WebhookClient for FakeWebhookClient {
     async fn post(&self, headers: &[(&'static str, String)], body: String) -> Result<u16, String> {
         let header = |name: &str| headers.iter().find(|(known, _)| *known == name).expect(name).1.clone();
-        self.posts.lock().expect("no panic elsewhere").push(Post {
+        self.posts.lock().expect("no panic elsewhere").push(SentRequests {
             at: Instant::now(),
             delivery: header("X-Muster-Delivery"),
             signature: header("X-Muster-Signature"),
             json: serde_json::from_str(&body).expect("JSON"),
         });
         let answer = self.answers.lock().expect("no panic elsewhere").pop_front();
-        match answer.unwrap_or(Answer::Status(200)) {
-            Answer::Status(status) => Ok(status),
-            Answer::Refused => Err("connection refused".to_owned()),
-            Answer::Silence => std::future::pending().await,
+        match answer.unwrap_or(FakeReply::Status(200)) {
+            FakeReply::Status(status) => Ok(status),
+            FakeReply::Refused => Err("connection refused".to_owned()),
+            FakeReply::Silence => std::future::pending().await,
         }
     }
 }
 
-struct Scene {
+struct AlertScene {
     alerts: Arc<Alerts>,
-    courier: Arc<FakeCourier>,
+    client: Arc<FakeWebhookClient>,
     /// What was told about the webhook: away for a reason, or there.
     health: Arc<Mutex<Vec<Option<String>>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Drop for Scene {
+impl Drop for AlertScene {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Scene {
-    fn new(answers: &[Answer]) -> Self {
-        let courier =
-            Arc::new(FakeCourier { answers: Mutex::new(answers.iter().copied().collect()), ..Default::default() });
-        let webhook = || Webhook { courier: courier.clone(), secret: Secret::new("s3cret".to_owned()) };
+impl AlertScene {
+    fn new(answers: &[FakeReply]) -> Self {
+        let client = Arc::new(FakeWebhookClient {
+            answers: Mutex::new(answers.iter().copied().collect()),
+            ..Default::default()
+        });
+        let webhook = || Webhook { client: client.clone(), secret: WebhookSecret::new("s3cret".to_owned()) };
         let alerts = Arc::new(Alerts::new(&AlertParts { webhook: Some(webhook()), ..AlertParts::default() }));
         let health = Arc::new(Mutex::new(Vec::new()));
         let heard = health.clone();
         let told = move |away| heard.lock().expect("no panic elsewhere").push(away);
         let task = tokio::spawn(run(alerts.clone(), Some(webhook()), told));
-        Self { alerts, courier, health, task }
+        Self { alerts, client, health, task }
     }
 
     fn raise(&self, subject: &str) {
@@ -86,8 +88,8 @@ impl Scene {
     }
 
     /// The first `count` that come; time runs as far as it must, up to a day.
-    async fn posts(&self, count: usize) -> Vec<Post> {
-        let posts = || self.courier.posts.lock().expect("no panic elsewhere").clone();
+    async fn posts(&self, count: usize) -> Vec<SentRequests> {
+        let posts = || self.client.posts.lock().expect("no panic elsewhere").clone();
         let came = async {
             while posts().len() < count {
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -102,7 +104,7 @@ impl Scene {
     }
 }
 
-fn events(posts: &[Post]) -> Vec<(String, String)> {
+fn events(posts: &[SentRequests]) -> Vec<(String, String)> {
     let word = |value: &Value| value.as_str().expect("a text").to_owned();
     posts.iter().map(|post| (word(&post.json["event"]), word(&post.json["alert"]["subject"]))).collect()
 }
@@ -113,7 +115,7 @@ fn told(event: &str, subject: &str) -> (String, String) {
 
 #[tokio::test(start_paused = true)]
 async fn each_alert_is_told_once_when_it_begins_and_once_when_it_ends() {
-    let scene = Scene::new(&[]);
+    let scene = AlertScene::new(&[]);
     let begun = Instant::now();
     for _ in 0..50 {
         scene.raise("store");
@@ -141,8 +143,9 @@ async fn each_alert_is_told_once_when_it_begins_and_once_when_it_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_arrive_is_sent_again_and_is_the_same_letter() {
-    let scene = Scene::new(&[Answer::Status(500), Answer::Refused, Answer::Silence, Answer::Status(302)]);
+async fn what_does_not_arrive_is_sent_again_and_is_the_same_delivery() {
+    let scene =
+        AlertScene::new(&[FakeReply::Status(500), FakeReply::Refused, FakeReply::Silence, FakeReply::Status(302)]);
     scene.raise("store");
     let posts = scene.posts(5).await;
     assert!(posts.iter().all(|post| post.delivery == posts[0].delivery && post.signature == posts[0].signature));
@@ -157,7 +160,7 @@ async fn what_does_not_arrive_is_sent_again_and_is_the_same_letter() {
 
 #[tokio::test(start_paused = true)]
 async fn one_alert_that_is_refused_does_not_hold_up_another() {
-    let scene = Scene::new(&[Answer::Status(400)]);
+    let scene = AlertScene::new(&[FakeReply::Status(400)]);
     scene.raise("store");
     scene.raise("registry");
     let posts = scene.posts(3).await;

@@ -1,4 +1,4 @@
-//! Tells a webhook when an alert begins and when it ends: one letter at a time, signed, and sent again until it arrives.
+//! Tells a webhook when an alert begins and when it ends: one message at a time, signed, and sent again until it arrives.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use sha2::Sha256;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::outbox::{Letter, Then};
+use super::outbox::{AfterFailure, WebhookDelivery};
 use super::{Alert, Alerts};
 
 /// How long one delivery may take.
@@ -19,20 +19,20 @@ const CALL_LIMIT: Duration = Duration::from_secs(15);
 
 /// The header with the signature of the body: `sha256=` and the HMAC in hex.
 const SIGNATURE: &str = "X-Muster-Signature";
-/// The header with the id of the delivery: the same when a letter is sent again.
+/// The header with the id of the delivery: the same when a message is sent again.
 const DELIVERY: &str = "X-Muster-Delivery";
 
-/// Where alerts are told. The supervisor knows no HTTP: it writes and signs letters, and a courier carries them.
+/// Where alerts are told. The supervisor knows no HTTP: it writes and signs messages, and a client carries them.
 pub struct Webhook {
     /// Who carries them.
-    pub courier: Arc<dyn Courier>,
+    pub client: Arc<dyn WebhookClient>,
     /// What they are signed with.
-    pub secret: Secret,
+    pub secret: WebhookSecret,
 }
 
-/// Carries letters to the webhook.
+/// Carries messages to the webhook.
 #[async_trait]
-pub trait Courier: Send + Sync {
+pub trait WebhookClient: Send + Sync {
     /// Sends a POST with this JSON and these headers. The status of the answer, or what went wrong in words without
     /// secrets. A call that is given up may go on behind the scenes for a while.
     async fn post(&self, headers: &[(&'static str, String)], body: String) -> Result<u16, String>;
@@ -40,16 +40,16 @@ pub trait Courier: Send + Sync {
 
 /// A secret that is not printed.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct WebhookSecret(String);
 
-impl Secret {
+impl WebhookSecret {
     /// This secret.
     pub fn new(secret: String) -> Self {
         Self(secret)
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for WebhookSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(***)")
     }
@@ -57,7 +57,7 @@ impl fmt::Debug for Secret {
 
 /// What happened to an alert.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(super) enum News {
+pub(super) enum AlertChange {
     #[serde(rename = "alert.begun")]
     Begun,
     #[serde(rename = "alert.ended")]
@@ -65,42 +65,42 @@ pub(super) enum News {
 }
 
 #[derive(Serialize)]
-struct Body<'a> {
-    event: News,
+struct WebhookBody<'a> {
+    event: AlertChange,
     alert: &'a Alert,
 }
 
-/// The letter that tells this.
-pub(super) fn letter(event: News, alert: &Alert) -> Letter {
-    let body = Body { event, alert };
+/// The message that tells this.
+pub(super) fn delivery(event: AlertChange, alert: &Alert) -> WebhookDelivery {
+    let body = WebhookBody { event, alert };
     // Words, numbers and ids always have a JSON.
     let body = serde_json::to_string(&body).unwrap_or_default();
-    Letter { delivery: Uuid::now_v7(), alert: alert.id, body }
+    WebhookDelivery { delivery: Uuid::now_v7(), alert: alert.id, body }
 }
 
 /// Closes alerts in time and sends what is to be told, for ever. `told` hears when the webhook is away, and why, and when it
 /// is not.
 pub(crate) async fn run(alerts: Arc<Alerts>, webhook: Option<Webhook>, told: impl Fn(Option<String>)) {
     loop {
-        let letter = alerts.next_letter();
-        match (&webhook, letter) {
-            (Some(webhook), Some(letter)) => told(webhook.deliver(&alerts, letter).await.err()),
+        let delivery = alerts.next_delivery();
+        match (&webhook, delivery) {
+            (Some(webhook), Some(delivery)) => told(webhook.deliver(&alerts, delivery).await.err()),
             _ => alerts.pause().await,
         }
     }
 }
 
 impl Webhook {
-    async fn deliver(&self, alerts: &Alerts, letter: Letter) -> Result<(), String> {
-        let delivery = letter.delivery;
-        let sent = self.send(letter).await;
+    async fn deliver(&self, alerts: &Alerts, message: WebhookDelivery) -> Result<(), String> {
+        let delivery = message.delivery;
+        let sent = self.send(message).await;
         match &sent {
             Ok(()) => alerts.delivered(delivery),
             Err(reason) => match alerts.failed(delivery) {
-                Then::Again(_) => {
+                AfterFailure::Again(_) => {
                     tracing::debug!(delivery.id = %delivery, reason, "an alert did not reach the webhook")
                 }
-                Then::GivenUp => {
+                AfterFailure::GivenUp => {
                     tracing::error!(delivery.id = %delivery, reason, "an alert did not reach the webhook for a day; it is given up");
                 }
             },
@@ -108,10 +108,10 @@ impl Webhook {
         sent
     }
 
-    async fn send(&self, letter: Letter) -> Result<(), String> {
+    async fn send(&self, delivery: WebhookDelivery) -> Result<(), String> {
         let headers =
-            [(SIGNATURE, sign(&self.secret, letter.body.as_bytes())), (DELIVERY, letter.delivery.to_string())];
-        let call = self.courier.post(&headers, letter.body);
+            [(SIGNATURE, sign(&self.secret, delivery.body.as_bytes())), (DELIVERY, delivery.delivery.to_string())];
+        let call = self.client.post(&headers, delivery.body);
         match tokio::time::timeout(CALL_LIMIT, call).await {
             Ok(Ok(200..=299)) => Ok(()),
             Ok(Ok(status)) => Err(format!("it answered {status}")),
@@ -122,7 +122,7 @@ impl Webhook {
 }
 
 /// The signature of a body.
-fn sign(secret: &Secret, body: &[u8]) -> String {
+fn sign(secret: &WebhookSecret, body: &[u8]) -> String {
     // An HMAC takes a key of any length.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.0.as_bytes()) else { return String::new() };
     mac.update(body);
@@ -148,12 +148,12 @@ mod tests {
     /// The second case of RFC 4231.
     #[test]
     fn a_signature_is_the_hmac_of_the_body() {
-        let signature = sign(&Secret::new("Jefe".to_owned()), b"what do ya want for nothing?");
+        let signature = sign(&WebhookSecret::new("Jefe".to_owned()), b"what do ya want for nothing?");
         assert_eq!(signature, "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     }
 
     #[test]
-    fn a_letter_tells_all_about_its_alert() {
+    fn a_delivery_tells_all_about_its_alert() {
         let alert = Alert {
             id: AlertId::generate(),
             kind: AlertKind::BreakerOpen,
@@ -164,8 +164,8 @@ mod tests {
             until: None,
             count: 2,
         };
-        let letter = letter(News::Begun, &alert);
-        let json: serde_json::Value = serde_json::from_str(&letter.body).expect("JSON");
+        let delivery = delivery(AlertChange::Begun, &alert);
+        let json: serde_json::Value = serde_json::from_str(&delivery.body).expect("JSON");
         let expected = serde_json::json!({
             "event": "alert.begun",
             "alert": {
@@ -178,6 +178,6 @@ mod tests {
 
     #[test]
     fn a_secret_is_not_printed() {
-        assert_eq!(format!("{:?}", Secret::new("s3cret".to_owned())), "Secret(***)");
+        assert_eq!(format!("{:?}", WebhookSecret::new("s3cret".to_owned())), "Secret(***)");
     }
 }

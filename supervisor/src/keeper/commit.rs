@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 use muster_domain::agent::AfterStop;
 use muster_domain::worker::WorkerEnd;
 use muster_domain::{AgentEvent, AgentId, Cause, Ending, Epoch, EventDraft, ProcessId, StopReason};
-use muster_registry::ReportPost;
-use muster_store::{AgentRow, Outcome, Write};
+use muster_registry::ReportDelivery;
+use muster_store::{AgentRow, Write, WriteOutcome};
 
-use super::agents::agent::{Agent, Waiter};
-use super::aside::{Aside, tell_refused, tell_taken};
+use super::agents::agent::{PoolAgent, Waiter};
 use super::mailbox::AgentAsk;
-use super::moves::{Leaving, Move};
-use super::resync::Truth;
-use super::workers::Ended;
-use super::{Keeper, Removal, Round};
+use super::resync::StoredPool;
+use super::set_aside::{SetAside, tell_refused, tell_taken};
+use super::transitions::{AfterLeaving, Transition};
+use super::workers::WorkerEnded;
+use super::{Keeper, Removal, Turn};
 use crate::error::SupervisorError;
 
 /// Transitions of one commit at the most: others wait for it.
-const MOST_MOVES: usize = 2_000;
+const MOST_TRANSITIONS: usize = 2_000;
 
 /// How long an event may wait for a commit that takes it along.
 const EVENT_DELAY: Duration = Duration::from_millis(50);
@@ -32,18 +32,18 @@ const AGENTS: &str = "agents";
 /// What was seen and decided, and the store does not have yet.
 #[derive(Default)]
 pub(super) struct Unsaved {
-    pub(super) moves: Vec<Move>,
+    pub(super) transitions: Vec<Transition>,
     /// What the store refuses.
-    pub(super) refused: Aside<Move>,
+    pub(super) refused: SetAside<Transition>,
     /// Events that the next commit takes along, and since when the oldest waits.
     notes: Vec<EventDraft>,
     notes_since: Option<Instant>,
     /// Stream entries of reports that were taken, and the numbers up to which each worker may forget its own, until
     /// what follows from them is committed.
-    pub(super) entries: Vec<ReportPost>,
+    pub(super) entries: Vec<ReportDelivery>,
     pub(super) settled: Vec<(ProcessId, u64)>,
     /// The store may know something else than the model: read it again.
-    pub(super) doubt: bool,
+    pub(super) resync: bool,
 }
 
 impl Unsaved {
@@ -66,13 +66,13 @@ impl Unsaved {
 impl Keeper {
     /// Commits writes and the events that wait. An error has changed nothing that is known of: whether the commit went
     /// through is doubted, and read again when the store answers.
-    pub(super) async fn commit(&mut self, mut writes: Vec<Write>) -> Result<Vec<Outcome>, SupervisorError> {
+    pub(super) async fn commit(&mut self, mut writes: Vec<Write>) -> Result<Vec<WriteOutcome>, SupervisorError> {
         writes.extend(self.unsaved.notes.iter().cloned().map(Write::Event));
         let result = self.context.apply(&writes).await;
         self.unsaved.notes_since = None;
         match &result {
             Ok(_) => self.unsaved.notes.clear(),
-            Err(_) => self.unsaved.doubt = true,
+            Err(_) => self.unsaved.resync = true,
         }
         result
     }
@@ -86,18 +86,18 @@ impl Keeper {
 
     /// Commits the round's transitions and carries them out. What was seen but could not be committed is kept and
     /// tried again by the next pass; what was asked for is refused.
-    pub(super) async fn commit_moves(&mut self, round: &mut Round) {
-        let mut moves = self.unsaved.refused.take_due(round.now);
-        moves.extend(self.unsaved.moves.drain(..).chain(round.moves.drain(..)));
+    pub(super) async fn commit_transitions(&mut self, turn: &mut Turn) {
+        let mut transitions = self.unsaved.refused.take_due(turn.now);
+        transitions.extend(self.unsaved.transitions.drain(..).chain(turn.transitions.drain(..)));
         // Carrying out a transition may decide further ones, e.g. a pool that goes stops its agents.
-        while !moves.is_empty() {
-            let mut later = moves.split_off(moves.len().min(MOST_MOVES));
-            if let Err(error) = self.commit_some(&mut moves, round).await {
-                moves.append(&mut later);
-                return self.keep_unsaved(moves, &error, round);
+        while !transitions.is_empty() {
+            let mut later = transitions.split_off(transitions.len().min(MOST_TRANSITIONS));
+            if let Err(error) = self.commit_some(&mut transitions, turn).await {
+                transitions.append(&mut later);
+                return self.keep_unsaved(transitions, &error, turn);
             }
-            moves.append(&mut later);
-            moves.append(&mut round.moves);
+            transitions.append(&mut later);
+            transitions.append(&mut turn.transitions);
         }
         if self.unsaved.refused.is_over() {
             tell_taken(&self.context.reporting.alerts, &self.model.pool.spec.pool_name, AGENTS);
@@ -105,18 +105,18 @@ impl Keeper {
     }
 
     /// Commits these transitions and carries them out; they are taken only where the commit went through.
-    async fn commit_some(&mut self, moves: &mut Vec<Move>, round: &mut Round) -> Result<(), SupervisorError> {
-        let mut writes = Vec::with_capacity(moves.len() * 2);
-        let mut heads = Vec::with_capacity(moves.len());
-        for step in moves.iter() {
+    async fn commit_some(&mut self, transitions: &mut Vec<Transition>, turn: &mut Turn) -> Result<(), SupervisorError> {
+        let mut writes = Vec::with_capacity(transitions.len() * 2);
+        let mut heads = Vec::with_capacity(transitions.len());
+        for step in transitions.iter() {
             heads.push(writes.len());
-            step.write(&self.model, round.at, &mut writes);
+            step.write(&self.model, turn.at, &mut writes);
         }
         let outcomes = self.commit(writes).await?;
-        for (step, head) in moves.drain(..).zip(heads) {
-            match outcomes.get(head).cloned().unwrap_or(Outcome::Unchanged) {
-                Outcome::Refused(why) => self.unstorable(step, &why, round),
-                outcome => self.carry_out(step, outcome == Outcome::Applied, round),
+        for (step, head) in transitions.drain(..).zip(heads) {
+            match outcomes.get(head).cloned().unwrap_or(WriteOutcome::Unchanged) {
+                WriteOutcome::Refused(why) => self.unstorable(step, &why, turn),
+                outcome => self.carry_out(step, outcome == WriteOutcome::Applied, turn),
             }
         }
         Ok(())
@@ -124,85 +124,87 @@ impl Keeper {
 
     /// A transition with a value that the store will never take. What was asked for is refused; what was seen is so all the same,
     /// and is stored without the words that came with it.
-    fn unstorable(&mut self, step: Move, why: &str, round: &mut Round) {
+    fn unstorable(&mut self, step: Transition, why: &str, turn: &mut Turn) {
         let step = match step.without_words(why) {
-            Ok(step) => return self.unsaved.moves.push(step),
+            Ok(step) => return self.unsaved.transitions.push(step),
             Err(step) => step,
         };
         match step {
-            Move::Leave { agent, .. } => self.set_aside(step, &format!("agent {agent}"), why, round.now),
-            Move::Identify { worker, .. } | Move::EndWorker { worker, .. } => {
-                self.set_aside(step, &format!("worker {worker}"), why, round.now);
+            Transition::Leave { agent, .. } => self.set_aside(step, &format!("agent {agent}"), why, turn.now),
+            Transition::Identify { worker, .. } | Transition::EndWorker { worker, .. } => {
+                self.set_aside(step, &format!("worker {worker}"), why, turn.now);
             }
-            asked => self.keep_unsaved(vec![asked], &SupervisorError::unstorable(&why), round),
+            asked => self.keep_unsaved(vec![asked], &SupervisorError::unstorable(&why), turn),
         }
     }
 
-    fn set_aside(&mut self, seen: Move, whom: &str, why: &str, now: Instant) {
+    fn set_aside(&mut self, seen: Transition, whom: &str, why: &str, now: Instant) {
         let is_first = self.unsaved.refused.put(seen, now);
         tell_refused(&self.context.reporting.alerts, &self.model.pool.spec.pool_name, AGENTS, whom, why, is_first);
     }
 
-    fn keep_unsaved(&mut self, moves: Vec<Move>, error: &SupervisorError, round: &mut Round) {
-        for step in moves {
+    fn keep_unsaved(&mut self, transitions: Vec<Transition>, error: &SupervisorError, turn: &mut Turn) {
+        for step in transitions {
             match step {
-                Move::Stop { waiter: Some(waiter), .. }
-                | Move::Revive { waiter, .. }
-                | Move::Restart { waiter, .. } => round.answer(waiter.reply, Err(error.clone())),
-                Move::Change { reply, .. } | Move::Gate { reply, .. } => drop(reply.send(Err(error.clone()))),
-                Move::DrainPool { .. } if !self.model.pool.draining => {
+                Transition::Stop { waiter: Some(waiter), .. }
+                | Transition::Revive { waiter, .. }
+                | Transition::Restart { waiter, .. } => turn.answer(waiter.reply, Err(error.clone())),
+                Transition::Change { reply, .. } | Transition::Gate { reply, .. } => {
+                    drop(reply.send(Err(error.clone())))
+                }
+                Transition::DrainPool { .. } if !self.model.pool.draining => {
                     for reply in self.life.removal.take().into_iter().flat_map(|removal| removal.replies) {
                         drop(reply.send(Err(error.clone())));
                     }
                 }
                 // What was not seen but decided is decided again, by what is so then.
-                Move::Retire { .. } | Move::Stop { reason: StopReason::PoolRemoved, .. } => {}
+                Transition::Retire { .. } | Transition::Stop { reason: StopReason::PoolRemoved, .. } => {}
                 seen => {
-                    if let Move::EndWorker { worker, .. } = &seen {
+                    if let Transition::EndWorker { worker, .. } = &seen {
                         self.model.workers.dismiss_declared(*worker, error);
                     }
-                    self.unsaved.moves.push(seen);
+                    self.unsaved.transitions.push(seen);
                 }
             }
         }
     }
 
     /// What a transition that the store has taken means. `changed` says whether its precondition held.
-    fn carry_out(&mut self, step: Move, changed: bool, round: &mut Round) {
+    fn carry_out(&mut self, step: Transition, changed: bool, turn: &mut Turn) {
         match step {
-            Move::Leave { agent, epoch, ending, then } => self.leave(agent, epoch, ending, then, changed, round),
-            Move::Stop { agent, reason, graceful, waiter } => {
+            Transition::Leave { agent, epoch, ending, then } => self.leave(agent, epoch, ending, then, changed, turn),
+            Transition::Stop { agent, reason, graceful, waiter } => {
                 let wish = AfterStop::End(reason);
-                self.stopped(agent, wish, graceful, waiter, changed, round);
+                self.stopped(agent, wish, graceful, waiter, changed, turn);
             }
-            Move::Revive { agent, row, waiter } => self.revived(agent, row, waiter, changed, round),
-            Move::Restart { agent, epoch, waiter } => self.restarting(agent, epoch, waiter, changed, round),
-            Move::Identify { worker, identity } => self.model.workers.identified(worker, identity, round),
-            Move::Retire { worker, reason } => {
+            Transition::Revive { agent, row, waiter } => self.revived(agent, row, waiter, changed, turn),
+            Transition::Restart { agent, epoch, waiter } => self.restarting(agent, epoch, waiter, changed, turn),
+            Transition::Identify { worker, identity } => self.model.workers.identified(worker, identity, turn),
+            Transition::Retire { worker, reason } => {
                 let pool = &self.model.pool.spec.pool_name;
                 tracing::info!(process.id = %worker, pool.name = %pool, reason, "a worker retires");
-                self.model.workers.end(worker, WorkerEnd::Stopped, round);
+                self.model.workers.end(worker, WorkerEnd::Stopped, turn);
             }
-            Move::EndWorker { worker, .. } => self.model.workers.ended(worker, &self.model.pool),
-            Move::Change { spec, reply } => {
+            Transition::EndWorker { worker, .. } => self.model.workers.ended(worker, &self.model.pool),
+            Transition::Change { spec, reply } => {
                 self.model.pool.reconfigure(spec);
-                self.tasks_reconfigured(round);
-                drop(reply.send(Ok(self.view_pool(round))));
+                self.tasks_reconfigured(turn);
+                drop(reply.send(Ok(self.view_pool(turn))));
             }
-            Move::Gate { gate, hand_back, reply } => {
+            Transition::Gate { gate, hand_back, reply } => {
                 self.model.pool.gate = gate;
                 self.tasks.hand_back(hand_back);
-                drop(reply.send(Ok(self.view_pool(round))));
+                drop(reply.send(Ok(self.view_pool(turn))));
             }
-            Move::DrainPool { graceful } => self.model.drain(graceful, round),
+            Transition::DrainPool { graceful } => self.model.drain(graceful, turn),
         }
     }
 
-    fn leave(&mut self, id: AgentId, epoch: Epoch, ending: Ending, then: Leaving, changed: bool, round: &mut Round) {
+    fn leave(&mut self, id: AgentId, epoch: Epoch, ending: Ending, then: AfterLeaving, changed: bool, turn: &mut Turn) {
         if !changed {
             // The store knows another epoch, or has taken this already in a commit that seemed to fail: what is in the
             // model is wrong, and is read again.
-            self.unsaved.doubt = true;
+            self.unsaved.resync = true;
             if let Some(agent) = self.model.agents.get_mut(id) {
                 agent.run.leaving = false;
             }
@@ -211,7 +213,7 @@ impl Keeper {
         self.tasks.agent_left(id, epoch, &ending);
         let then = match self.model.agent(id).and_then(|agent| agent.status.after_stop()) {
             // A wish to end that was committed in the same turn wins, as it does in the store.
-            Some(order @ AfterStop::End(_)) => Leaving::from_order(order),
+            Some(order @ AfterStop::End(_)) => AfterLeaving::from_order(order),
             _ => then,
         };
         if let Some(agent) = self.model.agents.get_mut(id) {
@@ -223,8 +225,8 @@ impl Keeper {
         }
         let (pool, kind) = (self.model.pool.label(), then.event_kind().as_str());
         metrics::counter!("muster_agent_endings_total", "pool" => pool, "then" => kind).increment(1);
-        self.model.move_agent(id, &then.event(epoch), round.now);
-        round.touched.push(id);
+        self.model.move_agent(id, &then.event(epoch), turn.now);
+        turn.touched.push(id);
     }
 
     fn stopped(
@@ -234,7 +236,7 @@ impl Keeper {
         graceful: bool,
         waiter: Option<Waiter>,
         changed: bool,
-        round: &mut Round,
+        turn: &mut Turn,
     ) {
         let Some(agent) = self.model.agents.get_mut(id) else { return };
         // Of two orders in one turn the one that does not only ask counts.
@@ -242,40 +244,40 @@ impl Keeper {
         agent.waiters.extend(waiter);
         let told = agent.status.is_final() || agent.status.is_to_end();
         if changed {
-            self.model.move_agent(id, &AgentEvent::StopOrdered(wish), round.now);
+            self.model.move_agent(id, &AgentEvent::StopOrdered(wish), turn.now);
         } else if !told {
-            self.unsaved.doubt = true;
+            self.unsaved.resync = true;
         }
-        round.touched.push(id);
+        turn.touched.push(id);
     }
 
-    fn revived(&mut self, id: AgentId, row: Option<Box<AgentRow>>, waiter: Waiter, changed: bool, round: &mut Round) {
+    fn revived(&mut self, id: AgentId, row: Option<Box<AgentRow>>, waiter: Waiter, changed: bool, turn: &mut Turn) {
         if let Some(row) = row.filter(|_| changed) {
-            self.model.put_agent(Agent::from_row(*row), round.now);
+            self.model.put_agent(PoolAgent::from_row(*row), turn.now);
         }
         if changed {
-            self.model.move_agent(id, &AgentEvent::Revived, round.now);
+            self.model.move_agent(id, &AgentEvent::Revived, turn.now);
         }
         if let Some(agent) = self.model.agents.get_mut(id) {
             agent.restarts += u64::from(changed);
             agent.history.clear();
         }
-        self.model.agents.wait_for(id, waiter, round);
+        self.model.agents.wait_for(id, waiter, turn);
     }
 
-    fn restarting(&mut self, id: AgentId, epoch: Epoch, waiter: Waiter, changed: bool, round: &mut Round) {
+    fn restarting(&mut self, id: AgentId, epoch: Epoch, waiter: Waiter, changed: bool, turn: &mut Turn) {
         if changed {
-            self.model.move_agent(id, &AgentEvent::StopOrdered(AfterStop::RunAgain), round.now);
-            return self.model.agents.wait_for(id, waiter, round);
+            self.model.move_agent(id, &AgentEvent::StopOrdered(AfterStop::RunAgain), turn.now);
+            return self.model.agents.wait_for(id, waiter, turn);
         }
         let holds = self.model.agent(id).is_some_and(|agent| {
             let running = agent.status.is_placed() || agent.status.is_running();
             running && agent.run.epoch == epoch
         });
         if holds {
-            self.unsaved.doubt = true;
+            self.unsaved.resync = true;
             let what = "the store knows another run of this agent".to_owned();
-            return round.answer(waiter.reply, Err(SupervisorError::unavailable(what)));
+            return turn.answer(waiter.reply, Err(SupervisorError::unavailable(what)));
         }
         // What was committed before it in the same turn came first, e.g. the run's own end. What the wish means now is
         // judged anew.
@@ -286,67 +288,67 @@ impl Keeper {
 
 impl Keeper {
     /// Reads again what the store knows, and follows it.
-    pub(super) async fn read_again(&mut self, round: &mut Round) {
+    pub(super) async fn read_again(&mut self, turn: &mut Turn) {
         let pool = self.model.pool.spec.pool_name.clone();
-        let Ok(truth) = Truth::read(&self.context, &pool).await else { return };
-        self.unsaved.doubt = false;
+        let Ok(truth) = StoredPool::read(&self.context, &pool).await else { return };
+        self.unsaved.resync = false;
         let Some(truth) = truth else {
             // It was removed after all.
             return self.pool_gone();
         };
         if self.model.follow_pool(&truth.pool) {
-            self.tasks_reconfigured(round);
+            self.tasks_reconfigured(turn);
         }
         if truth.pool.draining {
             self.life.removal.get_or_insert(Removal { graceful: true, replies: Vec::new() });
         }
-        let never_started = self.model.follow_workers(&truth.workers, round);
+        let never_started = self.model.follow_workers(&truth.workers, turn);
         let differing = self.model.differing(truth.agents);
         for agent in differing.known {
-            self.follow_agent(agent, round);
+            self.follow_agent(agent, turn);
         }
         for id in differing.at_rest {
-            self.read_agent(id, round).await;
+            self.read_agent(id, turn).await;
         }
         for agent in differing.unknown {
             // Whoever asked for it was told that nothing was changed: so it ends.
             let id = agent.spec.agent_id;
             tracing::warn!(agent.id = %id, "an agent was stored after all, though its caller was refused; it is stopped");
-            self.follow_agent(agent, round);
+            self.follow_agent(agent, turn);
             let reason = StopReason::StartFailed;
-            round.moves.push(Move::Stop { agent: id, reason, graceful: true, waiter: None });
+            turn.transitions.push(Transition::Stop { agent: id, reason, graceful: true, waiter: None });
         }
         // Whoever was placed there leaves again.
         for id in never_started {
             let why = "its row was stored by a commit that seemed to fail".to_owned();
-            self.worker_died(id, Ended::NotStarted(why), round);
+            self.worker_died(id, WorkerEnded::NotStarted(why), turn);
         }
     }
 
     /// An agent that is not among the live ones any more: it is at rest, and its row says how.
-    async fn read_agent(&mut self, id: AgentId, round: &mut Round) {
+    async fn read_agent(&mut self, id: AgentId, turn: &mut Turn) {
         match self.context.store.agent(id).await {
-            Ok(Some(row)) => self.follow_agent(Agent::from_row(row), round),
-            Ok(None) => self.model.take_agent(id, round.now),
+            Ok(Some(row)) => self.follow_agent(PoolAgent::from_row(row), turn),
+            Ok(None) => self.model.take_agent(id, turn.now),
             Err(error) => {
                 self.context.store_failed(&error);
-                self.unsaved.doubt = true;
+                self.unsaved.resync = true;
             }
         }
     }
 
     /// An agent is what the store says. A slot that it has left there is free.
-    fn follow_agent(&mut self, agent: Agent, round: &mut Round) {
+    fn follow_agent(&mut self, agent: PoolAgent, turn: &mut Turn) {
         let id = agent.spec.agent_id;
         let before = self.model.agent(id).and_then(|known| known.status.assignment());
         if let Some(at) = before.filter(|at| agent.status.assignment() != Some(*at)) {
             // That run is over, and with it what it had to do.
-            let lost = || Ending::new(Cause::WorkerLost, round.at);
+            let lost = || Ending::new(Cause::WorkerLost, turn.at);
             let ending = agent.last_ending.clone().unwrap_or_else(lost);
             self.tasks.agent_left(id, at.epoch, &ending);
         }
-        self.model.put_agent(agent, round.now);
-        round.touched.push(id);
+        self.model.put_agent(agent, turn.now);
+        turn.touched.push(id);
     }
 }
 

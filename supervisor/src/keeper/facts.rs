@@ -3,23 +3,23 @@
 //! Reports are settled with the commit of what follows from them.
 
 use muster_domain::worker::WorkerEnd;
-use muster_domain::{Activity, AgentId, Beat, ProcessId, Report, ReportBody, WorkerState};
-use muster_registry::ReportPost;
+use muster_domain::{Activity, AgentId, Heartbeat, ProcessId, Report, ReportBody, WorkerState};
+use muster_registry::ReportDelivery;
 
-use super::agents::{Compared, FirstStart, Start, StartNews};
-use super::mailbox::{HeardNews, Voice};
-use super::moves::Move;
+use super::agents::{AgentStart, Compared, FirstStart, StartNews};
+use super::mailbox::{HeartbeatNews, WorkerHeartbeat};
 use super::tasks::Effects;
-use super::troubles::Trouble;
-use super::workers::{Ended, Follows};
-use super::{Keeper, Round};
+use super::transitions::Transition;
+use super::troubles::StartTrouble;
+use super::workers::{AgentFollowUps, WorkerEnded};
+use super::{Keeper, Turn};
 use crate::launch::{LaunchError, Launched};
 
 impl Keeper {
-    pub(super) fn take_reports(&mut self, posts: Vec<ReportPost>, round: &mut Round) {
+    pub(super) fn take_reports(&mut self, posts: Vec<ReportDelivery>, turn: &mut Turn) {
         for post in posts {
             if let Some(report) = &post.report {
-                self.take_report(report, round);
+                self.take_report(report, turn);
                 let settled = self.model.workers.settle(report);
                 self.unsaved.settled.extend(settled.map(|upto| (report.process_id, upto)));
             }
@@ -30,56 +30,56 @@ impl Keeper {
     /// Lets the workers forget what is committed. Entries that could not be committed yet stay on the stream and in
     /// their workers.
     pub(super) fn settle(&mut self) {
-        let all_saved = self.unsaved.moves.is_empty() && self.tasks.is_settled();
+        let all_saved = self.unsaved.transitions.is_empty() && self.tasks.is_settled();
         if all_saved && !self.unsaved.entries.is_empty() {
             let (entries, settled) = (&mut self.unsaved.entries, &mut self.unsaved.settled);
-            self.context.messages.postman.settle(std::mem::take(entries), std::mem::take(settled));
+            self.context.messages.command_sender.settle(std::mem::take(entries), std::mem::take(settled));
         }
     }
 
-    fn take_report(&mut self, report: &Report, round: &mut Round) {
+    fn take_report(&mut self, report: &Report, turn: &mut Turn) {
         let (worker, pool) = (report.process_id, &self.model.pool);
         match &report.body {
-            ReportBody::Ready => self.worker_ready(worker, round),
+            ReportBody::Ready => self.worker_ready(worker, turn),
             ReportBody::Started { agent_id, epoch, pid } => {
-                let start = Start { pid: *pid, at: report.at, by: report.seq };
-                if let Some(news) = self.model.agents.started(*agent_id, *epoch, start, pool, round) {
-                    self.start_went(*agent_id, news, round);
+                let start = AgentStart { pid: *pid, at: report.at, by: report.seq };
+                if let Some(news) = self.model.agents.started(*agent_id, *epoch, start, pool, turn) {
+                    self.start_went(*agent_id, news, turn);
                 }
             }
             ReportBody::Ended { agent_id, epoch, ready, ending } => {
-                let news = self.model.agents.ended(*agent_id, *epoch, *ready, ending.clone(), pool, round);
+                let news = self.model.agents.ended(*agent_id, *epoch, *ready, ending.clone(), pool, turn);
                 if let Some(news) = news {
-                    self.start_went(*agent_id, news, round);
+                    self.start_went(*agent_id, news, turn);
                 }
             }
             ReportBody::Refused { agent_id, epoch, refusal } => {
                 tracing::warn!(process.id = %worker, agent.id = %agent_id, epoch = epoch.0, %refusal, "a worker refused a command");
-                self.model.workers.refused(worker, *refusal, round);
-                if !round.is_outranked {
-                    self.model.agents.refused(*agent_id, *epoch, *refusal, round);
+                self.model.workers.refused(worker, *refusal, turn);
+                if !turn.is_outranked {
+                    self.model.agents.refused(*agent_id, *epoch, *refusal, turn);
                 }
             }
             // One that comes again is from before whatever the agent has done since.
             ReportBody::IdleTooLong { .. } if self.model.workers.was_taken(report) => {}
             ReportBody::IdleTooLong { agent_id, epoch } => {
-                self.model.agents.idle_too_long(*agent_id, *epoch, pool, round);
+                self.model.agents.idle_too_long(*agent_id, *epoch, pool, turn);
             }
             ReportBody::Probed { command_id } => self.context.messages.probes.answer(*command_id),
             ReportBody::Tasks { begun, over } => self.tasks.hear(begun, over, report.seq),
         }
     }
 
-    fn worker_ready(&mut self, id: ProcessId, round: &mut Round) {
-        if self.model.workers.ready(id, &self.model.pool, round) {
-            self.troubles.end(Trouble::Worker);
+    fn worker_ready(&mut self, id: ProcessId, turn: &mut Turn) {
+        if self.model.workers.ready(id, &self.model.pool, turn) {
+            self.troubles.end(StartTrouble::Worker);
         }
     }
 
     /// The start of an agent's program worked or failed.
-    fn start_went(&mut self, id: AgentId, news: StartNews, round: &Round) {
+    fn start_went(&mut self, id: AgentId, news: StartNews, turn: &Turn) {
         if let Some(first) = news.first {
-            self.tasks.agent_tried(first == FirstStart::Worked, self.model.now(round));
+            self.tasks.agent_tried(first == FirstStart::Worked, self.model.now(turn));
         }
         match (news.went_well, news.failure) {
             (true, _) => {
@@ -92,34 +92,34 @@ impl Keeper {
     }
 
     /// What the registry says of the workers.
-    pub(super) fn hear(&mut self, news: HeardNews, round: &mut Round) {
+    pub(super) fn hear(&mut self, news: HeartbeatNews, turn: &mut Turn) {
         if news.rebuild {
             self.model.workers.forget_mirror();
         }
-        for voice in &news.heard {
-            self.hear_worker(voice, round);
+        for heartbeat in &news.heard {
+            self.hear_worker(heartbeat, turn);
         }
-        self.model.workers.judge(news.hearing, news.at, &self.model.pool, round);
+        self.model.workers.judge(news.hearing, news.at, &self.model.pool, turn);
     }
 
-    fn hear_worker(&mut self, voice: &Voice, round: &mut Round) {
-        let id = voice.heard.process_id;
-        let Some(beat) = self.model.workers.hear(voice, round) else { return };
-        self.worker_ready(id, round);
+    fn hear_worker(&mut self, heartbeat: &WorkerHeartbeat, turn: &mut Turn) {
+        let id = heartbeat.heard.process_id;
+        let Some(beat) = self.model.workers.hear(heartbeat, turn) else { return };
+        self.worker_ready(id, turn);
         if beat.status == WorkerState::Draining {
-            self.model.workers.drains(id, round.now);
+            self.model.workers.drains(id, turn.now);
         }
-        self.compare(id, beat, round);
+        self.compare(id, beat, turn);
     }
 
     /// Compares a worker's picture with what it was given.
-    fn compare(&mut self, id: ProcessId, beat: &Beat, round: &mut Round) {
+    fn compare(&mut self, id: ProcessId, beat: &Heartbeat, turn: &mut Turn) {
         let mut unwanted = Vec::new();
         for picture in &beat.agents {
-            match self.model.agents.compare(id, picture, beat.reported, &self.model.pool, round) {
+            match self.model.agents.compare(id, picture, beat.reported, &self.model.pool, turn) {
                 Compared::Wanted(activity, news) => {
                     if let Some(news) = news {
-                        self.start_went(picture.agent_id, news, round);
+                        self.start_went(picture.agent_id, news, turn);
                     }
                     if activity.is_some() {
                         self.note_activity(picture.agent_id, activity);
@@ -133,13 +133,13 @@ impl Keeper {
         let taken = self.model.workers.get(&id).map_or(0, |worker| worker.reports.taken());
         let is_outdated = taken > beat.reported;
         if !is_outdated {
-            self.model.agents.stop_unwanted(id, unwanted, round);
+            self.model.agents.stop_unwanted(id, unwanted, turn);
         }
         let mut effects = Effects::default();
-        self.tasks.compare(id, beat, is_outdated, self.model.now(round), &mut effects);
+        self.tasks.compare(id, beat, is_outdated, self.model.now(turn), &mut effects);
         self.carry_out_effects(effects);
         if let Some(worker) = self.model.workers.get(&id).filter(|_| taken >= beat.reported) {
-            self.model.agents.ask_for_missing(&worker.held, beat, round);
+            self.model.agents.ask_for_missing(&worker.held, beat, turn);
         }
     }
 
@@ -149,40 +149,40 @@ impl Keeper {
         self.model.note_activity(id, seen, self.tasks.is_busy(id));
     }
 
-    pub(super) fn launched(&mut self, id: ProcessId, result: Result<Launched, LaunchError>, round: &mut Round) {
+    pub(super) fn launched(&mut self, id: ProcessId, result: Result<Launched, LaunchError>, turn: &mut Turn) {
         match result {
-            Ok(launched) => self.model.workers.take_over(id, launched, &self.model.pool, round),
+            Ok(launched) => self.model.workers.take_over(id, launched, &self.model.pool, turn),
             Err(error) => {
-                self.model.workers.end(id, WorkerEnd::Lost, round);
-                self.worker_died(id, Ended::NotStarted(error.to_string()), round);
+                self.model.workers.end(id, WorkerEnd::Lost, turn);
+                self.worker_died(id, WorkerEnded::NotStarted(error.to_string()), turn);
             }
         }
     }
 
     /// A worker and all that it owned is proven dead: its agents leave their slots, and are placed anew by the same
     /// turn.
-    pub(super) fn worker_died(&mut self, id: ProcessId, how: Ended, round: &mut Round) {
+    pub(super) fn worker_died(&mut self, id: ProcessId, how: WorkerEnded, turn: &mut Turn) {
         let (workers, agents, pool) = (&mut self.model.workers, &mut self.model.agents, &self.model.pool);
-        let Some(dead) = workers.dead(id, pool, round.now) else { return };
-        let decided = round.moves.len();
+        let Some(dead) = workers.dead(id, pool, turn.now) else { return };
+        let decided = turn.transitions.len();
         for agent in &dead.held {
             if let Some(place) = agents.get(*agent).and_then(|agent| agent.status.assignment()) {
-                agents.lost(*agent, place.epoch, pool, round);
+                agents.lost(*agent, place.epoch, pool, turn);
             }
         }
-        let runs_again = |step: &&Move| matches!(step, Move::Leave { then, .. } if then.runs_again());
-        let again = round.moves.iter().skip(decided).filter(runs_again).count();
-        let follows = Follows { agents: dead.held.len(), again, is_stopping: pool.is_stopping };
-        if let Some(ending) = workers.died(id, (&dead, how), &follows, pool, round) {
+        let runs_again = |step: &&Transition| matches!(step, Transition::Leave { then, .. } if then.runs_again());
+        let again = turn.transitions.iter().skip(decided).filter(runs_again).count();
+        let follows = AgentFollowUps { agents: dead.held.len(), again, is_stopping: pool.is_stopping };
+        if let Some(ending) = workers.died(id, (&dead, how), &follows, pool, turn) {
             let words = format!("a worker came to nothing, and another one is tried: {ending}");
-            self.troubles.begin(Trouble::Worker, words);
+            self.troubles.begin(StartTrouble::Worker, words);
         }
     }
 
     /// Agents that hold a slot in a worker that is no more leave it. So it is after a commit that seemed to fail.
-    pub(super) fn release_homeless(&mut self, round: &mut Round) {
+    pub(super) fn release_homeless(&mut self, turn: &mut Turn) {
         for (id, epoch) in self.model.homeless() {
-            self.model.agents.lost(id, epoch, &self.model.pool, round);
+            self.model.agents.lost(id, epoch, &self.model.pool, turn);
         }
     }
 }

@@ -1,90 +1,92 @@
 //! What comes is sorted: each request and each piece of news goes to the part that it is for.
 
-use super::agents::agent::{Agent, Around, Awaited, Waiter};
-use super::mailbox::{AgentAsk, Ask, Read, WorkerNews};
-use super::moves::Move;
-use super::workers::{DeclarationReply, Ended};
-use super::{Keeper, Removal, RemovalReply, Round};
+use super::agents::agent::{AgentSurroundings, Awaited, PoolAgent, Waiter};
+use super::mailbox::{AgentAsk, KeeperMessage, PoolRead, WorkerNews};
+use super::transitions::Transition;
+use super::workers::{DeclarationReply, WorkerEnded};
+use super::{Keeper, Removal, RemovalReply, Turn};
 use crate::error::SupervisorError;
 use crate::launch::{Death, Proof};
 use crate::view::{AgentView, WorkerView};
 use muster_domain::{AgentId, ProcessId};
 
 impl Keeper {
-    pub(super) fn take(&mut self, ask: Ask, round: &mut Round) {
+    pub(super) fn take(&mut self, ask: KeeperMessage, turn: &mut Turn) {
         match ask {
-            Ask::Spawn(spawn) => match self.refusal() {
+            KeeperMessage::Spawn(spawn) => match self.refusal() {
                 Some(error) => drop(spawn.reply.send(Err(error))),
-                None => round.spawns.push(*spawn),
+                None => turn.spawns.push(*spawn),
             },
-            Ask::Agent(ask) => self.take_agent_ask(ask, round),
-            Ask::Task(ask) => self.tasks.take(ask, self.model.now(round)),
-            Ask::Worker(news) => self.take_worker_news(news, round),
-            Ask::Reports(posts) => self.take_reports(posts, round),
-            Ask::Heard(news) => self.hear(news, round),
-            Ask::Read(Read::Now(look)) => look(self, round),
-            Ask::Read(Read::AtTurnEnd(look)) => self.looks.push(look),
-            Ask::Change { spec, reply } => round.moves.push(Move::Change { spec, reply }),
-            Ask::SetGate { gate, hand_back, reply } => round.moves.push(Move::Gate { gate, hand_back, reply }),
-            Ask::Remove { graceful, reply } => self.remove(graceful, reply, round),
-            Ask::StopAll { reply } => {
+            KeeperMessage::Agent(ask) => self.take_agent_ask(ask, turn),
+            KeeperMessage::Task(ask) => self.tasks.take(ask, self.model.now(turn)),
+            KeeperMessage::Worker(news) => self.take_worker_news(news, turn),
+            KeeperMessage::Reports(posts) => self.take_reports(posts, turn),
+            KeeperMessage::Heard(news) => self.hear(news, turn),
+            KeeperMessage::Read(PoolRead::Now(look)) => look(self, turn),
+            KeeperMessage::Read(PoolRead::AtTurnEnd(look)) => self.looks.push(look),
+            KeeperMessage::Change { spec, reply } => turn.transitions.push(Transition::Change { spec, reply }),
+            KeeperMessage::SetGate { gate, hand_back, reply } => {
+                turn.transitions.push(Transition::Gate { gate, hand_back, reply })
+            }
+            KeeperMessage::Remove { graceful, reply } => self.remove(graceful, reply, turn),
+            KeeperMessage::StopAll { reply } => {
                 self.model.pool.is_stopping = true;
                 self.life.stopping = Some(reply);
-                self.model.workers.stop_all(round);
+                self.model.workers.stop_all(turn);
             }
-            Ask::DeclareDead { worker, by, reply } => self.declare_dead(worker, by, reply, round),
-            Ask::KillAll => self.model.workers.kill_all(),
+            KeeperMessage::DeclareDead { worker, by, reply } => self.declare_dead(worker, by, reply, turn),
+            KeeperMessage::KillAll => self.model.workers.kill_all(),
         }
     }
 
-    fn take_agent_ask(&mut self, ask: AgentAsk, round: &mut Round) {
+    fn take_agent_ask(&mut self, ask: AgentAsk, turn: &mut Turn) {
         match ask {
             AgentAsk::Terminate { agent, graceful, deadline, reply } => {
                 let waiter = Waiter { awaited: Awaited::Gone, deadline, reply };
-                let refusal = || self.context.reporting.board.refusal();
-                self.model.agents.terminate(agent, graceful, waiter, refusal, round);
+                let refusal = || self.context.reporting.health.refusal();
+                self.model.agents.terminate(agent, graceful, waiter, refusal, turn);
             }
             AgentAsk::Restart { agent, deadline, reply } => {
                 let (waiter, refusal) = (Waiter { awaited: Awaited::Running, deadline, reply }, self.refusal());
-                self.model.agents.restart(agent, waiter, refusal, round);
+                self.model.agents.restart(agent, waiter, refusal, turn);
             }
             AgentAsk::Revive { row, deadline, reply } => {
                 let (waiter, refusal) = (Waiter { awaited: Awaited::Running, deadline, reply }, self.refusal());
-                self.model.agents.revive(row, waiter, refusal, round);
+                self.model.agents.revive(row, waiter, refusal, turn);
             }
             AgentAsk::Await { agent, awaited, deadline, reply } => {
-                self.model.agents.wait_for(agent, Waiter { awaited, deadline, reply }, round);
+                self.model.agents.wait_for(agent, Waiter { awaited, deadline, reply }, turn);
             }
-            AgentAsk::Spent(agent) => self.model.agents.stop_spent(agent, &self.model.pool, round),
+            AgentAsk::Spent(agent) => self.model.agents.stop_spent(agent, &self.model.pool, turn),
         }
     }
 
-    fn take_worker_news(&mut self, news: WorkerNews, round: &mut Round) {
+    fn take_worker_news(&mut self, news: WorkerNews, turn: &mut Turn) {
         match news {
-            WorkerNews::Launched(worker, result) => self.launched(worker, result, round),
+            WorkerNews::Launched(worker, result) => self.launched(worker, result, turn),
             WorkerNews::FoundDead(worker, process) => {
-                self.model.workers.found_dead(worker, process, &self.model.pool, round);
+                self.model.workers.found_dead(worker, process, &self.model.pool, turn);
             }
-            WorkerNews::FoundElsewhere(worker) => self.model.workers.found_elsewhere(worker, round),
+            WorkerNews::FoundElsewhere(worker) => self.model.workers.found_elsewhere(worker, turn),
             WorkerNews::Told(worker, order, sent) => {
-                self.model.workers.told(worker, order, sent, &self.model.pool, round);
+                self.model.workers.told(worker, order, sent, &self.model.pool, turn);
             }
             WorkerNews::Probed(worker, said) => self.model.workers.probed(worker, said),
-            WorkerNews::Died(worker, death) => self.worker_died(worker, Ended::Dead(death), round),
+            WorkerNews::Died(worker, death) => self.worker_died(worker, WorkerEnded::Dead(death), turn),
         }
     }
 
     /// A person says that a worker is dead which nobody can reach. Only the first one counts; all are answered when it is stored.
-    fn declare_dead(&mut self, worker: ProcessId, by: String, reply: DeclarationReply, round: &mut Round) {
-        let may_store = self.context.reporting.board.may_store();
-        let may = || self.model.workers.may_be_declared_dead(worker, &self.model.pool, round.now);
+    fn declare_dead(&mut self, worker: ProcessId, by: String, reply: DeclarationReply, turn: &mut Turn) {
+        let may_store = self.context.reporting.health.may_store();
+        let may = || self.model.workers.may_be_declared_dead(worker, &self.model.pool, turn.now);
         match may_store.and_then(|()| may()) {
             Err(error) => drop(reply.send(Err(error))),
             Ok(is_first) => {
                 self.model.workers.await_declared(worker, reply);
                 if is_first {
                     let death = Death::proven(Proof::Person(by));
-                    self.worker_died(worker, Ended::Dead(death), round);
+                    self.worker_died(worker, WorkerEnded::Dead(death), turn);
                 }
             }
         }
@@ -98,17 +100,17 @@ impl Keeper {
         if self.model.pool.draining {
             return Some(SupervisorError::PoolDraining(self.model.pool.spec.pool_name.clone()));
         }
-        self.context.reporting.board.start_refusal()
+        self.context.reporting.health.start_refusal()
     }
 
-    fn remove(&mut self, graceful: bool, reply: RemovalReply, round: &mut Round) {
+    fn remove(&mut self, graceful: bool, reply: RemovalReply, turn: &mut Turn) {
         if let Some(removal) = &mut self.life.removal {
             removal.graceful &= graceful;
             removal.replies.push(reply);
         } else {
             self.life.removal = Some(Removal { graceful, replies: vec![reply] });
         }
-        round.moves.push(Move::DrainPool { graceful });
+        turn.transitions.push(Transition::DrainPool { graceful });
     }
 
     /// Views of these agents; those that the keeper does not hold are left out.
@@ -117,14 +119,17 @@ impl Keeper {
     }
 
     /// The pool's workers as they are shown.
-    pub(crate) fn view_workers(&self, round: &Round) -> Vec<WorkerView> {
+    pub(crate) fn view_workers(&self, turn: &Turn) -> Vec<WorkerView> {
         let pool = &self.model.pool.spec.pool_name;
-        self.model.workers.values().map(|worker| worker.view(pool, round.now, round.at)).collect()
+        self.model.workers.values().map(|worker| worker.view(pool, turn.now, turn.at)).collect()
     }
 
     /// An agent as it is shown.
-    fn view(&self, agent: &Agent) -> AgentView {
-        agent.view(Around { hindrance: self.context.reporting.board.hindrance(), trouble: self.troubles.of_starts() })
+    fn view(&self, agent: &PoolAgent) -> AgentView {
+        agent.view(AgentSurroundings {
+            hindrance: self.context.reporting.health.hindrance(),
+            trouble: self.troubles.of_starts(),
+        })
     }
 
     /// Answers everybody who waits with how far it has come.

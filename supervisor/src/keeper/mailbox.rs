@@ -4,22 +4,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use muster_domain::{AgentId, AgentSpec, Gate, PoolSpec, ProcessId, TaskId};
-use muster_policy::worker::Hearing;
-use muster_registry::{Heard, ReportPost};
+use muster_policy::worker::HeartbeatWatch;
+use muster_registry::{HeartbeatReading, ReportDelivery};
 use muster_store::{AgentRow, IdempotencyKey};
 use tokio::sync::{oneshot, watch};
 
-use super::agent::{Awaited, Reply};
-use super::tasks::{Cancel, Redrive, Signal, SubmitAsk};
+use super::agent::{AgentReply, Awaited};
+use super::tasks::{Cancel, Redrive, SubmitAsk, TaskSignal};
 use super::workers::{DeclarationReply, Order};
-use super::{Keeper, Round};
+use super::{Keeper, Turn};
 use crate::error::SupervisorError;
-use crate::launch::{Death, LaunchError, Launched, RunningWorker, Said, Sent};
+use crate::launch::{Death, LaunchError, Launched, RunningWorker, Sent, WorkerProbe};
 use crate::view::PoolView;
 
 /// A message to a keeper. Requests carry their reply; where the asker has gone, the reply goes nowhere and what was
 /// asked for is done all the same.
-pub(crate) enum Ask {
+pub(crate) enum KeeperMessage {
     /// Wants an agent.
     Spawn(Box<SpawnAsk>),
     /// Wants something of an agent that there is.
@@ -29,11 +29,11 @@ pub(crate) enum Ask {
     /// What became of a worker.
     Worker(WorkerNews),
     /// Reports of this pool's workers.
-    Reports(Vec<ReportPost>),
+    Reports(Vec<ReportDelivery>),
     /// What the registry says of this pool's workers.
-    Heard(HeardNews),
+    Heard(HeartbeatNews),
     /// Wants to see something of the pool, and changes nothing.
-    Read(Read),
+    Read(PoolRead),
     /// Changes the pool's settings.
     Change { spec: Arc<PoolSpec>, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
     /// Closes or opens the queue. `hand_back` says whether what runs goes back to it.
@@ -51,13 +51,13 @@ pub(crate) enum Ask {
 /// What is wanted of an agent that there is.
 pub(crate) enum AgentAsk {
     /// That it ends for good.
-    Terminate { agent: AgentId, graceful: bool, deadline: Instant, reply: Reply },
+    Terminate { agent: AgentId, graceful: bool, deadline: Instant, reply: AgentReply },
     /// That it runs anew.
-    Restart { agent: AgentId, deadline: Instant, reply: Reply },
+    Restart { agent: AgentId, deadline: Instant, reply: AgentReply },
     /// That it runs again, of one at rest as failed.
-    Revive { row: Box<AgentRow>, deadline: Instant, reply: Reply },
+    Revive { row: Box<AgentRow>, deadline: Instant, reply: AgentReply },
     /// To wait for it without changing anything.
-    Await { agent: AgentId, awaited: Awaited, deadline: Instant, reply: Reply },
+    Await { agent: AgentId, awaited: Awaited, deadline: Instant, reply: AgentReply },
     /// That it ends, since it does one task and has done it.
     Spent(AgentId),
 }
@@ -71,7 +71,7 @@ pub(crate) enum TaskAsk {
     /// That those which were given up are tried again.
     Redrive(Redrive),
     /// To hear of a task's changes.
-    Follow(TaskId, oneshot::Sender<watch::Receiver<Signal>>),
+    Follow(TaskId, oneshot::Sender<watch::Receiver<TaskSignal>>),
     /// The queues of all pools were paused or resumed. Says whether what runs goes back to the queue.
     HandBack(bool),
     /// So many tasks are dead now, as the store counts.
@@ -88,40 +88,40 @@ pub(crate) enum WorkerNews {
     FoundElsewhere(ProcessId),
     /// It was told something past the registry, and that came of it.
     Told(ProcessId, Order, Sent),
-    /// It was asked at its door.
-    Probed(ProcessId, Said),
+    /// It was asked at its probe socket.
+    Probed(ProcessId, WorkerProbe),
     /// It and all that it owned is proven dead.
     Died(ProcessId, Death),
 }
 
-impl From<AgentAsk> for Ask {
+impl From<AgentAsk> for KeeperMessage {
     fn from(ask: AgentAsk) -> Self {
         Self::Agent(ask)
     }
 }
 
-impl From<TaskAsk> for Ask {
+impl From<TaskAsk> for KeeperMessage {
     fn from(ask: TaskAsk) -> Self {
         Self::Task(ask)
     }
 }
 
-impl From<WorkerNews> for Ask {
+impl From<WorkerNews> for KeeperMessage {
     fn from(news: WorkerNews) -> Self {
         Self::Worker(news)
     }
 }
 
 /// A read of the pool. It carries its reply: where the asker has gone, nobody looks.
-pub(crate) enum Read {
+pub(crate) enum PoolRead {
     /// Of what is known at the moment.
-    Now(Look),
+    Now(ReadFn),
     /// At the end of the turn: at the beginning of the first one nothing is known yet of the tasks.
-    AtTurnEnd(Look),
+    AtTurnEnd(ReadFn),
 }
 
 /// What a read does.
-pub(crate) type Look = Box<dyn FnOnce(&Keeper, &Round) + Send + Sync>;
+pub(crate) type ReadFn = Box<dyn FnOnce(&Keeper, &Turn) + Send + Sync>;
 
 pub(crate) struct SpawnAsk {
     pub(crate) spec: AgentSpec,
@@ -132,26 +132,26 @@ pub(crate) struct SpawnAsk {
 
 /// What a spawn is answered with.
 pub(crate) enum SpawnAnswer {
-    /// The agent is wanted; its fate comes over this.
-    Waiting(oneshot::Receiver<Result<super::agent::Answer, SupervisorError>>),
+    /// The agent is wanted; what becomes of it comes over this.
+    Waiting(oneshot::Receiver<Result<super::agent::AgentAnswer, SupervisorError>>),
     /// The key was used before, for this agent.
     Replayed(AgentId),
 }
 
 /// One round of listening.
-pub(crate) struct HeardNews {
+pub(crate) struct HeartbeatNews {
     /// When the registry was asked.
     pub(crate) at: Instant,
-    pub(crate) hearing: Hearing,
+    pub(crate) hearing: HeartbeatWatch,
     /// Whether the registry may have lost what was written to it: it was flushed, or away.
     pub(crate) rebuild: bool,
-    pub(crate) heard: Vec<Voice>,
+    pub(crate) heard: Vec<WorkerHeartbeat>,
 }
 
 /// One worker in a round of listening.
-pub(crate) struct Voice {
+pub(crate) struct WorkerHeartbeat {
     /// When its latest beat was made, on this process's clock.
     pub(crate) at: Instant,
     /// What the registry says.
-    pub(crate) heard: Heard,
+    pub(crate) heard: HeartbeatReading,
 }

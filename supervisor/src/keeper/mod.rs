@@ -1,5 +1,5 @@
 //! A keeper: the one task that owns a pool. It is the controller of three parts, each with its own state: the [`agents`], the
-//! [`workers`] and the [`tasks`]. Parts take facts, and put what follows from them into the turn's [`Round`]; the keeper alone
+//! [`workers`] and the [`tasks`]. Parts take facts, and put what follows from them into the turn's [`Turn`]; the keeper alone
 //! commits, sends and answers.
 //!
 //! All others hold its mailbox. A turn takes whatever has come (under load many messages at once), and goes through the
@@ -15,21 +15,21 @@
 //! that a successor adopts what lives. Agents in worker processes do not notice.
 
 mod agents;
-mod aside;
 mod commit;
 mod facts;
 mod intake;
 pub(crate) mod mailbox;
 mod model;
-mod moves;
 mod placing;
 mod repeats;
 mod resync;
-mod round;
+mod set_aside;
 mod task_turn;
 pub(crate) mod tasks;
 mod time;
+mod transitions;
 mod troubles;
+mod turn;
 mod workers;
 
 use std::collections::HashSet;
@@ -38,22 +38,22 @@ use std::time::Instant;
 
 use muster_domain::time::later;
 use muster_domain::{EventKind, ProcessId};
-use muster_store::{AgentRow, Outcome, PoolRow, Write};
+use muster_store::{AgentRow, PoolRow, Write, WriteOutcome};
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use self::agents::agent::view_of_row;
-use self::agents::agent::{Agent, Around, Awaited, Waiter};
+use self::agents::agent::{AgentSurroundings, Awaited, PoolAgent, Waiter};
 pub(crate) use self::agents::{AgentDeps, agent};
 use self::commit::Unsaved;
-use self::mailbox::{Ask, Look};
+use self::mailbox::{KeeperMessage, ReadFn};
 use self::model::Model;
-use self::moves::Move;
-pub(crate) use self::round::Round;
 use self::tasks::Tasks;
 use self::time::Time;
-use self::troubles::Troubles;
+use self::transitions::Transition;
+use self::troubles::StartTroubles;
+pub(crate) use self::turn::Turn;
 use self::workers::kill_unheard;
-pub(crate) use self::workers::{Found, WorkerDeps};
+pub(crate) use self::workers::{FoundWorker, WorkerDeps};
 use crate::clock;
 use crate::context::Context;
 use crate::directory::LiveSpec;
@@ -65,22 +65,22 @@ const LARGEST_TURN: usize = 512;
 
 pub(crate) struct Keeper {
     context: Arc<Context>,
-    mailbox: mpsc::UnboundedSender<Ask>,
+    mailbox: mpsc::UnboundedSender<KeeperMessage>,
     /// The pool, its agents and its workers.
     model: Model,
     /// The pool's tasks.
     tasks: Tasks,
     unsaved: Unsaved,
     time: Time,
-    troubles: Troubles,
+    troubles: StartTroubles,
     /// Those who want to see something at the end of the turn.
-    looks: Vec<Look>,
-    life: Life,
+    looks: Vec<ReadFn>,
+    life: ShutdownState,
 }
 
 /// How a keeper comes to its end.
 #[derive(Default)]
-struct Life {
+struct ShutdownState {
     /// Who waits for the workers' end.
     stopping: Option<oneshot::Sender<()>>,
     removal: Option<Removal>,
@@ -98,10 +98,10 @@ type RemovalReply = oneshot::Sender<Result<(), SupervisorError>>;
 impl Keeper {
     pub(crate) fn new(
         context: Arc<Context>,
-        mailbox: mpsc::UnboundedSender<Ask>,
+        mailbox: mpsc::UnboundedSender<KeeperMessage>,
         (row, spec): (PoolRow, LiveSpec),
         agents: Vec<AgentRow>,
-        workers: Vec<Found>,
+        workers: Vec<FoundWorker>,
     ) -> Self {
         let now = clock::now();
         let removal = row.draining.then(|| Removal { graceful: true, replies: Vec::new() });
@@ -110,23 +110,23 @@ impl Keeper {
             model.workers.adopt(found, &model.pool, now);
         }
         for row in agents {
-            model.put_agent(Agent::from_row(row), now);
+            model.put_agent(PoolAgent::from_row(row), now);
         }
         Self {
             tasks: Tasks::new(context.of_tasks(), &model.pool.spec.config, now),
             time: Time::new(&context, now),
-            troubles: Troubles::new(context.reporting.alerts.clone(), model.pool.spec.pool_name.clone()),
+            troubles: StartTroubles::new(context.reporting.alerts.clone(), model.pool.spec.pool_name.clone()),
             context,
             mailbox,
             model,
             unsaved: Unsaved::default(),
             looks: Vec::new(),
-            life: Life { removal, ..Life::default() },
+            life: ShutdownState { removal, ..ShutdownState::default() },
         }
     }
 
     /// Runs until the pool is gone or the supervisor has stopped.
-    pub(crate) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Ask>) {
+    pub(crate) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<KeeperMessage>) {
         let mut asks = Vec::new();
         let fenced = self.context.fenced.clone();
         while !self.life.finished {
@@ -146,7 +146,7 @@ impl Keeper {
             kill_unheard(ask).await;
         }
         if fenced.is_cancelled() {
-            self.model.workers.kill_unvouched().await;
+            self.model.workers.kill_unconfirmed().await;
         }
         // What they asked for is stored, so it is not refused: they hear how far it has come.
         self.dismiss_waiters();
@@ -161,49 +161,49 @@ impl Keeper {
             .fold(self.time.next_pass, Instant::min)
     }
 
-    async fn turn(&mut self, asks: Vec<Ask>) {
-        let mut round = Round::new(self.time.look());
+    async fn turn(&mut self, asks: Vec<KeeperMessage>) {
+        let mut turn = Turn::new(self.time.look());
         for ask in asks {
-            self.take(ask, &mut round);
+            self.take(ask, &mut turn);
         }
-        self.time.looked_at = round.now;
-        if round.now >= self.time.next_pass {
-            self.full_pass(&mut round).await;
+        self.time.looked_at = turn.now;
+        if turn.now >= self.time.next_pass {
+            self.full_pass(&mut turn).await;
         }
-        self.say(&mut round);
-        round.touched.extend(self.model.agents.take_due(round.now));
-        self.commit_moves(&mut round).await;
-        self.say(&mut round);
-        self.place(&mut round).await;
-        self.work(&mut round).await;
+        self.say(&mut turn);
+        turn.touched.extend(self.model.agents.take_due(turn.now));
+        self.commit_transitions(&mut turn).await;
+        self.say(&mut turn);
+        self.place(&mut turn).await;
+        self.work(&mut turn).await;
         self.settle();
-        self.attend(&mut round);
-        self.flush_notes(round.now).await;
+        self.attend(&mut turn);
+        self.flush_notes(turn.now).await;
         self.conclude().await;
     }
 
     /// What is right even where no signal came: every agent is looked at, and what the store could not take is tried
     /// again.
-    async fn full_pass(&mut self, round: &mut Round) {
-        self.time.next_pass = later(round.now, self.context.settings.clocks.pass);
-        if self.unsaved.doubt {
-            self.read_again(round).await;
+    async fn full_pass(&mut self, turn: &mut Turn) {
+        self.time.next_pass = later(turn.now, self.context.settings.clocks.pass);
+        if self.unsaved.resync {
+            self.read_again(turn).await;
         }
-        self.release_homeless(round);
-        self.move_idle_agents(round);
-        let lacks_room = self.tasks.lack(self.model.now(round)) == Some(Lack::OldRuntime);
+        self.release_homeless(turn);
+        self.move_idle_agents(turn);
+        let lacks_room = self.tasks.lack(self.model.now(turn)) == Some(Lack::OldRuntime);
         self.troubles.held_by_outdated(self.model.held_by_outdated().filter(|_| lacks_room));
         // Only what is stored: an order to remove the pool that came in this turn is committed first.
         if let Some(removal) = self.life.removal.as_ref().filter(|_| self.model.pool.draining) {
-            self.model.drain(removal.graceful, round);
+            self.model.drain(removal.graceful, turn);
         }
-        round.touched.extend(self.model.agents.ids());
+        turn.touched.extend(self.model.agents.ids());
         self.tasks.audit();
     }
 
     /// Agents of a worker with an older definition of a runtime that starts a program for each task: between two tasks nothing of
     /// them runs that a restart could lose, and the next task would start the program of then.
-    fn move_idle_agents(&self, round: &mut Round) {
+    fn move_idle_agents(&self, turn: &mut Turn) {
         let Model { pool, workers, .. } = &self.model;
         // Before the tasks are known, an agent without one may only seem so.
         let may_move = self.tasks.is_loaded() && !pool.is_stopping && !pool.draining;
@@ -212,48 +212,50 @@ impl Keeper {
         }
         for (agent, epoch) in self.model.idle_in_outdated() {
             // Nobody waits for it.
-            let waiter = Waiter { awaited: Awaited::Running, deadline: round.now, reply: oneshot::channel().0 };
-            round.moves.push(Move::Restart { agent, epoch, waiter });
+            let waiter = Waiter { awaited: Awaited::Running, deadline: turn.now, reply: oneshot::channel().0 };
+            turn.transitions.push(Transition::Restart { agent, epoch, waiter });
         }
     }
 
     /// Sends and answers what the parts have put into the round.
-    fn say(&mut self, round: &mut Round) {
-        if round.is_outranked {
+    fn say(&mut self, turn: &mut Turn) {
+        if turn.is_outranked {
             self.context.fenced.cancel();
         }
-        for note in round.notes.drain(..) {
-            self.unsaved.note(note, round.now);
+        for note in turn.notes.drain(..) {
+            self.unsaved.note(note, turn.now);
         }
-        if !round.commands.is_empty() {
-            self.context.messages.postman.send(std::mem::take(&mut round.commands));
+        if !turn.commands.is_empty() {
+            self.context.messages.command_sender.send(std::mem::take(&mut turn.commands));
         }
-        round.send_answers();
+        turn.send_answers();
     }
 
     /// Looks at each agent that something happened to.
-    fn attend(&mut self, round: &mut Round) {
-        let mut touched = std::mem::take(&mut round.touched);
+    fn attend(&mut self, turn: &mut Turn) {
+        let mut touched = std::mem::take(&mut turn.touched);
         touched.sort_unstable();
         touched.dedup();
         for id in touched {
             let (context, troubles, workers) = (&self.context, &self.troubles, &self.model.workers);
-            let around = || Around { hindrance: context.reporting.board.hindrance(), trouble: troubles.of_starts() };
+            let around =
+                || AgentSurroundings { hindrance: context.reporting.health.hindrance(), trouble: troubles.of_starts() };
             let listens = |worker| workers.listens(worker);
-            if self.model.agents.attend(id, listens, around, &self.model.pool, round) {
-                self.model.take_agent(id, round.now);
+            if self.model.agents.attend(id, listens, around, &self.model.pool, turn) {
+                self.model.take_agent(id, turn.now);
                 self.tasks.agent_gone(id);
             }
         }
         // The mirror first: whoever hears what became of a command finds its slot taken.
         let slots = self.model.workers.take_changed_slots();
-        self.context.messages.postman.mirror(&self.model.pool.spec.pool_name, slots);
-        self.say(round);
+        self.context.messages.command_sender.mirror(&self.model.pool.spec.pool_name, slots);
+        self.say(turn);
     }
 
     /// Answers those who wait for the end of the supervisor or of the pool.
     async fn conclude(&mut self) {
-        let workers_left = !self.model.workers.is_empty() || !self.unsaved.moves.is_empty() || !self.tasks.is_settled();
+        let workers_left =
+            !self.model.workers.is_empty() || !self.unsaved.transitions.is_empty() || !self.tasks.is_settled();
         if workers_left && !self.lacks_only_the_store() {
             return;
         }
@@ -269,15 +271,15 @@ impl Keeper {
 
     /// In a shutdown: every worker is proven dead, and that can't be stored now, or not at all. The next supervisor sees it again.
     fn lacks_only_the_store(&self) -> bool {
-        let dead = |step: &Move| match step {
-            Move::EndWorker { worker, .. } => Some(*worker),
+        let dead = |step: &Transition| match step {
+            Transition::EndWorker { worker, .. } => Some(*worker),
             _ => None,
         };
         let refused: HashSet<ProcessId> = self.unsaved.refused.iter().filter_map(dead).collect();
         let dead: HashSet<ProcessId> =
-            self.unsaved.moves.iter().filter_map(dead).chain(refused.iter().copied()).collect();
+            self.unsaved.transitions.iter().filter_map(dead).chain(refused.iter().copied()).collect();
         self.model.pool.is_stopping
-            && (self.context.reporting.board.is_degraded("store") || !refused.is_empty())
+            && (self.context.reporting.health.is_degraded("store") || !refused.is_empty())
             && self.model.workers.values().all(|worker| dead.contains(&worker.process_id))
     }
 
@@ -286,9 +288,9 @@ impl Keeper {
         let event = pool.event(EventKind::PoolRemoved, self.context.settings.wall.now());
         let removal = Write::RemovePool { pool: pool.spec.pool_name.clone() };
         match self.commit(vec![removal, Write::Event(event)]).await.as_deref() {
-            Ok([Outcome::Applied, ..]) => self.pool_gone(),
+            Ok([WriteOutcome::Applied, ..]) => self.pool_gone(),
             // Something of it is left that the model does not know, or it is gone already.
-            Ok(_) => self.unsaved.doubt = true,
+            Ok(_) => self.unsaved.resync = true,
             // The next pass tries again.
             Err(_) => {}
         }
@@ -299,7 +301,7 @@ impl Keeper {
         let pool = self.model.pool.spec.pool_name.clone();
         tracing::info!(pool.name = %pool, "a pool is gone");
         self.life.finished = true;
-        self.context.messages.postman.forget_pool(pool.clone());
+        self.context.messages.command_sender.forget_pool(pool.clone());
         self.context.limits.quotas.forget(&pool);
         self.context.reporting.alerts.clear_pool(&pool);
         self.context.directory.remove(&pool);

@@ -1,4 +1,4 @@
-//! The keeper's model of its pool: what the pool is, and its parts, the [`Agents`] and the [`Workers`]. Each part changes only
+//! The keeper's model of its pool: what the pool is, and its parts, the [`PoolAgents`] and the [`PoolWorkers`]. Each part changes only
 //! itself; here is what concerns both, since an agent's assignment is a slot of its worker.
 
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use muster_domain::{
 };
 use muster_store::PoolRow;
 
-use super::Round;
-use super::agents::agent::Agent;
-use super::agents::{AgentDeps, Agents};
+use super::Turn;
+use super::agents::agent::PoolAgent;
+use super::agents::{AgentDeps, PoolAgents};
 use super::tasks::PoolNow;
-use super::workers::worker::Worker;
-use super::workers::{WorkerDeps, Workers, count};
+use super::workers::worker::PoolWorker;
+use super::workers::{PoolWorkers, WorkerDeps, count};
 use crate::directory::LiveSpec;
 use crate::view::{Holds, PoolView, share};
 
 pub(crate) struct Model {
     pub(crate) pool: Pool,
-    pub(crate) agents: Agents,
-    pub(crate) workers: Workers,
+    pub(crate) agents: PoolAgents,
+    pub(crate) workers: PoolWorkers,
 }
 
 /// What a pool is.
@@ -78,17 +78,17 @@ impl Model {
     pub(crate) fn new(row: &PoolRow, live: LiveSpec, agents: AgentDeps, workers: WorkerDeps, now: Instant) -> Self {
         Self {
             pool: Pool::new(row, live, now),
-            agents: Agents::new(agents),
-            workers: Workers::new(workers, row.workers_spawned, row.workers_terminated),
+            agents: PoolAgents::new(agents),
+            workers: PoolWorkers::new(workers, row.workers_spawned, row.workers_terminated),
         }
     }
 
     /// The pool at this moment, for its parts.
-    pub(super) const fn now(&self, round: &Round) -> PoolNow<'_> {
-        PoolNow { model: self, now: round.now, at: round.at }
+    pub(super) const fn now(&self, turn: &Turn) -> PoolNow<'_> {
+        PoolNow { model: self, now: turn.now, at: turn.at }
     }
 
-    pub(crate) fn agent(&self, id: AgentId) -> Option<&Agent> {
+    pub(crate) fn agent(&self, id: AgentId) -> Option<&PoolAgent> {
         self.agents.get(id)
     }
 
@@ -99,7 +99,7 @@ impl Model {
     }
 
     /// Takes an agent in, or a fresh copy of one.
-    pub(crate) fn put_agent(&mut self, agent: Agent, now: Instant) {
+    pub(crate) fn put_agent(&mut self, agent: PoolAgent, now: Instant) {
         let id = agent.spec.agent_id;
         let change = self.agents.put(agent);
         self.workers.follow(id, change, now);
@@ -116,15 +116,15 @@ impl Model {
     }
 
     /// The pool goes: every agent is to stop; empty workers then retire at once.
-    pub(super) fn drain(&mut self, graceful: bool, round: &mut Round) {
+    pub(super) fn drain(&mut self, graceful: bool, turn: &mut Turn) {
         self.pool.draining = true;
-        self.agents.stop_all(graceful, round);
-        self.workers.retire_empty(round);
+        self.agents.stop_all(graceful, turn);
+        self.workers.retire_empty(turn);
     }
 
     /// Agents with a slot in a worker that is not in the model: its death is proven, or it was never started.
     pub(crate) fn homeless(&self) -> Vec<(AgentId, Epoch)> {
-        let homeless = |agent: &Agent| {
+        let homeless = |agent: &PoolAgent| {
             let place = agent.status.assignment().filter(|at| self.workers.get(&at.process_id).is_none())?;
             Some((agent.spec.agent_id, place.epoch))
         };
@@ -170,10 +170,10 @@ impl Model {
     pub(crate) fn view(&self, holds: Holds, now: Instant) -> PoolView {
         let (pool, spec) = (&self.pool, &self.pool.spec);
         let open = || self.workers.values().filter(|worker| worker.is_open());
-        let slots = |worker: &Worker| if worker.takes_agents() { worker.capacity } else { worker.used() };
+        let slots = |worker: &PoolWorker| if worker.takes_agents() { worker.capacity } else { worker.used() };
         let in_status = |is: fn(&AgentStatus) -> bool| count(self.agents.iter().filter(|agent| is(&agent.status)));
         let quarantined_agents = in_status(AgentStatus::needs_person);
-        let (total_capacity, used_capacity) = (open().map(slots).sum(), open().map(Worker::used).sum());
+        let (total_capacity, used_capacity) = (open().map(slots).sum(), open().map(PoolWorker::used).sum());
         PoolView {
             pool_name: spec.pool_name.clone(),
             role_type: spec.role_type.clone(),

@@ -6,22 +6,22 @@
 //! intent, so a terminate that arrives between reading and acting wins.
 
 use muster_domain::{AgentEvent, AgentId, Assignment, Epoch, EventKind, ProcessId, WorkerKey};
-use muster_policy::placement::{Bounds, Placement, Seat, place};
+use muster_policy::placement::{Placement, PlacementLimits, SlotChoice, place};
 use muster_policy::scaling;
-use muster_store::{NewAgent, Outcome, Write};
+use muster_store::{NewAgent, Write, WriteOutcome};
 use tokio::sync::oneshot;
 
-use super::agents::agent::{Agent, Awaited, Waiter};
+use super::agents::agent::{Awaited, PoolAgent, Waiter};
 use super::mailbox::{SpawnAnswer, SpawnAsk};
 use super::repeats::answer_repeats;
-use super::{Keeper, Round};
+use super::{Keeper, Turn};
 use crate::error::SupervisorError;
 
 /// Agents that wait and are placed in one commit at the most.
 const LARGEST_PLACING: usize = 1_000;
 
 /// A placement with the ids of its new workers and the writes that make it true.
-struct Seating {
+struct PlacementPlan {
     waiting: Vec<(AgentId, Assignment)>,
     spawns: Vec<(SpawnAsk, Option<ProcessId>)>,
     new_workers: Vec<(ProcessId, WorkerKey)>,
@@ -30,18 +30,18 @@ struct Seating {
 
 impl Keeper {
     /// Places in as many commits as it takes: of a pool that is restored thousands wait at once, and others wait for a commit.
-    pub(super) async fn place(&mut self, round: &mut Round) {
-        while self.place_some(round).await {}
+    pub(super) async fn place(&mut self, turn: &mut Turn) {
+        while self.place_some(turn).await {}
     }
 
     /// Says whether there may be room for more of those that wait.
-    async fn place_some(&mut self, round: &mut Round) -> bool {
-        let mut waiting = if self.model.pool.is_stopping { Vec::new() } else { self.model.agents.placeable(round.now) };
+    async fn place_some(&mut self, turn: &mut Turn) -> bool {
+        let mut waiting = if self.model.pool.is_stopping { Vec::new() } else { self.model.agents.placeable(turn.now) };
         let left = waiting.len() > LARGEST_PLACING;
         waiting.truncate(LARGEST_PLACING);
-        let workers = self.model.workers.scale(&self.model.pool, round.now);
+        let workers = self.model.workers.scale(&self.model.pool, turn.now);
         let bounds = self.bounds(workers);
-        let new = answer_repeats(&self.context, &self.mailbox, std::mem::take(&mut round.spawns)).await;
+        let new = answer_repeats(&self.context, &self.mailbox, std::mem::take(&mut turn.spawns)).await;
         let spawns = self.admit(waiting.len(), new, bounds);
         let plan = place(waiting.len() + spawns.len(), self.model.free_slots(), bounds);
         let spare = self.spare_workers(&plan, workers);
@@ -52,19 +52,19 @@ impl Keeper {
             tracing::debug!(pool.name = %self.model.pool.spec.pool_name, reason = plan.reason, "placing agents");
         }
         self.tell_what_is_waited_for(&waiting, &plan);
-        let seating = self.seat(waiting, spawns, &plan, spare, round);
-        if seating.writes.is_empty() {
+        let placement = self.seat(waiting, spawns, &plan, spare, turn);
+        if placement.writes.is_empty() {
             return false;
         }
-        match self.commit(seating.writes.clone()).await {
+        match self.commit(placement.writes.clone()).await {
             Ok(outcomes) => {
-                // Where nobody more found a seat, the next ones would not either.
-                let found = seating.waiting.len() == LARGEST_PLACING;
-                self.seated(seating, outcomes, round);
-                left && found && !self.unsaved.doubt
+                // Where nobody more found a slot, the next ones would not either.
+                let found = placement.waiting.len() == LARGEST_PLACING;
+                self.seated(placement, outcomes, turn);
+                left && found && !self.unsaved.resync
             }
             Err(error) => {
-                for (spawn, _) in seating.spawns {
+                for (spawn, _) in placement.spawns {
                     drop(spawn.reply.send(Err(error.clone())));
                 }
                 false
@@ -72,11 +72,11 @@ impl Keeper {
         }
     }
 
-    /// Says of those without a seat why there is none, where that is more than that all are taken.
+    /// Says of those without a slot why there is none, where that is more than that all are taken.
     fn tell_what_is_waited_for(&mut self, waiting: &[AgentId], plan: &Placement) {
         let why = self.model.held_by_outdated().map(|room| format!("it waits for {room}"));
         for (id, seat) in waiting.iter().zip(&plan.seats) {
-            let seated = matches!(seat, Seat::Worker(_) | Seat::NewWorker(_));
+            let seated = matches!(seat, SlotChoice::Worker(_) | SlotChoice::NewWorker(_));
             if let Some(agent) = self.model.agents.get_mut(*id).filter(|_| !seated) {
                 agent.run.remark.clone_from(&why);
             }
@@ -85,21 +85,21 @@ impl Keeper {
 
     /// Turns away new agents for whom there is no room beside those that wait for their backoff to pass: what was
     /// acknowledged keeps its claim to a slot.
-    fn admit(&self, waiting: usize, mut spawns: Vec<SpawnAsk>, bounds: Bounds) -> Vec<SpawnAsk> {
+    fn admit(&self, waiting: usize, mut spawns: Vec<SpawnAsk>, bounds: PlacementLimits) -> Vec<SpawnAsk> {
         let resting = self.model.agents.pending() - waiting;
         if resting == 0 || spawns.is_empty() {
             return spawns;
         }
         let all = place(waiting + resting + spawns.len(), self.model.free_slots(), bounds);
-        let lacking = all.seats.iter().filter(|seat| **seat == Seat::Full).count();
+        let lacking = all.seats.iter().filter(|seat| **seat == SlotChoice::Full).count();
         for spawn in spawns.split_off(spawns.len().saturating_sub(lacking)) {
             drop(spawn.reply.send(Err(self.full())));
         }
         spawns
     }
 
-    fn bounds(&self, workers: scaling::Workers) -> Bounds {
-        Bounds {
+    fn bounds(&self, workers: scaling::WorkerCounts) -> PlacementLimits {
+        PlacementLimits {
             capacity: self.model.pool.spec.config.max_agents,
             open_workers: workers.open,
             max_workers: workers.max,
@@ -108,7 +108,7 @@ impl Keeper {
     }
 
     /// Workers beyond those that agents need, to keep the pool's minimum.
-    fn spare_workers(&self, plan: &Placement, workers: scaling::Workers) -> usize {
+    fn spare_workers(&self, plan: &Placement, workers: scaling::WorkerCounts) -> usize {
         let coming = u32::try_from(plan.new_workers).unwrap_or(u32::MAX);
         let judged = scaling::workers_to_add(workers, coming);
         if judged.count > 0 {
@@ -123,40 +123,40 @@ impl Keeper {
         spawns: Vec<SpawnAsk>,
         plan: &Placement,
         spare: usize,
-        round: &Round,
-    ) -> Seating {
+        turn: &Turn,
+    ) -> PlacementPlan {
         let new_worker = |_| (ProcessId::generate(), WorkerKey::generate());
         let new_workers: Vec<_> = (0..plan.new_workers + spare).map(new_worker).collect();
-        let mut seating = Seating { waiting: Vec::new(), spawns: Vec::new(), writes: Vec::new(), new_workers };
-        for (process_id, key) in seating.new_workers.clone() {
-            seating.writes.push(self.model.workers.row(process_id, key, &self.model.pool, round));
+        let mut placement = PlacementPlan { waiting: Vec::new(), spawns: Vec::new(), writes: Vec::new(), new_workers };
+        for (process_id, key) in placement.new_workers.clone() {
+            placement.writes.push(self.model.workers.row(process_id, key, &self.model.pool, turn));
             let event =
-                self.model.pool.worker_event(EventKind::WorkerStarting, process_id, round.at, plan.reason.clone());
-            seating.writes.push(Write::Event(event));
+                self.model.pool.worker_event(EventKind::WorkerStarting, process_id, turn.at, plan.reason.clone());
+            placement.writes.push(Write::Event(event));
         }
         let mut seats = plan.seats.iter().map(|seat| match seat {
-            Seat::Worker(id) => (Some(*id), false),
-            Seat::NewWorker(n) => (seating.new_workers.get(*n).map(|(id, _)| *id), false),
-            Seat::Wait => (None, false),
-            Seat::Full => (None, true),
+            SlotChoice::Worker(id) => (Some(*id), false),
+            SlotChoice::NewWorker(n) => (placement.new_workers.get(*n).map(|(id, _)| *id), false),
+            SlotChoice::Wait => (None, false),
+            SlotChoice::Full => (None, true),
         });
         for id in waiting {
             let Some((Some(process_id), _)) = seats.next() else { continue };
             let epoch = self.model.agent(id).map_or(Epoch(1), |agent| agent.run.epoch.next());
             let to = Assignment { process_id, epoch };
-            seating.writes.push(Write::Assign { agent_id: id, to, at: round.at });
-            seating.waiting.push((id, to));
+            placement.writes.push(Write::Assign { agent_id: id, to, at: turn.at });
+            placement.waiting.push((id, to));
         }
         for spawn in spawns {
             match seats.next() {
                 Some((_, true)) | None => drop(spawn.reply.send(Err(self.full()))),
                 Some((seat, false)) => {
-                    seating.writes.extend(self.agent_row(&spawn, seat, round));
-                    seating.spawns.push((spawn, seat));
+                    placement.writes.extend(self.agent_row(&spawn, seat, turn));
+                    placement.spawns.push((spawn, seat));
                 }
             }
         }
-        seating
+        placement
     }
 
     fn full(&self) -> SupervisorError {
@@ -169,67 +169,67 @@ impl Keeper {
         }
     }
 
-    fn agent_row(&self, spawn: &SpawnAsk, worker: Option<ProcessId>, round: &Round) -> [Write; 2] {
-        let event = self.model.pool.event(EventKind::AgentSpawned, round.at);
+    fn agent_row(&self, spawn: &SpawnAsk, worker: Option<ProcessId>, turn: &Turn) -> [Write; 2] {
+        let event = self.model.pool.event(EventKind::AgentSpawned, turn.at);
         let agent_id = Some(spawn.spec.agent_id);
         [
             Write::AddAgent(Box::new(NewAgent {
                 spec: spawn.spec.clone(),
                 worker,
                 key: spawn.key.clone(),
-                at: round.at,
+                at: turn.at,
             })),
             Write::Event(muster_domain::EventDraft { agent_id, process_id: worker, ..event }),
         ]
     }
 
     /// The commit went through: the model follows, in the order of the writes.
-    fn seated(&mut self, seating: Seating, outcomes: Vec<Outcome>, round: &mut Round) {
+    fn seated(&mut self, placement: PlacementPlan, outcomes: Vec<WriteOutcome>, turn: &mut Turn) {
         let mut outcomes = outcomes.into_iter();
-        for (process_id, key) in seating.new_workers {
+        for (process_id, key) in placement.new_workers {
             outcomes.nth(1);
-            self.model.workers.start(process_id, key, &self.model.pool, round);
+            self.model.workers.start(process_id, key, &self.model.pool, turn);
         }
-        for (id, to) in seating.waiting {
+        for (id, to) in placement.waiting {
             match outcomes.next() {
-                Some(Outcome::Applied) => {
-                    self.model.move_agent(id, &AgentEvent::Assigned(to), round.now);
-                    round.touched.push(id);
+                Some(WriteOutcome::Applied) => {
+                    self.model.move_agent(id, &AgentEvent::Assigned(to), turn.now);
+                    turn.touched.push(id);
                 }
-                _ => self.unsaved.doubt = true,
+                _ => self.unsaved.resync = true,
             }
         }
-        for (spawn, worker) in seating.spawns {
+        for (spawn, worker) in placement.spawns {
             let outcome = outcomes.next();
             outcomes.next();
-            self.spawned(spawn, worker, outcome, round);
+            self.spawned(spawn, worker, outcome, turn);
         }
     }
 
-    fn spawned(&mut self, spawn: SpawnAsk, worker: Option<ProcessId>, outcome: Option<Outcome>, round: &mut Round) {
+    fn spawned(&mut self, spawn: SpawnAsk, worker: Option<ProcessId>, outcome: Option<WriteOutcome>, turn: &mut Turn) {
         let id = spawn.spec.agent_id;
         match outcome {
-            Some(Outcome::Applied | Outcome::Unplaced) => {
+            Some(WriteOutcome::Applied | WriteOutcome::Unplaced) => {
                 let (tell, fate) = oneshot::channel();
-                let mut agent = Agent::new(spawn.spec, round.at);
+                let mut agent = PoolAgent::new(spawn.spec, turn.at);
                 agent.waiters.push(Waiter { awaited: Awaited::Running, deadline: spawn.deadline, reply: tell });
-                self.model.put_agent(agent, round.now);
-                if let Some(process_id) = worker.filter(|_| outcome == Some(Outcome::Applied)) {
+                self.model.put_agent(agent, turn.now);
+                if let Some(process_id) = worker.filter(|_| outcome == Some(WriteOutcome::Applied)) {
                     let to = Assignment { process_id, epoch: Epoch(1) };
-                    self.model.move_agent(id, &AgentEvent::Assigned(to), round.now);
+                    self.model.move_agent(id, &AgentEvent::Assigned(to), turn.now);
                 }
                 self.context.reporting.counters.spawn_asked();
-                round.touched.push(id);
+                turn.touched.push(id);
                 drop(spawn.reply.send(Ok(SpawnAnswer::Waiting(fate))));
             }
-            Some(Outcome::Replayed { agent_id, body_hash }) => {
+            Some(WriteOutcome::Replayed { agent_id, body_hash }) => {
                 let same = spawn.key.is_some_and(|key| key.body_hash == body_hash);
                 let answer = if same { Ok(SpawnAnswer::Replayed(agent_id)) } else { Err(SupervisorError::KeyReused) };
                 drop(spawn.reply.send(answer));
             }
-            Some(Outcome::Refused(why)) => drop(spawn.reply.send(Err(SupervisorError::unstorable(&why)))),
-            Some(Outcome::Unchanged | Outcome::Tasks(_)) | None => {
-                self.unsaved.doubt = true;
+            Some(WriteOutcome::Refused(why)) => drop(spawn.reply.send(Err(SupervisorError::unstorable(&why)))),
+            Some(WriteOutcome::Unchanged | WriteOutcome::Tasks(_)) | None => {
+                self.unsaved.resync = true;
                 let what = "the store did not take the agent".to_owned();
                 drop(spawn.reply.send(Err(SupervisorError::unavailable(what))));
             }

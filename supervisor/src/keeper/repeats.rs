@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::mailbox::{Ask, SpawnAnswer, SpawnAsk};
+use super::mailbox::{KeeperMessage, SpawnAnswer, SpawnAsk};
 use crate::context::Context;
 use crate::directory::Mailbox;
 use crate::error::SupervisorError;
@@ -26,7 +26,7 @@ pub(super) async fn answer_repeats(context: &Context, mailbox: &Mailbox, spawns:
             }
             Ok(None) if claimed.insert((key.caller.clone(), key.route.clone(), key.key.clone())) => new.push(spawn),
             // The second of two at once: the next turn knows what became of the first.
-            Ok(None) => drop(mailbox.send(Ask::Spawn(Box::new(spawn)))),
+            Ok(None) => drop(mailbox.send(KeeperMessage::Spawn(Box::new(spawn)))),
             Err(error) => drop(spawn.reply.send(Err(context.store_failed(&error)))),
         }
     }

@@ -8,21 +8,21 @@ use muster_domain::worker::WorkerEnd;
 use muster_domain::{AgentId, PoolName, ProcessId, WorkerState};
 use muster_store::{AgentRow, PoolRow, WorkerRow};
 
-use super::Round;
-use super::agents::agent::Agent;
+use super::Turn;
+use super::agents::agent::PoolAgent;
 use super::model::Model;
 use crate::context::Context;
 use crate::error::SupervisorError;
 
 /// What the store knows of a pool.
-pub(super) struct Truth {
+pub(super) struct StoredPool {
     pub(super) pool: PoolRow,
     /// Those that are not at rest for good.
     pub(super) agents: Vec<AgentRow>,
     pub(super) workers: Vec<WorkerRow>,
 }
 
-impl Truth {
+impl StoredPool {
     /// None if there is no such pool any more.
     pub(super) async fn read(context: &Context, pool: &PoolName) -> Result<Option<Self>, SupervisorError> {
         let row = context.pool(pool).await?;
@@ -34,11 +34,11 @@ impl Truth {
 /// Agents of which the store knows something else than the model.
 pub(super) struct Differing {
     /// As the store knows them.
-    pub(super) known: Vec<Agent>,
+    pub(super) known: Vec<PoolAgent>,
     /// Those that are live in the model and not in the store.
     pub(super) at_rest: Vec<AgentId>,
     /// Those that are not in the model.
-    pub(super) unknown: Vec<Agent>,
+    pub(super) unknown: Vec<PoolAgent>,
 }
 
 impl Model {
@@ -59,16 +59,16 @@ impl Model {
     }
 
     /// Takes in workers whose rows were committed though the commit seemed to fail, and returns them: they never started.
-    pub(super) fn follow_workers(&mut self, rows: &[WorkerRow], round: &mut Round) -> Vec<ProcessId> {
+    pub(super) fn follow_workers(&mut self, rows: &[WorkerRow], turn: &mut Turn) -> Vec<ProcessId> {
         let mut taken = Vec::new();
         for row in rows {
             match self.workers.get(&row.process_id) {
                 Some(known) if row.state == WorkerState::Draining && known.status.takes_agents() => {
-                    self.workers.end(row.process_id, WorkerEnd::Stopped, round);
+                    self.workers.end(row.process_id, WorkerEnd::Stopped, turn);
                 }
                 Some(_) => {}
                 None => {
-                    self.workers.take_never_started(row, round.now);
+                    self.workers.take_never_started(row, turn.now);
                     taken.push(row.process_id);
                 }
             }
@@ -81,17 +81,17 @@ impl Model {
         let mut rows: BTreeMap<AgentId, AgentRow> = rows.into_iter().map(|row| (row.spec.agent_id, row)).collect();
         let (mut known, mut at_rest) = (Vec::new(), Vec::new());
         for agent in self.agents.iter() {
-            match rows.remove(&agent.spec.agent_id).map(Agent::from_row) {
+            match rows.remove(&agent.spec.agent_id).map(PoolAgent::from_row) {
                 Some(stored) if !agent.run.leaving && !agrees(agent, &stored) => known.push(stored),
                 Some(_) => {}
                 None => at_rest.push(agent.spec.agent_id),
             }
         }
-        Differing { known, at_rest, unknown: rows.into_values().map(Agent::from_row).collect() }
+        Differing { known, at_rest, unknown: rows.into_values().map(PoolAgent::from_row).collect() }
     }
 }
 
-fn agrees(agent: &Agent, stored: &Agent) -> bool {
+fn agrees(agent: &PoolAgent, stored: &PoolAgent) -> bool {
     let same_place = agent.status.assignment() == stored.status.assignment() && agent.run.epoch == stored.run.epoch;
     let same_end = agent.status.is_final() == stored.status.is_final();
     let same_wish = agent.status.state() == stored.status.state() || stored.status.after_stop().is_none();

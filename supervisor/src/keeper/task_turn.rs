@@ -1,28 +1,28 @@
 //! The tasks' part of a turn, as the controller carries it out: the part plans, the controller commits, sends and answers.
 
 use muster_domain::{Progress, TaskId, Usage};
-use muster_store::{Outcome, StoreError, Write};
+use muster_store::{StoreError, Write, WriteOutcome};
 
-use super::mailbox::{AgentAsk, Ask};
+use super::mailbox::{AgentAsk, KeeperMessage};
 use super::tasks::Effects;
-use super::{Keeper, Round};
+use super::{Keeper, Turn};
 use crate::error::SupervisorError;
 use crate::view::{PoolView, QueueView};
-use crate::waiting::{WaitQuery, WaitingFor};
+use crate::waiting::{QueuedTaskQuery, WaitingFor};
 
 impl Keeper {
     /// Does what there is to do with tasks, in one commit.
-    pub(super) async fn work(&mut self, round: &mut Round) {
+    pub(super) async fn work(&mut self, turn: &mut Turn) {
         let mut effects = Effects::default();
-        if let Err(error) = self.move_tasks(round, &mut effects).await {
+        if let Err(error) = self.move_tasks(turn, &mut effects).await {
             self.tasks.put_off(&error, &mut effects);
         }
         self.carry_out_effects(effects);
-        std::mem::take(&mut self.looks).into_iter().for_each(|look| look(self, round));
+        std::mem::take(&mut self.looks).into_iter().for_each(|look| look(self, turn));
     }
 
     /// An error says why nothing could be done with them.
-    async fn move_tasks(&mut self, round: &mut Round, effects: &mut Effects) -> Result<(), SupervisorError> {
+    async fn move_tasks(&mut self, turn: &mut Turn, effects: &mut Effects) -> Result<(), SupervisorError> {
         if let Some(error) = self.submit_refusal() {
             self.tasks.refuse_submits(&error, effects);
         }
@@ -30,20 +30,20 @@ impl Keeper {
             return Err(self.store_is_away());
         }
         if !self.tasks.is_loaded() {
-            self.load_tasks(round).await?;
+            self.load_tasks(turn).await?;
         }
-        let mut touched = std::mem::take(&mut round.touched);
+        let mut touched = std::mem::take(&mut turn.touched);
         touched.sort_unstable();
         touched.dedup();
-        let pool = self.model.now(round);
+        let pool = self.model.now(turn);
         let planned = self.tasks.plan(&touched, pool, effects).await;
-        round.touched = touched;
+        turn.touched = touched;
         self.note_turned();
         // Before the commit: it says how the store is after that.
         effects.failures.drain(..).for_each(|error| drop(self.context.store_failed(&error)));
         let (writes, told) = planned.map_err(|error| self.could_not_read(&error))?.split();
         let outcome = if writes.is_empty() { Ok(Vec::new()) } else { self.commit(writes).await };
-        let pool = self.model.now(round);
+        let pool = self.model.now(turn);
         match outcome {
             Ok(outcomes) => self.tasks.committed(told, outcomes, pool, effects),
             Err(error) => self.tasks.take_back(told, &error, effects),
@@ -51,7 +51,7 @@ impl Keeper {
         self.note_turned();
         // What is committed is answered before anything else is waited for.
         self.carry_out_effects(std::mem::take(effects));
-        let pool = self.model.now(round);
+        let pool = self.model.now(turn);
         self.tasks.finish(pool, effects).await;
         Ok(())
     }
@@ -65,7 +65,7 @@ impl Keeper {
             let pool = self.model.pool.spec.pool_name.clone();
             let step = format!("{} {pool} {number}", self.context.fence.0);
             match self.commit(vec![Write::ShiftWaits { pool: Some(pool), by_millis, step }]).await {
-                Ok(outcomes) if outcomes.first() == Some(&Outcome::Unchanged) => self.time.moved(),
+                Ok(outcomes) if outcomes.first() == Some(&WriteOutcome::Unchanged) => self.time.moved(),
                 Ok(_) => {}
                 Err(_) => return false,
             }
@@ -74,16 +74,16 @@ impl Keeper {
     }
 
     /// Reads the picture of the tasks.
-    async fn load_tasks(&mut self, round: &mut Round) -> Result<(), SupervisorError> {
+    async fn load_tasks(&mut self, turn: &mut Turn) -> Result<(), SupervisorError> {
         if let Some(withdrawal) = self.tasks.withdrawal() {
             self.commit(vec![withdrawal]).await.map_err(|_| self.store_is_away())?;
             self.tasks.withdrawn();
         }
-        let pool = self.model.now(round);
+        let pool = self.model.now(turn);
         let loaded = self.tasks.load(pool).await;
         loaded.map_err(|error| self.could_not_read(&error))?;
         self.note_turned();
-        round.touched.extend(self.model.agents.ids());
+        turn.touched.extend(self.model.agents.ids());
         Ok(())
     }
 
@@ -93,7 +93,7 @@ impl Keeper {
     }
 
     fn store_is_away(&self) -> SupervisorError {
-        let known = self.context.reporting.board.store_refusal();
+        let known = self.context.reporting.health.store_refusal();
         known.unwrap_or_else(|| SupervisorError::unavailable("the store does not answer".to_owned()))
     }
 
@@ -102,7 +102,7 @@ impl Keeper {
         if self.model.pool.is_stopping {
             return Some(SupervisorError::Stopping);
         }
-        self.context.reporting.board.store_refusal()
+        self.context.reporting.health.store_refusal()
     }
 
     fn note_turned(&mut self) {
@@ -117,14 +117,14 @@ impl Keeper {
             self.context.store_failed(error);
         }
         if !effects.commands.is_empty() {
-            self.context.messages.postman.send(effects.commands);
+            self.context.messages.command_sender.send(effects.commands);
         }
         // As if somebody else had said it, so that it is taken with the rest of the next turn.
         for agent in effects.spent {
             drop(self.mailbox.send(AgentAsk::Spent(agent).into()));
         }
         for order in effects.spawns {
-            drop(self.mailbox.send(Ask::Spawn(Box::new(order))));
+            drop(self.mailbox.send(KeeperMessage::Spawn(Box::new(order))));
         }
         for answer in effects.answers {
             answer.send();
@@ -132,20 +132,20 @@ impl Keeper {
     }
 
     /// The pool's bounds were changed.
-    pub(super) fn tasks_reconfigured(&mut self, round: &mut Round) {
-        self.tasks.reconfigured(self.model.now(round));
+    pub(super) fn tasks_reconfigured(&mut self, turn: &mut Turn) {
+        self.tasks.reconfigured(self.model.now(turn));
         // Agents may have more or less room.
-        round.touched.extend(self.model.agents.ids());
+        turn.touched.extend(self.model.agents.ids());
     }
 
     /// The pool as it is shown.
-    pub(crate) fn view_pool(&self, round: &Round) -> PoolView {
-        self.model.view(self.tasks.holds(self.model.now(round)), round.now)
+    pub(crate) fn view_pool(&self, turn: &Turn) -> PoolView {
+        self.model.view(self.tasks.holds(self.model.now(turn)), turn.now)
     }
 
     /// The pool's queue in figures, but for the delayed and the dead ones, which the store counts.
-    pub(crate) fn view_queue(&self, round: &Round) -> QueueView {
-        self.tasks.view_queue(self.model.now(round))
+    pub(crate) fn view_queue(&self, turn: &Turn) -> QueueView {
+        self.tasks.view_queue(self.model.now(turn))
     }
 
     /// How far a running task is, and what its attempt has used.
@@ -154,7 +154,7 @@ impl Keeper {
     }
 
     /// What each of these queued tasks waits for; none where it has an agent by now.
-    pub(crate) fn view_waits(&self, tasks: &[WaitQuery], round: &Round) -> Vec<Option<WaitingFor>> {
-        self.tasks.view_waits(tasks, self.model.now(round))
+    pub(crate) fn view_waits(&self, tasks: &[QueuedTaskQuery], turn: &Turn) -> Vec<Option<WaitingFor>> {
+        self.tasks.view_waits(tasks, self.model.now(turn))
     }
 }

@@ -20,10 +20,10 @@ use crate::logs::AgentLog;
 const STUBBORN: Duration = Duration::from_secs(5);
 
 /// A worker's entry, as the composition root gives it: this crate does not know the worker's.
-pub type Entry = Box<dyn Fn(WorkerOrders) -> Task + Send + Sync>;
+pub type WorkerEntry = Box<dyn Fn(WorkerOrders) -> ClosureWorker + Send + Sync>;
 
 /// A worker that is to run as a task.
-pub struct Task {
+pub struct ClosureWorker {
     /// Runs until the worker has ended and its agents' trees are gone.
     pub run: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// Asks it to drain; the second time it is to hurry.
@@ -34,7 +34,7 @@ pub struct Task {
 
 /// Starts workers as tasks.
 pub struct ClosureLauncher {
-    entry: Entry,
+    entry: WorkerEntry,
     identity: LocalIdentity,
     /// Those that may live; `None` when no more are started.
     tasks: Mutex<Option<Vec<Arc<WorkerTask>>>>,
@@ -44,7 +44,7 @@ pub struct ClosureLauncher {
 
 impl ClosureLauncher {
     /// `processes` finds workers that were left in the other mode.
-    pub fn new(entry: Entry, processes: ProcessLauncher) -> Result<Self, LaunchError> {
+    pub fn new(entry: WorkerEntry, processes: ProcessLauncher) -> Result<Self, LaunchError> {
         let identity = identity::own().map_err(|error| LaunchError(error.to_string()))?;
         Ok(Self { entry, identity, tasks: Mutex::new(Some(Vec::new())), processes })
     }
@@ -54,7 +54,7 @@ impl ClosureLauncher {
         let task = (self.entry)(orders);
         let (done, dead) = watch::channel(None);
         let run = tokio::spawn(task.run);
-        let remnants = self.processes.remnants();
+        let leftovers = self.processes.leftovers();
         let lineage = Lineage { born: Some(self.identity.start_time), limited: true };
         tokio::spawn(async move {
             let mut death = Death::proven(Proof::ProcessTable);
@@ -62,7 +62,7 @@ impl ClosureLauncher {
                 death.last_words = error.to_string();
                 tracing::error!(process.id = %id, %error, "a worker's task failed");
                 // What it held is being killed, and nobody else waits for the end of that.
-                remnants.end(id, lineage).await;
+                leftovers.end(id, lineage).await;
             }
             done.send_replace(Some(death));
         });
@@ -154,7 +154,7 @@ impl RunningWorker for WorkerTask {
 #[cfg(test)]
 mod tests {
     use muster_domain::{Clocks, Fence, RegistryTarget, RuntimeProfile, Timestamp, WorkerKey, WorkerState};
-    use muster_process::Nursery;
+    use muster_process::Spawner;
 
     use super::*;
 
@@ -176,40 +176,40 @@ mod tests {
 
     /// How far a task that dies slowly is.
     #[derive(Clone, Copy, Debug, PartialEq)]
-    enum Stage {
+    enum DeathStage {
         Runs,
         Killed,
         MayEnd,
     }
 
-    fn launcher(stage: &watch::Sender<Stage>, folder: &tempfile::TempDir) -> Arc<ClosureLauncher> {
+    fn launcher(stage: &watch::Sender<DeathStage>, folder: &tempfile::TempDir) -> Arc<ClosureLauncher> {
         let stage = stage.clone();
         let entry = move |_| {
             let (mut seen, told) = (stage.subscribe(), stage.clone());
-            Task {
-                run: Box::pin(async move { drop(seen.wait_for(|stage| *stage == Stage::MayEnd).await) }),
+            ClosureWorker {
+                run: Box::pin(async move { drop(seen.wait_for(|stage| *stage == DeathStage::MayEnd).await) }),
                 ask: Box::new(|| {}),
-                kill: Box::new(move || _ = told.send_replace(Stage::Killed)),
+                kill: Box::new(move || _ = told.send_replace(DeathStage::Killed)),
             }
         };
-        let nursery = Nursery::start().expect("a nursery");
-        let processes = ProcessLauncher::new(nursery, folder.path().to_owned());
+        let spawner = Spawner::start().expect("a nursery");
+        let processes = ProcessLauncher::new(spawner, folder.path().to_owned());
         Arc::new(ClosureLauncher::new(Box::new(entry), processes).expect("a launcher"))
     }
 
     #[tokio::test]
     async fn a_life_is_over_when_all_its_tasks_are() {
-        let (stage, folder) = (watch::Sender::new(Stage::Runs), tempfile::tempdir().expect("a folder"));
+        let (stage, folder) = (watch::Sender::new(DeathStage::Runs), tempfile::tempdir().expect("a folder"));
         let launcher = launcher(&stage, &folder);
         let worker = launcher.launch(orders()).await.expect("it starts");
         let left = tokio::spawn({
             let launcher = launcher.clone();
             async move { launcher.leave().await }
         });
-        stage.subscribe().wait_for(|stage| *stage == Stage::Killed).await.expect("it is killed");
+        stage.subscribe().wait_for(|stage| *stage == DeathStage::Killed).await.expect("it is killed");
         assert!(launcher.launch(orders()).await.is_err(), "nothing is started any more");
         assert!(!left.is_finished(), "it has not ended");
-        stage.send_replace(Stage::MayEnd);
+        stage.send_replace(DeathStage::MayEnd);
         left.await.expect("it ends");
         tokio::select! {
             biased;
@@ -220,7 +220,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_rows_of_an_earlier_life_of_this_process_are_of_dead_workers() {
-        let (stage, folder) = (watch::Sender::new(Stage::Runs), tempfile::tempdir().expect("a folder"));
+        let (stage, folder) = (watch::Sender::new(DeathStage::Runs), tempfile::tempdir().expect("a folder"));
         let launcher = launcher(&stage, &folder);
         let row = WorkerRow {
             process_id: ProcessId::generate(),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 
-use muster_files::Place;
+use muster_files::DataPath;
 
 /// Lines at the most: a panic has two.
 const LINES: usize = 3;
@@ -14,7 +14,7 @@ const TAIL: u64 = 2 * 1024;
 const WIDTH: usize = 300;
 
 /// The last lines of a worker's log as one line; empty where it has said nothing, or its log is gone.
-pub(super) fn read(log: &Place) -> String {
+pub(super) fn read(log: &DataPath) -> String {
     let tail = read_tail(log).unwrap_or_default();
     let printable = |line: &str| line.chars().filter(|sign| !sign.is_control()).take(WIDTH).collect::<String>();
     let lines: Vec<String> =
@@ -22,7 +22,7 @@ pub(super) fn read(log: &Place) -> String {
     lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
 }
 
-fn read_tail(log: &Place) -> io::Result<String> {
+fn read_tail(log: &DataPath) -> io::Result<String> {
     let Some(mut file) = log.read()? else { return Ok(String::new()) };
     let length = file.metadata()?.len();
     let start = length.saturating_sub(TAIL);
@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn the_last_lines_are_one_line_without_control_characters() {
         let folder = tempfile::tempdir().expect("a folder");
-        let log = Place::worker_log(folder.path(), ProcessId::generate());
+        let log = DataPath::worker_log(folder.path(), ProcessId::generate());
         assert_eq!(read(&log), "", "there is no log");
         let write = |text: &str| {
             drop(log.append().expect("a log"));

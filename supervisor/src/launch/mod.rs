@@ -7,24 +7,24 @@
 //!
 //! A supervisor has several by name ([`Launchers`]); a pool names one.
 //!
-//! [`server`] owns the private Redis, `asking` says whether it lets anybody in, `last_words` reads what a dead worker said last, `remnants` ends the processes that dead
+//! [`server`] owns the private Redis, `asking` says whether it lets anybody in, `last_words` reads what a dead worker said last, `leftovers` ends the processes that dead
 //! workers have left.
 
 mod asking;
 pub mod closure;
 mod last_words;
 mod launchers;
+mod leftovers;
 pub mod process;
-mod remnants;
-mod secret;
+mod redis_password;
 pub mod server;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{AgentId, ProcessId, Vitals, WorkerIdentity, WorkerOrders};
-use muster_process::Exit;
+use muster_domain::{AgentId, ProbeAnswer, ProcessId, WorkerIdentity, WorkerOrders};
+use muster_process::ProcessExit;
 use muster_store::WorkerRow;
 
 use crate::logs::AgentLog;
@@ -84,8 +84,8 @@ pub trait RunningWorker: Send + Sync + 'static {
     async fn dead(&self) -> Death;
 
     /// Asks it how it is, past the registry, and waits so long at the most.
-    async fn probe(&self, _patience: Duration) -> Said {
-        Said::NoDoor
+    async fn probe(&self, _patience: Duration) -> WorkerProbe {
+        WorkerProbe::NoDoor
     }
 }
 
@@ -120,7 +120,7 @@ pub struct Death {
     /// Who has proven it.
     pub proof: Proof,
     /// Its exit code, or the signal that ended it; `None` where whoever proved it can't know.
-    pub exit: Option<Exit>,
+    pub exit: Option<ProcessExit>,
     /// The last lines of its log; empty where it said nothing.
     pub last_words: String,
 }
@@ -134,9 +134,9 @@ impl Death {
 
 /// What a worker said when it was asked past the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum WorkerProbe {
     /// How it is. Its loop goes on.
-    Lives(Vitals),
+    Lives(ProbeAnswer),
     /// Nothing in time: it hangs.
     Silence,
     /// There is no way to ask it.

@@ -13,18 +13,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{AgentId, LocalIdentity, ProcessId, RuntimeProfile, Vitals, WorkerIdentity, WorkerOrders};
-use muster_files::Place;
-use muster_process::door::{self, Reply};
+use muster_domain::{AgentId, LocalIdentity, ProbeAnswer, ProcessId, RuntimeProfile, WorkerIdentity, WorkerOrders};
+use muster_files::DataPath;
+use muster_process::probe_socket::{self, ProbeReply};
 use muster_process::{
-    Custody, Exit, ExitWatch, Lineage, Nursery, Pidfd, Presence, Program, Signal, Stdio, identity, mark,
+    Custody, ExitWatch, Lineage, Pidfd, Presence, ProcessExit, Program, Signal, Spawner, Stdio, identity, mark,
 };
 use muster_store::WorkerRow;
 use tokio::sync::{Mutex, Semaphore};
 
-use super::remnants::Remnants;
+use super::leftovers::LeftoverKiller;
 use super::{
-    Adoption, Death, LaunchError, Launched, Launcher, LookError, Proof, RunningWorker, Said, Sent, last_words,
+    Adoption, Death, LaunchError, Launched, Launcher, LookError, Proof, RunningWorker, Sent, WorkerProbe, last_words,
 };
 use crate::blocking;
 use crate::logs::{AgentLog, FileLog};
@@ -58,31 +58,43 @@ const HANDED_ON: [&str; 17] = [
 
 /// Starts worker processes.
 pub struct ProcessLauncher {
-    nursery: Nursery,
+    spawner: Spawner,
     data_dir: PathBuf,
-    remnants: Remnants,
+    leftovers: LeftoverKiller,
 }
 
 impl ProcessLauncher {
     /// Workers write their own logs into this data folder. Must be called within a runtime.
-    pub fn new(nursery: Nursery, data_dir: PathBuf) -> Self {
-        Self { nursery, data_dir, remnants: Remnants::start() }
+    pub fn new(spawner: Spawner, data_dir: PathBuf) -> Self {
+        Self { spawner, data_dir, leftovers: LeftoverKiller::start() }
     }
 
     /// The search for what dead workers left.
-    pub(super) fn remnants(&self) -> Remnants {
-        self.remnants.clone()
+    pub(super) fn leftovers(&self) -> LeftoverKiller {
+        self.leftovers.clone()
     }
 
-    fn way_to(&self, id: ProcessId, pid: u32, pidfd: Arc<Pidfd>, lineage: Lineage, end: End) -> Arc<dyn RunningWorker> {
-        let (log, remnants) = (Place::worker_log(&self.data_dir, id), self.remnants.clone());
-        Arc::new(WorkerProcess { id, pid, pidfd, lineage, end: Mutex::new(end), log, remnants })
+    fn way_to(
+        &self,
+        id: ProcessId,
+        pid: u32,
+        pidfd: Arc<Pidfd>,
+        lineage: Lineage,
+        end: WorkerEndWatch,
+    ) -> Arc<dyn RunningWorker> {
+        let (log, leftovers) = (DataPath::worker_log(&self.data_dir, id), self.leftovers.clone());
+        Arc::new(WorkerProcess { id, pid, pidfd, lineage, end: Mutex::new(end), log, leftovers })
     }
 
     /// The way to what is left of a worker whose own process is dead.
-    fn way_to_remains(&self, row: &WorkerRow) -> Arc<dyn RunningWorker> {
+    fn way_to_leftovers(&self, row: &WorkerRow) -> Arc<dyn RunningWorker> {
         let (id, lineage) = (row.process_id, lineage_of(row));
-        Arc::new(Remains { id, lineage, log: Place::worker_log(&self.data_dir, id), remnants: self.remnants.clone() })
+        Arc::new(DeadWorker {
+            id,
+            lineage,
+            log: DataPath::worker_log(&self.data_dir, id),
+            leftovers: self.leftovers.clone(),
+        })
     }
 }
 
@@ -92,16 +104,16 @@ impl Launcher for ProcessLauncher {
         let (data_dir, told) = (self.data_dir.clone(), orders.clone());
         let program = aside(&blocking::STARTS, move || program(&data_dir, &told)).await;
         let program = program.map_err(|error| LaunchError(error.to_string()))?;
-        let child = self.nursery.spawn(program).await.map_err(|error| LaunchError(error.to_string()))?;
+        let child = self.spawner.spawn(program).await.map_err(|error| LaunchError(error.to_string()))?;
         let owns = matches!(orders.profile, RuntimeProfile::Exec(_));
-        let end = End { watch: Some(child.exit), exit: None, owns };
+        let end = WorkerEndWatch { watch: Some(child.exit), exit: None, owns };
         let lineage = Lineage { born: Some(child.identity.start_time), limited: true };
         let process = self.way_to(orders.process_id, child.identity.pid, child.keeper.pidfd(), lineage, end);
         Ok(Launched { identity: child.identity.into(), process })
     }
 
     fn agent_log(&self, agent: AgentId) -> Box<dyn AgentLog> {
-        Box::new(FileLog::new(Place::agent_log(&self.data_dir, agent)))
+        Box::new(FileLog::new(DataPath::agent_log(&self.data_dir, agent)))
     }
 
     async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LookError> {
@@ -111,7 +123,7 @@ impl Launcher for ProcessLauncher {
         let identity = match &row.identity {
             // A task of this process, in an earlier life as the leader, which ended with all its tasks.
             Some(WorkerIdentity::Local(identity)) if *identity == own => {
-                return Ok(Adoption::Ended(self.way_to_remains(row)));
+                return Ok(Adoption::Ended(self.way_to_leftovers(row)));
             }
             Some(WorkerIdentity::Local(identity)) => Some(identity.clone()),
             // No process of any host: only its engine can say.
@@ -126,12 +138,12 @@ impl Launcher for ProcessLauncher {
         match (presence, identity) {
             (Presence::Alive(pidfd), Some(identity)) => {
                 let lineage = Lineage { born: Some(identity.start_time), limited: row.key.is_some() };
-                let end = End { watch: None, exit: None, owns: true };
+                let end = WorkerEndWatch { watch: None, exit: None, owns: true };
                 let process = self.way_to(id, identity.pid, Arc::new(pidfd), lineage, end);
                 Ok(Adoption::Alive(Launched { identity: identity.into(), process }))
             }
             (Presence::Elsewhere, _) => Ok(Adoption::Elsewhere),
-            _ => Ok(Adoption::Ended(self.way_to_remains(row))),
+            _ => Ok(Adoption::Ended(self.way_to_leftovers(row))),
         }
     }
 
@@ -146,7 +158,7 @@ impl Launcher for ProcessLauncher {
     }
 
     async fn sweep(&self, worker: &WorkerRow) {
-        self.remnants.end(worker.process_id, lineage_of(worker)).await;
+        self.leftovers.end(worker.process_id, lineage_of(worker)).await;
     }
 
     /// Worker processes outlive every supervisor.
@@ -158,19 +170,19 @@ struct WorkerProcess {
     pid: u32,
     pidfd: Arc<Pidfd>,
     lineage: Lineage,
-    end: Mutex<End>,
-    log: Place,
-    remnants: Remnants,
+    end: Mutex<WorkerEndWatch>,
+    log: DataPath,
+    leftovers: LeftoverKiller,
 }
 
 /// What a worker's end is, beside its own death.
-struct End {
+struct WorkerEndWatch {
     /// Tells how it ended, where this process is its parent, and tells it when the last of its trees, which come to this process,
     /// is dead. An earlier master's worker has none; nor has one that this process started in a life as the leader that is over:
-    /// what it leaves comes here and is killed by the nursery, but who was to be told of that is gone.
+    /// what it leaves comes here and is killed by the spawner, but who was to be told of that is gone.
     watch: Option<ExitWatch>,
     /// How it ended, once that was told.
-    exit: Option<Exit>,
+    exit: Option<ProcessExit>,
     /// Whether it owns processes: what it left is looked for by its mark.
     owns: bool,
 }
@@ -195,19 +207,19 @@ impl RunningWorker for WorkerProcess {
         self.signal(Signal::SIGKILL)
     }
 
-    async fn probe(&self, patience: Duration) -> Said {
-        let said = match door::ask(self.id, self.pid, patience).await {
-            Ok(Reply::Words(words)) => match serde_json::from_slice::<Vitals>(&words) {
-                Ok(vitals) if vitals.process_id == self.id => Said::Lives(vitals),
-                Ok(_) => Said::Unasked("another worker answered".to_owned()),
-                Err(error) => Said::Unasked(format!("its answer is not understood ({error})")),
+    async fn probe(&self, patience: Duration) -> WorkerProbe {
+        let said = match probe_socket::ask(self.id, self.pid, patience).await {
+            Ok(ProbeReply::Words(words)) => match serde_json::from_slice::<ProbeAnswer>(&words) {
+                Ok(answer) if answer.process_id == self.id => WorkerProbe::Lives(answer),
+                Ok(_) => WorkerProbe::Unasked("another worker answered".to_owned()),
+                Err(error) => WorkerProbe::Unasked(format!("its answer is not understood ({error})")),
             },
-            Ok(Reply::Silence) => Said::Silence,
-            Ok(Reply::NoDoor) => Said::NoDoor,
-            Err(error) => Said::Unasked(error.to_string()),
+            Ok(ProbeReply::Silence) => WorkerProbe::Silence,
+            Ok(ProbeReply::NoDoor) => WorkerProbe::NoDoor,
+            Err(error) => WorkerProbe::Unasked(error.to_string()),
         };
         // The pid may be another process's by now. Its death is told by its descriptor.
-        if self.pidfd.is_dead() { Said::NoDoor } else { said }
+        if self.pidfd.is_dead() { WorkerProbe::NoDoor } else { said }
     }
 
     async fn dead(&self) -> Death {
@@ -223,7 +235,7 @@ impl RunningWorker for WorkerProcess {
             end.watch = None;
         }
         if end.owns {
-            self.remnants.end(self.id, self.lineage).await;
+            self.leftovers.end(self.id, self.lineage).await;
         }
         let (exit, log) = (end.exit, self.log.clone());
         Death { proof: Proof::ProcessTable, exit, last_words: take_last_words(log).await }
@@ -231,7 +243,7 @@ impl RunningWorker for WorkerProcess {
 }
 
 /// What a dead worker said last, if the disk answers soon: its agents wait. A log in which nothing was said helps nobody, and goes.
-async fn take_last_words(log: Place) -> String {
+async fn take_last_words(log: DataPath) -> String {
     let read = blocking::run(&blocking::LAST_WORDS, move || {
         let words = last_words::read(&log);
         if words.is_empty() {
@@ -243,7 +255,7 @@ async fn take_last_words(log: Place) -> String {
     tokio::time::timeout(LAST_WORDS_WITHIN, read).await.map(Result::unwrap_or_default).unwrap_or_default()
 }
 
-fn remove_empty(log: &Place) {
+fn remove_empty(log: &DataPath) {
     let is_empty =
         log.read().is_ok_and(|file| file.and_then(|file| file.metadata().ok()).is_some_and(|data| data.len() == 0));
     if is_empty && let Err(error) = log.remove() {
@@ -252,15 +264,15 @@ fn remove_empty(log: &Place) {
 }
 
 /// A worker whose process is dead: what is left to wait for is the end of all that it owned.
-struct Remains {
+struct DeadWorker {
     id: ProcessId,
     lineage: Lineage,
-    log: Place,
-    remnants: Remnants,
+    log: DataPath,
+    leftovers: LeftoverKiller,
 }
 
 #[async_trait]
-impl RunningWorker for Remains {
+impl RunningWorker for DeadWorker {
     async fn ask(&self) -> Sent {
         Sent::Gone
     }
@@ -270,7 +282,7 @@ impl RunningWorker for Remains {
     }
 
     async fn dead(&self) -> Death {
-        self.remnants.end(self.id, self.lineage).await;
+        self.leftovers.end(self.id, self.lineage).await;
         Death { last_words: take_last_words(self.log.clone()).await, ..Death::proven(Proof::ProcessTable) }
     }
 }
@@ -306,7 +318,7 @@ async fn aside<T: Send + 'static>(
 /// The program of a worker.
 fn program(data_dir: &Path, orders: &WorkerOrders) -> std::io::Result<Program> {
     let id = orders.process_id.to_string();
-    let place = Place::worker_log(data_dir, orders.process_id);
+    let place = DataPath::worker_log(data_dir, orders.process_id);
     let named =
         |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", place.path().display()));
     let log = place.append().map_err(named)?;

@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use muster_domain::ProcessId;
 use muster_files::Folder;
-use muster_process::{Child, Custody, Nursery, Program, Stdio, mark};
+use muster_process::{Child, Custody, Program, Spawner, Stdio, mark};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::asking;
-use super::secret::Secret;
+use super::redis_password::RedisPassword;
 use crate::blocking;
 
 /// Names under which a server is looked for, the preferred one first.
@@ -76,7 +76,7 @@ impl ServerPlan {
     }
 
     /// Where it is, password included. Named with the user: a server that is open takes the password only so.
-    fn url(&self, secret: &Secret) -> Result<String, ServerError> {
+    fn url(&self, secret: &RedisPassword) -> Result<String, ServerError> {
         Ok(format!("redis+unix://{}?user=default&pass={}", self.socket()?.display(), secret.text))
     }
 
@@ -121,19 +121,19 @@ impl PrivateServer {
     /// Starts it and resolves when its socket answers. From then on it is started again whenever it dies; `told` hears
     /// of each death (`Some(reason)`) and return (`None`).
     pub async fn start(
-        nursery: Nursery,
+        spawner: Spawner,
         plan: ServerPlan,
         told: impl Fn(Option<String>) + Send + Sync + 'static,
     ) -> Result<Self, ServerError> {
         let failed = |what: &str, error: std::io::Error| ServerError(format!("{what}: {error}"));
         make_private_folder(&plan.folder).map_err(|error| failed("it has no folder", error))?;
         let no_password = |error| failed("it has no password", error);
-        let secret = match Secret::read(&plan.folder).map_err(no_password)? {
+        let secret = match RedisPassword::read(&plan.folder).map_err(no_password)? {
             Some(kept) => kept,
-            None => Secret::make(&plan.folder, living_workers(&plan).await).map_err(no_password)?,
+            None => RedisPassword::make(&plan.folder, living_workers(&plan).await).map_err(no_password)?,
         };
         let url = plan.url(&secret)?;
-        let workshop = Workshop { nursery, plan, secret: Arc::new(secret) };
+        let workshop = ServerFactory { spawner, plan, secret: Arc::new(secret) };
         let first = workshop.begin().await?;
         let stopped = CancellationToken::new();
         let task = tokio::spawn(keep(workshop, url.clone(), first, stopped.clone(), told));
@@ -161,15 +161,15 @@ impl Drop for PrivateServer {
 }
 
 /// What one server after the other is made with.
-struct Workshop {
-    nursery: Nursery,
+struct ServerFactory {
+    spawner: Spawner,
     plan: ServerPlan,
-    secret: Arc<Secret>,
+    secret: Arc<RedisPassword>,
 }
 
 /// Puts the password's file back where it was taken away, as long as somebody lives who knows what was in it: the next master
 /// would else make another password, which workers that outlive this one don't know.
-async fn guard_password(secret: Arc<Secret>, folder: PathBuf) -> Infallible {
+async fn guard_password(secret: Arc<RedisPassword>, folder: PathBuf) -> Infallible {
     let mut told = None;
     loop {
         tokio::time::sleep(GUARD_EVERY).await;
@@ -197,7 +197,7 @@ async fn guard_password(secret: Arc<Secret>, folder: PathBuf) -> Infallible {
 }
 
 async fn keep(
-    workshop: Workshop,
+    workshop: ServerFactory,
     url: String,
     first: Child,
     stopped: CancellationToken,
@@ -253,14 +253,14 @@ async fn living_workers(plan: &ServerPlan) -> Vec<ProcessId> {
 
 /// Whether workers live that were started before this password was made: by an earlier version, which had none, or before the file
 /// was lost. They don't know it, and are let in without until they have ended.
-async fn has_older_workers(plan: &ServerPlan, secret: &Secret) -> bool {
+async fn has_older_workers(plan: &ServerPlan, secret: &RedisPassword) -> bool {
     secret.has_older() && living_workers(plan).await.into_iter().any(|id| secret.is_later_than(id))
 }
 
-impl Workshop {
+impl ServerFactory {
     /// Starts it once, and waits until its socket answers. Where it does not, nothing of it is left.
     async fn begin(&self) -> Result<Child, ServerError> {
-        let Self { nursery, plan, secret } = self;
+        let Self { spawner, plan, secret } = self;
         let socket = plan.socket()?;
         let failed = |what: &str, error: std::io::Error| ServerError(format!("{what}: {error}"));
         make_private_folder(&plan.folder).map_err(|error| failed("it has no folder", error))?;
@@ -284,7 +284,7 @@ impl Workshop {
             stderr: Stdio::Fd(OwnedFd::from(stderr)),
             ..Program::new(plan.arguments(&socket), Custody::Child)
         };
-        let mut child = nursery.spawn(program).await.map_err(|error| ServerError(error.to_string()))?;
+        let mut child = spawner.spawn(program).await.map_err(|error| ServerError(error.to_string()))?;
         await_socket(&mut child, &socket, plan).await?;
         Ok(child)
     }
@@ -374,8 +374,8 @@ mod tests {
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("a mode");
         let plan =
             ServerPlan { program, folder: folder.path().join("redis"), max_clients: 10, worker_logs: PathBuf::new() };
-        let nursery = Nursery::start().expect("a nursery");
-        let started = PrivateServer::start(nursery, plan, |_| {}).await;
+        let spawner = Spawner::start().expect("a nursery");
+        let started = PrivateServer::start(spawner, plan, |_| {}).await;
         let error = started.err().expect("it does not answer").to_string();
         assert!(
             error.starts_with("the private Redis could not be started") && error.contains("does not answer"),

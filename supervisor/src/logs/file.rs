@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_files::{FileId, Place};
+use muster_files::{DataPath, FileId};
 use tokio::sync::Semaphore;
 
 use super::tail::tail;
@@ -20,11 +20,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const CHUNK: usize = 256 * 1024;
 
 /// A log in a data folder.
-pub struct FileLog(Place);
+pub struct FileLog(DataPath);
 
 impl FileLog {
     /// The log that is written there. It need not be there yet.
-    pub const fn new(place: Place) -> Self {
+    pub const fn new(place: DataPath) -> Self {
         Self(place)
     }
 }
@@ -73,7 +73,7 @@ async fn reading<T: Send + 'static>(
 
 /// Where the reader is.
 struct Follower {
-    log: Place,
+    log: DataPath,
     /// The file and the offset up to which it was read; none before there is a file.
     at: Option<(File, u64)>,
 }
@@ -126,7 +126,7 @@ mod tests {
         file.write_all(text.as_bytes()).expect("written");
     }
 
-    fn follower(log: &Place) -> Follower {
+    fn follower(log: &DataPath) -> Follower {
         Follower { log: log.clone(), at: tail(log, 0).expect("a log").1 }
     }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use muster_files::{FileId, Place};
+use muster_files::{DataPath, FileId};
 
 const BLOCK: u64 = 64 * 1024;
 /// The most that is read for one answer, in bytes, however long the lines are.
@@ -14,7 +14,7 @@ const MAX_TAIL: u64 = 16 * 1024 * 1024;
 pub(super) type End = Option<(File, u64)>;
 
 /// The last `lines` lines of a log as they are in the file, from the file before it too where it has too few. Blocks.
-pub(super) fn tail(log: &Place, lines: usize) -> io::Result<(Vec<u8>, End)> {
+pub(super) fn tail(log: &DataPath, lines: usize) -> io::Result<(Vec<u8>, End)> {
     let (current, before) = open_both(log)?;
     let Some(current) = current else {
         let bytes = before.map_or(Ok(Vec::new()), |file| last_lines(&file, file.metadata()?.len(), lines, MAX_TAIL))?;
@@ -41,7 +41,7 @@ pub(super) fn tail(log: &Place, lines: usize) -> io::Result<(Vec<u8>, End)> {
 
 /// The current file and the one before it. Where a rotation comes between the two opens, both are the same file: then
 /// once more. It stays so where somebody linked the one to the other, and then that is all there is.
-fn open_both(log: &Place) -> io::Result<(Option<File>, Option<File>)> {
+fn open_both(log: &DataPath) -> io::Result<(Option<File>, Option<File>)> {
     let mut current = log.read()?;
     for _ in 0..3 {
         let before = open_older(log)?;
@@ -54,7 +54,7 @@ fn open_both(log: &Place) -> io::Result<(Option<File>, Option<File>)> {
 }
 
 /// Opens the older part of a log. One that somebody has replaced is only what is missing before the newer lines.
-fn open_older(log: &Place) -> io::Result<Option<File>> {
+fn open_older(log: &DataPath) -> io::Result<Option<File>> {
     match log.older().read() {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
         opened => opened,
@@ -106,8 +106,8 @@ fn line_start(block: &[u8], is_last: bool, lines: usize, seen: &mut usize) -> Op
 
 /// The place of a log in this data folder, and its path. The file is not there yet.
 #[cfg(test)]
-pub(super) fn log_in(folder: &tempfile::TempDir) -> (Place, std::path::PathBuf) {
-    let log = Place::agent_log(folder.path(), muster_domain::AgentId::generate());
+pub(super) fn log_in(folder: &tempfile::TempDir) -> (DataPath, std::path::PathBuf) {
+    let log = DataPath::agent_log(folder.path(), muster_domain::AgentId::generate());
     std::fs::create_dir_all(folder.path().join("logs/agents")).expect("folders");
     let path = log.path();
     (log, path)
@@ -119,7 +119,7 @@ mod tests {
     use std::fs::{rename, write};
     use tempfile::TempDir;
 
-    fn text(log: &Place, lines: usize) -> String {
+    fn text(log: &DataPath, lines: usize) -> String {
         String::from_utf8(tail(log, lines).expect("a log").0).expect("text")
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use muster_domain::budget::Budget;
 use muster_domain::{TenantLimits, Usage};
-use muster_policy::quota::Left;
+use muster_policy::quota::QuotaLeft;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
@@ -59,9 +59,9 @@ pub struct LeftView {
     pub day_ends_in: Duration,
 }
 
-impl From<Left> for LeftView {
-    fn from(left: Left) -> Self {
-        let Left { at_once, today, day_ends_in } = left;
+impl From<QuotaLeft> for LeftView {
+    fn from(left: QuotaLeft) -> Self {
+        let QuotaLeft { at_once, today, day_ends_in } = left;
         Self { at_once, today, day_ends_in }
     }
 }

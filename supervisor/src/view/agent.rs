@@ -63,7 +63,7 @@ pub struct AgentView {
 #[derive(ToSchema)]
 #[schema(as = CauseJson)]
 #[allow(dead_code, reason = "it stands for the domain's type in the document")]
-struct CauseFields {
+struct AgentCauseFields {
     /// `exited`, `signaled`, `start_timeout`, `not_started`, `stopped`, `task_halted` (ended with a task that did not stop) or
     /// `worker_lost`.
     #[schema(example = "exited")]
@@ -86,7 +86,7 @@ pub struct EndingView {
     #[schema(example = "exited with code 1")]
     pub summary: String,
     /// Why, for programs.
-    #[schema(value_type = CauseFields)]
+    #[schema(value_type = AgentCauseFields)]
     pub cause: Cause,
     /// What the program printed last.
     pub last_output: String,

@@ -102,7 +102,7 @@ pub struct WorkerEndingView {
     #[schema(example = "was ended by signal 9 (SIGKILL)")]
     pub summary: String,
     /// Why, for programs.
-    #[schema(value_type = CauseFields)]
+    #[schema(value_type = WorkerCauseFields)]
     pub cause: WorkerCause,
     /// The last lines of its log; empty where it said nothing.
     pub last_words: String,
@@ -122,7 +122,7 @@ impl From<WorkerEnding> for WorkerEndingView {
 #[derive(ToSchema)]
 #[schema(as = WorkerCauseJson)]
 #[allow(dead_code, reason = "it stands for the domain's type in the document")]
-struct CauseFields {
+struct WorkerCauseFields {
     /// `stopped` (it was told to end), `exited`, `signaled`, `hung` (and was killed), `not_started`, `declared_dead` (a person said so) or
     /// `unknown`.
     #[schema(example = "signaled")]

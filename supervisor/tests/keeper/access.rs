@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use muster_domain::budget::Scope;
 use muster_domain::{Principal, TaskId, TaskState, Usage};
-use muster_store::{IdempotencyKey, Queue as _};
+use muster_store::{IdempotencyKey, TaskQueue as _};
 use muster_supervisor::{Caller, ListOrder, RequestKey, SupervisorError, TaskQuery, TaskRequest, Tasks};
 
 use crate::tasks::task;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use muster_domain::{AgentId, ProcessId, WorkerOrders};
-use muster_files::Place;
+use muster_files::DataPath;
 use muster_registry::memory::MemoryRegistry;
 use muster_store::WorkerRow;
 use muster_supervisor::launch::{
@@ -130,7 +130,7 @@ impl Launcher for FakeLauncher {
     async fn sweep(&self, _worker: &WorkerRow) {}
 
     fn agent_log(&self, agent: AgentId) -> Box<dyn AgentLog> {
-        Box::new(FileLog::new(Place::agent_log(Path::new("nowhere"), agent)))
+        Box::new(FileLog::new(DataPath::agent_log(Path::new("nowhere"), agent)))
     }
 
     async fn leave(&self) {}

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use muster_domain::{Activity, AgentState, PoolName, ProcessId, Refusal, Report, ReportBody, Timestamp, WIRE_VERSION};
-use muster_registry::{AgentNews, Bus, Known};
+use muster_domain::{
+    Activity, AgentState, CommandRefusal, PoolName, ProcessId, Report, ReportBody, Timestamp, WIRE_VERSION,
+};
+use muster_registry::{AgentNews, Bus, WrittenState};
 use muster_store::Store;
 
 use crate::worker::OnSpawn;
@@ -55,7 +57,7 @@ async fn a_slow_start_is_never_doubled() {
 #[tokio::test]
 async fn what_a_worker_refuses_is_placed_again_with_the_next_epoch() {
     let world = World::new().await;
-    world.launcher().next(|habits| habits.on_spawn = OnSpawn::Refuse(Refusal::Draining));
+    world.launcher().next(|habits| habits.on_spawn = OnSpawn::Refuse(CommandRefusal::Draining));
     let agent = world.order().await;
     world.wait_epoch(agent, 2).await;
     let first = world.launcher().workers()[0].clone();
@@ -67,7 +69,7 @@ async fn what_a_worker_refuses_is_placed_again_with_the_next_epoch() {
 #[tokio::test]
 async fn one_refused_by_a_full_worker_is_asked_for_again_and_not_at_once() {
     let world = World::with(|clocks| clocks.resend = Duration::from_millis(40), |_| {}).await;
-    world.launcher().next(|habits| habits.on_spawn = OnSpawn::Refuse(Refusal::Full { capacity: 2 }));
+    world.launcher().next(|habits| habits.on_spawn = OnSpawn::Refuse(CommandRefusal::Full { capacity: 2 }));
     let agent = world.order().await;
     wait_until("it was refused", async || world.agent(agent).await.restarts >= 1).await;
     let worker = world.launcher().workers()[0].clone();
@@ -113,7 +115,7 @@ async fn what_is_left_of_a_pool_that_is_gone_is_removed() {
         at: Timestamp::now(),
         body: ReportBody::Ready,
     };
-    ground.memory.report(&[report], &AgentNews::default(), &mut Known::default()).await.expect("memory answers");
+    ground.memory.report(&[report], &AgentNews::default(), &mut WrittenState::default()).await.expect("memory answers");
     ground.memory.send(&[(ghost, vec![(worker, 2)])], &[]).await.expect("memory answers");
     let world = ground.lead().await;
     wait_until("it is forgotten", async || world.ground.memory.is_empty()).await;

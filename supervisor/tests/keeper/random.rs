@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fastrand::Rng;
-use muster_domain::{Activity, AgentId, AgentState, Cause, Refusal};
+use muster_domain::{Activity, AgentId, AgentState, Cause, CommandRefusal};
 use muster_store::Store;
 use muster_store::testing::Commit;
 use muster_supervisor::{LeadEnd, Spawned, SupervisorError};
@@ -125,7 +125,7 @@ impl Life {
     async fn change_a_worker(&mut self) {
         let habit = match self.rng.u32(..4) {
             0 => OnSpawn::Miss(self.rng.u32(1..4)),
-            1 => OnSpawn::Refuse(Refusal::Full { capacity: 2 }),
+            1 => OnSpawn::Refuse(CommandRefusal::Full { capacity: 2 }),
             _ => OnSpawn::Run,
         };
         if let Some(worker) = self.a_worker() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use muster_domain::{
     AgentId, AgentSpec, Fence, ProcessId, StopReason, Timestamp, WorkerCause, WorkerEnding, WorkerKey,
 };
-use muster_store::{Leadership, Life, NewAgent, Store, Write};
+use muster_store::{Leadership, LifeRow, NewAgent, Store, Write};
 
 use crate::world::{Ground, World, pool, wait_until};
 
@@ -73,7 +73,7 @@ async fn only_of_those_that_the_store_forgets_everything_is_removed() {
     // A supervisor has lived for longer than they are kept.
     let now = Timestamp::now();
     let life =
-        Life { fence, part: 0, began_at: now.before(Duration::from_hours(10 * 24)), seen_at: now, machine: None };
+        LifeRow { fence, part: 0, began_at: now.before(Duration::from_hours(10 * 24)), seen_at: now, machine: None };
     ground.store.apply(fence, &[Write::NoteLife(life)]).await.expect("stored");
     let (recent, old) = (ended(&ground, fence, 3).await, ended(&ground, fence, 5).await);
 

@@ -1,7 +1,7 @@
 //! Reports come twice, late, out of order, with gaps, and from epochs that are over.
 
 use muster_domain::{Activity, AgentState, Cause, Epoch, ReportBody};
-use muster_registry::{AgentNews, Known};
+use muster_registry::{AgentNews, WrittenState};
 
 use crate::worker::{OnSpawn, ended};
 use crate::world::{World, let_pass, wait_until};
@@ -101,7 +101,7 @@ async fn a_worker_dies_after_its_report_and_before_it() {
 
 async fn post_for_the_dead(world: &World, report: &muster_domain::Report) {
     use muster_registry::Bus;
-    let mut known = Known::default();
+    let mut known = WrittenState::default();
     world
         .ground
         .memory

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use muster_domain::{Activity, AgentState, Clocks, Trouble, Vitals};
-use muster_supervisor::launch::Said;
+use muster_domain::{Activity, AgentState, Clocks, OngoingTrouble, ProbeAnswer};
+use muster_supervisor::launch::WorkerProbe;
 
 use crate::worker::FakeWorker;
 use crate::world::{World, let_pass, wait_until};
@@ -89,11 +89,11 @@ async fn an_outage_of_the_registry_is_nobodys_silence() {
     world.end().await;
 }
 
-/// Lets it answer at its door, over which it says what keeps it from being heard.
+/// Lets it answer at its probe socket, over which it says what keeps it from being heard.
 async fn answer_at_the_door(worker: &FakeWorker) {
-    let trouble = Some(Trouble { for_ms: 4000, error: "no route to Redis".to_owned() });
-    let vitals = Vitals { process_id: worker.id(), beats: 9, trouble };
-    worker.change(|habits| habits.at_door = Said::Lives(vitals)).await;
+    let trouble = Some(OngoingTrouble { for_ms: 4000, error: "no route to Redis".to_owned() });
+    let vitals = ProbeAnswer { process_id: worker.id(), beats: 9, trouble };
+    worker.change(|habits| habits.at_door = WorkerProbe::Lives(vitals)).await;
 }
 
 async fn says(world: &World, subject: &str) -> bool {
@@ -129,7 +129,7 @@ async fn one_that_hangs_behind_its_door_is_killed() {
     let world = World::with(strict, |_| {}).await;
     let agent = world.spawn().await;
     let hung = world.worker_of(agent).await;
-    hung.change(|habits| habits.at_door = Said::Silence).await;
+    hung.change(|habits| habits.at_door = WorkerProbe::Silence).await;
     silence(&hung).await;
     world.wait_epoch(agent, 2).await;
     assert!(hung.is_dead());
@@ -141,7 +141,7 @@ async fn one_that_could_not_be_asked_is_named() {
     let world = World::with(strict, |_| {}).await;
     let agent = world.spawn().await;
     let worker = world.worker_of(agent).await;
-    worker.change(|habits| habits.at_door = Said::Unasked("too many open files".to_owned())).await;
+    worker.change(|habits| habits.at_door = WorkerProbe::Unasked("too many open files".to_owned())).await;
     silence(&worker).await;
     wait_until("it is named", async || says(&world, "workers").await).await;
     let board = world.degraded().await.join("\n");

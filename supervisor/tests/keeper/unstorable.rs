@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use muster_domain::budget::Scope;
 use muster_domain::{AttemptEnd, Cause, Payload, ReportBody, TaskOver, TaskState, Usage};
-use muster_store::{Queue, Write};
+use muster_store::{TaskQueue, Write};
 use muster_supervisor::AlertKind;
 
 use crate::tasks::task;

@@ -1,4 +1,4 @@
-//! A fake worker: it keeps the protocol of the post as a real one does, unless the test tells it to misbehave.
+//! A fake worker: it keeps the protocol of the messages as a real one does, unless the test tells it to misbehave.
 
 mod habits;
 mod jobs;
@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use muster_domain::{
-    Activity, AgentId, AgentPicture, AgentSpec, Beat, Cause, Command, Ending, Envelope, Epoch, Fence, LocalIdentity,
-    ProcessId, Refusal, Report, ReportBody, SeenState, Timestamp, WIRE_VERSION, WorkerIdentity, WorkerOrders,
-    WorkerState,
+    Activity, AgentId, AgentSnapshot, AgentSpec, Cause, Command, CommandRefusal, Ending, Envelope, Epoch, Fence,
+    Heartbeat, LocalIdentity, ObservedState, ProcessId, Report, ReportBody, Timestamp, WIRE_VERSION, WorkerIdentity,
+    WorkerOrders, WorkerState,
 };
 use muster_registry::memory::MemoryRegistry;
-use muster_registry::{AgentNews, Bus, CommandPost, Known, Registry};
+use muster_registry::{AgentNews, Bus, CommandDelivery, Registry, WrittenState};
 use tokio::sync::{Mutex, watch};
 use tokio::time::MissedTickBehavior;
 
@@ -27,7 +27,7 @@ use jobs::Jobs;
 struct Held {
     spec: AgentSpec,
     epoch: Epoch,
-    state: SeenState,
+    state: ObservedState,
 }
 
 /// What a worker remembers of an epoch that is over, and of the one that runs.
@@ -50,7 +50,7 @@ struct Mind {
     seq: u64,
     dropped: u64,
     beat: u64,
-    known: Known,
+    known: WrittenState,
     heard: Vec<Envelope>,
     fence: Fence,
 }
@@ -89,7 +89,7 @@ impl FakeWorker {
             seq: 0,
             dropped: 0,
             beat: 0,
-            known: Known::default(),
+            known: WrittenState::default(),
             heard: Vec::new(),
             fence: orders.fence,
         };
@@ -144,7 +144,7 @@ impl FakeWorker {
             tokio::select! {
                 biased;
                 post = commands.recv() => match post {
-                    Some(CommandPost::Command(envelope)) => self.obey(*envelope).await,
+                    Some(CommandDelivery::Command(envelope)) => self.obey(*envelope).await,
                     Some(_) => {}
                     None => return,
                 },
@@ -175,10 +175,10 @@ impl FakeWorker {
         self.post(&mut mind, &again).await;
     }
 
-    fn picture_of(&self, mind: &Mind) -> Beat {
+    fn picture_of(&self, mind: &Mind) -> Heartbeat {
         let orders = &self.0.orders;
         let agents = mind.pictures();
-        Beat {
+        Heartbeat {
             v: WIRE_VERSION,
             process_id: orders.process_id,
             pool_name: orders.pool_name.clone(),
@@ -306,7 +306,7 @@ impl FakeWorker {
         let agent_id = spec.agent_id;
         self.0.ledger.begin(self.id(), agent_id, epoch);
         let silent = matches!(mind.habits.on_spawn, OnSpawn::RunSilently);
-        let state = if silent { SeenState::Starting } else { SeenState::Running(Activity::Idle) };
+        let state = if silent { ObservedState::Starting } else { ObservedState::Running(Activity::Idle) };
         mind.held.insert(agent_id, Held { spec, epoch, state });
         mind.fates.insert((agent_id, epoch), Fate::Runs);
         if mind.held.len() > self.0.orders.capacity as usize {
@@ -372,7 +372,7 @@ impl FakeWorker {
         let epoch = {
             let mut mind = self.0.mind.lock().await;
             let held = mind.held.get_mut(&agent).expect("it is held");
-            held.state = SeenState::Running(Activity::Idle);
+            held.state = ObservedState::Running(Activity::Idle);
             held.epoch
         };
         self.say(ReportBody::Started { agent_id: agent, epoch, pid: None }).await
@@ -450,7 +450,7 @@ impl FakeWorker {
             if !mind.habits.obeys || self.is_dead() {
                 return;
             }
-            mind.habits.on_spawn = OnSpawn::Refuse(Refusal::Draining);
+            mind.habits.on_spawn = OnSpawn::Refuse(CommandRefusal::Draining);
             mind.departing = true;
             let held: Vec<(AgentId, Epoch)> = mind.held.iter().map(|(id, held)| (*id, held.epoch)).collect();
             for (agent, epoch) in held {
@@ -465,19 +465,19 @@ impl FakeWorker {
 
 impl Mind {
     /// Its agents with their tasks.
-    fn pictures(&self) -> Vec<AgentPicture> {
+    fn pictures(&self) -> Vec<AgentSnapshot> {
         let with_tasks = |held: &Held| {
             let tasks = self.jobs.pictures(held.spec.agent_id, self.habits.quiet);
-            let busy = held.state == SeenState::Running(Activity::Idle) && !tasks.is_empty();
-            let state = if busy { SeenState::Running(Activity::Busy) } else { held.state };
-            AgentPicture { state, tasks, ..picture(held) }
+            let busy = held.state == ObservedState::Running(Activity::Idle) && !tasks.is_empty();
+            let state = if busy { ObservedState::Running(Activity::Busy) } else { held.state };
+            AgentSnapshot { state, tasks, ..picture(held) }
         };
         self.held.values().map(with_tasks).collect()
     }
 }
 
-fn picture(held: &Held) -> AgentPicture {
-    AgentPicture {
+fn picture(held: &Held) -> AgentSnapshot {
+    AgentSnapshot {
         agent_id: held.spec.agent_id,
         epoch: held.epoch,
         state: held.state,

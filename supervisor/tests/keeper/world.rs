@@ -16,8 +16,8 @@ use muster_store::testing::{FaultyStore, MemoryStore};
 use muster_store::{Leadership, Store};
 use muster_supervisor::launch::Launchers;
 use muster_supervisor::{
-    AgentView, Agents, AlertParts, Events, Facts, Handle, LeadEnd, Mode, NewPool, Parts, PoolView, Pools, Settings,
-    SpawnRequest, Spawned, StopWish, Supervisor, SupervisorError, System, Tasks, WallClock, Workers,
+    AgentView, Agents, AlertParts, Events, Handle, LeadEnd, Mode, NewPool, Parts, PoolView, Pools, Settings,
+    SpawnRequest, Spawned, StopWish, Supervisor, SupervisorError, SupervisorFacts, System, Tasks, WallClock, Workers,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -133,7 +133,7 @@ impl Ground {
             budgets: Budgets::default(),
             alerts: AlertParts::default(),
             host: Vec::new(),
-            facts: Facts {
+            facts: SupervisorFacts {
                 mode: Mode::SingleProcess,
                 mode_reason: "a test".to_owned(),
                 address: "127.0.0.1:0".to_owned(),

@@ -19,9 +19,9 @@ use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, timeout};
 
-use trust::Trust;
+use trust::TlsRoots;
 
-use crate::tasks::{AttemptId, Errand, Finish, Finished};
+use crate::tasks::{AttemptId, AttemptStart, Finish, Finished};
 
 /// How long one thing is tried.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -30,21 +30,21 @@ const LIMIT: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 8;
 
 /// An attempt at something.
-pub(crate) type Look = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+pub(crate) type Probing = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// The checks under way.
 pub(crate) struct Checks {
     registry: Arc<dyn Registry>,
     bus: Arc<dyn Bus>,
     worker: ProcessId,
-    trust: Arc<Trust>,
+    trust: Arc<TlsRoots>,
     room: Arc<Semaphore>,
     running: JoinSet<Connectivity>,
-    flights: HashMap<Id, Flight>,
+    flights: HashMap<Id, PendingCheck>,
 }
 
 /// One check.
-struct Flight {
+struct PendingCheck {
     id: AttemptId,
     agent_id: AgentId,
     handle: AbortHandle,
@@ -53,12 +53,12 @@ struct Flight {
 impl Checks {
     pub(crate) fn new(registry: Arc<dyn Registry>, bus: Arc<dyn Bus>, worker: ProcessId) -> Self {
         let room = Arc::new(Semaphore::new(AT_ONCE));
-        let trust = Arc::new(Trust::of_environment());
+        let trust = Arc::new(TlsRoots::of_environment());
         Self { registry, bus, worker, trust, room, running: JoinSet::new(), flights: HashMap::new() }
     }
 
     /// Begins a check. `program` looks at the program of its agent, where that has one. Its end is heard by [`Checks::landed`].
-    pub(crate) fn begin(&mut self, errand: &Errand, check: CheckOrder, program: Option<Look>) {
+    pub(crate) fn begin(&mut self, start: &AttemptStart, check: CheckOrder, program: Option<Probing>) {
         let (registry, bus, room) = (Arc::clone(&self.registry), Arc::clone(&self.bus), Arc::clone(&self.room));
         let (worker, trust) = (self.worker, Arc::clone(&self.trust));
         let handle = self.running.spawn(async move {
@@ -66,7 +66,7 @@ impl Checks {
             let _turn = room.acquire().await;
             examine(registry, bus, worker, check, program, trust).await
         });
-        let flight = Flight { id: errand.id(), agent_id: errand.order.agent_id, handle: handle.clone() };
+        let flight = PendingCheck { id: start.id(), agent_id: start.order.agent_id, handle: handle.clone() };
         self.flights.insert(handle.id(), flight);
     }
 
@@ -82,7 +82,7 @@ impl Checks {
     }
 
     /// Waits for the next check that is over; for ever where none is under way. Cancel-safe.
-    pub(crate) async fn landed(&mut self) -> Finish {
+    pub(crate) async fn next_outcome(&mut self) -> Finish {
         while let Some(joined) = self.running.join_next_with_id().await {
             let (task, end) = match joined {
                 Ok((task, found)) => (task, answer(&found)),
@@ -114,8 +114,8 @@ async fn examine(
     bus: Arc<dyn Bus>,
     worker: ProcessId,
     check: CheckOrder,
-    program: Option<Look>,
-    trust: Arc<Trust>,
+    program: Option<Probing>,
+    trust: Arc<TlsRoots>,
 ) -> Connectivity {
     let mut attempts = JoinSet::new();
     let ping = async move { registry.ping().await.map(drop).map_err(|error| error.to_string()) };

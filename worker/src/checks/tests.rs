@@ -35,7 +35,7 @@ fn dependency(url: &str) -> Dependency {
 }
 
 async fn reach(url: &str) -> Result<(), String> {
-    dependency::reach(dependency(url), Arc::new(Trust::Public)).await
+    dependency::reach(dependency(url), Arc::new(TlsRoots::Public)).await
 }
 
 async fn refusal(url: &str) -> String {
@@ -128,16 +128,16 @@ async fn a_server_over_tls_is_reached_where_its_authority_is_believed() {
         let ask = async |port: u16, trust| {
             dependency::reach(dependency(&format!("{scheme}://localhost:{port}")), Arc::new(trust)).await
         };
-        assert_eq!(ask(port, Trust::of_file(file.path())).await, Ok(()), "{scheme}");
+        assert_eq!(ask(port, TlsRoots::of_file(file.path())).await, Ok(()), "{scheme}");
         // The same file vouches for no other authority's server, nor do the public roots.
-        for trust in [Trust::of_file(file.path()), Trust::Public] {
+        for trust in [TlsRoots::of_file(file.path()), TlsRoots::Public] {
             let (port, _) = tls_server(answer);
             let error = ask(port, trust).await.expect_err(scheme);
             assert!(error.starts_with(&format!("localhost:{port}: ")), "{scheme}: {error}");
             assert!(error.contains("certificate") || error.contains("UnknownIssuer"), "{scheme}: {error}");
         }
         std::fs::write(file.path(), "").expect("written");
-        let error = ask(nobody(), Trust::of_file(file.path())).await.expect_err(scheme);
+        let error = ask(nobody(), TlsRoots::of_file(file.path())).await.expect_err(scheme);
         assert!(error.ends_with(": it has no certificate") && error.contains("SSL_CERT_FILE"), "{scheme}: {error}");
     }
 }
@@ -198,7 +198,7 @@ async fn checks() -> (Checks, muster_registry::CommandStream) {
     (Checks::new(engine.clone(), engine, worker), commands)
 }
 
-fn errand() -> Errand {
+fn start() -> AttemptStart {
     let order = TaskOrder {
         task_id: TaskId::generate(),
         attempt: 1,
@@ -209,7 +209,7 @@ fn errand() -> Errand {
         sole_tenant: Some("acme".to_owned()),
         check: None,
     };
-    Errand { order, notes: Arc::new(crate::notes::Notes::new(Instant::now())) }
+    AttemptStart { order, notes: Arc::new(crate::notes::Notes::new(Instant::now())) }
 }
 
 fn order(dependencies: &[(&str, &str)], store: Result<(), String>) -> CheckOrder {
@@ -218,21 +218,21 @@ fn order(dependencies: &[(&str, &str)], store: Result<(), String>) -> CheckOrder
 }
 
 async fn found(checks: &mut Checks) -> Connectivity {
-    let Finished::Done(output) = checks.landed().await.end else { panic!("an answer") };
+    let Finished::Done(output) = checks.next_outcome().await.end else { panic!("an answer") };
     serde_json::from_str(output.as_str()).expect("what was found")
 }
 
 #[tokio::test]
 async fn everything_is_told_by_its_name() {
     let (mut checks, commands) = checks().await;
-    checks.begin(&errand(), order(&[], Ok(())), None);
+    checks.begin(&start(), order(&[], Ok(())), None);
     let well = found(&mut checks).await;
     assert_eq!(well.connectivity.keys().collect::<Vec<_>>(), [COMMAND_PATH, REGISTRY, STORE]);
     assert!(well.success && well.skipped, "{well:?}");
     assert_eq!(well.connectivity[STORE].ms, 3.0);
 
     checks.begin(
-        &errand(),
+        &start(),
         order(&[("db", &format!("tcp://127.0.0.1:{}", nobody()))], Err("it is away".to_owned())),
         None,
     );
@@ -242,7 +242,7 @@ async fn everything_is_told_by_its_name() {
     assert_eq!(ill.connectivity[STORE].error.as_deref(), Some("it is away"));
 
     drop(commands);
-    checks.begin(&errand(), order(&[], Ok(())), None);
+    checks.begin(&start(), order(&[], Ok(())), None);
     assert!(!found(&mut checks).await.connectivity[COMMAND_PATH].ok, "nobody receives commands any more");
 }
 
@@ -252,7 +252,7 @@ async fn all_are_tried_at_once() {
     let url = format!("redis://{}", listener.local_addr().expect("its address"));
     let (mut checks, _commands) = checks().await;
     let begun = Instant::now();
-    checks.begin(&errand(), order(&[("a", &url), ("b", &url), ("c", &url)], Ok(())), None);
+    checks.begin(&start(), order(&[("a", &url), ("b", &url), ("c", &url)], Ok(())), None);
     let found = found(&mut checks).await;
     assert!(begun.elapsed() < LIMIT * 2, "{:?}", begun.elapsed());
     assert_eq!(found.connectivity.values().filter(|reach| reach.ms >= 5_000.0 && !reach.ok).count(), 3, "{found:?}");
@@ -265,14 +265,14 @@ async fn a_flood_of_checks_waits_for_its_turn() {
     let (mut checks, _commands) = checks().await;
     let begun = Instant::now();
     for _ in 0..=AT_ONCE {
-        checks.begin(&errand(), order(&[("it", &url)], Ok(())), None);
+        checks.begin(&start(), order(&[("it", &url)], Ok(())), None);
     }
-    let mut landed = Vec::new();
+    let mut outcome = Vec::new();
     for _ in 0..=AT_ONCE {
         found(&mut checks).await;
-        landed.push(begun.elapsed().as_secs());
+        outcome.push(begun.elapsed().as_secs());
     }
-    assert_eq!(landed, [vec![5; AT_ONCE], vec![10]].concat());
+    assert_eq!(outcome, [vec![5; AT_ONCE], vec![10]].concat());
 }
 
 #[tokio::test]
@@ -280,15 +280,15 @@ async fn a_check_is_stopped_alone_or_with_its_agent() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("amqp://{}", listener.local_addr().expect("its address"));
     let (mut checks, _commands) = checks().await;
-    let [first, second] = [errand(), errand()];
+    let [first, second] = [start(), start()];
     checks.begin(&first, order(&[("a", &url)], Ok(())), None);
     checks.begin(&second, order(&[("a", &url)], Ok(())), None);
     assert!(!checks.halt(AttemptId { attempt: 2, ..first.id() }), "another attempt");
     assert!(checks.halt(first.id()));
-    let over = checks.landed().await;
+    let over = checks.next_outcome().await;
     assert!(over.id == first.id() && matches!(over.end, Finished::Stopped), "{over:?}");
     checks.drop_of(second.order.agent_id);
-    let over = checks.landed().await;
+    let over = checks.next_outcome().await;
     assert!(over.id == second.id() && matches!(over.end, Finished::Stopped), "{over:?}");
     assert!(checks.flights.is_empty());
 }

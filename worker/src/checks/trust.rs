@@ -13,7 +13,7 @@ const VARIABLE: &str = "SSL_CERT_FILE";
 
 /// Whom they believe.
 #[derive(Clone, Debug)]
-pub(crate) enum Trust {
+pub(crate) enum TlsRoots {
     /// The roots that browsers believe too, which are built in.
     Public,
     /// These alone.
@@ -29,7 +29,7 @@ pub(crate) struct Own {
     certificates: Vec<CertificateDer<'static>>,
 }
 
-impl Trust {
+impl TlsRoots {
     /// As the environment says.
     pub(crate) fn of_environment() -> Self {
         match std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) {

@@ -12,7 +12,7 @@
 
 mod writer;
 
-pub(crate) use writer::{Batch, LogFile};
+pub(crate) use writer::{LogBatch, LogFile};
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ pub const ROTATE_AT: u64 = 10 * 1024 * 1024;
 
 /// Where a line is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
+pub enum LogStream {
     /// The program's stdout.
     Out,
     /// The program's stderr.
@@ -32,7 +32,7 @@ pub enum Stream {
     End,
 }
 
-impl Stream {
+impl LogStream {
     /// The word in the file.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ impl Stream {
     }
 }
 
-impl fmt::Display for Stream {
+impl fmt::Display for LogStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -51,21 +51,21 @@ impl fmt::Display for Stream {
 
 /// One line of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line<'a> {
+pub struct LogLine<'a> {
     /// When it was read from the program.
     pub at: Timestamp,
     /// Where it is from.
-    pub stream: Stream,
+    pub stream: LogStream,
     /// What was printed, without the line break.
     pub text: &'a str,
 }
 
 /// Reads one line, without its line break. `None` where it is none: the rest of one that a full disk cut.
-pub fn parse(line: &str) -> Option<Line<'_>> {
+pub fn parse(line: &str) -> Option<LogLine<'_>> {
     let (at, rest) = line.split_once(' ')?;
     let (word, text) = rest.split_once(' ').unwrap_or((rest, ""));
-    let stream = [Stream::Out, Stream::Err, Stream::End].into_iter().find(|stream| stream.as_str() == word)?;
-    Some(Line { at: at.parse().ok()?, stream, text })
+    let stream = [LogStream::Out, LogStream::Err, LogStream::End].into_iter().find(|stream| stream.as_str() == word)?;
+    Some(LogLine { at: at.parse().ok()?, stream, text })
 }
 
 #[cfg(test)]
@@ -74,16 +74,16 @@ mod tests {
 
     #[test]
     fn a_line_is_read_back() {
-        let mut batch = Batch::default();
+        let mut batch = LogBatch::default();
         let at = Timestamp::from_millis(1_763_695_200_123);
-        batch.add(at, Stream::Out, b"hello  world ", 0);
-        batch.add(at, Stream::Err, b"", 0);
-        batch.add(at, Stream::End, b"exited with code 1", 0);
+        batch.add(at, LogStream::Out, b"hello  world ", 0);
+        batch.add(at, LogStream::Err, b"", 0);
+        batch.add(at, LogStream::End, b"exited with code 1", 0);
         let text = String::from_utf8(batch.take()).expect("UTF-8");
-        let lines: Vec<Line<'_>> = text.lines().map(|line| parse(line).expect("a line")).collect();
-        assert_eq!(lines[0], Line { at, stream: Stream::Out, text: "hello  world " });
-        assert_eq!(lines[1], Line { at, stream: Stream::Err, text: "" });
-        assert_eq!(lines[2], Line { at, stream: Stream::End, text: "exited with code 1" });
+        let lines: Vec<LogLine<'_>> = text.lines().map(|line| parse(line).expect("a line")).collect();
+        assert_eq!(lines[0], LogLine { at, stream: LogStream::Out, text: "hello  world " });
+        assert_eq!(lines[1], LogLine { at, stream: LogStream::Err, text: "" });
+        assert_eq!(lines[2], LogLine { at, stream: LogStream::End, text: "exited with code 1" });
     }
 
     #[test]

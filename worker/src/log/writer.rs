@@ -5,24 +5,24 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use muster_domain::Timestamp;
-use muster_files::{FileId, Place};
+use muster_files::{DataPath, FileId};
 
-use super::Stream;
+use super::LogStream;
 
 /// How often it is looked whether an open file is still the one at its place.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Lines that wait to be written.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
+pub(crate) struct LogBatch {
     bytes: Vec<u8>,
     /// The last stamp and its text: a flood has thousands of lines in one millisecond.
     stamp: Option<(Timestamp, String)>,
 }
 
-impl Batch {
+impl LogBatch {
     /// Adds a line. Bytes that are no UTF-8 become U+FFFD. `cut` bytes of it were left out, which is said.
-    pub(crate) fn add(&mut self, at: Timestamp, stream: Stream, text: &[u8], cut: u64) {
+    pub(crate) fn add(&mut self, at: Timestamp, stream: LogStream, text: &[u8], cut: u64) {
         if self.stamp.as_ref().is_none_or(|(of, _)| *of != at) {
             self.stamp = Some((at, at.to_string()));
         }
@@ -65,9 +65,9 @@ impl Batch {
 /// second, where lines come.
 #[derive(Debug)]
 pub(crate) struct LogFile {
-    place: Place,
+    place: DataPath,
     rotate_at: u64,
-    file: Option<Opened>,
+    file: Option<OpenLogFile>,
     length: u64,
     /// Bytes that were lost since the last successful write.
     lost: u64,
@@ -76,7 +76,7 @@ pub(crate) struct LogFile {
 }
 
 #[derive(Debug)]
-struct Opened {
+struct OpenLogFile {
     file: File,
     id: FileId,
     looked: Instant,
@@ -84,7 +84,7 @@ struct Opened {
 
 impl LogFile {
     /// A log at this place, opened with the first write.
-    pub(crate) const fn new(place: Place, rotate_at: u64) -> Self {
+    pub(crate) const fn new(place: DataPath, rotate_at: u64) -> Self {
         Self { place, rotate_at, file: None, length: 0, lost: 0, torn: false }
     }
 
@@ -156,7 +156,7 @@ impl LogFile {
                 let file = self.place.append()?;
                 let data = file.metadata()?;
                 self.length = data.len();
-                Opened { file, id: FileId::from(&data), looked: Instant::now() }
+                OpenLogFile { file, id: FileId::from(&data), looked: Instant::now() }
             }
         };
         Ok(&mut self.file.insert(opened).file)
@@ -174,14 +174,14 @@ mod tests {
     use super::*;
 
     fn batch(text: &str) -> Vec<u8> {
-        let mut batch = Batch::default();
-        batch.add(Timestamp::from_millis(0), Stream::Out, text.as_bytes(), 0);
+        let mut batch = LogBatch::default();
+        batch.add(Timestamp::from_millis(0), LogStream::Out, text.as_bytes(), 0);
         batch.take()
     }
 
-    fn place() -> (tempfile::TempDir, Place) {
+    fn place() -> (tempfile::TempDir, DataPath) {
         let folder = tempfile::tempdir().expect("a folder");
-        let place = Place::agent_log(folder.path(), AgentId::generate());
+        let place = DataPath::agent_log(folder.path(), AgentId::generate());
         (folder, place)
     }
 
@@ -268,15 +268,15 @@ mod tests {
         let (_folder, place) = place();
         let mut log = LogFile::new(place, 1000);
         let file = File::options().append(true).open("/dev/full").expect("opened");
-        log.file = Some(Opened { id: FileId::of(&file).expect("its id"), file, looked: Instant::now() });
+        log.file = Some(OpenLogFile { id: FileId::of(&file).expect("its id"), file, looked: Instant::now() });
         log.append(&batch("lost"));
         assert!(log.lost > 0 && !log.torn);
     }
 
     #[test]
     fn rubbish_and_cuts_become_readable_lines() {
-        let mut batch = Batch::default();
-        batch.add(Timestamp::from_millis(0), Stream::Out, b"a\xffb", 7);
+        let mut batch = LogBatch::default();
+        batch.add(Timestamp::from_millis(0), LogStream::Out, b"a\xffb", 7);
         let text = String::from_utf8(batch.take()).expect("UTF-8");
         assert_eq!(text, "1970-01-01T00:00:00.000Z out a\u{fffd}b [7 more bytes of this line were cut]\n");
     }

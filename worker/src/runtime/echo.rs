@@ -4,12 +4,12 @@
 use std::path::PathBuf;
 
 use muster_domain::{AgentId, Cause, Ending, Epoch, SpawnOrder, Timestamp};
-use muster_files::Place;
+use muster_files::DataPath;
 
 use super::exec::blocking;
 use super::{RunChange, RunNews};
-use crate::log::{self, Batch, LogFile, Stream};
-use crate::tasks::{Errand, Finish, Finished};
+use crate::log::{self, LogBatch, LogFile, LogStream};
+use crate::tasks::{AttemptStart, Finish, Finished};
 
 /// Agents without programs.
 pub(crate) struct Echo {
@@ -24,9 +24,9 @@ impl Echo {
     /// It is gone.
     pub(super) fn stop(&self, agent_id: AgentId, epoch: Epoch) -> RunNews {
         let ending = Ending::new(Cause::Stopped, Timestamp::now());
-        let mut lines = Batch::default();
-        lines.add(ending.at, Stream::End, ending.cause.to_string().as_bytes(), 0);
-        let mut file = LogFile::new(Place::agent_log(&self.data_dir, agent_id), log::ROTATE_AT);
+        let mut lines = LogBatch::default();
+        lines.add(ending.at, LogStream::End, ending.cause.to_string().as_bytes(), 0);
+        let mut file = LogFile::new(DataPath::agent_log(&self.data_dir, agent_id), log::ROTATE_AT);
         // The disk may take its time, and nobody waits for a line that tells what the report tells too.
         let written = blocking::run(&blocking::LOGS, move || file.append(&lines.take()));
         drop(tokio::spawn(async move { drop(written.await) }));
@@ -40,6 +40,6 @@ pub(super) fn start(order: &SpawnOrder) -> RunNews {
 }
 
 /// It has done a task.
-pub(super) fn answer(errand: Errand) -> Finish {
-    Finish { id: errand.id(), end: Finished::Done(errand.order.input), last_output: String::new() }
+pub(super) fn answer(start: AttemptStart) -> Finish {
+    Finish { id: start.id(), end: Finished::Done(start.order.input), last_output: String::new() }
 }

@@ -8,9 +8,9 @@ use muster_domain::{AgentId, Ending, Epoch, Halt, RuntimeProfile, SpawnOrder, Wo
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
-use crate::checks::Look;
-use crate::slots::How;
-use crate::tasks::{AttemptId, Errand, Finish};
+use crate::checks::Probing;
+use crate::slots::StopMode;
+use crate::tasks::{AttemptId, AttemptStart, Finish};
 
 /// News of an agent: a handful in its life, and one of each of its tasks.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Runtime {
     }
 
     /// Stops an agent that was started. Answers with what is known at once. May be called again, more urgently.
-    pub(crate) fn stop(&mut self, agent_id: AgentId, epoch: Epoch, how: How) -> Option<RunNews> {
+    pub(crate) fn stop(&mut self, agent_id: AgentId, epoch: Epoch, how: StopMode) -> Option<RunNews> {
         match self {
             Self::Echo(echo) => Some(echo.stop(agent_id, epoch)),
             Self::Exec(exec) => {
@@ -71,10 +71,10 @@ impl Runtime {
     }
 
     /// Has a task begun by an agent that runs. Answers with its end, where that is known at once.
-    pub(crate) fn begin(&mut self, errand: Errand) -> Option<Finish> {
+    pub(crate) fn begin(&mut self, start: AttemptStart) -> Option<Finish> {
         match self {
-            Self::Echo(_) => Some(echo::answer(errand)),
-            Self::Exec(exec) => exec.begin(errand),
+            Self::Echo(_) => Some(echo::answer(start)),
+            Self::Exec(exec) => exec.begin(start),
         }
     }
 
@@ -88,7 +88,7 @@ impl Runtime {
     }
 
     /// A look at the program of an agent, or of its tasks; none where it has none.
-    pub(crate) fn look(&self, agent_id: &AgentId) -> Option<Look> {
+    pub(crate) fn look(&self, agent_id: &AgentId) -> Option<Probing> {
         match self {
             Self::Echo(_) => None,
             Self::Exec(exec) => exec.look(agent_id),

@@ -1,7 +1,7 @@
 //! The tasks: what this worker has begun, and what each order, halt and end means for it.
 //!
 //! Nothing here acts. Every method changes the table, answers with what is to be done, and collects what is to be
-//! reported. The races of the post are decided here, so they can be tested in both orders:
+//! reported. The races of the messages are decided here, so they can be tested in both orders:
 //!
 //! - An order may come twice, or again after its work is done: each attempt is begun once, and a repeated order is
 //!   answered with what became of it.
@@ -18,13 +18,13 @@ use std::time::Duration;
 
 use muster_domain::{
     Activity, AgentId, AttemptEnd, Cause, Ending, Epoch, Halt, Payload, ReportBody, TaskBegun, TaskHalt, TaskId,
-    TaskOrder, TaskOver, TaskPicture, Timestamp,
+    TaskOrder, TaskOver, TaskSnapshot, Timestamp,
 };
 use tokio::time::Instant;
 
 use crate::later;
 use crate::notes::Notes;
-use past::{Past, Repeat};
+use past::{PastAttempts, Repeat};
 
 /// Beginnings in one report, at most.
 const BEGUN_AT_ONCE: usize = 1024;
@@ -38,12 +38,12 @@ pub(crate) struct AttemptId {
 
 /// A task that is to be begun, and where its notes go.
 #[derive(Debug)]
-pub(crate) struct Errand {
+pub(crate) struct AttemptStart {
     pub(crate) order: TaskOrder,
     pub(crate) notes: Arc<Notes>,
 }
 
-impl Errand {
+impl AttemptStart {
     pub(crate) const fn id(&self) -> AttemptId {
         AttemptId { task_id: self.order.task_id, attempt: self.order.attempt }
     }
@@ -51,9 +51,9 @@ impl Errand {
 
 /// What is to be done next.
 #[derive(Debug)]
-pub(crate) enum Act {
+pub(crate) enum TaskStep {
     /// Have this task begun.
-    Begin(Errand),
+    Begin(AttemptStart),
     /// Have this agent stop this attempt.
     Halt(AgentId, AttemptId, Halt),
     /// Send the report of this number again.
@@ -111,15 +111,15 @@ struct Load {
 
 /// What a run of an agent has to do, as it is told to the master.
 #[derive(Debug)]
-pub(crate) struct Work {
+pub(crate) struct AgentWork {
     pub(crate) activity: Activity,
     /// When that last changed; none where it never had a task.
     pub(crate) turned_at: Option<Timestamp>,
-    pub(crate) tasks: Vec<TaskPicture>,
+    pub(crate) tasks: Vec<TaskSnapshot>,
 }
 
 /// Nothing.
-impl Default for Work {
+impl Default for AgentWork {
     fn default() -> Self {
         Self { activity: Activity::Idle, turned_at: None, tasks: Vec::new() }
     }
@@ -127,24 +127,24 @@ impl Default for Work {
 
 /// The table.
 #[derive(Debug)]
-pub(crate) struct Tasks {
+pub(crate) struct AttemptTable {
     held: HashMap<AttemptId, OpenAttempt>,
     loads: HashMap<AgentId, Load>,
     deadlines: BTreeSet<(Instant, AttemptId)>,
-    past: Past,
+    past: PastAttempts,
     /// Those that may have been begun and not reported.
     begun: VecDeque<AttemptId>,
     /// Silence counts from here on, at the earliest.
     listening_since: Instant,
 }
 
-impl Tasks {
+impl AttemptTable {
     pub(crate) fn new(heartbeat: Duration, now: Instant) -> Self {
         Self {
             held: HashMap::new(),
             loads: HashMap::new(),
             deadlines: BTreeSet::new(),
-            past: Past::new(heartbeat.saturating_mul(2)),
+            past: PastAttempts::new(heartbeat.saturating_mul(2)),
             begun: VecDeque::new(),
             listening_since: now,
         }
@@ -158,7 +158,7 @@ impl Tasks {
         refusal: impl FnOnce(&TaskOrder) -> Option<String>,
         now: Instant,
         at: Timestamp,
-    ) -> Option<Act> {
+    ) -> Option<TaskStep> {
         let id = AttemptId { task_id: order.task_id, attempt: order.attempt };
         if let Some(held) = self.held.get_mut(&id) {
             if std::mem::replace(&mut held.told, false) {
@@ -173,17 +173,17 @@ impl Tasks {
             self.past.put(over(id, AttemptEnd::NotBegun { message }));
             return None;
         }
-        Some(Act::Begin(self.hold(order, now, at)))
+        Some(TaskStep::Begin(self.hold(order, now, at)))
     }
 
-    fn hold(&mut self, order: TaskOrder, now: Instant, at: Timestamp) -> Errand {
-        let errand = Errand { order, notes: Arc::new(Notes::new(now)) };
-        let (id, order) = (errand.id(), &errand.order);
+    fn hold(&mut self, order: TaskOrder, now: Instant, at: Timestamp) -> AttemptStart {
+        let start = AttemptStart { order, notes: Arc::new(Notes::new(now)) };
+        let (id, order) = (start.id(), &start.order);
         let deadline = order.timeout.map(|timeout| later(now, timeout));
         self.deadlines.extend(deadline.map(|at| (at, id)));
         let held = OpenAttempt {
             agent_id: order.agent_id,
-            notes: Arc::clone(&errand.notes),
+            notes: Arc::clone(&start.notes),
             told: false,
             halt: None,
             deadline,
@@ -197,11 +197,11 @@ impl Tasks {
             load.turned_at = at;
         }
         load.attempts.insert(id);
-        errand
+        start
     }
 
     /// A halt came.
-    pub(crate) fn on_halt(&mut self, order: TaskHalt) -> Option<Act> {
+    pub(crate) fn on_halt(&mut self, order: TaskHalt) -> Option<TaskStep> {
         let id = AttemptId { task_id: order.task_id, attempt: order.attempt };
         if self.held.contains_key(&id) {
             return self.halt(id, order.halt);
@@ -216,10 +216,10 @@ impl Tasks {
     }
 
     /// The first reason counts, and is passed on once.
-    fn halt(&mut self, id: AttemptId, halt: Halt) -> Option<Act> {
+    fn halt(&mut self, id: AttemptId, halt: Halt) -> Option<TaskStep> {
         let held = self.held.get_mut(&id).filter(|held| held.halt.is_none())?;
         held.halt = Some(halt);
-        Some(Act::Halt(held.agent_id, id, halt))
+        Some(TaskStep::Halt(held.agent_id, id, halt))
     }
 
     /// When the next timeout is due.
@@ -228,7 +228,7 @@ impl Tasks {
     }
 
     /// Halts what has taken too long.
-    pub(crate) fn on_time(&mut self, now: Instant) -> Vec<Act> {
+    pub(crate) fn on_time(&mut self, now: Instant) -> Vec<TaskStep> {
         let mut acts = Vec::new();
         while let Some((at, id)) = self.deadlines.first().copied()
             && at <= now
@@ -323,20 +323,22 @@ impl Tasks {
     }
 
     /// What a run of an agent has to do.
-    pub(crate) fn work_of(&self, agent_id: AgentId, epoch: Epoch, now: Instant) -> Work {
-        let Some(load) = self.loads.get(&agent_id).filter(|load| load.epoch == epoch) else { return Work::default() };
-        Work {
+    pub(crate) fn work_of(&self, agent_id: AgentId, epoch: Epoch, now: Instant) -> AgentWork {
+        let Some(load) = self.loads.get(&agent_id).filter(|load| load.epoch == epoch) else {
+            return AgentWork::default();
+        };
+        AgentWork {
             activity: Activity::Idle.given(!load.attempts.is_empty()),
             turned_at: Some(load.turned_at),
             tasks: load.attempts.iter().filter_map(|id| self.picture(*id, now)).collect(),
         }
     }
 
-    fn picture(&self, id: AttemptId, now: Instant) -> Option<TaskPicture> {
+    fn picture(&self, id: AttemptId, now: Instant) -> Option<TaskSnapshot> {
         let notes = &self.held.get(&id)?.notes;
         let quiet = now.saturating_duration_since(notes.last_sign().max(self.listening_since));
         let said = notes.said();
-        Some(TaskPicture {
+        Some(TaskSnapshot {
             task_id: id.task_id,
             attempt: id.attempt,
             quiet_ms: u64::try_from(quiet.as_millis()).unwrap_or(u64::MAX),
@@ -346,10 +348,10 @@ impl Tasks {
     }
 }
 
-const fn resend(repeat: Repeat) -> Option<Act> {
+const fn resend(repeat: Repeat) -> Option<TaskStep> {
     match repeat {
         Repeat::Soon => None,
-        Repeat::Report(seq) => Some(Act::Resend(seq)),
+        Repeat::Report(seq) => Some(TaskStep::Resend(seq)),
     }
 }
 

@@ -30,7 +30,7 @@ struct OverRecord {
 /// committed that end, so no leader orders that attempt again, and what is left is an order that was on its way at that
 /// moment.
 #[derive(Debug)]
-pub(super) struct Past {
+pub(super) struct PastAttempts {
     records: HashMap<AttemptId, OverRecord>,
     /// Those that are to be reported, in order.
     unsaid: VecDeque<AttemptId>,
@@ -52,7 +52,7 @@ pub(super) enum Repeat {
     Report(u64),
 }
 
-impl Past {
+impl PastAttempts {
     pub(super) fn new(grace: Duration) -> Self {
         Self {
             records: HashMap::new(),
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn an_end_is_repeated_by_its_report_while_that_is_kept_and_by_a_new_one_after() {
-        let (mut past, now, over) = (Past::new(GRACE), Instant::now(), over(10));
+        let (mut past, now, over) = (PastAttempts::new(GRACE), Instant::now(), over(10));
         assert_eq!(past.repeat(id(&over)), None);
         past.put(over.clone());
         assert_eq!(past.repeat(id(&over)), Some(Repeat::Soon));
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn what_is_not_settled_is_never_dropped_and_what_is_settled_is_bounded() {
-        let (mut past, now) = (Past::new(GRACE), Instant::now());
+        let (mut past, now) = (PastAttempts::new(GRACE), Instant::now());
         for _ in 0..KEPT + 100 {
             past.put(over(0));
         }
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_report_carries_a_bounded_length_and_a_longer_output_alone() {
-        let mut past = Past::new(GRACE);
+        let mut past = PastAttempts::new(GRACE);
         for length in [OUTPUT_AT_ONCE / 2, OUTPUT_AT_ONCE / 3, OUTPUT_AT_ONCE * 2, 1, 1] {
             past.put(over(length));
         }

@@ -1,4 +1,4 @@
-//! The table of orders, halts and ends, and every race of the post in both orders.
+//! The table of orders, halts and ends, and every race of the messages in both orders.
 
 use std::fmt::Write;
 
@@ -11,8 +11,8 @@ const BEAT: Duration = Duration::from_secs(2);
 const EPOCH: Epoch = Epoch(1);
 
 /// A table with its clock stopped, and a short notation for what it answers.
-struct Table {
-    tasks: Tasks,
+struct AttemptTableTest {
+    tasks: AttemptTable,
     now: Instant,
     agents: [AgentId; 2],
     ids: [TaskId; 4],
@@ -20,11 +20,11 @@ struct Table {
     notes: HashMap<usize, Arc<Notes>>,
 }
 
-impl Table {
+impl AttemptTableTest {
     fn new() -> Self {
         let (agents, ids) = (std::array::from_fn(|_| AgentId::generate()), std::array::from_fn(|_| TaskId::generate()));
         let now = Instant::now();
-        Self { tasks: Tasks::new(BEAT, now), now, agents, ids, seq: 0, notes: HashMap::new() }
+        Self { tasks: AttemptTable::new(BEAT, now), now, agents, ids, seq: 0, notes: HashMap::new() }
     }
 
     /// Task 0 to 3, each an agent's: 0 and 1 of the first, 2 and 3 of the second.
@@ -109,33 +109,33 @@ impl Table {
         self.ids.iter().position(|known| *known == id).expect("a task")
     }
 
-    fn words(&mut self, acts: impl IntoIterator<Item = Act>) -> String {
+    fn words(&mut self, acts: impl IntoIterator<Item = TaskStep>) -> String {
         let mut words = Vec::new();
         for act in acts {
             words.push(match act {
-                Act::Begin(errand) => {
-                    let task = self.name(errand.order.task_id);
-                    self.notes.insert(task, errand.notes);
+                TaskStep::Begin(start) => {
+                    let task = self.name(start.order.task_id);
+                    self.notes.insert(task, start.notes);
                     format!("begin {task}")
                 }
-                Act::Halt(agent_id, id, _) => {
+                TaskStep::Halt(agent_id, id, _) => {
                     assert_eq!(agent_id, self.agents[self.name(id.task_id) / 2]);
                     format!("halt {}", self.name(id.task_id))
                 }
-                Act::Resend(seq) => format!("resend {seq}"),
+                TaskStep::Resend(seq) => format!("resend {seq}"),
             });
         }
         words.join(", ")
     }
 
-    fn work(&self, agent: usize) -> Work {
+    fn work(&self, agent: usize) -> AgentWork {
         self.tasks.work_of(self.agents[agent], EPOCH, self.now)
     }
 }
 
 #[test]
 fn an_order_is_answered_with_what_became_of_it_each_time_it_comes() {
-    let mut table = Table::new();
+    let mut table = AttemptTableTest::new();
     assert_eq!(table.begin(0), "begin 0");
     assert_eq!(table.begin(0), "", "an attempt is begun once");
     assert_eq!(table.news(), "0 begun", "and said once in a report");
@@ -152,7 +152,7 @@ fn an_order_is_answered_with_what_became_of_it_each_time_it_comes() {
 
 #[test]
 fn a_short_task_is_told_by_its_end_alone() {
-    let mut table = Table::new();
+    let mut table = AttemptTableTest::new();
     table.begin(0);
     table.begin(1);
     table.done(0);
@@ -162,7 +162,7 @@ fn a_short_task_is_told_by_its_end_alone() {
 
 #[test]
 fn a_halt_before_its_order_and_behind_it_both_end_it() {
-    let mut table = Table::new();
+    let mut table = AttemptTableTest::new();
     assert_eq!(table.begin(0), "begin 0");
     assert_eq!(table.halt(0, Halt::Cancelled), "halt 0");
     assert_eq!(table.halt(0, Halt::Cancelled), "", "it was told");
@@ -178,7 +178,7 @@ fn a_halt_before_its_order_and_behind_it_both_end_it() {
 
 #[test]
 fn a_halt_that_crosses_a_result_changes_nothing() {
-    let mut table = Table::new();
+    let mut table = AttemptTableTest::new();
     table.begin(0);
     table.halt(0, Halt::Cancelled);
     table.done(0);
@@ -193,7 +193,7 @@ fn a_halt_that_crosses_a_result_changes_nothing() {
 
 #[test]
 fn an_error_behind_a_halt_is_its_answer_and_the_first_reason_counts() {
-    let mut table = Table::new();
+    let mut table = AttemptTableTest::new();
     table.begin(0);
     table.begin(1);
     table.halt(0, Halt::BudgetExceeded);
@@ -205,7 +205,7 @@ fn an_error_behind_a_halt_is_its_answer_and_the_first_reason_counts() {
 
 #[test]
 fn a_refusal_is_final_and_never_given_of_what_was_begun() {
-    let mut table = Table::new();
+    let mut table = AttemptTableTest::new();
     table.begin(0);
     table.news();
     assert_eq!(table.begin_with(table.order(0), Some("it is draining")), "");
@@ -224,7 +224,7 @@ fn the_end_of_an_agent_ends_its_tasks_by_its_cause() {
         (Cause::Stopped, "1 was interrupted: its agent was stopped"),
         (Cause::TaskHalted, "1 was interrupted: its agent was ended with another task that did not stop"),
     ] {
-        let mut table = Table::new();
+        let mut table = AttemptTableTest::new();
         for task in 0..3 {
             table.begin(task);
         }
@@ -242,7 +242,7 @@ fn the_end_of_an_agent_ends_its_tasks_by_its_cause() {
 
 #[test]
 fn what_was_used_is_told_of_a_task_whose_agent_died_and_not_what_that_printed() {
-    let mut table = Table::new();
+    let mut table = AttemptTableTest::new();
     table.begin(0);
     table.notes[&0].put(Note::Usage(Usage { input_tokens: 5, ..Usage::default() }));
     table.agent_ends(0, 1, Cause::Exited { code: 1 });
@@ -253,7 +253,7 @@ fn what_was_used_is_told_of_a_task_whose_agent_died_and_not_what_that_printed() 
 #[test]
 fn a_task_that_its_agent_lost_has_its_own_last_words() {
     for (halt, said) in [(None, "exited with code 1"), (Some(Halt::TimedOut), "TimedOut")] {
-        let mut table = Table::new();
+        let mut table = AttemptTableTest::new();
         table.begin(0);
         if let Some(halt) = halt {
             table.halt(0, halt);
@@ -269,7 +269,7 @@ fn a_task_that_its_agent_lost_has_its_own_last_words() {
 
 #[test]
 fn a_timeout_halts_once_and_only_what_is_not_over() {
-    let mut table = Table::new();
+    let mut table = AttemptTableTest::new();
     let second = Duration::from_secs(1);
     for task in 0..3 {
         table.begin_with(TaskOrder { timeout: Some(second * (task as u32 + 1)), ..table.order(task) }, None);
@@ -291,7 +291,7 @@ fn a_timeout_halts_once_and_only_what_is_not_over() {
 
 #[test]
 fn an_agent_with_tasks_is_busy_and_rests_from_the_end_of_its_last_one() {
-    let mut table = Table::new();
+    let mut table = AttemptTableTest::new();
     assert_eq!(table.tasks.last_busy(&table.agents[0], table.now), None);
     assert_eq!(table.work(0).activity, Activity::Idle);
     table.begin(0);
@@ -312,9 +312,9 @@ fn an_agent_with_tasks_is_busy_and_rests_from_the_end_of_its_last_one() {
 
 #[test]
 fn a_picture_tells_for_how_long_a_task_is_quiet_while_somebody_could_hear() {
-    let mut table = Table::new();
+    let mut table = AttemptTableTest::new();
     table.begin(0);
-    let quiet = |table: &Table| table.work(0).tasks[0].quiet_ms;
+    let quiet = |table: &AttemptTableTest| table.work(0).tasks[0].quiet_ms;
     table.now += BEAT;
     assert_eq!(quiet(&table), 2000);
     table.notes[&0].sign(table.now);
@@ -331,7 +331,7 @@ fn a_picture_tells_for_how_long_a_task_is_quiet_while_somebody_could_hear() {
 
 #[test]
 fn an_end_is_forgotten_two_heartbeats_after_it_is_settled() {
-    let mut table = Table::new();
+    let mut table = AttemptTableTest::new();
     table.begin(0);
     table.done(0);
     table.news();
@@ -349,7 +349,7 @@ fn an_end_is_forgotten_two_heartbeats_after_it_is_settled() {
 
 #[test]
 fn beginnings_are_bounded_in_a_report() {
-    let mut table = Table::new();
+    let mut table = AttemptTableTest::new();
     for attempt in 1..=BEGUN_AT_ONCE as u32 + 1 {
         table.begin_with(TaskOrder { attempt, ..table.order(0) }, None);
     }
@@ -378,7 +378,7 @@ fn in_whatever_order_things_happen_an_attempt_is_begun_once_and_ends_in_one_way(
     permute(&mut [Order, OrderAgain, Halt, Result, AgentDies, Report, Settlement], 0, &mut orders);
     assert_eq!(orders.len(), 5040);
     for happenings in orders {
-        let mut table = Table::new();
+        let mut table = AttemptTableTest::new();
         let (mut acts, mut told) = (Vec::new(), Vec::new());
         for happening in &happenings {
             match happening {

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::{
-    AgentId, AgentSpec, Beat, Clocks, Command, Ending, Envelope, Epoch, Fence, LocalIdentity, PoolName, ProcessId,
+    AgentId, AgentSpec, Clocks, Command, Ending, Envelope, Epoch, Fence, Heartbeat, LocalIdentity, PoolName, ProcessId,
     RegistryTarget, Report, ReportBody, RuntimeProfile, SpawnOrder, Timestamp, WorkerIdentity, WorkerKey, WorkerOrders,
 };
-use muster_process::Door;
+use muster_process::ProbeSocket;
 use muster_registry::testing::FaultyRegistry;
-use muster_registry::{Bus, LeaderMirror, Registry, ReportPost, ReportStream};
-use muster_worker::{Seat, StopSign, WorkerError, WorkerExit};
+use muster_registry::{Bus, LeaderMirror, Registry, ReportDelivery, ReportStream};
+use muster_worker::{StopSign, WorkerDeps, WorkerError, WorkerExit};
 use tokio::task::JoinHandle;
 
 pub const FENCE: Fence = Fence(3);
@@ -29,7 +29,7 @@ pub struct Bench {
     pub pool: PoolName,
     pub stop: StopSign,
     pub data: tempfile::TempDir,
-    heard: Vec<ReportPost>,
+    heard: Vec<ReportDelivery>,
     taken: usize,
     highest: u64,
     reports: Box<dyn ReportStream>,
@@ -70,11 +70,11 @@ impl Bench {
         change(&mut orders);
         let (worker, pool, stop) = (orders.process_id, orders.pool_name.clone(), StopSign::new());
         let reports = engine.memory().reports(vec![pool.clone()]).await.expect("reports");
-        let seat = Seat {
+        let seat = WorkerDeps {
             registry: Arc::new(engine.clone()),
             bus: Arc::new(engine.clone()),
             identity: identity(),
-            door: Door::open(worker).expect("a door"),
+            probe_socket: ProbeSocket::open(worker).expect("a door"),
             stop: stop.clone(),
             in_process: false,
         };
@@ -160,13 +160,13 @@ impl Bench {
     }
 
     /// The worker's latest beat.
-    pub async fn picture(&self) -> Beat {
-        let pictures = self.engine.memory().pictures(&[(self.worker, 0)]).await.expect("pictures");
+    pub async fn picture(&self) -> Heartbeat {
+        let pictures = self.engine.memory().read_heartbeats(&[(self.worker, 0)]).await.expect("pictures");
         *pictures.seen.into_iter().next().expect("the worker is there").beat.expect("a beat")
     }
 
     /// Waits for the next beat that is so.
-    pub async fn beat_where(&self, is_so: impl Fn(&Beat) -> bool) -> Beat {
+    pub async fn beat_where(&self, is_so: impl Fn(&Heartbeat) -> bool) -> Heartbeat {
         wait_until("the beat", async || {
             let beat = self.picture().await;
             is_so(&beat).then_some(beat)
@@ -181,7 +181,8 @@ impl Bench {
     }
 
     pub fn log(&self, agent_id: AgentId) -> String {
-        std::fs::read_to_string(muster_files::Place::agent_log(self.data.path(), agent_id).path()).unwrap_or_default()
+        std::fs::read_to_string(muster_files::DataPath::agent_log(self.data.path(), agent_id).path())
+            .unwrap_or_default()
     }
 
     pub fn switch(&self, away: bool) {

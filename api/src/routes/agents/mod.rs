@@ -39,7 +39,7 @@ pub(super) fn routes() -> Routes {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct ListQuery {
+struct AgentListQuery {
     /// Only this pool's.
     pool_name: Option<String>,
     /// Only this project's.
@@ -55,7 +55,7 @@ struct ListQuery {
     cursor: Option<String>,
 }
 
-impl ListQuery {
+impl AgentListQuery {
     fn query(self) -> Result<AgentQuery, Problem> {
         let words = self.state.as_deref().into_iter().flat_map(|text| text.split(','));
         let states: Result<Vec<AgentState>, String> = words.map(str::parse).collect();
@@ -79,12 +79,15 @@ struct AgentPage {
 }
 
 /// Lists agents in the order in which they were asked for, those that ended included
-#[utoipa::path(get, path = "/api/v1/agents", tag = "agents", params(ListQuery), responses(
+#[utoipa::path(get, path = "/api/v1/agents", tag = "agents", params(AgentListQuery), responses(
     (status = 200, description = "One page", body = AgentPage),
     (status = 404, description = "There is no such pool (`unknown_pool`), and no agent of it is kept"),
     (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
 ))]
-async fn list(Leader(caller): Leader, StrictQuery(query): StrictQuery<ListQuery>) -> Result<Json<AgentPage>, Problem> {
+async fn list(
+    Leader(caller): Leader,
+    StrictQuery(query): StrictQuery<AgentListQuery>,
+) -> Result<Json<AgentPage>, Problem> {
     let page = caller.agents()?.list(query.query()?).await?;
     Ok(Json(AgentPage { items: page.items, next_cursor: page.next }))
 }
@@ -154,7 +157,7 @@ mod tests {
 
     fn query(text: &str) -> Result<AgentQuery, Problem> {
         let uri = format!("/x?{text}").parse().expect("a URI");
-        Query::<ListQuery>::try_from_uri(&uri).expect("a query").0.query()
+        Query::<AgentListQuery>::try_from_uri(&uri).expect("a query").0.query()
     }
 
     #[test]

@@ -24,14 +24,14 @@ const BATCH: u32 = 500;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Where events come from.
-pub(crate) trait Source: Send + Sync + 'static {
+pub(crate) trait EventSource: Send + Sync + 'static {
     /// Events with a number above `seq`, at most `limit`, in order.
     fn after(&self, seq: u64, limit: u32) -> impl Future<Output = Result<Vec<Event>, SupervisorError>> + Send;
     /// The lowest and the highest number of the events kept.
     fn bounds(&self) -> impl Future<Output = Result<(u64, u64), SupervisorError>> + Send;
 }
 
-impl Source for Events {
+impl EventSource for Events {
     async fn after(&self, seq: u64, limit: u32) -> Result<Vec<Event>, SupervisorError> {
         Self::after(self, seq, limit).await
     }
@@ -53,7 +53,7 @@ pub(crate) struct Feed<S> {
 
 /// What goes to the client next.
 #[derive(Debug, PartialEq)]
-enum Next {
+enum NextMessage {
     Event(Event),
     /// Events were missed; the stream goes on after this number.
     Reset(u64),
@@ -70,7 +70,7 @@ const fn has_missed(seq: u64, (lowest, highest): (u64, u64)) -> bool {
     seq + 1 < first_kept
 }
 
-impl<S: Source> Feed<S> {
+impl<S: EventSource> Feed<S> {
     /// A stream that goes on after `last_id`; without one it begins with what comes next.
     pub(crate) async fn begin(
         source: S,
@@ -94,11 +94,11 @@ impl<S: Source> Feed<S> {
     }
 
     /// The next message; `None` when the server ends.
-    async fn next(&mut self) -> Option<Next> {
+    async fn next(&mut self) -> Option<NextMessage> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 self.seq = event.seq;
-                return Some(Next::Event(event));
+                return Some(NextMessage::Event(event));
             }
             if self.end.is_cancelled() {
                 return None;
@@ -115,14 +115,14 @@ impl<S: Source> Feed<S> {
     }
 
     /// Reads the next events, or finds that the client has missed some.
-    async fn fetch(&mut self) -> Result<Option<Next>, SupervisorError> {
+    async fn fetch(&mut self) -> Result<Option<NextMessage>, SupervisorError> {
         let events = self.source.after(self.seq, BATCH).await?;
         // Numbers without a gap prove that nothing was missed, and spare the question.
         if events.first().is_none_or(|first| first.seq != self.seq + 1) {
             let bounds = self.source.bounds().await?;
             if has_missed(self.seq, bounds) {
                 self.seq = bounds.1;
-                return Ok(Some(Next::Reset(bounds.1)));
+                return Ok(Some(NextMessage::Reset(bounds.1)));
             }
         }
         self.ready = events.into();
@@ -158,13 +158,13 @@ struct ResetJson {
     detail: &'static str,
 }
 
-fn message(next: Next) -> Message {
+fn message(next: NextMessage) -> Message {
     match next {
-        Next::Event(event) => {
+        NextMessage::Event(event) => {
             let (seq, kind) = (event.seq, event.event.kind.as_str());
             with_data(Message::default().id(seq.to_string()).event(kind), &event)
         }
-        Next::Reset(seq) => {
+        NextMessage::Reset(seq) => {
             let detail = "events were missed that are not kept any more: read the lists anew, and go on from here";
             with_data(Message::default().id(seq.to_string()).event("reset"), &ResetJson { seq, detail })
         }
@@ -204,9 +204,9 @@ mod tests {
 
     /// Events as a store keeps them.
     #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<(Vec<Event>, u64)>>);
+    struct KeptEvents(Arc<Mutex<(Vec<Event>, u64)>>);
 
-    impl Kept {
+    impl KeptEvents {
         fn add(&self, seqs: impl IntoIterator<Item = u64>) {
             let mut kept = self.0.lock().expect("no panic");
             for seq in seqs {
@@ -220,7 +220,7 @@ mod tests {
         }
     }
 
-    impl Source for Kept {
+    impl EventSource for KeptEvents {
         async fn after(&self, seq: u64, limit: u32) -> Result<Vec<Event>, SupervisorError> {
             let kept = self.0.lock().expect("no panic");
             Ok(kept.0.iter().filter(|event| event.seq > seq).take(limit as usize).cloned().collect())
@@ -244,24 +244,24 @@ mod tests {
         Event { seq, event }
     }
 
-    struct Client {
-        kept: Kept,
+    struct TestClient {
+        kept: KeptEvents,
         signal: watch::Sender<u64>,
         end: CancellationToken,
-        feed: Feed<Kept>,
+        feed: Feed<KeptEvents>,
     }
 
-    async fn client(kept: Kept, last_id: Option<u64>) -> Client {
+    async fn client(kept: KeptEvents, last_id: Option<u64>) -> TestClient {
         let (signal, end) = (watch::Sender::new(0), CancellationToken::new());
         let feed = Feed::begin(kept.clone(), signal.subscribe(), end.clone(), last_id).await.expect("bounds");
-        Client { kept, signal, end, feed }
+        TestClient { kept, signal, end, feed }
     }
 
-    impl Client {
+    impl TestClient {
         async fn next(&mut self) -> String {
             match self.feed.next().await {
-                Some(Next::Event(event)) => event.seq.to_string(),
-                Some(Next::Reset(seq)) => format!("reset {seq}"),
+                Some(NextMessage::Event(event)) => event.seq.to_string(),
+                Some(NextMessage::Reset(seq)) => format!("reset {seq}"),
                 None => "end".to_owned(),
             }
         }
@@ -286,7 +286,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_new_client_gets_what_comes_next() {
-        let kept = Kept::default();
+        let kept = KeptEvents::default();
         kept.add(1..=3);
         let mut client = client(kept, None).await;
         client.kept.add([4, 6]);
@@ -298,7 +298,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_goes_on_where_it_left_off() {
-        let kept = Kept::default();
+        let kept = KeptEvents::default();
         kept.add(1..=3);
         let mut client = client(kept, Some(1)).await;
         assert_eq!([client.next().await, client.next().await], ["2", "3"]);
@@ -313,7 +313,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_missed_events_is_told_so_once() {
-        let kept = Kept::default();
+        let kept = KeptEvents::default();
         kept.add(1..=9);
         kept.prune(6);
         let mut client = client(kept, Some(2)).await;
@@ -331,9 +331,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_a_comment_and_never_an_event() {
-        let messages = stream::iter([Next::Event(event(7))]).chain(stream::once(async {
+        let messages = stream::iter([NextMessage::Event(event(7))]).chain(stream::once(async {
             tokio::time::sleep(KEEP_ALIVE * 5 / 2).await;
-            Next::Event(event(8))
+            NextMessage::Event(event(8))
         }));
         let response = streamed(messages.map(|next| Ok(message(next))));
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -347,7 +347,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_is_one_line_of_data() {
-        let messages = [Next::Event(event(7)), Next::Reset(9)].map(|next| Ok::<_, Infallible>(message(next)));
+        let messages =
+            [NextMessage::Event(event(7)), NextMessage::Reset(9)].map(|next| Ok::<_, Infallible>(message(next)));
         let response = Sse::new(stream::iter(messages)).into_response();
         let body = axum::body::to_bytes(response.into_body(), 4096).await.expect("a body");
         let text = std::str::from_utf8(&body).expect("text");

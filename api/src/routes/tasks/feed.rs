@@ -13,12 +13,12 @@ use tokio_util::sync::CancellationToken;
 use crate::routes::events::with_data;
 
 /// Where news of a task come from.
-pub(super) trait News: Send + 'static {
+pub(super) trait TaskNewsSource: Send + 'static {
     /// What is new; `None` when the task was over with the last news.
     fn next(&mut self) -> impl Future<Output = Result<Option<TaskNews>, SupervisorError>> + Send;
 }
 
-impl News for TaskFollower {
+impl TaskNewsSource for TaskFollower {
     async fn next(&mut self) -> Result<Option<TaskNews>, SupervisorError> {
         TaskFollower::next(self).await
     }
@@ -34,7 +34,7 @@ pub(super) struct TaskFeed<N> {
     seen: u64,
 }
 
-impl<N: News> TaskFeed<N> {
+impl<N: TaskNewsSource> TaskFeed<N> {
     /// A stream that leaves out pictures of version `seen` and lower ones. `None` where the client has seen the last one.
     pub(super) async fn begin(
         mut news: N,
@@ -102,21 +102,21 @@ mod tests {
     use crate::routes::tests::task;
 
     /// News that were written down before; after the last, nothing comes any more, or the supervisor is away.
-    struct Told(VecDeque<TaskNews>, Then);
+    struct RecordedNews(VecDeque<TaskNews>, AfterNews);
 
-    enum Then {
+    enum AfterNews {
         Over,
         Silence,
         Away,
     }
 
-    impl News for Told {
+    impl TaskNewsSource for RecordedNews {
         async fn next(&mut self) -> Result<Option<TaskNews>, SupervisorError> {
             match (self.0.pop_front(), &self.1) {
                 (Some(news), _) => Ok(Some(news)),
-                (None, Then::Over) => Ok(None),
-                (None, Then::Silence) => std::future::pending().await,
-                (None, Then::Away) => Err(SupervisorError::Stopping),
+                (None, AfterNews::Over) => Ok(None),
+                (None, AfterNews::Silence) => std::future::pending().await,
+                (None, AfterNews::Away) => Err(SupervisorError::Stopping),
             }
         }
     }
@@ -129,11 +129,11 @@ mod tests {
         TaskNews::Progress(Progress { message: message.to_owned(), percent: Some(40.0) })
     }
 
-    async fn feed(news: Vec<TaskNews>, then: Then, seen: Option<u64>) -> Option<TaskFeed<Told>> {
-        TaskFeed::begin(Told(news.into(), then), CancellationToken::new(), seen).await.expect("news")
+    async fn feed(news: Vec<TaskNews>, then: AfterNews, seen: Option<u64>) -> Option<TaskFeed<RecordedNews>> {
+        TaskFeed::begin(RecordedNews(news.into(), then), CancellationToken::new(), seen).await.expect("news")
     }
 
-    async fn told(mut feed: TaskFeed<Told>) -> Vec<String> {
+    async fn told(mut feed: TaskFeed<RecordedNews>) -> Vec<String> {
         let mut words = Vec::new();
         while let Some(news) = feed.next().await {
             words.push(match news {
@@ -155,32 +155,32 @@ mod tests {
 
     #[tokio::test]
     async fn a_life_is_told_to_its_end() {
-        let feed = feed(life(), Then::Over, None).await.expect("something to tell");
+        let feed = feed(life(), AfterNews::Over, None).await.expect("something to tell");
         assert_eq!(told(feed).await, ["1 queued", "2 running", "half", "3 succeeded"]);
     }
 
     #[tokio::test]
     async fn what_was_seen_is_not_told_again() {
         let news = vec![changed(TaskState::Running, 2), progress("half"), changed(TaskState::Succeeded, 3)];
-        let resumed = feed(news, Then::Over, Some(2)).await.expect("something to tell");
+        let resumed = feed(news, AfterNews::Over, Some(2)).await.expect("something to tell");
         assert_eq!(told(resumed).await, ["half", "3 succeeded"]);
         let news = vec![changed(TaskState::Running, 2), changed(TaskState::Running, 2), changed(TaskState::Dead, 4)];
-        let doubled = feed(news, Then::Over, None).await.expect("something to tell");
+        let doubled = feed(news, AfterNews::Over, None).await.expect("something to tell");
         assert_eq!(told(doubled).await, ["2 running", "4 dead"]);
     }
 
     #[tokio::test]
     async fn who_has_seen_the_end_is_told_so() {
         let end = || vec![changed(TaskState::Succeeded, 3)];
-        assert!(feed(end(), Then::Over, Some(3)).await.is_none());
-        assert!(feed(end(), Then::Over, Some(2)).await.is_some());
-        let waiting = feed(vec![changed(TaskState::Queued, 3)], Then::Over, Some(3)).await;
+        assert!(feed(end(), AfterNews::Over, Some(3)).await.is_none());
+        assert!(feed(end(), AfterNews::Over, Some(2)).await.is_some());
+        let waiting = feed(vec![changed(TaskState::Queued, 3)], AfterNews::Over, Some(3)).await;
         assert!(waiting.is_some(), "a task that was sent again is not over");
     }
 
     #[tokio::test]
     async fn the_stream_ends_with_the_server() {
-        let mut feed = feed(vec![changed(TaskState::Queued, 1)], Then::Silence, None).await.expect("a feed");
+        let mut feed = feed(vec![changed(TaskState::Queued, 1)], AfterNews::Silence, None).await.expect("a feed");
         assert!(feed.next().await.is_some());
         let end = feed.end.clone();
         let (next, ()) = tokio::join!(feed.next(), async { end.cancel() });
@@ -189,15 +189,16 @@ mod tests {
 
     #[tokio::test]
     async fn where_nobody_can_say_more_the_stream_ends() {
-        let feed = feed(vec![changed(TaskState::Queued, 1)], Then::Away, None).await.expect("a feed");
+        let feed = feed(vec![changed(TaskState::Queued, 1)], AfterNews::Away, None).await.expect("a feed");
         assert_eq!(told(feed).await, ["1 queued"]);
-        let none = TaskFeed::begin(Told(VecDeque::new(), Then::Away), CancellationToken::new(), None).await;
+        let none =
+            TaskFeed::begin(RecordedNews(VecDeque::new(), AfterNews::Away), CancellationToken::new(), None).await;
         assert!(none.is_err(), "and one that has not begun is a problem");
     }
 
     #[tokio::test]
     async fn messages_are_lines() {
-        let feed = feed(life(), Then::Over, None).await.expect("something to tell");
+        let feed = feed(life(), AfterNews::Over, None).await.expect("something to tell");
         let response = Sse::new(feed.stream()).into_response();
         let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.expect("a body");
         let text = std::str::from_utf8(&body).expect("text");

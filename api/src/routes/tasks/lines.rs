@@ -16,13 +16,13 @@ use utoipa_axum::routes;
 use super::SUBMIT;
 use super::body::TaskBody;
 use crate::blocking::{self, Undone};
-use crate::body::{Bound, Held, parse_line, read};
-use crate::budget::Share;
-use crate::door::Door;
+use crate::body::{BodyLimit, ReadBody, parse_line, read};
+use crate::budget::BodyClass;
 use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::query::KeyHeader;
 use crate::routes::Routes;
+use crate::state::ApiState;
 
 pub(super) fn routes() -> Routes {
     Routes::new().routes(routes!(submit_many))
@@ -33,8 +33,8 @@ const LINES: RangeInclusive<usize> = 1..=10_000;
 /// How long a body waits for its turn to be read.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The largest request.
-const MANY: Bound =
-    Bound { bytes: 64 * 1024 * 1024, remedy: "send the tasks in several requests", share: Share::Lines };
+const MANY: BodyLimit =
+    BodyLimit { bytes: 64 * 1024 * 1024, remedy: "send the tasks in several requests", share: BodyClass::Lines };
 
 /// What became of each line, in their order.
 #[derive(Debug, Serialize, ToSchema)]
@@ -128,15 +128,15 @@ impl From<Vec<TaskLineJson>> for TaskLinesJson {
         (status = 422, description = "There are no lines, or too many (`wrong_line_count`); nothing was taken in"),
     ))]
 async fn submit_many(
-    State(door): State<Arc<Door>>,
+    State(state): State<Arc<ApiState>>,
     Leader(caller): Leader,
     header: KeyHeader,
     request: Request,
 ) -> Result<Json<TaskLinesJson>, Problem> {
     // Its room in memory is kept until the tasks are stored: until then they are in memory too.
-    let Held { bytes, room: _room } = read(request, &MANY, door.budget()).await?;
+    let ReadBody { bytes, room: _room } = read(request, &MANY, state.budget()).await?;
     // 64 MiB take long enough to keep others waiting.
-    let read = blocking::run_within(PATIENCE, &blocking::BODIES, move || Reading::of(&bytes, &header));
+    let read = blocking::run_within(PATIENCE, &blocking::BODIES, move || LinesRead::of(&bytes, &header));
     let reading = read.await.map_err(|undone| match undone {
         Undone::Full => SupervisorError::Unavailable {
             what: "too many large bodies are being read".to_owned(),
@@ -150,14 +150,14 @@ async fn submit_many(
 }
 
 /// What a body says.
-struct Reading {
+struct LinesRead {
     /// Every line that is not empty by its number, from 1, with what is wrong with it.
     lines: Vec<(usize, Option<Problem>)>,
     /// What the good ones ask for, in their order.
     requests: Vec<TaskRequest>,
 }
 
-impl Reading {
+impl LinesRead {
     fn of(body: &[u8], header: &KeyHeader) -> Result<Self, Problem> {
         let filled = || body.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.trim_ascii().is_empty());
         let count = filled().count();
@@ -165,7 +165,7 @@ impl Reading {
             let detail = format!("a request has {} to {} lines, not {count}", LINES.start(), LINES.end());
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong_line_count", detail));
         }
-        let keys = Keys { header, body_hash: header.0.as_ref().map(|_| Sha256::digest(body).into()) };
+        let keys = LineKeys { header, body_hash: header.0.as_ref().map(|_| Sha256::digest(body).into()) };
         let mut reading = Self { lines: Vec::with_capacity(count), requests: Vec::with_capacity(count) };
         for (index, line) in filled() {
             let number = index + 1;
@@ -182,13 +182,13 @@ impl Reading {
 }
 
 /// The keys of the lines: each line is a request of its own to the store.
-struct Keys<'a> {
+struct LineKeys<'a> {
     header: &'a KeyHeader,
     /// Of the whole body, where the header has a key.
     body_hash: Option<[u8; 32]>,
 }
 
-impl Keys<'_> {
+impl LineKeys<'_> {
     fn request(&self, number: usize, line: &[u8]) -> Result<TaskRequest, Problem> {
         let mut body: TaskBody = parse_line(line)?;
         let key = match (body.take_key()?, &self.header.0, self.body_hash) {
@@ -230,8 +230,8 @@ mod tests {
         KeyHeader(key.map(str::to_owned))
     }
 
-    fn reading(body: &str) -> Result<Reading, Problem> {
-        Reading::of(body.as_bytes(), &header(None))
+    fn reading(body: &str) -> Result<LinesRead, Problem> {
+        LinesRead::of(body.as_bytes(), &header(None))
     }
 
     #[test]
@@ -275,7 +275,7 @@ mod tests {
         let own = "{\"pool_name\": \"p\", \"input\": 1, \"idempotency_key\": \"mine\"}";
         let body = format!("{{\"pool_name\": \"p\", \"input\": 1}}\n{own}");
         let keys = |key, body: &str| -> Vec<_> {
-            let reading = Reading::of(body.as_bytes(), &header(key)).expect("lines");
+            let reading = LinesRead::of(body.as_bytes(), &header(key)).expect("lines");
             reading.requests.into_iter().map(|request| request.key).collect()
         };
         let (none, with) = (keys(None, &body), keys(Some("k"), &body));

@@ -23,13 +23,13 @@ use utoipa_axum::routes;
 use self::body::{MAX_INPUT, TaskBody};
 use super::Routes;
 use super::quota;
-use crate::body::{Bound, Held, OptionalJson, parse, read};
-use crate::budget::{Room, Share};
-use crate::door::Door;
+use crate::body::{BodyLimit, OptionalJson, ReadBody, parse, read};
+use crate::budget::{BodyClass, MemoryReservation};
 use crate::json::some_of;
 use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::query::{EndQuery, KeyHeader, MAX_PAGE, PathText, StrictQuery, page_limit, page_start, pool_name, task_id};
+use crate::state::ApiState;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
@@ -44,8 +44,11 @@ pub(super) fn routes() -> Routes {
 }
 
 /// The largest body with a task: its input, and room for what is said beside it.
-const TASK: Bound =
-    Bound { bytes: MAX_INPUT + 64 * 1024, remedy: "the input of a task may have 1048576 bytes", share: Share::Small };
+const TASK: BodyLimit = BodyLimit {
+    bytes: MAX_INPUT + 64 * 1024,
+    remedy: "the input of a task may have 1048576 bytes",
+    share: BodyClass::Small,
+};
 /// Whole tasks in one answer at the most: each may have an input and an output of 1 MiB.
 const MAX_FULL_PAGE: u32 = 100;
 
@@ -67,29 +70,38 @@ const SUBMIT: &str = "POST /api/v1/tasks";
             (`quota_exceeded`); with `Retry-After`"),
     ))]
 async fn submit(
-    State(door): State<Arc<Door>>,
+    State(state): State<Arc<ApiState>>,
     Leader(caller): Leader,
     StrictQuery(wait): StrictQuery<EndQuery>,
     header: KeyHeader,
     request: Request,
 ) -> Result<Response, Problem> {
     let wait = wait.duration()?;
-    let (request, room) = task_of(request, &header, &door).await?;
+    let (request, room) = task_of(request, &header, &state).await?;
     let (tasks, tenant) = (caller.tasks(), request.tenant.clone());
     let answer = take_in(&tasks, request, room, wait).await.unwrap_or_else(Problem::into_response);
     Ok(quota::tell(&tasks, tenant, answer).await)
 }
 
 /// What is asked for, with the room that it takes in memory.
-async fn task_of(request: Request, header: &KeyHeader, door: &Door) -> Result<(TaskRequest, Room), Problem> {
-    let Held { bytes, room } = read(request, &TASK, door.budget()).await?;
+async fn task_of(
+    request: Request,
+    header: &KeyHeader,
+    state: &ApiState,
+) -> Result<(TaskRequest, MemoryReservation), Problem> {
+    let ReadBody { bytes, room } = read(request, &TASK, state.budget()).await?;
     let mut body: TaskBody = parse(&bytes)?;
     let key = header.or_in_body(body.take_key()?)?;
     let key = key.map(|key| RequestKey { route: SUBMIT.to_owned(), key, body_hash: Sha256::digest(&bytes).into() });
     Ok((body.request(key)?, room))
 }
 
-async fn take_in(tasks: &Tasks, request: TaskRequest, room: Room, wait: Duration) -> Result<Response, Problem> {
+async fn take_in(
+    tasks: &Tasks,
+    request: TaskRequest,
+    room: MemoryReservation,
+    wait: Duration,
+) -> Result<Response, Problem> {
     let task = tasks.submit(request).await?;
     // Until then its input was in memory. It is stored now, and its end may be waited for without.
     drop(room);
@@ -124,7 +136,7 @@ async fn get(
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
-struct ListQuery {
+struct TaskListQuery {
     /// Only this pool's.
     pool_name: Option<String>,
     /// Only this project's.
@@ -138,7 +150,7 @@ struct ListQuery {
     id_prefix: Option<String>,
     /// `asc`, the oldest first, or `desc`, the newest first. Default `asc`.
     #[param(inline, required = false)]
-    order: Order,
+    order: TaskListOrder,
     /// At most this many: 1 to 1000; with `full=true` 1 to 100, and more is refused (`invalid_parameter`). Default 100.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
@@ -153,7 +165,7 @@ struct ListQuery {
 /// The order of a list.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum Order {
+enum TaskListOrder {
     /// The oldest first.
     #[default]
     Asc,
@@ -161,16 +173,16 @@ enum Order {
     Desc,
 }
 
-impl From<Order> for ListOrder {
-    fn from(order: Order) -> Self {
+impl From<TaskListOrder> for ListOrder {
+    fn from(order: TaskListOrder) -> Self {
         match order {
-            Order::Asc => Self::OldestFirst,
-            Order::Desc => Self::NewestFirst,
+            TaskListOrder::Asc => Self::OldestFirst,
+            TaskListOrder::Desc => Self::NewestFirst,
         }
     }
 }
 
-impl ListQuery {
+impl TaskListQuery {
     fn query(&self) -> Result<TaskQuery, Problem> {
         Ok(TaskQuery {
             pool: self.pool_name.as_deref().map(pool_name).transpose()?,
@@ -211,12 +223,15 @@ impl From<Page<TaskView, TaskId>> for TaskPage {
 }
 
 /// Lists tasks in the order in which they were asked for, or the other way round, those that are over included
-#[utoipa::path(get, path = "/api/v1/tasks", tag = "tasks", params(ListQuery), responses(
+#[utoipa::path(get, path = "/api/v1/tasks", tag = "tasks", params(TaskListQuery), responses(
     (status = 200, description = "One page", body = TaskPage),
     (status = 404, description = "There is no such pool (`unknown_pool`), and no task of it is kept"),
     (status = 422, description = "A parameter is wrong (`invalid_parameter`)"),
 ))]
-async fn list(Leader(caller): Leader, StrictQuery(query): StrictQuery<ListQuery>) -> Result<Json<TaskPage>, Problem> {
+async fn list(
+    Leader(caller): Leader,
+    StrictQuery(query): StrictQuery<TaskListQuery>,
+) -> Result<Json<TaskPage>, Problem> {
     Ok(Json(caller.tasks().list(query.query()?).await?.into()))
 }
 
@@ -229,7 +244,7 @@ struct DeadQuery {
     pool_name: Option<String>,
     /// `asc`, the oldest first, or `desc`, the newest first. Default `asc`.
     #[param(inline, required = false)]
-    order: Order,
+    order: TaskListOrder,
     /// At most this many: 1 to 1000; with `full=true` 1 to 100, and more is refused (`invalid_parameter`). Default 100.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
@@ -250,7 +265,7 @@ struct DeadQuery {
 async fn dead(Leader(caller): Leader, StrictQuery(query): StrictQuery<DeadQuery>) -> Result<Json<TaskPage>, Problem> {
     let DeadQuery { pool_name, order, limit, cursor, full } = query;
     let state = Some(TaskState::Dead.to_string());
-    let query = ListQuery { pool_name, state, order, limit, cursor, full, ..ListQuery::default() };
+    let query = TaskListQuery { pool_name, state, order, limit, cursor, full, ..TaskListQuery::default() };
     Ok(Json(caller.tasks().list(query.query()?).await?.into()))
 }
 
@@ -321,7 +336,7 @@ mod tests {
 
     fn query(text: &str) -> Result<TaskQuery, Problem> {
         let uri = format!("/x?{text}").parse().expect("a URI");
-        Query::<ListQuery>::try_from_uri(&uri).expect("a query").0.query()
+        Query::<TaskListQuery>::try_from_uri(&uri).expect("a query").0.query()
     }
 
     #[test]
@@ -355,11 +370,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_keeps_its_room_until_it_is_let_go() {
-        let door = Door::new(crate::config::ApiConfig::new(([127, 0, 0, 1], 0).into(), "0"), None);
-        let free = || door.budget().free(Share::Small);
+        let state = ApiState::new(crate::config::ApiConfig::new(([127, 0, 0, 1], 0).into(), "0"), None);
+        let free = || state.budget().free(BodyClass::Small);
         let (all, body) = (free(), r#"{"pool_name": "p", "input": "words"}"#);
         let header = KeyHeader(None);
-        let (_task, room) = task_of(Request::new(body.into()), &header, &door).await.expect("a task");
+        let (_task, room) = task_of(Request::new(body.into()), &header, &state).await.expect("a task");
         assert_eq!(all - free(), body.len(), "it is in memory until it is stored");
         drop(room);
         assert_eq!(free(), all);

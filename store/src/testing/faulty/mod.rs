@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use muster_domain::Fence;
 
-use crate::{Outcome, Store, StoreError, Write};
+use crate::{Store, StoreError, Write, WriteOutcome};
 use poison::Poison;
 
 /// What becomes of a commit.
@@ -145,7 +145,7 @@ impl FaultyStore {
         }
     }
 
-    async fn commit(&self, fence: Fence, writes: &[Write]) -> Result<Vec<Outcome>, StoreError> {
+    async fn commit(&self, fence: Fence, writes: &[Write]) -> Result<Vec<WriteOutcome>, StoreError> {
         let judge = |faults: &mut Faults| faults.judge.as_mut().map_or(Commit::Pass, |judge| judge(writes));
         let end = judge(&mut self.faults());
         match end {
@@ -159,7 +159,7 @@ impl FaultyStore {
         }
     }
 
-    async fn commit_unless_poisoned(&self, fence: Fence, writes: &[Write]) -> Result<Vec<Outcome>, StoreError> {
+    async fn commit_unless_poisoned(&self, fence: Fence, writes: &[Write]) -> Result<Vec<WriteOutcome>, StoreError> {
         let sifted = poison::sift(writes, &mut self.faults().poison);
         let Some(sifted) = sifted else { return self.inner.apply(fence, writes).await };
         let outcomes = self.inner.apply(fence, &sifted.taken).await?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Outcome, TaskOutcome, Write};
+use crate::{TaskOutcome, Write, WriteOutcome};
 
 /// Whether a write has such a value.
 pub(super) type Poison = Box<dyn FnMut(&Write) -> bool + Send>;
@@ -65,13 +65,13 @@ fn why() -> Arc<str> {
 
 impl Sifted {
     /// What became of each write of the batch, by what became of those that were taken.
-    pub(super) fn told(self, outcomes: Vec<Outcome>) -> Vec<Outcome> {
+    pub(super) fn told(self, outcomes: Vec<WriteOutcome>) -> Vec<WriteOutcome> {
         let mut outcomes = outcomes.into_iter();
         let tell = |out| match out {
-            LeftOut::All => Some(Outcome::Refused(why())),
+            LeftOut::All => Some(WriteOutcome::Refused(why())),
             LeftOut::Nothing => outcomes.next(),
             LeftOut::Some(bad) => match outcomes.next() {
-                Some(Outcome::Tasks(told)) => Some(Outcome::Tasks(told_of_tasks(&bad, told))),
+                Some(WriteOutcome::Tasks(told)) => Some(WriteOutcome::Tasks(told_of_tasks(&bad, told))),
                 other => other,
             },
         };

@@ -8,7 +8,8 @@ use muster_domain::{AgentId, Executions, Payload, PoolName, TaskId, Timestamp, U
 
 use super::{FaultyStore, away};
 use crate::{
-    IdempotencyKey, LineRow, Piece, Queue, QueueCounts, QueuedTask, RunningTask, StoreError, TaskFilter, TaskRow,
+    IdempotencyKey, QueueCounts, QueueRow, QueueSlice, QueuedTask, RunningTask, StoreError, TaskFilter, TaskQueue,
+    TaskRow,
 };
 
 impl FaultyStore {
@@ -26,7 +27,7 @@ impl FaultyStore {
 }
 
 #[async_trait]
-impl Queue for FaultyStore {
+impl TaskQueue for FaultyStore {
     async fn task(&self, id: TaskId) -> Result<Option<TaskRow>, StoreError> {
         self.answer().await?;
         self.inner.task(id).await
@@ -42,14 +43,14 @@ impl Queue for FaultyStore {
         self.inner.task_key_holder(key).await
     }
 
-    async fn task_lines(&self, pool: &PoolName) -> Result<Vec<LineRow>, StoreError> {
+    async fn task_queues(&self, pool: &PoolName) -> Result<Vec<QueueRow>, StoreError> {
         self.answer().await?;
-        self.inner.task_lines(pool).await
+        self.inner.task_queues(pool).await
     }
 
-    async fn pieces(&self, pool: &PoolName, pieces: &[Piece]) -> Result<Vec<Vec<QueuedTask>>, StoreError> {
+    async fn queue_slices(&self, pool: &PoolName, pieces: &[QueueSlice]) -> Result<Vec<Vec<QueuedTask>>, StoreError> {
         self.answer().await?;
-        self.inner.pieces(pool, pieces).await
+        self.inner.queue_slices(pool, pieces).await
     }
 
     async fn running_tasks(&self, pool: &PoolName) -> Result<Vec<RunningTask>, StoreError> {

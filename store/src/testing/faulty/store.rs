@@ -7,8 +7,8 @@ use muster_domain::{AgentId, Fence, PoolName, ProcessId, Timestamp};
 
 use super::FaultyStore;
 use crate::{
-    AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, Life, Outcome, PoolRow, Pruned, Store, StoreError,
-    WorkerRow, Write,
+    AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, LifeRow, PoolRow, Pruned, Store, StoreError,
+    WorkerRow, Write, WriteOutcome,
 };
 
 #[async_trait]
@@ -32,7 +32,7 @@ impl Store for FaultyStore {
         self.inner.resign(fence).await
     }
 
-    async fn apply(&self, fence: Fence, writes: &[Write]) -> Result<Vec<Outcome>, StoreError> {
+    async fn apply(&self, fence: Fence, writes: &[Write]) -> Result<Vec<WriteOutcome>, StoreError> {
         self.take_time().await;
         let outcomes = self.commit(fence, writes).await;
         self.take_time().await;
@@ -108,7 +108,7 @@ impl Store for FaultyStore {
         self.inner.event_bounds().await
     }
 
-    async fn lives(&self) -> Result<Vec<Life>, StoreError> {
+    async fn lives(&self) -> Result<Vec<LifeRow>, StoreError> {
         self.answer().await?;
         self.inner.lives().await
     }
@@ -118,7 +118,7 @@ impl Store for FaultyStore {
         self.inner.prune(fence, events, ended).await
     }
 
-    async fn prune_lives(&self, fence: Fence, oldest: Life) -> Result<(), StoreError> {
+    async fn prune_lives(&self, fence: Fence, oldest: LifeRow) -> Result<(), StoreError> {
         self.answer().await?;
         self.inner.prune_lives(fence, oldest).await
     }

@@ -11,7 +11,7 @@ use super::lives::Lives;
 use super::pools::Pools;
 use super::tasks::Tasks;
 use super::workers::Workers;
-use crate::{NewAgent, NewTask, Outcome, StoreError, TaskOutcome, WorkerRow, Write};
+use crate::{NewAgent, NewTask, StoreError, TaskOutcome, WorkerRow, Write, WriteOutcome};
 
 #[derive(Default)]
 pub(super) struct Content {
@@ -27,18 +27,18 @@ pub(super) struct Content {
 }
 
 /// One outcome per task, in order.
-fn each<T>(items: &[T], change: impl FnMut(&T) -> bool) -> Outcome {
+fn each<T>(items: &[T], change: impl FnMut(&T) -> bool) -> WriteOutcome {
     let outcome = |changed| if changed { TaskOutcome::Applied } else { TaskOutcome::Unchanged };
-    Outcome::Tasks(items.iter().map(change).map(outcome).collect())
+    WriteOutcome::Tasks(items.iter().map(change).map(outcome).collect())
 }
 
 impl Content {
-    pub(super) fn apply(&mut self, fence: Fence, writes: &[Write]) -> Result<Vec<Outcome>, StoreError> {
+    pub(super) fn apply(&mut self, fence: Fence, writes: &[Write]) -> Result<Vec<WriteOutcome>, StoreError> {
         self.leader.admit(fence)?;
         Ok(writes.iter().map(|write| self.carry_out(write)).collect())
     }
 
-    fn carry_out(&mut self, write: &Write) -> Outcome {
+    fn carry_out(&mut self, write: &Write) -> WriteOutcome {
         let changed = match write {
             Write::AddPool { spec, at } => self.pools.add(spec, *at),
             Write::ChangePool { spec } => self.pools.change(spec),
@@ -86,7 +86,7 @@ impl Content {
             Write::NoteLife(life) => self.lives.note(life),
             Write::Event(event) => self.events.add(event),
         };
-        if changed { Outcome::Applied } else { Outcome::Unchanged }
+        if changed { WriteOutcome::Applied } else { WriteOutcome::Unchanged }
     }
 
     fn remove_pool(&mut self, pool: &PoolName) -> bool {
@@ -109,19 +109,19 @@ impl Content {
         slots > 0 && self.agents.on(worker) < slots
     }
 
-    fn add_agent(&mut self, new: &NewAgent) -> Outcome {
+    fn add_agent(&mut self, new: &NewAgent) -> WriteOutcome {
         let id = new.spec.agent_id;
         if !self.pools.have(&new.spec.pool_name) {
-            return Outcome::Unchanged;
+            return WriteOutcome::Unchanged;
         }
         if let Some((agent_id, body_hash)) = new.key.as_ref().and_then(|key| self.keys.claim(key, id, new.at)) {
-            return Outcome::Replayed { agent_id, body_hash };
+            return WriteOutcome::Replayed { agent_id, body_hash };
         }
         let worker = new.worker.filter(|worker| self.has_slot(*worker));
         match (self.agents.add(new, worker), worker) {
-            (false, _) => Outcome::Unchanged,
-            (true, None) => Outcome::Unplaced,
-            (true, Some(_)) => Outcome::Applied,
+            (false, _) => WriteOutcome::Unchanged,
+            (true, None) => WriteOutcome::Unplaced,
+            (true, Some(_)) => WriteOutcome::Applied,
         }
     }
 
@@ -130,13 +130,13 @@ impl Content {
     }
 
     /// Those without a key go first, as in the other engines.
-    fn add_tasks(&mut self, new: &[NewTask]) -> Outcome {
+    fn add_tasks(&mut self, new: &[NewTask]) -> WriteOutcome {
         let mut outcomes = vec![TaskOutcome::Unchanged; new.len()];
         let (plain, keyed): (Vec<_>, Vec<_>) = new.iter().enumerate().partition(|(_, task)| task.key.is_none());
         for (place, task) in plain.into_iter().chain(keyed) {
             outcomes[place] = self.add_task(task);
         }
-        Outcome::Tasks(outcomes)
+        WriteOutcome::Tasks(outcomes)
     }
 
     fn add_task(&mut self, new: &NewTask) -> TaskOutcome {

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use muster_domain::{AgentId, Payload, PoolName, TaskId, TaskState, TaskStatus, Timestamp};
 
 use super::tasks::Tasks;
-use crate::{LineKey, LineRow, Piece, QueueCounts, QueuedTask, RunningTask, SHORT_INPUT, TaskRow};
+use crate::{QueueCounts, QueueKey, QueueRow, QueueSlice, QueuedTask, RunningTask, SHORT_INPUT, TaskRow};
 
 /// The line in which a task is ready, if it is.
-fn line_of(row: &TaskRow) -> Option<LineKey> {
+fn line_of(row: &TaskRow) -> Option<QueueKey> {
     let is_ready = row.status == TaskStatus::Queued { not_before: None };
-    is_ready.then(|| LineKey::of(row.spec.agent_id, &row.spec.tenant, row.spec.priority))
+    is_ready.then(|| QueueKey::of(row.spec.agent_id, &row.spec.tenant, row.spec.priority))
 }
 
 /// Until when a task is delayed, if it is.
@@ -62,18 +62,18 @@ impl Tasks {
         self.rows.values().filter(move |row| row.spec.pool_name == *pool)
     }
 
-    pub(super) fn lines(&self, pool: &PoolName) -> Vec<LineRow> {
+    pub(super) fn ready_queues(&self, pool: &PoolName) -> Vec<QueueRow> {
         let mut lines = BTreeMap::new();
         for row in self.of(pool) {
             let Some(line) = line_of(row) else { continue };
-            let new = |line: &LineKey| LineRow { line: line.clone(), count: 0, first: row.spec.task_id };
+            let new = |line: &QueueKey| QueueRow { queue: line.clone(), count: 0, first: row.spec.task_id };
             lines.entry(line).or_insert_with_key(new).count += 1;
         }
         lines.into_values().collect()
     }
 
-    pub(super) fn piece(&self, pool: &PoolName, piece: &Piece) -> Vec<QueuedTask> {
-        let Piece { line, after, limit } = piece;
+    pub(super) fn piece(&self, pool: &PoolName, piece: &QueueSlice) -> Vec<QueuedTask> {
+        let QueueSlice { queue: line, after, limit } = piece;
         let behind = |row: &&TaskRow| after.is_none_or(|after| row.spec.task_id > after);
         let in_line = self.of(pool).filter(behind).filter(|row| line_of(row).as_ref() == Some(line));
         in_line.take(*limit as usize).map(queued).collect()

@@ -6,11 +6,12 @@ use muster_domain::{AgentId, Executions, Payload, PoolName, TaskId, Timestamp, U
 
 use super::MemoryStore;
 use crate::{
-    IdempotencyKey, LineRow, Piece, Queue, QueueCounts, QueuedTask, RunningTask, StoreError, TaskFilter, TaskRow,
+    IdempotencyKey, QueueCounts, QueueRow, QueueSlice, QueuedTask, RunningTask, StoreError, TaskFilter, TaskQueue,
+    TaskRow,
 };
 
 #[async_trait]
-impl Queue for MemoryStore {
+impl TaskQueue for MemoryStore {
     async fn task(&self, id: TaskId) -> Result<Option<TaskRow>, StoreError> {
         Ok(self.ask(|content| content.tasks.one(id)).await)
     }
@@ -23,11 +24,11 @@ impl Queue for MemoryStore {
         self.ask(|content| content.keys.holder(key)).await
     }
 
-    async fn task_lines(&self, pool: &PoolName) -> Result<Vec<LineRow>, StoreError> {
-        Ok(self.ask(|content| content.tasks.lines(pool)).await)
+    async fn task_queues(&self, pool: &PoolName) -> Result<Vec<QueueRow>, StoreError> {
+        Ok(self.ask(|content| content.tasks.ready_queues(pool)).await)
     }
 
-    async fn pieces(&self, pool: &PoolName, pieces: &[Piece]) -> Result<Vec<Vec<QueuedTask>>, StoreError> {
+    async fn queue_slices(&self, pool: &PoolName, pieces: &[QueueSlice]) -> Result<Vec<Vec<QueuedTask>>, StoreError> {
         Ok(self.ask(|content| pieces.iter().map(|piece| content.tasks.piece(pool, piece)).collect()).await)
     }
 

@@ -7,8 +7,8 @@ use muster_domain::{AgentId, Fence, PoolName, ProcessId, Timestamp};
 
 use super::MemoryStore;
 use crate::{
-    AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, Life, Outcome, PoolRow, Pruned, Store, StoreError,
-    WorkerRow, Write,
+    AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, LifeRow, PoolRow, Pruned, Store, StoreError,
+    WorkerRow, Write, WriteOutcome,
 };
 
 #[async_trait]
@@ -30,7 +30,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn apply(&self, fence: Fence, writes: &[Write]) -> Result<Vec<Outcome>, StoreError> {
+    async fn apply(&self, fence: Fence, writes: &[Write]) -> Result<Vec<WriteOutcome>, StoreError> {
         self.ask(|content| content.apply(fence, writes)).await
     }
 
@@ -88,7 +88,7 @@ impl Store for MemoryStore {
         Ok(self.ask(|content| content.events.bounds()).await)
     }
 
-    async fn lives(&self) -> Result<Vec<Life>, StoreError> {
+    async fn lives(&self) -> Result<Vec<LifeRow>, StoreError> {
         Ok(self.ask(|content| content.lives.all()).await)
     }
 
@@ -96,7 +96,7 @@ impl Store for MemoryStore {
         self.ask(|content| content.leader.admit(fence).map(|()| content.prune(events, ended))).await
     }
 
-    async fn prune_lives(&self, fence: Fence, oldest: Life) -> Result<(), StoreError> {
+    async fn prune_lives(&self, fence: Fence, oldest: LifeRow) -> Result<(), StoreError> {
         self.ask(|content| content.leader.admit(fence).map(|()| content.lives.prune(&oldest))).await
     }
 

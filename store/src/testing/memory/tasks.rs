@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use muster_domain::{
-    After, Attempt, AttemptEnd, Halt, PoolName, Tally, TaskId, TaskState, TaskStatus, Timestamp, Usage,
+    Attempt, AttemptEnd, FollowUp, Halt, PoolName, Tally, TaskId, TaskState, TaskStatus, Timestamp, Usage,
 };
 
 use crate::lives::MOST_MOVED;
@@ -17,13 +17,13 @@ pub(super) struct Tasks {
 }
 
 /// Where a task stands after this, if it does not wait.
-fn status_after(then: &After) -> Option<TaskStatus> {
+fn status_after(then: &FollowUp) -> Option<TaskStatus> {
     match then {
-        After::Succeed => Some(TaskStatus::Succeeded),
-        After::Fail(error) => Some(TaskStatus::Failed(error.clone())),
-        After::Die(error) => Some(TaskStatus::Dead(error.clone())),
-        After::Cancel => Some(TaskStatus::Cancelled),
-        After::Retry { .. } => None,
+        FollowUp::Succeed => Some(TaskStatus::Succeeded),
+        FollowUp::Fail(error) => Some(TaskStatus::Failed(error.clone())),
+        FollowUp::Die(error) => Some(TaskStatus::Dead(error.clone())),
+        FollowUp::Cancel => Some(TaskStatus::Cancelled),
+        FollowUp::Retry { .. } => None,
     }
 }
 
@@ -84,7 +84,7 @@ impl Tasks {
             |_| runs,
             |row| {
                 row.status = status_after(then).unwrap_or_else(|| {
-                    let After::Retry { not_before } = then else { return TaskStatus::Queued { not_before: None } };
+                    let FollowUp::Retry { not_before } = then else { return TaskStatus::Queued { not_before: None } };
                     TaskStatus::Queued { not_before: not_before.filter(|due| *due > record.ended_at) }
                 });
                 row.finished_at = row.status.state().is_final().then_some(record.ended_at);

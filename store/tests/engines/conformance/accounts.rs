@@ -2,8 +2,8 @@
 
 use muster_domain::budget::Scope;
 use muster_domain::{Executions, Gate, Usage};
-use muster_store::Outcome::{Applied, Unchanged};
-use muster_store::{Life, Machine, UsageAdded, Write};
+use muster_store::WriteOutcome::{Applied, Unchanged};
+use muster_store::{LifeRow, Machine, UsageAdded, Write};
 
 use super::*;
 
@@ -60,7 +60,7 @@ pub(crate) async fn executions_are_counted_whatever_is_pruned(place: &Place) {
 pub(crate) async fn lives_are_noted_the_latest_first(place: &Place) {
     let fence = place.lead().await;
     let machine = |part| (part > 0).then(|| Machine { host: "here".to_owned(), boot_id: format!("boot {part}") });
-    let life = |part, began_at, seen_at| Life {
+    let life = |part, began_at, seen_at| LifeRow {
         fence,
         part,
         began_at: at(began_at),

@@ -1,7 +1,7 @@
 //! Agents.
 
 use muster_domain::{AgentState, Intent};
-use muster_store::Outcome::{Applied, Unchanged, Unplaced};
+use muster_store::WriteOutcome::{Applied, Unchanged, Unplaced};
 use muster_store::{AgentFilter, AgentRow};
 
 use super::*;

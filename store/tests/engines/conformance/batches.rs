@@ -1,6 +1,6 @@
 //! Batches.
 
-use muster_store::Outcome::{Applied, Unchanged, Unplaced};
+use muster_store::WriteOutcome::{Applied, Unchanged, Unplaced};
 use muster_store::{AgentFilter, StoreError};
 
 use super::*;

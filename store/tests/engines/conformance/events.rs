@@ -1,6 +1,6 @@
 //! Events.
 
-use muster_store::Outcome::Applied;
+use muster_store::WriteOutcome::Applied;
 use muster_store::{EventRow, Pruned};
 
 use super::*;
@@ -88,7 +88,7 @@ pub(crate) async fn pruning_takes_what_is_old(place: &Place) {
         .all(
             fence,
             vec![
-                (add(&keyed), Outcome::Unplaced),
+                (add(&keyed), WriteOutcome::Unplaced),
                 (stop(ended), Applied),
                 (release(quarantined, 1, QUARANTINED), Applied),
                 (end_worker(worker), Applied),
@@ -114,5 +114,5 @@ pub(crate) async fn pruning_takes_what_is_old(place: &Place) {
     assert_eq!(pruned, Pruned { workers: vec![worker], ..Pruned::default() });
     assert_eq!(place.store.worker(worker).await.expect("a read"), None);
     let again = NewAgent { spec: new_agent("dev", None).spec, ..keyed };
-    assert_eq!(place.one(fence, add(&again)).await, Outcome::Unplaced, "the key is free again");
+    assert_eq!(place.one(fence, add(&again)).await, WriteOutcome::Unplaced, "the key is free again");
 }

@@ -1,6 +1,6 @@
 //! Idempotency keys.
 
-use muster_store::Outcome::{Replayed, Unchanged, Unplaced};
+use muster_store::WriteOutcome::{Replayed, Unchanged, Unplaced};
 
 use super::*;
 
@@ -67,7 +67,7 @@ pub(crate) async fn keys_by_the_hundred(place: &Place) {
     let fence = place.lead_with_pool().await;
     let worker = place.worker(fence, 200).await;
     let before = NewAgent { key: Some(key("before", 1)), ..new_agent("dev", None) };
-    assert_eq!(place.one(fence, add(&before)).await, Outcome::Unplaced);
+    assert_eq!(place.one(fence, add(&before)).await, WriteOutcome::Unplaced);
     let mut agents: Vec<NewAgent> =
         (0..300).map(|n| NewAgent { key: Some(key(&format!("k{n}"), 7)), ..new_agent("dev", Some(worker)) }).collect();
     agents[10].key = Some(key("before", 2));
@@ -76,14 +76,14 @@ pub(crate) async fn keys_by_the_hundred(place: &Place) {
     let writes: Vec<Write> = agents.iter().map(add).collect();
     let outcomes = place.store.apply(fence, &writes).await.expect("a batch");
     let replayed =
-        |agent: &NewAgent, body: u8| Outcome::Replayed { agent_id: agent.spec.agent_id, body_hash: [body; 32] };
+        |agent: &NewAgent, body: u8| WriteOutcome::Replayed { agent_id: agent.spec.agent_id, body_hash: [body; 32] };
     assert_eq!(outcomes[10], replayed(&before, 1));
     assert_eq!(outcomes[20], replayed(&agents[19], 7));
-    assert_eq!(outcomes[30], Outcome::Unchanged);
-    let others: Vec<&Outcome> =
+    assert_eq!(outcomes[30], WriteOutcome::Unchanged);
+    let others: Vec<&WriteOutcome> =
         outcomes.iter().enumerate().filter(|(n, _)| ![10, 20, 30].contains(n)).map(|(_, outcome)| outcome).collect();
-    assert!(others[..200].iter().all(|outcome| **outcome == Outcome::Applied), "{others:?}");
-    assert!(others[200..].iter().all(|outcome| **outcome == Outcome::Unplaced), "{others:?}");
+    assert!(others[..200].iter().all(|outcome| **outcome == WriteOutcome::Applied), "{others:?}");
+    assert!(others[200..].iter().all(|outcome| **outcome == WriteOutcome::Unplaced), "{others:?}");
     let holder = place.store.key_holder(&key("k299", 7)).await.expect("a read");
     assert_eq!(holder, Some((agents[299].spec.agent_id, [7; 32])));
     assert_eq!(place.store.key_holder(&key("k30", 7)).await.expect("a read"), None, "a key needs its pool");
@@ -93,5 +93,5 @@ pub(crate) async fn keys_by_the_hundred(place: &Place) {
     let outcomes = place.store.apply(fence, &again.iter().map(add).collect::<Vec<_>>()).await.expect("a batch");
     assert_eq!(outcomes[299], replayed(&agents[299], 7));
     assert_eq!(outcomes[20], replayed(&agents[19], 7));
-    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Replayed { .. })).count(), 299);
+    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, WriteOutcome::Replayed { .. })).count(), 299);
 }

@@ -19,7 +19,7 @@ pub(crate) async fn a_fenced_leader_changes_nothing(place: &Place) {
     fenced(place.store.prune(old, at(0), at(0)).await.map(drop));
     place.store.resign(old).await.expect("no error, and no effect");
     place.store.renew(new, LEASE).await.expect("the leader's own lease");
-    assert_eq!(place.one(new, add_pool("next")).await, Outcome::Applied);
+    assert_eq!(place.one(new, add_pool("next")).await, WriteOutcome::Applied);
     let pools: Vec<_> = place.store.pools().await.expect("pools").into_iter().map(|p| p.spec.pool_name).collect();
     assert_eq!(pools, [name("dev"), name("next")]);
 }

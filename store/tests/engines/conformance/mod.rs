@@ -21,7 +21,7 @@ use muster_domain::{
     PoolConfig, PoolName, PoolOrigin, PoolSpec, ProcessId, StopReason, Timestamp, WorkerCause, WorkerEnding,
     WorkerIdentity, WorkerKey,
 };
-use muster_store::{IdempotencyKey, Leadership, NewAgent, Outcome, Store, Write};
+use muster_store::{IdempotencyKey, Leadership, NewAgent, Store, Write, WriteOutcome};
 
 pub(crate) use crate::places::Place;
 
@@ -64,19 +64,19 @@ impl Place {
     /// Leads, with a pool `dev`.
     pub(crate) async fn lead_with_pool(&self) -> Fence {
         let fence = self.lead().await;
-        assert_eq!(self.one(fence, add_pool("dev")).await, Outcome::Applied);
+        assert_eq!(self.one(fence, add_pool("dev")).await, WriteOutcome::Applied);
         fence
     }
 
     /// Applies one write.
-    pub(crate) async fn one(&self, fence: Fence, write: Write) -> Outcome {
+    pub(crate) async fn one(&self, fence: Fence, write: Write) -> WriteOutcome {
         let mut outcomes = self.store.apply(fence, &[write]).await.expect("a store that answers");
         assert_eq!(outcomes.len(), 1, "one outcome per write");
         outcomes.remove(0)
     }
 
     /// Applies one write after the other, and compares the outcomes.
-    pub(crate) async fn all(&self, fence: Fence, writes: Vec<(Write, Outcome)>) {
+    pub(crate) async fn all(&self, fence: Fence, writes: Vec<(Write, WriteOutcome)>) {
         for (write, expected) in writes {
             let text = format!("{write:?}");
             assert_eq!(self.one(fence, write).await, expected, "{text}");
@@ -86,7 +86,7 @@ impl Place {
     /// A worker of `dev` with that many slots.
     pub(crate) async fn worker(&self, fence: Fence, capacity: u32) -> ProcessId {
         let process_id = ProcessId::generate();
-        assert_eq!(self.one(fence, add_worker(process_id, "dev", capacity)).await, Outcome::Applied);
+        assert_eq!(self.one(fence, add_worker(process_id, "dev", capacity)).await, WriteOutcome::Applied);
         process_id
     }
 
@@ -94,7 +94,7 @@ impl Place {
     pub(crate) async fn agent(&self, fence: Fence, worker: Option<ProcessId>) -> AgentId {
         let agent = new_agent("dev", worker);
         let id = agent.spec.agent_id;
-        let expected = if worker.is_some() { Outcome::Applied } else { Outcome::Unplaced };
+        let expected = if worker.is_some() { WriteOutcome::Applied } else { WriteOutcome::Unplaced };
         assert_eq!(self.one(fence, Write::AddAgent(Box::new(agent))).await, expected);
         id
     }

@@ -1,8 +1,8 @@
 //! Pools.
 
 use muster_domain::{Gate, PoolConfig, PoolOrigin};
-use muster_store::Outcome::{Applied, Unchanged};
 use muster_store::Write;
+use muster_store::WriteOutcome::{Applied, Unchanged};
 
 use super::*;
 

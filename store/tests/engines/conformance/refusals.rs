@@ -1,7 +1,7 @@
 //! Values that an engine will never take.
 
-use muster_domain::{After, Payload, TaskError, TaskId};
-use muster_store::Outcome::{Applied, Refused, Unplaced};
+use muster_domain::{FollowUp, Payload, TaskError, TaskId};
+use muster_store::WriteOutcome::{Applied, Refused, Unplaced};
 use muster_store::{NewTask, TaskOutcome};
 
 use super::tasks::{new_task, over};
@@ -51,7 +51,7 @@ pub(crate) async fn a_poisoned_task_stands_alone(place: &Place) {
     tasks[299] = NewTask { key: Some(key("bad", 1)), ..poison(new_task("dev")) };
     let writes = [Write::AddTasks(tasks.clone()), Write::Event(event(1))];
     let outcomes = place.store.apply(fence, &writes).await.expect("all the others are stored");
-    let Outcome::Tasks(told) = &outcomes[0] else { panic!("{outcomes:?}") };
+    let WriteOutcome::Tasks(told) = &outcomes[0] else { panic!("{outcomes:?}") };
     for (n, outcome) in told.iter().enumerate() {
         let poisoned = n == 137 || n == 299;
         assert_eq!(matches!(outcome, TaskOutcome::Refused(_)), poisoned, "task {n}: {outcome:?}");
@@ -74,13 +74,13 @@ pub(crate) async fn a_poisoned_end_stands_alone(place: &Place) {
     }
     let ids: Vec<TaskId> = tasks.iter().map(|task| task.spec.task_id).collect();
     assert_eq!(place.tasks(fence, Write::AddTasks(tasks)).await, vec![TaskOutcome::Applied; 3]);
-    let mut endings: Vec<_> = ids.iter().map(|id| over(*id, 1, After::Succeed)).collect();
+    let mut endings: Vec<_> = ids.iter().map(|id| over(*id, 1, FollowUp::Succeed)).collect();
     endings[1].output = Some(Payload::quoted("poison"));
     let told = place.tasks(fence, Write::EndTasks(endings)).await;
     assert!(matches!(&told[..], [TaskOutcome::Applied, TaskOutcome::Refused(_), TaskOutcome::Applied]), "{told:?}");
     assert!(place.task(ids[1]).await.status.state() == muster_domain::TaskState::Running);
     let error = TaskError { code: "unstorable".to_owned(), message: "no".to_owned() };
-    let plain = over(ids[1], 1, After::Fail(error));
+    let plain = over(ids[1], 1, FollowUp::Fail(error));
     assert_eq!(place.tasks(fence, Write::EndTasks(vec![plain])).await, [TaskOutcome::Applied]);
 }
 

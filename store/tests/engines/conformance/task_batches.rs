@@ -1,6 +1,6 @@
 //! Tasks in batches.
 
-use muster_domain::{After, Halt, Payload, TaskId, TaskState};
+use muster_domain::{FollowUp, Halt, Payload, TaskId, TaskState};
 use muster_store::{NewTask, StoreError, TaskFilter, TaskHalting, TaskOutcome, TaskStart};
 
 use super::tasks::*;
@@ -15,7 +15,7 @@ fn starts(ids: &[TaskId]) -> Write {
 }
 
 fn ends(ids: &[TaskId]) -> Write {
-    Write::EndTasks(ids.iter().map(|id| over(*id, 1, After::Succeed)).collect())
+    Write::EndTasks(ids.iter().map(|id| over(*id, 1, FollowUp::Succeed)).collect())
 }
 
 /// One task more than each size of a text, one less, and several texts' worth; every third task is not there, so that the
@@ -49,11 +49,11 @@ pub(crate) async fn a_batch_is_carried_out_in_order(place: &Place) {
     let fence = place.lead_with_pool().await;
     let tasks = new_tasks(9);
     let ids: Vec<TaskId> = tasks.iter().map(|task| task.spec.task_id).collect();
-    let retry = || Write::EndTasks(vec![over(ids[0], 1, After::Retry { not_before: None })]);
+    let retry = || Write::EndTasks(vec![over(ids[0], 1, FollowUp::Retry { not_before: None })]);
     let twice =
         Write::StartTasks([1, 2].map(|n| TaskStart { task_id: ids[0], attempt: attempt(n), at: at(20) }).into());
     let both = Write::EndTasks(
-        [1, 2, 1].map(|n| over(ids[0], n, After::Retry { not_before: Some(at(1_000 + i64::from(n))) })).into(),
+        [1, 2, 1].map(|n| over(ids[0], n, FollowUp::Retry { not_before: Some(at(1_000 + i64::from(n))) })).into(),
     );
     let double = vec![tasks[0].clone(), new_task("dev"), tasks[0].clone()];
     let batch = [
@@ -71,17 +71,17 @@ pub(crate) async fn a_batch_is_carried_out_in_order(place: &Place) {
     ];
     let outcomes = place.store.apply(fence, &batch).await.expect("a batch");
     let expected = [
-        Outcome::Tasks(vec![NOT; 9]),
-        Outcome::Tasks(vec![DONE; 9]),
-        Outcome::Tasks(vec![DONE; 9]),
-        Outcome::Tasks(vec![DONE; 8]),
-        Outcome::Tasks(vec![DONE]),
-        Outcome::Tasks(vec![DONE]),
-        Outcome::Tasks(vec![NOT]),
-        Outcome::Tasks(vec![NOT, DONE, NOT]),
-        Outcome::Tasks(vec![NOT, NOT]),
-        Outcome::Tasks(vec![NOT, DONE, NOT]),
-        Outcome::Applied,
+        WriteOutcome::Tasks(vec![NOT; 9]),
+        WriteOutcome::Tasks(vec![DONE; 9]),
+        WriteOutcome::Tasks(vec![DONE; 9]),
+        WriteOutcome::Tasks(vec![DONE; 8]),
+        WriteOutcome::Tasks(vec![DONE]),
+        WriteOutcome::Tasks(vec![DONE]),
+        WriteOutcome::Tasks(vec![NOT]),
+        WriteOutcome::Tasks(vec![NOT, DONE, NOT]),
+        WriteOutcome::Tasks(vec![NOT, NOT]),
+        WriteOutcome::Tasks(vec![NOT, DONE, NOT]),
+        WriteOutcome::Applied,
     ];
     assert_eq!(outcomes, expected);
     assert_eq!(place.store.event_bounds().await.expect("bounds"), (1, 1), "in the same commit");
@@ -96,7 +96,7 @@ pub(crate) async fn a_fenced_leader_changes_no_task(place: &Place) {
     let before = place.task(id).await;
     let writes = [
         Write::AddTasks(new_tasks(70)),
-        Write::EndTasks(vec![over(id, 1, After::Succeed)]),
+        Write::EndTasks(vec![over(id, 1, FollowUp::Succeed)]),
         Write::WithdrawTasks(vec![id]),
         Write::Event(event(1)),
     ];
@@ -125,7 +125,7 @@ pub(crate) async fn a_tasks_key_is_used_once(place: &Place) {
     assert_eq!(place.store.task_key_holder(&key("k", 9)).await.expect("a read"), Some((id, [1; 32])));
     assert_eq!(place.store.task_key_holder(&key("free", 1)).await.expect("a read"), None);
     // Another route, another key; this one is an agent's.
-    assert_eq!(place.one(fence, add(&super::keyed("agent", 5))).await, Outcome::Unplaced);
+    assert_eq!(place.one(fence, add(&super::keyed("agent", 5))).await, WriteOutcome::Unplaced);
     let other = IdempotencyKey { route: "POST /tasks".into(), ..key("agent", 6) };
     let task = NewTask { key: Some(other), ..new_task("dev") };
     assert_eq!(place.tasks(fence, Write::AddTasks(vec![task])).await, [DONE]);
@@ -146,11 +146,11 @@ pub(crate) async fn two_requests_race_for_a_tasks_key(place: &Place) {
     let (mut made, mut named) = (0, std::collections::HashSet::new());
     for racer in racers {
         match racer.await.expect("no panic") {
-            (id, Outcome::Tasks(outcomes)) if outcomes == [DONE] => {
+            (id, WriteOutcome::Tasks(outcomes)) if outcomes == [DONE] => {
                 made += 1;
                 named.insert(id);
             }
-            (_, Outcome::Tasks(outcomes)) => match outcomes[..] {
+            (_, WriteOutcome::Tasks(outcomes)) => match outcomes[..] {
                 [TaskOutcome::Replayed { task_id, .. }] => drop(named.insert(task_id)),
                 _ => panic!("{outcomes:?}"),
             },
@@ -174,7 +174,7 @@ pub(crate) async fn long_texts_are_kept_whole(place: &Place) {
     assert_eq!(inputs, [Some(json("1")), None, Some(tasks[2].input.clone())], "the long one is left out");
     assert_eq!(place.store.inputs(&ids[1..2]).await.expect("inputs"), [(ids[1], long.clone())]);
     assert_eq!(place.tasks(fence, starts(&ids)).await, [DONE; 3]);
-    let mut ending = over(ids[1], 1, After::Succeed);
+    let mut ending = over(ids[1], 1, FollowUp::Succeed);
     ending.output = Some(long.clone());
     assert_eq!(place.tasks(fence, Write::EndTasks(vec![ending])).await, [DONE]);
     let row = place.task(ids[1]).await;

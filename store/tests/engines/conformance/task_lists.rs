@@ -1,8 +1,8 @@
 //! Tasks that wait or run, pages of tasks, and what is pruned.
 
-use muster_domain::{After, Halt, Priority, TaskId, TaskState, TaskStatus};
-use muster_store::Outcome::{Applied, Unchanged};
-use muster_store::{LineKey, LineRow, ListOrder, NewTask, Piece, Pruned, QueueCounts, QueuedTask, TaskFilter};
+use muster_domain::{FollowUp, Halt, Priority, TaskId, TaskState, TaskStatus};
+use muster_store::WriteOutcome::{Applied, Unchanged};
+use muster_store::{ListOrder, NewTask, Pruned, QueueCounts, QueueKey, QueueRow, QueueSlice, QueuedTask, TaskFilter};
 
 use super::tasks::*;
 use super::*;
@@ -18,8 +18,8 @@ fn of_tenant(tenant: &str, priority: u8) -> NewTask {
     task
 }
 
-fn line(tenant: &str, priority: u8) -> LineKey {
-    LineKey::Shared { tenant: tenant.into(), priority: Priority::try_from(priority).expect("0 to 9") }
+fn line(tenant: &str, priority: u8) -> QueueKey {
+    QueueKey::Shared { tenant: tenant.into(), priority: Priority::try_from(priority).expect("0 to 9") }
 }
 
 fn delayed(pool: &str, until: i64) -> NewTask {
@@ -56,23 +56,23 @@ pub(crate) async fn lines_are_in_the_order_of_age(place: &Place) {
     assert!(place.line_of(&line("a", 4)).await.is_empty());
     let dev = name("dev");
     let pieces = [
-        Piece { line: line("a", 5), after: Some(order[1]), limit: 2 },
-        Piece { line: line("a", 4), after: None, limit: 2 },
-        Piece { line: line("a", 6), after: None, limit: 2 },
+        QueueSlice { queue: line("a", 5), after: Some(order[1]), limit: 2 },
+        QueueSlice { queue: line("a", 4), after: None, limit: 2 },
+        QueueSlice { queue: line("a", 6), after: None, limit: 2 },
     ];
-    let read = place.store.pieces(&dev, &pieces).await.expect("pieces");
+    let read = place.store.queue_slices(&dev, &pieces).await.expect("pieces");
     assert_eq!(read.into_iter().map(ids).collect::<Vec<_>>(), [order[2..4].to_vec(), vec![], vec![urgent]]);
-    assert_eq!(place.store.pieces(&dev, &[]).await.expect("pieces").len(), 0);
-    let mut lines = place.store.task_lines(&dev).await.expect("lines");
+    assert_eq!(place.store.queue_slices(&dev, &[]).await.expect("pieces").len(), 0);
+    let mut lines = place.store.task_queues(&dev).await.expect("lines");
     lines.sort_unstable();
-    let row = |line: LineKey, count: u64, first: TaskId| LineRow { line, count, first };
+    let row = |line: QueueKey, count: u64, first: TaskId| QueueRow { queue: line, count, first };
     let expected = [row(line("", 0), 1, nobody), row(line("a", 5), 5, order[0]), row(line("a", 6), 1, urgent)];
     assert_eq!((&lines[..3], &lines[3..]), (&expected[..], &[row(line("b", 5), 1, other)][..]));
 
     // One that comes back is where its age puts it.
-    place.all(fence, vec![(start(order[0], 1), Outcome::Tasks(vec![DONE]))]).await;
+    place.all(fence, vec![(start(order[0], 1), WriteOutcome::Tasks(vec![DONE]))]).await;
     assert_eq!(place.line_of(&line("a", 5)).await, order[1..]);
-    place.tasks(fence, end(order[0], 1, After::Retry { not_before: None })).await;
+    place.tasks(fence, end(order[0], 1, FollowUp::Retry { not_before: None })).await;
     let back = place.tasks_of(&line("a", 5)).await.remove(0);
     let row = place.task(order[0]).await;
     assert_eq!((back.task_id, back.attempt, back.tally, back.usage), (order[0], 1, row.tally, row.usage));
@@ -89,25 +89,25 @@ pub(crate) async fn a_task_for_one_agent_waits_in_its_own_line(place: &Place) {
     let of_bob = second.spec.task_id;
     place.tasks(fence, Write::AddTasks(vec![first, second, third, later])).await;
     let dev = name("dev");
-    assert_eq!(place.line_of(&LineKey::Own(ann)).await, order[..2]);
-    let mut lines = place.store.task_lines(&dev).await.expect("lines");
+    assert_eq!(place.line_of(&QueueKey::Own(ann)).await, order[..2]);
+    let mut lines = place.store.task_queues(&dev).await.expect("lines");
     lines.sort_unstable();
-    let row = |agent: AgentId, count: u64, first: TaskId| LineRow { line: LineKey::Own(agent), count, first };
+    let row = |agent: AgentId, count: u64, first: TaskId| QueueRow { queue: QueueKey::Own(agent), count, first };
     assert_eq!(lines, [row(ann, 2, order[0]), row(bob, 1, of_bob)]);
     assert!(place.line_of(&shared()).await.is_empty());
     assert_eq!(ids(place.store.tasks_for(&dev, ann, 10).await.expect("tasks")), order, "the delayed one too");
     assert_eq!(ids(place.store.tasks_for(&dev, ann, 2).await.expect("tasks")), order[..2]);
     assert!(place.store.tasks_for(&name("other"), ann, 10).await.expect("tasks").is_empty());
     assert_eq!(place.tasks(fence, Write::PromoteTasks(order.to_vec())).await, [NOT, NOT, DONE]);
-    assert_eq!(place.line_of(&LineKey::Own(ann)).await, order);
+    assert_eq!(place.line_of(&QueueKey::Own(ann)).await, order);
     assert_eq!(place.tasks(fence, end_of_start(&place.tasks(fence, start(order[0], 1)).await, order[0])).await, [DONE]);
-    assert_eq!(place.line_of(&LineKey::Own(ann)).await, order, "it comes back to its agent's line");
+    assert_eq!(place.line_of(&QueueKey::Own(ann)).await, order, "it comes back to its agent's line");
 }
 
 /// The end of a start that was carried out: the task goes back to its line.
 fn end_of_start(started: &[muster_store::TaskOutcome], id: TaskId) -> Write {
     assert_eq!(started, [DONE]);
-    end(id, 1, After::Retry { not_before: None })
+    end(id, 1, FollowUp::Retry { not_before: None })
 }
 
 pub(crate) async fn delayed_tasks_are_due_in_time(place: &Place) {
@@ -137,7 +137,7 @@ pub(crate) async fn delayed_tasks_are_due_in_time(place: &Place) {
     // A delayed task may be started, and a start may meet its promotion.
     assert_eq!(place.tasks(fence, start(made[0], 1)).await, [DONE]);
     assert_eq!(place.tasks(fence, Write::PromoteTasks(vec![made[0]])).await, [NOT]);
-    assert_eq!(place.tasks(fence, end(made[0], 1, After::Retry { not_before: Some(at(700)) })).await, [DONE]);
+    assert_eq!(place.tasks(fence, end(made[0], 1, FollowUp::Retry { not_before: Some(at(700)) })).await, [DONE]);
     assert_eq!(place.store.next_due(&dev, at(0)).await.expect("a time"), Some(at(700)));
 }
 
@@ -149,7 +149,7 @@ pub(crate) async fn waits_move_with_the_clock_and_moments_stay(place: &Place) {
     let made = [&waits, &elsewhere, &named, &retried].map(|task| task.spec.task_id);
     place.tasks(fence, Write::AddTasks(vec![waits, elsewhere, named, retried])).await;
     place.tasks(fence, start(made[3], 1)).await;
-    place.tasks(fence, end(made[3], 1, After::Retry { not_before: Some(at(400)) })).await;
+    place.tasks(fence, end(made[3], 1, FollowUp::Retry { not_before: Some(at(400)) })).await;
     let due = async || {
         let rows = made.map(|id| place.task(id));
         futures_util::future::join_all(rows).await.into_iter().map(|row| match row.status {
@@ -176,7 +176,7 @@ pub(crate) async fn what_ended_in_the_future_is_brought_back(place: &Place) {
     let fence = place.lead_with_pool().await;
     let [early, late] = [place.running(fence).await, place.running(fence).await];
     for (id, millis) in [(early, 100), (late, 900)] {
-        let mut ending = over(id, 1, After::Succeed);
+        let mut ending = over(id, 1, FollowUp::Succeed);
         ending.record.ended_at = at(millis);
         place.tasks(fence, Write::EndTasks(vec![ending])).await;
     }
@@ -223,7 +223,7 @@ pub(crate) async fn tasks_expire_while_they_wait(place: &Place) {
     assert_eq!(ids(expired(900, 1).await.expect("tasks")), [made[2]]);
     assert_eq!(expired(100, 1).await.expect("tasks")[0].expires_at, Some(at(100)));
     place.tasks(fence, start(made[2], 1)).await;
-    place.tasks(fence, settle(made[1], After::Fail(error()))).await;
+    place.tasks(fence, settle(made[1], FollowUp::Fail(error()))).await;
     assert_eq!(
         place.store.next_expiry(&dev, at(0)).await.expect("a time"),
         Some(at(300)),
@@ -244,8 +244,8 @@ pub(crate) async fn what_runs_is_found(place: &Place) {
     let expected = [(first, None), (second, Some(Halt::BudgetExceeded))];
     assert_eq!(seen, expected.map(|(id, halt)| (id, attempt(1), halt, at(10))));
     assert!(running.iter().all(|r| r.task.input.is_none() && r.task.attempt == 1));
-    place.tasks(fence, end(first, 1, After::Die(error()))).await;
-    place.tasks(fence, end(second, 1, After::Cancel)).await;
+    place.tasks(fence, end(first, 1, FollowUp::Die(error()))).await;
+    place.tasks(fence, end(second, 1, FollowUp::Cancel)).await;
     assert!(place.store.running_tasks(&name("dev")).await.expect("tasks").is_empty());
     let counts = place.store.queue_counts(&name("dev")).await.expect("counts");
     assert_eq!(counts, QueueCounts { delayed: 0, dead: 1 });
@@ -263,7 +263,7 @@ pub(crate) async fn tasks_are_listed_in_pages(place: &Place) {
         task.start = (n % 2 == 0).then(|| attempt(1));
         let id = place.made(fence, task).await;
         if n % 6 == 0 {
-            place.tasks(fence, end(id, 1, After::Succeed)).await;
+            place.tasks(fence, end(id, 1, FollowUp::Succeed)).await;
         }
         all.push(place.task(id).await);
     }
@@ -328,7 +328,8 @@ pub(crate) async fn pruning_takes_tasks_by_their_end(place: &Place) {
     let fence = place.lead_with_pool().await;
     let (queued, running) = (place.queued(fence).await, place.running(fence).await);
     let mut endings = Vec::new();
-    for (n, then) in [After::Succeed, After::Fail(error()), After::Die(error()), After::Cancel].into_iter().enumerate()
+    for (n, then) in
+        [FollowUp::Succeed, FollowUp::Fail(error()), FollowUp::Die(error()), FollowUp::Cancel].into_iter().enumerate()
     {
         let id = place.running(fence).await;
         let mut ending = over(id, 1, then);
@@ -341,7 +342,7 @@ pub(crate) async fn pruning_takes_tasks_by_their_end(place: &Place) {
     let of_the_first = NewTask { key: Some(key("ended", 1)), start: Some(attempt(1)), ..new_task("dev") };
     let first = place.made(fence, of_the_first).await;
     place.made(fence, NewTask { key: Some(key("waits", 1)), ..new_task("dev") }).await;
-    let mut ending = over(first, 1, After::Succeed);
+    let mut ending = over(first, 1, FollowUp::Succeed);
     ending.record.ended_at = at(99);
     place.tasks(fence, Write::EndTasks(vec![ending])).await;
     assert_eq!(place.store.prune(fence, at(0), at(100)).await.expect("pruned").tasks, 1);
@@ -359,7 +360,7 @@ pub(crate) async fn pruning_takes_tasks_by_their_end(place: &Place) {
     let many: Vec<NewTask> = (0..1_201).map(|_| new_task("dev")).collect();
     let verdicts = many.iter().map(|task| muster_store::TaskVerdict {
         task_id: task.spec.task_id,
-        then: After::Cancel,
+        then: FollowUp::Cancel,
         at: at(50),
     });
     let settled = Write::SettleTasks(verdicts.collect());

@@ -1,6 +1,6 @@
 //! Tasks: which moves a status has. The statements decide it, each by its own condition; here they are side by side.
 
-use muster_domain::{After, Halt, TaskId};
+use muster_domain::{FollowUp, Halt, TaskId};
 use muster_store::NewTask;
 
 use super::tasks::*;
@@ -22,14 +22,14 @@ impl Place {
             self.running(fence).await,
             timed_out,
             cancelled,
-            self.over(fence, After::Succeed).await,
-            self.over(fence, After::Fail(error())).await,
-            self.over(fence, After::Cancel).await,
-            self.over(fence, After::Die(error())).await,
+            self.over(fence, FollowUp::Succeed).await,
+            self.over(fence, FollowUp::Fail(error())).await,
+            self.over(fence, FollowUp::Cancel).await,
+            self.over(fence, FollowUp::Die(error())).await,
         ]
     }
 
-    async fn over(&self, fence: Fence, then: After) -> TaskId {
+    async fn over(&self, fence: Fence, then: FollowUp) -> TaskId {
         let id = self.made(fence, NewTask { start: Some(attempt(1)), ..new_task("dev") }).await;
         assert_eq!(self.tasks(fence, end(id, 1, then)).await, [DONE]);
         id
@@ -62,16 +62,16 @@ pub(crate) async fn every_move_of_every_status(place: &Place) {
         ("start again", start, "- - - - - - - - -"),
         ("halt: cancelled", |id, n| halt(id, n, Halt::Cancelled), "- - running running running - - - -"),
         ("halt: timed out", |id, n| halt(id, n, Halt::TimedOut), "- - running - - - - - -"),
-        ("succeed", |id, n| end(id, n, After::Succeed), "- - succeeded succeeded succeeded - - - -"),
-        ("retry", |id, n| end(id, n, After::Retry { not_before: None }), "- - queued queued queued - - - -"),
-        ("fail", |id, n| end(id, n, After::Fail(error())), "- - failed failed failed - - - -"),
-        ("cancel", |id, n| end(id, n, After::Cancel), "- - cancelled cancelled cancelled - - - -"),
-        ("die", |id, n| end(id, n, After::Die(error())), "- - dead dead dead - - - -"),
-        ("end of another attempt", |id, n| end(id, n + 1, After::Succeed), "- - - - - - - - -"),
-        ("settle: cancel", |id, _| settle(id, After::Cancel), "cancelled cancelled - - - - - - -"),
-        ("settle: fail", |id, _| settle(id, After::Fail(error())), "failed failed - - - - - - -"),
-        ("settle: die", |id, _| settle(id, After::Die(error())), "dead dead - - - - - - -"),
-        ("settle: succeed", |id, _| settle(id, After::Succeed), "- - - - - - - - -"),
+        ("succeed", |id, n| end(id, n, FollowUp::Succeed), "- - succeeded succeeded succeeded - - - -"),
+        ("retry", |id, n| end(id, n, FollowUp::Retry { not_before: None }), "- - queued queued queued - - - -"),
+        ("fail", |id, n| end(id, n, FollowUp::Fail(error())), "- - failed failed failed - - - -"),
+        ("cancel", |id, n| end(id, n, FollowUp::Cancel), "- - cancelled cancelled cancelled - - - -"),
+        ("die", |id, n| end(id, n, FollowUp::Die(error())), "- - dead dead dead - - - -"),
+        ("end of another attempt", |id, n| end(id, n + 1, FollowUp::Succeed), "- - - - - - - - -"),
+        ("settle: cancel", |id, _| settle(id, FollowUp::Cancel), "cancelled cancelled - - - - - - -"),
+        ("settle: fail", |id, _| settle(id, FollowUp::Fail(error())), "failed failed - - - - - - -"),
+        ("settle: die", |id, _| settle(id, FollowUp::Die(error())), "dead dead - - - - - - -"),
+        ("settle: succeed", |id, _| settle(id, FollowUp::Succeed), "- - - - - - - - -"),
         ("promote", |id, _| Write::PromoteTasks(vec![id]), "- queued - - - - - - -"),
         ("redrive", |id, _| Write::RedriveTasks(vec![id]), "- - - - - - queued - queued"),
     ];

@@ -1,12 +1,12 @@
 //! Tasks: every transition with its precondition.
 
 use muster_domain::{
-    After, Attempt, AttemptEnd, AttemptRecord, Halt, Payload, Priority, Tally, TaskError, TaskId, TaskSpec, TaskState,
-    TaskStatus, Usage,
+    Attempt, AttemptEnd, AttemptRecord, FollowUp, Halt, Payload, Priority, Tally, TaskError, TaskId, TaskSpec,
+    TaskState, TaskStatus, Usage,
 };
-use muster_store::Outcome::{Applied, Tasks};
+use muster_store::WriteOutcome::{Applied, Tasks};
 use muster_store::{
-    LineKey, NewTask, Piece, QueuedTask, TaskEnding, TaskFilter, TaskHalting, TaskOutcome, TaskRow, TaskStart,
+    NewTask, QueueKey, QueueSlice, QueuedTask, TaskEnding, TaskFilter, TaskHalting, TaskOutcome, TaskRow, TaskStart,
     TaskVerdict,
 };
 
@@ -49,13 +49,13 @@ impl Place {
     }
 
     /// A line of `dev`, from its head.
-    pub(crate) async fn tasks_of(&self, line: &LineKey) -> Vec<QueuedTask> {
-        let piece = Piece { line: line.clone(), after: None, limit: 1_000 };
-        self.store.pieces(&name("dev"), &[piece]).await.expect("a line").remove(0)
+    pub(crate) async fn tasks_of(&self, line: &QueueKey) -> Vec<QueuedTask> {
+        let piece = QueueSlice { queue: line.clone(), after: None, limit: 1_000 };
+        self.store.queue_slices(&name("dev"), &[piece]).await.expect("a line").remove(0)
     }
 
     /// The ids of a line of `dev`, from its head.
-    pub(crate) async fn line_of(&self, line: &LineKey) -> Vec<TaskId> {
+    pub(crate) async fn line_of(&self, line: &QueueKey) -> Vec<TaskId> {
         let tasks = self.tasks_of(line).await;
         tasks.into_iter().map(|task| task.task_id).collect()
     }
@@ -78,8 +78,8 @@ pub(crate) fn new_task(pool: &str) -> NewTask {
     NewTask { spec, delay: None, input: json("1"), key: None, start: None, at: at(10) }
 }
 
-pub(crate) fn shared() -> LineKey {
-    LineKey::Shared { tenant: "acme".into(), priority: Priority::NORMAL }
+pub(crate) fn shared() -> QueueKey {
+    QueueKey::Shared { tenant: "acme".into(), priority: Priority::NORMAL }
 }
 
 pub(crate) fn json(text: &str) -> Payload {
@@ -105,7 +105,7 @@ pub(crate) fn halt(task_id: TaskId, number: u32, halt: Halt) -> Write {
     Write::HaltTasks(vec![TaskHalting { task_id, number, halt }])
 }
 
-pub(crate) fn over(task_id: TaskId, number: u32, then: After) -> TaskEnding {
+pub(crate) fn over(task_id: TaskId, number: u32, then: FollowUp) -> TaskEnding {
     let Attempt { agent_id, process_id, .. } = attempt(number);
     let end = AttemptEnd::Failed { message: format!("ä \"no\" {number}\n"), retryable: true };
     let usage = Usage { input_tokens: 7, output_tokens: 8, cost_micros: 9 };
@@ -122,18 +122,18 @@ pub(crate) fn over(task_id: TaskId, number: u32, then: After) -> TaskEnding {
             last_output,
             usage,
         },
-        output: (then == After::Succeed).then(|| json(r#"{"b": 1.50, "a": "\u0000"}"#)),
+        output: (then == FollowUp::Succeed).then(|| json(r#"{"b": 1.50, "a": "\u0000"}"#)),
         then,
         usage: Usage { input_tokens: 70, ..usage },
         tally: Tally { spent: number, spoiled: 2 },
     }
 }
 
-pub(crate) fn end(task_id: TaskId, number: u32, then: After) -> Write {
+pub(crate) fn end(task_id: TaskId, number: u32, then: FollowUp) -> Write {
     Write::EndTasks(vec![over(task_id, number, then)])
 }
 
-pub(crate) fn settle(task_id: TaskId, then: After) -> Write {
+pub(crate) fn settle(task_id: TaskId, then: FollowUp) -> Write {
     Write::SettleTasks(vec![TaskVerdict { task_id, then, at: at(40) }])
 }
 
@@ -200,9 +200,9 @@ pub(crate) async fn a_task_needs_its_pool(place: &Place) {
 
     let remove = || Write::RemovePool { pool: name("dev") };
     let id = there.spec.task_id;
-    assert_eq!(place.one(fence, remove()).await, Outcome::Unchanged, "a task waits");
-    place.all(fence, vec![(start(id, 1), Tasks(vec![DONE])), (remove(), Outcome::Unchanged)]).await;
-    let died = end(id, 1, After::Die(error()));
+    assert_eq!(place.one(fence, remove()).await, WriteOutcome::Unchanged, "a task waits");
+    place.all(fence, vec![(start(id, 1), Tasks(vec![DONE])), (remove(), WriteOutcome::Unchanged)]).await;
+    let died = end(id, 1, FollowUp::Die(error()));
     place.all(fence, vec![(died, Tasks(vec![DONE])), (remove(), Applied)]).await;
     assert_eq!(place.status(id).await, TaskStatus::Dead(error()), "it can still be read");
     let redriven = place.tasks(fence, Write::RedriveTasks(vec![id])).await;
@@ -224,7 +224,7 @@ pub(crate) async fn starting_has_preconditions(place: &Place) {
     assert_eq!(place.tasks(fence, start(id, 1)).await, [NOT], "it runs");
     assert_eq!(place.tasks(fence, start(id, 2)).await, [NOT], "it runs");
     assert!(place.line_of(&shared()).await.is_empty());
-    assert_eq!(place.tasks(fence, end(id, 1, After::Cancel)).await, [DONE]);
+    assert_eq!(place.tasks(fence, end(id, 1, FollowUp::Cancel)).await, [DONE]);
     assert_eq!(place.tasks(fence, start(id, 2)).await, [NOT], "it is over");
 }
 
@@ -241,7 +241,7 @@ pub(crate) async fn halting_has_preconditions(place: &Place) {
     assert_eq!(place.tasks(fence, halt(id, 1, Halt::TimedOut)).await, [NOT], "and is not overridden");
     let row = place.task(id).await;
     assert_eq!((row.status, row.version), (TaskStatus::Halting(attempt(1), Halt::Cancelled), 3));
-    assert_eq!(place.tasks(fence, end(id, 1, After::Retry { not_before: None })).await, [DONE]);
+    assert_eq!(place.tasks(fence, end(id, 1, FollowUp::Retry { not_before: None })).await, [DONE]);
     assert_eq!(place.tasks(fence, halt(id, 1, Halt::Cancelled)).await, [NOT], "it waits again");
     assert_eq!(place.tasks(fence, start(id, 2)).await, [DONE]);
     assert_eq!(place.status(id).await, TaskStatus::Running(attempt(2)), "the next attempt is not halted");
@@ -250,13 +250,13 @@ pub(crate) async fn halting_has_preconditions(place: &Place) {
 pub(crate) async fn ending_says_what_comes_next(place: &Place) {
     let fence = place.lead_with_pool().await;
     let endings = [
-        (After::Succeed, TaskStatus::Succeeded),
-        (After::Fail(error()), TaskStatus::Failed(error())),
-        (After::Cancel, TaskStatus::Cancelled),
-        (After::Die(error()), TaskStatus::Dead(error())),
-        (After::Retry { not_before: None }, TaskStatus::Queued { not_before: None }),
-        (After::Retry { not_before: Some(at(30)) }, TaskStatus::Queued { not_before: None }),
-        (After::Retry { not_before: Some(at(31)) }, TaskStatus::Queued { not_before: Some(at(31)) }),
+        (FollowUp::Succeed, TaskStatus::Succeeded),
+        (FollowUp::Fail(error()), TaskStatus::Failed(error())),
+        (FollowUp::Cancel, TaskStatus::Cancelled),
+        (FollowUp::Die(error()), TaskStatus::Dead(error())),
+        (FollowUp::Retry { not_before: None }, TaskStatus::Queued { not_before: None }),
+        (FollowUp::Retry { not_before: Some(at(30)) }, TaskStatus::Queued { not_before: None }),
+        (FollowUp::Retry { not_before: Some(at(31)) }, TaskStatus::Queued { not_before: Some(at(31)) }),
     ];
     for (then, status) in endings {
         for halted in [false, true] {
@@ -275,7 +275,7 @@ pub(crate) async fn ending_says_what_comes_next(place: &Place) {
         }
     }
     let id = place.queued(fence).await;
-    assert_eq!(place.tasks(fence, end(id, 0, After::Succeed)).await, [NOT], "it does not run");
+    assert_eq!(place.tasks(fence, end(id, 0, FollowUp::Succeed)).await, [NOT], "it does not run");
 }
 
 /// The end of an attempt and a cancellation of the task meet, in both orders.
@@ -283,19 +283,19 @@ pub(crate) async fn an_end_and_a_cancellation_race(place: &Place) {
     let fence = place.lead_with_pool().await;
     let first = place.running(fence).await;
     assert_eq!(place.tasks(fence, halt(first, 1, Halt::Cancelled)).await, [DONE]);
-    assert_eq!(place.tasks(fence, end(first, 1, After::Succeed)).await, [DONE]);
+    assert_eq!(place.tasks(fence, end(first, 1, FollowUp::Succeed)).await, [DONE]);
     assert_eq!(place.status(first).await, TaskStatus::Succeeded);
     let second = place.running(fence).await;
-    assert_eq!(place.tasks(fence, end(second, 1, After::Succeed)).await, [DONE]);
+    assert_eq!(place.tasks(fence, end(second, 1, FollowUp::Succeed)).await, [DONE]);
     assert_eq!(place.tasks(fence, halt(second, 1, Halt::Cancelled)).await, [NOT]);
     assert_eq!(place.status(second).await, TaskStatus::Succeeded);
     // A start and a cancellation of a waiting task.
     let third = place.queued(fence).await;
-    assert_eq!(place.tasks(fence, settle(third, After::Cancel)).await, [DONE]);
+    assert_eq!(place.tasks(fence, settle(third, FollowUp::Cancel)).await, [DONE]);
     assert_eq!(place.tasks(fence, start(third, 1)).await, [NOT]);
     let fourth = place.queued(fence).await;
     assert_eq!(place.tasks(fence, start(fourth, 1)).await, [DONE]);
-    assert_eq!(place.tasks(fence, settle(fourth, After::Cancel)).await, [NOT]);
+    assert_eq!(place.tasks(fence, settle(fourth, FollowUp::Cancel)).await, [NOT]);
     assert_eq!(place.status(fourth).await.state(), TaskState::Running);
 }
 
@@ -304,29 +304,29 @@ pub(crate) async fn the_history_keeps_every_attempt(place: &Place) {
     let id = place.queued(fence).await;
     for number in 1..=4 {
         assert_eq!(place.tasks(fence, start(id, number)).await, [DONE]);
-        assert_eq!(place.tasks(fence, end(id, number - 1, After::Succeed)).await, [NOT], "a former attempt");
-        let then = if number == 4 { After::Succeed } else { After::Retry { not_before: None } };
+        assert_eq!(place.tasks(fence, end(id, number - 1, FollowUp::Succeed)).await, [NOT], "a former attempt");
+        let then = if number == 4 { FollowUp::Succeed } else { FollowUp::Retry { not_before: None } };
         assert_eq!(place.tasks(fence, end(id, number, then)).await, [DONE]);
     }
     let row = place.task(id).await;
     assert_eq!((row.attempt, row.version, row.tally.spent), (4, 9, 4));
-    let expected: Vec<_> = (1..=4).map(|number| over(id, number, After::Succeed).record).collect();
+    let expected: Vec<_> = (1..=4).map(|number| over(id, number, FollowUp::Succeed).record).collect();
     assert_eq!(row.history, expected);
 }
 
 pub(crate) async fn settling_has_preconditions(place: &Place) {
     let fence = place.lead_with_pool().await;
     let verdicts = [
-        (After::Cancel, TaskStatus::Cancelled),
-        (After::Fail(error()), TaskStatus::Failed(error())),
-        (After::Die(error()), TaskStatus::Dead(error())),
+        (FollowUp::Cancel, TaskStatus::Cancelled),
+        (FollowUp::Fail(error()), TaskStatus::Failed(error())),
+        (FollowUp::Die(error()), TaskStatus::Dead(error())),
     ];
     for (then, status) in verdicts {
         let mut delayed = new_task("dev");
         delayed.spec.not_before = Some(at(500));
         for id in [place.queued(fence).await, place.made(fence, delayed).await] {
-            assert_eq!(place.tasks(fence, settle(id, After::Succeed)).await, [NOT], "no verdict");
-            assert_eq!(place.tasks(fence, settle(id, After::Retry { not_before: None })).await, [NOT], "no verdict");
+            assert_eq!(place.tasks(fence, settle(id, FollowUp::Succeed)).await, [NOT], "no verdict");
+            assert_eq!(place.tasks(fence, settle(id, FollowUp::Retry { not_before: None })).await, [NOT], "no verdict");
             assert_eq!(place.tasks(fence, settle(id, then.clone())).await, [DONE]);
             let row = place.task(id).await;
             assert_eq!((row.status, row.version, row.attempt), (status.clone(), 2, 0));
@@ -335,7 +335,7 @@ pub(crate) async fn settling_has_preconditions(place: &Place) {
         }
     }
     let id = place.running(fence).await;
-    assert_eq!(place.tasks(fence, settle(id, After::Cancel)).await, [NOT], "it runs");
+    assert_eq!(place.tasks(fence, settle(id, FollowUp::Cancel)).await, [NOT], "it runs");
     assert!(place.line_of(&shared()).await.is_empty());
     assert_eq!(place.store.next_due(&name("dev"), at(0)).await.expect("a time"), None);
 }
@@ -343,11 +343,11 @@ pub(crate) async fn settling_has_preconditions(place: &Place) {
 pub(crate) async fn redriving_has_preconditions(place: &Place) {
     let fence = place.lead_with_pool().await;
     for (then, expected) in [
-        (After::Die(error()), DONE),
-        (After::Fail(error()), DONE),
-        (After::Cancel, NOT),
-        (After::Succeed, NOT),
-        (After::Retry { not_before: Some(at(500)) }, NOT),
+        (FollowUp::Die(error()), DONE),
+        (FollowUp::Fail(error()), DONE),
+        (FollowUp::Cancel, NOT),
+        (FollowUp::Succeed, NOT),
+        (FollowUp::Retry { not_before: Some(at(500)) }, NOT),
     ] {
         let mut task = NewTask { start: Some(attempt(1)), ..new_task("dev") };
         task.spec.expires_at = Some(at(15));
@@ -374,7 +374,7 @@ pub(crate) async fn withdrawing_leaves_nothing(place: &Place) {
     let fence = place.lead_with_pool().await;
     let keyed = NewTask { key: Some(key("k", 1)), ..new_task("dev") };
     let over = place.running(fence).await;
-    assert_eq!(place.tasks(fence, end(over, 1, After::Succeed)).await, [DONE]);
+    assert_eq!(place.tasks(fence, end(over, 1, FollowUp::Succeed)).await, [DONE]);
     let kept = NewTask { key: Some(key("kept", 1)), ..new_task("dev") };
     let kept_id = place.made(fence, kept).await;
     let ids = vec![place.queued(fence).await, place.made(fence, keyed).await, place.running(fence).await, over];

@@ -1,7 +1,7 @@
 //! Workers.
 
 use muster_domain::{RemoteIdentity, WorkerState};
-use muster_store::Outcome::{Applied, Unchanged};
+use muster_store::WriteOutcome::{Applied, Unchanged};
 
 use super::*;
 

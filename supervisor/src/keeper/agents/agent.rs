@@ -7,23 +7,23 @@ use muster_domain::name::display_name;
 use muster_domain::{
     AgentEvent, AgentSpec, AgentState, AgentStatus, Cause, Ending, Envelope, Epoch, FinalState, Intent, Timestamp,
 };
-use muster_policy::agent::{Facts, Sent, Step, next_step};
+use muster_policy::agent::{AgentFacts, AgentStep, SentCommand, next_step};
 use muster_policy::restart::History;
 use muster_store::AgentRow;
 use tokio::sync::oneshot;
 
 use crate::error::SupervisorError;
-use crate::keeper::Round;
+use crate::keeper::Turn;
 use crate::view::AgentView;
 
 /// What a waiting caller is told: the agent, and whether what it waited for has come.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct AgentAnswer {
     pub(crate) view: AgentView,
     pub(crate) reached: bool,
 }
 
-pub(crate) type Reply = oneshot::Sender<Result<Answer, SupervisorError>>;
+pub(crate) type AgentReply = oneshot::Sender<Result<AgentAnswer, SupervisorError>>;
 
 /// What a caller waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(crate) enum Awaited {
 
 /// What an agent shows that its own model does not know. The default: nothing, as of one that no keeper holds.
 #[derive(Debug, Default)]
-pub(crate) struct Around {
+pub(crate) struct AgentSurroundings {
     /// What is in the way of all agents that are to start.
     pub(crate) hindrance: Option<String>,
     /// What kept others of its pool from starting; of no matter to one whose own last end says it.
@@ -45,7 +45,7 @@ pub(crate) struct Around {
 pub(crate) struct Waiter {
     pub(crate) awaited: Awaited,
     pub(crate) deadline: Instant,
-    pub(crate) reply: Reply,
+    pub(crate) reply: AgentReply,
 }
 
 /// News of an agent's quarantine.
@@ -58,11 +58,11 @@ pub(crate) enum Quarantine {
 
 /// The latest run of an agent: what its worker was told of it, and has said.
 #[derive(Debug)]
-pub(crate) struct AgentRun {
+pub(crate) struct LatestRun {
     /// The epoch of the latest assignment, open or not.
     pub(crate) epoch: Epoch,
     /// The command that goes with the status, once it was sent. A re-send is the same command.
-    pub(crate) command: Option<(Envelope, Sent)>,
+    pub(crate) command: Option<(Envelope, SentCommand)>,
     /// When its worker was told first to start the run that it has; not of one that an earlier supervisor has told.
     pub(crate) ordered: Option<Instant>,
     /// Whether the program is asked before it is killed.
@@ -76,7 +76,7 @@ pub(crate) struct AgentRun {
     pub(crate) leaving: bool,
 }
 
-impl Default for AgentRun {
+impl Default for LatestRun {
     fn default() -> Self {
         Self {
             epoch: Epoch::default(),
@@ -92,10 +92,10 @@ impl Default for AgentRun {
 }
 
 #[derive(Debug)]
-pub(crate) struct Agent {
+pub(crate) struct PoolAgent {
     pub(crate) spec: AgentSpec,
     pub(crate) status: AgentStatus,
-    pub(crate) run: AgentRun,
+    pub(crate) run: LatestRun,
     pub(crate) history: History,
     pub(crate) restarts: u64,
     pub(crate) last_ending: Option<Ending>,
@@ -107,12 +107,12 @@ pub(crate) struct Agent {
     pub(crate) due: Option<Instant>,
 }
 
-impl Agent {
+impl PoolAgent {
     pub(crate) fn new(spec: AgentSpec, created_at: Timestamp) -> Self {
         Self {
             spec,
             status: AgentStatus::Pending { not_before: None },
-            run: AgentRun::default(),
+            run: LatestRun::default(),
             history: History::default(),
             restarts: 0,
             last_ending: None,
@@ -136,7 +136,7 @@ impl Agent {
         };
         Self {
             status,
-            run: AgentRun { epoch: row.epoch, ..AgentRun::default() },
+            run: LatestRun { epoch: row.epoch, ..LatestRun::default() },
             restarts: row.restarts,
             last_ending: row.last_ending,
             ..Self::new(row.spec, row.created_at)
@@ -163,9 +163,9 @@ impl Agent {
         }
     }
 
-    pub(crate) fn next_step(&self, worker_listens: bool, resend: std::time::Duration, now: Instant) -> Step {
+    pub(crate) fn next_step(&self, worker_listens: bool, resend: std::time::Duration, now: Instant) -> AgentStep {
         let sent = self.run.command.as_ref().map(|(_, sent)| *sent);
-        next_step(Facts { status: &self.status, sent, worker_listens, resend }, now)
+        next_step(AgentFacts { status: &self.status, sent, worker_listens, resend }, now)
     }
 
     /// Whether its quarantine began (with the reason) or ended since this was asked last.
@@ -191,11 +191,11 @@ impl Agent {
 
     /// Answers those who have what they waited for, can't get it any more, or have waited long enough.
     /// `view` is how the agent is shown now.
-    pub(crate) fn answer_waiters(&mut self, view: &AgentView, round: &mut Round) {
+    pub(crate) fn answer_waiters(&mut self, view: &AgentView, turn: &mut Turn) {
         for waiter in std::mem::take(&mut self.waiters) {
-            match self.verdict(&waiter, round.now) {
-                Some(Ok(reached)) => round.answer(waiter.reply, Ok(Answer { view: view.clone(), reached })),
-                Some(Err(error)) => round.answer(waiter.reply, Err(error)),
+            match self.verdict(&waiter, turn.now) {
+                Some(Ok(reached)) => turn.answer(waiter.reply, Ok(AgentAnswer { view: view.clone(), reached })),
+                Some(Err(error)) => turn.answer(waiter.reply, Err(error)),
                 None => self.waiters.push(waiter),
             }
         }
@@ -204,7 +204,7 @@ impl Agent {
     /// Answers everybody: the keeper ends, and knows no more than this.
     pub(crate) fn dismiss_waiters(&mut self, view: &AgentView) {
         for waiter in self.waiters.drain(..) {
-            drop(waiter.reply.send(Ok(Answer { view: view.clone(), reached: false })));
+            drop(waiter.reply.send(Ok(AgentAnswer { view: view.clone(), reached: false })));
         }
     }
 
@@ -232,7 +232,7 @@ impl Agent {
     }
 
     /// As it is shown to everybody: to who reads it, and to who waits for it.
-    pub(crate) fn view(&self, around: Around) -> AgentView {
+    pub(crate) fn view(&self, around: AgentSurroundings) -> AgentView {
         AgentView {
             agent_id: self.spec.agent_id,
             human_name: self.spec.human_name.clone(),
@@ -254,7 +254,7 @@ impl Agent {
     }
 
     /// One that is to start says what is in its way.
-    fn reason(&self, around: Around) -> Option<String> {
+    fn reason(&self, around: AgentSurroundings) -> Option<String> {
         let own = self.own_reason();
         if self.status.state() != AgentState::Spawning {
             return own;
@@ -286,5 +286,5 @@ impl Agent {
 
 /// The view of an agent that no keeper holds: one at rest, straight from its row.
 pub(crate) fn view_of_row(row: AgentRow) -> AgentView {
-    Agent::from_row(row).view(Around::default())
+    PoolAgent::from_row(row).view(AgentSurroundings::default())
 }

@@ -1,6 +1,6 @@
 //! The agents of a pool: one part of its keeper.
 //!
-//! It takes facts (what workers report, what people ask for), and puts what follows into the [`Round`]: transitions for the
+//! It takes facts (what workers report, what people ask for), and puts what follows into the [`Turn`]: transitions for the
 //! controller to commit, commands for it to send, answers. What concerns a worker's slots it returns as a [`SlotChange`].
 //!
 //! [`reports`] takes what workers say, [`requests`] what people ask for; [`commands`] looks at each agent at the end of a turn.
@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use muster_domain::{Activity, AgentEvent, AgentId, AgentStatus, Assignment, EventDraft, EventKind, Fence, Timestamp};
 
-use self::agent::Agent;
-pub(super) use self::reports::{Compared, FirstStart, Start, StartNews};
-use super::Round;
+use self::agent::PoolAgent;
+pub(super) use self::reports::{AgentStart, Compared, FirstStart, StartNews};
+use super::Turn;
 use super::model::Pool;
 use crate::alerts::Alerts;
 use crate::context::Counters;
@@ -33,9 +33,9 @@ pub(crate) struct AgentDeps {
 }
 
 /// The agents of a pool, by several ways to find them.
-pub(crate) struct Agents {
+pub(crate) struct PoolAgents {
     deps: AgentDeps,
-    by_id: BTreeMap<AgentId, Agent>,
+    by_id: BTreeMap<AgentId, PoolAgent>,
     /// Those without a slot, in the order of their making.
     pending: BTreeSet<AgentId>,
     /// When each is to be looked at again.
@@ -58,21 +58,21 @@ impl SlotChange {
     }
 }
 
-impl Agents {
+impl PoolAgents {
     pub(super) const fn new(deps: AgentDeps) -> Self {
         Self { deps, by_id: BTreeMap::new(), pending: BTreeSet::new(), agenda: BTreeSet::new() }
     }
 
-    pub(crate) fn get(&self, id: AgentId) -> Option<&Agent> {
+    pub(crate) fn get(&self, id: AgentId) -> Option<&PoolAgent> {
         self.by_id.get(&id)
     }
 
-    /// For all but the status, which moves by [`Agents::apply`] only.
-    pub(crate) fn get_mut(&mut self, id: AgentId) -> Option<&mut Agent> {
+    /// For all but the status, which moves by [`PoolAgents::apply`] only.
+    pub(crate) fn get_mut(&mut self, id: AgentId) -> Option<&mut PoolAgent> {
         self.by_id.get_mut(&id)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Agent> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &PoolAgent> {
         self.by_id.values()
     }
 
@@ -85,7 +85,7 @@ impl Agents {
     }
 
     /// Takes an agent in, or a fresh copy of one: whoever waited for the old copy waits for the new one.
-    pub(super) fn put(&mut self, mut agent: Agent) -> SlotChange {
+    pub(super) fn put(&mut self, mut agent: PoolAgent) -> SlotChange {
         let id = agent.spec.agent_id;
         let old = self.remove(id);
         let before = old.as_ref().and_then(|old| old.status.assignment());
@@ -106,7 +106,7 @@ impl Agents {
         SlotChange { left, taken: None }
     }
 
-    fn remove(&mut self, id: AgentId) -> Option<Agent> {
+    fn remove(&mut self, id: AgentId) -> Option<PoolAgent> {
         let agent = self.by_id.remove(&id)?;
         if let Some(due) = agent.due {
             self.agenda.remove(&(due, id));

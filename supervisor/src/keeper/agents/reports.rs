@@ -6,19 +6,19 @@ use std::time::Instant;
 
 use muster_domain::time::later;
 use muster_domain::{
-    Activity, AgentEvent, AgentId, AgentPicture, Cause, Ending, Epoch, EventKind, FinalState, ProcessId, Refusal,
-    SeenState, StopReason, Timestamp,
+    Activity, AgentEvent, AgentId, AgentSnapshot, Cause, CommandRefusal, Ending, Epoch, EventKind, FinalState,
+    ObservedState, ProcessId, StopReason, Timestamp,
 };
 use muster_policy::restart;
 
-use super::super::moves::{Leaving, Move};
-use super::{Agents, Pool, Round};
+use super::super::transitions::{AfterLeaving, Transition};
+use super::{Pool, PoolAgents, Turn};
 
 /// That an agent runs, as its worker says.
-pub(in crate::keeper) struct Start {
+pub(in crate::keeper) struct AgentStart {
     pub(in crate::keeper) pid: Option<u32>,
     pub(in crate::keeper) at: Timestamp,
-    /// See [`AgentRun::started_by`](super::agent::AgentRun).
+    /// See [`LatestRun::started_by`](super::agent::AgentRun).
     pub(in crate::keeper) by: u64,
 }
 
@@ -51,24 +51,24 @@ pub(in crate::keeper) enum Compared {
     Unwanted,
 }
 
-impl Agents {
+impl PoolAgents {
     /// The worker of the open assignment says that the agent runs. Also what a heartbeat's picture says.
     pub(in crate::keeper) fn started(
         &mut self,
         id: AgentId,
         epoch: Epoch,
-        start: Start,
+        start: AgentStart,
         pool: &Pool,
-        round: &mut Round,
+        turn: &mut Turn,
     ) -> Option<StartNews> {
         let agent = self.get_mut(id).filter(|agent| agent.status.is_placed_as(epoch))?;
         agent.run.pid = start.pid;
         agent.run.started_by = start.by;
         let ordered = agent.run.ordered;
-        let waited = agent.run.command.as_ref().map(|(_, sent)| round.now.saturating_duration_since(sent.at));
+        let waited = agent.run.command.as_ref().map(|(_, sent)| turn.now.saturating_duration_since(sent.at));
         self.turn(id, &AgentEvent::Started(epoch, start.at));
-        round.notes.push(self.event(pool, EventKind::AgentStarted, id, start.at, String::new()));
-        round.touched.push(id);
+        turn.notes.push(self.event(pool, EventKind::AgentStarted, id, start.at, String::new()));
+        turn.touched.push(id);
         if let Some(waited) = waited {
             metrics::histogram!("muster_agent_start_seconds", "pool" => pool.label()).record(waited);
         }
@@ -87,22 +87,22 @@ impl Agents {
         ready: bool,
         ending: Ending,
         pool: &Pool,
-        round: &mut Round,
+        turn: &mut Turn,
     ) -> Option<StartNews> {
         let agent = self.holder(id, epoch)?;
         agent.run.leaving = true;
         let ordered = agent.run.ordered;
         let failed = (!ready && epoch == Epoch(1)).then_some(FirstStart::Failed);
         let then = match agent.status.after_stop() {
-            Some(then) => Leaving::from_order(then),
+            Some(then) => AfterLeaving::from_order(then),
             // The supervisor stops: whatever ended was to end with it, and runs again with the next one.
-            None if pool.is_stopping => Leaving::RunAgain { not_before: None },
+            None if pool.is_stopping => AfterLeaving::RunAgain { not_before: None },
             None => {
                 let policy = &pool.spec.config.restart;
-                let verdict = restart::judge(policy, &ending, failed.is_some(), &mut agent.history, round.now);
-                match (failed, Leaving::from_verdict(verdict, round.now)) {
-                    (Some(_), Leaving::End(FinalState::Failed(_))) => {
-                        Leaving::End(FinalState::Failed(StopReason::StartFailed))
+                let verdict = restart::judge(policy, &ending, failed.is_some(), &mut agent.history, turn.now);
+                match (failed, AfterLeaving::from_verdict(verdict, turn.now)) {
+                    (Some(_), AfterLeaving::End(FinalState::Failed(_))) => {
+                        AfterLeaving::End(FinalState::Failed(StopReason::StartFailed))
                     }
                     (_, then) => then,
                 }
@@ -113,44 +113,49 @@ impl Agents {
         }
         let is_fault = !ready && !ending.cause.is_of_muster();
         let failure = is_fault.then(|| words_of_failure(id, epoch, &ending, then.runs_again(), pool));
-        round.moves.push(Move::Leave { agent: id, epoch, ending, then });
+        turn.transitions.push(Transition::Leave { agent: id, epoch, ending, then });
         (!ready).then_some(StartNews { first: failed, ordered, went_well: false, failure })
     }
 
     /// A worker's death ends the runs of all its agents.
-    pub(in crate::keeper) fn lost(&mut self, id: AgentId, epoch: Epoch, pool: &Pool, round: &mut Round) {
-        let ending = Ending::new(Cause::WorkerLost, round.at);
+    pub(in crate::keeper) fn lost(&mut self, id: AgentId, epoch: Epoch, pool: &Pool, turn: &mut Turn) {
+        let ending = Ending::new(Cause::WorkerLost, turn.at);
         let Some(agent) = self.get_mut(id) else { return };
         // One whose order never went out has no part in it: that does not count against it.
         let untold = agent.status.is_placed_as(epoch) && agent.run.command.is_none();
         if untold && !agent.run.leaving {
             agent.run.leaving = true;
-            let then = Leaving::RunAgain { not_before: None };
-            return round.moves.push(Move::Leave { agent: id, epoch, ending, then });
+            let then = AfterLeaving::RunAgain { not_before: None };
+            return turn.transitions.push(Transition::Leave { agent: id, epoch, ending, then });
         }
         // It was ready, as far as is known: so this is no news of a start.
-        drop(self.ended(id, epoch, true, ending, pool, round));
+        drop(self.ended(id, epoch, true, ending, pool, turn));
     }
 
     /// A worker refused a command about an agent. Whether the worker takes commands at all is another part's business.
-    pub(in crate::keeper) fn refused(&mut self, id: AgentId, epoch: Epoch, refusal: Refusal, round: &mut Round) {
+    pub(in crate::keeper) fn refused(&mut self, id: AgentId, epoch: Epoch, refusal: CommandRefusal, turn: &mut Turn) {
         let resend = self.deps.resend;
         let Some(agent) = self.holder(id, epoch) else { return };
         agent.run.leaving = true;
         let then = match agent.status.after_stop() {
-            Some(then) => Leaving::from_order(then),
+            Some(then) => AfterLeaving::from_order(then),
             // A wait keeps a full worker from being asked over and over.
-            None => Leaving::RunAgain { not_before: Some(later(round.now, resend)) },
+            None => AfterLeaving::RunAgain { not_before: Some(later(turn.now, resend)) },
         };
-        let ending = Ending::new(Cause::NotStarted { error: format!("its worker refused it: {refusal}") }, round.at);
-        round.moves.push(Move::Leave { agent: id, epoch, ending, then });
+        let ending = Ending::new(Cause::NotStarted { error: format!("its worker refused it: {refusal}") }, turn.at);
+        turn.transitions.push(Transition::Leave { agent: id, epoch, ending, then });
     }
 
     /// Idleness is reported by the worker and decided here, after whatever was assigned since.
-    pub(in crate::keeper) fn idle_too_long(&self, id: AgentId, epoch: Epoch, pool: &Pool, round: &mut Round) {
+    pub(in crate::keeper) fn idle_too_long(&self, id: AgentId, epoch: Epoch, pool: &Pool, turn: &mut Turn) {
         let is_idle = self.get(id).is_some_and(|agent| agent.status.idles_at().is_some_and(|at| at.epoch == epoch));
         if is_idle && !pool.is_stopping {
-            round.moves.push(Move::Stop { agent: id, reason: StopReason::Idle, graceful: true, waiter: None });
+            turn.transitions.push(Transition::Stop {
+                agent: id,
+                reason: StopReason::Idle,
+                graceful: true,
+                waiter: None,
+            });
         }
     }
 
@@ -159,10 +164,10 @@ impl Agents {
     pub(in crate::keeper) fn compare(
         &mut self,
         worker: ProcessId,
-        picture: &AgentPicture,
+        picture: &AgentSnapshot,
         by: u64,
         pool: &Pool,
-        round: &mut Round,
+        turn: &mut Turn,
     ) -> Compared {
         let id = picture.agent_id;
         let wanted = self.get(id).and_then(|agent| agent.status.assignment()).filter(|at| at.process_id == worker);
@@ -172,9 +177,9 @@ impl Agents {
             _ => return Compared::Unwanted,
         }
         let (activity, news) = match picture.state {
-            SeenState::Running(activity) => {
-                let start = Start { pid: picture.pid, at: picture.updated_at, by };
-                (Some(activity), self.started(id, picture.epoch, start, pool, round))
+            ObservedState::Running(activity) => {
+                let start = AgentStart { pid: picture.pid, at: picture.updated_at, by };
+                (Some(activity), self.started(id, picture.epoch, start, pool, turn))
             }
             _ => (None, None),
         };
@@ -187,8 +192,8 @@ impl Agents {
     }
 
     /// The agent, if this is its open run and nothing was decided yet about its end.
-    fn holder(&mut self, id: AgentId, epoch: Epoch) -> Option<&mut super::Agent> {
-        let holds = |agent: &super::Agent| agent.status.assignment().is_some_and(|place| place.epoch == epoch);
+    fn holder(&mut self, id: AgentId, epoch: Epoch) -> Option<&mut super::PoolAgent> {
+        let holds = |agent: &super::PoolAgent| agent.status.assignment().is_some_and(|place| place.epoch == epoch);
         self.get_mut(id).filter(|agent| !agent.run.leaving && holds(agent))
     }
 }

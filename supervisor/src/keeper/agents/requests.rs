@@ -3,12 +3,12 @@
 use muster_domain::{AgentEvent, AgentId, AgentStatus, StopReason};
 use muster_store::AgentRow;
 
-use super::super::moves::Move;
-use super::agent::{Agent, Waiter};
-use super::{Agents, Pool, Round};
+use super::super::transitions::Transition;
+use super::agent::{PoolAgent, Waiter};
+use super::{Pool, PoolAgents, Turn};
 use crate::error::SupervisorError;
 
-impl Agents {
+impl PoolAgents {
     /// An agent is to end. `refusal` says why nothing may be begun now, if so; one that was told to end already ends all the same.
     pub(in crate::keeper) fn terminate(
         &mut self,
@@ -16,20 +16,20 @@ impl Agents {
         graceful: bool,
         waiter: Waiter,
         refusal: impl FnOnce() -> Option<SupervisorError>,
-        round: &mut Round,
+        turn: &mut Turn,
     ) {
-        let Some(agent) = self.get_mut(id) else { return unknown(id, waiter, round) };
+        let Some(agent) = self.get_mut(id) else { return unknown(id, waiter, turn) };
         if agent.status.is_to_end() {
             // Whoever is not content with asking has it killed.
             if !graceful {
                 agent.stop_asking();
             }
-            return self.wait_for(id, waiter, round);
+            return self.wait_for(id, waiter, turn);
         }
         match refusal() {
-            Some(error) => round.answer(waiter.reply, Err(error)),
+            Some(error) => turn.answer(waiter.reply, Err(error)),
             None => {
-                round.moves.push(Move::Stop {
+                turn.transitions.push(Transition::Stop {
                     agent: id,
                     reason: StopReason::Requested,
                     graceful,
@@ -45,25 +45,25 @@ impl Agents {
         id: AgentId,
         waiter: Waiter,
         refusal: Option<SupervisorError>,
-        round: &mut Round,
+        turn: &mut Turn,
     ) {
-        let Some(agent) = self.get(id) else { return unknown(id, waiter, round) };
+        let Some(agent) = self.get(id) else { return unknown(id, waiter, turn) };
         if let Some(error) = refusal.or_else(|| ends_for_good(agent)) {
-            return round.answer(waiter.reply, Err(error));
+            return turn.answer(waiter.reply, Err(error));
         }
         match agent.status {
             AgentStatus::Final(state) if state.may_run_again() => {
-                round.moves.push(Move::Revive { agent: id, row: None, waiter });
+                turn.transitions.push(Transition::Revive { agent: id, row: None, waiter });
             }
             AgentStatus::Pending { .. } => {
                 // Nothing to stop: the backoff ends here. Intent does not change, so nothing is written.
                 self.turn(id, &AgentEvent::Revived);
-                self.wait_for(id, waiter, round);
+                self.wait_for(id, waiter, turn);
             }
-            AgentStatus::Stopping { .. } | AgentStatus::Final(_) => self.wait_for(id, waiter, round),
+            AgentStatus::Stopping { .. } | AgentStatus::Final(_) => self.wait_for(id, waiter, turn),
             // The intent stays "run": only the slot is left, and taken again with the next epoch.
             AgentStatus::Placed(at) | AgentStatus::Running { at, .. } => {
-                round.moves.push(Move::Restart { agent: id, epoch: at.epoch, waiter });
+                turn.transitions.push(Transition::Restart { agent: id, epoch: at.epoch, waiter });
             }
         }
     }
@@ -74,52 +74,57 @@ impl Agents {
         row: Box<AgentRow>,
         waiter: Waiter,
         refusal: Option<SupervisorError>,
-        round: &mut Round,
+        turn: &mut Turn,
     ) {
         let id = row.spec.agent_id;
         match refusal {
-            _ if self.get(id).is_some() => self.restart(id, waiter, refusal, round),
-            Some(error) => round.answer(waiter.reply, Err(error)),
-            None => round.moves.push(Move::Revive { agent: id, row: Some(row), waiter }),
+            _ if self.get(id).is_some() => self.restart(id, waiter, refusal, turn),
+            Some(error) => turn.answer(waiter.reply, Err(error)),
+            None => turn.transitions.push(Transition::Revive { agent: id, row: Some(row), waiter }),
         }
     }
 
     /// Somebody waits for an agent without changing anything.
-    pub(in crate::keeper) fn wait_for(&mut self, id: AgentId, waiter: Waiter, round: &mut Round) {
+    pub(in crate::keeper) fn wait_for(&mut self, id: AgentId, waiter: Waiter, turn: &mut Turn) {
         match self.get_mut(id) {
             Some(agent) => {
                 agent.waiters.push(waiter);
-                round.touched.push(id);
+                turn.touched.push(id);
             }
-            None => unknown(id, waiter, round),
+            None => unknown(id, waiter, turn),
         }
     }
 
     /// Stops an agent that has done its one task, when it is done with all that it was given.
-    pub(in crate::keeper) fn stop_spent(&self, id: AgentId, pool: &Pool, round: &mut Round) {
+    pub(in crate::keeper) fn stop_spent(&self, id: AgentId, pool: &Pool, turn: &mut Turn) {
         let idles = self.get(id).is_some_and(|agent| agent.status.idles_at().is_some());
         if idles && !pool.is_stopping {
-            round.moves.push(Move::Stop { agent: id, reason: StopReason::TaskDone, graceful: true, waiter: None });
+            turn.transitions.push(Transition::Stop {
+                agent: id,
+                reason: StopReason::TaskDone,
+                graceful: true,
+                waiter: None,
+            });
         }
     }
 
     /// Every agent of a pool that goes is to stop.
-    pub(in crate::keeper) fn stop_all(&mut self, graceful: bool, round: &mut Round) {
+    pub(in crate::keeper) fn stop_all(&mut self, graceful: bool, turn: &mut Turn) {
         for (id, agent) in &mut self.by_id {
             let told = agent.status.is_to_end();
             if told && !graceful && agent.stop_asking() {
-                round.touched.push(*id);
+                turn.touched.push(*id);
             }
             if !told && !agent.run.leaving {
                 let reason = StopReason::PoolRemoved;
-                round.moves.push(Move::Stop { agent: *id, reason, graceful, waiter: None });
+                turn.transitions.push(Transition::Stop { agent: *id, reason, graceful, waiter: None });
             }
         }
     }
 }
 
 /// Why an agent can't run anew: it was told to end.
-fn ends_for_good(agent: &Agent) -> Option<SupervisorError> {
+fn ends_for_good(agent: &PoolAgent) -> Option<SupervisorError> {
     agent.status.is_to_end().then(|| SupervisorError::WrongState {
         agent_id: agent.spec.agent_id,
         state: "stopping",
@@ -127,6 +132,6 @@ fn ends_for_good(agent: &Agent) -> Option<SupervisorError> {
     })
 }
 
-fn unknown(id: AgentId, waiter: Waiter, round: &mut Round) {
-    round.answer(waiter.reply, Err(SupervisorError::UnknownAgent(id.to_string())));
+fn unknown(id: AgentId, waiter: Waiter, turn: &mut Turn) {
+    turn.answer(waiter.reply, Err(SupervisorError::UnknownAgent(id.to_string())));
 }

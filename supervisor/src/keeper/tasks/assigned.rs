@@ -3,20 +3,20 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use muster_domain::{AgentId, AgentPicture, Beat, Halt, ProcessId, TaskHalt, TaskId};
+use muster_domain::{AgentId, AgentSnapshot, Halt, Heartbeat, ProcessId, TaskHalt, TaskId};
 use muster_store::TaskHalting;
 
 use super::PoolNow;
-use super::plan::Plan;
-use super::rooms::Rooms;
-use super::runs::{Run, Runs};
+use super::available_agents::AvailableAgents;
+use super::plan::TurnPlan;
+use super::running_attempts::{RunningAttempt, RunningAttempts};
 use crate::accounts::Accounts;
 
 /// Who does what.
 #[derive(Default)]
 pub(super) struct Assigned {
-    pub(super) runs: Runs,
-    pub(super) rooms: Rooms,
+    pub(super) runs: RunningAttempts,
+    pub(super) available_agents: AvailableAgents,
     /// Agents that have done their one task, where a pool's agents do one each.
     pub(super) spent: HashSet<AgentId>,
     /// Tasks that have used more since the latest heartbeat; whether all are to be looked at.
@@ -32,7 +32,7 @@ pub(super) struct Assigned {
 
 /// What a worker's picture says of tasks.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct TasksSeen {
     /// Tasks that are further than before.
     pub(super) moved: Vec<TaskId>,
     /// What the worker does and the store does not want.
@@ -41,8 +41,14 @@ pub(super) struct Seen {
 
 impl Assigned {
     /// Compares the tasks of a worker's picture with the runs. `is_outdated` says that a later report was taken before it.
-    pub(super) fn compare(&mut self, worker: ProcessId, beat: &Beat, is_outdated: bool, pool: PoolNow<'_>) -> Seen {
-        let mut seen = Seen::default();
+    pub(super) fn compare(
+        &mut self,
+        worker: ProcessId,
+        beat: &Heartbeat,
+        is_outdated: bool,
+        pool: PoolNow<'_>,
+    ) -> TasksSeen {
+        let mut seen = TasksSeen::default();
         for picture in &beat.agents {
             self.see(picture, beat.reported, pool, &mut seen);
         }
@@ -66,13 +72,13 @@ impl Assigned {
         }
     }
 
-    fn see(&mut self, agent: &AgentPicture, reported: u64, pool: PoolNow<'_>, what: &mut Seen) {
+    fn see(&mut self, agent: &AgentSnapshot, reported: u64, pool: PoolNow<'_>, what: &mut TasksSeen) {
         let (lease, now) = (pool.config().task_lease, pool.now);
         // Time without the store is nobody's silence.
         let listened = self.answers_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         for seen in &agent.tasks {
             let (task_id, attempt) = (seen.task_id, seen.attempt);
-            let wanted = |run: &&mut Run| run.attempt.number == attempt;
+            let wanted = |run: &&mut RunningAttempt| run.attempt.number == attempt;
             let Some(run) = self.runs.get_mut(task_id).filter(wanted) else {
                 let (agent_id, epoch) = (agent.agent_id, agent.epoch);
                 what.unwanted.push(TaskHalt { task_id, attempt, agent_id, epoch, halt: Halt::HandedBack });
@@ -95,7 +101,7 @@ impl Assigned {
 
     /// Tasks that were begun before a picture was taken that lacks them, though no report is missing that could tell why. The
     /// order, sent again, is answered with what became of it.
-    fn ask_for_missing(&mut self, worker: ProcessId, beat: &Beat, pool: PoolNow<'_>) {
+    fn ask_for_missing(&mut self, worker: ProcessId, beat: &Heartbeat, pool: PoolNow<'_>) {
         let Some(known) = pool.model.workers.get(&worker).filter(|known| known.reports.taken() >= beat.reported) else {
             return;
         };
@@ -121,7 +127,7 @@ impl Assigned {
     }
 
     /// Tasks that use more than a budget allows are stopped in the middle.
-    pub(super) fn plan_overspent(&mut self, accounts: &Accounts, plan: &mut Plan, pool: PoolNow<'_>) {
+    pub(super) fn plan_overspent(&mut self, accounts: &Accounts, plan: &mut TurnPlan, pool: PoolNow<'_>) {
         let spending = std::mem::take(&mut self.spending);
         if accounts.is_unbounded() || (spending.is_empty() && !self.audit) {
             return;
@@ -145,14 +151,14 @@ impl Assigned {
     }
 
     /// Tasks whose agents showed no sign of progress for the time of their lease lose it.
-    pub(super) fn plan_lost_leases(&mut self, plan: &mut Plan, now: Instant) {
+    pub(super) fn plan_lost_leases(&mut self, plan: &mut TurnPlan, now: Instant) {
         for id in std::mem::take(&mut self.quiet) {
             self.plan_halt(id, Halt::LeaseLost, plan, now);
         }
     }
 
     /// A running task is to stop.
-    pub(super) fn plan_halt(&mut self, task_id: TaskId, halt: Halt, plan: &mut Plan, now: Instant) {
+    pub(super) fn plan_halt(&mut self, task_id: TaskId, halt: Halt, plan: &mut TurnPlan, now: Instant) {
         let Some(run) = self.runs.get_mut(task_id) else { return };
         // The first reason counts, but a person's wish stands above all others.
         let stands = run.halt.is_some_and(|before| before == halt || halt != Halt::Cancelled);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use muster_domain::time::later;
 use muster_domain::{AttemptEnd, BreakerPolicy, EventDraft, EventKind, PoolName, TaskId, Timestamp, counted};
-use muster_policy::breaker::{Breaker, BreakerHold, Moved};
+use muster_policy::breaker::{Breaker, BreakerChange, BreakerHold};
 
 use super::PoolNow;
 use crate::alerts::{AlertKind, Alerts};
@@ -16,7 +16,7 @@ const LONGEST_LATEST: usize = 300;
 
 /// When a breaker opened, by the wall clock. Read once, so that whoever looks twice sees the same.
 #[derive(Clone, Copy, Debug)]
-struct Opened {
+struct BreakerOpened {
     /// The first time.
     since: Timestamp,
     /// When probes may start.
@@ -27,7 +27,7 @@ struct Opened {
 pub(super) struct PoolBreaker {
     breaker: Breaker,
     /// When it opened, while it is open.
-    opened: Option<Opened>,
+    opened: Option<BreakerOpened>,
     /// Tasks that were given up, as of the latest count.
     dead: u64,
     alerts: Arc<Alerts>,
@@ -64,35 +64,35 @@ impl PoolBreaker {
         self.note_opening(&moved, pool);
         let (name, alerts) = (pool.name(), &self.alerts);
         match moved {
-            Moved::Opened(reason) => {
+            BreakerChange::Opened(reason) => {
                 alerts.raise(AlertKind::BreakerOpen, Some(name), "", with_latest(&reason, end));
                 tracing::warn!(pool.name = %name, reason, "the circuit breaker of a pool is open");
                 return Some(pool.event(EventKind::BreakerOpened, reason));
             }
-            Moved::Closed(reason) => {
+            BreakerChange::Closed(reason) => {
                 alerts.clear(AlertKind::BreakerOpen, Some(name), "");
                 tracing::info!(pool.name = %name, reason, "the circuit breaker of a pool is closed");
                 return Some(pool.event(EventKind::BreakerClosed, reason));
             }
-            Moved::Failing(reason) => {
+            BreakerChange::Failing(reason) => {
                 tracing::warn!(pool.name = %name, reason, "many tasks of a pool fail");
                 alerts.raise(AlertKind::FailureRate, Some(name), "", with_latest(&reason, end));
             }
-            Moved::Recovered => alerts.clear(AlertKind::FailureRate, Some(name), ""),
+            BreakerChange::Recovered => alerts.clear(AlertKind::FailureRate, Some(name), ""),
         }
         None
     }
 
-    fn note_opening(&mut self, moved: &Moved, pool: PoolNow<'_>) {
+    fn note_opening(&mut self, moved: &BreakerChange, pool: PoolNow<'_>) {
         match moved {
             // For the first time, or for another pause.
-            Moved::Opened(_) => {
+            BreakerChange::Opened(_) => {
                 let since = self.opened.map_or(pool.at, |opened| opened.since);
                 let pause = self.breaker.changes_at(pool.now).unwrap_or_default();
-                self.opened = Some(Opened { since, next_probe_at: pool.at.after(pause) });
+                self.opened = Some(BreakerOpened { since, next_probe_at: pool.at.after(pause) });
             }
-            Moved::Closed(_) => self.opened = None,
-            Moved::Failing(_) | Moved::Recovered => {}
+            BreakerChange::Closed(_) => self.opened = None,
+            BreakerChange::Failing(_) | BreakerChange::Recovered => {}
         }
     }
 
@@ -103,7 +103,7 @@ impl PoolBreaker {
             let state = if breaker.policy().enabled { BreakerState::Closed } else { BreakerState::Off };
             return BreakerView::quiet(state);
         };
-        let Opened { since, next_probe_at } = opened;
+        let BreakerOpened { since, next_probe_at } = opened;
         let (state, next_probe_at) = match breaker.changes_at(now) {
             Some(_) => (BreakerState::Open, Some(next_probe_at)),
             None => (BreakerState::HalfOpen, None),

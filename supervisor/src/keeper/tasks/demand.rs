@@ -78,9 +78,9 @@ impl Demand {
     }
 
     /// The pool's agents, as far as they say how many are to be ordered for tasks that need so many.
-    pub(super) fn scale(&self, wanted: usize, max: u32, pool: PoolNow<'_>) -> scaling::Agents {
+    pub(super) fn scale(&self, wanted: usize, max: u32, pool: PoolNow<'_>) -> scaling::AgentDemand {
         let counted = pool.model.agents.iter().filter(|agent| agent.status.counts()).count() + self.open.len();
-        scaling::Agents { wanted, coming: self.coming(pool), counted, max, failed_starts: self.failures }
+        scaling::AgentDemand { wanted, coming: self.coming(pool), counted, max, failed_starts: self.failures }
     }
 
     pub(super) fn order(&mut self, project: Option<String>, pool: PoolNow<'_>) -> SpawnAsk {

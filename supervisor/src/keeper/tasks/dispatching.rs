@@ -5,23 +5,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use muster_domain::budget::Scope;
-use muster_domain::{After, AgentId, Attempt, TaskError, TaskId, WorkerStatus};
-use muster_policy::dispatch::{self, Choice, Gates, Idle, Line, PoolHolds, Tenant, dispatch};
+use muster_domain::{AgentId, Attempt, FollowUp, TaskError, TaskId, WorkerStatus};
+use muster_policy::dispatch::{self, Choice, Gates, IdleAgent, PoolHolds, QueueHead, Tenant, dispatch};
 use muster_policy::scaling::{self, MOST_ORDERED};
-use muster_store::{LineKey, QueuedTask, TaskStart, TaskVerdict};
+use muster_store::{QueueKey, QueuedTask, TaskStart, TaskVerdict};
 
-use super::lines::Heads;
-use super::plan::Plan;
+use super::plan::TurnPlan;
 use super::queue::WaitingTasks;
-use super::runs::Run;
+use super::ready_queues::QueueHeads;
+use super::running_attempts::RunningAttempt;
 use super::{Effects, PoolNow, Tasks};
-use crate::keeper::Agent;
-use crate::quotas::{Running, Share};
+use crate::keeper::PoolAgent;
+use crate::quotas::{RunningCounts, TenantShare};
 
 /// Tasks that one turn gives to agents, at the most: bounds a transaction.
 const STARTS_PER_TURN: u32 = 1_000;
 
-/// Tasks of an agent's own line that are looked at, at the least.
+/// Tasks of an agent's own queue that are looked at, at the least.
 const OWN_HEAD: usize = 64;
 
 impl Tasks {
@@ -29,14 +29,14 @@ impl Tasks {
     pub(super) fn look_at_room(&mut self, id: AgentId, pool: PoolNow<'_>) {
         self.assigned.turned.push(id);
         let Some(agent) = pool.model.agent(id).filter(|agent| self.takes_tasks(agent, pool)) else {
-            return self.assigned.rooms.close(id);
+            return self.assigned.available_agents.close(id);
         };
         let room = pool.config().tasks_per_agent.saturating_sub(self.assigned.runs.held_by(id));
-        self.assigned.rooms.set(id, room, &agent.spec.project_id);
+        self.assigned.available_agents.set(id, room, &agent.spec.project_id);
     }
 
     /// Whether an agent runs, stays, and its worker takes commands.
-    fn takes_tasks(&self, agent: &Agent, pool: PoolNow<'_>) -> bool {
+    fn takes_tasks(&self, agent: &PoolAgent, pool: PoolNow<'_>) -> bool {
         let Some(at) = agent.status.runs_at() else { return false };
         let ready = pool
             .model
@@ -47,13 +47,13 @@ impl Tasks {
     }
 
     /// Gives ready tasks to agents with room, as the policy says.
-    pub(super) fn plan_starts(&mut self, plan: &mut Plan, pool: PoolNow<'_>) {
+    pub(super) fn plan_starts(&mut self, plan: &mut TurnPlan, pool: PoolNow<'_>) {
         let quotas = Arc::clone(&self.deps.quotas);
         let mut running = quotas.count_running();
         if let Some(running) = &mut running {
             quotas.tell(running, pool.name(), self.assigned.runs.by_tenant(), &mut self.freed);
         }
-        if self.is_held(pool) || self.waiting.lines.is_empty() || self.assigned.rooms.is_empty() {
+        if self.is_held(pool) || self.waiting.queues.is_empty() || self.assigned.available_agents.is_empty() {
             return;
         }
         self.start_some(running.as_deref(), plan, pool);
@@ -63,19 +63,20 @@ impl Tasks {
         }
     }
 
-    fn start_some(&mut self, running: Option<&Running>, plan: &mut Plan, pool: PoolNow<'_>) {
+    fn start_some(&mut self, running: Option<&RunningCounts>, plan: &mut TurnPlan, pool: PoolNow<'_>) {
         let most = self.breaker.allows(pool.now).min(STARTS_PER_TURN);
-        let room = self.assigned.rooms.len() * pool.tasks_per_agent();
-        let seats = room.min(most as usize);
+        let room = self.assigned.available_agents.len() * pool.tasks_per_agent();
+        let starts = room.min(most as usize);
         let quotas = &self.deps.quotas;
-        let heads = self.waiting.lines.heads(seats, &self.waiting.rota, |tenant| quotas.share(running, tenant));
+        let heads =
+            self.waiting.queues.heads(starts, &self.waiting.round_robin, |tenant| quotas.share(running, tenant));
         // The next turn reads what is missing before it does anything else.
         self.waiting.has_more |= heads.is_short;
         let choices = self.choose(&heads, most, running, pool);
         for choice in choices {
-            let shared = choice.line.and_then(|line| heads.key(line));
-            let line = shared.unwrap_or(LineKey::Own(choice.agent_id));
-            self.plan_start(choice, &line, plan, pool);
+            let shared = choice.queue.and_then(|queue| heads.key(queue));
+            let queue = shared.unwrap_or(QueueKey::Own(choice.agent_id));
+            self.plan_start(choice, &queue, plan, pool);
         }
     }
 
@@ -99,64 +100,77 @@ impl Tasks {
         !self.loaded || self.pool_holds(pool).is_any()
     }
 
-    /// What the policy makes of the heads of the lines and the agents with room: at most so many choices.
-    fn choose(&mut self, heads: &Heads, most: u32, running: Option<&Running>, pool: PoolNow<'_>) -> Vec<Choice> {
+    /// What the policy makes of the heads of the queues and the agents with room: at most so many choices.
+    fn choose(
+        &mut self,
+        heads: &QueueHeads,
+        most: u32,
+        running: Option<&RunningCounts>,
+        pool: PoolNow<'_>,
+    ) -> Vec<Choice> {
         let candidates = self.candidates(heads, pool);
         let names = self.tenants(heads, &candidates);
-        let room = |agent: AgentId| self.assigned.rooms.get(agent).map_or(0, |room| room.tasks as usize);
-        self.waiting.has_more |= candidates.iter().any(|agent| self.waiting.lines.is_short(*agent, room(*agent)));
-        let own: Vec<Vec<(usize, TaskId)>> = candidates.iter().map(|agent| self.own_head(*agent, &names)).collect();
+        let room = |agent: AgentId| self.assigned.available_agents.get(agent).map_or(0, |room| room.tasks as usize);
+        self.waiting.has_more |= candidates.iter().any(|agent| self.waiting.queues.is_short(*agent, room(*agent)));
+        let own: Vec<Vec<(usize, TaskId)>> =
+            candidates.iter().map(|agent| self.own_queue_head(*agent, &names)).collect();
         let idle = candidates.iter().zip(&own).filter_map(|(agent, own)| {
-            let room = self.assigned.rooms.get(*agent)?;
-            Some(Idle { agent_id: *agent, project_id: &room.project, room: room.tasks, own })
+            let room = self.assigned.available_agents.get(*agent)?;
+            Some(IdleAgent { agent_id: *agent, project_id: &room.project, room: room.tasks, own })
         });
-        let lines = heads.lines.iter().map(|(priority, tenant, tasks)| {
+        let queues = heads.queues.iter().map(|(priority, tenant, tasks)| {
             let tenant = index_of(&names, tenant);
-            Line { priority: *priority, tenant, tasks }
+            QueueHead { priority: *priority, tenant, tasks }
         });
         let quotas = &self.deps.quotas;
         let tenants = names.iter().map(|name| {
-            let Share { weight, allowance } = quotas.share(running, name);
+            let TenantShare { weight, allowance } = quotas.share(running, name);
             Tenant { name, weight, allowance }
         });
-        let queue = dispatch::Queue { tenants: tenants.collect(), lines: lines.collect(), idle: idle.collect(), most };
-        dispatch(&queue, &mut self.waiting.rota)
+        let queue = dispatch::DispatchInput {
+            tenants: tenants.collect(),
+            queues: queues.collect(),
+            idle: idle.collect(),
+            most,
+        };
+        dispatch(&queue, &mut self.waiting.round_robin)
     }
 
     /// Agents with room for whom there may be work. Those that have become unfit since they were looked at are left out.
-    fn candidates(&mut self, heads: &Heads, pool: PoolNow<'_>) -> BTreeSet<AgentId> {
-        let tasks = heads.lines.iter().flat_map(|(_, _, tasks)| tasks).take(STARTS_PER_TURN as usize);
-        let mut candidates = self.assigned.rooms.candidates(tasks.map(|task| task.project_id.as_deref()));
-        candidates.extend(self.waiting.lines.owners().filter(|agent| self.assigned.rooms.get(*agent).is_some()));
+    fn candidates(&mut self, heads: &QueueHeads, pool: PoolNow<'_>) -> BTreeSet<AgentId> {
+        let tasks = heads.queues.iter().flat_map(|(_, _, tasks)| tasks).take(STARTS_PER_TURN as usize);
+        let mut candidates = self.assigned.available_agents.candidates(tasks.map(|task| task.project_id.as_deref()));
+        candidates
+            .extend(self.waiting.queues.owners().filter(|agent| self.assigned.available_agents.get(*agent).is_some()));
         let unfit = |id: &AgentId| pool.model.agent(*id).is_none_or(|agent| !self.takes_tasks(agent, pool));
         let unfit: Vec<AgentId> = candidates.iter().copied().filter(unfit).collect();
         for agent in unfit {
-            self.assigned.rooms.close(agent);
+            self.assigned.available_agents.close(agent);
             candidates.remove(&agent);
         }
         candidates
     }
 
     /// The oldest tasks that wait for one agent by name.
-    fn own_head(&self, agent: AgentId, tenants: &[String]) -> Vec<(usize, TaskId)> {
+    fn own_queue_head(&self, agent: AgentId, tenants: &[String]) -> Vec<(usize, TaskId)> {
         // More than there is room for: those of a tenant at its limit are passed over.
-        let room = self.assigned.rooms.get(agent).map_or(0, |room| (room.tasks as usize).max(OWN_HEAD));
-        let head = self.waiting.lines.own(agent).take(room);
+        let room = self.assigned.available_agents.get(agent).map_or(0, |room| (room.tasks as usize).max(OWN_HEAD));
+        let head = self.waiting.queues.own(agent).take(room);
         head.map(|task| (index_of(tenants, &task.tenant), task.task_id)).collect()
     }
 
     /// Every tenant of whom a task may be chosen, by name.
-    fn tenants(&self, heads: &Heads, candidates: &BTreeSet<AgentId>) -> Vec<String> {
-        let own = self.waiting.lines.owners().filter(|agent| candidates.contains(agent));
-        let of_own = own.flat_map(|agent| self.waiting.lines.own(agent)).map(|task| &task.tenant);
-        let of_shared = heads.lines.iter().map(|(_, tenant, _)| tenant);
+    fn tenants(&self, heads: &QueueHeads, candidates: &BTreeSet<AgentId>) -> Vec<String> {
+        let own = self.waiting.queues.owners().filter(|agent| candidates.contains(agent));
+        let of_own = own.flat_map(|agent| self.waiting.queues.own(agent)).map(|task| &task.tenant);
+        let of_shared = heads.queues.iter().map(|(_, tenant, _)| tenant);
         of_own.chain(of_shared).collect::<BTreeSet<_>>().into_iter().cloned().collect()
     }
 
-    fn plan_start(&mut self, choice: Choice, line: &LineKey, plan: &mut Plan, pool: PoolNow<'_>) {
+    fn plan_start(&mut self, choice: Choice, queue: &QueueKey, plan: &mut TurnPlan, pool: PoolNow<'_>) {
         let Some(agent) = pool.model.agent(choice.agent_id) else { return };
         let Some(place) = agent.status.assignment() else { return };
-        let Some(task) = self.waiting.lines.take(line, choice.task_id) else { return };
+        let Some(task) = self.waiting.queues.take(queue, choice.task_id) else { return };
         let Some(task) = self.unless_spent(task, choice.agent_id, plan, pool) else { return };
         tracing::debug!(task.id = %choice.task_id, agent.id = %choice.agent_id, why = choice.why.as_str(), "a task gets an agent");
         let attempt = Attempt {
@@ -175,7 +189,7 @@ impl Tasks {
             None => plan.started.push(TaskStart { task_id: choice.task_id, attempt, at: pool.at }),
         }
         self.breaker.begun(choice.task_id);
-        self.assigned.runs.put(Run::new(task, attempt, pool.at));
+        self.assigned.runs.put(RunningAttempt::new(task, attempt, pool.at));
         self.assigned.runs.schedule(choice.task_id, Some(pool.now));
         self.look_at_room(choice.agent_id, pool);
     }
@@ -186,20 +200,20 @@ impl Tasks {
         &mut self,
         task: QueuedTask,
         agent: AgentId,
-        plan: &mut Plan,
+        plan: &mut TurnPlan,
         pool: PoolNow<'_>,
     ) -> Option<QueuedTask> {
         let payers = pool.payers(&task, Some(agent));
         let spent = self.deps.accounts.exhausted(Some((task.task_id, task.usage)), payers);
         let Some(spent) = spent else { return Some(task) };
         if spent.scope == Scope::Agent && task.agent_id.is_none() {
-            self.assigned.rooms.close(agent);
-            self.waiting.lines.add(task);
+            self.assigned.available_agents.close(agent);
+            self.waiting.queues.add(task);
             return None;
         }
         // One that came in this turn is stored before it fails.
         let error = TaskError { code: "budget_exceeded".to_owned(), message: spent.reason };
-        plan.late_verdicts.push(TaskVerdict { task_id: task.task_id, then: After::Fail(error), at: pool.at });
+        plan.late_verdicts.push(TaskVerdict { task_id: task.task_id, then: FollowUp::Fail(error), at: pool.at });
         // The agent may have another.
         self.waiting.has_more = true;
         None
@@ -211,7 +225,7 @@ impl Tasks {
         let Some(on_demand) = pool.config().on_demand else { return };
         self.demand.note_refusals(self.deps.pass, pool.now);
         let is_put_off = self.demand.not_before().is_some_and(|at| at > pool.now);
-        let has_room = !self.assigned.rooms.is_empty();
+        let has_room = !self.assigned.available_agents.is_empty();
         if is_put_off || has_room || self.is_held(pool) {
             return;
         }
@@ -232,18 +246,18 @@ impl Tasks {
     fn wanted_projects(&self, limit: usize) -> Vec<Option<String>> {
         let quotas = &self.deps.quotas;
         let running = quotas.count_running();
-        let WaitingTasks { lines, rota, .. } = &self.waiting;
-        lines.projects(limit, rota, |tenant| quotas.share(running.as_deref(), tenant))
+        let WaitingTasks { queues, round_robin, .. } = &self.waiting;
+        queues.projects(limit, round_robin, |tenant| quotas.share(running.as_deref(), tenant))
     }
 
     /// The store did not take a task that is in the picture already.
-    pub(super) fn never_was(&mut self, id: TaskId, line: &LineKey, pool: PoolNow<'_>) {
+    pub(super) fn never_was(&mut self, id: TaskId, queue: &QueueKey, pool: PoolNow<'_>) {
         if let Some(run) = self.assigned.runs.take(id) {
             self.breaker.uncount(id, pool.now);
             return self.look_at_room(run.attempt.agent_id, pool);
         }
         self.waiting.count = self.waiting.count.saturating_sub(1);
-        self.waiting.lines.take(line, id);
+        self.waiting.queues.take(queue, id);
     }
 }
 

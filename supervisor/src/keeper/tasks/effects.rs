@@ -20,17 +20,17 @@ pub(in crate::keeper) struct Effects {
     /// Reads of the store that failed.
     pub(in crate::keeper) failures: Vec<StoreError>,
     /// Answers to those who asked.
-    pub(in crate::keeper) answers: Vec<Answer>,
+    pub(in crate::keeper) answers: Vec<TaskReply>,
 }
 
 /// An answer, with whom it is for.
-pub(in crate::keeper) enum Answer {
+pub(in crate::keeper) enum TaskReply {
     Submit(oneshot::Sender<Vec<Result<TaskAnswer, SupervisorError>>>, Vec<Result<TaskAnswer, SupervisorError>>),
     Cancel(oneshot::Sender<Result<(), SupervisorError>>, Result<(), SupervisorError>),
     Redrive(oneshot::Sender<Result<u64, SupervisorError>>, Result<u64, SupervisorError>),
 }
 
-impl Answer {
+impl TaskReply {
     /// Where the asker has gone, it goes nowhere.
     pub(in crate::keeper) fn send(self) {
         match self {

@@ -1,34 +1,34 @@
 //! Ends of attempts: what follows is judged by the policy.
 
 use muster_domain::{
-    After, AgentId, Attempt, AttemptEnd, AttemptRecord, Cause, Ending, Epoch, EventKind, Halt, Payload, PoolName,
+    AgentId, Attempt, AttemptEnd, AttemptRecord, Cause, Ending, Epoch, EventKind, FollowUp, Halt, Payload, PoolName,
     TaskError, TaskId, TaskOver, Usage,
 };
 use muster_policy::retry::judge;
 use muster_store::{QueuedTask, TaskEnding};
 
-use super::plan::Plan;
-use super::runs::Run;
+use super::plan::TurnPlan;
+use super::running_attempts::RunningAttempt;
 use super::{Effects, PoolNow, Tasks};
 use crate::alerts::AlertKind;
-use crate::keeper::Agent;
-use crate::keeper::aside::Aside;
+use crate::keeper::PoolAgent;
+use crate::keeper::set_aside::SetAside;
 
 /// Of what alerts of failed starts are: attempts, not agents.
 const ATTEMPTS: &str = "attempts";
 
 /// Ends of attempts that were seen and are not committed.
 #[derive(Default)]
-pub(super) struct Ends {
+pub(super) struct SeenEnds {
     /// For the next commit.
-    pub(super) overs: Vec<Over>,
+    pub(super) overs: Vec<SeenEnd>,
     /// Those that the store refuses.
-    pub(super) aside: Aside<Over>,
+    pub(super) aside: SetAside<SeenEnd>,
 }
 
 /// An attempt that is over, as it was seen.
 #[derive(Clone, Debug)]
-pub(super) struct Over {
+pub(super) struct SeenEnd {
     task_id: TaskId,
     number: u32,
     end: AttemptEnd,
@@ -39,7 +39,7 @@ pub(super) struct Over {
     refused_before: bool,
 }
 
-impl Over {
+impl SeenEnd {
     fn is_of(&self, task: TaskId, number: u32) -> bool {
         (self.task_id, self.number) == (task, number)
     }
@@ -73,7 +73,7 @@ impl Over {
     }
 }
 
-impl From<&TaskOver> for Over {
+impl From<&TaskOver> for SeenEnd {
     fn from(over: &TaskOver) -> Self {
         Self {
             task_id: over.task_id,
@@ -91,11 +91,11 @@ impl Tasks {
     /// The run of an agent is over, and with it whatever it still has. Its worker has said so of each task before, unless it
     /// is gone itself.
     pub(in crate::keeper) fn agent_left(&mut self, agent: AgentId, epoch: Epoch, ending: &Ending) {
-        self.assigned.rooms.close(agent);
+        self.assigned.available_agents.close(agent);
         self.assigned.spent.remove(&agent);
         let runs = &self.assigned.runs;
         let left = runs.of_agent(agent).iter().filter_map(|id| runs.get(*id));
-        let overs: Vec<Over> = left
+        let overs: Vec<SeenEnd> = left
             .filter(|run| run.attempt.epoch == epoch)
             .map(|run| over_of(run, &end_with(run, &ending.cause)))
             .collect();
@@ -107,7 +107,7 @@ impl Tasks {
         self.waiting.gone.insert(agent);
     }
 
-    pub(super) fn plan_ends(&mut self, plan: &mut Plan, pool: PoolNow<'_>, effects: &mut Effects) {
+    pub(super) fn plan_ends(&mut self, plan: &mut TurnPlan, pool: PoolNow<'_>, effects: &mut Effects) {
         let due = self.ends.aside.take_due(pool.now);
         for over in due.into_iter().chain(std::mem::take(&mut self.ends.overs)) {
             if self.ends.aside.iter().any(|aside| aside.is_of(over.task_id, over.number)) {
@@ -125,7 +125,14 @@ impl Tasks {
         }
     }
 
-    fn plan_end(&mut self, run: Run, over: Over, plan: &mut Plan, pool: PoolNow<'_>, effects: &mut Effects) {
+    fn plan_end(
+        &mut self,
+        run: RunningAttempt,
+        over: SeenEnd,
+        plan: &mut TurnPlan,
+        pool: PoolNow<'_>,
+        effects: &mut Effects,
+    ) {
         let mut task = run.task;
         let end = true_end(run.halt, over.end);
         let policy = pool.config().retry;
@@ -146,7 +153,7 @@ impl Tasks {
             // What it has used is stored, and its end was counted and told.
             plan.ended.spent.push((task.task_id, Vec::new()));
             self.breaker.uncount(task.task_id, pool.now);
-            if matches!(then, After::Die(_)) {
+            if matches!(then, FollowUp::Die(_)) {
                 self.breaker.one_dead(pool.name());
             }
         } else {
@@ -158,12 +165,12 @@ impl Tasks {
             task_id: task.task_id,
             record,
             then: then.clone(),
-            output: over.output.filter(|_| then == After::Succeed),
+            output: over.output.filter(|_| then == FollowUp::Succeed),
             usage,
             tally: verdict.tally,
         };
         plan.ended.endings.push(ending);
-        if let After::Retry { not_before } = then {
+        if let FollowUp::Retry { not_before } = then {
             (task.attempt, task.tally, task.usage, task.input) = (over.number, verdict.tally, usage, None);
             self.waiting.queue(task, not_before, pool);
         }
@@ -174,7 +181,7 @@ impl Tasks {
         task: &QueuedTask,
         attempt: &Attempt,
         record: &AttemptRecord,
-        plan: &mut Plan,
+        plan: &mut TurnPlan,
         pool: PoolNow<'_>,
         effects: &mut Effects,
     ) {
@@ -193,7 +200,7 @@ impl Tasks {
     /// An agent has done a task. Where a pool's agents do one each, that was it. A run that
     /// is over needs no end, and says nothing about the agent's next run, which is as good as a new agent.
     fn done_with(&mut self, agent: AgentId, epoch: Epoch, pool: PoolNow<'_>, effects: &mut Effects) {
-        let still_runs = |agent: &Agent| agent.status.is_running_as(epoch);
+        let still_runs = |agent: &PoolAgent| agent.status.is_running_as(epoch);
         if pool.one_task_each() && pool.model.agent(agent).is_some_and(still_runs) {
             self.assigned.spent.insert(agent);
             // With the end of each of its tasks: it is stopped with the last one.
@@ -201,33 +208,40 @@ impl Tasks {
         }
     }
 
-    fn note_end(&mut self, record: &AttemptRecord, then: &After, task: TaskId, plan: &mut Plan, pool: PoolNow<'_>) {
+    fn note_end(
+        &mut self,
+        record: &AttemptRecord,
+        then: &FollowUp,
+        task: TaskId,
+        plan: &mut TurnPlan,
+        pool: PoolNow<'_>,
+    ) {
         self.meter.run_times.add(record.ended_at.since(record.started_at), pool.now);
         let how = match then {
-            After::Succeed => "succeeded",
-            After::Retry { .. } => "retried",
-            After::Fail(_) => "failed",
-            After::Cancel => "cancelled",
-            After::Die(_) => "dead",
+            FollowUp::Succeed => "succeeded",
+            FollowUp::Retry { .. } => "retried",
+            FollowUp::Fail(_) => "failed",
+            FollowUp::Cancel => "cancelled",
+            FollowUp::Die(_) => "dead",
         };
         metrics::counter!("muster_task_attempts_total", "pool" => pool.name().to_string(), "then" => how).increment(1);
         self.tell_start(record, task, then, pool.name());
-        if let After::Die(error) = then {
+        if let FollowUp::Die(error) = then {
             self.breaker.one_dead(pool.name());
             tracing::warn!(task.id = %task, attempt = record.number, code = error.code, "a task is given up: the attempt {}", record.end);
             let words = format!("task {task}: {}", error.message);
             plan.events.push(pool.model.agent_event(EventKind::TaskDead, record.agent_id, pool.at, words));
-        } else if *then != After::Succeed && !is_start(record) {
+        } else if *then != FollowUp::Succeed && !is_start(record) {
             tracing::info!(task.id = %task, attempt = record.number, then = how, "an attempt {}", record.end);
         }
     }
 
     /// A program that can't be started for a task fails all the pool's tasks, until a person does something.
-    fn tell_start(&self, record: &AttemptRecord, task: TaskId, then: &After, pool: &PoolName) {
+    fn tell_start(&self, record: &AttemptRecord, task: TaskId, then: &FollowUp, pool: &PoolName) {
         let alerts = &self.deps.alerts;
         match &record.end {
             AttemptEnd::StartFailed { message } => {
-                if !matches!(then, After::Die(_)) {
+                if !matches!(then, FollowUp::Die(_)) {
                     tracing::warn!(task.id = %task, pool.name = %pool, attempt = record.number, "an attempt {}", record.end);
                 }
                 let message = format!("attempt {} at task {task} did not start: {message}", record.number);
@@ -242,9 +256,9 @@ impl Tasks {
 }
 
 /// A task for a named agent that is gone by now is not tried again.
-fn unless_agent_is_gone(then: After, named: Option<AgentId>, pool: PoolNow<'_>) -> After {
+fn unless_agent_is_gone(then: FollowUp, named: Option<AgentId>, pool: PoolNow<'_>) -> FollowUp {
     match (named, &then) {
-        (Some(agent), After::Retry { .. }) if pool.is_gone(agent) => After::Fail(agent_gone(agent)),
+        (Some(agent), FollowUp::Retry { .. }) if pool.is_gone(agent) => FollowUp::Fail(agent_gone(agent)),
         _ => then,
     }
 }
@@ -265,7 +279,7 @@ fn true_end(halt: Option<Halt>, end: AttemptEnd) -> AttemptEnd {
 
 /// How the end of its agent ends a task of which its worker did not say that it is over. It says so before, of every task that
 /// was begun, unless it is gone itself: so this one never was.
-fn end_with(run: &Run, cause: &Cause) -> AttemptEnd {
+fn end_with(run: &RunningAttempt, cause: &Cause) -> AttemptEnd {
     match cause {
         Cause::WorkerLost => AttemptEnd::WorkerLost,
         cause if run.begun_by.is_none() => AttemptEnd::NotBegun { message: format!("its agent {cause}") },
@@ -274,8 +288,8 @@ fn end_with(run: &Run, cause: &Cause) -> AttemptEnd {
     }
 }
 
-pub(super) fn over_of(run: &Run, end: &AttemptEnd) -> Over {
-    Over {
+pub(super) fn over_of(run: &RunningAttempt, end: &AttemptEnd) -> SeenEnd {
+    SeenEnd {
         task_id: run.task.task_id,
         number: run.attempt.number,
         end: end.clone(),

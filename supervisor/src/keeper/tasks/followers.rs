@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use muster_domain::{Progress, TaskId};
 use tokio::sync::watch;
 
-use super::Signal;
+use super::TaskSignal;
 
 /// Followers that are kept without looking whether they still listen.
 const FOLLOWERS: usize = 1_024;
 
 /// Who listens to which task.
 pub(super) struct Followers {
-    by_task: HashMap<TaskId, watch::Sender<Signal>>,
+    by_task: HashMap<TaskId, watch::Sender<TaskSignal>>,
     /// Past so many, those that nobody listens to any more are cleared away.
     most: usize,
 }
@@ -25,13 +25,13 @@ impl Default for Followers {
 
 impl Followers {
     /// From now on the receiver hears of the task, which is as far as this.
-    pub(super) fn follow(&mut self, task: TaskId, progress: Option<Progress>) -> watch::Receiver<Signal> {
+    pub(super) fn follow(&mut self, task: TaskId, progress: Option<Progress>) -> watch::Receiver<TaskSignal> {
         // Of those whose task never changed again nobody else takes the senders away.
         if self.by_task.len() >= self.most {
             self.by_task.retain(|_, follower| follower.receiver_count() > 0);
             self.most = (self.by_task.len() * 2).max(FOLLOWERS);
         }
-        let signal = Signal { changes: 0, progress };
+        let signal = TaskSignal { changes: 0, progress };
         self.by_task.entry(task).or_insert_with(|| watch::Sender::new(signal)).subscribe()
     }
 
@@ -51,7 +51,7 @@ impl Followers {
         self.by_task.values().for_each(|follower| follower.send_modify(|signal| signal.changes += 1));
     }
 
-    fn signal(&mut self, task: TaskId, change: impl FnOnce(&mut Signal)) {
+    fn signal(&mut self, task: TaskId, change: impl FnOnce(&mut TaskSignal)) {
         let Some(follower) = self.by_task.get(&task) else { return };
         follower.send_modify(change);
         if follower.receiver_count() == 0 {

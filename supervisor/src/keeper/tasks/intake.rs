@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use muster_domain::{After, Halt, TaskId, TaskSpec, TaskState, Timestamp};
+use muster_domain::{FollowUp, Halt, TaskId, TaskSpec, TaskState, Timestamp};
 use muster_store::{IdempotencyKey, NewTask, QueuedTask, TaskRow, TaskVerdict, Write};
 
-use super::asking::{Cancel, Redrive, SubmitAsk, TaskAnswer, TaskDraft};
-use super::effects::Answer;
-use super::plan::{Place, Plan, Redriving, Revived, Submission};
+use super::effects::TaskReply;
+use super::messages::{Cancel, Redrive, SubmitAsk, TaskAnswer, TaskDraft};
+use super::plan::{PendingAnswer, Redriving, Revived, Submission, TurnPlan};
 use super::{Effects, PoolNow, Tasks};
 use crate::error::SupervisorError;
 use crate::keeper::mailbox::TaskAsk;
@@ -17,7 +17,7 @@ const TASKS_PER_TURN: usize = 2_000;
 
 /// What was asked for, and waits for its turn.
 #[derive(Default)]
-pub(super) struct Inbox {
+pub(super) struct TaskInbox {
     /// Tasks to submit, cancel or redrive in this turn or a later one.
     pub(super) submits: VecDeque<SubmitAsk>,
     cancels: Vec<Cancel>,
@@ -53,7 +53,7 @@ impl Tasks {
     pub(in crate::keeper) fn refuse_submits(&mut self, error: &SupervisorError, effects: &mut Effects) {
         for ask in self.inbox.submits.drain(..) {
             let answers = ask.tasks.iter().map(|_| Err(error.clone())).collect();
-            effects.answers.push(Answer::Submit(ask.reply, answers));
+            effects.answers.push(TaskReply::Submit(ask.reply, answers));
         }
     }
 
@@ -61,10 +61,10 @@ impl Tasks {
     pub(in crate::keeper) fn put_off(&mut self, error: &SupervisorError, effects: &mut Effects) {
         self.refuse_submits(error, effects);
         for cancel in self.inbox.cancels.drain(..) {
-            effects.answers.push(Answer::Cancel(cancel.reply, Err(error.clone())));
+            effects.answers.push(TaskReply::Cancel(cancel.reply, Err(error.clone())));
         }
         for redrive in self.inbox.redrives.drain(..) {
-            effects.answers.push(Answer::Redrive(redrive.reply, Err(error.clone())));
+            effects.answers.push(TaskReply::Redrive(redrive.reply, Err(error.clone())));
         }
     }
 
@@ -78,7 +78,7 @@ impl Tasks {
         self.inbox.refused.clear();
     }
 
-    pub(super) async fn plan_submits(&mut self, plan: &mut Plan, pool: PoolNow<'_>, effects: &mut Effects) {
+    pub(super) async fn plan_submits(&mut self, plan: &mut TurnPlan, pool: PoolNow<'_>, effects: &mut Effects) {
         while plan.queue.added.len() < TASKS_PER_TURN
             && let Some(ask) = self.inbox.submits.pop_front()
         {
@@ -86,7 +86,7 @@ impl Tasks {
         }
     }
 
-    async fn plan_submit(&mut self, ask: SubmitAsk, plan: &mut Plan, pool: PoolNow<'_>, effects: &mut Effects) {
+    async fn plan_submit(&mut self, ask: SubmitAsk, plan: &mut TurnPlan, pool: PoolNow<'_>, effects: &mut Effects) {
         let SubmitAsk { tasks, reply } = ask;
         let mut submission = Submission {
             reply,
@@ -99,7 +99,7 @@ impl Tasks {
                 Some(refusal) => self.first_answer(draft.key.as_ref(), effects).await.unwrap_or(Err(refusal)),
                 None => {
                     let hash = draft.key.as_ref().map(|key| key.body_hash);
-                    submission.places.push(Place { answer: submission.answers.len(), hash });
+                    submission.places.push(PendingAnswer { answer: submission.answers.len(), hash });
                     self.plan_task(draft, plan, pool);
                     // Overwritten by what the commit says of it.
                     Err(SupervisorError::unavailable("the store did not take the task".to_owned()))
@@ -140,7 +140,7 @@ impl Tasks {
         Some(SupervisorError::UnknownAgent(format!("{agent} in {name}")))
     }
 
-    fn plan_task(&mut self, draft: TaskDraft, plan: &mut Plan, pool: PoolNow<'_>) {
+    fn plan_task(&mut self, draft: TaskDraft, plan: &mut TurnPlan, pool: PoolNow<'_>) {
         let at = pool.at;
         let TaskDraft { spec, delay, input, key, .. } = draft;
         let task = QueuedTask { input: Some(input.clone()), ..waiting(&spec, at) };
@@ -150,7 +150,7 @@ impl Tasks {
     }
 
     /// What people want of tasks that are there: hand-backs, cancellations, redrives.
-    pub(super) fn plan_wishes(&mut self, plan: &mut Plan, pool: PoolNow<'_>) {
+    pub(super) fn plan_wishes(&mut self, plan: &mut TurnPlan, pool: PoolNow<'_>) {
         if std::mem::take(&mut self.inbox.handing_back) {
             for id in self.assigned.runs.ids() {
                 self.assigned.plan_halt(id, Halt::HandedBack, plan, pool.now);
@@ -169,15 +169,15 @@ impl Tasks {
         }
     }
 
-    fn plan_cancel(&mut self, row: &TaskRow, plan: &mut Plan, pool: PoolNow<'_>) {
+    fn plan_cancel(&mut self, row: &TaskRow, plan: &mut TurnPlan, pool: PoolNow<'_>) {
         let task_id = row.spec.task_id;
         if self.assigned.runs.get(task_id).is_some() {
             return self.assigned.plan_halt(task_id, Halt::Cancelled, plan, pool.now);
         }
         // Its attempt may have ended since its row was read: so every task is tried that may be waiting by now.
         if !row.status.state().is_final() {
-            self.waiting.leave_line(&waiting(&row.spec, row.created_at));
-            plan.verdicts.push(TaskVerdict { task_id, then: After::Cancel, at: pool.at });
+            self.waiting.leave_queue(&waiting(&row.spec, row.created_at));
+            plan.verdicts.push(TaskVerdict { task_id, then: FollowUp::Cancel, at: pool.at });
         }
     }
 }

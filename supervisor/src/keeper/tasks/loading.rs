@@ -3,20 +3,20 @@
 use std::collections::HashMap;
 
 use muster_domain::{AttemptEnd, PoolName, TaskId, Timestamp};
-use muster_store::{LineKey, LineRow, QueueCounts, RunningTask, Store, StoreError};
+use muster_store::{QueueCounts, QueueKey, QueueRow, RunningTask, Store, StoreError};
 
+use super::available_agents::AvailableAgents;
 use super::ending::over_of;
-use super::lines::Lines;
-use super::rooms::Rooms;
-use super::runs::Run;
+use super::ready_queues::ReadyQueues;
+use super::running_attempts::RunningAttempt;
 use super::{PoolNow, Tasks};
 
 /// Before everything.
 const ALWAYS: Timestamp = Timestamp::from_millis(i64::MIN);
 
 /// What the store knows of a pool's tasks.
-struct Picture {
-    lines: Vec<LineRow>,
+struct TaskPicture {
+    queues: Vec<QueueRow>,
     running: Vec<RunningTask>,
     counts: QueueCounts,
     next_due: Option<Timestamp>,
@@ -31,21 +31,21 @@ impl Tasks {
         Ok(())
     }
 
-    fn take_picture(&mut self, picture: Picture, pool: PoolNow<'_>) {
-        let mut known: HashMap<TaskId, Run> = HashMap::new();
+    fn take_picture(&mut self, picture: TaskPicture, pool: PoolNow<'_>) {
+        let mut known: HashMap<TaskId, RunningAttempt> = HashMap::new();
         let old = std::mem::take(&mut self.assigned.runs);
         self.assigned.turned.extend(old.agents());
         known.extend(old.into_runs().map(|run| (run.task.task_id, run)));
-        (self.waiting.lines, self.assigned.rooms) = (Lines::default(), Rooms::default());
+        (self.waiting.queues, self.assigned.available_agents) = (ReadyQueues::default(), AvailableAgents::default());
         self.waiting.count = picture.counts.delayed;
-        for LineRow { line, count, first } in picture.lines {
+        for QueueRow { queue, count, first } in picture.queues {
             self.waiting.count += count;
-            if let LineKey::Own(agent) = line
+            if let QueueKey::Own(agent) = queue
                 && pool.is_gone(agent)
             {
                 self.waiting.gone.insert(agent);
             }
-            self.waiting.lines.expect(&line, first);
+            self.waiting.queues.expect(&queue, first);
         }
         self.breaker.count_dead(picture.counts.dead, pool.name());
         (self.waiting.next_due, self.waiting.next_expiry) = (picture.next_due, picture.next_expiry);
@@ -66,13 +66,13 @@ impl Tasks {
 
     /// A task that runs, as the store says. What was known of the same attempt stays known; the worker of any other is asked:
     /// the order, sent again, is answered with what became of it.
-    fn take_running(&mut self, row: RunningTask, known: &mut HashMap<TaskId, Run>, pool: PoolNow<'_>) {
+    fn take_running(&mut self, row: RunningTask, known: &mut HashMap<TaskId, RunningAttempt>, pool: PoolNow<'_>) {
         let attempt = row.attempt;
         let held = pool.model.agent(attempt.agent_id).and_then(|agent| agent.status.assignment());
         let lives = held.is_some_and(|at| at.epoch == attempt.epoch && at.process_id == attempt.process_id);
         let run = match known.remove(&row.task.task_id).filter(|run| run.attempt == attempt) {
             Some(run) => run.with_halt(row.halt),
-            None => Run::from(row),
+            None => RunningAttempt::from(row),
         };
         if !lives {
             self.ends.overs.push(over_of(&run, &AttemptEnd::WorkerLost));
@@ -84,11 +84,11 @@ impl Tasks {
     }
 }
 
-async fn read(store: &dyn Store, pool: &PoolName) -> Result<Picture, StoreError> {
-    let (lines, running, counts) =
-        futures_util::future::try_join3(store.task_lines(pool), store.running_tasks(pool), store.queue_counts(pool))
+async fn read(store: &dyn Store, pool: &PoolName) -> Result<TaskPicture, StoreError> {
+    let (queues, running, counts) =
+        futures_util::future::try_join3(store.task_queues(pool), store.running_tasks(pool), store.queue_counts(pool))
             .await?;
     let (next_due, next_expiry) =
         futures_util::future::try_join(store.next_due(pool, ALWAYS), store.next_expiry(pool, ALWAYS)).await?;
-    Ok(Picture { lines, running, counts, next_due, next_expiry })
+    Ok(TaskPicture { queues, running, counts, next_due, next_expiry })
 }

@@ -12,8 +12,8 @@ const OLDEST: Duration = Duration::from_secs(600);
 
 /// All that is measured of a pool's queue.
 pub(super) struct Meter {
-    pub(super) rate_in: Rate,
-    pub(super) rate_out: Rate,
+    pub(super) rate_in: EventRate,
+    pub(super) rate_out: EventRate,
     /// How long tasks waited for their first attempt.
     pub(super) waits: Samples,
     pub(super) run_times: Samples,
@@ -22,8 +22,8 @@ pub(super) struct Meter {
 impl Meter {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            rate_in: Rate::new(now),
-            rate_out: Rate::new(now),
+            rate_in: EventRate::new(now),
+            rate_out: EventRate::new(now),
             waits: Samples::default(),
             run_times: Samples::default(),
         }
@@ -32,14 +32,14 @@ impl Meter {
 
 /// Events per second over the last minute.
 #[derive(Clone, Debug)]
-pub(crate) struct Rate {
+pub(crate) struct EventRate {
     since: Instant,
     counts: [u32; SECONDS],
     /// The second, since `since`, that was counted last.
     latest: u64,
 }
 
-impl Rate {
+impl EventRate {
     pub(crate) fn new(now: Instant) -> Self {
         Self { since: now, counts: [0; SECONDS], latest: 0 }
     }
@@ -109,7 +109,7 @@ mod tests {
     fn a_rate_is_of_the_last_minute() {
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let mut rate = Rate::new(start);
+        let mut rate = EventRate::new(start);
         for second in 0..120 {
             rate.count(10, at(second));
         }
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_young_queue_is_measured_over_its_own_time() {
         let start = Instant::now();
-        let mut rate = Rate::new(start);
+        let mut rate = EventRate::new(start);
         rate.count(30, start);
         assert!((rate.per_second(start + Duration::from_secs(3)) - 10.0).abs() < 0.01);
     }

@@ -2,7 +2,7 @@
 //!
 //! The store is the queue; what is here is its picture in memory: what waits ([`queue`]), what agents have and could take
 //! ([`assigned`]), ends that were seen ([`ending`]), and what was asked for ([`intake`]). A turn decides over all that has come at
-//! once, and makes one [`Plan`] of it: ends of attempts, cancellations, new tasks, and which task goes to which agent. An agent
+//! once, and makes one [`TurnPlan`] of it: ends of attempts, cancellations, new tasks, and which task goes to which agent. An agent
 //! that became free in a turn gets its next task in the same one.
 //!
 //! This part takes facts, and returns what follows: writes for the controller to commit, and [`Effects`] for it to carry out. It
@@ -16,8 +16,8 @@
 //! same worker again until it is acknowledged; an end counts only with the number of the attempt that the store names; a
 //! cancellation that comes with the result of its task comes too late.
 
-mod asking;
 mod assigned;
+pub(super) mod available_agents;
 mod breaking;
 mod demand;
 mod dispatching;
@@ -25,17 +25,17 @@ mod effects;
 mod ending;
 mod followers;
 mod intake;
-pub(super) mod lines;
 mod loading;
+mod messages;
 pub(super) mod meter;
 mod orders;
 mod plan;
 mod queue;
-pub(super) mod rooms;
-pub(super) mod runs;
+pub(super) mod ready_queues;
+pub(super) mod running_attempts;
 mod settling;
 mod surroundings;
-mod waiting;
+mod wait_reasons;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -43,28 +43,28 @@ use std::time::{Duration, Instant};
 
 use muster_domain::time::later;
 use muster_domain::{
-    AgentId, Beat, Command, Envelope, Fence, PoolConfig, ProcessId, Progress, TaskBegun, TaskId, TaskOver, Usage,
+    AgentId, Command, Envelope, Fence, Heartbeat, PoolConfig, ProcessId, Progress, TaskBegun, TaskId, TaskOver, Usage,
 };
 use muster_store::{Store, StoreError};
 use tokio::sync::watch;
 
-use self::assigned::{Assigned, Seen};
+use self::assigned::{Assigned, TasksSeen};
 use self::breaking::PoolBreaker;
 use self::demand::Demand;
-use self::ending::{Ends, Over};
+use self::ending::{SeenEnd, SeenEnds};
 use self::followers::Followers;
-use self::intake::Inbox;
+use self::intake::TaskInbox;
 use self::meter::Meter;
-use self::plan::Plan;
+use self::plan::TurnPlan;
 use self::queue::WaitingTasks;
-use self::waiting::Why;
+use self::wait_reasons::WaitReasons;
 use crate::accounts::Accounts;
 use crate::alerts::Alerts;
 use crate::quotas::Quotas;
 use crate::view::{Holds, Lack, QueueView};
-use crate::waiting::{WaitQuery, WaitingFor};
-pub(crate) use asking::{Cancel, Redrive, Signal, SubmitAsk, TaskAnswer, TaskDraft};
+use crate::waiting::{QueuedTaskQuery, WaitingFor};
 pub(super) use effects::Effects;
+pub(crate) use messages::{Cancel, Redrive, SubmitAsk, TaskAnswer, TaskDraft, TaskSignal};
 pub(super) use surroundings::PoolNow;
 
 /// What this part needs of the supervisor.
@@ -90,8 +90,8 @@ pub(crate) struct Tasks {
     loaded: bool,
     waiting: WaitingTasks,
     assigned: Assigned,
-    ends: Ends,
-    inbox: Inbox,
+    ends: SeenEnds,
+    inbox: TaskInbox,
     breaker: PoolBreaker,
     demand: Demand,
     followers: Followers,
@@ -108,8 +108,8 @@ impl Tasks {
             loaded: false,
             waiting: WaitingTasks::default(),
             assigned: Assigned::default(),
-            ends: Ends::default(),
-            inbox: Inbox::default(),
+            ends: SeenEnds::default(),
+            inbox: TaskInbox::default(),
             breaker: PoolBreaker::new(config.breaker, deps.alerts.clone(), now),
             demand: Demand::default(),
             followers: Followers::default(),
@@ -122,7 +122,7 @@ impl Tasks {
 
     /// Returns when another pool may have made room for a task that waits here; never where none does.
     pub(super) async fn has_room_elsewhere(&mut self) {
-        if self.waiting.lines.is_empty() || self.freed.changed().await.is_err() {
+        if self.waiting.queues.is_empty() || self.freed.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -166,14 +166,14 @@ impl Tasks {
         for TaskBegun { task_id, attempt } in begun {
             self.assigned.begun(*task_id, *attempt, seq);
         }
-        self.ends.overs.extend(over.iter().map(Over::from));
+        self.ends.overs.extend(over.iter().map(SeenEnd::from));
     }
 
     /// Compares the tasks of a worker's picture with what is known. `is_outdated` says that a later report was taken before it.
     pub(super) fn compare(
         &mut self,
         worker: ProcessId,
-        beat: &Beat,
+        beat: &Heartbeat,
         is_outdated: bool,
         pool: PoolNow<'_>,
         effects: &mut Effects,
@@ -181,7 +181,7 @@ impl Tasks {
         if !self.loaded {
             return;
         }
-        let Seen { moved, unwanted: tasks } = self.assigned.compare(worker, beat, is_outdated, pool);
+        let TasksSeen { moved, unwanted: tasks } = self.assigned.compare(worker, beat, is_outdated, pool);
         for task in moved {
             self.followers.tell_progress(task, self.assigned.runs.progress(task));
         }
@@ -212,7 +212,7 @@ impl Tasks {
             delayed: 0,
             dead: 0,
             running: self.assigned.runs.len() as u64,
-            oldest_wait: self.waiting.lines.oldest().map(|oldest| pool.at.since(oldest)),
+            oldest_wait: self.waiting.queues.oldest().map(|oldest| pool.at.since(oldest)),
             rate_in: meter.rate_in.per_second(now),
             rate_out: meter.rate_out.per_second(now),
             wait_p50: wait.map(|wait| wait.p50),
@@ -223,18 +223,18 @@ impl Tasks {
     }
 
     /// What each of these queued tasks waits for; none where it has an agent by now.
-    pub(super) fn view_waits(&self, tasks: &[WaitQuery], pool: PoolNow<'_>) -> Vec<Option<WaitingFor>> {
-        Why { tasks: self, pool }.each_waits(tasks)
+    pub(super) fn view_waits(&self, tasks: &[QueuedTaskQuery], pool: PoolNow<'_>) -> Vec<Option<WaitingFor>> {
+        WaitReasons { tasks: self, pool }.each_waits(tasks)
     }
 
     /// What holds up the pool.
     pub(super) fn holds(&self, pool: PoolNow<'_>) -> Holds {
-        Why { tasks: self, pool }.holds()
+        WaitReasons { tasks: self, pool }.holds()
     }
 
     /// Why nobody takes the ready tasks, where nothing is to be expected without a person.
     pub(super) fn lack(&self, pool: PoolNow<'_>) -> Option<Lack> {
-        Why { tasks: self, pool }.lack()
+        WaitReasons { tasks: self, pool }.lack()
     }
 
     /// The pool's bounds were changed.
@@ -263,8 +263,8 @@ impl Tasks {
         touched: &[AgentId],
         pool: PoolNow<'_>,
         effects: &mut Effects,
-    ) -> Result<Plan, StoreError> {
-        let mut plan = Plan::default();
+    ) -> Result<TurnPlan, StoreError> {
+        let mut plan = TurnPlan::default();
         // The store is read before anything else is planned: what this turn puts into the queue is not there yet, and what is
         // read after it would make the picture forget it.
         let read = self.waiting.read(&self.assigned, &self.deps, &mut plan, pool).await;
@@ -305,18 +305,18 @@ impl Tasks {
         let next = self.waiting.next_moment();
         let next = next.map(|next| later(pool.now, next.since(pool.at) + Duration::from_millis(1)));
         let probe = self.breaker.changes_at(pool.now);
-        let asks = pool.config().on_demand.is_some() && !self.waiting.lines.is_empty();
+        let asks = pool.config().on_demand.is_some() && !self.waiting.queues.is_empty();
         let put_off = self.demand.not_before().filter(|at| asks && *at > pool.now);
         [next, probe, put_off].into_iter().flatten().min()
     }
 
     /// Tells people what the store refuses of the ends that were seen.
     fn tell_refused(&self, whom: &str, why: &str, is_first: bool, pool: PoolNow<'_>) {
-        super::aside::tell_refused(&self.deps.alerts, pool.name(), TASKS, whom, why, is_first);
+        super::set_aside::tell_refused(&self.deps.alerts, pool.name(), TASKS, whom, why, is_first);
     }
 
     fn tell_taken(&self, pool: PoolNow<'_>) {
-        super::aside::tell_taken(&self.deps.alerts, pool.name(), TASKS);
+        super::set_aside::tell_taken(&self.deps.alerts, pool.name(), TASKS);
     }
 }
 

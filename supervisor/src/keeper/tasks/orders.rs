@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use muster_domain::time::later;
 use muster_domain::{CheckOrder, Command, Envelope, Payload, ProcessId, Reach, TaskHalt, TaskId, TaskOrder};
-use muster_policy::agent::{LONGEST_RESEND, Sent};
+use muster_policy::agent::{LONGEST_RESEND, SentCommand};
 use muster_policy::backoff::doubled;
 
 use super::assigned::Assigned;
-use super::runs::Run;
+use super::running_attempts::RunningAttempt;
 use super::{Effects, PoolNow, TaskDeps};
 
 /// Orders in one command, and bytes of their inputs (unless a single one is longer): a message stays small enough that others
@@ -22,7 +22,7 @@ const STORE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What goes to one worker at once.
 #[derive(Default)]
-struct Batch {
+struct OrderBatch {
     orders: Vec<TaskOrder>,
     halts: Vec<TaskHalt>,
 }
@@ -35,7 +35,7 @@ impl Assigned {
             return;
         }
         self.find_inputs(&due, deps, pool, effects).await;
-        let mut batches: BTreeMap<ProcessId, Batch> = BTreeMap::new();
+        let mut batches: BTreeMap<ProcessId, OrderBatch> = BTreeMap::new();
         for id in due {
             self.write_order(id, deps.resend, pool, &mut batches);
         }
@@ -50,7 +50,7 @@ impl Assigned {
         id: TaskId,
         resend: Duration,
         pool: PoolNow<'_>,
-        batches: &mut BTreeMap<ProcessId, Batch>,
+        batches: &mut BTreeMap<ProcessId, OrderBatch>,
     ) {
         let Some(run) = self.runs.get(id) else { return };
         let worker = run.attempt.process_id;
@@ -112,7 +112,7 @@ impl Assigned {
     }
 }
 
-impl Run {
+impl RunningAttempt {
     fn needs_order(&self) -> bool {
         self.begun_by.is_none() && self.halt.is_none() && self.order.is_none()
     }
@@ -143,12 +143,12 @@ impl Run {
     /// Notes that a command went out, and says when it goes out again.
     fn note_sent(&mut self, resend: Duration, now: Instant) -> Instant {
         let resends = self.sent.map_or(0, |sent| sent.resends.saturating_add(1));
-        self.sent = Some(Sent { at: now, resends });
+        self.sent = Some(SentCommand { at: now, resends });
         later(now, doubled(resend, resends, LONGEST_RESEND))
     }
 }
 
-impl Batch {
+impl OrderBatch {
     fn into_commands(self) -> Vec<Command> {
         let mut commands = Vec::new();
         let (mut tasks, mut bytes) = (Vec::new(), 0);

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use muster_domain::{EventDraft, Executions, TaskId, TaskState};
 use muster_store::{
-    LineKey, NewTask, Outcome, QueuedTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded,
-    Write,
+    NewTask, QueueKey, QueuedTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded, Write,
+    WriteOutcome,
 };
 use tokio::sync::oneshot;
 
 use super::TaskAnswer;
-use super::ending::Over;
+use super::ending::SeenEnd;
 use crate::error::SupervisorError;
 use crate::view::Submitted;
 
@@ -20,7 +20,7 @@ type SubmitReply = oneshot::Sender<Vec<Result<TaskAnswer, SupervisorError>>>;
 /// A turn's decisions over tasks, in the order in which they are carried out: whoever becomes free by the first may be used
 /// by the last.
 #[derive(Default)]
-pub(in crate::keeper) struct Plan {
+pub(in crate::keeper) struct TurnPlan {
     pub(super) ended: EndedAttempts,
     pub(super) halts: Vec<TaskHalting>,
     pub(super) verdicts: Vec<TaskVerdict>,
@@ -41,10 +41,10 @@ pub(super) struct EndedAttempts {
     /// What they have used.
     pub(super) spent: Vec<(TaskId, Vec<UsageAdded>)>,
     /// What the endings were made of, for the case that the commit fails.
-    pub(super) overs: Vec<Over>,
+    pub(super) overs: Vec<SeenEnd>,
 }
 
-/// Tasks that come into the lines of those that are ready.
+/// Tasks that come into the queues of those that are ready.
 #[derive(Default)]
 pub(super) struct Arrivals {
     /// Their time has come.
@@ -69,11 +69,11 @@ pub(super) struct Submission {
     pub(super) answers: Vec<Result<TaskAnswer, SupervisorError>>,
     /// Which of its answers the plan's new tasks from `first` on give.
     pub(super) first: usize,
-    pub(super) places: Vec<Place>,
+    pub(super) places: Vec<PendingAnswer>,
 }
 
 /// One answer that the commit gives.
-pub(super) struct Place {
+pub(super) struct PendingAnswer {
     pub(super) answer: usize,
     /// The hash of the body, where there is an idempotency key.
     pub(super) hash: Option<[u8; 32]>,
@@ -99,9 +99,9 @@ pub(super) struct Redriving {
 }
 
 /// A new task, as its caller is told of it, and where it waits.
-pub(super) struct Fresh {
+pub(super) struct AddedTask {
     pub(super) task: Submitted,
-    pub(super) line: LineKey,
+    pub(super) queue: QueueKey,
 }
 
 /// What the commit said of each kind; nothing was asked of those that are empty.
@@ -115,14 +115,14 @@ pub(super) struct Outcomes {
 }
 
 /// What is left of a plan for the time after its commit.
-pub(in crate::keeper) struct Told {
+pub(in crate::keeper) struct CommittedPlan {
     /// What each write of the plan is, in their order.
-    pub(super) kinds: Vec<Kind>,
+    pub(super) kinds: Vec<WriteKind>,
     pub(super) tasks: Vec<TaskId>,
-    pub(super) added: Vec<Fresh>,
+    pub(super) added: Vec<AddedTask>,
     pub(super) redriven: Vec<Revived>,
     pub(super) spent: Vec<(TaskId, Vec<UsageAdded>)>,
-    pub(super) overs: Vec<Over>,
+    pub(super) overs: Vec<SeenEnd>,
     pub(super) requests: Requests,
 }
 
@@ -142,7 +142,7 @@ impl Arrivals {
     }
 }
 
-impl Plan {
+impl TurnPlan {
     fn changes_nothing(&self) -> bool {
         self.ended.endings.is_empty()
             && self.halts.is_empty()
@@ -153,13 +153,13 @@ impl Plan {
     }
 
     /// The writes, in order, and what is needed afterwards. Where nothing is to be changed, there are none.
-    pub(in crate::keeper) fn split(self) -> (Vec<Write>, Told) {
+    pub(in crate::keeper) fn split(self) -> (Vec<Write>, CommittedPlan) {
         let changes_nothing = self.changes_nothing();
         let tasks = self.tasks();
         let Self { ended, halts, verdicts, queue, started, late_verdicts, events, requests } = self;
         let EndedAttempts { endings, executions, spent, overs } = ended;
         let Arrivals { promoted, redriven, added: new, .. } = queue;
-        let added = new.iter().map(Fresh::from).collect();
+        let added = new.iter().map(AddedTask::from).collect();
         let mut writes = Vec::new();
         push(&mut writes, endings, Write::EndTasks);
         push(&mut writes, halts, Write::HaltTasks);
@@ -178,7 +178,7 @@ impl Plan {
             writes.clear();
         }
         let kinds = writes.iter().map(kind_of).collect();
-        (writes, Told { kinds, tasks, added, redriven, spent, overs, requests })
+        (writes, CommittedPlan { kinds, tasks, added, redriven, spent, overs, requests })
     }
 
     /// The tasks that it changes, but for those that are new or become ready.
@@ -193,11 +193,11 @@ impl Plan {
     }
 }
 
-impl From<&NewTask> for Fresh {
+impl From<&NewTask> for AddedTask {
     fn from(new: &NewTask) -> Self {
         let spec = &new.spec;
         let task = Submitted { task_id: spec.task_id, state: TaskState::Queued, created_at: new.at };
-        Self { task, line: LineKey::of(spec.agent_id, &spec.tenant, spec.priority) }
+        Self { task, queue: QueueKey::of(spec.agent_id, &spec.tenant, spec.priority) }
     }
 }
 
@@ -208,17 +208,17 @@ fn push<T>(writes: &mut Vec<Write>, items: Vec<T>, write: fn(Vec<T>) -> Write) {
 }
 
 impl Outcomes {
-    pub(super) fn of(kinds: Vec<Kind>, outcomes: Vec<Outcome>) -> Self {
+    pub(super) fn of(kinds: Vec<WriteKind>, outcomes: Vec<WriteOutcome>) -> Self {
         let mut answers = Self::default();
         for (kind, outcome) in kinds.into_iter().zip(outcomes) {
-            let Outcome::Tasks(outcomes) = outcome else { continue };
+            let WriteOutcome::Tasks(outcomes) = outcome else { continue };
             match kind {
-                Kind::End => answers.endings = outcomes,
-                Kind::Settle => answers.verdicts.extend(outcomes),
-                Kind::Redrive => answers.redriven = outcomes,
-                Kind::Add => answers.added = outcomes,
-                Kind::Start => answers.started = outcomes,
-                Kind::Other => {}
+                WriteKind::End => answers.endings = outcomes,
+                WriteKind::Settle => answers.verdicts.extend(outcomes),
+                WriteKind::Redrive => answers.redriven = outcomes,
+                WriteKind::Add => answers.added = outcomes,
+                WriteKind::Start => answers.started = outcomes,
+                WriteKind::Other => {}
             }
         }
         answers
@@ -227,7 +227,7 @@ impl Outcomes {
 
 /// Which answer a write gives.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum WriteKind {
     End,
     Settle,
     Redrive,
@@ -236,13 +236,13 @@ pub(super) enum Kind {
     Other,
 }
 
-const fn kind_of(write: &Write) -> Kind {
+const fn kind_of(write: &Write) -> WriteKind {
     match write {
-        Write::EndTasks(_) => Kind::End,
-        Write::SettleTasks(_) => Kind::Settle,
-        Write::RedriveTasks(_) => Kind::Redrive,
-        Write::AddTasks(_) => Kind::Add,
-        Write::StartTasks(_) => Kind::Start,
-        _ => Kind::Other,
+        Write::EndTasks(_) => WriteKind::End,
+        Write::SettleTasks(_) => WriteKind::Settle,
+        Write::RedriveTasks(_) => WriteKind::Redrive,
+        Write::AddTasks(_) => WriteKind::Add,
+        Write::StartTasks(_) => WriteKind::Start,
+        _ => WriteKind::Other,
     }
 }

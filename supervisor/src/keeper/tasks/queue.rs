@@ -1,23 +1,23 @@
-//! The tasks that wait: what is ready, what time brings, and what is to be read of the lines.
+//! The tasks that wait: what is ready, what time brings, and what is to be read of the queues.
 
 use std::collections::BTreeSet;
 
-use muster_domain::{After, AgentId, TaskError, Timestamp};
-use muster_policy::dispatch::{Rota, not_due};
-use muster_store::{Piece, QueuedTask, Store, StoreError, TaskVerdict};
+use muster_domain::{AgentId, FollowUp, TaskError, Timestamp};
+use muster_policy::dispatch::{RoundRobin, not_due};
+use muster_store::{QueueSlice, QueuedTask, Store, StoreError, TaskVerdict};
 
 use super::assigned::Assigned;
 use super::ending::agent_gone;
-use super::lines::{Lines, key_of};
-use super::plan::Plan;
+use super::plan::TurnPlan;
+use super::ready_queues::{ReadyQueues, key_of};
 use super::{PoolNow, TaskDeps};
-use crate::quotas::{Quotas, Share};
+use crate::quotas::{Quotas, TenantShare};
 
-/// Tasks whose lines are read before it is their turn, at the least and at the most: those of one turn, and of the agents that
+/// Tasks whose queues are read before it is their turn, at the least and at the most: those of one turn, and of the agents that
 /// one turn starts.
 const AHEAD: std::ops::RangeInclusive<usize> = 256..=1_000;
 
-/// Pieces of lines that are asked for at once. A slow database answers so many in time.
+/// Slices of queues that are asked for at once. A slow database answers so many in time.
 const PIECES: usize = 64;
 
 /// Tasks that become ready, expire or are given up in one turn: small steps, so that others wait for no more than that.
@@ -26,8 +26,8 @@ const STEP: u32 = 500;
 /// What waits in a pool.
 #[derive(Default)]
 pub(super) struct WaitingTasks {
-    pub(super) lines: Lines,
-    pub(super) rota: Rota,
+    pub(super) queues: ReadyQueues,
+    pub(super) round_robin: RoundRobin,
     /// How many there are, ready or delayed.
     pub(super) count: u64,
     /// When the next delayed task is due, and the next waiting one expires.
@@ -40,7 +40,7 @@ pub(super) struct WaitingTasks {
 }
 
 impl WaitingTasks {
-    /// Puts a task into its line, or notes when it is due.
+    /// Puts a task into its queue, or notes when it is due.
     pub(super) fn queue(&mut self, task: QueuedTask, not_before: Option<Timestamp>, pool: PoolNow<'_>) {
         self.count += 1;
         // Nobody would ever take it: the next turn says so.
@@ -50,13 +50,13 @@ impl WaitingTasks {
         self.next_expiry = earliest(self.next_expiry, task.expires_at);
         match not_due(not_before, pool.at) {
             Some(due) => self.next_due = earliest(self.next_due, Some(due)),
-            None => self.lines.add(task),
+            None => self.queues.add(task),
         }
     }
 
-    /// A task that is not to wait any more leaves its line; it is counted when the store says that it waited.
-    pub(super) fn leave_line(&mut self, task: &QueuedTask) {
-        self.lines.take(&key_of(task), task.task_id);
+    /// A task that is not to wait any more leaves its queue; it is counted when the store says that it waited.
+    pub(super) fn leave_queue(&mut self, task: &QueuedTask) {
+        self.queues.take(&key_of(task), task.task_id);
     }
 
     /// Whether the next turn has something to do with them, whatever comes. What this turn has left is forgotten by that.
@@ -74,35 +74,37 @@ impl WaitingTasks {
         &mut self,
         assigned: &Assigned,
         deps: &TaskDeps,
-        plan: &mut Plan,
+        plan: &mut TurnPlan,
         pool: PoolNow<'_>,
     ) -> Result<(), StoreError> {
         // At once and not beside the turn: what is read is the truth only until the next commit.
         for gaps in self.gaps(assigned, &deps.quotas, pool).chunks(PIECES) {
-            let read = deps.store.pieces(pool.name(), gaps).await?;
-            gaps.iter().zip(read).for_each(|(gap, tasks)| self.lines.fill(gap, tasks));
+            let read = deps.store.queue_slices(pool.name(), gaps).await?;
+            gaps.iter().zip(read).for_each(|(gap, tasks)| self.queues.fill(gap, tasks));
         }
         self.plan_what_is_due(deps.store.as_ref(), plan, pool).await
     }
 
-    /// Where the head of a line is short whose turn comes soon.
-    fn gaps(&mut self, assigned: &Assigned, quotas: &Quotas, pool: PoolNow<'_>) -> Vec<Piece> {
+    /// Where the head of a queue is short whose turn comes soon.
+    fn gaps(&mut self, assigned: &Assigned, quotas: &Quotas, pool: PoolNow<'_>) -> Vec<QueueSlice> {
         let running = quotas.count_running();
-        let ahead = assigned.rooms.len() * pool.tasks_per_agent() + assigned.runs.len();
+        let ahead = assigned.available_agents.len() * pool.tasks_per_agent() + assigned.runs.len();
         let ahead = ahead.clamp(*AHEAD.start(), *AHEAD.end());
-        let Self { lines, rota, .. } = self;
+        let Self { queues, round_robin, .. } = self;
         if pool.model.pool.draining {
-            return lines.gaps(ahead, rota, |_| Share::ANY, |_| Some(0));
+            return queues.gaps(ahead, round_robin, |_| TenantShare::ANY, |_| Some(0));
         }
         let share = |tenant: &str| quotas.share(running.as_deref(), tenant);
-        lines.gaps(ahead, rota, share, |agent| assigned.rooms.get(agent).map(|room| room.tasks as usize))
+        queues.gaps(ahead, round_robin, share, |agent| {
+            assigned.available_agents.get(agent).map(|room| room.tasks as usize)
+        })
     }
 
     /// Plans what is due. Where there is more than one step the next turn goes on.
     async fn plan_what_is_due(
         &mut self,
         store: &dyn Store,
-        plan: &mut Plan,
+        plan: &mut TurnPlan,
         pool: PoolNow<'_>,
     ) -> Result<(), StoreError> {
         if self.next_due.is_some_and(|due| due <= pool.at) {
@@ -123,7 +125,7 @@ impl WaitingTasks {
     async fn plan_promotions(
         &mut self,
         store: &dyn Store,
-        plan: &mut Plan,
+        plan: &mut TurnPlan,
         pool: PoolNow<'_>,
     ) -> Result<(), StoreError> {
         let due = store.due_tasks(pool.name(), pool.at, STEP).await?;
@@ -133,14 +135,19 @@ impl WaitingTasks {
                 self.plan_failure(&task, agent_gone(agent), plan, pool.at);
             } else {
                 plan.queue.promoted.push(task.task_id);
-                self.lines.add(task);
+                self.queues.add(task);
             }
         }
         self.next_due = if more { Some(pool.at) } else { store.next_due(pool.name(), pool.at).await? };
         Ok(())
     }
 
-    async fn plan_expiries(&mut self, store: &dyn Store, plan: &mut Plan, pool: PoolNow<'_>) -> Result<(), StoreError> {
+    async fn plan_expiries(
+        &mut self,
+        store: &dyn Store,
+        plan: &mut TurnPlan,
+        pool: PoolNow<'_>,
+    ) -> Result<(), StoreError> {
         let expired = store.expired_tasks(pool.name(), pool.at, STEP).await?;
         let more = expired.len() >= STEP as usize;
         for task in expired {
@@ -156,13 +163,13 @@ impl WaitingTasks {
         &mut self,
         agent: AgentId,
         store: &dyn Store,
-        plan: &mut Plan,
+        plan: &mut TurnPlan,
         pool: PoolNow<'_>,
     ) -> Result<(), StoreError> {
         let waiting = store.tasks_for(pool.name(), agent, STEP).await?;
         if waiting.len() < STEP as usize {
             self.gone.remove(&agent);
-            self.lines.forget(agent);
+            self.queues.forget(agent);
         }
         for task in waiting {
             self.plan_failure(&task, agent_gone(agent), plan, pool.at);
@@ -174,11 +181,11 @@ impl WaitingTasks {
     async fn plan_abandonment(
         &mut self,
         store: &dyn Store,
-        plan: &mut Plan,
+        plan: &mut TurnPlan,
         pool: PoolNow<'_>,
     ) -> Result<(), StoreError> {
         let delayed = store.due_tasks(pool.name(), Timestamp::from_millis(i64::MAX), STEP).await?;
-        let ready = self.lines.some(STEP as usize);
+        let ready = self.queues.some(STEP as usize);
         for task in ready.into_iter().chain(delayed) {
             let message = "its pool is being removed".to_owned();
             self.plan_failure(&task, TaskError { code: "pool_removed".to_owned(), message }, plan, pool.at);
@@ -186,13 +193,13 @@ impl WaitingTasks {
         Ok(())
     }
 
-    fn plan_failure(&mut self, task: &QueuedTask, error: TaskError, plan: &mut Plan, at: Timestamp) {
+    fn plan_failure(&mut self, task: &QueuedTask, error: TaskError, plan: &mut TurnPlan, at: Timestamp) {
         // Two reasons may come together, e.g. it expires while its pool goes: the first counts.
         if plan.verdicts.iter().any(|verdict| verdict.task_id == task.task_id) {
             return;
         }
-        self.leave_line(task);
-        plan.verdicts.push(TaskVerdict { task_id: task.task_id, then: After::Fail(error), at });
+        self.leave_queue(task);
+        plan.verdicts.push(TaskVerdict { task_id: task.task_id, then: FollowUp::Fail(error), at });
     }
 }
 

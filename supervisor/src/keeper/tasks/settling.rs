@@ -1,10 +1,10 @@
 //! What follows from the commit of a plan.
 
-use muster_store::{Outcome, TaskOutcome};
+use muster_store::{TaskOutcome, WriteOutcome};
 
-use super::effects::Answer;
-use super::ending::Over;
-use super::plan::{Fresh, Outcomes, Redriving, Revived, Submission, Told};
+use super::effects::TaskReply;
+use super::ending::SeenEnd;
+use super::plan::{AddedTask, CommittedPlan, Outcomes, Redriving, Revived, Submission};
 use super::{Effects, PoolNow, TaskAnswer, Tasks};
 use crate::error::SupervisorError;
 
@@ -12,8 +12,8 @@ impl Tasks {
     /// The commit went through, with these outcomes of its writes.
     pub(in crate::keeper) fn committed(
         &mut self,
-        mut told: Told,
-        outcomes: Vec<Outcome>,
+        mut told: CommittedPlan,
+        outcomes: Vec<WriteOutcome>,
         pool: PoolNow<'_>,
         effects: &mut Effects,
     ) {
@@ -41,12 +41,12 @@ impl Tasks {
             self.followers.tell(task);
         }
         for cancel in told.requests.cancels {
-            effects.answers.push(Answer::Cancel(cancel, Ok(())));
+            effects.answers.push(TaskReply::Cancel(cancel, Ok(())));
         }
         for Redriving { reply, first, count } in told.requests.redrives {
             let own = outcomes.redriven.iter().skip(first).take(count);
             let count = own.filter(|outcome| **outcome == TaskOutcome::Applied).count() as u64;
-            effects.answers.push(Answer::Redrive(reply, Ok(count)));
+            effects.answers.push(TaskReply::Redrive(reply, Ok(count)));
         }
         self.queue_revived(told.redriven, &outcomes.redriven, pool);
         // Others did not wait any more: e.g. they were over before the wish to cancel them came.
@@ -56,7 +56,7 @@ impl Tasks {
     }
 
     /// An end that the store will never take as it is, is told again without its words.
-    fn end_refused_by_store(&mut self, over: Over, why: &str, pool: PoolNow<'_>) {
+    fn end_refused_by_store(&mut self, over: SeenEnd, why: &str, pool: PoolNow<'_>) {
         if !over.is_refused_for_good() {
             return self.ends.overs.push(over.without_words(why));
         }
@@ -82,7 +82,7 @@ impl Tasks {
     fn answer_submits(
         &mut self,
         submits: Vec<Submission>,
-        added: &[Fresh],
+        added: &[AddedTask],
         outcomes: &[TaskOutcome],
         pool: PoolNow<'_>,
         effects: &mut Effects,
@@ -99,27 +99,27 @@ impl Tasks {
                         Ok(TaskAnswer::Stored(new.task))
                     }
                     Some(TaskOutcome::Replayed { task_id, body_hash }) => {
-                        self.never_was(new.task.task_id, &new.line, pool);
+                        self.never_was(new.task.task_id, &new.queue, pool);
                         let same = place.hash.is_some_and(|hash| hash == *body_hash);
                         if same { Ok(TaskAnswer::Replayed(*task_id)) } else { Err(SupervisorError::KeyReused) }
                     }
                     Some(TaskOutcome::Refused(why)) => {
-                        self.never_was(new.task.task_id, &new.line, pool);
+                        self.never_was(new.task.task_id, &new.queue, pool);
                         Err(SupervisorError::unstorable(why))
                     }
                     Some(TaskOutcome::Unchanged) | None => {
-                        self.never_was(new.task.task_id, &new.line, pool);
+                        self.never_was(new.task.task_id, &new.queue, pool);
                         Err(SupervisorError::unavailable("the store did not take the task".to_owned()))
                     }
                 };
             }
-            effects.answers.push(Answer::Submit(submission.reply, submission.answers));
+            effects.answers.push(TaskReply::Submit(submission.reply, submission.answers));
         }
         self.meter.rate_in.count(stored, pool.now);
     }
 
     /// The commit failed, and nobody knows whether it went through: what was asked for is refused, what was seen is kept.
-    pub(in crate::keeper) fn take_back(&mut self, told: Told, error: &SupervisorError, effects: &mut Effects) {
+    pub(in crate::keeper) fn take_back(&mut self, told: CommittedPlan, error: &SupervisorError, effects: &mut Effects) {
         self.loaded = false;
         self.ends.overs.extend(told.overs);
         self.inbox.refused.extend(told.added.iter().map(|new| new.task.task_id));
@@ -129,13 +129,13 @@ impl Tasks {
                     *answer = Err(error.clone());
                 }
             }
-            effects.answers.push(Answer::Submit(submission.reply, submission.answers));
+            effects.answers.push(TaskReply::Submit(submission.reply, submission.answers));
         }
         for cancel in told.requests.cancels {
-            effects.answers.push(Answer::Cancel(cancel, Err(error.clone())));
+            effects.answers.push(TaskReply::Cancel(cancel, Err(error.clone())));
         }
         for redrive in told.requests.redrives {
-            effects.answers.push(Answer::Redrive(redrive.reply, Err(error.clone())));
+            effects.answers.push(TaskReply::Redrive(redrive.reply, Err(error.clone())));
         }
     }
 }

@@ -11,23 +11,23 @@ use muster_store::WorkerRow;
 use super::super::mailbox::WorkerNews;
 use super::launching::await_death;
 use super::reach::Way;
-use super::worker::{Origin, Process, Worker};
-use super::{Pool, Round, WorkerDeps, Workers};
+use super::worker::{PoolWorker, Process, WorkerOrigin};
+use super::{Pool, PoolWorkers, Turn, WorkerDeps};
 use crate::directory::Mailbox;
 use crate::launch::{Adoption, LookError, RunningWorker};
 
 /// A worker of an earlier supervisor, and what became of it.
-pub(crate) struct Found {
+pub(crate) struct FoundWorker {
     pub(crate) row: WorkerRow,
     /// An error where it could not be looked for; then it is looked for again.
     pub(crate) adoption: Result<Adoption, LookError>,
 }
 
-impl Workers {
+impl PoolWorkers {
     /// Takes a worker in. What became of it comes with the first turn, before anybody is placed. Commands go to it at once: one that
     /// is not connected again yet misses them, and gets them again.
-    pub(in crate::keeper) fn adopt(&mut self, found: Found, pool: &Pool, now: Instant) {
-        let Found { row, adoption } = found;
+    pub(in crate::keeper) fn adopt(&mut self, found: FoundWorker, pool: &Pool, now: Instant) {
+        let FoundWorker { row, adoption } = found;
         let id = row.process_id;
         let status = match row.state {
             // It was told to end; it is told again, and has its time for it.
@@ -40,11 +40,11 @@ impl Workers {
             Err(error) => Way::None(error.to_string()),
         };
         let outdated = self.is_outdated(&row, adoption.as_ref().ok(), pool);
-        self.put(Worker {
+        self.put(PoolWorker {
             status,
-            origin: Origin { started_at: row.created_at, begun: None, outdated, has_key: row.key.is_some() },
-            process: Process { identity, vouched: true, way, ..Process::default() },
-            ..Worker::new(id, row.capacity, row.created_at, now)
+            origin: WorkerOrigin { started_at: row.created_at, begun: None, outdated, has_key: row.key.is_some() },
+            process: Process { identity, confirmed: true, way, ..Process::default() },
+            ..PoolWorker::new(id, row.capacity, row.created_at, now)
         });
         self.deps.bus.introduce(id, Peer { pool: row.pool_name.clone(), key: row.key });
         self.deps.listener.watch(id, self.deps.keeper.clone());
@@ -78,11 +78,11 @@ impl Workers {
         id: ProcessId,
         process: Arc<dyn RunningWorker>,
         pool: &Pool,
-        round: &Round,
+        turn: &Turn,
     ) {
         // Its last picture may still be in the registry, and is nobody's any more.
         self.deps.listener.unwatch(id);
-        self.apply(id, WorkerEvent::EndOrdered(round.now, WorkerEnd::Lost));
+        self.apply(id, WorkerEvent::EndOrdered(turn.now, WorkerEnd::Lost));
         if let Some(worker) = self.get_mut(id) {
             worker.process.way = Way::To(process.clone());
         }
@@ -91,20 +91,20 @@ impl Workers {
     }
 
     /// There is no way to it from here. One that was told to end hears that by a command, since it may live.
-    pub(in crate::keeper) fn found_elsewhere(&mut self, id: ProcessId, round: &mut Round) {
+    pub(in crate::keeper) fn found_elsewhere(&mut self, id: ProcessId, turn: &mut Turn) {
         let Some(worker) = self.get_mut(id) else { return };
         worker.process.way = Way::elsewhere(worker.process.identity.as_ref());
         if worker.status.is_ending() {
-            round.commands.push((id, Envelope::new(self.deps.fence, Command::Shutdown { graceful: true })));
+            turn.commands.push((id, Envelope::new(self.deps.fence, Command::Shutdown { graceful: true })));
         }
     }
 
     /// A worker whose row was committed though the commit seemed to fail: a worker is started after its commit, so it never was. It
     /// ends before anybody is placed on it.
     pub(in crate::keeper) fn take_never_started(&mut self, row: &WorkerRow, now: Instant) {
-        let mut worker = Worker::new(row.process_id, row.capacity, row.created_at, now);
+        let mut worker = PoolWorker::new(row.process_id, row.capacity, row.created_at, now);
         worker.status = WorkerStatus::Ending { since: now, how: WorkerEnd::Lost };
-        (worker.process.vouched, worker.origin.begun) = (true, None);
+        (worker.process.confirmed, worker.origin.begun) = (true, None);
         self.put(worker);
     }
 

@@ -6,16 +6,16 @@ use std::time::Instant;
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
 use muster_domain::{AgentId, Command, Envelope, ProcessId, WorkerCause, WorkerEnding, WorkerStatus, counted};
 use muster_policy::worker::Kill;
-use muster_process::Exit;
+use muster_process::ProcessExit;
 
-use super::super::moves::Move;
+use super::super::transitions::Transition;
 use super::reach::{Order, Way, send, tell};
-use super::{DeclarationReply, Pool, Round, Workers};
+use super::{DeclarationReply, Pool, PoolWorkers, Turn};
 use crate::error::SupervisorError;
 use crate::launch::{Death, Proof, Sent};
 
 /// How a worker came to its end.
-pub(in crate::keeper) enum Ended {
+pub(in crate::keeper) enum WorkerEnded {
     /// It never began.
     NotStarted(String),
     /// Its process is dead.
@@ -26,7 +26,7 @@ pub(in crate::keeper) enum Ended {
 type Declarable = Result<bool, SupervisorError>;
 
 /// What follows for the agents of a dead worker.
-pub(in crate::keeper) struct Follows {
+pub(in crate::keeper) struct AgentFollowUps {
     pub(in crate::keeper) agents: usize,
     /// Of these, those that run again.
     pub(in crate::keeper) again: usize,
@@ -43,29 +43,29 @@ pub(in crate::keeper) struct Dead {
     is_failed_start: bool,
 }
 
-impl Workers {
+impl PoolWorkers {
     /// Tells a worker to stop its agents and end. Where the registry is away, a signal says the same.
-    pub(in crate::keeper) fn end(&mut self, id: ProcessId, how: WorkerEnd, round: &mut Round) {
+    pub(in crate::keeper) fn end(&mut self, id: ProcessId, how: WorkerEnd, turn: &mut Turn) {
         let starting = self.get(&id).is_some_and(|worker| worker.status.is_starting());
-        if !self.apply(id, WorkerEvent::EndOrdered(round.now, how)) {
+        if !self.apply(id, WorkerEvent::EndOrdered(turn.now, how)) {
             return;
         }
         match self.get(&id).map(|worker| &worker.process.way) {
             // It is told when its launch is through.
             None | Some(Way::Starting) => {}
             // A worker that does not listen yet, or can't, is told by a signal.
-            Some(Way::To(_)) if starting || self.deps.board.refusal().is_some() => self.tell(id, Some(Order::Ask)),
-            Some(Way::To(_) | Way::None(_)) => round.commands.push(self.shutdown(id)),
+            Some(Way::To(_)) if starting || self.deps.health.refusal().is_some() => self.tell(id, Some(Order::Ask)),
+            Some(Way::To(_) | Way::None(_)) => turn.commands.push(self.shutdown(id)),
         }
     }
 
     /// Stops every worker, by signal: that works with and without the registry, and says the same as a command.
-    pub(in crate::keeper) fn stop_all(&mut self, round: &mut Round) {
+    pub(in crate::keeper) fn stop_all(&mut self, turn: &mut Turn) {
         for id in self.ids() {
-            self.apply(id, WorkerEvent::EndOrdered(round.now, WorkerEnd::Stopped));
+            self.apply(id, WorkerEvent::EndOrdered(turn.now, WorkerEnd::Stopped));
             self.tell(id, Some(Order::Ask));
             if self.get(&id).is_some_and(|worker| matches!(worker.process.way, Way::None(_))) {
-                round.commands.push(self.shutdown(id));
+                turn.commands.push(self.shutdown(id));
             }
         }
     }
@@ -98,9 +98,9 @@ impl Workers {
     }
 
     /// Workers that were started while the lead was lost: whoever leads now may not have seen them.
-    pub(in crate::keeper) async fn kill_unvouched(&self) {
-        let unvouched = self.values().filter(|worker| !worker.process.vouched);
-        let ways = unvouched.filter_map(|worker| worker.process.way.to());
+    pub(in crate::keeper) async fn kill_unconfirmed(&self) {
+        let unconfirmed = self.values().filter(|worker| !worker.process.confirmed);
+        let ways = unconfirmed.filter_map(|worker| worker.process.way.to());
         let kills = futures_util::future::join_all(ways.map(|process| send(process.as_ref(), Order::Kill)));
         for sent in kills.await {
             if let Sent::Unreachable(why) = sent {
@@ -144,10 +144,10 @@ impl Workers {
     }
 
     /// Empty workers of a pool that goes are not needed any more.
-    pub(in crate::keeper) fn retire_empty(&self, round: &mut Round) {
+    pub(in crate::keeper) fn retire_empty(&self, turn: &mut Turn) {
         for worker in self.values().filter(|worker| worker.held.is_empty() && worker.status.takes_agents()) {
             let reason = "its pool is being removed".to_owned();
-            round.moves.push(Move::Retire { worker: worker.process_id, reason });
+            turn.transitions.push(Transition::Retire { worker: worker.process_id, reason });
         }
     }
 
@@ -174,19 +174,19 @@ impl Workers {
     pub(in crate::keeper) fn died(
         &mut self,
         id: ProcessId,
-        (dead, how): (&Dead, Ended),
-        follows: &Follows,
+        (dead, how): (&Dead, WorkerEnded),
+        follows: &AgentFollowUps,
         pool: &Pool,
-        round: &mut Round,
+        turn: &mut Turn,
     ) -> Option<WorkerEnding> {
         let ending = self.ending_of(id, how, dead.lost, follows);
-        self.tell_death(id, &ending, dead.lost, pool, round.now);
+        self.tell_death(id, &ending, dead.lost, pool, turn.now);
         // At once, and not only when the store has taken it: nobody is to be placed on it in between.
         let end = if dead.lost { WorkerEnd::Lost } else { WorkerEnd::Stopped };
-        self.apply(id, WorkerEvent::EndOrdered(round.now, end));
+        self.apply(id, WorkerEvent::EndOrdered(turn.now, end));
         // Not one that ran for a while: its end says nothing about the next one's start.
         let failed = dead.is_failed_start.then(|| ending.clone());
-        round.moves.push(Move::EndWorker { worker: id, lost: dead.lost, ending });
+        turn.transitions.push(Transition::EndWorker { worker: id, lost: dead.lost, ending });
         failed
     }
 
@@ -197,24 +197,26 @@ impl Workers {
         self.take(id);
         self.terminated += 1;
         let name = pool.spec.pool_name.clone();
-        let Some(replies) = self.declared.remove(&id) else { return self.deps.postman.forget(name, id) };
+        let Some(replies) = self.declared.remove(&id) else { return self.deps.command_sender.forget(name, id) };
         // It may live, and is told to end when it says so.
-        self.deps.postman.give_up(name, id);
+        self.deps.command_sender.give_up(name, id);
         for reply in replies {
             drop(reply.send(Ok(())));
         }
     }
 
-    fn ending_of(&self, id: ProcessId, how: Ended, lost: bool, follows: &Follows) -> WorkerEnding {
+    fn ending_of(&self, id: ProcessId, how: WorkerEnded, lost: bool, follows: &AgentFollowUps) -> WorkerEnding {
         let hung = self.get(&id).is_some_and(|worker| worker.process.kill != Kill::NotSent);
         let (cause, last_words) = match how {
-            Ended::NotStarted(error) => (WorkerCause::NotStarted { error }, String::new()),
-            Ended::Dead(Death { proof: Proof::Person(by), last_words, .. }) => {
+            WorkerEnded::NotStarted(error) => (WorkerCause::NotStarted { error }, String::new()),
+            WorkerEnded::Dead(Death { proof: Proof::Person(by), last_words, .. }) => {
                 (WorkerCause::DeclaredDead { by }, last_words)
             }
-            Ended::Dead(Death { last_words, .. }) if !lost => (WorkerCause::Stopped, last_words),
-            Ended::Dead(Death { last_words, .. }) if hung => (WorkerCause::Hung, last_words),
-            Ended::Dead(Death { exit, last_words, .. }) => (exit.map_or(WorkerCause::Unknown, cause_of), last_words),
+            WorkerEnded::Dead(Death { last_words, .. }) if !lost => (WorkerCause::Stopped, last_words),
+            WorkerEnded::Dead(Death { last_words, .. }) if hung => (WorkerCause::Hung, last_words),
+            WorkerEnded::Dead(Death { exit, last_words, .. }) => {
+                (exit.map_or(WorkerCause::Unknown, cause_of), last_words)
+            }
         };
         WorkerEnding::new(cause, last_words, follows.to_string())
     }
@@ -231,21 +233,21 @@ impl Workers {
         tracing::warn!(process.id = %id, pool.name = %pool, agents = worker.held.len(), "{words}; {}", ending.follows);
         // One that was dead when this supervisor came is no news.
         if worker.origin.begun.is_some() || worker.contact.pulse.is_some() {
-            self.deps.board.worker_lost(&words, now);
+            self.deps.health.worker_lost(&words, now);
         }
     }
 }
 
-fn cause_of(exit: Exit) -> WorkerCause {
+fn cause_of(exit: ProcessExit) -> WorkerCause {
     match exit {
-        Exit::Code(code) => WorkerCause::Exited { code },
-        Exit::Signal(signal) => {
+        ProcessExit::Code(code) => WorkerCause::Exited { code },
+        ProcessExit::Signal(signal) => {
             WorkerCause::Signaled { signal, name: exit.signal_name().unwrap_or_default().to_owned() }
         }
     }
 }
 
-impl fmt::Display for Follows {
+impl fmt::Display for AgentFollowUps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let agents = counted(self.agents as u64, "agent");
         match (self.agents, self.again) {

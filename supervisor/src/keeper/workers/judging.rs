@@ -3,35 +3,39 @@
 use std::time::{Duration, Instant};
 
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
-use muster_domain::{Beat, EventKind, ProcessId, Refusal, Report};
+use muster_domain::{CommandRefusal, EventKind, Heartbeat, ProcessId, Report};
 use muster_policy::scaling;
-use muster_policy::worker::{Bounds, Hearing, Step, next_step};
+use muster_policy::worker::{HeartbeatWatch, WorkerLimits, WorkerStep, next_step};
 
-use super::super::mailbox::Voice;
-use super::super::moves::Move;
-use super::worker::Worker;
-use super::{Pool, Round, Workers};
+use super::super::mailbox::WorkerHeartbeat;
+use super::super::transitions::Transition;
+use super::worker::PoolWorker;
+use super::{Pool, PoolWorkers, Turn};
 
-impl Workers {
+impl PoolWorkers {
     /// Takes what was heard of a worker. Returns its heartbeat where there is one to compare the rest with.
-    pub(in crate::keeper) fn hear<'a>(&mut self, voice: &'a Voice, round: &mut Round) -> Option<&'a Beat> {
-        let id = voice.heard.process_id;
+    pub(in crate::keeper) fn hear<'a>(
+        &mut self,
+        heartbeat: &'a WorkerHeartbeat,
+        turn: &mut Turn,
+    ) -> Option<&'a Heartbeat> {
+        let id = heartbeat.heard.process_id;
         let worker = self.get_mut(id)?;
         // Its "ready" may have been heard after its beat.
-        let heard_at = worker.contact.pulse.map_or(voice.at, |pulse| pulse.heard.max(voice.at));
-        worker.hear(heard_at, voice.heard.beat.as_deref());
-        let beat = voice.heard.beat.as_deref()?;
+        let heard_at = worker.contact.pulse.map_or(heartbeat.at, |pulse| pulse.heard.max(heartbeat.at));
+        worker.hear(heard_at, heartbeat.heard.beat.as_deref());
+        let beat = heartbeat.heard.beat.as_deref()?;
         self.note_heard(id, true);
         if beat.fence > self.deps.fence {
             tracing::warn!(process.id = %id, fence = beat.fence.0, "a worker has seen a later leader");
-            round.is_outranked = true;
+            turn.is_outranked = true;
             return None;
         }
         Some(beat)
     }
 
     /// It is heard for the first time, or again. Says whether that is news.
-    pub(in crate::keeper) fn ready(&mut self, id: ProcessId, pool: &Pool, round: &mut Round) -> bool {
+    pub(in crate::keeper) fn ready(&mut self, id: ProcessId, pool: &Pool, turn: &mut Turn) -> bool {
         if !self.apply(id, WorkerEvent::Heard) {
             return false;
         }
@@ -39,11 +43,11 @@ impl Workers {
         if worker.contact.pulse.is_none() {
             // It beat before it said so, but news of the registry that were read before that beat may come after this.
             // Its silence counts from now, not from when the listening began.
-            worker.hear(round.now, None);
+            worker.hear(turn.now, None);
         }
         tracing::info!(process.id = %id, pool.name = %pool.spec.pool_name, "a worker is ready");
-        round.touched.extend(worker.held.iter().copied());
-        round.notes.push(pool.worker_event(EventKind::WorkerReady, id, round.at, String::new()));
+        turn.touched.extend(worker.held.iter().copied());
+        turn.notes.push(pool.worker_event(EventKind::WorkerReady, id, turn.at, String::new()));
         true
     }
 
@@ -53,13 +57,13 @@ impl Workers {
     }
 
     /// It refused a command.
-    pub(in crate::keeper) fn refused(&mut self, id: ProcessId, refusal: Refusal, round: &mut Round) {
+    pub(in crate::keeper) fn refused(&mut self, id: ProcessId, refusal: CommandRefusal, turn: &mut Turn) {
         match refusal {
-            Refusal::StaleFence { seen } if seen > self.deps.fence => round.is_outranked = true,
+            CommandRefusal::StaleFence { seen } if seen > self.deps.fence => turn.is_outranked = true,
             // It was a leader before this one that was refused; but for the worker that epoch is over.
-            Refusal::StaleFence { .. } => {}
-            Refusal::Draining => self.drains(id, round.now),
-            Refusal::Full { .. } | Refusal::StaleEpoch { .. } => {}
+            CommandRefusal::StaleFence { .. } => {}
+            CommandRefusal::Draining => self.drains(id, turn.now),
+            CommandRefusal::Full { .. } | CommandRefusal::StaleEpoch { .. } => {}
         }
     }
 
@@ -75,43 +79,44 @@ impl Workers {
 
     /// Judges by the time of the listening: how long the news lay in the mailbox, e.g. while this process stood still,
     /// says nothing about a worker.
-    pub(in crate::keeper) fn judge(&mut self, hearing: Hearing, at: Instant, pool: &Pool, round: &mut Round) {
+    pub(in crate::keeper) fn judge(&mut self, hearing: HeartbeatWatch, at: Instant, pool: &Pool, turn: &mut Turn) {
         let scale = self.scale(pool, at);
         let to_spare = scaling::workers_to_spare(scale);
-        let bounds = Bounds { idle_timeout: scaling::idle_timeout(scale), at_minimum: to_spare == 0 };
+        let bounds = WorkerLimits { idle_timeout: scaling::idle_timeout(scale), at_minimum: to_spare == 0 };
         let clocks = self.clocks(pool);
-        let judge = |worker: &Worker| {
+        let judge = |worker: &PoolWorker| {
             // One without a key is not needed as soon as it is empty.
-            let unneeded = Bounds { idle_timeout: Duration::ZERO, at_minimum: false };
+            let unneeded = WorkerLimits { idle_timeout: Duration::ZERO, at_minimum: false };
             let bounds = if worker.origin.has_key { bounds } else { unneeded };
             next_step(worker.facts(), hearing, &worker.clocks(&clocks), bounds, at)
         };
-        let steps: Vec<(ProcessId, Step)> = self.values().map(|worker| (worker.process_id, judge(worker))).collect();
+        let steps: Vec<(ProcessId, WorkerStep)> =
+            self.values().map(|worker| (worker.process_id, judge(worker))).collect();
         let mut retiring = 0;
         for (id, step) in steps {
-            let is_unreachable = matches!(step, Step::Unreachable(_));
-            if !is_unreachable && self.get(&id).is_some_and(Worker::is_heard_again) {
+            let is_unreachable = matches!(step, WorkerStep::Unreachable(_));
+            if !is_unreachable && self.get(&id).is_some_and(PoolWorker::is_heard_again) {
                 self.reachable(id, pool);
-                round.notes.push(pool.worker_event(EventKind::WorkerReachable, id, round.at, String::new()));
+                turn.notes.push(pool.worker_event(EventKind::WorkerReachable, id, turn.at, String::new()));
             }
             match step {
-                Step::Rest | Step::Wait(_) => {}
-                Step::Hold(reason) => {
+                WorkerStep::Rest | WorkerStep::Wait(_) => {}
+                WorkerStep::Hold(reason) => {
                     let words = format!("most workers are silent, so none is judged: {reason}");
-                    self.deps.board.degrade("silence", words);
+                    self.deps.health.degrade("silence", words);
                 }
-                Step::Probe(patience) => self.probe(id, patience, at),
-                Step::Name(reason) => self.name_unheard(id, &reason, pool),
-                Step::Unreachable(reason) => self.name_unreachable(id, &reason, pool, round),
-                Step::Condemn(reason) => self.condemn(id, &reason, pool, round.now),
-                Step::Kill(reason) => self.kill(id, &reason),
-                Step::Retire(reason) => {
+                WorkerStep::Probe(patience) => self.probe(id, patience, at),
+                WorkerStep::Name(reason) => self.name_unheard(id, &reason, pool),
+                WorkerStep::Unreachable(reason) => self.name_unreachable(id, &reason, pool, turn),
+                WorkerStep::Condemn(reason) => self.condemn(id, &reason, pool, turn.now),
+                WorkerStep::Kill(reason) => self.kill(id, &reason),
+                WorkerStep::Retire(reason) => {
                     // One of before takes no agents, so it goes at the minimum too.
-                    let is_of_before = self.get(&id).is_some_and(Worker::is_of_before);
+                    let is_of_before = self.get(&id).is_some_and(PoolWorker::is_of_before);
                     // Of several idle workers only so many retire that the minimum stays.
                     if is_of_before || retiring < to_spare {
                         retiring += u32::from(!is_of_before);
-                        round.moves.push(Move::Retire { worker: id, reason });
+                        turn.transitions.push(Transition::Retire { worker: id, reason });
                     }
                 }
             }
@@ -121,7 +126,7 @@ impl Workers {
     fn condemn(&mut self, id: ProcessId, reason: &str, pool: &Pool, now: Instant) {
         tracing::warn!(process.id = %id, pool.name = %pool.spec.pool_name, reason, "a worker hangs; it is killed");
         self.apply(id, WorkerEvent::EndOrdered(now, WorkerEnd::Lost));
-        self.deps.postman.condemn(id);
+        self.deps.command_sender.condemn(id);
         self.kill(id, reason);
     }
 }

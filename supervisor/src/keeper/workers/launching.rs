@@ -9,20 +9,20 @@ use muster_policy::worker::Kill;
 use muster_registry::Peer;
 use muster_store::Write;
 
-use super::super::mailbox::{Ask, WorkerNews};
-use super::super::moves::Move;
+use super::super::mailbox::{KeeperMessage, WorkerNews};
+use super::super::transitions::Transition;
 use super::reach::{Order, Way, send};
-use super::worker::Worker;
-use super::{Pool, Round, Workers};
+use super::worker::PoolWorker;
+use super::{Pool, PoolWorkers, Turn};
 use crate::directory::Mailbox;
 use crate::launch::{LaunchError, Launched, RunningWorker, Sent};
 use crate::runtimes;
 
-impl Workers {
+impl PoolWorkers {
     /// The pool's workers, as far as they say how many are to run.
-    pub(in crate::keeper) fn scale(&self, pool: &Pool, now: Instant) -> scaling::Workers {
+    pub(in crate::keeper) fn scale(&self, pool: &Pool, now: Instant) -> scaling::WorkerCounts {
         let config = &pool.spec.config;
-        scaling::Workers {
+        scaling::WorkerCounts {
             min: config.min_workers,
             max: config.max_workers,
             open: self.open(),
@@ -40,7 +40,7 @@ impl Workers {
     }
 
     /// The row of a new worker.
-    pub(in crate::keeper) fn row(&self, id: ProcessId, key: WorkerKey, pool: &Pool, round: &Round) -> Write {
+    pub(in crate::keeper) fn row(&self, id: ProcessId, key: WorkerKey, pool: &Pool, turn: &Turn) -> Write {
         Write::AddWorker {
             process_id: id,
             pool: pool.spec.pool_name.clone(),
@@ -48,7 +48,7 @@ impl Workers {
             key,
             runtime_version: self.runtime_version(pool),
             launcher: pool.spec.config.launcher.clone(),
-            at: round.at,
+            at: turn.at,
         }
     }
 
@@ -58,8 +58,8 @@ impl Workers {
     }
 
     /// Starts a worker whose row is stored.
-    pub(in crate::keeper) fn start(&mut self, id: ProcessId, key: WorkerKey, pool: &Pool, round: &Round) {
-        self.put(Worker::new(id, pool.spec.config.max_agents, round.at, round.now));
+    pub(in crate::keeper) fn start(&mut self, id: ProcessId, key: WorkerKey, pool: &Pool, turn: &Turn) {
+        self.put(PoolWorker::new(id, pool.spec.config.max_agents, turn.at, turn.now));
         self.spawned += 1;
         let Some(orders) = self.orders(id, key, pool) else {
             let error = LaunchError(format!("there is no runtime {:?} in the configuration", pool.spec.runtime));
@@ -109,8 +109,8 @@ impl Workers {
     }
 
     /// The launch is through: from now on the worker's death is known when it happens.
-    pub(in crate::keeper) fn take_over(&mut self, id: ProcessId, launched: Launched, pool: &Pool, round: &mut Round) {
-        round.moves.push(Move::Identify { worker: id, identity: launched.identity });
+    pub(in crate::keeper) fn take_over(&mut self, id: ProcessId, launched: Launched, pool: &Pool, turn: &mut Turn) {
+        turn.transitions.push(Transition::Identify { worker: id, identity: launched.identity });
         let process = launched.process;
         if let Some(worker) = self.get_mut(id) {
             worker.process.way = Way::To(process.clone());
@@ -130,11 +130,11 @@ impl Workers {
         &mut self,
         id: ProcessId,
         identity: muster_domain::WorkerIdentity,
-        round: &mut Round,
+        turn: &mut Turn,
     ) {
         let Some(worker) = self.get_mut(id) else { return };
-        (worker.process.identity, worker.process.vouched) = (Some(identity), true);
-        round.touched.extend(worker.held.iter().copied());
+        (worker.process.identity, worker.process.confirmed) = (Some(identity), true);
+        turn.touched.extend(worker.held.iter().copied());
     }
 }
 
@@ -151,8 +151,8 @@ pub(super) fn await_death(id: ProcessId, process: Arc<dyn RunningWorker>, mailbo
 }
 
 /// A worker that was launched when its keeper was gone: nobody would ever tell it anything.
-pub(in crate::keeper) async fn kill_unheard(ask: Ask) {
-    if let Ask::Worker(WorkerNews::Launched(worker, Ok(launched))) = ask {
+pub(in crate::keeper) async fn kill_unheard(ask: KeeperMessage) {
+    if let KeeperMessage::Worker(WorkerNews::Launched(worker, Ok(launched))) = ask {
         tracing::warn!(process.id = %worker, "a worker was started for a lead that is over; it is killed");
         if let Sent::Unreachable(why) = send(launched.process.as_ref(), Order::Kill).await {
             tracing::error!(process.id = %worker, why, "it could not be killed; the next supervisor looks for it");

@@ -1,6 +1,6 @@
 //! The workers of a pool: one part of its keeper.
 //!
-//! It takes facts (launches, heartbeats, deaths), and puts what follows into the [`Round`]: transitions for the controller to commit
+//! It takes facts (launches, heartbeats, deaths), and puts what follows into the [`Turn`]: transitions for the controller to commit
 //! and commands for it to send. Processes are its own business: it starts them, asks them how they are, and ends them.
 //!
 //! | file | what |
@@ -32,22 +32,22 @@ use muster_registry::Bus;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::adopting::Found;
-pub(super) use self::death::{Ended, Follows};
+pub(crate) use self::adopting::FoundWorker;
+pub(super) use self::death::{AgentFollowUps, WorkerEnded};
 pub(super) use self::launching::kill_unheard;
 pub(super) use self::reach::Order;
-use self::worker::Worker;
-use super::Round;
+use self::worker::PoolWorker;
+use super::Turn;
 use super::agents::SlotChange;
 use super::model::Pool;
 use crate::alerts::Alerts;
-use crate::board::Board;
+use crate::command_sender::CommandSender;
 use crate::context::Settings;
 use crate::directory::Mailbox;
 use crate::error::SupervisorError;
+use crate::health_board::HealthBoard;
+use crate::heartbeat_reader::HeartbeatReader;
 use crate::launch::Launchers;
-use crate::listener::Listener;
-use crate::postman::Postman;
 
 /// Where it is told that a worker that was declared dead is over.
 pub(crate) type DeclarationReply = oneshot::Sender<Result<(), SupervisorError>>;
@@ -60,10 +60,10 @@ pub(crate) struct WorkerDeps {
     /// To say from whom messages may come.
     pub(crate) bus: Arc<dyn Bus>,
     /// To say whose heartbeats are wanted.
-    pub(crate) listener: Listener,
+    pub(crate) listener: HeartbeatReader,
     /// To say whose commands are not to be sent any more.
-    pub(crate) postman: Arc<Postman>,
-    pub(crate) board: Arc<Board>,
+    pub(crate) command_sender: Arc<CommandSender>,
+    pub(crate) health: Arc<HealthBoard>,
     pub(crate) alerts: Arc<Alerts>,
     pub(crate) fenced: CancellationToken,
     /// Where news of a worker's process are told.
@@ -71,9 +71,9 @@ pub(crate) struct WorkerDeps {
 }
 
 /// The workers of a pool.
-pub(crate) struct Workers {
+pub(crate) struct PoolWorkers {
     deps: Arc<WorkerDeps>,
-    by_id: BTreeMap<ProcessId, Worker>,
+    by_id: BTreeMap<ProcessId, PoolWorker>,
     /// Those with a free slot in the order of preference: ready ones first, then the fullest, then the oldest.
     free: BTreeSet<(bool, u32, ProcessId)>,
     /// Those whose free slots changed since they were mirrored.
@@ -87,7 +87,7 @@ pub(crate) struct Workers {
     pub(super) terminated: u64,
 }
 
-impl Workers {
+impl PoolWorkers {
     pub(super) fn new(deps: WorkerDeps, spawned: u64, terminated: u64) -> Self {
         Self {
             deps: Arc::new(deps),
@@ -101,16 +101,16 @@ impl Workers {
         }
     }
 
-    pub(crate) fn get(&self, id: &ProcessId) -> Option<&Worker> {
+    pub(crate) fn get(&self, id: &ProcessId) -> Option<&PoolWorker> {
         self.by_id.get(id)
     }
 
     /// For all but the status and what decides over free slots.
-    fn get_mut(&mut self, id: ProcessId) -> Option<&mut Worker> {
+    fn get_mut(&mut self, id: ProcessId) -> Option<&mut PoolWorker> {
         self.by_id.get_mut(&id)
     }
 
-    pub(crate) fn values(&self) -> impl Iterator<Item = &Worker> {
+    pub(crate) fn values(&self) -> impl Iterator<Item = &PoolWorker> {
         self.by_id.values()
     }
 
@@ -123,7 +123,7 @@ impl Workers {
     }
 
     /// Every change of what decides over a worker's free slots goes through here, so that the index never lags.
-    fn change(&mut self, id: ProcessId, change: impl FnOnce(&mut Worker)) {
+    fn change(&mut self, id: ProcessId, change: impl FnOnce(&mut PoolWorker)) {
         let Some(worker) = self.by_id.get_mut(&id) else { return };
         self.free.remove(&preference(worker));
         change(worker);
@@ -133,7 +133,7 @@ impl Workers {
         self.changed_slots.insert(id);
     }
 
-    fn put(&mut self, worker: Worker) {
+    fn put(&mut self, worker: PoolWorker) {
         let id = worker.process_id;
         self.by_id.insert(id, worker);
         self.change(id, |_| {});
@@ -171,14 +171,14 @@ impl Workers {
     }
 
     pub(crate) fn listens(&self, id: ProcessId) -> bool {
-        self.get(&id).is_some_and(Worker::listens)
+        self.get(&id).is_some_and(PoolWorker::listens)
     }
 
     /// Free slots, in the order of preference. Those of a worker without a key only where no other worker can be had. `most` is the
     /// pool's bound of workers.
     pub(super) fn free_slots(&self, most: u32) -> impl Iterator<Item = (ProcessId, u32)> {
         let is_all = most > 0 && self.open() >= most;
-        let may_be_used = move |id: &ProcessId| is_all || self.get(id).is_some_and(Worker::is_wanted);
+        let may_be_used = move |id: &ProcessId| is_all || self.get(id).is_some_and(PoolWorker::is_wanted);
         self.free.iter().filter(move |(_, _, id)| may_be_used(id)).map(|(_, free, id)| (*id, *free))
     }
 
@@ -221,7 +221,7 @@ impl Workers {
     }
 }
 
-fn preference(worker: &Worker) -> (bool, u32, ProcessId) {
+fn preference(worker: &PoolWorker) -> (bool, u32, ProcessId) {
     (worker.status != WorkerStatus::Ready, worker.free(), worker.process_id)
 }
 

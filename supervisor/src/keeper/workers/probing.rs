@@ -1,65 +1,65 @@
-//! Asks silent workers at their doors how they are, beside the turn: a hung one must not hold it up. Those that nobody can ask or kill
+//! Asks silent workers at their probe socket how they are, beside the turn: a hung one must not hold it up. Those that nobody can ask or kill
 //! are named.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_domain::{Command, Envelope, EventKind, ProcessId};
-use muster_policy::worker::{Answer, Kill, Probe};
+use muster_policy::worker::{Kill, ProbeResult, ProbeState};
 
 use super::super::mailbox::WorkerNews;
 use super::reach::{Order, Unreachable, Way};
-use super::{Pool, Round, Workers};
+use super::{Pool, PoolWorkers, Turn};
 use crate::alerts::AlertKind;
 use crate::directory::Mailbox;
-use crate::launch::{RunningWorker, Said, Sent};
+use crate::launch::{RunningWorker, Sent, WorkerProbe};
 
 /// What asking a worker has shown.
 #[derive(Debug)]
 pub(crate) struct Probing {
-    pub(crate) state: Probe,
+    pub(crate) state: ProbeState,
     asked_at: Option<Instant>,
-    /// What was said at its door, or why nothing was.
+    /// What was said at its probe socket, or why nothing was.
     words: String,
 }
 
 impl Default for Probing {
     fn default() -> Self {
-        Self { state: Probe::NotAsked, asked_at: None, words: String::new() }
+        Self { state: ProbeState::NotAsked, asked_at: None, words: String::new() }
     }
 }
 
 impl Probing {
     fn begin(&mut self, at: Instant) {
-        self.state = Probe::UnderWay;
+        self.state = ProbeState::UnderWay;
         self.asked_at = Some(at);
     }
 
-    fn end(&mut self, said: Said) {
+    fn end(&mut self, said: WorkerProbe) {
         let (answer, words) = match said {
-            Said::Lives(vitals) => (Answer::Lives, vitals.describe()),
-            Said::Silence => (Answer::Silence, String::new()),
-            Said::NoDoor => (Answer::NoDoor, String::new()),
-            Said::Unasked(why) => (Answer::Unasked, format!("it could not be asked at its door: {why}")),
+            WorkerProbe::Lives(answer) => (ProbeResult::Lives, answer.describe()),
+            WorkerProbe::Silence => (ProbeResult::Silence, String::new()),
+            WorkerProbe::NoDoor => (ProbeResult::NoDoor, String::new()),
+            WorkerProbe::Unasked(why) => (ProbeResult::Unasked, format!("it could not be asked at its door: {why}")),
         };
         self.words = words;
-        self.state = self.asked_at.take().map_or(Probe::NotAsked, |at| Probe::Over(at, answer));
+        self.state = self.asked_at.take().map_or(ProbeState::NotAsked, |at| ProbeState::Over(at, answer));
     }
 }
 
-impl Workers {
+impl PoolWorkers {
     pub(super) fn probe(&mut self, id: ProcessId, patience: Duration, at: Instant) {
         let Some(worker) = self.by_id.get_mut(&id) else { return };
         worker.contact.probing.begin(at);
         match worker.process.way.to() {
             Some(process) => drop(tokio::spawn(ask(id, process.clone(), patience, self.deps.keeper.clone()))),
             // It is not started yet: there is nowhere to knock.
-            None => worker.contact.probing.end(Said::NoDoor),
+            None => worker.contact.probing.end(WorkerProbe::NoDoor),
         }
     }
 
-    /// A worker was asked at its door.
-    pub(in crate::keeper) fn probed(&mut self, id: ProcessId, said: Said) {
+    /// A worker was asked at its probe socket.
+    pub(in crate::keeper) fn probed(&mut self, id: ProcessId, said: WorkerProbe) {
         if let Some(worker) = self.get_mut(id) {
             worker.contact.probing.end(said);
         }
@@ -76,33 +76,33 @@ impl Workers {
 
     /// It is silent, or does not end, and there is no way to it. Its agents keep their places, since it may live. Said until it is heard
     /// again, or somebody who may prove it says that it is dead.
-    pub(super) fn name_unreachable(&mut self, id: ProcessId, reason: &str, pool: &Pool, round: &mut Round) {
+    pub(super) fn name_unreachable(&mut self, id: ProcessId, reason: &str, pool: &Pool, turn: &mut Turn) {
         let why = match self.get(&id).map(|worker| &worker.process.way) {
             Some(Way::None(why)) => why.clone(),
             _ => reason.to_owned(),
         };
-        self.set_unreachable(id, &why, pool, round);
+        self.set_unreachable(id, &why, pool, turn);
     }
 
     /// What came of telling a worker something past the registry.
-    pub(in crate::keeper) fn told(&mut self, id: ProcessId, order: Order, sent: Sent, pool: &Pool, round: &mut Round) {
+    pub(in crate::keeper) fn told(&mut self, id: ProcessId, order: Order, sent: Sent, pool: &Pool, turn: &mut Turn) {
         let Some(worker) = self.get_mut(id) else { return };
         let Sent::Unreachable(why) = sent else { return self.reachable(id, pool) };
         match order {
-            Order::Kill => worker.process.kill = Kill::Failed(round.now),
+            Order::Kill => worker.process.kill = Kill::Failed(turn.now),
             // The registry may reach it all the same.
             Order::Ask => {
-                round.commands.push((id, Envelope::new(self.deps.fence, Command::Shutdown { graceful: true })))
+                turn.commands.push((id, Envelope::new(self.deps.fence, Command::Shutdown { graceful: true })))
             }
         }
-        self.set_unreachable(id, &why, pool, round);
+        self.set_unreachable(id, &why, pool, turn);
     }
 
     /// Says that nobody can ask or kill it. Words that are said already are not repeated.
-    fn set_unreachable(&mut self, id: ProcessId, why: &str, pool: &Pool, round: &mut Round) {
+    fn set_unreachable(&mut self, id: ProcessId, why: &str, pool: &Pool, turn: &mut Turn) {
         let Some(worker) = self.get(&id) else { return };
         let name = &pool.spec.pool_name;
-        let state = Unreachable::of(worker, name, why, round.now, round.at);
+        let state = Unreachable::of(worker, name, why, turn.now, turn.at);
         let known = worker.contact.unreachable.as_ref().map(|known| known.words.as_str());
         if known == Some(state.words.as_str()) {
             return;
@@ -110,9 +110,9 @@ impl Workers {
         let words = state.words.clone();
         if known.is_none() {
             tracing::warn!(process.id = %id, pool.name = %name, "{words}");
-            round.notes.push(pool.worker_event(EventKind::WorkerUnreachable, id, round.at, words.clone()));
+            turn.notes.push(pool.worker_event(EventKind::WorkerUnreachable, id, turn.at, words.clone()));
             // They get no tasks any more.
-            round.touched.extend(worker.held.iter().copied());
+            turn.touched.extend(worker.held.iter().copied());
         }
         self.deps.alerts.raise(AlertKind::WorkerUnreachable, Some(name), &id.to_string(), words.clone());
         self.deps.listener.set_unreachable(id, Some(words));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use muster_domain::{PoolName, Timestamp, WorkerIdentity, counted};
 
 use super::super::mailbox::WorkerNews;
-use super::worker::Worker;
+use super::worker::PoolWorker;
 use crate::directory::Mailbox;
 use crate::launch::{RunningWorker, Sent};
 
@@ -60,7 +60,7 @@ pub(crate) struct Unreachable {
 
 impl Unreachable {
     /// As it is now. What was known of it at its beginning stays.
-    pub(super) fn of(worker: &Worker, pool: &PoolName, why: &str, now: Instant, at: Timestamp) -> Self {
+    pub(super) fn of(worker: &PoolWorker, pool: &PoolName, why: &str, now: Instant, at: Timestamp) -> Self {
         let heard = worker.contact.pulse.map(|pulse| at.before(now.saturating_duration_since(pulse.heard)));
         let mut state = match &worker.contact.unreachable {
             Some(Self { noticed, since, was_heard, why, .. }) => {
@@ -79,7 +79,7 @@ impl Unreachable {
     }
 }
 
-struct Words<'a>(&'a Unreachable, &'a Worker, &'a PoolName);
+struct Words<'a>(&'a Unreachable, &'a PoolWorker, &'a PoolName);
 
 impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -111,7 +111,7 @@ pub(crate) enum Order {
 }
 
 /// Tells a worker something beside the turn, and the keeper what came of it.
-pub(super) fn tell(worker: &Worker, order: Order, keeper: Mailbox) {
+pub(super) fn tell(worker: &PoolWorker, order: Order, keeper: Mailbox) {
     let Some(process) = worker.process.way.to().cloned() else { return };
     let id = worker.process_id;
     tokio::spawn(async move {

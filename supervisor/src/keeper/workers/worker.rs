@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use muster_domain::{AgentId, Beat, Clocks, PoolName, ProcessId, Timestamp, WorkerIdentity, WorkerStatus};
-use muster_policy::starts::Loss;
-use muster_policy::worker::{Facts, Kill};
+use muster_domain::{AgentId, Clocks, Heartbeat, PoolName, ProcessId, Timestamp, WorkerIdentity, WorkerStatus};
+use muster_policy::starts::EarlyEnd;
+use muster_policy::worker::{Kill, WorkerFacts};
 
 use super::probing::Probing;
 use super::reach::{Unreachable, Way};
@@ -26,21 +26,21 @@ struct Used {
     rss_bytes: u64,
 }
 
-pub(crate) struct Worker {
+pub(crate) struct PoolWorker {
     pub(crate) process_id: ProcessId,
     pub(crate) capacity: u32,
     pub(crate) status: WorkerStatus,
-    pub(crate) origin: Origin,
+    pub(crate) origin: WorkerOrigin,
     pub(crate) process: Process,
-    pub(crate) contact: Contact,
+    pub(crate) contact: WorkerContact,
     /// Agents with an open assignment to it.
     pub(crate) held: BTreeSet<AgentId>,
     pub(crate) empty_since: Option<Instant>,
-    pub(crate) reports: Reports,
+    pub(crate) reports: SettledReports,
 }
 
 /// How a worker came to be.
-pub(crate) struct Origin {
+pub(crate) struct WorkerOrigin {
     pub(crate) started_at: Timestamp,
     /// When this supervisor started it; `None` for one that it found.
     pub(crate) begun: Option<Instant>,
@@ -56,20 +56,20 @@ pub(crate) struct Process {
     /// Whether this supervisor still led after the process began: who it is was stored under this lead, or it was found. Nothing
     /// is told to it before. Else one that was started while another supervisor took over, which did not see it and has
     /// placed its agents elsewhere, would run them a second time.
-    pub(crate) vouched: bool,
+    pub(crate) confirmed: bool,
     pub(crate) way: Way,
     pub(crate) kill: Kill,
 }
 
 impl Default for Process {
     fn default() -> Self {
-        Self { identity: None, vouched: false, way: Way::Starting, kill: Kill::NotSent }
+        Self { identity: None, confirmed: false, way: Way::Starting, kill: Kill::NotSent }
     }
 }
 
 /// What is heard of a worker.
 #[derive(Default)]
-pub(crate) struct Contact {
+pub(crate) struct WorkerContact {
     pub(crate) pulse: Option<Pulse>,
     /// Between two of its beats, by its own word.
     interval: Option<Duration>,
@@ -80,24 +80,24 @@ pub(crate) struct Contact {
     pub(crate) unreachable: Option<Unreachable>,
 }
 
-impl Worker {
+impl PoolWorker {
     pub(crate) fn new(process_id: ProcessId, capacity: u32, started_at: Timestamp, now: Instant) -> Self {
         Self {
             process_id,
             capacity,
             status: WorkerStatus::Starting { since: now },
-            origin: Origin { started_at, begun: Some(now), outdated: false, has_key: true },
+            origin: WorkerOrigin { started_at, begun: Some(now), outdated: false, has_key: true },
             process: Process::default(),
-            contact: Contact::default(),
+            contact: WorkerContact::default(),
             held: BTreeSet::new(),
             empty_since: Some(now),
-            reports: Reports::default(),
+            reports: SettledReports::default(),
         }
     }
 
     /// Whether commands reach it: it has subscribed, and was not told to end for good.
     pub(crate) const fn listens(&self) -> bool {
-        self.status.listens() && self.process.vouched
+        self.status.listens() && self.process.confirmed
     }
 
     pub(crate) const fn is_open(&self) -> bool {
@@ -141,9 +141,9 @@ impl Worker {
     }
 
     /// What its end says about starts, where it was not told to end.
-    pub(crate) fn loss(&self) -> Option<Loss> {
+    pub(crate) fn loss(&self) -> Option<EarlyEnd> {
         // It was heard before it was ready, and is ready as soon as it is heard.
-        Some(Loss { begun: self.origin.begun?, ready: self.contact.pulse.is_some() })
+        Some(EarlyEnd { begun: self.origin.begun?, ready: self.contact.pulse.is_some() })
     }
 
     /// The clocks by which it is judged. Its pool's interval may have changed since it was started, and it does not know.
@@ -151,8 +151,8 @@ impl Worker {
         self.contact.interval.map_or_else(|| pool.clone(), |interval| pool.beating_every(interval.max(pool.heartbeat)))
     }
 
-    pub(crate) fn facts(&self) -> Facts {
-        Facts {
+    pub(crate) fn facts(&self) -> WorkerFacts {
+        WorkerFacts {
             status: self.status,
             heard: self.contact.pulse.map(|pulse| pulse.heard),
             used: self.used(),
@@ -164,7 +164,7 @@ impl Worker {
         }
     }
 
-    pub(crate) fn hear(&mut self, heard: Instant, beat: Option<&Beat>) {
+    pub(crate) fn hear(&mut self, heard: Instant, beat: Option<&Heartbeat>) {
         let used = beat.map(|beat| Used { cpu_percent: beat.cpu_percent, rss_bytes: beat.rss_bytes });
         self.contact.pulse = Some(Pulse { heard, used: used.or(self.machine_use()) });
         if let Some(beat) = beat {
@@ -206,12 +206,12 @@ impl Worker {
 /// Which of a worker's reports are settled. They may come twice and with gaps; the number that the worker is told is
 /// the one below which none is missing.
 #[derive(Debug, Default)]
-pub(crate) struct Reports {
+pub(crate) struct SettledReports {
     settled: u64,
     ahead: BTreeSet<u64>,
 }
 
-impl Reports {
+impl SettledReports {
     /// The worker has dropped its reports up to `number`: they were settled with an earlier master.
     pub(crate) fn dropped(&mut self, number: u64) {
         self.settled = self.settled.max(number);
@@ -254,9 +254,9 @@ mod tests {
 
     use super::*;
 
-    fn beat(worker: &Worker, pool: &PoolName) -> Beat {
+    fn beat(worker: &PoolWorker, pool: &PoolName) -> Heartbeat {
         let identity = LocalIdentity { pid: 1, start_time: 1, boot_id: "b".into(), pid_namespace: 1, host: "h".into() };
-        Beat {
+        Heartbeat {
             v: 1,
             process_id: worker.process_id,
             pool_name: pool.clone(),
@@ -280,8 +280,8 @@ mod tests {
     #[test]
     fn one_that_was_only_heard_by_a_report_has_no_figures_yet() {
         let (now, pool) = (Instant::now(), "p".parse::<PoolName>().expect("a name"));
-        let mut worker = Worker::new(ProcessId::generate(), 1, Timestamp::now(), now);
-        let figures = |worker: &Worker| {
+        let mut worker = PoolWorker::new(ProcessId::generate(), 1, Timestamp::now(), now);
+        let figures = |worker: &PoolWorker| {
             let view = worker.view(&pool, now, Timestamp::now());
             (view.last_heartbeat.is_some(), view.cpu_percent, view.rss_bytes)
         };
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_settled_number_waits_for_gaps() {
-        let mut reports = Reports::default();
+        let mut reports = SettledReports::default();
         assert_eq!(reports.settle(1), 1);
         assert_eq!(reports.settle(3), 1);
         assert_eq!(reports.settle(3), 1, "twice is once");
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn an_adopted_worker_starts_where_it_dropped() {
-        let mut reports = Reports::default();
+        let mut reports = SettledReports::default();
         assert_eq!(reports.settle(8), 0, "1 to 7 may be missing");
         reports.dropped(7);
         assert_eq!(reports.settle(9), 9);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{AttemptEnd, Cause, Refusal, TaskId};
+use muster_domain::{AttemptEnd, Cause, CommandRefusal, TaskId};
 use muster_store::testing::Commit;
 use muster_supervisor::LeadEnd;
 use tokio_util::sync::CancellationToken;
@@ -79,7 +79,7 @@ impl Life {
         let rng = &mut self.rng;
         let on_spawn = match rng.u32(..10) {
             0 => OnSpawn::Miss(rng.u32(1..4)),
-            1 => OnSpawn::Refuse(Refusal::Full { capacity: 2 }),
+            1 => OnSpawn::Refuse(CommandRefusal::Full { capacity: 2 }),
             _ => OnSpawn::Run,
         };
         let on_task = match rng.u32(..8) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use muster_domain::{EventKind, RetryPolicy, TaskId, TaskState, Timestamp};
-use muster_store::{Leadership, Life, Machine, Store, Write};
+use muster_store::{Leadership, LifeRow, Machine, Store, Write};
 use muster_supervisor::{SupervisorError, TaskRequest, WallClock};
 
 use super::{task, tasks_config};
@@ -157,7 +157,7 @@ async fn a_supervisor_of_another_machine_tells_nothing_of_this_clock() {
         };
         let now = Timestamp::now();
         let seen_at = now.after(Duration::from_secs(300));
-        let life = Life { fence, part: 0, began_at: now, seen_at, machine: Some(machine) };
+        let life = LifeRow { fence, part: 0, began_at: now, seen_at, machine: Some(machine) };
         ground.store.apply(fence, &[Write::NoteLife(life)]).await.expect("stored");
         let world = ground.lead().await;
         assert_eq!(world.told(EventKind::ClockSet).await.len(), told, "{host}");

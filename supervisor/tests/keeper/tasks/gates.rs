@@ -128,7 +128,7 @@ async fn a_pool_that_goes_fails_what_waits_and_ends_what_runs() {
     let removed = tokio::time::timeout(PATIENCE, world.pools().remove(&pool(), true)).await;
     removed.expect("it is answered").expect("removed");
     for id in waiting.iter().chain([&running]) {
-        let row = muster_store::Queue::task(world.store(), *id).await.expect("a row").expect("it is kept");
+        let row = muster_store::TaskQueue::task(world.store(), *id).await.expect("a row").expect("it is kept");
         assert_eq!(row.status.state(), TaskState::Failed, "{row:?}");
         assert!(row.finished_at.is_some_and(|at| at <= Timestamp::now()));
     }

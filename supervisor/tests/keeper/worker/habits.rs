@@ -1,7 +1,7 @@
 //! How a fake worker behaves.
 
-use muster_domain::{Cause, Refusal};
-use muster_supervisor::launch::Said;
+use muster_domain::{Cause, CommandRefusal};
+use muster_supervisor::launch::WorkerProbe;
 
 /// What a worker does with an order to run an agent.
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ pub(crate) enum OnSpawn {
     /// Says that it ended before it was ready.
     Fail(Cause),
     /// Refuses it.
-    Refuse(Refusal),
+    Refuse(CommandRefusal),
     /// Does not hear the next so many, then runs it.
     Miss(u32),
 }
@@ -68,8 +68,8 @@ pub(crate) struct Habits {
     pub(crate) quiet: bool,
     /// Whether it beats.
     pub(crate) beats: bool,
-    /// What is said at its door.
-    pub(crate) at_door: Said,
+    /// What is said at its probe socket.
+    pub(crate) at_door: WorkerProbe,
     /// Whether it obeys a request to end.
     pub(crate) obeys: bool,
 }
@@ -86,7 +86,7 @@ impl Default for Habits {
             says_twice: false,
             quiet: false,
             beats: true,
-            at_door: Said::NoDoor,
+            at_door: WorkerProbe::NoDoor,
             obeys: true,
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use muster_domain::{
     AgentId, AttemptEnd, Halt, Payload, Progress, ReportBody, TaskBegun, TaskHalt, TaskId, TaskOrder, TaskOver,
-    TaskPicture, Usage,
+    TaskSnapshot, Usage,
 };
 use tokio::time::Instant;
 
@@ -164,8 +164,8 @@ impl Jobs {
         self.held.keys().find(|(id, _)| *id == task).copied()
     }
 
-    pub(super) fn pictures(&self, agent: AgentId, quiet: bool) -> Vec<TaskPicture> {
-        let picture = |((task_id, attempt), job): (&Attempt, &Job)| TaskPicture {
+    pub(super) fn pictures(&self, agent: AgentId, quiet: bool) -> Vec<TaskSnapshot> {
+        let picture = |((task_id, attempt), job): (&Attempt, &Job)| TaskSnapshot {
             task_id: *task_id,
             attempt: *attempt,
             quiet_ms: if quiet { u64::MAX / 2 } else { 0 },

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_process::Exit;
-use muster_supervisor::launch::{Death, Proof, RunningWorker, Said, Sent};
+use muster_process::ProcessExit;
+use muster_supervisor::launch::{Death, Proof, RunningWorker, Sent, WorkerProbe};
 
 use super::FakeWorker;
 
@@ -42,11 +42,11 @@ impl RunningWorker for FakeWorker {
         let _ = remains.wait_for(|remains| !remains).await;
         let mut cut_off = self.0.cut_off.subscribe();
         let _ = cut_off.wait_for(Option::is_none).await;
-        let (exit, last_words) = (Some(Exit::Signal(9)), "it did what it could".to_owned());
+        let (exit, last_words) = (Some(ProcessExit::Signal(9)), "it did what it could".to_owned());
         Death { proof: Proof::ProcessTable, exit, last_words }
     }
 
-    async fn probe(&self, _patience: Duration) -> Said {
+    async fn probe(&self, _patience: Duration) -> WorkerProbe {
         self.0.mind.lock().await.habits.at_door.clone()
     }
 }

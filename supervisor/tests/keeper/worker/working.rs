@@ -1,7 +1,7 @@
 //! How a fake worker does tasks.
 
 use muster_domain::{
-    AgentId, AttemptEnd, Cause, Command, Fence, Halt, Payload, Progress, Report, ReportBody, SeenState, TaskHalt,
+    AgentId, AttemptEnd, Cause, Command, Fence, Halt, ObservedState, Payload, Progress, Report, ReportBody, TaskHalt,
     TaskId, TaskOrder, Usage,
 };
 use tokio::time::Instant;
@@ -52,7 +52,7 @@ impl FakeWorker {
         }
         match mind.held.get(&order.agent_id).filter(|held| held.epoch == order.epoch).map(|held| held.state) {
             None => Some("its worker does not have that run of its agent"),
-            Some(SeenState::Starting) => Some("its agent is starting"),
+            Some(ObservedState::Starting) => Some("its agent is starting"),
             Some(_) => None,
         }
     }

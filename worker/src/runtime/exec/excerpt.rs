@@ -16,8 +16,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::host::{Extent, Printed};
-use super::tail::Tail;
-use crate::log::Stream;
+use super::tail::OutputTail;
+use crate::log::LogStream;
 
 /// A program that was not seen to have read its task.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ pub(super) struct Excerpt {
     /// Lines that begin before it are not its own.
     from: Extent,
     untold: Option<Untold>,
-    tail: Tail,
+    tail: OutputTail,
 }
 
 impl Excerpt {
@@ -97,12 +97,12 @@ impl Excerpt {
     pub(super) fn new(company: Company, printed: Extent, until: u64, now: Instant) -> Self {
         let untold = Untold { until, look_at: now + FIRST_LOOK, pause: FIRST_LOOK, late: false, stale_at: now + SOON };
         let (alone, mixed) = (company != Company::Unknown, company == Company::Others);
-        Self { alone, mixed, from: printed, untold: Some(untold), tail: Tail::default() }
+        Self { alone, mixed, from: printed, untold: Some(untold), tail: OutputTail::default() }
     }
 
     /// Of the one task that a program was started for: all that it prints is about it.
     pub(super) fn of_all() -> Self {
-        Self { alone: true, mixed: false, from: Extent::default(), untold: None, tail: Tail::default() }
+        Self { alone: true, mixed: false, from: Extent::default(), untold: None, tail: OutputTail::default() }
     }
 
     /// The program has other tasks too, or had some: from now on nobody knows what a line is about that names none.
@@ -133,7 +133,7 @@ impl Excerpt {
     }
 
     /// A line that names no task.
-    pub(super) fn add(&mut self, stream: Stream, line: Printed<'_>) {
+    pub(super) fn add(&mut self, stream: LogStream, line: Printed<'_>) {
         if self.alone && line.from >= self.from.of(stream) {
             self.tail.add(line.text);
         }
@@ -167,12 +167,12 @@ mod tests {
     fn what_was_printed_before_the_task_was_handed_over_is_not_its_own() {
         let (mut excerpt, now) = excerpt(Extent { out: 10, err: 3 });
         excerpt.look(Extent { out: 30, err: 30 }, 100, now);
-        excerpt.add(Stream::Out, line("in the pipe", 0));
-        excerpt.add(Stream::Out, line("its end was printed later", 9));
-        excerpt.add(Stream::Err, line("err in the pipe", 2));
+        excerpt.add(LogStream::Out, line("in the pipe", 0));
+        excerpt.add(LogStream::Out, line("its end was printed later", 9));
+        excerpt.add(LogStream::Err, line("err in the pipe", 2));
         assert_eq!(excerpt.text(), "");
-        excerpt.add(Stream::Err, line("its error", 3));
-        excerpt.add(Stream::Out, line("its own", 10));
+        excerpt.add(LogStream::Err, line("its error", 3));
+        excerpt.add(LogStream::Out, line("its own", 10));
         assert_eq!(excerpt.text(), "its error\nits own");
     }
 
@@ -180,13 +180,13 @@ mod tests {
     fn what_is_printed_before_the_task_was_seen_to_be_read_is_about_something_else() {
         let (mut excerpt, now) = excerpt(Extent::default());
         excerpt.look(Extent { out: 20, err: 5 }, 99, now);
-        excerpt.add(Stream::Out, line("still busy with the one before", 0));
+        excerpt.add(LogStream::Out, line("still busy with the one before", 0));
         // It has read since, and nobody knows whether before or after it printed this.
         excerpt.look(Extent { out: 40, err: 5 }, 100, now);
-        excerpt.add(Stream::Out, line("whose?", 20));
+        excerpt.add(LogStream::Out, line("whose?", 20));
         assert_eq!(excerpt.next_look(), None);
         excerpt.look(Extent { out: 60, err: 5 }, 50, now);
-        excerpt.add(Stream::Out, line("its own", 40));
+        excerpt.add(LogStream::Out, line("its own", 40));
         assert_eq!(excerpt.text(), "its own");
     }
 
@@ -195,9 +195,9 @@ mod tests {
         let now = Instant::now();
         let mut excerpt = Excerpt::new(Company::Others, Extent::default(), 100, now);
         excerpt.look(Extent { out: 20, err: 5 }, 100, now);
-        excerpt.add(Stream::Out, line("printed before it read, or after", 0));
-        excerpt.add(Stream::Err, line("its own error", 5));
-        excerpt.add(Stream::Out, line("its own", 20));
+        excerpt.add(LogStream::Out, line("printed before it read, or after", 0));
+        excerpt.add(LogStream::Err, line("its own error", 5));
+        excerpt.add(LogStream::Out, line("its own", 20));
         assert_eq!(excerpt.text(), "its own error\nits own");
     }
 
@@ -205,8 +205,8 @@ mod tests {
     fn a_first_look_that_comes_late_says_too_little() {
         let (mut excerpt, now) = excerpt(Extent::default());
         excerpt.look(Extent { out: 20, err: 5 }, 100, now + SOON * 2);
-        excerpt.add(Stream::Out, line("of the task before, or its own", 0));
-        excerpt.add(Stream::Out, line("its own", 20));
+        excerpt.add(LogStream::Out, line("of the task before, or its own", 0));
+        excerpt.add(LogStream::Out, line("its own", 20));
         assert_eq!(excerpt.text(), "its own");
     }
 
@@ -239,14 +239,14 @@ mod tests {
     #[test]
     fn beside_other_tasks_only_what_names_this_one_is_its_own() {
         let (mut excerpt, now) = excerpt(Extent::default());
-        excerpt.add(Stream::Out, line("alone", 0));
+        excerpt.add(LogStream::Out, line("alone", 0));
         excerpt.share();
         assert_eq!(excerpt.next_look(), None, "it does not matter");
-        excerpt.add(Stream::Out, line("whose?", 6));
+        excerpt.add(LogStream::Out, line("whose?", 6));
         excerpt.add_named(b"{named}");
         assert_eq!(excerpt.text(), "alone\n{named}");
         let mut shared = Excerpt::new(Company::Unknown, Extent::default(), 100, now);
-        shared.add(Stream::Out, line("whose?", 0));
+        shared.add(LogStream::Out, line("whose?", 0));
         assert_eq!(shared.text(), "");
     }
 }

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use muster_domain::{AgentId, Timestamp};
-use muster_files::Place;
+use muster_files::DataPath;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::blocking;
 use super::per_task::Relayed;
-use crate::log::{self, Batch, LogFile, Stream};
+use crate::log::{self, LogBatch, LogFile, LogStream};
 
 /// Lines that wait for the disk, in bytes, at most; beyond that the program's output is not read, so a program that
 /// prints faster than the disk takes it waits itself. One piece of output more may come on top.
@@ -21,7 +21,7 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 
 /// A log with lines that wait to go out.
 pub(super) struct Journal {
-    batch: Batch,
+    batch: LogBatch,
     sink: Sink,
 }
 
@@ -35,16 +35,16 @@ enum Sink {
 
 impl Journal {
     pub(super) fn new(data_dir: &Path, agent_id: AgentId) -> Self {
-        let file = LogFile::new(Place::agent_log(data_dir, agent_id), log::ROTATE_AT);
-        Self { batch: Batch::default(), sink: Sink::Disk { file: Some(file), writing: None } }
+        let file = LogFile::new(DataPath::agent_log(data_dir, agent_id), log::ROTATE_AT);
+        Self { batch: LogBatch::default(), sink: Sink::Disk { file: Some(file), writing: None } }
     }
 
     /// A log whose lines somebody else writes, who gets them by this channel.
     pub(super) fn relayed(owner: mpsc::Sender<Relayed>) -> Self {
-        Self { batch: Batch::default(), sink: Sink::Owner(owner) }
+        Self { batch: LogBatch::default(), sink: Sink::Owner(owner) }
     }
 
-    pub(super) fn add(&mut self, at: Timestamp, stream: Stream, text: &[u8], cut: u64) {
+    pub(super) fn add(&mut self, at: Timestamp, stream: LogStream, text: &[u8], cut: u64) {
         self.batch.add(at, stream, text, cut);
     }
 
@@ -111,7 +111,7 @@ impl Journal {
 }
 
 /// Begins to write what waits.
-fn begin(batch: &mut Batch, file: &mut Option<LogFile>) -> Option<JoinHandle<Result<LogFile, JoinError>>> {
+fn begin(batch: &mut LogBatch, file: &mut Option<LogFile>) -> Option<JoinHandle<Result<LogFile, JoinError>>> {
     let lines = batch.take();
     // Without a file the writing thread died, and so does the log; the agent goes on.
     let mut file = file.take()?;

@@ -14,7 +14,7 @@
 //! | `host` | one program: process, pipes, lines, SIGTERM and SIGKILL. A limit of what a program may use belongs here, and only here |
 //! | `protocol` | the trait for what is spoken with a program, and a file for each that there is |
 //! | `driver` | moves what is said between the two, with all deadlines: ready, answer, stop |
-//! | `desk`, `excerpt` | the tasks that a program has, and what it printed during each |
+//! | `open_tasks`, `excerpt` | the tasks that a program has, and what it printed during each |
 //! | `journal`, `tail` | the agent's log, and the last that it printed |
 //! | `resident`, `per_task` | the lives: a program that is started with its agent, or one per task |
 //! | [`crate::notes`] | what a program says of a task beside its end |
@@ -23,11 +23,11 @@
 //! 1. [`Exec::start`] looks up the protocol of the profile's mode, and starts a task for the agent by the protocol's
 //!    [`ProgramLife`]. It holds one end of a channel to it: orders go in, news come out.
 //! 2. `Host::start` starts the program. `Driver::new` lets the protocol greet it, and waits for `Message::Ready`.
-//! 3. `Order::Begin`: the protocol writes the task into the program's stdin, as its pipe takes it, and the desk keeps it.
+//! 3. `AgentOrder::Begin`: the protocol writes the task into the program's stdin, as its pipe takes it, and the open tasks keep it.
 //! 4. What the program prints comes as lines. The protocol says which of them are messages; all others go to the log. A note goes to
 //!    the task's notes, an end is news for the loop. While the log has no room, the program is not read.
-//! 5. `Order::Halt`: the protocol tells the program, and the driver waits for the answer; where none comes, it ends the program.
-//! 6. `Order::Stop`, or an end of itself: the host tells when the tree is proven dead. What was still in its pipes is read, the
+//! 5. `AgentOrder::Halt`: the protocol tells the program, and the driver waits for the answer; where none comes, it ends the program.
+//! 6. `AgentOrder::Stop`, or an end of itself: the host tells when the tree is proven dead. What was still in its pipes is read, the
 //!    tasks that it had are over, and the last news is the agent's end.
 //!
 //! Dropping the handles kills all trees: the tasks see that nobody gives orders any more.
@@ -37,11 +37,11 @@
 //! programs that misbehave.
 
 pub(super) mod blocking;
-mod desk;
 mod driver;
 mod excerpt;
 mod host;
 mod journal;
+mod open_tasks;
 mod per_task;
 mod protocol;
 mod resident;
@@ -57,9 +57,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
 use super::{RunChange, RunNews};
-use crate::checks::Look;
-use crate::slots::How;
-use crate::tasks::{AttemptId, Errand, Finish, Finished};
+use crate::checks::Probing;
+use crate::slots::StopMode;
+use crate::tasks::{AttemptId, AttemptStart, Finish, Finished};
 use protocol::json_lines::JsonLines;
 use protocol::oneshot::Oneshot;
 use protocol::{AgentProtocol, ProgramLife};
@@ -67,7 +67,7 @@ use protocol::{AgentProtocol, ProgramLife};
 /// The agents of a worker that have programs.
 pub(crate) struct Exec {
     common: Arc<Common>,
-    agents: HashMap<AgentId, Handle>,
+    agents: HashMap<AgentId, AgentTaskHandle>,
 }
 
 /// What all agents of a worker have in common.
@@ -84,13 +84,13 @@ struct Common {
 }
 
 /// One run of an agent, as whoever carries it out knows it.
-struct AgentRun {
+struct RunContext {
     common: Arc<Common>,
     order: SpawnOrder,
     activity: LastActive,
 }
 
-impl AgentRun {
+impl RunContext {
     fn agent_id(&self) -> AgentId {
         self.order.agent.agent_id
     }
@@ -109,17 +109,17 @@ impl AgentRun {
 }
 
 /// The loop's end of an agent's task.
-struct Handle {
-    run: Arc<AgentRun>,
-    orders: UnboundedSender<Order>,
+struct AgentTaskHandle {
+    run: Arc<RunContext>,
+    orders: UnboundedSender<AgentOrder>,
 }
 
 /// What the loop tells an agent's task.
-enum Order {
+enum AgentOrder {
     /// Stop, and end.
-    Stop(How),
+    Stop(StopMode),
     /// Have this done.
-    Begin(Box<Errand>),
+    Begin(Box<AttemptStart>),
     /// Stop this, for this reason.
     Halt(AttemptId, Halt),
 }
@@ -166,35 +166,35 @@ impl Exec {
 
     pub(super) fn start(&mut self, order: SpawnOrder) {
         let (orders, ordered) = unbounded_channel();
-        let run = Arc::new(AgentRun { common: Arc::clone(&self.common), order, activity: LastActive::default() });
-        self.agents.insert(run.agent_id(), Handle { run: Arc::clone(&run), orders });
+        let run = Arc::new(RunContext { common: Arc::clone(&self.common), order, activity: LastActive::default() });
+        self.agents.insert(run.agent_id(), AgentTaskHandle { run: Arc::clone(&run), orders });
         match self.common.profile.mode {
             ExecMode::Agent => carry_out(run, ordered, || JsonLines),
             ExecMode::Oneshot => carry_out(run, ordered, Oneshot::default),
         }
     }
 
-    pub(super) fn stop(&mut self, agent_id: &AgentId, how: How) {
+    pub(super) fn stop(&mut self, agent_id: &AgentId, how: StopMode) {
         if let Some(handle) = self.agents.get(agent_id) {
             // Where the task has ended, its last news is on the way.
-            let _ = handle.orders.send(Order::Stop(how));
+            let _ = handle.orders.send(AgentOrder::Stop(how));
         }
     }
 
     /// Hands on a task. Answers where there is nobody to take it.
-    pub(super) fn begin(&mut self, errand: Errand) -> Option<Finish> {
-        let (id, handle) = (errand.id(), self.agents.get(&errand.order.agent_id));
-        let taken = handle.is_some_and(|handle| handle.orders.send(Order::Begin(Box::new(errand))).is_ok());
+    pub(super) fn begin(&mut self, start: AttemptStart) -> Option<Finish> {
+        let (id, handle) = (start.id(), self.agents.get(&start.order.agent_id));
+        let taken = handle.is_some_and(|handle| handle.orders.send(AgentOrder::Begin(Box::new(start))).is_ok());
         (!taken).then(|| not_begun(id))
     }
 
     pub(super) fn halt(&mut self, agent_id: &AgentId, id: AttemptId, halt: Halt) {
         if let Some(handle) = self.agents.get(agent_id) {
-            let _ = handle.orders.send(Order::Halt(id, halt));
+            let _ = handle.orders.send(AgentOrder::Halt(id, halt));
         }
     }
 
-    pub(super) fn look(&self, agent_id: &AgentId) -> Option<Look> {
+    pub(super) fn look(&self, agent_id: &AgentId) -> Option<Probing> {
         let handle = self.agents.get(agent_id)?;
         Some(Box::pin(host::look(Arc::clone(&handle.run))))
     }
@@ -210,8 +210,8 @@ impl Exec {
 
 /// Has a task of its own carry out the run of an agent whose programs speak this.
 fn carry_out<P: AgentProtocol>(
-    run: Arc<AgentRun>,
-    orders: UnboundedReceiver<Order>,
+    run: Arc<RunContext>,
+    orders: UnboundedReceiver<AgentOrder>,
     protocol: impl Fn() -> P + Send + Sync + 'static,
 ) {
     match P::LIFE {

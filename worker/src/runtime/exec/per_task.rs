@@ -11,11 +11,11 @@ use super::driver::{Driver, Records, not_had};
 use super::host::{self, Host};
 use super::journal::Journal;
 use super::protocol::AgentProtocol;
-use super::{AgentRun, Order};
-use crate::log::Stream;
+use super::{AgentOrder, RunContext};
+use crate::log::LogStream;
 use crate::runtime::RunChange;
-use crate::slots::How;
-use crate::tasks::{AttemptId, Errand, Finished};
+use crate::slots::StopMode;
+use crate::tasks::{AttemptId, AttemptStart, Finished};
 
 /// Pieces of output that wait for the log, at most.
 const WAITING: usize = 8;
@@ -30,8 +30,8 @@ pub(super) enum Relayed {
 
 /// Runs an agent. Its last news is its end, when its last program is proven dead.
 pub(super) async fn run<P: AgentProtocol>(
-    run: Arc<AgentRun>,
-    mut orders: UnboundedReceiver<Order>,
+    run: Arc<RunContext>,
+    mut orders: UnboundedReceiver<AgentOrder>,
     protocol: impl Fn() -> P,
 ) {
     let journal = Journal::new(&run.common.data_dir, run.agent_id());
@@ -44,8 +44,8 @@ pub(super) async fn run<P: AgentProtocol>(
     };
     // What was given to it and never reached a program.
     while let Ok(order) = orders.try_recv() {
-        if let Order::Begin(errand) = order {
-            agent.run.say(RunChange::Finished(super::not_begun(errand.id())));
+        if let AgentOrder::Begin(start) = order {
+            agent.run.say(RunChange::Finished(super::not_begun(start.id())));
         }
     }
     agent.end(cause).await;
@@ -53,19 +53,23 @@ pub(super) async fn run<P: AgentProtocol>(
 
 /// An agent that starts a program per task.
 struct PerTask<F> {
-    run: Arc<AgentRun>,
+    run: Arc<RunContext>,
     protocol: F,
     journal: Journal,
     tell: mpsc::Sender<Relayed>,
     /// The programs that run, and where each hears its orders.
-    programs: HashMap<AttemptId, UnboundedSender<Order>>,
+    programs: HashMap<AttemptId, UnboundedSender<AgentOrder>>,
     /// How it is being stopped.
-    stops: Option<How>,
+    stops: Option<StopMode>,
 }
 
 impl<P: AgentProtocol, F: Fn() -> P> PerTask<F> {
     /// Does what it is told until it was stopped and its last program is proven dead.
-    async fn attend(&mut self, orders: &mut UnboundedReceiver<Order>, told: &mut mpsc::Receiver<Relayed>) -> Cause {
+    async fn attend(
+        &mut self,
+        orders: &mut UnboundedReceiver<AgentOrder>,
+        told: &mut mpsc::Receiver<Relayed>,
+    ) -> Cause {
         self.run.is_active(Instant::now());
         self.run.say(RunChange::Started { pid: None });
         let mut abandoned = false;
@@ -86,42 +90,42 @@ impl<P: AgentProtocol, F: Fn() -> P> PerTask<F> {
         Cause::Stopped
     }
 
-    fn obey(&mut self, order: Option<Order>) {
+    fn obey(&mut self, order: Option<AgentOrder>) {
         match order {
-            Some(Order::Stop(how)) => self.stop(how),
+            Some(AgentOrder::Stop(how)) => self.stop(how),
             // Nobody holds the other end any more: the worker is gone.
-            None => self.stop(How::Kill),
-            Some(Order::Begin(errand)) => self.begin(errand),
-            Some(Order::Halt(id, halt)) => {
+            None => self.stop(StopMode::Kill),
+            Some(AgentOrder::Begin(start)) => self.begin(start),
+            Some(AgentOrder::Halt(id, halt)) => {
                 if let Some(orders) = self.programs.get(&id) {
                     // Where its program has ended, that is on its way here.
-                    let _ = orders.send(Order::Halt(id, halt));
+                    let _ = orders.send(AgentOrder::Halt(id, halt));
                 }
             }
         }
     }
 
-    fn begin(&mut self, errand: Box<Errand>) {
-        let id = errand.id();
+    fn begin(&mut self, start: Box<AttemptStart>) {
+        let id = start.id();
         if self.stops.is_some() {
             return self.run.say(RunChange::Finished(super::not_begun(id)));
         }
         let (orders, ordered) = unbounded_channel();
         self.programs.insert(id, orders);
-        tokio::spawn(attend_to(Arc::clone(&self.run), (self.protocol)(), errand, ordered, self.tell.clone()));
+        tokio::spawn(attend_to(Arc::clone(&self.run), (self.protocol)(), start, ordered, self.tell.clone()));
     }
 
     /// Stops its programs; it ends with the last of them.
-    fn stop(&mut self, how: How) {
+    fn stop(&mut self, how: StopMode) {
         self.stops = self.stops.max(Some(how));
         for orders in self.programs.values() {
-            let _ = orders.send(Order::Stop(how));
+            let _ = orders.send(AgentOrder::Stop(how));
         }
     }
 
     async fn end(mut self, cause: Cause) {
         let at = Timestamp::now();
-        self.journal.add(at, Stream::End, cause.to_string().as_bytes(), 0);
+        self.journal.add(at, LogStream::End, cause.to_string().as_bytes(), 0);
         self.journal.finish().await;
         self.run.say(RunChange::Ended(Ending::new(cause, at)));
     }
@@ -129,26 +133,26 @@ impl<P: AgentProtocol, F: Fn() -> P> PerTask<F> {
 
 /// Has one task done by a program of its own. Its end is told last; whatever goes wrong, there is one.
 async fn attend_to<P: AgentProtocol>(
-    run: Arc<AgentRun>,
+    run: Arc<RunContext>,
     mut protocol: P,
-    errand: Box<Errand>,
-    mut orders: UnboundedReceiver<Order>,
+    start: Box<AttemptStart>,
+    mut orders: UnboundedReceiver<AgentOrder>,
     tell: mpsc::Sender<Relayed>,
 ) {
-    let id = errand.id();
+    let id = start.id();
     let mut records = Records::new(Journal::relayed(tell.clone()));
     match Host::start(Arc::clone(&run), Some(id.task_id), P::STDOUT).await {
         Ok(host) => {
             let mut driver = Driver::new(&run, &mut protocol, &mut records, host);
-            driver.begin(&errand);
+            driver.begin(&start);
             let end = driver.drive(&mut orders).await;
             records.journal.flush().await;
             let end = if end.ordered {
                 Finished::Stopped
             } else {
-                protocol.outcome(end.exit, end.printed, &records.desk.last_output(&id.task_id))
+                protocol.outcome(end.exit, end.printed, &records.open_tasks.last_output(&id.task_id))
             };
-            records.desk.end(id.task_id, end).into_iter().for_each(|finish| run.say(RunChange::Finished(finish)));
+            records.open_tasks.end(id.task_id, end).into_iter().for_each(|finish| run.say(RunChange::Finished(finish)));
         }
         // In the words of an agent whose program could not be started.
         Err(error) => not_had(&run, id, Finished::StartFailed(Cause::NotStarted { error }.to_string())),

@@ -9,14 +9,14 @@ use super::driver::{Driver, Records, refuse};
 use super::host::Host;
 use super::journal::Journal;
 use super::protocol::AgentProtocol;
-use super::{AgentRun, Order};
-use crate::log::Stream;
+use super::{AgentOrder, RunContext};
+use crate::log::LogStream;
 use crate::runtime::RunChange;
 
 /// Runs an agent. Its last news is its end; whatever goes wrong, there is one.
 pub(super) async fn run<P: AgentProtocol>(
-    run: Arc<AgentRun>,
-    mut orders: UnboundedReceiver<Order>,
+    run: Arc<RunContext>,
+    mut orders: UnboundedReceiver<AgentOrder>,
     protocol: impl Fn() -> P,
 ) {
     let mut records = Records::new(Journal::new(&run.common.data_dir, run.agent_id()));
@@ -26,19 +26,19 @@ pub(super) async fn run<P: AgentProtocol>(
     };
     // What was given to it and never reached its program.
     while let Ok(order) = orders.try_recv() {
-        if let Order::Begin(errand) = order {
-            refuse(&run, &records, &errand);
+        if let AgentOrder::Begin(start) = order {
+            refuse(&run, &records, &start);
         }
     }
     end(&run, records, cause).await;
 }
 
 /// The last words: in the log first, so that who hears of the end finds them there.
-async fn end(run: &AgentRun, records: Records, cause: Cause) {
-    let Records { mut journal, tail, mut desk } = records;
+async fn end(run: &RunContext, records: Records, cause: Cause) {
+    let Records { mut journal, tail, mut open_tasks } = records;
     let at = Timestamp::now();
-    journal.add(at, Stream::End, cause.to_string().as_bytes(), 0);
+    journal.add(at, LogStream::End, cause.to_string().as_bytes(), 0);
     journal.finish().await;
-    desk.clear(&cause).into_iter().for_each(|finish| run.say(RunChange::Finished(finish)));
+    open_tasks.clear(&cause).into_iter().for_each(|finish| run.say(RunChange::Finished(finish)));
     run.say(RunChange::Ended(Ending { cause, last_output: tail.text(), at }));
 }

@@ -4,9 +4,9 @@ use muster_domain::ending::MAX_LAST_OUTPUT;
 
 /// Keeps the last lines, up to [`MAX_LAST_OUTPUT`] bytes of them, in bounded memory.
 #[derive(Debug, Default)]
-pub(super) struct Tail(Vec<u8>);
+pub(super) struct OutputTail(Vec<u8>);
 
-impl Tail {
+impl OutputTail {
     pub(super) fn add(&mut self, line: &[u8]) {
         let line = &line[line.len().saturating_sub(MAX_LAST_OUTPUT)..];
         self.0.extend_from_slice(line);
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     fn tail(lines: impl IntoIterator<Item = Vec<u8>>) -> String {
-        let mut tail = Tail::default();
+        let mut tail = OutputTail::default();
         lines.into_iter().for_each(|line| tail.add(&line));
         tail.text()
     }

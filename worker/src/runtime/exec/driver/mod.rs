@@ -9,19 +9,19 @@ pub(super) use work::{not_had, refuse};
 use std::time::Duration;
 
 use muster_domain::{Cause, Readiness};
-use muster_process::Exit;
+use muster_process::ProcessExit;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
-use super::desk::Desk;
 use super::host::{Host, HostEvent};
 use super::journal::Journal;
+use super::open_tasks::OpenTasks;
 use super::protocol::{AgentProtocol, ProgramLife};
-use super::tail::Tail;
-use super::{AgentRun, Order};
+use super::tail::OutputTail;
+use super::{AgentOrder, RunContext};
 use crate::later;
 use crate::runtime::RunChange;
-use crate::slots::How;
+use crate::slots::StopMode;
 
 /// The share of the stop deadline that a program has for the stop message alone, before SIGTERM follows: most of it is
 /// left for those that only know the signal.
@@ -33,14 +33,14 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Records {
     pub(super) journal: Journal,
     /// The last that it printed, where it stays.
-    pub(super) tail: Tail,
+    pub(super) tail: OutputTail,
     /// What it has to do.
-    pub(super) desk: Desk,
+    pub(super) open_tasks: OpenTasks,
 }
 
 impl Records {
     pub(super) fn new(journal: Journal) -> Self {
-        Self { journal, tail: Tail::default(), desk: Desk::default() }
+        Self { journal, tail: OutputTail::default(), open_tasks: OpenTasks::default() }
     }
 
     /// Whether more of what a program says can be kept. While it can't, the program is not read.
@@ -52,7 +52,7 @@ impl Records {
 /// How a program ended.
 pub(super) struct ProgramEnd {
     pub(super) cause: Cause,
-    pub(super) exit: Exit,
+    pub(super) exit: ProcessExit,
     /// The copy of its stdout, where one was kept and all of it fits in.
     pub(super) printed: Option<Vec<u8>>,
     /// Whether it was told to end.
@@ -61,7 +61,7 @@ pub(super) struct ProgramEnd {
 
 /// A program that runs, and how far it is.
 pub(super) struct Driver<'a, P> {
-    run: &'a AgentRun,
+    run: &'a RunContext,
     protocol: &'a mut P,
     records: &'a mut Records,
     host: Host,
@@ -75,7 +75,7 @@ pub(super) struct Driver<'a, P> {
 
 impl<'a, P: AgentProtocol> Driver<'a, P> {
     /// The driver of a program that runs.
-    pub(super) fn new(run: &'a AgentRun, protocol: &'a mut P, records: &'a mut Records, host: Host) -> Self {
+    pub(super) fn new(run: &'a RunContext, protocol: &'a mut P, records: &'a mut Records, host: Host) -> Self {
         let mut driver = Self { run, protocol, records, host, unannounced: None, start_by: None, ordered: false };
         driver.protocol.open(&mut driver.host.stdin);
         if P::LIFE == ProgramLife::Agent {
@@ -89,7 +89,7 @@ impl<'a, P: AgentProtocol> Driver<'a, P> {
     }
 
     /// Drives it until its tree is proven dead.
-    pub(super) async fn drive(mut self, orders: &mut UnboundedReceiver<Order>) -> ProgramEnd {
+    pub(super) async fn drive(mut self, orders: &mut UnboundedReceiver<AgentOrder>) -> ProgramEnd {
         let mut abandoned = false;
         loop {
             let reads = self.records.has_room();
@@ -112,7 +112,7 @@ impl<'a, P: AgentProtocol> Driver<'a, P> {
     }
 
     /// Does what follows from what is new of the program; answers with its end.
-    async fn attend_to(&mut self, event: HostEvent) -> Option<Exit> {
+    async fn attend_to(&mut self, event: HostEvent) -> Option<ProcessExit> {
         match event {
             HostEvent::Ended(exit) => return Some(exit),
             HostEvent::Printed(stream) => self.read(stream).await,
@@ -121,14 +121,14 @@ impl<'a, P: AgentProtocol> Driver<'a, P> {
         None
     }
 
-    fn obey(&mut self, order: Option<Order>) {
+    fn obey(&mut self, order: Option<AgentOrder>) {
         match order {
-            Some(Order::Stop(How::Ask)) => self.ask(Cause::Stopped),
-            Some(Order::Stop(How::Kill)) => self.kill(Cause::Stopped),
+            Some(AgentOrder::Stop(StopMode::Ask)) => self.ask(Cause::Stopped),
+            Some(AgentOrder::Stop(StopMode::Kill)) => self.kill(Cause::Stopped),
             // Nobody holds the other end any more. The worker is gone, so nobody waits for a graceful end.
             None => self.kill(Cause::Stopped),
-            Some(Order::Begin(errand)) => self.begin(&errand),
-            Some(Order::Halt(id, halt)) => self.halt(id, halt),
+            Some(AgentOrder::Begin(start)) => self.begin(&start),
+            Some(AgentOrder::Halt(id, halt)) => self.halt(id, halt),
         }
     }
 
@@ -143,9 +143,9 @@ impl<'a, P: AgentProtocol> Driver<'a, P> {
 
     /// The next deadline. No answer to a halt is waited for any more where all of it is being ended.
     fn next(&self) -> Option<Instant> {
-        let answer = self.host.is_running().then(|| self.records.desk.next_answer());
+        let answer = self.host.is_running().then(|| self.records.open_tasks.next_answer());
         // What has closed its stdin can't be looked at.
-        let look = self.host.stdin.is_open().then(|| self.records.desk.next_look());
+        let look = self.host.stdin.is_open().then(|| self.records.open_tasks.next_look());
         [self.start_by, self.host.next(), answer.flatten(), look.flatten()].into_iter().flatten().min()
     }
 
@@ -155,15 +155,15 @@ impl<'a, P: AgentProtocol> Driver<'a, P> {
             let after_ms = u64::try_from(self.run.common.profile.start_timeout.as_millis()).unwrap_or(u64::MAX);
             self.kill(Cause::StartTimeout { after_ms });
         }
-        if self.records.desk.next_look().is_some_and(|at| at <= now) {
+        if self.records.open_tasks.next_look().is_some_and(|at| at <= now) {
             self.look();
         }
-        match self.records.desk.overdue(now) {
+        match self.records.open_tasks.overdue(now) {
             None => {}
-            Some(How::Ask) => self.ask(Cause::TaskHalted),
-            Some(How::Kill) if self.host.is_running() => self.kill(Cause::TaskHalted),
+            Some(StopMode::Ask) => self.ask(Cause::TaskHalted),
+            Some(StopMode::Kill) if self.host.is_running() => self.kill(Cause::TaskHalted),
             // It is being ended already.
-            Some(How::Kill) => {}
+            Some(StopMode::Kill) => {}
         }
         if let Some(reason) = self.host.on_time(now) {
             self.run.say(RunChange::Stuck(reason));
@@ -193,7 +193,7 @@ impl<'a, P: AgentProtocol> Driver<'a, P> {
         self.host.kill(cause);
     }
 
-    async fn end(mut self, exit: Exit) -> ProgramEnd {
+    async fn end(mut self, exit: ProcessExit) -> ProgramEnd {
         self.read_rest().await;
         let (cause, printed) = self.host.end(exit);
         ProgramEnd { cause, exit, printed, ordered: self.ordered }

@@ -10,13 +10,13 @@ use muster_domain::{
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
-use crate::log::Stream;
+use crate::log::LogStream;
 use crate::notes::{Note, Notes};
 use crate::runtime::RunNews;
 use crate::runtime::exec::host::{Framing, Printed, Stdin};
 use crate::runtime::exec::protocol::{Message, MessageBody, Says, TaskMessage};
 use crate::runtime::exec::{Common, LastActive};
-use crate::tasks::{Errand, Finished};
+use crate::tasks::{AttemptStart, Finished};
 
 struct Asking {
     task: Option<TaskId>,
@@ -36,7 +36,7 @@ impl AgentProtocol for Asking {
         stdin.push(b"work\n".to_vec(), Some(order.task_id))
     }
 
-    fn hear(&mut self, _stream: Stream, line: Printed<'_>, stdin: &mut Stdin, says: Says<'_>) -> bool {
+    fn hear(&mut self, _stream: LogStream, line: Printed<'_>, stdin: &mut Stdin, says: Says<'_>) -> bool {
         match (line.text, self.task) {
             (b"welcome", _) => says(Message::Ready),
             (b"may I?", _) => stdin.push(b"yes\n".to_vec(), None).is_ok(),
@@ -58,7 +58,7 @@ impl AgentProtocol for Asking {
     }
 }
 
-fn run(script: &str, data_dir: &std::path::Path) -> (Arc<AgentRun>, UnboundedReceiver<RunNews>) {
+fn run(script: &str, data_dir: &std::path::Path) -> (Arc<RunContext>, UnboundedReceiver<RunNews>) {
     let profile: ExecProfile =
         serde_json::from_value(serde_json::json!({"command": ["sh", "-c", script]})).expect("a profile");
     let (news, heard) = unbounded_channel();
@@ -81,10 +81,10 @@ fn run(script: &str, data_dir: &std::path::Path) -> (Arc<AgentRun>, UnboundedRec
         max_idle_time: Duration::from_secs(300),
     };
     let order = SpawnOrder { agent, epoch: Epoch(1) };
-    (Arc::new(AgentRun { common: Arc::new(common), order, activity: LastActive::default() }), heard)
+    (Arc::new(RunContext { common: Arc::new(common), order, activity: LastActive::default() }), heard)
 }
 
-fn errand(run: &AgentRun) -> Errand {
+fn start(run: &RunContext) -> AttemptStart {
     let order = TaskOrder {
         task_id: TaskId::generate(),
         attempt: 1,
@@ -95,7 +95,7 @@ fn errand(run: &AgentRun) -> Errand {
         sole_tenant: None,
         check: None,
     };
-    Errand { order, notes: Arc::new(Notes::new(Instant::now())) }
+    AttemptStart { order, notes: Arc::new(Notes::new(Instant::now())) }
 }
 
 #[tokio::test]
@@ -109,11 +109,11 @@ async fn a_protocol_may_greet_answer_and_hear_by_a_way_beside_the_pipes() {
     let mut records = Records::new(Journal::new(data.path(), run.agent_id()));
     let host = Host::start(Arc::clone(&run), None, Asking::STDOUT).await.expect("a program");
     let (orders, mut ordered) = unbounded_channel();
-    let errand = errand(&run);
-    let (id, notes) = (errand.id(), Arc::clone(&errand.notes));
+    let start = start(&run);
+    let (id, notes) = (start.id(), Arc::clone(&start.notes));
     let master = async {
         assert!(matches!(news.recv().await.expect("news").what, RunChange::Started { pid: Some(_) }));
-        orders.send(Order::Begin(Box::new(errand))).expect("a driver");
+        orders.send(AgentOrder::Begin(Box::new(start))).expect("a driver");
         let progress = Progress { message: "asking".into(), percent: None };
         // Not heard before the task is there.
         while notes.said().progress.is_none() {
@@ -123,7 +123,7 @@ async fn a_protocol_may_greet_answer_and_hear_by_a_way_beside_the_pipes() {
         std::fs::write(data.path().join("agents").join(run.agent_id().to_string()).join("go"), "").expect("a file");
         let RunChange::Finished(finish) = news.recv().await.expect("news").what else { panic!("an end") };
         assert_eq!((finish.id, finish.end), (id, Finished::Done(Payload::trusted("7"))));
-        orders.send(Order::Stop(How::Ask)).expect("a driver");
+        orders.send(AgentOrder::Stop(StopMode::Ask)).expect("a driver");
     };
     let driver = Driver::new(&run, &mut protocol, &mut records, host);
     let (end, ()) = tokio::join!(driver.drive(&mut ordered), master);

@@ -8,24 +8,24 @@ use tokio::time::Instant;
 use super::{Driver, Records};
 use crate::later;
 use crate::runtime::RunChange;
-use crate::runtime::exec::AgentRun;
+use crate::runtime::exec::RunContext;
 use crate::runtime::exec::protocol::{AgentProtocol, ProgramLife};
-use crate::slots::How;
-use crate::tasks::{AttemptId, Errand, Finish, Finished};
+use crate::slots::StopMode;
+use crate::tasks::{AttemptId, AttemptStart, Finish, Finished};
 
 impl<P: AgentProtocol> Driver<'_, P> {
     /// Hands a task to the program.
-    pub(in crate::runtime::exec) fn begin(&mut self, errand: &Errand) {
-        let id = errand.id();
-        if !self.host.is_running() || self.records.desk.attempt(&id.task_id).is_some() {
-            return refuse(self.run, self.records, errand);
+    pub(in crate::runtime::exec) fn begin(&mut self, start: &AttemptStart) {
+        let id = start.id();
+        if !self.host.is_running() || self.records.open_tasks.attempt(&id.task_id).is_some() {
+            return refuse(self.run, self.records, start);
         }
         let printed = self.host.printed();
-        match self.protocol.give(&errand.order, &mut self.host.stdin) {
+        match self.protocol.give(&start.order, &mut self.host.stdin) {
             Ok(until) => {
                 match P::LIFE {
-                    ProgramLife::Agent => self.records.desk.put(errand, printed, until),
-                    ProgramLife::Task => self.records.desk.put_only(errand),
+                    ProgramLife::Agent => self.records.open_tasks.put(start, printed, until),
+                    ProgramLife::Task => self.records.open_tasks.put_only(start),
                 }
                 self.write();
             }
@@ -42,14 +42,14 @@ impl<P: AgentProtocol> Driver<'_, P> {
             self.ordered = true;
             return self.host.ask(Cause::Stopped, Duration::ZERO, patience);
         }
-        let how = if halt == Halt::BudgetExceeded { How::Kill } else { How::Ask };
-        if !self.host.is_running() || !self.records.desk.halt(id, later(now, patience), how) {
+        let how = if halt == Halt::BudgetExceeded { StopMode::Kill } else { StopMode::Ask };
+        if !self.host.is_running() || !self.records.open_tasks.halt(id, later(now, patience), how) {
             return;
         }
         match self.protocol.cancel(id.task_id, &mut self.host.stdin) {
             Ok(()) => self.write(),
             // It can't hear of it.
-            Err(_) if how == How::Kill => self.kill(Cause::TaskHalted),
+            Err(_) if how == StopMode::Kill => self.kill(Cause::TaskHalted),
             Err(_) => self.ask(Cause::TaskHalted),
         }
     }
@@ -57,22 +57,22 @@ impl<P: AgentProtocol> Driver<'_, P> {
     /// Writes what waits for the program.
     pub(super) fn write(&mut self) {
         let lost = self.host.stdin.write();
-        for finish in self.records.desk.lose(lost, "its agent has closed its stdin") {
+        for finish in self.records.open_tasks.lose(lost, "its agent has closed its stdin") {
             self.run.say(RunChange::Finished(finish));
         }
     }
 }
 
 /// A task is not begun.
-pub(in crate::runtime::exec) fn refuse(run: &AgentRun, records: &Records, errand: &Errand) {
-    let why = match records.desk.attempt(&errand.order.task_id) {
+pub(in crate::runtime::exec) fn refuse(run: &RunContext, records: &Records, start: &AttemptStart) {
+    let why = match records.open_tasks.attempt(&start.order.task_id) {
         Some(attempt) => format!("its agent still has attempt {attempt} of it"),
         None => "its agent is ending".to_owned(),
     };
-    not_had(run, errand.id(), Finished::NotBegun(why));
+    not_had(run, start.id(), Finished::NotBegun(why));
 }
 
 /// A task that the program never had is over.
-pub(in crate::runtime::exec) fn not_had(run: &AgentRun, id: AttemptId, end: Finished) {
+pub(in crate::runtime::exec) fn not_had(run: &RunContext, id: AttemptId, end: Finished) {
     run.say(RunChange::Finished(Finish { id, end, last_output: String::new() }));
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use muster_domain::Cause;
-use muster_process::{Custodian, Exit};
+use muster_process::{ChildKiller, ProcessExit};
 use tokio::time::Instant;
 
 use crate::later;
@@ -14,7 +14,7 @@ const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 /// How far a program is on that way.
 pub(crate) struct Escalation {
-    keeper: Custodian,
+    keeper: ChildKiller,
     level: Level,
     /// Why it ends, where that is known before it does.
     cause: Option<Cause>,
@@ -35,7 +35,7 @@ enum Level {
 }
 
 impl Escalation {
-    pub(crate) const fn new(keeper: Custodian) -> Self {
+    pub(crate) const fn new(keeper: ChildKiller) -> Self {
         Self { keeper, level: Level::Runs, cause: None }
     }
 
@@ -96,15 +96,15 @@ impl Escalation {
     }
 
     /// Why it ended, now that it did so.
-    pub(crate) fn into_cause(self, exit: Exit) -> Cause {
+    pub(crate) fn into_cause(self, exit: ProcessExit) -> Cause {
         self.cause.unwrap_or(cause_of(exit))
     }
 }
 
 /// The end of a program that ended by itself.
-pub(crate) const fn cause_of(exit: Exit) -> Cause {
+pub(crate) const fn cause_of(exit: ProcessExit) -> Cause {
     match exit {
-        Exit::Code(code) => Cause::Exited { code },
-        Exit::Signal(signal) => Cause::Signaled { signal },
+        ProcessExit::Code(code) => Cause::Exited { code },
+        ProcessExit::Signal(signal) => Cause::Signaled { signal },
     }
 }

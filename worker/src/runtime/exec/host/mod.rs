@@ -19,20 +19,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::{Cause, TaskId};
-use muster_process::{Child, Exit, ExitWatch};
+use muster_process::{Child, ExitWatch, ProcessExit};
 use tokio::time::{Instant, timeout_at};
 
-use super::AgentRun;
-use crate::log::Stream;
+use super::RunContext;
+use crate::log::LogStream;
 use escalation::Escalation;
-use output::Output;
+use output::OutputReader;
 
 /// A program that runs. Dropping it kills its tree.
 pub(crate) struct Host {
     pub(crate) pid: u32,
     pub(crate) stdin: Stdin,
-    out: Output,
-    err: Output,
+    out: OutputReader,
+    err: OutputReader,
     escalation: Escalation,
     exit: ExitWatch,
 }
@@ -44,9 +44,9 @@ pub(crate) type Take<'a> = &'a mut dyn FnMut(Printed<'_>, &mut Stdin);
 #[derive(Debug)]
 pub(crate) enum HostEvent {
     /// Its tree is proven dead. The last one.
-    Ended(Exit),
+    Ended(ProcessExit),
     /// There may be something to read of this stream.
-    Printed(Stream),
+    Printed(LogStream),
     /// Its stdin may take more of what waits.
     Writable,
 }
@@ -54,12 +54,12 @@ pub(crate) enum HostEvent {
 impl Host {
     /// Starts the program of an agent, or of a single task of it, whose stdout is read so. Where it can't, says why, and nothing
     /// of it is left.
-    pub(crate) async fn start(run: Arc<AgentRun>, task: Option<TaskId>, stdout: Framing) -> Result<Self, String> {
+    pub(crate) async fn start(run: Arc<RunContext>, task: Option<TaskId>, stdout: Framing) -> Result<Self, String> {
         let child = program::start(run, task).await?;
         let Child { pid, stdin, stdout: out, stderr: err, keeper, mut exit, .. } = child;
         // From here on, whatever fails: the keeper kills the tree.
         let mut escalation = Escalation::new(keeper);
-        match outputs(Output::new(out, stdout), Output::new(err, Framing::Log)) {
+        match outputs(OutputReader::new(out, stdout), OutputReader::new(err, Framing::Log)) {
             // A program whose stdin can't be written is told to stop by the signal alone.
             Ok((out, err)) => Ok(Self { pid, stdin: Stdin::new(stdin), out, err, escalation, exit }),
             Err(error) => {
@@ -74,14 +74,14 @@ impl Host {
     pub(crate) async fn event(&mut self, reads: bool) -> HostEvent {
         tokio::select! {
             ended = &mut self.exit => HostEvent::Ended(ended),
-            () = self.out.readable(), if reads => HostEvent::Printed(Stream::Out),
-            () = self.err.readable(), if reads => HostEvent::Printed(Stream::Err),
+            () = self.out.readable(), if reads => HostEvent::Printed(LogStream::Out),
+            () = self.err.readable(), if reads => HostEvent::Printed(LogStream::Err),
             () = self.stdin.writable() => HostEvent::Writable,
         }
     }
 
     /// Reads one piece of this stream without waiting, hands on its lines, and says whether there may be more at once.
-    pub(crate) fn read(&mut self, stream: Stream, line: Take<'_>) -> bool {
+    pub(crate) fn read(&mut self, stream: LogStream, line: Take<'_>) -> bool {
         let (output, stdin) = self.output(stream);
         output.read(&mut |printed| line(printed, stdin))
     }
@@ -89,12 +89,12 @@ impl Host {
     /// From now on whatever is in the pipe of this stream is read, noticed by the runtime or not. Nobody is left to print more,
     /// unless a pipe was handed to a process outside of the tree: so what is there is read, and the end of the file is not
     /// waited for.
-    pub(crate) fn read_rest(&mut self, stream: Stream) {
+    pub(crate) fn read_rest(&mut self, stream: LogStream) {
         self.output(stream).0.unwatch();
     }
 
     /// Reads no more of this stream; what there is of a last line without a line break is a line.
-    pub(crate) fn end_stream(&mut self, stream: Stream, line: Take<'_>) {
+    pub(crate) fn end_stream(&mut self, stream: LogStream, line: Take<'_>) {
         let (output, stdin) = self.output(stream);
         output.end(&mut |printed| line(printed, stdin));
     }
@@ -140,16 +140,16 @@ impl Host {
     }
 
     /// Why it ended, and the copy of what it printed, where one was kept and all of it fits in.
-    pub(crate) fn end(self, exit: Exit) -> (Cause, Option<Vec<u8>>) {
+    pub(crate) fn end(self, exit: ProcessExit) -> (Cause, Option<Vec<u8>>) {
         (self.escalation.into_cause(exit), self.out.into_copy())
     }
 
-    fn output(&mut self, stream: Stream) -> (&mut Output, &mut Stdin) {
-        let output = if stream == Stream::Err { &mut self.err } else { &mut self.out };
+    fn output(&mut self, stream: LogStream) -> (&mut OutputReader, &mut Stdin) {
+        let output = if stream == LogStream::Err { &mut self.err } else { &mut self.out };
         (output, &mut self.stdin)
     }
 }
 
-fn outputs(out: io::Result<Output>, err: io::Result<Output>) -> io::Result<(Output, Output)> {
+fn outputs(out: io::Result<OutputReader>, err: io::Result<OutputReader>) -> io::Result<(OutputReader, OutputReader)> {
     Ok((out?, err?))
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use muster_process::pipe;
 use tokio::net::unix::pipe::Receiver;
 
-use crate::log::Stream;
+use crate::log::LogStream;
 
 /// The longest line that is logged, in bytes; what is beyond is counted and left out. Of one that may be a message more is
 /// kept: see [`Framing::Messages`].
@@ -33,9 +33,9 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    pub(crate) const fn of(self, stream: Stream) -> u64 {
+    pub(crate) const fn of(self, stream: LogStream) -> u64 {
         match stream {
-            Stream::Err => self.err,
+            LogStream::Err => self.err,
             _ => self.out,
         }
     }
@@ -56,8 +56,8 @@ pub(crate) enum Framing {
 pub(super) type TakeLine<'a> = &'a mut dyn FnMut(Printed<'_>);
 
 /// One of a program's output streams.
-pub(crate) struct Output {
-    source: Source,
+pub(crate) struct OutputReader {
+    source: OutputSource,
     splitter: Splitter,
     copy: Option<Transcript>,
 }
@@ -71,7 +71,7 @@ struct Transcript {
 }
 
 /// Where it is read from.
-enum Source {
+enum OutputSource {
     /// A pipe that the runtime watches: what it has not noticed yet is not read.
     Watched(Receiver),
     /// The same pipe for reading what is there, noticed or not. It does not block.
@@ -80,12 +80,12 @@ enum Source {
     Ended,
 }
 
-impl Output {
+impl OutputReader {
     /// The reading end of a pipe. One that can't be read, or none, reads as ended.
     pub(crate) fn new(fd: Option<OwnedFd>, framing: Framing) -> io::Result<Self> {
         let source = match fd {
-            Some(fd) => Source::Watched(Receiver::from_owned_fd(fd)?),
-            None => Source::Ended,
+            Some(fd) => OutputSource::Watched(Receiver::from_owned_fd(fd)?),
+            None => OutputSource::Ended,
         };
         let (longest_object, copy) = match framing {
             Framing::Log => (LONGEST_LINE, None),
@@ -109,17 +109,17 @@ impl Output {
     pub(crate) async fn readable(&self) {
         match &self.source {
             // An error shows in the next read.
-            Source::Watched(pipe) => drop(pipe.readable().await),
-            Source::Plain(_) | Source::Ended => std::future::pending().await,
+            OutputSource::Watched(pipe) => drop(pipe.readable().await),
+            OutputSource::Plain(_) | OutputSource::Ended => std::future::pending().await,
         }
     }
 
     /// From now on reads whatever is in the pipe. A program's end may be noticed before its last words are: then the
     /// runtime, asked for them, says that there are none.
     pub(crate) fn unwatch(&mut self) {
-        self.source = match std::mem::replace(&mut self.source, Source::Ended) {
-            Source::Watched(pipe) => {
-                pipe.into_nonblocking_fd().map_or(Source::Ended, |fd| Source::Plain(File::from(fd)))
+        self.source = match std::mem::replace(&mut self.source, OutputSource::Ended) {
+            OutputSource::Watched(pipe) => {
+                pipe.into_nonblocking_fd().map_or(OutputSource::Ended, |fd| OutputSource::Plain(File::from(fd)))
             }
             other => other,
         };
@@ -133,9 +133,9 @@ impl Output {
     /// How much the program printed so far, in bytes: what was read of it, and what waits in the pipe.
     pub(crate) fn printed(&self) -> u64 {
         let waiting = match &self.source {
-            Source::Watched(pipe) => pipe::unread(pipe.as_fd()),
-            Source::Plain(file) => pipe::unread(file.as_fd()),
-            Source::Ended => Ok(0),
+            OutputSource::Watched(pipe) => pipe::unread(pipe.as_fd()),
+            OutputSource::Plain(file) => pipe::unread(file.as_fd()),
+            OutputSource::Ended => Ok(0),
         };
         // A pipe that can't be looked into may hold anything.
         waiting.map_or(u64::MAX, |waiting| self.splitter.fed() + waiting)
@@ -145,9 +145,9 @@ impl Output {
     pub(crate) fn read(&mut self, line: TakeLine<'_>) -> bool {
         let mut piece = [0; PIECE];
         let count = match &mut self.source {
-            Source::Watched(pipe) => pipe.try_read(&mut piece),
-            Source::Plain(file) => file.read(&mut piece),
-            Source::Ended => return false,
+            OutputSource::Watched(pipe) => pipe.try_read(&mut piece),
+            OutputSource::Plain(file) => file.read(&mut piece),
+            OutputSource::Ended => return false,
         };
         match count {
             Ok(0) => self.end(line),
@@ -168,7 +168,7 @@ impl Output {
 
     /// Reads no more; what there is of a last line without a line break is a line.
     pub(crate) fn end(&mut self, line: TakeLine<'_>) {
-        self.source = Source::Ended;
+        self.source = OutputSource::Ended;
         self.splitter.end(line);
     }
 }
@@ -277,7 +277,7 @@ mod tests {
     async fn last_words_are_read_though_the_runtime_has_not_noticed_them() {
         let (writer, reader) = tokio::net::unix::pipe::pipe().expect("a pipe");
         let fd = reader.into_nonblocking_fd().expect("its descriptor");
-        let mut output = Output::new(Some(fd), Framing::Log).expect("an output");
+        let mut output = OutputReader::new(Some(fd), Framing::Log).expect("an output");
         let mut writer = File::from(writer.into_blocking_fd().expect("its descriptor"));
         io::Write::write_all(&mut writer, b"no model here\n").expect("room in the pipe");
         let mut found = Vec::new();
@@ -314,7 +314,7 @@ mod tests {
     async fn what_waits_in_the_pipe_was_printed() {
         let (writer, reader) = tokio::net::unix::pipe::pipe().expect("a pipe");
         let fd = reader.into_nonblocking_fd().expect("its descriptor");
-        let mut output = Output::new(Some(fd), Framing::Log).expect("an output");
+        let mut output = OutputReader::new(Some(fd), Framing::Log).expect("an output");
         let mut writer = File::from(writer.into_blocking_fd().expect("its descriptor"));
         io::Write::write_all(&mut writer, b"one\ntw").expect("room in the pipe");
         assert_eq!(output.printed(), 6);

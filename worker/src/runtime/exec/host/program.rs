@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use muster_domain::{AgentSpec, TaskId};
-use muster_files::Place;
-use muster_process::{Child, Custody, Nursery, Program, Stdio, look_at_program, mark};
+use muster_files::DataPath;
+use muster_process::{Child, Custody, Program, Spawner, Stdio, look_at_program, mark};
 
-use crate::runtime::exec::{AgentRun, Common, blocking};
+use crate::runtime::exec::{Common, RunContext, blocking};
 
 /// Variables of the worker's own environment that every program gets, and all that begin with `LC_`.
 const INHERITED: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
@@ -18,11 +18,11 @@ const INHERITED: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
 const TASK: &str = "MUSTER_TASK_ID";
 
 /// Starts the program of an agent, or of a single task of it. Where it can't, says why.
-pub(crate) async fn start(run: Arc<AgentRun>, task: Option<TaskId>) -> Result<Child, String> {
+pub(crate) async fn start(run: Arc<RunContext>, task: Option<TaskId>) -> Result<Child, String> {
     // Makes a folder, and the first time finds out what the host gives: neither is for the loop's thread.
     let prepared = blocking::run(&blocking::STARTS, move || {
         let program = prepare(&run.common, &run.order.agent, task)?;
-        let nursery = Nursery::start().map_err(|error| format!("cannot start processes: {error}"))?;
+        let nursery = Spawner::start().map_err(|error| format!("cannot start processes: {error}"))?;
         Ok::<_, String>((nursery, program))
     });
     let (nursery, program) = prepared.await.map_err(|error| error.to_string())??;
@@ -30,7 +30,7 @@ pub(crate) async fn start(run: Arc<AgentRun>, task: Option<TaskId>) -> Result<Ch
 }
 
 /// Whether the program of an agent could be started, as far as that shows without starting it; in the words of [`start`].
-pub(crate) async fn look(run: Arc<AgentRun>) -> Result<(), String> {
+pub(crate) async fn look(run: Arc<RunContext>) -> Result<(), String> {
     let looked = blocking::run(&blocking::STARTS, move || {
         let program = prepare(&run.common, &run.order.agent, None)?;
         look_at_program(&program).map_err(|error| error.to_string())
@@ -61,7 +61,7 @@ fn folder(common: &Common, agent: &AgentSpec) -> Result<PathBuf, String> {
     if let Some(cwd) = &common.profile.cwd {
         return Ok(cwd.clone());
     }
-    let folder = Place::agent_folder(&common.data_dir, agent.agent_id);
+    let folder = DataPath::agent_folder(&common.data_dir, agent.agent_id);
     folder.make().map_err(|error| format!("cannot make its folder {}: {error}", folder.path().display()))
 }
 

@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{AgentProtocol, LONGEST_OUTPUT, Message, MessageBody, ProgramLife, Says, TaskMessage, too_long, unfit};
-use crate::log::Stream;
+use crate::log::LogStream;
 use crate::notes::Note;
 use crate::runtime::exec::host::{Framing, Printed, Stdin};
 use crate::tasks::Finished;
@@ -44,8 +44,8 @@ impl AgentProtocol for JsonLines {
         stdin.close_with(STOP)
     }
 
-    fn hear(&mut self, stream: Stream, line: Printed<'_>, _stdin: &mut Stdin, says: Says<'_>) -> bool {
-        stream == Stream::Out && read(line.text, line.cut).is_some_and(says)
+    fn hear(&mut self, stream: LogStream, line: Printed<'_>, _stdin: &mut Stdin, says: Says<'_>) -> bool {
+        stream == LogStream::Out && read(line.text, line.cut).is_some_and(says)
     }
 
     fn named(&self, line: &[u8]) -> Option<(TaskId, Option<u32>)> {

@@ -18,10 +18,10 @@ pub(crate) mod oneshot;
 use std::future::{Future, pending};
 
 use muster_domain::{Payload, TaskId, TaskOrder};
-use muster_process::Exit;
+use muster_process::ProcessExit;
 
 use super::host::{Framing, Printed, Stdin, cause_of};
-use crate::log::Stream;
+use crate::log::LogStream;
 use crate::notes::Note;
 use crate::tasks::Finished;
 
@@ -62,7 +62,7 @@ pub(crate) trait AgentProtocol: Send + 'static {
 
     /// Hears a line, and hands on what that says. Answers whether it was a message; one that is none is a line for the log.
     /// `says` answers whether that is something that this program can say.
-    fn hear(&mut self, stream: Stream, line: Printed<'_>, stdin: &mut Stdin, says: Says<'_>) -> bool;
+    fn hear(&mut self, stream: LogStream, line: Printed<'_>, stdin: &mut Stdin, says: Says<'_>) -> bool;
 
     /// Waits for the next message that comes by another way than the pipes; for ever where there is none. Cancel-safe.
     fn message(&mut self) -> impl Future<Output = Message> + Send {
@@ -76,7 +76,7 @@ pub(crate) trait AgentProtocol: Send + 'static {
 
     /// The program, which was started for one task, has ended by itself. `printed` is the copy of its stdout, `None` where it was
     /// too long or none was kept; `last_output` is what it printed last.
-    fn outcome(&mut self, exit: Exit, _printed: Option<Vec<u8>>, _last_output: &str) -> Finished {
+    fn outcome(&mut self, exit: ProcessExit, _printed: Option<Vec<u8>>, _last_output: &str) -> Finished {
         Finished::Lost(cause_of(exit))
     }
 }

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use muster_domain::{AgentId, Cause, Payload, TaskId, TaskOrder};
-use muster_process::Exit;
+use muster_process::ProcessExit;
 
 use super::{AgentProtocol, LONGEST_OUTPUT, ProgramLife, Says, too_long, unfit};
-use crate::log::Stream;
+use crate::log::LogStream;
 use crate::runtime::exec::host::{Framing, Printed, Stdin, cause_of};
-use crate::runtime::exec::tail::Tail;
+use crate::runtime::exec::tail::OutputTail;
 use crate::tasks::Finished;
 
 /// The longest part of the last line that is shown as the reason of a failure, in bytes.
@@ -20,7 +20,7 @@ pub(crate) struct Oneshot {
     /// What it was given, and whose program it is.
     task: Option<(TaskId, AgentId)>,
     /// The last of its stderr: where it says what is wrong, if it does.
-    complaints: Tail,
+    complaints: OutputTail,
 }
 
 impl AgentProtocol for Oneshot {
@@ -38,18 +38,18 @@ impl AgentProtocol for Oneshot {
         Ok(until)
     }
 
-    fn hear(&mut self, stream: Stream, line: Printed<'_>, _stdin: &mut Stdin, _says: Says<'_>) -> bool {
-        if stream == Stream::Err {
+    fn hear(&mut self, stream: LogStream, line: Printed<'_>, _stdin: &mut Stdin, _says: Says<'_>) -> bool {
+        if stream == LogStream::Err {
             self.complaints.add(line.text);
         }
         false
     }
 
-    fn outcome(&mut self, exit: Exit, printed: Option<Vec<u8>>, last_output: &str) -> Finished {
+    fn outcome(&mut self, exit: ProcessExit, printed: Option<Vec<u8>>, last_output: &str) -> Finished {
         let output = printed.map(|printed| self.output_of(&printed)).ok_or_else(|| too_long("output"));
         match (output.and_then(|output| unfit("output", &output).map_or(Ok(output), Err)), exit) {
             (Err(message), _) => Finished::Failed { message, retryable: false },
-            (Ok(output), Exit::Code(0)) => Finished::Done(output),
+            (Ok(output), ProcessExit::Code(0)) => Finished::Done(output),
             (Ok(_), exit) => {
                 let complaints = self.complaints.text();
                 failed(&cause_of(exit), if complaints.is_empty() { last_output } else { &complaints })

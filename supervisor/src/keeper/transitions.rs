@@ -1,0 +1,178 @@
+//! Transitions: what was decided, and what is written of it. The parts decide; `commit` carries it out.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use muster_domain::agent::AfterStop;
+use muster_domain::{
+    AgentEvent, AgentId, Cause, Ending, Epoch, EventKind, FinalState, Gate, PoolSpec, ProcessId, StopReason, Timestamp,
+    WorkerCause, WorkerEnding, WorkerIdentity,
+};
+use muster_policy::restart::RestartVerdict;
+use muster_store::{AgentRow, Write};
+use tokio::sync::oneshot;
+
+use super::agents::agent::Waiter;
+use super::model::Model;
+use crate::error::SupervisorError;
+use crate::view::PoolView;
+
+/// Stands for words that can't be stored.
+const NO_WORDS: &str = "its words can't be stored";
+
+/// A decided transition.
+pub(crate) enum Transition {
+    /// An agent's tree is proven dead: it leaves its slot.
+    Leave { agent: AgentId, epoch: Epoch, ending: Ending, then: AfterLeaving },
+    /// An agent is to stop, and to stay stopped.
+    Stop { agent: AgentId, reason: StopReason, graceful: bool, waiter: Option<Waiter> },
+    /// An agent at rest is to run again. The row is given for one that the model does not hold.
+    Revive { agent: AgentId, row: Option<Box<AgentRow>>, waiter: Waiter },
+    /// An agent's run is to end, and another to follow.
+    Restart { agent: AgentId, epoch: Epoch, waiter: Waiter },
+    /// A worker's process is known.
+    Identify { worker: ProcessId, identity: WorkerIdentity },
+    /// A worker is not needed any more.
+    Retire { worker: ProcessId, reason: String },
+    /// A worker is proven dead.
+    EndWorker { worker: ProcessId, lost: bool, ending: WorkerEnding },
+    /// The pool's bounds change.
+    Change { spec: Arc<PoolSpec>, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
+    /// The pool's queue is closed or opened.
+    Gate { gate: Gate, hand_back: bool, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
+    /// The pool goes.
+    DrainPool { graceful: bool },
+}
+
+/// What follows when an agent leaves its slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AfterLeaving {
+    RunAgain { not_before: Option<Instant> },
+    End(FinalState),
+}
+
+impl AfterLeaving {
+    /// What the policy's verdict means for this agent.
+    pub(crate) fn from_verdict(verdict: RestartVerdict, now: Instant) -> Self {
+        match verdict {
+            RestartVerdict::RunAgain { not_before } => {
+                Self::RunAgain { not_before: (not_before > now).then_some(not_before) }
+            }
+            RestartVerdict::Complete => Self::End(FinalState::Terminated(StopReason::Completed)),
+            RestartVerdict::Fail => Self::End(FinalState::Failed(StopReason::Completed)),
+            RestartVerdict::Quarantine { .. } => Self::End(FinalState::Quarantined),
+        }
+    }
+
+    /// What follows for one that was told to stop.
+    pub(crate) const fn from_order(then: AfterStop) -> Self {
+        match then {
+            AfterStop::End(reason) => Self::End(FinalState::Terminated(reason)),
+            AfterStop::RunAgain => Self::RunAgain { not_before: None },
+        }
+    }
+
+    /// Whether another run follows.
+    pub(crate) const fn runs_again(self) -> bool {
+        matches!(self, Self::RunAgain { .. })
+    }
+
+    const fn final_state(self) -> Option<FinalState> {
+        match self {
+            Self::RunAgain { .. } => None,
+            Self::End(state) => Some(state),
+        }
+    }
+
+    /// What is told of it.
+    pub(super) const fn event_kind(self) -> EventKind {
+        match self {
+            Self::RunAgain { .. } => EventKind::AgentRestarting,
+            Self::End(state) => state.event(),
+        }
+    }
+
+    /// What it means for the agent's status.
+    pub(super) const fn event(self, epoch: Epoch) -> AgentEvent {
+        match self {
+            Self::RunAgain { not_before } => AgentEvent::Released(epoch, not_before),
+            Self::End(state) => AgentEvent::Ended(epoch, state),
+        }
+    }
+}
+
+impl Transition {
+    /// What is written of it, the transition first.
+    pub(super) fn write(&self, model: &Model, at: Timestamp, writes: &mut Vec<Write>) {
+        let pool = &model.pool;
+        let name = || pool.spec.pool_name.clone();
+        let (write, event) = match self {
+            Self::Leave { agent, epoch, ending, then } => {
+                let (ending, words) = (ending.clone(), format!("it {}", ending.cause));
+                let write = Write::Release { agent_id: *agent, epoch: *epoch, ending, then: then.final_state(), at };
+                (write, Some(model.agent_event(then.event_kind(), *agent, at, words)))
+            }
+            Self::Stop { agent, reason, .. } => {
+                let held = model.agent(*agent).is_some_and(|agent| agent.status.assignment().is_some());
+                let kind = if held { EventKind::AgentStopping } else { EventKind::AgentTerminated };
+                let event = model.agent_event(kind, *agent, at, reason.as_str().to_owned());
+                (Write::StopAgent { agent_id: *agent, reason: *reason, at }, Some(event))
+            }
+            Self::Revive { agent, .. } => (Write::ReviveAgent { agent_id: *agent, at }, None),
+            Self::Restart { agent, epoch, .. } => (Write::RestartAgent { agent_id: *agent, epoch: *epoch, at }, None),
+            Self::Identify { worker, identity } => {
+                (Write::IdentifyWorker { process_id: *worker, identity: identity.clone() }, None)
+            }
+            Self::Retire { worker, reason } => {
+                let event = pool.worker_event(EventKind::WorkerDraining, *worker, at, reason.clone());
+                (Write::DrainWorker { process_id: *worker }, Some(event))
+            }
+            Self::EndWorker { worker, lost, ending } => {
+                let kind = if *lost { EventKind::WorkerLost } else { EventKind::WorkerStopped };
+                let event = pool.worker_event(kind, *worker, at, format!("it {ending}"));
+                (Write::EndWorker { process_id: *worker, lost: *lost, ending: ending.clone(), at }, Some(event))
+            }
+            Self::Change { spec, .. } => {
+                let write = Write::ChangePool { spec: PoolSpec::clone(spec) };
+                (write, Some(pool.event(EventKind::PoolChanged, at)))
+            }
+            Self::Gate { gate, .. } => {
+                (Write::GatePool { pool: name(), gate: *gate }, Some(pool.event(gate_event(*gate), at)))
+            }
+            Self::DrainPool { .. } => {
+                (Write::DrainPool { pool: name() }, Some(pool.event(EventKind::PoolDraining, at)))
+            }
+        };
+        writes.push(write);
+        writes.extend(event.map(Write::Event));
+    }
+
+    /// What was seen, without the words that came with it: the store will never take them. None where it has none (more).
+    pub(super) fn without_words(mut self, why: &str) -> Result<Self, Self> {
+        let (words, cause_words) = match &mut self {
+            Self::Leave { ending: Ending { last_output, cause, .. }, .. } => {
+                (last_output, if let Cause::NotStarted { error } = cause { Some(error) } else { None })
+            }
+            Self::EndWorker { ending: WorkerEnding { last_words, cause, .. }, .. } => {
+                (last_words, if let WorkerCause::NotStarted { error } = cause { Some(error) } else { None })
+            }
+            _ => return Err(self),
+        };
+        if words.starts_with(NO_WORDS) {
+            return Err(self);
+        }
+        *words = format!("{NO_WORDS} ({why})");
+        if let Some(error) = cause_words {
+            NO_WORDS.clone_into(error);
+        }
+        Ok(self)
+    }
+}
+
+const fn gate_event(gate: Gate) -> EventKind {
+    match (gate.closed, gate.paused) {
+        (true, _) => EventKind::PoolDrained,
+        (false, true) => EventKind::PoolPaused,
+        (false, false) => EventKind::PoolResumed,
+    }
+}
