@@ -43,7 +43,7 @@ fn a_setting_is_what_its_field_says() {
 #[test]
 fn the_list_has_the_order_of_the_fields_and_a_doc_for_each() {
     let keys: Vec<&str> = PoolConfig::settings().iter().map(|setting| setting.key.as_str()).collect();
-    assert_eq!(keys[..5], ["max_agents", "max_workers", "min_workers", "health_check_interval", "worker_idle_timeout"]);
+    assert_eq!(keys[..4], ["max_agents", "max_workers", "min_workers", "health_check_interval"]);
     for setting in PoolConfig::settings().iter().chain(ExecProfile::settings()).chain(TenantLimits::settings()) {
         assert!(!setting.doc.is_empty(), "{}", setting.key);
         assert!(setting.default.is_null() || setting.check(&setting.default).is_ok(), "{}", setting.key);

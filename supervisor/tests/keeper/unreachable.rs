@@ -248,10 +248,10 @@ async fn a_pool_names_its_launcher_and_its_workers_stay_with_theirs() {
     assert!(refused.to_string().contains("\"west\"; this supervisor has east, local"), "{refused}");
     assert_eq!(change("east").await.expect("changed").config.launcher, "east");
     let here = world.worker_of(first).await;
-    let mut there = world.spawn().await;
-    if world.agent(there).await.process_id == Some(here.id()) {
-        there = world.spawn().await;
-    }
+    // The worker that there is keeps its size, and has a place left.
+    let second = world.spawn().await;
+    assert_eq!(world.agent(second).await.process_id, Some(here.id()));
+    let there = world.spawn().await;
     let place = world.agent(there).await.process_id.expect("a place");
     let by_launcher = async || {
         let rows = ground.store.open_workers().await.expect("rows");
@@ -268,7 +268,8 @@ async fn a_pool_names_its_launcher_and_its_workers_stay_with_theirs() {
     }
     here.die();
     world.wait_epoch(first, 2).await;
-    assert_eq!((ground.launcher.launches(), east.launches()), (1, 2), "new ones are started by the pool's");
+    world.wait_epoch(second, 2).await;
+    assert_eq!((ground.launcher.launches(), east.launches()), (1, 3), "new ones are started by the pool's");
     world.end().await;
     assert!(east.living().is_empty());
 }
