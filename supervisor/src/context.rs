@@ -20,8 +20,8 @@ use crate::directory::{Directory, Mailbox};
 use crate::error::SupervisorError;
 use crate::health_board::HealthBoard;
 use crate::heartbeat_reader::HeartbeatReader;
-use crate::keeper::tasks::TaskDeps;
-use crate::keeper::{AgentDeps, WorkerDeps};
+use crate::keeper::tasks::PoolTasksDeps;
+use crate::keeper::{PoolAgentsDeps, PoolWorkersDeps};
 use crate::launch::Launchers;
 use crate::probes::Probes;
 use crate::quotas::Quotas;
@@ -105,8 +105,8 @@ impl Context {
     }
 
     /// What the agents of a pool need.
-    pub(crate) fn of_agents(&self) -> AgentDeps {
-        AgentDeps {
+    pub(crate) fn of_agents(&self) -> PoolAgentsDeps {
+        PoolAgentsDeps {
             fence: self.fence,
             resend: self.settings.clocks.resend,
             counters: self.reporting.counters.clone(),
@@ -115,8 +115,8 @@ impl Context {
     }
 
     /// What the workers of a pool need.
-    pub(crate) fn of_workers(&self, keeper: Mailbox) -> WorkerDeps {
-        WorkerDeps {
+    pub(crate) fn of_workers(&self, keeper: Mailbox) -> PoolWorkersDeps {
+        PoolWorkersDeps {
             fence: self.fence,
             settings: self.settings.clone(),
             launchers: self.launchers.clone(),
@@ -131,8 +131,8 @@ impl Context {
     }
 
     /// What the tasks of a pool need.
-    pub(crate) fn of_tasks(&self) -> TaskDeps {
-        TaskDeps {
+    pub(crate) fn of_tasks(&self) -> PoolTasksDeps {
+        PoolTasksDeps {
             store: self.store.clone(),
             quotas: self.limits.quotas.clone(),
             accounts: self.limits.accounts.clone(),

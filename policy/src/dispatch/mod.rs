@@ -87,7 +87,7 @@ pub struct DispatchInput<'a> {
 /// Whose turn it is in each priority. It is kept from one call to the next, so that rounds go on where they stopped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoundRobin {
-    turns: BTreeMap<Priority, Turn>,
+    turns: BTreeMap<Priority, TenantTurn>,
 }
 
 /// The turn that was served last in a priority.
@@ -110,7 +110,7 @@ impl RoundRobin {
 
 /// The turn that was served last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Turn {
+struct TenantTurn {
     tenant: String,
     /// Tasks that the tenant may still start in it: more than none where agents ran out in the middle of it.
     left: u32,
@@ -233,13 +233,13 @@ impl DispatchRound<'_, '_> {
             }
         }
         if let Some((tenant, left)) = last {
-            round_robin.turns.insert(priority, Turn { tenant: self.tenants[tenant].name.to_owned(), left });
+            round_robin.turns.insert(priority, TenantTurn { tenant: self.tenants[tenant].name.to_owned(), left });
         }
     }
 
     /// Turns the ring to where the last call stopped. The credit is what is left of the first tenant's turn, if it was cut
     /// short.
-    fn resume(&self, ring: &mut VecDeque<RemainingTasks<'_>>, turn: Option<&Turn>) -> Option<u32> {
+    fn resume(&self, ring: &mut VecDeque<RemainingTasks<'_>>, turn: Option<&TenantTurn>) -> Option<u32> {
         let turn = turn?;
         let goes_on = |name: &str| turn.left > 0 && name == turn.tenant;
         let name = |rest: &RemainingTasks<'_>| self.tenants[rest.tenant].name;

@@ -43,17 +43,17 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use self::agents::agent::view_of_row;
 use self::agents::agent::{AgentSurroundings, Awaited, PoolAgent, Waiter};
-pub(crate) use self::agents::{AgentDeps, agent};
+pub(crate) use self::agents::{PoolAgentsDeps, agent};
 use self::commit::Unsaved;
 use self::mailbox::{KeeperMessage, ReadFn};
 use self::model::Model;
-use self::tasks::Tasks;
+use self::tasks::PoolTasks;
 use self::time::Time;
 use self::transitions::Transition;
 use self::troubles::StartTroubles;
 pub(crate) use self::turn::Turn;
 use self::workers::kill_unheard;
-pub(crate) use self::workers::{FoundWorker, WorkerDeps};
+pub(crate) use self::workers::{FoundWorker, PoolWorkersDeps};
 use crate::clock;
 use crate::context::Context;
 use crate::directory::LiveSpec;
@@ -69,7 +69,7 @@ pub(crate) struct Keeper {
     /// The pool, its agents and its workers.
     model: Model,
     /// The pool's tasks.
-    tasks: Tasks,
+    tasks: PoolTasks,
     unsaved: Unsaved,
     time: Time,
     troubles: StartTroubles,
@@ -113,7 +113,7 @@ impl Keeper {
             model.put_agent(PoolAgent::from_row(row), now);
         }
         Self {
-            tasks: Tasks::new(context.of_tasks(), &model.pool.spec.config, now),
+            tasks: PoolTasks::new(context.of_tasks(), &model.pool.spec.config, now),
             time: Time::new(&context, now),
             troubles: StartTroubles::new(context.reporting.alerts.clone(), model.pool.spec.pool_name.clone()),
             context,

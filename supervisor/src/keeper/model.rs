@@ -12,10 +12,10 @@ use muster_store::PoolRow;
 
 use super::Turn;
 use super::agents::agent::PoolAgent;
-use super::agents::{AgentDeps, PoolAgents};
+use super::agents::{PoolAgents, PoolAgentsDeps};
 use super::tasks::PoolNow;
 use super::workers::worker::PoolWorker;
-use super::workers::{PoolWorkers, WorkerDeps, count};
+use super::workers::{PoolWorkers, PoolWorkersDeps, count};
 use crate::directory::LiveSpec;
 use crate::view::{Holds, PoolView, share};
 
@@ -75,7 +75,13 @@ impl Pool {
 }
 
 impl Model {
-    pub(crate) fn new(row: &PoolRow, live: LiveSpec, agents: AgentDeps, workers: WorkerDeps, now: Instant) -> Self {
+    pub(crate) fn new(
+        row: &PoolRow,
+        live: LiveSpec,
+        agents: PoolAgentsDeps,
+        workers: PoolWorkersDeps,
+        now: Instant,
+    ) -> Self {
         Self {
             pool: Pool::new(row, live, now),
             agents: PoolAgents::new(agents),

@@ -10,12 +10,12 @@ use crate::UsageAdded;
 use crate::usage::MOST;
 
 #[derive(Default)]
-pub(super) struct Accounts {
+pub(super) struct AccountTable {
     usage: BTreeMap<(Scope, String), Usage>,
     executions: Executions,
 }
 
-impl Accounts {
+impl AccountTable {
     pub(super) fn add_usage(&mut self, added: &[UsageAdded]) -> bool {
         for UsageAdded { scope, name, usage } in added {
             let sum = self.usage.entry((*scope, name.clone())).or_default();

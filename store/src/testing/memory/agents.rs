@@ -10,7 +10,7 @@ use muster_domain::{
 use crate::{AgentFilter, AgentRow, NewAgent};
 
 #[derive(Default)]
-pub(super) struct Agents {
+pub(super) struct AgentTable {
     agents: BTreeMap<AgentId, Agent>,
 }
 
@@ -34,7 +34,7 @@ impl Agent {
     }
 }
 
-impl Agents {
+impl AgentTable {
     pub(super) fn one(&self, id: AgentId) -> Option<AgentRow> {
         self.agents.get(&id).map(Agent::read)
     }

@@ -2,27 +2,27 @@
 
 use muster_domain::{AgentId, Assignment, Fence, PoolName, ProcessId, TaskId, Timestamp, WorkerEnding, WorkerState};
 
-use super::accounts::Accounts;
-use super::agents::Agents;
-use super::events::Events;
+use super::accounts::AccountTable;
+use super::agents::AgentTable;
+use super::events::EventTable;
 use super::keys::Keys;
-use super::leader::Leader;
+use super::leader::LeaderRow;
 use super::lives::Lives;
-use super::pools::Pools;
-use super::tasks::Tasks;
-use super::workers::Workers;
+use super::pools::PoolTable;
+use super::tasks::TaskTable;
+use super::workers::WorkerTable;
 use crate::{NewAgent, NewTask, StoreError, TaskOutcome, WorkerRow, Write, WriteOutcome};
 
 #[derive(Default)]
 pub(super) struct Content {
-    pub(super) leader: Leader,
-    pub(super) pools: Pools,
-    pub(super) workers: Workers,
-    pub(super) agents: Agents,
-    pub(super) tasks: Tasks,
+    pub(super) leader: LeaderRow,
+    pub(super) pools: PoolTable,
+    pub(super) workers: WorkerTable,
+    pub(super) agents: AgentTable,
+    pub(super) tasks: TaskTable,
     pub(super) keys: Keys,
-    pub(super) events: Events,
-    pub(super) accounts: Accounts,
+    pub(super) events: EventTable,
+    pub(super) accounts: AccountTable,
     pub(super) lives: Lives,
 }
 

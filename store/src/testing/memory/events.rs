@@ -8,13 +8,13 @@ use muster_domain::{EventDraft, Timestamp};
 use crate::EventRow;
 
 #[derive(Default)]
-pub(super) struct Events {
+pub(super) struct EventTable {
     kept: BTreeMap<u64, EventDraft>,
     /// The highest number that was ever used.
     highest: u64,
 }
 
-impl Events {
+impl EventTable {
     pub(super) fn add(&mut self, event: &EventDraft) -> bool {
         self.highest += 1;
         self.kept.insert(self.highest, event.clone()).is_none()

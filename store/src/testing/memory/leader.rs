@@ -5,11 +5,11 @@ use muster_domain::Fence;
 use crate::StoreError;
 
 #[derive(Default)]
-pub(super) struct Leader {
+pub(super) struct LeaderRow {
     fence: Fence,
 }
 
-impl Leader {
+impl LeaderRow {
     pub(super) const fn lead(&mut self) -> Fence {
         self.fence = self.fence.next();
         self.fence

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_domain::{AgentId, Payload, PoolName, TaskId, TaskState, TaskStatus, Timestamp};
 
-use super::tasks::Tasks;
+use super::tasks::TaskTable;
 use crate::{QueueCounts, QueueKey, QueueRow, QueueSlice, QueuedTask, RunningTask, SHORT_INPUT, TaskRow};
 
 /// The line in which a task is ready, if it is.
@@ -56,7 +56,7 @@ fn running(row: &TaskRow) -> Option<RunningTask> {
     Some(RunningTask { task, attempt, halt, started_at: row.started_at? })
 }
 
-impl Tasks {
+impl TaskTable {
     /// Of a pool, in the order of the ids.
     fn of(&self, pool: &PoolName) -> impl Iterator<Item = &TaskRow> {
         self.rows.values().filter(move |row| row.spec.pool_name == *pool)

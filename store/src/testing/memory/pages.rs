@@ -4,7 +4,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use muster_domain::{Payload, TaskId};
 
-use super::tasks::Tasks;
+use super::tasks::TaskTable;
 use crate::{ListOrder, TaskFilter, TaskRow};
 
 fn fits(filter: &TaskFilter, row: &TaskRow) -> bool {
@@ -15,7 +15,7 @@ fn fits(filter: &TaskFilter, row: &TaskRow) -> bool {
         && (states.is_empty() || states.contains(&row.status.state()))
 }
 
-impl Tasks {
+impl TaskTable {
     pub(super) fn one(&self, id: TaskId) -> Option<TaskRow> {
         self.rows.get(&id).cloned()
     }

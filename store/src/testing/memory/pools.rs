@@ -7,12 +7,12 @@ use muster_domain::{Gate, PoolName, PoolSpec, Timestamp};
 use crate::PoolRow;
 
 #[derive(Default)]
-pub(super) struct Pools {
+pub(super) struct PoolTable {
     rows: BTreeMap<PoolName, PoolRow>,
     all_paused: bool,
 }
 
-impl Pools {
+impl PoolTable {
     pub(super) fn all(&self) -> Vec<PoolRow> {
         self.rows.values().cloned().collect()
     }

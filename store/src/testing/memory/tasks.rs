@@ -10,7 +10,7 @@ use crate::lives::MOST_MOVED;
 use crate::{NewTask, TaskEnding, TaskHalting, TaskRow, TaskStart, TaskVerdict};
 
 #[derive(Default)]
-pub(super) struct Tasks {
+pub(super) struct TaskTable {
     pub(super) rows: BTreeMap<TaskId, TaskRow>,
     /// The step of the clock for which a task's wait was moved last.
     moved_for: BTreeMap<TaskId, String>,
@@ -31,7 +31,7 @@ fn waits(row: &TaskRow) -> bool {
     row.status.state() == TaskState::Queued
 }
 
-impl Tasks {
+impl TaskTable {
     /// Whether tasks of a pool wait or run.
     pub(super) fn are_left(&self, pool: &PoolName) -> bool {
         self.rows.values().any(|row| row.spec.pool_name == *pool && !row.status.state().is_final())

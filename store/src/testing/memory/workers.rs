@@ -7,7 +7,7 @@ use muster_domain::{PoolName, ProcessId, Timestamp, WorkerEnding, WorkerIdentity
 use crate::WorkerRow;
 
 #[derive(Default)]
-pub(super) struct Workers {
+pub(super) struct WorkerTable {
     rows: BTreeMap<ProcessId, WorkerRow>,
 }
 
@@ -15,7 +15,7 @@ const fn takes_agents(row: &WorkerRow) -> bool {
     matches!(row.state, WorkerState::Starting | WorkerState::Ready)
 }
 
-impl Workers {
+impl WorkerTable {
     pub(super) fn one(&self, id: ProcessId) -> Option<WorkerRow> {
         self.rows.get(&id).cloned()
     }

@@ -24,7 +24,7 @@ use crate::alerts::Alerts;
 use crate::context::Counters;
 
 /// What this part needs of the supervisor.
-pub(crate) struct AgentDeps {
+pub(crate) struct PoolAgentsDeps {
     pub(crate) fence: Fence,
     /// After what time a command that was not heard is sent again.
     pub(crate) resend: Duration,
@@ -34,7 +34,7 @@ pub(crate) struct AgentDeps {
 
 /// The agents of a pool, by several ways to find them.
 pub(crate) struct PoolAgents {
-    deps: AgentDeps,
+    deps: PoolAgentsDeps,
     by_id: BTreeMap<AgentId, PoolAgent>,
     /// Those without a slot, in the order of their making.
     pending: BTreeSet<AgentId>,
@@ -59,7 +59,7 @@ impl SlotChange {
 }
 
 impl PoolAgents {
-    pub(super) const fn new(deps: AgentDeps) -> Self {
+    pub(super) const fn new(deps: PoolAgentsDeps) -> Self {
         Self { deps, by_id: BTreeMap::new(), pending: BTreeSet::new(), agenda: BTreeSet::new() }
     }
 

@@ -14,7 +14,7 @@ use super::plan::TurnPlan;
 use super::queue::WaitingTasks;
 use super::ready_queues::QueueHeads;
 use super::running_attempts::RunningAttempt;
-use super::{Effects, PoolNow, Tasks};
+use super::{Effects, PoolNow, PoolTasks};
 use crate::keeper::PoolAgent;
 use crate::quotas::{RunningCounts, TenantShare};
 
@@ -24,7 +24,7 @@ const STARTS_PER_TURN: u32 = 1_000;
 /// Tasks of an agent's own queue that are looked at, at the least.
 const OWN_HEAD: usize = 64;
 
-impl Tasks {
+impl PoolTasks {
     /// Notes how many tasks an agent takes now.
     pub(super) fn look_at_room(&mut self, id: AgentId, pool: PoolNow<'_>) {
         self.assigned.turned.push(id);

@@ -9,7 +9,7 @@ use muster_store::{QueuedTask, TaskEnding};
 
 use super::plan::TurnPlan;
 use super::running_attempts::RunningAttempt;
-use super::{Effects, PoolNow, Tasks};
+use super::{Effects, PoolNow, PoolTasks};
 use crate::alerts::AlertKind;
 use crate::keeper::PoolAgent;
 use crate::keeper::set_aside::SetAside;
@@ -87,7 +87,7 @@ impl From<&TaskOver> for SeenEnd {
     }
 }
 
-impl Tasks {
+impl PoolTasks {
     /// The run of an agent is over, and with it whatever it still has. Its worker has said so of each task before, unless it
     /// is gone itself.
     pub(in crate::keeper) fn agent_left(&mut self, agent: AgentId, epoch: Epoch, ending: &Ending) {

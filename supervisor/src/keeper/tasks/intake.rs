@@ -8,7 +8,7 @@ use muster_store::{IdempotencyKey, NewTask, QueuedTask, TaskRow, TaskVerdict, Wr
 use super::effects::TaskReply;
 use super::messages::{Cancel, Redrive, SubmitAsk, TaskAnswer, TaskDraft};
 use super::plan::{PendingAnswer, Redriving, Revived, Submission, TurnPlan};
-use super::{Effects, PoolNow, Tasks};
+use super::{Effects, PoolNow, PoolTasks};
 use crate::error::SupervisorError;
 use crate::keeper::mailbox::TaskAsk;
 
@@ -28,7 +28,7 @@ pub(super) struct TaskInbox {
     pub(super) refused: Vec<TaskId>,
 }
 
-impl Tasks {
+impl PoolTasks {
     /// Takes what was asked for; the turn's plan deals with it.
     pub(in crate::keeper) fn take(&mut self, ask: TaskAsk, pool: PoolNow<'_>) {
         match ask {

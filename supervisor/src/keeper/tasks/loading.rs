@@ -9,7 +9,7 @@ use super::available_agents::AvailableAgents;
 use super::ending::over_of;
 use super::ready_queues::ReadyQueues;
 use super::running_attempts::RunningAttempt;
-use super::{PoolNow, Tasks};
+use super::{PoolNow, PoolTasks};
 
 /// Before everything.
 const ALWAYS: Timestamp = Timestamp::from_millis(i64::MIN);
@@ -23,7 +23,7 @@ struct TaskPicture {
     next_expiry: Option<Timestamp>,
 }
 
-impl Tasks {
+impl PoolTasks {
     /// Reads the picture. Whatever is known of agents is to be looked at again then.
     pub(in crate::keeper) async fn load(&mut self, pool: PoolNow<'_>) -> Result<(), StoreError> {
         let picture = read(self.deps.store.as_ref(), pool.name()).await?;

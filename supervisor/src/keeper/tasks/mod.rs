@@ -68,7 +68,7 @@ pub(crate) use messages::{Cancel, Redrive, SubmitAsk, TaskAnswer, TaskDraft, Tas
 pub(super) use surroundings::PoolNow;
 
 /// What this part needs of the supervisor.
-pub(crate) struct TaskDeps {
+pub(crate) struct PoolTasksDeps {
     /// For reading alone.
     pub(crate) store: Arc<dyn Store>,
     pub(crate) quotas: Arc<Quotas>,
@@ -84,8 +84,8 @@ pub(crate) struct TaskDeps {
 }
 
 /// The picture of a pool's tasks, and what has come for them.
-pub(crate) struct Tasks {
-    deps: TaskDeps,
+pub(crate) struct PoolTasks {
+    deps: PoolTasksDeps,
     /// Whether the picture was read from the store, and is the truth.
     loaded: bool,
     waiting: WaitingTasks,
@@ -102,8 +102,8 @@ pub(crate) struct Tasks {
     look_at: Option<Instant>,
 }
 
-impl Tasks {
-    pub(super) fn new(deps: TaskDeps, config: &PoolConfig, now: Instant) -> Self {
+impl PoolTasks {
+    pub(super) fn new(deps: PoolTasksDeps, config: &PoolConfig, now: Instant) -> Self {
         Self {
             loaded: false,
             waiting: WaitingTasks::default(),

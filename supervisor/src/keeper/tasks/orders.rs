@@ -10,7 +10,7 @@ use muster_policy::backoff::doubled;
 
 use super::assigned::Assigned;
 use super::running_attempts::RunningAttempt;
-use super::{Effects, PoolNow, TaskDeps};
+use super::{Effects, PoolNow, PoolTasksDeps};
 
 /// Orders in one command, and bytes of their inputs (unless a single one is longer): a message stays small enough that others
 /// wait little behind it.
@@ -29,7 +29,7 @@ struct OrderBatch {
 
 impl Assigned {
     /// The commands that are due, for workers that listen.
-    pub(super) async fn give_orders(&mut self, deps: &TaskDeps, pool: PoolNow<'_>, effects: &mut Effects) {
+    pub(super) async fn give_orders(&mut self, deps: &PoolTasksDeps, pool: PoolNow<'_>, effects: &mut Effects) {
         let due = self.runs.due(pool.now);
         if due.is_empty() {
             return;
@@ -69,7 +69,7 @@ impl Assigned {
     }
 
     /// Completes the orders of those whose input is not in memory.
-    async fn find_inputs(&mut self, due: &[TaskId], deps: &TaskDeps, pool: PoolNow<'_>, effects: &mut Effects) {
+    async fn find_inputs(&mut self, due: &[TaskId], deps: &PoolTasksDeps, pool: PoolNow<'_>, effects: &mut Effects) {
         let check = self.check_order(due, deps, pool).await;
         let (alone, mut missing) = (pool.tasks_per_agent() == 1, Vec::new());
         for id in due {
@@ -89,7 +89,7 @@ impl Assigned {
     }
 
     /// What checks are told beside their tasks, where some of these are checks: how the store is now, and what else to try.
-    async fn check_order(&self, due: &[TaskId], deps: &TaskDeps, pool: PoolNow<'_>) -> Option<CheckOrder> {
+    async fn check_order(&self, due: &[TaskId], deps: &PoolTasksDeps, pool: PoolNow<'_>) -> Option<CheckOrder> {
         let is_check = |id: &TaskId| self.runs.get(*id).is_some_and(|run| run.task.check && run.needs_order());
         if !due.iter().any(is_check) {
             return None;

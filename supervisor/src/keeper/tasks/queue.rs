@@ -10,7 +10,7 @@ use super::assigned::Assigned;
 use super::ending::agent_gone;
 use super::plan::TurnPlan;
 use super::ready_queues::{ReadyQueues, key_of};
-use super::{PoolNow, TaskDeps};
+use super::{PoolNow, PoolTasksDeps};
 use crate::quotas::{Quotas, TenantShare};
 
 /// Tasks whose queues are read before it is their turn, at the least and at the most: those of one turn, and of the agents that
@@ -73,7 +73,7 @@ impl WaitingTasks {
     pub(super) async fn read(
         &mut self,
         assigned: &Assigned,
-        deps: &TaskDeps,
+        deps: &PoolTasksDeps,
         plan: &mut TurnPlan,
         pool: PoolNow<'_>,
     ) -> Result<(), StoreError> {

@@ -5,10 +5,10 @@ use muster_store::{TaskOutcome, WriteOutcome};
 use super::effects::TaskReply;
 use super::ending::SeenEnd;
 use super::plan::{AddedTask, CommittedPlan, Outcomes, Redriving, Revived, Submission};
-use super::{Effects, PoolNow, TaskAnswer, Tasks};
+use super::{Effects, PoolNow, PoolTasks, TaskAnswer};
 use crate::error::SupervisorError;
 
-impl Tasks {
+impl PoolTasks {
     /// The commit went through, with these outcomes of its writes.
     pub(in crate::keeper) fn committed(
         &mut self,

@@ -7,7 +7,7 @@ use muster_policy::dispatch::{
     AgentAvailability, AgentCounts, Blocked, Candidate, GateHold, NamedAgent, NoAgent, blocked, no_agent,
 };
 
-use super::{PoolNow, Tasks};
+use super::{PoolNow, PoolTasks};
 use crate::keeper::PoolAgent;
 use crate::view::{Holds, Lack};
 use crate::waiting::{QueuedTaskQuery, WaitingFor};
@@ -15,7 +15,7 @@ use crate::waiting::{QueuedTaskQuery, WaitingFor};
 /// Looks for what is waited for.
 #[derive(Clone, Copy)]
 pub(super) struct WaitReasons<'a> {
-    pub(super) tasks: &'a Tasks,
+    pub(super) tasks: &'a PoolTasks,
     pub(super) pool: PoolNow<'a>,
 }
 

@@ -12,7 +12,7 @@ use super::super::mailbox::WorkerNews;
 use super::launching::await_death;
 use super::reach::Way;
 use super::worker::{PoolWorker, Process, WorkerOrigin};
-use super::{Pool, PoolWorkers, Turn, WorkerDeps};
+use super::{Pool, PoolWorkers, PoolWorkersDeps, Turn};
 use crate::directory::Mailbox;
 use crate::launch::{Adoption, LookError, RunningWorker};
 
@@ -127,7 +127,7 @@ fn tell(keeper: &Mailbox, worker: ProcessId, adoption: Adoption) {
 
 /// Looks for a worker that could not be looked for, until that works or the keeper has ended. Till then its agents stay where
 /// they are: a worker that was not looked for is not dead.
-async fn look_again(deps: Arc<WorkerDeps>, row: WorkerRow) {
+async fn look_again(deps: Arc<PoolWorkersDeps>, row: WorkerRow) {
     loop {
         tokio::select! {
             biased;

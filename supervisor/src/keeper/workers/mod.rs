@@ -53,7 +53,7 @@ use crate::launch::Launchers;
 pub(crate) type DeclarationReply = oneshot::Sender<Result<(), SupervisorError>>;
 
 /// What this part needs of the supervisor.
-pub(crate) struct WorkerDeps {
+pub(crate) struct PoolWorkersDeps {
     pub(crate) fence: Fence,
     pub(crate) settings: Arc<Settings>,
     pub(crate) launchers: Launchers,
@@ -72,7 +72,7 @@ pub(crate) struct WorkerDeps {
 
 /// The workers of a pool.
 pub(crate) struct PoolWorkers {
-    deps: Arc<WorkerDeps>,
+    deps: Arc<PoolWorkersDeps>,
     by_id: BTreeMap<ProcessId, PoolWorker>,
     /// Those with a free slot in the order of preference: ready ones first, then the fullest, then the oldest.
     free: BTreeSet<(bool, u32, ProcessId)>,
@@ -88,7 +88,7 @@ pub(crate) struct PoolWorkers {
 }
 
 impl PoolWorkers {
-    pub(super) fn new(deps: WorkerDeps, spawned: u64, terminated: u64) -> Self {
+    pub(super) fn new(deps: PoolWorkersDeps, spawned: u64, terminated: u64) -> Self {
         Self {
             deps: Arc::new(deps),
             by_id: BTreeMap::new(),

@@ -74,14 +74,14 @@ impl Unreachable {
                 words: String::new(),
             },
         };
-        state.words = Words(&state, worker, pool).to_string();
+        state.words = UnreachableWords(&state, worker, pool).to_string();
         state
     }
 }
 
-struct Words<'a>(&'a Unreachable, &'a PoolWorker, &'a PoolName);
+struct UnreachableWords<'a>(&'a Unreachable, &'a PoolWorker, &'a PoolName);
 
-impl fmt::Display for Words<'_> {
+impl fmt::Display for UnreachableWords<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(Unreachable { since, was_heard, why, .. }, worker, pool) = self;
         let id = worker.process_id;
