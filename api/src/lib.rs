@@ -8,7 +8,7 @@
 //!
 //! # What is served
 //! Not always a supervisor: one that starts, waits for its registry, or stands by for another has the port open too, and
-//! says so with 503. The composition root moves the [`ApiState`] from one [`Stage`] to the next; `/health` answers in all of
+//! says so with 503. The composition root moves the [`ApiState`] from one [`ApiStage`] to the next; `/health` answers in all of
 //! them.
 //!
 //! # Who does what

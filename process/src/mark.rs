@@ -1,7 +1,7 @@
 //! Finding what a dead worker may have left, by its mark: a variable in the environment of all that it owns, and for
 //! inits, whose environment only root may read, a part of its id in their name. A process of another user has no mark that counts.
 //!
-//! All calls here read every process, and block. [`LeftoverSearch`](crate::Hunt) ends what they find.
+//! All calls here read every process, and block. [`LeftoverSearch`](crate::LeftoverSearch) ends what they find.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};

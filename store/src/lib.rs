@@ -6,7 +6,7 @@
 //!
 //! # How writes work
 //! A keeper commits a batch: a list of [`Write`]s in one transaction, each a named transition with its precondition.
-//! A write whose precondition does not hold changes nothing and says so in its [`Outcome`]; the others go on. The whole
+//! A write whose precondition does not hold changes nothing and says so in its [`WriteOutcome`]; the others go on. The whole
 //! batch is conditional on the leader's fence: a leader that was replaced gets [`StoreError::Fenced`] and changes
 //! nothing. When [`Store::apply`] returns, the batch survives the death of any process.
 //!
@@ -21,7 +21,7 @@
 //!
 //! # A value that can't be stored
 //! A batch that is refused for a value is carried out again with a savepoint around each row (`sql/apart`): the poisoned row
-//! alone is left out, its outcome is [`Outcome::Refused`], and all else is committed. PostgreSQL can't hold everything that
+//! alone is left out, its outcome is [`WriteOutcome::Refused`], and all else is committed. PostgreSQL can't hold everything that
 //! programs print: what it lacks is stored as JSON would write it (`postgres/charset`), so that this is rare.
 //!
 //! # What an error means

@@ -1,4 +1,4 @@
-//! From a batch of [`Write`]s to its statements, and from their answers to the [`Outcome`]s.
+//! From a batch of [`Write`]s to its statements, and from their answers to the [`WriteOutcome`]s.
 //!
 //! Agents, workers and events come by the hundred as tasks do: writes of one kind share a statement over many rows (`gather`
 //! says when). Nothing is decided here: preconditions are part of the SQL.
