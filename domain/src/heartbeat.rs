@@ -13,6 +13,7 @@ use crate::worker_identity::WorkerIdentity;
 use crate::{Activity, AgentId, Epoch, Fence, PoolName, ProcessId, TaskId, Timestamp, WorkerState};
 
 /// One heartbeat.
+// It has more fields than other types: its form is that of the JSON in the registry, which workers of other versions read and write.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// The message's version: [`WIRE_VERSION`](crate::WIRE_VERSION) of the sender.

@@ -8,6 +8,7 @@ use muster_domain::{
 };
 
 /// A task, whole.
+// It has more fields than other types, as [`QueuedTask`] has: they are columns of one table, read together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskRow {
     /// As it was asked for.

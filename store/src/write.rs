@@ -12,6 +12,8 @@ use crate::task_writes::{NewTask, TaskEnding, TaskHalting, TaskOutcome, TaskStar
 
 /// One transition. Each says its precondition; where that does not hold, the outcome is [`WriteOutcome::Unchanged`] unless
 /// said otherwise.
+// It has more variants than other types: it is the list of all that is ever written, and one batch mixes them in the order of their
+// commit.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
     /// Makes a pool. Precondition: the name is free.

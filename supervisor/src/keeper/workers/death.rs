@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::Instant;
 
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
-use muster_domain::{AgentId, Command, Envelope, ProcessId, WorkerCause, WorkerEnding, WorkerStatus, counted};
+use muster_domain::{
+    AgentId, Command, Envelope, ProcessId, WorkerCause, WorkerEnding, WorkerIdentity, WorkerStatus, counted,
+};
 use muster_policy::worker::Kill;
 use muster_process::ProcessExit;
 
@@ -228,7 +230,11 @@ impl PoolWorkers {
             tracing::info!(process.id = %id, pool.name = %pool, "a worker ended");
             return;
         };
-        let who = worker.process.identity.as_ref().map(|identity| format!("({identity}) ")).unwrap_or_default();
+        let who = match &worker.process.identity {
+            Some(WorkerIdentity::Local(local)) => format!("(pid {}) ", local.pid),
+            Some(remote) => format!("({remote}) "),
+            None => String::new(),
+        };
         let words = format!("worker {id} of pool {pool} {who}{ending}");
         tracing::warn!(process.id = %id, pool.name = %pool, agents = worker.held.len(), "{words}; {}", ending.follows);
         // One that was dead when this supervisor came is no news.

@@ -89,9 +89,10 @@ impl fmt::Display for UnreachableWords<'_> {
         if let Some(identity) = &worker.process.identity {
             write!(f, "({identity}) ")?;
         }
-        let heard =
-            if *was_heard { "it was last heard at" } else { "this supervisor has never heard it, and noticed at" };
-        write!(f, "is unreachable: {heard} {since}, and {why}; ")?;
+        match was_heard {
+            true => write!(f, "is unreachable: it was last heard at {since}, and {why}; ")?,
+            false => write!(f, "is unreachable: this supervisor has never heard it (noticed at {since}), and {why}; ")?,
+        }
         match worker.used() {
             0 => f.write_str("it holds no agents")?,
             1 => f.write_str("its agent keeps its place and waits")?,
