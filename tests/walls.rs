@@ -165,7 +165,7 @@ fn reachable<'a>(metadata: &'a Value, from: &'a str) -> BTreeSet<&'a str> {
 
 /// Threads for blocking work are shared, so each kind of it has a bound, and these files alone hand them out.
 const BLOCKING: [&str; 5] = [
-    "src/serve/courier.rs",
+    "src/serve/webhook_client.rs",
     "supervisor/src/blocking.rs",
     "worker/src/runtime/exec/blocking.rs",
     // Nothing, so that there is one.
