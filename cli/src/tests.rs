@@ -256,10 +256,33 @@ fn workers_are_a_table() {
     let mut old = worker;
     old["outdated"] = json!(true);
     assert!(ps::workers(&[old], moment()).contains("  ready, old runtime  "));
+    let lost = r#"{"processes": [{"process_id": "w2", "status": "ready", "unreachable": "worker w2 is unreachable"}]}"#;
+    let ran = run("ps -w", vec![(200, lost)]);
+    assert!(ran.text().contains("  ready, unreachable  "), "{}", ran.text());
+    assert!(ran.text().ends_with("\nworker w2 is unreachable\n"), "{}", ran.text());
     let answer = r#"{"summary": {}, "processes": [{"pool_name": "a"}, {"pool_name": "b"}]}"#;
     let ran = run("ps --workers --pool b --json", vec![(200, answer)]);
     assert_eq!(ran.lines(), ["GET /api/v1/agents/metrics/processes"]);
     assert!(!ran.text().contains("\"a\"") && ran.text().contains("\"b\""));
+}
+
+#[test]
+fn a_worker_is_declared_dead_by_its_id_or_a_beginning_of_it() {
+    let ended = r#"{"process_id": "w1", "pool_name": "p", "host": "h",
+        "ending": {"summary": "was declared dead by ops", "follows": "its agent is started again"}}"#;
+    let path = format!("POST /api/v1/workers/{ID}/declare-dead");
+    let ran = run(&format!("declare-dead {ID}"), vec![(200, ended)]);
+    assert_eq!((ran.lines(), ran.body(0)), (vec![path.as_str()], json!({})));
+    let table = "WORKER  POOL  HOST  HOW\n\
+                 w1      p     h     was declared dead by ops; its agent is started again\n";
+    assert_eq!(ran.text(), table);
+    let all = r#"{"processes": [{"process_id": "019aa000-0000-7000-8000-000000000001"}, {"process_id": "01aa"}]}"#;
+    let ran = run("declare-dead 019aa", vec![(200, all), (200, ended)]);
+    assert_eq!(ran.lines(), ["GET /api/v1/agents/metrics/processes", path.as_str()]);
+    let refused = r#"{"code": "worker_reachable", "detail": "it was heard 1.0 s ago", "status": 409}"#;
+    let ran = run(&format!("declare-dead {ID}"), vec![(409, refused)]);
+    assert_ne!(ran.code(), 0);
+    assert_eq!(run("declare-dead 02bb", vec![(200, all)]).code(), 4, "it names none");
 }
 
 #[test]

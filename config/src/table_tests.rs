@@ -56,6 +56,11 @@ fn mistakes_of_pools_and_runtimes_name_their_line() {
             "runtime = 'rb'",
             "muster.toml:11: pools.coders.runtime: there is no runtime \"rb\"; there are: echo, py",
         ),
+        (
+            "max_agents = 4",
+            "launcher = 'east'",
+            "muster.toml:12: pools.coders.launcher: there is no launcher \"east\"; there are: local",
+        ),
         ("role_type = 'developer'", "", "muster.toml:9: pools.coders: role_type is missing"),
         (
             "max_agents = 4",

@@ -185,7 +185,7 @@ impl SlotMirrors {
 
     /// Nothing of a worker may be written after it is forgotten.
     fn heed(&mut self, update: &RegistryUpdate) {
-        if let RegistryUpdate::Forget(pool, worker) = update
+        if let RegistryUpdate::Forget(pool, worker) | RegistryUpdate::GiveUp(pool, worker) = update
             && let Some(slots) = self.slots.get_mut(pool)
         {
             slots.remove(worker);
@@ -333,6 +333,8 @@ impl RegistryUpdate {
 
 #[cfg(test)]
 mod tests {
+    use muster_registry::memory::MemoryRegistry;
+
     use super::*;
 
     fn pool() -> PoolName {
@@ -371,5 +373,20 @@ mod tests {
         mirrors.add(pool(), [(worker, 2), (other, 1)]);
         mirrors.heed(&forget);
         assert_eq!(mirrored(&mirrors), [(other, 1)]);
+    }
+
+    #[tokio::test]
+    async fn of_a_worker_that_is_given_up_only_the_word_stays_that_it_is_to_end() {
+        let worker = ProcessId::generate();
+        let give_up = RegistryUpdate::GiveUp(pool(), worker);
+        let settle = RegistryUpdate::Settle(Vec::new(), vec![(worker, 3)]);
+        assert_eq!(waiting([settle, RegistryUpdate::Condemn(worker), give_up.clone()]), std::slice::from_ref(&give_up));
+        let mut mirrors = SlotMirrors::default();
+        mirrors.add(pool(), [(worker, 2)]);
+        mirrors.heed(&give_up);
+        assert_eq!(mirrored(&mirrors), []);
+        let registry = MemoryRegistry::new();
+        give_up.run(&registry, &registry).await.expect("memory answers");
+        assert!(!registry.is_empty(), "the mark is written after all else was removed");
     }
 }

@@ -402,6 +402,19 @@ mod tests {
         silent_for(Some(Duration::ZERO));
         silent_for(None);
         assert_eq!(listener.silence(&clocks, now), (2, 2), "one that was never heard is still starting");
+        let silent = |entry: &&mut Watched| entry.heard.is_some_and(|heard| heard + clocks.stale <= now);
+        let set = |words: Option<&str>| {
+            listener
+                .watched()
+                .values_mut()
+                .filter(silent)
+                .for_each(|entry| entry.unreachable = words.map(str::to_owned));
+        };
+        set(Some("its host is gone"));
+        assert_eq!(listener.silence(&clocks, now), (1, 2), "what is known of one says nothing about the others");
+        assert_eq!(listener.unreachable().as_deref(), Some("its host is gone"));
+        set(None);
+        assert_eq!(listener.unreachable(), None);
         let interval = Some(clocks.lease / 3);
         listener.watched().values_mut().for_each(|entry| entry.interval = interval);
         assert_eq!(

@@ -75,6 +75,7 @@ fn a_pool_that_can_not_be_is_refused() {
             "invalid_field",
         ),
         (json!({"role_type": "developer", "pool_name": "p", "runtime": "sh"}), 422, "unknown_runtime"),
+        (json!({"role_type": "developer", "pool_name": "p", "config": {"launcher": "east"}}), 422, "unknown_launcher"),
         (json!({"role_type": "developer", "pool_name": "p", "command": ["sh"]}), 422, "invalid_field"),
         (json!({"role_type": "developer", "pool_name": "filed"}), 409, "pool_exists"),
     ] {

@@ -51,6 +51,24 @@ fn agents_of_a_killed_worker_run_elsewhere_and_others_are_not_touched() {
 }
 
 #[test]
+fn a_worker_within_reach_is_not_declared_dead_and_one_that_has_ended_is_answered_as_it_ended() {
+    let muster = small();
+    muster.spawn_many("small", 2);
+    let before = muster.all_agents();
+    let worker = muster.all_workers().remove(0);
+    let declare = |id: &str| muster.post(&format!("/api/v1/workers/{id}/declare-dead"), &json!({}));
+    let refused = declare(&worker.id);
+    assert_eq!((refused.status, refused.code()), (409, "worker_reachable"), "{refused:?}");
+    for unknown in ["019aa000-0000-7000-8000-000000000001", "nobody"] {
+        assert_eq!((declare(unknown).status, declare(unknown).code()), (404, "unknown_worker"));
+    }
+    kill9(worker.pid);
+    await_moved(&muster, &before, std::slice::from_ref(&worker.id));
+    let ended = declare(&worker.id);
+    assert_eq!((ended.status, &ended.body["ending"]["cause"]["kind"]), (200, &json!("signaled")), "{ended:?}");
+}
+
+#[test]
 fn a_worker_that_hangs_is_killed_before_its_agents_run_elsewhere() {
     let muster = small();
     muster.spawn_many("small", 6);

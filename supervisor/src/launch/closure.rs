@@ -153,7 +153,10 @@ impl RunningWorker for WorkerTask {
 
 #[cfg(test)]
 mod tests {
-    use muster_domain::{Clocks, Fence, RegistryTarget, RuntimeProfile, Timestamp, WorkerKey, WorkerState};
+    use muster_domain::{
+        Clocks, Fence, RegistryTarget, RemoteIdentity, RuntimeProfile, Timestamp, WorkerIdentity, WorkerKey,
+        WorkerState,
+    };
     use muster_process::Spawner;
 
     use super::*;
@@ -171,6 +174,22 @@ mod tests {
             profile: RuntimeProfile::Echo,
             clocks: Clocks::default(),
             open_files: None,
+        }
+    }
+
+    fn row(identity: Option<WorkerIdentity>) -> WorkerRow {
+        WorkerRow {
+            process_id: ProcessId::generate(),
+            pool_name: "p".parse().expect("a name"),
+            capacity: 1,
+            state: WorkerState::Starting,
+            identity,
+            key: None,
+            runtime_version: None,
+            launcher: muster_domain::launcher::LOCAL.to_owned(),
+            created_at: Timestamp::now(),
+            ended_at: None,
+            ending: None,
         }
     }
 
@@ -222,24 +241,27 @@ mod tests {
     async fn the_rows_of_an_earlier_life_of_this_process_are_of_dead_workers() {
         let (stage, folder) = (watch::Sender::new(DeathStage::Runs), tempfile::tempdir().expect("a folder"));
         let launcher = launcher(&stage, &folder);
-        let row = WorkerRow {
-            process_id: ProcessId::generate(),
-            pool_name: "p".parse().expect("a name"),
-            capacity: 1,
-            state: WorkerState::Starting,
-            identity: Some(identity::own().expect("this process").into()),
-            key: None,
-            runtime_version: None,
-            launcher: muster_domain::launcher::LOCAL.to_owned(),
-            created_at: Timestamp::now(),
-            ended_at: None,
-            ending: None,
-        };
+        let row = row(Some(identity::own().expect("this process").into()));
         // In either mode: the next life may be in the other one.
         for adoption in [launcher.adopt(&row).await, launcher.processes.adopt(&row).await] {
             let Ok(Adoption::Ended(worker)) = adoption else { panic!("it is this process's own") };
             assert_eq!(worker.kill().await, Sent::Gone);
             assert_eq!(worker.dead().await.proof, Proof::ProcessTable);
+        }
+    }
+
+    #[tokio::test]
+    async fn there_is_no_way_to_a_worker_of_another_host_or_of_an_engine() {
+        let (stage, folder) = (watch::Sender::new(DeathStage::Runs), tempfile::tempdir().expect("a folder"));
+        let launcher = launcher(&stage, &folder);
+        let own = identity::own().expect("this process");
+        let local = LocalIdentity { host: "elsewhere".to_owned(), boot_id: "another".to_owned(), ..own };
+        let remote = RemoteIdentity { engine: "east".to_owned(), handle: "task/7".to_owned() };
+        for identity in [WorkerIdentity::from(local), WorkerIdentity::from(remote)] {
+            let row = row(Some(identity));
+            for adoption in [launcher.adopt(&row).await, launcher.processes.adopt(&row).await] {
+                assert!(matches!(adoption, Ok(Adoption::Elsewhere)), "whether it lives is not known");
+            }
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use muster_domain::{Activity, AgentId, AgentState, Clocks, EventKind, Principal, ProcessId, WorkerCause, WorkerState};
+use muster_domain::{
+    Activity, AgentId, AgentState, Clocks, EventKind, PoolConfig, Principal, ProcessId, WorkerCause, WorkerState,
+};
 use muster_store::{Store, Write};
 use muster_supervisor::launch::Launchers;
 use muster_supervisor::{AlertKind, EndedWorkerView, SupervisorError, WorkerView};
@@ -215,6 +217,32 @@ async fn one_that_was_declared_dead_and_is_heard_again_is_told_to_end() {
         assert_eq!(world.agent(agents[0]).await.epoch, 2);
         world.shut_down(false).await;
     }
+}
+
+#[tokio::test]
+async fn one_elsewhere_that_was_told_to_end_is_told_again_and_said_when_its_time_is_over() {
+    let idle = |pool: &mut PoolConfig| pool.worker_idle_timeout = Duration::from_millis(40);
+    let old = World::with(strict, idle).await;
+    let agent = old.spawn().await;
+    let worker = old.worker_of(agent).await;
+    worker.change(|habits| habits.obeys = false).await;
+    old.terminate(agent).await;
+    wait_until("it retires", async || {
+        let rows = old.store().open_workers().await.expect("rows");
+        rows.first().is_some_and(|row| row.state == WorkerState::Draining)
+    })
+    .await;
+    let ground = old.ground.clone();
+    old.shut_down(true).await;
+    ground.launcher.send_elsewhere(worker.id());
+    worker.change(|habits| habits.obeys = true).await;
+    let world = ground.lead().await;
+    wait_until("it has ended", async || worker.is_dead()).await;
+    let said = wait_unreachable(&world, worker.id()).await;
+    assert!(said.contains("it holds no agents"), "{said}");
+    let ended = declare(&world, worker.id()).await.expect("declared");
+    assert_eq!(ended.ending.expect("how").cause, WorkerCause::DeclaredDead { by: "ann".to_owned() });
+    world.end().await;
 }
 
 #[tokio::test]

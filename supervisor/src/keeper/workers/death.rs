@@ -195,7 +195,7 @@ impl PoolWorkers {
     /// Its end is stored: nothing is left of it here.
     pub(in crate::keeper) fn ended(&mut self, id: ProcessId, pool: &Pool) {
         self.apply(id, WorkerEvent::Died);
-        self.reachable(id, pool);
+        self.forget_unreachable(id, pool);
         self.take(id);
         self.terminated += 1;
         let name = pool.spec.pool_name.clone();

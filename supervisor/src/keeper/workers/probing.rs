@@ -124,9 +124,13 @@ impl PoolWorkers {
         if self.get(&id).is_none_or(|worker| !worker.is_unreachable()) {
             return;
         }
-        let name = &pool.spec.pool_name;
-        tracing::info!(process.id = %id, pool.name = %name, "a worker is within reach again");
-        self.deps.alerts.clear(AlertKind::WorkerUnreachable, Some(name), &id.to_string());
+        tracing::info!(process.id = %id, pool.name = %pool.spec.pool_name, "a worker is within reach again");
+        self.forget_unreachable(id, pool);
+    }
+
+    /// Nothing more is said of that: it is within reach again, or over.
+    pub(super) fn forget_unreachable(&mut self, id: ProcessId, pool: &Pool) {
+        self.deps.alerts.clear(AlertKind::WorkerUnreachable, Some(&pool.spec.pool_name), &id.to_string());
         self.deps.listener.set_unreachable(id, None);
         self.change(id, |worker| worker.contact.unreachable = None);
     }
