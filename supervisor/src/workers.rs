@@ -79,7 +79,8 @@ impl Workers {
     /// Sends a probe to one worker of each pool that has a ready one, and waits for its answer.
     pub async fn canaries(&self) -> Vec<(PoolName, Result<Duration, String>)> {
         let mut workers = self.list(None).await.unwrap_or_default();
-        workers.retain(|worker| worker.status == WorkerState::Ready);
+        // One that nobody can reach answers nobody, and is said elsewhere.
+        workers.retain(|worker| worker.status == WorkerState::Ready && worker.unreachable.is_none());
         workers.sort_by(|a, b| a.pool_name.cmp(&b.pool_name));
         workers.dedup_by(|a, b| a.pool_name == b.pool_name);
         let probes = workers.into_iter().map(|worker| async move {

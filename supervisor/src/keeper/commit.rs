@@ -131,7 +131,9 @@ impl Keeper {
         };
         match step {
             Transition::Leave { agent, .. } => self.set_aside(step, &format!("agent {agent}"), why, turn.now),
-            Transition::Identify { worker, .. } | Transition::EndWorker { worker, .. } => {
+            Transition::Identify { worker, .. } => self.set_aside(step, &format!("worker {worker}"), why, turn.now),
+            Transition::EndWorker { worker, .. } => {
+                self.model.workers.dismiss_declared(worker, &SupervisorError::unstorable(&why));
                 self.set_aside(step, &format!("worker {worker}"), why, turn.now);
             }
             asked => self.keep_unsaved(vec![asked], &SupervisorError::unstorable(&why), turn),

@@ -110,17 +110,22 @@ impl PoolWorkers {
 
     /// The launch is through: from now on the worker's death is known when it happens.
     pub(in crate::keeper) fn take_over(&mut self, id: ProcessId, launched: Launched, pool: &Pool, turn: &mut Turn) {
+        let (process, is_declared) = (launched.process, self.declared.contains_key(&id));
+        let Some(worker) = self.get_mut(id) else {
+            // It was found alive after somebody declared it dead: its agents run elsewhere.
+            tracing::warn!(process.id = %id, "a worker that was declared dead lives; it is killed");
+            drop(tokio::spawn(async move { send(process.as_ref(), Order::Kill).await }));
+            return;
+        };
+        worker.process.way = Way::To(process.clone());
+        let order = match (worker.process.kill, worker.status.is_ending()) {
+            (Kill::Sent | Kill::Failed(_), _) => Some(Order::Kill),
+            (Kill::NotSent, _) if is_declared => Some(Order::Kill),
+            (Kill::NotSent, true) => Some(Order::Ask),
+            (Kill::NotSent, false) => None,
+        };
         turn.transitions.push(Transition::Identify { worker: id, identity: launched.identity });
-        let process = launched.process;
-        if let Some(worker) = self.get_mut(id) {
-            worker.process.way = Way::To(process.clone());
-            let order = match (worker.process.kill, worker.status.is_ending()) {
-                (Kill::Sent | Kill::Failed(_), _) => Some(Order::Kill),
-                (Kill::NotSent, true) => Some(Order::Ask),
-                (Kill::NotSent, false) => None,
-            };
-            self.tell(id, order);
-        }
+        self.tell(id, order);
         self.reachable(id, pool);
         await_death(id, process, self.deps.keeper.clone());
     }
