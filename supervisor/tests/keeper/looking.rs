@@ -10,6 +10,7 @@ use muster_supervisor::AgentLog;
 use muster_supervisor::launch::{Adoption, LaunchError, Launched, Launcher, Launchers, LookError};
 
 use crate::launcher::FakeLauncher;
+use crate::unreachable::{beats, declare, strict, wait_unreachable};
 use crate::world::{World, wait_until};
 
 /// Fails to look for workers, so many times; then sees what there is.
@@ -64,4 +65,25 @@ async fn a_worker_that_could_not_be_looked_for_is_found_dead_or_alive() {
         world.wait_epoch(agent, 2).await;
         world.end().await;
     }
+}
+
+#[tokio::test]
+async fn one_that_is_found_alive_after_it_was_declared_dead_is_killed() {
+    let world = World::with(strict, |_| {}).await;
+    let agent = world.spawn().await;
+    let worker = world.worker_of(agent).await;
+    let ground = world.ground.clone();
+    world.shut_down(true).await;
+    beats(&worker, false).await;
+    let blind = Arc::new(Blind { inner: ground.launcher.clone(), times: AtomicU32::new(u32::MAX) });
+    let world = ground.lead_with(|parts| parts.launchers = Launchers::local(blind.clone())).await;
+    wait_unreachable(&world, worker.id()).await;
+    declare(&world, worker.id()).await.expect("nobody can reach it");
+    world.wait_epoch(agent, 2).await;
+    assert!(!worker.is_dead(), "nothing was told to it");
+    blind.times.store(0, Ordering::SeqCst);
+    wait_until("it is killed", async || worker.is_dead()).await;
+    // It ran twice until then, by the word of the person who was wrong.
+    world.shut_down(false).await;
+    assert!(ground.launcher.living().is_empty(), "workers are left");
 }

@@ -17,7 +17,7 @@ use crate::world::{Ground, World, let_pass, pool, wait_until};
 use muster_store::testing::Commit;
 
 /// Clocks by which a silence of a quarter of a second counts.
-fn strict(clocks: &mut Clocks) {
+pub(crate) fn strict(clocks: &mut Clocks) {
     (clocks.stale, clocks.lease) = (Duration::from_millis(250), Duration::from_millis(300));
 }
 
@@ -36,7 +36,7 @@ async fn elsewhere() -> (World, Vec<AgentId>, FakeWorker) {
     (world, agents, worker)
 }
 
-async fn beats(worker: &FakeWorker, beats: bool) {
+pub(crate) async fn beats(worker: &FakeWorker, beats: bool) {
     worker.change(|habits| habits.beats = beats).await;
 }
 
@@ -49,7 +49,7 @@ async fn words(world: &World, worker: ProcessId) -> Option<String> {
     view(world, worker).await.and_then(|view| view.unreachable)
 }
 
-async fn wait_unreachable(world: &World, worker: ProcessId) -> String {
+pub(crate) async fn wait_unreachable(world: &World, worker: ProcessId) -> String {
     wait_until("it is unreachable", async || words(world, worker).await.is_some()).await;
     words(world, worker).await.expect("words")
 }
@@ -63,7 +63,7 @@ async fn is_degraded(world: &World) -> bool {
     world.degraded().await.iter().any(|line| line.starts_with("unreachable workers"))
 }
 
-async fn declare(world: &World, worker: ProcessId) -> Result<EndedWorkerView, SupervisorError> {
+pub(crate) async fn declare(world: &World, worker: ProcessId) -> Result<EndedWorkerView, SupervisorError> {
     let caller = world.handle.by(Principal::admin("ann"));
     caller.workers().expect("an admin").declare_dead(worker).await
 }
