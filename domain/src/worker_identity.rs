@@ -19,9 +19,13 @@ pub enum WorkerIdentity {
 /// What tells one process from every other, over reboots, pid namespaces and reused pids.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalIdentity {
-    /// The host's name, for people.
+    /// The host's name.
     pub host: String,
-    /// The kernel's boot id: another one means that every process of it is dead.
+    /// The host's own number over its boots (machine-id(5)): hosts may have the same name. None where the host has none, and in what
+    /// was written before this was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_id: Option<String>,
+    /// The kernel's boot id: another one of the same host means that every process of it is dead.
     pub boot_id: String,
     /// The inode of the pid namespace in which `pid` counts.
     pub pid_namespace: u64,
@@ -33,7 +37,6 @@ pub struct LocalIdentity {
 
 /// What tells one worker from every other that an engine runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct RemoteIdentity {
     /// The engine's name, e.g. of a cluster: only that engine can be asked for it.
     pub engine: String,
@@ -96,7 +99,8 @@ mod tests {
 
     fn local() -> LocalIdentity {
         let (host, boot_id) = ("h".to_owned(), "b".to_owned());
-        LocalIdentity { host, boot_id, pid_namespace: 4_026_531_836, pid: 4_000_000_000, start_time: u64::MAX }
+        let (pid, start_time) = (4_000_000_000, u64::MAX);
+        LocalIdentity { host, machine_id: None, boot_id, pid_namespace: 4_026_531_836, pid, start_time }
     }
 
     #[test]
@@ -107,6 +111,17 @@ mod tests {
         let value = serde_json::from_str::<serde_json::Value>(OLD).expect("a value");
         assert_eq!(serde_json::from_value::<WorkerIdentity>(value).expect("an identity"), identity);
         assert_eq!((identity.pid(), identity.host()), (Some(4_000_000_000), "h"));
+    }
+
+    #[test]
+    fn what_a_later_version_adds_is_passed_over() {
+        let local = LocalIdentity { machine_id: Some("m".to_owned()), ..local() };
+        let text = serde_json::to_string(&local).expect("text");
+        assert_eq!(serde_json::from_str::<WorkerIdentity>(&text).expect("an identity"), local.into());
+        let later = OLD.replace('{', r#"{"rack":"7","#);
+        assert_eq!(serde_json::from_str::<WorkerIdentity>(&later).expect("an identity"), self::local().into());
+        let remote = r#"{"engine":"east","handle":"task/7","zone":"a"}"#;
+        assert!(matches!(serde_json::from_str(remote), Ok(WorkerIdentity::Remote(_))));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::process_list::Stat;
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const PID_NAMESPACE: &str = "/proc/self/ns/pid";
+const MACHINE_ID: &str = "/etc/machine-id";
 
 /// What became of a process.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub enum Presence {
 /// This host, boot and pid namespace.
 struct HostScope {
     host: String,
+    machine_id: Option<String>,
     boot_id: String,
     pid_namespace: u64,
 }
@@ -36,6 +38,7 @@ pub fn of(pid: u32) -> io::Result<LocalIdentity> {
     let start_time = start_time(pid)?;
     Ok(LocalIdentity {
         host: place.host.clone(),
+        machine_id: place.machine_id.clone(),
         boot_id: place.boot_id.clone(),
         pid_namespace: place.pid_namespace,
         pid,
@@ -48,11 +51,15 @@ pub fn own() -> io::Result<LocalIdentity> {
     of(std::process::id())
 }
 
-/// What became of the process with this identity. Another boot of this host means that it is dead.
+/// What became of the process with this identity. Another boot of this host means that it is dead. That it is this host is known by its
+/// name and its machine id together: either alone may be another host's too, e.g. of a copied image, and one without a machine
+/// id can't be told from another.
 pub fn find(identity: &LocalIdentity) -> io::Result<Presence> {
     let place = place()?;
     if identity.boot_id != place.boot_id {
-        return Ok(if identity.host == place.host { Presence::Dead } else { Presence::Elsewhere });
+        let is_of_this_host =
+            identity.host == place.host && identity.machine_id.is_some() && identity.machine_id == place.machine_id;
+        return Ok(if is_of_this_host { Presence::Dead } else { Presence::Elsewhere });
     }
     if identity.pid_namespace != place.pid_namespace {
         return Ok(Presence::Elsewhere);
@@ -88,11 +95,51 @@ fn place() -> io::Result<&'static HostScope> {
     let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
     let boot_id = std::fs::read_to_string(BOOT_ID).map_err(|error| unread(BOOT_ID, &error))?.trim().to_owned();
     let pid_namespace = std::fs::metadata(PID_NAMESPACE).map_err(|error| unread(PID_NAMESPACE, &error))?.ino();
-    Ok(PLACE.get_or_init(|| HostScope { host, boot_id, pid_namespace }))
+    let machine_id = std::fs::read_to_string(MACHINE_ID).ok().and_then(|text| machine_id(&text));
+    Ok(PLACE.get_or_init(|| HostScope { host, machine_id, boot_id, pid_namespace }))
+}
+
+/// By machine-id(5) it is 32 hexadecimal digits and not all of them zero. A host without one has an empty file, or the word
+/// `uninitialized`.
+fn machine_id(text: &str) -> Option<String> {
+    let id = text.trim();
+    let is_one =
+        id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) && id.bytes().any(|byte| byte != b'0');
+    is_one.then(|| id.to_ascii_lowercase())
 }
 
 /// An error that names what could not be read, and what that means where the whole of `/proc` is missing.
 fn unread(path: &str, error: &io::Error) -> io::Error {
     let hint = if std::fs::exists("/proc/self/stat").unwrap_or(false) { "" } else { "; /proc must be mounted" };
     io::Error::new(error.kind(), format!("cannot read {path}: {error}{hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_id_is_32_digits_that_are_not_all_zero() {
+        let id = "3d1219c7c4c5404aaa1f6d2a48adfda4";
+        assert_eq!(machine_id(&format!("{id}\n")).as_deref(), Some(id));
+        assert_eq!(machine_id(&id.to_uppercase()).as_deref(), Some(id));
+        for none in ["", "\n", "uninitialized\n", &"0".repeat(32), &id[1..], &format!("{id}0"), &id.replace('3', "g")] {
+            assert_eq!(machine_id(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn another_boot_is_over_only_where_the_host_is_certainly_this_one() {
+        let own = own().expect("this process");
+        let of = |host: &str, machine_id: Option<&str>| {
+            let (host, machine_id) = (host.to_owned(), machine_id.map(str::to_owned));
+            find(&LocalIdentity { host, machine_id, boot_id: "another".to_owned(), ..own.clone() }).expect("asked")
+        };
+        let (host, id) = (own.host.as_str(), own.machine_id.as_deref());
+        assert!(matches!(of(host, Some("another")), Presence::Elsewhere), "two hosts of one name");
+        assert!(matches!(of(host, None), Presence::Elsewhere), "one that can't be told from another");
+        assert!(matches!(of("another", id), Presence::Elsewhere), "two copies of one image");
+        // Where this host has no machine id it knows no earlier boot of itself.
+        assert_eq!(matches!(of(host, id), Presence::Dead), id.is_some());
+    }
 }

@@ -62,6 +62,7 @@ impl Worker {
             pool_name: self.pool.clone(),
             identity: LocalIdentity {
                 host: "here".to_owned(),
+                machine_id: Some("m".to_owned()),
                 boot_id: "b".to_owned(),
                 pid_namespace: 1,
                 pid: 4711,

@@ -137,6 +137,8 @@ impl Launcher for ProcessLauncher {
         };
         match (presence, identity) {
             (Presence::Alive(pidfd), Some(identity)) => {
+                // One of an earlier version did not know its machine's.
+                let identity = LocalIdentity { machine_id: own.machine_id, ..identity };
                 let lineage = Lineage { born: Some(identity.start_time), limited: row.key.is_some() };
                 let end = WorkerEndWatch { watch: None, exit: None, owns: true };
                 let process = self.way_to(id, identity.pid, Arc::new(pidfd), lineage, end);

@@ -256,5 +256,5 @@ pub fn spawn(agent_id: AgentId, epoch: u64) -> Command {
 
 pub fn identity() -> WorkerIdentity {
     let (host, boot_id) = ("here".into(), "boot".into());
-    LocalIdentity { host, boot_id, pid_namespace: 1, pid: std::process::id(), start_time: 1 }.into()
+    LocalIdentity { host, machine_id: None, boot_id, pid_namespace: 1, pid: std::process::id(), start_time: 1 }.into()
 }

@@ -199,6 +199,6 @@ pub(crate) fn event(millis: i64) -> EventDraft {
 }
 
 pub(crate) fn identity(pid: u32) -> WorkerIdentity {
-    LocalIdentity { host: "h".into(), boot_id: "b".into(), pid_namespace: u64::from(u32::MAX) + 1, pid, start_time: 5 }
-        .into()
+    let (host, machine_id, boot_id) = ("h".into(), Some("m".into()), "b".into());
+    LocalIdentity { host, machine_id, boot_id, pid_namespace: u64::from(u32::MAX) + 1, pid, start_time: 5 }.into()
 }

@@ -255,7 +255,14 @@ mod tests {
     use super::*;
 
     fn beat(worker: &PoolWorker, pool: &PoolName) -> Heartbeat {
-        let identity = LocalIdentity { pid: 1, start_time: 1, boot_id: "b".into(), pid_namespace: 1, host: "h".into() };
+        let identity = LocalIdentity {
+            pid: 1,
+            start_time: 1,
+            boot_id: "b".into(),
+            pid_namespace: 1,
+            host: "h".into(),
+            machine_id: None,
+        };
         Heartbeat {
             v: 1,
             process_id: worker.process_id,
