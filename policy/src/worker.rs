@@ -9,7 +9,8 @@
 //! answer hangs. One without a probe socket, of an earlier version or inside its master, is judged by its silence.
 //!
 //! Where there is no way to a worker, since it is of another host or its engine can't be asked, its silence proves nothing and nobody
-//! can end it: it is unreachable, which is said until it is heard again, or somebody who may prove it says that it is dead.
+//! can end it: it is unreachable, which is said until it is heard again, or somebody who may prove it says that it is dead. So is one
+//! whose end is not seen though it was killed, e.g. while the kernel waits for a disk.
 
 use std::time::{Duration, Instant};
 
@@ -42,9 +43,9 @@ pub struct WorkerFacts {
 pub enum Kill {
     /// Nobody has tried.
     NotSent,
-    /// It was told, or whoever runs it.
-    Sent,
-    /// Nobody could tell it; that was tried at this moment.
+    /// It was told at this moment, or whoever runs it.
+    Sent(Instant),
+    /// There was no way to force it; it was told at this moment all the same, as far as that could be.
     Failed(Instant),
 }
 
@@ -92,7 +93,7 @@ pub enum WorkerStep {
     Probe(Duration),
     /// It lives and is not heard: to be said, with the reason, and nothing else.
     Name(String),
-    /// It may be dead, and nobody here can know or end it: to be said, with the reason, and nothing else.
+    /// It may be dead, and nobody here can know or end it: to be said, with the reason.
     Unreachable(String),
     /// It is to be condemned and killed: the reason.
     Condemn(String),
@@ -217,15 +218,18 @@ fn judge_need(facts: WorkerFacts, bounds: WorkerLimits, now: Instant) -> WorkerS
 fn judge_end(since: Instant, facts: WorkerFacts, clocks: &Clocks, now: Instant) -> WorkerStep {
     let deadline = later(since, clocks.stop_deadline) + LAST_WORDS;
     let words = || format!("it did not end within {} s", clocks.stop_deadline.as_secs_f64());
-    if !facts.has_way {
-        return if deadline > now { WorkerStep::Wait(deadline) } else { WorkerStep::Unreachable(words()) };
-    }
-    match facts.kill {
-        Kill::Sent => WorkerStep::Rest,
-        // Whoever runs it may be there again.
-        Kill::Failed(at) if later(at, clocks.stale) > now => WorkerStep::Wait(later(at, clocks.stale)),
-        Kill::NotSent if deadline > now => WorkerStep::Wait(deadline),
-        Kill::Failed(_) | Kill::NotSent => WorkerStep::Kill(words()),
+    let (told_at, was_killed) = match facts.kill {
+        Kill::NotSent if deadline > now => return WorkerStep::Wait(deadline),
+        Kill::NotSent => return WorkerStep::Kill(words()),
+        Kill::Sent(at) => (at, true),
+        Kill::Failed(at) => (at, false),
+    };
+    let patience = later(told_at, clocks.stale);
+    match patience > now {
+        true => WorkerStep::Wait(patience),
+        false if was_killed => WorkerStep::Unreachable("it was killed, and its end is not seen".to_owned()),
+        // Whoever runs it may be there again, or it may hear by now.
+        false => WorkerStep::Kill(words()),
     }
 }
 
@@ -344,22 +348,26 @@ mod tests {
         assert!(matches!(step(&case), WorkerStep::Unreachable(_)));
         case.hearing.since = None;
         assert_eq!(step(&case), WorkerStep::Rest, "the master can't hear");
-        case.facts.status = WorkerStatus::Ending { since: case.now - 12 * S, how: WorkerEnd::Stopped };
-        assert_eq!(step(&case), WorkerStep::Unreachable("it did not end within 10 s".to_owned()));
-        case.facts.status = WorkerStatus::Ending { since: case.now - 11 * S, how: WorkerEnd::Stopped };
-        assert_eq!(step(&case), WorkerStep::Wait(case.now + S));
     }
 
     #[test]
-    fn a_kill_that_nobody_could_send_is_tried_again() {
+    fn a_kill_that_nobody_could_send_is_tried_again_and_one_that_changes_nothing_is_said() {
         let mut case = case();
-        case.facts.status = WorkerStatus::Ending { since: case.now, how: WorkerEnd::Lost };
-        case.facts.kill = Kill::Failed(case.now - 9 * S);
+        case.facts.status = WorkerStatus::Ending { since: case.now - 100 * S, how: WorkerEnd::Lost };
+        for has_way in [true, false] {
+            case.facts.has_way = has_way;
+            case.facts.kill = Kill::NotSent;
+            assert_eq!(step(&case), WorkerStep::Kill("it did not end within 10 s".to_owned()));
+            case.facts.kill = Kill::Failed(case.now - 9 * S);
+            assert_eq!(step(&case), WorkerStep::Wait(case.now + S));
+            case.facts.kill = Kill::Failed(case.now - 10 * S);
+            assert!(matches!(step(&case), WorkerStep::Kill(_)));
+        }
+        case.facts.kill = Kill::Sent(case.now - 9 * S);
         assert_eq!(step(&case), WorkerStep::Wait(case.now + S));
-        case.facts.kill = Kill::Failed(case.now - 10 * S);
-        assert!(matches!(step(&case), WorkerStep::Kill(_)));
-        case.facts.kill = Kill::Sent;
-        assert_eq!(step(&case), WorkerStep::Rest);
+        case.facts.kill = Kill::Sent(case.now - 10 * S);
+        let said = "it was killed, and its end is not seen";
+        assert_eq!(step(&case), WorkerStep::Unreachable(said.to_owned()));
     }
 
     #[test]
@@ -447,8 +455,8 @@ mod tests {
         assert_eq!(step_after(&case, ProbeResult::Silence), WorkerStep::Rest);
         case.facts.status = WorkerStatus::Ending { since: case.now - 12 * S, how: WorkerEnd::Stopped };
         assert!(matches!(step(&case), WorkerStep::Kill(_)));
-        case.facts.kill = Kill::Sent;
-        assert_eq!(step(&case), WorkerStep::Rest);
+        case.facts.kill = Kill::Sent(case.now);
+        assert_eq!(step(&case), WorkerStep::Wait(case.now + 10 * S));
     }
 
     proptest! {

@@ -109,9 +109,20 @@ impl Agents {
     /// What an agent printed.
     pub async fn log(&self, agent: AgentId) -> Result<Box<dyn AgentLog>, SupervisorError> {
         let row = self.row(agent).await?;
-        let pool = self.context.directory.get(&row.spec.pool_name).map(|entry| entry.spec.get());
-        let launcher = pool.as_ref().map_or(launcher::LOCAL, |pool| pool.config.launcher.as_str());
-        self.context.launchers.agent_log(launcher, agent).map_err(SupervisorError::unavailable)
+        let launcher = self.launcher_of(&row).await?;
+        self.context.launchers.agent_log(&launcher, agent).map_err(SupervisorError::unavailable)
+    }
+
+    /// The launcher of the worker that has the agent; of one that none has, its pool's.
+    async fn launcher_of(&self, agent: &AgentRow) -> Result<String, SupervisorError> {
+        if let Some(place) = agent.assignment {
+            let worker = self.context.store.worker(place.process_id).await;
+            if let Some(worker) = worker.map_err(|error| self.context.store_failed(&error))? {
+                return Ok(worker.launcher);
+            }
+        }
+        let pool = self.context.directory.get(&agent.spec.pool_name).map(|entry| entry.spec.get());
+        Ok(pool.map_or_else(|| launcher::LOCAL.to_owned(), |pool| pool.config.launcher.clone()))
     }
 
     pub(crate) async fn row(&self, agent: AgentId) -> Result<AgentRow, SupervisorError> {

@@ -105,7 +105,11 @@ async fn clear(context: &Context) -> Result<(), RegistryError> {
     for heard in context.registry.read_heartbeats(&strangers).await?.seen {
         let Some(beat) = heard.beat else { continue };
         tracing::info!(process.id = %heard.process_id, "the registry holds a worker that the store does not; it is forgotten");
-        if introduce(context, heard.process_id, &beat.pool_name).await {
+        let beaten_at = context.settings.wall.now().before(heard.age);
+        if introduce(context, heard.process_id, &beat.pool_name)
+            .await
+            .is_some_and(|declared_at| declared_at < beaten_at)
+        {
             tell_returned(context, &beat).await;
         }
         // In this order: forgetting removes the mark too, which is there for one that lives and beats again.
@@ -115,11 +119,12 @@ async fn clear(context: &Context) -> Result<(), RegistryError> {
     Ok(())
 }
 
-/// One that a former leader gave up has a row that says by which key it knows us. Says whether it was declared dead.
-async fn introduce(context: &Context, worker: ProcessId, pool: &PoolName) -> bool {
-    let Ok(Some(row)) = context.store.worker(worker).await else { return false };
+/// One that a former leader gave up has a row that says by which key it knows us. Says when it was declared dead, if it was.
+async fn introduce(context: &Context, worker: ProcessId, pool: &PoolName) -> Option<Timestamp> {
+    let row = context.store.worker(worker).await.ok().flatten()?;
     context.bus.introduce(worker, Peer { pool: pool.clone(), key: row.key });
-    row.ending.is_some_and(|ending| matches!(ending.cause, WorkerCause::DeclaredDead { .. }))
+    let is_declared = matches!(row.ending?.cause, WorkerCause::DeclaredDead { .. });
+    row.ended_at.filter(|_| is_declared)
 }
 
 /// A worker lives that a person has declared dead: its agents may have run twice.

@@ -65,8 +65,17 @@ impl Workers {
             name => name.to_owned(),
         };
         match ask(&keeper, |reply| KeeperMessage::DeclareDead { worker, by, reply }).await? {
-            // Its end was stored meanwhile.
-            Ok(()) | Err(SupervisorError::UnknownWorker(_)) => Ok(self.row(worker).await?.into()),
+            Ok(()) => Ok(self.row(worker).await?.into()),
+            Err(SupervisorError::UnknownWorker(_)) => {
+                let row = self.row(worker).await?;
+                // Else its end was stored meanwhile.
+                match row.state.is_open() {
+                    true => {
+                        Err(SupervisorError::unavailable("this supervisor does not know the worker yet".to_owned()))
+                    }
+                    false => Ok(row.into()),
+                }
+            }
             Err(error) => Err(error),
         }
     }

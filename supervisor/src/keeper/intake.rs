@@ -35,7 +35,7 @@ impl Keeper {
                 self.model.workers.stop_all(turn);
             }
             KeeperMessage::DeclareDead { worker, by, reply } => self.declare_dead(worker, by, reply, turn),
-            KeeperMessage::KillAll => self.model.workers.kill_all(),
+            KeeperMessage::KillAll => self.model.workers.kill_all(&self.model.pool, turn),
         }
     }
 

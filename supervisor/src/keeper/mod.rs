@@ -142,9 +142,9 @@ impl Keeper {
             self.turn(std::mem::take(&mut asks)).await;
         }
         inbox.close();
-        while let Ok(ask) = inbox.try_recv() {
-            kill_unheard(ask).await;
-        }
+        // Together: one whose engine does not answer must not hold up the others.
+        let unheard = std::iter::from_fn(|| inbox.try_recv().ok()).map(kill_unheard);
+        futures_util::future::join_all(unheard).await;
         if fenced.is_cancelled() {
             self.model.workers.kill_unconfirmed().await;
         }

@@ -154,7 +154,11 @@ impl Transition {
                 (last_output, if let Cause::NotStarted { error } = cause { Some(error) } else { None })
             }
             Self::EndWorker { ending: WorkerEnding { last_words, cause, .. }, .. } => {
-                (last_words, if let WorkerCause::NotStarted { error } = cause { Some(error) } else { None })
+                let cause_words = match cause {
+                    WorkerCause::NotStarted { error: words } | WorkerCause::DeclaredDead { by: words } => Some(words),
+                    _ => None,
+                };
+                (last_words, cause_words)
             }
             _ => return Err(self),
         };

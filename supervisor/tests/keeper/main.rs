@@ -22,6 +22,7 @@ mod simulation;
 mod stopping;
 mod store_away;
 mod tasks;
+mod unending;
 mod unreachable;
 mod unstorable;
 mod worker;

@@ -22,7 +22,7 @@ pub(crate) fn strict(clocks: &mut Clocks) {
 }
 
 /// A new supervisor on another host than the one that has the worker of these two agents.
-async fn elsewhere() -> (World, Vec<AgentId>, FakeWorker) {
+pub(crate) async fn elsewhere() -> (World, Vec<AgentId>, FakeWorker) {
     let old = World::with(strict, |_| {}).await;
     let agents = old.spawn_many(2).await;
     let worker = old.worker_of(agents[0]).await;
@@ -40,12 +40,12 @@ pub(crate) async fn beats(worker: &FakeWorker, beats: bool) {
     worker.change(|habits| habits.beats = beats).await;
 }
 
-async fn view(world: &World, worker: ProcessId) -> Option<WorkerView> {
+pub(crate) async fn view(world: &World, worker: ProcessId) -> Option<WorkerView> {
     let views = world.workers().list(None).await.expect("workers");
     views.into_iter().find(|view| view.process_id == worker)
 }
 
-async fn words(world: &World, worker: ProcessId) -> Option<String> {
+pub(crate) async fn words(world: &World, worker: ProcessId) -> Option<String> {
     view(world, worker).await.and_then(|view| view.unreachable)
 }
 
@@ -54,12 +54,12 @@ pub(crate) async fn wait_unreachable(world: &World, worker: ProcessId) -> String
     words(world, worker).await.expect("words")
 }
 
-async fn alerts(world: &World, worker: ProcessId) -> usize {
+pub(crate) async fn alerts(world: &World, worker: ProcessId) -> usize {
     let is_meant = |kind, subject: &str| kind == AlertKind::WorkerUnreachable && subject == worker.to_string();
     world.handle.health().alerts.iter().filter(|alert| is_meant(alert.kind, &alert.subject)).count()
 }
 
-async fn is_degraded(world: &World) -> bool {
+pub(crate) async fn is_degraded(world: &World) -> bool {
     world.degraded().await.iter().any(|line| line.starts_with("unreachable workers"))
 }
 
@@ -68,13 +68,13 @@ pub(crate) async fn declare(world: &World, worker: ProcessId) -> Result<EndedWor
     caller.workers().expect("an admin").declare_dead(worker).await
 }
 
-async fn told(world: &World, kind: EventKind, worker: ProcessId) -> Vec<String> {
+pub(crate) async fn told(world: &World, kind: EventKind, worker: ProcessId) -> Vec<String> {
     let events = world.events().after(0, 1_000).await.expect("events");
     let meant = events.into_iter().map(|event| event.event);
     meant.filter(|event| event.kind == kind && event.process_id == Some(worker)).map(|event| event.reason).collect()
 }
 
-async fn run_anew(world: &World, agents: &[AgentId], worker: ProcessId) {
+pub(crate) async fn run_anew(world: &World, agents: &[AgentId], worker: ProcessId) {
     for agent in agents {
         world.wait_epoch(*agent, 2).await;
         assert_ne!(world.agent(*agent).await.process_id, Some(worker));

@@ -7,7 +7,7 @@ mod working;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use muster_domain::{
@@ -69,6 +69,8 @@ struct Inner {
     /// While true something that it owned lives.
     remains: watch::Sender<bool>,
     asked: AtomicU32,
+    /// Whether it stays where it is when it is killed, as a process that waits for a disk.
+    waits: AtomicBool,
     /// Why its engine can do and say nothing of it.
     cut_off: watch::Sender<Option<String>>,
 }
@@ -77,7 +79,8 @@ impl FakeWorker {
     /// Starts its loop: it subscribes, beats, says that it is ready, and then obeys.
     pub(crate) fn start(orders: WorkerOrders, habits: Habits, registry: MemoryRegistry, ledger: Ledger) -> Self {
         let (host, boot_id) = ("test".to_owned(), "boot".to_owned());
-        let identity = LocalIdentity { host, machine_id: None, boot_id, pid_namespace: 1, pid: 4_000_000, start_time: 1 };
+        let identity =
+            LocalIdentity { host, machine_id: None, boot_id, pid_namespace: 1, pid: 4_000_000, start_time: 1 };
         let mind = Mind {
             habits,
             held: BTreeMap::new(),
@@ -104,6 +107,7 @@ impl FakeWorker {
             dead,
             remains,
             asked,
+            waits: AtomicBool::new(false),
             cut_off,
         }));
         tokio::spawn(worker.clone().live());

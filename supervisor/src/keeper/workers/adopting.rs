@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
-use muster_domain::{Command, Envelope, ExecMode, ProcessId, RuntimeProfile, WorkerState, WorkerStatus};
+use muster_domain::{ExecMode, ProcessId, RuntimeProfile, WorkerState, WorkerStatus};
 use muster_registry::Peer;
 use muster_store::WorkerRow;
 
@@ -86,7 +86,7 @@ impl PoolWorkers {
         if let Some(worker) = self.get_mut(id) {
             worker.process.way = Way::To(process.clone());
         }
-        self.reachable(id, pool);
+        self.forget_unreachable(id, pool);
         await_death(id, process, self.deps.keeper.clone());
     }
 
@@ -95,7 +95,7 @@ impl PoolWorkers {
         let Some(worker) = self.get_mut(id) else { return };
         worker.process.way = Way::elsewhere(worker.process.identity.as_ref());
         if worker.status.is_ending() {
-            turn.commands.push((id, Envelope::new(self.deps.fence, Command::Shutdown { graceful: true })));
+            turn.commands.push(self.shutdown(id, true));
         }
     }
 

@@ -57,7 +57,7 @@ impl PoolWorkers {
             None | Some(Way::Starting) => {}
             // A worker that does not listen yet, or can't, is told by a signal.
             Some(Way::To(_)) if starting || self.deps.health.refusal().is_some() => self.tell(id, Some(Order::Ask)),
-            Some(Way::To(_) | Way::None(_)) => turn.commands.push(self.shutdown(id)),
+            Some(Way::To(_) | Way::None(_)) => turn.commands.push(self.shutdown(id, true)),
         }
     }
 
@@ -67,13 +67,13 @@ impl PoolWorkers {
             self.apply(id, WorkerEvent::EndOrdered(turn.now, WorkerEnd::Stopped));
             self.tell(id, Some(Order::Ask));
             if self.get(&id).is_some_and(|worker| matches!(worker.process.way, Way::None(_))) {
-                turn.commands.push(self.shutdown(id));
+                turn.commands.push(self.shutdown(id, true));
             }
         }
     }
 
-    fn shutdown(&self, id: ProcessId) -> (ProcessId, Envelope) {
-        (id, Envelope::new(self.deps.fence, Command::Shutdown { graceful: true }))
+    pub(super) fn shutdown(&self, id: ProcessId, graceful: bool) -> (ProcessId, Envelope) {
+        (id, Envelope::new(self.deps.fence, Command::Shutdown { graceful }))
     }
 
     /// Tells it something past the registry, where there is a way. What came of it is told to the keeper.
@@ -83,19 +83,28 @@ impl PoolWorkers {
         }
     }
 
-    /// Nothing is concluded from a kill: the worker is dead when its process is proven so.
-    pub(super) fn kill(&mut self, id: ProcessId, reason: &str) {
+    /// Nothing is concluded from a kill: the worker is dead when its process is proven so. One without a way to it is told by a command
+    /// to hurry, which it hears if it lives.
+    pub(super) fn kill(&mut self, id: ProcessId, reason: &str, pool: &Pool, turn: &mut Turn) {
         let Some(worker) = self.get_mut(id) else { return };
-        worker.process.kill = Kill::Sent;
-        if let Way::None(why) = &worker.process.way {
-            tracing::warn!(process.id = %id, reason, why, "a worker can't be killed");
+        match &worker.process.way {
+            Way::None(why) => {
+                let why = why.clone();
+                tracing::warn!(process.id = %id, reason, why, "a worker can't be killed; it is told to end");
+                worker.process.kill = Kill::Failed(turn.now);
+                turn.commands.push(self.shutdown(id, false));
+                self.set_unreachable(id, &why, pool, turn);
+            }
+            Way::Starting | Way::To(_) => {
+                worker.process.kill = Kill::Sent(turn.now);
+                self.tell(id, Some(Order::Kill));
+            }
         }
-        self.tell(id, Some(Order::Kill));
     }
 
-    pub(in crate::keeper) fn kill_all(&mut self) {
+    pub(in crate::keeper) fn kill_all(&mut self, pool: &Pool, turn: &mut Turn) {
         for id in self.ids() {
-            self.kill(id, "the supervisor was told to hurry");
+            self.kill(id, "the supervisor was told to hurry", pool, turn);
         }
     }
 
@@ -119,6 +128,9 @@ impl PoolWorkers {
         let Some(worker) = self.get(&id) else { return Err(SupervisorError::UnknownWorker(id)) };
         if self.declared.contains_key(&id) {
             return Ok(false);
+        }
+        if worker.is_over {
+            return Err(SupervisorError::unavailable("its end was seen, and is being stored".to_owned()));
         }
         let refuse = |why: String| Err(SupervisorError::WorkerReachable { worker: id, why });
         let silence = worker.contact.pulse.map(|pulse| now.saturating_duration_since(pulse.heard));
@@ -153,13 +165,17 @@ impl PoolWorkers {
         }
     }
 
-    /// A worker and all that it owned is proven dead: it is listened to no more. None if it is not in the model.
+    /// A worker and all that it owned is proven dead: it is listened to no more. None if it is not in the model, or if that was known:
+    /// a second proof changes nothing.
     pub(in crate::keeper) fn dead(&mut self, id: ProcessId, pool: &Pool, now: Instant) -> Option<Dead> {
         if self.declared.contains_key(&id) {
             // Whatever it was told, nobody has seen it follow.
             self.apply(id, WorkerEvent::EndOrdered(now, WorkerEnd::Lost));
         }
-        let worker = self.get(&id)?;
+        let worker = self.get_mut(id)?;
+        if std::mem::replace(&mut worker.is_over, true) {
+            return None;
+        }
         let lost = worker.status.after(WorkerEvent::Died) == Some(WorkerStatus::Gone(WorkerEnd::Lost));
         let loss = worker.loss().filter(|_| lost);
         let held = worker.held.iter().copied().collect();
@@ -196,11 +212,14 @@ impl PoolWorkers {
     pub(in crate::keeper) fn ended(&mut self, id: ProcessId, pool: &Pool) {
         self.apply(id, WorkerEvent::Died);
         self.forget_unreachable(id, pool);
+        if self.declared.contains_key(&id) {
+            self.tell(id, Some(Order::Kill));
+        }
         self.take(id);
         self.terminated += 1;
         let name = pool.spec.pool_name.clone();
         let Some(replies) = self.declared.remove(&id) else { return self.deps.command_sender.forget(name, id) };
-        // It may live, and is told to end when it says so.
+        // It may live. It is ended where there is a way to it by now, and told to end when it says so.
         self.deps.command_sender.give_up(name, id);
         for reply in replies {
             drop(reply.send(Ok(())));

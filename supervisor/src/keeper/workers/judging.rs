@@ -96,8 +96,7 @@ impl PoolWorkers {
         for (id, step) in steps {
             let is_unreachable = matches!(step, WorkerStep::Unreachable(_));
             if !is_unreachable && self.get(&id).is_some_and(PoolWorker::is_heard_again) {
-                self.reachable(id, pool);
-                turn.notes.push(pool.worker_event(EventKind::WorkerReachable, id, turn.at, String::new()));
+                self.reachable(id, pool, turn);
             }
             match step {
                 WorkerStep::Rest | WorkerStep::Wait(_) => {}
@@ -108,8 +107,8 @@ impl PoolWorkers {
                 WorkerStep::Probe(patience) => self.probe(id, patience, at),
                 WorkerStep::Name(reason) => self.name_unheard(id, &reason, pool),
                 WorkerStep::Unreachable(reason) => self.name_unreachable(id, &reason, pool, turn),
-                WorkerStep::Condemn(reason) => self.condemn(id, &reason, pool, turn.now),
-                WorkerStep::Kill(reason) => self.kill(id, &reason),
+                WorkerStep::Condemn(reason) => self.condemn(id, &reason, pool, turn),
+                WorkerStep::Kill(reason) => self.kill(id, &reason, pool, turn),
                 WorkerStep::Retire(reason) => {
                     // One of before takes no agents, so it goes at the minimum too.
                     let is_of_before = self.get(&id).is_some_and(PoolWorker::is_of_before);
@@ -123,10 +122,10 @@ impl PoolWorkers {
         }
     }
 
-    fn condemn(&mut self, id: ProcessId, reason: &str, pool: &Pool, now: Instant) {
+    fn condemn(&mut self, id: ProcessId, reason: &str, pool: &Pool, turn: &mut Turn) {
         tracing::warn!(process.id = %id, pool.name = %pool.spec.pool_name, reason, "a worker hangs; it is killed");
-        self.apply(id, WorkerEvent::EndOrdered(now, WorkerEnd::Lost));
+        self.apply(id, WorkerEvent::EndOrdered(turn.now, WorkerEnd::Lost));
         self.deps.command_sender.condemn(id);
-        self.kill(id, reason);
+        self.kill(id, reason, pool, turn);
     }
 }

@@ -119,14 +119,14 @@ impl PoolWorkers {
         };
         worker.process.way = Way::To(process.clone());
         let order = match (worker.process.kill, worker.status.is_ending()) {
-            (Kill::Sent | Kill::Failed(_), _) => Some(Order::Kill),
+            (Kill::Sent(_) | Kill::Failed(_), _) => Some(Order::Kill),
             (Kill::NotSent, _) if is_declared => Some(Order::Kill),
             (Kill::NotSent, true) => Some(Order::Ask),
             (Kill::NotSent, false) => None,
         };
         turn.transitions.push(Transition::Identify { worker: id, identity: launched.identity });
         self.tell(id, order);
-        self.reachable(id, pool);
+        self.reachable(id, pool, turn);
         await_death(id, process, self.deps.keeper.clone());
     }
 

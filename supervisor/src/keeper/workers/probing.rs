@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use muster_domain::{Command, Envelope, EventKind, ProcessId};
+use muster_domain::{EventKind, ProcessId};
 use muster_policy::worker::{Kill, ProbeResult, ProbeState};
 
 use super::super::mailbox::WorkerNews;
@@ -79,7 +79,8 @@ impl PoolWorkers {
     pub(super) fn name_unreachable(&mut self, id: ProcessId, reason: &str, pool: &Pool, turn: &mut Turn) {
         let why = match self.get(&id).map(|worker| &worker.process.way) {
             Some(Way::None(why)) => why.clone(),
-            _ => reason.to_owned(),
+            Some(Way::Starting) => "its start has not come to an end, in success or in failure".to_owned(),
+            Some(Way::To(_)) | None => reason.to_owned(),
         };
         self.set_unreachable(id, &why, pool, turn);
     }
@@ -87,44 +88,47 @@ impl PoolWorkers {
     /// What came of telling a worker something past the registry.
     pub(in crate::keeper) fn told(&mut self, id: ProcessId, order: Order, sent: Sent, pool: &Pool, turn: &mut Turn) {
         let Some(worker) = self.get_mut(id) else { return };
-        let Sent::Unreachable(why) = sent else { return self.reachable(id, pool) };
+        let why = match sent {
+            Sent::Unreachable(why) => why,
+            Sent::Delivered => return self.reachable(id, pool, turn),
+            // What is left to come is the proof of its death.
+            Sent::Gone => return self.forget_unreachable(id, pool),
+        };
         match order {
             Order::Kill => worker.process.kill = Kill::Failed(turn.now),
             // The registry may reach it all the same.
-            Order::Ask => {
-                turn.commands.push((id, Envelope::new(self.deps.fence, Command::Shutdown { graceful: true })))
-            }
+            Order::Ask => turn.commands.push(self.shutdown(id, true)),
         }
         self.set_unreachable(id, &why, pool, turn);
     }
 
     /// Says that nobody can ask or kill it. Words that are said already are not repeated.
-    fn set_unreachable(&mut self, id: ProcessId, why: &str, pool: &Pool, turn: &mut Turn) {
+    pub(super) fn set_unreachable(&mut self, id: ProcessId, why: &str, pool: &Pool, turn: &mut Turn) {
         let Some(worker) = self.get(&id) else { return };
         let name = &pool.spec.pool_name;
         let state = Unreachable::of(worker, name, why, turn.now, turn.at);
         let known = worker.contact.unreachable.as_ref().map(|known| known.words.as_str());
-        if known == Some(state.words.as_str()) {
-            return;
-        }
-        let words = state.words.clone();
         if known.is_none() {
+            let words = &state.words;
             tracing::warn!(process.id = %id, pool.name = %name, "{words}");
             turn.notes.push(pool.worker_event(EventKind::WorkerUnreachable, id, turn.at, words.clone()));
             // They get no tasks any more.
             turn.touched.extend(worker.held.iter().copied());
         }
-        self.deps.alerts.raise(AlertKind::WorkerUnreachable, Some(name), &id.to_string(), words.clone());
-        self.deps.listener.set_unreachable(id, Some(words));
+        if known != Some(state.words.as_str()) {
+            self.deps.alerts.raise(AlertKind::WorkerUnreachable, Some(name), &id.to_string(), state.words.clone());
+            self.deps.listener.set_unreachable(id, Some(state.words.clone()));
+        }
         self.change(id, |worker| worker.contact.unreachable = Some(state));
     }
 
     /// That is over, if it was so.
-    pub(super) fn reachable(&mut self, id: ProcessId, pool: &Pool) {
-        if self.get(&id).is_none_or(|worker| !worker.is_unreachable()) {
-            return;
-        }
+    pub(super) fn reachable(&mut self, id: ProcessId, pool: &Pool, turn: &mut Turn) {
+        let Some(worker) = self.get(&id).filter(|worker| worker.is_unreachable()) else { return };
+        // They get tasks again.
+        turn.touched.extend(worker.held.iter().copied());
         tracing::info!(process.id = %id, pool.name = %pool.spec.pool_name, "a worker is within reach again");
+        turn.notes.push(pool.worker_event(EventKind::WorkerReachable, id, turn.at, String::new()));
         self.forget_unreachable(id, pool);
     }
 

@@ -46,57 +46,72 @@ impl Way {
     }
 }
 
-/// That nobody can ask or kill a worker which may be dead.
+/// That nobody can ask or kill a worker which may be dead, or that does not end.
 pub(crate) struct Unreachable {
     /// When that was noticed.
     pub(super) noticed: Instant,
-    /// Since when nothing is known of it: it was heard last, or it was never heard and this was noticed.
+    /// When this was made.
+    made: Instant,
+    /// When it was heard last, as that was known when the words were made.
+    heard: Option<Instant>,
+    /// The same by the wall clock; where it was never heard, when this was noticed.
     since: Timestamp,
-    was_heard: bool,
     why: String,
     /// All of it, with what to type.
     pub(super) words: String,
 }
 
 impl Unreachable {
-    /// As it is now. What was known of it at its beginning stays.
+    /// As it is now. What was known of it at its beginning stays: the words change only where there is something new to say.
     pub(super) fn of(worker: &PoolWorker, pool: &PoolName, why: &str, now: Instant, at: Timestamp) -> Self {
-        let heard = worker.contact.pulse.map(|pulse| at.before(now.saturating_duration_since(pulse.heard)));
-        let mut state = match &worker.contact.unreachable {
-            Some(Self { noticed, since, was_heard, why, .. }) => {
-                Self { noticed: *noticed, since: *since, was_heard: *was_heard, why: why.clone(), words: String::new() }
-            }
-            None => Self {
-                noticed: now,
-                since: heard.unwrap_or(at),
-                was_heard: heard.is_some(),
-                why: why.to_owned(),
-                words: String::new(),
-            },
+        let heard = worker.contact.pulse.map(|pulse| pulse.heard);
+        let ago = |heard| at.before(now.saturating_duration_since(heard));
+        let known = worker.contact.unreachable.as_ref();
+        let since = known.filter(|known| known.heard == heard).map(|known| known.since);
+        let mut state = Self {
+            noticed: known.map_or(now, |known| known.noticed),
+            made: now,
+            heard,
+            since: since.unwrap_or_else(|| heard.map_or(at, ago)),
+            why: why.to_owned(),
+            words: String::new(),
         };
-        state.words = UnreachableWords(&state, worker, pool).to_string();
+        // Only one that is to end is unreachable though it is heard.
+        let is_heard_since = known.zip(heard).is_some_and(|(known, heard)| heard > known.made);
+        let goes_on = worker.status.is_ending() && is_heard_since;
+        state.words = UnreachableWords { state: &state, worker, pool, goes_on }.to_string();
         state
     }
 }
 
-struct UnreachableWords<'a>(&'a Unreachable, &'a PoolWorker, &'a PoolName);
+struct UnreachableWords<'a> {
+    state: &'a Unreachable,
+    worker: &'a PoolWorker,
+    pool: &'a PoolName,
+    /// Whether it was told to end and goes on.
+    goes_on: bool,
+}
 
 impl fmt::Display for UnreachableWords<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(Unreachable { since, was_heard, why, .. }, worker, pool) = self;
+        let Self { state: Unreachable { heard, since, why, .. }, worker, pool, goes_on } = self;
         let id = worker.process_id;
         write!(f, "worker {id} of the pool {pool} ")?;
         if let Some(identity) = &worker.process.identity {
             write!(f, "({identity}) ")?;
         }
-        match was_heard {
-            true => write!(f, "is unreachable: it was last heard at {since}, and {why}; ")?,
-            false => write!(f, "is unreachable: this supervisor has never heard it (noticed at {since}), and {why}; ")?,
+        match heard {
+            Some(_) if *goes_on => write!(f, "was told to end and goes on: it was heard since, and {why}; ")?,
+            Some(_) => write!(f, "is unreachable: it was last heard at {since}, and {why}; ")?,
+            None => write!(f, "is unreachable: this supervisor has never heard it (noticed at {since}), and {why}; ")?,
         }
         match worker.used() {
             0 => f.write_str("it holds no agents")?,
             1 => f.write_str("its agent keeps its place and waits")?,
             agents => write!(f, "its {} keep their places and wait", counted(agents.into(), "agent"))?,
+        }
+        if *goes_on {
+            f.write_str("; end it where it runs")?;
         }
         write!(f, "; if it is certainly dead, type `muster declare-dead {id}`")
     }

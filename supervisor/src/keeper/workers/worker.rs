@@ -37,6 +37,8 @@ pub(crate) struct PoolWorker {
     pub(crate) held: BTreeSet<AgentId>,
     pub(crate) empty_since: Option<Instant>,
     pub(crate) reports: SettledReports,
+    /// Whether its end is decided: that is on its way into the store.
+    pub(crate) is_over: bool,
 }
 
 /// How a worker came to be.
@@ -92,6 +94,7 @@ impl PoolWorker {
             held: BTreeSet::new(),
             empty_since: Some(now),
             reports: SettledReports::default(),
+            is_over: false,
         }
     }
 
@@ -118,11 +121,13 @@ impl PoolWorker {
         self.contact.unreachable.is_some()
     }
 
-    /// Whether one without a way to it was heard since it was noticed to be unreachable.
+    /// Whether one without a way to it was heard since it was noticed to be unreachable. One that is to end is within reach again only
+    /// when there is a way to it.
     pub(crate) fn is_heard_again(&self) -> bool {
         let noticed = self.contact.unreachable.as_ref().map(|unreachable| unreachable.noticed);
         let heard = self.contact.pulse.map(|pulse| pulse.heard);
-        matches!(self.process.way, Way::None(_)) && noticed.zip(heard).is_some_and(|(noticed, heard)| heard > noticed)
+        let may_be = matches!(self.process.way, Way::None(_)) && !self.status.is_ending();
+        may_be && noticed.zip(heard).is_some_and(|(noticed, heard)| heard > noticed)
     }
 
     /// Slots that may be given out.

@@ -14,6 +14,11 @@ impl FakeWorker {
     pub(crate) fn cut_off(&self, why: Option<&str>) {
         self.0.cut_off.send_replace(why.map(str::to_owned));
     }
+
+    /// A kill changes nothing, as if it waited for a disk; or that is over.
+    pub(crate) fn wait_for_a_disk(&self, waits: bool) {
+        self.0.waits.store(waits, Ordering::SeqCst);
+    }
 }
 
 #[async_trait]
@@ -32,7 +37,9 @@ impl RunningWorker for FakeWorker {
         if let Some(why) = self.0.cut_off.borrow().clone() {
             return Sent::Unreachable(why);
         }
-        self.die();
+        if !self.0.waits.load(Ordering::SeqCst) {
+            self.die();
+        }
         Sent::Delivered
     }
 
