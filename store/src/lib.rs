@@ -71,7 +71,8 @@ pub use error::StoreError;
 pub use migrate::Migrated;
 pub use rows::{AgentFilter, AgentRow, EventRow, LifeRow, Machine, PoolRow, WorkerRow};
 pub use task_rows::{
-    ListOrder, QueueCounts, QueueKey, QueueRow, QueueSlice, QueuedTask, RunningTask, SHORT_INPUT, TaskFilter, TaskRow,
+    AttemptTotals, ListOrder, QueueCounts, QueueKey, QueueRow, QueueSlice, QueuedTask, RunningTask, SHORT_INPUT,
+    TaskFilter, TaskRow,
 };
 pub use task_writes::{NewTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded};
 pub use write::{IdempotencyKey, NewAgent, Write, WriteOutcome};

@@ -7,7 +7,9 @@ use muster_domain::{AgentId, Attempt, Epoch, Payload, PoolName, TaskId, Timestam
 
 use crate::sql::{Batched, RowFields, SqlValue, Statement};
 use crate::task_pages::{take_priority, take_tally, take_usage};
-use crate::{QueueCounts, QueueKey, QueueRow, QueueSlice, QueuedTask, RunningTask, SHORT_INPUT, StoreError};
+use crate::{
+    AttemptTotals, QueueCounts, QueueKey, QueueRow, QueueSlice, QueuedTask, RunningTask, SHORT_INPUT, StoreError,
+};
 
 /// The fields of a [`QueuedTask`] but its input.
 macro_rules! queued_fields {
@@ -164,7 +166,7 @@ pub(crate) fn read_queued(mut fields: RowFields) -> Result<QueuedTask, StoreErro
 pub(crate) fn read_running(mut fields: RowFields) -> Result<RunningTask, StoreError> {
     let task = take_queued(&mut fields)?;
     let attempt = Attempt {
-        number: task.attempt,
+        number: task.totals.attempt,
         agent_id: fields.parsed()?,
         epoch: Epoch(fields.count()?),
         process_id: fields.parsed()?,
@@ -199,9 +201,7 @@ fn take_queued(fields: &mut RowFields) -> Result<QueuedTask, StoreError> {
         max_attempts: fields.count()?,
         timeout: fields.count_or_null()?.map(Duration::from_millis),
         expires_at: fields.int_or_null()?.map(Timestamp::from_millis),
-        attempt: fields.count()?,
-        tally: take_tally(fields)?,
-        usage: take_usage(fields)?,
+        totals: AttemptTotals { attempt: fields.count()?, tally: take_tally(fields)?, usage: take_usage(fields)? },
         created_at: Timestamp::from_millis(fields.int()?),
         input: fields.text_or_null()?.map(Payload::trusted),
     })

@@ -10,7 +10,7 @@ use muster_domain::{
 
 use crate::sql::{RowFields, SqlValue, Statement};
 use crate::task_lists::BEFORE_ALL;
-use crate::{ListOrder, StoreError, TaskFilter, TaskRow};
+use crate::{AttemptTotals, ListOrder, StoreError, TaskFilter, TaskRow};
 
 macro_rules! select_tasks {
     ($input:literal, $output:literal, $($condition:expr),+) => {
@@ -173,16 +173,18 @@ pub(crate) fn read(mut fields: RowFields) -> Result<TaskRow, StoreError> {
     let spec = take_spec(fields)?;
     let input = Payload::trusted(fields.shared_text()?);
     let (status, attempt) = take_status(fields)?;
+    let version = fields.count()?;
+    let tally = take_tally(fields)?;
+    let redrives = fields.count()?;
+    let output = fields.text_or_null()?.map(Payload::trusted);
     Ok(TaskRow {
         spec,
         input,
         status,
-        version: fields.count()?,
-        attempt,
-        tally: take_tally(fields)?,
-        redrives: fields.count()?,
-        output: fields.text_or_null()?.map(Payload::trusted),
-        usage: take_usage(fields)?,
+        version,
+        totals: AttemptTotals { attempt, tally, usage: take_usage(fields)? },
+        redrives,
+        output,
         history: read_history(&fields.shared_text()?)?,
         created_at: Timestamp::from_millis(fields.int()?),
         started_at: fields.int_or_null()?.map(Timestamp::from_millis),

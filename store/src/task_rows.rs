@@ -7,8 +7,18 @@ use muster_domain::{
     Timestamp, Usage,
 };
 
+/// What a task's attempts have come to so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct AttemptTotals {
+    /// The number of the latest; 0 before the first.
+    pub attempt: u32,
+    /// What they have cost since the task was sent to the queue.
+    pub tally: Tally,
+    /// What those have used that are over.
+    pub usage: Usage,
+}
+
 /// A task, whole.
-// It has more fields than other types, as [`QueuedTask`] has: they are columns of one table, read together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskRow {
     /// As it was asked for.
@@ -19,16 +29,12 @@ pub struct TaskRow {
     pub status: TaskStatus,
     /// 1 when it is made; rises by one with every transition.
     pub version: u64,
-    /// The number of its latest attempt; 0 before the first.
-    pub attempt: u32,
-    /// What its attempts have cost since it was sent to the queue.
-    pub tally: Tally,
+    /// What its attempts have come to.
+    pub totals: AttemptTotals,
     /// How often a person has sent it to the queue again.
     pub redrives: u32,
     /// The result.
     pub output: Option<Payload>,
-    /// What its attempts that are over have used.
-    pub usage: Usage,
     /// Its attempts that are over, in order, but for those that never began.
     pub history: Vec<AttemptRecord>,
     /// When it was asked for.
@@ -60,12 +66,8 @@ pub struct QueuedTask {
     pub timeout: Option<Duration>,
     /// Not started by then, it fails.
     pub expires_at: Option<Timestamp>,
-    /// The number of its latest attempt; 0 before the first.
-    pub attempt: u32,
-    /// What its attempts have cost.
-    pub tally: Tally,
-    /// What its attempts have used.
-    pub usage: Usage,
+    /// What its attempts have come to.
+    pub totals: AttemptTotals,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// Its input, where that is short: see [`SHORT_INPUT`].

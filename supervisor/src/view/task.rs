@@ -168,9 +168,9 @@ impl TaskView {
             state: row.status.state(),
             waiting_for: None,
             halting,
-            attempt: row.attempt,
+            attempt: row.totals.attempt,
             max_attempts: row.spec.max_attempts,
-            attempts_spent: row.tally.spent,
+            attempts_spent: row.totals.tally.spent,
             redrives: row.redrives,
             // One that is named has had all attempts, and gets the next one.
             agent_id: row.spec.agent_id.or(open.map(|at| at.agent_id)).or(last.map(|last| last.agent_id)),
@@ -190,7 +190,7 @@ impl TaskView {
             timeout: row.spec.timeout,
             waited,
             ran,
-            usage: row.usage,
+            usage: row.totals.usage,
             attempts: row.history,
             version: row.version,
         }
@@ -214,7 +214,7 @@ fn waited(row: &TaskRow, now: Timestamp) -> Duration {
 
 fn ran(row: &TaskRow, now: Timestamp) -> Option<Duration> {
     let started_at = row.started_at.filter(|_| row.status.state() != TaskState::Queued)?;
-    let latest = row.history.last().filter(|attempt| attempt.number == row.attempt).map(|last| last.ended_at);
+    let latest = row.history.last().filter(|attempt| attempt.number == row.totals.attempt).map(|last| last.ended_at);
     Some(latest.unwrap_or(now).since(started_at))
 }
 
@@ -276,6 +276,7 @@ pub enum TaskNews {
 #[cfg(test)]
 mod tests {
     use muster_domain::{Attempt, AttemptEnd, Epoch, Tally, TaskSpec};
+    use muster_store::AttemptTotals;
     use serde_json::json;
 
     use super::*;
@@ -316,11 +317,9 @@ mod tests {
             input: Payload::trusted("1"),
             status,
             version: 3,
-            attempt: 1,
-            tally: Tally { spent: 1, spoiled: 0 },
+            totals: AttemptTotals { attempt: 1, tally: Tally { spent: 1, spoiled: 0 }, usage: Usage::default() },
             redrives: 0,
             output: None,
-            usage: Usage::default(),
             history: vec![record(1, 100, 300)],
             created_at: at(0),
             started_at: Some(at(100)),
@@ -343,7 +342,8 @@ mod tests {
     fn a_task_that_runs_or_is_over_shows_its_latest_attempt() {
         let attempt =
             Attempt { number: 2, agent_id: AgentId::generate(), epoch: Epoch(1), process_id: ProcessId::generate() };
-        let running = TaskRow { attempt: 2, started_at: Some(at(400)), ..row(TaskStatus::Running(attempt)) };
+        let totals = AttemptTotals { attempt: 2, ..AttemptTotals::default() };
+        let running = TaskRow { totals, started_at: Some(at(400)), ..row(TaskStatus::Running(attempt)) };
         let view = TaskView::new(running, at(1_000));
         assert_eq!((view.agent_id, view.process_id), (Some(attempt.agent_id), Some(attempt.process_id)));
         assert_eq!(view.ran, Some(Duration::from_millis(600)));
@@ -367,7 +367,7 @@ mod tests {
     fn a_task_reads_as_promised() {
         let mut row = row(TaskStatus::Queued { not_before: None });
         row.spec.timeout = Some(Duration::from_millis(1500));
-        row.usage = Usage { input_tokens: 10, output_tokens: 5, cost_micros: 1_500 };
+        row.totals.usage = Usage { input_tokens: 10, output_tokens: 5, cost_micros: 1_500 };
         row.redrives = 1;
         let mut view = TaskView::new(row, at(2_500));
         view.ran = Some(Duration::from_millis(1500));

@@ -27,7 +27,7 @@ fn expires_at(row: &TaskRow) -> Option<Timestamp> {
 }
 
 fn queued(row: &TaskRow) -> QueuedTask {
-    let TaskRow { spec, attempt, tally, usage, created_at, .. } = row.clone();
+    let TaskRow { spec, totals, created_at, .. } = row.clone();
     QueuedTask {
         task_id: spec.task_id,
         tenant: spec.tenant,
@@ -38,9 +38,7 @@ fn queued(row: &TaskRow) -> QueuedTask {
         max_attempts: spec.max_attempts,
         timeout: spec.timeout,
         expires_at: spec.expires_at,
-        attempt,
-        tally,
-        usage,
+        totals,
         created_at,
         input: Some(row.input.clone()).filter(|input| input.len() <= SHORT_INPUT as usize),
     }

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use muster_domain::{
-    Attempt, AttemptEnd, FollowUp, Halt, PoolName, Tally, TaskId, TaskState, TaskStatus, Timestamp, Usage,
-};
+use muster_domain::{Attempt, AttemptEnd, FollowUp, Halt, PoolName, Tally, TaskId, TaskState, TaskStatus, Timestamp};
 
 use crate::lives::MOST_MOVED;
-use crate::{NewTask, TaskEnding, TaskHalting, TaskRow, TaskStart, TaskVerdict};
+use crate::{AttemptTotals, NewTask, TaskEnding, TaskHalting, TaskRow, TaskStart, TaskVerdict};
 
 #[derive(Default)]
 pub(super) struct TaskTable {
@@ -47,11 +45,9 @@ impl TaskTable {
             input: input.clone(),
             status: start.map_or(TaskStatus::Queued { not_before: new.due_at() }, TaskStatus::Running),
             version: 1,
-            attempt: start.map_or(0, |attempt| attempt.number),
-            tally: Tally::default(),
+            totals: AttemptTotals { attempt: start.map_or(0, |attempt| attempt.number), ..AttemptTotals::default() },
             redrives: 0,
             output: None,
-            usage: Usage::default(),
             history: Vec::new(),
             created_at: *at,
             started_at: start.map(|_| *at),
@@ -61,9 +57,9 @@ impl TaskTable {
     }
 
     pub(super) fn start(&mut self, start: &TaskStart) -> bool {
-        let is_next = |row: &TaskRow| waits(row) && row.attempt + 1 == start.attempt.number;
+        let is_next = |row: &TaskRow| waits(row) && row.totals.attempt + 1 == start.attempt.number;
         self.change(start.task_id, is_next, |row| {
-            (row.status, row.attempt) = (TaskStatus::Running(start.attempt), start.attempt.number);
+            (row.status, row.totals.attempt) = (TaskStatus::Running(start.attempt), start.attempt.number);
             row.started_at = Some(start.at);
         })
     }
@@ -92,7 +88,7 @@ impl TaskTable {
                 if !matches!(record.end, AttemptEnd::NotBegun { .. }) {
                     row.history.push(record.clone());
                 }
-                (row.output, row.usage, row.tally) = (output.clone(), *usage, *tally);
+                (row.output, row.totals.usage, row.totals.tally) = (output.clone(), *usage, *tally);
             },
         )
     }
@@ -115,7 +111,7 @@ impl TaskTable {
         };
         self.change(id, given_up, |row| {
             row.status = TaskStatus::Queued { not_before: None };
-            (row.tally, row.output, row.spec.expires_at, row.finished_at) = (Tally::default(), None, None, None);
+            (row.totals.tally, row.output, row.spec.expires_at, row.finished_at) = (Tally::default(), None, None, None);
             row.redrives += 1;
         })
     }
@@ -131,7 +127,7 @@ impl TaskTable {
         let moved_for = &mut self.moved_for;
         let may_move = |row: &&mut TaskRow| {
             let of_pool = pool.is_none_or(|pool| row.spec.pool_name == *pool);
-            of_pool && (row.attempt > 0 || row.spec.not_before.is_none())
+            of_pool && (row.totals.attempt > 0 || row.spec.not_before.is_none())
         };
         let delayed = self.rows.values_mut().filter(may_move).filter_map(|row| match &mut row.status {
             TaskStatus::Queued { not_before: Some(due) } => Some((row.spec.task_id, due, &mut row.version)),

@@ -75,7 +75,7 @@ pub(crate) async fn lines_are_in_the_order_of_age(place: &Place) {
     place.tasks(fence, end(order[0], 1, FollowUp::Retry { not_before: None })).await;
     let back = place.tasks_of(&line("a", 5)).await.remove(0);
     let row = place.task(order[0]).await;
-    assert_eq!((back.task_id, back.attempt, back.tally, back.usage), (order[0], 1, row.tally, row.usage));
+    assert_eq!((back.task_id, back.totals.attempt, back.totals), (order[0], 1, row.totals));
     assert_eq!((back.created_at, back.max_attempts, back.input), (at(10), 3, Some(json("1"))));
 }
 
@@ -243,7 +243,7 @@ pub(crate) async fn what_runs_is_found(place: &Place) {
     let seen: Vec<_> = running.iter().map(|r| (r.task.task_id, r.attempt, r.halt, r.started_at)).collect();
     let expected = [(first, None), (second, Some(Halt::BudgetExceeded))];
     assert_eq!(seen, expected.map(|(id, halt)| (id, attempt(1), halt, at(10))));
-    assert!(running.iter().all(|r| r.task.input.is_none() && r.task.attempt == 1));
+    assert!(running.iter().all(|r| r.task.input.is_none() && r.task.totals.attempt == 1));
     place.tasks(fence, end(first, 1, FollowUp::Die(error()))).await;
     place.tasks(fence, end(second, 1, FollowUp::Cancel)).await;
     assert!(place.store.running_tasks(&name("dev")).await.expect("tasks").is_empty());

@@ -79,7 +79,7 @@ pub(crate) async fn every_move_of_every_status(place: &Place) {
     for (name, write, row) in table {
         let mut after = Vec::new();
         for id in place.one_in_each_status(fence).await {
-            let number = place.task(id).await.attempt;
+            let number = place.task(id).await.totals.attempt;
             after.push(place.moved(fence, id, write(id, number)).await);
         }
         assert_eq!(after.join(" "), row, "{name}");

@@ -6,8 +6,8 @@ use muster_domain::{
 };
 use muster_store::WriteOutcome::{Applied, Tasks};
 use muster_store::{
-    NewTask, QueueKey, QueueSlice, QueuedTask, TaskEnding, TaskFilter, TaskHalting, TaskOutcome, TaskRow, TaskStart,
-    TaskVerdict,
+    AttemptTotals, NewTask, QueueKey, QueueSlice, QueuedTask, TaskEnding, TaskFilter, TaskHalting, TaskOutcome,
+    TaskRow, TaskStart, TaskVerdict,
 };
 
 use super::*;
@@ -168,11 +168,9 @@ pub(crate) async fn a_task_is_read_as_it_was_made(place: &Place) {
         input: plain.input,
         status: TaskStatus::Queued { not_before: None },
         version: 1,
-        attempt: 0,
-        tally: Tally::default(),
+        totals: AttemptTotals::default(),
         redrives: 0,
         output: None,
-        usage: Usage::default(),
         history: Vec::new(),
         created_at: at(10),
         started_at: None,
@@ -184,7 +182,13 @@ pub(crate) async fn a_task_is_read_as_it_was_made(place: &Place) {
     assert_eq!(place.task(full.spec.task_id).await, row);
     let status = TaskStatus::Running(attempt(1));
     let spec = started.spec.clone();
-    let row = TaskRow { spec, status, attempt: 1, started_at: Some(at(10)), ..expected };
+    let row = TaskRow {
+        spec,
+        status,
+        totals: AttemptTotals { attempt: 1, ..AttemptTotals::default() },
+        started_at: Some(at(10)),
+        ..expected
+    };
     assert_eq!(place.task(started.spec.task_id).await, row);
     assert_eq!(place.store.task(TaskId::generate()).await.expect("a read"), None);
 }
@@ -219,7 +223,7 @@ pub(crate) async fn starting_has_preconditions(place: &Place) {
     assert_eq!(place.tasks(fence, start(TaskId::generate(), 1)).await, [NOT]);
     assert_eq!(place.tasks(fence, start(id, 1)).await, [DONE]);
     let row = place.task(id).await;
-    assert_eq!((row.status, row.version, row.attempt), (TaskStatus::Running(attempt(1)), 2, 1));
+    assert_eq!((row.status, row.version, row.totals.attempt), (TaskStatus::Running(attempt(1)), 2, 1));
     assert_eq!(row.started_at, Some(at(20)));
     assert_eq!(place.tasks(fence, start(id, 1)).await, [NOT], "it runs");
     assert_eq!(place.tasks(fence, start(id, 2)).await, [NOT], "it runs");
@@ -267,8 +271,8 @@ pub(crate) async fn ending_says_what_comes_next(place: &Place) {
             assert_eq!(place.tasks(fence, end(id, 2, then.clone())).await, [NOT], "another attempt");
             assert_eq!(place.tasks(fence, end(id, 1, then.clone())).await, [DONE]);
             let (row, over) = (place.task(id).await, over(id, 1, then.clone()));
-            assert_eq!((&row.status, row.attempt, row.version), (&status, 1, 2 + u64::from(halted)));
-            assert_eq!((row.output, row.usage, row.tally), (over.output, over.usage, over.tally));
+            assert_eq!((&row.status, row.totals.attempt, row.version), (&status, 1, 2 + u64::from(halted)));
+            assert_eq!((row.output, row.totals.usage, row.totals.tally), (over.output, over.usage, over.tally));
             assert_eq!((row.history, row.started_at), (vec![over.record], Some(at(10))));
             assert_eq!(row.finished_at, status.state().is_final().then(|| at(30)), "{then:?}");
             assert_eq!(place.tasks(fence, end(id, 1, then.clone())).await, [NOT], "once only");
@@ -309,7 +313,7 @@ pub(crate) async fn the_history_keeps_every_attempt(place: &Place) {
         assert_eq!(place.tasks(fence, end(id, number, then)).await, [DONE]);
     }
     let row = place.task(id).await;
-    assert_eq!((row.attempt, row.version, row.tally.spent), (4, 9, 4));
+    assert_eq!((row.totals.attempt, row.version, row.totals.tally.spent), (4, 9, 4));
     let expected: Vec<_> = (1..=4).map(|number| over(id, number, FollowUp::Succeed).record).collect();
     assert_eq!(row.history, expected);
 }
@@ -329,7 +333,7 @@ pub(crate) async fn settling_has_preconditions(place: &Place) {
             assert_eq!(place.tasks(fence, settle(id, FollowUp::Retry { not_before: None })).await, [NOT], "no verdict");
             assert_eq!(place.tasks(fence, settle(id, then.clone())).await, [DONE]);
             let row = place.task(id).await;
-            assert_eq!((row.status, row.version, row.attempt), (status.clone(), 2, 0));
+            assert_eq!((row.status, row.version, row.totals.attempt), (status.clone(), 2, 0));
             assert_eq!((row.finished_at, row.history.len()), (Some(at(40)), 0));
             assert_eq!(place.tasks(fence, settle(id, then.clone())).await, [NOT], "it is over");
         }
@@ -360,10 +364,10 @@ pub(crate) async fn redriving_has_preconditions(place: &Place) {
             continue;
         }
         let row = place.task(id).await;
-        assert_eq!((row.status, row.version, row.attempt), (TaskStatus::Queued { not_before: None }, 3, 1));
-        assert_eq!((row.tally, row.redrives), (Tally::default(), 1));
+        assert_eq!((row.status, row.version, row.totals.attempt), (TaskStatus::Queued { not_before: None }, 3, 1));
+        assert_eq!((row.totals.tally, row.redrives), (Tally::default(), 1));
         assert_eq!((row.spec.expires_at, row.finished_at), (None, None));
-        assert_eq!((row.output, row.history.len(), row.usage.input_tokens), (None, 1, 70));
+        assert_eq!((row.output, row.history.len(), row.totals.usage.input_tokens), (None, 1, 70));
         assert_eq!(place.tasks(fence, redrive()).await, [NOT], "it waits");
         assert_eq!(place.line_of(&shared()).await, [id]);
         assert_eq!(place.tasks(fence, start(id, 2)).await, [DONE], "attempts count on");

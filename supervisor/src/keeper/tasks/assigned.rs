@@ -142,7 +142,7 @@ impl Assigned {
         for id in self.runs.ids() {
             let Some(run) = self.runs.get(id) else { continue };
             let payers = pool.payers(&run.task, Some(run.attempt.agent_id));
-            let spent = accounts.exhausted(Some((id, run.task.usage.plus(run.used))), payers);
+            let spent = accounts.exhausted(Some((id, run.task.totals.usage.plus(run.used))), payers);
             if let Some(spent) = spent.filter(|spent| spent.passed) {
                 tracing::warn!(task.id = %id, reason = spent.reason, "a task is stopped, since a budget is passed");
                 self.plan_halt(id, Halt::BudgetExceeded, plan, pool.now);

@@ -174,13 +174,13 @@ impl PoolTasks {
         let Some(task) = self.unless_spent(task, choice.agent_id, plan, pool) else { return };
         tracing::debug!(task.id = %choice.task_id, agent.id = %choice.agent_id, why = choice.why.as_str(), "a task gets an agent");
         let attempt = Attempt {
-            number: task.attempt + 1,
+            number: task.totals.attempt + 1,
             agent_id: choice.agent_id,
             epoch: place.epoch,
             process_id: place.process_id,
         };
         self.waiting.count = self.waiting.count.saturating_sub(1);
-        if task.attempt == 0 {
+        if task.totals.attempt == 0 {
             self.meter.waits.add(pool.at.since(task.created_at), pool.now);
         }
         // One that came in this turn is stored as started at once.
@@ -204,7 +204,7 @@ impl PoolTasks {
         pool: PoolNow<'_>,
     ) -> Option<QueuedTask> {
         let payers = pool.payers(&task, Some(agent));
-        let spent = self.deps.accounts.exhausted(Some((task.task_id, task.usage)), payers);
+        let spent = self.deps.accounts.exhausted(Some((task.task_id, task.totals.usage)), payers);
         let Some(spent) = spent else { return Some(task) };
         if spent.scope == Scope::Agent && task.agent_id.is_none() {
             self.assigned.available_agents.close(agent);

@@ -5,7 +5,7 @@ use muster_domain::{
     TaskError, TaskId, TaskOver, Usage,
 };
 use muster_policy::retry::judge;
-use muster_store::{QueuedTask, TaskEnding};
+use muster_store::{AttemptTotals, QueuedTask, TaskEnding};
 
 use super::plan::TurnPlan;
 use super::running_attempts::RunningAttempt;
@@ -136,9 +136,9 @@ impl PoolTasks {
         let mut task = run.task;
         let end = true_end(run.halt, over.end);
         let policy = pool.config().retry;
-        let verdict = judge(&end, task.max_attempts, task.tally, policy, pool.at, fastrand::f64());
+        let verdict = judge(&end, task.max_attempts, task.totals.tally, policy, pool.at, fastrand::f64());
         let then = unless_agent_is_gone(verdict.then, task.agent_id, pool);
-        let usage = task.usage.plus(over.used);
+        let usage = task.totals.usage.plus(over.used);
         let record = AttemptRecord {
             number: over.number,
             agent_id: run.attempt.agent_id,
@@ -171,7 +171,7 @@ impl PoolTasks {
         };
         plan.ended.endings.push(ending);
         if let FollowUp::Retry { not_before } = then {
-            (task.attempt, task.tally, task.usage, task.input) = (over.number, verdict.tally, usage, None);
+            (task.totals, task.input) = (AttemptTotals { attempt: over.number, tally: verdict.tally, usage }, None);
             self.waiting.queue(task, not_before, pool);
         }
     }

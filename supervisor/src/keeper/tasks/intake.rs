@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use muster_domain::{FollowUp, Halt, TaskId, TaskSpec, TaskState, Timestamp};
-use muster_store::{IdempotencyKey, NewTask, QueuedTask, TaskRow, TaskVerdict, Write};
+use muster_domain::{FollowUp, Halt, Tally, TaskId, TaskSpec, TaskState, Timestamp};
+use muster_store::{AttemptTotals, IdempotencyKey, NewTask, QueuedTask, TaskRow, TaskVerdict, Write};
 
 use super::effects::TaskReply;
 use super::messages::{Cancel, Redrive, SubmitAsk, TaskAnswer, TaskDraft};
@@ -186,7 +186,10 @@ impl From<TaskRow> for Revived {
     fn from(row: TaskRow) -> Self {
         let was_dead = row.status.state() == TaskState::Dead;
         let spec = TaskSpec { expires_at: None, not_before: None, ..row.spec };
-        let task = QueuedTask { attempt: row.attempt, usage: row.usage, ..waiting(&spec, row.created_at) };
+        let task = QueuedTask {
+            totals: AttemptTotals { tally: Tally::default(), ..row.totals },
+            ..waiting(&spec, row.created_at)
+        };
         Self { was_dead, task }
     }
 }
@@ -203,9 +206,7 @@ fn waiting(spec: &TaskSpec, created_at: Timestamp) -> QueuedTask {
         max_attempts: spec.max_attempts,
         timeout: spec.timeout,
         expires_at: spec.expires_at,
-        attempt: 0,
-        tally: muster_domain::Tally::default(),
-        usage: muster_domain::Usage::default(),
+        totals: AttemptTotals::default(),
         created_at,
         input: None,
     }

@@ -35,12 +35,20 @@ impl Promise {
 
     fn check(&mut self, row: TaskRow) {
         let id = row.spec.task_id;
-        assert!(row.tally.spent <= self.max_attempts, "{id} has spent {} of {}", row.tally.spent, self.max_attempts);
+        assert!(
+            row.totals.tally.spent <= self.max_attempts,
+            "{id} has spent {} of {}",
+            row.totals.tally.spent,
+            self.max_attempts
+        );
         let numbers: Vec<u32> = row.history.iter().map(|record| record.number).collect();
         assert!(numbers.is_sorted_by(|one, other| one < other), "{id} has the attempts {numbers:?}");
-        assert!(numbers.last().is_none_or(|last| *last <= row.attempt), "{id}: {row:?}");
+        assert!(numbers.last().is_none_or(|last| *last <= row.totals.attempt), "{id}: {row:?}");
         if let Some(last) = &self.last {
-            assert!(last.version <= row.version && last.attempt <= row.attempt, "{id} went back: {last:?}, {row:?}");
+            assert!(
+                last.version <= row.version && last.totals.attempt <= row.totals.attempt,
+                "{id} went back: {last:?}, {row:?}"
+            );
             let stays = last.status.state().is_final() && !self.may_be_redriven;
             // A clock that was set back brings back what had ended in the future.
             let brought_back = TaskRow { finished_at: last.finished_at.min(row.finished_at), ..last.clone() };
@@ -66,7 +74,7 @@ impl Promise {
                 code => assert_eq!(code, "agent_error", "{row:?}"),
             },
             TaskStatus::Dead(error) if error.code == "poison" => {}
-            TaskStatus::Dead(_) => assert_eq!(row.tally.spent, self.max_attempts, "{row:?}"),
+            TaskStatus::Dead(_) => assert_eq!(row.totals.tally.spent, self.max_attempts, "{row:?}"),
             TaskStatus::Queued { .. } | TaskStatus::Running(_) | TaskStatus::Halting(..) => {}
         }
         assert_eq!(row.finished_at.is_some(), row.status.state().is_final(), "{row:?}");
@@ -88,7 +96,7 @@ impl Life {
         for (id, promise) in &mut self.tasks {
             let row = rows.remove(id).unwrap_or_else(|| panic!("{id} was acknowledged and is lost"));
             let begun = self.world.ground.ledger.latest_attempt(*id);
-            assert!(begun <= row.attempt, "attempt {begun} at {id} was begun and is not stored: {row:?}");
+            assert!(begun <= row.totals.attempt, "attempt {begun} at {id} was begun and is not stored: {row:?}");
             promise.check(row);
         }
     }

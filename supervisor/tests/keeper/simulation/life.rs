@@ -234,7 +234,8 @@ impl Life {
         let rows = self.rows().await;
         let places: BTreeMap<TaskId, usize> = rows.keys().copied().zip(0..).collect();
         for (id, row) in &rows {
-            (places[id], row.status.state(), row.version, row.attempt, row.tally.spent).hash(&mut self.story);
+            (places[id], row.status.state(), row.version, row.totals.attempt, row.totals.tally.spent)
+                .hash(&mut self.story);
         }
         self.world.ground.ledger.running().len().hash(&mut self.story);
         self.began.elapsed().as_millis().hash(&mut self.story);

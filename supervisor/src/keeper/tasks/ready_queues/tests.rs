@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_domain::{Payload, Tally, Usage};
+use muster_domain::Payload;
 use muster_policy::dispatch::{self, DispatchInput, IdleAgent, Tenant};
-use muster_store::SHORT_INPUT;
+use muster_store::{AttemptTotals, SHORT_INPUT};
 use uuid::Uuid;
 
 use super::*;
@@ -20,9 +20,7 @@ fn task(n: u128) -> QueuedTask {
         max_attempts: 3,
         timeout: None,
         expires_at: None,
-        attempt: 0,
-        tally: Tally::default(),
-        usage: Usage::default(),
+        totals: AttemptTotals::default(),
         created_at: Timestamp::from_millis(0),
         input: None,
     }
