@@ -21,7 +21,6 @@ mod limit;
 
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 
@@ -33,8 +32,6 @@ use crate::sql_store::SqlStore;
 
 /// The store in a PostgreSQL database.
 pub type PostgresStore = SqlStore<PostgresEngine>;
-
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
 /// The most connections that a supervisor may hold.
 pub const MAX_CONNECTIONS: u32 = 10;
@@ -103,8 +100,8 @@ async fn prepare(url: &str) -> Result<(Migrated, String), StoreError> {
 
 async fn run_migrations(connection: &mut PgConnection) -> Result<Migrated, StoreError> {
     let found = within(CONNECT_TIMEOUT, newest_migration(connection)).await?;
-    let planned = migrate::plan(&MIGRATIONS, found)?;
-    let run = async { Ok(MIGRATIONS.run(connection).await) };
+    let planned = migrate::plan(&migrate::POSTGRES, found)?;
+    let run = async { Ok(migrate::POSTGRES.run(connection).await) };
     within(MIGRATION_TIMEOUT, run).await?.map_err(|error| migrate::explain(error, &planned))?;
     Ok(planned)
 }

@@ -18,7 +18,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::OpenFlags;
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{ConnectOptions, Connection};
 
@@ -33,8 +32,6 @@ use crate::{Durability, StoreError};
 
 /// The store in a file.
 pub type SqliteStore = SqlStore<SqliteEngine>;
-
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 
 /// Connections that read.
 const READERS: u32 = 3;
@@ -135,8 +132,8 @@ fn make_private(path: &Path) -> std::io::Result<()> {
 
 async fn run_migrations(path: &Path, connection: &mut SqliteConnection) -> Result<Migrated, StoreError> {
     let found = newest_migration(connection).await.map_err(|error| explain(path, error))?;
-    let planned = migrate::plan(&MIGRATIONS, found)?;
-    MIGRATIONS.run(connection).await.map_err(|error| migrate::explain(error, &planned))?;
+    let planned = migrate::plan(&migrate::SQLITE, found)?;
+    migrate::SQLITE.run(connection).await.map_err(|error| migrate::explain(error, &planned))?;
     Ok(planned)
 }
 
