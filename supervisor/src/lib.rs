@@ -94,7 +94,7 @@ pub use host::HostCheck;
 pub use logs::{AgentLog, FileLog, LogReader, LogTail};
 pub use pools::Pools;
 pub use request::{
-    AgentQuery, EndedQuery, ListOrder, NewPool, RequestKey, SpawnRequest, Spawned, TaskQuery, TaskRequest,
+    AgentQuery, EndedQuery, ListOrder, NewPool, NotBefore, RequestKey, SpawnRequest, Spawned, TaskQuery, TaskRequest,
 };
 pub use supervisor::{LeadEnd, Parts, Supervisor, SupervisorFacts};
 pub use system::System;

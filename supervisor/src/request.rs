@@ -115,14 +115,47 @@ pub struct TaskRequest {
     pub max_attempts: Option<u32>,
     /// How long one attempt may take; default the pool's.
     pub timeout: Option<Duration>,
-    /// It is not started before this time has passed. Not together with `not_before`.
-    pub delay: Option<Duration>,
     /// It is not started before.
-    pub not_before: Option<Timestamp>,
+    pub not_before: Option<NotBefore>,
     /// Not started by then, it fails.
     pub expires_at: Option<Timestamp>,
     /// Makes a repeated request answer as the first did.
     pub key: Option<RequestKey>,
+}
+
+/// Before which time a task is not started. Where the clock is set, only a moment stays what it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotBefore {
+    /// Before this time has passed since it was asked for.
+    Delay(Duration),
+    /// Before this moment.
+    Moment(Timestamp),
+}
+
+impl NotBefore {
+    /// The moment, of a task that is asked for at `now`.
+    pub fn from(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Delay(delay) => now.after(delay),
+            Self::Moment(moment) => moment,
+        }
+    }
+
+    /// The delay, if it is one.
+    pub const fn delay(self) -> Option<Duration> {
+        match self {
+            Self::Delay(delay) => Some(delay),
+            Self::Moment(_) => None,
+        }
+    }
+
+    /// The moment, if it is one.
+    pub const fn moment(self) -> Option<Timestamp> {
+        match self {
+            Self::Delay(_) => None,
+            Self::Moment(moment) => Some(moment),
+        }
+    }
 }
 
 /// Which tasks to list.

@@ -14,7 +14,7 @@ use crate::directory::{Mailbox, ask};
 use crate::error::SupervisorError;
 use crate::keeper::mailbox::TaskAsk;
 use crate::keeper::tasks::{SubmitAsk, TaskAnswer, TaskDraft};
-use crate::request::TaskRequest;
+use crate::request::{NotBefore, TaskRequest};
 use crate::tasks::Tasks;
 use crate::view::Submitted;
 
@@ -119,11 +119,10 @@ impl Tasks {
 
     fn check_moments(&self, request: &TaskRequest) -> Result<(), SupervisorError> {
         let (now, until) = (self.context.settings.wall.now(), request.expires_at);
-        let from = request.delay.map(|delay| now.after(delay)).or(request.not_before);
-        if let (Some(from), Some(until)) = (from, until)
-            && until <= from
+        if let (Some(from), Some(until)) = (request.not_before, until)
+            && until <= from.from(now)
         {
-            let word = if request.delay.is_some() { "the end of delay" } else { "not_before" };
+            let word = if from.delay().is_some() { "the end of delay" } else { "not_before" };
             return Err(SupervisorError::Invalid(format!("expires_at must be after {word}")));
         }
         if until.is_some_and(|at| at <= now) {
@@ -160,11 +159,12 @@ impl Tasks {
             priority: request.priority.unwrap_or(Priority::NORMAL),
             max_attempts,
             timeout: request.timeout.or(pool.config.task_timeout),
-            not_before: request.not_before,
+            not_before: request.not_before.and_then(NotBefore::moment),
             expires_at: request.expires_at,
         };
         let key = request.key.map(|key| key.of(&self.principal));
-        Ok(TaskDraft { spec, delay: request.delay, input: request.input, key, refused: None })
+        let delay = request.not_before.and_then(NotBefore::delay);
+        Ok(TaskDraft { spec, delay, input: request.input, key, refused: None })
     }
 }
 

@@ -1,10 +1,8 @@
 //! Work that somebody asks for.
 
-use std::time::Duration;
-
 use axum::http::StatusCode;
 use muster_domain::{Payload, Priority, Timestamp};
-use muster_supervisor::{RequestKey, TaskRequest};
+use muster_supervisor::{NotBefore, RequestKey, TaskRequest};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -73,7 +71,7 @@ impl TaskBody {
     pub(super) fn request(self, key: Option<RequestKey>) -> Result<TaskRequest, Problem> {
         self.project_id.as_deref().map_or(Ok(()), |text| check_path_text("project_id", text))?;
         self.tenant.as_deref().map_or(Ok(()), |text| check_text("tenant", text))?;
-        let (delay, not_before) = self.start()?;
+        let not_before = self.not_before()?;
         Ok(TaskRequest {
             pool_name: pool_name(&self.pool_name)?,
             input: self.input()?,
@@ -84,7 +82,6 @@ impl TaskBody {
             priority: self.priority,
             max_attempts: self.max_attempts,
             timeout: duration("timeout", self.timeout)?,
-            delay,
             not_before,
             expires_at: moment("expires_at", self.expires_at.as_deref())?,
             key,
@@ -99,13 +96,13 @@ impl TaskBody {
         }
     }
 
-    /// A delay is a duration and a `not_before` is a moment: where the clock is set, only the moment stays what it was.
-    fn start(&self) -> Result<(Option<Duration>, Option<Timestamp>), Problem> {
+    fn not_before(&self) -> Result<Option<NotBefore>, Problem> {
         match (duration("delay", self.delay)?, moment("not_before", self.not_before.as_deref())?) {
             (Some(_), Some(_)) => {
                 Err(Problem::invalid_field("delay", "delay and not_before say the same in two ways: give one of them"))
             }
-            start => Ok(start),
+            (Some(delay), None) => Ok(Some(NotBefore::Delay(delay))),
+            (None, moment) => Ok(moment.map(NotBefore::Moment)),
         }
     }
 }
@@ -140,6 +137,8 @@ fn moment(field: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem>
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::body::parse;
     use muster_domain::AgentId;
@@ -161,7 +160,10 @@ mod tests {
         assert_eq!((request.project_id.as_deref(), request.tenant.as_deref()), (Some("shop"), Some("acme")));
         assert_eq!((request.priority, request.max_attempts), (Some(Priority::HIGHEST), Some(3)));
         assert_eq!(request.timeout, Some(Duration::from_millis(1500)));
-        assert_eq!(request.not_before.map(|at| at.to_string()).as_deref(), Some("2026-01-31T09:00:00.000Z"));
+        assert_eq!(
+            request.not_before.and_then(NotBefore::moment).map(|at| at.to_string()).as_deref(),
+            Some("2026-01-31T09:00:00.000Z")
+        );
         assert_eq!(request.expires_at.map(|at| at.to_string()).as_deref(), Some("2026-01-31T10:00:00.500Z"));
     }
 
@@ -194,8 +196,8 @@ mod tests {
     fn a_delay_counts_from_now() {
         let start = |fields: &str| request(&format!(r#"{{"pool_name": "p", "input": 1, {fields}}}"#));
         let delayed = start(r#""delay": 2.5"#).expect("a delay");
-        assert_eq!((delayed.delay, delayed.not_before), (Some(Duration::from_millis(2500)), None));
-        assert_eq!(start(r#""delay": null"#).expect("none").delay, None);
+        assert_eq!(delayed.not_before, Some(NotBefore::Delay(Duration::from_millis(2500))));
+        assert_eq!(start(r#""delay": null"#).expect("none").not_before, None);
         let both = start(r#""delay": 1, "not_before": "2026-01-31T09:00:00Z""#).expect_err("both");
         assert_eq!((both.status().as_u16(), both.code()), (422, "invalid_field"));
     }

@@ -12,7 +12,7 @@ use muster_domain::{
     RetryPolicy, TaskId, Timestamp,
 };
 use muster_store::{Leadership, Store, Write};
-use muster_supervisor::{RequestKey, Spawned, SupervisorError, TaskRequest, WallClock};
+use muster_supervisor::{NotBefore, RequestKey, Spawned, SupervisorError, TaskRequest, WallClock};
 
 use super::checks::Promise;
 use crate::tasks::task;
@@ -171,7 +171,7 @@ impl Life {
         request.priority = Priority::try_from(self.rng.u8(4..7)).ok();
         request.max_attempts = Some(self.rng.u32(1..5));
         match self.rng.u32(..20) {
-            0..2 => request.not_before = Some(self.moment(60_000)),
+            0..2 => request.not_before = Some(NotBefore::Moment(self.moment(60_000))),
             2..4 => request.expires_at = Some(self.moment(60_000)),
             4..7 => request.agent_id = self.rng.choice(self.agents.iter().copied()),
             7 => request.timeout = Some(Duration::from_millis(self.rng.u64(1..10_000))),

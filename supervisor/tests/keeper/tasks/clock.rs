@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use muster_domain::{EventKind, RetryPolicy, TaskId, TaskState, Timestamp};
 use muster_store::{Leadership, LifeRow, Machine, Store, Write};
-use muster_supervisor::{SupervisorError, TaskRequest, WallClock};
+use muster_supervisor::{NotBefore, SupervisorError, TaskRequest, WallClock};
 
 use super::{task, tasks_config};
 use crate::worker::OnTask;
@@ -43,7 +43,7 @@ async fn world(backoff: Duration) -> (World, Skew) {
 }
 
 fn late(delay: Duration) -> TaskRequest {
-    TaskRequest { delay: Some(delay), ..task() }
+    TaskRequest { not_before: Some(NotBefore::Delay(delay)), ..task() }
 }
 
 impl World {
@@ -87,7 +87,7 @@ async fn a_clock_that_is_set_forth_ends_no_wait_but_reaches_a_moment() {
     world.spawn().await;
     let delayed = world.submit(late(Duration::from_secs(600))).await;
     let not_before = Some(skew.now().after(Duration::from_secs(600)));
-    let named = world.submit(TaskRequest { not_before, ..task() }).await;
+    let named = world.submit(TaskRequest { not_before: not_before.map(NotBefore::Moment), ..task() }).await;
     skew.set(HOUR);
     assert_eq!(world.end_of(named).await, TaskState::Succeeded);
     let view = world.task(delayed).await;
@@ -102,7 +102,7 @@ async fn a_moment_is_waited_for_when_the_clock_is_set_back() {
     let (world, skew) = world(Duration::from_millis(1)).await;
     world.spawn().await;
     let not_before = Some(skew.now().after(Duration::from_secs(600)));
-    let named = world.submit(TaskRequest { not_before, ..task() }).await;
+    let named = world.submit(TaskRequest { not_before: not_before.map(NotBefore::Moment), ..task() }).await;
     skew.set(-HOUR);
     wait_until("it is told", async || !world.told(EventKind::ClockSet).await.is_empty()).await;
     let_pass(&world).await;

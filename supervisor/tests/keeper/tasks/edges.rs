@@ -7,9 +7,9 @@ use std::time::Duration;
 use muster_domain::{Cause, OnDemand, TaskState, TenantLimits, Tenants, Timestamp};
 use muster_store::Write;
 use muster_store::testing::Commit;
-use muster_supervisor::{RequestKey, TaskRequest};
+use muster_supervisor::{NotBefore, RequestKey, TaskRequest};
 
-use super::{soon, task};
+use super::{at, soon, task};
 use crate::worker::{OnHalt, OnSpawn, OnTask};
 use crate::world::{World, let_pass, wait_until};
 
@@ -21,7 +21,7 @@ async fn a_delayed_task_that_came_due_while_nobody_led_runs() {
     let (running, worker) = world.start_task(task()).await;
     let waiting = world.submit(task()).await;
     let due = soon(100);
-    let delayed = world.submit(TaskRequest { not_before: due, ..task() }).await;
+    let delayed = world.submit(TaskRequest { not_before: due.map(NotBefore::Moment), ..task() }).await;
     let ground = world.ground.clone();
     world.shut_down(true).await;
     wait_until("its time has come", async || Some(Timestamp::now()) > due).await;
@@ -46,7 +46,7 @@ async fn a_retry_beside_a_promotion_is_not_forgotten() {
     world.on_task(OnTask::Hold).await;
     world.spawn_many(2).await;
     let (failing, worker) = world.start_task(task()).await;
-    let delayed = world.submit(TaskRequest { not_before: soon(200), ..task() }).await;
+    let delayed = world.submit(TaskRequest { not_before: at(200), ..task() }).await;
     let (ends, promotions) = (Arc::new(AtomicBool::default()), Arc::new(AtomicBool::default()));
     let (saw_end, saw_promotion) = (ends.clone(), promotions.clone());
     world.store().judge(move |writes| {

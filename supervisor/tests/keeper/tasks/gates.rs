@@ -4,7 +4,7 @@ use muster_domain::{TaskState, Timestamp};
 use muster_supervisor::{LeadEnd, SupervisorError, TaskRequest};
 use tokio_util::sync::CancellationToken;
 
-use super::{soon, task};
+use super::{at, task};
 use crate::worker::{OnTask, PATIENCE};
 use crate::world::{World, let_pass, pool, wait_until};
 
@@ -122,7 +122,7 @@ async fn a_pool_that_goes_fails_what_waits_and_ends_what_runs() {
     let agent = world.spawn().await;
     let (running, _) = world.start_task(task()).await;
     let mut requests = vec![task(); 1_100];
-    requests.push(TaskRequest { not_before: soon(60_000), ..task() });
+    requests.push(TaskRequest { not_before: at(60_000), ..task() });
     requests.push(TaskRequest { agent_id: Some(agent), ..task() });
     let waiting = world.submit_many(requests).await;
     let removed = tokio::time::timeout(PATIENCE, world.pools().remove(&pool(), true)).await;

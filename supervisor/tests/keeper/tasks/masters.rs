@@ -6,7 +6,7 @@ use muster_store::{Store, TaskStart, Write};
 use muster_supervisor::{LeadEnd, TaskRequest};
 use tokio_util::sync::CancellationToken;
 
-use super::{soon, task};
+use super::{at, task};
 use crate::worker::{OnTask, PATIENCE};
 use crate::world::{World, let_pass, pool};
 
@@ -17,7 +17,7 @@ async fn a_new_master_adopts_what_runs_and_goes_on_with_what_waits() {
     world.spawn().await;
     let (running, worker) = world.start_task(task()).await;
     let waiting = world.submit(task()).await;
-    let delayed = world.submit(TaskRequest { not_before: soon(300), ..task() }).await;
+    let delayed = world.submit(TaskRequest { not_before: at(300), ..task() }).await;
     let ground = world.ground.clone();
     world.shut_down(true).await;
     let world = ground.lead().await;

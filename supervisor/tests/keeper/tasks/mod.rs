@@ -26,7 +26,7 @@ use muster_domain::{
     Activity, AgentId, AgentState, BreakerPolicy, Payload, PoolConfig, RetryPolicy, TaskId, TaskState, Tenants,
     Timestamp,
 };
-use muster_supervisor::{QueueView, Submitted, SupervisorError, TaskRequest, TaskView};
+use muster_supervisor::{NotBefore, QueueView, Submitted, SupervisorError, TaskRequest, TaskView};
 
 use crate::worker::{FakeWorker, OnTask, PATIENCE};
 use crate::world::{World, pool, wait_until};
@@ -49,7 +49,6 @@ pub(crate) fn task() -> TaskRequest {
         priority: None,
         max_attempts: None,
         timeout: None,
-        delay: None,
         not_before: None,
         expires_at: None,
         key: None,
@@ -59,6 +58,11 @@ pub(crate) fn task() -> TaskRequest {
 /// In so many milliseconds from now.
 pub(crate) fn soon(millis: u64) -> Option<Timestamp> {
     Some(Timestamp::now().after(Duration::from_millis(millis)))
+}
+
+/// Not before so many milliseconds from now.
+pub(crate) fn at(millis: u64) -> Option<NotBefore> {
+    soon(millis).map(NotBefore::Moment)
 }
 
 impl World {

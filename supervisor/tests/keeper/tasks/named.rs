@@ -5,7 +5,7 @@ use std::time::Duration;
 use muster_domain::{AgentId, AgentState, Cause, TaskState};
 use muster_supervisor::{SupervisorError, TaskRequest};
 
-use super::{soon, task};
+use super::{at, task};
 use crate::worker::OnTask;
 use crate::world::{World, let_pass, wait_until};
 
@@ -40,7 +40,7 @@ async fn what_waits_for_an_agent_fails_when_it_is_terminated() {
     let (agent, other) = (world.spawn().await, world.spawn().await);
     let (running, _) = world.start_task(for_agent(agent)).await;
     let waiting = world.submit(for_agent(agent)).await;
-    let delayed = world.submit(TaskRequest { not_before: soon(100_000), ..for_agent(agent) }).await;
+    let delayed = world.submit(TaskRequest { not_before: at(100_000), ..for_agent(agent) }).await;
     let (kept, worker) = world.start_task(for_agent(other)).await;
     world.terminate(agent).await;
     for id in [waiting, delayed, running] {

@@ -7,7 +7,7 @@ use muster_store::testing::Commit;
 use muster_store::{TaskFilter, Write};
 use muster_supervisor::{SupervisorError, TaskRequest};
 
-use super::{soon, task};
+use super::{at, soon, task};
 use crate::worker::{OnTask, PATIENCE};
 use crate::world::{World, let_pass, pool, wait_until};
 
@@ -38,7 +38,7 @@ async fn what_was_refused_is_not_there() {
         let world = World::of_tasks().await;
         world.spawn_many(2).await;
         world.store().once(|write| matches!(write, Write::AddTasks(_)), end);
-        let later = TaskRequest { not_before: soon(60_000), ..task() };
+        let later = TaskRequest { not_before: at(60_000), ..task() };
         let answers = world.tasks().submit_all(vec![task(), later, task()]).await;
         assert_eq!(answers.len(), 3);
         answers.into_iter().for_each(is_unavailable);
@@ -232,13 +232,12 @@ async fn what_is_due_or_expires_in_an_outage_is_so_after_it() {
     for end in [Commit::Refuse, Commit::Lie] {
         let world = World::of_tasks().await;
         world.spawn().await;
-        let due = world.submit(TaskRequest { not_before: soon(80), ..task() }).await;
-        let expires = world.submit(TaskRequest { not_before: soon(60_000), expires_at: soon(61_000), ..task() }).await;
+        let due = world.submit(TaskRequest { not_before: at(80), ..task() }).await;
+        let expires = world.submit(TaskRequest { not_before: at(60_000), expires_at: soon(61_000), ..task() }).await;
         world.tasks().cancel(expires, Duration::ZERO).await.expect("cancelled");
         world.store().once(|write| matches!(write, Write::PromoteTasks(_)), end);
         assert_eq!(world.end_of(due).await, TaskState::Succeeded);
-        let expires =
-            world.submit(TaskRequest { agent_id: None, expires_at: soon(80), not_before: soon(70), ..task() });
+        let expires = world.submit(TaskRequest { agent_id: None, expires_at: soon(80), not_before: at(70), ..task() });
         world.pools().pause(crate::world::pool()).await.expect("paused");
         let expires = expires.await;
         world.store().once(|write| matches!(write, Write::SettleTasks(_)), end);

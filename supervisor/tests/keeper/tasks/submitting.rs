@@ -104,7 +104,7 @@ async fn values_that_can_not_be_are_refused() {
         TaskRequest { timeout: Some(Duration::ZERO), ..task() },
         TaskRequest { timeout: Some(Duration::MAX), ..task() },
         TaskRequest { expires_at: past, ..task() },
-        TaskRequest { expires_at: super::soon(50_000), not_before: super::soon(60_000), ..task() },
+        TaskRequest { expires_at: super::soon(50_000), not_before: super::at(60_000), ..task() },
     ];
     for request in wrong {
         let answer = world.try_submit(request).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use muster_domain::{BreakerPolicy, Cause, OnDemand, TaskId, TaskState, TenantLimits, Tenants};
 use muster_supervisor::{AgentQuery, BreakerState, BreakerView, Lack, TaskQuery, TaskRequest, WaitingFor};
 
-use super::{soon, task};
+use super::{at, task};
 use crate::worker::{OnSpawn, OnTask};
 use crate::world::{World, pool, wait_until};
 
@@ -32,7 +32,7 @@ impl World {
 #[tokio::test]
 async fn what_a_person_holds_up_goes_before_anything_else() {
     let world = World::of_tasks().await;
-    let later = world.submit(TaskRequest { not_before: soon(60_000), ..task() }).await;
+    let later = world.submit(TaskRequest { not_before: at(60_000), ..task() }).await;
     assert_eq!(world.code(later).await, "not_before");
     world.pools().pause(pool()).await.expect("paused");
     assert_eq!(world.reason(later).await, Some(WaitingFor::PoolResume(pool())));
