@@ -131,8 +131,12 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    use muster_domain::{AgentState, AttemptEnd, Cause, Halt, PoolOrigin, TaskState, Words, WorkerCause, WorkerState};
-    use muster_supervisor::{AlertKind, BreakerState, Lack, Mode};
+    use muster_domain::{
+        AgentState, AttemptEnd, Cause, EventKind, Halt, PoolOrigin, TaskState, Words, WorkerCause, WorkerState,
+    };
+    use muster_supervisor::{AlertKind, BreakerState, Lack, Mode, WaitCode};
+
+    use crate::state::StageName;
 
     fn document() -> Value {
         serde_json::from_str(&DOCUMENT.json).expect("JSON")
@@ -269,7 +273,7 @@ mod tests {
                 AgentState::words()
             }
             "ProcessJson.status" | "EndedProcessJson.status" => WorkerState::words(),
-            "TaskJson.state" | "SubmittedJson.state" => TaskState::words(),
+            "TaskJson.state" | "SubmittedJson.state" | "TaskLine.state" => TaskState::words(),
             "TaskJson.halting" => Halt::words(),
             "AlertJson.kind" | "AlertTopicJson.kind" => AlertKind::words(),
             "HealthJson.mode" | "StatusJson.mode" | "MonitorJson.mode" => Mode::words(),
@@ -279,6 +283,11 @@ mod tests {
             "CauseJson.kind" => Cause::KINDS.to_vec(),
             "WorkerCauseJson.kind" => WorkerCause::KINDS.to_vec(),
             "AttemptJson.end" => AttemptEnd::words(),
+            "WaitingForJson.code" => WaitCode::words(),
+            "EventFields.kind" => EventKind::words(),
+            "HealthJson.status" => vec!["ok", "degraded"],
+            "HealthJson.state" => StageName::words(),
+            "DeepHealthJson.status" => vec!["ok", "failed"],
             // Made by its derive.
             "RestartKind" => vec!["permanent", "transient", "temporary"],
             other => panic!("{other} has words of nobody"),
@@ -286,7 +295,7 @@ mod tests {
         let document = document();
         let mut found = Vec::new();
         enums(&document["components"]["schemas"], "", &mut found);
-        assert_eq!(found.len(), 21, "{found:?}");
+        assert_eq!(found.len(), 27, "{found:?}");
         for (path, words) in found {
             assert_eq!(words, of_type(path.trim_start_matches('.')), "{path}");
         }
