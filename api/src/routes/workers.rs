@@ -2,12 +2,13 @@
 
 use axum::Json;
 use muster_domain::ProcessId;
-use muster_supervisor::{EndedQuery, EndedWorkerView, Page, WorkerView};
+use muster_supervisor::{EndedQuery, EndedWorkerView, WorkerView};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::Routes;
+use crate::json::page;
 use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::query::{MAX_PAGE, StrictQuery, WorkerPath, page_limit, page_start, pool_name};
@@ -74,19 +75,9 @@ struct EndedListQuery {
     cursor: Option<String>,
 }
 
-/// One page of workers that ended.
-#[derive(Debug, Serialize, ToSchema)]
-struct EndedProcessPage {
-    items: Vec<EndedWorkerView>,
-    /// Give it as `cursor` to get the next page; null after the last.
-    #[schema(value_type = Option<String>)]
-    next_cursor: Option<ProcessId>,
-}
-
-impl From<Page<EndedWorkerView, ProcessId>> for EndedProcessPage {
-    fn from(page: Page<EndedWorkerView, ProcessId>) -> Self {
-        Self { items: page.items, next_cursor: page.next }
-    }
+page! {
+    /// One page of workers that ended.
+    EndedProcessPage of EndedWorkerView, from ProcessId
 }
 
 /// Lists workers that ended and how, the latest started first, for as long as ended agents are kept

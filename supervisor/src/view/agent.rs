@@ -60,6 +60,7 @@ pub struct AgentView {
 }
 
 /// How a run ended.
+// Not the domain's own type: the words are made here.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = EndingJson)]
 pub struct EndingView {

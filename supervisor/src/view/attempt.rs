@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::account::UsageFigures;
 
 /// An attempt that is over.
+// Not the domain's own type: its end is one word and a message here.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AttemptJson)]
 pub(super) struct AttemptView {

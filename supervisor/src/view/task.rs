@@ -237,6 +237,7 @@ fn progress<S: Serializer>(progress: &Option<Progress>, serializer: S) -> Result
 }
 
 /// How far a task is.
+// Not the domain's own type, which leaves out what was not said: an answer has every field.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ProgressJson)]
 pub struct ProgressFigures {

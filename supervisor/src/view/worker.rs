@@ -95,6 +95,7 @@ impl From<WorkerRow> for EndedWorkerView {
 }
 
 /// How a worker ended.
+// Not the domain's own type: the words are made here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = WorkerEndingJson)]
 pub struct WorkerEndingView {

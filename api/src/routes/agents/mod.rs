@@ -12,11 +12,12 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use muster_domain::{AgentId, AgentState};
 use muster_supervisor::{AgentQuery, AgentView, Agents};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa_axum::routes;
 
 use super::Routes;
+use crate::json::page;
 use crate::json::some_of;
 use crate::principal::Leader;
 use crate::problem::Problem;
@@ -69,13 +70,9 @@ impl AgentListQuery {
     }
 }
 
-/// One page of agents.
-#[derive(Debug, Serialize, ToSchema)]
-struct AgentPage {
-    items: Vec<AgentView>,
-    /// Give it as `cursor` to get the next page; null after the last.
-    #[schema(value_type = Option<String>)]
-    next_cursor: Option<AgentId>,
+page! {
+    /// One page of agents.
+    AgentPage of AgentView, from AgentId
 }
 
 /// Lists agents in the order in which they were asked for, those that ended included
@@ -88,8 +85,7 @@ async fn list(
     Leader(caller): Leader,
     StrictQuery(query): StrictQuery<AgentListQuery>,
 ) -> Result<Json<AgentPage>, Problem> {
-    let page = caller.agents()?.list(query.query()?).await?;
-    Ok(Json(AgentPage { items: page.items, next_cursor: page.next }))
+    Ok(Json(caller.agents()?.list(query.query()?).await?.into()))
 }
 
 /// Shows an agent

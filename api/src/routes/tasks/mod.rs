@@ -14,7 +14,7 @@ use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
 use muster_domain::{TaskId, TaskIdPrefix, TaskState};
-use muster_supervisor::{CalledOff, ListOrder, Page, RequestKey, Submitted, TaskQuery, TaskRequest, TaskView, Tasks};
+use muster_supervisor::{CalledOff, ListOrder, RequestKey, Submitted, TaskQuery, TaskRequest, TaskView, Tasks};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, ToSchema};
@@ -25,6 +25,7 @@ use super::Routes;
 use super::quota;
 use crate::body::{BodyLimit, OptionalJson, ReadBody, parse, read};
 use crate::budget::{BodyClass, MemoryReservation};
+use crate::json::page;
 use crate::json::some_of;
 use crate::principal::Leader;
 use crate::problem::Problem;
@@ -207,19 +208,9 @@ fn id_prefix(text: &str) -> Result<TaskIdPrefix, Problem> {
     text.parse().map_err(|words: String| Problem::invalid_parameter("id_prefix", words))
 }
 
-/// One page of tasks.
-#[derive(Debug, Serialize, ToSchema)]
-struct TaskPage {
-    items: Vec<TaskView>,
-    /// Give it as `cursor` to get the next page; null after the last.
-    #[schema(value_type = Option<String>)]
-    next_cursor: Option<TaskId>,
-}
-
-impl From<Page<TaskView, TaskId>> for TaskPage {
-    fn from(page: Page<TaskView, TaskId>) -> Self {
-        Self { items: page.items, next_cursor: page.next }
-    }
+page! {
+    /// One page of tasks.
+    TaskPage of TaskView, from TaskId
 }
 
 /// Lists tasks in the order in which they were asked for, or the other way round, those that are over included
