@@ -10,7 +10,7 @@ use utoipa::openapi::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::json::{describe_pool_config, describe_words};
+use crate::json::{describe_pool_config, describe_variants, describe_words};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::reader;
 use crate::routes;
@@ -26,6 +26,7 @@ pub(crate) static DOCUMENT: LazyLock<Document> = LazyLock::new(|| {
     let document = describe(routes::all().into_openapi());
     let mut value = serde_json::to_value(&document).unwrap_or(Value::Null);
     describe_pool_config(&mut value["components"]["schemas"]);
+    describe_variants(&mut value["components"]["schemas"]);
     describe_words(&mut value);
     // What no attribute can say: only one of the two may be there, and null is not there.
     value["components"]["schemas"]["TaskBody"]["not"] = json!({
@@ -130,8 +131,12 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    use muster_domain::{AgentState, Halt, PoolOrigin, TaskState, Words, WorkerState};
-    use muster_supervisor::{AlertKind, BreakerState, Lack, Mode};
+    use muster_domain::{
+        AgentState, AttemptEnd, Cause, EventKind, Halt, PoolOrigin, TaskState, Words, WorkerCause, WorkerState,
+    };
+    use muster_supervisor::{AlertKind, BreakerState, Lack, Mode, WaitCode};
+
+    use crate::state::StageName;
 
     fn document() -> Value {
         serde_json::from_str(&DOCUMENT.json).expect("JSON")
@@ -268,13 +273,21 @@ mod tests {
                 AgentState::words()
             }
             "ProcessJson.status" | "EndedProcessJson.status" => WorkerState::words(),
-            "TaskJson.state" | "SubmittedJson.state" => TaskState::words(),
+            "TaskJson.state" | "SubmittedJson.state" | "TaskLine.state" => TaskState::words(),
             "TaskJson.halting" => Halt::words(),
             "AlertJson.kind" | "AlertTopicJson.kind" => AlertKind::words(),
             "HealthJson.mode" | "StatusJson.mode" | "MonitorJson.mode" => Mode::words(),
             "HoldsJson.lacks" => Lack::words(),
             "PoolJson.origin" => PoolOrigin::words(),
             "BreakerJson.state" => BreakerState::words(),
+            "CauseJson.kind" => Cause::KINDS.to_vec(),
+            "WorkerCauseJson.kind" => WorkerCause::KINDS.to_vec(),
+            "AttemptJson.end" => AttemptEnd::words(),
+            "WaitingForJson.code" => WaitCode::words(),
+            "EventFields.kind" => EventKind::words(),
+            "HealthJson.status" => vec!["ok", "degraded"],
+            "HealthJson.state" => StageName::words(),
+            "DeepHealthJson.status" => vec!["ok", "failed"],
             // Made by its derive.
             "RestartKind" => vec!["permanent", "transient", "temporary"],
             other => panic!("{other} has words of nobody"),
@@ -282,7 +295,7 @@ mod tests {
         let document = document();
         let mut found = Vec::new();
         enums(&document["components"]["schemas"], "", &mut found);
-        assert_eq!(found.len(), 18, "{found:?}");
+        assert_eq!(found.len(), 27, "{found:?}");
         for (path, words) in found {
             assert_eq!(words, of_type(path.trim_start_matches('.')), "{path}");
         }

@@ -62,6 +62,61 @@ impl FromRequestParts<Arc<ApiState>> for PathText {
     }
 }
 
+/// Makes what names one thing in a path: described here, and read by its handler.
+macro_rules! path_of {
+    ($(#[$doc:meta])* $name:ident of $(#[$of_field:meta])* $field:ident: $id:ty, read by $read:path) => {
+        $(#[$doc])*
+        #[derive(IntoParams)]
+        #[into_params(parameter_in = Path)]
+        pub(crate) struct $name {
+            $(#[$of_field])*
+            $field: String,
+        }
+
+        impl $name {
+            pub(crate) fn id(&self) -> Result<$id, Problem> {
+                $read(&self.$field)
+            }
+        }
+
+        impl FromRequestParts<Arc<ApiState>> for $name {
+            type Rejection = Problem;
+
+            async fn from_request_parts(parts: &mut Parts, state: &Arc<ApiState>) -> Result<Self, Problem> {
+                PathText::from_request_parts(parts, state).await.map(|PathText($field)| Self { $field })
+            }
+        }
+    };
+}
+
+path_of! {
+    /// The path of a pool.
+    PoolPath of
+        /// The pool
+        pool_name: PoolName, read by pool_name
+}
+path_of! {
+    /// The path of an agent.
+    AgentPath of
+        /// The agent
+        #[param(format = Uuid)]
+        agent_id: AgentId, read by agent_id
+}
+path_of! {
+    /// The path of a worker.
+    WorkerPath of
+        /// The worker
+        #[param(format = Uuid)]
+        process_id: ProcessId, read by process_id
+}
+path_of! {
+    /// The path of a task.
+    TaskPath of
+        /// The task
+        #[param(format = Uuid)]
+        task_id: TaskId, read by task_id
+}
+
 /// The longest that a request may wait, in seconds.
 const MAX_WAIT: f64 = 300.0;
 
@@ -147,13 +202,13 @@ pub(crate) fn project_id(text: String) -> Result<String, Problem> {
 }
 
 /// The task that a path names. A text that is no id is the id of no task.
-pub(crate) fn task_id(text: &str) -> Result<TaskId, Problem> {
+fn task_id(text: &str) -> Result<TaskId, Problem> {
     text.parse()
         .map_err(|_| Problem::new(StatusCode::NOT_FOUND, "unknown_task", format!("there is no task {}", short(text))))
 }
 
 /// The worker that a path names. A text that is no id is the id of no worker.
-pub(crate) fn process_id(text: &str) -> Result<ProcessId, Problem> {
+fn process_id(text: &str) -> Result<ProcessId, Problem> {
     let words = || format!("there is no worker {}", short(text));
     text.parse().map_err(|_| Problem::new(StatusCode::NOT_FOUND, "unknown_worker", words()))
 }

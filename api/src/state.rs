@@ -36,13 +36,24 @@ pub enum ApiStage {
     Leading(Handle),
 }
 
+muster_domain::words! {
+    /// An [`ApiStage`] in one word, as `/health` shows it.
+    pub(crate) enum StageName {
+        /// This server leads.
+        Leading = "leading",
+        /// Another one does.
+        Standby = "standby",
+        /// It waits for something.
+        Waiting = "waiting",
+    }
+}
+
 impl ApiStage {
-    /// The stage in one word, as `/health` shows it.
-    pub(crate) const fn as_str(&self) -> &'static str {
+    pub(crate) const fn name(&self) -> StageName {
         match self {
-            Self::Waiting { .. } => "waiting",
-            Self::Standby { .. } => "standby",
-            Self::Leading(_) => "leading",
+            Self::Waiting { .. } => StageName::Waiting,
+            Self::Standby { .. } => StageName::Standby,
+            Self::Leading(_) => StageName::Leading,
         }
     }
 

@@ -9,7 +9,7 @@ use muster_domain::TaskId;
 use crate::client::{ApiClient, ClientError, StreamEvent};
 
 use super::failure::CommandFailure;
-use super::task::{PATH, TaskEnding, progress, state};
+use super::task::{PATH, TaskResult, progress, state};
 use super::terminal::{escaped, printable};
 
 /// How long a server may be away before it is given up: a new version of it is there sooner.
@@ -89,7 +89,7 @@ fn take(
     if event.kind == "progress" {
         return Ok(ControlFlow::Continue(()));
     }
-    let ended: TaskEnding<'_> = client.parse(&event.data)?;
+    let ended: TaskResult<'_> = client.parse(&event.data)?;
     Ok(if ended.state.is_final() { ControlFlow::Break(ended.failure(task)) } else { ControlFlow::Continue(()) })
 }
 

@@ -12,7 +12,7 @@ use crate::client::ApiClient;
 use super::failure::CommandFailure;
 use super::submit::last_word;
 use super::table::{faithful, field, table};
-use super::task::{PATH, TaskEnding};
+use super::task::{PATH, TaskResult};
 use super::{CliContext, Done};
 
 /// Sends the check, and waits so many seconds for its answer; fails where something was not reached.
@@ -23,7 +23,7 @@ pub(super) fn run(pool: &PoolName, wait: f64, context: &CliContext<'_>) -> Resul
     let task_id =
         id.parse().map_err(|_| CommandFailure::Failed(format!("the server gave an id that is none: {id}")))?;
     let text = last_word(&client, task_id, Some(wait))?;
-    let ended: TaskEnding<'_> = client.parse(&text)?;
+    let ended: TaskResult<'_> = client.parse(&text)?;
     let in_json = |shown: String| if context.global.json { faithful(&text) } else { shown };
     if !ended.state.is_final() {
         call_off(&client, task_id);

@@ -18,7 +18,7 @@ use super::id::{AgentArg, resolve};
 use super::interrupt::LastWords;
 use super::patience::Patience;
 use super::table::faithful;
-use super::task::{PATH, TaskEnding};
+use super::task::{PATH, TaskResult};
 use super::{CliContext, Done, lines};
 
 /// Arguments of `muster submit`.
@@ -194,7 +194,7 @@ fn await_end(client: &ApiClient, task: TaskId, limit: Option<f64>, form: Form) -
     let _ = writeln!(std::io::stderr(), "muster: task {task} was taken in");
     let text = last_word(client, task, limit)?;
     drop(last_words);
-    let ended: TaskEnding<'_> = client.parse(&text)?;
+    let ended: TaskResult<'_> = client.parse(&text)?;
     let failure = match ended.state.is_final() {
         true => ended.failure(task),
         false => {
@@ -223,7 +223,7 @@ pub(super) fn last_word(client: &ApiClient, task: TaskId, limit: Option<f64>) ->
         let text =
             text.map_err(|error| CommandFailure::from(error).about(&format!("task {task} was taken in, and then")))?;
         patience.look(&text);
-        let ended: TaskEnding<'_> = client.parse(&text)?;
+        let ended: TaskResult<'_> = client.parse(&text)?;
         if ended.state.is_final() || left.is_some_and(|left| left <= wait) {
             return Ok(text);
         }

@@ -48,7 +48,7 @@ pub(super) fn run(args: &TaskArgs, context: &CliContext<'_>) -> Result<Done, Com
 
 /// How a task ended, or that it did not yet.
 #[derive(Deserialize)]
-pub(super) struct TaskEnding<'a> {
+pub(super) struct TaskResult<'a> {
     /// Its state.
     pub(super) state: TaskState,
     /// Its output, as the agent wrote it.
@@ -63,7 +63,7 @@ struct TaskFailure {
     message: String,
 }
 
-impl TaskEnding<'_> {
+impl TaskResult<'_> {
     /// What to say of one that is over without success.
     pub(super) fn failure(&self, task: TaskId) -> Option<CommandFailure> {
         if !self.state.is_final() || self.state == TaskState::Succeeded {

@@ -36,47 +36,63 @@ crate::words! {
     }
 }
 
-/// How one attempt ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum AttemptEnd {
-    /// The agent gave a result.
-    Succeeded,
-    /// The agent gave an error.
-    Failed {
-        /// What it said.
-        message: String,
-        /// Whether another attempt makes sense, by its word.
-        retryable: bool,
-    },
-    /// The program that was to do it could not be started.
-    StartFailed {
-        /// Why.
-        message: String,
-    },
-    /// The agent's program ended by itself in the middle of it.
-    AgentDied {
-        /// How.
-        message: String,
-    },
-    /// Muster ended the agent in the middle of it, for another reason than this task: it was terminated, restarted or scaled
-    /// in.
-    Interrupted {
-        /// Why.
-        message: String,
-    },
-    /// It never began: the worker did not have that run of the agent, or no room for it.
-    NotBegun {
-        /// Why.
-        message: String,
-    },
-    /// The worker died in the middle of it.
-    WorkerLost,
-    /// Muster stopped it.
-    Halted {
-        /// Why.
-        halt: Halt,
-    },
+crate::kinds! {
+    /// How one attempt ended.
+    pub enum AttemptEnd {
+        /// The agent gave a result.
+        Succeeded = "succeeded",
+        /// The agent gave an error.
+        Failed {
+            /// What it said.
+            message: String,
+            /// Whether another attempt makes sense, by its word.
+            retryable: bool,
+        } = "failed",
+        /// The program that was to do it could not be started.
+        StartFailed {
+            /// Why.
+            message: String,
+        } = "start_failed",
+        /// The agent's program ended by itself in the middle of it.
+        AgentDied {
+            /// How.
+            message: String,
+        } = "agent_died",
+        /// Muster ended the agent in the middle of it, for another reason than this task: it was terminated, restarted or scaled
+        /// in.
+        Interrupted {
+            /// Why.
+            message: String,
+        } = "interrupted",
+        /// It never began: the worker did not have that run of the agent, or no room for it.
+        NotBegun {
+            /// Why.
+            message: String,
+        } = "not_begun",
+        /// The worker died in the middle of it.
+        WorkerLost = "worker_lost",
+        /// Muster stopped it.
+        Halted {
+            /// Why.
+            halt: Halt,
+        } = "halted",
+    }
+}
+
+impl AttemptEnd {
+    /// How it ended in one word, as the API shows it: where Muster stopped it, why.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Halted { halt } => halt.as_str(),
+            end => end.kind(),
+        }
+    }
+
+    /// Every such word.
+    pub fn words() -> Vec<&'static str> {
+        let halted = Self::Halted { halt: Halt::Cancelled }.kind();
+        Self::KINDS.into_iter().filter(|kind| *kind != halted).chain(Halt::words()).collect()
+    }
 }
 
 impl std::str::FromStr for Halt {

@@ -8,35 +8,22 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::described;
+use crate::words::Words;
 
-/// Whose usage is summed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Scope {
-    /// One task, over all its attempts.
-    Task,
-    /// One agent.
-    Agent,
-    /// All tasks of a project.
-    Project,
-    /// All tasks of a tenant.
-    Tenant,
-    /// All tasks of a pool.
-    Pool,
-}
-
-impl Scope {
-    const ALL: [Self; 5] = [Self::Task, Self::Agent, Self::Project, Self::Tenant, Self::Pool];
-
-    /// The word in the configuration, the store and JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Task => "task",
-            Self::Agent => "agent",
-            Self::Project => "project",
-            Self::Tenant => "tenant",
-            Self::Pool => "pool",
-        }
+crate::words! {
+    /// Whose usage is summed.
+    #[derive(PartialOrd, Ord, ToSchema)]
+    pub enum Scope {
+        /// One task, over all its attempts.
+        Task = "task",
+        /// One agent.
+        Agent = "agent",
+        /// All tasks of a project.
+        Project = "project",
+        /// All tasks of a tenant.
+        Tenant = "tenant",
+        /// All tasks of a pool.
+        Pool = "pool",
     }
 }
 
@@ -44,11 +31,7 @@ impl FromStr for Scope {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let words = || Self::ALL.map(Self::as_str).join(", ");
-        Self::ALL
-            .into_iter()
-            .find(|scope| scope.as_str() == text)
-            .ok_or_else(|| format!("no scope: {text:?}; there are {}", words()))
+        Self::of_word(text).ok_or_else(|| format!("no scope: {text:?}; there are {}", Self::listed()))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::Timestamp;
 
@@ -21,36 +22,38 @@ pub struct Ending {
     pub at: Timestamp,
 }
 
-/// Why a run ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Cause {
-    /// The program exited by itself.
-    Exited {
-        /// Its exit code.
-        code: i32,
-    },
-    /// A signal that Muster did not send ended the program.
-    Signaled {
-        /// The signal's number.
-        signal: i32,
-    },
-    /// The program did not say that it is ready in time, and was ended.
-    StartTimeout {
-        /// How long it was given, in milliseconds.
-        after_ms: u64,
-    },
-    /// There was no run: the program could not be started.
-    NotStarted {
-        /// What the operating system said.
-        error: String,
-    },
-    /// Muster stopped it by order.
-    Stopped,
-    /// Muster ended it because of a task that it was told to stop and did not.
-    TaskHalted,
-    /// Its worker died, and with it the agent's tree.
-    WorkerLost,
+crate::kinds! {
+    /// Why a run ended.
+    #[derive(ToSchema)]
+    #[schema(as = CauseJson)]
+    pub enum Cause {
+        /// The program exited by itself.
+        Exited {
+            /// The exit code, where it exited.
+            code: i32,
+        } = "exited",
+        /// A signal that Muster did not send ended the program.
+        Signaled {
+            /// The signal, where one ended it.
+            signal: i32,
+        } = "signaled",
+        /// The program did not say that it is ready in time, and was ended.
+        StartTimeout {
+            /// How long it was given to be ready, in milliseconds, where it was not.
+            after_ms: u64,
+        } = "start_timeout",
+        /// There was no run: the program could not be started.
+        NotStarted {
+            /// What the operating system said, where it could not be started.
+            error: String,
+        } = "not_started",
+        /// Muster stopped it by order.
+        Stopped = "stopped",
+        /// Muster ended it because of a task that it was told to stop and did not.
+        TaskHalted = "task_halted",
+        /// Its worker died, and with it the agent's tree.
+        WorkerLost = "worker_lost",
+    }
 }
 
 impl Cause {

@@ -1,25 +1,32 @@
 //! Events: what changed, for people and programs that watch. A row of the store, numbered by it.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::words::Words;
 use crate::{AgentId, PoolName, ProcessId, Timestamp};
 
 /// An event that has no number yet.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = EventFields, description = "What happened, when, and to what.")]
 pub struct EventDraft {
     /// When it happened.
+    #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// What happened.
+    #[schema(value_type = String, example = "agent.started", extensions(("x-enum" = json!(EventKind::words()))))]
     pub kind: EventKind,
     /// To which pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     pub pool_name: Option<PoolName>,
     /// To which agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = Uuid, required = false)]
     pub agent_id: Option<AgentId>,
     /// To which worker, or on which.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = Uuid, required = false)]
     pub process_id: Option<ProcessId>,
     /// Why, in words an operator reads.
     #[serde(default, skip_serializing_if = "String::is_empty")]

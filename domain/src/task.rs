@@ -8,11 +8,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::attempt::{Attempt, Halt};
 use crate::words::Words;
 use crate::{AgentId, PoolName, TaskId, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// How urgent a task is: 0 to 9, the higher the sooner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -81,10 +81,12 @@ pub struct TaskSpec {
     pub expires_at: Option<Timestamp>,
 }
 
-/// What went wrong, for people and programs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = TaskErrorJson)]
 pub struct TaskError {
-    /// A stable word, e.g. `agent_error`, `start_failed`, `timeout`, `worker_lost`, `poison`.
+    /// A word that programs may rely on.
+    #[schema(example = "agent_error")]
     pub code: String,
     /// What happened, in words.
     pub message: String,

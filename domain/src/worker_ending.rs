@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The most that is kept of a text of an ending, in bytes.
 const MAX_WORDS: usize = 4 * 1024;
@@ -19,38 +20,41 @@ pub struct WorkerEnding {
     pub follows: String,
 }
 
-/// Why a worker ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum WorkerCause {
-    /// It was told to end.
-    Stopped,
-    /// It exited, though nobody had told it to end.
-    Exited {
-        /// Its exit code.
-        code: i32,
-    },
-    /// A signal that Muster did not send ended it.
-    Signaled {
-        /// The signal's number.
-        signal: i32,
-        /// The signal's name; empty where it has none.
-        name: String,
-    },
-    /// Muster killed it, since it hung.
-    Hung,
-    /// It never began.
-    NotStarted {
-        /// What was in the way.
-        error: String,
-    },
-    /// Nobody could reach it, and a person declared it dead.
-    DeclaredDead {
-        /// Who did.
-        by: String,
-    },
-    /// It died, and was not a child of the supervisor that saw it: the kernel tells nobody else how.
-    Unknown,
+crate::kinds! {
+    /// Why a worker ended.
+    #[derive(ToSchema)]
+    #[schema(as = WorkerCauseJson)]
+    pub enum WorkerCause {
+        /// It was told to end.
+        Stopped = "stopped",
+        /// It exited, though nobody had told it to end.
+        Exited {
+            /// The exit code, where it exited.
+            code: i32,
+        } = "exited",
+        /// A signal that Muster did not send ended it.
+        Signaled {
+            /// The signal, where one ended it.
+            signal: i32,
+            /// The signal's name; empty where it has none.
+            #[schema(example = "SIGKILL")]
+            name: String,
+        } = "signaled",
+        /// Muster killed it, since it hung.
+        Hung = "hung",
+        /// It never began.
+        NotStarted {
+            /// What was in the way, where it could not be started.
+            error: String,
+        } = "not_started",
+        /// Nobody could reach it, and a person declared it dead.
+        DeclaredDead {
+            /// Who declared it dead, where somebody did.
+            by: String,
+        } = "declared_dead",
+        /// It died, and was not a child of the supervisor that saw it: the kernel tells nobody else how.
+        Unknown = "unknown",
+    }
 }
 
 impl WorkerEnding {

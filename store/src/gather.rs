@@ -111,7 +111,7 @@ pub(crate) fn gather(writes: &[Write]) -> Vec<Gathered<'_>> {
     for (place, write) in writes.iter().enumerate() {
         match write {
             Write::Event(event) => told.push((place, event)),
-            write => match BulkItem::of(place, write) {
+            write => match BulkWrite::of(place, write) {
                 Some(item) => gathering.add(item),
                 None => {
                     gathering.finish(writes);
@@ -128,7 +128,7 @@ pub(crate) fn gather(writes: &[Write]) -> Vec<Gathered<'_>> {
 }
 
 impl<'a> Gathering<'a> {
-    fn add(&mut self, BulkItem { kind, about, row }: BulkItem) {
+    fn add(&mut self, BulkWrite { kind, about, row }: BulkWrite) {
         let about = about.into_iter().flatten();
         if about.clone().any(|what| self.about.get(&what).is_some_and(|other| *other != kind)) {
             self.close();
@@ -160,13 +160,13 @@ impl<'a> Gathering<'a> {
 }
 
 /// A write that can be gathered.
-struct BulkItem {
+struct BulkWrite {
     kind: BulkKind,
     about: [Option<WriteSubject>; 3],
     row: BulkRow,
 }
 
-impl BulkItem {
+impl BulkWrite {
     /// None where there are never many of such a write.
     fn of(place: usize, write: &Write) -> Option<Self> {
         match write {

@@ -105,5 +105,5 @@ pub use view::{
     QuotaView, ReachView, Submitted, SystemView, TaskNews, TaskView, UsageFigures, UsageView, WorkerEndingView,
     WorkerView,
 };
-pub use waiting::WaitingFor;
+pub use waiting::{WaitCode, WaitKind, WaitingFor};
 pub use workers::Workers;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use muster_domain::{Activity, AgentId, AgentState, PoolName, TaskId, Timestamp, counted};
+use muster_domain::{Activity, AgentId, AgentState, PoolName, TaskId, Timestamp, Words, counted};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -75,29 +75,94 @@ pub enum WaitingFor {
     Turn,
 }
 
-impl WaitingFor {
-    /// The word that programs may rely on.
-    pub const fn code(&self) -> &'static str {
+muster_domain::words! {
+    /// What a task waits for in one word, but for agents that its pool lacks.
+    pub enum WaitKind {
+        /// The registry or the store can't be used; a task that runs waits too.
+        ServerDegraded = "server_degraded",
+        /// Its end, with its pool's.
+        PoolRemoved = "pool_removed",
+        /// The next supervisor.
+        Stopping = "stopping",
+        /// A resume of the system.
+        AllPaused = "all_paused",
+        /// A resume of its pool, which is drained.
+        Drained = "drained",
+        /// A resume of its pool, which is paused.
+        Paused = "paused",
+        /// Its time.
+        NotBefore = "not_before",
+        /// The breaker of its pool.
+        BreakerOpen = "breaker_open",
+        /// Other tasks that are tried first.
+        BreakerHalfOpen = "breaker_half_open",
+        /// The one agent that it is for, which has work.
+        AgentBusy = "agent_busy",
+        /// The one agent that it is for, which can't take work.
+        AgentNotReady = "agent_not_ready",
+        /// Other tasks of its tenant.
+        TenantLimit = "tenant_limit",
+        /// An agent without work.
+        AgentsBusy = "agents_busy",
+        /// An agent that is on its way.
+        AgentStarting = "agent_starting",
+        /// Nothing but other tasks.
+        ItsTurn = "its_turn",
+    }
+}
+
+/// What a task waits for, in the word that programs may rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitCode {
+    /// This.
+    Kind(WaitKind),
+    /// Agents, which its pool lacks for this reason.
+    Lack(Lack),
+}
+
+impl WaitCode {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Recovery(_) => "server_degraded",
-            Self::PoolRemoval(_) => "pool_removed",
-            Self::NextSupervisor => "stopping",
-            Self::SystemResume => "all_paused",
-            Self::PoolResume(_) => "paused",
-            Self::DrainEnd(_) => "drained",
-            Self::Time(_) => "not_before",
-            Self::OpenBreaker { .. } => "breaker_open",
-            Self::Probes { .. } => "breaker_half_open",
-            Self::Agent(_, state) if state.has_work() => "agent_busy",
-            Self::Agent(..) => "agent_not_ready",
-            Self::Tenant { .. } => "tenant_limit",
-            Self::FreeAgent(_) => "agents_busy",
-            Self::NewAgent(_) => "agent_starting",
-            Self::NewWorker(_) => Lack::OldRuntime.as_str(),
-            Self::FailingAgents { .. } => Lack::AgentsFailing.as_str(),
-            Self::AnyAgent { .. } => Lack::NoAgent.as_str(),
-            Self::Turn => "its_turn",
+            Self::Kind(kind) => kind.as_str(),
+            Self::Lack(lack) => lack.as_str(),
         }
+    }
+}
+
+impl Words for WaitCode {
+    fn all() -> impl Iterator<Item = Self> {
+        WaitKind::all().map(Self::Kind).chain(Lack::all().map(Self::Lack))
+    }
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl WaitingFor {
+    /// The same in one word.
+    pub const fn code(&self) -> WaitCode {
+        WaitCode::Kind(match self {
+            Self::Recovery(_) => WaitKind::ServerDegraded,
+            Self::PoolRemoval(_) => WaitKind::PoolRemoved,
+            Self::NextSupervisor => WaitKind::Stopping,
+            Self::SystemResume => WaitKind::AllPaused,
+            Self::PoolResume(_) => WaitKind::Paused,
+            Self::DrainEnd(_) => WaitKind::Drained,
+            Self::Time(_) => WaitKind::NotBefore,
+            Self::OpenBreaker { .. } => WaitKind::BreakerOpen,
+            Self::Probes { .. } => WaitKind::BreakerHalfOpen,
+            Self::Agent(_, state) if state.has_work() => WaitKind::AgentBusy,
+            Self::Agent(..) => WaitKind::AgentNotReady,
+            Self::Tenant { .. } => WaitKind::TenantLimit,
+            Self::FreeAgent(_) => WaitKind::AgentsBusy,
+            Self::NewAgent(_) => WaitKind::AgentStarting,
+            Self::NewWorker(_) => return WaitCode::Lack(Lack::OldRuntime),
+            Self::FailingAgents { .. } => return WaitCode::Lack(Lack::AgentsFailing),
+            Self::AnyAgent { .. } => return WaitCode::Lack(Lack::NoAgent),
+            Self::Turn => WaitKind::ItsTurn,
+        })
     }
 }
 
@@ -105,11 +170,8 @@ impl WaitingFor {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = WaitingForJson)]
 pub(crate) struct WaitingWords {
-    /// A word that programs may rely on: `all_paused`, `paused` or `drained` (until it is resumed), `not_before`,
-    /// `breaker_open` or `breaker_half_open` (other tasks are tried first), `agent_busy` or `agent_not_ready` (the one that
-    /// it is for), `tenant_limit`, `agents_busy`, `agent_starting`, `agents_failing` (at their start), `no_agent`, `old_runtime`,
-    /// `its_turn`, `pool_removed`, `stopping`, `server_degraded` (Redis or the store can't be used; a task that runs waits too).
-    #[schema(value_type = String, example = "breaker_open")]
+    /// A word that programs may rely on. A task that runs waits too where it is `server_degraded`: Redis or the store can't be used.
+    #[schema(value_type = String, example = "breaker_open", extensions(("x-enum" = json!(WaitCode::words()))))]
     code: &'static str,
     /// The same in words, which go behind "it waits for".
     message: String,
@@ -117,7 +179,7 @@ pub(crate) struct WaitingWords {
 
 impl From<&WaitingFor> for WaitingWords {
     fn from(waiting: &WaitingFor) -> Self {
-        Self { code: waiting.code(), message: waiting.to_string() }
+        Self { code: waiting.code().as_str(), message: waiting.to_string() }
     }
 }
 

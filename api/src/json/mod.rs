@@ -1,11 +1,15 @@
-//! What bodies have in common: the rules for texts and durations in them, and the configuration of a pool; and the words of
-//! enums in the document.
+//! What bodies have in common: the rules for texts and durations in them, and the configuration of a pool; pages of lists; and how
+//! the document describes enums.
 
+mod page;
 mod pool_config;
 mod unseen;
+mod variants;
 mod words;
 
+pub(crate) use page::page;
 pub(crate) use pool_config::{ConfigPatch, describe as describe_pool_config};
+pub(crate) use variants::describe as describe_variants;
 pub(crate) use words::{describe as describe_words, some_of};
 
 use std::time::Duration;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::variants::allow_null;
 use crate::problem::Problem;
 
 /// A change of the bounds of a pool: a JSON merge patch (RFC 7396). What is left out stays as it is, and null is back to the
@@ -205,12 +206,6 @@ fn patch_of(schema: &Value, all: &[(String, Value)]) -> Value {
         }
     }
     patch
-}
-
-fn allow_null(schema: &mut Value) {
-    if let Some(kind) = schema.get("type").and_then(Value::as_str) {
-        schema["type"] = serde_json::json!([kind, "null"]);
-    }
 }
 
 fn text_of(value: &Value) -> String {

@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 use super::Routes;
 use crate::principal::Leader;
 use crate::problem::Problem;
-use crate::state::{ApiStage, ApiState};
+use crate::state::{ApiStage, ApiState, StageName};
 
 pub(super) fn routes() -> Routes {
     Routes::new()
@@ -32,12 +32,22 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The same for the canaries, each of which goes to a worker and back.
 const DEEP_PATIENCE: Duration = Duration::from_secs(10);
 
+muster_domain::words! {
+    /// How the server is, in one word.
+    enum HealthStatus {
+        /// As it should be.
+        Ok = "ok",
+        /// Less than it should be.
+        Degraded = "degraded",
+    }
+}
+
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]
 struct HealthJson {
-    /// `ok` or `degraded`.
-    #[schema(value_type = String)]
-    status: &'static str,
+    /// Whether `degraded` says anything.
+    #[schema(value_type = String, extensions(("x-enum" = json!(HealthStatus::words()))))]
+    status: HealthStatus,
     /// How it runs; null where this server does not lead.
     #[schema(value_type = Option<String>, extensions(("x-enum" = json!(Mode::words()))))]
     mode: Option<Mode>,
@@ -45,9 +55,9 @@ struct HealthJson {
     mode_reason: Option<String>,
     /// The program's version.
     version: String,
-    /// `leading`, `standby` or `waiting`.
-    #[schema(value_type = String)]
-    state: &'static str,
+    /// Whether it leads.
+    #[schema(value_type = String, extensions(("x-enum" = json!(StageName::words()))))]
+    state: StageName,
     /// The HTTP address of the supervisor that leads, where this one stands by and knows it.
     leader: Option<String>,
     /// Every way in which it is less than it should be. Empty is healthy.
@@ -89,11 +99,11 @@ impl AlertTopicJson {
 async fn health(State(state): State<Arc<ApiState>>) -> Json<HealthJson> {
     let stage = state.stage();
     let mut health = HealthJson {
-        status: "ok",
+        status: HealthStatus::Ok,
         mode: None,
         mode_reason: None,
         version: state.config().version.clone(),
-        state: stage.as_str(),
+        state: stage.name(),
         leader: None,
         degraded: Vec::new(),
         alerts_firing: None,
@@ -118,7 +128,7 @@ async fn health(State(state): State<Arc<ApiState>>) -> Json<HealthJson> {
         ));
     }
     if !health.degraded.is_empty() {
-        health.status = "degraded";
+        health.status = HealthStatus::Degraded;
     }
     Json(health)
 }
@@ -177,23 +187,33 @@ fn not_ready(why: String) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", why).retry_after(Duration::from_secs(1))
 }
 
+muster_domain::words! {
+    /// What came of a deep check.
+    enum DeepHealthStatus {
+        /// Everything answered.
+        Ok = "ok",
+        /// Something did not.
+        Failed = "failed",
+    }
+}
+
 /// A deep check: what was asked, and whether it answered.
 #[derive(Debug, Serialize, ToSchema)]
 struct DeepHealthJson {
-    /// `ok`, or `failed` where one check failed.
-    #[schema(value_type = String)]
-    status: &'static str,
+    /// Whether all of them answered.
+    #[schema(value_type = String, extensions(("x-enum" = json!(DeepHealthStatus::words()))))]
+    status: DeepHealthStatus,
     checks: Vec<ReachView>,
 }
 
 impl DeepHealthJson {
     fn new(checks: Vec<ReachView>) -> Self {
         let ok = checks.iter().all(|check| check.ok);
-        Self { status: if ok { "ok" } else { "failed" }, checks }
+        Self { status: if ok { DeepHealthStatus::Ok } else { DeepHealthStatus::Failed }, checks }
     }
 
     fn is_ok(&self) -> bool {
-        self.status == "ok"
+        self.status == DeepHealthStatus::Ok
     }
 }
 

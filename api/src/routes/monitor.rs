@@ -18,6 +18,7 @@ pub(super) fn routes() -> Routes {
 }
 
 /// The system in figures.
+// Not the view of the supervisor: its fields have other names here, by promise.
 #[derive(Debug, Serialize, ToSchema)]
 struct MonitorJson {
     uptime_seconds: f64,

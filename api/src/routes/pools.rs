@@ -16,7 +16,7 @@ use crate::body::{OptionalJson, StrictJson};
 use crate::json::{ConfigPatch, check_text};
 use crate::principal::Leader;
 use crate::problem::Problem;
-use crate::query::{PathText, StrictQuery, pool_name};
+use crate::query::{PoolPath, StrictQuery};
 
 pub(super) fn routes() -> Routes {
     Routes::new()
@@ -77,13 +77,13 @@ async fn list(Leader(caller): Leader) -> Result<Json<Vec<PoolView>>, Problem> {
 
 /// Shows a pool
 #[utoipa::path(get, path = "/api/v1/agents/pools/{pool_name}", tag = "pools",
-    params(("pool_name" = String, Path, description = "The pool")),
+    params(PoolPath),
     responses(
         (status = 200, description = "The pool", body = PoolView),
         (status = 404, description = "There is no such pool (`unknown_pool`)"),
     ))]
-async fn get(Leader(caller): Leader, PathText(pool): PathText) -> Result<Json<PoolView>, Problem> {
-    Ok(Json(caller.pools()?.get(&pool_name(&pool)?).await?))
+async fn get(Leader(caller): Leader, pool: PoolPath) -> Result<Json<PoolView>, Problem> {
+    Ok(Json(caller.pools()?.get(&pool.id()?).await?))
 }
 
 /// A change of a pool.
@@ -96,7 +96,7 @@ pub(crate) struct ChangePoolBody {
 
 /// Changes the bounds of a pool
 #[utoipa::path(patch, path = "/api/v1/agents/pools/{pool_name}", tag = "pools", request_body = ChangePoolBody,
-    params(("pool_name" = String, Path, description = "The pool")),
+    params(PoolPath),
     responses(
         (status = 200, description = "The pool as it is now", body = PoolView),
         (status = 404, description = "There is no such pool (`unknown_pool`)"),
@@ -105,11 +105,11 @@ pub(crate) struct ChangePoolBody {
     ))]
 async fn change(
     Leader(caller): Leader,
-    PathText(pool): PathText,
+    pool: PoolPath,
     body: StrictJson<ChangePoolBody>,
 ) -> Result<Json<PoolView>, Problem> {
     let patch = body.value.config.checked()?;
-    let pool = caller.pools()?.change(&pool_name(&pool)?, &patch).await?;
+    let pool = caller.pools()?.change(&pool.id()?, &patch).await?;
     Ok(Json(pool))
 }
 
@@ -130,7 +130,7 @@ const fn yes() -> bool {
 
 /// Removes a pool with its agents; answers when it is gone
 #[utoipa::path(delete, path = "/api/v1/agents/pools/{pool_name}", tag = "pools",
-    params(("pool_name" = String, Path, description = "The pool"), RemoveQuery),
+    params(PoolPath, RemoveQuery),
     responses(
         (status = 204, description = "The pool is gone"),
         (status = 404, description = "There is no such pool (`unknown_pool`)"),
@@ -139,10 +139,10 @@ const fn yes() -> bool {
     ))]
 async fn remove(
     Leader(caller): Leader,
-    PathText(pool): PathText,
+    pool: PoolPath,
     StrictQuery(query): StrictQuery<RemoveQuery>,
 ) -> Result<StatusCode, Problem> {
-    caller.pools()?.remove(&pool_name(&pool)?, query.graceful).await?;
+    caller.pools()?.remove(&pool.id()?, query.graceful).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -153,43 +153,43 @@ async fn after_turn(pools: &Pools, pool: &PoolName) -> Result<Json<PoolView>, Pr
 
 /// Gives no task of the pool to an agent until it is resumed; what runs goes on, and tasks are taken in all the same
 #[utoipa::path(post, path = "/api/v1/agents/pools/{pool_name}/pause", tag = "pools",
-    params(("pool_name" = String, Path, description = "The pool")),
+    params(PoolPath),
     responses(
         (status = 200, description = "The pool as it is now", body = PoolView),
         (status = 404, description = "There is no such pool (`unknown_pool`)"),
     ))]
-async fn pause(Leader(caller): Leader, PathText(pool): PathText) -> Result<Json<PoolView>, Problem> {
-    let (pools, pool) = (caller.pools()?, pool_name(&pool)?);
+async fn pause(Leader(caller): Leader, pool: PoolPath) -> Result<Json<PoolView>, Problem> {
+    let (pools, pool) = (caller.pools()?, pool.id()?);
     pools.pause(pool.clone()).await?;
     after_turn(&pools, &pool).await
 }
 
 /// Ends a pause or a drain of the pool
 #[utoipa::path(post, path = "/api/v1/agents/pools/{pool_name}/resume", tag = "pools",
-    params(("pool_name" = String, Path, description = "The pool")),
+    params(PoolPath),
     responses(
         (status = 200, description = "The pool as it is now", body = PoolView),
         (status = 404, description = "There is no such pool (`unknown_pool`)"),
     ))]
-async fn resume(Leader(caller): Leader, PathText(pool): PathText) -> Result<Json<PoolView>, Problem> {
-    let (pools, pool) = (caller.pools()?, pool_name(&pool)?);
+async fn resume(Leader(caller): Leader, pool: PoolPath) -> Result<Json<PoolView>, Problem> {
+    let (pools, pool) = (caller.pools()?, pool.id()?);
     pools.resume(pool.clone()).await?;
     after_turn(&pools, &pool).await
 }
 
 /// Takes no more tasks for the pool and gives none to its agents until it is resumed
 #[utoipa::path(post, path = "/api/v1/agents/pools/{pool_name}/drain", tag = "pools",
-    request_body = Option<HoldBody>, params(("pool_name" = String, Path, description = "The pool")),
+    request_body = Option<HoldBody>, params(PoolPath),
     responses(
         (status = 200, description = "The pool as it is now", body = PoolView),
         (status = 404, description = "There is no such pool (`unknown_pool`)"),
     ))]
 async fn drain(
     Leader(caller): Leader,
-    PathText(pool): PathText,
+    pool: PoolPath,
     OptionalJson(body): OptionalJson<HoldBody>,
 ) -> Result<Json<PoolView>, Problem> {
-    let (pools, pool) = (caller.pools()?, pool_name(&pool)?);
+    let (pools, pool) = (caller.pools()?, pool.id()?);
     pools.drain(pool.clone(), body.hand_back).await?;
     after_turn(&pools, &pool).await
 }

@@ -2,12 +2,13 @@
 
 use axum::Json;
 use muster_domain::budget::Scope;
-use muster_supervisor::{Page, UsageView};
-use serde::{Deserialize, Serialize};
+use muster_supervisor::UsageView;
+use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::Routes;
+use crate::json::page;
 use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::query::{MAX_PAGE, StrictQuery, page_limit};
@@ -32,6 +33,7 @@ struct UsageQuery {
 }
 
 /// By what accounts are summed.
+// Not the domain's `Scope`: a task's own usage is shown with the task.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum AccountScope {
@@ -52,18 +54,9 @@ impl From<AccountScope> for Scope {
     }
 }
 
-/// Accounts in the order of their names.
-#[derive(Debug, Serialize, ToSchema)]
-struct UsagePage {
-    items: Vec<UsageView>,
-    /// What `cursor` is for the next page; null after the last.
-    next_cursor: Option<String>,
-}
-
-impl From<Page<UsageView, String>> for UsagePage {
-    fn from(page: Page<UsageView, String>) -> Self {
-        Self { items: page.items, next_cursor: page.next }
-    }
+page! {
+    /// Accounts in the order of their names.
+    UsagePage of UsageView, from String
 }
 
 /// Lists what was used by the attempts that are over, summed by account

@@ -2,15 +2,16 @@
 
 use axum::Json;
 use muster_domain::ProcessId;
-use muster_supervisor::{EndedQuery, EndedWorkerView, Page, WorkerView};
+use muster_supervisor::{EndedQuery, EndedWorkerView, WorkerView};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::Routes;
+use crate::json::page;
 use crate::principal::Leader;
 use crate::problem::Problem;
-use crate::query::{MAX_PAGE, PathText, StrictQuery, page_limit, page_start, pool_name, process_id};
+use crate::query::{MAX_PAGE, StrictQuery, WorkerPath, page_limit, page_start, pool_name};
 
 pub(super) fn routes() -> Routes {
     Routes::new().routes(routes!(processes)).routes(routes!(ended_processes)).routes(routes!(declare_dead))
@@ -74,19 +75,9 @@ struct EndedListQuery {
     cursor: Option<String>,
 }
 
-/// One page of workers that ended.
-#[derive(Debug, Serialize, ToSchema)]
-struct EndedProcessPage {
-    items: Vec<EndedWorkerView>,
-    /// Give it as `cursor` to get the next page; null after the last.
-    #[schema(value_type = Option<String>)]
-    next_cursor: Option<ProcessId>,
-}
-
-impl From<Page<EndedWorkerView, ProcessId>> for EndedProcessPage {
-    fn from(page: Page<EndedWorkerView, ProcessId>) -> Self {
-        Self { items: page.items, next_cursor: page.next }
-    }
+page! {
+    /// One page of workers that ended.
+    EndedProcessPage of EndedWorkerView, from ProcessId
 }
 
 /// Lists workers that ended and how, the latest started first, for as long as ended agents are kept
@@ -110,14 +101,14 @@ async fn ended_processes(
 /// One that has ended already is answered as it ended, so doing it twice is no error. If it lives all the same, it is told to end as
 /// soon as it is heard; until then its agents may run twice.
 #[utoipa::path(post, path = "/api/v1/workers/{process_id}/declare-dead", tag = "watching",
-    params(("process_id" = String, Path, description = "The worker", format = Uuid)),
+    params(WorkerPath),
     responses(
         (status = 200, description = "The worker, and what follows for its agents", body = EndedWorkerView),
         (status = 404, description = "There is no such worker (`unknown_worker`)"),
         (status = 409, description = "It was heard lately, or can be asked and killed (`worker_reachable`)"),
     ))]
-async fn declare_dead(Leader(caller): Leader, PathText(worker): PathText) -> Result<Json<EndedWorkerView>, Problem> {
-    Ok(Json(caller.workers()?.declare_dead(process_id(&worker)?).await?))
+async fn declare_dead(Leader(caller): Leader, worker: WorkerPath) -> Result<Json<EndedWorkerView>, Problem> {
+    Ok(Json(caller.workers()?.declare_dead(worker.id()?).await?))
 }
 
 #[cfg(test)]

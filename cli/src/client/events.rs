@@ -14,11 +14,11 @@ pub(crate) struct StreamEvent {
 }
 
 /// The messages of a stream as they come. It ends with the connection, and a message that was cut off is none.
-pub(crate) struct Events<R> {
+pub(crate) struct SseReader<R> {
     lines: BufReader<R>,
 }
 
-impl<R: Read> Events<R> {
+impl<R: Read> SseReader<R> {
     /// The messages in `stream`.
     pub(crate) fn new(stream: R) -> Self {
         Self { lines: BufReader::new(stream) }
@@ -53,7 +53,7 @@ impl<R: Read> Events<R> {
     }
 }
 
-impl<R: Read> Iterator for Events<R> {
+impl<R: Read> Iterator for SseReader<R> {
     type Item = std::io::Result<StreamEvent>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn events(text: &str) -> Vec<StreamEvent> {
-        Events::new(text.as_bytes()).map(|event| event.expect("text")).collect()
+        SseReader::new(text.as_bytes()).map(|event| event.expect("text")).collect()
     }
 
     fn event(id: Option<&str>, kind: &str, data: &str) -> StreamEvent {

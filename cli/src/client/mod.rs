@@ -12,7 +12,7 @@ mod find;
 mod lenient;
 
 pub(crate) use error::ClientError;
-pub(crate) use events::{Events, StreamEvent};
+pub(crate) use events::{SseReader, StreamEvent};
 pub(crate) use find::{FoundServer, NotFound, find, read_address};
 
 use std::io::Read;
@@ -174,7 +174,7 @@ impl ApiClient {
     }
 
     /// Opens a stream of events that goes on after the message with the id `after`.
-    pub(crate) fn events(&self, path: &str, after: Option<&str>) -> Result<Events<impl Read + use<>>, ClientError> {
+    pub(crate) fn events(&self, path: &str, after: Option<&str>) -> Result<SseReader<impl Read + use<>>, ClientError> {
         let request = self.prepare(self.agent.get(self.url(path)), &[]);
         let response = match after {
             Some(id) => request.header("last-event-id", id).call(),
@@ -184,7 +184,7 @@ impl ApiClient {
         if response.as_ref().is_ok_and(|response| response.status().is_success() && !is_stream(response)) {
             return Err(self.unreadable("a stream of events is expected"));
         }
-        Ok(Events::new(self.open(response)?))
+        Ok(SseReader::new(self.open(response)?))
     }
 
     /// Whether somebody answers at the address, be it with an error.

@@ -23,12 +23,12 @@ const SLOW: Duration = Duration::from_millis(100);
 #[derive(Clone, Default)]
 pub struct FaultyRegistry {
     memory: MemoryRegistry,
-    faults: Arc<Mutex<Faults>>,
+    faults: Arc<Mutex<RegistryFaults>>,
 }
 
 /// What is wrong with it now, and what was asked of it so far.
 #[derive(Default)]
-struct Faults {
+struct RegistryFaults {
     away: bool,
     /// Reads are answered, and say that writes are refused.
     read_only: bool,
@@ -130,7 +130,7 @@ impl FaultyRegistry {
         }
     }
 
-    fn faults(&self) -> MutexGuard<'_, Faults> {
+    fn faults(&self) -> MutexGuard<'_, RegistryFaults> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -33,7 +33,7 @@ const MOMENT: Duration = Duration::from_millis(20);
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// The connections to one server.
-pub(super) struct Connections {
+pub(super) struct ConnectionPool {
     options: PgConnectOptions,
     /// Whether connections keep statements prepared, and get settings for that.
     prepared: bool,
@@ -75,7 +75,7 @@ enum NoConnection {
 pub(super) struct BorrowedConnection<'a> {
     pub(super) connection: PgConnection,
     counted: CountedConnection,
-    home: &'a Connections,
+    home: &'a ConnectionPool,
     permit: ConnectionPermit<'a>,
 }
 
@@ -85,7 +85,7 @@ enum ConnectionPermit<'a> {
     Reader(SemaphorePermit<'a>),
 }
 
-impl Connections {
+impl ConnectionPool {
     /// At most so many. None is opened yet.
     pub(super) fn new(options: PgConnectOptions, prepared: bool, most: u32) -> Self {
         let permits = (most as usize).saturating_sub(1);

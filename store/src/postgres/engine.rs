@@ -12,7 +12,7 @@ use sqlx::{Connection, Either, Executor, PgConnection, Row as _, TypeInfo, Value
 
 use super::address;
 use super::charset::Charset;
-use super::connections::{BorrowedConnection, Connections};
+use super::connections::{BorrowedConnection, ConnectionPool};
 use super::errors::{explain, is_refusal};
 use crate::StoreError;
 use crate::leader::{self, LeaderSql};
@@ -34,7 +34,7 @@ const GUARD: &str = "SELECT fence, set_config('idle_in_transaction_session_timeo
 
 /// PostgreSQL.
 pub struct PostgresEngine {
-    connections: Connections,
+    connections: ConnectionPool,
     place: String,
     pgbouncer: bool,
     encoding: String,
@@ -51,7 +51,7 @@ impl PostgresEngine {
     pub(super) fn new(options: PgConnectOptions, pgbouncer: bool, most_connections: u32, encoding: String) -> Self {
         let (place, charset) = (address::describe(&options), Charset::of(&encoding));
         Self {
-            connections: Connections::new(options, !pgbouncer, most_connections),
+            connections: ConnectionPool::new(options, !pgbouncer, most_connections),
             place,
             pgbouncer,
             encoding,

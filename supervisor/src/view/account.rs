@@ -25,6 +25,7 @@ pub struct QuotaView {
 }
 
 /// What a tenant may do, as the configuration says.
+// Not the setting itself, which leaves out what has no bound: an answer has every field.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = LimitsJson)]
 pub struct LimitsView {
@@ -46,6 +47,7 @@ impl From<TenantLimits> for LimitsView {
 }
 
 /// What a tenant may submit now.
+// Not the policy's own type: a duration is seconds here.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = LeftJson)]
 pub struct LeftView {
@@ -81,6 +83,7 @@ pub struct UsageView {
 }
 
 /// What was used.
+// Not the domain's own type: that counts millionths of a dollar, so that sums are exact.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = UsageJson)]
 pub struct UsageFigures {
@@ -108,6 +111,7 @@ pub(super) fn usage<S: Serializer>(usage: &Usage, serializer: S) -> Result<S::Ok
 }
 
 /// What may be used. Null is no bound.
+// Not the setting itself, which leaves out what has no bound: an answer has every field.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = BudgetJson)]
 pub struct BudgetFigures {

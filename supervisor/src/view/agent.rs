@@ -59,26 +59,8 @@ pub struct AgentView {
     pub created_at: Timestamp,
 }
 
-/// Why a run ended, as it is described: [`Cause`] has each figure in the variant that has it.
-#[derive(ToSchema)]
-#[schema(as = CauseJson)]
-#[allow(dead_code, reason = "it stands for the domain's type in the document")]
-struct AgentCauseFields {
-    /// `exited`, `signaled`, `start_timeout`, `not_started`, `stopped`, `task_halted` (ended with a task that did not stop) or
-    /// `worker_lost`.
-    #[schema(example = "exited")]
-    kind: String,
-    /// The exit code, where it exited.
-    code: Option<i32>,
-    /// The signal, where one ended it.
-    signal: Option<i32>,
-    /// How long it was given to be ready, in milliseconds, where it was not.
-    after_ms: Option<u64>,
-    /// What the operating system said, where it could not be started.
-    error: Option<String>,
-}
-
 /// How a run ended.
+// Not the domain's own type: the words are made here.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = EndingJson)]
 pub struct EndingView {
@@ -86,7 +68,6 @@ pub struct EndingView {
     #[schema(example = "exited with code 1")]
     pub summary: String,
     /// Why, for programs.
-    #[schema(value_type = AgentCauseFields)]
     pub cause: Cause,
     /// What the program printed last.
     pub last_output: String,

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::account::UsageFigures;
 
 /// An attempt that is over.
+// Not the domain's own type: its end is one word and a message here.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AttemptJson)]
 pub(super) struct AttemptView {
@@ -20,9 +21,8 @@ pub(super) struct AttemptView {
     started_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     ended_at: Timestamp,
-    /// `succeeded`, `failed` (by the agent's word), `start_failed`, `agent_died`, `interrupted`, `not_begun`, `worker_lost`, or
-    /// why it was stopped: `cancelled`, `timed_out`, `lease_lost`, `budget_exceeded`, `handed_back`.
-    #[schema(value_type = String, example = "failed")]
+    /// How it ended (`failed` is the agent's own word), or why it was stopped.
+    #[schema(value_type = String, example = "failed", extensions(("x-enum" = json!(AttemptEnd::words()))))]
     end: &'static str,
     /// The same in words; null where it succeeded.
     message: Option<String>,
@@ -43,7 +43,7 @@ impl From<AttemptRecord> for AttemptView {
             process_id: record.process_id,
             started_at: record.started_at,
             ended_at: record.ended_at,
-            end: word(&record.end),
+            end: record.end.word(),
             retryable: match record.end {
                 AttemptEnd::Failed { retryable, .. } => Some(retryable),
                 _ => None,
@@ -52,19 +52,6 @@ impl From<AttemptRecord> for AttemptView {
             last_output: record.last_output,
             usage: record.usage.into(),
         }
-    }
-}
-
-const fn word(end: &AttemptEnd) -> &'static str {
-    match end {
-        AttemptEnd::Succeeded => "succeeded",
-        AttemptEnd::Failed { .. } => "failed",
-        AttemptEnd::StartFailed { .. } => "start_failed",
-        AttemptEnd::AgentDied { .. } => "agent_died",
-        AttemptEnd::Interrupted { .. } => "interrupted",
-        AttemptEnd::NotBegun { .. } => "not_begun",
-        AttemptEnd::WorkerLost => "worker_lost",
-        AttemptEnd::Halted { halt } => halt.as_str(),
     }
 }
 

@@ -39,8 +39,7 @@ pub struct Page<T, Id = AgentId> {
 pub struct Event {
     /// Its number; the `id` of the message.
     pub seq: u64,
-    /// `at`, `kind`, `reason`, and where they apply `pool_name`, `agent_id`, `process_id`.
+    /// What happened.
     #[serde(flatten)]
-    #[schema(value_type = Object)]
     pub event: EventDraft,
 }

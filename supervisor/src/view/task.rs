@@ -97,7 +97,6 @@ pub struct TaskView {
     #[schema(value_type = Option<Value>)]
     pub output: Option<Option<Payload>>,
     /// Why it ended without success. While it waits for another attempt, `attempts` say why the last one ended.
-    #[schema(value_type = Option<ErrorFields>)]
     pub error: Option<TaskError>,
     /// How far it is, by its agent's word, while it runs.
     #[serde(serialize_with = "progress")]
@@ -237,18 +236,8 @@ fn progress<S: Serializer>(progress: &Option<Progress>, serializer: S) -> Result
     progress.clone().map(ProgressFigures::from).serialize(serializer)
 }
 
-/// What went wrong, as it is described: [`TaskError`] has these fields.
-#[derive(ToSchema)]
-#[schema(as = TaskErrorJson, description = "What went wrong.")]
-#[allow(dead_code, reason = "it stands for the domain's type in the document")]
-struct ErrorFields {
-    /// A word that programs may rely on.
-    #[schema(example = "agent_error")]
-    code: String,
-    message: String,
-}
-
 /// How far a task is.
+// Not the domain's own type, which leaves out what was not said: an answer has every field.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ProgressJson)]
 pub struct ProgressFigures {

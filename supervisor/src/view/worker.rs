@@ -95,6 +95,7 @@ impl From<WorkerRow> for EndedWorkerView {
 }
 
 /// How a worker ended.
+// Not the domain's own type: the words are made here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = WorkerEndingJson)]
 pub struct WorkerEndingView {
@@ -102,7 +103,6 @@ pub struct WorkerEndingView {
     #[schema(example = "was ended by signal 9 (SIGKILL)")]
     pub summary: String,
     /// Why, for programs.
-    #[schema(value_type = WorkerCauseFields)]
     pub cause: WorkerCause,
     /// The last lines of its log; empty where it said nothing.
     pub last_words: String,
@@ -116,28 +116,6 @@ impl From<WorkerEnding> for WorkerEndingView {
         let summary = ending.cause.to_string();
         Self { summary, cause: ending.cause, last_words: ending.last_words, follows: ending.follows }
     }
-}
-
-/// Why a worker ended, as it is described: [`WorkerCause`] has each figure in the variant that has it.
-#[derive(ToSchema)]
-#[schema(as = WorkerCauseJson)]
-#[allow(dead_code, reason = "it stands for the domain's type in the document")]
-struct WorkerCauseFields {
-    /// `stopped` (it was told to end), `exited`, `signaled`, `hung` (and was killed), `not_started`, `declared_dead` (a person said so) or
-    /// `unknown`.
-    #[schema(example = "signaled")]
-    kind: String,
-    /// The exit code, where it exited.
-    code: Option<i32>,
-    /// The signal, where one ended it.
-    signal: Option<i32>,
-    /// The signal's name; empty where it has none.
-    #[schema(example = "SIGKILL")]
-    name: Option<String>,
-    /// What was in the way, where it could not be started.
-    error: Option<String>,
-    /// Who declared it dead, where somebody did.
-    by: Option<String>,
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::terminate::{TerminateBody, TerminatedJson, end};
 use crate::body::{StrictJson, parse_item};
 use crate::principal::Leader;
 use crate::problem::Problem;
-use crate::query::{KeyHeader, StrictQuery, WaitQuery};
+use crate::query::{KeyHeader, StrictQuery, WaitQuery, agent_id};
 use crate::routes::Routes;
 
 pub(super) fn routes() -> Routes {
@@ -211,7 +211,8 @@ async fn restart(
 ) -> Result<Json<BulkAnswer>, Problem> {
     wait.duration()?;
     let (agents, wait) = (&caller.agents()?, &wait);
-    each(body.value, |_, item: RestartItem| async move { run_again(agents, &item.agent_id, wait).await }).await
+    each(body.value, |_, item: RestartItem| async move { run_again(agents, agent_id(&item.agent_id)?, wait).await })
+        .await
 }
 
 #[cfg(test)]

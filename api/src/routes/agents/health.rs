@@ -25,6 +25,7 @@ fn not_ended() -> [Vec<AgentState>; 3] {
 }
 
 /// An agent in the overview of health.
+// Not the view of an agent: its fields have other names here, by promise.
 #[derive(Debug, Serialize, ToSchema)]
 struct AgentHealthJson {
     #[schema(value_type = String, format = Uuid)]

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use crate::logs::follow;
 use crate::principal::Leader;
 use crate::problem::Problem;
-use crate::query::{PathText, StrictQuery, agent_id};
+use crate::query::{AgentPath, StrictQuery};
 use crate::routes::Routes;
 
 pub(super) fn routes() -> Routes {
@@ -50,7 +50,7 @@ impl LogQuery {
 ///
 /// A line is the time (RFC 3339), `out`, `err` or `end`, and the text. Empty where it printed nothing yet.
 #[utoipa::path(get, path = "/api/v1/agents/{agent_id}/logs", tag = "agents",
-    params(("agent_id" = String, Path, description = "The agent", format = Uuid), LogQuery),
+    params(AgentPath, LogQuery),
     responses(
         (status = 200, description = "The lines", body = String, content_type = "text/plain"),
         (status = 404, description = "There is no such agent (`unknown_agent`)"),
@@ -58,11 +58,11 @@ impl LogQuery {
     ))]
 async fn read(
     Leader(caller): Leader,
-    PathText(agent): PathText,
+    agent: AgentPath,
     StrictQuery(query): StrictQuery<LogQuery>,
 ) -> Result<impl IntoResponse, Problem> {
     let lines = query.lines()?;
-    let (agents, agent) = (caller.agents()?, agent_id(&agent)?);
+    let (agents, agent) = (caller.agents()?, agent.id()?);
     let start = agents.log(agent).await?.tail(lines).await.map_err(|error| {
         tracing::error!(agent.id = %agent, %error, "the log of an agent can't be read");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "log_unreadable", format!("the log can't be read: {error}"))

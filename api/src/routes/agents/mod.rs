@@ -12,15 +12,16 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use muster_domain::{AgentId, AgentState};
 use muster_supervisor::{AgentQuery, AgentView, Agents};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa_axum::routes;
 
 use super::Routes;
+use crate::json::page;
 use crate::json::some_of;
 use crate::principal::Leader;
 use crate::problem::Problem;
-use crate::query::{MAX_PAGE, PathText, StrictQuery, WaitQuery, agent_id, page_limit, page_start, pool_name};
+use crate::query::{AgentPath, MAX_PAGE, StrictQuery, WaitQuery, page_limit, page_start, pool_name};
 
 pub(super) fn routes() -> Routes {
     Routes::new()
@@ -69,13 +70,9 @@ impl AgentListQuery {
     }
 }
 
-/// One page of agents.
-#[derive(Debug, Serialize, ToSchema)]
-struct AgentPage {
-    items: Vec<AgentView>,
-    /// Give it as `cursor` to get the next page; null after the last.
-    #[schema(value_type = Option<String>)]
-    next_cursor: Option<AgentId>,
+page! {
+    /// One page of agents.
+    AgentPage of AgentView, from AgentId
 }
 
 /// Lists agents in the order in which they were asked for, those that ended included
@@ -88,35 +85,34 @@ async fn list(
     Leader(caller): Leader,
     StrictQuery(query): StrictQuery<AgentListQuery>,
 ) -> Result<Json<AgentPage>, Problem> {
-    let page = caller.agents()?.list(query.query()?).await?;
-    Ok(Json(AgentPage { items: page.items, next_cursor: page.next }))
+    Ok(Json(caller.agents()?.list(query.query()?).await?.into()))
 }
 
 /// Shows an agent
 #[utoipa::path(get, path = "/api/v1/agents/{agent_id}", tag = "agents",
-    params(("agent_id" = String, Path, description = "The agent", format = Uuid)),
+    params(AgentPath),
     responses(
         (status = 200, description = "The agent", body = AgentView),
         (status = 404, description = "There is no such agent (`unknown_agent`)"),
     ))]
-async fn get(Leader(caller): Leader, PathText(agent): PathText) -> Result<Json<AgentView>, Problem> {
-    Ok(Json(caller.agents()?.get(agent_id(&agent)?).await?))
+async fn get(Leader(caller): Leader, agent: AgentPath) -> Result<Json<AgentView>, Problem> {
+    Ok(Json(caller.agents()?.get(agent.id()?).await?))
 }
 
 /// Restarts an agent: 200 when it runs again, 202 before.
 pub(super) async fn run_again(
     agents: &Agents,
-    agent: &str,
+    agent: AgentId,
     wait: &WaitQuery,
 ) -> Result<(StatusCode, AgentView), Problem> {
-    let view = agents.restart(agent_id(agent)?, wait.duration()?).await?;
+    let view = agents.restart(agent, wait.duration()?).await?;
     let status = if view.state.is_running() { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, view))
 }
 
 /// Restarts an agent; releases one in quarantine
 #[utoipa::path(post, path = "/api/v1/agents/{agent_id}/restart", tag = "agents",
-    params(("agent_id" = String, Path, description = "The agent", format = Uuid), WaitQuery),
+    params(AgentPath, WaitQuery),
     responses(
         (status = 200, description = "The agent runs again", body = AgentView),
         (status = 202, description = "It is to run again, and did not within `wait`", body = AgentView),
@@ -126,10 +122,11 @@ pub(super) async fn run_again(
     ))]
 async fn restart(
     Leader(caller): Leader,
-    PathText(agent): PathText,
+    agent: AgentPath,
     StrictQuery(wait): StrictQuery<WaitQuery>,
 ) -> Result<impl IntoResponse, Problem> {
-    let (status, answer) = run_again(&caller.agents()?, &agent, &wait).await?;
+    let agents = caller.agents()?;
+    let (status, answer) = run_again(&agents, agent.id()?, &wait).await?;
     Ok((status, Json(answer)))
 }
 

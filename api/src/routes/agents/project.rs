@@ -18,6 +18,7 @@ pub(super) fn routes() -> Routes {
 }
 
 /// An agent in the list of its project.
+// Not the view of an agent: its fields have other names here, by promise.
 #[derive(Debug, Serialize, ToSchema)]
 struct ProjectAgentJson {
     #[schema(value_type = String, format = Uuid)]

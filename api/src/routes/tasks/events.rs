@@ -8,7 +8,7 @@ use utoipa_axum::routes;
 use super::feed::TaskFeed;
 use crate::principal::Leader;
 use crate::problem::Problem;
-use crate::query::{PathText, task_id};
+use crate::query::TaskPath;
 use crate::routes::Routes;
 use crate::routes::events::{last_event_id, streamed};
 
@@ -21,7 +21,7 @@ pub(super) fn routes() -> Routes {
 /// A message's `event` is the state, its `id` the version, its data the task. `progress` has no `id`, and `message` and
 /// `percent` as its data. With `Last-Event-ID` pictures up to that version are left out.
 #[utoipa::path(get, path = "/api/v1/tasks/{task_id}/events", tag = "tasks",
-    params(("task_id" = String, Path, description = "The task", format = Uuid),
+    params(TaskPath,
         ("Last-Event-ID" = Option<u64>, Header, description = "The id of the last message that was received")),
     responses(
         (status = 200, description = "The stream", body = TaskView, content_type = "text/event-stream"),
@@ -29,10 +29,10 @@ pub(super) fn routes() -> Routes {
         (status = 400, description = "`Last-Event-ID` is no number (`invalid_header`)"),
         (status = 404, description = "There is no such task (`unknown_task`)"),
     ))]
-async fn events(Leader(caller): Leader, PathText(task): PathText, headers: HeaderMap) -> Result<Response, Problem> {
+async fn events(Leader(caller): Leader, task: TaskPath, headers: HeaderMap) -> Result<Response, Problem> {
     let seen = last_event_id(&headers)?;
     let end = caller.shutdown_token();
-    let follower = caller.tasks().follow(task_id(&task)?).await?;
+    let follower = caller.tasks().follow(task.id()?).await?;
     Ok(match TaskFeed::begin(follower, end, seen).await? {
         Some(feed) => streamed(feed.stream()),
         // By this a browser knows that it need not come back.

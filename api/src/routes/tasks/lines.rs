@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use muster_domain::{TaskState, Words};
 use muster_supervisor::{RequestKey, Submitted, SupervisorError, TaskRequest};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -66,6 +67,7 @@ struct TaskLine {
     #[schema(format = Uuid)]
     task_id: Option<String>,
     /// Its state, as of one task that is taken in.
+    #[schema(extensions(("x-enum" = json!(TaskState::words()))))]
     state: Option<String>,
     /// When it was asked for.
     #[schema(format = DateTime)]

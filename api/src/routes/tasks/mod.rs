@@ -14,7 +14,7 @@ use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
 use muster_domain::{TaskId, TaskIdPrefix, TaskState};
-use muster_supervisor::{CalledOff, ListOrder, Page, RequestKey, Submitted, TaskQuery, TaskRequest, TaskView, Tasks};
+use muster_supervisor::{CalledOff, ListOrder, RequestKey, Submitted, TaskQuery, TaskRequest, TaskView, Tasks};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, ToSchema};
@@ -25,10 +25,11 @@ use super::Routes;
 use super::quota;
 use crate::body::{BodyLimit, OptionalJson, ReadBody, parse, read};
 use crate::budget::{BodyClass, MemoryReservation};
+use crate::json::page;
 use crate::json::some_of;
 use crate::principal::Leader;
 use crate::problem::Problem;
-use crate::query::{EndQuery, KeyHeader, MAX_PAGE, PathText, StrictQuery, page_limit, page_start, pool_name, task_id};
+use crate::query::{EndQuery, KeyHeader, MAX_PAGE, StrictQuery, TaskPath, page_limit, page_start, pool_name};
 use crate::state::ApiState;
 
 pub(super) fn routes() -> Routes {
@@ -118,7 +119,7 @@ async fn take_in(
 
 /// Shows a task; waits for its end if it is asked to
 #[utoipa::path(get, path = "/api/v1/tasks/{task_id}", tag = "tasks",
-    params(("task_id" = String, Path, description = "The task", format = Uuid), EndQuery),
+    params(TaskPath, EndQuery),
     responses(
         (status = 200, description = "The task", body = TaskView),
         (status = 404, description = "There is no such task (`unknown_task`)"),
@@ -126,10 +127,10 @@ async fn take_in(
     ))]
 async fn get(
     Leader(caller): Leader,
-    PathText(task): PathText,
+    task: TaskPath,
     StrictQuery(wait): StrictQuery<EndQuery>,
 ) -> Result<Json<TaskView>, Problem> {
-    Ok(Json(caller.tasks().get(task_id(&task)?, wait.duration()?).await?))
+    Ok(Json(caller.tasks().get(task.id()?, wait.duration()?).await?))
 }
 
 /// Which tasks to list.
@@ -207,19 +208,9 @@ fn id_prefix(text: &str) -> Result<TaskIdPrefix, Problem> {
     text.parse().map_err(|words: String| Problem::invalid_parameter("id_prefix", words))
 }
 
-/// One page of tasks.
-#[derive(Debug, Serialize, ToSchema)]
-struct TaskPage {
-    items: Vec<TaskView>,
-    /// Give it as `cursor` to get the next page; null after the last.
-    #[schema(value_type = Option<String>)]
-    next_cursor: Option<TaskId>,
-}
-
-impl From<Page<TaskView, TaskId>> for TaskPage {
-    fn from(page: Page<TaskView, TaskId>) -> Self {
-        Self { items: page.items, next_cursor: page.next }
-    }
+page! {
+    /// One page of tasks.
+    TaskPage of TaskView, from TaskId
 }
 
 /// Lists tasks in the order in which they were asked for, or the other way round, those that are over included
@@ -274,7 +265,7 @@ async fn dead(Leader(caller): Leader, StrictQuery(query): StrictQuery<DeadQuery>
 /// Its state is `cancelled` once its work has stopped; before that it is `running` with `halting` "cancelled". Calling off
 /// one that is over changes nothing.
 #[utoipa::path(post, path = "/api/v1/tasks/{task_id}/cancel", tag = "tasks",
-    params(("task_id" = String, Path, description = "The task", format = Uuid), EndQuery),
+    params(TaskPath, EndQuery),
     responses(
         (status = 200, description = "The task", body = CalledOff),
         (status = 404, description = "There is no such task (`unknown_task`)"),
@@ -282,23 +273,23 @@ async fn dead(Leader(caller): Leader, StrictQuery(query): StrictQuery<DeadQuery>
     ))]
 async fn cancel(
     Leader(caller): Leader,
-    PathText(task): PathText,
+    task: TaskPath,
     StrictQuery(wait): StrictQuery<EndQuery>,
 ) -> Result<Json<CalledOff>, Problem> {
-    let (id, wait) = (task_id(&task)?, wait.duration()?);
+    let (id, wait) = (task.id()?, wait.duration()?);
     Ok(Json(caller.tasks().cancel(id, wait).await?))
 }
 
 /// Sends a task that is dead or failed to the queue again
 #[utoipa::path(post, path = "/api/v1/tasks/{task_id}/retry", tag = "tasks",
-    params(("task_id" = String, Path, description = "The task", format = Uuid)),
+    params(TaskPath),
     responses(
         (status = 200, description = "The task, which waits again", body = TaskView),
         (status = 404, description = "There is no such task (`unknown_task`)"),
         (status = 409, description = "It is neither dead nor failed (`wrong_state`)"),
     ))]
-async fn retry(Leader(caller): Leader, PathText(task): PathText) -> Result<Json<TaskView>, Problem> {
-    Ok(Json(caller.tasks().retry(task_id(&task)?).await?))
+async fn retry(Leader(caller): Leader, task: TaskPath) -> Result<Json<TaskView>, Problem> {
+    Ok(Json(caller.tasks().retry(task.id()?).await?))
 }
 
 /// Dead tasks to send to the queue again.

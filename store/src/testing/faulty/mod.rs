@@ -31,12 +31,12 @@ type Pace = Box<dyn FnMut() -> Option<Duration> + Send>;
 /// A store that fails on demand. Without a fault it is the engine behind it.
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
-    faults: Mutex<Faults>,
+    faults: Mutex<StoreFaults>,
 }
 
 /// What is wrong with it now.
 #[derive(Default)]
-struct Faults {
+struct StoreFaults {
     judge: Option<Judge>,
     poison: Vec<Poison>,
     /// How long the next answer takes.
@@ -146,7 +146,7 @@ impl FaultyStore {
     }
 
     async fn commit(&self, fence: Fence, writes: &[Write]) -> Result<Vec<WriteOutcome>, StoreError> {
-        let judge = |faults: &mut Faults| faults.judge.as_mut().map_or(Commit::Pass, |judge| judge(writes));
+        let judge = |faults: &mut StoreFaults| faults.judge.as_mut().map_or(Commit::Pass, |judge| judge(writes));
         let end = judge(&mut self.faults());
         match end {
             Commit::Pass => self.commit_unless_poisoned(fence, writes).await,
@@ -166,7 +166,7 @@ impl FaultyStore {
         Ok(sifted.told(outcomes))
     }
 
-    fn faults(&self) -> MutexGuard<'_, Faults> {
+    fn faults(&self) -> MutexGuard<'_, StoreFaults> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,7 @@ use muster_domain::{AgentId, Assignment, Fence, PoolName, ProcessId, TaskId, Tim
 use super::accounts::AccountTable;
 use super::agents::AgentTable;
 use super::events::EventTable;
-use super::keys::Keys;
+use super::keys::IdempotencyKeys;
 use super::leader::LeaderRow;
 use super::lives::Lives;
 use super::pools::PoolTable;
@@ -20,7 +20,7 @@ pub(super) struct Content {
     pub(super) workers: WorkerTable,
     pub(super) agents: AgentTable,
     pub(super) tasks: TaskTable,
-    pub(super) keys: Keys,
+    pub(super) keys: IdempotencyKeys,
     pub(super) events: EventTable,
     pub(super) accounts: AccountTable,
     pub(super) lives: Lives,

@@ -8,7 +8,7 @@ use muster_domain::Timestamp;
 use crate::{IdempotencyKey, StoreError};
 
 #[derive(Default)]
-pub(super) struct Keys {
+pub(super) struct IdempotencyKeys {
     held: BTreeMap<Name, Held>,
 }
 
@@ -26,7 +26,7 @@ fn name_of(key: &IdempotencyKey) -> Name {
     (key.caller.clone(), key.route.clone(), key.key.clone())
 }
 
-impl Keys {
+impl IdempotencyKeys {
     /// What was made with this key, and the hash of that request's body.
     pub(super) fn holder<T: FromStr<Err: ToString>>(
         &self,

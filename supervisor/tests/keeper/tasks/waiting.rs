@@ -21,7 +21,7 @@ impl World {
     }
 
     async fn code(&self, task: TaskId) -> &'static str {
-        self.reason(task).await.map_or("none", |reason| reason.code())
+        self.reason(task).await.map_or("none", |reason| reason.code().as_str())
     }
 
     async fn wait_code(&self, task: TaskId, code: &str) {
