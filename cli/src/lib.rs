@@ -85,6 +85,8 @@ struct Global {
     json: bool,
 }
 
+/// The commands.
+// It has more variants than other types: each is a word that people type, in the order of the help.
 #[derive(Debug, Subcommand)]
 enum CliCommand {
     /// Start the supervisor and its HTTP API

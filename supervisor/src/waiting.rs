@@ -26,21 +26,14 @@ pub enum WaitingFor {
     DrainEnd(PoolName),
     /// It is not to be started before.
     Time(Timestamp),
-    /// Too many attempts failed in its pool: no task starts.
-    OpenBreaker {
+    /// Too many attempts failed in its pool.
+    Breaker {
         /// The pool.
         pool: PoolName,
         /// Why the breaker opened.
         reason: String,
-        /// When the next tasks are tried.
-        next_probe_at: Timestamp,
-    },
-    /// Too many attempts failed in its pool, and other tasks are tried first.
-    Probes {
-        /// The pool.
-        pool: PoolName,
-        /// Why the breaker opened.
-        reason: String,
+        /// When the next tasks are tried; none starts before. None where others are tried now.
+        next_probe_at: Option<Timestamp>,
     },
     /// The one agent that is to do it, which is in this state.
     Agent(AgentId, AgentState),
@@ -151,8 +144,8 @@ impl WaitingFor {
             Self::PoolResume(_) => WaitKind::Paused,
             Self::DrainEnd(_) => WaitKind::Drained,
             Self::Time(_) => WaitKind::NotBefore,
-            Self::OpenBreaker { .. } => WaitKind::BreakerOpen,
-            Self::Probes { .. } => WaitKind::BreakerHalfOpen,
+            Self::Breaker { next_probe_at: Some(_), .. } => WaitKind::BreakerOpen,
+            Self::Breaker { next_probe_at: None, .. } => WaitKind::BreakerHalfOpen,
             Self::Agent(_, state) if state.has_work() => WaitKind::AgentBusy,
             Self::Agent(..) => WaitKind::AgentNotReady,
             Self::Tenant { .. } => WaitKind::TenantLimit,
@@ -194,10 +187,10 @@ impl fmt::Display for WaitingFor {
             Self::PoolResume(pool) => write!(f, "a resume of {pool}, which is paused"),
             Self::DrainEnd(pool) => write!(f, "a resume of {pool}, which is drained"),
             Self::Time(at) => write!(f, "its time: {at}"),
-            Self::OpenBreaker { pool, reason, next_probe_at } => {
+            Self::Breaker { pool, reason, next_probe_at: Some(next_probe_at) } => {
                 write!(f, "the circuit breaker of {pool}, which is open until {next_probe_at}: {reason}")
             }
-            Self::Probes { pool, reason } => {
+            Self::Breaker { pool, reason, next_probe_at: None } => {
                 write!(f, "the circuit breaker of {pool}, which lets single tasks through: {reason}")
             }
             // Its worker takes no commands now, or the agent is about to end.

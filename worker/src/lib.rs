@@ -12,7 +12,7 @@
 //!
 //! | part | decides |
 //! |---|---|
-//! | `slots`, `held_agent` | what a command or an end means for the agents that are held |
+//! | `slots`, `held_agents`, `held_agent` | what a command or an end means for the agents that are held |
 //! | `tasks` | what an order, a halt or an end means for the tasks of those agents, and what is reported of them |
 //! | `memory` | what became of an epoch, for commands that come twice or late |
 //! | `post` | which reports are kept, sent and sent again |
@@ -40,6 +40,7 @@ mod exchange;
 mod gauge;
 mod heartbeat;
 mod held_agent;
+mod held_agents;
 mod intake;
 pub mod log;
 mod memory;

@@ -10,7 +10,6 @@
 //!   proven dead, so there are never two.
 //! - A refusal is final for its epoch: the master may have placed the agent elsewhere because of it.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use muster_domain::{
@@ -19,6 +18,7 @@ use muster_domain::{
 use tokio::time::Instant;
 
 use crate::held_agent::{AfterDeath, AgentPhase, HeldAgent};
+use crate::held_agents::HeldAgents;
 use crate::memory::{EpochMemory, EpochOutcome};
 use crate::tasks::AgentWork;
 
@@ -55,13 +55,13 @@ pub(crate) struct Slots {
     capacity: u32,
     fence: Fence,
     open: bool,
-    held: HashMap<AgentId, HeldAgent>,
+    held: HeldAgents,
     memory: EpochMemory,
 }
 
 impl Slots {
     pub(crate) fn new(capacity: u32, fence: Fence) -> Self {
-        Self { capacity, fence, open: true, held: HashMap::new(), memory: EpochMemory::default() }
+        Self { capacity, fence, open: true, held: HeldAgents::default(), memory: EpochMemory::default() }
     }
 
     /// The highest fence seen.
@@ -112,25 +112,26 @@ impl Slots {
             Some(CommandRefusal::StaleFence { seen: self.fence })
         } else if !self.open {
             Some(CommandRefusal::Draining)
-        } else if !self.held.contains_key(&agent_id) && self.is_full() {
+        } else if self.held.get(&agent_id).is_none() && self.is_full() {
             Some(CommandRefusal::Full { capacity: self.capacity })
         } else {
             None
         };
         let outcome = refusal.map_or(EpochOutcome::Held, EpochOutcome::Refused);
         self.memory.note(agent_id, epoch, outcome);
-        match (self.held.get_mut(&agent_id), refusal) {
+        if obeyed && self.held.get(&agent_id).is_some() {
             // An older epoch runs here that the leader gave up: it must end, whatever becomes of the new one.
-            (Some(held), None) if obeyed => held.replace(AfterDeath::Start(order), at),
-            (Some(held), Some(refusal)) if obeyed => {
-                held.replace(AfterDeath::Say(refused(agent_id, epoch, refusal)), at)
-            }
-            (_, Some(refusal)) => Some(SlotStep::Say(refused(agent_id, epoch, refusal))),
-            (_, None) => {
-                self.held.insert(agent_id, HeldAgent::starting(order.clone(), now, at));
-                Some(SlotStep::Start(order))
-            }
+            let then = match refusal {
+                None => AfterDeath::Start(order),
+                Some(refusal) => AfterDeath::Say(refused(agent_id, epoch, refusal)),
+            };
+            return self.held.change(agent_id, |held| held.replace(then, at)).flatten();
         }
+        if let Some(refusal) = refusal {
+            return Some(SlotStep::Say(refused(agent_id, epoch, refusal)));
+        }
+        self.held.insert(HeldAgent::starting(order.clone(), now, at));
+        Some(SlotStep::Start(order))
     }
 
     /// A terminate command came.
@@ -149,11 +150,11 @@ impl Slots {
             return None;
         }
         let never_ran = Ending::new(Cause::Stopped, at);
-        let Some(held) = self.held.get_mut(&agent_id) else {
+        let Some(held) = self.held.get(&agent_id) else {
             return Some(SlotStep::Repeat(self.end_unheld(agent_id, epoch, never_ran)));
         };
         if held.epoch() == epoch {
-            return held.stop(how, at);
+            return self.held.change(agent_id, |held| held.stop(how, at)).flatten();
         }
         if epoch < held.epoch() || held.next_epoch().is_some_and(|next| epoch < next) {
             // Over long ago, and what came after it is not touched.
@@ -162,7 +163,8 @@ impl Slots {
         // It waits for the end of the older one, or is not known yet: it will never start. "Ended" is said when the
         // older tree is proven dead, since whoever asked wants the agent gone.
         self.memory.note(agent_id, epoch, EpochOutcome::Ended { ready: false, ending: never_ran.clone() });
-        held.replace(AfterDeath::Say(ended(agent_id, epoch, false, never_ran)), at)
+        let then = AfterDeath::Say(ended(agent_id, epoch, false, never_ran));
+        self.held.change(agent_id, |held| held.replace(then, at)).flatten()
     }
 
     /// The agent runs.
@@ -174,8 +176,9 @@ impl Slots {
         now: Instant,
         at: Timestamp,
     ) -> Option<SlotStep> {
-        let held = self.held.get_mut(&agent_id).filter(|held| held.epoch() == epoch)?;
-        held.started(pid, now, at).then_some(SlotStep::Say(ReportBody::Started { agent_id, epoch, pid }))
+        self.held.get(&agent_id).filter(|held| held.epoch() == epoch)?;
+        let is_news = self.held.change(agent_id, |held| held.started(pid, now, at))?;
+        is_news.then_some(SlotStep::Say(ReportBody::Started { agent_id, epoch, pid }))
     }
 
     /// The agent's tree is proven dead.
@@ -183,7 +186,7 @@ impl Slots {
         if self.held.get(&agent_id).is_none_or(|held| held.epoch() != epoch) {
             return Vec::new();
         }
-        let Some(held) = self.held.remove(&agent_id) else { return Vec::new() };
+        let Some(held) = self.held.remove(agent_id) else { return Vec::new() };
         let ready = held.ready();
         let at = ending.at;
         self.memory.note(agent_id, epoch, EpochOutcome::Ended { ready, ending: ending.clone() });
@@ -192,7 +195,7 @@ impl Slots {
             None => {}
             Some(AfterDeath::Say(body)) => steps.push(SlotStep::Say(body)),
             Some(AfterDeath::Start(order)) => {
-                self.held.insert(agent_id, HeldAgent::starting(order.clone(), now, at));
+                self.held.insert(HeldAgent::starting(order.clone(), now, at));
                 steps.push(SlotStep::Start(order));
             }
         }
@@ -201,24 +204,22 @@ impl Slots {
 
     /// Says why an agent that is being stopped is not gone yet.
     pub(crate) fn on_stuck(&mut self, agent_id: AgentId, epoch: Epoch, reason: Option<String>, at: Timestamp) {
-        if let Some(held) = self.held.get_mut(&agent_id).filter(|held| held.epoch() == epoch) {
-            held.explain(reason, at);
+        if self.held.get(&agent_id).is_some_and(|held| held.epoch() == epoch) {
+            self.held.change(agent_id, |held| held.explain(reason, at));
         }
     }
 
     /// Takes no more agents. What waited for an older epoch's end is refused when that has come.
     pub(crate) fn close(&mut self) {
         self.open = false;
-        for held in self.held.values_mut() {
-            if let Some((agent_id, epoch)) = held.give_up_next() {
-                self.memory.note(agent_id, epoch, EpochOutcome::Refused(CommandRefusal::Draining));
-            }
+        for (agent_id, epoch) in self.held.change_all(HeldAgent::give_up_next) {
+            self.memory.note(agent_id, epoch, EpochOutcome::Refused(CommandRefusal::Draining));
         }
     }
 
     /// Stops everything that is held.
     pub(crate) fn stop_all(&mut self, how: StopMode, at: Timestamp) -> Vec<SlotStep> {
-        self.held.values_mut().filter_map(|held| held.stop(how, at)).collect()
+        self.held.change_all(|held| held.stop(how, at))
     }
 
     /// A report with this number is about this agent and says the last word on this epoch.
@@ -233,19 +234,20 @@ impl Slots {
 
     /// The earliest moment at which an agent may have been idle for too long.
     pub(crate) fn next_idle(&self) -> Option<Instant> {
-        self.held.values().filter_map(HeldAgent::idle_at).min()
+        self.held.next_idle()
     }
 
     /// Reports agents that are idle for too long, each once per its `max_idle_time`. `last_active` knows of activity
     /// that did not come through the loop.
     pub(crate) fn idle(&mut self, now: Instant, last_active: impl Fn(&AgentId) -> Option<Instant>) -> Vec<SlotStep> {
-        let due = self.held.values_mut().filter(|held| held.idle_at().is_some_and(|at| at <= now));
-        due.filter_map(|held| {
-            let (agent_id, epoch) = (held.agent_id(), held.epoch());
-            held.is_idle_since(last_active(&agent_id), now)
-                .then_some(SlotStep::Repeat(ReportBody::IdleTooLong { agent_id, epoch }))
-        })
-        .collect()
+        let due = self.held.idle_by(now);
+        let mut report = |agent_id| {
+            let active = last_active(&agent_id);
+            let (is_idle, epoch) =
+                self.held.change(agent_id, |held| (held.is_idle_since(active, now), held.epoch()))?;
+            is_idle.then_some(SlotStep::Repeat(ReportBody::IdleTooLong { agent_id, epoch }))
+        };
+        due.into_iter().filter_map(&mut report).collect()
     }
 
     /// Why this run of an agent is given no task; `None` where it can be.

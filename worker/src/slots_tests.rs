@@ -260,6 +260,42 @@ fn idleness_is_reported_once_per_max_idle_time_and_never_of_a_busy_or_stopping_a
     assert_eq!(table.slots.next_idle(), None);
 }
 
+/// Whatever comes in whatever order: the next moment is the one that a look at every agent would find.
+#[test]
+fn the_next_idle_moment_is_that_of_all_agents_at_any_time() {
+    for seed in 1..40_u64 {
+        let mut table = SlotTableTest::new(3);
+        let mut dice = seed;
+        let mut roll = |sides: u64| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (dice >> 33) % sides
+        };
+        for _ in 0..200 {
+            let (agent, epoch) = (usize::try_from(roll(4)).expect("an index"), roll(4) + 1);
+            match roll(8) {
+                0 | 1 => drop(table.spawn(agent, epoch)),
+                2 | 3 => drop(table.started(agent, epoch)),
+                4 => drop(table.terminate(agent, epoch, StopMode::Ask)),
+                5 => drop(table.ended(agent, epoch, 1)),
+                6 if roll(10) == 0 => drop(table.slots.stop_all(StopMode::Kill, Timestamp::from_millis(0))),
+                6 => table.slots.on_stuck(
+                    table.agents[agent],
+                    Epoch(epoch),
+                    Some("it waits".to_owned()),
+                    Timestamp::now(),
+                ),
+                _ => {
+                    table.now += Duration::from_secs(roll(200));
+                    let active = (roll(2) == 0).then(|| table.now - Duration::from_secs(roll(100)));
+                    drop(table.slots.idle(table.now, |_| active));
+                }
+            }
+            let all = table.slots.held.values().filter_map(HeldAgent::idle_at).min();
+            assert_eq!(table.slots.next_idle(), all, "seed {seed}");
+        }
+    }
+}
+
 #[test]
 fn the_reason_of_a_tree_that_does_not_die_is_in_the_picture() {
     let mut table = SlotTableTest::new(1);

@@ -15,6 +15,7 @@ use crate::query::{agent_id, key_in_body, pool_name};
 pub(super) const MAX_INPUT: usize = 1024 * 1024;
 
 /// A wish for work.
+// Its fields are those of the request, so it has one more than other types.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TaskBody {

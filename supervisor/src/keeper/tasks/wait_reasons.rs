@@ -127,9 +127,7 @@ impl WaitReasons<'_> {
     fn of_breaker(self, hold: BreakerHold) -> WaitingFor {
         let (pool, view) = (self.pool.name().clone(), self.tasks.breaker.view(self.pool.now));
         let reason = view.reason.unwrap_or_default();
-        match (hold, view.next_probe_at) {
-            (BreakerHold::Open, Some(next_probe_at)) => WaitingFor::OpenBreaker { pool, reason, next_probe_at },
-            (BreakerHold::Open, None) | (BreakerHold::HalfOpen, _) => WaitingFor::Probes { pool, reason },
-        }
+        let next_probe_at = view.next_probe_at.filter(|_| hold == BreakerHold::Open);
+        WaitingFor::Breaker { pool, reason, next_probe_at }
     }
 }

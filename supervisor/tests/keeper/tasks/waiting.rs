@@ -184,7 +184,7 @@ async fn an_open_breaker_is_shown_until_probes_succeed() {
     world.on_task(OnTask::Hold).await;
     let waiting = world.submit_many(vec![task(); 2]).await;
     let told = world.reason(waiting[1]).await;
-    assert!(matches!(&told, Some(WaitingFor::OpenBreaker { reason: why, .. }) if *why == reason), "{told:?}");
+    assert!(matches!(&told, Some(WaitingFor::Breaker { reason: why, .. }) if *why == reason), "{told:?}");
     let mut probe = waiting[0];
     wait_until("one is tried, and the other is told so", async || {
         let (mut running, mut told) = (None, false);
