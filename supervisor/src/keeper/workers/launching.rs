@@ -12,6 +12,7 @@ use muster_store::Write;
 use super::super::mailbox::{KeeperMessage, WorkerNews};
 use super::super::transitions::Transition;
 use super::reach::{Order, Way, send};
+use super::totals::WorkerTotals;
 use super::worker::PoolWorker;
 use super::{Pool, PoolWorkers, Turn};
 use crate::directory::Mailbox;
@@ -22,12 +23,17 @@ impl PoolWorkers {
     /// The pool's workers, as far as they say how many are to run.
     pub(in crate::keeper) fn scale(&self, pool: &Pool, now: Instant) -> scaling::WorkerCounts {
         let config = &pool.spec.config;
+        debug_assert_eq!(
+            self.totals,
+            WorkerTotals::of_all(self.values()),
+            "what decides over a sort is changed in one place"
+        );
         scaling::WorkerCounts {
             min: config.min_workers,
             max: config.max_workers,
-            open: self.open(),
-            taking: self.taking(),
-            starting: self.starting(),
+            open: self.totals.open,
+            taking: self.totals.taking,
+            starting: self.totals.starting,
             may_start: !pool.is_stopping && self.starts.not_before().is_none_or(|at| at <= now),
             draining: pool.draining,
             idle_timeout: config.worker_idle_timeout,

@@ -12,6 +12,7 @@
 //! | [`probing`] | it is asked past the registry; what is said where that can't be |
 //! | [`reach`] | the way to it past the registry |
 //! | [`death`] | it ends, or has ended |
+//! | [`totals`] | how many there are of each sort |
 
 mod adopting;
 mod death;
@@ -19,6 +20,7 @@ mod judging;
 mod launching;
 mod probing;
 mod reach;
+mod totals;
 pub(crate) mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +38,7 @@ pub(crate) use self::adopting::FoundWorker;
 pub(super) use self::death::{AgentFollowUps, WorkerEnded};
 pub(super) use self::launching::kill_unheard;
 pub(super) use self::reach::Order;
+use self::totals::WorkerTotals;
 use self::worker::PoolWorker;
 use super::Turn;
 use super::agents::SlotChange;
@@ -74,6 +77,7 @@ pub(crate) struct PoolWorkersDeps {
 pub(crate) struct PoolWorkers {
     deps: Arc<PoolWorkersDeps>,
     by_id: BTreeMap<ProcessId, PoolWorker>,
+    totals: WorkerTotals,
     /// Those with a free slot in the order of preference: ready ones first, then the fullest, then the oldest.
     free: BTreeSet<(bool, u32, ProcessId)>,
     /// Those whose free slots changed since they were mirrored.
@@ -92,6 +96,7 @@ impl PoolWorkers {
         Self {
             deps: Arc::new(deps),
             by_id: BTreeMap::new(),
+            totals: WorkerTotals::default(),
             free: BTreeSet::new(),
             changed_slots: BTreeSet::new(),
             starts: Starts::default(),
@@ -122,11 +127,13 @@ impl PoolWorkers {
         self.by_id.is_empty()
     }
 
-    /// Every change of what decides over a worker's free slots goes through here, so that the index never lags.
+    /// Every change of what decides over a worker's free slots and its sort goes through here, so that neither index nor totals lag.
     fn change(&mut self, id: ProcessId, change: impl FnOnce(&mut PoolWorker)) {
         let Some(worker) = self.by_id.get_mut(&id) else { return };
         self.free.remove(&preference(worker));
+        self.totals.remove(worker);
         change(worker);
+        self.totals.add(worker);
         if worker.free() > 0 {
             self.free.insert(preference(worker));
         }
@@ -135,12 +142,15 @@ impl PoolWorkers {
 
     fn put(&mut self, worker: PoolWorker) {
         let id = worker.process_id;
+        self.take(id);
+        self.totals.add(&worker);
         self.by_id.insert(id, worker);
         self.change(id, |_| {});
     }
 
     fn take(&mut self, id: ProcessId) {
         let Some(worker) = self.by_id.remove(&id) else { return };
+        self.totals.remove(&worker);
         self.free.remove(&preference(&worker));
         self.changed_slots.remove(&id);
     }
@@ -187,26 +197,18 @@ impl PoolWorkers {
         most > 0 && self.open() >= most && self.free.is_empty()
     }
 
-    pub(super) fn open(&self) -> u32 {
-        count(self.values().filter(|worker| worker.is_open()))
+    pub(super) const fn open(&self) -> u32 {
+        self.totals.open
     }
 
     /// Those that start programs by an older definition of the runtime.
-    pub(super) fn outdated(&self) -> u32 {
-        count(self.values().filter(|worker| worker.is_open() && worker.origin.outdated))
+    pub(super) const fn outdated(&self) -> u32 {
+        self.totals.outdated
     }
 
     /// Those that may be dead, and that nobody can ask or kill.
-    pub(super) fn unreachable(&self) -> u32 {
-        count(self.values().filter(|worker| worker.is_open() && worker.is_unreachable()))
-    }
-
-    fn taking(&self) -> u32 {
-        count(self.values().filter(|worker| worker.is_wanted()))
-    }
-
-    fn starting(&self) -> u32 {
-        count(self.values().filter(|worker| matches!(worker.status, WorkerStatus::Starting { .. })))
+    pub(super) const fn unreachable(&self) -> u32 {
+        self.totals.unreachable
     }
 
     /// The free slots that changed since the last call, for the mirror.

@@ -1,0 +1,57 @@
+//! How many workers there are of each sort, kept as they change: a turn looks at none of them to know.
+
+use muster_domain::WorkerStatus;
+
+use super::worker::PoolWorker;
+
+/// Workers that are open, and which of these are so or so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct WorkerTotals {
+    pub(super) open: u32,
+    /// Those that start programs by an older definition of the runtime.
+    pub(super) outdated: u32,
+    /// Those that may be dead, and that nobody can ask or kill.
+    pub(super) unreachable: u32,
+    /// Those that take agents, or will when they are ready.
+    pub(super) taking: u32,
+    /// Those that are not ready yet.
+    pub(super) starting: u32,
+}
+
+impl WorkerTotals {
+    fn of(worker: &PoolWorker) -> Self {
+        let is_open = worker.is_open();
+        Self {
+            open: is_open.into(),
+            outdated: (is_open && worker.origin.outdated).into(),
+            unreachable: (is_open && worker.is_unreachable()).into(),
+            taking: worker.is_wanted().into(),
+            starting: matches!(worker.status, WorkerStatus::Starting { .. }).into(),
+        }
+    }
+
+    pub(super) fn add(&mut self, worker: &PoolWorker) {
+        self.each(Self::of(worker), u32::saturating_add);
+    }
+
+    pub(super) fn remove(&mut self, worker: &PoolWorker) {
+        self.each(Self::of(worker), u32::saturating_sub);
+    }
+
+    fn each(&mut self, other: Self, change: impl Fn(u32, u32) -> u32) {
+        let Self { open, outdated, unreachable, taking, starting } = other;
+        self.open = change(self.open, open);
+        self.outdated = change(self.outdated, outdated);
+        self.unreachable = change(self.unreachable, unreachable);
+        self.taking = change(self.taking, taking);
+        self.starting = change(self.starting, starting);
+    }
+
+    /// As a look at all of them counts.
+    pub(super) fn of_all<'a>(workers: impl Iterator<Item = &'a PoolWorker>) -> Self {
+        workers.fold(Self::default(), |mut all, worker| {
+            all.add(worker);
+            all
+        })
+    }
+}
