@@ -206,7 +206,7 @@ impl PoolWorkers {
     }
 
     fn starting(&self) -> u32 {
-        count(self.values().filter(|worker| matches!(worker.status, WorkerStatus::Starting { .. })))
+        count(self.values().filter(|worker| worker.status.is_starting()))
     }
 
     /// The free slots that changed since the last call, for the mirror.
