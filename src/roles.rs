@@ -94,6 +94,33 @@ mod tests {
         assert_eq!(address(&binary, Some("four:80")), ServerAddress::Url("four:80".to_owned()));
     }
 
+    /// The command line does not see the settings, so the help of its flags is written by hand.
+    #[test]
+    fn the_help_of_a_flag_says_what_its_setting_does() {
+        let mut flags: BTreeMap<String, String> = muster_cli::flags_of_serve().into_iter().collect();
+        let table = muster_config::markdown().replace('`', "");
+        for row in table.lines().map(|line| line.splitn(6, " | ").collect::<Vec<_>>()) {
+            let [_, variables, flag, _, default, doc] = row[..] else { continue };
+            if !flag.starts_with("--") {
+                continue;
+            }
+            let help = flags.remove(flag).unwrap_or_else(|| panic!("{flag} is no flag"));
+            let mut parts = help.split(" [").map(|part| part.trim_end_matches(']'));
+            let meaning = parts.next().unwrap_or_default();
+            let (what, _) = doc.split_once([';', '.', ':']).unwrap_or((doc.trim_end_matches(" |"), ""));
+            assert!(meaning.starts_with(what), "{flag}: {help:?} says another thing than {doc:?}");
+            let mut notes: BTreeMap<&str, &str> = parts.filter_map(|part| part.split_once(": ")).collect();
+            assert_eq!(notes.remove("env"), variables.split(", ").next(), "{flag}");
+            match notes.remove("default") {
+                // What the schema can't say is in the words.
+                Some(said) if default.is_empty() => assert!(doc.contains(&format!("Default: {said}")), "{flag}: {doc}"),
+                Some(said) => assert_eq!(said, default, "{flag}"),
+                None => assert!(["", "false"].contains(&default), "{flag} does not say its default"),
+            }
+        }
+        assert_eq!(flags.into_keys().collect::<Vec<_>>(), ["--config", "--json", "--url"], "these are no settings");
+    }
+
     #[test]
     fn a_wrong_configuration_is_told_with_what_was_not_done() {
         let folder = tempfile::tempdir().expect("a temp folder");

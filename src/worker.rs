@@ -71,7 +71,7 @@ async fn work(orders: WorkerOrders) -> anyhow::Result<muster_worker::WorkerExit>
     tokio::spawn(obey(signal(SignalKind::terminate())?, stop.clone()));
     tokio::spawn(outlive_hangups(signal(SignalKind::hangup())?));
     tokio::spawn(keep_a_thread());
-    let seat = WorkerDeps {
+    let deps = WorkerDeps {
         registry: Arc::new(redis.clone()),
         bus: Arc::new(redis),
         identity: identity::own()?.into(),
@@ -79,7 +79,7 @@ async fn work(orders: WorkerOrders) -> anyhow::Result<muster_worker::WorkerExit>
         stop,
         in_process: false,
     };
-    Ok(muster_worker::run(orders, seat).await?)
+    Ok(muster_worker::run(orders, deps).await?)
 }
 
 /// Keeps one thread for work that waits for the disk, which would end after 10 s without any. Where the host gives no more threads such

@@ -33,9 +33,9 @@ pub(crate) async fn guard(State(state): State<Arc<ApiState>>, mut request: Reque
             if let Some(principal) = principal {
                 // One of those that have a key is the last to go where connections run out.
                 if !state.config().keys.is_empty()
-                    && let Some(seat) = request.extensions().get::<Arc<Connection>>()
+                    && let Some(connection) = request.extensions().get::<Arc<Connection>>()
                 {
-                    seat.recognise();
+                    connection.recognise();
                 }
                 request.extensions_mut().insert(principal);
             }

@@ -1,9 +1,13 @@
 //! What is promised of the API, as it is committed: `docs/openapi.json`, and `docs/api.md` with each path in a line. `make docs`
 //! writes both, so that a path, a field or a status that is changed is seen in the change.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
+use muster_domain::PoolConfig;
+use muster_domain::lengths::{MAX_PROJECT_ID, MAX_ROLE_TYPE, MAX_TENANT_NAME};
+use muster_domain::schema::Described;
 use serde_json::{Value, json};
 
 use crate::openapi::{COMMON, DOCUMENT, WITH_BODY};
@@ -112,6 +116,36 @@ fn the_api_is_as_promised() {
         let committed = std::fs::read_to_string(path).expect("what was promised");
         let line = committed.lines().zip(text.lines()).position(|(then, now)| then != now);
         assert!(committed == text, "docs/{name} differs from line {:?} on: run `make docs`", line.map(|line| line + 1));
+    }
+}
+
+/// The upper bounds in a document, each with the field or parameter that has it.
+fn bounds(value: &Value, found: &mut BTreeSet<(String, u64)>) {
+    let mut note = |name: &str, schema: &Value| {
+        let most = ["maxLength", "maximum"].iter().filter_map(|bound| schema[*bound].as_u64());
+        found.extend(most.map(|most| (name.to_owned(), most)));
+    };
+    if let Some(name) = value["name"].as_str() {
+        note(name, &value["schema"]);
+    }
+    for (name, inner) in value.as_object().into_iter().flatten() {
+        note(name, inner);
+    }
+    let inner = value.as_object().into_iter().flat_map(|fields| fields.values());
+    inner.chain(value.as_array().into_iter().flatten()).for_each(|inner| bounds(inner, found));
+}
+
+/// An attribute takes no constant, so these bounds are written again with each field that has them.
+#[test]
+fn a_bound_that_is_written_again_is_the_same() {
+    let mut found = BTreeSet::new();
+    bounds(&document(), &mut found);
+    let attempts = PoolConfig::settings().iter().find(|setting| setting.key == "max_attempts").expect("a setting");
+    let attempts = attempts.bounds.maximum.expect("a bound") as u64;
+    let [tenant, project, role] = [MAX_TENANT_NAME, MAX_PROJECT_ID, MAX_ROLE_TYPE].map(|most| most as u64);
+    for (name, most) in [("tenant", tenant), ("project_id", project), ("role_type", role), ("max_attempts", attempts)] {
+        let written: Vec<u64> = found.iter().filter(|(known, _)| known == name).map(|(_, most)| *most).collect();
+        assert_eq!(written, [most], "{name}");
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use muster_domain::lengths::{MAX_PROJECT_ID, has_length};
 use muster_domain::{AgentId, PoolName, ProcessId, TaskId, plain};
 use muster_supervisor::SupervisorError;
 use serde::Deserialize;
@@ -193,7 +194,7 @@ pub(crate) fn agent_id(text: &str) -> Result<AgentId, Problem> {
 
 /// The project that a path names. Where nobody knows it, it has no agents; a text that no project can have is none.
 pub(crate) fn project_id(text: String) -> Result<String, Problem> {
-    let is_name = (1..=128).contains(&text.chars().count()) && !text.contains(char::is_control);
+    let is_name = has_length(&text, MAX_PROJECT_ID) && !text.contains(char::is_control);
     if is_name && !matches!(text.as_str(), "." | "..") {
         return Ok(text);
     }

@@ -14,7 +14,7 @@ use crate::problem::Problem;
 use crate::routes;
 use crate::state::ApiState;
 
-/// The whole API over what stands behind `door`.
+/// The whole API over this state.
 pub fn router(state: Arc<ApiState>) -> Router {
     routes::all()
         .split_for_parts()

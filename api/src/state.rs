@@ -15,7 +15,7 @@ use crate::config::ApiConfig;
 use crate::problem::Problem;
 use crate::serve::{ConnectionLimits, Connections};
 
-/// What stands behind the door.
+/// What the API serves at the moment.
 #[derive(Clone)]
 pub enum ApiStage {
     /// Nobody yet: something is being waited for (503).
@@ -81,12 +81,12 @@ pub struct ApiState {
     metrics: Option<PrometheusHandle>,
     stage: watch::Sender<ApiStage>,
     stop_requested: CancellationToken,
-    seats: Arc<Connections>,
+    connections: Arc<Connections>,
     budget: BodyMemory,
 }
 
 impl ApiState {
-    /// A door with nobody behind it yet: it waits with code `starting`. `metrics` is what `/metrics` shows of the
+    /// An API without a supervisor yet: it waits with code `starting`. `metrics` is what `/metrics` shows of the
     /// process's counters, from [`install_metrics`](crate::install_metrics).
     pub fn new(config: ApiConfig, metrics: Option<PrometheusHandle>) -> Arc<Self> {
         let stage = ApiStage::Waiting {
@@ -95,24 +95,24 @@ impl ApiState {
             retry_after: Duration::from_secs(1),
         };
         let stop_requested = CancellationToken::new();
-        let seats =
+        let connections =
             Connections::new(ConnectionLimits { most: config.connections, head: config.head, idle: config.idle });
         Arc::new(Self {
             config,
             metrics,
             stage: watch::Sender::new(stage),
             stop_requested,
-            seats,
+            connections,
             budget: BodyMemory::default(),
         })
     }
 
-    /// Puts something else behind the door. Requests that are being answered keep what they have.
+    /// Makes it serve something else. Requests that are being answered keep what they have.
     pub fn set(&self, stage: ApiStage) {
         self.stage.send_replace(stage);
     }
 
-    /// What is behind it now.
+    /// What it serves now.
     pub fn stage(&self) -> ApiStage {
         self.stage.borrow().clone()
     }
@@ -127,7 +127,7 @@ impl ApiState {
         self.stop_requested.clone()
     }
 
-    /// Asks it to stop if it stands by; says whether it does. Nothing can be put behind the door in between, so one that
+    /// Asks it to stop if it stands by; says whether it does. The stage can't change in between, so one that
     /// takes over is never stopped by what was meant for a standby.
     pub(crate) fn stop_standby(&self) -> bool {
         let mut stands_by = false;
@@ -151,8 +151,8 @@ impl ApiState {
     }
 
     /// The connections.
-    pub(crate) const fn seats(&self) -> &Arc<Connections> {
-        &self.seats
+    pub(crate) const fn connections(&self) -> &Arc<Connections> {
+        &self.connections
     }
 
     pub(crate) const fn metrics(&self) -> Option<&PrometheusHandle> {

@@ -221,6 +221,14 @@ fn carry_out(command: CliCommand, context: &CliContext<'_>) -> Result<Done, Comm
     }
 }
 
+/// The flags of `muster serve` with their help. What they set is not seen here, so who sees both compares them.
+pub fn flags_of_serve() -> Vec<(String, String)> {
+    let command = <Cli as clap::CommandFactory>::command();
+    let of_serve = command.find_subcommand("serve").into_iter().flat_map(clap::Command::get_arguments);
+    let flag = |arg: &clap::Arg| Some((format!("--{}", arg.get_long()?), arg.get_help()?.to_string()));
+    command.get_arguments().chain(of_serve).filter_map(flag).collect()
+}
+
 fn print(text: &str, json: bool) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     match (stdout.is_terminal(), json) {

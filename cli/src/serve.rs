@@ -11,7 +11,7 @@ pub(super) struct ServeArgs {
     /// Redis to use [env: MUSTER_REDIS_URL] [default: a private server]
     #[arg(long, value_name = "URL")]
     redis_url: Option<String>,
-    /// Database to use [env: MUSTER_DATABASE_URL] [default: a file in the data folder]
+    /// Database to use [env: MUSTER_DATABASE_URL] [default: the file muster.db in the data folder]
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
     /// Everything in one process, without Redis [env: MUSTER_SINGLE_PROCESS]

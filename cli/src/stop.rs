@@ -49,7 +49,7 @@ pub(super) fn run(args: &StopArgs, context: &CliContext<'_>) -> Result<Done, Com
     Ok(text.into())
 }
 
-/// The doors close early in a shutdown, and the file with the address goes last, so that both must be gone; another
+/// The API stops answering early in a shutdown, and the file with the address goes last, so that both must be gone; another
 /// address in the file is another server.
 fn is_gone(server: &FoundServer, address: Option<&str>) -> bool {
     let now = server.address_file.as_deref().and_then(written);

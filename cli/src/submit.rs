@@ -4,8 +4,10 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use clap::builder::RangedI64ValueParser;
+use muster_domain::schema::Described;
 use muster_domain::time::NoMoment;
-use muster_domain::{PoolName, TaskId, Timestamp};
+use muster_domain::{PoolConfig, PoolName, TaskId, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -64,7 +66,7 @@ struct Wishes {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=9))]
     priority: Option<u8>,
     /// Attempts at the most [default: the pool's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "N", value_parser = attempts())]
     max_attempts: Option<u32>,
     /// Seconds that one attempt may take [default: the pool's]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
@@ -81,6 +83,14 @@ struct Wishes {
     /// On whose account it runs [default: default]
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
+}
+
+/// As many as a pool may allow.
+fn attempts() -> RangedI64ValueParser<u32> {
+    let setting = PoolConfig::settings().iter().find(|setting| setting.key == "max_attempts");
+    let bounds = setting.map(|setting| setting.bounds).unwrap_or_default();
+    let most = bounds.maximum.map_or(i64::from(u32::MAX), |most| most as i64);
+    clap::value_parser!(u32).range(bounds.minimum.unwrap_or_default() as i64..=most)
 }
 
 fn moment(text: &str) -> Result<Timestamp, String> {

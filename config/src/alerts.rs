@@ -49,7 +49,7 @@ pub struct AlertsConfig {
 pub struct WebhookConfig {
     /// Its address. Whoever knows it may post there, so it is never printed whole.
     pub url: String,
-    /// What letters to it are signed with.
+    /// What deliveries to it are signed with.
     pub secret: String,
 }
 

@@ -1,4 +1,4 @@
-//! The doors of the API: `[api]`.
+//! Who may use the API: `[api]`.
 
 use muster_domain::described;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ pub(super) struct Api {
 
 described!(Api);
 
-/// The doors of the API.
+/// Who may use the API.
 #[derive(Clone, Debug, Default)]
 pub struct ApiSettings {
     /// Keys that it accepts; none: everybody on loopback is let in.

@@ -13,7 +13,7 @@ use super::reader::Reader;
 #[derive(Clone, Debug, Serialize, Deserialize, SmartDefault, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct DatabaseSection {
-    /// `postgresql://...` or `sqlite:PATH`. Default: the file `muster.db` in the data folder.
+    /// Database to use: `postgresql://...` or `sqlite:PATH`. Default: the file `muster.db` in the data folder.
     #[schema(format = "URL")]
     url: Option<String>,
     /// PgBouncer for all statements but migrations, which use `database.url`.

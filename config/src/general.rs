@@ -1,6 +1,6 @@
 //! The settings outside of any table.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use muster_domain::described;
@@ -100,10 +100,12 @@ pub(super) fn read_single_process(single: bool, reader: &mut Reader<'_>, sources
 pub(super) fn read_listen(text: &str, reader: &mut Reader<'_>, has_keys: bool) -> SocketAddr {
     let address = |text: &str| {
         let text = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
-        text.parse::<SocketAddr>().map_err(|_| format!("ADDRESS:PORT is expected, as in 127.0.0.1:8000, not {text:?}"))
+        text.parse::<SocketAddr>()
+            .map_err(|_| format!("ADDRESS:PORT is expected, as in {}, not {text:?}", General::default().listen))
     };
     let listen = reader.understood("listen", text, address);
-    let listen = listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8000)));
+    // Where it was not understood nobody will listen: that was told.
+    let listen = listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     if !listen.ip().is_loopback() && !has_keys {
         reader.refuse("listen", format!("{listen} can be reached by others, so api.keys must hold at least one key"));
     }

@@ -80,7 +80,7 @@ pub struct Config {
     pub database: Database,
     /// Connections to the database at the most, 2 to 10.
     pub max_connections: u32,
-    /// The doors.
+    /// Who may use the API.
     pub api: ApiSettings,
     /// Shared durations.
     pub clocks: Clocks,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use muster_domain::lengths::{MAX_ROLE_TYPE, check_length};
-use muster_domain::pool::{PoolConfig, PoolOrigin, PoolSpec};
+use muster_domain::pool::{PoolConfig, PoolMistake, PoolOrigin, PoolSpec};
 use muster_domain::runtime::{ECHO, ExecProfile};
 use muster_domain::{Clocks, PoolName, RuntimeProfile, described, launcher, schema};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ const MARKS: [&str; 6] =
 /// What `[runtimes.NAME]` says beside a program's profile.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub(super) struct RuntimeHead {
-    /// `exec`: a program per agent. (`echo` is built in, and always there by that name.)
+    /// `exec`: a program per agent, or per task. (`echo` is built in, and always there by that name.)
     kind: String,
 }
 
@@ -174,13 +174,11 @@ fn runtime_of(entry: &TableEntry<'_>, runtimes: &BTreeMap<String, RuntimeProfile
 }
 
 fn check_pool(config: &PoolConfig, clocks: &Clocks) -> Result<(), Wrong> {
-    config.validate()?;
-    if !launcher::KNOWN.contains(&config.launcher.as_str()) {
-        let known = launcher::KNOWN.join(", ");
-        return Err(Wrong::new("launcher", format!("there is no launcher {:?}; there are: {known}", config.launcher)));
-    }
-    let Some(interval) = config.health_check_interval else { return Ok(()) };
-    clocks.check_interval(interval).map_err(|message| Wrong::new("health_check_interval", message))
+    config.check_under(clocks, &launcher::KNOWN).map_err(|mistake| match mistake {
+        PoolMistake::Bounds(message) => message.into(),
+        PoolMistake::Interval(message) => Wrong::new("health_check_interval", message),
+        PoolMistake::UnknownLauncher { .. } => Wrong::new("launcher", mistake.to_string()),
+    })
 }
 
 /// A pool as it may be shown: of its dependencies scheme, host and port.

@@ -21,6 +21,7 @@ pub(super) struct RedisSection {
     #[schema(format = "URL")]
     url: Option<String>,
     /// Put before every key and channel; servers with different stores need different ones on one Redis.
+    #[schema(max_length = 64)]
     prefix: String,
     /// Certificates (PEM) that vouch for a `rediss://` server. Default: those of `SSL_CERT_FILE`, else the public ones.
     #[schema(format = "path")]
@@ -75,8 +76,8 @@ pub(crate) fn read(reader: &mut Reader<'_>, sources: &Sources<'_>) -> RedisConfi
         reader.refuse("redis.url", "redis://HOST:PORT/DB, rediss://... or redis+unix:///PATH is expected");
     }
     let prefix = section.prefix;
-    if prefix.len() > 64 || prefix.contains(|c: char| c.is_whitespace() || c.is_control() || "*?[]{}\\".contains(c)) {
-        reader.refuse("redis.prefix", "at most 64 characters are expected, without spaces and without *?[]{}\\");
+    if prefix.contains(|c: char| c.is_whitespace() || c.is_control() || "*?[]{}\\".contains(c)) {
+        reader.refuse("redis.prefix", "a text without spaces and without *?[]{}\\ is expected");
     }
     let roots = read_roots(section.ca_file, reader, sources, url.as_deref());
     RedisConfig {

@@ -333,7 +333,7 @@ fn programs_and_folders_that_are_not_there_are_worth_a_note() {
 }
 
 #[test]
-fn an_open_door_needs_keys() {
+fn an_open_api_needs_keys() {
     let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     let expected = "MUSTER_LISTEN: listen: 0.0.0.0:80 can be reached by others, so api.keys must hold at least one key";
     assert_eq!(TestFolder::new().env("MUSTER_LISTEN", "0.0.0.0:80").mistakes(), [expected]);

@@ -12,6 +12,9 @@ use crate::{Activity, AgentId, AgentState, Epoch, FinalState, PoolName, ProcessI
 /// How old the registry's picture of an agent may be, where its spawn says nothing.
 pub const DEFAULT_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
 
+/// What `heartbeat_interval` and `max_idle_time` of an agent are at least, so that neither becomes a busy loop.
+pub const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+
 /// An agent as somebody asked for it. It does not change over the agent's life.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AgentSpec {
@@ -25,10 +28,10 @@ pub struct AgentSpec {
     pub project_id: String,
     /// A name for people.
     pub human_name: String,
-    /// How old the registry's picture of this agent may be, in seconds, at least 1. Default: [`DEFAULT_HEARTBEAT_INTERVAL`].
+    /// How old the registry's picture of this agent may be, in seconds, at least [`SHORTEST_INTERVAL`]. Default: [`DEFAULT_HEARTBEAT_INTERVAL`].
     #[serde(with = "seconds")]
     pub heartbeat_interval: Duration,
-    /// Idle longer than this, in seconds, it ends with intent "stop". At least 1. Default 300.
+    /// Idle longer than this, in seconds, it ends with intent "stop". At least [`SHORTEST_INTERVAL`]. Default 300.
     #[serde(with = "seconds")]
     pub max_idle_time: Duration,
 }

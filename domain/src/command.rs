@@ -13,7 +13,7 @@ use crate::payload::Payload;
 use crate::time::optional_seconds;
 use crate::{AgentId, AgentSpec, CommandId, Epoch, Fence, TaskId};
 
-/// The version of the post's messages. A master speaks with workers of this and the previous version.
+/// The version of the messages between master and workers. A master speaks with workers of this and the previous version.
 pub const WIRE_VERSION: u16 = 1;
 
 /// A command with what every command carries.

@@ -14,7 +14,7 @@ use crate::queue::{BreakerPolicy, OnDemand, RetryPolicy};
 use crate::restart::RestartPolicy;
 use crate::time::{optional_seconds, seconds};
 use crate::words::Words;
-use crate::{described, number, schema};
+use crate::{Clocks, described, number, schema};
 
 /// The name of a pool: 1 to 64 characters of `a-z`, `0-9`, `-` and `_`. It is part of keys and channel names.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -179,7 +179,39 @@ pub struct PoolConfig {
 
 described!(PoolConfig);
 
+/// Why a pool can't live under a supervisor.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PoolMistake {
+    /// Its bounds are wrong, in words that begin with the field.
+    #[error("{0}")]
+    Bounds(String),
+    /// Its workers would beat too rarely for the supervisor's clocks.
+    #[error("{0}")]
+    Interval(String),
+    /// There is no such launcher.
+    #[error("there is no launcher {name:?}; there are: {}", .known.join(", "))]
+    UnknownLauncher {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+}
+
 impl PoolConfig {
+    /// Says what is wrong with these bounds under a supervisor with these clocks and these launchers.
+    pub fn check_under(&self, clocks: &Clocks, launchers: &[impl AsRef<str>]) -> Result<(), PoolMistake> {
+        self.validate().map_err(PoolMistake::Bounds)?;
+        self.health_check_interval
+            .map_or(Ok(()), |interval| clocks.check_interval(interval))
+            .map_err(PoolMistake::Interval)?;
+        if launchers.iter().any(|known| known.as_ref() == self.launcher) {
+            return Ok(());
+        }
+        let known = launchers.iter().map(|known| known.as_ref().to_owned()).collect();
+        Err(PoolMistake::UnknownLauncher { name: self.launcher.clone(), known })
+    }
+
     /// Says what is wrong with these bounds, in words that begin with the field.
     pub fn validate(&self) -> Result<(), String> {
         schema::check(self)?;
@@ -203,6 +235,8 @@ impl PoolConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::SHORTEST_INTERVAL;
+    use crate::schema::Described;
 
     #[test]
     fn pool_names_are_what_a_key_may_hold() {
@@ -219,6 +253,26 @@ mod tests {
         let config: PoolConfig = serde_json::from_str(r#"{"max_agents": 2}"#).expect("one field");
         assert_eq!(config, PoolConfig { max_agents: 2, ..PoolConfig::default() });
         assert!(serde_json::from_str::<PoolConfig>(r#"{"max_agentz": 2}"#).is_err());
+    }
+
+    #[test]
+    fn an_agent_is_idle_for_as_long_as_its_pool_may_say() {
+        let setting = PoolConfig::settings().iter().find(|setting| setting.key == "max_idle_time").expect("a setting");
+        assert_eq!(setting.bounds.minimum, Some(SHORTEST_INTERVAL.as_secs_f64()));
+    }
+
+    #[test]
+    fn what_a_supervisor_lacks_for_a_pool_is_named() {
+        let check = |config: &PoolConfig| config.check_under(&Clocks::default(), &["local", "cluster"]);
+        let mut config = PoolConfig::default();
+        assert_eq!(check(&config), Ok(()));
+        config.launcher = "moon".to_owned();
+        let told = check(&config).expect_err("nobody has it").to_string();
+        assert_eq!(told, "there is no launcher \"moon\"; there are: local, cluster");
+        config.health_check_interval = Some(6.0);
+        assert!(matches!(check(&config), Err(PoolMistake::Interval(words)) if words.contains("clocks.lease (15 s)")));
+        config.max_agents = 0;
+        assert!(matches!(check(&config), Err(PoolMistake::Bounds(words)) if words.starts_with("max_agents ")));
     }
 
     #[test]

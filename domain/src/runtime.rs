@@ -20,11 +20,11 @@ pub const ECHO: &str = "echo";
 pub enum RuntimeProfile {
     /// Built in: an agent without a program, for trying things out.
     Echo,
-    /// A program per agent.
+    /// A program per agent, or per task.
     Exec(ExecProfile),
 }
 
-/// A program per agent, speaking JSON lines over its stdin and stdout.
+/// A program per agent, which speaks JSON lines over its stdin and stdout, or a program per task: see [`ExecMode`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExecProfile {

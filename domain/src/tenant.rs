@@ -6,13 +6,11 @@ use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
 use utoipa::ToSchema;
 
+use crate::lengths::{MAX_TENANT_NAME, has_length};
 use crate::{described, number, schema};
 
 /// The tenant of tasks that name none. Its limits are also those of every tenant that has none of its own: see [`Tenants`].
 pub const DEFAULT_TENANT: &str = "default";
-
-/// The longest name of a tenant, in characters.
-pub const MAX_TENANT_NAME: usize = 128;
 
 /// What one tenant may do. What is not set has no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, SmartDefault, ToSchema)]
@@ -73,7 +71,7 @@ impl Tenants {
 
 /// Refuses a text that is no name of a tenant: it has 1 to [`MAX_TENANT_NAME`] characters, none of them a control character.
 pub fn check_tenant_name(name: &str) -> Result<(), String> {
-    if (1..=MAX_TENANT_NAME).contains(&name.chars().count()) && !name.contains(char::is_control) {
+    if has_length(name, MAX_TENANT_NAME) && !name.contains(char::is_control) {
         return Ok(());
     }
     Err(format!("the name of a tenant is 1 to {MAX_TENANT_NAME} characters without control characters"))

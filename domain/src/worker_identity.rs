@@ -1,4 +1,4 @@
-//! Who a worker is for whoever runs it: a process of a host, or something that an engine runs elsewhere.
+//! Who a worker is for whoever runs it: a process of a host, or something that a worker engine runs elsewhere.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub enum WorkerIdentity {
     /// A process of a host.
     Local(LocalIdentity),
-    /// Something that an engine runs, e.g. a container of a cluster.
+    /// Something that a worker engine runs, e.g. a container of a cluster.
     Remote(RemoteIdentity),
 }
 
@@ -35,7 +35,7 @@ pub struct LocalIdentity {
     pub start_time: u64,
 }
 
-/// What tells one worker from every other that an engine runs.
+/// What tells one worker from every other that a worker engine runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteIdentity {
     /// The engine's name, e.g. of a cluster: only that engine can be asked for it.

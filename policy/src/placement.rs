@@ -35,33 +35,33 @@ pub enum SlotChoice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// One per agent, in order.
-    pub seats: Vec<SlotChoice>,
+    pub slots: Vec<SlotChoice>,
     /// Workers to start.
     pub new_workers: usize,
     /// Why, in words; empty where no worker is started and nobody is turned away.
     pub reason: String,
 }
 
-/// Seats `agents` agents on `free` slots, given as (worker, free slots) in the order of preference, and on new workers.
+/// Places `agents` agents on `free` slots, given as (worker, free slots) in the order of preference, and on new workers.
 pub fn place(agents: usize, free: impl IntoIterator<Item = (ProcessId, u32)>, bounds: PlacementLimits) -> Placement {
-    let slots = free.into_iter().flat_map(|(worker, slots)| (0..slots).map(move |_| SlotChoice::Worker(worker)));
-    let mut seats: Vec<SlotChoice> = slots.take(agents).collect();
-    let unseated = agents - seats.len();
+    let free_slots = free.into_iter().flat_map(|(worker, slots)| (0..slots).map(move |_| SlotChoice::Worker(worker)));
+    let mut slots: Vec<SlotChoice> = free_slots.take(agents).collect();
+    let unplaced = agents - slots.len();
     let addable = match (bounds.max_workers, bounds.may_start) {
         (_, false) => 0,
         (0, true) => usize::MAX,
         (max, true) => max.saturating_sub(bounds.open_workers) as usize,
     };
     let capacity = bounds.capacity.max(1) as usize;
-    let new_workers = unseated.div_ceil(capacity).min(addable);
-    seats.extend((0..unseated.min(new_workers.saturating_mul(capacity))).map(|n| SlotChoice::NewWorker(n / capacity)));
-    let turned_away = agents - seats.len();
+    let new_workers = unplaced.div_ceil(capacity).min(addable);
+    slots.extend((0..unplaced.min(new_workers.saturating_mul(capacity))).map(|n| SlotChoice::NewWorker(n / capacity)));
+    let turned_away = agents - slots.len();
     // While the backoff runs the bound may still have room: as many as fit are to wait, and no more than that, since
     // whoever waits is promised a slot.
     let waiting = turned_away.min(room_to_wait(bounds));
-    seats.resize(seats.len() + waiting, SlotChoice::Wait);
-    seats.resize(agents, SlotChoice::Full);
-    Placement { seats, new_workers, reason: explain(unseated, new_workers, turned_away, bounds) }
+    slots.resize(slots.len() + waiting, SlotChoice::Wait);
+    slots.resize(agents, SlotChoice::Full);
+    Placement { slots, new_workers, reason: explain(unplaced, new_workers, turned_away, bounds) }
 }
 
 /// Slots of the workers that may be started later, but not now.
@@ -74,9 +74,9 @@ fn room_to_wait(bounds: PlacementLimits) -> usize {
     addable.saturating_mul(bounds.capacity.max(1) as usize)
 }
 
-fn explain(unseated: usize, new_workers: usize, turned_away: usize, bounds: PlacementLimits) -> String {
-    let (agents, workers) = (counted(unseated as u64, "agent"), counted(new_workers as u64, "new worker"));
-    match (unseated, turned_away) {
+fn explain(unplaced: usize, new_workers: usize, turned_away: usize, bounds: PlacementLimits) -> String {
+    let (agents, workers) = (counted(unplaced as u64, "agent"), counted(new_workers as u64, "new worker"));
+    match (unplaced, turned_away) {
         (0, _) => String::new(),
         (_, 0) => format!("{agents} found no free slot: {workers} of {}", bounds.capacity),
         _ if bounds.may_start => {
@@ -103,7 +103,7 @@ mod tests {
     fn fifteen_agents_make_ten_and_five() {
         let plan = place(15, [], BOUNDS);
         assert_eq!(plan.new_workers, 2);
-        let on = |n| plan.seats.iter().filter(|seat| **seat == SlotChoice::NewWorker(n)).count();
+        let on = |n| plan.slots.iter().filter(|slot| **slot == SlotChoice::NewWorker(n)).count();
         assert_eq!((on(0), on(1)), (10, 5));
     }
 
@@ -111,14 +111,14 @@ mod tests {
     fn five_agents_on_workers_of_two_make_two_two_one() {
         let plan = place(5, [], PlacementLimits { capacity: 2, ..BOUNDS });
         use SlotChoice::NewWorker as N;
-        assert_eq!(plan.seats, [N(0), N(0), N(1), N(1), N(2)]);
+        assert_eq!(plan.slots, [N(0), N(0), N(1), N(1), N(2)]);
     }
 
     #[test]
     fn free_slots_go_first_in_the_order_given() {
         let plan = place(4, [(worker(1), 1), (worker(2), 2)], BOUNDS);
         assert_eq!(
-            plan.seats,
+            plan.slots,
             [
                 SlotChoice::Worker(worker(1)),
                 SlotChoice::Worker(worker(2)),
@@ -132,17 +132,17 @@ mod tests {
     #[test]
     fn past_the_bound_agents_are_turned_away_and_while_starts_fail_they_wait() {
         let full = place(1, [], PlacementLimits { open_workers: 20, ..BOUNDS });
-        assert_eq!(full.seats, [SlotChoice::Full]);
+        assert_eq!(full.slots, [SlotChoice::Full]);
         let wait = place(1, [], PlacementLimits { may_start: false, ..BOUNDS });
-        assert_eq!(wait.seats, [SlotChoice::Wait]);
+        assert_eq!(wait.slots, [SlotChoice::Wait]);
         let some = place(3, [], PlacementLimits { may_start: false, capacity: 2, open_workers: 19, ..BOUNDS });
         assert_eq!(
-            some.seats,
+            some.slots,
             [SlotChoice::Wait, SlotChoice::Wait, SlotChoice::Full],
             "no more wait than there will be slots"
         );
         let both = place(1, [], PlacementLimits { may_start: false, open_workers: 20, ..BOUNDS });
-        assert_eq!(both.seats, [SlotChoice::Full]);
+        assert_eq!(both.slots, [SlotChoice::Full]);
     }
 
     proptest! {
@@ -159,21 +159,21 @@ mod tests {
             let workers: Vec<_> = free.iter().enumerate().map(|(n, slots)| (worker(n as u128), *slots)).collect();
             let bounds = PlacementLimits { capacity, open_workers: workers.len() as u32, max_workers, may_start };
             let plan = place(agents, workers.clone(), bounds);
-            prop_assert_eq!(plan.seats.len(), agents);
+            prop_assert_eq!(plan.slots.len(), agents);
             for (id, slots) in &workers {
-                prop_assert!(plan.seats.iter().filter(|s| **s == SlotChoice::Worker(*id)).count() <= *slots as usize);
+                prop_assert!(plan.slots.iter().filter(|s| **s == SlotChoice::Worker(*id)).count() <= *slots as usize);
             }
             for n in 0..plan.new_workers {
-                let taken = plan.seats.iter().filter(|s| **s == SlotChoice::NewWorker(n)).count();
+                let taken = plan.slots.iter().filter(|s| **s == SlotChoice::NewWorker(n)).count();
                 prop_assert!(taken >= 1 && taken <= capacity as usize);
             }
             if max_workers > 0 {
                 prop_assert!(plan.new_workers as u32 <= max_workers.saturating_sub(bounds.open_workers));
             }
-            let seated = plan.seats.iter().filter(|s| matches!(s, SlotChoice::Worker(_) | SlotChoice::NewWorker(_))).count();
+            let placed = plan.slots.iter().filter(|s| matches!(s, SlotChoice::Worker(_) | SlotChoice::NewWorker(_))).count();
             let slots: u32 = free.iter().sum();
-            prop_assert!(seated >= agents.min(slots as usize));
-            if seated < agents {
+            prop_assert!(placed >= agents.min(slots as usize));
+            if placed < agents {
                 prop_assert!(!may_start || (max_workers > 0 && plan.new_workers as u32 + bounds.open_workers >= max_workers));
             }
         }

@@ -68,7 +68,7 @@ pub enum ProbeResult {
     /// It has a probe socket, and nothing came in time.
     Silence,
     /// It has no probe socket.
-    NoDoor,
+    NoSocket,
     /// It could not be asked, for a reason of ours.
     Unasked,
 }
@@ -120,14 +120,14 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Judges one worker.
 pub fn next_step(
     facts: WorkerFacts,
-    hearing: HeartbeatWatch,
+    watch: HeartbeatWatch,
     clocks: &Clocks,
     bounds: WorkerLimits,
     now: Instant,
 ) -> WorkerStep {
     match facts.status {
-        WorkerStatus::Starting { since } => judge_start(since, facts, hearing, clocks, now),
-        WorkerStatus::Ready => match judge_silence(facts, hearing, clocks, now) {
+        WorkerStatus::Starting { since } => judge_start(since, facts, watch, clocks, now),
+        WorkerStatus::Ready => match judge_silence(facts, watch, clocks, now) {
             WorkerStep::Rest => judge_need(facts, bounds, now),
             WorkerStep::Wait(at) => match judge_need(facts, bounds, now) {
                 WorkerStep::Wait(other) => WorkerStep::Wait(at.min(other)),
@@ -136,34 +136,28 @@ pub fn next_step(
             },
             step => step,
         },
-        WorkerStatus::Draining { .. } => judge_silence(facts, hearing, clocks, now),
+        WorkerStatus::Draining { .. } => judge_silence(facts, watch, clocks, now),
         WorkerStatus::Ending { since, .. } => judge_end(since, facts, clocks, now),
         WorkerStatus::Gone(_) => WorkerStep::Rest,
     }
 }
 
-fn judge_start(
-    since: Instant,
-    facts: WorkerFacts,
-    hearing: HeartbeatWatch,
-    clocks: &Clocks,
-    now: Instant,
-) -> WorkerStep {
+fn judge_start(since: Instant, facts: WorkerFacts, watch: HeartbeatWatch, clocks: &Clocks, now: Instant) -> WorkerStep {
     // A start is judged only where its "ready" could have been heard.
-    let Some(listening) = hearing.since else { return WorkerStep::Rest };
+    let Some(listening) = watch.since else { return WorkerStep::Rest };
     let deadline = later(since.max(listening), clocks.start_timeout);
     let words = || format!("it was not ready within {} s", clocks.start_timeout.as_secs_f64());
     // Many that start together say nothing about each other.
     judge_life(deadline, facts, false, clocks, now, words)
 }
 
-fn judge_silence(facts: WorkerFacts, hearing: HeartbeatWatch, clocks: &Clocks, now: Instant) -> WorkerStep {
-    let Some(listening) = hearing.since else { return WorkerStep::Rest };
+fn judge_silence(facts: WorkerFacts, watch: HeartbeatWatch, clocks: &Clocks, now: Instant) -> WorkerStep {
+    let Some(listening) = watch.since else { return WorkerStep::Rest };
     let judged_from = later(listening, clocks.lease);
     let stale_at = facts.heard.map_or(judged_from, |heard| later(heard, clocks.stale));
     let silence = facts.heard.map_or(now.duration_since(listening), |heard| now.duration_since(heard));
     let words = || format!("no heartbeat for {:.1} s", silence.as_secs_f64());
-    judge_life(stale_at.max(judged_from), facts, hearing.most_silent, clocks, now, words)
+    judge_life(stale_at.max(judged_from), facts, watch.most_silent, clocks, now, words)
 }
 
 /// Judges one that will be overdue at `deadline`. It is asked so early that the answer, or its absence, is known by then;
@@ -192,9 +186,9 @@ fn judge_life(
             ProbeResult::Lives | ProbeResult::Unasked if later(at, patience) <= now => WorkerStep::Probe(patience),
             _ if now < deadline => WorkerStep::Wait(deadline),
             ProbeResult::Lives | ProbeResult::Unasked => WorkerStep::Name(words()),
-            ProbeResult::Silence | ProbeResult::NoDoor if held => WorkerStep::Hold(words()),
-            ProbeResult::Silence => WorkerStep::Condemn(format!("{}, nor an answer at its door", words())),
-            ProbeResult::NoDoor => WorkerStep::Condemn(words()),
+            ProbeResult::Silence | ProbeResult::NoSocket if held => WorkerStep::Hold(words()),
+            ProbeResult::Silence => WorkerStep::Condemn(format!("{}, nor an answer at its probe socket", words())),
+            ProbeResult::NoSocket => WorkerStep::Condemn(words()),
         },
         ProbeState::Over(..) | ProbeState::NotAsked => WorkerStep::Probe(patience),
     }
@@ -252,7 +246,7 @@ mod tests {
     struct Case {
         now: Instant,
         facts: WorkerFacts,
-        hearing: HeartbeatWatch,
+        watch: HeartbeatWatch,
     }
 
     /// A ready worker with one agent, heard just now, by a master that has listened for long.
@@ -270,17 +264,17 @@ mod tests {
                 kill: Kill::NotSent,
                 probe: ProbeState::NotAsked,
             },
-            hearing: HeartbeatWatch { since: Some(now - 1_000 * S), most_silent: false },
+            watch: HeartbeatWatch { since: Some(now - 1_000 * S), most_silent: false },
         }
     }
 
     fn step(case: &Case) -> WorkerStep {
-        next_step(case.facts, case.hearing, &Clocks::default(), BOUNDS, case.now)
+        next_step(case.facts, case.watch, &Clocks::default(), BOUNDS, case.now)
     }
 
     /// The step after the worker was asked at the last moment that counts, and that came of it.
     fn step_after(case: &Case, answer: ProbeResult) -> WorkerStep {
-        let mut case = Case { facts: case.facts, hearing: case.hearing, now: case.now };
+        let mut case = Case { facts: case.facts, watch: case.watch, now: case.now };
         case.facts.probe = ProbeState::Over(case.now, answer);
         step(&case)
     }
@@ -293,7 +287,7 @@ mod tests {
         assert_eq!(step(&case), WorkerStep::Probe(10 * S / 3));
         case.facts.probe = ProbeState::UnderWay;
         assert_eq!(step(&case), WorkerStep::Wait(case.now + 5 * S));
-        for answer in [ProbeResult::Lives, ProbeResult::Silence, ProbeResult::NoDoor, ProbeResult::Unasked] {
+        for answer in [ProbeResult::Lives, ProbeResult::Silence, ProbeResult::NoSocket, ProbeResult::Unasked] {
             assert_eq!(
                 step_after(&case, answer),
                 WorkerStep::Wait(case.now + 5 * S),
@@ -305,8 +299,8 @@ mod tests {
         let table = [
             (ProbeResult::Lives, WorkerStep::Name(silent.to_owned())),
             (ProbeResult::Unasked, WorkerStep::Name(silent.to_owned())),
-            (ProbeResult::Silence, WorkerStep::Condemn(format!("{silent}, nor an answer at its door"))),
-            (ProbeResult::NoDoor, WorkerStep::Condemn(silent.to_owned())),
+            (ProbeResult::Silence, WorkerStep::Condemn(format!("{silent}, nor an answer at its probe socket"))),
+            (ProbeResult::NoSocket, WorkerStep::Condemn(silent.to_owned())),
         ];
         for (answer, expected) in table {
             assert_eq!(step_after(&case, answer), expected, "{answer:?}");
@@ -319,7 +313,7 @@ mod tests {
     fn who_lives_is_asked_again_and_an_answer_of_before_counts_no_more() {
         let mut case = case();
         case.facts.heard = Some(case.now - 100 * S);
-        for answer in [ProbeResult::Lives, ProbeResult::Silence, ProbeResult::NoDoor, ProbeResult::Unasked] {
+        for answer in [ProbeResult::Lives, ProbeResult::Silence, ProbeResult::NoSocket, ProbeResult::Unasked] {
             case.facts.probe = ProbeState::Over(case.now - 4 * S, answer);
             let again = matches!(answer, ProbeResult::Lives | ProbeResult::Unasked);
             assert_eq!(matches!(step(&case), WorkerStep::Probe(_)), again, "{answer:?}");
@@ -340,13 +334,13 @@ mod tests {
         case.facts.heard = Some(case.now - 10 * S);
         let silent = WorkerStep::Unreachable("no heartbeat for 10.0 s".to_owned());
         assert_eq!(step(&case), silent);
-        case.hearing.most_silent = true;
+        case.watch.most_silent = true;
         assert_eq!(step(&case), silent, "nothing is done to it, so nothing is held");
-        (case.facts.heard, case.hearing.since) = (None, Some(case.now - 14 * S));
+        (case.facts.heard, case.watch.since) = (None, Some(case.now - 14 * S));
         assert_eq!(step(&case), WorkerStep::Wait(case.now + S), "one lease has not been heard yet");
-        case.hearing.since = Some(case.now - 15 * S);
+        case.watch.since = Some(case.now - 15 * S);
         assert!(matches!(step(&case), WorkerStep::Unreachable(_)));
-        case.hearing.since = None;
+        case.watch.since = None;
         assert_eq!(step(&case), WorkerStep::Rest, "the master can't hear");
     }
 
@@ -374,15 +368,15 @@ mod tests {
     fn silence_does_not_count_while_the_master_was_not_listening() {
         let mut case = case();
         case.facts.heard = Some(case.now - 100 * S);
-        case.hearing.since = None;
+        case.watch.since = None;
         assert_eq!(step_after(&case, ProbeResult::Silence), WorkerStep::Rest);
-        case.hearing.since = Some(case.now - 14 * S);
+        case.watch.since = Some(case.now - 14 * S);
         assert_eq!(
             step_after(&case, ProbeResult::Silence),
             WorkerStep::Wait(case.now + S),
             "one lease has not been heard yet"
         );
-        case.hearing.since = Some(case.now - 15 * S);
+        case.watch.since = Some(case.now - 15 * S);
         assert!(matches!(step_after(&case, ProbeResult::Silence), WorkerStep::Condemn(_)));
     }
 
@@ -391,7 +385,7 @@ mod tests {
         let mut case = case();
         case.facts.heard = None;
         assert!(matches!(step_after(&case, ProbeResult::Silence), WorkerStep::Condemn(_)));
-        case.hearing.since = Some(case.now);
+        case.watch.since = Some(case.now);
         assert_eq!(step(&case), WorkerStep::Wait(case.now + 10 * S), "to be asked then, and judged 5 s later");
     }
 
@@ -399,9 +393,9 @@ mod tests {
     fn general_silence_is_nobodys_fault() {
         let mut case = case();
         case.facts.heard = Some(case.now - 11 * S);
-        case.hearing.most_silent = true;
+        case.watch.most_silent = true;
         assert!(matches!(step_after(&case, ProbeResult::Silence), WorkerStep::Hold(_)));
-        assert!(matches!(step_after(&case, ProbeResult::NoDoor), WorkerStep::Hold(_)));
+        assert!(matches!(step_after(&case, ProbeResult::NoSocket), WorkerStep::Hold(_)));
         assert!(matches!(step_after(&case, ProbeResult::Lives), WorkerStep::Name(_)));
         assert!(!most_silent(1, 0) && !most_silent(2, 0), "one or two workers say nothing about all");
         assert!(most_silent(2, 1) && !most_silent(2, 2));
@@ -417,7 +411,7 @@ mod tests {
         assert!(matches!(step(&case), WorkerStep::Retire(_)));
         let kept = next_step(
             case.facts,
-            case.hearing,
+            case.watch,
             &Clocks::default(),
             WorkerLimits { at_minimum: true, ..BOUNDS },
             case.now,
@@ -430,7 +424,7 @@ mod tests {
         let mut case = case();
         case.facts.outdated = true;
         let bounds = WorkerLimits { at_minimum: true, ..BOUNDS };
-        let step = |case: &Case| next_step(case.facts, case.hearing, &Clocks::default(), bounds, case.now);
+        let step = |case: &Case| next_step(case.facts, case.watch, &Clocks::default(), bounds, case.now);
         assert_eq!(step(&case), WorkerStep::Wait(case.now + 5 * S), "it has an agent");
         (case.facts.used, case.facts.empty_since) = (0, Some(case.now));
         assert!(matches!(step(&case), WorkerStep::Retire(_)));
@@ -443,15 +437,15 @@ mod tests {
         assert_eq!(step(&case), WorkerStep::Wait(case.now + S));
         case.facts.status = WorkerStatus::Starting { since: case.now - 29 * S };
         assert!(matches!(step(&case), WorkerStep::Probe(_)));
-        assert_eq!(step_after(&case, ProbeResult::NoDoor), WorkerStep::Wait(case.now + S));
+        assert_eq!(step_after(&case, ProbeResult::NoSocket), WorkerStep::Wait(case.now + S));
         case.facts.status = WorkerStatus::Starting { since: case.now - 30 * S };
         assert_eq!(
-            step_after(&case, ProbeResult::NoDoor),
+            step_after(&case, ProbeResult::NoSocket),
             WorkerStep::Condemn("it was not ready within 30 s".to_owned())
         );
         assert!(matches!(step_after(&case, ProbeResult::Silence), WorkerStep::Condemn(_)));
         assert_eq!(step_after(&case, ProbeResult::Lives), WorkerStep::Name("it was not ready within 30 s".to_owned()));
-        case.hearing.since = None;
+        case.watch.since = None;
         assert_eq!(step_after(&case, ProbeResult::Silence), WorkerStep::Rest);
         case.facts.status = WorkerStatus::Ending { since: case.now - 12 * S, how: WorkerEnd::Stopped };
         assert!(matches!(step(&case), WorkerStep::Kill(_)));
@@ -466,7 +460,7 @@ mod tests {
             let [stale, lease, start_timeout, stop_deadline, idle_timeout] = seconds.map(Duration::from_secs);
             let clocks = Clocks { stale, lease, start_timeout, stop_deadline, ..Clocks::default() };
             let bounds = WorkerLimits { idle_timeout, at_minimum: false };
-            let Case { now, facts, hearing } = case();
+            let Case { now, facts, watch } = case();
             for status in [
                 WorkerStatus::Starting { since: now },
                 WorkerStatus::Ready,
@@ -475,7 +469,7 @@ mod tests {
             ] {
                 for probe in [ProbeState::NotAsked, ProbeState::UnderWay, ProbeState::Over(now, ProbeResult::Lives)] {
                     let facts = WorkerFacts { status, used: 0, empty_since: Some(now), probe, ..facts };
-                    let step = next_step(facts, hearing, &clocks, bounds, now);
+                    let step = next_step(facts, watch, &clocks, bounds, now);
                     prop_assert!(!matches!(step, WorkerStep::Wait(at) if at < now), "{:?}", step);
                 }
             }

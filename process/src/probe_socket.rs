@@ -43,7 +43,7 @@ pub enum ProbeReply {
     /// It has a probe socket, and did not answer in time.
     Silence,
     /// It has no probe socket.
-    NoDoor,
+    NoSocket,
 }
 
 impl ProbeSocket {
@@ -94,13 +94,13 @@ pub async fn ask(worker: ProcessId, pid: u32, patience: Duration) -> io::Result<
     let until = Instant::now() + patience;
     let stream = match timeout_at(until, enter(worker)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => return Ok(ProbeReply::NoDoor),
+        Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => return Ok(ProbeReply::NoSocket),
         Ok(Err(error)) => return Err(error),
         Err(_) => return Ok(ProbeReply::Silence),
     };
     // Somebody else who took the name: then the worker has none.
     if stream.peer_cred()?.pid().map(i32::cast_unsigned) != Some(pid) {
-        return Ok(ProbeReply::NoDoor);
+        return Ok(ProbeReply::NoSocket);
     }
     let mut words = Vec::new();
     match timeout_at(until, stream.take(LONGEST).read_to_end(&mut words)).await {
@@ -136,10 +136,10 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    fn serve(mut door: ProbeSocket) -> tokio::task::JoinHandle<()> {
+    fn serve(mut socket: ProbeSocket) -> tokio::task::JoinHandle<()> {
         tokio::spawn(async move {
             loop {
-                door.next_caller().await.answer(b"well");
+                socket.next_caller().await.answer(b"well");
             }
         })
     }
@@ -147,7 +147,7 @@ mod tests {
     #[tokio::test]
     async fn who_asks_is_answered_however_many_do() {
         let worker = ProcessId::generate();
-        let task = serve(ProbeSocket::open(worker).expect("a door"));
+        let task = serve(ProbeSocket::open(worker).expect("a probe socket"));
         let asks = (0..300).map(|_| tokio::spawn(ask(worker, std::process::id(), PATIENCE)));
         for asked in asks.collect::<Vec<_>>() {
             assert_eq!(asked.await.expect("no panic").expect("asked"), ProbeReply::Words(b"well".to_vec()));
@@ -158,17 +158,17 @@ mod tests {
     #[tokio::test]
     async fn who_lets_callers_in_and_does_not_answer_is_silent() {
         let worker = ProcessId::generate();
-        let _hung = ProbeSocket::open(worker).expect("a door");
+        let _hung = ProbeSocket::open(worker).expect("a probe socket");
         let patience = Duration::from_millis(50);
         assert_eq!(ask(worker, std::process::id(), patience).await.expect("asked"), ProbeReply::Silence);
     }
 
     #[tokio::test]
-    async fn where_nobody_listens_or_somebody_else_does_there_is_no_door() {
+    async fn where_nobody_listens_or_somebody_else_does_there_is_no_probe_socket() {
         let worker = ProcessId::generate();
-        assert_eq!(ask(worker, 1, PATIENCE).await.expect("asked"), ProbeReply::NoDoor);
-        let task = serve(ProbeSocket::open(worker).expect("a door"));
-        assert_eq!(ask(worker, std::process::id() + 1, PATIENCE).await.expect("asked"), ProbeReply::NoDoor);
+        assert_eq!(ask(worker, 1, PATIENCE).await.expect("asked"), ProbeReply::NoSocket);
+        let task = serve(ProbeSocket::open(worker).expect("a probe socket"));
+        assert_eq!(ask(worker, std::process::id() + 1, PATIENCE).await.expect("asked"), ProbeReply::NoSocket);
         assert!(ProbeSocket::open(worker).is_err(), "the name is taken while it lives");
         task.abort();
     }

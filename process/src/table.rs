@@ -45,7 +45,7 @@ pub(crate) enum LeftBehind {
     /// What comes from this worker, or does not tell where it comes from.
     OfWorker(Tag),
     /// Anything.
-    Strays,
+    Anything,
 }
 
 impl EndedChild {
@@ -53,7 +53,7 @@ impl EndedChild {
     pub(crate) fn worker(&self) -> Option<Tag> {
         match self.leaves {
             LeftBehind::OfWorker(tag) => Some(tag),
-            LeftBehind::Nothing | LeftBehind::Strays => None,
+            LeftBehind::Nothing | LeftBehind::Anything => None,
         }
     }
 
@@ -87,13 +87,13 @@ impl ChildTable {
         // The init's word about its program counts, whenever it was said. Without one the program was killed.
         let program =
             |lifeline: &Lifeline| lifeline.status().map_or(ProcessExit::Signal(libc::SIGKILL), ProcessExit::from_raw);
-        let leaves_unless = |proven| if proven { LeftBehind::Nothing } else { LeftBehind::Strays };
+        let leaves_unless = |proven| if proven { LeftBehind::Nothing } else { LeftBehind::Anything };
         let (how, leaves) = match kind {
             ChildKind::Namespace(lifeline) => (program(&lifeline), LeftBehind::Nothing),
             ChildKind::Subreaper(lifeline) => (program(&lifeline), leaves_unless(own == ProcessExit::Code(PROVEN))),
             ChildKind::Child => (own, LeftBehind::Nothing),
             // Its trees' inits come to us with its end; in a namespace they are being killed, else they are killing.
-            ChildKind::Free(worker) => (own, worker.map_or(LeftBehind::Strays, LeftBehind::OfWorker)),
+            ChildKind::Free(worker) => (own, worker.map_or(LeftBehind::Anything, LeftBehind::OfWorker)),
         };
         Some(EndedChild { how, exit, leaves, since: Instant::now() })
     }
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn the_word_of_an_init_counts_and_its_proof() {
         let killed = ProcessExit::Signal(libc::SIGKILL);
-        let (nothing, orphans) = (LeftBehind::Nothing, LeftBehind::Strays);
+        let (nothing, orphans) = (LeftBehind::Nothing, LeftBehind::Anything);
         for (said, status, namespace, subreaper) in [
             (Some(EXIT_7), PROVEN, (ProcessExit::Code(7), nothing), (ProcessExit::Code(7), nothing)),
             (Some(EXIT_7), KILLED, (ProcessExit::Code(7), nothing), (ProcessExit::Code(7), orphans)),
@@ -150,7 +150,7 @@ mod tests {
     fn a_process_without_an_init_speaks_for_itself() {
         let (killed, worker) = (ProcessExit::Signal(libc::SIGKILL), Tag::of("w".as_ref()));
         assert_eq!(end(ChildKind::Child, EXIT_7), (ProcessExit::Code(7), LeftBehind::Nothing));
-        assert_eq!(end(ChildKind::Free(None), KILLED), (killed, LeftBehind::Strays));
+        assert_eq!(end(ChildKind::Free(None), KILLED), (killed, LeftBehind::Anything));
         assert_eq!(end(ChildKind::Free(Some(worker)), KILLED), (killed, LeftBehind::OfWorker(worker)));
     }
 }

@@ -1,4 +1,4 @@
-//! The post between the master and its workers.
+//! The messages between the master and its workers.
 
 use async_trait::async_trait;
 use muster_domain::{AgentId, AgentSnapshot, Envelope, PoolName, ProcessId, Report};

@@ -23,7 +23,7 @@ enum WrittenAgent {
     /// This picture.
     Picture(AgentSnapshot),
     /// This picture or none or an older one: a call about it failed, and may have been carried out or not.
-    Perhaps,
+    Unknown,
 }
 
 /// Whether what the registry mirrors of an agent is the same in both. Its tasks are not mirrored: they travel in the
@@ -59,7 +59,7 @@ impl WrittenState {
     fn changed<'a>(&self, pictures: &'a [AgentSnapshot]) -> Vec<&'a AgentSnapshot> {
         let same = |picture: &AgentSnapshot| match self.agents.get(&picture.agent_id) {
             Some(WrittenAgent::Picture(held)) => is_mirrored(held, picture),
-            Some(WrittenAgent::Perhaps) | None => false,
+            Some(WrittenAgent::Unknown) | None => false,
         };
         pictures.iter().filter(|picture| !same(picture)).collect()
     }
@@ -76,14 +76,14 @@ impl WrittenState {
 
     /// The call failed: nobody knows whether the changes were written, so they are written again, and an agent that
     /// is gone by then is removed although no call about it ever succeeded.
-    pub(crate) fn doubt(&mut self, changes: &PendingChanges<'_>) {
+    pub(crate) fn mark_unknown(&mut self, changes: &PendingChanges<'_>) {
         let agents = changes.changed.iter().map(|picture| picture.agent_id).chain(changes.gone.iter().copied());
-        self.agents.extend(agents.map(|agent| (agent, WrittenAgent::Perhaps)));
+        self.agents.extend(agents.map(|agent| (agent, WrittenAgent::Unknown)));
     }
 
     /// Nobody knows what the registry holds: all is written with the next beat.
-    pub(crate) fn doubt_all(&mut self) {
-        self.agents.values_mut().for_each(|held| *held = WrittenAgent::Perhaps);
+    pub(crate) fn mark_all_unknown(&mut self) {
+        self.agents.values_mut().for_each(|held| *held = WrittenAgent::Unknown);
     }
 
     /// Another beat begins; it may be one that writes all.
@@ -91,7 +91,7 @@ impl WrittenState {
         self.beats += 1;
         if self.beats >= BEATS_PER_WHOLE {
             self.beats = 0;
-            self.doubt_all();
+            self.mark_all_unknown();
         }
     }
 
@@ -159,11 +159,11 @@ mod tests {
         let mut known = WrittenState::default();
         let idle = [picture(ObservedState::Running(Activity::Idle))];
         known.record(&known.changes_of_report(&idle, &[]));
-        known.doubt(&PendingChanges { changed: vec![&idle[0]], gone: vec![] });
+        known.mark_unknown(&PendingChanges { changed: vec![&idle[0]], gone: vec![] });
         assert_eq!(changed(&known, &idle), 1);
         known.record(&PendingChanges { changed: vec![], gone: vec![idle[0].agent_id] });
-        known.doubt(&PendingChanges { changed: vec![], gone: vec![idle[0].agent_id] });
-        assert_eq!(known.agents.get(&idle[0].agent_id), Some(&WrittenAgent::Perhaps));
+        known.mark_unknown(&PendingChanges { changed: vec![], gone: vec![idle[0].agent_id] });
+        assert_eq!(known.agents.get(&idle[0].agent_id), Some(&WrittenAgent::Unknown));
     }
 
     #[test]

@@ -169,7 +169,7 @@ fn entry(registry: Arc<dyn Registry>, bus: Arc<dyn Bus>) -> anyhow::Result<Worke
     Ok(Box::new(move |orders: WorkerOrders| {
         let stop = StopSign::new();
         let (asked, killed) = (stop.clone(), stop.clone());
-        let seat = WorkerDeps {
+        let deps = WorkerDeps {
             registry: registry.clone(),
             bus: bus.clone(),
             identity: identity.clone(),
@@ -180,7 +180,7 @@ fn entry(registry: Arc<dyn Registry>, bus: Arc<dyn Bus>) -> anyhow::Result<Worke
         let id = orders.process_id;
         ClosureWorker {
             run: Box::pin(async move {
-                match muster_worker::run(orders, seat).await {
+                match muster_worker::run(orders, deps).await {
                     Ok(exit) => tracing::debug!(process.id = %id, ?exit, "a worker's task ended"),
                     Err(error) => tracing::error!(process.id = %id, %error, "a worker's task failed"),
                 }

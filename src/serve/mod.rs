@@ -9,7 +9,7 @@
 //! | `fallback` | a configured Redis that is done without, until it answers |
 //! | `store` | which store |
 //! | `watch` | what is looked at on the host: the log, the data folder, the database's file |
-//! | `client` | messages to the webhook, over HTTP |
+//! | `webhook_client` | messages to the webhook, over HTTP |
 //! | `signals` | SIGINT, SIGTERM and SIGHUP |
 
 mod data_dir;

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_letter_is_posted_with_its_headers_and_the_status_comes_back() {
+    async fn a_delivery_is_posted_with_its_headers_and_the_status_comes_back() {
         let server = FakeServer::start(vec![(204, ""), (500, "no"), (307, "")]);
         let client = client(&server.url());
         let headers = [("X-Muster-Signature", "sha256=ab".to_owned())];

@@ -56,8 +56,8 @@ impl System {
         let envelope = Envelope::new(self.handle.context.fence, Command::Probe);
         let begun = Instant::now();
         self.handle.context.bus.send(&[], &[(me, envelope.clone())]).await.map_err(|error| error.to_string())?;
-        while let Some(post) = commands.recv().await {
-            if matches!(&post, CommandDelivery::Command(heard) if heard.id == envelope.id) {
+        while let Some(delivery) = commands.recv().await {
+            if matches!(&delivery, CommandDelivery::Command(heard) if heard.id == envelope.id) {
                 return Ok(format!("a message came back after {:.2} ms", begun.elapsed().as_secs_f64() * 1e3));
             }
         }

@@ -34,7 +34,7 @@ enum OutgoingMessage {
     Commands(CommandBatch),
     Mirror(PoolName, Vec<(ProcessId, u32)>),
     ForgetPool(PoolName),
-    Errand(RegistryUpdate),
+    Update(RegistryUpdate),
     Last(oneshot::Sender<()>),
 }
 
@@ -68,7 +68,7 @@ impl CommandSender {
             "commands",
             tokio::spawn(carry_commands(registry.clone(), bus.clone(), fenced.clone(), message_line, updates)),
         );
-        task_set.watch("errands", tokio::spawn(run_updates(registry, bus, fenced, update_line)));
+        task_set.watch("registry updates", tokio::spawn(run_updates(registry, bus, fenced, update_line)));
         Self { messages }
     }
 
@@ -105,7 +105,7 @@ impl CommandSender {
     }
 
     fn run(&self, update: RegistryUpdate) {
-        drop(self.messages.send(OutgoingMessage::Errand(update)));
+        drop(self.messages.send(OutgoingMessage::Update(update)));
     }
 
     /// A worker is over for us, and may live: nothing is left of it but the word that it is to end.
@@ -142,7 +142,7 @@ async fn carry_commands(
                 // Not under a lead that is over: a later leader may have made that pool again.
                 OutgoingMessage::ForgetPool(_) if fenced.is_cancelled() => {}
                 OutgoingMessage::ForgetPool(pool) => forget_pool(registry.as_ref(), &mut mirrors, &pool).await,
-                OutgoingMessage::Errand(update) => {
+                OutgoingMessage::Update(update) => {
                     mirrors.heed(&update);
                     others.push(UpdateJob::Run(update));
                 }
@@ -233,7 +233,7 @@ async fn run_updates(
         waiting.into_iter().for_each(|reply| _ = reply.send(()));
         // Under a lead that is over it is not run again, and nobody misses it: whoever leads next writes the same.
         if let Some(error) = error.as_ref().filter(|_| !failing && !fenced.is_cancelled()) {
-            tracing::warn!(%error, "an errand to the registry failed; it is run again");
+            tracing::warn!(%error, "an update of the registry failed; it is run again");
         }
         failing = error.is_some();
         if taken == Some(0) {

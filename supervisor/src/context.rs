@@ -201,6 +201,8 @@ impl SupervisorError {
 }
 
 /// What is counted for people: spawns since this supervisor leads, and attempts at tasks.
+// Spawns are counted twice, since two readers count from two beginnings: the API's figures are since this supervisor leads, and end
+// with its lead; those of `/metrics` are since the process began, and a scraper takes a fall for a new process.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     spawns: AtomicU64,

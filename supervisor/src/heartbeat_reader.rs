@@ -127,10 +127,10 @@ impl HeartbeatReader {
             // the pass that is planned for the end of a silence does not come a moment before it.
             let told = at.checked_sub(heard.age).unwrap_or(at).min(entry.seen);
             let beat_at = entry.floor.map_or(told, |floor| told.max(floor));
-            let voice_at = entry.heard.map_or(beat_at, |known| known.max(beat_at));
-            entry.heard = Some(voice_at);
+            let heard_at = entry.heard.map_or(beat_at, |known| known.max(beat_at));
+            entry.heard = Some(heard_at);
             if let Some((_, list)) = news.iter_mut().find(|(keeper, _)| keeper.same_channel(&entry.keeper)) {
-                list.push(WorkerHeartbeat { at: voice_at, heard });
+                list.push(WorkerHeartbeat { at: heard_at, heard });
             }
         }
         news
@@ -341,9 +341,9 @@ impl HeartbeatLoop {
             None => health.recover("workers"),
         }
         self.tell_unreachable(health);
-        let hearing = HeartbeatWatch { since: self.since, most_silent };
+        let watch = HeartbeatWatch { since: self.since, most_silent };
         for (keeper, heard) in news {
-            drop(keeper.send(KeeperMessage::Heard(HeartbeatNews { at, hearing, rebuild, heard })));
+            drop(keeper.send(KeeperMessage::Heartbeats(HeartbeatNews { at, watch, rebuild, heard })));
         }
     }
 

@@ -24,7 +24,7 @@
 //! | [`launch`] | worker processes, single-process workers, the private Redis |
 //! | `leadership`, `collector`, `sweeper` | the lease, old rows, and processes that outlived their worker |
 //! | `task_set` | the tasks by name, so that none of them is missed when it ends |
-//! | `board` | every way in which the supervisor is less than it should be |
+//! | `health_board` | every way in which the supervisor is less than it should be |
 //! | `alerts` | what needs a person, and the webhook that is told |
 //!
 //! # What happens when a part fails

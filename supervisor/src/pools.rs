@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use muster_domain::lengths::{MAX_ROLE_TYPE, check_length};
+use muster_domain::pool::PoolMistake;
 use muster_domain::{EventDraft, EventKind, Gate, PoolName, PoolOrigin, PoolSpec, Timestamp, plain, runtime, schema};
 use muster_store::{PoolRow, Write, WriteOutcome};
 use serde_json::Value;
@@ -124,21 +125,17 @@ impl Pools {
 }
 
 fn check_spec(spec: &PoolSpec, context: &Context) -> Result<(), SupervisorError> {
-    spec.config.validate().map_err(SupervisorError::Invalid)?;
+    let launchers = context.launchers.names();
+    spec.config.check_under(&context.settings.clocks, &launchers).map_err(|mistake| match mistake {
+        PoolMistake::Bounds(message) | PoolMistake::Interval(message) => SupervisorError::Invalid(message),
+        PoolMistake::UnknownLauncher { name, known } => SupervisorError::UnknownLauncher { name, known },
+    })?;
     check_length("role_type", &spec.role_type, MAX_ROLE_TYPE).map_err(SupervisorError::Invalid)?;
-    let interval = spec.config.health_check_interval;
-    interval
-        .map_or(Ok(()), |interval| context.settings.clocks.check_interval(interval))
-        .map_err(SupervisorError::Invalid)?;
     if !context.settings.profiles.contains_key(&spec.runtime) {
         return Err(SupervisorError::UnknownRuntime {
             name: spec.runtime.clone(),
             known: context.settings.profiles.keys().cloned().collect(),
         });
-    }
-    let launcher = &spec.config.launcher;
-    if context.launchers.get(launcher).is_none() {
-        return Err(SupervisorError::UnknownLauncher { name: launcher.clone(), known: context.launchers.names() });
     }
     Ok(())
 }

@@ -46,29 +46,29 @@ async fn read(
                 let pools = names.borrow_and_update().clone();
                 stream.watch(pools);
             }
-            posts = stream.next() => deliver(context, posts),
+            deliveries = stream.next() => deliver(context, deliveries),
         }
     }
 }
 
-fn deliver(context: &Context, posts: Result<Vec<ReportDelivery>, RegistryError>) {
-    let posts = match posts {
-        Ok(posts) => posts,
+fn deliver(context: &Context, deliveries: Result<Vec<ReportDelivery>, RegistryError>) {
+    let deliveries = match deliveries {
+        Ok(deliveries) => deliveries,
         Err(error) => {
             return context.reporting.health.degrade("reports", format!("what workers say can't be read: {error}"));
         }
     };
     context.reporting.health.recover("reports");
     let mut by_pool: BTreeMap<PoolName, Vec<ReportDelivery>> = BTreeMap::new();
-    for post in posts {
-        by_pool.entry(post.pool.clone()).or_default().push(post);
+    for delivery in deliveries {
+        by_pool.entry(delivery.pool.clone()).or_default().push(delivery);
     }
-    for (pool, posts) in by_pool {
+    for (pool, deliveries) in by_pool {
         match context.directory.get(&pool) {
-            Some(keeper) => drop(keeper.mailbox.send(KeeperMessage::Reports(posts))),
+            Some(keeper) => drop(keeper.mailbox.send(KeeperMessage::Reports(deliveries))),
             // A pool is in the directory from before its stream is read until the store has no row of it any more; so this
             // one is gone for good, and nobody will ever settle what its workers said last.
-            None => context.messages.command_sender.settle(posts, Vec::new()),
+            None => context.messages.command_sender.settle(deliveries, Vec::new()),
         }
     }
 }

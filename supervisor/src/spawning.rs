@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use muster_domain::agent::DEFAULT_HEARTBEAT_INTERVAL;
+use muster_domain::agent::{DEFAULT_HEARTBEAT_INTERVAL, SHORTEST_INTERVAL};
 use muster_domain::lengths::{MAX_PROJECT_ID, check_length};
 use muster_domain::time::{LONGEST, check_longest, later};
 use muster_domain::{AgentId, AgentSpec, FinalState, StopReason, name};
@@ -50,8 +50,10 @@ impl Agents {
             });
         }
         check_length("project_id", &request.project_id, MAX_PROJECT_ID).map_err(SupervisorError::Invalid)?;
-        let within_bounds = |name: &str, value: Duration| match value < Duration::from_secs(1) {
-            true => Err(SupervisorError::Invalid(format!("{name} must be at least 1 s"))),
+        let within_bounds = |name: &str, value: Duration| match value < SHORTEST_INTERVAL {
+            true => {
+                Err(SupervisorError::Invalid(format!("{name} must be at least {} s", SHORTEST_INTERVAL.as_secs_f64())))
+            }
             false => check_longest(name, value).map_err(SupervisorError::Invalid).map(|()| value),
         };
         let heartbeat = request.heartbeat_interval.unwrap_or(DEFAULT_HEARTBEAT_INTERVAL);

@@ -44,7 +44,7 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// What is seen.
     pub registry: Arc<dyn Registry>,
-    /// The post.
+    /// The way of commands to workers and of reports back.
     pub bus: Arc<dyn Bus>,
     /// The hands.
     pub launchers: Launchers,
@@ -117,7 +117,7 @@ impl Supervisor {
         let mirror = mirror_of(&facts, context.fence);
         task_set.spawn("events", write_events(context.clone(), health_events));
         task_set.spawn("listener", listen(context.clone()));
-        task_set.spawn("postmaster", report_reader::run(context.clone()));
+        task_set.spawn("report reader", report_reader::run(context.clone()));
         task_set.spawn("leadership", leadership::run(context.clone(), mirror));
         task_set.spawn("lifetime", lifetime.run(context.clone()));
         task_set.spawn("collector", collector::run(context.clone()));

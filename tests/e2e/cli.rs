@@ -197,7 +197,7 @@ fn an_agent_of_echo_has_printed_nothing_and_that_is_said() {
 }
 
 #[test]
-fn a_standby_is_shown_and_stopped_by_its_own_door() {
+fn a_standby_is_shown_and_stopped_by_its_own_address() {
     let muster = Muster::start(Options::default());
     let agent = muster.spawn_many("developer_pool", 1).remove(0);
     let mut standby = muster.standby();

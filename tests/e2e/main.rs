@@ -4,7 +4,6 @@
 mod alerts;
 mod cli;
 mod clock;
-mod doors;
 mod exec;
 mod faults;
 mod files;
@@ -17,6 +16,7 @@ mod orphans;
 mod pipes;
 mod pools;
 mod readme;
+mod refusals;
 mod registry;
 mod runtimes;
 mod secured;

@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
+use muster_domain::agent::SHORTEST_INTERVAL;
 use muster_domain::{AgentId, AgentSnapshot, CommandRefusal, Epoch, ObservedState, ReportBody, SpawnOrder, Timestamp};
 use tokio::time::Instant;
 
 use crate::later;
 use crate::slots::{SlotStep, StopMode};
 use crate::tasks::AgentWork;
-
-/// What `heartbeat_interval` is at least.
-const SHORTEST_FRESHNESS: Duration = Duration::from_secs(1);
-/// What `max_idle_time` is at least, so that reporting idleness never becomes a busy loop.
-const SHORTEST_IDLE: Duration = Duration::from_secs(1);
 
 /// An agent that is held.
 #[derive(Debug)]
@@ -74,7 +70,7 @@ impl HeldAgent {
 
     /// How old its picture may be. At least a second, so that an order that is wrong makes no busy loop.
     pub(crate) fn heartbeat_interval(&self) -> Duration {
-        self.order.agent.heartbeat_interval.max(SHORTEST_FRESHNESS)
+        self.order.agent.heartbeat_interval.max(SHORTEST_INTERVAL)
     }
 
     pub(crate) const fn epoch(&self) -> Epoch {
@@ -159,7 +155,7 @@ impl HeldAgent {
     pub(crate) fn idle_at(&self) -> Option<Instant> {
         match self.phase {
             AgentPhase::Running { .. } => {
-                Some(later(self.idle_from, self.order.agent.max_idle_time.max(SHORTEST_IDLE)))
+                Some(later(self.idle_from, self.order.agent.max_idle_time.max(SHORTEST_INTERVAL)))
             }
             AgentPhase::Starting | AgentPhase::Stopping { .. } => None,
         }

@@ -15,7 +15,7 @@
 //! | `slots`, `held_agents`, `held_agent` | what a command or an end means for the agents that are held |
 //! | `tasks` | what an order, a halt or an end means for the tasks of those agents, and what is reported of them |
 //! | `memory` | what became of an epoch, for commands that come twice or late |
-//! | `post` | which reports are kept, sent and sent again |
+//! | `report_outbox` | which reports are kept, sent and sent again |
 //! | `heartbeat` | when to beat, what an answer means, whether there is any master |
 //! | `troubles` | what it says of itself when it is not heard |
 //! | `shutdown` | how to leave, and when |

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(crate) struct RegistryTroubles {
     /// Its calls fail.
-    voice: Option<Lasting>,
+    calls: Option<Lasting>,
     /// Its subscription to commands does not stand.
-    ears: Option<Lasting>,
+    subscription: Option<Lasting>,
 }
 
 #[derive(Debug)]
@@ -21,29 +21,29 @@ struct Lasting {
 impl RegistryTroubles {
     /// A call to the registry was answered, or failed.
     pub(crate) fn called<T, E: ToString>(&mut self, outcome: &Result<T, E>, now: Instant) {
-        note(&mut self.voice, outcome, now);
+        note(&mut self.calls, outcome, now);
     }
 
     /// The subscription was tested.
     pub(crate) fn listened<T, E: ToString>(&mut self, outcome: &Result<T, E>, now: Instant) {
-        note(&mut self.ears, outcome, now);
+        note(&mut self.subscription, outcome, now);
     }
 
     /// The subscription stands again.
     pub(crate) fn hears(&mut self) {
-        self.ears = None;
+        self.subscription = None;
     }
 
     /// Why commands do not come, if so.
     pub(crate) fn deafness(&self) -> Option<String> {
-        self.ears.as_ref().map(|ears| ears.error.clone())
+        self.subscription.as_ref().map(|lasting| lasting.error.clone())
     }
 
     /// What it says at its probe socket.
     pub(crate) fn tell(&self, now: Instant) -> Option<OngoingTrouble> {
-        let (what, lasting) = match (&self.voice, &self.ears) {
-            (Some(voice), _) => ("its heartbeats do not get through", voice),
-            (None, Some(ears)) => ("it does not hear its commands", ears),
+        let (what, lasting) = match (&self.calls, &self.subscription) {
+            (Some(calls), _) => ("its heartbeats do not get through", calls),
+            (None, Some(subscription)) => ("it does not hear its commands", subscription),
             (None, None) => return None,
         };
         let for_ms = crate::millis(now.saturating_duration_since(lasting.since));

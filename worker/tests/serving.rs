@@ -308,7 +308,7 @@ async fn asked(bench: &Bench) -> ProbeAnswer {
 }
 
 #[tokio::test]
-async fn at_its_door_it_says_what_keeps_it_from_being_heard() {
+async fn at_its_probe_socket_it_says_what_keeps_it_from_being_heard() {
     let bench = Bench::start(RuntimeProfile::Echo, |orders| orders.clocks.heartbeat = Duration::from_millis(20)).await;
     assert_eq!(asked(&bench).await.trouble, None);
     bench.switch(true);

@@ -40,10 +40,9 @@ impl Side {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             let identity = bench::identity();
-            let door = muster_process::ProbeSocket::closed();
-            let seat =
-                WorkerDeps { registry: bus.clone(), bus, identity, probe_socket: door, stop: sign, in_process: true };
-            runtime.block_on(muster_worker::run(orders, seat)).expect("no error");
+            let probe_socket = muster_process::ProbeSocket::closed();
+            let deps = WorkerDeps { registry: bus.clone(), bus, identity, probe_socket, stop: sign, in_process: true };
+            runtime.block_on(muster_worker::run(orders, deps)).expect("no error");
             drop(data);
         });
         reports.next().await.expect("ready");
@@ -75,17 +74,17 @@ impl Side {
 
     /// Waits for the next ends, and says how many there are and in how many reports.
     async fn ends(&mut self) -> (usize, usize) {
-        let posts = self.reports.next().await.expect("reports");
+        let deliveries = self.reports.next().await.expect("reports");
         let over = |body: &ReportBody| if let ReportBody::Tasks { over, .. } = body { over.len() } else { 0 };
-        let reports = posts.iter().filter_map(|post| post.report.as_ref());
+        let reports = deliveries.iter().filter_map(|delivery| delivery.report.as_ref());
         let ends = reports.clone().map(|report| over(&report.body)).sum();
         let last = reports.map(|report| report.seq).max().unwrap_or(0);
         if self.settles {
-            self.registry.settle(&posts, &[(self.worker, last)]).await.expect("settled");
+            self.registry.settle(&deliveries, &[(self.worker, last)]).await.expect("settled");
         } else {
-            self.registry.settle(&posts, &[]).await.expect("deleted");
+            self.registry.settle(&deliveries, &[]).await.expect("deleted");
         }
-        (ends, posts.len())
+        (ends, deliveries.len())
     }
 
     /// Has so many tasks done, with so many under way at a time.
@@ -98,8 +97,8 @@ impl Side {
                 self.send(number).await;
                 sent += number;
             }
-            let (ends, posts) = self.ends().await;
-            (done, reports) = (done + ends, reports + posts);
+            let (ends, deliveries) = self.ends().await;
+            (done, reports) = (done + ends, reports + deliveries);
         }
         (begin.elapsed(), reports)
     }

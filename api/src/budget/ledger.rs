@@ -260,103 +260,103 @@ mod tests {
 
     #[test]
     fn what_was_announced_and_does_not_come_keeps_nobody_out() {
-        let mut desk = LedgerTest::new();
+        let mut test = LedgerTest::new();
         for _ in 0..60 {
-            desk.enter(64);
+            test.enter(64);
         }
-        let sends = desk.enter(64);
-        assert_eq!(desk.grow(sends, 64), Standing::Settled);
+        let sends = test.enter(64);
+        assert_eq!(test.grow(sends, 64), Standing::Settled);
     }
 
     #[test]
     fn a_swift_one_goes_before_those_that_came_later_and_has_what_it_needs() {
-        let mut desk = LedgerTest::new();
-        let (first, second, third) = (desk.enter(64), desk.enter(64), desk.enter(64));
-        assert_eq!((desk.grow(first, 32), desk.grow(second, 32)), (Standing::Settled, Standing::Settled));
-        assert_eq!(desk.grow(third, 1), Standing::Waits, "the rest is theirs");
-        assert_eq!((desk.grow(first, 32), desk.grow(second, 32)), (Standing::Settled, Standing::Settled));
-        desk.ledger.complete(first, desk.now);
-        desk.ledger.complete(second, desk.now);
-        desk.pass(5.0);
-        assert_eq!(desk.ledger.standing(third), Standing::Waits, "what was read is on its way");
-        desk.leave(first);
-        assert_eq!(desk.ledger.standing(third), Standing::Settled);
+        let mut test = LedgerTest::new();
+        let (first, second, third) = (test.enter(64), test.enter(64), test.enter(64));
+        assert_eq!((test.grow(first, 32), test.grow(second, 32)), (Standing::Settled, Standing::Settled));
+        assert_eq!(test.grow(third, 1), Standing::Waits, "the rest is theirs");
+        assert_eq!((test.grow(first, 32), test.grow(second, 32)), (Standing::Settled, Standing::Settled));
+        test.ledger.complete(first, test.now);
+        test.ledger.complete(second, test.now);
+        test.pass(5.0);
+        assert_eq!(test.ledger.standing(third), Standing::Waits, "what was read is on its way");
+        test.leave(first);
+        assert_eq!(test.ledger.standing(third), Standing::Settled);
     }
 
     #[test]
     fn slow_ones_give_way_to_who_waits_and_to_nobody_else() {
         for (seconds, by) in [(2.0, 0), (LONG.as_secs_f64() + 1.0, 1)] {
-            let mut desk = LedgerTest::new();
-            let slow = [desk.enter(64), desk.enter(64)];
+            let mut test = LedgerTest::new();
+            let slow = [test.enter(64), test.enter(64)];
             for id in slow {
-                desk.grow(id, 60);
+                test.grow(id, 60);
             }
-            desk.pass(seconds);
+            test.pass(seconds);
             for id in slow {
                 // A step, so that it has not stopped.
-                assert_eq!(desk.grow(id, by), Standing::Settled);
+                assert_eq!(test.grow(id, by), Standing::Settled);
             }
-            let waits = desk.enter(64);
-            let stands = [desk.grow(waits, 4), desk.grow(waits, 30)];
+            let waits = test.enter(64);
+            let stands = [test.grow(waits, 4), test.grow(waits, 30)];
             assert_eq!(stands[1], Standing::Waits, "until that one has gone");
-            let standing = slow.map(|id| desk.ledger.standing(id));
+            let standing = slow.map(|id| test.ledger.standing(id));
             assert_eq!(standing, [Standing::GivesWay, Standing::Settled], "one is enough");
-            desk.leave(slow[0]);
-            assert_eq!(desk.ledger.standing(waits), Standing::Settled);
+            test.leave(slow[0]);
+            assert_eq!(test.ledger.standing(waits), Standing::Settled);
         }
     }
 
     #[test]
     fn of_half_read_ones_that_all_wait_the_one_with_least_gives_way() {
-        let mut desk = LedgerTest::new();
+        let mut test = LedgerTest::new();
         // None says how large it is, so nothing is kept for it.
-        let all: Vec<u64> = (0..4).map(|_| desk.enter(0)).collect();
+        let all: Vec<u64> = (0..4).map(|_| test.enter(0)).collect();
         for (id, by) in all.iter().zip([34, 33, 31, 30]) {
-            assert_eq!(desk.grow(*id, by), Standing::Settled);
+            assert_eq!(test.grow(*id, by), Standing::Settled);
         }
-        let more: Vec<Standing> = all.iter().map(|id| desk.grow(*id, 20)).collect();
+        let more: Vec<Standing> = all.iter().map(|id| test.grow(*id, 20)).collect();
         assert_eq!(more, [Standing::Waits, Standing::Waits, Standing::Waits, Standing::GivesWay]);
-        desk.leave(all[3]);
-        assert_eq!(desk.ledger.standing(all[0]), Standing::Settled);
+        test.leave(all[3]);
+        assert_eq!(test.ledger.standing(all[0]), Standing::Settled);
     }
 
     /// Whoever comes in whatever order, all end, and nothing is lost of the memory.
     #[test]
     fn nobody_waits_for_ever() {
         for seed in 0..50_u64 {
-            let mut desk = LedgerTest::new();
+            let mut test = LedgerTest::new();
             let mut random = seed;
             let mut next = move |below: u64| {
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 (random >> 33) % below
             };
             // Each with what it has yet to send.
-            let mut open: Vec<(u64, usize)> = (0..12).map(|_| (desk.enter(64), 64)).collect();
+            let mut open: Vec<(u64, usize)> = (0..12).map(|_| (test.enter(64), 64)).collect();
             let mut rounds = 0;
             while !open.is_empty() {
                 rounds += 1;
                 assert!(rounds < 10_000, "seed {seed}: {} are left", open.len());
                 let chosen = next(open.len() as u64) as usize;
                 let (id, left) = open[chosen];
-                desk.pass(0.01);
-                match desk.ledger.standing(id) {
+                test.pass(0.01);
+                match test.ledger.standing(id) {
                     Standing::GivesWay => {
-                        desk.leave(id);
+                        test.leave(id);
                         open.swap_remove(chosen);
                     }
                     Standing::Waits => {}
                     Standing::Settled if left == 0 => {
-                        desk.leave(id);
+                        test.leave(id);
                         open.swap_remove(chosen);
                     }
                     Standing::Settled => {
                         let by = (1 + next(8) as usize).min(left);
-                        desk.grow(id, by);
+                        test.grow(id, by);
                         open[chosen].1 -= by;
                     }
                 }
             }
-            assert_eq!(desk.ledger.free(), 128 * MIB, "seed {seed}");
+            assert_eq!(test.ledger.free(), 128 * MIB, "seed {seed}");
         }
     }
 }

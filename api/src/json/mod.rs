@@ -14,16 +14,15 @@ pub(crate) use words::{describe as describe_words, some_of};
 
 use std::time::Duration;
 
-use crate::problem::Problem;
+use muster_domain::time::LONGEST;
 
-/// The longest duration that is taken, in seconds: some 30 years, so that sums of times never overflow.
-const MAX_SECONDS: f64 = 1e9;
+use crate::problem::Problem;
 
 /// A number of seconds as a duration. What is too short is the supervisor's to say.
 pub(crate) fn duration(field: &str, seconds: Option<f64>) -> Result<Option<Duration>, Problem> {
     match seconds {
-        Some(seconds) if !(0.0..=MAX_SECONDS).contains(&seconds) => {
-            Err(Problem::invalid_field(field, format!("{field} is 0 to {MAX_SECONDS} seconds, not {seconds}")))
+        Some(seconds) if !(0.0..=LONGEST.as_secs_f64()).contains(&seconds) => {
+            Err(Problem::invalid_field(field, format!("{field} is 0 to {} seconds, not {seconds}", LONGEST.as_secs())))
         }
         seconds => Ok(seconds.map(Duration::from_secs_f64)),
     }

@@ -121,10 +121,10 @@ async fn health(State(state): State<Arc<ApiState>>) -> Json<HealthJson> {
             health.alerts = AlertTopicJson::of(alerts);
         }
     }
-    if state.seats().is_crowded() {
+    if state.connections().is_crowded() {
         health.degraded.push(format!(
             "connections were refused: all {} answered requests (raise the limit of open files)",
-            state.seats().most()
+            state.connections().most()
         ));
     }
     if !health.degraded.is_empty() {

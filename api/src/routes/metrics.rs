@@ -28,7 +28,7 @@ async fn scrape(
 ) -> Result<impl IntoResponse, Problem> {
     let mut page = MetricsPage::new(state.metrics().map(PrometheusHandle::render).unwrap_or_default());
     page.leading(leader.is_ok());
-    page.connections(state.seats().count());
+    page.connections(state.connections().count());
     if let Ok(Leader(caller)) = leader {
         let pools = caller.pools()?;
         page.system(&caller.system()?.view().await);

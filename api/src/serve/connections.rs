@@ -182,7 +182,7 @@ pub(crate) struct Connections {
     refused: Mutex<Option<Instant>>,
 }
 
-/// A seat that is taken until this is dropped.
+/// A connection that is counted until this is dropped.
 pub(crate) struct ConnectionGuard {
     connections: Arc<Connections>,
     number: u64,
@@ -223,7 +223,7 @@ impl Connections {
         self.bounds.most
     }
 
-    /// Takes a seat, if one is free.
+    /// Takes one more connection, if there is room.
     pub(crate) fn try_take(self: &Arc<Self>) -> Option<ConnectionGuard> {
         let mut taken = self.taken();
         if taken.len() >= self.bounds.most {
@@ -235,7 +235,7 @@ impl Connections {
         Some(ConnectionGuard { connections: Arc::clone(self), number, connection })
     }
 
-    /// Takes a seat, if need be that of one that waits. `None` where every connection is busy.
+    /// Takes one more, if need be by closing one that waits. `None` where every connection is busy.
     pub(crate) async fn take(self: &Arc<Self>) -> Option<ConnectionGuard> {
         loop {
             if let Some(taken) = self.try_take() {
@@ -317,7 +317,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_too_long_leaves_and_who_is_busy_stays() {
         let connections = connections(9);
-        let [idle, head, busy] = [(); 3].map(|()| connections.try_take().expect("a free seat"));
+        let [idle, head, busy] = [(); 3].map(|()| connections.try_take().expect("room for one more"));
         head.connection.heard();
         busy.connection.heard();
         busy.connection.enter(ConnectionPhase::Busy);
@@ -339,12 +339,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_longest_idle_without_a_key_makes_room() {
         let connections = connections(3);
-        let known = connections.try_take().expect("a free seat");
+        let known = connections.try_take().expect("room for one more");
         known.connection.recognise();
         pass(Duration::from_secs(5)).await;
-        let old = connections.try_take().expect("a free seat");
+        let old = connections.try_take().expect("room for one more");
         pass(Duration::from_secs(5)).await;
-        let young = connections.try_take().expect("a free seat");
+        let young = connections.try_take().expect("room for one more");
         assert!(connections.try_take().is_none());
         let leaves = async {
             assert_eq!(old.connection.order().await, ConnectionOrder::Leave);
@@ -358,7 +358,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn where_all_are_busy_the_next_is_refused() {
         let connections = connections(1);
-        let busy = connections.try_take().expect("a free seat");
+        let busy = connections.try_take().expect("room for one more");
         busy.connection.enter(ConnectionPhase::Busy);
         assert!(connections.take().await.is_none());
         assert!(connections.is_crowded());
@@ -371,7 +371,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_order_that_comes_too_late_is_dropped() {
         let connections = connections(1);
-        let connection = connections.try_take().expect("a free seat");
+        let connection = connections.try_take().expect("room for one more");
         connection.connection.tell(ConnectionOrder::Leave);
         connection.connection.enter(ConnectionPhase::Busy);
         assert_eq!(told(&connection).await, None);

@@ -88,7 +88,7 @@ async fn sweep(state: Arc<ApiState>) {
     let (mut ticks, mut told) = (interval(SWEEP), 0);
     loop {
         ticks.tick().await;
-        let now = state.seats().sweep();
+        let now = state.connections().sweep();
         told += now;
         // Not while more of them come to rest: they would take what was just given back.
         if now == 0 && told >= MANY {
@@ -103,7 +103,7 @@ async fn sweep(state: Arc<ApiState>) {
 /// Takes connections for ever.
 async fn take_in(listener: &TcpListener, state: &ApiState, terms: &ServeOptions, guests: &TaskTracker) {
     let refusals = Arc::new(Semaphore::new(REFUSALS));
-    let mut refusing = ServeOptions { router: refusing_router(state.seats().most()), ..terms.clone() };
+    let mut refusing = ServeOptions { router: refusing_router(state.connections().most()), ..terms.clone() };
     refusing.stall = REFUSAL;
     let (mut failed, mut full) = (Reminder::default(), Reminder::default());
     loop {
@@ -121,13 +121,13 @@ async fn take_in(listener: &TcpListener, state: &ApiState, terms: &ServeOptions,
         // An answer is written at once; waiting for more of it (Nagle) would cost up to 40 ms. Where the option can't
         // be set the connection is gone already.
         let _ = stream.set_nodelay(true);
-        if let Some(taken) = state.seats().take().await {
+        if let Some(taken) = state.connections().take().await {
             let terms = terms.clone();
             guests.spawn(async move { attend(stream, Arc::clone(&taken.connection), terms).await });
             continue;
         }
         if full.is_due() {
-            let most = state.seats().most();
+            let most = state.connections().most();
             tracing::warn!(most, "all connections answer requests; more are refused (raise the limit of open files)");
         }
         refuse(stream, &refusals, &refusing).await;

@@ -165,7 +165,7 @@ async fn an_idle_connection_rests_answers_again_and_is_closed_in_the_end() {
     assert!((75..78).contains(&took.as_secs()), "{took:?}");
     let took = ends_after(&mut server.connect().await).await;
     assert!((75..78).contains(&took.as_secs()), "one that never says anything: {took:?}");
-    assert_eq!(server.state.seats().count(), 0);
+    assert_eq!(server.state.connections().count(), 0);
     server.end().await;
 }
 
@@ -253,7 +253,7 @@ async fn idle_connections_make_room_and_those_with_a_key_last() {
     send(&mut known, &get_of("/health")).await;
     let text = answer(&mut known).await;
     assert!(text.starts_with("HTTP/1.1 200") && !text.contains("refused"), "{text}");
-    assert!(server.state.seats().count() <= 3);
+    assert!(server.state.connections().count() <= 3);
     server.end().await;
 }
 
@@ -261,7 +261,7 @@ async fn idle_connections_make_room_and_those_with_a_key_last() {
 async fn where_all_connections_answer_the_next_is_told_so() {
     let server = TestServer::start(|config| ApiConfig { connections: 2, ..config }).await;
     let (_slow, ticks) = (server.ask("/slow").await, server.ask("/ticks").await);
-    while server.state.seats().count() < 2 {
+    while server.state.connections().count() < 2 {
         tokio::task::yield_now().await;
     }
     let refused = answer(&mut server.ask("/health").await).await;

@@ -72,7 +72,7 @@ impl MemoryRegistry {
         self.state().content.is_empty()
     }
 
-    /// Puts a post into a worker's subscriptions, whatever was sent.
+    /// Puts a delivery into a worker's subscriptions, whatever was sent.
     #[cfg(feature = "testing")]
     pub(crate) fn put(&self, worker: ProcessId, delivery: crate::CommandDelivery) {
         self.state().delivery.put(worker, || delivery.clone());

@@ -38,7 +38,7 @@ impl Subscriptions {
         });
     }
 
-    /// Puts a post into each of a worker's subscriptions, and drops those to which nobody listens any more.
+    /// Puts a delivery into each of a worker's subscriptions, and drops those to which nobody listens any more.
     pub(super) fn put(&mut self, worker: ProcessId, delivery: impl Fn() -> CommandDelivery) {
         self.subscriptions
             .retain(|subscription| subscription.worker != worker || subscription.sender.send(delivery()).is_ok());

@@ -63,13 +63,13 @@ impl Bus for RedisRegistry {
             Ok(replaced) => {
                 known.record(&changes);
                 if !replaced.is_empty() {
-                    known.doubt_all();
+                    known.mark_all_unknown();
                 }
                 self.tampering_log().replaced(&replaced);
                 Ok(())
             }
             Err(error) => {
-                known.doubt(&changes);
+                known.mark_unknown(&changes);
                 Err(error)
             }
         }

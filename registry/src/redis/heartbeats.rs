@@ -14,7 +14,7 @@ const EXPIRE_SECONDS: u32 = 3600;
 /// Workers per script call: a call for 200 keeps Redis from others for less than a millisecond.
 const PICTURES_PER_CALL: usize = 200;
 
-/// What `read_heartbeats.lua` says of one worker: its place in KEYS, number, age in milliseconds, picture, the picture's code.
+/// What `pictures.lua` says of one worker: its place in KEYS, number, age in milliseconds, picture, the picture's code.
 type SeenRow = (usize, u64, u64, Option<Vec<u8>>, Option<Vec<u8>>);
 /// What `beat.lua` answers: see there.
 type BeatReply = (String, u64, Vec<u8>, Vec<u8>, bool, u64, Vec<String>);
@@ -40,12 +40,12 @@ impl RedisRegistry {
             Ok((answer, has_replaced)) => {
                 known.record(&changes);
                 if has_replaced {
-                    known.doubt_all();
+                    known.mark_all_unknown();
                 }
                 Ok(answer)
             }
             Err(error) => {
-                known.doubt(&changes);
+                known.mark_unknown(&changes);
                 Err(error)
             }
         }

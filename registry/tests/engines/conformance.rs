@@ -205,7 +205,7 @@ async fn a_pool_is_forgotten_with_all_that_is_in_it(bench: &impl Bench) {
     assert_eq!(bench.agent(worker.agents[0].agent_id).await, None);
     assert!(bench.slots(&worker.pool).await.is_empty());
     let left = next(&mut reports(bench, &["gone", "stays"]).await).await;
-    assert_eq!(left.iter().map(|post| &post.pool).collect::<Vec<_>>(), [&other.pool]);
+    assert_eq!(left.iter().map(|delivery| &delivery.pool).collect::<Vec<_>>(), [&other.pool]);
     assert!(bench.agent(other.agents[0].agent_id).await.is_some());
     assert_eq!(bench.slots(&other.pool).await, [(other.id, 8)]);
 }
@@ -298,9 +298,9 @@ async fn reports_arrive_in_order_with_their_agents(bench: &impl Bench) {
     while received.len() < 5 {
         received.extend(next(&mut stream).await);
     }
-    let bodies: Vec<_> = received.iter().map(|post| post.report.clone().expect("a report")).collect();
+    let bodies: Vec<_> = received.iter().map(|delivery| delivery.report.clone().expect("a report")).collect();
     assert_eq!(bodies, sent);
-    assert!(received.iter().all(|post| post.pool == worker.pool));
+    assert!(received.iter().all(|delivery| delivery.pool == worker.pool));
     for agent in &agents {
         assert!(bench.agent(agent.agent_id).await.is_some(), "an agent is there when its start is known");
     }
@@ -427,14 +427,14 @@ async fn a_cancelled_read_loses_nothing(bench: &impl Bench) {
         bench.engine().report(&[report], &AgentNews::default(), &mut worker.known).await.expect("reported");
         // Sometimes before the read is sent, sometimes while it is under way, sometimes when its answer is there.
         let patience = Duration::from_micros(seq % 7 * 60);
-        if let Ok(posts) = tokio::time::timeout(patience, stream.next()).await {
-            received.extend(posts.expect("reports"));
+        if let Ok(deliveries) = tokio::time::timeout(patience, stream.next()).await {
+            received.extend(deliveries.expect("reports"));
         }
     }
     while received.len() < 50 {
         received.extend(next(&mut stream).await);
     }
-    let numbers: Vec<u64> = received.iter().map(|post| post.report.as_ref().expect("a report").seq).collect();
+    let numbers: Vec<u64> = received.iter().map(|delivery| delivery.report.as_ref().expect("a report").seq).collect();
     assert_eq!(numbers, (1..=50).collect::<Vec<_>>());
 }
 

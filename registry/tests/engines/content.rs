@@ -102,11 +102,11 @@ async fn rubbish_on_a_channel_is_said_to_be_unreadable() {
     let channel = format!("process:{}:commands", worker.id);
     for rubbish in ["", "{}", "\u{1}", r#"{"v":77}"#] {
         assert_eq!(server.ask::<usize>(&["PUBLISH", &channel, rubbish]).await, 1);
-        let post = soon("a post", heard.recv()).await.expect("it stands");
-        assert!(matches!(post, CommandDelivery::Unreadable(_)), "{post:?}");
+        let delivery = soon("a delivery", heard.recv()).await.expect("it stands");
+        assert!(matches!(delivery, CommandDelivery::Unreadable(_)), "{delivery:?}");
     }
     engine.send(&[], &[(worker.id, probe())]).await.expect("sent");
-    assert!(matches!(soon("a post", heard.recv()).await, Some(CommandDelivery::Command(_))));
+    assert!(matches!(soon("a delivery", heard.recv()).await, Some(CommandDelivery::Command(_))));
 }
 
 #[tokio::test]
@@ -116,12 +116,12 @@ async fn rubbish_on_a_stream_can_be_settled() {
     let mut stream = engine.reports(vec![pool("p")]).await.expect("a stream");
     server.ask::<()>(&["XADD", "pool:p:reports", "*", "report", "{"]).await;
     server.ask::<()>(&["XADD", "pool:p:reports", "*", "something", "else"]).await;
-    let mut posts = Vec::new();
-    while posts.len() < 2 {
-        posts.extend(soon("posts", stream.next()).await.expect("posts"));
+    let mut deliveries = Vec::new();
+    while deliveries.len() < 2 {
+        deliveries.extend(soon("deliveries", stream.next()).await.expect("deliveries"));
     }
-    assert!(posts.iter().all(|post| post.report.is_none()), "{posts:?}");
-    engine.settle(&posts, &[]).await.expect("settled");
+    assert!(deliveries.iter().all(|delivery| delivery.report.is_none()), "{deliveries:?}");
+    engine.settle(&deliveries, &[]).await.expect("settled");
     assert_eq!(server.ask::<usize>(&["XLEN", "pool:p:reports"]).await, 0);
 }
 
@@ -168,8 +168,8 @@ async fn entries_from_before_the_last_one_are_read_after_a_flush() {
     let mut restart = redis::pipe();
     restart.cmd("FLUSHALL").cmd("XADD").arg(&["pool:p:reports", "5-1", "report", &text]);
     server.run(&restart).await;
-    let posts = soon("the report of the new life", stream.next()).await.expect("reports");
-    assert_eq!((posts[0].entry.as_str(), posts[0].report.as_ref()), ("5-1", Some(&report)));
+    let deliveries = soon("the report of the new life", stream.next()).await.expect("reports");
+    assert_eq!((deliveries[0].entry.as_str(), deliveries[0].report.as_ref()), ("5-1", Some(&report)));
 }
 
 #[tokio::test]

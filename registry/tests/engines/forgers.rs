@@ -64,8 +64,8 @@ async fn a_worker_hears_only_its_leader_and_each_command_once() {
     let last = probe();
     scene.of_master.send(&[], &[(scene.worker.id, last.clone())]).await.expect("sent");
     for expected in [command, last] {
-        let post = soon("a command", heard.recv()).await.expect("it stands");
-        assert_eq!(post, CommandDelivery::Command(Box::new(expected)));
+        let delivery = soon("a command", heard.recv()).await.expect("it stands");
+        assert_eq!(delivery, CommandDelivery::Command(Box::new(expected)));
     }
     assert!(heard.is_empty());
     assert_eq!(scene.forged(), 5, "what was said twice is no forgery");
@@ -78,8 +78,8 @@ async fn a_report_is_believed_only_of_who_it_is_from() {
     let report = scene.worker.report(ReportBody::Ready);
     let known = &mut scene.worker.known;
     scene.of_worker.report(std::slice::from_ref(&report), &AgentNews::default(), known).await.expect("reported");
-    let posts = soon("the report", stream.next()).await.expect("reports");
-    assert_eq!(posts[0].report.as_ref(), Some(&report));
+    let deliveries = soon("the report", stream.next()).await.expect("reports");
+    assert_eq!(deliveries[0].report.as_ref(), Some(&report));
     let entries: Vec<(String, Vec<String>)> = scene.server.ask(&["XRANGE", "pool:p:reports", "-", "+"]).await;
     let code = entries[0].1[3].clone();
     // As the worker, as another one, with the code of another report, and without any.
@@ -89,9 +89,9 @@ async fn a_report_is_believed_only_of_who_it_is_from() {
         let mut add = vec!["XADD", "pool:p:reports", "*"];
         add.extend(fields);
         scene.server.ask::<()>(&add).await;
-        let posts = soon("the entry", stream.next()).await.expect("posts");
-        assert!(posts.len() == 1 && posts[0].report.is_none(), "{posts:?}");
-        scene.of_master.settle(&posts, &[]).await.expect("settled");
+        let deliveries = soon("the entry", stream.next()).await.expect("deliveries");
+        assert!(deliveries.len() == 1 && deliveries[0].report.is_none(), "{deliveries:?}");
+        scene.of_master.settle(&deliveries, &[]).await.expect("settled");
     }
     assert_eq!(scene.forged(), 3);
 }
@@ -166,8 +166,8 @@ async fn what_a_worker_of_another_version_says_is_no_forgery() {
     report.v = WIRE_VERSION + 1;
     let known = &mut scene.worker.known;
     scene.of_worker.report(std::slice::from_ref(&report), &AgentNews::default(), known).await.expect("reported");
-    let posts = soon("the report", stream.next()).await.expect("posts");
-    assert!(posts.len() == 1 && posts[0].report.is_none(), "{posts:?}");
+    let deliveries = soon("the report", stream.next()).await.expect("deliveries");
+    assert!(deliveries.len() == 1 && deliveries[0].report.is_none(), "{deliveries:?}");
     let mut beat = scene.worker.beat();
     beat.v = WIRE_VERSION + 1;
     scene.of_worker.beat(&beat, &mut scene.worker.known).await.expect("an answer");
@@ -182,7 +182,7 @@ async fn what_a_worker_of_another_version_says_is_no_forgery() {
     // The same text under a code that is none is nobody's.
     let text = serde_json::to_string(&report).expect("JSON");
     scene.server.ask::<()>(&["XADD", "pool:p:reports", "*", "report", &text, "code", "00"]).await;
-    soon("the entry", stream.next()).await.expect("posts");
+    soon("the entry", stream.next()).await.expect("deliveries");
     assert_eq!(scene.forged(), 2);
 }
 

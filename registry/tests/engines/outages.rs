@@ -49,15 +49,15 @@ impl Scene {
         let envelope = probe();
         let command_id = envelope.id;
         self.of_master.send(&[], &[(self.worker.id, envelope.clone())]).await.expect("sent");
-        let post = soon("the command", self.heard.recv()).await.expect("the subscription stands");
-        assert_eq!(post, CommandDelivery::Command(Box::new(envelope)));
+        let delivery = soon("the command", self.heard.recv()).await.expect("the subscription stands");
+        assert_eq!(delivery, CommandDelivery::Command(Box::new(envelope)));
         let report = self.worker.report(ReportBody::Probed { command_id });
         let known = &mut self.worker.known;
         self.of_worker.report(std::slice::from_ref(&report), &AgentNews::default(), known).await.expect("reported");
         loop {
             // The stream may say once that there was an outage.
-            let Ok(posts) = soon("the report", self.stream.next()).await else { continue };
-            if posts.iter().any(|post| post.report.as_ref() == Some(&report)) {
+            let Ok(deliveries) = soon("the report", self.stream.next()).await else { continue };
+            if deliveries.iter().any(|delivery| delivery.report.as_ref() == Some(&report)) {
                 return;
             }
         }

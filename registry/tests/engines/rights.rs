@@ -81,8 +81,8 @@ async fn do_everything(engine: &RedisRegistry) {
     engine.send(&[(pool.clone(), vec![(id, 8)])], &[(id, probe())]).await.expect("sent");
     soon("the command", commands.recv()).await.expect("a command");
     engine.check_commands(id).await.expect("it is heard");
-    let posts = soon("the report", stream.next()).await.expect("reports");
-    engine.settle(&posts, &[(id, report.seq)]).await.expect("settled");
+    let deliveries = soon("the report", stream.next()).await.expect("reports");
+    engine.settle(&deliveries, &[(id, report.seq)]).await.expect("settled");
     engine.read_heartbeats(&[(id, 0)]).await.expect("pictures");
     assert_eq!(engine.present().await.expect("workers"), [id]);
     assert_eq!(engine.pools().await.expect("pools"), std::slice::from_ref(&pool));

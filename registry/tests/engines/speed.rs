@@ -47,11 +47,11 @@ async fn figures() {
         let started = Instant::now();
         let envelope = probe();
         master.send(&[], &[(id, envelope)]).await.expect("sent");
-        let posts = stream.next().await.expect("reports");
+        let deliveries = stream.next().await.expect("reports");
         if round >= 500 {
             times.push(started.elapsed());
         }
-        master.settle(&posts, &[(id, round)]).await.expect("settled");
+        master.settle(&deliveries, &[(id, round)]).await.expect("settled");
     }
     tell("command, report and its reading", times);
     let times = (0..2000).map(|_| async {

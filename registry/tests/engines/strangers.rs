@@ -56,13 +56,13 @@ impl Scene {
         let report = self.worker.report(ReportBody::Ready);
         let known = &mut self.worker.known;
         self.of_worker.report(std::slice::from_ref(&report), &AgentNews::default(), known).await.expect("reported");
-        let posts = loop {
-            let posts = soon("the report", self.stream.next()).await.expect("reports");
-            if posts.iter().any(|post| post.report.as_ref() == Some(&report)) {
-                break posts;
+        let deliveries = loop {
+            let deliveries = soon("the report", self.stream.next()).await.expect("reports");
+            if deliveries.iter().any(|delivery| delivery.report.as_ref() == Some(&report)) {
+                break deliveries;
             }
         };
-        self.of_master.settle(&posts, &[(id, report.seq)]).await.expect("settled");
+        self.of_master.settle(&deliveries, &[(id, report.seq)]).await.expect("settled");
         for _ in 0..5 {
             self.beat().await;
         }
@@ -84,9 +84,9 @@ impl Scene {
             .await
             .expect("reported");
         loop {
-            let posts = soon("the other pool's report", self.stream.next()).await.expect("reports");
-            self.of_master.settle(&posts, &[]).await.expect("settled");
-            if posts.iter().any(|post| post.report.as_ref() == Some(&report)) {
+            let deliveries = soon("the other pool's report", self.stream.next()).await.expect("reports");
+            self.of_master.settle(&deliveries, &[]).await.expect("settled");
+            if deliveries.iter().any(|delivery| delivery.report.as_ref() == Some(&report)) {
                 return;
             }
         }

@@ -134,7 +134,7 @@ impl ConnectionPool {
         if lock(&self.limit).permits() == 0 {
             return self.writer().await;
         }
-        match tokio::time::timeout(WAIT, self.seated()).await {
+        match tokio::time::timeout(WAIT, self.permitted_reader()).await {
             Ok(Ok(Some(lent))) => Ok(lent),
             Ok(Ok(None)) => self.writer().await,
             Ok(Err(error)) => Err(error),
@@ -143,7 +143,7 @@ impl ConnectionPool {
     }
 
     /// A connection with a permit; `None` where only the writer's is to be had.
-    async fn seated(&self) -> Result<Option<BorrowedConnection<'_>>, StoreError> {
+    async fn permitted_reader(&self) -> Result<Option<BorrowedConnection<'_>>, StoreError> {
         loop {
             let Ok(permit) = self.permits.acquire().await else { return Err(closed()) };
             while let Some(idle) = self.idle_reader() {
@@ -167,7 +167,7 @@ impl ConnectionPool {
     /// The server gives no more: from now on there is a permit less, unless it is the last one.
     fn lose_permit(&self, error: &StoreError) -> bool {
         let loss = lock(&self.limit).lose(self.open.load(Ordering::Relaxed), Instant::now());
-        if loss == (AfterLoss::Seat { is_news: true }) {
+        if loss == (AfterLoss::OneFewer { is_news: true }) {
             tracing::warn!(%error, "PostgreSQL gives fewer connections than configured; those that there are do the work");
         }
         loss != AfterLoss::Last

@@ -23,7 +23,7 @@ pub(super) enum AfterLoss {
     /// The last permit stays.
     Last,
     /// There is a permit less.
-    Seat {
+    OneFewer {
         /// Whether nobody was told yet.
         is_news: bool,
     },
@@ -50,7 +50,7 @@ impl ReaderLimit {
         }
         (self.permits, self.lost, self.since) = (self.permits - 1, self.lost + 1, now);
         let before = self.told.replace(self.told.map_or(open, |most| most.max(open)));
-        AfterLoss::Seat { is_news: before.is_none() }
+        AfterLoss::OneFewer { is_news: before.is_none() }
     }
 
     /// The permits that are there again, to be tried.
@@ -96,20 +96,20 @@ mod tests {
         let start = Instant::now();
         let at = |minutes: u64| start + Duration::from_secs(61 * minutes);
         let mut limit = ReaderLimit::new(9, start);
-        assert_eq!(limit.lose(3, start), AfterLoss::Seat { is_news: true });
+        assert_eq!(limit.lose(3, start), AfterLoss::OneFewer { is_news: true });
         for _ in 0..5 {
-            assert_eq!(limit.lose(3, start), AfterLoss::Seat { is_news: false });
+            assert_eq!(limit.lose(3, start), AfterLoss::OneFewer { is_news: false });
         }
         assert_eq!(limit.regain(start), 0);
         for minute in 1..10 {
             assert_eq!(limit.regain(at(minute)), if minute == 1 { 6 } else { 1 });
             limit.given(3);
-            assert_eq!(limit.lose(2, at(minute)), AfterLoss::Seat { is_news: false }, "minute {minute}");
+            assert_eq!(limit.lose(2, at(minute)), AfterLoss::OneFewer { is_news: false }, "minute {minute}");
             assert!(limit.is_short());
         }
         limit.given(4);
         assert!(!limit.is_short());
-        assert_eq!(limit.lose(4, at(10)), AfterLoss::Seat { is_news: true });
+        assert_eq!(limit.lose(4, at(10)), AfterLoss::OneFewer { is_news: true });
     }
 
     #[test]

@@ -65,7 +65,7 @@ macro_rules! suites {
                 a_tasks_key_is_used_once, two_requests_race_for_a_tasks_key, long_texts_are_kept_whole,
             }
             task_lists {
-                lines_are_in_the_order_of_age, a_task_for_one_agent_waits_in_its_own_line,
+                queues_are_in_the_order_of_age, a_task_for_one_agent_waits_in_its_own_queue,
                 delayed_tasks_are_due_in_time, waits_move_with_the_clock_and_moments_stay,
                 a_clock_that_was_set_is_followed_in_steps,
                 what_ended_in_the_future_is_brought_back, tasks_expire_while_they_wait, what_runs_is_found,

@@ -16,12 +16,12 @@ use crate::servers::Servers;
 /// An empty store, and what must live as long as it does.
 pub(crate) struct Place {
     pub(crate) store: Arc<dyn Store>,
-    door: Door,
+    direct: DirectAccess,
     _keep: Box<dyn Any + Send + Sync>,
 }
 
 /// The way around the store into what is behind it.
-enum Door {
+enum DirectAccess {
     File(PathBuf),
     Url(String),
     Faults(Arc<FaultyStore>),
@@ -43,30 +43,32 @@ impl Place {
     /// From now on every event fails, and with it all that is to be committed together with it.
     pub(crate) async fn break_events(&self) {
         let fails = |writes: &[Write]| writes.iter().any(|write| matches!(write, Write::Event(_)));
-        match &self.door {
-            Door::Faults(store) => store.judge(move |writes| if fails(writes) { Commit::Fail } else { Commit::Pass }),
-            door => door.execute(BREAK_EVENTS).await,
+        match &self.direct {
+            DirectAccess::Faults(store) => {
+                store.judge(move |writes| if fails(writes) { Commit::Fail } else { Commit::Pass })
+            }
+            direct => direct.execute(BREAK_EVENTS).await,
         }
     }
 
     pub(crate) async fn mend_events(&self) {
-        match &self.door {
-            Door::Faults(store) => store.heal(),
-            door => door.execute(MEND_EVENTS).await,
+        match &self.direct {
+            DirectAccess::Faults(store) => store.heal(),
+            direct => direct.execute(MEND_EVENTS).await,
         }
     }
 
     /// From now on the engine never takes what is against this.
     pub(crate) async fn constrain(&self, constraint: Constraint) {
-        match &self.door {
-            Door::File(_) => self.door.execute(constraint.in_sqlite).await,
-            Door::Url(_) => self.door.execute(constraint.in_postgres).await,
-            Door::Faults(store) => store.poison(constraint.refuses),
+        match &self.direct {
+            DirectAccess::File(_) => self.direct.execute(constraint.in_sqlite).await,
+            DirectAccess::Url(_) => self.direct.execute(constraint.in_postgres).await,
+            DirectAccess::Faults(store) => store.poison(constraint.refuses),
         }
     }
 }
 
-impl Door {
+impl DirectAccess {
     /// Does to the database what no store would.
     async fn execute(&self, sql: &'static str) {
         match self {
@@ -87,14 +89,14 @@ impl Door {
 /// The engine in memory behind the wrapper with faults, none of which is turned on but by the suite itself.
 pub(crate) async fn memory() -> Place {
     let store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::new())));
-    Place { store: store.clone(), door: Door::Faults(store), _keep: Box::new(()) }
+    Place { store: store.clone(), direct: DirectAccess::Faults(store), _keep: Box::new(()) }
 }
 
 pub(crate) async fn sqlite() -> Place {
     let folder = tempfile::tempdir().expect("a temp folder");
     let path = folder.path().join("muster.db");
     let store = SqliteStore::open(&path, Durability::Process).await.expect("a new file");
-    Place { store: Arc::new(store), door: Door::File(path), _keep: Box::new(folder) }
+    Place { store: Arc::new(store), direct: DirectAccess::File(path), _keep: Box::new(folder) }
 }
 
 pub(crate) async fn postgres() -> Place {
@@ -102,7 +104,7 @@ pub(crate) async fn postgres() -> Place {
     let url = servers.make_database().await;
     let options = PostgresOptions { url: url.clone(), migrate_url: None, pgbouncer: false, max_connections: 10 };
     let store = PostgresStore::connect(options).await.expect("a new database");
-    Place { store: Arc::new(store), door: Door::Url(url), _keep: Box::new(servers) }
+    Place { store: Arc::new(store), direct: DirectAccess::Url(url), _keep: Box::new(servers) }
 }
 
 pub(crate) async fn pgbouncer() -> Place {
@@ -111,5 +113,5 @@ pub(crate) async fn pgbouncer() -> Place {
     let url = servers.through_pgbouncer(&direct).replacen("postgresql://", "postgresql+psycopg://", 1);
     let options = PostgresOptions { url, migrate_url: Some(direct.clone()), pgbouncer: true, max_connections: 10 };
     let store = PostgresStore::connect(options).await.expect("a new database");
-    Place { store: Arc::new(store), door: Door::Url(direct), _keep: Box::new(servers) }
+    Place { store: Arc::new(store), direct: DirectAccess::Url(direct), _keep: Box::new(servers) }
 }

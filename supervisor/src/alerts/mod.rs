@@ -103,7 +103,7 @@ muster_domain::words! {
     }
 }
 
-/// The book of alerts and the post about them.
+/// The book of alerts and the deliveries about them.
 pub(crate) struct Alerts {
     state: Mutex<AlertState>,
     changed: Notify,
@@ -161,7 +161,7 @@ impl Alerts {
         self.state().book.firing()
     }
 
-    /// Closes what is over for good, and gives the next letter to send.
+    /// Closes what is over for good, and gives the next delivery to send.
     fn next_delivery(&self) -> Option<WebhookDelivery> {
         let mut state = self.state();
         for alert in state.book.settle(now()) {

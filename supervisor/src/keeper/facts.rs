@@ -16,14 +16,14 @@ use super::{Keeper, Turn};
 use crate::launch::{LaunchError, Launched};
 
 impl Keeper {
-    pub(super) fn take_reports(&mut self, posts: Vec<ReportDelivery>, turn: &mut Turn) {
-        for post in posts {
-            if let Some(report) = &post.report {
+    pub(super) fn take_reports(&mut self, deliveries: Vec<ReportDelivery>, turn: &mut Turn) {
+        for delivery in deliveries {
+            if let Some(report) = &delivery.report {
                 self.take_report(report, turn);
                 let settled = self.model.workers.settle(report);
                 self.unsaved.settled.extend(settled.map(|upto| (report.process_id, upto)));
             }
-            self.unsaved.entries.push(post);
+            self.unsaved.entries.push(delivery);
         }
     }
 
@@ -99,7 +99,7 @@ impl Keeper {
         for heartbeat in &news.heard {
             self.hear_worker(heartbeat, turn);
         }
-        self.model.workers.judge(news.hearing, news.at, &self.model.pool, turn);
+        self.model.workers.judge(news.watch, news.at, &self.model.pool, turn);
     }
 
     fn hear_worker(&mut self, heartbeat: &WorkerHeartbeat, turn: &mut Turn) {

@@ -31,7 +31,7 @@ pub(crate) enum KeeperMessage {
     /// Reports of this pool's workers.
     Reports(Vec<ReportDelivery>),
     /// What the registry says of this pool's workers.
-    Heard(HeartbeatNews),
+    Heartbeats(HeartbeatNews),
     /// Wants to see something of the pool, and changes nothing.
     Read(PoolRead),
     /// Changes the pool's settings.
@@ -142,7 +142,7 @@ pub(crate) enum SpawnAnswer {
 pub(crate) struct HeartbeatNews {
     /// When the registry was asked.
     pub(crate) at: Instant,
-    pub(crate) hearing: HeartbeatWatch,
+    pub(crate) watch: HeartbeatWatch,
     /// Whether the registry may have lost what was written to it: it was flushed, or away.
     pub(crate) rebuild: bool,
     pub(crate) heard: Vec<WorkerHeartbeat>,

@@ -52,7 +52,7 @@ impl Keeper {
             tracing::debug!(pool.name = %self.model.pool.spec.pool_name, reason = plan.reason, "placing agents");
         }
         self.tell_what_is_waited_for(&waiting, &plan);
-        let placement = self.seat(waiting, spawns, &plan, spare, turn);
+        let placement = self.plan_placement(waiting, spawns, &plan, spare, turn);
         if placement.writes.is_empty() {
             return false;
         }
@@ -60,7 +60,7 @@ impl Keeper {
             Ok(outcomes) => {
                 // Where nobody more found a slot, the next ones would not either.
                 let found = placement.waiting.len() == LARGEST_PLACING;
-                self.seated(placement, outcomes, turn);
+                self.placed(placement, outcomes, turn);
                 left && found && !self.unsaved.resync
             }
             Err(error) => {
@@ -75,9 +75,9 @@ impl Keeper {
     /// Says of those without a slot why there is none, where that is more than that all are taken.
     fn tell_what_is_waited_for(&mut self, waiting: &[AgentId], plan: &Placement) {
         let why = self.model.held_by_outdated().map(|room| format!("it waits for {room}"));
-        for (id, seat) in waiting.iter().zip(&plan.seats) {
-            let seated = matches!(seat, SlotChoice::Worker(_) | SlotChoice::NewWorker(_));
-            if let Some(agent) = self.model.agents.get_mut(*id).filter(|_| !seated) {
+        for (id, slot) in waiting.iter().zip(&plan.slots) {
+            let is_placed = matches!(slot, SlotChoice::Worker(_) | SlotChoice::NewWorker(_));
+            if let Some(agent) = self.model.agents.get_mut(*id).filter(|_| !is_placed) {
                 agent.run.remark.clone_from(&why);
             }
         }
@@ -91,7 +91,7 @@ impl Keeper {
             return spawns;
         }
         let all = place(waiting + resting + spawns.len(), self.model.free_slots(), bounds);
-        let lacking = all.seats.iter().filter(|seat| **seat == SlotChoice::Full).count();
+        let lacking = all.slots.iter().filter(|slot| **slot == SlotChoice::Full).count();
         for spawn in spawns.split_off(spawns.len().saturating_sub(lacking)) {
             drop(spawn.reply.send(Err(self.full())));
         }
@@ -117,7 +117,7 @@ impl Keeper {
         judged.count
     }
 
-    fn seat(
+    fn plan_placement(
         &self,
         waiting: Vec<AgentId>,
         spawns: Vec<SpawnAsk>,
@@ -134,25 +134,25 @@ impl Keeper {
                 self.model.pool.worker_event(EventKind::WorkerStarting, process_id, turn.at, plan.reason.clone());
             placement.writes.push(Write::Event(event));
         }
-        let mut seats = plan.seats.iter().map(|seat| match seat {
+        let mut slots = plan.slots.iter().map(|slot| match slot {
             SlotChoice::Worker(id) => (Some(*id), false),
             SlotChoice::NewWorker(n) => (placement.new_workers.get(*n).map(|(id, _)| *id), false),
             SlotChoice::Wait => (None, false),
             SlotChoice::Full => (None, true),
         });
         for id in waiting {
-            let Some((Some(process_id), _)) = seats.next() else { continue };
+            let Some((Some(process_id), _)) = slots.next() else { continue };
             let epoch = self.model.agent(id).map_or(Epoch(1), |agent| agent.run.epoch.next());
             let to = Assignment { process_id, epoch };
             placement.writes.push(Write::Assign { agent_id: id, to, at: turn.at });
             placement.waiting.push((id, to));
         }
         for spawn in spawns {
-            match seats.next() {
+            match slots.next() {
                 Some((_, true)) | None => drop(spawn.reply.send(Err(self.full()))),
-                Some((seat, false)) => {
-                    placement.writes.extend(self.agent_row(&spawn, seat, turn));
-                    placement.spawns.push((spawn, seat));
+                Some((worker, false)) => {
+                    placement.writes.extend(self.agent_row(&spawn, worker, turn));
+                    placement.spawns.push((spawn, worker));
                 }
             }
         }
@@ -184,7 +184,7 @@ impl Keeper {
     }
 
     /// The commit went through: the model follows, in the order of the writes.
-    fn seated(&mut self, placement: PlacementPlan, outcomes: Vec<WriteOutcome>, turn: &mut Turn) {
+    fn placed(&mut self, placement: PlacementPlan, outcomes: Vec<WriteOutcome>, turn: &mut Turn) {
         let mut outcomes = outcomes.into_iter();
         for (process_id, key) in placement.new_workers {
             outcomes.nth(1);

@@ -1,6 +1,6 @@
 //! Starting worker processes and finding them again: the only place where the supervisor touches processes.
 //!
-//! | engine | a worker is |
+//! | launcher | a worker is |
 //! |---|---|
 //! | [`process`] | an OS process that outlives its master |
 //! | [`closure`] | a task of this process, in single-process mode |
@@ -31,7 +31,7 @@ use crate::logs::AgentLog;
 
 pub use launchers::Launchers;
 
-/// Starts workers and finds those of an earlier supervisor: an engine, e.g. the processes of this host, or a cluster.
+/// Starts workers and finds those of an earlier supervisor: as processes of this host, or by a worker engine, e.g. a cluster.
 ///
 /// Calls may take their time, and are made beside a keeper's turn; what can't be known now is an error or
 /// [`Adoption::Elsewhere`], never a death.
@@ -70,7 +70,7 @@ pub struct Launched {
 /// The way to a worker.
 ///
 /// The invariant of the house is that an agent is placed anew only after its worker, with all that it owned, is proven dead. Who may
-/// prove that depends on who runs the worker, and [`Proof`] names it. An engine that can't prove it does not guess: its `dead` never
+/// prove that depends on who runs the worker, and [`Proof`] names it. A launcher that can't prove it does not guess: its `dead` never
 /// resolves, the worker is shown as unreachable, and a person may declare it dead.
 #[async_trait]
 pub trait RunningWorker: Send + Sync + 'static {
@@ -85,7 +85,7 @@ pub trait RunningWorker: Send + Sync + 'static {
 
     /// Asks it how it is, past the registry, and waits so long at the most.
     async fn probe(&self, _patience: Duration) -> WorkerProbe {
-        WorkerProbe::NoDoor
+        WorkerProbe::NoSocket
     }
 }
 
@@ -105,7 +105,7 @@ pub enum Sent {
 pub enum Proof {
     /// The kernel of this host: its process has ended, and no process of the host is left that it owned.
     ProcessTable,
-    /// The engine of this name, which runs it: it has ended all that it ran of it, and will not start it again.
+    /// The worker engine of this name, which runs it: it has ended all that it ran of it, and will not start it again.
     Engine(String),
     /// The worker's own promise: it ends all that it owns when it can't renew its lease, and that time has passed by more than clocks
     /// may differ. Only an engine whose workers keep that promise may say so.
@@ -140,7 +140,7 @@ pub enum WorkerProbe {
     /// Nothing in time: it hangs.
     Silence,
     /// There is no way to ask it.
-    NoDoor,
+    NoSocket,
     /// It could not be asked, for this reason of ours.
     Unasked(String),
 }

@@ -217,11 +217,11 @@ impl RunningWorker for WorkerProcess {
                 Err(error) => WorkerProbe::Unasked(format!("its answer is not understood ({error})")),
             },
             Ok(ProbeReply::Silence) => WorkerProbe::Silence,
-            Ok(ProbeReply::NoDoor) => WorkerProbe::NoDoor,
+            Ok(ProbeReply::NoSocket) => WorkerProbe::NoSocket,
             Err(error) => WorkerProbe::Unasked(error.to_string()),
         };
         // The pid may be another process's by now. Its death is told by its descriptor.
-        if self.pidfd.is_dead() { WorkerProbe::NoDoor } else { said }
+        if self.pidfd.is_dead() { WorkerProbe::NoSocket } else { said }
     }
 
     async fn dead(&self) -> Death {

@@ -95,8 +95,7 @@ pub struct Holds {
 impl Holds {
     /// Whether something does that is about this pool alone.
     pub const fn is_held(&self) -> bool {
-        let breaker = matches!(self.breaker.state, BreakerState::Open | BreakerState::HalfOpen);
-        self.draining || self.paused || self.intake_closed || breaker || self.lacks.is_some()
+        self.draining || self.paused || self.intake_closed || self.breaker.state.is_holding() || self.lacks.is_some()
     }
 }
 
@@ -124,6 +123,13 @@ muster_domain::words! {
         Open = "open",
         /// Too many attempts failed: some tasks are tried, and the others wait.
         HalfOpen = "half_open",
+    }
+}
+
+impl BreakerState {
+    /// Whether ready tasks wait for it, all or most of them.
+    pub const fn is_holding(self) -> bool {
+        matches!(self, Self::Open | Self::HalfOpen)
     }
 }
 

@@ -3,17 +3,17 @@
 
 mod access;
 mod adoption;
+mod commands;
 mod idle;
 mod launcher;
 mod launching;
 mod ledger;
+mod leftover_files;
 mod looking;
 mod outages;
 mod parts;
 mod pools;
-mod posts;
 mod random;
-mod remains;
 mod reports;
 mod restarts;
 mod shutdown;

@@ -117,7 +117,7 @@ async fn a_supervisor_starts_without_a_registry_and_waits_for_it() {
 }
 
 #[tokio::test]
-async fn an_errand_that_fails_takes_no_other_with_it_and_is_run_again() {
+async fn an_update_that_fails_takes_no_other_with_it_and_is_run_again() {
     let world = World::new().await;
     let agents = world.spawn_many(2).await;
     let first = world.worker_of(agents[0]).await;

@@ -90,10 +90,10 @@ async fn an_outage_of_the_registry_is_nobodys_silence() {
 }
 
 /// Lets it answer at its probe socket, over which it says what keeps it from being heard.
-async fn answer_at_the_door(worker: &FakeWorker) {
+async fn answer_at_the_probe_socket(worker: &FakeWorker) {
     let trouble = Some(OngoingTrouble { for_ms: 4000, error: "no route to Redis".to_owned() });
     let vitals = ProbeAnswer { process_id: worker.id(), beats: 9, trouble };
-    worker.change(|habits| habits.at_door = WorkerProbe::Lives(vitals)).await;
+    worker.change(|habits| habits.at_probe_socket = WorkerProbe::Lives(vitals)).await;
 }
 
 async fn says(world: &World, subject: &str) -> bool {
@@ -105,7 +105,7 @@ async fn one_that_lives_and_is_not_heard_is_named_and_left_alone() {
     let world = World::with(strict, |pool| pool.max_agents = 2).await;
     let agent = world.spawn().await;
     let mute = world.worker_of(agent).await;
-    answer_at_the_door(&mute).await;
+    answer_at_the_probe_socket(&mute).await;
     silence(&mute).await;
     wait_until("it is named", async || says(&world, "workers").await).await;
     let board = world.degraded().await.join("\n");
@@ -125,11 +125,11 @@ async fn one_that_lives_and_is_not_heard_is_named_and_left_alone() {
 }
 
 #[tokio::test]
-async fn one_that_hangs_behind_its_door_is_killed() {
+async fn one_that_hangs_behind_its_probe_socket_is_killed() {
     let world = World::with(strict, |_| {}).await;
     let agent = world.spawn().await;
     let hung = world.worker_of(agent).await;
-    hung.change(|habits| habits.at_door = WorkerProbe::Silence).await;
+    hung.change(|habits| habits.at_probe_socket = WorkerProbe::Silence).await;
     silence(&hung).await;
     world.wait_epoch(agent, 2).await;
     assert!(hung.is_dead());
@@ -141,7 +141,7 @@ async fn one_that_could_not_be_asked_is_named() {
     let world = World::with(strict, |_| {}).await;
     let agent = world.spawn().await;
     let worker = world.worker_of(agent).await;
-    worker.change(|habits| habits.at_door = WorkerProbe::Unasked("too many open files".to_owned())).await;
+    worker.change(|habits| habits.at_probe_socket = WorkerProbe::Unasked("too many open files".to_owned())).await;
     silence(&worker).await;
     wait_until("it is named", async || says(&world, "workers").await).await;
     let board = world.degraded().await.join("\n");

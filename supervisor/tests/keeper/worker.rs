@@ -147,7 +147,7 @@ impl FakeWorker {
         loop {
             tokio::select! {
                 biased;
-                post = commands.recv() => match post {
+                delivery = commands.recv() => match delivery {
                     Some(CommandDelivery::Command(envelope)) => self.obey(*envelope).await,
                     Some(_) => {}
                     None => return,
@@ -176,7 +176,7 @@ impl FakeWorker {
         mind.reports.retain(|report| report.seq > dropped);
         // What is not settled by the next beat is sent again.
         let again = mind.reports.clone();
-        self.post(&mut mind, &again).await;
+        self.send_reports(&mut mind, &again).await;
     }
 
     fn picture_of(&self, mind: &Mind) -> Heartbeat {
@@ -207,7 +207,7 @@ impl FakeWorker {
     pub(crate) async fn say(&self, body: ReportBody) -> Report {
         let mut mind = self.0.mind.lock().await;
         let report = self.number(&mut mind, body);
-        self.post(&mut mind, std::slice::from_ref(&report)).await;
+        self.send_reports(&mut mind, std::slice::from_ref(&report)).await;
         report
     }
 
@@ -220,7 +220,7 @@ impl FakeWorker {
     /// Sends a report as it is: again, late, or out of order.
     pub(crate) async fn send(&self, report: &Report) {
         let mut mind = self.0.mind.lock().await;
-        self.post(&mut mind, std::slice::from_ref(report)).await;
+        self.send_reports(&mut mind, std::slice::from_ref(report)).await;
     }
 
     fn number(&self, mind: &mut Mind, body: ReportBody) -> Report {
@@ -238,7 +238,7 @@ impl FakeWorker {
         report
     }
 
-    async fn post(&self, mind: &mut Mind, reports: &[Report]) {
+    async fn send_reports(&self, mind: &mut Mind, reports: &[Report]) {
         if self.is_dead() {
             return;
         }
@@ -273,7 +273,7 @@ impl FakeWorker {
         };
         if let Some(body) = answer {
             let report = self.number(&mut mind, body);
-            self.post(&mut mind, &[report]).await;
+            self.send_reports(&mut mind, &[report]).await;
         }
     }
 
@@ -460,7 +460,7 @@ impl FakeWorker {
             for (agent, epoch) in held {
                 let body = self.finish(&mut mind, agent, epoch, Cause::Stopped).expect("it was held");
                 let report = self.number(&mut mind, body);
-                self.post(&mut mind, &[report]).await;
+                self.send_reports(&mut mind, &[report]).await;
             }
         }
         self.die();

@@ -70,15 +70,15 @@ impl Bench {
         change(&mut orders);
         let (worker, pool, stop) = (orders.process_id, orders.pool_name.clone(), StopSign::new());
         let reports = engine.memory().reports(vec![pool.clone()]).await.expect("reports");
-        let seat = WorkerDeps {
+        let deps = WorkerDeps {
             registry: Arc::new(engine.clone()),
             bus: Arc::new(engine.clone()),
             identity: identity(),
-            probe_socket: ProbeSocket::open(worker).expect("a door"),
+            probe_socket: ProbeSocket::open(worker).expect("a probe socket"),
             stop: stop.clone(),
             in_process: false,
         };
-        let task = tokio::spawn(muster_worker::run(orders, seat));
+        let task = tokio::spawn(muster_worker::run(orders, deps));
         Self { engine, worker, pool, stop, data, heard: Vec::new(), taken: 0, highest: 0, reports, task }
     }
 
@@ -129,8 +129,8 @@ impl Bench {
     /// The next report, one that is sent again too.
     pub async fn next_of_any(&mut self) -> Report {
         while self.taken == self.heard.len() {
-            let posts = tokio::time::timeout(PATIENCE, self.reports.next()).await.expect("a report in time");
-            self.heard.extend(posts.expect("the engine is there"));
+            let deliveries = tokio::time::timeout(PATIENCE, self.reports.next()).await.expect("a report in time");
+            self.heard.extend(deliveries.expect("the engine is there"));
         }
         self.taken += 1;
         self.heard[self.taken - 1].report.clone().expect("a readable report")
@@ -155,7 +155,7 @@ impl Bench {
 
     /// Settles everything that was heard.
     pub async fn settle(&mut self) {
-        let last = self.heard.iter().filter_map(|post| post.report.as_ref()).map(|report| report.seq).max();
+        let last = self.heard.iter().filter_map(|delivery| delivery.report.as_ref()).map(|report| report.seq).max();
         self.engine.memory().settle(&self.heard, &[(self.worker, last.unwrap_or(0))]).await.expect("settled");
     }
 

@@ -9,13 +9,13 @@ mod content;
 mod events;
 mod keys;
 mod leader;
-mod lines;
 mod lives;
 mod pages;
 mod pools;
 mod prune;
 mod queue;
 mod store;
+mod task_queues;
 mod tasks;
 mod workers;
 

@@ -11,10 +11,6 @@ pub(super) struct WorkerTable {
     rows: BTreeMap<ProcessId, WorkerRow>,
 }
 
-const fn takes_agents(row: &WorkerRow) -> bool {
-    matches!(row.state, WorkerState::Starting | WorkerState::Ready)
-}
-
 impl WorkerTable {
     pub(super) fn one(&self, id: ProcessId) -> Option<WorkerRow> {
         self.rows.get(&id).cloned()
@@ -44,7 +40,7 @@ impl WorkerTable {
 
     /// Slots of a worker that takes agents; 0 of one that does not.
     pub(super) fn slots(&self, id: ProcessId) -> u32 {
-        self.rows.get(&id).filter(|row| takes_agents(row)).map_or(0, |row| row.capacity)
+        self.rows.get(&id).filter(|row| row.state.takes_agents()).map_or(0, |row| row.capacity)
     }
 
     pub(super) fn add(&mut self, row: WorkerRow) -> bool {
@@ -56,7 +52,7 @@ impl WorkerTable {
     }
 
     pub(super) fn drain(&mut self, id: ProcessId) -> bool {
-        let row = self.rows.get_mut(&id).filter(|row| takes_agents(row));
+        let row = self.rows.get_mut(&id).filter(|row| row.state.takes_agents());
         row.map(|row| row.state = WorkerState::Draining).is_some()
     }
 

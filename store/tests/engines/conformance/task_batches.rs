@@ -169,8 +169,8 @@ pub(crate) async fn long_texts_are_kept_whole(place: &Place) {
     tasks[2].input = Payload::quoted(&"x".repeat(1_022));
     let ids: Vec<TaskId> = tasks.iter().map(|task| task.spec.task_id).collect();
     assert_eq!(place.tasks(fence, Write::AddTasks(tasks.clone())).await, [DONE; 3]);
-    let line = place.tasks_of(&shared()).await;
-    let inputs: Vec<_> = line.into_iter().map(|task| task.input).collect();
+    let queue = place.tasks_of(&shared()).await;
+    let inputs: Vec<_> = queue.into_iter().map(|task| task.input).collect();
     assert_eq!(inputs, [Some(json("1")), None, Some(tasks[2].input.clone())], "the long one is left out");
     assert_eq!(place.store.inputs(&ids[1..2]).await.expect("inputs"), [(ids[1], long.clone())]);
     assert_eq!(place.tasks(fence, starts(&ids)).await, [DONE; 3]);

@@ -18,7 +18,7 @@ fn of_tenant(tenant: &str, priority: u8) -> NewTask {
     task
 }
 
-fn line(tenant: &str, priority: u8) -> QueueKey {
+fn queue(tenant: &str, priority: u8) -> QueueKey {
     QueueKey::Shared { tenant: tenant.into(), priority: Priority::try_from(priority).expect("0 to 9") }
 }
 
@@ -40,7 +40,7 @@ fn own(agent_id: AgentId) -> NewTask {
     task
 }
 
-pub(crate) async fn lines_are_in_the_order_of_age(place: &Place) {
+pub(crate) async fn queues_are_in_the_order_of_age(place: &Place) {
     let fence = place.lead_with_pool().await;
     place.one(fence, add_pool("other")).await;
     let mine: Vec<NewTask> = (0..5).map(|_| of_tenant("a", 5)).collect();
@@ -50,36 +50,36 @@ pub(crate) async fn lines_are_in_the_order_of_age(place: &Place) {
     let [other, urgent, nobody] = [5, 6, 7].map(|n: usize| batch[n].spec.task_id);
     place.tasks(fence, Write::AddTasks(batch)).await;
 
-    assert_eq!(place.line_of(&line("a", 5)).await, order);
-    assert_eq!(place.line_of(&line("a", 6)).await, [urgent]);
-    assert_eq!(place.line_of(&line("", 0)).await, [nobody]);
-    assert!(place.line_of(&line("a", 4)).await.is_empty());
+    assert_eq!(place.queue_of(&queue("a", 5)).await, order);
+    assert_eq!(place.queue_of(&queue("a", 6)).await, [urgent]);
+    assert_eq!(place.queue_of(&queue("", 0)).await, [nobody]);
+    assert!(place.queue_of(&queue("a", 4)).await.is_empty());
     let dev = name("dev");
     let pieces = [
-        QueueSlice { queue: line("a", 5), after: Some(order[1]), limit: 2 },
-        QueueSlice { queue: line("a", 4), after: None, limit: 2 },
-        QueueSlice { queue: line("a", 6), after: None, limit: 2 },
+        QueueSlice { queue: queue("a", 5), after: Some(order[1]), limit: 2 },
+        QueueSlice { queue: queue("a", 4), after: None, limit: 2 },
+        QueueSlice { queue: queue("a", 6), after: None, limit: 2 },
     ];
     let read = place.store.queue_slices(&dev, &pieces).await.expect("pieces");
     assert_eq!(read.into_iter().map(ids).collect::<Vec<_>>(), [order[2..4].to_vec(), vec![], vec![urgent]]);
     assert_eq!(place.store.queue_slices(&dev, &[]).await.expect("pieces").len(), 0);
-    let mut lines = place.store.task_queues(&dev).await.expect("lines");
-    lines.sort_unstable();
-    let row = |line: QueueKey, count: u64, first: TaskId| QueueRow { queue: line, count, first };
-    let expected = [row(line("", 0), 1, nobody), row(line("a", 5), 5, order[0]), row(line("a", 6), 1, urgent)];
-    assert_eq!((&lines[..3], &lines[3..]), (&expected[..], &[row(line("b", 5), 1, other)][..]));
+    let mut queues = place.store.task_queues(&dev).await.expect("queues");
+    queues.sort_unstable();
+    let row = |queue: QueueKey, count: u64, first: TaskId| QueueRow { queue, count, first };
+    let expected = [row(queue("", 0), 1, nobody), row(queue("a", 5), 5, order[0]), row(queue("a", 6), 1, urgent)];
+    assert_eq!((&queues[..3], &queues[3..]), (&expected[..], &[row(queue("b", 5), 1, other)][..]));
 
     // One that comes back is where its age puts it.
     place.all(fence, vec![(start(order[0], 1), WriteOutcome::Tasks(vec![DONE]))]).await;
-    assert_eq!(place.line_of(&line("a", 5)).await, order[1..]);
+    assert_eq!(place.queue_of(&queue("a", 5)).await, order[1..]);
     place.tasks(fence, end(order[0], 1, FollowUp::Retry { not_before: None })).await;
-    let back = place.tasks_of(&line("a", 5)).await.remove(0);
+    let back = place.tasks_of(&queue("a", 5)).await.remove(0);
     let row = place.task(order[0]).await;
     assert_eq!((back.task_id, back.totals.attempt, back.totals), (order[0], 1, row.totals));
     assert_eq!((back.created_at, back.max_attempts, back.input), (at(10), 3, Some(json("1"))));
 }
 
-pub(crate) async fn a_task_for_one_agent_waits_in_its_own_line(place: &Place) {
+pub(crate) async fn a_task_for_one_agent_waits_in_its_own_queue(place: &Place) {
     let fence = place.lead_with_pool().await;
     let (ann, bob) = (AgentId::generate(), AgentId::generate());
     let (first, second, third) = (own(ann), own(bob), own(ann));
@@ -89,22 +89,22 @@ pub(crate) async fn a_task_for_one_agent_waits_in_its_own_line(place: &Place) {
     let of_bob = second.spec.task_id;
     place.tasks(fence, Write::AddTasks(vec![first, second, third, later])).await;
     let dev = name("dev");
-    assert_eq!(place.line_of(&QueueKey::Own(ann)).await, order[..2]);
-    let mut lines = place.store.task_queues(&dev).await.expect("lines");
-    lines.sort_unstable();
+    assert_eq!(place.queue_of(&QueueKey::Own(ann)).await, order[..2]);
+    let mut queues = place.store.task_queues(&dev).await.expect("queues");
+    queues.sort_unstable();
     let row = |agent: AgentId, count: u64, first: TaskId| QueueRow { queue: QueueKey::Own(agent), count, first };
-    assert_eq!(lines, [row(ann, 2, order[0]), row(bob, 1, of_bob)]);
-    assert!(place.line_of(&shared()).await.is_empty());
+    assert_eq!(queues, [row(ann, 2, order[0]), row(bob, 1, of_bob)]);
+    assert!(place.queue_of(&shared()).await.is_empty());
     assert_eq!(ids(place.store.tasks_for(&dev, ann, 10).await.expect("tasks")), order, "the delayed one too");
     assert_eq!(ids(place.store.tasks_for(&dev, ann, 2).await.expect("tasks")), order[..2]);
     assert!(place.store.tasks_for(&name("other"), ann, 10).await.expect("tasks").is_empty());
     assert_eq!(place.tasks(fence, Write::PromoteTasks(order.to_vec())).await, [NOT, NOT, DONE]);
-    assert_eq!(place.line_of(&QueueKey::Own(ann)).await, order);
+    assert_eq!(place.queue_of(&QueueKey::Own(ann)).await, order);
     assert_eq!(place.tasks(fence, end_of_start(&place.tasks(fence, start(order[0], 1)).await, order[0])).await, [DONE]);
-    assert_eq!(place.line_of(&QueueKey::Own(ann)).await, order, "it comes back to its agent's line");
+    assert_eq!(place.queue_of(&QueueKey::Own(ann)).await, order, "it comes back to its agent's queue");
 }
 
-/// The end of a start that was carried out: the task goes back to its line.
+/// The end of a start that was carried out: the task goes back to its queue.
 fn end_of_start(started: &[muster_store::TaskOutcome], id: TaskId) -> Write {
     assert_eq!(started, [DONE]);
     end(id, 1, FollowUp::Retry { not_before: None })
@@ -118,7 +118,7 @@ pub(crate) async fn delayed_tasks_are_due_in_time(place: &Place) {
     let tasks = [delayed("dev", 300), delayed("dev", 100), delayed("other", 50), delayed("dev", 10), new_task("dev")];
     let made = tasks.each_ref().map(|task| task.spec.task_id);
     place.tasks(fence, Write::AddTasks(tasks.into())).await;
-    assert_eq!(place.line_of(&shared()).await, made[3..], "a time that has come is no delay");
+    assert_eq!(place.queue_of(&shared()).await, made[3..], "a time that has come is no delay");
     assert_eq!(place.store.next_due(&dev, at(0)).await.expect("a time"), Some(at(100)));
     assert_eq!(place.store.next_due(&dev, at(100)).await.expect("a time"), Some(at(300)));
     let due = |by, limit| place.store.due_tasks(&dev, at(by), limit);
@@ -130,7 +130,7 @@ pub(crate) async fn delayed_tasks_are_due_in_time(place: &Place) {
     assert_eq!(counts, QueueCounts { delayed: 2, dead: 0 });
 
     assert_eq!(place.tasks(fence, Write::PromoteTasks(vec![made[1], made[4]])).await, [DONE, NOT]);
-    assert_eq!(place.line_of(&shared()).await, [made[1], made[3], made[4]]);
+    assert_eq!(place.queue_of(&shared()).await, [made[1], made[3], made[4]]);
     assert_eq!(place.task(made[1]).await.version, 2);
     assert_eq!(place.task(made[1]).await.spec.not_before, Some(at(100)), "as it was asked for");
     assert_eq!(place.store.next_due(&dev, at(0)).await.expect("a time"), Some(at(300)));

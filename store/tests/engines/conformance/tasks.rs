@@ -48,15 +48,15 @@ impl Place {
         id
     }
 
-    /// A line of `dev`, from its head.
-    pub(crate) async fn tasks_of(&self, line: &QueueKey) -> Vec<QueuedTask> {
-        let piece = QueueSlice { queue: line.clone(), after: None, limit: 1_000 };
-        self.store.queue_slices(&name("dev"), &[piece]).await.expect("a line").remove(0)
+    /// A queue of `dev`, from its head.
+    pub(crate) async fn tasks_of(&self, queue: &QueueKey) -> Vec<QueuedTask> {
+        let piece = QueueSlice { queue: queue.clone(), after: None, limit: 1_000 };
+        self.store.queue_slices(&name("dev"), &[piece]).await.expect("a queue").remove(0)
     }
 
-    /// The ids of a line of `dev`, from its head.
-    pub(crate) async fn line_of(&self, line: &QueueKey) -> Vec<TaskId> {
-        let tasks = self.tasks_of(line).await;
+    /// The ids of a queue of `dev`, from its head.
+    pub(crate) async fn queue_of(&self, queue: &QueueKey) -> Vec<TaskId> {
+        let tasks = self.tasks_of(queue).await;
         tasks.into_iter().map(|task| task.task_id).collect()
     }
 }
@@ -227,7 +227,7 @@ pub(crate) async fn starting_has_preconditions(place: &Place) {
     assert_eq!(row.started_at, Some(at(20)));
     assert_eq!(place.tasks(fence, start(id, 1)).await, [NOT], "it runs");
     assert_eq!(place.tasks(fence, start(id, 2)).await, [NOT], "it runs");
-    assert!(place.line_of(&shared()).await.is_empty());
+    assert!(place.queue_of(&shared()).await.is_empty());
     assert_eq!(place.tasks(fence, end(id, 1, FollowUp::Cancel)).await, [DONE]);
     assert_eq!(place.tasks(fence, start(id, 2)).await, [NOT], "it is over");
 }
@@ -340,7 +340,7 @@ pub(crate) async fn settling_has_preconditions(place: &Place) {
     }
     let id = place.running(fence).await;
     assert_eq!(place.tasks(fence, settle(id, FollowUp::Cancel)).await, [NOT], "it runs");
-    assert!(place.line_of(&shared()).await.is_empty());
+    assert!(place.queue_of(&shared()).await.is_empty());
     assert_eq!(place.store.next_due(&name("dev"), at(0)).await.expect("a time"), None);
 }
 
@@ -369,7 +369,7 @@ pub(crate) async fn redriving_has_preconditions(place: &Place) {
         assert_eq!((row.spec.expires_at, row.finished_at), (None, None));
         assert_eq!((row.output, row.history.len(), row.totals.usage.input_tokens), (None, 1, 70));
         assert_eq!(place.tasks(fence, redrive()).await, [NOT], "it waits");
-        assert_eq!(place.line_of(&shared()).await, [id]);
+        assert_eq!(place.queue_of(&shared()).await, [id]);
         assert_eq!(place.tasks(fence, start(id, 2)).await, [DONE], "attempts count on");
     }
 }

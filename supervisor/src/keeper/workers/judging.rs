@@ -79,7 +79,7 @@ impl PoolWorkers {
 
     /// Judges by the time of the listening: how long the news lay in the mailbox, e.g. while this process stood still,
     /// says nothing about a worker.
-    pub(in crate::keeper) fn judge(&mut self, hearing: HeartbeatWatch, at: Instant, pool: &Pool, turn: &mut Turn) {
+    pub(in crate::keeper) fn judge(&mut self, watch: HeartbeatWatch, at: Instant, pool: &Pool, turn: &mut Turn) {
         let scale = self.scale(pool, at);
         let to_spare = scaling::workers_to_spare(scale);
         let bounds = WorkerLimits { idle_timeout: scaling::idle_timeout(scale), at_minimum: to_spare == 0 };
@@ -88,7 +88,7 @@ impl PoolWorkers {
             // One without a key is not needed as soon as it is empty.
             let unneeded = WorkerLimits { idle_timeout: Duration::ZERO, at_minimum: false };
             let bounds = if worker.origin.has_key { bounds } else { unneeded };
-            next_step(worker.facts(), hearing, &worker.clocks(&clocks), bounds, at)
+            next_step(worker.facts(), watch, &worker.clocks(&clocks), bounds, at)
         };
         let steps: Vec<(ProcessId, WorkerStep)> =
             self.values().map(|worker| (worker.process_id, judge(worker))).collect();

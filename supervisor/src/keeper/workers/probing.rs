@@ -39,8 +39,10 @@ impl Probing {
         let (answer, words) = match said {
             WorkerProbe::Lives(answer) => (ProbeResult::Lives, answer.describe()),
             WorkerProbe::Silence => (ProbeResult::Silence, String::new()),
-            WorkerProbe::NoDoor => (ProbeResult::NoDoor, String::new()),
-            WorkerProbe::Unasked(why) => (ProbeResult::Unasked, format!("it could not be asked at its door: {why}")),
+            WorkerProbe::NoSocket => (ProbeResult::NoSocket, String::new()),
+            WorkerProbe::Unasked(why) => {
+                (ProbeResult::Unasked, format!("it could not be asked at its probe socket: {why}"))
+            }
         };
         self.words = words;
         self.state = self.asked_at.take().map_or(ProbeState::NotAsked, |at| ProbeState::Over(at, answer));
@@ -54,7 +56,7 @@ impl PoolWorkers {
         match worker.process.way.to() {
             Some(process) => drop(tokio::spawn(ask(id, process.clone(), patience, self.deps.keeper.clone()))),
             // It is not started yet: there is nowhere to knock.
-            None => worker.contact.probing.end(WorkerProbe::NoDoor),
+            None => worker.contact.probing.end(WorkerProbe::NoSocket),
         }
     }
 

@@ -1,7 +1,5 @@
 //! How many workers there are of each sort, kept as they change: a turn looks at none of them to know.
 
-use muster_domain::WorkerStatus;
-
 use super::worker::PoolWorker;
 
 /// Workers that are open, and which of these are so or so.
@@ -26,7 +24,7 @@ impl WorkerTotals {
             outdated: (is_open && worker.origin.outdated).into(),
             unreachable: (is_open && worker.is_unreachable()).into(),
             taking: worker.is_wanted().into(),
-            starting: matches!(worker.status, WorkerStatus::Starting { .. }).into(),
+            starting: worker.status.is_starting().into(),
         }
     }
 

@@ -69,7 +69,7 @@ pub(crate) struct Habits {
     /// Whether it beats.
     pub(crate) beats: bool,
     /// What is said at its probe socket.
-    pub(crate) at_door: WorkerProbe,
+    pub(crate) at_probe_socket: WorkerProbe,
     /// Whether it obeys a request to end.
     pub(crate) obeys: bool,
 }
@@ -86,7 +86,7 @@ impl Default for Habits {
             says_twice: false,
             quiet: false,
             beats: true,
-            at_door: WorkerProbe::NoDoor,
+            at_probe_socket: WorkerProbe::NoSocket,
             obeys: true,
         }
     }

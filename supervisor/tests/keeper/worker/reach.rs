@@ -54,6 +54,6 @@ impl RunningWorker for FakeWorker {
     }
 
     async fn probe(&self, _patience: Duration) -> WorkerProbe {
-        self.0.mind.lock().await.habits.at_door.clone()
+        self.0.mind.lock().await.habits.at_probe_socket.clone()
     }
 }

@@ -120,7 +120,7 @@ impl FakeWorker {
 
     async fn say_work(&self, mind: &mut Mind) {
         self.number_work(mind);
-        self.post(mind, &[]).await;
+        self.send_reports(mind, &[]).await;
     }
 
     /// Tasks that it has.

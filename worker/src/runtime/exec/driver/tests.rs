@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::Arc;
 
 use muster_domain::{
-    AgentId, AgentSpec, Epoch, ExecProfile, Payload, ProcessId, Progress, SpawnOrder, TaskId, TaskOrder,
+    AgentId, AgentSpec, Epoch, ExecProfile, Payload, ProcessId, Progress, SpawnOrder, TaskId, TaskOrder, Timestamp,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -31,7 +31,7 @@ impl AgentProtocol for Asking {
         stdin.push(b"hello\n".to_vec(), None).expect("an open pipe");
     }
 
-    fn give(&mut self, order: &TaskOrder, stdin: &mut Stdin) -> Result<u64, &'static str> {
+    fn give(&mut self, order: &TaskOrder, _at: Timestamp, stdin: &mut Stdin) -> Result<u64, &'static str> {
         self.task = Some(order.task_id);
         stdin.push(b"work\n".to_vec(), Some(order.task_id))
     }

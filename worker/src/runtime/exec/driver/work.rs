@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{Cause, Halt};
+use muster_domain::{Cause, Halt, Timestamp};
 use tokio::time::Instant;
 
 use super::{Driver, Records};
@@ -21,7 +21,7 @@ impl<P: AgentProtocol> Driver<'_, P> {
             return refuse(self.run, self.records, start);
         }
         let printed = self.host.printed();
-        match self.protocol.give(&start.order, &mut self.host.stdin) {
+        match self.protocol.give(&start.order, Timestamp::now(), &mut self.host.stdin) {
             Ok(until) => {
                 match P::LIFE {
                     ProgramLife::Agent => self.records.open_tasks.put(start, printed, until),

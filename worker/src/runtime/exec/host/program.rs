@@ -66,7 +66,7 @@ fn folder(common: &Common, agent: &AgentSpec) -> Result<PathBuf, String> {
 }
 
 /// The whole environment: some of the worker's own, what the profile passes on and sets, and who the agent is. The last
-/// can't be overridden, since the owner of a stray process is found by it.
+/// can't be overridden, since the owner of a leftover process is found by it.
 fn environment(
     common: &Common,
     agent: &AgentSpec,

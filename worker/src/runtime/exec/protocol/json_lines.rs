@@ -30,8 +30,8 @@ impl AgentProtocol for JsonLines {
     const LIFE: ProgramLife = ProgramLife::Agent;
     const STDOUT: Framing = Framing::Messages { longest: LONGEST_MESSAGE };
 
-    fn give(&mut self, order: &TaskOrder, stdin: &mut Stdin) -> Result<u64, &'static str> {
-        let deadline = order.timeout.map(|timeout| Timestamp::now().after(timeout));
+    fn give(&mut self, order: &TaskOrder, at: Timestamp, stdin: &mut Stdin) -> Result<u64, &'static str> {
+        let deadline = order.timeout.map(|timeout| at.after(timeout));
         stdin.push(task(order, deadline), Some(order.task_id))
     }
 

@@ -1,5 +1,5 @@
 //! What is spoken with a program: what it is told, and what it may say. A protocol is one file here: a value that is asked, and
-//! that writes to the program's stdin; it waits for nothing, starts nothing and keeps no time. That a program becomes ready, takes
+//! that writes to the program's stdin; it waits for nothing, starts nothing and keeps no clock. That a program becomes ready, takes
 //! a task, answers a halt or ends in time is looked after by the driver, the same for all.
 //!
 //! | asked | when | what it does |
@@ -17,7 +17,7 @@ pub(crate) mod oneshot;
 
 use std::future::{Future, pending};
 
-use muster_domain::{Payload, TaskId, TaskOrder};
+use muster_domain::{Payload, TaskId, TaskOrder, Timestamp};
 use muster_process::ProcessExit;
 
 use super::host::{Framing, Printed, Stdin, cause_of};
@@ -47,8 +47,8 @@ pub(crate) trait AgentProtocol: Send + 'static {
     /// The program runs.
     fn open(&mut self, _stdin: &mut Stdin) {}
 
-    /// Hands it a task. Says where that ends, in bytes from the beginning of its stdin, or why it can't be handed over.
-    fn give(&mut self, order: &TaskOrder, stdin: &mut Stdin) -> Result<u64, &'static str>;
+    /// Hands it a task, at this time. Says where that ends, in bytes from the beginning of its stdin, or why it can't be handed over.
+    fn give(&mut self, order: &TaskOrder, at: Timestamp, stdin: &mut Stdin) -> Result<u64, &'static str>;
 
     /// Tells it to stop a task, which it then ends with a message. Fails where it can't hear of it: then all of it is ended.
     fn cancel(&mut self, _task_id: TaskId, _stdin: &mut Stdin) -> Result<(), &'static str> {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use muster_domain::{AgentId, Cause, Payload, TaskId, TaskOrder};
+use muster_domain::{AgentId, Cause, Payload, TaskId, TaskOrder, Timestamp};
 use muster_process::ProcessExit;
 
 use super::{AgentProtocol, LONGEST_OUTPUT, ProgramLife, Says, too_long, unfit};
@@ -28,7 +28,7 @@ impl AgentProtocol for Oneshot {
     const STDOUT: Framing = Framing::Whole { most: LONGEST_OUTPUT };
 
     /// The input, and the end of the file behind: a text as it is, anything else as JSON.
-    fn give(&mut self, order: &TaskOrder, stdin: &mut Stdin) -> Result<u64, &'static str> {
+    fn give(&mut self, order: &TaskOrder, _at: Timestamp, stdin: &mut Stdin) -> Result<u64, &'static str> {
         self.task = Some((order.task_id, order.agent_id));
         let input = order.input.as_str();
         let bytes = serde_json::from_str::<String>(input).unwrap_or_else(|_| input.to_owned()).into_bytes();

@@ -1,4 +1,4 @@
-//! Tasks that wait or run: lines, what is due, what runs.
+//! Tasks that wait or run: queues, what is due, what runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +7,8 @@ use muster_domain::{AgentId, Payload, PoolName, TaskId, TaskState, TaskStatus, T
 use super::tasks::TaskTable;
 use crate::{QueueCounts, QueueKey, QueueRow, QueueSlice, QueuedTask, RunningTask, SHORT_INPUT, TaskRow};
 
-/// The line in which a task is ready, if it is.
-fn line_of(row: &TaskRow) -> Option<QueueKey> {
+/// The queue in which a task is ready, if it is.
+fn queue_of(row: &TaskRow) -> Option<QueueKey> {
     let is_ready = row.status == TaskStatus::Queued { not_before: None };
     is_ready.then(|| QueueKey::of(row.spec.agent_id, &row.spec.tenant, row.spec.priority))
 }
@@ -61,20 +61,20 @@ impl TaskTable {
     }
 
     pub(super) fn ready_queues(&self, pool: &PoolName) -> Vec<QueueRow> {
-        let mut lines = BTreeMap::new();
+        let mut queues = BTreeMap::new();
         for row in self.of(pool) {
-            let Some(line) = line_of(row) else { continue };
-            let new = |line: &QueueKey| QueueRow { queue: line.clone(), count: 0, first: row.spec.task_id };
-            lines.entry(line).or_insert_with_key(new).count += 1;
+            let Some(queue) = queue_of(row) else { continue };
+            let new = |queue: &QueueKey| QueueRow { queue: queue.clone(), count: 0, first: row.spec.task_id };
+            queues.entry(queue).or_insert_with_key(new).count += 1;
         }
-        lines.into_values().collect()
+        queues.into_values().collect()
     }
 
     pub(super) fn piece(&self, pool: &PoolName, piece: &QueueSlice) -> Vec<QueuedTask> {
-        let QueueSlice { queue: line, after, limit } = piece;
+        let QueueSlice { queue, after, limit } = piece;
         let behind = |row: &&TaskRow| after.is_none_or(|after| row.spec.task_id > after);
-        let in_line = self.of(pool).filter(behind).filter(|row| line_of(row).as_ref() == Some(line));
-        in_line.take(*limit as usize).map(queued).collect()
+        let in_queue = self.of(pool).filter(behind).filter(|row| queue_of(row).as_ref() == Some(queue));
+        in_queue.take(*limit as usize).map(queued).collect()
     }
 
     pub(super) fn running(&self, pool: &PoolName) -> Vec<RunningTask> {
