@@ -15,8 +15,8 @@ use super::{CliContext, Done};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Its agents are started elsewhere at once. If it lives all the same, they run twice until it hears \
-                        that it is to end: so look first whether its host or container is really gone. A worker that can be \
-                        asked, or was heard lately, is not declared dead."
+                        that it is to end: so look first whether its host or container is really gone. One that was heard \
+                        lately, or whose end would be seen, is not declared dead."
 )]
 pub(super) struct Args {
     /// The workers, by their ids or beginnings of them

@@ -64,7 +64,7 @@ crate::words! {
         WorkerStopped = "worker.stopped",
         /// A worker died or was condemned.
         WorkerLost = "worker.lost",
-        /// A worker is silent, and nobody can ask it or end it: its agents wait.
+        /// Nobody can ask or end a worker, or see its end: its agents wait.
         WorkerUnreachable = "worker.unreachable",
         /// That is over: it was heard again.
         WorkerReachable = "worker.reachable",

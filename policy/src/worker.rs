@@ -45,6 +45,8 @@ pub enum Kill {
     NotSent,
     /// It was told at this moment, or whoever runs it.
     Sent(Instant),
+    /// Its process had ended by then. What it owned may not have.
+    Gone(Instant),
     /// There was no way to force it; it was told at this moment all the same, as far as that could be.
     Failed(Instant),
 }
@@ -212,19 +214,20 @@ fn judge_need(facts: WorkerFacts, bounds: WorkerLimits, now: Instant) -> WorkerS
 fn judge_end(since: Instant, facts: WorkerFacts, clocks: &Clocks, now: Instant) -> WorkerStep {
     let deadline = later(since, clocks.stop_deadline) + LAST_WORDS;
     let words = || format!("it did not end within {} s", clocks.stop_deadline.as_secs_f64());
-    let (told_at, was_killed) = match facts.kill {
-        Kill::NotSent if deadline > now => return WorkerStep::Wait(deadline),
-        Kill::NotSent => return WorkerStep::Kill(words()),
-        Kill::Sent(at) => (at, true),
-        Kill::Failed(at) => (at, false),
-    };
-    let patience = later(told_at, clocks.stale);
-    match patience > now {
-        true => WorkerStep::Wait(patience),
-        false if was_killed => WorkerStep::Unreachable("it was killed, and its end is not seen".to_owned()),
+    let (at, step) = match facts.kill {
+        Kill::NotSent => (deadline, WorkerStep::Kill(words())),
+        Kill::Sent(at) => (later(at, clocks.stale), unseen("it was killed, and its end is not seen")),
+        Kill::Gone(at) => {
+            (later(at, clocks.stale), unseen("its process has ended, and something that it owned has not"))
+        }
         // Whoever runs it may be there again, or it may hear by now.
-        false => WorkerStep::Kill(words()),
-    }
+        Kill::Failed(at) => (later(at, clocks.stale), WorkerStep::Kill(words())),
+    };
+    if at > now { WorkerStep::Wait(at) } else { step }
+}
+
+fn unseen(words: &str) -> WorkerStep {
+    WorkerStep::Unreachable(words.to_owned())
 }
 
 /// Whether silence is general: more than half of at least three workers are silent.
@@ -361,6 +364,9 @@ mod tests {
         assert_eq!(step(&case), WorkerStep::Wait(case.now + S));
         case.facts.kill = Kill::Sent(case.now - 10 * S);
         let said = "it was killed, and its end is not seen";
+        assert_eq!(step(&case), WorkerStep::Unreachable(said.to_owned()));
+        case.facts.kill = Kill::Gone(case.now - 10 * S);
+        let said = "its process has ended, and something that it owned has not";
         assert_eq!(step(&case), WorkerStep::Unreachable(said.to_owned()));
     }
 

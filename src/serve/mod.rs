@@ -84,6 +84,12 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     for note in &config.notes {
         tracing::warn!("{note}");
     }
+    if muster_process::identity::own().is_ok_and(|own| own.machine_id.is_none()) {
+        tracing::info!(
+            "this host has no /etc/machine-id, so it can't be told from others of its name: after it was restarted, its workers are \
+             unreachable until `muster declare-dead`"
+        );
+    }
     // A thousand workers are some thousand open files, here and in the private Redis.
     if let Err(error) = muster_process::limits::raise_open_files() {
         tracing::debug!(%error, "the limit of open files stays as it is");

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use muster_domain::{
     EventDraft, EventKind, Heartbeat, PoolConfig, PoolName, PoolOrigin, PoolSpec, ProcessId, Timestamp, WorkerCause,
@@ -10,6 +11,7 @@ use muster_domain::{
 use muster_registry::{Peer, RegistryError};
 use muster_store::{PoolRow, Write};
 
+use crate::clock;
 use crate::context::Context;
 use crate::error::SupervisorError;
 use crate::pools::pool_event;
@@ -83,8 +85,9 @@ fn default_pools() -> Vec<PoolSpec> {
 /// or by a removal that was lost in an outage. A worker that a supervisor started after it had lost the lead is found by
 /// its beat, and told to end.
 pub(crate) async fn clear_registry(context: Arc<Context>) {
+    let leads_since = clock::now();
     loop {
-        let wait = match clear(&context).await {
+        let wait = match clear(&context, leads_since).await {
             Ok(()) => context.settings.clocks.lease,
             Err(error) => {
                 tracing::debug!(%error, "the registry can't be cleared now");
@@ -95,7 +98,7 @@ pub(crate) async fn clear_registry(context: Arc<Context>) {
     }
 }
 
-async fn clear(context: &Context) -> Result<(), RegistryError> {
+async fn clear(context: &Context, leads_since: Instant) -> Result<(), RegistryError> {
     let present = context.registry.present().await?;
     let rows = context.store.open_workers().await.map_err(|error| context.store_failed(&error));
     let Ok(rows) = rows else { return Ok(()) };
@@ -104,12 +107,14 @@ async fn clear(context: &Context) -> Result<(), RegistryError> {
         present.into_iter().filter(|id| !open.contains(id)).map(|id| (id, 0)).collect();
     for heard in context.registry.read_heartbeats(&strangers).await?.seen {
         let Some(beat) = heard.beat else { continue };
+        // What was heard before this lead may be of before the worker's end: one that lives is heard again by the next look. Times of
+        // two clocks are not compared.
+        let is_of_this_lead = heard.age < clock::now().saturating_duration_since(leads_since);
+        if !is_of_this_lead && heard.age < context.settings.clocks.stale {
+            continue;
+        }
         tracing::info!(process.id = %heard.process_id, "the registry holds a worker that the store does not; it is forgotten");
-        let beaten_at = context.settings.wall.now().before(heard.age);
-        if introduce(context, heard.process_id, &beat.pool_name)
-            .await
-            .is_some_and(|declared_at| declared_at < beaten_at)
-        {
+        if introduce(context, heard.process_id, &beat.pool_name).await && is_of_this_lead {
             tell_returned(context, &beat).await;
         }
         // In this order: forgetting removes the mark too, which is there for one that lives and beats again.
@@ -119,12 +124,11 @@ async fn clear(context: &Context) -> Result<(), RegistryError> {
     Ok(())
 }
 
-/// One that a former leader gave up has a row that says by which key it knows us. Says when it was declared dead, if it was.
-async fn introduce(context: &Context, worker: ProcessId, pool: &PoolName) -> Option<Timestamp> {
-    let row = context.store.worker(worker).await.ok().flatten()?;
+/// One that a former leader gave up has a row that says by which key it knows us. Says whether it was declared dead.
+async fn introduce(context: &Context, worker: ProcessId, pool: &PoolName) -> bool {
+    let Ok(Some(row)) = context.store.worker(worker).await else { return false };
     context.bus.introduce(worker, Peer { pool: pool.clone(), key: row.key });
-    let is_declared = matches!(row.ending?.cause, WorkerCause::DeclaredDead { .. });
-    row.ended_at.filter(|_| is_declared)
+    row.ending.is_some_and(|ending| matches!(ending.cause, WorkerCause::DeclaredDead { .. }))
 }
 
 /// A worker lives that a person has declared dead: its agents may have run twice.

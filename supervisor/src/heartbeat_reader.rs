@@ -48,6 +48,7 @@ struct Watched {
     trouble: Option<String>,
     /// That nobody can ask or kill it, in words for the health board.
     unreachable: Option<String>,
+    is_muted: bool,
     /// What it had met of others' writing when it was last heard.
     tampering: Option<Tampering>,
     /// Between two of its beats, by its own word.
@@ -74,6 +75,7 @@ impl HeartbeatReader {
                 heard: None,
                 trouble: None,
                 unreachable: None,
+                is_muted: false,
                 tampering: None,
                 interval: None,
             },
@@ -91,6 +93,14 @@ impl HeartbeatReader {
     pub(crate) fn set_unreachable(&self, worker: ProcessId, words: Option<String>) {
         if let Some(entry) = self.watched().get_mut(&worker) {
             entry.unreachable = words;
+        }
+    }
+
+    /// What this worker has left in the registry is nobody's word: it is dead. Its keeper goes on judging it, since what it owned may
+    /// live.
+    pub(crate) fn mute(&self, worker: ProcessId) {
+        if let Some(entry) = self.watched().get_mut(&worker) {
+            (entry.is_muted, entry.heard, entry.trouble) = (true, None, None);
         }
     }
 
@@ -116,7 +126,7 @@ impl HeartbeatReader {
             }
         }
         for heard in seen {
-            let Some(entry) = watched.get_mut(&heard.process_id) else { continue };
+            let Some(entry) = watched.get_mut(&heard.process_id).filter(|entry| !entry.is_muted) else { continue };
             if entry.number != heard.number {
                 entry.trouble = heard.beat.as_ref().and_then(|beat| deafness(beat));
                 (entry.number, entry.seen, entry.floor) = (heard.number, at, entry.looked);

@@ -27,7 +27,7 @@ use crate::heartbeat_reader::{HeartbeatLoop, HeartbeatReader};
 use crate::host::{self, HostCheck};
 use crate::keeper::FoundWorker;
 use crate::keeper::mailbox::KeeperMessage;
-use crate::launch::{Adoption, Launchers, LookError};
+use crate::launch::{Adoption, Launchers};
 use crate::lifetime::Lifetime;
 use crate::pools::open;
 use crate::probes::Probes;
@@ -276,13 +276,9 @@ fn to_restore(
 }
 
 /// Looks for the processes behind the open rows, all at once.
-/// How long a worker of an earlier supervisor is looked for before the pools begin. After that it is looked for beside them.
-const LOOK_WITHIN: Duration = Duration::from_secs(5);
-
 async fn find_workers(context: &Arc<Context>, rows: Vec<WorkerRow>) -> Vec<FoundWorker> {
     let searches = rows.into_iter().map(|row| async move {
-        let late = |_| Err(LookError(format!("no answer within {} s", LOOK_WITHIN.as_secs())));
-        let adoption = tokio::time::timeout(LOOK_WITHIN, context.launchers.adopt(&row)).await.unwrap_or_else(late);
+        let adoption = context.launchers.find(&row).await;
         if let Err(error) = &adoption {
             tracing::error!(process.id = %row.process_id, %error, "a worker can't be looked for; it is tried again");
         }

@@ -53,7 +53,7 @@ impl Workers {
     /// answered as it ended, so doing it twice is no error.
     ///
     /// # Errors
-    /// [`SupervisorError::UnknownWorker`], and [`SupervisorError::WorkerReachable`] where it was heard lately, or can be asked or killed.
+    /// [`SupervisorError::UnknownWorker`], and [`SupervisorError::WorkerReachable`] where it was heard lately, or its end would be seen.
     pub async fn declare_dead(&self, worker: ProcessId) -> Result<EndedWorkerView, SupervisorError> {
         let row = self.row(worker).await?;
         if !row.state.is_open() {

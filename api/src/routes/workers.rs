@@ -105,7 +105,7 @@ async fn ended_processes(
     responses(
         (status = 200, description = "The worker, and what follows for its agents", body = EndedWorkerView),
         (status = 404, description = "There is no such worker (`unknown_worker`)"),
-        (status = 409, description = "It was heard lately, or can be asked and killed (`worker_reachable`)"),
+        (status = 409, description = "It was heard lately, or its end would be seen (`worker_reachable`)"),
     ))]
 async fn declare_dead(Leader(caller): Leader, worker: WorkerPath) -> Result<Json<EndedWorkerView>, Problem> {
     Ok(Json(caller.workers()?.declare_dead(worker.id()?).await?))

@@ -96,7 +96,7 @@ muster_domain::words! {
         StartFailed = "start_failed",
         /// The store refuses what was seen of agents or tasks of a pool.
         Unstorable = "unstorable",
-        /// A worker is silent, and nobody can ask it or end it: its agents wait.
+        /// Nobody can ask or end a worker, or see its end: its agents wait.
         WorkerUnreachable = "worker_unreachable",
         /// What is to start in a pool waits until workers with an older definition of its runtime are empty.
         OldRuntime = "old_runtime",

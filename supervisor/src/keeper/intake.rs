@@ -1,14 +1,23 @@
 //! What comes is sorted: each request and each piece of news goes to the part that it is for.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_domain::{AgentId, ProcessId};
+
 use super::agents::agent::{AgentSurroundings, Awaited, PoolAgent, Waiter};
 use super::mailbox::{AgentAsk, KeeperMessage, PoolRead, WorkerNews};
 use super::transitions::Transition;
 use super::workers::{DeclarationReply, WorkerEnded};
 use super::{Keeper, Removal, RemovalReply, Turn};
+use crate::context::Context;
+use crate::directory::Mailbox;
 use crate::error::SupervisorError;
 use crate::launch::{Death, Proof};
 use crate::view::{AgentView, WorkerView};
-use muster_domain::{AgentId, ProcessId};
+
+/// How long the processes of a worker that was declared dead may take to end before its agents run elsewhere.
+const END_WITHIN: Duration = Duration::from_secs(5);
 
 impl Keeper {
     pub(super) fn take(&mut self, ask: KeeperMessage, turn: &mut Turn) {
@@ -84,9 +93,13 @@ impl Keeper {
             Err(error) => drop(reply.send(Err(error))),
             Ok(is_first) => {
                 self.model.workers.await_declared(worker, reply);
-                if is_first {
-                    let death = Death::proven(Proof::Person(by));
-                    self.worker_died(worker, WorkerEnded::Dead(death), turn);
+                let death = Death::proven(Proof::Person(by));
+                match is_first {
+                    true if self.model.workers.is_within_sight(worker) => {
+                        drop(tokio::spawn(end_owned(self.context.clone(), self.mailbox.clone(), worker, death)));
+                    }
+                    true => self.worker_died(worker, WorkerEnded::Dead(death), turn),
+                    false => {}
                 }
             }
         }
@@ -142,4 +155,14 @@ impl Keeper {
             }
         }
     }
+}
+
+/// Before the agents of a worker that was declared dead run elsewhere, what it owns where a launcher can see it is ended, as far as that
+/// goes: its own process may wait for a disk, and theirs need not.
+async fn end_owned(context: Arc<Context>, keeper: Mailbox, worker: ProcessId, death: Death) {
+    if let Ok(Some(row)) = context.store.worker(worker).await {
+        let _ = tokio::time::timeout(END_WITHIN, context.launchers.sweep(&row)).await;
+    }
+    // A keeper that has ended declares nobody dead.
+    drop(keeper.send(WorkerNews::Died(worker, death).into()));
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use muster_domain::{AgentId, ProcessId, WorkerOrders, launcher};
 use muster_store::WorkerRow;
@@ -9,6 +10,9 @@ use muster_store::WorkerRow;
 use crate::logs::AgentLog;
 
 use super::{Adoption, LaunchError, Launched, Launcher, LookError};
+
+/// How long a worker of an earlier supervisor is looked for at a time.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
 
 /// The launchers that there are. A pool names one of them, and a worker stays with the one that started it.
 #[derive(Clone)]
@@ -45,9 +49,15 @@ impl Launchers {
     }
 
     /// Finds a worker by the launcher that started it.
-    pub(crate) async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LookError> {
+    async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LookError> {
         let launcher = self.get(&row.launcher).ok_or_else(|| LookError(self.missing(&row.launcher)))?;
         launcher.adopt(row).await
+    }
+
+    /// The same within bounds: an engine that does not answer holds up nobody.
+    pub(crate) async fn find(&self, row: &WorkerRow) -> Result<Adoption, LookError> {
+        let late = |_| Err(LookError(format!("no answer within {} s", LOOK_WITHIN.as_secs())));
+        tokio::time::timeout(LOOK_WITHIN, self.adopt(row)).await.unwrap_or_else(late)
     }
 
     /// Workers whose mark some process bears that a launcher can see.

@@ -174,3 +174,40 @@ async fn nobody_is_told_that_a_worker_is_dead_whose_row_is_open() {
     assert!(matches!(refused, SupervisorError::Unavailable { .. }), "{refused}");
     world.shut_down(false).await;
 }
+
+#[tokio::test]
+async fn one_that_was_found_dead_is_said_when_what_it_owned_does_not_end() {
+    let old = World::with(hasty, |_| {}).await;
+    let agent = old.spawn().await;
+    let worker = old.worker_of(agent).await;
+    let ground = old.ground.clone();
+    old.shut_down(true).await;
+    worker.leave_remains(true);
+    worker.die();
+    let world = ground.lead().await;
+    let said = wait_unreachable(&world, worker.id()).await;
+    assert!(said.contains("its process has ended, and something that it owned has not"), "{said}");
+    wait_until("/health says so", async || is_degraded(&world).await).await;
+    assert_eq!((alerts(&world, worker.id()).await, world.agent(agent).await.epoch), (1, 1));
+    worker.leave_remains(false);
+    world.wait_epoch(agent, 2).await;
+    wait_until("it is over", async || !is_degraded(&world).await).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn one_whose_end_could_not_be_stored_yet_is_not_called_unreachable() {
+    let world = World::with(hasty, |_| {}).await;
+    let agents = world.spawn_many(3).await;
+    let (dead, other) = (world.worker_of(agents[0]).await, world.worker_of(agents[2]).await);
+    assert_ne!(dead.id(), other.id(), "there is another one, which is heard");
+    let is_end = |writes: &[Write]| writes.iter().any(|write| matches!(write, Write::EndWorker { .. }));
+    world.store().judge(move |writes| if is_end(writes) { Commit::Refuse } else { Commit::Pass });
+    dead.die();
+    // Longer than its time to end, its last words and the time that a kill may take.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!((words(&world, dead.id()).await, alerts(&world, dead.id()).await), (None, 0));
+    world.store().heal();
+    world.wait_epoch(agents[0], 2).await;
+    world.end().await;
+}

@@ -80,8 +80,7 @@ impl PoolWorkers {
         pool: &Pool,
         turn: &Turn,
     ) {
-        // Its last picture may still be in the registry, and is nobody's any more.
-        self.deps.listener.unwatch(id);
+        self.deps.listener.mute(id);
         self.apply(id, WorkerEvent::EndOrdered(turn.now, WorkerEnd::Lost));
         if let Some(worker) = self.get_mut(id) {
             worker.process.way = Way::To(process.clone());
@@ -129,13 +128,17 @@ fn tell(keeper: &Mailbox, worker: ProcessId, adoption: Adoption) {
 /// they are: a worker that was not looked for is not dead.
 async fn look_again(deps: Arc<PoolWorkersDeps>, row: WorkerRow) {
     loop {
-        tokio::select! {
+        let look = async {
+            tokio::time::sleep(deps.settings.clocks.pass).await;
+            deps.launchers.find(&row).await
+        };
+        let adoption = tokio::select! {
             biased;
             () = deps.keeper.closed() => return,
             () = deps.fenced.cancelled() => return,
-            () = tokio::time::sleep(deps.settings.clocks.pass) => {}
-        }
-        match deps.launchers.adopt(&row).await {
+            adoption = look => adoption,
+        };
+        match adoption {
             Ok(adoption) => return tell(&deps.keeper, row.process_id, adoption),
             Err(error) => tracing::debug!(process.id = %row.process_id, %error, "a worker still can't be looked for"),
         }

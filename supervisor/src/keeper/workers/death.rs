@@ -1,6 +1,7 @@
 //! A worker ends, or has ended: what is told to it, what follows from its death, and what is said of that.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
@@ -14,7 +15,7 @@ use super::super::transitions::Transition;
 use super::reach::{Order, Way, send, tell};
 use super::{DeclarationReply, Pool, PoolWorkers, Turn};
 use crate::error::SupervisorError;
-use crate::launch::{Death, Proof, Sent};
+use crate::launch::{Death, Proof, RunningWorker, Sent};
 
 /// How a worker came to its end.
 pub(in crate::keeper) enum WorkerEnded {
@@ -90,7 +91,9 @@ impl PoolWorkers {
         match &worker.process.way {
             Way::None(why) => {
                 let why = why.clone();
-                tracing::warn!(process.id = %id, reason, why, "a worker can't be killed; it is told to end");
+                if worker.process.kill == Kill::NotSent {
+                    tracing::warn!(process.id = %id, reason, why, "a worker can't be killed; it is told to end");
+                }
                 worker.process.kill = Kill::Failed(turn.now);
                 turn.commands.push(self.shutdown(id, false));
                 self.set_unreachable(id, &why, pool, turn);
@@ -143,6 +146,11 @@ impl PoolWorkers {
             }
             None => refuse("it can be asked and killed, and its death is seen when it happens".to_owned()),
         }
+    }
+
+    /// Whether its processes may be where a launcher sees them.
+    pub(in crate::keeper) fn is_within_sight(&self, id: ProcessId) -> bool {
+        self.get(&id).is_some_and(|worker| !matches!(worker.process.way, Way::None(_)))
     }
 
     /// Notes who waits until a worker's declared death is stored.
@@ -212,22 +220,23 @@ impl PoolWorkers {
     pub(in crate::keeper) fn ended(&mut self, id: ProcessId, pool: &Pool) {
         self.apply(id, WorkerEvent::Died);
         self.forget_unreachable(id, pool);
-        if self.declared.contains_key(&id) {
-            self.tell(id, Some(Order::Kill));
-        }
+        let way = self.get(&id).and_then(|worker| worker.process.way.to().cloned());
         self.take(id);
         self.terminated += 1;
         let name = pool.spec.pool_name.clone();
         let Some(replies) = self.declared.remove(&id) else { return self.deps.command_sender.forget(name, id) };
         // It may live. It is ended where there is a way to it by now, and told to end when it says so.
         self.deps.command_sender.give_up(name, id);
+        if let Some(process) = way {
+            drop(tokio::spawn(kill_declared(id, process)));
+        }
         for reply in replies {
             drop(reply.send(Ok(())));
         }
     }
 
     fn ending_of(&self, id: ProcessId, how: WorkerEnded, lost: bool, follows: &AgentFollowUps) -> WorkerEnding {
-        let hung = self.get(&id).is_some_and(|worker| worker.process.kill != Kill::NotSent);
+        let hung = self.get(&id).is_some_and(|worker| matches!(worker.process.kill, Kill::Sent(_) | Kill::Failed(_)));
         let (cause, last_words) = match how {
             WorkerEnded::NotStarted(error) => (WorkerCause::NotStarted { error }, String::new()),
             WorkerEnded::Dead(Death { proof: Proof::Person(by), last_words, .. }) => {
@@ -260,6 +269,13 @@ impl PoolWorkers {
         if worker.origin.begun.is_some() || worker.contact.pulse.is_some() {
             self.deps.health.worker_lost(&words, now);
         }
+    }
+}
+
+/// A worker that was declared dead may live: its agents run elsewhere by now.
+pub(super) async fn kill_declared(id: ProcessId, process: Arc<dyn RunningWorker>) {
+    if let Sent::Unreachable(why) = send(process.as_ref(), Order::Kill).await {
+        tracing::error!(process.id = %id, why, "a worker that was declared dead can't be killed; its agents may run twice");
     }
 }
 

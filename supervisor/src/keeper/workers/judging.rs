@@ -90,8 +90,9 @@ impl PoolWorkers {
             let bounds = if worker.origin.has_key { bounds } else { unneeded };
             next_step(worker.facts(), watch, &worker.clocks(&clocks), bounds, at)
         };
-        let steps: Vec<(ProcessId, WorkerStep)> =
-            self.values().map(|worker| (worker.process_id, judge(worker))).collect();
+        // Of one whose end is decided nothing more is to be known.
+        let judged = self.values().filter(|worker| !worker.is_over);
+        let steps: Vec<(ProcessId, WorkerStep)> = judged.map(|worker| (worker.process_id, judge(worker))).collect();
         let mut retiring = 0;
         for (id, step) in steps {
             let is_unreachable = matches!(step, WorkerStep::Unreachable(_));

@@ -11,6 +11,7 @@ use muster_store::Write;
 
 use super::super::mailbox::{KeeperMessage, WorkerNews};
 use super::super::transitions::Transition;
+use super::death::kill_declared;
 use super::reach::{Order, Way, send};
 use super::totals::WorkerTotals;
 use super::worker::PoolWorker;
@@ -120,19 +121,24 @@ impl PoolWorkers {
         let Some(worker) = self.get_mut(id) else {
             // It was found alive after somebody declared it dead: its agents run elsewhere.
             tracing::warn!(process.id = %id, "a worker that was declared dead lives; it is killed");
-            drop(tokio::spawn(async move { send(process.as_ref(), Order::Kill).await }));
+            drop(tokio::spawn(kill_declared(id, process)));
             return;
         };
         worker.process.way = Way::To(process.clone());
         let order = match (worker.process.kill, worker.status.is_ending()) {
-            (Kill::Sent(_) | Kill::Failed(_), _) => Some(Order::Kill),
-            (Kill::NotSent, _) if is_declared => Some(Order::Kill),
-            (Kill::NotSent, true) => Some(Order::Ask),
-            (Kill::NotSent, false) => None,
+            (Kill::NotSent, false) if !is_declared => None,
+            (Kill::NotSent, true) if !is_declared => Some(Order::Ask),
+            _ => Some(Order::Kill),
         };
+        if order == Some(Order::Kill) {
+            // What was ordered before there was a way went nowhere.
+            worker.process.kill = Kill::Sent(turn.now);
+        }
         turn.transitions.push(Transition::Identify { worker: id, identity: launched.identity });
         self.tell(id, order);
-        self.reachable(id, pool, turn);
+        if order != Some(Order::Kill) {
+            self.reachable(id, pool, turn);
+        }
         await_death(id, process, self.deps.keeper.clone());
     }
 

@@ -92,9 +92,14 @@ impl PoolWorkers {
         let Some(worker) = self.get_mut(id) else { return };
         let why = match sent {
             Sent::Unreachable(why) => why,
+            // That one hears of its end that was killed before is no news.
+            Sent::Delivered if order == Order::Ask && worker.process.kill != Kill::NotSent => return,
             Sent::Delivered => return self.reachable(id, pool, turn),
             // What is left to come is the proof of its death.
-            Sent::Gone => return self.forget_unreachable(id, pool),
+            Sent::Gone => {
+                worker.process.kill = Kill::Gone(turn.now);
+                return self.forget_unreachable(id, pool);
+            }
         };
         match order {
             Order::Kill => worker.process.kill = Kill::Failed(turn.now),
@@ -121,7 +126,11 @@ impl PoolWorkers {
             self.deps.alerts.raise(AlertKind::WorkerUnreachable, Some(name), &id.to_string(), state.words.clone());
             self.deps.listener.set_unreachable(id, Some(state.words.clone()));
         }
-        self.change(id, |worker| worker.contact.unreachable = Some(state));
+        match (known.is_some(), self.get_mut(id)) {
+            // Whether it is so, decides over its slots; the words don't.
+            (true, Some(worker)) => worker.contact.unreachable = Some(state),
+            _ => self.change(id, |worker| worker.contact.unreachable = Some(state)),
+        }
     }
 
     /// That is over, if it was so.

@@ -37,6 +37,9 @@ impl RunningWorker for FakeWorker {
         if let Some(why) = self.0.cut_off.borrow().clone() {
             return Sent::Unreachable(why);
         }
+        if self.is_dead() {
+            return Sent::Gone;
+        }
         if !self.0.waits.load(Ordering::SeqCst) {
             self.die();
         }
