@@ -35,8 +35,8 @@ pub enum WaitingFor {
         /// When the next tasks are tried; none starts before. None where others are tried now.
         next_probe_at: Option<Timestamp>,
     },
-    /// The one agent that is to do it, which is in this state.
-    Agent(AgentId, AgentState),
+    /// The one agent that is to do it, which is in this state; none where nobody can reach its worker.
+    Agent(AgentId, Option<AgentState>),
     /// Its tenant runs as many tasks as it may.
     Tenant {
         /// The tenant.
@@ -63,6 +63,8 @@ pub enum WaitingFor {
         pool: PoolName,
         /// Agents that crashed too often, and wait for a person.
         quarantined: usize,
+        /// Agents in workers that nobody can reach.
+        unreachable: usize,
     },
     /// Nothing: it is next, or others go first.
     Turn,
@@ -146,7 +148,7 @@ impl WaitingFor {
             Self::Time(_) => WaitKind::NotBefore,
             Self::Breaker { next_probe_at: Some(_), .. } => WaitKind::BreakerOpen,
             Self::Breaker { next_probe_at: None, .. } => WaitKind::BreakerHalfOpen,
-            Self::Agent(_, state) if state.has_work() => WaitKind::AgentBusy,
+            Self::Agent(_, Some(state)) if state.has_work() => WaitKind::AgentBusy,
             Self::Agent(..) => WaitKind::AgentNotReady,
             Self::Tenant { .. } => WaitKind::TenantLimit,
             Self::FreeAgent(_) => WaitKind::AgentsBusy,
@@ -194,10 +196,13 @@ impl fmt::Display for WaitingFor {
                 write!(f, "the circuit breaker of {pool}, which lets single tasks through: {reason}")
             }
             // Its worker takes no commands now, or the agent is about to end.
-            Self::Agent(agent, AgentState::Running(Activity::Idle)) => {
+            Self::Agent(agent, Some(AgentState::Running(Activity::Idle))) => {
                 write!(f, "agent {agent}, which takes no tasks now")
             }
-            Self::Agent(agent, state) => write!(f, "agent {agent}, which is {state}"),
+            Self::Agent(agent, Some(state)) => write!(f, "agent {agent}, which is {state}"),
+            Self::Agent(agent, None) => {
+                write!(f, "agent {agent}, whose worker nobody can reach (`muster ps -w` says why, and what to do)")
+            }
             Self::Tenant { tenant, max_running } => {
                 write!(f, "other tasks of tenant {tenant}, which runs as many as it may (max_running = {max_running})")
             }
@@ -215,10 +220,16 @@ impl fmt::Display for WaitingFor {
                      {next_start_at}"
                 )
             }
-            Self::AnyAgent { pool, quarantined: 0 } => {
+            Self::AnyAgent { pool, unreachable: 1.., .. } => {
+                write!(
+                    f,
+                    "an agent: those of {pool} are in workers that nobody can reach (`muster ps -w` says why, and what to do)"
+                )
+            }
+            Self::AnyAgent { pool, quarantined: 0, .. } => {
                 write!(f, "an agent: {pool} has none, and starts none by itself (on_demand)")
             }
-            Self::AnyAgent { pool, quarantined } => {
+            Self::AnyAgent { pool, quarantined, .. } => {
                 let agents = counted(*quarantined as u64, "agent");
                 write!(f, "an agent: {pool} has only {agents} in quarantine, until `muster restart` releases one")
             }

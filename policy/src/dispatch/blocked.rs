@@ -1,5 +1,5 @@
-//! Why a task does not start. Each condition of a start beside the turn is judged here, or by the function that is named, and
-//! nowhere else: the supervisor asks before it gives tasks to agents or orders agents for them, and tells people the same answers.
+//! Why a task does not start. What holds up a pool is judged here: the supervisor asks before it gives tasks to agents or orders agents
+//! for them, and tells people the same answers.
 //!
 //! Nothing is noted per waiting task, of which there may be a million: the answer for one of them is a few comparisons, made
 //! when somebody asks.
@@ -27,6 +27,8 @@ pub enum Blocked {
         agent_id: AgentId,
         /// Its state.
         state: AgentState,
+        /// Whether nobody can reach its worker.
+        is_unreachable: bool,
     },
     /// Its tenant runs as many tasks as it may.
     TenantLimit {
@@ -100,7 +102,7 @@ impl PoolHolds {
 pub struct AgentAvailability {
     /// Whether one of them takes a task now.
     pub has_room: bool,
-    /// Whether any of them has a task.
+    /// Whether any of them has a task, of those within reach.
     pub has_work: bool,
     /// Whether one is wanted that has no slot yet.
     pub is_pending: bool,
@@ -119,13 +121,17 @@ impl AgentAvailability {
     }
 }
 
-/// The agents that do not run, counted.
+/// The agents that do no work, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AgentCounts {
     /// On their way.
     pub coming: usize,
     /// In quarantine.
     pub quarantined: usize,
+    /// In workers that nobody can reach.
+    pub unreachable: usize,
+    /// Whether the pool may start no more of them for its tasks.
+    pub at_bound: bool,
 }
 
 /// Why no agent of a pool takes a task.
@@ -146,6 +152,8 @@ pub enum NoAgent {
     Nobody {
         /// Agents that crashed too often, and wait for a person.
         quarantined: usize,
+        /// Agents in workers that nobody can reach.
+        unreachable: usize,
     },
 }
 
@@ -162,12 +170,13 @@ pub fn no_agent(agents: AgentAvailability, count: impl FnOnce() -> AgentCounts) 
     if needs_new_worker && (is_pending || on_demand) {
         return Some(NoAgent::OldRuntime);
     }
-    let AgentCounts { coming, quarantined } = count();
-    Some(match failing_for.filter(|_| on_demand) {
+    let AgentCounts { coming, quarantined, unreachable, at_bound } = count();
+    let may_start = on_demand && !(at_bound && unreachable > 0);
+    Some(match failing_for.filter(|_| may_start) {
         _ if coming > 0 => NoAgent::Starting,
         Some(retry_in) => NoAgent::Failing { retry_in },
-        None if on_demand && quarantined == 0 => NoAgent::Starting,
-        None => NoAgent::Nobody { quarantined },
+        None if may_start && quarantined == 0 => NoAgent::Starting,
+        None => NoAgent::Nobody { quarantined, unreachable },
     })
 }
 
@@ -193,13 +202,15 @@ pub struct NamedAgent {
     pub state: Option<AgentState>,
     /// Whether it takes a task now.
     pub has_room: bool,
+    /// Whether nobody can reach its worker.
+    pub is_unreachable: bool,
 }
 
 impl NamedAgent {
     /// One that is gone for good is no reason to wait: the task will fail.
     fn blocks(self) -> Option<Blocked> {
         let state = self.state.filter(|state| !self.has_room && !state.is_gone())?;
-        Some(Blocked::NamedAgent { agent_id: self.agent_id, state })
+        Some(Blocked::NamedAgent { agent_id: self.agent_id, state, is_unreachable: self.is_unreachable })
     }
 }
 
@@ -236,7 +247,8 @@ mod tests {
     const NOON: Timestamp = Timestamp::from_millis(43_200_000);
 
     fn agent(state: AgentState, has_room: bool) -> NamedAgent {
-        NamedAgent { agent_id: AgentId::from_uuid(Uuid::from_u128(1)), state: Some(state), has_room }
+        let agent_id = AgentId::from_uuid(Uuid::from_u128(1));
+        NamedAgent { agent_id, state: Some(state), has_room, is_unreachable: false }
     }
 
     #[test]
@@ -266,23 +278,39 @@ mod tests {
         let failing = AgentAvailability { failing_for: Some(Duration::from_secs(3)), ..on_demand };
         let outdated = AgentAvailability { needs_new_worker: true, ..AGENTS };
         let retry = NoAgent::Failing { retry_in: Duration::from_secs(3) };
+        let nobody = |quarantined| Some(NoAgent::Nobody { quarantined, unreachable: 0 });
         let rows: [(AgentAvailability, usize, usize, Option<NoAgent>); 12] = [
             (AgentAvailability { has_room: true, has_work: true, ..AGENTS }, 1, 1, None),
             (AgentAvailability { has_work: true, ..outdated }, 1, 1, Some(NoAgent::Busy)),
             (AgentAvailability { on_demand: true, ..outdated }, 1, 0, Some(NoAgent::OldRuntime)),
             (AgentAvailability { is_pending: true, ..outdated }, 1, 0, Some(NoAgent::OldRuntime)),
-            (outdated, 0, 0, Some(NoAgent::Nobody { quarantined: 0 })),
+            (outdated, 0, 0, nobody(0)),
             (AGENTS, 1, 2, Some(NoAgent::Starting)),
             (failing, 1, 2, Some(NoAgent::Starting)),
             (failing, 0, 2, Some(retry)),
             (on_demand, 0, 0, Some(NoAgent::Starting)),
-            (on_demand, 0, 2, Some(NoAgent::Nobody { quarantined: 2 })),
-            (AGENTS, 0, 2, Some(NoAgent::Nobody { quarantined: 2 })),
-            (AgentAvailability { on_demand: false, ..failing }, 0, 0, Some(NoAgent::Nobody { quarantined: 0 })),
+            (on_demand, 0, 2, nobody(2)),
+            (AGENTS, 0, 2, nobody(2)),
+            (AgentAvailability { on_demand: false, ..failing }, 0, 0, nobody(0)),
         ];
         for (agents, coming, quarantined, why) in rows {
-            let found = no_agent(agents, || AgentCounts { coming, quarantined });
+            let found = no_agent(agents, || AgentCounts { coming, quarantined, ..AgentCounts::default() });
             assert_eq!(found, why, "{agents:?} {coming} {quarantined}");
+        }
+    }
+
+    #[test]
+    fn agents_that_nobody_can_reach_are_the_reason_where_no_other_may_start() {
+        let on_demand = AgentAvailability { on_demand: true, ..AGENTS };
+        let counts = AgentCounts { unreachable: 2, at_bound: true, ..AgentCounts::default() };
+        let lost = Some(NoAgent::Nobody { quarantined: 0, unreachable: 2 });
+        for (agents, counts, why) in [
+            (AGENTS, counts, lost),
+            (on_demand, counts, lost),
+            (on_demand, AgentCounts { at_bound: false, ..counts }, Some(NoAgent::Starting)),
+            (on_demand, AgentCounts { coming: 1, ..counts }, Some(NoAgent::Starting)),
+        ] {
+            assert_eq!(no_agent(agents, || counts), why, "{agents:?} {counts:?}");
         }
     }
 
@@ -318,7 +346,7 @@ mod tests {
             Blocked::Gate(GateHold::Paused),
             Blocked::NotDue(later),
             Blocked::Breaker(BreakerHold::HalfOpen),
-            Blocked::NamedAgent { agent_id: stopping.agent_id, state: AgentState::Stopping },
+            Blocked::NamedAgent { agent_id: stopping.agent_id, state: AgentState::Stopping, is_unreachable: false },
             Blocked::TenantLimit { max_running: 2 },
             Blocked::NoAgent(NoAgent::Busy),
         ];

@@ -1,6 +1,6 @@
 //! A keeper: the one task that owns a pool. It is the controller of three parts, each with its own state: the [`agents`], the
 //! [`workers`] and the [`tasks`]. Parts take facts, and put what follows from them into the turn's [`Turn`]; the keeper alone
-//! commits, sends and answers.
+//! commits, and says when that is done.
 //!
 //! All others hold its mailbox. A turn takes whatever has come (under load many messages at once), and goes through the
 //! same steps, whether it was woken by a request, by news or by its timer:

@@ -137,6 +137,18 @@ impl Model {
         self.agents.iter().filter_map(homeless).collect()
     }
 
+    /// Whether nobody can reach the worker that has this agent.
+    pub(crate) fn is_unreachable(&self, agent: AgentId) -> bool {
+        let place = || self.agent(agent)?.status.assignment();
+        place().is_some_and(|at| self.workers.get(&at.process_id).is_some_and(PoolWorker::is_unreachable))
+    }
+
+    /// Agents in workers that nobody can reach.
+    pub(crate) fn unreachable_agents(&self) -> usize {
+        let unreachable = self.workers.values().filter(|worker| worker.is_unreachable());
+        unreachable.map(|worker| worker.held.len()).sum()
+    }
+
     /// Agents without work in workers with an older definition of the runtime.
     pub(crate) fn idle_in_outdated(&self) -> Vec<(AgentId, Epoch)> {
         let held = self.workers.values().filter(|worker| worker.origin.outdated).flat_map(|worker| &worker.held);

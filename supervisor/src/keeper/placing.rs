@@ -7,7 +7,7 @@
 
 use muster_domain::{AgentEvent, AgentId, Assignment, Epoch, EventKind, ProcessId, WorkerKey};
 use muster_policy::placement::{Placement, PlacementLimits, SlotChoice, place};
-use muster_policy::scaling;
+use muster_policy::scaling::{self, ScalingDecision};
 use muster_store::{NewAgent, Write, WriteOutcome};
 use tokio::sync::oneshot;
 
@@ -44,15 +44,15 @@ impl Keeper {
         let new = answer_repeats(&self.context, &self.mailbox, std::mem::take(&mut turn.spawns)).await;
         let spawns = self.admit(waiting.len(), new, bounds);
         let plan = place(waiting.len() + spawns.len(), self.model.free_slots(), bounds);
-        let spare = self.spare_workers(&plan, workers);
-        if waiting.is_empty() && spawns.is_empty() && spare == 0 {
+        let spare = Self::spare_workers(&plan, workers);
+        if waiting.is_empty() && spawns.is_empty() && spare.count == 0 {
             return false;
         }
         if !plan.reason.is_empty() {
             tracing::debug!(pool.name = %self.model.pool.spec.pool_name, reason = plan.reason, "placing agents");
         }
         self.tell_what_is_waited_for(&waiting, &plan);
-        let placement = self.plan_placement(waiting, spawns, &plan, spare, turn);
+        let placement = self.plan_placement(waiting, spawns, &plan, &spare, turn);
         if placement.writes.is_empty() {
             return false;
         }
@@ -108,13 +108,8 @@ impl Keeper {
     }
 
     /// Workers beyond those that agents need, to keep the pool's minimum.
-    fn spare_workers(&self, plan: &Placement, workers: scaling::WorkerCounts) -> usize {
-        let coming = u32::try_from(plan.new_workers).unwrap_or(u32::MAX);
-        let judged = scaling::workers_to_add(workers, coming);
-        if judged.count > 0 {
-            tracing::debug!(pool.name = %self.model.pool.spec.pool_name, reason = judged.reason, "workers are started");
-        }
-        judged.count
+    fn spare_workers(plan: &Placement, workers: scaling::WorkerCounts) -> ScalingDecision {
+        scaling::workers_to_add(workers, u32::try_from(plan.new_workers).unwrap_or(u32::MAX))
     }
 
     fn plan_placement(
@@ -122,16 +117,16 @@ impl Keeper {
         waiting: Vec<AgentId>,
         spawns: Vec<SpawnAsk>,
         plan: &Placement,
-        spare: usize,
+        spare: &ScalingDecision,
         turn: &Turn,
     ) -> PlacementPlan {
         let new_worker = |_| (ProcessId::generate(), WorkerKey::generate());
-        let new_workers: Vec<_> = (0..plan.new_workers + spare).map(new_worker).collect();
+        let new_workers: Vec<_> = (0..plan.new_workers + spare.count).map(new_worker).collect();
         let mut placement = PlacementPlan { waiting: Vec::new(), spawns: Vec::new(), writes: Vec::new(), new_workers };
-        for (process_id, key) in placement.new_workers.clone() {
+        let reasons = std::iter::repeat_n(&plan.reason, plan.new_workers).chain(std::iter::repeat(&spare.reason));
+        for ((process_id, key), reason) in placement.new_workers.clone().into_iter().zip(reasons) {
             placement.writes.push(self.model.workers.row(process_id, key, &self.model.pool, turn));
-            let event =
-                self.model.pool.worker_event(EventKind::WorkerStarting, process_id, turn.at, plan.reason.clone());
+            let event = self.model.pool.worker_event(EventKind::WorkerStarting, process_id, turn.at, reason.clone());
             placement.writes.push(Write::Event(event));
         }
         let mut slots = plan.slots.iter().map(|slot| match slot {

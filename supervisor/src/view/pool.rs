@@ -29,7 +29,7 @@ pub struct PoolView {
     pub process_count: u32,
     /// Of these, the ones that start programs by an older definition of the runtime: they are replaced as their agents end.
     pub outdated_workers: u32,
-    /// Of all, the ones that are silent, and that nobody can ask or end: their agents wait.
+    /// Of all, the ones that may be dead or do not end, while nobody here can see or bring about their end: their agents wait.
     pub unreachable_workers: u32,
     /// Of all, the ones that are ready.
     pub active_worker_processes: u32,

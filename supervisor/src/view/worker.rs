@@ -36,8 +36,8 @@ pub struct WorkerView {
     /// Whether it starts programs by an older definition of the runtime than the configuration's: it gets no more agents, and is
     /// replaced when it has none.
     pub outdated: bool,
-    /// Where it may be dead and nobody can ask or end it: since when, why, and what to type. Its agents keep their places, and it gets no
-    /// more. Null of all others.
+    /// Where it may be dead or does not end, while nobody here can see or bring about its end: since when, why, and what to type. Its
+    /// agents keep their places, and it gets no more. Null of all others.
     pub unreachable: Option<String>,
     /// When it was ordered.
     #[schema(value_type = String, format = DateTime)]

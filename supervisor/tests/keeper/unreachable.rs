@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_domain::{
-    Activity, AgentId, AgentState, Clocks, EventKind, PoolConfig, Principal, ProcessId, WorkerCause, WorkerState,
+    Activity, AgentId, AgentState, Clocks, EventKind, PoolConfig, Principal, ProcessId, TaskState, WorkerCause,
+    WorkerState,
 };
 use muster_store::{Store, Write};
 use muster_supervisor::launch::Launchers;
-use muster_supervisor::{AlertKind, EndedWorkerView, SupervisorError, WorkerView};
+use muster_supervisor::{AlertKind, EndedWorkerView, SupervisorError, TaskRequest, WaitingFor, WorkerView};
 use serde_json::json;
 
 use crate::launcher::FakeLauncher;
+use crate::tasks::task;
 use crate::worker::FakeWorker;
 use crate::world::{Ground, World, let_pass, pool, wait_until};
 use muster_store::testing::Commit;
@@ -300,4 +302,23 @@ async fn a_pool_names_its_launcher_and_its_workers_stay_with_theirs() {
     assert_eq!((ground.launcher.launches(), east.launches()), (1, 3), "new ones are started by the pool's");
     world.end().await;
     assert!(east.living().is_empty());
+}
+
+#[tokio::test]
+async fn tasks_that_wait_for_its_agents_are_told_so() {
+    let (world, agents, worker) = elsewhere().await;
+    worker.die();
+    wait_unreachable(&world, worker.id()).await;
+    let any = world.submit(task()).await;
+    let named = world.submit(TaskRequest { agent_id: Some(agents[0]), ..task() }).await;
+    let reason = async |id| world.task(id).await.waiting_for;
+    let nobody = WaitingFor::AnyAgent { pool: pool(), quarantined: 0, unreachable: 2 };
+    assert_eq!(reason(any).await, Some(nobody.clone()));
+    assert_eq!(reason(named).await, Some(WaitingFor::Agent(agents[0], None)));
+    assert!(nobody.to_string().contains("in workers that nobody can reach"), "{nobody}");
+    declare(&world, worker.id()).await.expect("declared");
+    for id in [any, named] {
+        world.wait_task(id, TaskState::Succeeded).await;
+    }
+    world.end().await;
 }

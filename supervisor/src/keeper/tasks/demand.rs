@@ -83,6 +83,13 @@ impl Demand {
         scaling::AgentDemand { wanted, coming: self.coming(pool), counted, max, failed_starts: self.failures }
     }
 
+    /// Whether no more are ordered for tasks, however many wait.
+    pub(super) fn is_at_bound(&self, pool: PoolNow<'_>) -> bool {
+        let max = pool.config().on_demand.as_ref().map_or(0, |on_demand| on_demand.max_agents);
+        let scale = self.scale(usize::MAX, max, pool);
+        max > 0 && scale.counted >= max as usize
+    }
+
     pub(super) fn order(&mut self, project: Option<String>, pool: PoolNow<'_>) -> SpawnAsk {
         let spec = &pool.model.pool.spec;
         let agent = AgentSpec {

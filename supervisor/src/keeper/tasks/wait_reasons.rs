@@ -69,6 +69,7 @@ impl WaitReasons<'_> {
             agent_id,
             state: self.pool.model.agent(agent_id).map(|agent| agent.status.state()),
             has_room: self.tasks.assigned.available_agents.get(agent_id).is_some(),
+            is_unreachable: self.pool.model.is_unreachable(agent_id),
         };
         Candidate {
             not_before: task.not_before,
@@ -82,7 +83,7 @@ impl WaitReasons<'_> {
         let Self { tasks, pool } = self;
         AgentAvailability {
             has_room: !tasks.assigned.available_agents.is_empty(),
-            has_work: !tasks.assigned.runs.is_empty(),
+            has_work: tasks.assigned.runs.agents().any(|agent| !pool.model.is_unreachable(agent)),
             is_pending: pool.model.agents.pending() > 0,
             needs_new_worker: pool.model.is_held_by_outdated(),
             on_demand: pool.config().on_demand.is_some(),
@@ -98,6 +99,8 @@ impl WaitReasons<'_> {
         no_agent(self.agents(), || AgentCounts {
             coming: count(AgentStatus::is_coming),
             quarantined: count(AgentStatus::needs_person),
+            unreachable: self.pool.model.unreachable_agents(),
+            at_bound: self.tasks.demand.is_at_bound(self.pool),
         })
     }
 
@@ -112,7 +115,9 @@ impl WaitReasons<'_> {
             Blocked::Gate(GateHold::Paused) => WaitingFor::PoolResume(pool),
             Blocked::NotDue(at) => WaitingFor::Time(at),
             Blocked::Breaker(hold) => self.of_breaker(hold),
-            Blocked::NamedAgent { agent_id, state } => WaitingFor::Agent(agent_id, state),
+            Blocked::NamedAgent { agent_id, state, is_unreachable } => {
+                WaitingFor::Agent(agent_id, (!is_unreachable).then_some(state))
+            }
             Blocked::TenantLimit { max_running } => WaitingFor::Tenant { tenant: task.tenant.clone(), max_running },
             Blocked::NoAgent(NoAgent::Busy) => WaitingFor::FreeAgent(pool),
             Blocked::NoAgent(NoAgent::OldRuntime) => WaitingFor::NewWorker(pool),
@@ -120,7 +125,9 @@ impl WaitReasons<'_> {
             Blocked::NoAgent(NoAgent::Failing { retry_in }) => {
                 WaitingFor::FailingAgents { pool, next_start_at: self.pool.at.after(retry_in) }
             }
-            Blocked::NoAgent(NoAgent::Nobody { quarantined }) => WaitingFor::AnyAgent { pool, quarantined },
+            Blocked::NoAgent(NoAgent::Nobody { quarantined, unreachable }) => {
+                WaitingFor::AnyAgent { pool, quarantined, unreachable }
+            }
         }
     }
 

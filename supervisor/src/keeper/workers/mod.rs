@@ -206,7 +206,7 @@ impl PoolWorkers {
         self.totals.outdated
     }
 
-    /// Those that may be dead, and that nobody can ask or kill.
+    /// Those that may be dead or do not end, while nobody here can see or bring about their end.
     pub(super) const fn unreachable(&self) -> u32 {
         self.totals.unreachable
     }

@@ -81,7 +81,7 @@ async fn an_agent_is_waited_for_until_one_has_room() {
     let world = World::of_tasks().await;
     world.on_task(OnTask::Hold).await;
     let first = world.submit(task()).await;
-    assert_eq!(world.reason(first).await, Some(WaitingFor::AnyAgent { pool: pool(), quarantined: 0 }));
+    assert_eq!(world.reason(first).await, Some(WaitingFor::AnyAgent { pool: pool(), quarantined: 0, unreachable: 0 }));
     assert_eq!(world.queue().await.holds.lacks, Some(Lack::NoAgent));
     let agent = world.spawn().await;
     let worker = world.holder(first).await;
