@@ -39,7 +39,7 @@ impl ExecStage {
     /// Becomes the program, or reports why not and exits. `parent` is who must still be the parent.
     ///
     /// # Safety
-    /// Only on the child's side of a fork, with all signals blocked.
+    /// Only on the child's side of a fork, with all signals blocked and their handlers reset: an init has done that for its program.
     pub(crate) unsafe fn become_program(&self, report: RawFd, parent: libc::pid_t) -> ! {
         // SAFETY: system calls that are safe after a fork, on memory that the parent prepared.
         unsafe {
@@ -49,7 +49,6 @@ impl ExecStage {
                 libc::_exit(127);
             }
             libc::setsid();
-            reset_signal_handlers();
             send(report, StartStep::Hello, 0);
             for (from, to) in self.stdio.iter().zip(0..) {
                 if libc::dup2(from.as_raw_fd(), to) < 0 {

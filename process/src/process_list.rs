@@ -29,6 +29,8 @@ pub(crate) struct Stat {
     pub(crate) cpu: u64,
     /// In clock ticks since boot.
     pub(crate) start_time: u64,
+    /// Resident memory in pages.
+    pub(crate) rss: u64,
 }
 
 impl Stat {
@@ -38,11 +40,12 @@ impl Stat {
         let mut fields = text.get(name_end + 2..)?.split(|byte| *byte == b' ');
         let state = *fields.next()?.first()?;
         let parent = number(fields.next()?)? as u32;
-        // Here follow fields 5 to 13 of the manual page, then utime (14), stime (15), and at 22 the start time.
+        // Here follow fields 5 to 13 of the manual page, then utime (14), stime (15), at 22 the start time, and at 24 the resident pages.
         let user = number(fields.nth(9)?)?;
         let system = number(fields.next()?)?;
         let start_time = number(fields.nth(6)?)?;
-        Some(Self { state, parent, cpu: user.wrapping_add(system), start_time })
+        let rss = number(fields.nth(1)?)?;
+        Some(Self { state, parent, cpu: user.wrapping_add(system), start_time, rss })
     }
 }
 
@@ -259,7 +262,7 @@ mod tests {
     fn a_stat_is_read_whatever_the_name() {
         let line =
             b"42 (a) b (c)) S 7 42 42 0 -1 4194560 1 2 3 4 11 22 5 6 20 0 1 0 12345 1000 20 18446744073709551615";
-        assert_eq!(Stat::parse(line), Some(Stat { state: b'S', parent: 7, cpu: 33, start_time: 12345 }));
+        assert_eq!(Stat::parse(line), Some(Stat { state: b'S', parent: 7, cpu: 33, start_time: 12345, rss: 20 }));
         assert_eq!(Stat::parse(b"42 (a"), None);
         assert_eq!(Stat::parse(b""), None);
     }

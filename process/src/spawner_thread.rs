@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use tokio::sync::oneshot;
 
 use crate::child::{ChildKiller, ExitWatch, KillMethod};
-use crate::exec_stage::ExecStage;
+use crate::exec_stage::{ExecStage, reset_signal_handlers};
 use crate::fork::{ForkSide, SignalsBlocked, clone_process};
 use crate::identity;
 use crate::init::Init;
@@ -87,8 +87,15 @@ impl SpawnerThread {
             }
             SpawnPlan::Fork { stage, report, tree: None } => {
                 let (own, report) = (std::process::id() as libc::pid_t, report.as_raw_fd());
-                // SAFETY: the child goes straight to its program.
-                let (pid, pidfd) = unsafe { fork(libc::SIGCHLD, || stage.become_program(report, own)) }?;
+                let become_program = || {
+                    // SAFETY: this is the child's side of a fork, and goes straight to its program.
+                    unsafe {
+                        reset_signal_handlers();
+                        stage.become_program(report, own)
+                    }
+                };
+                // SAFETY: as above.
+                let (pid, pidfd) = unsafe { fork(libc::SIGCHLD, become_program) }?;
                 self.enter(pid, pidfd, ChildKind::Child, KillMethod::Process)
             }
             SpawnPlan::Fork { stage, report, tree: Some(tree) } => self.fork_tree(&stage, &report, *tree),

@@ -24,6 +24,7 @@ macro_rules! migrations {
             "0011_lives_in_order"
             "0012_clock_steps"
             "0013_worker_launchers"
+            "0014_tasks_of_tenants"
         )
     };
     ($engine:literal: $($name:literal)*) => {

@@ -104,15 +104,28 @@ macro_rules! page_of_parts {
     };
 }
 
+/// In one range of the index by this column, of some states (`$5` to `$10`) and of one pool, or of all where `$pool` is null.
+macro_rules! page_of {
+    ($column:literal, $is:literal, $pool:literal) => {
+        page!(
+            "SELECT t.task_id FROM tasks t WHERE ",
+            after!($column, $is),
+            "AND (",
+            $pool,
+            " IS NULL OR t.pool_name = ",
+            $pool,
+            ") AND t.state IN ($5, $6, $7, $8, $9, $10) ORDER BY t.",
+            $column,
+            " {dir}, t.task_id {dir}"
+        )
+    };
+}
+
 const ONE: &str = select_tasks!("input", "output", "task_id = $1");
 static PAGE: LazyLock<PageSql> =
     page!("SELECT t.task_id FROM tasks t WHERE t.task_id {>} $1", of_tenant!(), "ORDER BY t.task_id {dir}");
-static PAGE_OF_PROJECT: LazyLock<PageSql> = page!(
-    "SELECT t.task_id FROM tasks t WHERE ",
-    after!("project_id", "$11"),
-    "AND ($12 IS NULL OR t.pool_name = $12) AND t.state IN ($5, $6, $7, $8, $9, $10) \
-     ORDER BY t.project_id {dir}, t.task_id {dir}"
-);
+static PAGE_OF_PROJECT: LazyLock<PageSql> = page_of!("project_id", "$11", "$12");
+static PAGE_OF_TENANT: LazyLock<PageSql> = page_of!("tenant", "$3", "$11");
 static PAGE_OF_POOL_AND_STATE: LazyLock<PageSql> = page!(
     "SELECT t.task_id FROM tasks t WHERE t.pool_name = $5 AND ",
     after!("state", "$6"),
@@ -140,7 +153,7 @@ pub(crate) fn page(filter: &TaskFilter, after: Option<TaskId>, limit: u32) -> St
     let whole = SqlValue::int(i64::from(!*brief));
     let mut args = vec![after, SqlValue::count(limit), SqlValue::text_or_null(tenant.as_ref()), whole];
     let page = match (project, pool, states.as_slice()) {
-        (None, None, []) => &PAGE,
+        (None, None, []) if tenant.is_none() => &PAGE,
         (None, Some(pool), [state]) => {
             args.extend([SqlValue::text(pool), SqlValue::text(state)]);
             &PAGE_OF_POOL_AND_STATE
@@ -149,6 +162,12 @@ pub(crate) fn page(filter: &TaskFilter, after: Option<TaskId>, limit: u32) -> St
             args.extend(states_or_all(states));
             args.extend([SqlValue::text(project), SqlValue::text_or_null(pool.as_ref())]);
             &PAGE_OF_PROJECT
+        }
+        // Of all tenants' tasks in many states most may be others'.
+        (None, pool, states) if tenant.is_some() => {
+            args.extend(states_or_all(states));
+            args.push(SqlValue::text_or_null(pool.as_ref()));
+            &PAGE_OF_TENANT
         }
         (None, pool, states) => {
             args.extend(states_or_all(states));
@@ -249,4 +268,34 @@ pub(crate) fn take_usage(fields: &mut RowFields) -> Result<Usage, StoreError> {
 fn read_history(lines: &str) -> Result<Vec<AttemptRecord>, StoreError> {
     let read = |line| serde_json::from_str(line).map_err(|error| StoreError::Corrupt(format!("{line:?}: {error}")));
     lines.lines().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How SQLite reads a page in the newest schema.
+    fn plan(page: &'static PageSql, order: ListOrder) -> String {
+        let database = rusqlite::Connection::open_in_memory().expect("a database");
+        for migration in crate::migrate::SQLITE.iter() {
+            database.execute_batch(migration.sql.as_str()).expect("a migration");
+        }
+        let mut asked = database.prepare(&format!("EXPLAIN QUERY PLAN {}", page.text(order))).expect("a plan");
+        let steps = asked.query_map([], |row| row.get::<_, String>(3)).expect("steps");
+        steps.map(|step| step.expect("a step")).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn pages_of_a_tenant_and_of_a_project_read_their_own_range_of_an_index() {
+        for order in [ListOrder::OldestFirst, ListOrder::NewestFirst] {
+            for (page, index) in [(&PAGE_OF_TENANT, "tasks_of_tenant"), (&PAGE_OF_PROJECT, "tasks_of_project")] {
+                let plan = plan(page, order);
+                assert!(plan.contains(index) && !plan.contains("SCAN t"), "{plan}");
+                assert!(
+                    !plan.contains("USE TEMP B-TREE FOR ORDER BY") || plan.matches("TEMP B-TREE").count() == 1,
+                    "{plan}"
+                );
+            }
+        }
+    }
 }

@@ -83,6 +83,12 @@ impl System {
         self.handle.context.reporting.counters.executions(self.handle.context.store.as_ref()).await
     }
 
+    /// Why nothing new is begun now, if so: what the registry or the store lacked when it was looked at last. It may answer again by now,
+    /// and requests are refused until that is noticed.
+    pub fn refusal(&self) -> Option<String> {
+        self.handle.context.reporting.health.missing()
+    }
+
     /// Asks the supervisor to stop, and returns at once. The first wish counts.
     pub fn stop(&self, keep_workers: bool) {
         self.handle.stop(keep_workers);

@@ -1,4 +1,4 @@
-//! What this worker and its agents' programs use, for heartbeats: two small files per process.
+//! What this worker and its agents' programs use, for heartbeats: a small file per process.
 
 use std::time::Duration;
 

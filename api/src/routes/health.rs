@@ -169,17 +169,20 @@ struct ReadyJson {
     (status = 200, description = "Requests can be served", body = ReadyJson),
 ))]
 async fn ready(Leader(caller): Leader) -> Result<Json<ReadyJson>, Problem> {
-    match timeout(PATIENCE, caller.system()?.view()).await {
-        Ok(system) => readiness(&system).map(Json),
+    let system = caller.system()?;
+    match timeout(PATIENCE, system.view()).await {
+        Ok(view) => readiness(&view, system.refusal()).map(Json),
         Err(_) => Err(not_ready(silence(PATIENCE))),
     }
 }
 
-fn readiness(system: &SystemView) -> Result<ReadyJson, Problem> {
-    match (&system.registry.error, &system.store.error) {
-        (Some(why), _) => Err(not_ready(format!("the registry does not answer: {why}"))),
-        (None, Some(why)) => Err(not_ready(format!("the store can't be used: {why}"))),
-        (None, None) => Ok(ReadyJson { ready: true }),
+fn readiness(system: &SystemView, refusal: Option<String>) -> Result<ReadyJson, Problem> {
+    match (&system.registry.error, &system.store.error, refusal) {
+        (Some(why), ..) => Err(not_ready(format!("the registry does not answer: {why}"))),
+        (None, Some(why), _) => Err(not_ready(format!("the store can't be used: {why}"))),
+        // They answer again, and the supervisor has not noticed yet: it would refuse what is asked of it.
+        (None, None, Some(why)) => Err(not_ready(format!("nothing new is begun yet: {why}"))),
+        (None, None, None) => Ok(ReadyJson { ready: true }),
     }
 }
 
@@ -250,13 +253,17 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn ready_means_that_registry_and_store_answer() {
+    fn ready_means_that_registry_and_store_answer_and_nothing_is_refused() {
         let ok = || ReachView::new("", Ok(Duration::ZERO));
         let away = || ReachView::new("", Err("refused".to_owned()));
-        for (registry, store, words) in
-            [(ok(), ok(), None), (away(), ok(), Some("registry")), (ok(), away(), Some("store"))]
-        {
-            let found = readiness(&SystemView { registry, store, ..system() });
+        for (registry, store, refusal, words) in [
+            (ok(), ok(), None, None),
+            (away(), ok(), None, Some("registry")),
+            (ok(), away(), None, Some("store")),
+            (ok(), ok(), Some("a pass was late"), Some("nothing new is begun yet: a pass was late")),
+        ] {
+            let refusal = refusal.map(str::to_owned);
+            let found = readiness(&SystemView { registry, store, ..system() }, refusal);
             match words {
                 None => assert!(found.expect("ready").ready),
                 Some(words) => {
