@@ -269,33 +269,3 @@ fn read_history(lines: &str) -> Result<Vec<AttemptRecord>, StoreError> {
     let read = |line| serde_json::from_str(line).map_err(|error| StoreError::Corrupt(format!("{line:?}: {error}")));
     lines.lines().map(read).collect()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// How SQLite reads a page in the newest schema.
-    fn plan(page: &'static PageSql, order: ListOrder) -> String {
-        let database = rusqlite::Connection::open_in_memory().expect("a database");
-        for migration in crate::migrate::SQLITE.iter() {
-            database.execute_batch(migration.sql.as_str()).expect("a migration");
-        }
-        let mut asked = database.prepare(&format!("EXPLAIN QUERY PLAN {}", page.text(order))).expect("a plan");
-        let steps = asked.query_map([], |row| row.get::<_, String>(3)).expect("steps");
-        steps.map(|step| step.expect("a step")).collect::<Vec<_>>().join("\n")
-    }
-
-    #[test]
-    fn pages_of_a_tenant_and_of_a_project_read_their_own_range_of_an_index() {
-        for order in [ListOrder::OldestFirst, ListOrder::NewestFirst] {
-            for (page, index) in [(&PAGE_OF_TENANT, "tasks_of_tenant"), (&PAGE_OF_PROJECT, "tasks_of_project")] {
-                let plan = plan(page, order);
-                assert!(plan.contains(index) && !plan.contains("SCAN t"), "{plan}");
-                assert!(
-                    !plan.contains("USE TEMP B-TREE FOR ORDER BY") || plan.matches("TEMP B-TREE").count() == 1,
-                    "{plan}"
-                );
-            }
-        }
-    }
-}

@@ -69,7 +69,7 @@ fn of_the_queue() -> Vec<Question> {
         (task_lists::ready_queues(&dev), "COVERING INDEX tasks_of_agent (pool_name=? AND agent_id>?)"),
         (task_lists::counts(&dev), "COVERING INDEX tasks_delayed (pool_name=?)"),
         (task_lists::counts(&dev), "COVERING INDEX tasks_by_state (pool_name=? AND state=?)"),
-        (task_lists::made_since("acme", at), "sqlite_autoindex_tasks_1 (task_id>?)"),
+        (task_lists::made_since("acme", at), "COVERING INDEX tasks_of_tenant (tenant=? AND task_id>?)"),
         (task_lists::inputs(&[id]), "sqlite_autoindex_tasks_1 (task_id=?)"),
     ]
 }
@@ -80,6 +80,10 @@ fn of_pages() -> Vec<Question> {
     let listed = |pool, project, states, order| task_pages::page(&filter(pool, project, states, order), Some(id), 10);
     let page = |pool, project, states| listed(pool, project, states, ListOrder::OldestFirst);
     let newest = |pool, project, states| listed(pool, project, states, ListOrder::NewestFirst);
+    let of_tenant = |pool, states, order| {
+        let filter = TaskFilter { tenant: Some("acme".to_owned()), ..filter(pool, None, states, order) };
+        task_pages::page(&filter, Some(id), 10)
+    };
     vec![
         (task_pages::one(id), "sqlite_autoindex_tasks_1 (task_id=?)"),
         (page(None, None, all), "sqlite_autoindex_tasks_1 (task_id>?)"),
@@ -92,6 +96,12 @@ fn of_pages() -> Vec<Question> {
         (newest(None, Some("p"), dead), "tasks_of_project (project_id>? AND (project_id,task_id)<(?,?))"),
         (newest(Some(&dev), None, dead), "tasks_by_state (pool_name=? AND state>? AND (state,task_id)<(?,?))"),
         (newest(Some(&dev), None, all), "tasks_by_state (pool_name=? AND state=? AND task_id>? AND task_id<?)"),
+        (of_tenant(None, all, ListOrder::OldestFirst), "tasks_of_tenant ((tenant,task_id)>(?,?) AND tenant<?)"),
+        (of_tenant(Some(&dev), over, ListOrder::NewestFirst), "tasks_of_tenant (tenant>? AND (tenant,task_id)<(?,?))"),
+        (
+            of_tenant(Some(&dev), dead, ListOrder::NewestFirst),
+            "tasks_by_state (pool_name=? AND state>? AND (state,task_id)<(?,?))",
+        ),
         (newest(None, None, over), "tasks_by_state (pool_name=? AND state=? AND task_id>? AND task_id<?)"),
     ]
 }
