@@ -85,38 +85,15 @@ struct Global {
     json: bool,
 }
 
-/// The commands.
-// It has more variants than other types: each is a word that people type, in the order of the help.
+/// The commands, in the order of the help.
 #[derive(Debug, Subcommand)]
 enum CliCommand {
     /// Start the supervisor and its HTTP API
     Serve(serve::ServeArgs),
-    /// Start agents
-    Spawn(spawn::SpawnArgs),
-    /// End agents for good
-    Terminate(terminate::TerminateArgs),
-    /// Start agents anew; also releases those in quarantine
-    Restart(restart::RestartArgs),
-    /// List agents, or workers
-    Ps(ps::PsArgs),
-    /// Say that workers are dead which nobody can reach, so that their agents run elsewhere
-    DeclareDead(declare_dead::Args),
-    /// List, create, change and remove pools
-    Pools(pools::PoolsArgs),
-    /// Show what an agent printed
-    Logs(logs::LogsArgs),
-    /// Give the agents of a pool work
-    Submit(submit::SubmitArgs),
-    /// List tasks
-    Tasks(tasks::TasksArgs),
-    /// Show a task, or what becomes of it
-    Task(task::TaskArgs),
-    /// Call tasks off
-    Cancel(cancel::CancelArgs),
-    /// Send dead tasks to the queue again
-    Redrive(redrive::RedriveArgs),
-    /// Show how much work waits, and how fast it goes
-    Queue,
+    #[command(flatten)]
+    OfAgents(AgentCommand),
+    #[command(flatten)]
+    OfTasks(TaskCommand),
     /// List alerts: what needs a person, or did
     Alerts,
     /// Give the agents of a pool, or all agents, no more tasks
@@ -137,6 +114,42 @@ enum CliCommand {
     Stop(stop::StopArgs),
     /// Print a script that completes commands in a shell
     Completions(completions::CompletionsArgs),
+}
+
+/// Those about agents, their workers and their pools.
+#[derive(Debug, Subcommand)]
+enum AgentCommand {
+    /// Start agents
+    Spawn(spawn::SpawnArgs),
+    /// End agents for good
+    Terminate(terminate::TerminateArgs),
+    /// Start agents anew; also releases those in quarantine
+    Restart(restart::RestartArgs),
+    /// List agents, or workers
+    Ps(ps::PsArgs),
+    /// Say that workers are dead which nobody can reach, so that their agents run elsewhere
+    DeclareDead(declare_dead::Args),
+    /// List, create, change and remove pools
+    Pools(pools::PoolsArgs),
+    /// Show what an agent printed
+    Logs(logs::LogsArgs),
+}
+
+/// Those about tasks.
+#[derive(Debug, Subcommand)]
+enum TaskCommand {
+    /// Give the agents of a pool work
+    Submit(submit::SubmitArgs),
+    /// List tasks
+    Tasks(tasks::TasksArgs),
+    /// Show a task, or what becomes of it
+    Task(task::TaskArgs),
+    /// Call tasks off
+    Cancel(cancel::CancelArgs),
+    /// Send dead tasks to the queue again
+    Redrive(redrive::RedriveArgs),
+    /// Show how much work waits, and how fast it goes
+    Queue,
 }
 
 /// What a command printed, and how it went on from there.
@@ -196,19 +209,8 @@ fn carry_out(command: CliCommand, context: &CliContext<'_>) -> Result<Done, Comm
             Ok(String::new().into())
         }
         CliCommand::Migrate => Ok(format!("{}\n", context.roles.migrate(&context.given())?).into()),
-        CliCommand::Spawn(args) => spawn::run(&args, context),
-        CliCommand::Terminate(args) => terminate::run(&args, context),
-        CliCommand::Restart(args) => restart::run(&args, context),
-        CliCommand::Ps(args) => ps::run(&args, context),
-        CliCommand::DeclareDead(args) => declare_dead::run(&args, context),
-        CliCommand::Pools(args) => pools::run(args, context),
-        CliCommand::Logs(args) => logs::run(&args, context),
-        CliCommand::Submit(args) => submit::run(&args, context),
-        CliCommand::Tasks(args) => tasks::run(&args, context),
-        CliCommand::Task(args) => task::run(&args, context),
-        CliCommand::Cancel(args) => cancel::run(&args, context),
-        CliCommand::Redrive(args) => redrive::run(&args, context),
-        CliCommand::Queue => queue::run(context),
+        CliCommand::OfAgents(command) => carry_out_for_agents(command, context),
+        CliCommand::OfTasks(command) => carry_out_for_tasks(command, context),
         CliCommand::Alerts => alerts::run(context),
         CliCommand::Pause(args) => hold::pause(&args, context),
         CliCommand::Resume(args) => hold::resume(&args, context),
@@ -218,6 +220,29 @@ fn carry_out(command: CliCommand, context: &CliContext<'_>) -> Result<Done, Comm
         CliCommand::Config(args) => config::run(&args, context),
         CliCommand::Stop(args) => stop::run(&args, context),
         CliCommand::Completions(args) => Ok(completions::run(&args)),
+    }
+}
+
+fn carry_out_for_agents(command: AgentCommand, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
+    match command {
+        AgentCommand::Spawn(args) => spawn::run(&args, context),
+        AgentCommand::Terminate(args) => terminate::run(&args, context),
+        AgentCommand::Restart(args) => restart::run(&args, context),
+        AgentCommand::Ps(args) => ps::run(&args, context),
+        AgentCommand::DeclareDead(args) => declare_dead::run(&args, context),
+        AgentCommand::Pools(args) => pools::run(args, context),
+        AgentCommand::Logs(args) => logs::run(&args, context),
+    }
+}
+
+fn carry_out_for_tasks(command: TaskCommand, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
+    match command {
+        TaskCommand::Submit(args) => submit::run(&args, context),
+        TaskCommand::Tasks(args) => tasks::run(&args, context),
+        TaskCommand::Task(args) => task::run(&args, context),
+        TaskCommand::Cancel(args) => cancel::run(&args, context),
+        TaskCommand::Redrive(args) => redrive::run(&args, context),
+        TaskCommand::Queue => queue::run(context),
     }
 }
 
