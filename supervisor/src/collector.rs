@@ -13,7 +13,7 @@ use muster_store::{Pruned, StoreError};
 use crate::blocking;
 use crate::context::Context;
 use crate::health_board::HealthBoard;
-use crate::keeper::mailbox::TaskAsk;
+use crate::keeper::tasks::TaskAsk;
 
 /// Between two rounds.
 const INTERVAL: Duration = Duration::from_secs(30);

@@ -7,7 +7,8 @@ use muster_store::Write;
 
 use crate::directory::ask;
 use crate::error::SupervisorError;
-use crate::keeper::mailbox::{KeeperMessage, TaskAsk};
+use crate::keeper::mailbox::KeeperMessage;
+use crate::keeper::tasks::TaskAsk;
 use crate::pools::Pools;
 use crate::view::PoolView;
 

@@ -12,7 +12,7 @@ use crate::accounts::Payers;
 use crate::clock;
 use crate::directory::{Mailbox, ask};
 use crate::error::SupervisorError;
-use crate::keeper::mailbox::TaskAsk;
+use crate::keeper::tasks::TaskAsk;
 use crate::keeper::tasks::{SubmitAsk, TaskAnswer, TaskDraft};
 use crate::request::{NotBefore, TaskRequest};
 use crate::tasks::Tasks;

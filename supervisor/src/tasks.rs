@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::directory::{Mailbox, ask, read, read_at_turn_end};
 use crate::error::SupervisorError;
 use crate::follower::TaskFollower;
-use crate::keeper::mailbox::TaskAsk;
+use crate::keeper::tasks::TaskAsk;
 use crate::keeper::tasks::{Cancel, Redrive, TaskSignal};
 use crate::request::TaskQuery;
 use crate::view::{CalledOff, Page, TaskView};

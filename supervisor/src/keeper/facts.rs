@@ -8,7 +8,7 @@ use muster_registry::ReportDelivery;
 
 use super::agents::{AgentStart, Compared, FirstStart, StartNews};
 use super::mailbox::{HeartbeatNews, WorkerHeartbeat};
-use super::tasks::Effects;
+use super::tasks::{Effects, PoolNow};
 use super::transitions::Transition;
 use super::troubles::StartTrouble;
 use super::workers::{AgentFollowUps, WorkerEnded};
@@ -79,7 +79,7 @@ impl Keeper {
     /// The start of an agent's program worked or failed.
     fn start_went(&mut self, id: AgentId, news: StartNews, turn: &Turn) {
         if let Some(first) = news.first {
-            self.tasks.agent_tried(first == FirstStart::Worked, self.model.now(turn));
+            self.tasks.agent_tried(first == FirstStart::Worked, PoolNow::of(&self.model, turn));
         }
         match (news.went_well, news.failure) {
             (true, _) => {
@@ -136,7 +136,7 @@ impl Keeper {
             self.model.agents.stop_unwanted(id, unwanted, turn);
         }
         let mut effects = Effects::default();
-        self.tasks.compare(id, beat, is_outdated, self.model.now(turn), &mut effects);
+        self.tasks.compare(id, beat, is_outdated, PoolNow::of(&self.model, turn), &mut effects);
         self.carry_out_effects(effects);
         if let Some(worker) = self.model.workers.get(&id).filter(|_| taken >= beat.reported) {
             self.model.agents.ask_for_missing(&worker.held, beat, turn);

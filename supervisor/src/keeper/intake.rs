@@ -7,6 +7,7 @@ use muster_domain::{AgentId, ProcessId};
 
 use super::agents::agent::{AgentSurroundings, Awaited, PoolAgent, Waiter};
 use super::mailbox::{AgentAsk, KeeperMessage, PoolRead, WorkerNews};
+use super::tasks::PoolNow;
 use super::transitions::Transition;
 use super::workers::{DeclarationReply, WorkerEnded};
 use super::{Keeper, Removal, RemovalReply, Turn};
@@ -27,7 +28,7 @@ impl Keeper {
                 None => turn.spawns.push(*spawn),
             },
             KeeperMessage::Agent(ask) => self.take_agent_ask(ask, turn),
-            KeeperMessage::Task(ask) => self.tasks.take(ask, self.model.now(turn)),
+            KeeperMessage::Task(ask) => self.tasks.take(ask, PoolNow::of(&self.model, turn)),
             KeeperMessage::Worker(news) => self.take_worker_news(news, turn),
             KeeperMessage::Reports(deliveries) => self.take_reports(deliveries, turn),
             KeeperMessage::Heartbeats(news) => self.hear(news, turn),

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use muster_domain::{AgentId, AgentSpec, Gate, PoolSpec, ProcessId, TaskId};
+use muster_domain::{AgentId, AgentSpec, Gate, PoolSpec, ProcessId};
 use muster_policy::worker::HeartbeatWatch;
 use muster_registry::{HeartbeatReading, ReportDelivery};
 use muster_store::{AgentRow, IdempotencyKey};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::agent::{AgentReply, Awaited};
-use super::tasks::{Cancel, Redrive, SubmitAsk, TaskSignal};
+use super::tasks::TaskAsk;
 use super::workers::{DeclarationReply, Order};
 use super::{Keeper, Turn};
 use crate::error::SupervisorError;
@@ -60,22 +60,6 @@ pub(crate) enum AgentAsk {
     Await { agent: AgentId, awaited: Awaited, deadline: Instant, reply: AgentReply },
     /// That it ends, since it does one task and has done it.
     Spent(AgentId),
-}
-
-/// What is wanted of the pool's tasks.
-pub(crate) enum TaskAsk {
-    /// To store these.
-    Submit(SubmitAsk),
-    /// That one stops.
-    Cancel(Cancel),
-    /// That those which were given up are tried again.
-    Redrive(Redrive),
-    /// To hear of a task's changes.
-    Follow(TaskId, oneshot::Sender<watch::Receiver<TaskSignal>>),
-    /// The queues of all pools were paused or resumed. Says whether what runs goes back to the queue.
-    HandBack(bool),
-    /// So many tasks are dead now, as the store counts.
-    CountDead(u64),
 }
 
 /// What became of a worker.

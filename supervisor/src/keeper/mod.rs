@@ -31,6 +31,7 @@ mod transitions;
 mod troubles;
 mod turn;
 mod workers;
+mod writes;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ pub(crate) use self::agents::{PoolAgentsDeps, agent};
 use self::commit::Unsaved;
 use self::mailbox::{KeeperMessage, ReadFn};
 use self::model::Model;
-use self::tasks::PoolTasks;
+use self::tasks::{PoolNow, PoolTasks};
 use self::time::Time;
 use self::transitions::Transition;
 use self::troubles::StartTroubles;
@@ -191,7 +192,7 @@ impl Keeper {
         }
         self.release_homeless(turn);
         self.move_idle_agents(turn);
-        let lacks_room = self.tasks.lack(self.model.now(turn)) == Some(Lack::OldRuntime);
+        let lacks_room = self.tasks.lack(PoolNow::of(&self.model, turn)) == Some(Lack::OldRuntime);
         self.troubles.held_by_outdated(self.model.held_by_outdated().filter(|_| lacks_room));
         // Only what is stored: an order to remove the pool that came in this turn is committed first.
         if let Some(removal) = self.life.removal.as_ref().filter(|_| self.model.pool.draining) {

@@ -13,7 +13,6 @@ use muster_store::PoolRow;
 use super::Turn;
 use super::agents::agent::PoolAgent;
 use super::agents::{PoolAgents, PoolAgentsDeps};
-use super::tasks::PoolNow;
 use super::workers::worker::PoolWorker;
 use super::workers::{PoolWorkers, PoolWorkersDeps, count};
 use crate::directory::LiveSpec;
@@ -87,11 +86,6 @@ impl Model {
             agents: PoolAgents::new(agents),
             workers: PoolWorkers::new(workers, row.workers_spawned, row.workers_terminated),
         }
-    }
-
-    /// The pool at this moment, for its parts.
-    pub(super) const fn now(&self, turn: &Turn) -> PoolNow<'_> {
-        PoolNow { model: self, now: turn.now, at: turn.at }
     }
 
     pub(crate) fn agent(&self, id: AgentId) -> Option<&PoolAgent> {

@@ -4,7 +4,7 @@ use muster_domain::{Progress, TaskId, Usage};
 use muster_store::{StoreError, Write, WriteOutcome};
 
 use super::mailbox::{AgentAsk, KeeperMessage};
-use super::tasks::Effects;
+use super::tasks::{Effects, PoolNow};
 use super::{Keeper, Turn};
 use crate::error::SupervisorError;
 use crate::view::{PoolView, QueueView};
@@ -35,7 +35,7 @@ impl Keeper {
         let mut touched = std::mem::take(&mut turn.touched);
         touched.sort_unstable();
         touched.dedup();
-        let pool = self.model.now(turn);
+        let pool = PoolNow::of(&self.model, turn);
         let planned = self.tasks.plan(&touched, pool, effects).await;
         turn.touched = touched;
         self.note_turned();
@@ -43,7 +43,7 @@ impl Keeper {
         effects.failures.drain(..).for_each(|error| drop(self.context.store_failed(&error)));
         let (writes, told) = planned.map_err(|error| self.could_not_read(&error))?.split();
         let outcome = if writes.is_empty() { Ok(Vec::new()) } else { self.commit(writes).await };
-        let pool = self.model.now(turn);
+        let pool = PoolNow::of(&self.model, turn);
         match outcome {
             Ok(outcomes) => self.tasks.committed(told, outcomes, pool, effects),
             Err(error) => self.tasks.take_back(told, &error, effects),
@@ -51,7 +51,7 @@ impl Keeper {
         self.note_turned();
         // What is committed is answered before anything else is waited for.
         self.carry_out_effects(std::mem::take(effects));
-        let pool = self.model.now(turn);
+        let pool = PoolNow::of(&self.model, turn);
         self.tasks.finish(pool, effects).await;
         Ok(())
     }
@@ -79,7 +79,7 @@ impl Keeper {
             self.commit(vec![withdrawal]).await.map_err(|_| self.store_is_away())?;
             self.tasks.withdrawn();
         }
-        let pool = self.model.now(turn);
+        let pool = PoolNow::of(&self.model, turn);
         let loaded = self.tasks.load(pool).await;
         loaded.map_err(|error| self.could_not_read(&error))?;
         self.note_turned();
@@ -133,19 +133,19 @@ impl Keeper {
 
     /// The pool's bounds were changed.
     pub(super) fn tasks_reconfigured(&mut self, turn: &mut Turn) {
-        self.tasks.reconfigured(self.model.now(turn));
+        self.tasks.reconfigured(PoolNow::of(&self.model, turn));
         // Agents may have more or less room.
         turn.touched.extend(self.model.agents.ids());
     }
 
     /// The pool as it is shown.
     pub(crate) fn view_pool(&self, turn: &Turn) -> PoolView {
-        self.model.view(self.tasks.holds(self.model.now(turn)), turn.now)
+        self.model.view(self.tasks.holds(PoolNow::of(&self.model, turn)), turn.now)
     }
 
     /// The pool's queue in figures, but for the delayed and the dead ones, which the store counts.
     pub(crate) fn view_queue(&self, turn: &Turn) -> QueueView {
-        self.tasks.view_queue(self.model.now(turn))
+        self.tasks.view_queue(PoolNow::of(&self.model, turn))
     }
 
     /// How far a running task is, and what its attempt has used.
@@ -155,6 +155,6 @@ impl Keeper {
 
     /// What each of these queued tasks waits for; none where it has an agent by now.
     pub(crate) fn view_waits(&self, tasks: &[QueuedTaskQuery], turn: &Turn) -> Vec<Option<WaitingFor>> {
-        self.tasks.view_waits(tasks, self.model.now(turn))
+        self.tasks.view_waits(tasks, PoolNow::of(&self.model, turn))
     }
 }

@@ -1,19 +1,18 @@
-//! Transitions: what was decided, and what is written of it. The parts decide; `commit` carries it out.
+//! Transitions: what was decided. The parts decide, `writes` says what is stored of it, and `commit` carries it out.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use muster_domain::agent::AfterStop;
 use muster_domain::{
-    AgentEvent, AgentId, Cause, Ending, Epoch, EventKind, FinalState, Gate, PoolSpec, ProcessId, StopReason, Timestamp,
+    AgentEvent, AgentId, Cause, Ending, Epoch, EventKind, FinalState, Gate, PoolSpec, ProcessId, StopReason,
     WorkerCause, WorkerEnding, WorkerIdentity,
 };
 use muster_policy::restart::RestartVerdict;
-use muster_store::{AgentRow, Write};
+use muster_store::AgentRow;
 use tokio::sync::oneshot;
 
 use super::agents::agent::Waiter;
-use super::model::Model;
 use crate::error::SupervisorError;
 use crate::view::PoolView;
 
@@ -77,7 +76,7 @@ impl AfterLeaving {
         matches!(self, Self::RunAgain { .. })
     }
 
-    const fn final_state(self) -> Option<FinalState> {
+    pub(super) const fn final_state(self) -> Option<FinalState> {
         match self {
             Self::RunAgain { .. } => None,
             Self::End(state) => Some(state),
@@ -102,51 +101,6 @@ impl AfterLeaving {
 }
 
 impl Transition {
-    /// What is written of it, the transition first.
-    pub(super) fn write(&self, model: &Model, at: Timestamp, writes: &mut Vec<Write>) {
-        let pool = &model.pool;
-        let name = || pool.spec.pool_name.clone();
-        let (write, event) = match self {
-            Self::Leave { agent, epoch, ending, then } => {
-                let (ending, words) = (ending.clone(), format!("it {}", ending.cause));
-                let write = Write::Release { agent_id: *agent, epoch: *epoch, ending, then: then.final_state(), at };
-                (write, Some(model.agent_event(then.event_kind(), *agent, at, words)))
-            }
-            Self::Stop { agent, reason, .. } => {
-                let held = model.agent(*agent).is_some_and(|agent| agent.status.assignment().is_some());
-                let kind = if held { EventKind::AgentStopping } else { EventKind::AgentTerminated };
-                let event = model.agent_event(kind, *agent, at, reason.as_str().to_owned());
-                (Write::StopAgent { agent_id: *agent, reason: *reason, at }, Some(event))
-            }
-            Self::Revive { agent, .. } => (Write::ReviveAgent { agent_id: *agent, at }, None),
-            Self::Restart { agent, epoch, .. } => (Write::RestartAgent { agent_id: *agent, epoch: *epoch, at }, None),
-            Self::Identify { worker, identity } => {
-                (Write::IdentifyWorker { process_id: *worker, identity: identity.clone() }, None)
-            }
-            Self::Retire { worker, reason } => {
-                let event = pool.worker_event(EventKind::WorkerDraining, *worker, at, reason.clone());
-                (Write::DrainWorker { process_id: *worker }, Some(event))
-            }
-            Self::EndWorker { worker, lost, ending } => {
-                let kind = if *lost { EventKind::WorkerLost } else { EventKind::WorkerStopped };
-                let event = pool.worker_event(kind, *worker, at, format!("it {ending}"));
-                (Write::EndWorker { process_id: *worker, lost: *lost, ending: ending.clone(), at }, Some(event))
-            }
-            Self::Change { spec, .. } => {
-                let write = Write::ChangePool { spec: PoolSpec::clone(spec) };
-                (write, Some(pool.event(EventKind::PoolChanged, at)))
-            }
-            Self::Gate { gate, .. } => {
-                (Write::GatePool { pool: name(), gate: *gate }, Some(pool.event(gate_event(*gate), at)))
-            }
-            Self::DrainPool { .. } => {
-                (Write::DrainPool { pool: name() }, Some(pool.event(EventKind::PoolDraining, at)))
-            }
-        };
-        writes.push(write);
-        writes.extend(event.map(Write::Event));
-    }
-
     /// What was seen, without the words that came with it: the store will never take them. None where it has none (more).
     pub(super) fn without_words(mut self, why: &str) -> Result<Self, Self> {
         let (words, cause_words) = match &mut self {
@@ -170,13 +124,5 @@ impl Transition {
             NO_WORDS.clone_into(error);
         }
         Ok(self)
-    }
-}
-
-const fn gate_event(gate: Gate) -> EventKind {
-    match (gate.closed, gate.paused) {
-        (true, _) => EventKind::PoolDrained,
-        (false, true) => EventKind::PoolPaused,
-        (false, false) => EventKind::PoolResumed,
     }
 }

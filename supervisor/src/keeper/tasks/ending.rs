@@ -1,13 +1,13 @@
 //! Ends of attempts: what follows is judged by the policy.
 
 use muster_domain::{
-    AgentId, Attempt, AttemptEnd, AttemptRecord, Cause, Ending, Epoch, EventKind, FollowUp, Halt, Payload, PoolName,
-    TaskError, TaskId, TaskOver, Usage,
+    AgentId, Attempt, AttemptEnd, AttemptRecord, Cause, Ending, Epoch, EventKind, FollowUp, Halt, PoolName, TaskError,
+    TaskId,
 };
 use muster_policy::retry::judge;
 use muster_store::{AttemptTotals, QueuedTask, TaskEnding};
 
-use super::plan::TurnPlan;
+use super::plan::{SeenEnd, TurnPlan};
 use super::running_attempts::RunningAttempt;
 use super::{Effects, PoolNow, PoolTasks};
 use crate::alerts::AlertKind;
@@ -24,67 +24,6 @@ pub(super) struct SeenEnds {
     pub(super) overs: Vec<SeenEnd>,
     /// Those that the store refuses.
     pub(super) aside: SetAside<SeenEnd>,
-}
-
-/// An attempt that is over, as it was seen.
-#[derive(Clone, Debug)]
-pub(super) struct SeenEnd {
-    task_id: TaskId,
-    number: u32,
-    end: AttemptEnd,
-    output: Option<Payload>,
-    last_output: String,
-    used: Usage,
-    /// Whether the store has refused it before: then it has no words any more, and all else of it is counted.
-    refused_before: bool,
-}
-
-impl SeenEnd {
-    fn is_of(&self, task: TaskId, number: u32) -> bool {
-        (self.task_id, self.number) == (task, number)
-    }
-
-    /// What it is of, for people.
-    pub(super) fn whom(&self) -> String {
-        format!("attempt {} at task {}", self.number, self.task_id)
-    }
-
-    /// Whether the store refuses it without its words too.
-    pub(super) const fn is_refused_for_good(&self) -> bool {
-        self.refused_before
-    }
-
-    /// The same end without its words and its result, of which the store will never take one.
-    pub(super) fn without_words(mut self, why: &str) -> Self {
-        self.refused_before = true;
-        let words = format!("what it said can't be stored ({why})");
-        self.output = None;
-        self.last_output = String::new();
-        match &mut self.end {
-            AttemptEnd::Succeeded => self.end = AttemptEnd::Failed { message: words, retryable: false },
-            AttemptEnd::Failed { message, .. }
-            | AttemptEnd::StartFailed { message }
-            | AttemptEnd::AgentDied { message }
-            | AttemptEnd::Interrupted { message }
-            | AttemptEnd::NotBegun { message } => *message = words,
-            AttemptEnd::WorkerLost | AttemptEnd::Halted { .. } => {}
-        }
-        self
-    }
-}
-
-impl From<&TaskOver> for SeenEnd {
-    fn from(over: &TaskOver) -> Self {
-        Self {
-            task_id: over.task_id,
-            number: over.attempt,
-            end: over.end.clone(),
-            output: over.output.clone(),
-            last_output: over.last_output.clone(),
-            used: over.usage,
-            refused_before: false,
-        }
-    }
 }
 
 impl PoolTasks {

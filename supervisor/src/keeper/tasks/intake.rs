@@ -6,11 +6,10 @@ use muster_domain::{FollowUp, Halt, Tally, TaskId, TaskSpec, TaskState, Timestam
 use muster_store::{AttemptTotals, IdempotencyKey, NewTask, QueuedTask, TaskRow, TaskVerdict, Write};
 
 use super::effects::TaskReply;
-use super::messages::{Cancel, Redrive, SubmitAsk, TaskAnswer, TaskDraft};
+use super::messages::{Cancel, Redrive, SubmitAsk, TaskAnswer, TaskAsk, TaskDraft};
 use super::plan::{PendingAnswer, Redriving, Revived, Submission, TurnPlan};
 use super::{Effects, PoolNow, PoolTasks};
 use crate::error::SupervisorError;
-use crate::keeper::mailbox::TaskAsk;
 
 /// New tasks that one turn takes, so that a flood of them leaves room for everything else.
 const TASKS_PER_TURN: usize = 2_000;

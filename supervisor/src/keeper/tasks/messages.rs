@@ -4,10 +4,26 @@ use std::time::Duration;
 
 use muster_domain::{Payload, Progress, TaskId, TaskSpec};
 use muster_store::{IdempotencyKey, TaskRow};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::error::SupervisorError;
 use crate::view::Submitted;
+
+/// What is wanted of the pool's tasks.
+pub(crate) enum TaskAsk {
+    /// To store these.
+    Submit(SubmitAsk),
+    /// That one stops.
+    Cancel(Cancel),
+    /// That those which were given up are tried again.
+    Redrive(Redrive),
+    /// To hear of a task's changes.
+    Follow(TaskId, oneshot::Sender<watch::Receiver<TaskSignal>>),
+    /// The queues of all pools were paused or resumed. Says whether what runs goes back to the queue.
+    HandBack(bool),
+    /// So many tasks are dead now, as the store counts.
+    CountDead(u64),
+}
 
 /// Tasks that somebody submits in one request; each is answered, in order.
 pub(crate) struct SubmitAsk {

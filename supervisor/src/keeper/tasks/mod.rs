@@ -51,10 +51,11 @@ use tokio::sync::watch;
 use self::assigned::{Assigned, TasksSeen};
 use self::breaking::PoolBreaker;
 use self::demand::Demand;
-use self::ending::{SeenEnd, SeenEnds};
+use self::ending::SeenEnds;
 use self::followers::Followers;
 use self::intake::TaskInbox;
 use self::meter::Meter;
+use self::plan::SeenEnd;
 use self::plan::TurnPlan;
 use self::queue::WaitingTasks;
 use self::wait_reasons::WaitReasons;
@@ -64,7 +65,7 @@ use crate::quotas::Quotas;
 use crate::view::{Holds, Lack, QueueView};
 use crate::waiting::{QueuedTaskQuery, WaitingFor};
 pub(super) use effects::Effects;
-pub(crate) use messages::{Cancel, Redrive, SubmitAsk, TaskAnswer, TaskDraft, TaskSignal};
+pub(crate) use messages::{Cancel, Redrive, SubmitAsk, TaskAnswer, TaskAsk, TaskDraft, TaskSignal};
 pub(super) use surroundings::PoolNow;
 
 /// What this part needs of the supervisor.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use muster_domain::{EventDraft, Executions, TaskId, TaskState};
+use muster_domain::{AttemptEnd, EventDraft, Executions, Payload, TaskId, TaskOver, TaskState, Usage};
 use muster_store::{
     NewTask, QueueKey, QueuedTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded, Write,
     WriteOutcome,
@@ -10,7 +10,6 @@ use muster_store::{
 use tokio::sync::oneshot;
 
 use super::TaskAnswer;
-use super::ending::SeenEnd;
 use crate::error::SupervisorError;
 use crate::view::Submitted;
 
@@ -244,5 +243,66 @@ const fn kind_of(write: &Write) -> WriteKind {
         Write::AddTasks(_) => WriteKind::Add,
         Write::StartTasks(_) => WriteKind::Start,
         _ => WriteKind::Other,
+    }
+}
+
+/// An attempt that is over, as it was seen.
+#[derive(Clone, Debug)]
+pub(super) struct SeenEnd {
+    pub(super) task_id: TaskId,
+    pub(super) number: u32,
+    pub(super) end: AttemptEnd,
+    pub(super) output: Option<Payload>,
+    pub(super) last_output: String,
+    pub(super) used: Usage,
+    /// Whether the store has refused it before: then it has no words any more, and all else of it is counted.
+    pub(super) refused_before: bool,
+}
+
+impl SeenEnd {
+    pub(super) fn is_of(&self, task: TaskId, number: u32) -> bool {
+        (self.task_id, self.number) == (task, number)
+    }
+
+    /// What it is of, for people.
+    pub(super) fn whom(&self) -> String {
+        format!("attempt {} at task {}", self.number, self.task_id)
+    }
+
+    /// Whether the store refuses it without its words too.
+    pub(super) const fn is_refused_for_good(&self) -> bool {
+        self.refused_before
+    }
+
+    /// The same end without its words and its result, of which the store will never take one.
+    pub(super) fn without_words(mut self, why: &str) -> Self {
+        self.refused_before = true;
+        let words = format!("what it said can't be stored ({why})");
+        self.output = None;
+        self.last_output = String::new();
+        match &mut self.end {
+            AttemptEnd::Succeeded => self.end = AttemptEnd::Failed { message: words, retryable: false },
+            AttemptEnd::Failed { message, .. }
+            | AttemptEnd::StartFailed { message }
+            | AttemptEnd::AgentDied { message }
+            | AttemptEnd::Interrupted { message }
+            | AttemptEnd::NotBegun { message } => *message = words,
+            AttemptEnd::WorkerLost | AttemptEnd::Halted { .. } => {}
+        }
+        self
+    }
+}
+
+impl From<&TaskOver> for SeenEnd {
+    fn from(over: &TaskOver) -> Self {
+        Self {
+            task_id: over.task_id,
+            number: over.attempt,
+            end: over.end.clone(),
+            output: over.output.clone(),
+            last_output: over.last_output.clone(),
+            used: over.usage,
+            refused_before: false,
+        }
     }
 }

@@ -3,7 +3,7 @@
 use muster_store::{TaskOutcome, WriteOutcome};
 
 use super::effects::TaskReply;
-use super::ending::SeenEnd;
+use super::plan::SeenEnd;
 use super::plan::{AddedTask, CommittedPlan, Outcomes, Redriving, Revived, Submission};
 use super::{Effects, PoolNow, PoolTasks, TaskAnswer};
 use crate::error::SupervisorError;

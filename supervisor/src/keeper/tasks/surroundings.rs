@@ -7,6 +7,7 @@ use muster_store::QueuedTask;
 
 use crate::accounts::Payers;
 use crate::keeper::model::Model;
+use crate::keeper::turn::Turn;
 
 /// The pool at one moment.
 #[derive(Clone, Copy)]
@@ -18,6 +19,11 @@ pub(in crate::keeper) struct PoolNow<'a> {
 }
 
 impl<'a> PoolNow<'a> {
+    /// As it is in this turn.
+    pub(in crate::keeper) const fn of(model: &'a Model, turn: &Turn) -> Self {
+        Self { model, now: turn.now, at: turn.at }
+    }
+
     pub(super) fn name(self) -> &'a PoolName {
         &self.model.pool.spec.pool_name
     }

@@ -10,7 +10,7 @@ use muster_store::WorkerRow;
 
 use super::super::mailbox::WorkerNews;
 use super::launching::await_death;
-use super::reach::Way;
+use super::way::Way;
 use super::worker::{PoolWorker, Process, WorkerOrigin};
 use super::{Pool, PoolWorkers, PoolWorkersDeps, Turn};
 use crate::directory::Mailbox;

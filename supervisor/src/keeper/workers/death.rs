@@ -12,7 +12,8 @@ use muster_policy::worker::Kill;
 use muster_process::ProcessExit;
 
 use super::super::transitions::Transition;
-use super::reach::{Order, Way, send, tell};
+use super::reach::{Order, send, tell};
+use super::way::Way;
 use super::{DeclarationReply, Pool, PoolWorkers, Turn};
 use crate::error::SupervisorError;
 use crate::launch::{Death, Proof, RunningWorker, Sent};

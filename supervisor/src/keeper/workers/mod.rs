@@ -10,7 +10,8 @@
 //! | [`adopting`] | a worker of an earlier supervisor is taken over |
 //! | [`judging`] | what is heard of it, and what is not |
 //! | [`probing`] | it is asked past the registry; what is said where that can't be |
-//! | [`reach`] | the way to it past the registry |
+//! | [`way`] | whether there is a way to it past the registry |
+//! | [`reach`] | what is told on that way, and said where there is none |
 //! | [`death`] | it ends, or has ended |
 //! | [`totals`] | how many there are of each sort |
 
@@ -21,6 +22,7 @@ mod launching;
 mod probing;
 mod reach;
 mod totals;
+mod way;
 pub(crate) mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -8,7 +8,8 @@ use muster_domain::{EventKind, ProcessId};
 use muster_policy::worker::{Kill, ProbeResult, ProbeState};
 
 use super::super::mailbox::WorkerNews;
-use super::reach::{Order, Unreachable, Way};
+use super::reach::Order;
+use super::way::{Unreachable, Way};
 use super::{Pool, PoolWorkers, Turn};
 use crate::alerts::AlertKind;
 use crate::directory::Mailbox;

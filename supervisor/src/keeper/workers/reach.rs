@@ -1,65 +1,18 @@
 //! The way to a worker past the registry, and what is said where there is none.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use muster_domain::{PoolName, Timestamp, WorkerIdentity, counted};
+use muster_domain::{PoolName, Timestamp, counted};
 
 use super::super::mailbox::WorkerNews;
+use super::way::Unreachable;
 use super::worker::PoolWorker;
 use crate::directory::Mailbox;
 use crate::launch::{RunningWorker, Sent};
 
 /// How long whoever runs a worker may take to pass something on.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-
-/// The way to a worker past the registry.
-pub(crate) enum Way {
-    /// It is being started. What is to be told meanwhile is told when that is through.
-    Starting,
-    /// It can be asked and killed.
-    To(Arc<dyn RunningWorker>),
-    /// It can be heard, and neither asked nor killed, for this reason.
-    None(String),
-}
-
-impl Way {
-    /// None, since it runs elsewhere.
-    pub(super) fn elsewhere(identity: Option<&WorkerIdentity>) -> Self {
-        Self::None(match identity {
-            Some(WorkerIdentity::Local(local)) => {
-                format!("it is of the host {}, and can't be asked or killed from this one", local.host)
-            }
-            Some(WorkerIdentity::Remote(remote)) => {
-                format!("the engine {}, which runs it, can't be asked from here", remote.engine)
-            }
-            None => "nobody knows where it runs".to_owned(),
-        })
-    }
-
-    pub(super) const fn to(&self) -> Option<&Arc<dyn RunningWorker>> {
-        match self {
-            Self::To(process) => Some(process),
-            Self::Starting | Self::None(_) => None,
-        }
-    }
-}
-
-/// That nobody can ask or kill a worker which may be dead, or that does not end.
-pub(crate) struct Unreachable {
-    /// When that was noticed.
-    pub(super) noticed: Instant,
-    /// When this was made.
-    made: Instant,
-    /// When it was heard last, as that was known when the words were made.
-    heard: Option<Instant>,
-    /// The same by the wall clock; where it was never heard, when this was noticed.
-    since: Timestamp,
-    why: String,
-    /// All of it, with what to type.
-    pub(super) words: String,
-}
 
 impl Unreachable {
     /// As it is now. What was known of it at its beginning stays: the words change only where there is something new to say.

@@ -8,7 +8,7 @@ use muster_policy::starts::EarlyEnd;
 use muster_policy::worker::{Kill, WorkerFacts};
 
 use super::probing::Probing;
-use super::reach::{Unreachable, Way};
+use super::way::{Unreachable, Way};
 use crate::view::{WorkerView, share};
 
 /// When it was heard, and what its latest heartbeat said.
