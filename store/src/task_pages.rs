@@ -104,28 +104,20 @@ macro_rules! page_of_parts {
     };
 }
 
-/// In one range of the index by this column, of some states (`$5` to `$10`) and of one pool, or of all where `$pool` is null.
-macro_rules! page_of {
-    ($column:literal, $is:literal, $pool:literal) => {
-        page!(
-            "SELECT t.task_id FROM tasks t WHERE ",
-            after!($column, $is),
-            "AND (",
-            $pool,
-            " IS NULL OR t.pool_name = ",
-            $pool,
-            ") AND t.state IN ($5, $6, $7, $8, $9, $10) ORDER BY t.",
-            $column,
-            " {dir}, t.task_id {dir}"
-        )
-    };
-}
-
 const ONE: &str = select_tasks!("input", "output", "task_id = $1");
 static PAGE: LazyLock<PageSql> =
     page!("SELECT t.task_id FROM tasks t WHERE t.task_id {>} $1", of_tenant!(), "ORDER BY t.task_id {dir}");
-static PAGE_OF_PROJECT: LazyLock<PageSql> = page_of!("project_id", "$11", "$12");
-static PAGE_OF_TENANT: LazyLock<PageSql> = page_of!("tenant", "$3", "$11");
+static PAGE_OF_PROJECT: LazyLock<PageSql> = page!(
+    "SELECT t.task_id FROM tasks t WHERE ",
+    after!("project_id", "$11"),
+    "AND ($12 IS NULL OR t.pool_name = $12) AND t.state IN ($5, $6, $7, $8, $9, $10) \
+     ORDER BY t.project_id {dir}, t.task_id {dir}"
+);
+static PAGE_OF_TENANT: LazyLock<PageSql> = page!(
+    "SELECT t.task_id FROM tasks t WHERE ",
+    after!("tenant", "$3"),
+    "AND ($5 IS NULL OR t.pool_name = $5) ORDER BY t.tenant {dir}, t.task_id {dir}"
+);
 static PAGE_OF_POOL_AND_STATE: LazyLock<PageSql> = page!(
     "SELECT t.task_id FROM tasks t WHERE t.pool_name = $5 AND ",
     after!("state", "$6"),
@@ -153,7 +145,12 @@ pub(crate) fn page(filter: &TaskFilter, after: Option<TaskId>, limit: u32) -> St
     let whole = SqlValue::int(i64::from(!*brief));
     let mut args = vec![after, SqlValue::count(limit), SqlValue::text_or_null(tenant.as_ref()), whole];
     let page = match (project, pool, states.as_slice()) {
-        (None, None, []) if tenant.is_none() => &PAGE,
+        // Of some states it is read by those: most tasks that are kept have succeeded.
+        (None, pool, []) if tenant.is_some() => {
+            args.push(SqlValue::text_or_null(pool.as_ref()));
+            &PAGE_OF_TENANT
+        }
+        (None, None, []) => &PAGE,
         (None, Some(pool), [state]) => {
             args.extend([SqlValue::text(pool), SqlValue::text(state)]);
             &PAGE_OF_POOL_AND_STATE
@@ -162,12 +159,6 @@ pub(crate) fn page(filter: &TaskFilter, after: Option<TaskId>, limit: u32) -> St
             args.extend(states_or_all(states));
             args.extend([SqlValue::text(project), SqlValue::text_or_null(pool.as_ref())]);
             &PAGE_OF_PROJECT
-        }
-        // Of all tenants' tasks in many states most may be others'.
-        (None, pool, states) if tenant.is_some() => {
-            args.extend(states_or_all(states));
-            args.push(SqlValue::text_or_null(pool.as_ref()));
-            &PAGE_OF_TENANT
         }
         (None, pool, states) => {
             args.extend(states_or_all(states));

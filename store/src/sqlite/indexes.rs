@@ -97,7 +97,7 @@ fn of_pages() -> Vec<Question> {
         (newest(Some(&dev), None, dead), "tasks_by_state (pool_name=? AND state>? AND (state,task_id)<(?,?))"),
         (newest(Some(&dev), None, all), "tasks_by_state (pool_name=? AND state=? AND task_id>? AND task_id<?)"),
         (of_tenant(None, all, ListOrder::OldestFirst), "tasks_of_tenant ((tenant,task_id)>(?,?) AND tenant<?)"),
-        (of_tenant(Some(&dev), over, ListOrder::NewestFirst), "tasks_of_tenant (tenant>? AND (tenant,task_id)<(?,?))"),
+        (of_tenant(Some(&dev), all, ListOrder::NewestFirst), "tasks_of_tenant (tenant>? AND (tenant,task_id)<(?,?))"),
         (
             of_tenant(Some(&dev), dead, ListOrder::NewestFirst),
             "tasks_by_state (pool_name=? AND state>? AND (state,task_id)<(?,?))",
