@@ -48,6 +48,13 @@ pub struct AgentDemand {
     pub failed_starts: u32,
 }
 
+impl AgentDemand {
+    /// How many more may be ordered, however many tasks wait.
+    pub const fn room(&self) -> usize {
+        if self.max == 0 { usize::MAX } else { (self.max as usize).saturating_sub(self.counted) }
+    }
+}
+
 /// How many, and why; no reason where there are none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScalingDecision {
@@ -87,11 +94,10 @@ pub const fn idle_timeout(workers: WorkerCounts) -> Duration {
 
 /// Agents to order now for tasks that are ready.
 pub fn agents_to_order(agents: AgentDemand) -> ScalingDecision {
-    let AgentDemand { wanted, coming, counted: held, max, failed_starts } = agents;
-    let bound = if max == 0 { usize::MAX } else { max as usize };
+    let AgentDemand { wanted, coming, failed_starts, .. } = agents;
     // Where the latest did not start, one is tried: many would fail in the same way, and each stays in the lists.
     let at_a_time = if failed_starts > 0 { 1_usize.saturating_sub(coming) } else { MOST_ORDERED };
-    let count = wanted.saturating_sub(coming).min(bound.saturating_sub(held)).min(at_a_time);
+    let count = wanted.saturating_sub(coming).min(agents.room()).min(at_a_time);
     let reason = match count {
         0 => String::new(),
         some => {

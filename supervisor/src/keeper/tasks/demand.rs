@@ -85,9 +85,7 @@ impl Demand {
 
     /// Whether no more are ordered for tasks, however many wait.
     pub(super) fn is_at_bound(&self, pool: PoolNow<'_>) -> bool {
-        let max = pool.config().on_demand.as_ref().map_or(0, |on_demand| on_demand.max_agents);
-        let scale = self.scale(usize::MAX, max, pool);
-        max > 0 && scale.counted >= max as usize
+        pool.config().on_demand.is_some_and(|on_demand| self.scale(0, on_demand.max_agents, pool).room() == 0)
     }
 
     pub(super) fn order(&mut self, project: Option<String>, pool: PoolNow<'_>) -> SpawnAsk {
