@@ -88,7 +88,9 @@ pub(crate) async fn clear_registry(context: Arc<Context>) {
     let leads_since = clock::now();
     loop {
         let wait = match clear(&context, leads_since).await {
-            Ok(()) => context.settings.clocks.lease,
+            Ok(Cleared::Whole) => context.settings.clocks.lease,
+            // Soon: one that lives runs agents beside those that were placed anew.
+            Ok(Cleared::InPart) => context.settings.clocks.pass,
             Err(error) => {
                 tracing::debug!(%error, "the registry can't be cleared now");
                 context.settings.clocks.pass
@@ -98,10 +100,19 @@ pub(crate) async fn clear_registry(context: Arc<Context>) {
     }
 }
 
-async fn clear(context: &Context, leads_since: Instant) -> Result<(), RegistryError> {
+/// How much of the registry was cleared.
+enum Cleared {
+    /// Whatever no open worker has written.
+    Whole,
+    /// Of some workers it is not known yet whether they beat still.
+    InPart,
+}
+
+async fn clear(context: &Context, leads_since: Instant) -> Result<Cleared, RegistryError> {
     let present = context.registry.present().await?;
     let rows = context.store.open_workers().await.map_err(|error| context.store_failed(&error));
-    let Ok(rows) = rows else { return Ok(()) };
+    let Ok(rows) = rows else { return Ok(Cleared::Whole) };
+    let mut cleared = Cleared::Whole;
     let open: HashSet<ProcessId> = rows.into_iter().map(|row| row.process_id).collect();
     let strangers: Vec<(ProcessId, u64)> =
         present.into_iter().filter(|id| !open.contains(id)).map(|id| (id, 0)).collect();
@@ -111,6 +122,7 @@ async fn clear(context: &Context, leads_since: Instant) -> Result<(), RegistryEr
         // two clocks are not compared.
         let is_of_this_lead = heard.age < clock::now().saturating_duration_since(leads_since);
         if !is_of_this_lead && heard.age < context.settings.clocks.stale {
+            cleared = Cleared::InPart;
             continue;
         }
         tracing::info!(process.id = %heard.process_id, "the registry holds a worker that the store does not; it is forgotten");
@@ -121,7 +133,7 @@ async fn clear(context: &Context, leads_since: Instant) -> Result<(), RegistryEr
         context.registry.forget(&beat.pool_name, heard.process_id).await?;
         context.registry.condemn(heard.process_id).await?;
     }
-    Ok(())
+    Ok(cleared)
 }
 
 /// One that a former leader gave up has a row that says by which key it knows us. Says whether it was declared dead.

@@ -35,6 +35,7 @@ struct Plan {
     failures: u32,
     launches: u32,
     elsewhere: HashSet<ProcessId>,
+    swept: HashSet<ProcessId>,
 }
 
 impl FakeLauncher {
@@ -67,6 +68,11 @@ impl FakeLauncher {
     /// This worker is found to be on another host.
     pub(crate) fn send_elsewhere(&self, worker: ProcessId) {
         self.plan().elsewhere.insert(worker);
+    }
+
+    /// Whether what this worker owned was ended.
+    pub(crate) fn has_swept(&self, worker: ProcessId) -> bool {
+        self.plan().swept.contains(&worker)
     }
 
     /// Every worker ever launched, the oldest first.
@@ -127,7 +133,9 @@ impl Launcher for FakeLauncher {
         Vec::new()
     }
 
-    async fn sweep(&self, _worker: &WorkerRow) {}
+    async fn sweep(&self, worker: &WorkerRow) {
+        self.plan().swept.insert(worker.process_id);
+    }
 
     fn agent_log(&self, agent: AgentId) -> Box<dyn AgentLog> {
         Box::new(FileLog::new(DataPath::agent_log(Path::new("nowhere"), agent)))

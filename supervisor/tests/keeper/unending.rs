@@ -11,7 +11,7 @@ use muster_supervisor::SupervisorError;
 use crate::unreachable::{
     alerts, beats, declare, elsewhere, is_degraded, run_anew, strict, told, wait_unreachable, words,
 };
-use crate::world::{World, let_pass, pool, wait_until};
+use crate::world::{Ground, World, let_pass, pool, wait_until};
 
 /// Those of `strict`, with a short time to end.
 fn hasty(clocks: &mut Clocks) {
@@ -30,7 +30,9 @@ async fn one_that_was_killed_and_does_not_die_is_said_and_may_be_declared_dead()
     assert!(said.contains("it was killed, and its end is not seen"), "{said}");
     wait_until("/health says so", async || is_degraded(&world).await).await;
     assert_eq!((alerts(&world, hung.id()).await, world.agent(agent).await.epoch), (1, 1), "nothing is proven");
+    assert!(!world.launcher().has_swept(hung.id()));
     let ended = declare(&world, hung.id()).await.expect("declared");
+    assert!(world.launcher().has_swept(hung.id()), "what it owns here ends before its agents run elsewhere");
     assert_eq!(ended.ending.expect("how").cause, WorkerCause::DeclaredDead { by: "ann".to_owned() });
     world.wait_epoch(agent, 2).await;
     wait_until("it is over", async || !is_degraded(&world).await).await;
@@ -136,13 +138,7 @@ async fn a_heartbeat_of_before_its_declared_death_does_not_say_that_a_worker_ret
     beats(&worker, false).await;
     let ground = world.ground.clone();
     world.shut_down(true).await;
-    // As a supervisor leaves it that ends after the store has taken it, and before the registry has.
-    let cause = WorkerCause::DeclaredDead { by: "ann".to_owned() };
-    let ending = WorkerEnding::new(cause, String::new(), String::new());
-    let end = Write::EndWorker { process_id: worker.id(), lost: true, ending, at: Timestamp::now() };
-    let led = ground.store.lead("test", "", Duration::from_secs(60)).await.expect("the store answers");
-    let Leadership::Leads(fence) = led else { panic!("nobody else leads") };
-    ground.store.apply(fence, &[end]).await.expect("stored");
+    declare_in_the_store(&ground, worker.id()).await;
     let is_present = async || ground.memory.present().await.expect("memory answers").contains(&worker.id());
     assert!(is_present().await, "its last heartbeat is there still");
     let world = ground.lead().await;
@@ -153,6 +149,32 @@ async fn a_heartbeat_of_before_its_declared_death_does_not_say_that_a_worker_ret
     assert!(told(&world, EventKind::WorkerReturned, worker.id()).await.is_empty(), "it was not heard since");
     worker.die();
     world.shut_down(false).await;
+}
+
+#[tokio::test]
+async fn one_that_beats_on_over_a_master_after_its_declared_death_is_told_to_end_before_a_lease_is_over() {
+    let patient =
+        |clocks: &mut Clocks| (clocks.stale, clocks.lease) = (Duration::from_secs(20), Duration::from_secs(60));
+    let world = World::with(patient, |_| {}).await;
+    let agent = world.spawn().await;
+    let worker = world.worker_of(agent).await;
+    let ground = world.ground.clone();
+    world.shut_down(true).await;
+    declare_in_the_store(&ground, worker.id()).await;
+    let world = ground.lead().await;
+    wait_until("it has ended", async || worker.is_dead()).await;
+    wait_until("it is told", async || !told(&world, EventKind::WorkerReturned, worker.id()).await.is_empty()).await;
+    world.shut_down(false).await;
+}
+
+/// As a supervisor leaves it that ends after the store has taken it, and before the registry has.
+async fn declare_in_the_store(ground: &Ground, worker: ProcessId) {
+    let cause = WorkerCause::DeclaredDead { by: "ann".to_owned() };
+    let ending = WorkerEnding::new(cause, String::new(), String::new());
+    let end = Write::EndWorker { process_id: worker, lost: true, ending, at: Timestamp::now() };
+    let led = ground.store.lead("test", "", Duration::from_secs(60)).await.expect("the store answers");
+    let Leadership::Leads(fence) = led else { panic!("nobody else leads") };
+    ground.store.apply(fence, &[end]).await.expect("stored");
 }
 
 #[tokio::test]
