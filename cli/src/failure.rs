@@ -77,6 +77,7 @@ fn in_commands(code: &str, detail: &str) -> String {
         "unknown_pool" => format!("{about}; `muster pools` lists those there are"),
         "unknown_agent" => format!("{detail}; `muster ps -a` lists those there are"),
         "unknown_task" => format!("{detail}; `muster tasks` lists those there are"),
+        "unknown_worker" => format!("{detail}; `muster ps -w -a` lists those there are"),
         "intake_closed" => format!("{detail} (`muster resume`)"),
         "not_leader" => format!("{detail} (--url or MUSTER_URL)"),
         _ => detail.to_owned(),
@@ -89,7 +90,9 @@ impl From<ClientError> for CommandFailure {
             ClientError::Unreachable { .. } => Self::NoServer(format!("{error}; `muster serve` starts one")),
             ClientError::Refused { code: Some(code), detail, .. } => match code.as_str() {
                 // Another 404 is a path that the server does not have.
-                "unknown_agent" | "unknown_pool" | "unknown_task" => Self::NotFound(in_commands(code, detail)),
+                "unknown_agent" | "unknown_pool" | "unknown_task" | "unknown_worker" => {
+                    Self::NotFound(in_commands(code, detail))
+                }
                 _ => Self::Failed(in_commands(code, detail)),
             },
             ClientError::Refused { .. } | ClientError::Unreadable { .. } => Self::Failed(error.to_string()),
@@ -132,6 +135,7 @@ mod tests {
             ),
             ("unknown_agent", "there is no agent x", "there is no agent x; `muster ps -a` lists those there are"),
             ("unknown_task", "there is no task x", "there is no task x; `muster tasks` lists those there are"),
+            ("unknown_worker", "there is no worker x", "there is no worker x; `muster ps -w -a` lists those there are"),
             ("intake_closed", "p is drained", "p is drained (`muster resume`)"),
             ("pool_full", "p is full: wait; or not", "p is full: wait; or not"),
         ];
@@ -147,8 +151,9 @@ mod tests {
             let code = code.map(str::to_owned);
             CommandFailure::from(ClientError::Refused { status, code, detail: "no".to_owned() }).code()
         };
-        assert_eq!(refused(404, Some("unknown_agent")), 4);
-        assert_eq!(refused(404, Some("unknown_task")), 4);
+        for code in ["unknown_agent", "unknown_pool", "unknown_task", "unknown_worker"] {
+            assert_eq!(refused(404, Some(code)), 4, "{code}");
+        }
         assert_eq!(refused(404, Some("unknown_path")), 1);
         assert_eq!(refused(404, None), 1);
         assert_eq!(refused(429, Some("limit")), 1);
