@@ -4,7 +4,7 @@
 //!
 //! Commands take the mirrors along, and go first: what else came with them follows when they are out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -171,7 +171,7 @@ async fn forget_pool(registry: &dyn Registry, mirrors: &mut SlotMirrors, pool: &
 /// Free slots that the registry is to show. What comes later overrides what could not be written before.
 #[derive(Default)]
 struct SlotMirrors {
-    slots: HashMap<PoolName, HashMap<ProcessId, u32>>,
+    slots: BTreeMap<PoolName, BTreeMap<ProcessId, u32>>,
 }
 
 impl SlotMirrors {
@@ -248,10 +248,10 @@ async fn run_updates(
 #[derive(Default)]
 struct PendingUpdates {
     entries: Vec<ReportDelivery>,
-    settled: HashMap<ProcessId, u64>,
-    condemned: HashSet<ProcessId>,
-    forgotten: HashMap<ProcessId, PoolName>,
-    given_up: HashMap<ProcessId, PoolName>,
+    settled: BTreeMap<ProcessId, u64>,
+    condemned: BTreeSet<ProcessId>,
+    forgotten: BTreeMap<ProcessId, PoolName>,
+    given_up: BTreeMap<ProcessId, PoolName>,
 }
 
 impl PendingUpdates {

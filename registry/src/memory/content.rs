@@ -96,9 +96,11 @@ impl RegistryContent {
         })
     }
 
-    /// The workers that have beaten.
+    /// The workers that have beaten, the oldest first.
     pub(super) fn present(&self) -> Vec<ProcessId> {
-        self.workers.keys().copied().collect()
+        let mut present: Vec<ProcessId> = self.workers.keys().copied().collect();
+        present.sort_unstable();
+        present
     }
 
     pub(super) fn agent(&self, agent: AgentId) -> Option<(ProcessId, AgentSnapshot)> {

@@ -13,9 +13,9 @@ use muster_supervisor::launch::{
     Adoption, Death, LaunchError, Launched, Launcher, LookError, Proof, RunningWorker, Sent,
 };
 use muster_supervisor::{AgentLog, FileLog};
-use tokio::sync::watch;
 
 use crate::ledger::Ledger;
+use crate::signal::Signal;
 use crate::worker::{FakeWorker, Habits};
 
 pub(crate) struct FakeLauncher {
@@ -23,7 +23,7 @@ pub(crate) struct FakeLauncher {
     pub(crate) ledger: Ledger,
     plan: Mutex<Plan>,
     /// While true no launch returns.
-    pub(crate) held: watch::Sender<bool>,
+    pub(crate) held: Signal<bool>,
 }
 
 #[derive(Default)]
@@ -40,7 +40,7 @@ struct Plan {
 
 impl FakeLauncher {
     pub(crate) fn new(registry: MemoryRegistry, ledger: Ledger) -> Self {
-        Self { registry, ledger, plan: Mutex::default(), held: watch::Sender::new(false) }
+        Self { registry, ledger, plan: Mutex::default(), held: Signal::default() }
     }
 
     /// How workers that are launched from now on behave.
@@ -110,8 +110,7 @@ impl FakeLauncher {
 impl Launcher for FakeLauncher {
     async fn launch(&self, orders: WorkerOrders) -> Result<Launched, LaunchError> {
         let worker = self.start(orders)?;
-        let mut held = self.held.subscribe();
-        let _ = held.wait_for(|held| !held).await;
+        self.held.wait_for(|held| !held).await;
         Ok(Launched { identity: worker.identity(), process: Arc::new(worker) })
     }
 

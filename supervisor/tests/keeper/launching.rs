@@ -109,11 +109,11 @@ async fn a_worker_that_never_says_that_it_is_ready_is_killed() {
 #[tokio::test]
 async fn many_workers_start_at_once() {
     let world = World::with(|_| {}, |pool| pool.max_agents = 1).await;
-    world.launcher().held.send_replace(true);
+    world.launcher().held.set(true);
     let agents = futures_util::future::join_all((0..8).map(|_| world.order())).await;
     wait_until("all are launched", async || world.launcher().launches() == 8).await;
     assert_eq!(world.pool().await.process_count, 8);
-    world.launcher().held.send_replace(false);
+    world.launcher().held.set(false);
     for agent in agents {
         world.wait_state(agent, AgentState::Running(Activity::Idle)).await;
     }

@@ -17,6 +17,7 @@ mod random;
 mod reports;
 mod restarts;
 mod shutdown;
+mod signal;
 mod silence;
 mod simulation;
 mod stopping;

@@ -54,7 +54,7 @@ async fn one_whose_start_does_not_come_to_an_end_is_said_and_killed_if_it_comes_
         |_| {},
     )
     .await;
-    world.launcher().held.send_replace(true);
+    world.launcher().held.set(true);
     world.launcher().next(|habits| habits.beats = false);
     let asked = world.try_spawn(Duration::ZERO).await;
     assert!(asked.is_ok(), "{asked:?}");
@@ -64,7 +64,7 @@ async fn one_whose_start_does_not_come_to_an_end_is_said_and_killed_if_it_comes_
     assert!(said.contains("its start has not come to an end"), "{said}");
     declare(&world, stuck.id()).await.expect("declared");
     wait_until("another one is begun", async || world.launcher().launches() == 2).await;
-    world.launcher().held.send_replace(false);
+    world.launcher().held.set(false);
     wait_until("it is killed", async || stuck.is_dead()).await;
     wait_until("the agent runs", async || world.pool().await.pending_agents == 0).await;
     world.end().await;

@@ -17,10 +17,11 @@ use muster_domain::{
 };
 use muster_registry::memory::MemoryRegistry;
 use muster_registry::{AgentNews, Bus, CommandDelivery, Registry, WrittenState};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::Mutex;
 use tokio::time::MissedTickBehavior;
 
 use crate::ledger::Ledger;
+use crate::signal::Signal;
 pub(crate) use habits::{Habits, OnHalt, OnSpawn, OnStop, OnTask};
 use jobs::Jobs;
 
@@ -65,14 +66,14 @@ struct Inner {
     registry: MemoryRegistry,
     ledger: Ledger,
     mind: Mutex<Mind>,
-    dead: watch::Sender<bool>,
+    dead: Signal<bool>,
     /// While true something that it owned lives.
-    remains: watch::Sender<bool>,
+    remains: Signal<bool>,
     asked: AtomicU32,
     /// Whether it stays where it is when it is killed, as a process that waits for a disk.
     waits: AtomicBool,
     /// Why its engine can do and say nothing of it.
-    cut_off: watch::Sender<Option<String>>,
+    cut_off: Signal<Option<String>>,
 }
 
 impl FakeWorker {
@@ -96,19 +97,17 @@ impl FakeWorker {
             heard: Vec::new(),
             fence: orders.fence,
         };
-        let (dead, remains, asked) = (watch::Sender::new(false), watch::Sender::new(false), AtomicU32::new(0));
-        let (mind, cut_off) = (Mutex::new(mind), watch::Sender::new(None));
         let worker = Self(Arc::new(Inner {
             orders,
             identity: identity.into(),
             registry,
             ledger,
-            mind,
-            dead,
-            remains,
-            asked,
+            mind: Mutex::new(mind),
+            dead: Signal::default(),
+            remains: Signal::default(),
+            asked: AtomicU32::new(0),
             waits: AtomicBool::new(false),
-            cut_off,
+            cut_off: Signal::default(),
         }));
         tokio::spawn(worker.clone().live());
         worker
@@ -127,10 +126,9 @@ impl FakeWorker {
     }
 
     async fn live(self) {
-        let mut dead = self.0.dead.subscribe();
         tokio::select! {
             biased;
-            _ = dead.wait_for(|dead| *dead) => {}
+            () = self.0.dead.wait_for(|dead| *dead) => {}
             () = self.serve() => {}
         }
     }
@@ -433,18 +431,18 @@ impl FakeWorker {
     }
 
     pub(crate) fn is_dead(&self) -> bool {
-        *self.0.dead.borrow()
+        self.0.dead.get()
     }
 
     /// Whether something that it owned outlives it for now.
     pub(crate) fn leave_remains(&self, remains: bool) {
-        self.0.remains.send_replace(remains);
+        self.0.remains.set(remains);
     }
 
     /// Dies at once, with all its agents.
     pub(crate) fn die(&self) {
         self.0.ledger.end_worker(self.id());
-        self.0.dead.send_replace(true);
+        self.0.dead.set(true);
     }
 
     /// Stops its agents, says so, and ends.

@@ -61,7 +61,7 @@ impl AvailableAgents {
     /// there are tasks.
     pub(crate) fn candidates<'a>(&self, projects: impl Iterator<Item = Option<&'a str>>) -> BTreeSet<AgentId> {
         let mut chosen = BTreeSet::new();
-        let mut asked: HashMap<&str, usize> = HashMap::new();
+        let mut asked: BTreeMap<&str, usize> = BTreeMap::new();
         let mut tasks = 0;
         for project in projects {
             tasks += 1;

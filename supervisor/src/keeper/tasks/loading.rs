@@ -1,6 +1,6 @@
 //! The picture is read from the store: at the start, and whenever a commit failed or said something unexpected.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use muster_domain::{AttemptEnd, PoolName, TaskId, Timestamp};
 use muster_store::{QueueCounts, QueueKey, QueueRow, RunningTask, Store, StoreError};
@@ -32,7 +32,7 @@ impl PoolTasks {
     }
 
     fn take_picture(&mut self, picture: TaskPicture, pool: PoolNow<'_>) {
-        let mut known: HashMap<TaskId, RunningAttempt> = HashMap::new();
+        let mut known: BTreeMap<TaskId, RunningAttempt> = BTreeMap::new();
         let old = std::mem::take(&mut self.assigned.runs);
         self.assigned.turned.extend(old.agents());
         known.extend(old.into_runs().map(|run| (run.task.task_id, run)));
@@ -66,7 +66,7 @@ impl PoolTasks {
 
     /// A task that runs, as the store says. What was known of the same attempt stays known; the worker of any other is asked:
     /// the order, sent again, is answered with what became of it.
-    fn take_running(&mut self, row: RunningTask, known: &mut HashMap<TaskId, RunningAttempt>, pool: PoolNow<'_>) {
+    fn take_running(&mut self, row: RunningTask, known: &mut BTreeMap<TaskId, RunningAttempt>, pool: PoolNow<'_>) {
         let attempt = row.attempt;
         let held = pool.model.agent(attempt.agent_id).and_then(|agent| agent.status.assignment());
         let lives = held.is_some_and(|at| at.epoch == attempt.epoch && at.process_id == attempt.process_id);

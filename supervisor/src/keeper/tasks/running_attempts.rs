@@ -1,6 +1,6 @@
 //! The tasks that agents have.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use muster_domain::{AgentId, Attempt, Halt, Progress, TaskId, TaskOrder, Timestamp, Usage};
@@ -63,7 +63,7 @@ impl From<RunningTask> for RunningAttempt {
 #[derive(Default)]
 pub(crate) struct RunningAttempts {
     by_task: HashMap<TaskId, RunningAttempt>,
-    by_agent: HashMap<AgentId, Vec<TaskId>>,
+    by_agent: BTreeMap<AgentId, Vec<TaskId>>,
     by_tenant: HashMap<String, u32>,
     /// When each is to be looked at again.
     agenda: BTreeSet<(Instant, TaskId)>,

@@ -12,7 +12,7 @@ use super::FakeWorker;
 impl FakeWorker {
     /// Its engine can do and say nothing of it any more, or again.
     pub(crate) fn cut_off(&self, why: Option<&str>) {
-        self.0.cut_off.send_replace(why.map(str::to_owned));
+        self.0.cut_off.set(why.map(str::to_owned));
     }
 
     /// A kill changes nothing, as if it waited for a disk; or that is over.
@@ -24,7 +24,7 @@ impl FakeWorker {
 #[async_trait]
 impl RunningWorker for FakeWorker {
     async fn ask(&self) -> Sent {
-        if let Some(why) = self.0.cut_off.borrow().clone() {
+        if let Some(why) = self.0.cut_off.get() {
             return Sent::Unreachable(why);
         }
         self.0.asked.fetch_add(1, Ordering::SeqCst);
@@ -34,7 +34,7 @@ impl RunningWorker for FakeWorker {
     }
 
     async fn kill(&self) -> Sent {
-        if let Some(why) = self.0.cut_off.borrow().clone() {
+        if let Some(why) = self.0.cut_off.get() {
             return Sent::Unreachable(why);
         }
         if self.is_dead() {
@@ -47,11 +47,9 @@ impl RunningWorker for FakeWorker {
     }
 
     async fn dead(&self) -> Death {
-        let (mut dead, mut remains) = (self.0.dead.subscribe(), self.0.remains.subscribe());
-        let _ = dead.wait_for(|dead| *dead).await;
-        let _ = remains.wait_for(|remains| !remains).await;
-        let mut cut_off = self.0.cut_off.subscribe();
-        let _ = cut_off.wait_for(Option::is_none).await;
+        self.0.dead.wait_for(|dead| *dead).await;
+        self.0.remains.wait_for(|remains| !remains).await;
+        self.0.cut_off.wait_for(Option::is_none).await;
         let (exit, last_words) = (Some(ProcessExit::Signal(9)), "it did what it could".to_owned());
         Death { proof: Proof::ProcessTable, exit, last_words }
     }
