@@ -145,7 +145,8 @@ mod tests {
     #[test]
     fn a_refusal_is_named_until_it_is_over_and_an_outage_is_not() {
         let (events, _told) = tokio::sync::mpsc::unbounded_channel();
-        let health = HealthBoard::new(events, Arc::new(Alerts::new(&AlertParts::default())), WallClock::default());
+        let alerts = Arc::new(Alerts::new(&AlertParts::default(), WallClock::default()));
+        let health = HealthBoard::new(events, alerts, WallClock::default());
         let away = || Err(RegistryError::Unavailable("no connection".to_owned()));
         tell(&health, away());
         assert!(health.read().is_empty(), "that is said elsewhere");

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use muster_domain::{EventDraft, EventKind, Gate, PoolName, Timestamp};
+use muster_domain::{EventDraft, EventKind, Gate, PoolName};
 use muster_store::Write;
 
 use crate::directory::ask;
@@ -49,7 +49,7 @@ impl Pools {
     async fn gate_all(&self, paused: bool, hand_back: bool) -> Result<(), SupervisorError> {
         self.context.reporting.health.may_store()?;
         let kind = if paused { EventKind::SystemPaused } else { EventKind::SystemResumed };
-        let (at, reason) = (Timestamp::now(), String::new());
+        let (at, reason) = (self.context.settings.wall.now(), String::new());
         let event = EventDraft { at, kind, pool_name: None, agent_id: None, process_id: None, reason };
         self.context.apply(&[Write::PauseAll { paused }, Write::Event(event)]).await?;
         self.context.directory.all_paused.store(paused, Ordering::Relaxed);

@@ -268,7 +268,7 @@ mod tests {
     use crate::alerts::AlertParts;
 
     fn health(events: mpsc::UnboundedSender<EventDraft>) -> (HealthBoard, Arc<Alerts>) {
-        let alerts = Arc::new(Alerts::new(&AlertParts::default()));
+        let alerts = Arc::new(Alerts::new(&AlertParts::default(), WallClock::default()));
         (HealthBoard::new(events, alerts.clone(), WallClock::default()), alerts)
     }
 

@@ -71,7 +71,7 @@ impl Pools {
             return Err(SupervisorError::PoolExists(spec.pool_name));
         }
         self.context.reporting.health.may_store()?;
-        let at = Timestamp::now();
+        let at = self.context.settings.wall.now();
         let event = pool_event(EventKind::PoolCreated, &spec.pool_name, at);
         let writes = [Write::AddPool { spec: spec.clone(), at }, Write::Event(event)];
         match self.context.apply(&writes).await?.first() {

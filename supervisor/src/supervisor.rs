@@ -197,7 +197,7 @@ fn make_context(
     fenced: CancellationToken,
     told: mpsc::UnboundedSender<EventDraft>,
 ) -> Context {
-    let alerts = Arc::new(Alerts::new(&parts.alerts));
+    let alerts = Arc::new(Alerts::new(&parts.alerts, parts.settings.wall.clone()));
     Context {
         fence: parts.fence,
         store: parts.store.clone(),
@@ -311,7 +311,7 @@ async fn tell_alerts(context: Arc<Context>, webhook: Option<Webhook>) {
 /// Writes what the health board tells, where the store can take it.
 async fn write_events(context: Arc<Context>, mut events: mpsc::UnboundedReceiver<EventDraft>) {
     let mut next = Some(EventDraft {
-        at: Timestamp::now(),
+        at: context.settings.wall.now(),
         kind: EventKind::SupervisorLeads,
         pool_name: None,
         agent_id: None,

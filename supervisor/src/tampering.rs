@@ -65,7 +65,8 @@ mod tests {
     #[test]
     fn it_is_told_while_it_goes_on_and_over_when_it_was_quiet() {
         let (events, _told) = mpsc::unbounded_channel();
-        let health = HealthBoard::new(events, Arc::new(Alerts::new(&AlertParts::default())), WallClock::default());
+        let alerts = Arc::new(Alerts::new(&AlertParts::default(), WallClock::default()));
+        let health = HealthBoard::new(events, alerts, WallClock::default());
         let (mut tampered, start) = (Tampered::default(), Instant::now());
         let mut take = |own, by_workers, seconds| {
             tampered.take(met(own), met(by_workers), start + Duration::from_secs(seconds), &health);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::time::later;
-use muster_domain::{PoolName, Principal, TaskId, TaskState, Timestamp};
+use muster_domain::{PoolName, Principal, TaskId, TaskState};
 use muster_store::{TaskFilter, TaskRow};
 use tokio::sync::watch;
 
@@ -43,14 +43,14 @@ impl Tasks {
         let deadline = later(clock::now(), wait);
         let row = self.row(task).await?;
         if row.status.state().is_final() {
-            return Ok(TaskView::new(row, Timestamp::now()));
+            return Ok(TaskView::new(row, self.context.settings.wall.now()));
         }
         let mut signal = self.signal(&row).await?;
         loop {
             // Read after the subscription stands: what changes from now on is heard.
             let row = self.row(task).await?;
             if row.status.state().is_final() {
-                return Ok(TaskView::new(row, Timestamp::now()));
+                return Ok(TaskView::new(row, self.context.settings.wall.now()));
             }
             match tokio::time::timeout_at(deadline.into(), signal.changed()).await {
                 Ok(Ok(())) => {}
@@ -68,7 +68,7 @@ impl Tasks {
 
     /// The picture of a task: its row, how far it is where it runs, and what it waits for.
     pub(crate) async fn view(&self, row: TaskRow) -> Result<TaskView, SupervisorError> {
-        let mut view = TaskView::new(row, Timestamp::now());
+        let mut view = TaskView::new(row, self.context.settings.wall.now());
         // A pool that is gone has nobody to say more.
         let Ok(keeper) = self.context.directory.keeper(&view.pool_name) else { return Ok(view) };
         if view.state == TaskState::Queued {
@@ -112,7 +112,7 @@ impl Tasks {
         let more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
         let next = rows.last().filter(|_| more).map(|row| row.spec.task_id);
-        let now = Timestamp::now();
+        let now = self.context.settings.wall.now();
         let mut items: Vec<TaskView> = rows
             .into_iter()
             .map(|row| TaskView::new(row, now))
@@ -145,7 +145,7 @@ impl Tasks {
     pub async fn cancel(&self, task: TaskId, wait: Duration) -> Result<CalledOff, SupervisorError> {
         let row = self.row(task).await?;
         if row.status.state().is_final() {
-            return Ok(CalledOff { task: TaskView::new(row, Timestamp::now()), was_over: true });
+            return Ok(CalledOff { task: TaskView::new(row, self.context.settings.wall.now()), was_over: true });
         }
         self.context.reporting.health.may_store()?;
         let keeper = self.context.directory.keeper(&row.spec.pool_name)?;

@@ -30,6 +30,8 @@ use uuid::Uuid;
 use alert_table::{AlertTable, Topic};
 use outbox::{AfterFailure, WebhookDelivery, WebhookOutbox};
 use webhook::AlertChange;
+
+use crate::clock::WallClock;
 pub(crate) use webhook::run;
 pub use webhook::{Webhook, WebhookClient, WebhookSecret};
 
@@ -106,6 +108,7 @@ muster_domain::words! {
 /// The book of alerts and the deliveries about them.
 pub(crate) struct Alerts {
     state: Mutex<AlertState>,
+    wall: WallClock,
     changed: Notify,
 }
 
@@ -116,10 +119,11 @@ struct AlertState {
 }
 
 impl Alerts {
-    pub(crate) fn new(parts: &AlertParts) -> Self {
+    pub(crate) fn new(parts: &AlertParts, wall: WallClock) -> Self {
         let outbox = parts.webhook.as_ref().map(|_| WebhookOutbox::default());
         Self {
             state: Mutex::new(AlertState { book: AlertTable::new(parts.min_interval), outbox }),
+            wall,
             changed: Notify::new(),
         }
     }
@@ -128,7 +132,7 @@ impl Alerts {
     pub(crate) fn raise(&self, kind: AlertKind, pool: Option<&PoolName>, subject: &str, message: String) {
         let topic = topic(kind, pool, subject);
         let mut state = self.state();
-        if let Some(alert) = state.book.raise(topic, message, Timestamp::now()) {
+        if let Some(alert) = state.book.raise(topic, message, self.wall.now()) {
             state.tell(AlertChange::Begun, &alert);
             drop(state);
             self.changed.notify_one();
@@ -137,7 +141,7 @@ impl Alerts {
 
     /// That is over. Where nothing was wrong nothing happens.
     pub(crate) fn clear(&self, kind: AlertKind, pool: Option<&PoolName>, subject: &str) {
-        let was_there = self.state().book.clear(&topic(kind, pool, subject), Timestamp::now(), now());
+        let was_there = self.state().book.clear(&topic(kind, pool, subject), self.wall.now(), now());
         if was_there {
             self.changed.notify_one();
         }
@@ -145,7 +149,7 @@ impl Alerts {
 
     /// A pool is gone, and with it all that was wrong in it.
     pub(crate) fn clear_pool(&self, pool: &PoolName) {
-        let was_there = self.state().book.clear_pool(pool, Timestamp::now(), now());
+        let was_there = self.state().book.clear_pool(pool, self.wall.now(), now());
         if was_there {
             self.changed.notify_one();
         }

@@ -71,7 +71,10 @@ impl AlertScene {
             ..Default::default()
         });
         let webhook = || Webhook { client: client.clone(), secret: WebhookSecret::new("s3cret".to_owned()) };
-        let alerts = Arc::new(Alerts::new(&AlertParts { webhook: Some(webhook()), ..AlertParts::default() }));
+        let alerts = Arc::new(Alerts::new(
+            &AlertParts { webhook: Some(webhook()), ..AlertParts::default() },
+            WallClock::default(),
+        ));
         let health = Arc::new(Mutex::new(Vec::new()));
         let heard = health.clone();
         let told = move |away| heard.lock().expect("no panic elsewhere").push(away);
@@ -170,7 +173,7 @@ async fn one_alert_that_is_refused_does_not_hold_up_another() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_webhook_alerts_are_closed_all_the_same() {
-    let alerts = Arc::new(Alerts::new(&AlertParts::default()));
+    let alerts = Arc::new(Alerts::new(&AlertParts::default(), WallClock::default()));
     let task = tokio::spawn(run(alerts.clone(), None, |_| panic!("there is no webhook")));
     let pool: PoolName = "coders".parse().expect("a name");
     let raise = || alerts.raise(AlertKind::BreakerOpen, Some(&pool), "", "3 of 20 failed".to_owned());

@@ -39,7 +39,7 @@ impl Keeper {
         let mut waiting = if self.model.pool.is_stopping { Vec::new() } else { self.model.agents.placeable(turn.now) };
         let left = waiting.len() > LARGEST_PLACING;
         waiting.truncate(LARGEST_PLACING);
-        let workers = self.model.workers.scale(&self.model.pool, turn.now);
+        let workers = self.model.workers.counts(&self.model.pool, turn.now);
         let bounds = self.bounds(workers);
         let new = answer_repeats(&self.context, &self.mailbox, std::mem::take(&mut turn.spawns)).await;
         let spawns = self.admit(waiting.len(), new, bounds);
@@ -123,7 +123,8 @@ impl Keeper {
         let new_worker = |_| (ProcessId::generate(), WorkerKey::generate());
         let new_workers: Vec<_> = (0..plan.new_workers + spare.count).map(new_worker).collect();
         let mut placement = PlacementPlan { waiting: Vec::new(), spawns: Vec::new(), writes: Vec::new(), new_workers };
-        let reasons = std::iter::repeat_n(&plan.reason, plan.new_workers).chain(std::iter::repeat(&spare.reason));
+        let spare = spare.reason.to_string();
+        let reasons = std::iter::repeat_n(&plan.reason, plan.new_workers).chain(std::iter::repeat(&spare));
         for ((process_id, key), reason) in placement.new_workers.clone().into_iter().zip(reasons) {
             placement.writes.push(self.model.workers.row(process_id, key, &self.model.pool, turn));
             let event = self.model.pool.worker_event(EventKind::WorkerStarting, process_id, turn.at, reason.clone());

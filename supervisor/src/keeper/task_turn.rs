@@ -1,6 +1,7 @@
 //! The tasks' part of a turn, as the controller carries it out: the part plans, the controller commits, sends and answers.
 
 use muster_domain::{Progress, TaskId, Usage};
+use muster_policy::scaling::PoolPicture;
 use muster_store::{StoreError, Write, WriteOutcome};
 
 use super::mailbox::{AgentAsk, KeeperMessage};
@@ -138,9 +139,17 @@ impl Keeper {
         turn.touched.extend(self.model.agents.ids());
     }
 
+    /// The pool as it is judged how much of it is to run.
+    pub(crate) fn picture(&self, turn: &Turn) -> PoolPicture {
+        PoolPicture {
+            workers: self.model.workers.counts(&self.model.pool, turn.now),
+            demand: self.tasks.demand(PoolNow::of(&self.model, turn)),
+        }
+    }
+
     /// The pool as it is shown.
     pub(crate) fn view_pool(&self, turn: &Turn) -> PoolView {
-        self.model.view(self.tasks.holds(PoolNow::of(&self.model, turn)), turn.now)
+        self.model.view(&self.picture(turn), self.tasks.holds(PoolNow::of(&self.model, turn)), turn.now)
     }
 
     /// The pool's queue in figures, but for the delayed and the dead ones, which the store counts.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use muster_domain::budget::Scope;
 use muster_domain::{AgentId, Attempt, FollowUp, TaskError, TaskId, WorkerStatus};
 use muster_policy::dispatch::{self, Choice, Gates, IdleAgent, PoolHolds, QueueHead, Tenant, dispatch};
-use muster_policy::scaling::{self, MOST_ORDERED};
+use muster_policy::scaling::{self, AgentDemand, MOST_ORDERED, OrderHold, ScalingDecision};
 use muster_store::{QueueKey, QueuedTask, TaskStart, TaskVerdict};
 
 use super::plan::TurnPlan;
@@ -222,24 +222,38 @@ impl PoolTasks {
     /// Orders as many agents as the ready tasks need, beside those that are on their way. The orders are taken by the next
     /// turn, as those of anybody else.
     pub(super) fn ask_for_agents(&mut self, pool: PoolNow<'_>, effects: &mut Effects) {
-        let Some(on_demand) = pool.config().on_demand else { return };
         self.demand.note_refusals(self.deps.pass, pool.now);
-        let is_put_off = self.demand.not_before().is_some_and(|at| at > pool.now);
-        let has_room = !self.assigned.available_agents.is_empty();
-        if is_put_off || has_room || self.is_held(pool) {
+        let Some(demand) = self.demand(pool) else { return };
+        let ScalingDecision { count, reason } = scaling::agents_to_order(demand);
+        if count == 0 {
             return;
         }
-        let each = pool.tasks_per_agent();
+        tracing::debug!(pool.name = %pool.name(), agents = count, %reason, "agents are ordered for tasks");
+        let each = pool.tasks_per_agent().max(1);
         let projects = self.wanted_projects(MOST_ORDERED * each);
-        let wanted = projects.len().div_ceil(each.max(1));
-        let scale = self.demand.scale(wanted, on_demand.max_agents, pool);
-        let judged = scaling::agents_to_order(scale);
-        if judged.count > 0 {
-            tracing::debug!(pool.name = %pool.name(), reason = judged.reason, "agents are ordered for tasks");
-        }
-        for project in projects.into_iter().step_by(each.max(1)).skip(scale.coming).take(judged.count) {
+        for project in projects.into_iter().step_by(each).skip(demand.coming).take(count) {
             effects.spawns.push(self.demand.order(project, pool));
         }
+    }
+
+    /// What the pool's tasks need of agents; none where it starts none for them.
+    pub(in crate::keeper) fn demand(&self, pool: PoolNow<'_>) -> Option<AgentDemand> {
+        let on_demand = pool.config().on_demand?;
+        let hold = self.order_hold(pool);
+        let each = pool.tasks_per_agent().max(1);
+        // The queue is not looked through where nothing comes of it.
+        let wanted = if hold.is_some() { 0 } else { self.wanted_projects(MOST_ORDERED * each).len().div_ceil(each) };
+        Some(self.demand.of(wanted, hold, on_demand.max_agents, pool))
+    }
+
+    fn order_hold(&self, pool: PoolNow<'_>) -> Option<OrderHold> {
+        if self.is_held(pool) {
+            return Some(OrderHold::TasksHeld);
+        }
+        if !self.assigned.available_agents.is_empty() {
+            return Some(OrderHold::AgentFree);
+        }
+        self.demand.backoff.waits(pool.now).map(OrderHold::Backoff)
     }
 
     /// The projects of ready tasks that their tenants may run now, at most so many.

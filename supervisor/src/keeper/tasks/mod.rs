@@ -248,7 +248,10 @@ impl PoolTasks {
 
     /// The first start of an agent failed or worked.
     pub(super) fn agent_tried(&mut self, ready: bool, pool: PoolNow<'_>) {
-        self.demand.tried(ready, &pool.config().restart, pool.now);
+        match ready {
+            true => self.demand.backoff.started(),
+            false => self.demand.backoff.failed(&pool.config().restart, pool.now),
+        }
     }
 
     /// Agents that may have got work, or have done theirs, since this was asked; and whether they have any.
@@ -307,7 +310,7 @@ impl PoolTasks {
         let next = next.map(|next| later(pool.now, next.since(pool.at) + Duration::from_millis(1)));
         let probe = self.breaker.changes_at(pool.now);
         let asks = pool.config().on_demand.is_some() && !self.waiting.queues.is_empty();
-        let put_off = self.demand.not_before().filter(|at| asks && *at > pool.now);
+        let put_off = self.demand.backoff.waits(pool.now).filter(|_| asks).map(|wait| later(pool.now, wait));
         [next, probe, put_off].into_iter().flatten().min()
     }
 

@@ -87,7 +87,7 @@ impl WaitReasons<'_> {
             is_pending: pool.model.agents.pending() > 0,
             needs_new_worker: pool.model.is_held_by_outdated(),
             on_demand: pool.config().on_demand.is_some(),
-            failing_for: tasks.demand.failing_for(pool.now),
+            failing_for: tasks.demand.backoff.failing_for(pool.now),
         }
     }
 

@@ -23,7 +23,7 @@ use crate::runtimes;
 
 impl PoolWorkers {
     /// The pool's workers, as far as they say how many are to run.
-    pub(in crate::keeper) fn scale(&self, pool: &Pool, now: Instant) -> scaling::WorkerCounts {
+    pub(in crate::keeper) fn counts(&self, pool: &Pool, now: Instant) -> scaling::WorkerCounts {
         let config = &pool.spec.config;
         debug_assert_eq!(
             self.totals,
