@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use muster_domain::PoolName;
+use muster_domain::counted;
 use serde_json::{Value, json};
 
 use super::bounds::{self, BoundsPatch};
@@ -113,7 +114,10 @@ pub(super) fn holds(pool: &Value) -> String {
         breaker,
         lacks,
     ];
-    holds.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let unreachable = pool["unreachable_workers"].as_u64().filter(|count| *count > 0);
+    let unreachable = unreachable.map(|count| format!("{} unreachable", counted(count, "worker")));
+    let holds = holds.into_iter().flatten().map(str::to_owned);
+    holds.chain(unreachable).collect::<Vec<_>>().join(", ")
 }
 
 /// A table of pools.

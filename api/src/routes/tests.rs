@@ -45,6 +45,7 @@ pub(crate) fn pool(name: &str) -> PoolView {
         process_count: 2,
         outdated_workers: 0,
         unreachable_workers: 0,
+        unreachable_worker_ids: Vec::new(),
         active_worker_processes: 2,
         total_capacity: 20,
         used_capacity: 15,

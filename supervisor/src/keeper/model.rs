@@ -74,6 +74,9 @@ impl Pool {
     }
 }
 
+/// Workers of a sort that a pool names, at the most.
+const MOST_NAMED: usize = 100;
+
 impl Model {
     pub(crate) fn new(
         row: &PoolRow,
@@ -197,6 +200,7 @@ impl Model {
             process_count: picture.workers.open,
             outdated_workers: self.workers.outdated(),
             unreachable_workers: self.workers.unreachable(),
+            unreachable_worker_ids: self.workers.unreachable_ids().take(MOST_NAMED).collect(),
             active_worker_processes: count(open().filter(|worker| worker.status == WorkerStatus::Ready)),
             total_capacity,
             used_capacity,

@@ -13,7 +13,7 @@ use muster_store::WorkerRow;
 use tokio::sync::watch;
 
 use super::process::ProcessLauncher;
-use super::{Adoption, Death, LaunchError, Launched, Launcher, LookError, Proof, RunningWorker, Sent};
+use super::{Adoption, Death, LaunchError, Launched, Launcher, LookError, Proof, RunningWorker, Sent, WorkerProbe};
 use crate::logs::AgentLog;
 
 /// After this time a worker that was killed and still runs is worth a line in the log.
@@ -148,6 +148,10 @@ impl RunningWorker for WorkerTask {
         let death = dead.wait_for(Option::is_some).await;
         let told = death.ok().and_then(|death| death.clone());
         told.unwrap_or_else(|| Death::proven(Proof::ProcessTable))
+    }
+
+    async fn probe(&self, _patience: Duration) -> WorkerProbe {
+        WorkerProbe::NoSocket
     }
 }
 

@@ -83,10 +83,9 @@ pub trait RunningWorker: Send + Sync + 'static {
     /// Resolves when the worker, and every process that it owned, is proven dead, with what is known of its end.
     async fn dead(&self) -> Death;
 
-    /// Asks it how it is, past the registry, and waits so long at the most.
-    async fn probe(&self, _patience: Duration) -> WorkerProbe {
-        WorkerProbe::NoSocket
-    }
+    /// Asks it how it is, past the registry, and waits so long at the most. One that is not heard and says nothing here either is
+    /// killed; [`WorkerProbe::NoSocket`] says that its silence alone is enough.
+    async fn probe(&self, patience: Duration) -> WorkerProbe;
 }
 
 /// What came of telling a worker something.

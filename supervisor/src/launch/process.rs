@@ -287,6 +287,10 @@ impl RunningWorker for DeadWorker {
         self.leftovers.end(self.id, self.lineage).await;
         Death { last_words: take_last_words(self.log.clone()).await, ..Death::proven(Proof::ProcessTable) }
     }
+
+    async fn probe(&self, _patience: Duration) -> WorkerProbe {
+        WorkerProbe::NoSocket
+    }
 }
 
 /// What tells the processes of a worker from others that bear its mark. Those that have no key are of a version whose trees may have

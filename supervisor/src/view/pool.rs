@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{PoolConfig, PoolName, PoolOrigin, Timestamp, Words};
+use muster_domain::{PoolConfig, PoolName, PoolOrigin, ProcessId, Timestamp, Words};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
@@ -31,6 +31,9 @@ pub struct PoolView {
     pub outdated_workers: u32,
     /// Of all, the ones that may be dead or do not end, while nobody here can see or bring about their end: their agents wait.
     pub unreachable_workers: u32,
+    /// Which ones, the oldest first, 100 at the most.
+    #[schema(value_type = Vec<String>)]
+    pub unreachable_worker_ids: Vec<ProcessId>,
     /// Of all, the ones that are ready.
     pub active_worker_processes: u32,
     /// Slots.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_domain::{AgentId, ProcessId, WorkerOrders};
@@ -10,7 +11,7 @@ use muster_files::DataPath;
 use muster_registry::memory::MemoryRegistry;
 use muster_store::WorkerRow;
 use muster_supervisor::launch::{
-    Adoption, Death, LaunchError, Launched, Launcher, LookError, Proof, RunningWorker, Sent,
+    Adoption, Death, LaunchError, Launched, Launcher, LookError, Proof, RunningWorker, Sent, WorkerProbe,
 };
 use muster_supervisor::{AgentLog, FileLog};
 
@@ -158,5 +159,9 @@ impl RunningWorker for Nothing {
 
     async fn dead(&self) -> Death {
         Death::proven(Proof::ProcessTable)
+    }
+
+    async fn probe(&self, _patience: Duration) -> WorkerProbe {
+        WorkerProbe::NoSocket
     }
 }

@@ -98,7 +98,9 @@ async fn the_agents_of_a_lost_worker_keep_their_places_and_it_is_said_until_it_i
     let command = format!("`muster declare-dead {}`", worker.id());
     assert!(said.contains("its 2 agents keep their places") && said.contains("host test"), "{said}");
     assert!(said.contains(&command) && world.degraded().await.join("\n").contains(&said), "{said}");
-    assert_eq!((alerts(&world, worker.id()).await, world.pool().await.unreachable_workers), (1, 1));
+    let pool = world.pool().await;
+    assert_eq!((alerts(&world, worker.id()).await, pool.unreachable_workers), (1, 1));
+    assert_eq!(pool.unreachable_worker_ids, [worker.id()]);
     let new = world.spawn().await;
     assert_ne!(world.worker_of(new).await.id(), worker.id());
     let_pass(&world).await;

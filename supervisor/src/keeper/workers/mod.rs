@@ -213,6 +213,13 @@ impl PoolWorkers {
         self.totals.unreachable
     }
 
+    /// Which ones, the oldest first.
+    pub(super) fn unreachable_ids(&self) -> impl Iterator<Item = ProcessId> {
+        // Almost always there is none, and nobody looks for it.
+        let all = self.values().filter(|worker| worker.is_open() && worker.is_unreachable());
+        all.map(|worker| worker.process_id).take(self.totals.unreachable as usize)
+    }
+
     /// The free slots that changed since the last call, for the mirror.
     pub(super) fn take_changed_slots(&mut self) -> Vec<(ProcessId, u32)> {
         let changed = std::mem::take(&mut self.changed_slots);
