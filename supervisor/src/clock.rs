@@ -73,7 +73,8 @@ impl StepGauge {
             let before = self.passed();
             let at = self.wall.now();
             let after = self.passed();
-            if (before..before + MOMENT).contains(&after) {
+            // The second may be the lower one: how long the machine slept is a difference of two clocks, and not exact.
+            if after.abs_diff(before) < MOMENT {
                 let offset = at.as_millis() - i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
                 let by = offset - std::mem::replace(&mut self.offset, offset);
                 return ClockReading { at, set_by: (by.unsigned_abs() >= STEP.as_millis() as u64).then_some(by) };
@@ -138,5 +139,18 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(3_600)).await;
         let look = gauge.look();
         assert_eq!((look.at, look.set_by), (Timestamp::from_millis(3_600_000), None));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn no_step_is_missed_however_often_the_clock_is_set() {
+        let skew = Arc::new(AtomicI64::new(0));
+        let wall = {
+            let skew = skew.clone();
+            WallClock::new(move || Timestamp::from_millis(skew.load(Ordering::SeqCst)))
+        };
+        let mut gauge = StepGauge::new(wall);
+        for n in 0..50_000 {
+            skew.fetch_add(3_600_000, Ordering::SeqCst);
+            assert_eq!(gauge.look().set_by, Some(3_600_000), "look {n}");
+        }
     }
 }
