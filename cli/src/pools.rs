@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::PoolName;
-use muster_domain::counted;
+use muster_domain::{PoolName, counted};
 use serde_json::{Value, json};
 
 use super::bounds::{self, BoundsPatch};

@@ -317,7 +317,11 @@ fn pools_are_a_table() {
     let pool: Value = serde_json::from_str(POOL).expect("JSON");
     let expected = "POOL            ROLE       RUNTIME  WORKERS  AGENTS  USED  FREE  SLOTS  LOAD\n\
                     developer_pool  developer  echo           2      15    15     5     20   75%\n";
-    assert_eq!(pools::pools_table(&[pool]), expected);
+    assert_eq!(pools::pools_table(std::slice::from_ref(&pool)), expected);
+    let mut lost = pool;
+    (lost["unreachable_workers"], lost["paused"]) = (json!(1), json!(true));
+    let table = pools::pools_table(&[lost]);
+    assert!(table.ends_with("75%  paused, 1 worker unreachable\n"), "{table}");
     let ran = run("pools", vec![(200, "[]")]);
     assert_eq!(ran.lines(), ["GET /api/v1/agents/pools"]);
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use muster_domain::time::later;
 use muster_domain::{AgentId, AgentState, PoolName, Principal, launcher};
 use muster_store::{AgentFilter, AgentRow};
@@ -17,7 +18,7 @@ use crate::keeper::mailbox::AgentAsk;
 use crate::keeper::view_of_row;
 use crate::logs::AgentLog;
 use crate::request::AgentQuery;
-use crate::view::{AgentView, Page};
+use crate::view::{AgentHealthView, AgentView, Page};
 
 /// Rows read at once while looking for agents in a state that only the keepers know.
 const PAGE: u32 = 500;
@@ -58,6 +59,24 @@ impl Agents {
                 return self.context.directory.page_of(filter.pool.as_ref(), Page { items, next: None });
             }
         }
+    }
+
+    /// Every agent that has not ended, by pool; at most so many after this one, the oldest of all pools first. The store is not
+    /// asked: the keepers hold them all.
+    pub async fn health(&self, after: Option<AgentId>, limit: usize) -> BTreeMap<PoolName, Vec<AgentHealthView>> {
+        let asked = self.context.directory.all().into_iter().map(|(pool, keeper)| async move {
+            let agents = read(&keeper, move |keeper, _| keeper.health_of_agents(after, limit)).await;
+            // One that ends meanwhile is a pool that is gone.
+            Some((pool, agents.ok()?))
+        });
+        let mut pools: BTreeMap<PoolName, Vec<AgentHealthView>> = join_all(asked).await.into_iter().flatten().collect();
+        let mut ids: Vec<AgentId> = pools.values().flatten().map(|agent| agent.agent_id).collect();
+        if ids.len() > limit {
+            let (_, first_beyond, _) = ids.select_nth_unstable(limit);
+            let beyond = *first_beyond;
+            pools.values_mut().for_each(|agents| agents.retain(|agent| agent.agent_id < beyond));
+        }
+        pools
     }
 
     /// Ends an agent for good, and waits at most `wait` until its tree is gone. Ending it twice is no error.

@@ -150,7 +150,9 @@ mod tests {
         let mut gauge = StepGauge::new(wall);
         for n in 0..50_000 {
             skew.fetch_add(3_600_000, Ordering::SeqCst);
-            assert_eq!(gauge.look().set_by, Some(3_600_000), "look {n}");
+            let set_by = gauge.look().set_by;
+            // The machine may be busy elsewhere between two readings.
+            assert!(set_by.is_some_and(|by| (by - 3_600_000).abs() < 100), "look {n}: {set_by:?}");
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::clock::{self, StepGauge, WallClock};
 use crate::command_sender::CommandSender;
 use crate::directory::{Directory, Mailbox};
 use crate::error::SupervisorError;
+use crate::events::RecentEvents;
 use crate::health_board::HealthBoard;
 use crate::heartbeat_reader::HeartbeatReader;
 use crate::keeper::tasks::PoolTasksDeps;
@@ -82,6 +83,7 @@ pub(crate) struct Reporting {
     pub(crate) counters: Arc<Counters>,
     /// Rises whenever there may be new events.
     pub(crate) events: watch::Sender<u64>,
+    pub(crate) recent: RecentEvents,
 }
 
 impl Context {

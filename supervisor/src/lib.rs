@@ -86,12 +86,13 @@ pub use caller::Caller;
 pub use clock::WallClock;
 pub use context::Settings;
 pub use error::SupervisorError;
-pub use events::Events;
+pub use events::{EventLine, Events};
 pub use follower::TaskFollower;
 pub use handle::{Handle, StopWish};
 pub use health_board::{DATA_FOLDER, DATABASE_FILE};
 pub use host::HostCheck;
 pub use logs::{AgentLog, FileLog, LogReader, LogTail};
+pub use muster_policy::scaling::ScalingFacts;
 pub use pools::Pools;
 pub use request::{
     AgentQuery, EndedQuery, ListOrder, NewPool, NotBefore, RequestKey, SpawnRequest, Spawned, TaskQuery, TaskRequest,
@@ -100,10 +101,10 @@ pub use supervisor::{LeadEnd, Parts, Supervisor, SupervisorFacts};
 pub use system::System;
 pub use tasks::Tasks;
 pub use view::{
-    AgentView, BreakerState, BreakerView, BudgetFigures, CalledOff, CheckLine, EndedWorkerView, EndingView, Event,
-    HealthView, HeldPool, Holds, Lack, LeftView, LimitsView, Mode, Page, PoolView, ProgressFigures, QueueView,
-    QuotaView, ReachView, Submitted, SystemView, TaskNews, TaskView, UsageFigures, UsageView, WorkerEndingView,
-    WorkerView,
+    AgentHealthView, AgentView, BreakerState, BreakerView, BudgetFigures, CalledOff, CheckLine, EndedWorkerView,
+    EndingView, Event, HealthView, HeldPool, Holds, Lack, LeftView, LimitsView, Mode, Page, PoolView, ProgressFigures,
+    QueueView, QuotaView, ReachView, Submitted, SystemView, TaskNews, TaskView, UsageFigures, UsageView,
+    WorkerEndingView, WorkerView,
 };
 pub use waiting::{WaitCode, WaitKind, WaitingFor};
 pub use workers::Workers;

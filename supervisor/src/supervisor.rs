@@ -21,6 +21,7 @@ use crate::command_sender::CommandSender;
 use crate::context::{Context, Limits, Messages, Reporting, Settings};
 use crate::directory::Directory;
 use crate::error::SupervisorError;
+use crate::events::RecentEvents;
 use crate::handle::{Handle, StopWish};
 use crate::health_board::HealthBoard;
 use crate::heartbeat_reader::{HeartbeatLoop, HeartbeatReader};
@@ -221,6 +222,7 @@ fn make_context(
             alerts,
             counters: Arc::default(),
             events: watch::Sender::new(0),
+            recent: RecentEvents::default(),
         },
         fenced,
     }

@@ -120,6 +120,14 @@ fn health_says_that_all_is_well() {
     assert!(["registry", "store", "canary:developer_pool"].iter().all(|name| names.contains(name)), "{names:?}");
     let agents = muster.get("/api/v1/agents/health").body;
     assert_eq!(agents["developer_pool"].as_array().map(Vec::len), Some(2), "{agents}");
+    let first = muster.get("/api/v1/agents/health?limit=1").body;
+    let cursor = first["next_cursor"].as_str().expect("another page");
+    let last = muster.get(&format!("/api/v1/agents/health?cursor={cursor}")).body;
+    let told = |page: &Value| (page["items"][0]["agent_id"].clone(), page["items"][0]["pool_name"].clone());
+    let whole = |n: usize| (agents["developer_pool"][n]["agent_id"].clone(), Value::from("developer_pool"));
+    assert_eq!((told(&first), told(&last)), (whole(0), whole(1)));
+    assert_eq!((last["items"].as_array().map(Vec::len), &last["next_cursor"]), (Some(1), &Value::Null), "{last}");
+    assert_eq!(muster.get("/api/v1/agents/health?limit=0").text("code"), "invalid_parameter");
     let metrics = muster.get("/metrics");
     assert!(metrics.body.as_str().is_some_and(|text| text.contains("muster_")), "{metrics:?}");
     assert_eq!(muster.get("/api/openapi.json").body["openapi"].as_str().map(|version| &version[..3]), Some("3.1"));

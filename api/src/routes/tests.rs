@@ -8,7 +8,7 @@ use muster_domain::{
 };
 use muster_supervisor::{
     AgentView, Alert, AlertKind, BreakerState, BreakerView, HeldPool, Holds, Mode, PoolView, QueueView, ReachView,
-    SystemView, TaskView,
+    ScalingFacts, SystemView, TaskView,
 };
 
 /// One that opened at the beginning of time.
@@ -45,6 +45,7 @@ pub(crate) fn pool(name: &str) -> PoolView {
         process_count: 2,
         outdated_workers: 0,
         unreachable_workers: 0,
+        scaling: ScalingFacts::default(),
         unreachable_worker_ids: Vec::new(),
         active_worker_processes: 2,
         total_capacity: 20,

@@ -10,6 +10,7 @@ use muster_domain::{AgentId, AgentState, Gate, TenantLimits, Timestamp};
 
 use crate::breaker::BreakerHold;
 use crate::quota::may_start;
+use crate::scaling::{OrderWait, ScalingDecision, ScalingReason};
 
 /// Why a task does not start. Of several reasons the first of these is told: what a person or the end of the supervisor ends,
 /// the task's own time, the pool's breaker, and at last who could do it.
@@ -110,8 +111,6 @@ pub struct AgentAvailability {
     pub needs_new_worker: bool,
     /// Whether the pool starts agents for its tasks.
     pub on_demand: bool,
-    /// For how long it starts none, since those that it started have failed.
-    pub failing_for: Option<Duration>,
 }
 
 impl AgentAvailability {
@@ -130,8 +129,8 @@ pub struct AgentCounts {
     pub quarantined: usize,
     /// In workers that nobody can reach.
     pub unreachable: usize,
-    /// Whether the pool may start no more of them for its tasks.
-    pub at_bound: bool,
+    /// What the pool does by itself about that; none where it starts no agents for its tasks.
+    pub order: Option<ScalingDecision>,
 }
 
 /// Why no agent of a pool takes a task.
@@ -160,7 +159,7 @@ pub enum NoAgent {
 /// Why no agent takes a task that is for any; none where one does. `count` looks through the agents, and is asked only where
 /// nothing less says it.
 pub fn no_agent(agents: AgentAvailability, count: impl FnOnce() -> AgentCounts) -> Option<NoAgent> {
-    let AgentAvailability { has_room, has_work, is_pending, needs_new_worker, on_demand, failing_for } = agents;
+    let AgentAvailability { has_room, has_work, is_pending, needs_new_worker, on_demand } = agents;
     if has_room {
         return None;
     }
@@ -170,13 +169,19 @@ pub fn no_agent(agents: AgentAvailability, count: impl FnOnce() -> AgentCounts) 
     if needs_new_worker && (is_pending || on_demand) {
         return Some(NoAgent::OldRuntime);
     }
-    let AgentCounts { coming, quarantined, unreachable, at_bound } = count();
-    let may_start = on_demand && !(at_bound && unreachable > 0);
-    Some(match failing_for.filter(|_| may_start) {
+    let AgentCounts { coming, quarantined, unreachable, order } = count();
+    let nobody = NoAgent::Nobody { quarantined, unreachable };
+    Some(match order {
         _ if coming > 0 => NoAgent::Starting,
-        Some(retry_in) => NoAgent::Failing { retry_in },
-        None if may_start && quarantined == 0 => NoAgent::Starting,
-        None => NoAgent::Nobody { quarantined, unreachable },
+        None => nobody,
+        Some(ScalingDecision { count: 1.., .. }) => NoAgent::Starting,
+        Some(ScalingDecision { reason: ScalingReason::AgentBackoff(OrderWait::Failing(retry_in)), .. }) => {
+            NoAgent::Failing { retry_in }
+        }
+        // Those that fill it don't go by themselves.
+        Some(ScalingDecision { reason: ScalingReason::MaxAgents(_), .. }) if quarantined + unreachable > 0 => nobody,
+        Some(_) if quarantined > 0 => nobody,
+        Some(_) => NoAgent::Starting,
     })
 }
 
@@ -242,8 +247,10 @@ mod tests {
         is_pending: false,
         needs_new_worker: false,
         on_demand: false,
-        failing_for: None,
     };
+    const ORDERED: ScalingDecision =
+        ScalingDecision { count: 1, reason: ScalingReason::Tasks { wanted: 1, coming: 0 } };
+    const ENOUGH: ScalingDecision = ScalingDecision { count: 0, reason: ScalingReason::Enough };
     const NOON: Timestamp = Timestamp::from_millis(43_200_000);
 
     fn agent(state: AgentState, has_room: bool) -> NamedAgent {
@@ -272,42 +279,54 @@ mod tests {
         }
     }
 
+    fn against(reason: ScalingReason) -> ScalingDecision {
+        ScalingDecision { count: 0, reason }
+    }
+
     #[test]
     fn why_no_agent_takes_a_task() {
         let on_demand = AgentAvailability { on_demand: true, ..AGENTS };
-        let failing = AgentAvailability { failing_for: Some(Duration::from_secs(3)), ..on_demand };
         let outdated = AgentAvailability { needs_new_worker: true, ..AGENTS };
-        let retry = NoAgent::Failing { retry_in: Duration::from_secs(3) };
+        let wait = Duration::from_secs(3);
+        let failing = Some(against(ScalingReason::AgentBackoff(OrderWait::Failing(wait))));
+        let refused = Some(against(ScalingReason::AgentBackoff(OrderWait::Refused(wait))));
+        let retry = NoAgent::Failing { retry_in: wait };
         let nobody = |quarantined| Some(NoAgent::Nobody { quarantined, unreachable: 0 });
-        let rows: [(AgentAvailability, usize, usize, Option<NoAgent>); 12] = [
-            (AgentAvailability { has_room: true, has_work: true, ..AGENTS }, 1, 1, None),
-            (AgentAvailability { has_work: true, ..outdated }, 1, 1, Some(NoAgent::Busy)),
-            (AgentAvailability { on_demand: true, ..outdated }, 1, 0, Some(NoAgent::OldRuntime)),
-            (AgentAvailability { is_pending: true, ..outdated }, 1, 0, Some(NoAgent::OldRuntime)),
-            (outdated, 0, 0, nobody(0)),
-            (AGENTS, 1, 2, Some(NoAgent::Starting)),
-            (failing, 1, 2, Some(NoAgent::Starting)),
-            (failing, 0, 2, Some(retry)),
-            (on_demand, 0, 0, Some(NoAgent::Starting)),
-            (on_demand, 0, 2, nobody(2)),
-            (AGENTS, 0, 2, nobody(2)),
-            (AgentAvailability { on_demand: false, ..failing }, 0, 0, nobody(0)),
+        type Row = (AgentAvailability, Option<ScalingDecision>, usize, usize, Option<NoAgent>);
+        let rows: [Row; 15] = [
+            (AgentAvailability { has_room: true, has_work: true, ..AGENTS }, None, 1, 1, None),
+            (AgentAvailability { has_work: true, ..outdated }, None, 1, 1, Some(NoAgent::Busy)),
+            (AgentAvailability { on_demand: true, ..outdated }, Some(ORDERED), 1, 0, Some(NoAgent::OldRuntime)),
+            (AgentAvailability { is_pending: true, ..outdated }, None, 1, 0, Some(NoAgent::OldRuntime)),
+            (outdated, None, 0, 0, nobody(0)),
+            (AGENTS, None, 1, 2, Some(NoAgent::Starting)),
+            (on_demand, failing, 1, 2, Some(NoAgent::Starting)),
+            (on_demand, failing, 0, 2, Some(retry)),
+            (on_demand, Some(ORDERED), 0, 0, Some(NoAgent::Starting)),
+            (on_demand, Some(ORDERED), 0, 2, Some(NoAgent::Starting)),
+            (on_demand, Some(ENOUGH), 0, 0, Some(NoAgent::Starting)),
+            (on_demand, Some(ENOUGH), 0, 2, nobody(2)),
+            (on_demand, refused, 0, 0, Some(NoAgent::Starting)),
+            (on_demand, refused, 0, 2, nobody(2)),
+            (AGENTS, None, 0, 2, nobody(2)),
         ];
-        for (agents, coming, quarantined, why) in rows {
-            let found = no_agent(agents, || AgentCounts { coming, quarantined, ..AgentCounts::default() });
-            assert_eq!(found, why, "{agents:?} {coming} {quarantined}");
+        for (agents, order, coming, quarantined, why) in rows {
+            let found = no_agent(agents, || AgentCounts { coming, quarantined, unreachable: 0, order });
+            assert_eq!(found, why, "{agents:?} {order:?} {coming} {quarantined}");
         }
     }
 
     #[test]
     fn agents_that_nobody_can_reach_are_the_reason_where_no_other_may_start() {
         let on_demand = AgentAvailability { on_demand: true, ..AGENTS };
-        let counts = AgentCounts { unreachable: 2, at_bound: true, ..AgentCounts::default() };
+        let full = Some(against(ScalingReason::MaxAgents(2)));
+        let counts = AgentCounts { unreachable: 2, order: full, ..AgentCounts::default() };
         let lost = Some(NoAgent::Nobody { quarantined: 0, unreachable: 2 });
         for (agents, counts, why) in [
-            (AGENTS, counts, lost),
+            (AGENTS, AgentCounts { order: None, ..counts }, lost),
             (on_demand, counts, lost),
-            (on_demand, AgentCounts { at_bound: false, ..counts }, Some(NoAgent::Starting)),
+            (on_demand, AgentCounts { unreachable: 0, ..counts }, Some(NoAgent::Starting)),
+            (on_demand, AgentCounts { order: Some(ORDERED), ..counts }, Some(NoAgent::Starting)),
             (on_demand, AgentCounts { coming: 1, ..counts }, Some(NoAgent::Starting)),
         ] {
             assert_eq!(no_agent(agents, || counts), why, "{agents:?} {counts:?}");

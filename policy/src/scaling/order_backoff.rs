@@ -10,6 +10,24 @@ use crate::backoff;
 /// The wait after a first start that failed, at the least, whatever the pool's policy says: each try is an agent in the lists.
 const SHORTEST: Duration = Duration::from_millis(200);
 
+/// Why no agent is ordered for a while, and how long that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrderWait {
+    /// The latest agents failed at their start.
+    Failing(Duration),
+    /// The latest order was refused, e.g. since the pool is full.
+    Refused(Duration),
+}
+
+impl OrderWait {
+    /// How long it is.
+    pub const fn duration(self) -> Duration {
+        match self {
+            Self::Failing(wait) | Self::Refused(wait) => wait,
+        }
+    }
+}
+
 /// The orders of a pool that were refused, and the first starts of agents that failed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OrderBackoff {
@@ -39,13 +57,9 @@ impl OrderBackoff {
     }
 
     /// For how long nothing is ordered; none where an order may be made now.
-    pub fn waits(&self, now: Instant) -> Option<Duration> {
-        self.not_before?.checked_duration_since(now).filter(|wait| !wait.is_zero())
-    }
-
-    /// For how long nothing is ordered since agents fail at their start.
-    pub fn failing_for(&self, now: Instant) -> Option<Duration> {
-        self.waits(now).filter(|_| self.failures > 0)
+    pub fn wait(&self, now: Instant) -> Option<OrderWait> {
+        let wait = self.not_before?.checked_duration_since(now).filter(|wait| !wait.is_zero())?;
+        Some(if self.failures > 0 { OrderWait::Failing(wait) } else { OrderWait::Refused(wait) })
     }
 
     /// First starts that failed, one after the other.
@@ -70,11 +84,14 @@ mod tests {
         let mut waits = |policy: &RestartPolicy, times: usize| -> Vec<u128> {
             let mut fail = || {
                 backoff.failed(policy, now);
-                backoff.waits(now).expect("it waits").as_millis()
+                match backoff.wait(now) {
+                    Some(OrderWait::Failing(wait)) => wait.as_millis(),
+                    other => panic!("{other:?}"),
+                }
             };
             let waits = (0..times).map(|_| fail()).collect();
             backoff.started();
-            assert_eq!((backoff.failures(), backoff.failing_for(now)), (0, None));
+            assert_eq!(backoff.failures(), 0);
             waits
         };
         assert_eq!(waits(&policy(500 * MS, 3_000 * MS), 5), [500, 1_000, 2_000, 3_000, 3_000]);
@@ -84,8 +101,9 @@ mod tests {
     #[test]
     fn what_was_refused_is_ordered_again_when_its_time_is_over() {
         let (mut backoff, now) = (OrderBackoff::default(), Instant::now());
+        assert_eq!(backoff.wait(now), None);
         backoff.refused(500 * MS, now);
-        assert_eq!((backoff.waits(now), backoff.failing_for(now)), (Some(500 * MS), None));
-        assert_eq!(backoff.waits(now + 500 * MS), None);
+        assert_eq!(backoff.wait(now), Some(OrderWait::Refused(500 * MS)));
+        assert_eq!(backoff.wait(now + 500 * MS), None);
     }
 }

@@ -23,7 +23,6 @@ use std::time::Duration;
 use muster_domain::{AlertId, PoolName, Timestamp, Words};
 use serde::Serialize;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -31,7 +30,7 @@ use alert_table::{AlertTable, Topic};
 use outbox::{AfterFailure, WebhookDelivery, WebhookOutbox};
 use webhook::AlertChange;
 
-use crate::clock::WallClock;
+use crate::clock::{WallClock, now};
 pub(crate) use webhook::run;
 pub use webhook::{Webhook, WebhookClient, WebhookSecret};
 
@@ -218,9 +217,4 @@ impl AlertState {
 
 fn topic(kind: AlertKind, pool: Option<&PoolName>, subject: &str) -> Topic {
     Topic { kind, pool: pool.cloned(), subject: subject.to_owned() }
-}
-
-/// The clock of the executor, which tests may set.
-fn now() -> std::time::Instant {
-    Instant::now().into_std()
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
+use tokio::time::Instant;
+
 use super::*;
 
 /// What came to a webhook.

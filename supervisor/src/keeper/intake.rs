@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::directory::Mailbox;
 use crate::error::SupervisorError;
 use crate::launch::{Death, Proof};
-use crate::view::{AgentView, WorkerView};
+use crate::view::{AgentHealthView, AgentView, WorkerView};
 
 /// How long the processes of a worker that was declared dead may take to end before its agents run elsewhere.
 const END_WITHIN: Duration = Duration::from_secs(5);
@@ -130,6 +130,12 @@ impl Keeper {
     /// Views of these agents; those that the keeper does not hold are left out.
     pub(crate) fn view_agents(&self, ids: &[AgentId]) -> Vec<AgentView> {
         ids.iter().filter_map(|id| Some(self.view(self.model.agent(*id)?))).collect()
+    }
+
+    /// The pool's agents that have not ended, after this one and at most so many, in the order of their making.
+    pub(crate) fn health_of_agents(&self, after: Option<AgentId>, limit: usize) -> Vec<AgentHealthView> {
+        let agents = self.model.agents.after(after).filter(|agent| !agent.status.is_gone());
+        agents.take(limit).map(PoolAgent::health).collect()
     }
 
     /// The pool's workers as they are shown.

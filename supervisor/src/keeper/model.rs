@@ -8,7 +8,7 @@ use muster_domain::{
     Activity, AgentEvent, AgentId, AgentStatus, Epoch, EventDraft, EventKind, Gate, PoolSpec, ProcessId, Timestamp,
     WorkerStatus, counted,
 };
-use muster_policy::scaling::PoolPicture;
+use muster_policy::scaling::ScalingFacts;
 use muster_store::PoolRow;
 
 use super::Turn;
@@ -183,7 +183,7 @@ impl Model {
         self.agents.event(&self.pool, kind, agent, at, reason)
     }
 
-    pub(crate) fn view(&self, picture: &PoolPicture, holds: Holds, now: Instant) -> PoolView {
+    pub(crate) fn view(&self, scaling: ScalingFacts, holds: Holds, now: Instant) -> PoolView {
         let (pool, spec) = (&self.pool, &self.pool.spec);
         let open = || self.workers.values().filter(|worker| worker.is_open());
         let slots = |worker: &PoolWorker| if worker.takes_agents() { worker.capacity } else { worker.used() };
@@ -197,7 +197,8 @@ impl Model {
             config: spec.config.clone(),
             origin: spec.origin,
             holds,
-            process_count: picture.workers.open,
+            scaling,
+            process_count: scaling.workers.open,
             outdated_workers: self.workers.outdated(),
             unreachable_workers: self.workers.unreachable(),
             unreachable_worker_ids: self.workers.unreachable_ids().take(MOST_NAMED).collect(),

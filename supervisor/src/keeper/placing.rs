@@ -103,7 +103,7 @@ impl Keeper {
             capacity: self.model.pool.spec.config.max_agents,
             open_workers: workers.open,
             max_workers: workers.max,
-            may_start: workers.may_start,
+            may_start: workers.may_start(),
         }
     }
 

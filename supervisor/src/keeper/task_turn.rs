@@ -1,7 +1,7 @@
 //! The tasks' part of a turn, as the controller carries it out: the part plans, the controller commits, sends and answers.
 
 use muster_domain::{Progress, TaskId, Usage};
-use muster_policy::scaling::PoolPicture;
+use muster_policy::scaling::ScalingFacts;
 use muster_store::{StoreError, Write, WriteOutcome};
 
 use super::mailbox::{AgentAsk, KeeperMessage};
@@ -139,9 +139,9 @@ impl Keeper {
         turn.touched.extend(self.model.agents.ids());
     }
 
-    /// The pool as it is judged how much of it is to run.
-    pub(crate) fn picture(&self, turn: &Turn) -> PoolPicture {
-        PoolPicture {
+    /// By what it is judged how much of the pool is to run.
+    pub(crate) fn scaling_facts(&self, turn: &Turn) -> ScalingFacts {
+        ScalingFacts {
             workers: self.model.workers.counts(&self.model.pool, turn.now),
             demand: self.tasks.demand(PoolNow::of(&self.model, turn)),
         }
@@ -149,7 +149,7 @@ impl Keeper {
 
     /// The pool as it is shown.
     pub(crate) fn view_pool(&self, turn: &Turn) -> PoolView {
-        self.model.view(&self.picture(turn), self.tasks.holds(PoolNow::of(&self.model, turn)), turn.now)
+        self.model.view(self.scaling_facts(turn), self.tasks.holds(PoolNow::of(&self.model, turn)), turn.now)
     }
 
     /// The pool's queue in figures, but for the delayed and the dead ones, which the store counts.

@@ -59,6 +59,24 @@ pub struct AgentView {
     pub created_at: Timestamp,
 }
 
+/// An agent in the overview of health.
+// Its fields have other names than those of an agent, by promise.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = AgentHealthJson)]
+pub struct AgentHealthView {
+    /// Its id.
+    #[schema(value_type = String, format = Uuid)]
+    pub agent_id: AgentId,
+    /// As `state` of an agent.
+    #[schema(value_type = String, example = "idle", extensions(("x-enum" = json!(AgentState::words()))))]
+    pub status: AgentState,
+    /// The worker that holds it, where one does.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    pub process_id: Option<ProcessId>,
+    /// Its role.
+    pub role_type: String,
+}
+
 /// How a run ended.
 // Not the domain's own type: the words are made here.
 #[derive(Clone, Debug, Serialize, ToSchema)]

@@ -16,7 +16,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 pub use account::{BudgetFigures, LeftView, LimitsView, QuotaView, UsageFigures, UsageView};
-pub use agent::{AgentView, EndingView};
+pub use agent::{AgentHealthView, AgentView, EndingView};
 pub(crate) use number::share;
 pub use pool::{BreakerState, BreakerView, Holds, Lack, PoolView};
 pub use queue::QueueView;

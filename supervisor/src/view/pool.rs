@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use muster_domain::{PoolConfig, PoolName, PoolOrigin, ProcessId, Timestamp, Words};
+use muster_policy::scaling::ScalingFacts;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
@@ -25,13 +26,17 @@ pub struct PoolView {
     /// What holds up its tasks.
     #[serde(flatten)]
     pub holds: Holds,
+    /// By what it is judged how much of it is to run.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub scaling: ScalingFacts,
     /// Workers that may have a process: starting, ready, draining.
     pub process_count: u32,
     /// Of these, the ones that start programs by an older definition of the runtime: they are replaced as their agents end.
     pub outdated_workers: u32,
     /// Of all, the ones that may be dead or do not end, while nobody here can see or bring about their end: their agents wait.
     pub unreachable_workers: u32,
-    /// Which ones, the oldest first, 100 at the most.
+    /// The workers that are unreachable so, the oldest first, 100 at the most.
     #[schema(value_type = Vec<String>)]
     pub unreachable_worker_ids: Vec<ProcessId>,
     /// Of all, the ones that are ready.

@@ -15,8 +15,8 @@ use muster_supervisor::launch::{
 };
 use muster_supervisor::{AgentLog, FileLog};
 
+use crate::awaited::AwaitedValue;
 use crate::ledger::Ledger;
-use crate::signal::Signal;
 use crate::worker::{FakeWorker, Habits};
 
 pub(crate) struct FakeLauncher {
@@ -24,7 +24,7 @@ pub(crate) struct FakeLauncher {
     pub(crate) ledger: Ledger,
     plan: Mutex<Plan>,
     /// While true no launch returns.
-    pub(crate) held: Signal<bool>,
+    pub(crate) held: AwaitedValue<bool>,
 }
 
 #[derive(Default)]
@@ -41,7 +41,7 @@ struct Plan {
 
 impl FakeLauncher {
     pub(crate) fn new(registry: MemoryRegistry, ledger: Ledger) -> Self {
-        Self { registry, ledger, plan: Mutex::default(), held: Signal::default() }
+        Self { registry, ledger, plan: Mutex::default(), held: AwaitedValue::default() }
     }
 
     /// How workers that are launched from now on behave.

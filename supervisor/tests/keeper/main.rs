@@ -3,6 +3,7 @@
 
 mod access;
 mod adoption;
+mod awaited;
 mod commands;
 mod idle;
 mod launcher;
@@ -17,7 +18,6 @@ mod random;
 mod reports;
 mod restarts;
 mod shutdown;
-mod signal;
 mod silence;
 mod simulation;
 mod stopping;

@@ -72,7 +72,7 @@ pub(crate) async fn declare(world: &World, worker: ProcessId) -> Result<EndedWor
 
 pub(crate) async fn told(world: &World, kind: EventKind, worker: ProcessId) -> Vec<String> {
     let events = world.events().after(0, 1_000).await.expect("events");
-    let meant = events.into_iter().map(|event| event.event);
+    let meant = events.iter().map(|line| line.event.event.clone());
     meant.filter(|event| event.kind == kind && event.process_id == Some(worker)).map(|event| event.reason).collect()
 }
 

@@ -20,8 +20,8 @@ use muster_registry::{AgentNews, Bus, CommandDelivery, Registry, WrittenState};
 use tokio::sync::Mutex;
 use tokio::time::MissedTickBehavior;
 
+use crate::awaited::AwaitedValue;
 use crate::ledger::Ledger;
-use crate::signal::Signal;
 pub(crate) use habits::{Habits, OnHalt, OnSpawn, OnStop, OnTask};
 use jobs::Jobs;
 
@@ -66,14 +66,14 @@ struct Inner {
     registry: MemoryRegistry,
     ledger: Ledger,
     mind: Mutex<Mind>,
-    dead: Signal<bool>,
+    dead: AwaitedValue<bool>,
     /// While true something that it owned lives.
-    remains: Signal<bool>,
+    remains: AwaitedValue<bool>,
     asked: AtomicU32,
     /// Whether it stays where it is when it is killed, as a process that waits for a disk.
     waits: AtomicBool,
     /// Why its engine can do and say nothing of it.
-    cut_off: Signal<Option<String>>,
+    cut_off: AwaitedValue<Option<String>>,
 }
 
 impl FakeWorker {
@@ -103,11 +103,11 @@ impl FakeWorker {
             registry,
             ledger,
             mind: Mutex::new(mind),
-            dead: Signal::default(),
-            remains: Signal::default(),
+            dead: AwaitedValue::default(),
+            remains: AwaitedValue::default(),
             asked: AtomicU32::new(0),
             waits: AtomicBool::new(false),
-            cut_off: Signal::default(),
+            cut_off: AwaitedValue::default(),
         }));
         tokio::spawn(worker.clone().live());
         worker

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -12,7 +13,7 @@ use axum::response::sse::{Event as Message, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use futures_util::{Stream, StreamExt};
-use muster_supervisor::{Event, Events, SupervisorError};
+use muster_supervisor::{Event, EventLine, Events, SupervisorError};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -26,13 +27,13 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Where events come from.
 pub(crate) trait EventSource: Send + Sync + 'static {
     /// Events with a number above `seq`, at most `limit`, in order.
-    fn after(&self, seq: u64, limit: u32) -> impl Future<Output = Result<Vec<Event>, SupervisorError>> + Send;
+    fn after(&self, seq: u64, limit: u32) -> impl Future<Output = Result<Vec<Arc<EventLine>>, SupervisorError>> + Send;
     /// The lowest and the highest number of the events kept.
     fn bounds(&self) -> impl Future<Output = Result<(u64, u64), SupervisorError>> + Send;
 }
 
 impl EventSource for Events {
-    async fn after(&self, seq: u64, limit: u32) -> Result<Vec<Event>, SupervisorError> {
+    async fn after(&self, seq: u64, limit: u32) -> Result<Vec<Arc<EventLine>>, SupervisorError> {
         Self::after(self, seq, limit).await
     }
 
@@ -48,13 +49,13 @@ pub(crate) struct Feed<S> {
     end: CancellationToken,
     /// The number of the last event that was given out.
     seq: u64,
-    ready: VecDeque<Event>,
+    ready: VecDeque<Arc<EventLine>>,
 }
 
 /// What goes to the client next.
 #[derive(Debug, PartialEq)]
 enum NextMessage {
-    Event(Event),
+    Event(Arc<EventLine>),
     /// Events were missed; the stream goes on after this number.
     Reset(u64),
 }
@@ -96,9 +97,9 @@ impl<S: EventSource> Feed<S> {
     /// The next message; `None` when the server ends.
     async fn next(&mut self) -> Option<NextMessage> {
         loop {
-            if let Some(event) = self.ready.pop_front() {
-                self.seq = event.seq;
-                return Some(NextMessage::Event(event));
+            if let Some(line) = self.ready.pop_front() {
+                self.seq = line.event.seq;
+                return Some(NextMessage::Event(line));
             }
             if self.end.is_cancelled() {
                 return None;
@@ -118,7 +119,7 @@ impl<S: EventSource> Feed<S> {
     async fn fetch(&mut self) -> Result<Option<NextMessage>, SupervisorError> {
         let events = self.source.after(self.seq, BATCH).await?;
         // Numbers without a gap prove that nothing was missed, and spare the question.
-        if events.first().is_none_or(|first| first.seq != self.seq + 1) {
+        if events.first().is_none_or(|first| first.event.seq != self.seq + 1) {
             let bounds = self.source.bounds().await?;
             if has_missed(self.seq, bounds) {
                 self.seq = bounds.1;
@@ -160,9 +161,9 @@ struct ResetJson {
 
 fn message(next: NextMessage) -> Message {
     match next {
-        NextMessage::Event(event) => {
-            let (seq, kind) = (event.seq, event.event.kind.as_str());
-            with_data(Message::default().id(seq.to_string()).event(kind), &event)
+        NextMessage::Event(line) => {
+            let Event { seq, event } = &line.event;
+            with_line(Message::default().id(seq.to_string()).event(event.kind.as_str()), &line.json)
         }
         NextMessage::Reset(seq) => {
             let detail = "events were missed that are not kept any more: read the lists anew, and go on from here";
@@ -190,9 +191,13 @@ pub(crate) fn streamed(messages: impl Stream<Item = Result<Message, Infallible>>
 
 /// A message with JSON as its one line of data.
 pub(crate) fn with_data<T: serde::Serialize>(message: Message, data: &T) -> Message {
-    let json = serde_json::to_string(data).unwrap_or_default();
+    with_line(message, &serde_json::to_string(data).unwrap_or_default())
+}
+
+/// A message with this JSON as its one line of data.
+fn with_line(message: Message, json: &str) -> Message {
     // JSON has no line break inside of strings, and ours none outside; a task's input is somebody else's.
-    message.data(if json.contains(['\n', '\r']) { json.replace(['\n', '\r'], " ") } else { json })
+    if json.contains(['\n', '\r']) { message.data(json.replace(['\n', '\r'], " ")) } else { message.data(json) }
 }
 
 #[cfg(test)]
@@ -200,7 +205,7 @@ mod tests {
     use super::*;
     use futures_util::stream;
     use muster_domain::{EventDraft, EventKind, Timestamp};
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     /// Events as a store keeps them.
     #[derive(Clone, Default)]
@@ -221,15 +226,19 @@ mod tests {
     }
 
     impl EventSource for KeptEvents {
-        async fn after(&self, seq: u64, limit: u32) -> Result<Vec<Event>, SupervisorError> {
+        async fn after(&self, seq: u64, limit: u32) -> Result<Vec<Arc<EventLine>>, SupervisorError> {
             let kept = self.0.lock().expect("no panic");
-            Ok(kept.0.iter().filter(|event| event.seq > seq).take(limit as usize).cloned().collect())
+            Ok(kept.0.iter().filter(|event| event.seq > seq).take(limit as usize).cloned().map(line).collect())
         }
 
         async fn bounds(&self) -> Result<(u64, u64), SupervisorError> {
             let kept = self.0.lock().expect("no panic");
             Ok((kept.0.first().map_or(0, |event| event.seq), kept.1))
         }
+    }
+
+    fn line(event: Event) -> Arc<EventLine> {
+        Arc::new(event.into())
     }
 
     fn event(seq: u64) -> Event {
@@ -260,7 +269,7 @@ mod tests {
     impl TestClient {
         async fn next(&mut self) -> String {
             match self.feed.next().await {
-                Some(NextMessage::Event(event)) => event.seq.to_string(),
+                Some(NextMessage::Event(line)) => line.event.seq.to_string(),
                 Some(NextMessage::Reset(seq)) => format!("reset {seq}"),
                 None => "end".to_owned(),
             }
@@ -331,9 +340,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_a_comment_and_never_an_event() {
-        let messages = stream::iter([NextMessage::Event(event(7))]).chain(stream::once(async {
+        let messages = stream::iter([NextMessage::Event(line(event(7)))]).chain(stream::once(async {
             tokio::time::sleep(KEEP_ALIVE * 5 / 2).await;
-            NextMessage::Event(event(8))
+            NextMessage::Event(line(event(8)))
         }));
         let response = streamed(messages.map(|next| Ok(message(next))));
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -348,7 +357,7 @@ mod tests {
     #[tokio::test]
     async fn a_message_is_one_line_of_data() {
         let messages =
-            [NextMessage::Event(event(7)), NextMessage::Reset(9)].map(|next| Ok::<_, Infallible>(message(next)));
+            [NextMessage::Event(line(event(7))), NextMessage::Reset(9)].map(|next| Ok::<_, Infallible>(message(next)));
         let response = Sse::new(stream::iter(messages)).into_response();
         let body = axum::body::to_bytes(response.into_body(), 4096).await.expect("a body");
         let text = std::str::from_utf8(&body).expect("text");

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::error::SupervisorError;
 use crate::keeper::Turn;
-use crate::view::AgentView;
+use crate::view::{AgentHealthView, AgentView};
 
 /// What a waiting caller is told: the agent, and whether what it waited for has come.
 #[derive(Clone, Debug)]
@@ -250,6 +250,16 @@ impl PoolAgent {
             heartbeat_interval: self.spec.heartbeat_interval,
             max_idle_time: self.spec.max_idle_time,
             created_at: self.created_at,
+        }
+    }
+
+    /// As it is shown in the overview of health.
+    pub(crate) fn health(&self) -> AgentHealthView {
+        AgentHealthView {
+            agent_id: self.spec.agent_id,
+            status: self.status.state(),
+            process_id: self.status.assignment().map(|at| at.process_id),
+            role_type: self.spec.role_type.clone(),
         }
     }
 

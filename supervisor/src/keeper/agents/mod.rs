@@ -11,6 +11,7 @@ mod reports;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -74,6 +75,12 @@ impl PoolAgents {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &PoolAgent> {
         self.by_id.values()
+    }
+
+    /// Those after this one, in the order of their making.
+    pub(crate) fn after(&self, agent: Option<AgentId>) -> impl Iterator<Item = &PoolAgent> {
+        let from = agent.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_id.range((from, Bound::Unbounded)).map(|(_, agent)| agent)
     }
 
     pub(crate) fn ids(&self) -> Vec<AgentId> {

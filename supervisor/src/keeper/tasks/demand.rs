@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use muster_domain::agent::DEFAULT_HEARTBEAT_INTERVAL;
 use muster_domain::time::LONGEST;
-use muster_domain::{AgentId, AgentSpec, name};
+use muster_domain::{AgentId, AgentSpec, AgentStatus, name};
 use muster_policy::scaling::{AgentDemand, OrderBackoff, OrderHold};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -15,6 +15,7 @@ use crate::keeper::mailbox::{SpawnAnswer, SpawnAsk};
 
 /// The project of an agent that was started for a task without one.
 const NO_PROJECT: &str = "on_demand";
+
 /// Agents that a pool has ordered for its tasks.
 #[derive(Default)]
 pub(super) struct Demand {
@@ -41,20 +42,17 @@ impl Demand {
         }
     }
 
-    /// Agents that are on their way.
-    fn coming(&self, pool: PoolNow<'_>) -> usize {
-        pool.model.agents.iter().filter(|agent| agent.status.is_coming()).count() + self.open.len()
+    /// The pool's agents, as far as they say how many are to be ordered for tasks: what these need is not known here.
+    pub(super) fn counts(&self, hold: Option<OrderHold>, max: u32, pool: PoolNow<'_>) -> AgentDemand {
+        let (failed_starts, backoff) = (self.backoff.failures(), self.backoff.wait(pool.now));
+        let (coming, counted) =
+            (self.with_open(pool, AgentStatus::is_coming), self.with_open(pool, AgentStatus::counts));
+        AgentDemand { wanted: 0, coming, counted, max, failed_starts, hold, backoff }
     }
 
-    /// The pool's agents, as far as they say how many are to be ordered for tasks that need so many.
-    pub(super) fn of(&self, wanted: usize, hold: Option<OrderHold>, max: u32, pool: PoolNow<'_>) -> AgentDemand {
-        let counted = pool.model.agents.iter().filter(|agent| agent.status.counts()).count() + self.open.len();
-        AgentDemand { wanted, coming: self.coming(pool), counted, max, failed_starts: self.backoff.failures(), hold }
-    }
-
-    /// Whether no more are ordered for tasks, however many wait.
-    pub(super) fn is_at_bound(&self, pool: PoolNow<'_>) -> bool {
-        pool.config().on_demand.is_some_and(|on_demand| self.of(0, None, on_demand.max_agents, pool).room() == 0)
+    /// The agents of this kind, with those that were ordered and are not there yet.
+    fn with_open(&self, pool: PoolNow<'_>, is: fn(&AgentStatus) -> bool) -> usize {
+        pool.model.agents.iter().filter(|agent| is(&agent.status)).count() + self.open.len()
     }
 
     pub(super) fn order(&mut self, project: Option<String>, pool: PoolNow<'_>) -> SpawnAsk {

@@ -230,7 +230,7 @@ impl PoolTasks {
         }
         tracing::debug!(pool.name = %pool.name(), agents = count, %reason, "agents are ordered for tasks");
         let each = pool.tasks_per_agent().max(1);
-        let projects = self.wanted_projects(MOST_ORDERED * each);
+        let projects = self.projects((demand.coming + count) * each);
         for project in projects.into_iter().step_by(each).skip(demand.coming).take(count) {
             effects.spawns.push(self.demand.order(project, pool));
         }
@@ -239,25 +239,23 @@ impl PoolTasks {
     /// What the pool's tasks need of agents; none where it starts none for them.
     pub(in crate::keeper) fn demand(&self, pool: PoolNow<'_>) -> Option<AgentDemand> {
         let on_demand = pool.config().on_demand?;
-        let hold = self.order_hold(pool);
-        let each = pool.tasks_per_agent().max(1);
+        let hold = OrderHold::of(self.is_held(pool), !self.assigned.available_agents.is_empty());
+        let demand = self.demand.counts(hold, on_demand.max_agents, pool);
         // The queue is not looked through where nothing comes of it.
-        let wanted = if hold.is_some() { 0 } else { self.wanted_projects(MOST_ORDERED * each).len().div_ceil(each) };
-        Some(self.demand.of(wanted, hold, on_demand.max_agents, pool))
+        let wanted = if hold.is_some() { 0 } else { self.wanted_agents(demand.coming + MOST_ORDERED, pool) };
+        Some(AgentDemand { wanted, ..demand })
     }
 
-    fn order_hold(&self, pool: PoolNow<'_>) -> Option<OrderHold> {
-        if self.is_held(pool) {
-            return Some(OrderHold::TasksHeld);
-        }
-        if !self.assigned.available_agents.is_empty() {
-            return Some(OrderHold::AgentFree);
-        }
-        self.demand.backoff.waits(pool.now).map(OrderHold::Backoff)
+    /// The agents that ready tasks need which their tenants may run now, counted up to `most`.
+    fn wanted_agents(&self, most: usize, pool: PoolNow<'_>) -> usize {
+        let (quotas, each) = (&self.deps.quotas, pool.tasks_per_agent().max(1));
+        let running = quotas.count_running();
+        let WaitingTasks { queues, round_robin, .. } = &self.waiting;
+        queues.ready(most * each, round_robin, |tenant| quotas.share(running.as_deref(), tenant)).div_ceil(each)
     }
 
-    /// The projects of ready tasks that their tenants may run now, at most so many.
-    fn wanted_projects(&self, limit: usize) -> Vec<Option<String>> {
+    /// The projects of these tasks, at most so many.
+    fn projects(&self, limit: usize) -> Vec<Option<String>> {
         let quotas = &self.deps.quotas;
         let running = quotas.count_running();
         let WaitingTasks { queues, round_robin, .. } = &self.waiting;

@@ -310,7 +310,8 @@ impl PoolTasks {
         let next = next.map(|next| later(pool.now, next.since(pool.at) + Duration::from_millis(1)));
         let probe = self.breaker.changes_at(pool.now);
         let asks = pool.config().on_demand.is_some() && !self.waiting.queues.is_empty();
-        let put_off = self.demand.backoff.waits(pool.now).filter(|_| asks).map(|wait| later(pool.now, wait));
+        let put_off = self.demand.backoff.wait(pool.now).filter(|_| asks);
+        let put_off = put_off.map(|wait| later(pool.now, wait.duration()));
         [next, probe, put_off].into_iter().flatten().min()
     }
 

@@ -6,6 +6,7 @@ use muster_policy::breaker::BreakerHold;
 use muster_policy::dispatch::{
     AgentAvailability, AgentCounts, Blocked, Candidate, GateHold, NamedAgent, NoAgent, blocked, no_agent,
 };
+use muster_policy::scaling;
 
 use super::{PoolNow, PoolTasks};
 use crate::keeper::PoolAgent;
@@ -87,7 +88,6 @@ impl WaitReasons<'_> {
             is_pending: pool.model.agents.pending() > 0,
             needs_new_worker: pool.model.is_held_by_outdated(),
             on_demand: pool.config().on_demand.is_some(),
-            failing_for: tasks.demand.backoff.failing_for(pool.now),
         }
     }
 
@@ -100,7 +100,7 @@ impl WaitReasons<'_> {
             coming: count(AgentStatus::is_coming),
             quarantined: count(AgentStatus::needs_person),
             unreachable: self.pool.model.unreachable_agents(),
-            at_bound: self.tasks.demand.is_at_bound(self.pool),
+            order: self.tasks.demand(self.pool).map(scaling::agents_to_order),
         })
     }
 

@@ -81,7 +81,7 @@ impl PoolWorkers {
     /// says nothing about a worker.
     pub(in crate::keeper) fn judge(&mut self, watch: HeartbeatWatch, at: Instant, pool: &Pool, turn: &mut Turn) {
         let counts = self.counts(pool, at);
-        let to_spare = scaling::workers_to_spare(counts).count;
+        let to_spare = scaling::workers_to_spare(counts);
         let bounds = WorkerLimits { idle_timeout: scaling::idle_timeout(counts), at_minimum: to_spare == 0 };
         let clocks = self.clocks(pool);
         let judge = |worker: &PoolWorker| {
@@ -115,7 +115,7 @@ impl PoolWorkers {
                     let is_of_before = self.get(&id).is_some_and(PoolWorker::is_of_before);
                     // Of several idle workers only so many retire that the minimum stays.
                     if is_of_before || retiring < to_spare {
-                        retiring += usize::from(!is_of_before);
+                        retiring += u32::from(!is_of_before);
                         turn.transitions.push(Transition::Retire { worker: id, reason });
                     }
                 }

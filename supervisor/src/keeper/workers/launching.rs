@@ -36,7 +36,8 @@ impl PoolWorkers {
             open: self.totals.open,
             taking: self.totals.taking,
             starting: self.totals.starting,
-            may_start: !pool.is_stopping && self.starts.not_before().is_none_or(|at| at <= now),
+            backs_off: self.starts.not_before().is_some_and(|at| at > now),
+            stopping: pool.is_stopping,
             draining: pool.draining,
             idle_timeout: config.worker_idle_timeout,
         }

@@ -10,7 +10,7 @@ use crate::world::{World, let_pass, wait_until};
 
 async fn count(world: &World, kind: EventKind) -> usize {
     let events = world.events().after(0, 10_000).await.expect("events");
-    events.iter().filter(|event| event.event.kind == kind).count()
+    events.iter().filter(|line| line.event.event.kind == kind).count()
 }
 
 #[tokio::test]

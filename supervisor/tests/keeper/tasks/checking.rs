@@ -77,7 +77,7 @@ async fn a_check_neither_opens_nor_closes_a_breaker() {
     let world = World::of_tasks_with(|config| config.breaker = breaker).await;
     let moves = async |kind: EventKind| {
         let events = world.events().after(0, 10_000).await.expect("events");
-        events.iter().filter(|event| event.event.kind == kind).count()
+        events.iter().filter(|line| line.event.event.kind == kind).count()
     };
     world.on_task(OnTask::Fail { retryable: false }).await;
     world.spawn_many(2).await;

@@ -36,7 +36,7 @@ async fn what_fails_too_often_is_dead_with_all_its_attempts() {
     assert!(view.attempts.iter().map(|attempt| attempt.number).eq(1..=4));
     assert_eq!(world.queue().await.dead, 1);
     let events = world.events().after(0, 1_000).await.expect("events");
-    assert_eq!(events.iter().filter(|event| event.event.kind == EventKind::TaskDead).count(), 1);
+    assert_eq!(events.iter().filter(|line| line.event.event.kind == EventKind::TaskDead).count(), 1);
     world.end().await;
 }
 

@@ -239,6 +239,12 @@ impl ReadyQueues {
         tasks.take(limit).map(|task| task.project_id.clone()).collect()
     }
 
+    /// How many tasks wait for any agent, and may start: counted up to `limit`.
+    pub(crate) fn ready(&self, limit: usize, round_robin: &RoundRobin, share: impl Fn(&str) -> TenantShare) -> usize {
+        let next = self.next(limit, round_robin, share);
+        next.iter().flat_map(|next| next.queue.tasks().take(next.most)).take(limit).count()
+    }
+
     fn queues(&self) -> impl Iterator<Item = &ReadyQueue> {
         self.own.values().chain(self.shared.values().flat_map(BTreeMap::values))
     }

@@ -1,17 +1,17 @@
-//! A value that tasks wait for. Those that wait are woken in the order in which they came: tokio's `watch` wakes them in an order
-//! of its own luck, and then the same seed is not the same life.
+//! A value that tasks wait for. Those that wait are woken in the order in which they came. tokio's `watch` wakes them in a random
+//! order, and then two runs with the same seed differ.
 
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
 #[derive(Default)]
-pub(crate) struct Signal<T> {
+pub(crate) struct AwaitedValue<T> {
     value: Mutex<T>,
     changed: Notify,
 }
 
-impl<T: Clone> Signal<T> {
+impl<T: Clone> AwaitedValue<T> {
     pub(crate) fn get(&self) -> T {
         self.value.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
