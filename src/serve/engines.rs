@@ -54,7 +54,8 @@ pub(crate) async fn choose(context: &ServeContext) -> anyhow::Result<Option<Engi
         return configured(context, url).await;
     }
     let path = std::env::var_os("PATH");
-    match find_server(redis.server.as_deref(), path.as_deref(), &context.config.data_dir) {
+    let muster = std::env::current_exe().ok();
+    match find_server(redis.server.as_deref(), path.as_deref(), &context.config.data_dir, muster.as_deref()) {
         Some(program) => private(context, &program).await.map(Some),
         None => {
             single_process(context, "no Redis is configured, and no valkey-server or redis-server was found").map(Some)

