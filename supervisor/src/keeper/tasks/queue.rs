@@ -88,7 +88,7 @@ impl WaitingTasks {
     /// Where the head of a queue is short whose turn comes soon.
     fn gaps(&mut self, assigned: &Assigned, quotas: &Quotas, pool: PoolNow<'_>) -> Vec<QueueSlice> {
         let running = quotas.count_running();
-        let ahead = assigned.available_agents.len() * pool.tasks_per_agent() + assigned.runs.len();
+        let ahead = assigned.available_agents.len() * pool.tasks_per_agent() as usize + assigned.runs.len();
         let ahead = ahead.clamp(*AHEAD.start(), *AHEAD.end());
         let Self { queues, round_robin, .. } = self;
         if pool.model.pool.draining {
