@@ -36,5 +36,7 @@ mod tests {
         // Rust's runtime does so at the start of every program.
         assert!(ignores(Signal::SIGPIPE).expect("asked"));
         assert!(!ignores(Signal::SIGWINCH).expect("asked"));
+        crate::Spawner::start().expect("a spawner");
+        assert!(ignores(Signal::SIGXFSZ).expect("asked"), "a full file is an error");
     }
 }

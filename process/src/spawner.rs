@@ -67,6 +67,10 @@ impl Spawner {
         );
         // SAFETY: the handler makes one system call on a descriptor that is never closed.
         unsafe { sigaction(Signal::SIGCHLD, &action) }?;
+        // A file that reaches its limit is an error, which is told; else it would be the end of this process without a word.
+        let ignored = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+        // SAFETY: no handler.
+        unsafe { sigaction(Signal::SIGXFSZ, &ignored) }?;
         Ok(Self { requests, bell })
     }
 
