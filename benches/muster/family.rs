@@ -29,6 +29,11 @@ pub(crate) fn is_redis(pid: u32) -> bool {
         .is_ok_and(|name| name.starts_with("redis-server") || name.starts_with("valkey-server"))
 }
 
+/// Whether a process runs this program.
+pub(crate) fn is_named(pid: u32, program: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == program)
+}
+
 /// What all threads of a process have run so far.
 pub(crate) fn cpu(pid: u32) -> Duration {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
@@ -46,7 +51,6 @@ pub(crate) fn memory(pid: u32) -> anyhow::Result<u64> {
     line.trim().trim_end_matches(" kB").parse().context("a number of kB")
 }
 
-/// Sends a signal; one who is gone already needs none.
 /// Resident memory of a process, in MiB.
 pub(crate) fn resident(pid: u32) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -55,6 +59,7 @@ pub(crate) fn resident(pid: u32) -> anyhow::Result<f64> {
     Ok(kib / 1024.0)
 }
 
+/// Sends a signal; one who is gone already needs none.
 pub(crate) fn signal(pid: u32, signal: Signal) {
     let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
 }

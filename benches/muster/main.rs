@@ -13,6 +13,7 @@ mod http;
 mod limits;
 mod peers;
 mod postgres;
+mod programs;
 mod queues;
 mod recovery;
 mod server;
@@ -54,7 +55,10 @@ const ROWS: &[(&str, Measure)] = &[
     ("first", spawning::first),
     ("killed", recovery::killed),
     ("hung", recovery::hung),
+    ("programs", programs::programs),
+    ("oneshot", programs::oneshot),
     ("crowd", crowd::crowd),
+    ("restored", recovery::restored),
     ("boot", boot::boot),
     ("tasks", tasks::tasks),
     ("bulk", tasks::bulk),

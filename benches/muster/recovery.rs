@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ use crate::family;
 use crate::http::{Client, request};
 use crate::server::{Durability, PATIENCE, Server, spawn_request};
 use crate::sheet::{Goal, millis, percentile};
+use crate::spawning::{POOL, together};
 
 const AGENTS: usize = 10;
 
@@ -67,6 +68,37 @@ pub(crate) fn hung(round: &mut Round<'_>) -> anyhow::Result<()> {
         percentile(&mut times, 1.0),
     );
     round.add(ROW, "p50", "ms", Goal::Shown, percentile(&mut times, 0.5));
+    Ok(())
+}
+
+/// Everything is killed at once, Redis too; another server starts on what is on the disk.
+pub(crate) fn restored(round: &mut Round<'_>) -> anyhow::Result<()> {
+    const ROW: &str = "10,000 echo agents, after everything was killed";
+    let agents = round.sized(30, 10_000);
+    let mut server = Server::start(Durability::Process, &[])?;
+    server.pool(POOL, 0, &json!({}))?;
+    let started = Instant::now();
+    together(&server, 64, agents)?;
+    let made = started.elapsed().as_secs_f64();
+    let started = Instant::now();
+    server.start_after_kill(Durability::Process)?;
+    server.wait_ready()?;
+    let ready = started.elapsed().as_secs_f64();
+    let answer = server.client()?.send(&spawn_request(POOL))?.status;
+    ensure!(answer < 300, "it says that it is ready, and answers a spawn with {answer}");
+    let mut client = server.client()?;
+    let coming = request("GET", &format!("/api/v1/agents?pool_name={POOL}&state=spawning&limit=1"), "");
+    server.wait_pool(POOL, |pool| pool["agent_count"] == agents + 1 && pool["pending_agents"] == 0)?;
+    while client.send(&coming)?.of_status(200)?["items"].as_array().is_none_or(|items| !items.is_empty()) {
+        ensure!(started.elapsed() < PATIENCE, "not all agents run again");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let restored = started.elapsed().as_secs_f64();
+    server.stop()?;
+    round.add(ROW, "until they were made", "s", Goal::Shown, made);
+    round.add(ROW, "until a server is ready, and takes a spawn", "s", Goal::Shown, ready);
+    round.add(ROW, "until all run again", "s", Goal::Shown, restored);
+    round.add(ROW, "until all run again / until they were made", "x", Goal::AtMost(1.5), restored / made);
     Ok(())
 }
 

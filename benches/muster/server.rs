@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -47,30 +47,58 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one and waits for its address, not until it leads.
     pub(crate) fn begin(durability: Durability, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::begin_in(tempfile::Builder::new().prefix("muster-bench-").tempdir()?, durability, settings)
+    }
+
+    /// Starts one with this file of settings, and waits until it leads.
+    pub(crate) fn configured(durability: Durability, file: &str) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("muster-bench-").tempdir()?;
-        let log = File::create(folder.path().join("serve.log"))?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path().join("data"));
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("MUSTER_DURABILITY", durability.word()).envs(settings.iter().copied());
-        command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        // SAFETY: one system call between fork and exec. A server ends in order when this process does, however it does.
-        unsafe { command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGTERM).map_err(Into::into)) };
-        let child = command.spawn().context("muster does not start")?;
+        std::fs::write(folder.path().join("muster.toml"), file)?;
+        Self::begin_in(folder, durability, &[])?.led()
+    }
+
+    fn begin_in(folder: TempDir, durability: Durability, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let child = serve(folder.path(), durability, settings)?;
         let mut server = Self { child, folder, address: String::new() };
-        let file = server.data().join("muster.addr");
-        server.address = server.wait(Duration::from_micros(100), || std::fs::read_to_string(&file).ok())?;
+        server.read_address()?;
         Ok(server)
+    }
+
+    /// Kills it with everything that it started, its Redis too, and starts another in the same folder; returns when that has
+    /// its address.
+    pub(crate) fn start_after_kill(&mut self, durability: Durability) -> anyhow::Result<()> {
+        let family = family::members(self.pid());
+        std::fs::remove_file(self.data().join("muster.addr"))?;
+        family.iter().for_each(|pid| family::signal(*pid, Signal::SIGKILL));
+        self.child.wait()?;
+        let left = family::wait_gone(&family, PATIENCE);
+        ensure!(left.is_empty(), "{} processes do not die", left.len());
+        self.child = serve(self.folder.path(), durability, &[])?;
+        self.read_address()
+    }
+
+    fn read_address(&mut self) -> anyhow::Result<()> {
+        let file = self.data().join("muster.addr");
+        self.address = self.wait(Duration::from_micros(100), || std::fs::read_to_string(&file).ok())?;
+        Ok(())
     }
 
     /// Starts one and waits until it leads.
     pub(crate) fn start(durability: Durability, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let mut server = Self::begin(durability, settings)?;
-        let mut client = server.client()?;
+        Self::begin(durability, settings)?.led()
+    }
+
+    fn led(mut self) -> anyhow::Result<Self> {
+        self.wait_ready()?;
+        self.open_redis()?;
+        Ok(self)
+    }
+
+    /// Waits until it says that it is ready.
+    pub(crate) fn wait_ready(&mut self) -> anyhow::Result<()> {
+        let mut client = self.client()?;
         let ready = request("GET", "/ready", "");
-        server.wait(Duration::from_millis(1), || client.send(&ready).ok().filter(|answer| answer.status == 200))?;
-        server.open_redis()?;
-        Ok(server)
+        self.wait(Duration::from_millis(1), || client.send(&ready).ok().filter(|answer| answer.status == 200)).map(drop)
     }
 
     fn wait<T>(&mut self, pause: Duration, mut seen: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
@@ -120,12 +148,18 @@ impl Server {
 
     /// Makes a pool without a bound on its workers and whose idle agents stay, and waits for the workers asked for.
     pub(crate) fn pool(&mut self, name: &str, min_workers: u32, more: &Value) -> anyhow::Result<()> {
+        self.pool_of("echo", name, min_workers, more)
+    }
+
+    /// The same of this runtime.
+    pub(crate) fn pool_of(&mut self, runtime: &str, name: &str, min_workers: u32, more: &Value) -> anyhow::Result<()> {
         let mut config =
             json!({"max_workers": 0, "min_workers": min_workers, "max_idle_time": 86400, "worker_idle_timeout": 86400});
         for (key, value) in more.as_object().into_iter().flatten() {
             config[key] = value.clone();
         }
-        let body = json!({"role_type": "developer", "pool_name": name, "config": config}).to_string();
+        let body =
+            json!({"role_type": "developer", "pool_name": name, "runtime": runtime, "config": config}).to_string();
         let mut client = self.client()?;
         client.send(&request("POST", "/api/v1/agents/pools", &body))?.of_status(201)?;
         self.wait_pool(name, |pool| pool["active_worker_processes"].as_u64() >= Some(min_workers.into()))
@@ -175,6 +209,19 @@ impl Drop for Server {
             eprintln!("{error:#}");
         }
     }
+}
+
+/// The process of a server in this folder.
+fn serve(folder: &Path, durability: Durability, settings: &[(&str, &str)]) -> anyhow::Result<Child> {
+    let log = File::options().create(true).append(true).open(folder.join("serve.log"))?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.join("data"));
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.env("MUSTER_DURABILITY", durability.word()).envs(settings.iter().copied());
+    command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    // SAFETY: one system call between fork and exec. A server ends in order when this process does, however it does.
+    unsafe { command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGTERM).map_err(Into::into)) };
+    command.spawn().context("muster does not start")
 }
 
 /// The request of one spawn.

@@ -39,7 +39,7 @@ pub(crate) fn warm(round: &mut Round<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn one_by_one(server: &Server, warm_up: usize, count: usize) -> anyhow::Result<Vec<f64>> {
+pub(crate) fn one_by_one(server: &Server, warm_up: usize, count: usize) -> anyhow::Result<Vec<f64>> {
     let mut client = server.client()?;
     let spawn = spawn_request(POOL);
     let mut times = Vec::with_capacity(count);
@@ -60,13 +60,23 @@ pub(crate) fn sixteen(round: &mut Round<'_>) -> anyhow::Result<()> {
     for durability in Durability::BOTH {
         let mut server = Server::start(durability, &[])?;
         server.pool(POOL, count.div_ceil(10) as u32, &json!({}))?;
-        let rate = together(&server, 16, count)?;
+        let Together { rate, mut times } = together(&server, 16, count)?;
         server.stop()?;
         let goal = Goal::HereAtLeast(4600.0).under(durability);
         round.add(ROW, durability.word(), "/s", goal, rate);
         // How many of the limits' bare spawns, one after the other, fit into the time of one.
         let ratio = rate * round.limits.spawn(durability) / 1e3;
         round.add(ROW, &format!("{}: / one client at the limits", durability.word()), "x", Goal::Shown, ratio);
+        let (p50, p99) = (percentile(&mut times, 0.5), percentile(&mut times, 0.99));
+        round.add(ROW, &format!("{}: p50", durability.word()), "ms", Goal::Shown, p50);
+        round.add(ROW, &format!("{}: p99", durability.word()), "ms", Goal::Shown, p99);
+        round.add(
+            ROW,
+            &format!("{}: p99 / p50", durability.word()),
+            "x",
+            Goal::AtMost(4.0).under(durability),
+            p99 / p50,
+        );
     }
     Ok(())
 }
@@ -78,7 +88,7 @@ pub(crate) fn growing(round: &mut Round<'_>) -> anyhow::Result<()> {
     for durability in Durability::BOTH {
         let mut server = Server::start(durability, &[])?;
         server.pool(POOL, 0, &json!({}))?;
-        let rate = together(&server, 64, count)?;
+        let Together { rate, .. } = together(&server, 64, count)?;
         server.wait_pool(POOL, |pool| pool["agent_count"] == count)?;
         server.stop()?;
         let word = durability.word();
@@ -95,7 +105,15 @@ pub(crate) fn growing(round: &mut Round<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) fn together(server: &Server, clients: usize, count: usize) -> anyhow::Result<f64> {
+/// What came of many spawns by several clients at once.
+pub(crate) struct Together {
+    /// In a second.
+    pub(crate) rate: f64,
+    /// What each took, in ms.
+    pub(crate) times: Vec<f64>,
+}
+
+pub(crate) fn together(server: &Server, clients: usize, count: usize) -> anyhow::Result<Together> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut connected = Vec::new();
@@ -108,16 +126,20 @@ pub(crate) fn together(server: &Server, clients: usize, count: usize) -> anyhow:
         for mut client in connected {
             let (begun, spawn) = (begun.clone(), spawn_request(POOL));
             tasks.spawn(async move {
+                let mut times = Vec::new();
                 while begun.fetch_add(1, Ordering::Relaxed) < count {
+                    let sent = Instant::now();
                     client.send(&spawn).await?.of_status(201)?;
+                    times.push(millis(sent.elapsed()));
                 }
-                anyhow::Ok(())
+                anyhow::Ok(times)
             });
         }
+        let mut times = Vec::with_capacity(count);
         while let Some(ended) = tasks.join_next().await {
-            ended??;
+            times.extend(ended??);
         }
-        Ok(count as f64 / started.elapsed().as_secs_f64())
+        Ok(Together { rate: count as f64 / started.elapsed().as_secs_f64(), times })
     })
 }
 

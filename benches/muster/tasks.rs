@@ -154,7 +154,7 @@ pub(crate) fn submit_bulk(server: &Server, requests: usize, lines: usize) -> any
 }
 
 /// Submits these lines so many times, in requests of their own, two at a time.
-fn submit_lines(server: &Server, requests: usize, lines: &str) -> anyhow::Result<()> {
+pub(crate) fn submit_lines(server: &Server, requests: usize, lines: &str) -> anyhow::Result<()> {
     let (post, lines) = (ndjson("/api/v1/tasks/bulk", lines), lines.lines().count());
     let send = |count: usize| {
         let mut client = server.client()?;
