@@ -34,7 +34,7 @@ impl<'a> PoolNow<'a> {
 
     /// Tasks that an agent has at once, at the most.
     pub(super) fn tasks_per_agent(self) -> u32 {
-        if self.one_task_each() { 1 } else { self.config().tasks_per_agent }
+        self.config().tasks_per_agent
     }
 
     /// Whether an agent of this pool does one task and ends.

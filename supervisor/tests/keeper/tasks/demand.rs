@@ -49,28 +49,6 @@ async fn no_more_agents_are_started_than_may() {
 }
 
 #[tokio::test]
-async fn an_agent_that_does_one_task_has_one_however_many_the_others_have() {
-    let world = World::of_tasks_with(|config| {
-        config.tasks_per_agent = 3;
-        config.on_demand = Some(OnDemand { max_agents: 2, reuse: false });
-    })
-    .await;
-    world.on_task(OnTask::Hold).await;
-    let tasks = world.submit_many(vec![task(); 6]).await;
-    wait_until("two run", async || world.ground.ledger.under_way().len() == 2).await;
-    let_pass(&world).await;
-    assert_eq!((agents(&world).await, world.queue().await.running), (2, 2));
-    world.on_task(OnTask::Answer).await;
-    for (id, _) in world.ground.ledger.under_way() {
-        world.holder(id).await.answer(id).await;
-    }
-    for id in tasks {
-        assert_eq!(world.end_of(id).await, TaskState::Succeeded);
-    }
-    world.end().await;
-}
-
-#[tokio::test]
 async fn an_agent_that_does_one_task_ends_with_it() {
     let world = of_demand(2, false).await;
     let tasks = world.submit_many(vec![task(); 6]).await;
