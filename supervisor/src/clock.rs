@@ -140,6 +140,7 @@ mod tests {
         let look = gauge.look();
         assert_eq!((look.at, look.set_by), (Timestamp::from_millis(3_600_000), None));
     }
+
     #[tokio::test(start_paused = true)]
     async fn no_step_is_missed_however_often_the_clock_is_set() {
         let skew = Arc::new(AtomicI64::new(0));

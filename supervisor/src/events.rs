@@ -53,9 +53,12 @@ impl Events {
 
     /// The lowest and the highest number.
     pub async fn bounds(&self) -> Result<(u64, u64), SupervisorError> {
-        let mut recent = self.context.reporting.recent.0.lock().await;
+        // What is known before the store is asked: what comes meanwhile is no sign that the store is another.
+        let known = self.context.reporting.recent.0.lock().await.last;
         let bounds = self.stored_bounds().await?;
-        recent.compare(bounds.1);
+        if known.is_some_and(|last| last > bounds.1) {
+            self.context.reporting.recent.0.lock().await.compare(bounds.1);
+        }
         Ok(bounds)
     }
 
