@@ -133,9 +133,11 @@ impl MetricsPage {
             ("muster_pool_workers", "Workers that may have a process.", |pool| pool.process_count),
             ("muster_pool_workers_ready", "Workers that take commands.", |pool| pool.active_worker_processes),
             ("muster_pool_workers_starting", "Workers that are not ready yet.", |pool| pool.scaling.workers.starting),
-            ("muster_pool_agents_lacking", "Agents that ready tasks need, beside those on their way.", |pool| {
-                pool.scaling.demand.map_or(0, |demand| u32::try_from(demand.lacking()).unwrap_or(u32::MAX))
-            }),
+            (
+                "muster_pool_agents_lacking",
+                "Agents that ready tasks need beside those on their way, of a pool with on_demand.",
+                |pool| pool.scaling.demand.map_or(0, |demand| u32::try_from(demand.lacking()).unwrap_or(u32::MAX)),
+            ),
             ("muster_pool_slots", "Slots for agents.", |pool| pool.total_capacity),
             ("muster_pool_slots_used", "Taken slots.", |pool| pool.used_capacity),
             ("muster_pool_agents", "Agents wanted or still there.", |pool| pool.agent_count),

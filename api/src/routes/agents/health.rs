@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use muster_domain::{AgentId, PoolName};
-use muster_supervisor::AgentHealthView;
+use muster_supervisor::{AgentHealthView, Page};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
+use crate::json::page;
 use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::query::{MAX_PAGE, StrictQuery, page_limit, page_start};
@@ -42,13 +43,9 @@ enum AgentHealthAnswer {
     Page(AgentHealthPage),
 }
 
-/// One page of the agents of all pools, the oldest first.
-#[derive(Debug, Serialize, ToSchema)]
-struct AgentHealthPage {
-    items: Vec<AgentOfPool>,
-    /// Give it as `cursor` to get the next page; null after the last.
-    #[schema(value_type = Option<String>)]
-    next_cursor: Option<AgentId>,
+page! {
+    /// One page of the agents of all pools, the oldest first.
+    AgentHealthPage of AgentOfPool, from AgentId
 }
 
 /// An agent in a page of them.
@@ -88,8 +85,8 @@ fn page_of(pools: BTreeMap<PoolName, Vec<AgentHealthView>>, limit: usize) -> Age
     items.sort_unstable_by_key(|item| item.agent.agent_id);
     let more = items.len() > limit;
     items.truncate(limit);
-    let next_cursor = items.last().filter(|_| more).map(|item| item.agent.agent_id);
-    AgentHealthPage { items, next_cursor }
+    let next = items.last().filter(|_| more).map(|item| item.agent.agent_id);
+    Page { items, next }.into()
 }
 
 #[cfg(test)]
