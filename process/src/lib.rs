@@ -1,6 +1,6 @@
 //! Who forks, reaps, owns and proves dead.
 //!
-//! A process that starts others has one [`Spawner`]: a thread that never ends, which forks every child and is the only
+//! A process that starts others has one [`Spawner`]: a thread that never ends, which is the parent of every child and the only
 //! one that waits for any. Both must be so. A parent-death signal follows the *thread* that forked, so a child of a
 //! thread pool dies at random; and whoever waits for "any child" steals the exit codes of every other reaper. So
 //! nothing else in such a process may fork and wait: no `std::process::Command`, no `tokio::process`.
@@ -14,8 +14,10 @@
 //! | [`Custody::Free`] | a worker | it goes on | it was reaped, and what it left to us is dead |
 //!
 //! # How a tree is held
-//! Between this process and the program stands a small init: a fork without an exec, which shares this process's
-//! pages. It starts the program, reaps what the program orphans, and ends when the tree has. Two means:
+//! Between this process and the program stands a small init, a process that never execs. It starts the program, reaps what the
+//! program orphans, and ends when the tree has. Inits are made by a zygote, a fork of this process that has let go of its memory: so a
+//! start copies no page tables, and many inits are little more than their stacks. They are children of this process all the same.
+//! An init holds its tree by one of two means:
 //!
 //! - A *pid namespace* (with a user namespace, where we are not root). When its init dies, for whatever reason, the
 //!   kernel kills all in it, and lets nobody reap the init before all are gone. That is the proof.
@@ -47,6 +49,7 @@ pub mod limits;
 pub mod lock;
 pub mod mark;
 pub mod memory;
+mod offspring;
 mod orphans;
 mod ownership;
 mod pidfd;
@@ -59,11 +62,14 @@ mod search;
 mod session;
 mod spawner;
 mod spawner_thread;
+mod start_order;
 mod start_report;
+mod sys;
 mod table;
 mod tag;
 mod unproven;
 pub mod usage;
+mod zygote;
 
 pub use child::{Child, ChildKiller, ExitWatch, ProcessExit};
 pub use identity::Presence;
@@ -76,5 +82,5 @@ pub use probe_socket::ProbeSocket;
 pub use program::{Custody, Program, SpawnError, Stdio};
 pub use search::{find as find_program, look as look_at_program};
 pub use session::{detach, ignores};
-pub use spawner::Spawner;
+pub use spawner::{Spawner, StartingChild};
 pub use usage::ResourceUsage;

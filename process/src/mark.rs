@@ -19,8 +19,7 @@ const READ_AGAIN: usize = 3;
 
 /// Makes this process, which is that worker, hand its mark down as a limit too. For its environment may be copied by anybody.
 pub fn bear_limit(worker: &OsStr) {
-    // SAFETY: a plain system call; that this process changes is what is asked for.
-    unsafe { take_limit(Tag::of(worker).limit()) };
+    take_limit(Tag::of(worker).limit());
 }
 
 /// Whether a process was started with this among its arguments.

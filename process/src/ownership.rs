@@ -5,7 +5,8 @@ use std::io;
 use std::sync::OnceLock;
 
 use crate::fork::{ForkSide, SignalsBlocked, clone_process};
-use crate::init::{mount_proc, write_file};
+use crate::init::mount_proc;
+use crate::sys;
 
 /// How a tree is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +129,7 @@ fn probe_with(user_namespace: bool, private_proc: bool) -> io::Result<i32> {
 unsafe fn try_out(maps: Option<&Maps>, private_proc: bool) -> ! {
     // SAFETY: system calls that are safe after a fork.
     unsafe {
-        if maps.is_some_and(|maps| !maps.write()) {
+        if maps.is_some_and(|maps| maps.write().is_err()) {
             libc::_exit(2);
         }
         let mounted = private_proc && mount_proc();
@@ -149,6 +150,12 @@ unsafe fn try_out(maps: Option<&Maps>, private_proc: bool) -> ! {
 }
 
 impl Means {
+    /// Whether an init may share the memory of whoever makes it. In a user namespace it writes who it is, which the kernel lets only a
+    /// process do whose memory is its own; without a namespace it must be able to act while its program is being started.
+    pub(crate) const fn shares_memory(self) -> bool {
+        matches!(self, Self::PidNamespace { user_namespace: false, .. })
+    }
+
     /// The flags of `clone` for an init, without the signal at its end.
     pub(crate) const fn clone_flags(self) -> libc::c_int {
         match self {
@@ -163,27 +170,44 @@ impl Means {
 }
 
 /// Who the user of this process is in a user namespace: itself, and nobody else.
+#[derive(Clone, Copy)]
 pub(crate) struct Maps {
-    user: String,
-    group: String,
+    user: MapLine,
+    group: MapLine,
 }
 
 impl Maps {
     pub(crate) fn own() -> Self {
-        let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
-        Self { user: format!("{user} {user} 1"), group: format!("{group} {group} 1") }
+        let (user, group) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        Self { user: MapLine::of(user), group: MapLine::of(group) }
     }
 
-    /// Writes them for this process.
-    ///
-    /// # Safety
-    /// Only on the child's side of a fork.
-    pub(crate) unsafe fn write(&self) -> bool {
-        // SAFETY: as this function. A process without rights may map a group only where it has renounced setgroups.
-        unsafe {
-            write_file(c"/proc/self/setgroups", b"deny")
-                && write_file(c"/proc/self/uid_map", self.user.as_bytes())
-                && write_file(c"/proc/self/gid_map", self.group.as_bytes())
-        }
+    /// Writes them for this process, which is in a user namespace that has none yet.
+    pub(crate) fn write(&self) -> sys::Result<()> {
+        // A process without rights may map a group only where it has renounced setgroups.
+        sys::write_file(c"/proc/self/setgroups", b"deny")?;
+        sys::write_file(c"/proc/self/uid_map", self.user.text())?;
+        sys::write_file(c"/proc/self/gid_map", self.group.text())
+    }
+}
+
+/// One id and its namesake, in memory that need not be allocated.
+#[derive(Clone, Copy)]
+struct MapLine {
+    /// Two ids of ten digits, and a count of one.
+    bytes: [u8; 24],
+    length: usize,
+}
+
+impl MapLine {
+    fn of(id: u32) -> Self {
+        let mut bytes = [0; 24];
+        let text = format!("{id} {id} 1");
+        bytes.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
+        Self { bytes, length: text.len() }
+    }
+
+    fn text(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
     }
 }

@@ -9,25 +9,20 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::exec_stage::{CStringList, ExecStage};
 use crate::lifeline::Lifeline;
 use crate::limits;
 use crate::mark;
-use crate::ownership::{Maps, Means};
+use crate::ownership::Means;
 use crate::program::{Custody, Program, SpawnError, Stdio};
 use crate::search;
+use crate::start_order::{ExecRules, StartOrder, TreeOrder};
 use crate::start_report::StartReport;
 use crate::tag::{InitName, Tag};
 
 /// What the spawner's thread gets.
 pub(crate) enum SpawnPlan {
-    /// A fork of ours, with or without an init between.
-    Fork {
-        stage: Box<ExecStage>,
-        /// The end of the start report's socket for the new process.
-        report: OwnedFd,
-        tree: Option<Box<Tree>>,
-    },
+    /// One that dies with this process, which forks it, or has its tree's init made.
+    Bound(BoundPlan),
     /// A free one, started as fast as can be: the standard library's way shares memory with the new process until its
     /// exec, and copies no page table.
     Free {
@@ -37,18 +32,19 @@ pub(crate) enum SpawnPlan {
     },
 }
 
-/// What a tree needs in addition.
-pub(crate) struct Tree {
-    pub(crate) means: Means,
-    pub(crate) maps: Option<Maps>,
-    pub(crate) lifeline: Lifeline,
-    pub(crate) init_lifeline: OwnedFd,
-    pub(crate) name: InitName,
-    /// The limit that marks the tree.
-    pub(crate) limit: Option<u64>,
+/// What the start of one that dies with this process needs.
+pub(crate) struct BoundPlan {
+    pub(crate) order: StartOrder,
+    /// What becomes its descriptors 0, 1 and 2.
+    pub(crate) stdio: [OwnedFd; 3],
+    /// The end of the start report's socket for the new process.
+    pub(crate) report: OwnedFd,
+    /// Both ends of a tree's lifeline, this process's and its init's.
+    pub(crate) lifeline: Option<(Lifeline, OwnedFd)>,
 }
 
 /// What the caller keeps.
+#[derive(Debug)]
 pub(crate) struct CallerEnds {
     /// This process's ends of stdin, stdout and stderr.
     pub(crate) pipes: [Option<OwnedFd>; 3],
@@ -75,29 +71,21 @@ pub(crate) fn prepare(program: Program, means: Means) -> Result<(SpawnPlan, Call
         let command = free(&argv, env, stdio, &ends)?;
         return Ok((SpawnPlan::Free { command: Box::new(command), tag }, ends));
     }
-    let stage = ExecStage {
-        path: c_string("the program's path", ends.program.as_os_str())?,
-        argv: CStringList::new(argv.iter().map(|word| c_string("the command line", word)).collect::<Result<_, _>>()?),
-        env: CStringList::new(env.iter().map(variable).collect::<Result<_, _>>()?),
-        cwd: ends.cwd.as_deref().map(|cwd| c_string("the folder's path", cwd.as_os_str())).transpose()?,
-        stdio,
-        no_new_privileges: !allow_new_privileges,
-        open_files: limits::for_programs().filter(|_| custody == Custody::Tree),
-    };
-    let (start_report, report) = StartReport::pair().map_err(setup("make a socket"))?;
+    let path = c_string("the program's path", ends.program.as_os_str())?;
+    let folder = ends.cwd.as_deref().map(|cwd| c_string("the folder's path", cwd.as_os_str())).transpose()?;
+    let words = argv.iter().map(|word| c_string("the command line", word)).collect::<Result<Vec<_>, _>>()?;
+    let variables = env.iter().map(variable).collect::<Result<Vec<_>, _>>()?;
+    let is_tree = custody == Custody::Tree;
+    let rules =
+        ExecRules { no_new_privileges: !allow_new_privileges, open_files: limits::for_programs().filter(|_| is_tree) };
+    let tree = is_tree.then(|| TreeOrder { means, name: InitName::of(tag), limit: tag.map(Tag::limit) });
+    let order = StartOrder::new(&path, folder.as_ref(), [&words, &variables], &rules, tree);
+    let socket = setup("make a socket");
+    let (start_report, report) = StartReport::pair().map_err(&socket)?;
     ends.start_report = Some(start_report);
-    let tree = (custody == Custody::Tree).then(|| tree(means, tag)).transpose().map_err(setup("make a socket"))?;
-    Ok((
-        SpawnPlan::Fork { stage: Box::new(stage), report: above_stdio(report).map_err(setup("make a socket"))?, tree },
-        ends,
-    ))
-}
-
-fn tree(means: Means, tag: Option<Tag>) -> io::Result<Box<Tree>> {
-    let (lifeline, init_lifeline) = Lifeline::pair()?;
-    let maps = matches!(means, Means::PidNamespace { user_namespace: true, .. }).then(Maps::own);
-    let (name, limit) = (InitName::of(tag), tag.map(Tag::limit));
-    Ok(Box::new(Tree { means, maps, lifeline, init_lifeline: above_stdio(init_lifeline)?, name, limit }))
+    let report = above_stdio(report).map_err(&socket)?;
+    let lifeline = is_tree.then(Lifeline::pair).transpose().map_err(&socket)?;
+    Ok((SpawnPlan::Bound(BoundPlan { order, stdio, report, lifeline }), ends))
 }
 
 fn free(

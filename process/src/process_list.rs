@@ -1,13 +1,17 @@
 //! Every process with its parent, read from `/proc`, and what is done with it.
 //!
 //! A fork of a process with threads may not allocate, take a lock or panic, and an init without a namespace must find
-//! its descendants. So this file does neither: it reads with bare system calls into memory that it maps itself.
+//! its descendants. So this file does neither: it reads into memory that it maps itself, and calls nothing of the C library.
 
 use core::ffi::CStr;
 use std::io;
+use std::os::fd::RawFd;
+
+use crate::sys::{self, Errno};
 
 /// Processes that a list of processes can hold, above the kernel's default bound of pids. It is address space, used as needed.
 const CAPACITY: usize = 1 << 17;
+const BYTES: usize = CAPACITY * size_of::<ProcessEntry>();
 
 /// One process.
 #[derive(Clone, Copy, Debug)]
@@ -68,14 +72,7 @@ pub(crate) struct ProcessList {
 impl ProcessList {
     /// Reads them all.
     pub(crate) fn take() -> io::Result<Self> {
-        let bytes = CAPACITY * size_of::<ProcessEntry>();
-        let (rights, kind) =
-            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
-        // SAFETY: fresh anonymous memory.
-        let memory = unsafe { libc::mmap(std::ptr::null_mut(), bytes, rights, kind, -1, 0) };
-        if memory == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
+        let memory = sys::map(BYTES, libc::PROT_READ | libc::PROT_WRITE).map_err(error)?;
         // SAFETY: zeroed memory of that size, aligned to a page, is a slice of entries; it lives until the drop.
         let entries = unsafe { std::slice::from_raw_parts_mut(memory.cast::<ProcessEntry>(), CAPACITY) };
         let mut processes = Self { entries, count: 0 };
@@ -84,23 +81,17 @@ impl ProcessList {
     }
 
     fn read(&mut self) -> io::Result<()> {
-        // SAFETY: a constant path.
-        let folder = unsafe { libc::open(c"/proc".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC) };
-        if folder < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+        let folder = sys::open_at(libc::AT_FDCWD, c"/proc", flags).map_err(error)?;
         let mut buffer = [0u8; 8192];
         loop {
-            // SAFETY: a descriptor that we hold, and a buffer of that length.
-            let read = unsafe { libc::syscall(libc::SYS_getdents64, folder, buffer.as_mut_ptr(), buffer.len()) };
-            let Some(names) = usize::try_from(read).ok().filter(|read| *read > 0).and_then(|read| buffer.get(..read))
-            else {
-                break;
-            };
-            self.read_names(folder, names);
+            let read = sys::read_folder(folder, &mut buffer).unwrap_or(0);
+            match buffer.get(..read) {
+                Some(names) if !names.is_empty() => self.read_names(folder, names),
+                _ => break,
+            }
         }
-        // SAFETY: opened above.
-        unsafe { libc::close(folder) };
+        sys::close(folder);
         if let Some(read) = self.entries.get_mut(..self.count) {
             read.sort_unstable_by_key(|entry| entry.pid);
         }
@@ -122,7 +113,7 @@ impl ProcessList {
     }
 
     fn add(&mut self, folder: i32, pid: u32) {
-        let Some(stat) = read_stat(folder, pid) else { return };
+        let Some(stat) = read_stat(Some(folder), pid) else { return };
         if let Some(entry) = self.entries.get_mut(self.count) {
             *entry =
                 ProcessEntry { pid, parent: stat.parent, start_time: stat.start_time, state: stat.state, mark: false };
@@ -190,7 +181,7 @@ impl ProcessList {
 impl Drop for ProcessList {
     fn drop(&mut self) {
         // SAFETY: mapped in `take` with this size, and no reference to it is left.
-        unsafe { libc::munmap(self.entries.as_mut_ptr().cast(), CAPACITY * size_of::<ProcessEntry>()) };
+        unsafe { sys::unmap(self.entries.as_mut_ptr().expose_provenance(), BYTES) };
     }
 }
 
@@ -205,39 +196,30 @@ pub(crate) fn kill_descendants(root: u32, spared: &[u32]) {
     }
 }
 
+fn error(errno: Errno) -> io::Error {
+    io::Error::from_raw_os_error(errno.into_raw())
+}
+
 /// Sends a signal to the process of a list of processes, and to no other that has its pid by now: the descriptor is opened first,
 /// and the start time compared afterwards.
 fn strike(entry: ProcessEntry, signal: libc::c_int) {
-    // SAFETY: plain system calls, on a descriptor that we opened.
-    unsafe {
-        let pidfd = libc::syscall(libc::SYS_pidfd_open, entry.pid as libc::pid_t, 0) as i32;
-        if pidfd < 0 {
-            return;
-        }
-        if read_stat(-1, entry.pid).is_some_and(|stat| stat.start_time == entry.start_time) {
-            libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, std::ptr::null::<u8>(), 0);
-        }
-        libc::close(pidfd);
+    let Ok(pidfd) = sys::pidfd_open(entry.pid) else { return };
+    if read_stat(None, entry.pid).is_some_and(|stat| stat.start_time == entry.start_time) {
+        sys::pidfd_signal(pidfd, signal);
     }
+    sys::close(pidfd);
 }
 
 /// Reads one process's stat, relative to an open `/proc` where there is one.
-fn read_stat(folder: i32, pid: u32) -> Option<Stat> {
+fn read_stat(folder: Option<RawFd>, pid: u32) -> Option<Stat> {
     let mut path = [0u8; 32];
-    let prefix: &[u8] = if folder < 0 { b"/proc/" } else { b"" };
-    write_path(&mut path, prefix, pid)?;
+    write_path(&mut path, if folder.is_none() { b"/proc/" } else { b"" }, pid)?;
+    let path = CStr::from_bytes_until_nul(&path).ok()?;
+    let file = sys::open_at(folder.unwrap_or(libc::AT_FDCWD), path, libc::O_RDONLY).ok()?;
     let mut text = [0u8; 512];
-    // SAFETY: the path ends with a NUL, since the buffer is larger than any; the buffer has that length.
-    let read = unsafe {
-        let file = libc::openat(folder, path.as_ptr().cast(), libc::O_RDONLY | libc::O_CLOEXEC);
-        if file < 0 {
-            return None;
-        }
-        let read = libc::read(file, text.as_mut_ptr().cast(), text.len());
-        libc::close(file);
-        read
-    };
-    Stat::parse(text.get(..usize::try_from(read).ok()?)?)
+    let read = sys::read(file, &mut text);
+    sys::close(file);
+    Stat::parse(text.get(..read.ok()?)?)
 }
 
 /// Writes `PREFIX` `PID` `/stat`.

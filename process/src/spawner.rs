@@ -11,11 +11,15 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 use tokio::sync::oneshot;
 
 use crate::child::Child;
+use crate::offspring::{ForkedChild, Offspring, TreeBirth};
 use crate::ownership::{Means, ownership};
-use crate::plan::{CallerEnds, prepare};
-use crate::program::{Program, SpawnError};
-use crate::spawner_thread::{ForkedChild, SpawnRequestMessage, SpawnerThread};
+use crate::plan::{BoundPlan, CallerEnds, SpawnPlan, prepare};
+use crate::program::{Custody, Program, SpawnError};
+use crate::spawner_thread::{NurseryRequest, SpawnerThread};
 use crate::start_report::{StartOutcome, StartReport, StartStep};
+
+/// So many zygotes are tried for one tree: the first may be one that somebody has killed or stopped.
+const ZYGOTES: usize = 3;
 
 /// Where the signal handler writes; -1 before there is a spawner.
 static BELL: AtomicI32 = AtomicI32::new(-1);
@@ -23,8 +27,9 @@ static BELL: AtomicI32 = AtomicI32::new(-1);
 /// A handle to the thread that forks and reaps. Cheap to clone; the thread ends only with the process.
 #[derive(Clone, Debug)]
 pub struct Spawner {
-    requests: mpsc::Sender<SpawnRequestMessage>,
+    requests: mpsc::Sender<NurseryRequest>,
     bell: Arc<OwnedFd>,
+    offspring: Arc<Mutex<Offspring>>,
 }
 
 impl Spawner {
@@ -57,7 +62,8 @@ impl Spawner {
         let bell = Arc::new(unsafe { OwnedFd::from_raw_fd(bell) });
         nix::sys::prctl::set_child_subreaper(true)?;
         let (requests, received) = mpsc::channel();
-        let keeper = SpawnerThread::new(Arc::clone(&bell), received);
+        let offspring = Arc::new(Mutex::new(Offspring::new()));
+        let keeper = SpawnerThread::new(Arc::clone(&bell), received, Arc::clone(&offspring));
         thread::Builder::new().name("muster-nursery".into()).spawn(move || keeper.run())?;
         BELL.store(bell.as_raw_fd(), Ordering::Release);
         let action = SigAction::new(
@@ -71,7 +77,7 @@ impl Spawner {
         let ignored = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
         // SAFETY: no handler.
         unsafe { sigaction(Signal::SIGXFSZ, &ignored) }?;
-        Ok(Self { requests, bell })
+        Ok(Self { requests, bell, offspring })
     }
 
     /// Starts a program and returns when it runs. Where it cannot, nothing of it is left. Dropping the future kills what
@@ -83,17 +89,91 @@ impl Spawner {
     /// As [`spawn`](Self::spawn), with given means for a tree: for tests of means that this host need not fall back to.
     #[doc(hidden)]
     pub async fn spawn_by(&self, program: Program, means: Means) -> Result<Child, SpawnError> {
-        let (plan, ends) = prepare(program, means)?;
-        let (reply, answer) = oneshot::channel();
-        let gone = || SpawnError::Fork(io::Error::other("the thread that forks is gone"));
-        self.requests.send(SpawnRequestMessage { plan, reply }).map_err(|_| gone())?;
+        match self.begin_by(program, means)? {
+            Begun::Tree(starting) => starting.runs().await,
+            Begun::Alone { answer, ends } => {
+                let born = answer.await.map_err(|_| gone())?.map_err(|error| match error {
+                    // Of a free one: the standard library starts and execs it in one step.
+                    SpawnError::Exec { source, .. } => SpawnError::Exec { program: ends.program.clone(), source },
+                    other => other,
+                })?;
+                StartingChild { born, ends }.runs().await
+            }
+        }
+    }
+
+    /// Begins to start a program in [`Custody::Tree`](crate::Custody::Tree), for a caller that may be held up: it opens files, waits for
+    /// others who do the same, and the first time finds out what the host gives.
+    pub fn begin_tree(&self, mut program: Program) -> Result<StartingChild, SpawnError> {
+        program.custody = Custody::Tree;
+        match self.begin_by(program, ownership().means())? {
+            Begun::Tree(starting) => Ok(starting),
+            Begun::Alone { .. } => Err(SpawnError::Killed),
+        }
+    }
+
+    /// Makes ready what the first tree needs, so that it starts as fast as any other. May hold up its caller as
+    /// [`begin_tree`](Self::begin_tree) does.
+    pub fn warm_up(&self) -> io::Result<()> {
+        ownership();
+        let (reply, answer) = mpsc::channel();
+        let gone = |()| io::Error::other(GONE);
+        self.requests.send(NurseryRequest::Zygote { reply }).map_err(|_| gone(()))?;
         ring(self.bell.as_raw_fd());
+        answer.recv().map_err(|_| gone(()))?
+    }
+
+    fn begin_by(&self, program: Program, means: Means) -> Result<Begun, SpawnError> {
+        let (plan, ends) = prepare(program, means)?;
+        match plan {
+            SpawnPlan::Bound(plan) if plan.order.header().tree.is_some() => {
+                Ok(Begun::Tree(StartingChild { born: self.make_tree(plan, means)?, ends }))
+            }
+            plan => {
+                let (reply, answer) = oneshot::channel();
+                self.requests.send(NurseryRequest::Spawn { plan, reply }).map_err(|_| gone())?;
+                ring(self.bell.as_raw_fd());
+                Ok(Begun::Alone { answer, ends })
+            }
+        }
+    }
+
+    /// Has the tree's init made, by another zygote where the first does not do it.
+    fn make_tree(&self, mut plan: BoundPlan, means: Means) -> Result<ForkedChild, SpawnError> {
+        for _ in 0..ZYGOTES {
+            let born = self.offspring.lock().unwrap_or_else(PoisonError::into_inner).make_tree(plan, means)?;
+            plan = match born {
+                TreeBirth::Born(born) => return Ok(born),
+                TreeBirth::NoZygote(plan) => plan,
+            };
+            self.warm_up().map_err(SpawnError::Fork)?;
+        }
+        Err(SpawnError::Fork(io::Error::other("who makes inits dies again and again")))
+    }
+}
+
+/// A start that has begun.
+enum Begun {
+    Tree(StartingChild),
+    /// Of one that is alone: the thread that reaps forks it.
+    Alone {
+        answer: oneshot::Receiver<Result<ForkedChild, SpawnError>>,
+        ends: CallerEnds,
+    },
+}
+
+/// A program whose process was made. Dropping it kills it.
+#[derive(Debug)]
+pub struct StartingChild {
+    born: ForkedChild,
+    ends: CallerEnds,
+}
+
+impl StartingChild {
+    /// Waits until the program runs. Where it cannot, nothing of it is left. Needs a tokio runtime with IO.
+    pub async fn runs(self) -> Result<Child, SpawnError> {
+        let Self { mut born, ends } = self;
         let CallerEnds { pipes: [stdin, stdout, stderr], start_report, program, cwd } = ends;
-        let mut born = answer.await.map_err(|_| gone())?.map_err(|error| match error {
-            // Of a free one: the standard library starts and execs it in one step.
-            SpawnError::Exec { source, .. } => SpawnError::Exec { program: program.clone(), source },
-            other => other,
-        })?;
         let pid = match start_report {
             None => born.identity.pid,
             Some(start_report) => attend(start_report, &mut born, || (program, cwd)).await?,
@@ -102,6 +182,12 @@ impl Spawner {
         keeper.settle();
         Ok(Child { pid, identity, stdin, stdout, stderr, keeper, exit })
     }
+}
+
+const GONE: &str = "the thread that forks is gone";
+
+fn gone() -> SpawnError {
+    SpawnError::Fork(io::Error::other(GONE))
 }
 
 /// Waits until the program runs, and returns its pid. Where it does not, waits until all of it is gone.

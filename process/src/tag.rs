@@ -6,6 +6,8 @@
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 
+use crate::sys;
+
 /// How many bytes the kernel keeps of a name, with the final NUL.
 const LENGTH: usize = 16;
 
@@ -50,14 +52,10 @@ impl Tag {
     }
 }
 
-/// Takes a limit as a mark, and hands it down. Where a lower one is in force already, e.g. in a tree of another Muster, that stays.
-///
-/// # Safety
-/// A plain system call, that changes this process: only for one that is about to own a tree.
-pub(crate) unsafe fn take_limit(limit: u64) {
-    let mark = libc::rlimit { rlim_cur: limit, rlim_max: limit };
-    // SAFETY: a valid struct.
-    unsafe { libc::setrlimit(MARKING_LIMIT, &raw const mark) };
+/// Takes a limit as a mark, and hands it down: only for a process that is about to own a tree. Where a lower one is in force
+/// already, e.g. in a tree of another Muster, that stays.
+pub(crate) fn take_limit(limit: u64) {
+    let _ = sys::set_limit(MARKING_LIMIT, libc::rlimit { rlim_cur: limit, rlim_max: limit });
 }
 
 /// The mark in a process's limits; `None` where there is none, or it is another user's.
@@ -75,6 +73,7 @@ fn padded<'a>(bytes: impl Iterator<Item = &'a u8>) -> [u8; LENGTH] {
 }
 
 /// The name that an init takes.
+#[derive(Clone, Copy)]
 pub(crate) struct InitName([u8; LENGTH]);
 
 impl InitName {

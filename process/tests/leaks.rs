@@ -9,11 +9,14 @@ fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("a folder").count()
 }
 
-fn children() -> String {
+/// The names of this process's children.
+fn children() -> Vec<String> {
     let threads = std::fs::read_dir("/proc/self/task").expect("a folder");
-    threads
-        .map(|thread| std::fs::read_to_string(thread.expect("a thread").path().join("children")).unwrap_or_default())
-        .collect()
+    let lists = threads
+        .map(|thread| std::fs::read_to_string(thread.expect("a thread").path().join("children")).unwrap_or_default());
+    let pids: Vec<String> =
+        lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect();
+    pids.iter().map(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).expect("a name")).collect()
 }
 
 async fn piped(number: i32, custody: Custody, means: muster_process::Means) -> ProcessExit {
@@ -44,7 +47,7 @@ fn many_starts_leave_nothing() {
                 let before = open_descriptors();
                 round(custody, means).await;
                 assert_eq!(open_descriptors(), before, "{custody:?} {means:?}");
-                assert_eq!(children(), "", "{custody:?} {means:?}");
+                assert_eq!(children(), ["muster-zygote\n"], "{custody:?} {means:?}");
             }
         }
     });

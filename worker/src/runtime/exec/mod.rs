@@ -161,6 +161,7 @@ impl Exec {
             worker_deadline: orders.clocks.stop_deadline,
             since: Instant::now(),
         };
+        tokio::spawn(host::warm_up());
         Self { common: Arc::new(common), agents: HashMap::new() }
     }
 

@@ -11,7 +11,7 @@ mod stdin;
 
 pub(crate) use escalation::cause_of;
 pub(crate) use output::{Extent, Framing, Printed, shortened};
-pub(crate) use program::look;
+pub(crate) use program::{look, warm_up};
 pub(crate) use stdin::Stdin;
 
 use std::io;

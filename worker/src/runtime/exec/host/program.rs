@@ -8,6 +8,7 @@ use std::sync::Arc;
 use muster_domain::{AgentSpec, TaskId};
 use muster_files::DataPath;
 use muster_process::{Child, Custody, Program, Spawner, Stdio, look_at_program, mark};
+use tracing::warn;
 
 use crate::runtime::exec::{Common, RunContext, blocking};
 
@@ -19,14 +20,25 @@ const TASK: &str = "MUSTER_TASK_ID";
 
 /// Starts the program of an agent, or of a single task of it. Where it can't, says why.
 pub(crate) async fn start(run: Arc<RunContext>, task: Option<TaskId>) -> Result<Child, String> {
-    // Makes a folder, and the first time finds out what the host gives: neither is for the loop's thread.
-    let prepared = blocking::run(&blocking::STARTS, move || {
+    // Makes a folder and a process: neither is for the loop's thread.
+    let begun = blocking::run(&blocking::STARTS, move || {
         let program = prepare(&run.common, &run.order.agent, task)?;
-        let nursery = Spawner::start().map_err(|error| format!("cannot start processes: {error}"))?;
-        Ok::<_, String>((nursery, program))
+        spawner()?.begin_tree(program).map_err(|error| error.to_string())
     });
-    let (nursery, program) = prepared.await.map_err(|error| error.to_string())??;
-    nursery.spawn(program).await.map_err(|error| error.to_string())
+    let starting = begun.await.map_err(|error| error.to_string())??;
+    starting.runs().await.map_err(|error| error.to_string())
+}
+
+/// Makes ready what the first program needs. Where that fails, the first program says so.
+pub(crate) async fn warm_up() {
+    let warm_up = || spawner()?.warm_up().map_err(|error| error.to_string());
+    if let Ok(Err(error)) = blocking::run(&blocking::STARTS, warm_up).await {
+        warn!(error, "programs may not start");
+    }
+}
+
+fn spawner() -> Result<Spawner, String> {
+    Spawner::start().map_err(|error| format!("cannot start processes: {error}"))
 }
 
 /// Whether the program of an agent could be started, as far as that shows without starting it; in the words of [`start`].

@@ -1,0 +1,203 @@
+//! The zygote's own process. No allocation, no lock, no panic, and nothing of the C library.
+
+use std::ffi::CStr;
+use std::mem::{self, MaybeUninit};
+use std::os::fd::RawFd;
+use std::ptr;
+use std::sync::atomic::Ordering;
+
+use super::memory::Needless;
+use super::region::{self, Region, Regions};
+use super::{ATTACHED, Attachment};
+use crate::exec_stage::close_between;
+use crate::init::Init;
+use crate::ownership::Maps;
+use crate::start_order::{LONGEST, OrderHeader, TreeOrder, stage};
+use crate::sys::{self, Errno};
+
+/// The command line of the zygote and of every init, as `ps` shows it.
+const TITLE: &[u8] = b"muster-init";
+/// The zygote's own name.
+const NAME: &CStr = c"muster-zygote";
+
+/// Where its socket is. Below are the standard descriptors, which lead nowhere, and above is what came with an order.
+const SOCKET: RawFd = 3;
+
+/// All that the process has.
+pub(super) struct ZygoteProcess {
+    pub(super) socket: RawFd,
+    pub(super) parent: libc::pid_t,
+    pub(super) maps: Maps,
+    /// Where the command line is in memory, and its length.
+    pub(super) title: Option<(usize, usize)>,
+    pub(super) needless: Needless,
+}
+
+impl ZygoteProcess {
+    /// Makes inits until nobody can order one any more.
+    ///
+    /// # Safety
+    /// Only on the child's side of a fork, with all signals blocked.
+    pub(super) unsafe fn run(&self) -> ! {
+        // First of all: a copy of the data folder's lock, or of a tree's lifeline, would outlive this process's parent.
+        self.keep_the_socket_alone();
+        let _ = sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize);
+        if sys::parent_pid() != self.parent {
+            sys::exit(0);
+        }
+        sys::begin_session();
+        sys::reset_signal_actions();
+        sys::set_name(NAME);
+        // SAFETY: as this function; nothing here is on the heap.
+        unsafe { self.let_go_of_memory() };
+        let mut regions = Regions::new();
+        // SAFETY: as this function.
+        while let Some(answer) = unsafe { self.serve(&mut regions) } {
+            let answer = answer.unwrap_or_else(|error| -error.into_raw());
+            if sys::send(SOCKET, &answer.to_ne_bytes()).is_err() {
+                break;
+            }
+        }
+        sys::exit(0)
+    }
+
+    fn keep_the_socket_alone(&self) {
+        // Onto a place above all that is closed, then back.
+        if self.socket != SOCKET && sys::duplicate(self.socket, SOCKET, libc::O_CLOEXEC).is_err() {
+            sys::exit(1);
+        }
+        close_between(SOCKET + 1, RawFd::MAX);
+        match sys::open_at(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR) {
+            Ok(null) => {
+                (0..SOCKET).filter(|fd| *fd != null).for_each(|fd| _ = sys::duplicate(null, fd, libc::O_CLOEXEC));
+                if null > SOCKET {
+                    sys::close(null);
+                }
+            }
+            Err(_) => sys::exit(1),
+        }
+    }
+
+    unsafe fn let_go_of_memory(&self) {
+        // SAFETY: nobody is left who uses it. The area of the command line is writable.
+        unsafe {
+            self.needless.ranges().for_each(|(start, bytes)| sys::unmap(start, bytes));
+            if let Some((start, bytes)) = self.needless.first_stack() {
+                sys::forget(start, bytes);
+            }
+            if let Some((start, bytes)) = self.title {
+                let area = ptr::with_exposed_provenance_mut::<u8>(start);
+                ptr::write_bytes(area, 0, bytes);
+                ptr::copy_nonoverlapping(TITLE.as_ptr(), area, TITLE.len().min(bytes.saturating_sub(1)));
+            }
+        }
+    }
+
+    /// Makes one init, and says its pid or why there is none; `None` at the end of all orders.
+    unsafe fn serve(&self, regions: &mut Regions) -> Option<sys::Result<libc::pid_t>> {
+        // SAFETY: as this function.
+        unsafe {
+            let (header, attached) = receive()?;
+            let region = match regions.take(header.length) {
+                Ok(region) => region,
+                Err(error) => {
+                    attached.into_iter().for_each(sys::close);
+                    return drain(header.length - size_of::<OrderHeader>()).map(|()| Err(error));
+                }
+            };
+            let order = region::order(region);
+            order.write(header);
+            read_exactly(order.add(1).cast(), header.length - size_of::<OrderHeader>())?;
+            let made = self.make(region, header.tree?, attached);
+            attached.into_iter().for_each(sys::close);
+            Some(made)
+        }
+    }
+
+    unsafe fn make(
+        &self,
+        region: *mut Region,
+        tree: TreeOrder,
+        attached: [RawFd; ATTACHED],
+    ) -> sys::Result<libc::pid_t> {
+        let [stdin, stdout, stderr, report, lifeline] = attached;
+        let shares = tree.means.shares_memory();
+        // SAFETY: a region that nobody else has, with a whole order in it. The init's argument is at the top of its stack.
+        unsafe {
+            let init = Init {
+                stage: stage(region::order(region), [stdin, stdout, stderr]),
+                tree,
+                maps: self.maps,
+                lifeline,
+                report,
+                last_foreign: SOCKET,
+                program_stack: region::program_stack(region),
+                until_started: region::until_started(region),
+            };
+            let argument = region::init_stack(region).sub(size_of::<Init>().next_multiple_of(64));
+            argument.cast::<Init>().write(init);
+            let taken = &raw const (*region).taken;
+            (*taken).store(u32::from(shares), Ordering::Release);
+            let sharing = if shares { libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID } else { 0 };
+            let flags = libc::CLONE_PARENT | libc::SIGCHLD | tree.means.clone_flags() | sharing;
+            let made = sys::clone_onto(flags, argument, taken.cast_mut().cast(), begin, argument);
+            if made.is_err() {
+                (*taken).store(0, Ordering::Release);
+            }
+            made
+        }
+    }
+}
+
+unsafe extern "C" fn begin(init: *mut u8) -> ! {
+    // SAFETY: what `make` gave, in a process that was just made.
+    unsafe { (*init.cast::<Init>()).run() }
+}
+
+/// The next order's header, and what came with it; `None` at the end.
+unsafe fn receive() -> Option<(OrderHeader, [RawFd; ATTACHED])> {
+    let (mut header, mut control) = (MaybeUninit::<OrderHeader>::uninit(), Attachment([0; 64]));
+    // SAFETY: pointers to locals, with their lengths. Zeroes are a valid header of a message. The bytes are one of ours, and what is
+    // attached is as it was attached.
+    unsafe {
+        let mut part = libc::iovec { iov_base: header.as_mut_ptr().cast(), iov_len: size_of::<OrderHeader>() };
+        let mut message: libc::msghdr = mem::zeroed();
+        (message.msg_iov, message.msg_iovlen) = (&raw mut part, 1);
+        (message.msg_control, message.msg_controllen) = (control.0.as_mut_ptr().cast(), Attachment::ROOM as _);
+        let read = sys::receive(SOCKET, &mut message).ok().filter(|read| *read > 0)?;
+        read_exactly(header.as_mut_ptr().cast::<u8>().add(read), size_of::<OrderHeader>() - read)?;
+        let first = libc::CMSG_FIRSTHDR(&message);
+        if first.is_null() || (*first).cmsg_type != libc::SCM_RIGHTS {
+            return None;
+        }
+        let attached = libc::CMSG_DATA(first).cast::<[RawFd; ATTACHED]>().read_unaligned();
+        let header = header.assume_init();
+        (header.length <= LONGEST).then_some((header, attached))
+    }
+}
+
+/// Reads so many bytes to this place, which has room for them; `None` at the end.
+unsafe fn read_exactly(mut place: *mut u8, mut bytes: usize) -> Option<()> {
+    while bytes > 0 {
+        // SAFETY: the caller's.
+        unsafe {
+            match sys::read_to(SOCKET, place, bytes) {
+                Ok(0) => return None,
+                Ok(read) => (place, bytes) = (place.add(read), bytes - read),
+                Err(Errno::EINTR) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+    Some(())
+}
+
+/// Reads so many bytes for nobody.
+fn drain(mut bytes: usize) -> Option<()> {
+    let mut buffer = [0u8; 4096];
+    while bytes > 0 {
+        let piece = buffer.get_mut(..bytes.min(4096))?;
+        bytes -= sys::read(SOCKET, piece).ok().filter(|read| *read > 0)?;
+    }
+    Some(())
+}
