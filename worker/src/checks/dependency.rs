@@ -13,7 +13,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use tokio::sync::oneshot;
 use ureq::tls::{RootCerts, TlsConfig};
 
-use super::trust::TlsRoots;
+use super::trust::Trust;
 use super::{LIMIT, no_answer, within_limit};
 
 /// What an AMQP client says first, for version 0-9-1.
@@ -22,11 +22,11 @@ const AMQP_HEADER: &[u8; 8] = b"AMQP\0\0\x09\x01";
 const AMQP_FIRST: [u8; 3] = [1, 0, 0];
 
 /// Tries it.
-pub(super) async fn reach(dependency: Dependency, trust: Arc<TlsRoots>) -> Result<(), String> {
+pub(super) async fn reach(dependency: Dependency, trust: Arc<Trust>) -> Result<(), String> {
     let address = dependency.address();
     let attempt = async {
         match dependency.protocol {
-            Protocol::Redis if dependency.is_encrypted() => redis(&dependency, trust.of_redis()?).await,
+            Protocol::Redis if dependency.is_encrypted() => redis(&dependency, trust.roots().of_redis()?).await,
             Protocol::Redis => redis(&dependency, None).await,
             Protocol::Http | Protocol::Tcp | Protocol::Amqp | Protocol::Amqps => on_a_thread(dependency, trust).await,
         }
@@ -40,7 +40,7 @@ async fn redis(dependency: &Dependency, roots: Option<Vec<u8>>) -> Result<(), St
 
 /// Tries it by blocking calls on a thread of its own. Not one of tokio's: nobody can stop the look-up of a name, and a
 /// runtime that ends waits for its threads.
-async fn on_a_thread(dependency: Dependency, trust: Arc<TlsRoots>) -> Result<(), String> {
+async fn on_a_thread(dependency: Dependency, trust: Arc<Trust>) -> Result<(), String> {
     let (answer, answered) = oneshot::channel();
     let attempt = move || drop(answer.send(attempt(&dependency, &trust)));
     let started = std::thread::Builder::new().name("check".to_owned()).spawn(attempt);
@@ -48,9 +48,9 @@ async fn on_a_thread(dependency: Dependency, trust: Arc<TlsRoots>) -> Result<(),
     answered.await.unwrap_or_else(|_| Err("the attempt itself failed".to_owned()))
 }
 
-fn attempt(dependency: &Dependency, trust: &TlsRoots) -> Result<(), String> {
+fn attempt(dependency: &Dependency, trust: &Trust) -> Result<(), String> {
     match dependency.protocol {
-        Protocol::Http if dependency.is_encrypted() => get(dependency.url(), trust.of_http()?),
+        Protocol::Http if dependency.is_encrypted() => get(dependency.url(), trust.roots().of_http()?),
         Protocol::Http => get(dependency.url(), RootCerts::WebPki),
         Protocol::Amqp => greet(&mut connect(dependency)?),
         Protocol::Amqps => greet(&mut encrypted(dependency, trust)?),
@@ -111,12 +111,12 @@ fn with_limits(stream: TcpStream) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn encrypted(dependency: &Dependency, trust: &TlsRoots) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+fn encrypted(dependency: &Dependency, trust: &Trust) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
-        .with_root_certificates(trust.store()?)
+        .with_root_certificates(trust.roots().store()?)
         .with_no_client_auth();
     let name = ServerName::try_from(dependency.host.clone()).map_err(|error| error.to_string())?;
     let client = ClientConnection::new(Arc::new(config), name).map_err(|error| error.to_string())?;

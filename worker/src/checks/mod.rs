@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, timeout};
 
-use trust::TlsRoots;
+use trust::Trust;
 
 use crate::tasks::{AttemptId, AttemptStart, Finish, Finished};
 
@@ -37,7 +37,7 @@ pub(crate) struct Checks {
     registry: Arc<dyn Registry>,
     bus: Arc<dyn Bus>,
     worker: ProcessId,
-    trust: Arc<TlsRoots>,
+    trust: Arc<Trust>,
     room: Arc<Semaphore>,
     running: JoinSet<Connectivity>,
     flights: HashMap<Id, PendingCheck>,
@@ -53,7 +53,7 @@ struct PendingCheck {
 impl Checks {
     pub(crate) fn new(registry: Arc<dyn Registry>, bus: Arc<dyn Bus>, worker: ProcessId) -> Self {
         let room = Arc::new(Semaphore::new(AT_ONCE));
-        let trust = Arc::new(TlsRoots::of_environment());
+        let trust = Arc::new(Trust::default());
         Self { registry, bus, worker, trust, room, running: JoinSet::new(), flights: HashMap::new() }
     }
 
@@ -115,7 +115,7 @@ async fn examine(
     worker: ProcessId,
     check: CheckOrder,
     program: Option<Probing>,
-    trust: Arc<TlsRoots>,
+    trust: Arc<Trust>,
 ) -> Connectivity {
     let mut attempts = JoinSet::new();
     let ping = async move { registry.ping().await.map(drop).map_err(|error| error.to_string()) };

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use muster_domain::{Dependency, Epoch, TaskId, TaskOrder};
 use muster_registry::memory::MemoryRegistry;
 
+use super::trust::TlsRoots;
 use super::*;
 
 /// Listens on a free port; answers what the first caller says first, and tells that.
@@ -35,7 +36,7 @@ fn dependency(url: &str) -> Dependency {
 }
 
 async fn reach(url: &str) -> Result<(), String> {
-    dependency::reach(dependency(url), Arc::new(TlsRoots::Public)).await
+    dependency::reach(dependency(url), Arc::new(TlsRoots::Public.into())).await
 }
 
 async fn refusal(url: &str) -> String {
@@ -125,8 +126,8 @@ async fn a_server_over_tls_is_reached_where_its_authority_is_believed() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let (port, root) = tls_server(answer);
         std::fs::write(file.path(), root).expect("written");
-        let ask = async |port: u16, trust| {
-            dependency::reach(dependency(&format!("{scheme}://localhost:{port}")), Arc::new(trust)).await
+        let ask = async |port: u16, trust: TlsRoots| {
+            dependency::reach(dependency(&format!("{scheme}://localhost:{port}")), Arc::new(trust.into())).await
         };
         assert_eq!(ask(port, TlsRoots::of_file(file.path())).await, Ok(()), "{scheme}");
         // The same file vouches for no other authority's server, nor do the public roots.

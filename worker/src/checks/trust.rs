@@ -1,7 +1,7 @@
 //! Whom checks believe over TLS: the public roots, or the certificates of `SSL_CERT_FILE` instead, as other programs do.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -10,6 +10,25 @@ use ureq::tls::{Certificate, RootCerts};
 
 /// The variable that names a file of certificates.
 const VARIABLE: &str = "SSL_CERT_FILE";
+
+/// Whom the checks of a worker believe. The file is read for the first one that asks: it has hundreds of certificates, and most
+/// workers never check anything.
+#[derive(Debug, Default)]
+pub(crate) struct Trust(OnceLock<TlsRoots>);
+
+impl Trust {
+    /// As the environment says. A file is read on the caller's thread.
+    pub(super) fn roots(&self) -> &TlsRoots {
+        self.0.get_or_init(TlsRoots::of_environment)
+    }
+}
+
+#[cfg(test)]
+impl From<TlsRoots> for Trust {
+    fn from(roots: TlsRoots) -> Self {
+        Self(roots.into())
+    }
+}
 
 /// Whom they believe.
 #[derive(Clone, Debug)]
@@ -31,7 +50,7 @@ pub(crate) struct Own {
 
 impl TlsRoots {
     /// As the environment says.
-    pub(crate) fn of_environment() -> Self {
+    fn of_environment() -> Self {
         match std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
             Some(path) => Self::of_file(Path::new(&path)),
             None => Self::Public,
