@@ -1,6 +1,7 @@
 //! Commands over pub/sub, reports over streams.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
@@ -82,6 +83,9 @@ impl Bus for RedisRegistry {
             tampering_log: self.shared.tampering_log.clone(),
         };
         let limit = self.shared.options.timeout;
+        // The first beat follows: its connection is made meanwhile. Where that fails the beat tries again, and says so.
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move { shared.link.prepare().await });
         let (stream, subscription) = Subscription::stand(self.shared.client.clone(), channel, guard, limit).await?;
         let mut subscriptions = self.subscriptions();
         subscriptions.retain(|_, stood| stood.is_wanted());

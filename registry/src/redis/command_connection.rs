@@ -153,6 +153,12 @@ impl CommandConnection {
         self.bounded(move || async move { call.query_async(&mut self.connection().await?).await }).await
     }
 
+    /// Connects, so that the first call need not wait for it.
+    pub(super) async fn prepare(&self) {
+        // Whoever calls hears of an error.
+        let _ = within(self.limit, self.connection()).await;
+    }
+
     /// Whether the server answers, and how fast.
     pub(super) async fn ping(&self) -> Result<Duration, RegistryError> {
         let started = Instant::now();
