@@ -11,16 +11,18 @@ use serde_json::json;
 use crate::Round;
 use crate::family;
 use crate::server::{Durability, Server};
-use crate::sheet::Goal;
+use crate::sheet::{Goal, millis, percentile};
 use crate::spawning::{POOL, together};
 
 const ROW: &str = "10,000 echo agents in 1,000 workers";
 
-/// Heartbeats each second, then each ten seconds.
+/// Heartbeats each second, then each two seconds as by default, then each ten.
 pub(crate) fn crowd(round: &mut Round<'_>) -> anyhow::Result<()> {
     let agents = round.sized(30, 10_000);
     lively(round, agents)?;
-    resting(round, agents)
+    resting(round, agents, &[], "heartbeats at 2 s: the whole system", Goal::HereAtMost(15.0))?;
+    let clocks = [("MUSTER_CLOCKS_HEARTBEAT", "10"), ("MUSTER_CLOCKS_STALE", "30"), ("MUSTER_CLOCKS_LEASE", "45")];
+    resting(round, agents, &clocks, "heartbeats at 10 s: the whole system", Goal::HereAtMost(10.0))
 }
 
 fn lively(round: &mut Round<'_>, agents: usize) -> anyhow::Result<()> {
@@ -42,18 +44,42 @@ fn lively(round: &mut Round<'_>, agents: usize) -> anyhow::Result<()> {
     round.add(ROW, "heartbeats at 1 s: Redis", "% core", Goal::HereAtMost(10.0), load);
     round.add(ROW, "heartbeats at 1 s: calls of clients to Redis", "/s", Goal::AtMost(2000.0), calls);
     round.add(ROW, "heartbeats at 1 s: the whole system", "% core", Goal::Shown, all);
+    health(round, &server)?;
     finish(server, agents)
 }
 
-fn resting(round: &mut Round<'_>, agents: usize) -> anyhow::Result<()> {
+/// All agents in one answer, and a page of them: the median time, and the length.
+fn health(round: &mut Round<'_>, server: &Server) -> anyhow::Result<()> {
+    let count = round.sized(1, 20);
+    for (what, query) in [("all", ""), ("a page of 100", "?limit=100")] {
+        let get = crate::http::request("GET", &format!("/api/v1/agents/health{query}"), "");
+        let (mut client, mut times, mut length) = (server.client()?, Vec::new(), 0);
+        for _ in 0..count {
+            let begun = Instant::now();
+            length = client.send(&get)?.text()?.len();
+            times.push(millis(begun.elapsed()));
+        }
+        let p50 = percentile(&mut times, 0.5);
+        round.add(ROW, &format!("GET /agents/health, {what}: p50"), "ms", Goal::Shown, p50);
+        round.add(ROW, &format!("GET /agents/health, {what}"), "KiB", Goal::Shown, length as f64 / 1024.0);
+    }
+    Ok(())
+}
+
+fn resting(
+    round: &mut Round<'_>,
+    agents: usize,
+    clocks: &[(&str, &str)],
+    what: &str,
+    goal: Goal,
+) -> anyhow::Result<()> {
     // Whole heartbeats, so that each worker has as many in the window as the others.
     let window = Duration::from_secs_f64(round.sized(0.2, 20.0));
-    let clocks = [("MUSTER_CLOCKS_HEARTBEAT", "10"), ("MUSTER_CLOCKS_STALE", "30"), ("MUSTER_CLOCKS_LEASE", "45")];
-    let (server, _) = gather(agents, &clocks)?;
+    let (server, _) = gather(agents, clocks)?;
     let family = family::members(server.pid());
     rest(round, 5.0);
     let [load] = shares_of_a_core([&family], window);
-    round.add(ROW, "heartbeats at 10 s: the whole system", "% core", Goal::HereAtMost(10.0), load);
+    round.add(ROW, what, "% core", goal, load);
     finish(server, agents)
 }
 
