@@ -3,6 +3,7 @@
 //! more memory than a thousand tasks, and a turn of the keeper costs what it does, not what waits. Only tenants at their bound
 //! are looked at beside it: no more than tasks run.
 
+mod oldest;
 mod ready_queue;
 #[cfg(test)]
 mod tests;
@@ -14,12 +15,14 @@ use muster_domain::{AgentId, Priority, TaskId, Timestamp};
 use muster_policy::dispatch::{LastTurn, ReadyTask, RoundRobin};
 use muster_store::{QueueKey, QueueSlice, QueuedTask};
 
+use self::oldest::OldestTimes;
 use self::ready_queue::ReadyQueue;
 use crate::quotas::TenantShare;
 
 /// Bytes of tasks in memory at the most, of all queues together, give or take what one turn reads.
 const IN_MEMORY: usize = 16 << 20;
-/// Bytes of a task with a short input, so that the heads which are read at once fit into that.
+/// Bytes of a task with a short input: so large they are taken for before any is in memory, so that the heads which are read at
+/// once fit into that.
 const LARGE_TASK: usize = 1_536;
 /// Tasks that are read of a queue at once, at the least, however many queues there are, and at the most.
 const HEAD: std::ops::RangeInclusive<usize> = 2..=1_024;
@@ -30,7 +33,10 @@ pub(crate) struct ReadyQueues {
     shared: BTreeMap<Priority, BTreeMap<String, ReadyQueue>>,
     /// For one agent.
     own: BTreeMap<AgentId, ReadyQueue>,
-    /// Bytes of tasks in memory, and how many there may be.
+    /// When the oldest task of each queue was asked for.
+    oldest: OldestTimes,
+    /// Tasks in memory, their bytes, and how many bytes there may be.
+    tasks: usize,
     held: usize,
     most: usize,
 }
@@ -77,12 +83,12 @@ impl Default for ReadyQueues {
 impl ReadyQueues {
     /// With about so many bytes in memory at the most.
     const fn of(most: usize) -> Self {
-        Self { shared: BTreeMap::new(), own: BTreeMap::new(), held: 0, most }
+        Self { shared: BTreeMap::new(), own: BTreeMap::new(), oldest: OldestTimes::new(), tasks: 0, held: 0, most }
     }
 
     /// A queue that the store has, of which nothing is in memory yet. Its oldest task is `first`.
     pub(crate) fn expect(&mut self, key: &QueueKey, first: TaskId) {
-        *self.queue_mut(key) = ReadyQueue::unread(first);
+        self.change(key, |queue| *queue = ReadyQueue::unread(first));
     }
 
     /// A task became ready; the store has it, or will have it before anything is read again. One that belongs behind the head
@@ -117,7 +123,7 @@ impl ReadyQueues {
         if self.held > self.most {
             // What is needed of it is read again.
             self.queues_mut().for_each(|queue| queue.shorten(0));
-            self.held = 0;
+            (self.tasks, self.held) = (0, 0);
         }
         let enough = self.head_size() / 2;
         let own = self.own.iter().filter_map(|(agent, queue)| {
@@ -174,13 +180,17 @@ impl ReadyQueues {
                     break;
                 }
                 let TenantShare { weight, allowance } = share(tenant);
-                let allowance = allowances.entry(tenant).or_insert(allowance as usize);
                 // Of one that is not read yet there is a task at least.
-                let most = queue.len().max(1).min(*allowance).min(starts);
+                let mut most = queue.len().max(1).min(starts);
+                // Without a bound it is no matter how much of a tenant was chosen of another priority.
+                if allowance != TenantShare::ANY.allowance {
+                    let allowance = allowances.entry(tenant).or_insert(allowance as usize);
+                    most = most.min(*allowance);
+                    *allowance -= most;
+                }
                 if most == 0 {
                     continue;
                 }
-                *allowance -= most;
                 turns += most.min(credit.unwrap_or(weight.max(1)) as usize);
                 tasks += most;
                 chosen.push(NextQueue { priority: *priority, tenant, queue, weight, most });
@@ -210,7 +220,7 @@ impl ReadyQueues {
 
     /// Nobody waits for this agent any more.
     pub(crate) fn forget(&mut self, agent: AgentId) {
-        self.held -= self.own.remove(&agent).map_or(0, |queue| queue.bytes());
+        self.change(&QueueKey::Own(agent), |queue| *queue = ReadyQueue::default());
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -219,7 +229,7 @@ impl ReadyQueues {
 
     /// When the task that has waited longest was asked for.
     pub(crate) fn oldest(&self) -> Option<Timestamp> {
-        self.queues().filter_map(ReadyQueue::oldest).min()
+        self.oldest.first()
     }
 
     /// Tasks of any queues, at most `limit`, as far as they are in memory.
@@ -279,10 +289,12 @@ impl ReadyQueues {
     /// Changes a queue, counts its memory, and drops it where nothing is left of it.
     fn change<T>(&mut self, key: &QueueKey, change: impl FnOnce(&mut ReadyQueue) -> T) -> T {
         let queue = self.queue_mut(key);
-        let before = queue.bytes();
+        let before = (queue.len(), queue.bytes(), queue.oldest());
         let changed = change(queue);
-        let (after, is_empty) = (queue.bytes(), queue.is_empty());
-        self.held = self.held + after - before;
+        let (after, is_empty) = ((queue.len(), queue.bytes(), queue.oldest()), queue.is_empty());
+        self.tasks = self.tasks + after.0 - before.0;
+        self.held = self.held + after.1 - before.1;
+        self.oldest.replace(before.2, after.2);
         if is_empty {
             self.remove(key);
         }
@@ -291,7 +303,8 @@ impl ReadyQueues {
 
     fn head_size(&self) -> usize {
         let queues = self.own.len() + self.shared.values().map(BTreeMap::len).sum::<usize>();
-        (self.most / LARGE_TASK / queues.max(1)).clamp(*HEAD.start(), *HEAD.end())
+        let each = self.held.checked_div(self.tasks).unwrap_or(LARGE_TASK);
+        (self.most / each / queues.max(1)).clamp(*HEAD.start(), *HEAD.end())
     }
 }
 

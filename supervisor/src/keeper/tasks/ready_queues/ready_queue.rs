@@ -1,6 +1,6 @@
 //! One queue: its head in memory, and what the store has of it beyond that.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 use muster_domain::{TaskId, Timestamp};
 use muster_store::{QueuedTask, SHORT_INPUT};
@@ -8,7 +8,8 @@ use muster_store::{QueuedTask, SHORT_INPUT};
 /// Ready tasks, the oldest first. Everything up to the end of the head is in it.
 #[derive(Default)]
 pub(super) struct ReadyQueue {
-    head: BTreeMap<TaskId, QueuedTask>,
+    /// By id. No tree: of thousands of tenants most have a task or two, and a tree has room for eleven at once.
+    head: VecDeque<QueuedTask>,
     /// Of the head.
     bytes: usize,
     rest: UnreadRest,
@@ -27,7 +28,7 @@ enum UnreadRest {
 impl ReadyQueue {
     /// A queue of which nothing was read yet, and whose first task is this one.
     pub(super) const fn unread(first: TaskId) -> Self {
-        Self { head: BTreeMap::new(), bytes: 0, rest: UnreadRest::After { last: None, since: first.made_at() } }
+        Self { head: VecDeque::new(), bytes: 0, rest: UnreadRest::After { last: None, since: first.made_at() } }
     }
 
     /// Puts a ready task where its age belongs. What belongs behind the head stays in the store.
@@ -39,7 +40,7 @@ impl ReadyQueue {
     }
 
     pub(super) fn take(&mut self, id: TaskId) -> Option<QueuedTask> {
-        let task = self.head.remove(&id)?;
+        let task = self.head.remove(self.place(id).ok()?)?;
         self.bytes -= task.size();
         Some(task)
     }
@@ -58,17 +59,21 @@ impl ReadyQueue {
             Some(last) if more => UnreadRest::After { last: Some(last.task_id), since: last.created_at },
             _ => UnreadRest::None,
         };
+        self.head.reserve_exact(tasks.len());
         tasks.into_iter().for_each(|task| self.insert(task));
     }
 
     /// Forgets all but the oldest `keep` tasks: the store has the others.
     pub(super) fn shorten(&mut self, keep: usize) {
         while self.head.len() > keep
-            && let Some((_, forgotten)) = self.head.pop_last()
+            && let Some(forgotten) = self.head.pop_back()
         {
             self.bytes -= forgotten.size();
-            let last = self.head.keys().next_back().copied();
+            let last = self.head.back().map(|task| task.task_id);
             self.rest = UnreadRest::After { last, since: forgotten.created_at };
+        }
+        if keep == 0 {
+            self.head.shrink_to_fit();
         }
     }
 
@@ -99,12 +104,12 @@ impl ReadyQueue {
 
     /// The tasks in memory, the oldest first.
     pub(super) fn tasks(&self) -> impl Iterator<Item = &QueuedTask> {
-        self.head.values()
+        self.head.iter()
     }
 
     /// When its oldest task was asked for.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
-        match (self.head.values().next(), self.rest) {
+        match (self.head.front(), self.rest) {
             (Some(task), _) => Some(task.created_at),
             (None, UnreadRest::After { since, .. }) => Some(since),
             (None, UnreadRest::None) => None,
@@ -113,8 +118,20 @@ impl ReadyQueue {
 
     fn insert(&mut self, task: QueuedTask) {
         self.bytes += task.size();
-        let before = self.head.insert(task.task_id, task);
-        self.bytes -= before.map_or(0, |task| task.size());
+        match self.place(task.task_id) {
+            Ok(known) => self.bytes -= std::mem::replace(&mut self.head[known], task).size(),
+            Err(place) => self.head.insert(place, task),
+        }
+    }
+
+    /// Where a task is in the head, or belongs.
+    fn place(&self, id: TaskId) -> Result<usize, usize> {
+        // Nearly all come behind the last, and go from the front.
+        match (self.head.front(), self.head.back()) {
+            (Some(first), _) if first.task_id == id => Ok(0),
+            (_, Some(last)) if last.task_id < id => Err(self.head.len()),
+            _ => self.head.binary_search_by_key(&id, |task| task.task_id),
+        }
     }
 
     fn covers(&self, id: TaskId) -> bool {
