@@ -50,7 +50,7 @@ fn serve() -> anyhow::Result<()> {
     // For the registry, and for what checks try.
     crate::tls::choose();
     // One thread: a worker waits, and its agents are processes. A thousand of them must be lean.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(THREAD_STAYS).build()?;
     let exit = runtime.block_on(work(orders));
     // Nobody can stop the look-up of a name, and nobody waits for its end any more.
     runtime.shutdown_background();
@@ -82,10 +82,14 @@ async fn work(orders: WorkerOrders) -> anyhow::Result<muster_worker::WorkerExit>
     Ok(muster_worker::run(orders, deps).await?)
 }
 
-/// Keeps one thread for work that waits for the disk, which would end after 10 s without any. Where the host gives no more threads such
-/// work waits for this one; without it tokio panics.
+/// How long a thread for work that waits for the disk stays without any. By default it is 10 s, for which a thousand workers that
+/// rest would wake up four hundred times a second.
+const THREAD_STAYS: Duration = Duration::from_secs(120);
+
+/// Keeps one thread for work that waits for the disk. Where the host gives no more threads such work waits for this one; without it
+/// tokio panics.
 async fn keep_a_thread() {
-    let mut ticks = tokio::time::interval(Duration::from_secs(5));
+    let mut ticks = tokio::time::interval(THREAD_STAYS / 2);
     loop {
         ticks.tick().await;
         // An error means that the process is ending.
