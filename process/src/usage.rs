@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::process_list::{ProcessList, Stat};
@@ -23,6 +25,13 @@ pub struct ResourceUsage {
 }
 
 impl ResourceUsage {
+    /// The sum of both.
+    #[must_use]
+    pub fn plus(mut self, other: Self) -> Self {
+        self.add(other);
+        self
+    }
+
     fn add(&mut self, other: Self) {
         self.cpu += other.cpu;
         self.rss_bytes += other.rss_bytes;
@@ -39,6 +48,29 @@ pub fn of(pid: u32) -> Option<ResourceUsage> {
     let (ticks, page) = units();
     let cpu = Duration::from_nanos(stat.cpu.saturating_mul(1_000_000_000 / ticks));
     Some(ResourceUsage { cpu, rss_bytes: stat.rss.saturating_mul(page), processes: 1 })
+}
+
+/// What this process uses, for one that asks again and again: from a clock and a file that stays open, which takes a tenth of the time
+/// of [`of`].
+#[derive(Debug, Default)]
+pub struct OwnUsage {
+    memory: Option<File>,
+}
+
+impl OwnUsage {
+    /// What it uses now; `None` where that can't be read.
+    pub fn read(&mut self) -> Option<ResourceUsage> {
+        if self.memory.is_none() {
+            self.memory = File::open("/proc/self/statm").ok();
+        }
+        let mut text = [0; 128];
+        let length = self.memory.as_ref()?.read_at(&mut text, 0).ok()?;
+        // Pages: of the whole, then of what is resident.
+        let resident = std::str::from_utf8(text.get(..length)?).ok()?.split_ascii_whitespace().nth(1)?;
+        let rss_bytes = resident.parse::<u64>().ok()?.saturating_mul(units().1);
+        let cpu = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).ok()?.into();
+        Some(ResourceUsage { cpu, rss_bytes, processes: 1 })
+    }
 }
 
 /// What these processes use together; those that have ended count nothing.

@@ -252,6 +252,17 @@ fn an_inits_name_is_not_believed_of_everybody() {
 }
 
 #[test]
+fn a_process_that_asks_again_and_again_hears_of_itself_what_others_read_of_it() {
+    let mut gauge = usage::OwnUsage::default();
+    let (own, read) = (gauge.read().expect("this one"), usage::of(std::process::id()).expect("this one"));
+    // Others are tested meanwhile; and what others read is in clock ticks.
+    assert!(own.rss_bytes.abs_diff(read.rss_bytes) < 16 << 20, "{own:?}, {read:?}");
+    assert!(own.cpu < read.cpu + Duration::from_secs(1) && read.cpu < own.cpu + Duration::from_secs(1));
+    let more = std::hint::black_box(vec![1_u8; 64 << 20]);
+    assert!(gauge.read().expect("this one").rss_bytes > own.rss_bytes + more.len() as u64 / 2);
+}
+
+#[test]
 fn usage_is_that_of_the_tree() {
     let own = usage::of(std::process::id()).expect("this one");
     assert!(own.rss_bytes > 500_000 && own.processes == 1, "{own:?}");

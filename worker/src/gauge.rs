@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_process::usage;
+use muster_process::usage::{self, OwnUsage};
 use tokio::time::Instant;
 
 /// What was used.
@@ -16,21 +16,22 @@ pub(crate) struct UsageReading {
 /// Reads usage, and remembers the last reading.
 #[derive(Debug)]
 pub(crate) struct UsageGauge {
-    /// The worker's own pid; none for an in-process worker, whose process is the master's and would be counted once
+    /// Of the worker itself; none for an in-process worker, whose process is the master's and would be counted once
     /// for each worker in it.
-    own: Option<u32>,
+    own: Option<OwnUsage>,
     last: Option<(Instant, Duration)>,
 }
 
 impl UsageGauge {
     pub(crate) fn new(in_process: bool) -> Self {
-        Self { own: (!in_process).then(std::process::id), last: None }
+        Self { own: (!in_process).then(OwnUsage::default), last: None }
     }
 
     /// Reads the worker and these programs. What a program's own children use is not in it: to find them takes a pass
     /// over all processes of the machine, which a heartbeat must not cost.
     pub(crate) fn read(&mut self, programs: impl Iterator<Item = u32>, now: Instant) -> UsageReading {
-        let used = usage::of_all(self.own.into_iter().chain(programs));
+        let own = self.own.as_mut().and_then(OwnUsage::read).unwrap_or_default();
+        let used = usage::of_all(programs).plus(own);
         let before = self.last.replace((now, used.cpu));
         let cpu_percent = before.map_or(0.0, |(then, cpu)| percent(used.cpu.saturating_sub(cpu), now - then));
         UsageReading { cpu_percent, rss_bytes: used.rss_bytes }
