@@ -11,11 +11,14 @@ pub fn give_back() {
 }
 
 /// Lets all threads of this process share one heap. glibc gives each thread one of its own, which costs a process that has a thread
-/// for a moment some calls and, from then on, some pages. To be called before there are threads.
+/// for a moment some calls and, from then on, some pages. Nor does it keep small pieces apart for their next use, beyond those of
+/// each thread: with such pieces it goes through all of them whenever a large one is freed, as with each heartbeat. To be called before
+/// there are threads.
 pub fn share_one_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it takes no pointers, and no other thread uses the allocator yet.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MXFAST, 0);
     }
 }
