@@ -51,6 +51,27 @@ pub(crate) fn memory(pid: u32) -> anyhow::Result<u64> {
     line.trim().trim_end_matches(" kB").parse().context("a number of kB")
 }
 
+/// Memory of these processes together, in KiB. What they share with each other counts once, also where several run in one memory, for
+/// each of which the kernel shows all of it.
+pub(crate) fn memory_of(pids: impl IntoIterator<Item = u32>) -> anyhow::Result<u64> {
+    let mut counted: Vec<u32> = Vec::new();
+    let mut sum = 0;
+    for pid in pids {
+        if !counted.iter().any(|other| share_memory(*other, pid)) {
+            sum += memory(pid)?;
+            counted.push(pid);
+        }
+    }
+    Ok(sum)
+}
+
+/// Whether two processes run in one memory, where the kernel tells.
+fn share_memory(one: u32, other: u32) -> bool {
+    const KCMP_VM: libc::c_int = 1;
+    // SAFETY: no pointers.
+    unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_VM, 0, 0) == 0 }
+}
+
 /// Resident memory of a process, in MiB.
 pub(crate) fn resident(pid: u32) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;

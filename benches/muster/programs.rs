@@ -170,7 +170,7 @@ fn xargs(count: usize) -> anyhow::Result<f64> {
 fn beside_programs(server: &Server) -> anyhow::Result<u64> {
     let own = family::members(server.pid());
     let own = own.into_iter().filter(|pid| !family::is_redis(*pid) && !family::is_named(*pid, LIVES));
-    own.map(family::memory).sum()
+    family::memory_of(own)
 }
 
 /// What Muster and its Redis have run so far, in ms.

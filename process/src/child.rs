@@ -23,7 +23,9 @@ pub struct Child {
     /// The program's pid, as this process counts.
     pub pid: u32,
     /// The process whose death means that all is over: the init of a tree, else the program itself.
-    pub identity: LocalIdentity,
+    pub root: u32,
+    /// Who that is, for whoever looks for it later; `None` for a tree, which is gone with this process.
+    pub identity: Option<LocalIdentity>,
     /// This process's end of a piped stdin: nonblocking, closed on exec.
     pub stdin: Option<OwnedFd>,
     /// This process's end of a piped stdout: nonblocking, closed on exec.

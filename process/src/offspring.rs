@@ -21,7 +21,9 @@ use crate::zygote::{ATTACHED, Zygote};
 /// What a fork made.
 #[derive(Debug)]
 pub(crate) struct ForkedChild {
-    pub(crate) identity: LocalIdentity,
+    pub(crate) pid: u32,
+    /// `None` for a tree.
+    pub(crate) identity: Option<LocalIdentity>,
     pub(crate) keeper: ChildKiller,
     pub(crate) exit: ExitWatch,
 }
@@ -111,10 +113,12 @@ impl Offspring {
         method: KillMethod,
     ) -> Result<ForkedChild, SpawnError> {
         let (exit, watch) = oneshot::channel();
+        let is_tree = matches!(kind, ChildKind::Namespace(_) | ChildKind::Subreaper(_));
         self.table.add(pid, ChildEntry { kind, exit });
         let keeper = ChildKiller::new(Arc::new(pidfd), pid, method);
         // On an error the keeper is dropped, which kills the child.
-        let identity = identity::of(pid).map_err(|source| SpawnError::Setup { step: "identify it", source })?;
-        Ok(ForkedChild { identity, keeper, exit: ExitWatch(watch) })
+        let identify = || identity::of(pid).map_err(|source| SpawnError::Setup { step: "identify it", source });
+        let identity = (!is_tree).then(identify).transpose()?;
+        Ok(ForkedChild { pid, identity, keeper, exit: ExitWatch(watch) })
     }
 }

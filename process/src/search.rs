@@ -1,6 +1,6 @@
 //! Finding a program in a search path, as a shell does, and seeing beforehand whether it could be started.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -25,12 +25,13 @@ pub fn find(program: &OsStr, search_path: Option<&OsStr>) -> Result<PathBuf, Spa
     let searched = search_path.unwrap_or(OsStr::new(DEFAULT_PATH));
     // An empty entry would be the current folder, which is nobody's intent.
     let folders = std::env::split_paths(searched).filter(|folder| !folder.as_os_str().is_empty());
-    let found: Vec<PathBuf> = folders.map(|folder| folder.join(program)).filter(|path| path.is_file()).collect();
+    let mut files = folders.map(|folder| folder.join(program)).filter(|path| path.is_file());
+    let first =
+        files.next().ok_or_else(|| SpawnError::NotFound { program: program.into(), searched: searched.into() })?;
     // One that is there and not executable is named by the kernel's refusal, which is better than "not found".
-    let path = found.iter().find(|path| is_executable(path)).or(found.first());
-    let path = path.ok_or_else(|| SpawnError::NotFound { program: program.into(), searched: searched.into() })?;
+    let path = if is_executable(&first) { first } else { files.find(|path| is_executable(path)).unwrap_or(first) };
     // The program starts in another folder, where a relative entry would mean another file.
-    std::path::absolute(path).map_err(|source| SpawnError::Exec { program: OsString::from(path).into(), source })
+    std::path::absolute(&path).map_err(|source| SpawnError::Exec { program: path, source })
 }
 
 /// Looks at a program without starting it: at its folder, and at the file that a start would run. What only the kernel can

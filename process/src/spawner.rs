@@ -175,12 +175,12 @@ impl StartingChild {
         let Self { mut born, ends } = self;
         let CallerEnds { pipes: [stdin, stdout, stderr], start_report, program, cwd } = ends;
         let pid = match start_report {
-            None => born.identity.pid,
+            None => born.pid,
             Some(start_report) => attend(start_report, &mut born, || (program, cwd)).await?,
         };
-        let ForkedChild { identity, keeper, exit } = born;
+        let ForkedChild { pid: root, identity, keeper, exit } = born;
         keeper.settle();
-        Ok(Child { pid, identity, stdin, stdout, stderr, keeper, exit })
+        Ok(Child { pid, root, identity, stdin, stdout, stderr, keeper, exit })
     }
 }
 

@@ -58,7 +58,7 @@ fn owner_process() {
             }
             await_wicked(&tag);
         }
-        let init = kept.first().map_or(0, |tree| tree.identity.pid);
+        let init = kept.first().map_or(0, |tree| tree.root);
         std::fs::write(folder.join("new"), init.to_string()).expect("written");
         std::fs::rename(folder.join("new"), folder.join("ready")).expect("renamed");
         if role == Role::Busy as u8 {

@@ -20,14 +20,15 @@ fn is_dead(identity: &muster_domain::LocalIdentity) -> bool {
 fn a_living_process_is_found_and_a_dead_one_is_not() {
     run(async {
         let child = spawn(shell("exec sleep 1000", Custody::Child), all_means()[0]).await.expect("it starts");
-        assert_eq!(identity::of(child.pid).expect("it lives"), child.identity);
-        let Presence::Alive(pidfd) = identity::find(&child.identity).expect("asked") else { panic!("it lives") };
+        let own = child.identity.expect("it is alone");
+        assert_eq!(identity::of(child.pid).expect("it lives"), own);
+        let Presence::Alive(pidfd) = identity::find(&own).expect("asked") else { panic!("it lives") };
         assert!(!pidfd.is_dead());
         pidfd.signal(Signal::SIGKILL).expect("sent");
         tokio::try_join!(pidfd.dead(), pidfd.dead()).expect("two may wait");
-        assert!(pidfd.is_dead() && is_dead(&child.identity));
+        assert!(pidfd.is_dead() && is_dead(&own));
         child.exit.await;
-        assert!(pidfd.is_dead() && is_dead(&child.identity));
+        assert!(pidfd.is_dead() && is_dead(&own));
         assert!(child.keeper.pidfd().is_dead(), "this one can be had however late");
         assert_eq!(pidfd.signal(Signal::SIGKILL).expect_err("reaped").raw_os_error(), Some(libc::ESRCH));
         assert_eq!(identity::of(child.pid).expect_err("gone").kind(), std::io::ErrorKind::NotFound);
@@ -140,10 +141,11 @@ fn what_is_older_than_a_worker_is_none_of_its() {
         let child = spawn(marked_shell(&format!("exec sleep {tag}"), Custody::Child, &tag), all_means()[0]);
         let child = child.await.expect("it starts");
         wait_until("it runs", || tagged(&format!("sleep\0{tag}")).len() == 1);
-        let born = |ticks| Lineage { born: Some(ticks), limited: false };
-        assert_eq!(sweep_those_of(&tag, born(child.identity.start_time + 1)), NOTHING);
+        let (born, start) =
+            (|ticks| Lineage { born: Some(ticks), limited: false }, child.identity.expect("it is alone").start_time);
+        assert_eq!(sweep_those_of(&tag, born(start + 1)), NOTHING);
         assert_eq!(tagged(&format!("sleep\0{tag}")).len(), 1, "it goes on");
-        let swept = sweep_those_of(&tag, born(child.identity.start_time));
+        let swept = sweep_those_of(&tag, born(start));
         assert!(swept.killed >= 1 && swept.clean, "{swept:?}");
         child.exit.await;
     });
@@ -271,7 +273,7 @@ fn usage_is_that_of_the_tree() {
         run(async {
             let script = "while :; do :; done & sleep 1000 & wait";
             let child = spawn(shell(script, Custody::Tree), means).await.expect("it starts");
-            let root = child.identity.pid;
+            let root = child.root;
             let of_tree = || usage::of_trees(&[root]).remove(&root).expect("it lives");
             wait_until("it works", || of_tree().cpu > Duration::ZERO);
             let seen = of_tree();
@@ -314,8 +316,7 @@ fn a_tree_is_cheap() {
             }
             times.sort();
             let child = spawn(Program::new(["/bin/sleep", "1000"], Custody::Tree), means).await.expect("it starts");
-            let rollup =
-                std::fs::read_to_string(format!("/proc/{}/smaps_rollup", child.identity.pid)).unwrap_or_default();
+            let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", child.root)).unwrap_or_default();
             let field = |name: &str| rollup.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
             let memory = ["Pss:", "Private_Dirty:", "Private_Clean:"].map(field);
             let own = usage::of(std::process::id()).expect("this one").rss_bytes / 1024;

@@ -48,13 +48,13 @@ fn when_its_program_is_killed() {
 
 #[test]
 fn when_its_init_is_killed() {
-    ends_whole(|child| kill(child.identity.pid));
+    ends_whole(|child| kill(child.root));
 }
 
 #[test]
 fn when_its_init_is_stopped_and_it_is_killed() {
     ends_whole(|child| {
-        Pidfd::open(child.identity.pid).expect("it lives").signal(Signal::SIGSTOP).expect("sent");
+        Pidfd::open(child.root).expect("it lives").signal(Signal::SIGSTOP).expect("sent");
         child.keeper.kill();
     });
 }
@@ -165,12 +165,12 @@ fn an_init_has_its_own_name_and_no_descriptor_of_its_parent() {
             let mut program = shell("sleep 1000", Custody::Tree);
             program.env.push((mark::WORKER.into(), "01a1fc69-6e61-701a-8fcf-034646c8fef3".into()));
             let child = spawn(program, means).await.expect("it starts");
-            let init = format!("/proc/{}", child.identity.pid);
+            let init = format!("/proc/{}", child.root);
             let line = std::fs::read_to_string(format!("{init}/cmdline")).expect("a command line");
             assert_eq!(line.trim_end_matches('\0'), "muster-init");
             assert_eq!(std::fs::read_to_string(format!("{init}/comm")).expect("a name"), "mi-034646c8fef3\n");
             let parent = std::fs::read_to_string(format!("/proc/{}/stat", child.pid)).expect("a stat");
-            assert!(parent.contains(&format!(" {} ", child.identity.pid)), "its parent is the init: {parent}");
+            assert!(parent.contains(&format!(" {} ", child.root)), "its parent is the init: {parent}");
             // The init is not dumpable, so only root may look.
             if let Ok(open) = std::fs::read_dir(format!("{init}/fd")) {
                 assert_eq!(open.count(), 2, "the cord and the signals");

@@ -107,9 +107,10 @@ impl Launcher for ProcessLauncher {
         let child = self.spawner.spawn(program).await.map_err(|error| LaunchError(error.to_string()))?;
         let owns = matches!(orders.profile, RuntimeProfile::Exec(_));
         let end = WorkerEndWatch { watch: Some(child.exit), exit: None, owns };
-        let lineage = Lineage { born: Some(child.identity.start_time), limited: true };
-        let process = self.way_to(orders.process_id, child.identity.pid, child.keeper.pidfd(), lineage, end);
-        Ok(Launched { identity: child.identity.into(), process })
+        let identity = child.identity.ok_or_else(|| LaunchError("nobody could tell it from another process".into()))?;
+        let lineage = Lineage { born: Some(identity.start_time), limited: true };
+        let process = self.way_to(orders.process_id, identity.pid, child.keeper.pidfd(), lineage, end);
+        Ok(Launched { identity: identity.into(), process })
     }
 
     fn agent_log(&self, agent: AgentId) -> Box<dyn AgentLog> {

@@ -1,0 +1,76 @@
+//! What makes inits may be killed or stopped by anybody. Alone in its file, since all tests of a file share it.
+
+mod support;
+
+use muster_process::{Custody, Pidfd, ProcessExit, Signal, Spawner};
+use support::{all_means, new_tag, run, shell, spawn, tagged, wait_until};
+
+/// The zygotes of this process that live.
+fn zygotes() -> Vec<u32> {
+    let pids = tagged("muster-init").into_iter();
+    pids.filter(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "muster-zygote\n"))
+        .filter(|pid| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.contains(&format!(" {} ", std::process::id()))
+        })
+        .collect()
+}
+
+/// One test, since a start that somebody kills the zygote of may fail.
+#[test]
+fn it_is_replaced_and_told_anything() {
+    trees_outlive_it_and_others_are_made_without_it();
+    an_order_of_any_length_arrives();
+}
+
+fn trees_outlive_it_and_others_are_made_without_it() {
+    run(async {
+        Spawner::start().and_then(|spawner| spawner.warm_up()).expect("a zygote");
+        for means in all_means() {
+            for signal in [Signal::SIGKILL, Signal::SIGSTOP, Signal::SIGTERM] {
+                let tag = new_tag();
+                let older = spawn(shell(&format!("exec sleep {tag}1"), Custody::Tree), means).await.expect("it starts");
+                let [zygote] = zygotes()[..] else { panic!("one zygote, not {:?}", zygotes()) };
+                Pidfd::open(zygote).expect("it lives").signal(signal).expect("sent");
+                if signal == Signal::SIGKILL {
+                    wait_until("it is gone", || !zygotes().contains(&zygote));
+                }
+                let exit = spawn(shell("exit 7", Custody::Tree), means).await.expect("it starts").exit.await;
+                assert_eq!(exit, ProcessExit::Code(7), "{means:?} after {signal:?}");
+                let survives = signal == Signal::SIGTERM;
+                assert_eq!(zygotes() == [zygote], survives, "{means:?} after {signal:?}: {:?}", zygotes());
+                assert_eq!(tagged(&tag).len(), 1, "the older one runs on");
+                older.keeper.kill();
+                assert_eq!(older.exit.await, ProcessExit::Signal(libc::SIGKILL));
+                assert_eq!(tagged(&tag), [0; 0]);
+            }
+        }
+    });
+}
+
+fn an_order_of_any_length_arrives() {
+    for means in all_means() {
+        for bytes in [0, 100_000, 1_500_000] {
+            run(async {
+                let mut program = shell("env | wc -c | grep -q . && exit $((${#LAST} + 3))", Custody::Tree);
+                let one = "x".repeat(100_000.min(bytes));
+                program
+                    .env
+                    .extend((0..bytes / 100_000).map(|number| (format!("V{number}").into(), one.clone().into())));
+                program.env.push(("LAST".into(), "abcd".into()));
+                let exit = spawn(program, means).await.expect("it starts").exit.await;
+                assert_eq!(exit, ProcessExit::Code(7), "{bytes} bytes, {means:?}");
+            });
+        }
+        run(async {
+            let mut program = shell("exit 0", Custody::Tree);
+            program.env.extend((0..100).map(|number| (format!("V{number}").into(), "x".repeat(100_000).into())));
+            let error = spawn(program, means).await.expect_err("too long").to_string();
+            assert!(error.contains("Argument list too long"), "{error}");
+            assert_eq!(
+                spawn(shell("exit 3", Custody::Tree), means).await.expect("it starts").exit.await,
+                ProcessExit::Code(3)
+            );
+        });
+    }
+}
