@@ -7,6 +7,7 @@ use muster_domain::described;
 use muster_domain::schema::truth;
 use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
+use tracing_subscriber::filter::{ParseError, Targets};
 use utoipa::ToSchema;
 
 use super::mistake::Mistake;
@@ -113,10 +114,18 @@ pub(super) fn read_listen(text: &str, reader: &mut Reader<'_>, has_keys: bool) -
 }
 
 /// What is logged.
-pub(super) fn read_log_level(text: &str, reader: &mut Reader<'_>) -> String {
-    let filter = |text: &str| match tracing_subscriber::EnvFilter::try_new(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("a level is expected, as in info, not {text:?}: {error}")),
-    };
-    reader.understood("log_level", text, filter).unwrap_or_default()
+pub(super) fn read_log_level(text: &str, reader: &mut Reader<'_>) -> Targets {
+    let targets =
+        |text: &str| log_targets(text).map_err(|why| format!("a level is expected, as in info, not {text:?}: {why}"));
+    reader.understood("log_level", text, targets).unwrap_or_default()
+}
+
+/// Levels, of all and of single modules. The parser would take an empty part for the name of every module, and a filter of
+/// spans for the name of one.
+fn log_targets(text: &str) -> Result<Targets, String> {
+    if text.contains('[') {
+        return Err("levels are set for modules, not for spans".to_owned());
+    }
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join(",").parse().map_err(|error: ParseError| error.to_string())
 }

@@ -54,6 +54,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use muster_domain::{Budgets, Clocks, PoolSpec, RuntimeProfile, Tenants};
+use tracing_subscriber::filter::Targets;
 
 use file::File;
 use general::General;
@@ -70,8 +71,8 @@ pub struct Config {
     pub single_process: bool,
     /// Form of the log.
     pub log_format: LogFormat,
-    /// What is logged: a filter of tracing.
-    pub log_level: String,
+    /// What is logged: levels, of all and of single modules.
+    pub log_level: Targets,
     /// What an acknowledged change survives.
     pub durability: DurabilitySetting,
     /// The registry.

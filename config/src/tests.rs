@@ -232,7 +232,18 @@ fn a_mistake_names_file_line_and_key() {
     }
     let broken = mistake_of("listen = 'a'\nx = = 2\n");
     assert!(broken.starts_with("muster.toml:2: this is no TOML: "), "{broken}");
-    assert!(mistake_of("log_level = 'a=b=c'").starts_with("muster.toml:1: log_level: a level is expected"));
+    for level in ["a=b=c", "muster_store=loud", "[task]=debug"] {
+        let mistake = mistake_of(&format!("log_level = '{level}'"));
+        assert!(mistake.starts_with("muster.toml:1: log_level: a level is expected"), "{mistake}");
+    }
+}
+
+#[test]
+fn levels_are_those_of_all_and_of_single_modules() {
+    let levels = |text: &str| TestFolder::with_file(&format!("log_level = '{text}'")).load().log_level.to_string();
+    assert_eq!(levels("warn, muster_supervisor=debug,"), "muster_supervisor=debug,warn");
+    assert_eq!(levels("DEBUG"), "debug");
+    assert_eq!(levels("muster_store"), "muster_store=trace");
 }
 
 #[test]

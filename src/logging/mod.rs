@@ -11,9 +11,10 @@ use std::io::{IsTerminal, Write};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use muster_config::LogFormat;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use queue::LostLines;
 pub(crate) use queue::{LogQueue, LogTrouble};
@@ -52,14 +53,14 @@ pub(crate) fn stands_at(place: muster_files::DataPath) {
 }
 
 /// Starts it for the supervisor. Colours are used where stderr is a terminal.
-pub(crate) fn start(format: LogFormat, filter: &str) -> anyhow::Result<Log> {
-    let filter = directives(filter)?;
+pub(crate) fn start(format: LogFormat, levels: Targets) -> anyhow::Result<Log> {
     let queue = LogQueue::new(Stderr::open()?, MOST, tell);
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(queue.clone());
-    let log = log.with_target(false).log_internal_errors(false);
+    let log = tracing_subscriber::registry().with(with_quiet_databases(levels));
+    let lines = tracing_subscriber::fmt::layer().with_writer(queue.clone());
+    let lines = lines.with_target(false).log_internal_errors(false);
     let started = match format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
+        LogFormat::Text => log.with(lines.with_ansi(std::io::stderr().is_terminal())).try_init(),
+        LogFormat::Json => log.with(lines.json().flatten_event(true)).try_init(),
     };
     started.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))?;
     tell_of_panics();
@@ -68,15 +69,15 @@ pub(crate) fn start(format: LogFormat, filter: &str) -> anyhow::Result<Log> {
 
 /// What is logged. Sessions that a database server ends are opened again, and what fails is told where it is handled: sqlx
 /// warns of both, loudly. Whoever names it gets what they ask for.
-fn directives(filter: &str) -> anyhow::Result<EnvFilter> {
-    let words = || format!("the log level {filter:?} is not understood");
-    let directives = EnvFilter::try_new(filter).with_context(words)?;
-    if filter.contains("sqlx") {
-        return Ok(directives);
+fn with_quiet_databases(levels: Targets) -> Targets {
+    if levels.iter().any(|(module, _)| module.starts_with("sqlx")) {
+        return levels;
     }
-    ["sqlx=error", "sqlx_core=error", "sqlx::postgres::notice=off"]
-        .iter()
-        .try_fold(directives, |all, one| Ok(all.add_directive(one.parse()?)))
+    levels.with_targets([
+        ("sqlx", LevelFilter::ERROR),
+        ("sqlx_core", LevelFilter::ERROR),
+        ("sqlx::postgres::notice", LevelFilter::OFF),
+    ])
 }
 
 /// Starts it for a worker: what an operator should know, as text, into the file that is its stderr.

@@ -80,7 +80,7 @@ impl ServeContext {
 /// Runs until it is told to end.
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let started = Instant::now();
-    let log = crate::logging::start(config.log_format, &config.log_level)?;
+    let log = crate::logging::start(config.log_format, config.log_level.clone())?;
     for note in &config.notes {
         tracing::warn!("{note}");
     }
