@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use muster_config::{Config, Database, DurabilitySetting as Wanted};
-use muster_store::postgres::{PostgresOptions, PostgresStore};
-use muster_store::sqlite::SqliteStore;
-use muster_store::{Durability, Store, StoreError};
+use muster_store::postgres::PostgresOptions;
+use muster_store::{Durability, Store, StoreError, postgres, sqlite};
 
 /// Opens the store, and brings its schema up to date.
 pub(crate) async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
@@ -15,7 +14,7 @@ pub(crate) async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> 
                 Wanted::Process => Durability::Process,
                 Wanted::Full => Durability::Full,
             };
-            Ok(Arc::new(SqliteStore::open(path, durability).await?))
+            sqlite::open(path, durability).await
         }
         Database::Postgres { url, pgbouncer_url } => {
             let options = PostgresOptions {
@@ -24,7 +23,7 @@ pub(crate) async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> 
                 pgbouncer: pgbouncer_url.is_some(),
                 max_connections: config.max_connections,
             };
-            Ok(Arc::new(PostgresStore::connect(options).await?))
+            postgres::open(options).await
         }
     }
 }

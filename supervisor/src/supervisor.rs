@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use muster_domain::budget::Budgets;
 use muster_domain::{
     EventDraft, EventKind, Fence, Intent, PoolName, PoolSpec, ProcessId, RuntimeProfile, Tenants, Timestamp,
@@ -104,7 +105,13 @@ pub enum LeadEnd {
 
 impl Supervisor {
     /// Reads the truth, finds the workers that live, and starts a keeper for every pool.
-    pub async fn start(parts: Parts) -> Result<Self, SupervisorError> {
+    ///
+    /// In a box, as what ends it is: whoever awaits the future itself compiles all that it starts.
+    pub fn start(parts: Parts) -> BoxFuture<'static, Result<Self, SupervisorError>> {
+        Box::pin(Self::begin(parts))
+    }
+
+    async fn begin(parts: Parts) -> Result<Self, SupervisorError> {
         let (told, health_events) = mpsc::unbounded_channel();
         let mut task_set = TaskSet::default();
         let fenced = CancellationToken::new();
@@ -162,7 +169,11 @@ impl Supervisor {
 
     /// Ends it in order: intake, then workers (asked, killed when `hurry` says so or their time is over), then its own
     /// parts, then the lead. Whoever leads next finds nothing open.
-    pub async fn shut_down(self, end: LeadEnd, hurry: CancellationToken) {
+    pub fn shut_down(self, end: LeadEnd, hurry: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(self.finish(end, hurry))
+    }
+
+    async fn finish(self, end: LeadEnd, hurry: CancellationToken) {
         let context = self.handle.context.clone();
         self.handle.closing.cancel();
         if let LeadEnd::Asked(StopWish { keep_workers: false }) = end {

@@ -59,6 +59,7 @@ mod workload;
 
 pub use stop::StopSign;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,11 +111,18 @@ pub enum WorkerError {
     Subscription(#[source] RegistryError),
 }
 
+/// A worker at work. In a box, as whoever awaits the future itself compiles all that a worker does once more.
+pub type WorkerRun = Pin<Box<dyn Future<Output = Result<WorkerExit, WorkerError>> + Send>>;
+
 /// Serves as the worker of these orders until there is a reason to end. Needs a tokio runtime with IO and time.
 ///
 /// Fails only where it can't subscribe to its commands within `clocks.start_timeout` and has no master that could say so; no
 /// agent was started then.
-pub async fn run(orders: WorkerOrders, mut deps: WorkerDeps) -> Result<WorkerExit, WorkerError> {
+pub fn run(orders: WorkerOrders, deps: WorkerDeps) -> WorkerRun {
+    Box::pin(serve(orders, deps))
+}
+
+async fn serve(orders: WorkerOrders, mut deps: WorkerDeps) -> Result<WorkerExit, WorkerError> {
     let mut stop = deps.stop.watch();
     deps.bus.introduce(orders.process_id, Peer { pool: orders.pool_name.clone(), key: Some(orders.key) });
     let commands = match subscribe(&orders, &mut deps, &mut stop).await? {

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
+use futures_util::future::BoxFuture;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, interval, sleep, timeout};
@@ -49,10 +50,17 @@ const MANY: usize = 1_000;
 /// Serves the API on `listener` until `shutdown` is cancelled. Then no connection is taken any more, idle ones are
 /// closed, and requests that are being answered may take [`ApiConfig::drain`](crate::ApiConfig::drain). Streams of
 /// events and logs end by the supervisor's own token, which must be cancelled before or with `shutdown`.
-pub async fn serve(listener: TcpListener, state: Arc<ApiState>, shutdown: CancellationToken) -> io::Result<()> {
-    let router = crate::router(Arc::clone(&state));
-    serve_router(listener, state, router, shutdown).await;
-    Ok(())
+pub fn serve(
+    listener: TcpListener,
+    state: Arc<ApiState>,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, io::Result<()>> {
+    // In a box, as whoever awaits the future itself compiles all that it does once more.
+    Box::pin(async move {
+        let router = crate::router(Arc::clone(&state));
+        serve_router(listener, state, router, shutdown).await;
+        Ok(())
+    })
 }
 
 async fn serve_router(listener: TcpListener, state: Arc<ApiState>, router: Router, shutdown: CancellationToken) {

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use muster_domain::RegistryTarget;
 use redis::RedisError;
 
@@ -29,7 +30,12 @@ impl From<String> for Unreached {
 ///
 /// # Errors
 /// Where it is no URL, where nobody answers, or where the answer is a refusal.
-pub async fn reach(url: &str, roots: Option<Vec<u8>>) -> Result<(), Unreached> {
+pub fn reach(url: &str, roots: Option<Vec<u8>>) -> BoxFuture<'_, Result<(), Unreached>> {
+    // In a box, as whoever awaits the future itself compiles the client once more.
+    Box::pin(ping(url, roots))
+}
+
+async fn ping(url: &str, roots: Option<Vec<u8>>) -> Result<(), Unreached> {
     let target = RegistryTarget { url: url.to_owned(), prefix: String::new(), roots: None };
     let mut client = open(&target).map_err(|_| "its URL is not understood".to_owned())?;
     if let Some(pem) = roots {

@@ -19,16 +19,18 @@ mod engine;
 mod errors;
 mod limit;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 
 pub use engine::PostgresEngine;
 
-use crate::StoreError;
 use crate::migrate::{self, Migrated};
 use crate::sql_store::SqlStore;
+use crate::{Store, StoreError};
 
 /// The store in a PostgreSQL database.
 pub type PostgresStore = SqlStore<PostgresEngine>;
@@ -77,13 +79,21 @@ impl PostgresStore {
     }
 }
 
+/// Connects as [`PostgresStore::connect`] does. The engine is then compiled here alone, not once more where it is used.
+///
+/// # Errors
+/// The same as of [`PostgresStore::connect`].
+pub fn open(options: PostgresOptions) -> LocalBoxFuture<'static, Result<Arc<dyn Store>, StoreError>> {
+    Box::pin(async move { Ok(Arc::new(PostgresStore::connect(options).await?) as Arc<dyn Store>) })
+}
+
 /// Brings the schema of a database up to date, as connecting does, and says what was done. The URL must be
 /// the server's own, not a PgBouncer's.
 ///
 /// # Errors
 /// The same as of connecting.
-pub async fn migrate(url: &str) -> Result<Migrated, StoreError> {
-    prepare(url).await.map(|(migrated, _)| migrated)
+pub fn migrate(url: &str) -> LocalBoxFuture<'_, Result<Migrated, StoreError>> {
+    Box::pin(async move { prepare(url).await.map(|(migrated, _)| migrated) })
 }
 
 /// Brings the schema up to date, and asks for the encoding of the database.

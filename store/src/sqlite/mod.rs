@@ -15,8 +15,10 @@ mod threads;
 use std::fs;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use rusqlite::OpenFlags;
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{ConnectOptions, Connection};
@@ -28,7 +30,7 @@ use threads::Threads;
 
 use crate::migrate::{self, Migrated};
 use crate::sql_store::SqlStore;
-use crate::{Durability, StoreError};
+use crate::{Durability, Store, StoreError};
 
 /// The store in a file.
 pub type SqliteStore = SqlStore<SqliteEngine>;
@@ -58,6 +60,14 @@ impl SqliteStore {
     }
 }
 
+/// Opens a file as [`SqliteStore::open`] does. The engine is then compiled here alone, not once more where it is used.
+///
+/// # Errors
+/// The same as of [`SqliteStore::open`].
+pub fn open(path: &Path, durability: Durability) -> LocalBoxFuture<'_, Result<Arc<dyn Store>, StoreError>> {
+    Box::pin(async move { Ok(Arc::new(SqliteStore::open(path, durability).await?) as Arc<dyn Store>) })
+}
+
 fn reader(path: &Path, durability: Durability) -> Result<rusqlite::Connection, StoreError> {
     let connection = connection(path, durability)?;
     connection.pragma_update(None, "query_only", true).map_err(errors::explain)?;
@@ -85,8 +95,8 @@ fn connection(path: &Path, durability: Durability) -> Result<rusqlite::Connectio
 ///
 /// # Errors
 /// The same as of opening.
-pub async fn migrate(path: &Path) -> Result<Migrated, StoreError> {
-    migrate_with(path, Durability::Full).await
+pub fn migrate(path: &Path) -> LocalBoxFuture<'_, Result<Migrated, StoreError>> {
+    Box::pin(migrate_with(path, Durability::Full))
 }
 
 async fn migrate_with(path: &Path, durability: Durability) -> Result<Migrated, StoreError> {
