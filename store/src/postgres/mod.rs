@@ -79,10 +79,10 @@ impl PostgresStore {
     }
 }
 
-/// Connects as [`PostgresStore::connect`] does. The engine is then compiled here alone, not once more where it is used.
+/// Connects as `PostgresStore::connect` does. The engine is then compiled here alone, not once more where it is used.
 ///
 /// # Errors
-/// The same as of [`PostgresStore::connect`].
+/// The same as of `PostgresStore::connect`.
 pub fn open(options: PostgresOptions) -> LocalBoxFuture<'static, Result<Arc<dyn Store>, StoreError>> {
     Box::pin(async move { Ok(Arc::new(PostgresStore::connect(options).await?) as Arc<dyn Store>) })
 }

@@ -60,10 +60,10 @@ impl SqliteStore {
     }
 }
 
-/// Opens a file as [`SqliteStore::open`] does. The engine is then compiled here alone, not once more where it is used.
+/// Opens a file as `SqliteStore::open` does. The engine is then compiled here alone, not once more where it is used.
 ///
 /// # Errors
-/// The same as of [`SqliteStore::open`].
+/// The same as of `SqliteStore::open`.
 pub fn open(path: &Path, durability: Durability) -> LocalBoxFuture<'_, Result<Arc<dyn Store>, StoreError>> {
     Box::pin(async move { Ok(Arc::new(SqliteStore::open(path, durability).await?) as Arc<dyn Store>) })
 }
