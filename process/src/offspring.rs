@@ -92,14 +92,16 @@ impl Offspring {
         let Some(zygote) = self.zygote.take_if(|zygote| zygote.lives()) else { return Ok(None) };
         match zygote.make_init(order, attached) {
             Ok(made) => {
-                self.zygote = Some(zygote);
+                // One that has no room may have got limits of its own, of which this process knows nothing: the next has this process's.
+                let has_room = |error: &io::Error| !matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENOMEM));
+                self.zygote = made.as_ref().err().is_none_or(has_room).then_some(zygote);
                 made.map(Some)
             }
             Err(error) => {
                 let is_dead = zygote.end();
                 // What it has made and not told of ends with its lifeline, and its program may have begun: then it is not begun again.
                 let has_made_one = !self.orphans.find(|pid| self.table.has(pid))?.is_empty();
-                if is_dead && !has_made_one { Ok(None) } else { Err(error) }
+                if is_dead && !has_made_one { Ok(None) } else { Err(zygote_failed(&error)) }
             }
         }
     }
@@ -121,4 +123,9 @@ impl Offspring {
         let identity = (!is_tree).then(identify).transpose()?;
         Ok(ForkedChild { pid, identity, keeper, exit: ExitWatch(watch) })
     }
+}
+
+/// Why a zygote did not do it, for people.
+fn zygote_failed(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("the process that makes inits, muster-zygote, was killed or hangs ({error})"))
 }

@@ -148,7 +148,9 @@ impl Spawner {
             };
             self.warm_up().map_err(SpawnError::Fork)?;
         }
-        Err(SpawnError::Fork(io::Error::other("who makes inits dies again and again")))
+        Err(SpawnError::Fork(io::Error::other(
+            "the process that makes inits, muster-zygote, is killed again and again",
+        )))
     }
 }
 

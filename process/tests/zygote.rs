@@ -20,6 +20,7 @@ fn zygotes() -> Vec<u32> {
 #[test]
 fn it_is_replaced_and_told_anything() {
     trees_outlive_it_and_others_are_made_without_it();
+    one_that_has_no_room_refuses_and_makes_way();
     an_order_of_any_length_arrives();
 }
 
@@ -43,6 +44,31 @@ fn trees_outlive_it_and_others_are_made_without_it() {
                 older.keeper.kill();
                 assert_eq!(older.exit.await, ProcessExit::Signal(libc::SIGKILL));
                 assert_eq!(tagged(&tag), [0; 0]);
+            }
+        }
+    });
+}
+
+fn one_that_has_no_room_refuses_and_makes_way() {
+    run(async {
+        for means in all_means() {
+            for (limit, value) in [(libc::RLIMIT_NOFILE, 6), (libc::RLIMIT_AS, 4096)] {
+                spawn(shell("exit 0", Custody::Tree), means).await.expect("it starts").exit.await;
+                let [zygote] = zygotes()[..] else { panic!("one zygote, not {:?}", zygotes()) };
+                let mut its = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+                // SAFETY: valid structs to fill and to read.
+                let done = unsafe {
+                    libc::prlimit(zygote as libc::pid_t, limit, std::ptr::null(), &raw mut its);
+                    its.rlim_cur = value;
+                    libc::prlimit(zygote as libc::pid_t, limit, &raw const its, std::ptr::null_mut())
+                };
+                assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+                let mut program = shell("exit 0", Custody::Tree);
+                program.env.push(("LONG".into(), "x".repeat(100_000).into()));
+                let error = spawn(program, means).await.expect_err("there is no room").to_string();
+                assert!(error.contains("no more open files") || error.contains("no memory left"), "{error}");
+                let exit = spawn(shell("exit 7", Custody::Tree), means).await.expect("another has room").exit.await;
+                assert_eq!(exit, ProcessExit::Code(7));
             }
         }
     });

@@ -98,16 +98,21 @@ impl ZygoteProcess {
         // SAFETY: as this function.
         unsafe {
             let (header, attached) = receive()?;
+            let rest = header.length - size_of::<OrderHeader>();
+            let attached = match attached {
+                Ok(attached) => attached,
+                Err(error) => return drain(rest).map(|()| Err(error)),
+            };
             let region = match regions.take(header.length) {
                 Ok(region) => region,
                 Err(error) => {
                     attached.into_iter().for_each(sys::close);
-                    return drain(header.length - size_of::<OrderHeader>()).map(|()| Err(error));
+                    return drain(rest).map(|()| Err(error));
                 }
             };
             let order = region::order(region);
             order.write(header);
-            read_exactly(order.add(1).cast(), header.length - size_of::<OrderHeader>())?;
+            read_exactly(order.add(1).cast(), rest)?;
             let made = self.make(region, header.tree?, attached);
             attached.into_iter().for_each(sys::close);
             Some(made)
@@ -154,11 +159,10 @@ unsafe extern "C" fn begin(init: *mut u8) -> ! {
     unsafe { (*init.cast::<Init>()).run() }
 }
 
-/// The next order's header, and what came with it; `None` at the end.
-unsafe fn receive() -> Option<(OrderHeader, [RawFd; ATTACHED])> {
+/// The next order's header, and what came with it, or an error where there was no room for all of that; `None` at the end.
+unsafe fn receive() -> Option<(OrderHeader, sys::Result<[RawFd; ATTACHED]>)> {
     let (mut header, mut control) = (MaybeUninit::<OrderHeader>::uninit(), Attachment([0; 64]));
-    // SAFETY: pointers to locals, with their lengths. Zeroes are a valid header of a message. The bytes are one of ours, and what is
-    // attached is as it was attached.
+    // SAFETY: pointers to locals, with their lengths. Zeroes are a valid header of a message. The bytes are one of ours.
     unsafe {
         let mut part = libc::iovec { iov_base: header.as_mut_ptr().cast(), iov_len: size_of::<OrderHeader>() };
         let mut message: libc::msghdr = mem::zeroed();
@@ -166,13 +170,29 @@ unsafe fn receive() -> Option<(OrderHeader, [RawFd; ATTACHED])> {
         (message.msg_control, message.msg_controllen) = (control.0.as_mut_ptr().cast(), Attachment::ROOM as _);
         let read = sys::receive(SOCKET, &mut message).ok().filter(|read| *read > 0)?;
         read_exactly(header.as_mut_ptr().cast::<u8>().add(read), size_of::<OrderHeader>() - read)?;
-        let first = libc::CMSG_FIRSTHDR(&message);
-        if first.is_null() || (*first).cmsg_type != libc::SCM_RIGHTS {
-            return None;
-        }
-        let attached = libc::CMSG_DATA(first).cast::<[RawFd; ATTACHED]>().read_unaligned();
         let header = header.assume_init();
-        (header.length <= LONGEST).then_some((header, attached))
+        (header.length <= LONGEST).then(|| (header, attached_to(&message)))
+    }
+}
+
+/// The descriptors that came with a message: all, or none, since the kernel leaves out those for which a process has no room.
+///
+/// # Safety
+/// The message was received, and what it points to is there.
+unsafe fn attached_to(message: &libc::msghdr) -> sys::Result<[RawFd; ATTACHED]> {
+    // SAFETY: the caller's. A message of this type holds as many descriptors as its length says.
+    unsafe {
+        let first = libc::CMSG_FIRSTHDR(message);
+        if first.is_null() || (*first).cmsg_level != libc::SOL_SOCKET || (*first).cmsg_type != libc::SCM_RIGHTS {
+            return Err(Errno::EMFILE);
+        }
+        let came = ((*first).cmsg_len as usize - libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
+        let descriptors = libc::CMSG_DATA(first).cast::<RawFd>();
+        if came == ATTACHED {
+            return Ok(descriptors.cast::<[RawFd; ATTACHED]>().read_unaligned());
+        }
+        (0..came).for_each(|index| sys::close(descriptors.add(index).read_unaligned()));
+        Err(Errno::EMFILE)
     }
 }
 
