@@ -2,7 +2,7 @@
 //! library.
 
 use std::os::fd::RawFd;
-use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::exec_stage::{ExecStage, close_between, or_fail};
@@ -36,6 +36,8 @@ pub(crate) struct Init {
     pub(crate) last_foreign: RawFd,
     /// Where the stack of the program's process begins. From its other end on the memory is needed until the program runs.
     pub(crate) program_stack: *mut u8,
+    /// Not zero while the program's process uses that memory.
+    pub(crate) starting: *const AtomicU32,
     /// That memory: where it is, and its length in bytes.
     pub(crate) until_started: (usize, usize),
 }
@@ -89,12 +91,26 @@ impl Init {
     /// Makes the program's process. In a namespace, which the kernel ends whatever this process does, it shares this memory until its
     /// exec, for which this process waits.
     unsafe fn start_program(&self) -> libc::pid_t {
-        let sharing = if self.has_namespace() { libc::CLONE_VM | libc::CLONE_VFORK } else { 0 };
+        let sharing =
+            if self.has_namespace() { libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_CHILD_CLEARTID } else { 0 };
         let starting = Starting { stage: self.stage, report: self.report, parent: sys::own_pid() };
         let argument = (&raw const starting).cast_mut().cast();
-        // SAFETY: the stack is the new process's own, and `starting` outlives its need where memory is shared.
-        let made =
-            unsafe { sys::clone_onto(sharing | libc::SIGCHLD, self.program_stack, ptr::null_mut(), start, argument) };
+        // SAFETY: the stack is the new process's own, and `starting` outlives its need where memory is shared. Should this process be
+        // killed before that, the memory stays taken.
+        let made = unsafe {
+            (*self.starting).store(u32::from(sharing != 0), Ordering::Release);
+            sys::clone_onto(
+                sharing | libc::SIGCHLD,
+                self.program_stack,
+                self.starting.cast_mut().cast(),
+                start,
+                argument,
+            )
+        };
+        if made.is_err() {
+            // SAFETY: as above.
+            unsafe { (*self.starting).store(0, Ordering::Release) };
+        }
         or_fail(self.report, StartStep::Fork, made)
     }
 

@@ -137,6 +137,7 @@ impl ZygoteProcess {
                 report,
                 last_foreign: SOCKET,
                 program_stack: region::program_stack(region),
+                starting: &raw const (*region).starting,
                 until_started: region::until_started(region),
             };
             let argument = region::init_stack(region).sub(size_of::<Init>().next_multiple_of(64));

@@ -17,9 +17,19 @@ const PAGE: usize = 4096;
 pub(super) struct Region {
     /// Not zero while an init runs in it. The kernel makes it zero at the init's end.
     pub(super) taken: AtomicU32,
+    /// Not zero while a program's process runs in it, which may be so for a moment after its init was killed. The kernel makes it zero
+    /// at its exec or its end.
+    pub(super) starting: AtomicU32,
     /// Room for an order, in bytes.
     room: usize,
     next: *mut Region,
+}
+
+impl Region {
+    fn is_free(&self) -> bool {
+        // In this order: an init sets the second before the kernel makes the first zero.
+        self.taken.load(Ordering::Acquire) == 0 && self.starting.load(Ordering::Acquire) == 0
+    }
 }
 
 /// All regions there are. They are used again, and as many as inits ran at once.
@@ -38,7 +48,7 @@ impl Regions {
         while !region.is_null() {
             // SAFETY: regions in the list are never unmapped.
             let known = unsafe { &*region };
-            if known.room >= room && known.taken.load(Ordering::Acquire) == 0 {
+            if known.room >= room && known.is_free() {
                 return Ok(region);
             }
             region = known.next;
@@ -53,7 +63,7 @@ impl Regions {
         // SAFETY: within what was just mapped, and aligned, since all lengths are multiples of its alignment.
         unsafe {
             let region = start.add(GUARD + STACK - size_of::<Region>()).cast::<Region>();
-            region.write(Region { taken: AtomicU32::new(0), room, next: self.first });
+            region.write(Region { taken: AtomicU32::new(0), starting: AtomicU32::new(0), room, next: self.first });
             self.first = region;
             Ok(region)
         }
@@ -106,7 +116,10 @@ mod tests {
         known.taken.store(1, Ordering::Release);
         let second = regions.take(100).expect("memory");
         assert_ne!(second, first);
+        known.starting.store(1, Ordering::Release);
         known.taken.store(0, Ordering::Release);
+        assert_eq!(regions.take(100), Ok(second), "its program's process is still in the first");
+        known.starting.store(0, Ordering::Release);
         let large = regions.take(PAGE + 1).expect("memory");
         assert!(large != first && large != second);
         // SAFETY: a region, of which nothing is used.
