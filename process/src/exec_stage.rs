@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int};
 use std::os::fd::RawFd;
 
 use crate::start_report::StartStep;
-use crate::sys::{self, Errno, Signals};
+use crate::sys::{self, Errno, SignalMask};
 
 /// All that those steps need, in memory that was made ready before the fork.
 #[derive(Clone, Copy)]
@@ -48,7 +48,7 @@ impl ExecStage {
         if let Some(soft) = self.open_files {
             or_fail(report, StartStep::OpenFiles, limit_open_files(soft));
         }
-        sys::block(Signals::NONE);
+        sys::block(SignalMask::NONE);
         // SAFETY: lists that were made for this.
         let Err(error) = unsafe { sys::execute(self.path, self.argv, self.env) };
         fail(report, StartStep::Exec, error)

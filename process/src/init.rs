@@ -10,7 +10,7 @@ use crate::ownership::{Maps, Means};
 use crate::process_list::{ProcessList, kill_descendants};
 use crate::start_order::TreeOrder;
 use crate::start_report::StartStep;
-use crate::sys::{self, Signals};
+use crate::sys::{self, SignalMask};
 use crate::tag::take_limit;
 
 /// The init's exit code that says: I have no child left, and so there is nobody left of the tree.
@@ -65,7 +65,7 @@ impl Init {
         if let Means::PidNamespace { private_proc: true, .. } = self.tree.means {
             mount_proc();
         }
-        let watched = Signals::of([libc::SIGCHLD, libc::SIGTERM, libc::SIGHUP]);
+        let watched = SignalMask::of([libc::SIGCHLD, libc::SIGTERM, libc::SIGHUP]);
         let signals = or_fail(self.report, StartStep::Signals, sys::watch(watched));
         // SAFETY: as this function.
         let program = unsafe { self.start_program() };

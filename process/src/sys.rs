@@ -21,9 +21,9 @@ const SIGNALS: usize = 65;
 
 /// A set of signals, as the kernel has it.
 #[derive(Clone, Copy)]
-pub(crate) struct Signals(u64);
+pub(crate) struct SignalMask(u64);
 
-impl Signals {
+impl SignalMask {
     pub(crate) const NONE: Self = Self(0);
 
     pub(crate) const fn of(signals: [c_int; 3]) -> Self {
@@ -179,14 +179,14 @@ pub(crate) fn mount(source: Option<&CStr>, target: &CStr, kind: Option<&CStr>, f
 }
 
 /// A descriptor on which these signals are read: they are blocked.
-pub(crate) fn watch(signals: Signals) -> Result<RawFd> {
+pub(crate) fn watch(signals: SignalMask) -> Result<RawFd> {
     let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
     // SAFETY: a set of that size.
     unsafe { syscall!(Sysno::signalfd4, word(-1), &raw const signals.0, SIGNAL_SET, word(flags)) }.map(|fd| fd as RawFd)
 }
 
 /// Blocks these signals and no others.
-pub(crate) fn block(signals: Signals) {
+pub(crate) fn block(signals: SignalMask) {
     // SAFETY: a set of that size; the old one is not asked for.
     let _ = unsafe { syscall!(Sysno::rt_sigprocmask, word(libc::SIG_SETMASK), &raw const signals.0, 0, SIGNAL_SET) };
 }
@@ -282,10 +282,22 @@ pub(crate) unsafe fn clone_onto(
     begin: unsafe extern "C" fn(*mut u8) -> !,
     argument: *mut u8,
 ) -> Result<libc::pid_t> {
+    // SAFETY: the caller's.
+    let made = unsafe { clone_here(flags as isize, stack_top, over, begin, argument) };
+    Errno::from_ret(made as usize).map(|pid| pid as libc::pid_t)
+}
+
+/// To the parent a system call like any other. The child is on the other stack from its first instruction on, and never comes back.
+#[cfg(target_arch = "x86_64")]
+unsafe fn clone_here(
+    flags: isize,
+    stack_top: *mut u8,
+    over: *mut u32,
+    begin: unsafe extern "C" fn(*mut u8) -> !,
+    argument: *mut u8,
+) -> isize {
     let made: isize;
-    // SAFETY: the child is on the other stack from its first instruction on and never comes back; to the parent it is a system
-    // call. The kernel's order of the last two arguments is x86's own.
-    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the caller's. Here the kernel takes the place that it makes zero before the thread's data, of which there is none.
     unsafe {
         std::arch::asm!(
             "syscall",
@@ -297,19 +309,31 @@ pub(crate) unsafe fn clone_onto(
             "ud2",
             "2:",
             inlateout("rax") Sysno::clone as isize => made,
-            in("rdi") flags as isize,
+            in("rdi") flags,
             in("rsi") stack_top,
-            in("rdx") 0,
+            in("rdx") 0isize,
             in("r10") over,
-            in("r8") 0,
+            in("r8") 0isize,
             in("r12") argument,
             in("r13") begin,
             lateout("rcx") _,
             lateout("r11") _,
         );
     }
-    // SAFETY: as above.
-    #[cfg(target_arch = "aarch64")]
+    made
+}
+
+/// As on x86-64.
+#[cfg(target_arch = "aarch64")]
+unsafe fn clone_here(
+    flags: isize,
+    stack_top: *mut u8,
+    over: *mut u32,
+    begin: unsafe extern "C" fn(*mut u8) -> !,
+    argument: *mut u8,
+) -> isize {
+    let made: isize;
+    // SAFETY: the caller's.
     unsafe {
         std::arch::asm!(
             "svc 0",
@@ -319,15 +343,15 @@ pub(crate) unsafe fn clone_onto(
             "blr x10",
             "brk 1",
             "2:",
-            inlateout("x0") flags as isize => made,
+            inlateout("x0") flags => made,
             in("x1") stack_top,
-            in("x2") 0,
-            in("x3") 0,
+            in("x2") 0isize,
+            in("x3") 0isize,
             in("x4") over,
             in("x8") Sysno::clone as isize,
             in("x9") argument,
             in("x10") begin,
         );
     }
-    Errno::from_ret(made as usize).map(|pid| pid as libc::pid_t)
+    made
 }

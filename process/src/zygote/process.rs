@@ -62,7 +62,6 @@ impl ZygoteProcess {
     }
 
     fn keep_the_socket_alone(&self) {
-        // Onto a place above all that is closed, then back.
         if self.socket != SOCKET && sys::duplicate(self.socket, SOCKET, libc::O_CLOEXEC).is_err() {
             sys::exit(1);
         }
