@@ -15,6 +15,7 @@ use crate::pidfd::Pidfd;
 use crate::plan::BoundPlan;
 use crate::program::SpawnError;
 use crate::start_order::StartOrder;
+use crate::sys;
 use crate::table::{ChildEntry, ChildKind, ChildTable};
 use crate::zygote::{ATTACHED, Zygote};
 
@@ -78,7 +79,10 @@ impl Offspring {
         };
         let Some((lifeline, _)) = plan.lifeline else { return Err(SpawnError::Killed) };
         // Not reaped yet, so the pid is still its own.
-        let pidfd = Pidfd::open(pid).map_err(|source| SpawnError::Setup { step: "hold on to it", source })?;
+        let pidfd = Pidfd::open(pid).map_err(|source| {
+            sys::kill(pid as libc::pid_t, libc::SIGKILL);
+            SpawnError::Setup { step: "hold on to it", source }
+        })?;
         let lifeline = Arc::new(lifeline);
         let (kind, method) = match means {
             Means::PidNamespace { .. } => (ChildKind::Namespace(lifeline), KillMethod::Namespace),

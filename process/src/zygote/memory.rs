@@ -19,7 +19,8 @@ impl Needless {
 
     /// Looks through this process's memory. The stack with this address in it is needed.
     pub(super) fn find(stack: usize) -> io::Result<Self> {
-        Ok(Self::of(&std::fs::read_to_string("/proc/self/maps")?, stack))
+        // A file's path may be anything.
+        Ok(Self::of(&String::from_utf8_lossy(&std::fs::read("/proc/self/maps")?), stack))
     }
 
     fn of(maps: &str, stack: usize) -> Self {
@@ -29,9 +30,11 @@ impl Needless {
         for (range, name) in maps.lines().filter_map(mapping) {
             match name {
                 "[stack]" => needless.first_stack = Some((range.start, range.len())),
-                "" | "[heap]" if range.contains(&stack) || range.start == object_end => {}
-                "" | "[heap]" => needless.add(range),
-                anonymous if anonymous.starts_with("[anon") => needless.add(range),
+                anonymous if anonymous.is_empty() || anonymous == "[heap]" || anonymous.starts_with("[anon") => {
+                    if !range.contains(&stack) && range.start != object_end {
+                        needless.add(range);
+                    }
+                }
                 special if special.starts_with('[') => {}
                 _object => object_end = range.end,
             }
@@ -103,6 +106,7 @@ f000-10000 rw-p 00000000 00:00 0                         [stack]
         let needless = Needless::of(MAPS, 0x8800);
         assert_eq!(needless.ranges().collect::<Vec<_>>(), [(0x5000, 0x3000), (0xa000, 0x1000)]);
         assert_eq!(needless.first_stack(), Some((0xf000, 0x1000)));
+        assert!(!Needless::of(MAPS, 0xa800).ranges().any(|(start, _)| start == 0xa000), "a stack may have a name");
         let here = 0u8;
         let own = Needless::find((&raw const here).addr()).expect("readable");
         assert!(

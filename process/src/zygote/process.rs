@@ -149,6 +149,11 @@ impl ZygoteProcess {
             if made.is_err() {
                 (*taken).store(0, Ordering::Release);
             }
+            if !shares || made.is_err() {
+                // The init has a copy, or there is none: what a program is told is nobody else's to read.
+                let (start, bytes) = region::until_started(region);
+                sys::forget(start, bytes);
+            }
             made
         }
     }
