@@ -3,6 +3,7 @@
 //! `fork(3)` knows no namespaces and runs handlers of libraries. What runs in the child of [`clone_process`] may not
 //! allocate, lock or panic: other threads of the parent may hold any lock, and they are not there to release it.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
@@ -36,6 +37,24 @@ pub(crate) unsafe fn clone_process(flags: libc::c_int) -> io::Result<ForkSide> {
         // SAFETY: the kernel has just made this descriptor for us.
         1.. => Ok(ForkSide::Parent { pid: pid as u32, pidfd: Pidfd::from_fd(unsafe { OwnedFd::from_raw_fd(pidfd) }) }),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Forks with all signals blocked; the child runs `child`.
+///
+/// # Safety
+/// `child` may do only what is safe after a fork.
+pub(crate) unsafe fn fork_into(child: impl FnOnce() -> Infallible) -> io::Result<(u32, Pidfd)> {
+    let blocked = SignalsBlocked::all();
+    // SAFETY: the child's side never returns, since there is no value that it could return.
+    let side = unsafe { clone_process(libc::SIGCHLD) };
+    if matches!(side, Ok(ForkSide::Child)) {
+        child();
+    }
+    drop(blocked);
+    match side? {
+        ForkSide::Parent { pid, pidfd } => Ok((pid, pidfd)),
+        ForkSide::Child => Err(io::ErrorKind::Other.into()),
     }
 }
 

@@ -77,18 +77,14 @@ impl Offspring {
         let Some(pid) = self.make_init(order, attached).map_err(SpawnError::Fork)? else {
             return Ok(TreeBirth::NoZygote(plan));
         };
-        let Some((lifeline, _)) = plan.lifeline else { return Err(SpawnError::Killed) };
-        // Not reaped yet, so the pid is still its own.
-        let pidfd = Pidfd::open(pid).map_err(|source| {
-            sys::kill(pid as libc::pid_t, libc::SIGKILL);
-            SpawnError::Setup { step: "hold on to it", source }
-        })?;
+        // What the init has now is closed here first, so that there is room to hold on to it.
+        let Some(lifeline) = plan.into_lifeline() else { return Err(SpawnError::Killed) };
         let lifeline = Arc::new(lifeline);
         let (kind, method) = match means {
             Means::PidNamespace { .. } => (ChildKind::Namespace(lifeline), KillMethod::Namespace),
             Means::BestEffort => (ChildKind::Subreaper(Arc::clone(&lifeline)), KillMethod::Subreaper(lifeline)),
         };
-        self.enter(pid, pidfd, kind, method).map(TreeBirth::Born)
+        self.enter(pid, kind, method).map(TreeBirth::Born)
     }
 
     /// The pid of an init that the zygote has made; `None` where there is no zygote that can.
@@ -104,23 +100,23 @@ impl Offspring {
             Err(error) => {
                 let is_dead = zygote.end();
                 // What it has made and not told of ends with its lifeline, and its program may have begun: then it is not begun again.
-                let has_made_one = !self.orphans.find(|pid| self.table.has(pid))?.is_empty();
+                // Who can't look does not know that there is none.
+                let has_made_one = self.orphans.find(|pid| self.table.has(pid)).map_or(true, |found| !found.is_empty());
                 if is_dead && !has_made_one { Ok(None) } else { Err(zygote_failed(&error)) }
             }
         }
     }
 
-    /// Enters a new child.
-    pub(crate) fn enter(
-        &mut self,
-        pid: u32,
-        pidfd: Pidfd,
-        kind: ChildKind,
-        method: KillMethod,
-    ) -> Result<ForkedChild, SpawnError> {
+    /// Enters a new child. Where it can't be held on to it is killed, and what it leaves is killed as any other child's.
+    pub(crate) fn enter(&mut self, pid: u32, kind: ChildKind, method: KillMethod) -> Result<ForkedChild, SpawnError> {
         let (exit, watch) = oneshot::channel();
         let is_tree = matches!(kind, ChildKind::Namespace(_) | ChildKind::Subreaper(_));
         self.table.add(pid, ChildEntry { kind, exit });
+        // Not reaped yet, so the pid is still its own.
+        let pidfd = Pidfd::open(pid).map_err(|source| {
+            sys::kill(pid as libc::pid_t, libc::SIGKILL);
+            SpawnError::Setup { step: "hold on to it", source }
+        })?;
         let keeper = ChildKiller::new(Arc::new(pidfd), pid, method);
         // On an error the keeper is dropped, which kills the child.
         let identify = || identity::of(pid).map_err(|source| SpawnError::Setup { step: "identify it", source });

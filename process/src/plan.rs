@@ -43,6 +43,13 @@ pub(crate) struct BoundPlan {
     pub(crate) lifeline: Option<(Lifeline, OwnedFd)>,
 }
 
+impl BoundPlan {
+    /// This process's end of a tree's lifeline. All else is closed.
+    pub(crate) fn into_lifeline(self) -> Option<Lifeline> {
+        self.lifeline.map(|(lifeline, _)| lifeline)
+    }
+}
+
 /// What the caller keeps.
 #[derive(Debug)]
 pub(crate) struct CallerEnds {

@@ -1,6 +1,5 @@
 //! The thread that forks and reaps, and all that it owns.
 
-use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -10,9 +9,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use tokio::sync::oneshot;
 
 use crate::child::KillMethod;
-use crate::fork::{ForkSide, SignalsBlocked, clone_process};
+use crate::fork::fork_into;
 use crate::offspring::{ForkedChild, Offspring};
-use crate::pidfd::Pidfd;
 use crate::plan::{BoundPlan, SpawnPlan};
 use crate::program::SpawnError;
 use crate::sys;
@@ -114,9 +112,7 @@ fn fork_by(offspring: &mut Offspring, plan: SpawnPlan) -> Result<ForkedChild, Sp
             let failed = |source| SpawnError::Exec { program: "".into(), source };
             // Dropping the standard library's child neither kills nor reaps it.
             let pid = command.spawn().map_err(failed)?.id();
-            // Not reaped yet, so the pid is still its own.
-            let pidfd = Pidfd::open(pid).map_err(|source| SpawnError::Setup { step: "hold on to it", source })?;
-            offspring.enter(pid, pidfd, ChildKind::Free(tag), KillMethod::Process)
+            offspring.enter(pid, ChildKind::Free(tag), KillMethod::Process)
         }
         SpawnPlan::Bound(BoundPlan { mut order, stdio, report, lifeline: _ }) => {
             let stage = order.stage(stdio.each_ref().map(AsRawFd::as_raw_fd));
@@ -127,26 +123,8 @@ fn fork_by(offspring: &mut Offspring, plan: SpawnPlan) -> Result<ForkedChild, Sp
                 unsafe { stage.become_program(report, own) }
             };
             // SAFETY: as above.
-            let (pid, pidfd) = unsafe { fork(libc::SIGCHLD, become_program) }?;
-            offspring.enter(pid, pidfd, ChildKind::Child, KillMethod::Process)
+            let (pid, _) = unsafe { fork_into(become_program) }.map_err(SpawnError::Fork)?;
+            offspring.enter(pid, ChildKind::Child, KillMethod::Process)
         }
-    }
-}
-
-/// Forks with all signals blocked; the child runs `child`.
-///
-/// # Safety
-/// `child` may do only what is safe after a fork.
-unsafe fn fork(flags: libc::c_int, child: impl FnOnce() -> Infallible) -> Result<(u32, Pidfd), SpawnError> {
-    let blocked = SignalsBlocked::all();
-    // SAFETY: the child's side never returns, since there is no value that it could return.
-    let side = unsafe { clone_process(flags) };
-    if matches!(side, Ok(ForkSide::Child)) {
-        child();
-    }
-    drop(blocked);
-    match side.map_err(SpawnError::Fork)? {
-        ForkSide::Parent { pid, pidfd } => Ok((pid, pidfd)),
-        ForkSide::Child => Err(SpawnError::Killed),
     }
 }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::fork::{ForkSide, SignalsBlocked, clone_process};
+use crate::fork::fork_into;
 use crate::lifeline::socket_pair;
 use crate::ownership::Maps;
 use crate::pidfd::Pidfd;
@@ -65,18 +65,9 @@ impl Zygote {
             title: title(),
             needless: Needless::find((&raw const stack).addr())?,
         };
-        let blocked = SignalsBlocked::all();
-        // SAFETY: the child's side does only what is safe after a fork, and never returns.
-        let side = unsafe { clone_process(libc::SIGCHLD) };
-        if matches!(side, Ok(ForkSide::Child)) {
-            // SAFETY: as above.
-            unsafe { process.run() }
-        }
-        drop(blocked);
-        match side? {
-            ForkSide::Parent { pid, pidfd } => Ok(Self { socket, pid, pidfd }),
-            ForkSide::Child => Err(io::ErrorKind::Other.into()),
-        }
+        // SAFETY: the zygote's process does only what is safe after a fork.
+        let (pid, pidfd) = unsafe { fork_into(|| process.run()) }?;
+        Ok(Self { socket, pid, pidfd })
     }
 
     /// Whether it can be told anything.
