@@ -19,7 +19,7 @@ use crate::start_order::{ExecRules, StartOrder, TreeOrder};
 use crate::start_report::StartReport;
 use crate::tag::{InitName, Tag};
 
-/// What the spawner's thread gets.
+/// What is to be started.
 pub(crate) enum SpawnPlan {
     /// One that dies with this process, which forks it, or has its tree's init made.
     Bound(BoundPlan),

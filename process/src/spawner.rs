@@ -15,7 +15,7 @@ use crate::offspring::{ForkedChild, Offspring, TreeBirth};
 use crate::ownership::{Means, ownership};
 use crate::plan::{BoundPlan, CallerEnds, SpawnPlan, prepare};
 use crate::program::{Custody, Program, SpawnError};
-use crate::spawner_thread::{NurseryRequest, SpawnerThread};
+use crate::spawner_thread::{SpawnerRequest, SpawnerThread};
 use crate::start_report::{StartOutcome, StartReport, StartStep};
 
 /// So many zygotes are tried for one tree: the first may be one that somebody has killed or stopped.
@@ -27,7 +27,7 @@ static BELL: AtomicI32 = AtomicI32::new(-1);
 /// A handle to the thread that forks and reaps. Cheap to clone; the thread ends only with the process.
 #[derive(Clone, Debug)]
 pub struct Spawner {
-    requests: mpsc::Sender<NurseryRequest>,
+    requests: mpsc::Sender<SpawnerRequest>,
     bell: Arc<OwnedFd>,
     offspring: Arc<Mutex<Offspring>>,
 }
@@ -118,7 +118,7 @@ impl Spawner {
         ownership();
         let (reply, answer) = mpsc::channel();
         let gone = |()| io::Error::other(GONE);
-        self.requests.send(NurseryRequest::Zygote { reply }).map_err(|_| gone(()))?;
+        self.requests.send(SpawnerRequest::Zygote { reply }).map_err(|_| gone(()))?;
         ring(self.bell.as_raw_fd());
         answer.recv().map_err(|_| gone(()))?
     }
@@ -131,7 +131,7 @@ impl Spawner {
             }
             plan => {
                 let (reply, answer) = oneshot::channel();
-                self.requests.send(NurseryRequest::Spawn { plan, reply }).map_err(|_| gone())?;
+                self.requests.send(SpawnerRequest::Spawn { plan, reply }).map_err(|_| gone())?;
                 ring(self.bell.as_raw_fd());
                 Ok(Begun::Alone { answer, ends })
             }

@@ -1,4 +1,4 @@
-//! The thread that forks and reaps, and all that it owns.
+//! The thread that forks and reaps.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -21,7 +21,7 @@ use crate::unproven::{OrphanAction, Unproven};
 const STRIKE_AGAIN: Duration = Duration::from_millis(10);
 
 /// What this thread is asked for.
-pub(crate) enum NurseryRequest {
+pub(crate) enum SpawnerRequest {
     /// A start that only it may make.
     Spawn { plan: SpawnPlan, reply: oneshot::Sender<Result<ForkedChild, SpawnError>> },
     /// A zygote, where there is none.
@@ -31,7 +31,7 @@ pub(crate) enum NurseryRequest {
 /// What the thread owns.
 pub(crate) struct SpawnerThread {
     bell: Arc<OwnedFd>,
-    requests: mpsc::Receiver<NurseryRequest>,
+    requests: mpsc::Receiver<SpawnerRequest>,
     offspring: Arc<Mutex<Offspring>>,
     unproven: Unproven,
 }
@@ -39,7 +39,7 @@ pub(crate) struct SpawnerThread {
 impl SpawnerThread {
     pub(crate) fn new(
         bell: Arc<OwnedFd>,
-        requests: mpsc::Receiver<NurseryRequest>,
+        requests: mpsc::Receiver<SpawnerRequest>,
         offspring: Arc<Mutex<Offspring>>,
     ) -> Self {
         Self { bell, requests, offspring, unproven: Unproven::default() }
@@ -55,8 +55,8 @@ impl SpawnerThread {
             while let Ok(request) = self.requests.try_recv() {
                 // Where nobody waits for it any more, what is born is dropped here, and so killed.
                 match request {
-                    NurseryRequest::Spawn { plan, reply } => _ = reply.send(fork_by(&mut offspring, plan)),
-                    NurseryRequest::Zygote { reply } => _ = reply.send(offspring.have_zygote()),
+                    SpawnerRequest::Spawn { plan, reply } => _ = reply.send(fork_by(&mut offspring, plan)),
+                    SpawnerRequest::Zygote { reply } => _ = reply.send(offspring.have_zygote()),
                 }
             }
             self.reap(&mut offspring.table);

@@ -4,7 +4,8 @@ use std::io;
 use std::ops::Range;
 
 /// Ranges of memory that a zygote does not need: all that belongs to no file, as the heap and the stacks of other threads. Its functions
-/// allocate nothing. It holds no secret of this process any more, and what this process writes is not kept twice.
+/// allocate nothing. So what was on the heap is not kept twice, nor beside programs; what stays is data of the program's file and the stack that
+/// the zygote was forked on.
 #[derive(Clone, Copy)]
 pub(super) struct Needless {
     ranges: [(usize, usize); Self::MOST],

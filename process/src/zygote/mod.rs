@@ -9,8 +9,8 @@
 //! Where an init may not share memory ([`Means::shares_memory`](crate::ownership::Means::shares_memory)) it is forked from the
 //! zygote, which has little to copy.
 //!
-//! What programs inherit (limits, umask, user, mounts) they have from the zygote, and so from this process as it was when the zygote
-//! was made.
+//! What programs inherit (limits, umask, user, mounts, cgroup, priority, the folder where none is said) they have from the zygote, and so from
+//! this process as it was when the zygote was made: what is changed of this process later reaches none of them.
 
 mod memory;
 mod process;
