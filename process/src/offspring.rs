@@ -12,7 +12,7 @@ use crate::identity;
 use crate::orphans::Orphans;
 use crate::ownership::Means;
 use crate::pidfd::Pidfd;
-use crate::plan::BoundPlan;
+use crate::plan::{BoundPlan, TreePlan};
 use crate::program::SpawnError;
 use crate::start_order::StartOrder;
 use crate::sys;
@@ -47,7 +47,7 @@ impl fmt::Debug for Offspring {
 pub(crate) enum TreeBirth {
     Born(ForkedChild),
     /// There is no zygote that could make it: here is the order back.
-    NoZygote(BoundPlan),
+    NoZygote(TreePlan),
 }
 
 impl Offspring {
@@ -69,16 +69,15 @@ impl Offspring {
     }
 
     /// Has a tree's init made.
-    pub(crate) fn make_tree(&mut self, plan: BoundPlan, means: Means) -> Result<TreeBirth, SpawnError> {
-        let BoundPlan { order, stdio, report, lifeline } = &plan;
-        let Some((_, init_lifeline)) = lifeline else { return Err(SpawnError::Killed) };
-        let [stdin, stdout, stderr] = stdio;
-        let attached = [stdin, stdout, stderr, report, init_lifeline].map(AsRawFd::as_raw_fd);
+    pub(crate) fn make_tree(&mut self, plan: TreePlan) -> Result<TreeBirth, SpawnError> {
+        let BoundPlan { order, stdio: [stdin, stdout, stderr], report } = &plan.program;
+        let attached = [stdin, stdout, stderr, report, &plan.init_lifeline].map(AsRawFd::as_raw_fd);
         let Some(pid) = self.make_init(order, attached).map_err(SpawnError::Fork)? else {
             return Ok(TreeBirth::NoZygote(plan));
         };
-        // What the init has now is closed here first, so that there is room to hold on to it.
-        let Some(lifeline) = plan.into_lifeline() else { return Err(SpawnError::Killed) };
+        let TreePlan { program, means, lifeline, init_lifeline } = plan;
+        // The init has these now. With them closed there is room to hold on to it.
+        drop((program, init_lifeline));
         let lifeline = Arc::new(lifeline);
         let (kind, method) = match means {
             Means::PidNamespace { .. } => (ChildKind::Namespace(lifeline), KillMethod::Namespace),

@@ -15,14 +15,22 @@ use crate::mark;
 use crate::ownership::Means;
 use crate::program::{Custody, Program, SpawnError, Stdio};
 use crate::search;
-use crate::start_order::{ExecRules, StartOrder, TreeOrder};
+use crate::start_order::{ExecRules, LONGEST, StartOrder, TreeOrder};
 use crate::start_report::StartReport;
 use crate::tag::{InitName, Tag};
 
 /// What is to be started.
 pub(crate) enum SpawnPlan {
-    /// One that dies with this process, which forks it, or has its tree's init made.
-    Bound(BoundPlan),
+    /// A tree, whose init the zygote makes.
+    Tree(TreePlan),
+    /// One that the thread that reaps forks.
+    Alone(AlonePlan),
+}
+
+/// A program without an init.
+pub(crate) enum AlonePlan {
+    /// One that dies with this process.
+    Child(BoundPlan),
     /// A free one, started as fast as can be: the standard library's way shares memory with the new process until its
     /// exec, and copies no page table.
     Free {
@@ -39,15 +47,15 @@ pub(crate) struct BoundPlan {
     pub(crate) stdio: [OwnedFd; 3],
     /// The end of the start report's socket for the new process.
     pub(crate) report: OwnedFd,
-    /// Both ends of a tree's lifeline, this process's and its init's.
-    pub(crate) lifeline: Option<(Lifeline, OwnedFd)>,
 }
 
-impl BoundPlan {
-    /// This process's end of a tree's lifeline. All else is closed.
-    pub(crate) fn into_lifeline(self) -> Option<Lifeline> {
-        self.lifeline.map(|(lifeline, _)| lifeline)
-    }
+/// What a tree needs in addition.
+pub(crate) struct TreePlan {
+    pub(crate) program: BoundPlan,
+    pub(crate) means: Means,
+    /// This process's end of the lifeline.
+    pub(crate) lifeline: Lifeline,
+    pub(crate) init_lifeline: OwnedFd,
 }
 
 /// What the caller keeps.
@@ -76,7 +84,7 @@ pub(crate) fn prepare(program: Program, means: Means) -> Result<(SpawnPlan, Call
     let mut ends = CallerEnds { pipes, start_report: None, program: path, cwd };
     if custody == Custody::Free {
         let command = free(&argv, env, stdio, &ends)?;
-        return Ok((SpawnPlan::Free { command: Box::new(command), tag }, ends));
+        return Ok((SpawnPlan::Alone(AlonePlan::Free { command: Box::new(command), tag }), ends));
     }
     let path = c_string("the program's path", ends.program.as_os_str())?;
     let folder = ends.cwd.as_deref().map(|cwd| c_string("the folder's path", cwd.as_os_str())).transpose()?;
@@ -87,12 +95,20 @@ pub(crate) fn prepare(program: Program, means: Means) -> Result<(SpawnPlan, Call
         ExecRules { no_new_privileges: !allow_new_privileges, open_files: limits::for_programs().filter(|_| is_tree) };
     let tree = is_tree.then(|| TreeOrder { means, name: InitName::of(tag), limit: tag.map(Tag::limit) });
     let order = StartOrder::new(&path, folder.as_ref(), [&words, &variables], &rules, tree);
+    if order.header().length > LONGEST {
+        let source = io::Error::from_raw_os_error(libc::E2BIG);
+        return Err(SpawnError::Exec { program: ends.program, source });
+    }
     let socket = setup("make a socket");
     let (start_report, report) = StartReport::pair().map_err(&socket)?;
     ends.start_report = Some(start_report);
     let report = above_stdio(report).map_err(&socket)?;
-    let lifeline = is_tree.then(Lifeline::pair).transpose().map_err(&socket)?;
-    Ok((SpawnPlan::Bound(BoundPlan { order, stdio, report, lifeline }), ends))
+    let program = BoundPlan { order, stdio, report };
+    if !is_tree {
+        return Ok((SpawnPlan::Alone(AlonePlan::Child(program)), ends));
+    }
+    let (lifeline, init_lifeline) = Lifeline::pair().map_err(&socket)?;
+    Ok((SpawnPlan::Tree(TreePlan { program, means, lifeline, init_lifeline }), ends))
 }
 
 fn free(

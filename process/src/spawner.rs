@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::child::Child;
 use crate::offspring::{ForkedChild, Offspring, TreeBirth};
 use crate::ownership::{Means, ownership};
-use crate::plan::{BoundPlan, CallerEnds, SpawnPlan, prepare};
+use crate::plan::{CallerEnds, SpawnPlan, TreePlan, prepare};
 use crate::program::{Custody, Program, SpawnError};
 use crate::spawner_thread::{SpawnerRequest, SpawnerThread};
 use crate::start_report::{StartOutcome, StartReport, StartStep};
@@ -89,59 +89,54 @@ impl Spawner {
     /// As [`spawn`](Self::spawn), with given means for a tree: for tests of means that this host need not fall back to.
     #[doc(hidden)]
     pub async fn spawn_by(&self, program: Program, means: Means) -> Result<Child, SpawnError> {
-        match self.begin_by(program, means)? {
-            Begun::Tree(starting) => starting.runs().await,
-            Begun::Alone { answer, ends } => {
-                let born = answer.await.map_err(|_| gone())?.map_err(|error| match error {
-                    // Of a free one: the standard library starts and execs it in one step.
-                    SpawnError::Exec { source, .. } => SpawnError::Exec { program: ends.program.clone(), source },
-                    other => other,
-                })?;
-                StartingChild { born, ends }.runs().await
-            }
-        }
+        let starting = if program.custody == Custody::Tree {
+            let spawner = self.clone();
+            let begun = tokio::task::spawn_blocking(move || spawner.begin_by(program, means)).await;
+            begun.map_err(|error| SpawnError::Fork(io::Error::other(error)))??
+        } else {
+            self.begin_by(program, means)?
+        };
+        starting.runs().await
     }
 
-    /// Begins to start a program in [`Custody::Tree`](crate::Custody::Tree), for a caller that may be held up: it opens files, waits for
-    /// others who do the same, and the first time finds out what the host gives.
-    pub fn begin_tree(&self, mut program: Program) -> Result<StartingChild, SpawnError> {
-        program.custody = Custody::Tree;
-        match self.begin_by(program, ownership().means())? {
-            Begun::Tree(starting) => Ok(starting),
-            Begun::Alone { .. } => Err(SpawnError::Killed),
-        }
+    /// Begins to start a program. With a tree this may hold up its caller: it waits for others who begin one, and the first time finds out
+    /// what the host gives.
+    pub fn begin(&self, program: Program) -> Result<StartingChild, SpawnError> {
+        self.begin_by(program, ownership().means())
     }
 
     /// Makes ready what the first tree needs, so that it starts as fast as any other. May hold up its caller as
-    /// [`begin_tree`](Self::begin_tree) does.
+    /// [`begin`](Self::begin) does.
     pub fn warm_up(&self) -> io::Result<()> {
         ownership();
         let (reply, answer) = mpsc::channel();
-        let gone = |()| io::Error::other(GONE);
-        self.requests.send(SpawnerRequest::Zygote { reply }).map_err(|_| gone(()))?;
-        ring(self.bell.as_raw_fd());
-        answer.recv().map_err(|_| gone(()))?
+        self.ask(SpawnerRequest::Zygote { reply })?;
+        answer.recv().map_err(|_| gone())?
     }
 
-    fn begin_by(&self, program: Program, means: Means) -> Result<Begun, SpawnError> {
+    fn begin_by(&self, program: Program, means: Means) -> Result<StartingChild, SpawnError> {
         let (plan, ends) = prepare(program, means)?;
-        match plan {
-            SpawnPlan::Bound(plan) if plan.order.header().tree.is_some() => {
-                Ok(Begun::Tree(StartingChild { born: self.make_tree(plan, means)?, ends }))
-            }
-            plan => {
+        let birth = match plan {
+            SpawnPlan::Tree(plan) => Birth::Born(self.make_tree(plan)?),
+            SpawnPlan::Alone(plan) => {
                 let (reply, answer) = oneshot::channel();
-                self.requests.send(SpawnerRequest::Spawn { plan, reply }).map_err(|_| gone())?;
-                ring(self.bell.as_raw_fd());
-                Ok(Begun::Alone { answer, ends })
+                self.ask(SpawnerRequest::Spawn { plan, reply }).map_err(SpawnError::Fork)?;
+                Birth::Asked(answer)
             }
-        }
+        };
+        Ok(StartingChild { birth, ends })
+    }
+
+    fn ask(&self, request: SpawnerRequest) -> io::Result<()> {
+        self.requests.send(request).map_err(|_| gone())?;
+        ring(self.bell.as_raw_fd());
+        Ok(())
     }
 
     /// Has the tree's init made, by another zygote where the first does not do it.
-    fn make_tree(&self, mut plan: BoundPlan, means: Means) -> Result<ForkedChild, SpawnError> {
+    fn make_tree(&self, mut plan: TreePlan) -> Result<ForkedChild, SpawnError> {
         for _ in 0..ZYGOTES {
-            let born = self.offspring.lock().unwrap_or_else(PoisonError::into_inner).make_tree(plan, means)?;
+            let born = self.offspring.lock().unwrap_or_else(PoisonError::into_inner).make_tree(plan)?;
             plan = match born {
                 TreeBirth::Born(born) => return Ok(born),
                 TreeBirth::NoZygote(plan) => plan,
@@ -154,28 +149,37 @@ impl Spawner {
     }
 }
 
-/// A start that has begun.
-enum Begun {
-    Tree(StartingChild),
-    /// Of one that is alone: the thread that reaps forks it.
-    Alone {
-        answer: oneshot::Receiver<Result<ForkedChild, SpawnError>>,
-        ends: CallerEnds,
-    },
+fn gone() -> io::Error {
+    io::Error::other("the thread that forks is gone")
 }
 
-/// A program whose process was made. Dropping it kills it.
+/// A program whose process was made, or is being made. Dropping it kills it.
 #[derive(Debug)]
 pub struct StartingChild {
-    born: ForkedChild,
+    birth: Birth,
     ends: CallerEnds,
+}
+
+#[derive(Debug)]
+enum Birth {
+    Born(ForkedChild),
+    /// The thread that reaps was asked for it.
+    Asked(oneshot::Receiver<Result<ForkedChild, SpawnError>>),
 }
 
 impl StartingChild {
     /// Waits until the program runs. Where it cannot, nothing of it is left. Needs a tokio runtime with IO.
     pub async fn runs(self) -> Result<Child, SpawnError> {
-        let Self { mut born, ends } = self;
-        let CallerEnds { pipes: [stdin, stdout, stderr], start_report, program, cwd } = ends;
+        let CallerEnds { pipes: [stdin, stdout, stderr], start_report, program, cwd } = self.ends;
+        let mut born = match self.birth {
+            Birth::Born(born) => born,
+            Birth::Asked(answer) => match answer.await.map_err(|_| SpawnError::Fork(gone()))? {
+                Ok(born) => born,
+                // Of a free one: the standard library starts and execs it in one step.
+                Err(SpawnError::Exec { source, .. }) => return Err(SpawnError::Exec { program, source }),
+                Err(error) => return Err(error),
+            },
+        };
         let pid = match start_report {
             None => born.pid,
             Some(start_report) => attend(start_report, &mut born, || (program, cwd)).await?,
@@ -184,12 +188,6 @@ impl StartingChild {
         keeper.settle();
         Ok(Child { pid, root, identity, stdin, stdout, stderr, keeper, exit })
     }
-}
-
-const GONE: &str = "the thread that forks is gone";
-
-fn gone() -> SpawnError {
-    SpawnError::Fork(io::Error::other(GONE))
 }
 
 /// Waits until the program runs, and returns its pid. Where it does not, waits until all of it is gone.

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::child::KillMethod;
 use crate::fork::fork_into;
 use crate::offspring::{ForkedChild, Offspring};
-use crate::plan::{BoundPlan, SpawnPlan};
+use crate::plan::{AlonePlan, BoundPlan};
 use crate::program::SpawnError;
 use crate::sys;
 use crate::table::{ChildKind, ChildTable, LeftBehind};
@@ -23,7 +23,7 @@ const STRIKE_AGAIN: Duration = Duration::from_millis(10);
 /// What this thread is asked for.
 pub(crate) enum SpawnerRequest {
     /// A start that only it may make.
-    Spawn { plan: SpawnPlan, reply: oneshot::Sender<Result<ForkedChild, SpawnError>> },
+    Spawn { plan: AlonePlan, reply: oneshot::Sender<Result<ForkedChild, SpawnError>> },
     /// A zygote, where there is none.
     Zygote { reply: mpsc::Sender<io::Result<()>> },
 }
@@ -106,15 +106,15 @@ impl SpawnerThread {
 }
 
 /// Forks what only the thread that reaps may fork.
-fn fork_by(offspring: &mut Offspring, plan: SpawnPlan) -> Result<ForkedChild, SpawnError> {
+fn fork_by(offspring: &mut Offspring, plan: AlonePlan) -> Result<ForkedChild, SpawnError> {
     match plan {
-        SpawnPlan::Free { mut command, tag } => {
+        AlonePlan::Free { mut command, tag } => {
             let failed = |source| SpawnError::Exec { program: "".into(), source };
             // Dropping the standard library's child neither kills nor reaps it.
             let pid = command.spawn().map_err(failed)?.id();
             offspring.enter(pid, ChildKind::Free(tag), KillMethod::Process)
         }
-        SpawnPlan::Bound(BoundPlan { mut order, stdio, report, lifeline: _ }) => {
+        AlonePlan::Child(BoundPlan { mut order, stdio, report }) => {
             let stage = order.stage(stdio.each_ref().map(AsRawFd::as_raw_fd));
             let (own, report) = (std::process::id() as libc::pid_t, report.as_raw_fd());
             let become_program = || {

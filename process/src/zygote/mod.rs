@@ -27,7 +27,7 @@ use crate::fork::fork_into;
 use crate::lifeline::socket_pair;
 use crate::ownership::Maps;
 use crate::pidfd::Pidfd;
-use crate::start_order::{LONGEST, StartOrder};
+use crate::start_order::StartOrder;
 use memory::{Needless, title};
 use process::ZygoteProcess;
 
@@ -78,9 +78,6 @@ impl Zygote {
     /// Has it make an init, and returns its pid. The outer error is the zygote's own, which is not to be used any more: it may have
     /// made one. The inner one is why there is none.
     pub(crate) fn make_init(&self, order: &StartOrder, attached: [RawFd; ATTACHED]) -> io::Result<io::Result<u32>> {
-        if order.header().length > LONGEST {
-            return Ok(Err(io::Error::from_raw_os_error(libc::E2BIG)));
-        }
         let until = Instant::now() + PATIENCE;
         self.send(order, attached, until)?;
         self.ready(libc::POLLIN, until)?;

@@ -23,7 +23,7 @@ pub(crate) async fn start(run: Arc<RunContext>, task: Option<TaskId>) -> Result<
     // Makes a folder and a process: neither is for the loop's thread.
     let begun = blocking::run(&blocking::STARTS, move || {
         let program = prepare(&run.common, &run.order.agent, task)?;
-        spawner()?.begin_tree(program).map_err(|error| error.to_string())
+        spawner()?.begin(program).map_err(|error| error.to_string())
     });
     let starting = begun.await.map_err(|error| error.to_string())??;
     starting.runs().await.map_err(|error| error.to_string())
