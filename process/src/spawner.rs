@@ -18,7 +18,7 @@ use crate::program::{Custody, Program, SpawnError};
 use crate::spawner_thread::{SpawnerRequest, SpawnerThread};
 use crate::start_report::{StartOutcome, StartReport, StartStep};
 
-/// So many zygotes are tried for one tree: the first may be one that somebody has killed or stopped.
+/// So often a tree is offered to a zygote: the first may be one that somebody has killed or stopped, or there is none yet.
 const ZYGOTES: usize = 3;
 
 /// Where the signal handler writes; -1 before there is a spawner.

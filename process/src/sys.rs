@@ -12,6 +12,9 @@ use std::ptr;
 pub(crate) use syscalls::Errno;
 use syscalls::{Sysno, syscall};
 
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("`clone_onto` needs to be written for this processor");
+
 pub(crate) type Result<T> = std::result::Result<T, Errno>;
 
 /// How many bytes the kernel's set of signals has.
@@ -282,22 +285,10 @@ pub(crate) unsafe fn clone_onto(
     begin: unsafe extern "C" fn(*mut u8) -> !,
     argument: *mut u8,
 ) -> Result<libc::pid_t> {
-    // SAFETY: the caller's.
-    let made = unsafe { clone_here(flags as isize, stack_top, over, begin, argument) };
-    Errno::from_ret(made as usize).map(|pid| pid as libc::pid_t)
-}
-
-/// To the parent a system call like any other. The child is on the other stack from its first instruction on, and never comes back.
-#[cfg(target_arch = "x86_64")]
-unsafe fn clone_here(
-    flags: isize,
-    stack_top: *mut u8,
-    over: *mut u32,
-    begin: unsafe extern "C" fn(*mut u8) -> !,
-    argument: *mut u8,
-) -> isize {
     let made: isize;
-    // SAFETY: the caller's. Here the kernel takes the place that it makes zero before the thread's data, of which there is none.
+    // SAFETY: the caller's. To the parent it is a system call like any other. The child is on the other stack from its first
+    // instruction on, and never comes back. The order of the kernel's last two arguments is x86's own.
+    #[cfg(target_arch = "x86_64")]
     unsafe {
         std::arch::asm!(
             "syscall",
@@ -309,7 +300,7 @@ unsafe fn clone_here(
             "ud2",
             "2:",
             inlateout("rax") Sysno::clone as isize => made,
-            in("rdi") flags,
+            in("rdi") flags as isize,
             in("rsi") stack_top,
             in("rdx") 0isize,
             in("r10") over,
@@ -320,20 +311,8 @@ unsafe fn clone_here(
             lateout("r11") _,
         );
     }
-    made
-}
-
-/// As on x86-64.
-#[cfg(target_arch = "aarch64")]
-unsafe fn clone_here(
-    flags: isize,
-    stack_top: *mut u8,
-    over: *mut u32,
-    begin: unsafe extern "C" fn(*mut u8) -> !,
-    argument: *mut u8,
-) -> isize {
-    let made: isize;
-    // SAFETY: the caller's.
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
     unsafe {
         std::arch::asm!(
             "svc 0",
@@ -343,7 +322,7 @@ unsafe fn clone_here(
             "blr x10",
             "brk 1",
             "2:",
-            inlateout("x0") flags => made,
+            inlateout("x0") flags as isize => made,
             in("x1") stack_top,
             in("x2") 0isize,
             in("x3") 0isize,
@@ -353,5 +332,5 @@ unsafe fn clone_here(
             in("x10") begin,
         );
     }
-    made
+    Errno::from_ret(made as usize).map(|pid| pid as libc::pid_t)
 }

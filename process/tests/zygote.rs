@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::os::unix::fs::FileExt;
+
 use muster_process::{Custody, Pidfd, ProcessExit, Signal, Spawner};
 use support::{all_means, new_tag, run, shell, spawn, tagged, wait_until};
 
@@ -22,6 +24,7 @@ fn it_is_replaced_and_told_anything() {
     trees_outlive_it_and_others_are_made_without_it();
     one_that_has_no_room_refuses_and_makes_way();
     an_order_of_any_length_arrives();
+    it_keeps_no_environment();
 }
 
 fn trees_outlive_it_and_others_are_made_without_it() {
@@ -99,4 +102,41 @@ fn an_order_of_any_length_arrives() {
             );
         });
     }
+}
+
+/// What an agent is told must not be found where agents of later are held.
+fn it_keeps_no_environment() {
+    for means in all_means() {
+        run(async {
+            let canary = format!("canary-{}", new_tag());
+            for script in ["exit 0", "exec sleep 1000"] {
+                let mut program = shell(script, Custody::Tree);
+                program.env.push(("SECRET".into(), canary.clone().into()));
+                let child = spawn(program, means).await.expect("it starts");
+                let [zygote] = zygotes()[..] else { panic!("one zygote, not {:?}", zygotes()) };
+                // Its init lets go of it in the moment after the start.
+                let is_there = |memory: Vec<u8>| memory.windows(canary.len()).any(|part| part == canary.as_bytes());
+                let what = format!("{means:?}, {script}: nothing of the environment is kept");
+                wait_until(&what, || !memory_of(zygote).is_some_and(is_there));
+                child.keeper.kill();
+                child.exit.await;
+            }
+        });
+    }
+}
+
+/// All that a process may write to in its memory; `None` where this user may not look.
+fn memory_of(pid: u32) -> Option<Vec<u8>> {
+    let file = std::fs::File::open(format!("/proc/{pid}/mem")).ok()?;
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let mut memory = Vec::new();
+    for line in maps.lines().filter(|line| line.contains(" rw-p ")) {
+        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+        let [start, end] = [start, end].map(|digits| u64::from_str_radix(digits, 16).expect("an address"));
+        let mut piece = vec![0; (end - start) as usize];
+        file.read_exact_at(&mut piece, start).expect("readable");
+        memory.extend(piece);
+    }
+    assert!(!memory.is_empty());
+    Some(memory)
 }

@@ -66,14 +66,14 @@ impl ZygoteProcess {
             sys::exit(1);
         }
         close_between(SOCKET + 1, RawFd::MAX);
-        match sys::open_at(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR) {
-            Ok(null) => {
-                (0..SOCKET).filter(|fd| *fd != null).for_each(|fd| _ = sys::duplicate(null, fd, libc::O_CLOEXEC));
-                if null > SOCKET {
-                    sys::close(null);
-                }
-            }
-            Err(_) => sys::exit(1),
+        let Ok(null) = sys::open_at(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR) else { sys::exit(1) };
+        let lead_nowhere = |fd| fd == null || sys::duplicate(null, fd, libc::O_CLOEXEC).is_ok();
+        // What comes with an order must not be one of these.
+        if !(0..SOCKET).all(lead_nowhere) {
+            sys::exit(1);
+        }
+        if null > SOCKET {
+            sys::close(null);
         }
     }
 
@@ -176,7 +176,8 @@ unsafe fn receive() -> Option<(OrderHeader, sys::Result<[RawFd; ATTACHED]>)> {
         let read = sys::receive(SOCKET, &mut message).ok().filter(|read| *read > 0)?;
         read_exactly(header.as_mut_ptr().cast::<u8>().add(read), size_of::<OrderHeader>() - read)?;
         let header = header.assume_init();
-        (header.length <= LONGEST).then(|| (header, attached_to(&message)))
+        let is_one = (size_of::<OrderHeader>()..=LONGEST).contains(&header.length);
+        is_one.then(|| (header, attached_to(&message)))
     }
 }
 
