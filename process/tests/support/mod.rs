@@ -7,16 +7,23 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use muster_process::{Child, Custody, Means, Ownership, Program, SpawnError, Spawner, Stdio, ownership};
+use muster_process::{Child, Custody, Means, Program, SpawnError, Spawner, Stdio, ownership};
 
-/// Both means, where this host gives both.
+/// All means that this host gives: the best, the same with a user namespace, as where Muster is not root, and best effort.
 pub(crate) fn all_means() -> Vec<Means> {
-    match ownership() {
-        Ownership::BestEffort { why } => {
-            eprintln!("pid namespaces are not tested: {why}");
+    let best = ownership();
+    match best.means() {
+        Means::BestEffort => {
+            eprintln!("pid namespaces are not tested: {best}");
             vec![Means::BestEffort]
         }
-        better => vec![better.means(), Means::BestEffort],
+        Means::PidNamespace { private_proc, .. } => {
+            let most = std::fs::read_to_string("/proc/sys/user/max_user_namespaces").unwrap_or_default();
+            let apart = (most.trim() != "0").then_some(Means::PidNamespace { user_namespace: true, private_proc });
+            let mut all: Vec<Means> = [best.means()].into_iter().chain(apart).chain([Means::BestEffort]).collect();
+            all.dedup();
+            all
+        }
     }
 }
 
