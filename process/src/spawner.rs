@@ -14,7 +14,7 @@ use crate::child::Child;
 use crate::offspring::{ForkedChild, Offspring, TreeBirth};
 use crate::ownership::{Means, ownership};
 use crate::plan::{CallerEnds, SpawnPlan, TreePlan, prepare};
-use crate::program::{Custody, Program, SpawnError};
+use crate::program::{Program, SpawnError};
 use crate::spawner_thread::{SpawnerRequest, SpawnerThread};
 use crate::start_report::{StartOutcome, StartReport, StartStep};
 
@@ -81,7 +81,7 @@ impl Spawner {
     }
 
     /// Starts a program and returns when it runs. Where it cannot, nothing of it is left. Dropping the future kills what
-    /// was started. Needs a tokio runtime with IO.
+    /// was started. Needs a tokio runtime with IO. A tree begins in the caller's thread, as by [`begin`](Self::begin).
     pub async fn spawn(&self, program: Program) -> Result<Child, SpawnError> {
         self.spawn_by(program, ownership().means()).await
     }
@@ -89,14 +89,7 @@ impl Spawner {
     /// As [`spawn`](Self::spawn), with given means for a tree: for tests of means that this host need not fall back to.
     #[doc(hidden)]
     pub async fn spawn_by(&self, program: Program, means: Means) -> Result<Child, SpawnError> {
-        let starting = if program.custody == Custody::Tree {
-            let spawner = self.clone();
-            let begun = tokio::task::spawn_blocking(move || spawner.begin_by(program, means)).await;
-            begun.map_err(|error| SpawnError::Fork(io::Error::other(error)))??
-        } else {
-            self.begin_by(program, means)?
-        };
-        starting.runs().await
+        self.begin_by(program, means)?.runs().await
     }
 
     /// Begins to start a program. With a tree this may hold up its caller: it waits for others who begin one, and the first time finds out
