@@ -10,6 +10,15 @@ pub fn give_back() {
     }
 }
 
+/// The size of a page, in bytes.
+pub(crate) fn page_size() -> usize {
+    // SAFETY: it takes no pointers.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) })
+        .ok()
+        .filter(|size| size.is_power_of_two())
+        .unwrap_or(65_536)
+}
+
 /// Lets all threads of this process share one heap. glibc gives each thread one of its own, which costs a process that has a thread
 /// for a moment some calls and, from then on, some pages. Nor does it keep small pieces apart for their next use, beyond those of
 /// each thread: with such pieces it goes through all of them whenever a large one is freed, as with each heartbeat. To be called before

@@ -64,6 +64,7 @@ impl Zygote {
             maps: Maps::own(),
             title: title(),
             needless: Needless::find((&raw const stack).addr())?,
+            page: crate::memory::page_size(),
         };
         // SAFETY: the zygote's process does only what is safe after a fork.
         let (pid, pidfd) = unsafe { fork_into(|| process.run()) }?;

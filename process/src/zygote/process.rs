@@ -31,6 +31,8 @@ pub(super) struct ZygoteProcess {
     /// Where the command line is in memory, and its length.
     pub(super) title: Option<(usize, usize)>,
     pub(super) needless: Needless,
+    /// The size of a page.
+    pub(super) page: usize,
 }
 
 impl ZygoteProcess {
@@ -50,7 +52,7 @@ impl ZygoteProcess {
         sys::set_name(NAME);
         // SAFETY: as this function; nothing here is on the heap.
         unsafe { self.let_go_of_memory() };
-        let mut regions = Regions::new();
+        let mut regions = Regions::new(self.page);
         // SAFETY: as this function.
         while let Some(answer) = unsafe { self.serve(&mut regions) } {
             let answer = answer.unwrap_or_else(|error| -error.into_raw());

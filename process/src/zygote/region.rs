@@ -7,10 +7,8 @@ use crate::start_order::OrderHeader;
 use crate::sys;
 
 /// An init's stack, and that of its program's process until the exec, in bytes. Pages that are not touched cost nothing.
+/// A multiple of the largest page that a kernel has.
 const STACK: usize = 128 * 1024;
-/// Below the init's stack, so that running out of it is an end and not another's memory.
-const GUARD: usize = 4096;
-const PAGE: usize = 4096;
 
 /// What is known of a region, at the upper end of the init's stack.
 #[repr(C, align(64))]
@@ -35,11 +33,13 @@ impl Region {
 /// All regions there are. They are used again, and as many as inits ran at once.
 pub(super) struct Regions {
     first: *mut Region,
+    /// The size of a page, in bytes.
+    page: usize,
 }
 
 impl Regions {
-    pub(super) const fn new() -> Self {
-        Self { first: ptr::null_mut() }
+    pub(super) const fn new(page: usize) -> Self {
+        Self { first: ptr::null_mut(), page }
     }
 
     /// A free region with that much room for an order.
@@ -57,12 +57,15 @@ impl Regions {
     }
 
     fn add(&mut self, room: usize) -> sys::Result<*mut Region> {
-        let room = room.next_multiple_of(PAGE);
-        let start = sys::map(GUARD + 2 * STACK + room, libc::PROT_READ | libc::PROT_WRITE)?;
-        sys::forbid(start.expose_provenance(), GUARD)?;
+        // Whole pages, since nothing less can be let go of.
+        let room = room.next_multiple_of(self.page);
+        // Below the init's stack, so that running out of it is an end and not another's memory.
+        let guard = self.page;
+        let start = sys::map(guard + 2 * STACK + room, libc::PROT_READ | libc::PROT_WRITE)?;
+        sys::forbid(start.expose_provenance(), guard)?;
         // SAFETY: within what was just mapped, and aligned, since all lengths are multiples of its alignment.
         unsafe {
-            let region = start.add(GUARD + STACK - size_of::<Region>()).cast::<Region>();
+            let region = start.add(guard + STACK - size_of::<Region>()).cast::<Region>();
             region.write(Region { taken: AtomicU32::new(0), starting: AtomicU32::new(0), room, next: self.first });
             self.first = region;
             Ok(region)
@@ -108,11 +111,18 @@ mod tests {
 
     #[test]
     fn a_region_is_used_again_when_it_is_free_and_large_enough() {
-        let mut regions = Regions::new();
+        for page in [4096, 16_384, 65_536] {
+            with_pages_of(page.max(crate::memory::page_size()));
+        }
+    }
+
+    /// A kernel with small pages takes multiples of them as well.
+    fn with_pages_of(page: usize) {
+        let mut regions = Regions::new(page);
         let first = regions.take(100).expect("memory");
         // SAFETY: a region.
         let known = unsafe { &*first };
-        assert_eq!(regions.take(PAGE), Ok(first));
+        assert_eq!(regions.take(page), Ok(first));
         known.taken.store(1, Ordering::Release);
         let second = regions.take(100).expect("memory");
         assert_ne!(second, first);
@@ -120,16 +130,17 @@ mod tests {
         known.taken.store(0, Ordering::Release);
         assert_eq!(regions.take(100), Ok(second), "its program's process is still in the first");
         known.starting.store(0, Ordering::Release);
-        let large = regions.take(PAGE + 1).expect("memory");
+        let large = regions.take(page + 1).expect("memory");
         assert!(large != first && large != second);
         // SAFETY: a region, of which nothing is used.
         unsafe {
             let (start, bytes) = until_started(large);
-            assert_eq!(start % PAGE, 0);
-            assert_eq!(start + bytes, order(large).addr() + 2 * PAGE);
-            order(large).cast::<u8>().add(2 * PAGE - 1).write(1);
+            let beginning = large.addr() + size_of::<Region>() - STACK - page;
+            assert!(start.wrapping_sub(beginning).is_multiple_of(page) && bytes.is_multiple_of(page));
+            assert_eq!(start + bytes, order(large).addr() + 2 * page);
+            order(large).cast::<u8>().add(2 * page - 1).write(1);
             sys::forget(start, bytes);
-            assert_eq!(order(large).cast::<u8>().add(2 * PAGE - 1).read(), 0);
+            assert_eq!(order(large).cast::<u8>().add(2 * page - 1).read(), 0);
         }
     }
 }
