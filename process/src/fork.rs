@@ -40,14 +40,14 @@ pub(crate) unsafe fn clone_process(flags: libc::c_int) -> io::Result<ForkSide> {
     }
 }
 
-/// Forks with all signals blocked; the child runs `child`.
+/// Forks with the flags of `clone` and all signals blocked; the child runs `child`.
 ///
 /// # Safety
 /// `child` may do only what is safe after a fork.
-pub(crate) unsafe fn fork_into(child: impl FnOnce() -> Infallible) -> io::Result<(u32, Pidfd)> {
+pub(crate) unsafe fn fork_into(flags: libc::c_int, child: impl FnOnce() -> Infallible) -> io::Result<(u32, Pidfd)> {
     let blocked = SignalsBlocked::all();
     // SAFETY: the child's side never returns, since there is no value that it could return.
-    let side = unsafe { clone_process(libc::SIGCHLD) };
+    let side = unsafe { clone_process(flags) };
     if matches!(side, Ok(ForkSide::Child)) {
         child();
     }

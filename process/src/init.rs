@@ -2,6 +2,7 @@
 //! library.
 
 use std::os::fd::RawFd;
+use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -99,13 +100,8 @@ impl Init {
         // killed before that, the memory stays taken.
         let made = unsafe {
             (*self.starting).store(u32::from(sharing != 0), Ordering::Release);
-            sys::clone_onto(
-                sharing | libc::SIGCHLD,
-                self.program_stack,
-                self.starting.cast_mut().cast(),
-                start,
-                argument,
-            )
+            let told = [ptr::null_mut(), self.starting.cast_mut().cast()];
+            sys::clone_onto(sharing | libc::SIGCHLD, self.program_stack, told, start, argument)
         };
         if made.is_err() {
             // SAFETY: as above.
@@ -169,7 +165,7 @@ impl Watch {
                 if alone || self.namespace {
                     sys::exit(PROVEN);
                 }
-                kill_descendants(sys::own_pid() as u32, &[]);
+                kill_descendants(sys::own_pid() as u32, |_| false);
             }
             self.wait();
             self.read_signals();
@@ -225,7 +221,7 @@ impl Watch {
             // In a pid namespace, -1 is all others in it.
             signals.into_iter().for_each(|signal| sys::kill(-1, signal));
         } else if let Ok(mut processes) = ProcessList::take() {
-            processes.mark_descendants(sys::own_pid() as u32, &[]);
+            processes.mark_descendants(sys::own_pid() as u32, |_| false);
             signals.into_iter().for_each(|signal| processes.strike(signal));
         }
     }

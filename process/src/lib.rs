@@ -16,7 +16,8 @@
 //! # How a tree is held
 //! Between this process and the program stands a small init, a process that never execs. It starts the program, reaps what the
 //! program orphans, and ends when the tree has. Inits are made by a zygote, a fork of this process that has let go of its memory: so a
-//! start copies no page tables, and many inits are little more than their stacks. They are children of this process all the same.
+//! start copies no page tables, and many inits are little more than their stacks. They are children of this process all the same, and
+//! need the zygote no longer once they are made. While one hangs or dies nothing else waits for it.
 //! An init holds its tree by one of two means:
 //!
 //! - A *pid namespace* (with a user namespace, where we are not root). When its init dies, for whatever reason, the
@@ -67,6 +68,7 @@ mod start_report;
 mod sys;
 mod table;
 mod tag;
+mod tree_maker;
 mod unproven;
 pub mod usage;
 mod zygote;

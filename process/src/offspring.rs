@@ -1,23 +1,22 @@
 //! The children of this process, as those share them who make them and who reap them.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::io;
 use std::sync::Arc;
-use std::{fmt, io};
 
 use muster_domain::LocalIdentity;
 use tokio::sync::oneshot;
 
 use crate::child::{ChildKiller, ExitWatch, KillMethod};
 use crate::identity;
+use crate::lifeline::Lifeline;
 use crate::orphans::Orphans;
 use crate::ownership::Means;
 use crate::pidfd::Pidfd;
-use crate::plan::{BoundPlan, TreePlan};
 use crate::program::SpawnError;
-use crate::start_order::StartOrder;
 use crate::sys;
-use crate::table::{ChildEntry, ChildKind, ChildTable};
-use crate::zygote::{ATTACHED, Zygote};
+use crate::table::{ChildEntry, ChildKind, ChildTable, EndedChild};
+use crate::tag::name_of;
+use crate::zygote::{NAME, Newborn};
 
 /// What a fork made.
 #[derive(Debug)]
@@ -29,81 +28,70 @@ pub(crate) struct ForkedChild {
     pub(crate) exit: ExitWatch,
 }
 
-/// All children, and who makes inits. Whoever makes or reaps a child holds all of this meanwhile, so no pid can be reaped between a
-/// child's birth and its entry.
+/// All children. Whoever enters or reaps one holds all of this meanwhile, so no pid can be reaped between what this process forks and its
+/// entry. What a zygote makes is waited for without it, so that nothing else waits for a zygote: such an init may end before it is entered.
+/// It is known by what the kernel has told of it ([`Newborn`]), and its end is kept for whoever enters it.
 pub(crate) struct Offspring {
-    pub(crate) table: ChildTable,
-    pub(crate) orphans: Orphans,
-    zygote: Option<Zygote>,
+    table: ChildTable,
+    orphans: Orphans,
+    expected: Vec<Expected>,
+    /// Children that had ended when they were entered.
+    ended: Vec<EndedChild>,
 }
 
-impl fmt::Debug for Offspring {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Offspring").field("zygote", &self.zygote).finish_non_exhaustive()
+/// An init that a zygote was told to make.
+struct Expected {
+    newborn: Arc<Newborn>,
+    /// It was reaped before it was entered: its status, and a hold on it.
+    end: Option<(i32, io::Result<Pidfd>)>,
+}
+
+impl Expected {
+    /// Whether it is this process. Reaped, its pid may be another's.
+    fn is(&self, pid: u32) -> bool {
+        self.end.is_none() && self.newborn.pid() == Some(pid)
     }
-}
-
-/// What became of an order for a tree.
-pub(crate) enum TreeBirth {
-    Born(ForkedChild),
-    /// There is no zygote that could make it: here is the order back.
-    NoZygote(TreePlan),
 }
 
 impl Offspring {
     pub(crate) fn new() -> Self {
-        Self { table: ChildTable::default(), orphans: Orphans::new(), zygote: None }
+        Self { table: ChildTable::default(), orphans: Orphans::new(), expected: Vec::new(), ended: Vec::new() }
     }
 
-    /// Makes a zygote where there is none, or somebody has killed it. Only for the thread that reaps: a zygote, and what it makes, dies
-    /// with the thread that forked it.
-    pub(crate) fn have_zygote(&mut self) -> io::Result<()> {
-        if !self.zygote.as_ref().is_some_and(Zygote::lives) {
-            let zygote = Zygote::start()?;
-            // Nobody waits for its end.
-            let (exit, _) = oneshot::channel();
-            self.table.add(zygote.pid, ChildEntry { kind: ChildKind::Child, exit });
-            self.zygote = Some(zygote);
-        }
-        Ok(())
+    /// From now on what this tells of is no orphan, until it is entered or given up.
+    pub(crate) fn expect(&mut self, newborn: Arc<Newborn>) {
+        self.expected.push(Expected { newborn, end: None });
     }
 
-    /// Has a tree's init made.
-    pub(crate) fn make_tree(&mut self, plan: TreePlan) -> Result<TreeBirth, SpawnError> {
-        let BoundPlan { order, stdio: [stdin, stdout, stderr], report } = &plan.program;
-        let attached = [stdin, stdout, stderr, report, &plan.init_lifeline].map(AsRawFd::as_raw_fd);
-        let Some(pid) = self.make_init(order, attached).map_err(SpawnError::Fork)? else {
-            return Ok(TreeBirth::NoZygote(plan));
-        };
-        let TreePlan { program, means, lifeline, init_lifeline } = plan;
-        // The init has these now. With them closed there is room to hold on to it.
-        drop((program, init_lifeline));
+    /// No init comes by this.
+    pub(crate) fn give_up(&mut self, newborn: &Arc<Newborn>) {
+        self.take_expected(newborn);
+    }
+
+    /// Enters the init of a tree, which may have ended before where it was expected.
+    pub(crate) fn enter_tree(
+        &mut self,
+        pid: u32,
+        means: Means,
+        lifeline: Lifeline,
+        newborn: Option<&Arc<Newborn>>,
+    ) -> Result<ForkedChild, SpawnError> {
         let lifeline = Arc::new(lifeline);
         let (kind, method) = match means {
             Means::PidNamespace { .. } => (ChildKind::Namespace(lifeline), KillMethod::Namespace),
             Means::BestEffort => (ChildKind::Subreaper(Arc::clone(&lifeline)), KillMethod::Subreaper(lifeline)),
         };
-        self.enter(pid, kind, method).map(TreeBirth::Born)
+        let end = newborn.and_then(|newborn| self.take_expected(newborn));
+        let Some((status, pidfd)) = end else { return self.enter(pid, kind, method) };
+        let (exit, watch) = oneshot::channel();
+        self.ended.push(ChildEntry { kind, exit }.end(status));
+        let keeper = ChildKiller::new(Arc::new(pidfd.map_err(cannot_hold)?), pid, method);
+        Ok(ForkedChild { pid, identity: None, keeper, exit: ExitWatch(watch) })
     }
 
-    /// The pid of an init that the zygote has made; `None` where there is no zygote that can.
-    fn make_init(&mut self, order: &StartOrder, attached: [RawFd; ATTACHED]) -> io::Result<Option<u32>> {
-        let Some(zygote) = self.zygote.take_if(|zygote| zygote.lives()) else { return Ok(None) };
-        match zygote.make_init(order, attached) {
-            Ok(made) => {
-                // One that has no room may have got limits of its own, of which this process knows nothing: the next has this process's.
-                let has_room = |error: &io::Error| !matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENOMEM));
-                self.zygote = made.as_ref().err().is_none_or(has_room).then_some(zygote);
-                made.map(Some)
-            }
-            Err(error) => {
-                let is_dead = zygote.end();
-                // What it has made and not told of ends with its lifeline, and its program may have begun: then it is not begun again.
-                // Who can't look does not know that there is none.
-                let has_made_one = self.orphans.find(|pid| self.table.has(pid)).map_or(true, |found| !found.is_empty());
-                if is_dead && !has_made_one { Ok(None) } else { Err(zygote_failed(&error)) }
-            }
-        }
+    fn take_expected(&mut self, newborn: &Arc<Newborn>) -> Option<(i32, io::Result<Pidfd>)> {
+        let index = self.expected.iter().position(|expected| Arc::ptr_eq(&expected.newborn, newborn))?;
+        self.expected.swap_remove(index).end
     }
 
     /// Enters a new child. Where it can't be held on to it is killed, and what it leaves is killed as any other child's.
@@ -114,7 +102,7 @@ impl Offspring {
         // Not reaped yet, so the pid is still its own.
         let pidfd = Pidfd::open(pid).map_err(|source| {
             sys::kill(pid as libc::pid_t, libc::SIGKILL);
-            SpawnError::Setup { step: "hold on to it", source }
+            cannot_hold(source)
         })?;
         let keeper = ChildKiller::new(Arc::new(pidfd), pid, method);
         // On an error the keeper is dropped, which kills the child.
@@ -122,9 +110,76 @@ impl Offspring {
         let identity = (!is_tree).then(identify).transpose()?;
         Ok(ForkedChild { pid, identity, keeper, exit: ExitWatch(watch) })
     }
+
+    /// Enters a child for whose end nobody waits.
+    pub(crate) fn enter_unwatched(&mut self, pid: u32) {
+        let (exit, _) = oneshot::channel();
+        self.table.add(pid, ChildEntry { kind: ChildKind::Child, exit });
+    }
+
+    /// Whether a child may end before it is entered.
+    pub(crate) fn expects_any(&self) -> bool {
+        !self.expected.is_empty()
+    }
+
+    /// A hold on a zombie that is about to be reaped and was not entered yet, while its pid is its own.
+    pub(crate) fn hold(&self, pid: u32) -> Option<io::Result<Pidfd>> {
+        (!self.table.has(pid) && self.is_newborn(pid)).then(|| Pidfd::open(pid))
+    }
+
+    /// A child was reaped. `None` where nobody is to be told: it was an orphan, or has yet to be entered.
+    pub(crate) fn reaped(&mut self, pid: u32, status: i32, hold: Option<io::Result<Pidfd>>) -> Option<EndedChild> {
+        if let Some(pidfd) = hold
+            && let Some(expected) = self.expected.iter_mut().find(|expected| expected.is(pid))
+        {
+            expected.end = Some((status, pidfd));
+            return None;
+        }
+        self.table.remove(pid, status)
+    }
+
+    /// Whether there is somebody whose end nobody has looked at.
+    pub(crate) fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
+    /// Those that were reaped before they were entered, and are entered by now.
+    pub(crate) fn take_ended(&mut self) -> Vec<EndedChild> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// The orphans there are.
+    pub(crate) fn find_orphans(&self) -> io::Result<Vec<u32>> {
+        self.orphans.find(|pid| self.is_ours(pid))
+    }
+
+    /// Kills these orphans, but for those that may be no orphans.
+    pub(crate) fn kill(&self, mut orphans: Vec<u32>) {
+        orphans.retain(|pid| !self.may_be_newborn(*pid));
+        self.orphans.kill(&orphans);
+    }
+
+    /// Stops and kills all orphans but these, and all that is below them.
+    pub(crate) fn kill_thoroughly(&self, spared: &[u32]) {
+        self.orphans.kill_thoroughly(|pid| spared.contains(&pid) || self.may_be_newborn(pid) || self.table.has(pid));
+    }
+
+    fn is_ours(&self, pid: u32) -> bool {
+        self.table.has(pid) || self.is_newborn(pid)
+    }
+
+    fn is_newborn(&self, pid: u32) -> bool {
+        self.expected.iter().any(|expected| expected.is(pid))
+    }
+
+    /// There is a moment in which a child can be seen and the kernel has not told yet whose it is. It has not run then, and so it has
+    /// the zygote's name. An orphan that has taken that name counts as an orphan, but is not killed while an init is being made. The
+    /// name is asked first: who has another one by then was told of before.
+    fn may_be_newborn(&self, pid: u32) -> bool {
+        self.expects_any() && (name_of(pid) == NAME.to_bytes() || self.is_newborn(pid))
+    }
 }
 
-/// Why a zygote did not do it, for people.
-fn zygote_failed(error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("the process that makes inits, muster-zygote, was killed or hangs ({error})"))
+fn cannot_hold(source: io::Error) -> SpawnError {
+    SpawnError::Setup { step: "hold on to it", source }
 }

@@ -32,10 +32,10 @@ impl Orphans {
         }
     }
 
-    /// Stops, then kills all children but ours and the inherited ones, with all their descendants. Reads every process.
-    pub(crate) fn kill_thoroughly(&self, ours: impl Iterator<Item = u32>) {
-        let spared: Vec<u32> = ours.chain(self.inherited.iter().copied()).collect();
-        kill_descendants(self.own, &spared);
+    /// Stops, then kills all children but ours and the inherited ones, with all their descendants. Reads every process; who is ours is
+    /// asked after that.
+    pub(crate) fn kill_thoroughly(&self, is_ours: impl Fn(u32) -> bool) {
+        kill_descendants(self.own, |pid| is_ours(pid) || self.inherited.contains(&pid));
     }
 }
 
@@ -56,7 +56,7 @@ fn children() -> io::Result<Vec<u32>> {
 fn listed_children() -> io::Result<Vec<u32>> {
     let own = std::process::id();
     let mut processes = ProcessList::take()?;
-    processes.mark_descendants(own, &[]);
+    processes.mark_descendants(own, |_| false);
     Ok(processes.marked().filter(|entry| entry.parent == own).map(|entry| entry.pid).collect())
 }
 
@@ -75,8 +75,7 @@ mod tests {
             let found = orphans.find(|pid| pid != orphan.id() && pid != inherited.id()).expect("a list");
             assert_eq!(found, [orphan.id()]);
             if thorough {
-                let others = children().expect("a list").into_iter().filter(|pid| *pid != orphan.id());
-                orphans.kill_thoroughly(others);
+                orphans.kill_thoroughly(|pid| pid != orphan.id());
             } else {
                 orphans.kill(&found);
             }

@@ -1,4 +1,5 @@
-//! What this host gives to hold a tree with, found by trying.
+//! What this host gives to hold a tree with, found by trying. Whether a zygote may make inits there is not tried here, but found by its
+//! first order: whoever may not has them forked ([`TreeMaker`](crate::tree_maker::TreeMaker)), which is as good a hold.
 
 use std::fmt;
 use std::io;

@@ -130,9 +130,9 @@ impl ProcessList {
     }
 
     /// Marks all descendants of `root`, but not those children of it that are spared, nor what descends from them.
-    pub(crate) fn mark_descendants(&mut self, root: u32, spared: &[u32]) {
+    pub(crate) fn mark_descendants(&mut self, root: u32, is_spared: impl Fn(u32) -> bool) {
         for entry in self.entries.iter_mut().take(self.count) {
-            if entry.parent == root && !spared.contains(&entry.pid) {
+            if entry.parent == root && !is_spared(entry.pid) {
                 entry.mark = true;
             }
         }
@@ -187,10 +187,10 @@ impl Drop for ProcessList {
 
 /// Stops all descendants of this process but the spared children's, then kills what descends from it by then: a stopped
 /// process forks no more, so a few passes are enough for any bomb.
-pub(crate) fn kill_descendants(root: u32, spared: &[u32]) {
+pub(crate) fn kill_descendants(root: u32, is_spared: impl Fn(u32) -> bool) {
     for signal in [libc::SIGSTOP, libc::SIGKILL] {
         if let Ok(mut processes) = ProcessList::take() {
-            processes.mark_descendants(root, spared);
+            processes.mark_descendants(root, &is_spared);
             processes.strike(signal);
         }
     }
@@ -262,10 +262,10 @@ mod tests {
     fn this_process_is_listed_below_its_parent() {
         let mut processes = ProcessList::take().expect("a census");
         let own = std::process::id();
-        processes.mark_descendants(std::os::unix::process::parent_id(), &[]);
+        processes.mark_descendants(std::os::unix::process::parent_id(), |_| false);
         assert!(processes.marked().any(|entry| entry.pid == own));
         let mut spared = ProcessList::take().expect("a census");
-        spared.mark_descendants(std::os::unix::process::parent_id(), &[own]);
+        spared.mark_descendants(std::os::unix::process::parent_id(), |pid| pid == own);
         assert!(!spared.marked().any(|entry| entry.pid == own));
     }
 }

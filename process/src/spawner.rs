@@ -4,22 +4,20 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use tokio::sync::oneshot;
 
 use crate::child::Child;
-use crate::offspring::{ForkedChild, Offspring, TreeBirth};
+use crate::offspring::{ForkedChild, Offspring};
 use crate::ownership::{Means, ownership};
-use crate::plan::{CallerEnds, SpawnPlan, TreePlan, prepare};
+use crate::plan::{CallerEnds, SpawnPlan, prepare};
 use crate::program::{Program, SpawnError};
-use crate::spawner_thread::{SpawnerRequest, SpawnerThread};
+use crate::spawner_thread::{SpawnerRequest, SpawnerThread, ThreadHandle, gone, ring};
 use crate::start_report::{StartOutcome, StartReport, StartStep};
-
-/// So often a tree is offered to a zygote: the first may be one that somebody has killed or stopped, or there is none yet.
-const ZYGOTES: usize = 3;
+use crate::tree_maker::TreeMaker;
 
 /// Where the signal handler writes; -1 before there is a spawner.
 static BELL: AtomicI32 = AtomicI32::new(-1);
@@ -27,9 +25,8 @@ static BELL: AtomicI32 = AtomicI32::new(-1);
 /// A handle to the thread that forks and reaps. Cheap to clone; the thread ends only with the process.
 #[derive(Clone, Debug)]
 pub struct Spawner {
-    requests: mpsc::Sender<SpawnerRequest>,
-    bell: Arc<OwnedFd>,
-    offspring: Arc<Mutex<Offspring>>,
+    thread: ThreadHandle,
+    trees: Arc<TreeMaker>,
 }
 
 impl Spawner {
@@ -61,9 +58,8 @@ impl Spawner {
         // SAFETY: just made, owned by nobody else.
         let bell = Arc::new(unsafe { OwnedFd::from_raw_fd(bell) });
         nix::sys::prctl::set_child_subreaper(true)?;
-        let (requests, received) = mpsc::channel();
         let offspring = Arc::new(Mutex::new(Offspring::new()));
-        let keeper = SpawnerThread::new(Arc::clone(&bell), received, Arc::clone(&offspring));
+        let (keeper, handle) = SpawnerThread::new(Arc::clone(&bell), Arc::clone(&offspring));
         thread::Builder::new().name("muster-nursery".into()).spawn(move || keeper.run())?;
         BELL.store(bell.as_raw_fd(), Ordering::Release);
         let action = SigAction::new(
@@ -77,7 +73,8 @@ impl Spawner {
         let ignored = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
         // SAFETY: no handler.
         unsafe { sigaction(Signal::SIGXFSZ, &ignored) }?;
-        Ok(Self { requests, bell, offspring })
+        let trees = Arc::new(TreeMaker::new(handle.clone(), offspring));
+        Ok(Self { thread: handle, trees })
     }
 
     /// Starts a program and returns when it runs. Where it cannot, nothing of it is left. Dropping the future kills what
@@ -102,48 +99,21 @@ impl Spawner {
     /// [`begin`](Self::begin) does.
     pub fn warm_up(&self) -> io::Result<()> {
         ownership();
-        let (reply, answer) = mpsc::channel();
-        self.ask(SpawnerRequest::Zygote { reply })?;
-        answer.recv().map_err(|_| gone())?
+        self.trees.warm_up()
     }
 
     fn begin_by(&self, program: Program, means: Means) -> Result<StartingChild, SpawnError> {
         let (plan, ends) = prepare(program, means)?;
         let birth = match plan {
-            SpawnPlan::Tree(plan) => Birth::Born(self.make_tree(plan)?),
+            SpawnPlan::Tree(plan) => Birth::Born(self.trees.make(plan)?),
             SpawnPlan::Alone(plan) => {
                 let (reply, answer) = oneshot::channel();
-                self.ask(SpawnerRequest::Spawn { plan, reply }).map_err(SpawnError::Fork)?;
+                self.thread.ask(SpawnerRequest::Spawn { plan, reply }).map_err(SpawnError::Fork)?;
                 Birth::Asked(answer)
             }
         };
         Ok(StartingChild { birth, ends })
     }
-
-    fn ask(&self, request: SpawnerRequest) -> io::Result<()> {
-        self.requests.send(request).map_err(|_| gone())?;
-        ring(self.bell.as_raw_fd());
-        Ok(())
-    }
-
-    /// Has the tree's init made, by another zygote where the first does not do it.
-    fn make_tree(&self, mut plan: TreePlan) -> Result<ForkedChild, SpawnError> {
-        for _ in 0..ZYGOTES {
-            let born = self.offspring.lock().unwrap_or_else(PoisonError::into_inner).make_tree(plan)?;
-            plan = match born {
-                TreeBirth::Born(born) => return Ok(born),
-                TreeBirth::NoZygote(plan) => plan,
-            };
-            self.warm_up().map_err(SpawnError::Fork)?;
-        }
-        Err(SpawnError::Fork(io::Error::other(
-            "the process that makes inits, muster-zygote, is killed again and again",
-        )))
-    }
-}
-
-fn gone() -> io::Error {
-    io::Error::other("the thread that forks is gone")
 }
 
 /// A program whose process was made, or is being made. Dropping it kills it.
@@ -207,12 +177,6 @@ async fn attend(
     born.keeper.kill();
     (&mut born.exit).await;
     Err(failure)
-}
-
-fn ring(bell: i32) {
-    let one = 1u64.to_ne_bytes();
-    // SAFETY: eight bytes, as an eventfd wants. It fails only where the bell rings already.
-    unsafe { libc::write(bell, one.as_ptr().cast(), one.len()) };
 }
 
 extern "C" fn ring_on_sigchld(_: libc::c_int) {

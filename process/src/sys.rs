@@ -274,14 +274,15 @@ pub(crate) unsafe fn receive(socket: RawFd, header: &mut libc::msghdr) -> Result
     unsafe { syscall!(Sysno::recvmsg, word(socket), ptr::from_mut(header), word(libc::MSG_CMSG_CLOEXEC)) }
 }
 
-/// Makes a process that begins on a stack of its own, in a function that never returns. Returns its pid.
+/// Makes a process that begins on a stack of its own, in a function that never returns. Returns its pid. Where the flags say so, the
+/// kernel writes that to the first word before the process begins, and zero to the second when it lets go of its memory.
 ///
 /// # Safety
 /// The function does only what is safe in such a process, and the stack is its own, where it shares this memory.
 pub(crate) unsafe fn clone_onto(
     flags: c_int,
     stack_top: *mut u8,
-    over: *mut u32,
+    [told, over]: [*mut u32; 2],
     begin: unsafe extern "C" fn(*mut u8) -> !,
     argument: *mut u8,
 ) -> Result<libc::pid_t> {
@@ -302,7 +303,7 @@ pub(crate) unsafe fn clone_onto(
             inlateout("rax") Sysno::clone as isize => made,
             in("rdi") flags as isize,
             in("rsi") stack_top,
-            in("rdx") 0isize,
+            in("rdx") told,
             in("r10") over,
             in("r8") 0isize,
             in("r12") argument,
@@ -324,7 +325,7 @@ pub(crate) unsafe fn clone_onto(
             "2:",
             inlateout("x0") flags as isize => made,
             in("x1") stack_top,
-            in("x2") 0isize,
+            in("x2") told,
             in("x3") 0isize,
             in("x4") over,
             in("x8") Sysno::clone as isize,

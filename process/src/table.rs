@@ -76,13 +76,16 @@ impl ChildTable {
         self.0.contains_key(&pid)
     }
 
-    pub(crate) fn pids(&self) -> impl Iterator<Item = u32> {
-        self.0.keys().copied()
-    }
-
     /// Takes out a child that was reaped; `None` for one that this process did not start.
     pub(crate) fn remove(&mut self, pid: u32, status: i32) -> Option<EndedChild> {
-        let ChildEntry { kind, exit } = self.0.remove(&pid)?;
+        self.0.remove(&pid).map(|child| child.end(status))
+    }
+}
+
+impl ChildEntry {
+    /// It was reaped with this status.
+    pub(crate) fn end(self, status: i32) -> EndedChild {
+        let Self { kind, exit } = self;
         let own = ProcessExit::from_raw(status);
         // The init's word about its program counts, whenever it was said. Without one the program was killed.
         let program =
@@ -95,7 +98,7 @@ impl ChildTable {
             // Its trees' inits come to us with its end; in a namespace they are being killed, else they are killing.
             ChildKind::Free(worker) => (own, worker.map_or(LeftBehind::Anything, LeftBehind::OfWorker)),
         };
-        Some(EndedChild { how, exit, leaves, since: Instant::now() })
+        EndedChild { how, exit, leaves, since: Instant::now() }
     }
 }
 
@@ -114,7 +117,7 @@ mod tests {
     fn end(kind: ChildKind, status: i32) -> (ProcessExit, LeftBehind) {
         let (mut table, (exit, mut watch)) = (ChildTable::default(), oneshot::channel());
         table.add(1, ChildEntry { kind, exit });
-        assert!(table.has(1) && table.pids().eq([1]));
+        assert!(table.has(1));
         let ended = table.remove(1, status).expect("it is in the table");
         assert!(!table.has(1) && table.remove(1, status).is_none());
         let leaves = ended.leaves;

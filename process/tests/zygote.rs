@@ -2,21 +2,14 @@
 
 mod support;
 
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
-use muster_process::{Custody, Pidfd, ProcessExit, Signal, Spawner};
-use support::{all_means, new_tag, run, shell, spawn, tagged, wait_until};
-
-/// The zygotes of this process that live.
-fn zygotes() -> Vec<u32> {
-    let pids = tagged("muster-init").into_iter();
-    pids.filter(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "muster-zygote\n"))
-        .filter(|pid| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            stat.contains(&format!(" {} ", std::process::id()))
-        })
-        .collect()
-}
+use muster_process::{Custody, Means, Pidfd, ProcessExit, Signal, Spawner};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use support::{all_means, new_tag, only_zygote, run, shell, spawn, tagged, wait_until, zygotes};
 
 /// One test, since a start that somebody kills the zygote of may fail.
 #[test]
@@ -25,6 +18,8 @@ fn it_is_replaced_and_told_anything() {
     one_that_has_no_room_refuses_and_makes_way();
     an_order_of_any_length_arrives();
     it_keeps_no_environment();
+    while_one_hangs_others_are_reaped_proven_and_started();
+    a_full_queue_of_descriptors_condemns_none();
 }
 
 fn trees_outlive_it_and_others_are_made_without_it() {
@@ -34,7 +29,7 @@ fn trees_outlive_it_and_others_are_made_without_it() {
             for signal in [Signal::SIGKILL, Signal::SIGSTOP, Signal::SIGTERM] {
                 let tag = new_tag();
                 let older = spawn(shell(&format!("exec sleep {tag}1"), Custody::Tree), means).await.expect("it starts");
-                let [zygote] = zygotes()[..] else { panic!("one zygote, not {:?}", zygotes()) };
+                let zygote = only_zygote();
                 Pidfd::open(zygote).expect("it lives").signal(signal).expect("sent");
                 if signal == Signal::SIGKILL {
                     wait_until("it is gone", || !zygotes().contains(&zygote));
@@ -57,7 +52,7 @@ fn one_that_has_no_room_refuses_and_makes_way() {
         for means in all_means() {
             for (limit, value) in [(libc::RLIMIT_NOFILE, 6), (libc::RLIMIT_AS, 4096)] {
                 spawn(shell("exit 0", Custody::Tree), means).await.expect("it starts").exit.await;
-                let [zygote] = zygotes()[..] else { panic!("one zygote, not {:?}", zygotes()) };
+                let zygote = only_zygote();
                 let mut its = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
                 // SAFETY: valid structs to fill and to read.
                 let done = unsafe {
@@ -113,7 +108,7 @@ fn it_keeps_no_environment() {
                 let mut program = shell(script, Custody::Tree);
                 program.env.push(("SECRET".into(), canary.clone().into()));
                 let child = spawn(program, means).await.expect("it starts");
-                let [zygote] = zygotes()[..] else { panic!("one zygote, not {:?}", zygotes()) };
+                let zygote = only_zygote();
                 // Its init lets go of it in the moment after the start.
                 let is_there = |memory: Vec<u8>| memory.windows(canary.len()).any(|part| part == canary.as_bytes());
                 let what = format!("{means:?}, {script}: nothing of the environment is kept");
@@ -123,6 +118,100 @@ fn it_keeps_no_environment() {
             }
         });
     }
+}
+
+fn while_one_hangs_others_are_reaped_proven_and_started() {
+    for means in all_means() {
+        run(async {
+            let older = spawn(shell("sleep 1000 & exec sleep 1000", Custody::Tree), Means::BestEffort).await;
+            let older = older.expect("it starts");
+            let zygote = only_zygote();
+            Pidfd::open(zygote).expect("it lives").signal(Signal::SIGSTOP).expect("sent");
+            let begun = Instant::now();
+            let waits = std::thread::spawn(move || run(async { spawn(shell("exit 8", Custody::Tree), means).await }));
+            // Its init is killed, so that what it leaves comes here and has to be struck before its end is told.
+            Pidfd::open(older.root).expect("it lives").signal(Signal::SIGKILL).expect("sent");
+            assert_eq!(older.exit.await, ProcessExit::Signal(libc::SIGKILL));
+            for custody in [Custody::Child, Custody::Free, Custody::Tree] {
+                let exit = spawn(shell("exit 7", custody), means).await.expect("it starts").exit.await;
+                assert_eq!(exit, ProcessExit::Code(7));
+            }
+            let took = begun.elapsed();
+            assert!(took < Duration::from_secs(2) && !waits.is_finished(), "{means:?}: {took:?}");
+            let late = waits.join().expect("no panic").expect("it starts by another one").exit.await;
+            assert_eq!(late, ProcessExit::Code(8));
+            wait_until("one zygote is left", || zygotes().len() == 1);
+        });
+    }
+}
+
+/// The kernel bounds how many descriptors of a user are on their way in sockets, for those without privileges.
+fn a_full_queue_of_descriptors_condemns_none() {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    let few = soft.min(1024);
+    setrlimit(Resource::RLIMIT_NOFILE, few, hard).expect("set");
+    run(async {
+        spawn(shell("exit 0", Custody::Tree), Means::BestEffort).await.expect("it starts").exit.await;
+        wait_until("the one before is gone", || zygotes().len() == 1);
+        let (before, means) = (zygotes(), all_means());
+        let without_privileges = std::thread::spawn(move || {
+            renounce_privileges();
+            let (ours, _theirs) = UnixStream::pair().expect("a pair");
+            let stray = std::fs::File::open("/dev/null").expect("opened");
+            assert!((0..=few).any(|_| !send_descriptors(&ours, &stray)), "so many can't be on their way");
+            for means in means {
+                run(async {
+                    let child = spawn(shell("exit 7", Custody::Tree), means).await.expect("it starts");
+                    assert_eq!(child.exit.await, ProcessExit::Code(7), "{means:?}");
+                });
+            }
+        });
+        without_privileges.join().expect("no panic");
+        assert_eq!(zygotes(), before, "it was well");
+    });
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).expect("set");
+}
+
+/// Takes from this thread alone what would let it do without bounds.
+fn renounce_privileges() {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    const VERSION: u32 = 0x2008_0522;
+    let (header, mut sets) = (Header { version: VERSION, pid: 0 }, [[0u32; 3]; 2]);
+    // SAFETY: structs as this version of the calls has them.
+    let done = unsafe {
+        libc::syscall(libc::SYS_capget, &raw const header, sets.as_mut_ptr());
+        // CAP_SYS_ADMIN and CAP_SYS_RESOURCE, as they are in effect.
+        sets[0][0] &= !(1 << 21 | 1 << 24);
+        libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr())
+    };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// Puts as many copies of a descriptor on their way as go with one message; false where there are too many.
+fn send_descriptors(socket: &UnixStream, file: &std::fs::File) -> bool {
+    const COPIES: usize = 200;
+    const BYTES: u32 = (COPIES * size_of::<i32>()) as u32;
+    let mut control = [0u64; 128];
+    // SAFETY: a header whose pointers are to locals, with their lengths, and room for a message of so many descriptors.
+    let sent = unsafe {
+        let mut part = libc::iovec { iov_base: (&raw const *b"x").cast_mut().cast(), iov_len: 1 };
+        let mut header: libc::msghdr = std::mem::zeroed();
+        (header.msg_iov, header.msg_iovlen) = (&raw mut part, 1);
+        (header.msg_control, header.msg_controllen) = (control.as_mut_ptr().cast(), libc::CMSG_SPACE(BYTES) as usize);
+        let first = libc::CMSG_FIRSTHDR(&raw const header);
+        (*first).cmsg_level = libc::SOL_SOCKET;
+        (*first).cmsg_type = libc::SCM_RIGHTS;
+        (*first).cmsg_len = libc::CMSG_LEN(BYTES) as usize;
+        libc::CMSG_DATA(first).cast::<[i32; COPIES]>().write_unaligned([file.as_raw_fd(); COPIES]);
+        libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT)
+    };
+    let error = std::io::Error::last_os_error();
+    assert!(sent > 0 || error.raw_os_error() == Some(libc::ETOOMANYREFS), "{error}");
+    sent > 0
 }
 
 /// All that a process may write to in its memory; `None` where this user may not look.

@@ -37,6 +37,8 @@ impl Needless {
                     }
                 }
                 special if special.starts_with('[') => {}
+                // Memory that is shared with this process: no object, behind which its data would be.
+                "/dev/zero (deleted)" => {}
                 _object => object_end = range.end,
             }
         }
@@ -98,6 +100,8 @@ mod tests {
 a000-b000 rw-p 00000000 00:00 0                          [anon:x y]
 c000-d000 r-xp 00000000 fd:01 43                         /usr/lib/a b.so
 d000-e000 rw-p 00000000 00:00 0 
+e000-e800 rw-s 00000000 00:01 99                         /dev/zero (deleted)
+e800-f000 rw-p 00000000 00:00 0 
 f000-10000 rw-p 00000000 00:00 0                         [stack]
 11000-12000 r-xp 00000000 00:00 0                        [vdso]
 ";
@@ -105,7 +109,7 @@ f000-10000 rw-p 00000000 00:00 0                         [stack]
     #[test]
     fn only_what_belongs_to_no_file_is_let_go() {
         let needless = Needless::of(MAPS, 0x8800);
-        assert_eq!(needless.ranges().collect::<Vec<_>>(), [(0x5000, 0x3000), (0xa000, 0x1000)]);
+        assert_eq!(needless.ranges().collect::<Vec<_>>(), [(0x5000, 0x3000), (0xa000, 0x1000), (0xe800, 0x800)]);
         assert_eq!(needless.first_stack(), Some((0xf000, 0x1000)));
         assert!(!Needless::of(MAPS, 0xa800).ranges().any(|(start, _)| start == 0xa000), "a stack may have a name");
         let here = 0u8;

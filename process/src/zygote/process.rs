@@ -17,8 +17,8 @@ use crate::sys::{self, Errno};
 
 /// The command line of the zygote and of every init, as `ps` shows it.
 const TITLE: &[u8] = b"muster-init";
-/// The zygote's own name.
-const NAME: &CStr = c"muster-zygote";
+/// The zygote's own name, which an init has too until it takes its own.
+pub(crate) const NAME: &CStr = c"muster-zygote";
 
 /// Where its socket is. Below are the standard descriptors, which lead nowhere, and above is what came with an order.
 const SOCKET: RawFd = 3;
@@ -33,14 +33,56 @@ pub(super) struct ZygoteProcess {
     pub(super) needless: Needless,
     /// The size of a page.
     pub(super) page: usize,
+    pub(super) role: Role,
+}
+
+/// What such a process is for.
+#[derive(Clone, Copy)]
+pub(super) enum Role {
+    /// It makes inits.
+    Zygote {
+        /// Where the kernel tells this process's parent of each.
+        newborn: *mut u32,
+    },
+    /// It is to be the init itself of the one order that it gets, whose descriptors it has from the fork.
+    Init { attached: [RawFd; ATTACHED] },
 }
 
 impl ZygoteProcess {
-    /// Makes inits until nobody can order one any more.
+    /// Does what it is for.
     ///
     /// # Safety
     /// Only on the child's side of a fork, with all signals blocked.
     pub(super) unsafe fn run(&self) -> ! {
+        // SAFETY: as this function.
+        unsafe {
+            match self.role {
+                Role::Zygote { newborn } => self.make_inits(newborn),
+                Role::Init { attached } => self.become_init(attached),
+            }
+        }
+    }
+
+    /// Waits for the order as a zygote would, and carries it out.
+    unsafe fn become_init(&self, attached: [RawFd; ATTACHED]) -> ! {
+        let [stdin, stdout, stderr, report, lifeline] = attached;
+        close_all_but([stdin, stdout, stderr, report, lifeline, self.socket]);
+        sys::reset_signal_actions();
+        sys::set_name(NAME);
+        let mut regions = Regions::new(self.page);
+        // SAFETY: as this function; nothing here is on the heap.
+        unsafe {
+            self.let_go_of_memory();
+            // At the end of the socket there is nobody who would want to hear.
+            let Some((region, header)) = receive_alone(self.socket, &mut regions) else { sys::exit(1) };
+            let Some(tree) = header.tree else { sys::exit(1) };
+            sys::close(self.socket);
+            self.init(region, tree, attached, -1).run()
+        }
+    }
+
+    /// Makes inits until nobody can order one any more.
+    unsafe fn make_inits(&self, newborn: *mut u32) -> ! {
         // First of all: a copy of the data folder's lock, or of a tree's lifeline, would outlive this process's parent.
         self.keep_the_socket_alone();
         let _ = sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize);
@@ -50,11 +92,15 @@ impl ZygoteProcess {
         sys::begin_session();
         sys::reset_signal_actions();
         sys::set_name(NAME);
-        // SAFETY: as this function; nothing here is on the heap.
-        unsafe { self.let_go_of_memory() };
-        let mut regions = Regions::new(self.page);
+        let mut making = Making { regions: Regions::new(self.page), newborn };
+        // SAFETY: as this function; nothing here is on the heap. The word is shared with the parent. It is touched so that it is there
+        // whenever the kernel writes it.
+        unsafe {
+            self.let_go_of_memory();
+            newborn.write_volatile(newborn.read_volatile());
+        }
         // SAFETY: as this function.
-        while let Some(answer) = unsafe { self.serve(&mut regions) } {
+        while let Some(answer) = unsafe { self.serve(&mut making) } {
             let answer = answer.unwrap_or_else(|error| -error.into_raw());
             if sys::send(SOCKET, &answer.to_ne_bytes()).is_err() {
                 break;
@@ -95,7 +141,7 @@ impl ZygoteProcess {
     }
 
     /// Makes one init, and says its pid or why there is none; `None` at the end of all orders.
-    unsafe fn serve(&self, regions: &mut Regions) -> Option<sys::Result<libc::pid_t>> {
+    unsafe fn serve(&self, making: &mut Making) -> Option<sys::Result<libc::pid_t>> {
         // SAFETY: as this function.
         unsafe {
             let (header, attached) = receive()?;
@@ -104,17 +150,15 @@ impl ZygoteProcess {
                 Ok(attached) => attached,
                 Err(error) => return drain(rest).map(|()| Err(error)),
             };
-            let region = match regions.take(header.length) {
+            let region = match making.regions.take(header.length) {
                 Ok(region) => region,
                 Err(error) => {
                     attached.into_iter().for_each(sys::close);
                     return drain(rest).map(|()| Err(error));
                 }
             };
-            let order = region::order(region);
-            order.write(header);
-            read_exactly(order.add(1).cast(), rest)?;
-            let made = self.make(region, header.tree?, attached);
+            read_rest(SOCKET, header, region)?;
+            let made = self.make(making, region, header.tree?, attached);
             attached.into_iter().for_each(sys::close);
             Some(made)
         }
@@ -122,32 +166,24 @@ impl ZygoteProcess {
 
     unsafe fn make(
         &self,
+        making: &Making,
         region: *mut Region,
         tree: TreeOrder,
         attached: [RawFd; ATTACHED],
     ) -> sys::Result<libc::pid_t> {
-        let [stdin, stdout, stderr, report, lifeline] = attached;
         let shares = tree.means.shares_memory();
         // SAFETY: a region that nobody else has, with a whole order in it. The init's argument is at the top of its stack.
         unsafe {
-            let init = Init {
-                stage: stage(region::order(region), [stdin, stdout, stderr]),
-                tree,
-                maps: self.maps,
-                lifeline,
-                report,
-                last_foreign: SOCKET,
-                program_stack: region::program_stack(region),
-                starting: &raw const (*region).starting,
-                until_started: region::until_started(region),
-            };
+            let init = self.init(region, tree, attached, SOCKET);
             let argument = region::init_stack(region).sub(size_of::<Init>().next_multiple_of(64));
             argument.cast::<Init>().write(init);
             let taken = &raw const (*region).taken;
             (*taken).store(u32::from(shares), Ordering::Release);
             let sharing = if shares { libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID } else { 0 };
-            let flags = libc::CLONE_PARENT | libc::SIGCHLD | tree.means.clone_flags() | sharing;
-            let made = sys::clone_onto(flags, argument, taken.cast_mut().cast(), begin, argument);
+            let telling = libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID | libc::SIGCHLD;
+            let flags = telling | tree.means.clone_flags() | sharing;
+            let told = [making.newborn, taken.cast_mut().cast()];
+            let made = sys::clone_onto(flags, argument, told, begin, argument);
             if made.is_err() {
                 (*taken).store(0, Ordering::Release);
             }
@@ -159,6 +195,37 @@ impl ZygoteProcess {
             made
         }
     }
+
+    /// The init of an order that is in this region.
+    unsafe fn init(
+        &self,
+        region: *mut Region,
+        tree: TreeOrder,
+        [stdin, stdout, stderr, report, lifeline]: [RawFd; ATTACHED],
+        last_foreign: RawFd,
+    ) -> Init {
+        // SAFETY: the caller's.
+        unsafe {
+            Init {
+                stage: stage(region::order(region), [stdin, stdout, stderr]),
+                tree,
+                maps: self.maps,
+                lifeline,
+                report,
+                last_foreign,
+                program_stack: region::program_stack(region),
+                starting: &raw const (*region).starting,
+                until_started: region::until_started(region),
+            }
+        }
+    }
+}
+
+/// What a zygote needs to make inits.
+struct Making {
+    regions: Regions,
+    /// Where the kernel writes the pid of each.
+    newborn: *mut u32,
 }
 
 unsafe extern "C" fn begin(init: *mut u8) -> ! {
@@ -176,11 +243,47 @@ unsafe fn receive() -> Option<(OrderHeader, sys::Result<[RawFd; ATTACHED]>)> {
         (message.msg_iov, message.msg_iovlen) = (&raw mut part, 1);
         (message.msg_control, message.msg_controllen) = (control.0.as_mut_ptr().cast(), Attachment::ROOM as _);
         let read = sys::receive(SOCKET, &mut message).ok().filter(|read| *read > 0)?;
-        read_exactly(header.as_mut_ptr().cast::<u8>().add(read), size_of::<OrderHeader>() - read)?;
+        read_exactly(SOCKET, header.as_mut_ptr().cast::<u8>().add(read), size_of::<OrderHeader>() - read)?;
         let header = header.assume_init();
-        let is_one = (size_of::<OrderHeader>()..=LONGEST).contains(&header.length);
-        is_one.then(|| (header, attached_to(&message)))
+        is_order(&header).then(|| (header, attached_to(&message)))
     }
+}
+
+/// A whole order to which nothing is attached, in a region of its own.
+unsafe fn receive_alone(socket: RawFd, regions: &mut Regions) -> Option<(*mut Region, OrderHeader)> {
+    let mut header = MaybeUninit::<OrderHeader>::uninit();
+    // SAFETY: room for a header. The bytes are one of ours.
+    unsafe {
+        read_exactly(socket, header.as_mut_ptr().cast(), size_of::<OrderHeader>())?;
+        let header = header.assume_init();
+        let region = is_order(&header).then(|| regions.take(header.length).ok())??;
+        read_rest(socket, header, region).map(|()| (region, header))
+    }
+}
+
+const fn is_order(header: &OrderHeader) -> bool {
+    size_of::<OrderHeader>() <= header.length && header.length <= LONGEST
+}
+
+/// Puts an order into its region: the header, and what is still to be read.
+unsafe fn read_rest(socket: RawFd, header: OrderHeader, region: *mut Region) -> Option<()> {
+    // SAFETY: the caller's: there is room for as much as the header says.
+    unsafe {
+        let order = region::order(region);
+        order.write(header);
+        read_exactly(socket, order.add(1).cast(), header.length - size_of::<OrderHeader>())
+    }
+}
+
+/// Closes every descriptor but these.
+fn close_all_but(mut kept: [RawFd; ATTACHED + 1]) {
+    kept.sort_unstable();
+    let mut first = 0;
+    for fd in kept {
+        close_between(first, fd);
+        first = fd + 1;
+    }
+    close_between(first, RawFd::MAX);
 }
 
 /// The descriptors that came with a message: all, or none, since the kernel leaves out those for which a process has no room.
@@ -205,11 +308,11 @@ unsafe fn attached_to(message: &libc::msghdr) -> sys::Result<[RawFd; ATTACHED]> 
 }
 
 /// Reads so many bytes to this place, which has room for them; `None` at the end.
-unsafe fn read_exactly(mut place: *mut u8, mut bytes: usize) -> Option<()> {
+unsafe fn read_exactly(socket: RawFd, mut place: *mut u8, mut bytes: usize) -> Option<()> {
     while bytes > 0 {
         // SAFETY: the caller's.
         unsafe {
-            match sys::read_to(SOCKET, place, bytes) {
+            match sys::read_to(socket, place, bytes) {
                 Ok(0) => return None,
                 Ok(read) => (place, bytes) = (place.add(read), bytes - read),
                 Err(Errno::EINTR) => {}

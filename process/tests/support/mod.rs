@@ -49,6 +49,23 @@ pub(crate) fn tagged(tag: &str) -> Vec<u32> {
     .collect()
 }
 
+/// The zygotes of this process that live.
+pub(crate) fn zygotes() -> Vec<u32> {
+    let pids = tagged("muster-init").into_iter();
+    pids.filter(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "muster-zygote\n"))
+        .filter(|pid| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.contains(&format!(" {} ", std::process::id()))
+        })
+        .collect()
+}
+
+/// The one zygote that this process has. Another may be dying yet.
+pub(crate) fn only_zygote() -> u32 {
+    wait_until("there is one zygote", || zygotes().len() == 1);
+    zygotes()[0]
+}
+
 /// Polls a condition, and fails after 20 s.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(20);
