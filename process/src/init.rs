@@ -54,6 +54,9 @@ impl Init {
         if let Means::PidNamespace { user_namespace: true, .. } = self.tree.means {
             or_fail(self.report, StartStep::Maps, self.maps.write());
         }
+        // Not in the zygote's session and group any more: a signal to that group would end all trees of this worker. In a namespace no
+        // program can name the group; without one it can, as it can name each process of its user.
+        sys::begin_session();
         // Its memory is none of its tree's business. Before this the kernel lets it say who it is.
         let _ = sys::prctl(libc::PR_SET_DUMPABLE, 0);
         self.tie_to_parent();

@@ -19,6 +19,7 @@ fn it_is_replaced_and_told_anything() {
     an_order_of_any_length_arrives();
     it_keeps_no_environment();
     while_one_hangs_others_are_reaped_proven_and_started();
+    a_signal_to_its_group_reaches_no_init();
     a_full_queue_of_descriptors_condemns_none();
 }
 
@@ -143,6 +144,23 @@ fn while_one_hangs_others_are_reaped_proven_and_started() {
             wait_until("one zygote is left", || zygotes().len() == 1);
         });
     }
+}
+
+fn a_signal_to_its_group_reaches_no_init() {
+    run(async {
+        for means in all_means() {
+            let tag = new_tag();
+            let tree = spawn(shell(&format!("exec sleep {tag}"), Custody::Tree), means).await.expect("it starts");
+            let zygote = only_zygote();
+            // SAFETY: a plain system call. It is the group of our own child, which leads it.
+            assert_eq!(unsafe { libc::kill(-(zygote as libc::pid_t), libc::SIGKILL) }, 0);
+            wait_until("it is gone", || !zygotes().contains(&zygote));
+            assert_eq!(tagged(&tag).len(), 1, "{means:?}");
+            assert!(!Pidfd::open(tree.root).expect("it lives").is_dead(), "{means:?}");
+            tree.keeper.kill();
+            assert_eq!(tree.exit.await, ProcessExit::Signal(libc::SIGKILL));
+        }
+    });
 }
 
 /// The kernel bounds how many descriptors of a user are on their way in sockets, for those without privileges.
