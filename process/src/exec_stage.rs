@@ -4,6 +4,7 @@
 use std::ffi::{c_char, c_int};
 use std::os::fd::RawFd;
 
+use crate::oom::{self, OomScore};
 use crate::start_report::StartStep;
 use crate::sys::{self, Errno, SignalMask};
 
@@ -20,6 +21,8 @@ pub(crate) struct ExecStage {
     pub(crate) no_new_privileges: bool,
     /// The soft limit of open files, where it is not this process's.
     pub(crate) open_files: Option<u64>,
+    /// How early the kernel is to end it for want of memory, where this process has another score.
+    pub(crate) oom_score: Option<OomScore>,
 }
 
 impl ExecStage {
@@ -35,6 +38,9 @@ impl ExecStage {
         }
         sys::begin_session();
         say(report, StartStep::Hello, 0);
+        if let Some(score) = self.oom_score {
+            let _ = sys::write_file(oom::FILE, score.text());
+        }
         for (from, to) in self.stdio.into_iter().zip(0..) {
             or_fail(report, StartStep::Stdio, sys::duplicate(from, to, 0));
         }

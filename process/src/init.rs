@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::exec_stage::{ExecStage, close_between, or_fail};
+use crate::oom::{self, TreeScores};
 use crate::ownership::{Maps, Means};
 use crate::process_list::{ProcessList, kill_descendants};
 use crate::start_order::TreeOrder;
@@ -29,6 +30,7 @@ pub(crate) struct Init {
     pub(crate) stage: ExecStage,
     pub(crate) tree: TreeOrder,
     pub(crate) maps: Maps,
+    pub(crate) scores: TreeScores,
     /// The init's end of the lifeline.
     pub(crate) lifeline: RawFd,
     /// Where the start is told.
@@ -57,6 +59,8 @@ impl Init {
         // Not in the zygote's session and group any more: a signal to that group would end all trees of this worker. In a namespace no
         // program can name the group; without one it can, as it can name each process of its user.
         sys::begin_session();
+        // Where the program's process shares this memory it takes its score itself; what is written here would be that of all.
+        let score = (!self.tree.means.shares_memory()).then(|| sys::open_at(libc::AT_FDCWD, oom::FILE, libc::O_WRONLY));
         // Its memory is none of its tree's business. Before this the kernel lets it say who it is.
         let _ = sys::prctl(libc::PR_SET_DUMPABLE, 0);
         self.tie_to_parent();
@@ -71,8 +75,14 @@ impl Init {
         }
         let watched = SignalMask::of([libc::SIGCHLD, libc::SIGTERM, libc::SIGHUP]);
         let signals = or_fail(self.report, StartStep::Signals, sys::watch(watched));
+        let score = score.and_then(Result::ok);
+        score.inspect(|file| _ = sys::write(*file, self.scores.program.text()));
         // SAFETY: as this function.
         let program = unsafe { self.start_program() };
+        if let Some(file) = score {
+            let _ = sys::write(file, self.scores.init.text());
+            sys::close(file);
+        }
         self.let_go();
         Watch { lifeline: self.lifeline, signals, program, namespace: self.has_namespace(), over: false, cut: false }
             .run()
@@ -97,7 +107,9 @@ impl Init {
     unsafe fn start_program(&self) -> libc::pid_t {
         let sharing =
             if self.has_namespace() { libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_CHILD_CLEARTID } else { 0 };
-        let starting = Starting { stage: self.stage, report: self.report, parent: sys::own_pid() };
+        let oom_score = self.tree.means.shares_memory().then_some(self.scores.program);
+        let stage = ExecStage { oom_score, ..self.stage };
+        let starting = Starting { stage, report: self.report, parent: sys::own_pid() };
         let argument = (&raw const starting).cast_mut().cast();
         // SAFETY: the stack is the new process's own, and `starting` outlives its need where memory is shared. Should this process be
         // killed before that, the memory stays taken.

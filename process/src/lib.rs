@@ -51,6 +51,7 @@ pub mod lock;
 pub mod mark;
 pub mod memory;
 mod offspring;
+mod oom;
 mod orphans;
 mod ownership;
 mod pidfd;

@@ -119,7 +119,7 @@ pub(crate) unsafe fn stage(order: *mut OrderHeader, stdio: [RawFd; 3]) -> ExecSt
             list.add(count).write(ptr::null());
         }
         let OrderHeader { no_new_privileges, open_files, .. } = header;
-        ExecStage { path, argv, env, folder, stdio, no_new_privileges, open_files }
+        ExecStage { path, argv, env, folder, stdio, no_new_privileges, open_files, oom_score: None }
     }
 }
 

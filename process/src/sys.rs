@@ -163,10 +163,14 @@ pub(crate) fn open_at(folder: RawFd, path: &CStr, flags: c_int) -> Result<RawFd>
 /// Writes a whole small file.
 pub(crate) fn write_file(path: &CStr, text: &[u8]) -> Result<()> {
     let file = open_at(libc::AT_FDCWD, path, libc::O_WRONLY)?;
-    // SAFETY: a buffer of that length.
-    let written = unsafe { syscall!(Sysno::write, word(file), text.as_ptr(), text.len()) };
+    let written = write(file, text);
     close(file);
     if written? == text.len() { Ok(()) } else { Err(Errno::EIO) }
+}
+
+pub(crate) fn write(fd: RawFd, bytes: &[u8]) -> Result<usize> {
+    // SAFETY: a buffer of that length.
+    unsafe { syscall!(Sysno::write, word(fd), bytes.as_ptr(), bytes.len()) }
 }
 
 /// Reads names in an open folder, as `getdents64` packs them.

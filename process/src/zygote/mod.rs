@@ -30,6 +30,7 @@ use nix::sys::signal::Signal;
 
 use crate::fork::fork_into;
 use crate::lifeline::socket_pair;
+use crate::oom::OomScores;
 use crate::ownership::{Maps, Means};
 use crate::pidfd::Pidfd;
 use crate::start_order::StartOrder;
@@ -135,6 +136,7 @@ fn prepare(stack: usize, socket: &OwnedFd, role: Role) -> io::Result<ZygoteProce
         title: title(),
         needless: Needless::find(stack)?,
         page: crate::memory::page_size(),
+        oom: OomScores::now(),
         role,
     })
 }

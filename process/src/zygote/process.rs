@@ -11,6 +11,7 @@ use super::region::{self, Region, Regions};
 use super::{ATTACHED, Attachment};
 use crate::exec_stage::close_between;
 use crate::init::Init;
+use crate::oom::{OomScores, TreeScores};
 use crate::ownership::Maps;
 use crate::start_order::{LONGEST, OrderHeader, TreeOrder, stage};
 use crate::sys::{self, Errno};
@@ -33,6 +34,7 @@ pub(super) struct ZygoteProcess {
     pub(super) needless: Needless,
     /// The size of a page.
     pub(super) page: usize,
+    pub(super) oom: OomScores,
     pub(super) role: Role,
 }
 
@@ -69,6 +71,7 @@ impl ZygoteProcess {
         close_all_but([stdin, stdout, stderr, report, lifeline, self.socket]);
         sys::reset_signal_actions();
         sys::set_name(NAME);
+        let scores = self.oom.take();
         let mut regions = Regions::new(self.page);
         // SAFETY: as this function; nothing here is on the heap.
         unsafe {
@@ -77,7 +80,7 @@ impl ZygoteProcess {
             let Some((region, header)) = receive_alone(self.socket, &mut regions) else { sys::exit(1) };
             let Some(tree) = header.tree else { sys::exit(1) };
             sys::close(self.socket);
-            self.init(region, tree, attached, -1).run()
+            self.init(region, tree, attached, scores, -1).run()
         }
     }
 
@@ -92,7 +95,7 @@ impl ZygoteProcess {
         sys::begin_session();
         sys::reset_signal_actions();
         sys::set_name(NAME);
-        let mut making = Making { regions: Regions::new(self.page), newborn };
+        let mut making = Making { regions: Regions::new(self.page), newborn, scores: self.oom.take() };
         // SAFETY: as this function; nothing here is on the heap. The word is shared with the parent. It is touched so that it is there
         // whenever the kernel writes it.
         unsafe {
@@ -174,7 +177,7 @@ impl ZygoteProcess {
         let shares = tree.means.shares_memory();
         // SAFETY: a region that nobody else has, with a whole order in it. The init's argument is at the top of its stack.
         unsafe {
-            let init = self.init(region, tree, attached, SOCKET);
+            let init = self.init(region, tree, attached, making.scores, SOCKET);
             let argument = region::init_stack(region).sub(size_of::<Init>().next_multiple_of(64));
             argument.cast::<Init>().write(init);
             let taken = &raw const (*region).taken;
@@ -202,6 +205,7 @@ impl ZygoteProcess {
         region: *mut Region,
         tree: TreeOrder,
         [stdin, stdout, stderr, report, lifeline]: [RawFd; ATTACHED],
+        scores: TreeScores,
         last_foreign: RawFd,
     ) -> Init {
         // SAFETY: the caller's.
@@ -210,6 +214,7 @@ impl ZygoteProcess {
                 stage: stage(region::order(region), [stdin, stdout, stderr]),
                 tree,
                 maps: self.maps,
+                scores,
                 lifeline,
                 report,
                 last_foreign,
@@ -226,6 +231,7 @@ struct Making {
     regions: Regions,
     /// Where the kernel writes the pid of each.
     newborn: *mut u32,
+    scores: TreeScores,
 }
 
 unsafe extern "C" fn begin(init: *mut u8) -> ! {
