@@ -83,6 +83,12 @@ pub(crate) fn parent_pid() -> libc::pid_t {
     unsafe { syscall!(Sysno::getppid) }.map_or(-1, |pid| pid as libc::pid_t)
 }
 
+/// Takes a priority, as `nice` counts, where this process may.
+pub(crate) fn set_priority(priority: c_int) {
+    // SAFETY: no pointers.
+    let _ = unsafe { syscall!(Sysno::setpriority, word(libc::PRIO_PROCESS as c_int), 0, word(priority)) };
+}
+
 pub(crate) fn begin_session() {
     // SAFETY: no pointers.
     let _ = unsafe { syscall!(Sysno::setsid) };

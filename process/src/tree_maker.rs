@@ -139,9 +139,10 @@ impl TreeMaker {
         born.map(TreeBirth::Born)
     }
 
-    /// This zygote, or a new one where there is none or it is dead.
+    /// This zygote, or a new one where there is none, it is dead, or programs would inherit from it what this process had before.
     fn fit(&self, zygote: Option<Zygote>) -> io::Result<Zygote> {
-        zygote.filter(Zygote::lives).map_or_else(|| self.thread.zygote(), Ok)
+        let is_fit = |zygote: &mut Zygote| zygote.lives() && zygote.is_like_its_parent();
+        zygote.and_then(|mut zygote| is_fit(&mut zygote).then_some(zygote)).map_or_else(|| self.thread.zygote(), Ok)
     }
 
     /// A tree was made without a zygote. Where that is how it has to be here, nothing else is tried any more.

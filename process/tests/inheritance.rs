@@ -1,19 +1,28 @@
-//! What programs inherit, whoever makes their inits.
+//! What programs inherit, whoever makes their inits, and whatever is changed meanwhile. Alone in its file: it changes what this process
+//! has.
 
 mod support;
 
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use muster_process::{Custody, ProcessExit, Program};
-use support::{all_means, only_zygote, output, run, shell, spawn, wait_until};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use support::{all_means, only_zygote, output, run, shell, spawn, wait_until, zygotes};
 
 fn oom_score(pid: u32) -> i32 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("it lives");
     text.trim().parse().expect("a number")
 }
 
+/// One test, since each part changes this process.
 #[test]
+fn programs_follow_their_owner() {
+    inits_are_ended_for_want_of_memory_after_programs();
+    programs_have_what_their_owner_has_by_now();
+}
+
 fn inits_are_ended_for_want_of_memory_after_programs() {
     let own = oom_score(std::process::id());
     for means in all_means() {
@@ -37,6 +46,40 @@ fn inits_are_ended_for_want_of_memory_after_programs() {
             child.exit.await;
         });
     }
+}
+
+fn programs_have_what_their_owner_has_by_now() {
+    // Less, and a higher value, is what any user may take.
+    let stack = |soft| {
+        let (_, hard) = getrlimit(Resource::RLIMIT_STACK).expect("a limit");
+        setrlimit(Resource::RLIMIT_STACK, soft, hard).expect("set");
+    };
+    let main = std::process::id();
+    // SAFETY: plain system calls. As `renice` does it, for the main thread.
+    let own = unsafe { libc::getpriority(libc::PRIO_PROCESS, main) };
+    // SAFETY: as above.
+    let nice = |value| assert_eq!(unsafe { libc::setpriority(libc::PRIO_PROCESS, main, value) }, 0);
+    let mask = |mask| nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
+    let before = mask(0o022);
+    for (number, means) in (1_i32..).zip(all_means()) {
+        run(async {
+            let (megabytes, value) = (8 - number, (own + number).min(19));
+            stack(megabytes as u64 * 1024 * 1024);
+            nice(value);
+            let show = || output(shell("ulimit -s; nice; umask", Custody::Tree), means);
+            let (shown, exit) = show().await;
+            let cheap = format!("{}\n{value}\n", megabytes * 1024);
+            assert!(shown.starts_with(&cheap) && exit == ProcessExit::Code(0), "{means:?}: {shown}");
+            mask(0o020 + number as u32);
+            // What takes longer to find out is looked at once a second.
+            std::thread::sleep(Duration::from_millis(1100));
+            assert_eq!(show().await.0, format!("{cheap}002{number}\n"), "{means:?}");
+            let zygote = only_zygote();
+            show().await;
+            assert_eq!(zygotes(), [zygote], "nothing has changed");
+        });
+    }
+    mask(before.bits());
 }
 
 /// Becomes a user who owns nothing; for root only.

@@ -9,13 +9,16 @@
 //! Where an init may not share memory ([`Means::shares_memory`](crate::ownership::Means::shares_memory)) it is forked from the
 //! zygote, which has little to copy.
 //!
-//! What programs inherit (limits, umask, user, mounts, cgroup, priority, the folder where none is said) they have from the zygote, and so from
-//! this process as it was when the zygote was made: what is changed of this process later reaches none of them.
+//! What programs inherit they have from the zygote, and so from this process as it was when the zygote was made. Where that has changed
+//! the zygote makes way for another: limits and priority are compared at every order, cgroup, umask and the score of the OOM killer once a
+//! second ([`Inherited`]). User, groups, mounts, processors and the folder where none is said are not: a worker does not change its own,
+//! and a change from outside reaches its next zygote only.
 //!
 //! Where the kernel or a filter of system calls refuses what a zygote does, or there is no room to tell it anything, an init is forked from
 //! this process ([`begin_init`]) as a zygote is: it lets go of its memory, and then makes nothing but itself.
 
 mod exchange;
+mod inherited;
 mod memory;
 mod newborn;
 mod process;
@@ -35,6 +38,7 @@ use crate::ownership::{Maps, Means};
 use crate::pidfd::Pidfd;
 use crate::start_order::StartOrder;
 pub(crate) use exchange::{Answer, Exchange};
+use inherited::{Inherited, Look};
 use memory::{Needless, title};
 pub(crate) use newborn::Newborn;
 pub(crate) use process::NAME;
@@ -62,6 +66,8 @@ pub(crate) struct Zygote {
     pidfd: Pidfd,
     /// Who is made by its last order.
     pub(crate) newborn: Arc<Newborn>,
+    inherited: Inherited,
+    looked: Look,
 }
 
 impl Zygote {
@@ -69,17 +75,23 @@ impl Zygote {
     pub(crate) fn start() -> io::Result<Self> {
         let (socket, theirs) = socket_pair(libc::SOCK_STREAM)?;
         let newborn = Arc::new(Newborn::new()?);
+        let inherited = Inherited::now();
         let stack = 0u8;
         let role = Role::Zygote { newborn: newborn.place() };
         let process = prepare((&raw const stack).addr(), &theirs, role)?;
         // SAFETY: the zygote's process does only what is safe after a fork.
         let (pid, pidfd) = unsafe { fork_into(libc::SIGCHLD, || process.run()) }?;
-        Ok(Self { socket, pid, pidfd, newborn })
+        Ok(Self { socket, pid, pidfd, newborn, inherited, looked: Look::now() })
     }
 
     /// Whether it can be told anything.
     pub(crate) fn lives(&self) -> bool {
         !self.pidfd.is_dead()
+    }
+
+    /// Whether programs would inherit from it what they would from this process.
+    pub(crate) fn is_like_its_parent(&mut self) -> bool {
+        self.inherited.is_current(&mut self.looked)
     }
 
     /// Kills it, and says whether it is dead.
@@ -137,6 +149,7 @@ fn prepare(stack: usize, socket: &OwnedFd, role: Role) -> io::Result<ZygoteProce
         needless: Needless::find(stack)?,
         page: crate::memory::page_size(),
         oom: OomScores::now(),
+        priority: inherited::priority(),
         role,
     })
 }

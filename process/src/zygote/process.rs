@@ -35,6 +35,8 @@ pub(super) struct ZygoteProcess {
     /// The size of a page.
     pub(super) page: usize,
     pub(super) oom: OomScores,
+    /// What it takes over: the priority of its parent's main thread, which is what people mean by that of a process.
+    pub(super) priority: i32,
     pub(super) role: Role,
 }
 
@@ -71,6 +73,7 @@ impl ZygoteProcess {
         close_all_but([stdin, stdout, stderr, report, lifeline, self.socket]);
         sys::reset_signal_actions();
         sys::set_name(NAME);
+        sys::set_priority(self.priority);
         let scores = self.oom.take();
         let mut regions = Regions::new(self.page);
         // SAFETY: as this function; nothing here is on the heap.
@@ -95,6 +98,7 @@ impl ZygoteProcess {
         sys::begin_session();
         sys::reset_signal_actions();
         sys::set_name(NAME);
+        sys::set_priority(self.priority);
         let mut making = Making { regions: Regions::new(self.page), newborn, scores: self.oom.take() };
         // SAFETY: as this function; nothing here is on the heap. The word is shared with the parent. It is touched so that it is there
         // whenever the kernel writes it.
