@@ -183,3 +183,76 @@ impl Offspring {
 fn cannot_hold(source: io::Error) -> SpawnError {
     SpawnError::Setup { step: "hold on to it", source }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::child::ProcessExit;
+
+    /// A child with the name that one has who was just made.
+    fn child(folder: &tempfile::TempDir) -> Child {
+        let program = folder.path().join("muster-zygote");
+        std::fs::copy("/bin/sleep", &program).expect("copied");
+        let child = Command::new(program).arg("1000").spawn().expect("it starts");
+        let until = Instant::now() + Duration::from_secs(20);
+        while name_of(child.id()) != NAME.to_bytes() {
+            assert!(Instant::now() < until);
+            std::thread::yield_now();
+        }
+        child
+    }
+
+    fn dies(pidfd: &Pidfd) -> bool {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !pidfd.is_dead() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        pidfd.is_dead()
+    }
+
+    #[test]
+    fn who_may_be_about_to_be_entered_is_in_the_way_of_a_proof_and_is_not_killed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut offspring, mut child) = (Offspring::new(), child(&folder));
+        let (pid, pidfd) = (child.id(), Pidfd::open(child.id()).expect("it lives"));
+        // What there was before is inherited; only this one is asked about.
+        offspring.orphans = Orphans::without_inherited();
+        let newborn = Arc::new(Newborn::of(0).expect("memory"));
+        offspring.expect(Arc::clone(&newborn));
+        assert!(offspring.find_orphans().expect("a list").contains(&pid) && offspring.may_be_newborn(pid));
+        offspring.kill(vec![pid]);
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(!pidfd.is_dead());
+        offspring.give_up(&newborn);
+        offspring.kill(vec![pid]);
+        assert!(dies(&pidfd));
+        let _ = child.wait();
+    }
+
+    #[test]
+    fn an_init_that_ends_before_its_entry_is_told_of_after_it() {
+        let (mut offspring, pid) = (Offspring::new(), 1_000_000_007);
+        let newborn = Arc::new(Newborn::of(pid).expect("memory"));
+        assert!(offspring.hold(pid).is_none() && !offspring.is_ours(pid));
+        offspring.expect(Arc::clone(&newborn));
+        assert!(offspring.hold(pid).is_some() && offspring.is_ours(pid));
+        // Some process that is dead by then, as an init would be.
+        let mut other = Command::new("sleep").arg("1000").spawn().expect("it starts");
+        let hold = Pidfd::open(other.id());
+        let _ = other.kill().and_then(|()| other.wait());
+        assert!(offspring.reaped(pid, 0, Some(hold)).is_none());
+        assert!(!offspring.is_ours(pid), "its pid may be another's by now");
+        assert!(offspring.take_ended().is_empty());
+        let (lifeline, init) = Lifeline::pair().expect("a pair");
+        std::io::Write::write_all(&mut std::os::unix::net::UnixStream::from(init), &(7i32 << 8).to_ne_bytes())
+            .expect("said");
+        let means = Means::PidNamespace { user_namespace: false, private_proc: false };
+        let mut entered = offspring.enter_tree(pid, means, lifeline, Some(&newborn)).expect("entered");
+        let [ended] = <[EndedChild; 1]>::try_from(offspring.take_ended()).ok().expect("one");
+        ended.tell();
+        assert_eq!(entered.exit.0.try_recv(), Ok(ProcessExit::Code(7)));
+    }
+}

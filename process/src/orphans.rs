@@ -18,6 +18,12 @@ impl Orphans {
         Self { own: std::process::id(), inherited: children().unwrap_or_default() }
     }
 
+    /// Takes all that is not ours as an orphan.
+    #[cfg(test)]
+    pub(crate) fn without_inherited() -> Self {
+        Self { own: std::process::id(), inherited: Vec::new() }
+    }
+
     /// Those that live, or are zombies yet to be reaped. `is_ours` says which children were started here. Who can't look
     /// (too many open files) gets an error: that is not the same as that there is none.
     pub(crate) fn find(&self, is_ours: impl Fn(u32) -> bool) -> io::Result<Vec<u32>> {

@@ -33,6 +33,14 @@ impl Newborn {
         NonNull::new(mapped.cast()).map(Self).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
 
+    /// This process was made.
+    #[cfg(test)]
+    pub(crate) fn of(pid: u32) -> io::Result<Self> {
+        let newborn = Self::new()?;
+        newborn.word().store(pid, Ordering::Release);
+        Ok(newborn)
+    }
+
     fn word(&self) -> &AtomicU32 {
         // SAFETY: mapped for as long as this is there; zeroes are a valid word.
         unsafe { self.0.as_ref() }
