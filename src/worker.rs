@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use muster_domain::{ProcessId, WorkerOrders};
 use muster_files::DataPath;
-use muster_process::{ProbeSocket, identity, mark};
+use muster_process::{Alarm, ProbeSocket, identity, mark};
 use muster_registry::redis::{RedisOptions, RedisRegistry};
 use muster_worker::{StopSign, WorkerDeps};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -51,7 +51,8 @@ fn serve() -> anyhow::Result<()> {
     crate::tls::choose();
     // One thread: a worker waits, and its agents are processes. A thousand of them must be lean.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(THREAD_STAYS).build()?;
-    let exit = runtime.block_on(work(orders));
+    // A task: the future of `block_on` itself is woken over a descriptor, though it runs on the same thread.
+    let exit = runtime.block_on(async { tokio::spawn(work(orders)).await? });
     // Nobody can stop the look-up of a name, and nobody waits for its end any more.
     runtime.shutdown_background();
     let exit = exit?;
@@ -76,6 +77,7 @@ async fn work(orders: WorkerOrders) -> anyhow::Result<muster_worker::WorkerExit>
         bus: Arc::new(redis),
         identity: identity::own()?.into(),
         probe_socket: open_state(orders.process_id),
+        alarm: Alarm::of_kernel().unwrap_or_else(|_| Alarm::of_runtime()),
         stop,
         in_process: false,
     };

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use muster_config::RedisConfig;
 use muster_domain::orders::redact_url;
 use muster_domain::{RegistryTarget, WorkerIdentity, WorkerOrders};
-use muster_process::{ProbeSocket, identity};
+use muster_process::{Alarm, ProbeSocket, identity};
 use muster_registry::memory::MemoryRegistry;
 use muster_registry::redis::{RedisOptions, RedisRegistry};
 use muster_registry::{Bus, Registry, RegistryError};
@@ -175,6 +175,7 @@ fn entry(registry: Arc<dyn Registry>, bus: Arc<dyn Bus>) -> anyhow::Result<Worke
             bus: bus.clone(),
             identity: identity.clone(),
             probe_socket: ProbeSocket::closed(),
+            alarm: Alarm::of_runtime(),
             stop,
             in_process: true,
         };

@@ -10,6 +10,9 @@ use crate::later;
 /// The first wait after a failed call; it doubles up to the heartbeat.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 
+/// The share of a heartbeat by which one may be late without being missed.
+const LATE: u32 = 8;
+
 /// The rhythm of a worker.
 #[derive(Debug)]
 pub(crate) struct HeartbeatTimer {
@@ -73,10 +76,12 @@ impl HeartbeatTimer {
         self.next = self.next.min(at);
     }
 
-    /// A beat goes out: the next is due one interval later. A beat that was missed is not made up for.
+    /// A beat goes out: the next is due one interval later than this one was, so that the rhythm is kept by who is woken a little late. A
+    /// beat that was missed is not made up for.
     pub(crate) fn beat(&mut self, now: Instant) -> u64 {
         self.number += 1;
-        self.next = later(now, self.interval);
+        let is_late = now.saturating_duration_since(self.next) > self.interval / LATE;
+        self.next = later(if is_late { now } else { self.next }, self.interval);
         self.number
     }
 
@@ -137,8 +142,10 @@ mod tests {
         let start = Instant::now();
         let mut heartbeat = HeartbeatTimer::new(BEAT, start);
         assert_eq!((heartbeat.beat(start), heartbeat.next()), (1, start + BEAT));
+        let slightly = start + BEAT + BEAT / 20;
+        assert_eq!((heartbeat.beat(slightly), heartbeat.next()), (2, start + BEAT * 2), "the rhythm is kept");
         let late = start + BEAT * 5;
-        assert_eq!((heartbeat.beat(late), heartbeat.next()), (2, late + BEAT));
+        assert_eq!((heartbeat.beat(late), heartbeat.next()), (3, late + BEAT));
     }
 
     #[test]

@@ -64,7 +64,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::{WorkerIdentity, WorkerOrders};
-use muster_process::ProbeSocket;
+use muster_process::{Alarm, ProbeSocket};
 use muster_registry::{Bus, Peer, Registry, RegistryError};
 use tokio::time::Instant;
 
@@ -81,6 +81,8 @@ pub struct WorkerDeps {
     pub identity: WorkerIdentity,
     /// Where it is asked how it is, past the registry; closed for one inside the master, whose beats nothing can lose.
     pub probe_socket: ProbeSocket,
+    /// What wakes it at its next moment.
+    pub alarm: Alarm,
     /// Tells it to stop.
     pub stop: StopSign,
     /// Whether it runs inside the master. Then it never is an orphan, and its own use of the machine is not measured,

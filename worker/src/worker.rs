@@ -1,12 +1,11 @@
 //! The loop: one task that owns everything a worker knows, and never waits for anything but the next thing to do.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use muster_domain::{ReportBody, Timestamp, WorkerOrders};
 use muster_registry::CommandStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::checks::Checks;
 use crate::exchange::Exchange;
@@ -72,14 +71,12 @@ impl WorkerLoop {
 
     /// Serves until there is a reason to leave.
     pub(crate) async fn serve(mut self) -> WorkerExit {
-        let timer = sleep_until(Instant::now());
-        tokio::pin!(timer);
         loop {
             if let Some(exit) = self.depart(Instant::now()) {
                 return exit;
             }
             self.call(Instant::now());
-            timer.as_mut().reset(self.next_moment());
+            self.deps.alarm.set(self.next_moment());
             tokio::select! {
                 Some(outbox) = self.inbox.commands.recv() => self.take_commands(outbox),
                 Some(news) = self.inbox.news.recv() => self.take_news(news),
@@ -87,7 +84,7 @@ impl WorkerLoop {
                 outcome = self.exchange.calls.next_outcome() => self.land(outcome, Instant::now()),
                 urgency = self.inbox.stop.changed() => self.obey_sign(urgency),
                 caller = self.deps.probe_socket.next_caller() => self.answer(caller, Instant::now()),
-                () = timer.as_mut() => self.on_time(Instant::now()),
+                () = self.deps.alarm.rings() => self.on_time(Instant::now()),
             }
         }
     }
@@ -188,14 +185,13 @@ impl WorkerLoop {
 
     /// The earliest moment at which something is to be done that nothing else brings about. There is no ticking: a
     /// worker that rests wakes up for its heartbeat only.
-    fn next_moment(&self) -> Instant {
+    fn next_moment(&self) -> Option<Instant> {
         // A beat that is due while a call is under way goes out when that has landed.
         let beat = self.exchange.calls.is_free().then(|| self.exchange.heartbeat.next());
         let silent = self.shutdown.as_ref().is_some_and(Shutdown::is_silent);
         let shutdown = self.shutdown.as_ref().and_then(Shutdown::next);
         let moments = [beat.filter(|_| !silent), shutdown, self.slots.next_idle(), self.tasks.next_deadline()];
-        let far = later(Instant::now(), Duration::MAX);
-        moments.into_iter().flatten().min().unwrap_or(far)
+        moments.into_iter().flatten().min()
     }
 
     fn on_time(&mut self, now: Instant) {

@@ -41,7 +41,15 @@ impl Side {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             let identity = bench::identity();
             let probe_socket = muster_process::ProbeSocket::closed();
-            let deps = WorkerDeps { registry: bus.clone(), bus, identity, probe_socket, stop: sign, in_process: true };
+            let deps = WorkerDeps {
+                registry: bus.clone(),
+                bus,
+                identity,
+                probe_socket,
+                alarm: muster_process::Alarm::of_runtime(),
+                stop: sign,
+                in_process: true,
+            };
             runtime.block_on(muster_worker::run(orders, deps)).expect("no error");
             drop(data);
         });

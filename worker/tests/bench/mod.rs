@@ -11,7 +11,7 @@ use muster_domain::{
     AgentId, AgentSpec, Clocks, Command, Ending, Envelope, Epoch, Fence, Heartbeat, LocalIdentity, PoolName, ProcessId,
     RegistryTarget, Report, ReportBody, RuntimeProfile, SpawnOrder, Timestamp, WorkerIdentity, WorkerKey, WorkerOrders,
 };
-use muster_process::ProbeSocket;
+use muster_process::{Alarm, ProbeSocket};
 use muster_registry::testing::FaultyRegistry;
 use muster_registry::{Bus, LeaderMirror, Registry, ReportDelivery, ReportStream};
 use muster_worker::{StopSign, WorkerDeps, WorkerError, WorkerExit};
@@ -75,6 +75,7 @@ impl Bench {
             bus: Arc::new(engine.clone()),
             identity: identity(),
             probe_socket: ProbeSocket::open(worker).expect("a probe socket"),
+            alarm: Alarm::of_runtime(),
             stop: stop.clone(),
             in_process: false,
         };
