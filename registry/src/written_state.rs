@@ -4,8 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use muster_domain::{AgentId, AgentSnapshot, Generation, Heartbeat};
 
-/// Every so many beats all agents are written again: what somebody else has taken away or spoilt meanwhile is whole then.
-const BEATS_PER_WHOLE: u32 = 5;
+/// Every so many beats all is written again: what somebody else has taken away or spoilt meanwhile is whole then.
+pub(crate) const BEATS_PER_WHOLE: u32 = 5;
+
+/// Fields of a worker's hash that seldom change, with their values.
+pub(crate) type SteadyFields = [(&'static str, String); 8];
 
 /// What a worker knows the registry to hold of it, so that a beat writes only what changed. Engines fill it; a worker
 /// keeps one for its life and hands it to every [`beat`](crate::Registry::beat) and [`report`](crate::Bus::report).
@@ -14,6 +17,8 @@ pub struct WrittenState {
     generation: Option<Generation>,
     /// Beats since all was written.
     beats: u32,
+    /// Of the worker's own hash; none where nobody knows what it holds.
+    worker: Option<SteadyFields>,
     agents: HashMap<AgentId, WrittenAgent>,
 }
 
@@ -43,6 +48,15 @@ pub(crate) struct PendingChanges<'a> {
     pub(crate) gone: Vec<AgentId>,
 }
 
+/// What is to be written of the worker's own hash.
+#[derive(Debug, PartialEq)]
+pub(crate) enum FieldChanges<'a> {
+    /// All of it: nobody knows what is there.
+    Whole(&'a SteadyFields),
+    /// These; the others are there.
+    Some(Vec<&'a (&'static str, String)>),
+}
+
 impl WrittenState {
     /// What a whole picture changes.
     pub(crate) fn changes_of_beat<'a>(&self, beat: &'a Heartbeat) -> PendingChanges<'a> {
@@ -64,6 +78,21 @@ impl WrittenState {
         pictures.iter().filter(|picture| !same(picture)).collect()
     }
 
+    /// What these values change.
+    pub(crate) fn changes_of_fields<'a>(&self, fields: &'a SteadyFields) -> FieldChanges<'a> {
+        match &self.worker {
+            None => FieldChanges::Whole(fields),
+            Some(held) => FieldChanges::Some(
+                fields.iter().zip(held).filter(|(now, held)| now != held).map(|(now, _)| now).collect(),
+            ),
+        }
+    }
+
+    /// The worker's hash holds these values.
+    pub(crate) fn record_fields(&mut self, fields: SteadyFields) {
+        self.worker = Some(fields);
+    }
+
     /// The changes were written.
     pub(crate) fn record(&mut self, changes: &PendingChanges<'_>) {
         for agent in &changes.gone {
@@ -79,11 +108,13 @@ impl WrittenState {
     pub(crate) fn mark_unknown(&mut self, changes: &PendingChanges<'_>) {
         let agents = changes.changed.iter().map(|picture| picture.agent_id).chain(changes.gone.iter().copied());
         self.agents.extend(agents.map(|agent| (agent, WrittenAgent::Unknown)));
+        self.worker = None;
     }
 
     /// Nobody knows what the registry holds: all is written with the next beat.
     pub(crate) fn mark_all_unknown(&mut self) {
         self.agents.values_mut().for_each(|held| *held = WrittenAgent::Unknown);
+        self.worker = None;
     }
 
     /// Another beat begins; it may be one that writes all.
@@ -102,6 +133,7 @@ impl WrittenState {
         let flushed = before.is_some_and(|before| before != generation);
         if flushed {
             self.agents.clear();
+            self.worker = None;
         }
         flushed
     }
@@ -180,6 +212,33 @@ mod tests {
             })
             .collect();
         assert_eq!(written, [0, 0, 0, 0, 1, 0, 0, 0, 0, 1]);
+    }
+
+    fn fields(status: &str) -> SteadyFields {
+        let mut fields = ["a", "b", "c", "d", "e", "f", "g", "h"].map(|name| (name, "same".to_owned()));
+        fields[4].1 = status.to_owned();
+        fields
+    }
+
+    #[test]
+    fn fields_are_written_when_they_change_and_as_a_whole_when_nobody_knows_what_is_there() {
+        let ready = fields("ready");
+        let known = |unknown: fn(&mut WrittenState)| {
+            let mut known = WrittenState::default();
+            known.enter(Generation(Uuid::from_u128(1)));
+            known.record_fields(fields("ready"));
+            unknown(&mut known);
+            known
+        };
+        let is_whole = |known: &WrittenState| known.changes_of_fields(&ready) == FieldChanges::Whole(&ready);
+        assert!(is_whole(&WrittenState::default()), "it was never written");
+        assert_eq!(known(|_| {}).changes_of_fields(&ready), FieldChanges::Some(vec![]));
+        let draining = fields("draining");
+        assert_eq!(known(|_| {}).changes_of_fields(&draining), FieldChanges::Some(vec![&draining[4]]));
+        assert!(is_whole(&known(|known| known.mark_unknown(&PendingChanges { changed: vec![], gone: vec![] }))));
+        assert!(is_whole(&known(WrittenState::mark_all_unknown)));
+        assert!(is_whole(&known(|known| assert!(known.enter(Generation(Uuid::from_u128(2)))))));
+        assert!(is_whole(&known(|known| (0..BEATS_PER_WHOLE).for_each(|_| known.count_beat()))));
     }
 
     #[test]

@@ -3,21 +3,33 @@
 use std::time::Duration;
 
 use muster_domain::{Heartbeat, HeartbeatReply, ProcessId, Timestamp};
+use redis::ScriptInvocation;
 
 use super::{RedisRegistry, agents, candidate, read_generation, refusal, scripts};
 use crate::signer::{MessageSigner, Purpose};
-use crate::written_state::PendingChanges;
+use crate::written_state::{BEATS_PER_WHOLE, FieldChanges, PendingChanges, SteadyFields};
 use crate::{HeartbeatReading, HeartbeatReadings, RegistryError, WrittenState, wire};
 
-/// A worker's hash goes by itself when nobody beat or forgot it for an hour.
-const EXPIRE_SECONDS: u32 = 3600;
+/// A worker's hash goes by itself when nobody beat or forgot it for an hour...
+const EXPIRE_SECONDS: u64 = 3600;
+/// ... or for so many of the beats with which that hour begins anew, where they are far apart.
+const EXPIRE_WHOLES: u32 = 4;
 /// Workers per script call: a call for 200 keeps Redis from others for less than a millisecond.
 const PICTURES_PER_CALL: usize = 200;
 
 /// What `pictures.lua` says of one worker: its place in KEYS, number, age in milliseconds, picture, the picture's code.
 type SeenRow = (usize, u64, u64, Option<Vec<u8>>, Option<Vec<u8>>);
 /// What `beat.lua` answers: see there.
-type BeatReply = (String, u64, Vec<u8>, Vec<u8>, bool, u64, Vec<String>);
+type BeatReply = (String, u64, Vec<u8>, Vec<u8>, bool, u64, bool, Vec<String>);
+
+/// How a call of `beat.lua` went.
+struct BeatOutcome {
+    reply: HeartbeatReply,
+    /// Nothing was written: what was left out as known is not there.
+    lacks_fields: bool,
+    /// Something of ours had to be replaced.
+    has_replaced: bool,
+}
 
 impl RedisRegistry {
     pub(super) async fn write_beat(
@@ -26,23 +38,26 @@ impl RedisRegistry {
         known: &mut WrittenState,
     ) -> Result<HeartbeatReply, RegistryError> {
         known.count_beat();
-        let answer = self.call_beat(beat, known).await?;
-        if known.enter(answer.generation) {
+        let first = self.call_beat(beat, known).await?;
+        let is_emptied = known.enter(first.reply.generation);
+        if is_emptied || first.lacks_fields {
             // What was left out as unchanged is gone, so all of it is written again.
-            return self.call_beat(beat, known).await;
+            return Ok(self.call_beat(beat, known).await?.reply);
         }
-        Ok(answer)
+        Ok(first.reply)
     }
 
-    async fn call_beat(&self, beat: &Heartbeat, known: &mut WrittenState) -> Result<HeartbeatReply, RegistryError> {
-        let changes = known.changes_of_beat(beat);
-        match self.send_beat(beat, &changes).await {
-            Ok((answer, has_replaced)) => {
+    async fn call_beat(&self, beat: &Heartbeat, known: &mut WrittenState) -> Result<BeatOutcome, RegistryError> {
+        let (changes, steady) = (known.changes_of_beat(beat), steady_fields(beat));
+        match self.send_beat(beat, &known.changes_of_fields(&steady), &changes).await {
+            Ok(outcome) => {
                 known.record(&changes);
-                if has_replaced {
+                known.record_fields(steady);
+                // Where another beat's picture stands, this one has written nothing.
+                if outcome.has_replaced || outcome.lacks_fields || outcome.reply.number != beat.number {
                     known.mark_all_unknown();
                 }
-                Ok(answer)
+                Ok(outcome)
             }
             Err(error) => {
                 known.mark_unknown(&changes);
@@ -51,33 +66,29 @@ impl RedisRegistry {
         }
     }
 
-    /// Also answers whether something of ours had to be replaced.
     async fn send_beat(
         &self,
         beat: &Heartbeat,
+        fields: &FieldChanges<'_>,
         changes: &PendingChanges<'_>,
-    ) -> Result<(HeartbeatReply, bool), RegistryError> {
+    ) -> Result<BeatOutcome, RegistryError> {
         let keys = self.keys();
         let seal = self.peers().seal(beat.process_id);
         let mut call = scripts::BEAT.prepare_invoke();
         agents::begin(&mut call, keys, &beat.pool_name, beat.process_id);
         call.key(keys.process(beat.process_id)).key(keys.generation()).key(keys.leader());
         call.key(keys.condemned(beat.process_id));
-        call.arg(candidate()).arg(beat.number).arg(EXPIRE_SECONDS).arg(beat.reported).arg(beat.agents.len());
-        let fields = worker_fields(beat, seal)?;
-        call.arg(fields.len() * 2);
-        for (name, value) in &fields {
-            call.arg(*name).arg(value);
-        }
+        call.arg(candidate()).arg(beat.number).arg(expiry(beat, fields)).arg(beat.reported).arg(beat.agents.len());
+        add_fields(&mut call, beat, seal, fields)?;
         agents::finish(&mut call, keys, changes);
-        let (generation, settled, code, mark, leader_present, number, replaced): BeatReply =
+        let (generation, settled, code, mark, leader_present, number, lacks_fields, replaced): BeatReply =
             self.link().script(&call).await?;
         self.tampering_log().replaced(&replaced);
         let settled = self.believed_settled(beat.process_id, seal, settled, &code).await;
         let fenced = self.believed_mark(beat.process_id, seal, &mark).await;
-        let answer =
+        let reply =
             HeartbeatReply { settled, fenced, leader_present, number, generation: read_generation(&generation)? };
-        Ok((answer, !replaced.is_empty()))
+        Ok(BeatOutcome { reply, lacks_fields, has_replaced: !replaced.is_empty() })
     }
 
     pub(super) async fn read_pictures(&self, workers: &[(ProcessId, u64)]) -> Result<HeartbeatReadings, RegistryError> {
@@ -174,21 +185,45 @@ impl RedisRegistry {
     }
 }
 
-/// The fields of a worker's hash beside those that the script adds.
-fn worker_fields(beat: &Heartbeat, seal: Option<MessageSigner>) -> Result<[(&'static str, String); 11], RegistryError> {
-    let picture = wire::write(beat)?;
-    let code = seal.map_or_else(String::new, |seal| seal.code(Purpose::Picture, picture.as_bytes()));
-    Ok([
+/// The fields of a worker's hash that seldom change.
+fn steady_fields(beat: &Heartbeat) -> SteadyFields {
+    [
         ("pid", beat.identity.pid().map(|pid| pid.to_string()).unwrap_or_default()),
         ("host", beat.identity.host().to_owned()),
         ("pool_name", beat.pool_name.to_string()),
         ("capacity", beat.capacity.to_string()),
         ("status", beat.status.to_string()),
         ("started_at", beat.started_at.to_string()),
-        ("last_heartbeat", Timestamp::now().to_string()),
         ("cpu_percent", beat.cpu_percent.to_string()),
         ("rss_bytes", beat.rss_bytes.to_string()),
-        ("picture", picture),
-        ("picture_code", code),
-    ])
+    ]
+}
+
+/// The seconds until the worker's hash goes, where all of it is written; nothing where it stays as it was.
+fn expiry(beat: &Heartbeat, fields: &FieldChanges<'_>) -> String {
+    let FieldChanges::Whole(_) = fields else { return String::new() };
+    let wholes = beat.interval.unwrap_or_default().saturating_mul(BEATS_PER_WHOLE * EXPIRE_WHOLES);
+    EXPIRE_SECONDS.max(wholes.as_secs()).to_string()
+}
+
+/// Adds the fields of a worker's hash beside those that the script adds.
+fn add_fields(
+    call: &mut ScriptInvocation<'_>,
+    beat: &Heartbeat,
+    seal: Option<MessageSigner>,
+    fields: &FieldChanges<'_>,
+) -> Result<(), RegistryError> {
+    let picture = wire::write(beat)?;
+    let code = seal.map_or_else(String::new, |seal| seal.code(Purpose::Picture, picture.as_bytes()));
+    let steady: Vec<&(&str, String)> = match fields {
+        FieldChanges::Whole(all) => all.iter().collect(),
+        FieldChanges::Some(changed) => changed.clone(),
+    };
+    call.arg((steady.len() + 3) * 2);
+    call.arg("last_heartbeat").arg(Timestamp::now().to_string());
+    call.arg("picture").arg(picture).arg("picture_code").arg(code);
+    for (name, value) in steady {
+        call.arg(*name).arg(value);
+    }
+    Ok(())
 }

@@ -197,3 +197,106 @@ async fn a_worker_and_a_master_hold_two_connections_each() {
 async fn connections(server: &RedisServer) -> usize {
     server.ask::<String>(&["CLIENT", "LIST"]).await.lines().count() - 1
 }
+
+/// The worker's hash is written by what changed of it; what is left out must be there.
+#[tokio::test]
+async fn a_workers_hash_is_whole_after_each_beat_whatever_became_of_it() {
+    let server = RedisServer::start();
+    let engine = server.engine();
+    let mut worker = Worker::with_agents("p", 2).known_to(&engine);
+    let key = format!("process:{}", worker.id);
+    let fields = [
+        "pid",
+        "host",
+        "pool_name",
+        "agent_count",
+        "capacity",
+        "status",
+        "started_at",
+        "last_heartbeat",
+        "number",
+        "beat_at",
+        "cpu_percent",
+        "rss_bytes",
+        "picture",
+        "picture_code",
+    ];
+    let ways: [&[&str]; 6] = [
+        &["PING"],
+        &["DEL", &key],
+        &["FLUSHALL"],
+        &["HDEL", &key, "number"],
+        &["EVAL", "redis.call('DEL', KEYS[1]) redis.call('RPUSH', KEYS[1], 'x') return 1", "1", &key],
+        &["PING"],
+    ];
+    for way in ways {
+        server.ask::<redis::Value>(way).await;
+        // A key that was of another type is whole with the beat after the one that replaced it.
+        for _ in 0..2 {
+            let beat = worker.beat();
+            let answer = engine.beat(&beat, &mut worker.known).await.expect("an answer");
+            assert_eq!(answer.number, beat.number, "{way:?}");
+        }
+        let seen = engine.read_heartbeats(&[(worker.id, 0)]).await.expect("pictures").seen;
+        assert!(seen[0].beat.as_ref().is_some_and(|beat| beat.agents.len() == 2), "{way:?}");
+        let ask: Vec<&str> = ["HMGET", key.as_str()].into_iter().chain(fields).collect();
+        let values: Vec<Option<String>> = server.ask(&ask).await;
+        assert!(values.iter().all(Option::is_some), "{way:?}: {values:?}");
+        assert!(server.ask::<i64>(&["TTL", &key]).await > 3500, "{way:?}");
+        assert_eq!(server.keys("agent:*").await.len(), 2, "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_changes_of_a_worker_is_in_its_hash_with_the_next_beat() {
+    let server = RedisServer::start();
+    let engine = server.engine();
+    let mut worker = Worker::with_agents("p", 2);
+    let key = format!("process:{}", worker.id);
+    for capacity in [10, 10, 11, 12, 12] {
+        let beat = muster_domain::Heartbeat { capacity, ..worker.beat() };
+        engine.beat(&beat, &mut worker.known).await.expect("an answer");
+        let held: Vec<String> = server.ask(&["HMGET", &key, "capacity", "number", "agent_count"]).await;
+        assert_eq!(held, [capacity.to_string(), beat.number.to_string(), "2".to_owned()]);
+    }
+}
+
+/// The hour in which the hash goes begins anew with every few beats.
+#[tokio::test]
+async fn a_worker_that_beats_does_not_expire() {
+    let server = RedisServer::start();
+    let engine = server.engine();
+    let mut worker = Worker::with_agents("p", 1);
+    let key = format!("process:{}", worker.id);
+    let mut left = Vec::new();
+    for _ in 0..11 {
+        let beat = worker.beat();
+        engine.beat(&beat, &mut worker.known).await.expect("an answer");
+        left.push(server.ask::<i64>(&["TTL", &key]).await > 60);
+        server.ask::<()>(&["EXPIRE", &key, "60"]).await;
+    }
+    let anew: Vec<usize> = left.iter().enumerate().filter(|(_, is_anew)| **is_anew).map(|(beat, _)| beat).collect();
+    assert_eq!(anew, [0, 4, 9], "of beats by their place");
+    let rare = muster_domain::Heartbeat { interval: Some(std::time::Duration::from_secs(600)), ..worker.beat() };
+    engine.beat(&rare, &mut WrittenState::default()).await.expect("an answer");
+    assert!(server.ask::<i64>(&["TTL", &key]).await > 4 * 5 * 600 - 10, "one that seldom beats lives for longer");
+}
+
+/// A beat that was overtaken has written nothing, so nothing of it counts as written.
+#[tokio::test]
+async fn what_a_beat_that_was_overtaken_left_out_is_written_by_the_next() {
+    let server = RedisServer::start();
+    let engine = server.engine();
+    let mut worker = Worker::with_agents("p", 1);
+    let key = format!("process:{}", worker.id);
+    let beat = worker.beat();
+    engine.beat(&beat, &mut worker.known).await.expect("an answer");
+    server.ask::<()>(&["HSET", &key, "number", "3"]).await;
+    let overtaken = muster_domain::Heartbeat { capacity: 77, ..worker.beat() };
+    engine.beat(&overtaken, &mut worker.known).await.expect("an answer");
+    assert_eq!(server.ask::<String>(&["HGET", &key, "capacity"]).await, "10");
+    worker.beat();
+    let next = muster_domain::Heartbeat { capacity: 77, ..worker.beat() };
+    engine.beat(&next, &mut worker.known).await.expect("an answer");
+    assert_eq!(server.ask::<String>(&["HGET", &key, "capacity"]).await, "77");
+}

@@ -47,12 +47,9 @@ local function write_agents(arg, key)
 end
 
 
--- Writes how many agents a worker holds, as of one of its reports. What is from before a later report, e.g. a beat that comes over
--- a former connection, changes nothing: whoever read that report finds the number right.
-local function write_count(key, report, count)
-    local counted = count_of(redis.call('HGET', key, 'counted'))
-    if not counted or counted <= tonumber(report) then
-        redis.call('HSET', key, 'agent_count', count, 'counted', report)
-    end
+-- How many agents a worker holds is written as of one of its reports. What is from before a later report, e.g. a beat that comes
+-- over a former connection, changes nothing: whoever read that report finds the number right.
+local function is_later_count(stored, report)
+    local counted = count_of(stored)
+    return counted and counted > tonumber(report)
 end
-

@@ -3,6 +3,7 @@
 -- own(command, key, ...)      calls a command. A key of another type than the command is for was written by nobody of us: it
 --                             is deleted, noted in `replaced`, and the command finds nothing there
 -- count_of(text)              a number that one of us may have written there; nil for everything else
+-- is_generation(text)         whether this may be a generation
 -- generation_of(key, new)     the generation; where there is none, or what is there is none, the new one, which is kept
 local replaced = {}
 local function own(command, key, ...)
@@ -28,11 +29,14 @@ local function count_of(text)
     end
 end
 
-local FOUR = '%x%x%x%x'
-local UUID = '^' .. FOUR .. FOUR .. ('%-' .. FOUR):rep(3) .. '%-' .. FOUR:rep(3) .. '$'
+-- Spelled out: what is computed here is computed with every call.
+local UUID = '^%x%x%x%x%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%x%x%x%x%x%x%x%x$'
+local function is_generation(text)
+    return text and string.find(text, UUID)
+end
 local function generation_of(key, new)
     local generation = own('GET', key)
-    if generation and string.find(generation, UUID) then
+    if is_generation(generation) then
         return generation
     end
     if generation then

@@ -13,8 +13,9 @@
 local reports = tonumber(ARGV[6])
 write_agents(7 + 3 * reports, 5)
 -- Not where there is no hash: it would look like a worker.
-if own('HEXISTS', KEYS[4], 'number') == 1 then
-    write_count(KEYS[4], ARGV[4], ARGV[5])
+local number, counted = unpack(own('HMGET', KEYS[4], 'number', 'counted'))
+if number and not is_later_count(counted, ARGV[4]) then
+    redis.call('HSET', KEYS[4], 'agent_count', ARGV[5], 'counted', ARGV[4])
 end
 for i = 7, 4 + 3 * reports, 3 do
     if ARGV[i + 1] == '' then
