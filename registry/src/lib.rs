@@ -57,8 +57,8 @@ pub trait Registry: Send + Sync + 'static {
     /// Whether a newcomer could use it: over a connection of its own, with every right that Muster needs. Leaves nothing.
     async fn examine(&self) -> Result<(), RegistryError>;
 
-    /// A worker's heartbeat: its whole picture as one hash, the hashes and sets of those agents that changed since the
-    /// last beat of this generation, in one call. The caller keeps `written_state`, what the registry already holds of it.
+    /// A worker's heartbeat: its whole picture, and what changed since the last beat of this generation of its hash and of its agents'
+    /// hashes and sets, in one call. The caller keeps `written_state`, what the registry already holds of it.
     async fn beat(&self, beat: &Heartbeat, known: &mut WrittenState) -> Result<HeartbeatReply, RegistryError>;
 
     /// The latest beats of these workers. Answers in one call for any number of them, and leaves out the picture of a

@@ -1,4 +1,4 @@
-//! What a worker knows the registry to hold of it, so that only changes are written.
+//! What a worker knows the registry to hold of it, so that only changes are written: of its own hash, and of its agents.
 
 use std::collections::{HashMap, HashSet};
 
