@@ -29,6 +29,7 @@ again()
 try('HSET', KEYS[1], 'f', '1')
 try('HGET', KEYS[1], 'f')
 try('HMGET', KEYS[1], 'f')
+-- Workers of the previous version use it.
 try('HEXISTS', KEYS[1], 'f')
 try('HDEL', KEYS[1], 'f')
 again()
