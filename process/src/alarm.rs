@@ -1,8 +1,8 @@
 //! One moment at which a task is to be woken.
 //!
 //! A runtime sorts its timers by wheels: one that is seconds away is looked at two or three times before it is due, and each look
-//! wakes the process. That is nothing where many tasks share a runtime, and most of what a process costs that only waits for its
-//! next heartbeat. Such a process has a timer of the kernel's, which wakes it once.
+//! wakes the process. That is nothing where many tasks share a runtime; a process that only waits for its next heartbeat wakes twice as
+//! often for it. Such a process has a timer of the kernel's, which wakes it once.
 //!
 //! And it wakes together with others. A thousand that wake one by one each find the processor's caches, and the server that they all
 //! call, with somebody else's affairs; those that wake in the same moment share what the first of them has fetched. So a moment that is
