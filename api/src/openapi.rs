@@ -134,7 +134,7 @@ mod tests {
     use muster_domain::{
         AgentState, AttemptEnd, Cause, EventKind, Halt, PoolOrigin, TaskState, Words, WorkerCause, WorkerState,
     };
-    use muster_supervisor::{AlertKind, BreakerState, Lack, Mode, WaitCode};
+    use muster_supervisor::{AlertKind, BreakerState, Interval, Lack, MetricKind, Mode, TimeRange, WaitCode};
 
     use crate::state::StageName;
 
@@ -279,6 +279,9 @@ mod tests {
             "HealthJson.mode" | "StatusJson.mode" | "MonitorJson.mode" => Mode::words(),
             "HoldsJson.lacks" => Lack::words(),
             "PoolJson.origin" => PoolOrigin::words(),
+            "MetricSeriesJson.metric_type" => MetricKind::words(),
+            "MetricSeriesJson.time_range" => TimeRange::words(),
+            "MetricSeriesJson.interval" => Interval::words(),
             "BreakerJson.state" => BreakerState::words(),
             "CauseJson.kind" => Cause::KINDS.to_vec(),
             "WorkerCauseJson.kind" => WorkerCause::KINDS.to_vec(),
@@ -295,7 +298,7 @@ mod tests {
         let document = document();
         let mut found = Vec::new();
         enums(&document["components"]["schemas"], "", &mut found);
-        assert_eq!(found.len(), 27, "{found:?}");
+        assert_eq!(found.len(), 30, "{found:?}");
         for (path, words) in found {
             assert_eq!(words, of_type(path.trim_start_matches('.')), "{path}");
         }

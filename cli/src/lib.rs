@@ -24,6 +24,7 @@ mod id;
 mod interrupt;
 mod lines;
 mod logs;
+mod metrics;
 mod patience;
 mod pools;
 mod ps;
@@ -131,6 +132,8 @@ enum AgentCommand {
     DeclareDead(declare_dead::Args),
     /// List, create, change and remove pools
     Pools(pools::PoolsArgs),
+    /// Show what a pool was and did lately
+    Metrics(metrics::MetricsArgs),
     /// Show what an agent printed
     Logs(logs::LogsArgs),
 }
@@ -231,6 +234,7 @@ fn carry_out_for_agents(command: AgentCommand, context: &CliContext<'_>) -> Resu
         AgentCommand::Ps(args) => ps::run(&args, context),
         AgentCommand::DeclareDead(args) => declare_dead::run(&args, context),
         AgentCommand::Pools(args) => pools::run(args, context),
+        AgentCommand::Metrics(args) => metrics::run(&args, context),
         AgentCommand::Logs(args) => logs::run(&args, context),
     }
 }

@@ -9,7 +9,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `settings` | the list of all settings, read from the types of the sections |
-//! | `general`, `redis`, `database`, `api`, `alerts` | the sections: their settings, and what is made of them (`clocks` are the domain's) |
+//! | `general`, `redis`, `database`, `api`, `alerts`, `metrics` | the sections: their settings, and what is made of them (`clocks` are the domain's) |
 //! | `sources` | flags, environment, `.env`, file: finds them and keeps their order |
 //! | `file`, `dotenv` | the two forms of text, with their lines |
 //! | `reader` | from text to values; collects mistakes |
@@ -27,6 +27,7 @@ mod entry;
 mod file;
 mod general;
 mod limits;
+mod metrics;
 mod mistake;
 mod pools;
 mod programs;
@@ -52,6 +53,7 @@ pub use sources::{Environment, Flags, Sources};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use muster_domain::{Budgets, Clocks, PoolSpec, RuntimeProfile, Tenants};
 use tracing_subscriber::filter::Targets;
@@ -99,6 +101,8 @@ pub struct Config {
     pub budgets: Budgets,
     /// Whom alerts are told.
     pub alerts: AlertsConfig,
+    /// How often metrics are stored; none where they are not collected.
+    pub metrics_interval: Option<Duration>,
     /// The file, where there is one.
     pub file: Option<PathBuf>,
     /// Every setting with its value and place, in the order of the table.
@@ -147,6 +151,7 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigEr
         tenants,
         budgets,
         alerts: alerts::read(&mut reader, &sources),
+        metrics_interval: metrics::read(&mut reader),
         file: sources.file.as_ref().map(|(path, _)| path.clone()),
         shown: settings::SETTINGS
             .iter()

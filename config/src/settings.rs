@@ -10,7 +10,7 @@ use super::api::Api;
 use super::general::General;
 use super::limits::BudgetHead;
 use super::pools::{PoolHead, RuntimeHead};
-use super::{alerts, database, redis};
+use super::{alerts, database, metrics, redis};
 
 /// One setting.
 #[derive(Debug)]
@@ -46,10 +46,14 @@ impl Setting {
 }
 
 /// Variables that are not called after their key.
-const OTHER_NAMES: [(&str, &str); 1] = [("database.pgbouncer_url", "MUSTER_PGBOUNCER_URL")];
+const OTHER_NAMES: [(&str, &str); 2] =
+    [("database.pgbouncer_url", "MUSTER_PGBOUNCER_URL"), ("metrics.enabled", "MUSTER_ENABLE_METRICS_COLLECTOR")];
 /// Names of variables by which a setting is known elsewhere.
-const FURTHER_NAMES: [(&str, &str); 2] =
-    [("database.pgbouncer_url", "PGBOUNCER_URL"), ("skip_phrase", "AGENT_SKIP_PHRASE")];
+const FURTHER_NAMES: [(&str, &str); 3] = [
+    ("database.pgbouncer_url", "PGBOUNCER_URL"),
+    ("skip_phrase", "AGENT_SKIP_PHRASE"),
+    ("metrics.enabled", "ENABLE_METRICS_COLLECTOR"),
+];
 /// Flags of `muster serve`.
 const FLAGS: [(&str, &str); 6] = [
     ("listen", "--listen"),
@@ -73,6 +77,7 @@ pub(crate) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
         ("database", database::DatabaseSection::settings()),
         ("api", Api::settings()),
         ("alerts", alerts::AlertsSection::settings()),
+        ("metrics", metrics::MetricsSection::settings()),
         ("clocks", Clocks::settings()),
     ];
     let of_section = |(table, fields): (&'static str, &'static [schema::FieldSchema])| {
@@ -153,6 +158,7 @@ mod tests {
         for setting in SETTINGS.iter() {
             let expected = format!("MUSTER_{}", setting.key.replace('.', "_").to_uppercase());
             let shortened = expected.replace("MUSTER_DATABASE_PGBOUNCER", "MUSTER_PGBOUNCER");
+            let shortened = shortened.replace("MUSTER_METRICS_ENABLED", "MUSTER_ENABLE_METRICS_COLLECTOR");
             assert_eq!(setting.env[0], shortened);
         }
     }

@@ -14,6 +14,7 @@
 //! | [`task`], [`attempt`] | one piece of work: its status; its attempts, how they ended and what they cost |
 //! | [`check`] | a task that only tests the way to an agent, and what it found |
 //! | [`payload`] | JSON that is carried for others |
+//! | [`pool_metrics`], [`metrics_tier`], [`histogram`] | what a pool was and did over a time; for how long that is kept |
 //! | [`queue`] | how a pool treats its tasks |
 //! | [`tenant`], [`budget`] | on whose account tasks run, and what they may use |
 //! | [`principal`] | who asks |
@@ -41,10 +42,12 @@ pub mod count;
 pub mod ending;
 pub mod event;
 pub mod heartbeat;
+pub mod histogram;
 pub mod ids;
 mod key;
 pub mod launcher;
 pub mod lengths;
+pub mod metrics_tier;
 pub mod name;
 pub mod nearest;
 pub mod number;
@@ -52,6 +55,7 @@ pub mod orders;
 pub mod payload;
 pub mod plain;
 pub mod pool;
+pub mod pool_metrics;
 pub mod principal;
 pub mod probe_answer;
 pub mod queue;
@@ -79,13 +83,16 @@ pub use count::counted;
 pub use ending::{Cause, Ending};
 pub use event::{EventDraft, EventKind};
 pub use heartbeat::{AgentSnapshot, Generation, Heartbeat, HeartbeatReply, ObservedState, Tampering, TaskSnapshot};
+pub use histogram::DurationHistogram;
 pub use ids::{AgentId, AlertId, CommandId, Epoch, Fence, ProcessId, TaskId, TaskIdPrefix};
 pub use key::{InvalidKey, WorkerKey};
+pub use metrics_tier::MetricsTier;
 pub use nearest::nearest;
 pub use orders::{RegistryTarget, WorkerOrders};
 pub use payload::Payload;
 pub use plain::plain;
 pub use pool::{PoolConfig, PoolName, PoolOrigin, PoolSpec};
+pub use pool_metrics::PoolMetrics;
 pub use principal::{Principal, Role};
 pub use probe_answer::{OngoingTrouble, ProbeAnswer};
 pub use queue::{BreakerPolicy, Gate, OnDemand, RetryPolicy};

@@ -37,12 +37,15 @@
 //! [`identity`] tells one process from every other over reboots and reused pids, [`Pidfd`] holds on to it, [`mark`]
 //! finds what a dead worker may have left: programs by their environment, or by a limit that they were born with; inits by their
 //! name, which is `mi-` and the end of the worker's id. [`probe_socket`] is where a worker is asked how it is, [`lock`] is the data folder's
-//! lock, [`pipe`] looks into pipes, [`Alarm`] wakes who waits, [`usage`] measures, and [`memory`] gives back what nothing uses.
+//! lock, [`pipe`] looks into pipes, [`Alarm`] wakes who waits, [`usage`] and [`census`] measure, [`host`] says what there is to use, and
+//! [`memory`] gives back what nothing uses.
 
 mod alarm;
+pub mod census;
 mod child;
 mod exec_stage;
 mod fork;
+pub mod host;
 pub mod identity;
 mod init;
 mod leftovers;

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::process_list::Stat;
 use crate::tag::{Tag, take_limit};
@@ -50,6 +50,13 @@ pub fn workers() -> io::Result<HashSet<OsString>> {
         }
     }
     Ok(found)
+}
+
+/// A variable of a process's environment as it was started; none where it has none, or this user may not read it.
+pub fn variable(pid: u32, name: &str) -> Option<OsString> {
+    let environment = environment(pid).ok()?;
+    let value = |variable: &[u8]| Some(variable.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?.to_vec());
+    environment.split(|byte| *byte == 0).find_map(value).map(OsString::from_vec)
 }
 
 /// The worker that a process of this name comes from, where it tells: an init by the name, any other by its environment.

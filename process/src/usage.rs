@@ -1,8 +1,6 @@
 //! What processes use: a small file per process, for heartbeats.
 
-use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -10,7 +8,7 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
 
-use crate::process_list::{ProcessList, Stat};
+use crate::process_list::Stat;
 
 /// What a process or a tree uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,13 +39,8 @@ impl ResourceUsage {
 
 /// What one process uses; `None` where there is none.
 pub fn of(pid: u32) -> Option<ResourceUsage> {
-    // The kernel gives the whole of it with one read: it is some three hundred characters, and a kilobyte at the most.
-    let mut text = [0; 1024];
-    let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut text).ok()?;
-    let stat = Stat::parse(text.get(..length)?)?;
-    let (ticks, page) = units();
-    let cpu = Duration::from_nanos(stat.cpu.saturating_mul(1_000_000_000 / ticks));
-    Some(ResourceUsage { cpu, rss_bytes: stat.rss.saturating_mul(page), processes: 1 })
+    let stat = Stat::of(pid)?;
+    Some(ResourceUsage { cpu: ticks(stat.cpu), rss_bytes: stat.rss.saturating_mul(units().1), processes: 1 })
 }
 
 /// What this process uses, for one that asks again and again: from a clock and a file that stays open, which takes a tenth of the time
@@ -81,29 +74,14 @@ pub fn of_all(pids: impl IntoIterator<Item = u32>) -> ResourceUsage {
     })
 }
 
-/// What each of these trees uses, by the pid of its root, from one pass over all processes. Start from the program's
-/// pid or its init's: what detached from the program is found only from the init.
-pub fn of_trees(roots: &[u32]) -> HashMap<u32, ResourceUsage> {
-    let Ok(processes) = ProcessList::take() else { return HashMap::new() };
-    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
-    for entry in processes.all() {
-        children.entry(entry.parent).or_default().push(entry.pid);
-    }
-    roots.iter().map(|root| (*root, of_all(tree(*root, &children)))).collect()
-}
-
-fn tree(root: u32, children: &HashMap<u32, Vec<u32>>) -> Vec<u32> {
-    let mut found = vec![root];
-    let mut next = 0;
-    while let Some(pid) = found.get(next) {
-        found.extend(children.get(pid).into_iter().flatten().copied());
-        next += 1;
-    }
-    found
+/// So many clock ticks.
+pub(crate) fn ticks(count: u64) -> Duration {
+    let nanos = u128::from(count) * (1_000_000_000 / u128::from(units().0));
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 /// Clock ticks a second, and bytes a page.
-fn units() -> (u64, u64) {
+pub(crate) fn units() -> (u64, u64) {
     static UNITS: OnceLock<(u64, u64)> = OnceLock::new();
     let read = |name, usual| sysconf(name).ok().flatten().and_then(|value| u64::try_from(value).ok()).unwrap_or(usual);
     *UNITS.get_or_init(|| (read(SysconfVar::CLK_TCK, 100).max(1), read(SysconfVar::PAGE_SIZE, 4096)))

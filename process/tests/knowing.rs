@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
+use muster_process::census::Census;
 use muster_process::{
     Custody, DataLock, LeftoverSearch, Lineage, Means, Pidfd, Presence, ProcessExit, Program, Signal, Spawner,
     identity, lock, mark, ownership, usage,
@@ -274,14 +275,21 @@ fn usage_is_that_of_the_tree() {
             let script = "while :; do :; done & sleep 1000 & wait";
             let child = spawn(shell(script, Custody::Tree), means).await.expect("it starts");
             let root = child.root;
-            let of_tree = || usage::of_trees(&[root]).remove(&root).expect("it lives");
-            wait_until("it works", || of_tree().cpu > Duration::ZERO);
-            let seen = of_tree();
-            assert!(seen.processes == 4 && seen.rss_bytes > 1_000_000, "init, two shells, sleep: {seen:?}");
+            let count = || Census::take().expect("a census");
+            wait_until("it works", || {
+                let census = count();
+                census.cpu(&census.tree(root)) > Duration::ZERO
+            });
+            let census = count();
+            let tree = census.tree(root);
+            let memory = census.memory(&tree);
+            assert!(tree.len() == 4 && memory.len() == 4, "init, two shells, sleep: {memory:?}");
+            assert!(memory.values().sum::<u64>() > 300_000, "{memory:?}");
+            assert_eq!(census.branch_of(std::process::id(), child.pid), Some(root));
             assert!(usage::of_all([child.pid, 0]).processes == 1);
             child.keeper.kill();
             child.exit.await;
-            assert_eq!(usage::of_trees(&[root]).remove(&root).map_or(0, |usage| usage.processes), 0);
+            assert!(count().tree(root).is_empty());
         });
     }
 }

@@ -181,6 +181,7 @@ fn parts(context: &ServeContext, store: Arc<dyn Store>, engines: &Engines, fence
             skip_phrase: config.skip_phrase.clone(),
             worker_registry: engines.target.clone(),
             data_dir: config.data_dir.clone(),
+            metrics_interval: config.metrics_interval,
             lock_file: context.data_dir.lock_file(),
         },
         file_pools: config.pools.clone(),

@@ -11,7 +11,7 @@
 //! nothing. When [`Store::apply`] returns, the batch survives the death of any process.
 //!
 //! A write is planned (`plan`) as statements whose conditions are its preconditions; the texts are in one file per
-//! subject (`pools`, `workers`, `agents`, `tasks`, `keys`, `events`, `executions`, `lives`, `leader`), written once for both engines. No statement
+//! subject (`pools`, `workers`, `agents`, `tasks`, `keys`, `events`, `executions`, `metrics`, `lives`, `leader`), written once for both engines. No statement
 //! is chosen by the answer to another, so SQLite gets a small batch in one journey to its thread. Tasks, agents, workers and
 //! events change by the hundred, so one statement is about many of them (`gather`, `sql/batch`), and returns the ids of those
 //! whose precondition held. One task (`commit`) takes the batches that wait and commits them together.
@@ -46,6 +46,7 @@ mod gather;
 mod keys;
 mod leader;
 mod lives;
+mod metrics;
 mod migrate;
 mod plan;
 mod pools;
@@ -81,7 +82,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_domain::budget::Scope;
-use muster_domain::{AgentId, Executions, Fence, Payload, PoolName, ProcessId, TaskId, Timestamp, Usage};
+use muster_domain::{
+    AgentId, Executions, Fence, MetricsTier, Payload, PoolMetrics, PoolName, ProcessId, TaskId, Timestamp, Usage,
+};
 
 /// The queue of tasks, read. It is changed by [`Store::apply`].
 #[async_trait]
@@ -135,9 +138,55 @@ pub trait TaskQueue: Send + Sync + 'static {
     async fn queue_counts(&self, pool: &PoolName) -> Result<QueueCounts, StoreError>;
 }
 
+/// What pools were and did.
+#[async_trait]
+pub trait MetricsStore: Send + Sync + 'static {
+    /// Adds rows and takes away old ones, in one transaction. A row that is there stays as it is.
+    async fn record_metrics(&self, fence: Fence, round: &MetricsRound) -> Result<(), StoreError>;
+
+    /// Rows of one pool, or of all together, the newest first, at most `limit`.
+    async fn metrics(&self, filter: &MetricsFilter, limit: u32) -> Result<Vec<PoolMetrics>, StoreError>;
+
+    /// Every row of a tier that ends after `after` and not after `until`, of all pools and of all together, the oldest first.
+    async fn metrics_of_all(
+        &self,
+        tier: MetricsTier,
+        after: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<PoolMetrics>, StoreError>;
+
+    /// The end of the newest row of a tier.
+    async fn newest_metrics(&self, tier: MetricsTier) -> Result<Option<Timestamp>, StoreError>;
+
+    /// The end of the oldest row of a tier that ends after `after`.
+    async fn next_metrics(&self, tier: MetricsTier, after: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+}
+
+/// What [`MetricsStore::record_metrics`] commits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetricsRound {
+    /// New rows.
+    pub rows: Vec<(MetricsTier, PoolMetrics)>,
+    /// Of these tiers, rows that end at that moment or before go, some thousands at a time.
+    pub outdated: Vec<(MetricsTier, Timestamp)>,
+}
+
+/// Which rows [`MetricsStore::metrics`] reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsFilter {
+    /// Of this pool; none: of all together.
+    pub pool: Option<PoolName>,
+    /// How fine.
+    pub tier: MetricsTier,
+    /// That end after it.
+    pub after: Timestamp,
+    /// That end at it or before.
+    pub until: Timestamp,
+}
+
 /// Durable truth.
 #[async_trait]
-pub trait Store: TaskQueue {
+pub trait Store: TaskQueue + MetricsStore {
     /// The engine for people: `sqlite` or `postgres`, and where its data is, without secrets.
     fn describe(&self) -> String;
 

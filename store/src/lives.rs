@@ -29,7 +29,7 @@ const SHIFT: &str = "UPDATE tasks SET due_at = due_at + $1, version = version + 
     SELECT t.task_id FROM tasks t WHERE t.line = 'delayed' AND ($2 = '' OR t.pool_name = $2) \
     AND (t.attempt > 0 OR t.not_before IS NULL) AND (t.moved_for IS NULL OR t.moved_for <> $3) LIMIT CAST($4 AS BIGINT))";
 
-const BRING_BACK: [&str; 5] = [
+const BRING_BACK: [&str; 6] = [
     "UPDATE tasks SET finished_at = $1 WHERE task_id IN (\
         SELECT t.task_id FROM tasks t WHERE t.finished_at > $1 LIMIT CAST($2 AS BIGINT))",
     "UPDATE agents SET ended_at = $1 WHERE agent_id IN (\
@@ -40,6 +40,9 @@ const BRING_BACK: [&str; 5] = [
     "UPDATE idempotency_keys SET created_at = $1 WHERE (caller, route, idempotency_key) IN (\
         SELECT k.caller, k.route, k.idempotency_key FROM idempotency_keys k WHERE k.created_at > $1 \
         LIMIT CAST($2 AS BIGINT))",
+    // Two rows can't be of one time, and nobody knows of which time these are. They go.
+    "DELETE FROM pool_metrics WHERE (pool_name, tier, at) IN (SELECT m.pool_name, m.tier, m.at FROM pool_metrics m \
+        WHERE m.at > $1 LIMIT CAST($2 AS BIGINT))",
 ];
 
 pub(crate) fn note(life: &LifeRow) -> Statement {

@@ -25,6 +25,7 @@ macro_rules! migrations {
             "0012_clock_steps"
             "0013_worker_launchers"
             "0014_tasks_of_tenants"
+            "0015_pool_metrics"
         )
     };
     ($engine:literal: $($name:literal)*) => {

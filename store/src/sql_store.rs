@@ -57,6 +57,17 @@ impl<E: Engine> SqlStore<E> {
         self.engine.read(step).await?.into_iter().next().map(|row| read(row.into_fields())).transpose()
     }
 
+    /// Commits these steps, whatever they change.
+    pub(crate) async fn commit_steps(
+        &self,
+        fence: Fence,
+        steps: Vec<Statement>,
+        mode: TransactionMode,
+    ) -> Result<(), StoreError> {
+        let steps = steps.into_iter().map(Arc::new).collect();
+        self.engine.commit(fence, steps, mode).await.map(drop)
+    }
+
     /// Repeats steps until the last of them finds fewer rows than it may change. `take` is given those that it returned; says how
     /// many it has changed.
     async fn exhaust(

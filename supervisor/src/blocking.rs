@@ -22,6 +22,9 @@ pub(crate) static HOST: Semaphore = Semaphore::const_new(16);
 /// Looks at the password of the private Redis at a time.
 pub(crate) static PASSWORD: Semaphore = Semaphore::const_new(1);
 
+/// Counts of all processes and what they use, for metrics: one that hangs is waited for before the next begins.
+pub(crate) static CENSUS: Semaphore = Semaphore::const_new(1);
+
 /// What ended long ago is removed.
 pub(crate) static REMOVALS: Semaphore = Semaphore::const_new(2);
 

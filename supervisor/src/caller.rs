@@ -8,6 +8,7 @@ use crate::agents::Agents;
 use crate::error::SupervisorError;
 use crate::events::Events;
 use crate::handle::Handle;
+use crate::measurements::Metrics;
 use crate::pools::Pools;
 use crate::system::System;
 use crate::tasks::Tasks;
@@ -47,6 +48,11 @@ impl Caller {
     /// The workers.
     pub fn workers(&self) -> Result<Workers, SupervisorError> {
         self.whole(|handle| Workers { context: handle.context.clone(), principal: self.principal.clone() })
+    }
+
+    /// The metrics.
+    pub fn metrics(&self) -> Result<Metrics, SupervisorError> {
+        self.whole(|handle| Metrics { context: handle.context.clone() })
     }
 
     /// The events.

@@ -160,7 +160,7 @@ async fn carry_commands(
     }
 }
 
-/// Removes the traces of a pool that is gone. Where that fails the collector finds them.
+/// Removes the traces of a pool that is gone. Where that fails the pruner finds them.
 async fn forget_pool(registry: &dyn Registry, mirrors: &mut SlotMirrors, pool: &PoolName) {
     mirrors.slots.remove(pool);
     if let Err(error) = registry.forget_pool(pool).await {

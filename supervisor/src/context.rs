@@ -26,6 +26,7 @@ use crate::keeper::{PoolAgentsDeps, PoolWorkersDeps};
 use crate::launch::Launchers;
 use crate::probes::Probes;
 use crate::quotas::Quotas;
+use crate::sampling::recent::RecentUse;
 
 /// What a supervisor and its workers go by.
 #[derive(Clone)]
@@ -42,6 +43,8 @@ pub struct Settings {
     pub worker_registry: RegistryTarget,
     /// The data folder.
     pub data_dir: PathBuf,
+    /// How often metrics are stored; none where they are not collected.
+    pub metrics_interval: Option<Duration>,
     /// The file whose lock this process holds.
     pub lock_file: PathBuf,
 }
@@ -81,6 +84,8 @@ pub(crate) struct Reporting {
     pub(crate) health: Arc<HealthBoard>,
     pub(crate) alerts: Arc<Alerts>,
     pub(crate) counters: Arc<Counters>,
+    /// What workers and agents have used lately.
+    pub(crate) recent_use: RecentUse,
     /// Rises whenever there may be new events.
     pub(crate) events: watch::Sender<u64>,
     pub(crate) recent: RecentEvents,

@@ -15,6 +15,7 @@
 //! | `keeper` | a pool's model and its turns; `keeper/tasks` is its queue of tasks |
 //! | `tasks`, `submitting`, `consumption`, `follower` | what callers ask about tasks; new ones; what they used; one who follows a task |
 //! | `agents`, `spawning`, `workers`, `events` | what callers ask about agents; new ones; workers; events |
+//! | `measurements` | what callers ask about metrics |
 //! | `pools`, `gates`, `system`, `checks` | what callers ask about pools; pause, drain, resume; the supervisor itself; whether all of it is well |
 //! | `view` | what is shown, which is what the API answers |
 //! | `waiting` | what a queued task waits for, in words |
@@ -22,7 +23,8 @@
 //! | `heartbeat_reader` | heartbeats, and since when there was no gap in listening |
 //! | `command_sender`, `report_reader` | commands out, reports in |
 //! | [`launch`] | worker processes, single-process workers, the private Redis |
-//! | `leadership`, `collector`, `sweeper` | the lease, old rows, and processes that outlived their worker |
+//! | `sampling` | the metrics collector: what pools, workers and agents do and use, measured and kept |
+//! | `leadership`, `pruner`, `sweeper` | the lease, old rows, and processes that outlived their worker |
 //! | `task_set` | the tasks by name, so that none of them is missed when it ends |
 //! | `health_board` | every way in which the supervisor is less than it should be |
 //! | `alerts` | what needs a person, and the webhook that is told |
@@ -40,7 +42,6 @@ mod bootstrap;
 mod caller;
 mod checks;
 mod clock;
-mod collector;
 mod command_sender;
 mod consumption;
 mod context;
@@ -59,13 +60,16 @@ mod leadership;
 mod lifetime;
 mod logs;
 mod losses;
+mod measurements;
 mod pools;
 mod probes;
+mod pruner;
 mod quotas;
 mod registry_check;
 mod report_reader;
 mod request;
 mod runtimes;
+mod sampling;
 mod slowness;
 mod spawning;
 mod statements;
@@ -92,19 +96,22 @@ pub use handle::{Handle, StopWish};
 pub use health_board::{DATA_FOLDER, DATABASE_FILE};
 pub use host::HostCheck;
 pub use logs::{AgentLog, FileLog, LogReader, LogTail};
+pub use measurements::Metrics;
 pub use muster_policy::scaling::ScalingFacts;
 pub use pools::Pools;
 pub use request::{
-    AgentQuery, EndedQuery, ListOrder, NewPool, NotBefore, RequestKey, SpawnRequest, Spawned, TaskQuery, TaskRequest,
+    AgentQuery, EndedQuery, ListOrder, NewPool, NotBefore, RequestKey, SeriesQuery, SpawnRequest, Spawned, TaskQuery,
+    TaskRequest,
 };
+pub use sampling::series::{Interval, MetricKind, TimeRange};
 pub use supervisor::{LeadEnd, Parts, Supervisor, SupervisorFacts};
 pub use system::System;
 pub use tasks::Tasks;
 pub use view::{
     AgentHealthView, AgentView, BreakerState, BreakerView, BudgetFigures, CalledOff, CheckLine, EndedWorkerView,
-    EndingView, Event, HealthView, HeldPool, Holds, Lack, LeftView, LimitsView, Mode, Page, PoolView, ProgressFigures,
-    QueueView, QuotaView, ReachView, Submitted, SystemView, TaskNews, TaskView, UsageFigures, UsageView,
-    WorkerEndingView, WorkerView,
+    EndingView, Event, HealthView, HeldPool, Holds, Lack, LeftView, LimitsView, Mode, Page, PoolMetricsView, PoolView,
+    PressureView, ProgressFigures, QueueView, QuotaView, ReachView, ResourceUseView, SeriesPoint, SeriesView,
+    Submitted, SystemView, TaskNews, TaskView, UsageFigures, UsageView, WorkerEndingView, WorkerView,
 };
 pub use waiting::{WaitCode, WaitKind, WaitingFor};
 pub use workers::Workers;

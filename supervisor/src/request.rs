@@ -9,6 +9,7 @@ use muster_domain::{
 use muster_store::IdempotencyKey;
 pub use muster_store::ListOrder;
 
+use crate::sampling::series::{Interval, MetricKind, TimeRange};
 use crate::view::AgentView;
 
 /// What tells a repeated request from a new one. It counts for the principal that uses it: two with the same key don't meet.
@@ -190,4 +191,17 @@ impl TaskQuery {
             ListOrder::NewestFirst => self.after.map_or(ids.behind(), |after| after.min(ids.behind())),
         })
     }
+}
+
+/// Which figure is wanted over time.
+#[derive(Clone, Debug)]
+pub struct SeriesQuery {
+    /// What it shows.
+    pub kind: MetricKind,
+    /// How far back.
+    pub range: TimeRange,
+    /// The time of a point; none: the usual one of the range.
+    pub interval: Option<Interval>,
+    /// The pool; none: all together.
+    pub pool: Option<PoolName>,
 }

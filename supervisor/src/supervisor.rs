@@ -34,9 +34,11 @@ use crate::lifetime::Lifetime;
 use crate::pools::open;
 use crate::probes::Probes;
 use crate::quotas::Quotas;
+use crate::sampling::collector as metrics_collector;
+use crate::sampling::recent::RecentUse;
 use crate::task_set::TaskSet;
 use crate::view::Mode;
-use crate::{collector, leadership, report_reader, sweeper};
+use crate::{leadership, pruner, report_reader, sweeper};
 
 /// What a supervisor is made of.
 pub struct Parts {
@@ -128,7 +130,10 @@ impl Supervisor {
         task_set.spawn("report reader", report_reader::run(context.clone()));
         task_set.spawn("leadership", leadership::run(context.clone(), mirror));
         task_set.spawn("lifetime", lifetime.run(context.clone()));
-        task_set.spawn("collector", collector::run(context.clone()));
+        task_set.spawn("pruner", pruner::run(context.clone()));
+        if let Some(interval) = context.settings.metrics_interval {
+            task_set.spawn("metrics collector", metrics_collector::run(context.clone(), interval));
+        }
         task_set.spawn("alerts", tell_alerts(context.clone(), parts.alerts.webhook));
         task_set.spawn("sweeper", sweeper::run(context.clone()));
         task_set.spawn("host", host::watch(context.clone(), parts.host));
@@ -232,6 +237,7 @@ fn make_context(
             health: Arc::new(HealthBoard::new(told, alerts.clone(), parts.settings.wall.clone())),
             alerts,
             counters: Arc::default(),
+            recent_use: RecentUse::default(),
             events: watch::Sender::new(0),
             recent: RecentEvents::default(),
         },

@@ -12,6 +12,7 @@ mod harness;
 mod idleness;
 mod inherited;
 mod master;
+mod measuring;
 mod orphans;
 mod pipes;
 mod pools;

@@ -10,7 +10,7 @@ mod words;
 pub(crate) use page::page;
 pub(crate) use pool_config::{ConfigPatch, describe as describe_pool_config};
 pub(crate) use variants::describe as describe_variants;
-pub(crate) use words::{describe as describe_words, some_of};
+pub(crate) use words::{describe as describe_words, one_of, some_of};
 
 use std::time::Duration;
 

@@ -14,6 +14,11 @@ pub(crate) fn some_of<W: Words>() -> Object {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(format!("^({one})(,({one}))*$"))).build()
 }
 
+/// The schema of one word.
+pub(crate) fn one_of<W: Words>() -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(W::words())).build()
+}
+
 /// Makes the words that fields name their enums, in all of a document. A field that may be null has null among them.
 pub(crate) fn describe(value: &mut Value) {
     match value {

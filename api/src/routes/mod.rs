@@ -7,6 +7,7 @@ mod alerts;
 mod docs;
 mod events;
 mod health;
+mod measurements;
 mod metrics;
 mod monitor;
 pub(crate) mod pools;
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Routes {
         monitor::routes(),
         workers::routes(),
         queue::routes(),
+        measurements::routes(),
         alerts::routes(),
         events::routes(),
         metrics::routes(),

@@ -44,6 +44,8 @@ macro_rules! suites {
             }
             accounts { usage_is_summed_by_account, a_sum_has_a_bound, sums_of_agents_go_with_them,
                 executions_are_counted_whatever_is_pruned, lives_are_noted_the_latest_first, queues_are_closed_and_opened }
+            metrics { metrics_are_read_as_they_were_recorded, a_row_that_is_there_stays, old_metrics_go_tier_by_tier,
+                metrics_of_many_pools_are_one_round }
             keys { a_key_is_used_once, two_requests_race_for_a_key, a_key_needs_its_pool, keys_by_the_hundred }
             batches { a_batch_is_atomic_on_error, one_batch_s_error_is_not_another_s, nobody_gets_anothers_rows,
                 a_large_batch_is_one_transaction, agents_by_the_hundred }

@@ -14,12 +14,12 @@
 //! When a keeper's task ends or panics its mailbox closes: requests fail with `Stopping`, and the supervisor ends, so
 //! that a successor adopts what lives. Agents in worker processes do not notice.
 
-mod agents;
+pub(crate) mod agents;
 mod commit;
 mod facts;
 mod intake;
 pub(crate) mod mailbox;
-mod model;
+pub(crate) mod model;
 mod placing;
 mod repeats;
 mod resync;
@@ -30,7 +30,7 @@ mod time;
 mod transitions;
 mod troubles;
 mod turn;
-mod workers;
+pub(crate) mod workers;
 mod writes;
 
 use std::collections::HashSet;

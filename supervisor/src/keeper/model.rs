@@ -59,6 +59,11 @@ impl Pool {
         self.spec = spec;
     }
 
+    /// Since when this keeper has kept it.
+    pub(crate) const fn since(&self) -> Instant {
+        self.since
+    }
+
     /// The pool's label in figures.
     pub(crate) fn label(&self) -> String {
         self.spec.pool_name.to_string()
@@ -72,6 +77,13 @@ impl Pool {
     pub(crate) fn worker_event(&self, kind: EventKind, worker: ProcessId, at: Timestamp, reason: String) -> EventDraft {
         EventDraft { process_id: Some(worker), reason, ..self.event(kind, at) }
     }
+}
+
+/// Slots of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SlotCounts {
+    pub(crate) total: u32,
+    pub(crate) used: u32,
 }
 
 /// Workers of a sort that a pool names, at the most.
@@ -183,13 +195,19 @@ impl Model {
         self.agents.event(&self.pool, kind, agent, at, reason)
     }
 
+    /// Slots of the workers that take agents, and taken slots of those that do not any more.
+    pub(crate) fn slot_counts(&self) -> SlotCounts {
+        let open = || self.workers.values().filter(|worker| worker.is_open());
+        let slots = |worker: &PoolWorker| if worker.takes_agents() { worker.capacity } else { worker.used() };
+        SlotCounts { total: open().map(slots).sum(), used: open().map(PoolWorker::used).sum() }
+    }
+
     pub(crate) fn view(&self, scaling: ScalingFacts, holds: Holds, now: Instant) -> PoolView {
         let (pool, spec) = (&self.pool, &self.pool.spec);
         let open = || self.workers.values().filter(|worker| worker.is_open());
-        let slots = |worker: &PoolWorker| if worker.takes_agents() { worker.capacity } else { worker.used() };
         let in_status = |is: fn(&AgentStatus) -> bool| count(self.agents.iter().filter(|agent| is(&agent.status)));
         let quarantined_agents = in_status(AgentStatus::needs_person);
-        let (total_capacity, used_capacity) = (open().map(slots).sum(), open().map(PoolWorker::used).sum());
+        let SlotCounts { total: total_capacity, used: used_capacity } = self.slot_counts();
         PoolView {
             pool_name: spec.pool_name.clone(),
             role_type: spec.role_type.clone(),

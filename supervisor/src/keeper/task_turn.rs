@@ -8,6 +8,7 @@ use super::mailbox::{AgentAsk, KeeperMessage};
 use super::tasks::{Effects, PoolNow};
 use super::{Keeper, Turn};
 use crate::error::SupervisorError;
+use crate::sampling::picture::{self, PoolPicture};
 use crate::view::{PoolView, QueueView};
 use crate::waiting::{QueuedTaskQuery, WaitingFor};
 
@@ -150,6 +151,14 @@ impl Keeper {
     /// The pool as it is shown.
     pub(crate) fn view_pool(&self, turn: &Turn) -> PoolView {
         self.model.view(self.scaling_facts(turn), self.tasks.holds(PoolNow::of(&self.model, turn)), turn.now)
+    }
+
+    /// The pool as it is measured.
+    pub(crate) fn picture(&self, turn: &Turn) -> PoolPicture {
+        let workers = self.model.workers.counts(&self.model.pool, turn.now);
+        let tasks = self.tasks.figures(PoolNow::of(&self.model, turn));
+        let clocks = &self.context.settings.clocks;
+        picture::take(&self.model, workers.taking.max(workers.min), tasks, clocks, turn.now)
     }
 
     /// The pool's queue in figures, but for the delayed and the dead ones, which the store counts.

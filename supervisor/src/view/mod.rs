@@ -4,6 +4,7 @@
 mod account;
 mod agent;
 mod attempt;
+mod metrics;
 mod number;
 mod pool;
 mod queue;
@@ -17,6 +18,7 @@ use utoipa::ToSchema;
 
 pub use account::{BudgetFigures, LeftView, LimitsView, QuotaView, UsageFigures, UsageView};
 pub use agent::{AgentHealthView, AgentView, EndingView};
+pub use metrics::{PoolMetricsView, PressureView, ResourceUseView, SeriesPoint, SeriesView};
 pub(crate) use number::share;
 pub use pool::{BreakerState, BreakerView, Holds, Lack, PoolView};
 pub use queue::QueueView;

@@ -11,6 +11,7 @@ mod launching;
 mod ledger;
 mod leftover_files;
 mod looking;
+mod metrics;
 mod outages;
 mod parts;
 mod pools;

@@ -16,7 +16,7 @@ use muster_store::testing::{FaultyStore, MemoryStore};
 use muster_store::{Leadership, Store};
 use muster_supervisor::launch::Launchers;
 use muster_supervisor::{
-    AgentView, Agents, AlertParts, Events, Handle, LeadEnd, Mode, NewPool, Parts, PoolView, Pools, Settings,
+    AgentView, Agents, AlertParts, Events, Handle, LeadEnd, Metrics, Mode, NewPool, Parts, PoolView, Pools, Settings,
     SpawnRequest, Spawned, StopWish, Supervisor, SupervisorError, SupervisorFacts, System, Tasks, WallClock, Workers,
 };
 use tokio_util::sync::CancellationToken;
@@ -126,6 +126,7 @@ impl Ground {
                 skip_phrase: None,
                 worker_registry: RegistryTarget { url: "memory".to_owned(), prefix: String::new(), roots: None },
                 data_dir: self.dir.path().to_owned(),
+                metrics_interval: None,
                 lock_file: PathBuf::from("lock"),
             },
             file_pools: self.file_pools.clone(),
@@ -155,6 +156,7 @@ pub(crate) struct Admin {
     events: Events,
     system: System,
     workers: Workers,
+    metrics: Metrics,
 }
 
 impl Admin {
@@ -168,6 +170,7 @@ impl Admin {
             events: caller.events()?,
             system: caller.system()?,
             workers: caller.workers()?,
+            metrics: caller.metrics()?,
         })
     }
 }
@@ -191,6 +194,10 @@ impl World {
 
     pub(crate) fn workers(&self) -> &Workers {
         &self.admin.workers
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.admin.metrics
     }
 
     pub(crate) fn system(&self) -> &System {

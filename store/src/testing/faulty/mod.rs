@@ -1,5 +1,6 @@
 //! A store that fails when the test wants, in front of any engine.
 
+mod metrics;
 mod poison;
 mod queue;
 mod store;

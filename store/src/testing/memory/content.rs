@@ -8,6 +8,7 @@ use super::events::EventTable;
 use super::keys::IdempotencyKeys;
 use super::leader::LeaderRow;
 use super::lives::Lives;
+use super::metrics::MetricsTable;
 use super::pools::PoolTable;
 use super::tasks::TaskTable;
 use super::workers::WorkerTable;
@@ -24,6 +25,7 @@ pub(super) struct Content {
     pub(super) events: EventTable,
     pub(super) accounts: AccountTable,
     pub(super) lives: Lives,
+    pub(super) metrics: MetricsTable,
 }
 
 /// One outcome per task, in order.
@@ -167,5 +169,6 @@ impl Content {
         self.workers.bring_back(to);
         self.events.bring_back(to);
         self.keys.bring_back(to);
+        self.metrics.bring_back(to);
     }
 }

@@ -10,6 +10,7 @@ mod events;
 mod keys;
 mod leader;
 mod lives;
+mod metrics;
 mod pages;
 mod pools;
 mod prune;

@@ -6,6 +6,7 @@ pub(crate) mod batches;
 pub(crate) mod events;
 pub(crate) mod keys;
 pub(crate) mod leadership;
+pub(crate) mod metrics;
 pub(crate) mod pools;
 pub(crate) mod refusals;
 pub(crate) mod task_batches;
@@ -26,7 +27,7 @@ use muster_store::{IdempotencyKey, Leadership, NewAgent, Store, Write, WriteOutc
 pub(crate) use crate::places::Place;
 
 /// The newest migration.
-pub(crate) const NEWEST: i64 = 14;
+pub(crate) const NEWEST: i64 = 15;
 
 /// The numbers of the migrations after this one: a number may be left out.
 pub(crate) fn migrations_after(before: i64) -> Vec<i64> {

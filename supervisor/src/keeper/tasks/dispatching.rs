@@ -181,7 +181,9 @@ impl PoolTasks {
         };
         self.waiting.count = self.waiting.count.saturating_sub(1);
         if task.totals.attempt == 0 {
-            self.meter.waits.add(pool.at.since(task.created_at), pool.now);
+            let waited = pool.at.since(task.created_at);
+            self.meter.waits.add(waited, pool.now);
+            plan.work.waits.add(waited);
         }
         // One that came in this turn is stored as started at once.
         match plan.queue.fresh(choice.task_id) {

@@ -98,6 +98,10 @@ impl PoolTasks {
         } else {
             self.count_attempt(&task, &run.attempt, &record, plan, pool, effects);
             self.note_end(&record, &then, task.task_id, plan, pool);
+            if !matches!(then, FollowUp::Retry { .. }) {
+                plan.work.tasks += 1;
+                plan.work.response = plan.work.response.saturating_add(pool.at.since(task.created_at));
+            }
         }
         self.look_at_room(run.attempt.agent_id, pool);
         let ending = TaskEnding {
@@ -126,7 +130,9 @@ impl PoolTasks {
     ) {
         let added = pool.payers(task, Some(attempt.agent_id)).additions(record.usage);
         plan.ended.spent.push((task.task_id, added));
-        plan.ended.executions.add(&record.end);
+        plan.work.attempts.add(&record.end);
+        plan.work.usage = plan.work.usage.plus(record.usage);
+        plan.work.runs.add(record.ended_at.since(record.started_at));
         if task.check {
             // No agent was asked: it says nothing about the pool's agents, and costs none of them its one task.
             self.breaker.uncount(task.task_id, pool.now);

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use muster_domain::pool_metrics::WorkFigures;
+
 /// Seconds over which rates are measured.
 const SECONDS: usize = 60;
 /// Samples of which percentiles are made, at the most.
@@ -17,6 +19,8 @@ pub(super) struct Meter {
     /// How long tasks waited for their first attempt.
     pub(super) waits: Samples,
     pub(super) run_times: Samples,
+    /// All that was done since the keeper began.
+    pub(super) work: WorkFigures,
 }
 
 impl Meter {
@@ -26,6 +30,7 @@ impl Meter {
             rate_out: EventRate::new(now),
             waits: Samples::default(),
             run_times: Samples::default(),
+            work: WorkFigures::default(),
         }
     }
 }

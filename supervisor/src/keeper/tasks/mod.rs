@@ -41,6 +41,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use muster_domain::pool_metrics::QueueFigures;
 use muster_domain::time::later;
 use muster_domain::{
     AgentId, Command, Envelope, Fence, Heartbeat, PoolConfig, ProcessId, Progress, TaskBegun, TaskId, TaskOver, Usage,
@@ -62,6 +63,7 @@ use self::wait_reasons::WaitReasons;
 use crate::accounts::Accounts;
 use crate::alerts::Alerts;
 use crate::quotas::Quotas;
+use crate::sampling::picture::TaskFigures;
 use crate::view::{Holds, Lack, QueueView};
 use crate::waiting::{QueuedTaskQuery, WaitingFor};
 pub(super) use effects::Effects;
@@ -221,6 +223,16 @@ impl PoolTasks {
             run_p50: run.map(|run| run.p50),
             run_p99: run.map(|run| run.p99),
         }
+    }
+
+    /// The queue at this moment, and all work since the keeper began.
+    pub(super) fn figures(&self, pool: PoolNow<'_>) -> TaskFigures {
+        let queue = QueueFigures {
+            depth: self.waiting.count,
+            running: self.assigned.runs.len() as u64,
+            oldest_wait: self.waiting.queues.oldest().map_or(Duration::ZERO, |oldest| pool.at.since(oldest)),
+        };
+        (queue, self.meter.work.clone())
     }
 
     /// What each of these queued tasks waits for; none where it has an agent by now.

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use muster_domain::{AttemptEnd, EventDraft, Executions, Payload, TaskId, TaskOver, TaskState, Usage};
+use muster_domain::pool_metrics::WorkFigures;
+use muster_domain::{AttemptEnd, EventDraft, Payload, TaskId, TaskOver, TaskState, Usage};
 use muster_store::{
     NewTask, QueueKey, QueuedTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded, Write,
     WriteOutcome,
@@ -29,14 +30,14 @@ pub(in crate::keeper) struct TurnPlan {
     pub(super) late_verdicts: Vec<TaskVerdict>,
     pub(super) events: Vec<EventDraft>,
     pub(super) requests: Requests,
+    /// What it comes to, for the metrics.
+    pub(super) work: WorkFigures,
 }
 
 /// Attempts that are over, and what is counted of them.
 #[derive(Default)]
 pub(super) struct EndedAttempts {
     pub(super) endings: Vec<TaskEnding>,
-    /// How many ended.
-    pub(super) executions: Executions,
     /// What they have used.
     pub(super) spent: Vec<(TaskId, Vec<UsageAdded>)>,
     /// What the endings were made of, for the case that the commit fails.
@@ -123,6 +124,7 @@ pub(in crate::keeper) struct CommittedPlan {
     pub(super) spent: Vec<(TaskId, Vec<UsageAdded>)>,
     pub(super) overs: Vec<SeenEnd>,
     pub(super) requests: Requests,
+    pub(super) work: WorkFigures,
 }
 
 impl Arrivals {
@@ -155,8 +157,8 @@ impl TurnPlan {
     pub(in crate::keeper) fn split(self) -> (Vec<Write>, CommittedPlan) {
         let changes_nothing = self.changes_nothing();
         let tasks = self.tasks();
-        let Self { ended, halts, verdicts, queue, started, late_verdicts, events, requests } = self;
-        let EndedAttempts { endings, executions, spent, overs } = ended;
+        let Self { ended, halts, verdicts, queue, started, late_verdicts, events, requests, work } = self;
+        let EndedAttempts { endings, spent, overs } = ended;
         let Arrivals { promoted, redriven, added: new, .. } = queue;
         let added = new.iter().map(AddedTask::from).collect();
         let mut writes = Vec::new();
@@ -169,15 +171,15 @@ impl TurnPlan {
         push(&mut writes, started, Write::StartTasks);
         push(&mut writes, late_verdicts, Write::SettleTasks);
         push(&mut writes, spent.iter().flat_map(|(_, added)| added.clone()).collect(), Write::AddUsage);
-        if executions.total > 0 {
-            writes.push(Write::AddExecutions(executions));
+        if work.attempts.total > 0 {
+            writes.push(Write::AddExecutions(work.attempts));
         }
         writes.extend(events.into_iter().map(Write::Event));
         if changes_nothing {
             writes.clear();
         }
         let kinds = writes.iter().map(kind_of).collect();
-        (writes, CommittedPlan { kinds, tasks, added, redriven, spent, overs, requests })
+        (writes, CommittedPlan { kinds, tasks, added, redriven, spent, overs, requests, work })
     }
 
     /// The tasks that it changes, but for those that are new or become ready.

@@ -33,6 +33,7 @@ impl PoolTasks {
             tracing::warn!(pool.name = %pool.name(), "the store knows other tasks than expected; they are read again");
             self.loaded = false;
         }
+        self.meter.work.merge(&told.work);
         self.meter.rate_out.count(outcomes.endings.len(), pool.now);
         for (task, added) in told.spent {
             self.deps.accounts.settle(task, &added);

@@ -27,11 +27,10 @@ const EVENTS_KEPT: Duration = Duration::from_hours(24);
 /// Nothing is from before it.
 const NOTHING: Timestamp = Timestamp::from_millis(i64::MIN);
 
-/// Collects for ever.
+/// Prunes for ever.
 pub(crate) async fn run(context: Arc<Context>) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    tracing::info!(interval_seconds = INTERVAL.as_secs(), "collector");
     loop {
         ticks.tick().await;
         match prune(&context).await {

@@ -1,0 +1,102 @@
+//! The metrics collector: looks once an interval, and stores what came of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_domain::{MetricsTier, PoolMetrics, Timestamp, Words};
+use muster_store::{MetricsRound, StoreError};
+
+use super::rollup::RolledUp;
+use super::sampler::{Look, Sampler};
+use crate::context::Context;
+
+/// Rounds that the store did not take are kept for the next ones, so many at the most.
+const MOST_KEPT: usize = 10;
+
+/// Collects for ever.
+pub(crate) async fn run(context: Arc<Context>, interval: Duration) {
+    let _says_its_end = StartAndEnd::of(interval);
+    let mut collector = Collector::new(context);
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        collector.round().await;
+    }
+}
+
+/// Says in the log that the collector begins, and, when it is dropped, that it has ended.
+struct StartAndEnd;
+
+impl StartAndEnd {
+    fn of(interval: Duration) -> Self {
+        tracing::info!("Metrics collector started (interval: {}s)", interval.as_secs_f64());
+        Self
+    }
+}
+
+impl Drop for StartAndEnd {
+    fn drop(&mut self) {
+        tracing::info!("Metrics collector stopped");
+    }
+}
+
+struct Collector {
+    context: Arc<Context>,
+    sampler: Sampler,
+    /// What was measured and is not stored yet, round by round.
+    kept: Vec<(Timestamp, Vec<PoolMetrics>)>,
+    /// The end of the latest stored round.
+    stored: Option<Timestamp>,
+    rolled: RolledUp,
+}
+
+impl Collector {
+    fn new(context: Arc<Context>) -> Self {
+        let sampler = Sampler::new(context.clone());
+        Self { context, sampler, kept: Vec::new(), stored: None, rolled: RolledUp::default() }
+    }
+
+    async fn round(&mut self) {
+        let Some(look) = self.sampler.look().await else { return };
+        self.context.reporting.recent_use.add(&look);
+        self.keep(look);
+        if let Err(error) = self.store().await {
+            drop(self.context.store_failed(&error));
+        }
+    }
+
+    fn keep(&mut self, look: Look) {
+        let mut rows = look.pools;
+        // A sum over some of the pools would look like a fall.
+        if look.is_whole {
+            let mut all = PoolMetrics::new(None, look.at);
+            rows.iter().for_each(|pool| all.join(pool));
+            all.slots.health = all.slots.health.checked_div(rows.len() as u64).unwrap_or(1_000_000);
+            all.looks = 1;
+            rows.push(all);
+        }
+        if self.kept.len() == MOST_KEPT {
+            self.kept.remove(0);
+        }
+        self.kept.push((look.at, rows));
+    }
+
+    /// One transaction: new rows, those that are summed up of what was stored before, and the end of old ones.
+    async fn store(&mut self) -> Result<(), StoreError> {
+        let Some(at) = self.kept.last().map(|(at, _)| *at) else { return Ok(()) };
+        let (sums, rolled) = match self.stored {
+            Some(until) => self.rolled.next(&*self.context.store, until).await?,
+            None => (Vec::new(), self.rolled),
+        };
+        let measured = self.kept.iter().flat_map(|(_, rows)| rows).map(|row| (MetricsTier::Raw, row.clone()));
+        let round = MetricsRound {
+            rows: measured.chain(sums).collect(),
+            outdated: MetricsTier::all().map(|tier| (tier, at.before(tier.kept()))).collect(),
+        };
+        self.context.store.record_metrics(self.context.fence, &round).await?;
+        (self.rolled, self.stored) = (rolled, Some(at));
+        self.kept.clear();
+        Ok(())
+    }
+}
