@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 
 use crate::process_list::Stat;
 use crate::usage::{ticks, units};
@@ -22,8 +23,8 @@ pub struct Census {
 struct Counted {
     parent: u32,
     start_time: u64,
-    /// Of it, and of the children that it has waited for, in clock ticks.
-    cpu: u64,
+    /// Of it, and of the children that it has waited for.
+    cpu: Duration,
     /// Resident pages.
     rss: u64,
 }
@@ -37,7 +38,10 @@ impl Census {
             // One that ends meanwhile is none.
             if let Some((pid, stat)) = pid.and_then(|pid| Some((pid, Stat::of(pid)?))) {
                 let Stat { parent, start_time, cpu, waited, rss, .. } = stat;
-                census.processes.insert(pid, Counted { parent, start_time, cpu: cpu.saturating_add(waited), rss });
+                // A clock tick is more than a worker at rest runs for in many a look.
+                let own = exact_cpu(pid).unwrap_or_else(|| ticks(cpu));
+                let cpu = own.saturating_add(ticks(waited));
+                census.processes.insert(pid, Counted { parent, start_time, cpu, rss });
                 census.children.entry(parent).or_default().push(pid);
             }
         }
@@ -86,9 +90,8 @@ impl Census {
     /// Processor time of these processes so far, with that of the children that they have waited for. So that of a whole tree falls
     /// only where a process is not waited for by anybody (a parent that ignores SIGCHLD).
     pub fn cpu(&self, pids: &[u32]) -> Duration {
-        let sum =
-            pids.iter().filter_map(|pid| self.processes.get(pid)).fold(0_u64, |sum, one| sum.saturating_add(one.cpu));
-        ticks(sum)
+        let known = pids.iter().filter_map(|pid| self.processes.get(pid));
+        known.fold(Duration::ZERO, |sum, one| sum.saturating_add(one.cpu))
     }
 
     /// Memory of each of these processes in bytes (PSS): a page that several processes share counts for each by its share. Where the
@@ -109,6 +112,12 @@ impl Census {
         }
         found
     }
+}
+
+/// Processor time of all threads of a process, from its clock.
+fn exact_cpu(pid: u32) -> Option<Duration> {
+    let clock = clock_getcpuclockid(Pid::from_raw(pid.try_into().ok()?)).ok()?;
+    clock_gettime(clock).ok().map(Duration::from)
 }
 
 fn now_in_ticks() -> u64 {
@@ -139,7 +148,9 @@ mod tests {
     fn of(processes: &[(u32, u32)]) -> Census {
         let mut census = Census::default();
         for (pid, parent) in processes {
-            census.processes.insert(*pid, Counted { parent: *parent, start_time: 1, cpu: 100, rss: 1 });
+            census
+                .processes
+                .insert(*pid, Counted { parent: *parent, start_time: 1, cpu: Duration::from_secs(1), rss: 1 });
             census.children.entry(*parent).or_default().push(*pid);
         }
         census
@@ -151,7 +162,7 @@ mod tests {
         let mut tree = census.tree(10);
         tree.sort_unstable();
         assert_eq!((tree, census.tree(20), census.tree(99)), (vec![10, 11, 12, 13], vec![20], vec![]));
-        assert_eq!(census.cpu(&census.tree(10)), ticks(400));
+        assert_eq!(census.cpu(&census.tree(10)), Duration::from_secs(4));
     }
 
     #[test]
@@ -174,8 +185,11 @@ mod tests {
     /// Time that an ended child has used is its parent's once that has waited for it.
     #[test]
     fn what_was_waited_for_counts() {
-        let used = || Census::take().expect("a census").cpu(&[std::process::id()]);
-        let before = used();
+        let census = || Census::take().expect("a census");
+        let used = || census().cpu(&[std::process::id()]);
+        let (first, second) = (used(), used());
+        assert!(second > first && second - first < Duration::from_secs(1), "not in steps of a clock tick");
+        let before = second;
         let ended =
             std::process::Command::new("sh").args(["-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"]).status();
         assert!(ended.is_ok_and(|ended| ended.success()));
