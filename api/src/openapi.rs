@@ -134,7 +134,9 @@ mod tests {
     use muster_domain::{
         AgentState, AttemptEnd, Cause, EventKind, Halt, PoolOrigin, TaskState, Words, WorkerCause, WorkerState,
     };
-    use muster_supervisor::{AlertKind, BreakerState, Interval, Lack, MetricKind, Mode, TimeRange, WaitCode};
+    use muster_supervisor::{
+        AlertKind, BreakerState, Interval, Lack, MetricKind, Mode, PoolStatus, TimeRange, WaitCode,
+    };
 
     use crate::state::StageName;
 
@@ -282,6 +284,7 @@ mod tests {
             "MetricSeriesJson.metric_type" => MetricKind::words(),
             "MetricSeriesJson.time_range" => TimeRange::words(),
             "MetricSeriesJson.interval" => Interval::words(),
+            "PoolScaleJson.status" => PoolStatus::words(),
             "BreakerJson.state" => BreakerState::words(),
             "CauseJson.kind" => Cause::KINDS.to_vec(),
             "WorkerCauseJson.kind" => WorkerCause::KINDS.to_vec(),
@@ -298,7 +301,7 @@ mod tests {
         let document = document();
         let mut found = Vec::new();
         enums(&document["components"]["schemas"], "", &mut found);
-        assert_eq!(found.len(), 30, "{found:?}");
+        assert_eq!(found.len(), 31, "{found:?}");
         for (path, words) in found {
             assert_eq!(words, of_type(path.trim_start_matches('.')), "{path}");
         }

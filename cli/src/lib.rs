@@ -33,6 +33,7 @@ mod reach;
 mod redrive;
 mod restart;
 mod roles;
+mod scale;
 mod serve;
 mod spawn;
 mod status;
@@ -132,6 +133,8 @@ enum AgentCommand {
     DeclareDead(declare_dead::Args),
     /// List, create, change and remove pools
     Pools(pools::PoolsArgs),
+    /// Say how many workers a pool is to have
+    Scale(scale::ScaleArgs),
     /// Show what a pool was and did lately
     Metrics(metrics::MetricsArgs),
     /// Show what an agent printed
@@ -234,6 +237,7 @@ fn carry_out_for_agents(command: AgentCommand, context: &CliContext<'_>) -> Resu
         AgentCommand::Ps(args) => ps::run(&args, context),
         AgentCommand::DeclareDead(args) => declare_dead::run(&args, context),
         AgentCommand::Pools(args) => pools::run(args, context),
+        AgentCommand::Scale(args) => scale::run(&args, context),
         AgentCommand::Metrics(args) => metrics::run(&args, context),
         AgentCommand::Logs(args) => logs::run(&args, context),
     }

@@ -101,6 +101,7 @@ pub(super) fn holds(pool: &Value) -> String {
     let lacks = match pool["lacks"].as_str() {
         Some("agents_failing") => Some("agents failing"),
         Some("no_agent") => Some("no agent"),
+        Some("target_workers") => Some("scaled: no room for agents"),
         Some("old_runtime") => Some("workers of an old runtime"),
         _ => None,
     };

@@ -50,6 +50,8 @@ crate::words! {
         PoolDrained = "pool.drained",
         /// That is over.
         PoolResumed = "pool.resumed",
+        /// How many workers a pool is to have was changed.
+        PoolScaled = "pool.scaled",
         /// So many of a pool's tasks fail that it gives out no more for a while.
         BreakerOpened = "pool.breaker_opened",
         /// That is over.

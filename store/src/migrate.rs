@@ -26,6 +26,7 @@ macro_rules! migrations {
             "0013_worker_launchers"
             "0014_tasks_of_tenants"
             "0015_pool_metrics"
+            "0016_pool_targets"
         )
     };
     ($engine:literal: $($name:literal)*) => {

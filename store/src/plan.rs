@@ -112,6 +112,7 @@ impl Part {
             Write::ChangePool { spec } => vec![pools::change(spec)],
             Write::DrainPool { pool } => vec![pools::drain(pool)],
             Write::GatePool { pool, gate } => vec![pools::gate(pool, *gate)],
+            Write::ScalePool { pool, target, at } => vec![pools::scale(pool, *target, *at)],
             Write::PauseAll { paused } => vec![pools::pause_all(*paused)],
             Write::RemovePool { pool } => vec![pools::remove(pool)],
             Write::AddUsage(added) => usage::add(added),

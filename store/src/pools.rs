@@ -19,12 +19,14 @@ const REMOVE: &str = "DELETE FROM pools WHERE pool_name = $1 \
 
 const GATE: &str = "UPDATE pools SET paused = $2, intake_closed = $3 WHERE pool_name = $1";
 
+const SCALE: &str = "UPDATE pools SET target_workers = $2, last_scaled_at = $3 WHERE pool_name = $1";
+
 const PAUSE_ALL: &str = "UPDATE system SET paused = $1 WHERE id = 1";
 
 const ALL_PAUSED: &str = "SELECT paused FROM system WHERE id = 1";
 
 const ALL: &str = "SELECT pool_name, role_type, runtime, config, origin, draining, created_at, workers_spawned, \
-    workers_terminated, paused, intake_closed FROM pools ORDER BY pool_name";
+    workers_terminated, paused, intake_closed, target_workers, last_scaled_at FROM pools ORDER BY pool_name";
 
 pub(crate) fn add(spec: &PoolSpec, at: Timestamp) -> Statement {
     let mut args = spec_args(spec);
@@ -49,6 +51,11 @@ pub(crate) fn gate(pool: &PoolName, gate: Gate) -> Statement {
         GATE,
         vec![SqlValue::text(pool), SqlValue::int(gate.paused.into()), SqlValue::int(gate.closed.into())],
     )
+}
+
+pub(crate) fn scale(pool: &PoolName, target: Option<u32>, at: Timestamp) -> Statement {
+    let target = SqlValue::int_or_null(target.map(i64::from));
+    Statement::new(SCALE, vec![SqlValue::text(pool), target, SqlValue::int(at.as_millis())])
 }
 
 pub(crate) fn pause_all(paused: bool) -> Statement {
@@ -89,5 +96,7 @@ pub(crate) fn read(mut fields: RowFields) -> Result<PoolRow, StoreError> {
         workers_spawned: fields.count()?,
         workers_terminated: fields.count()?,
         gate: Gate { paused: fields.int()? != 0, closed: fields.int()? != 0 },
+        target_workers: fields.count_or_null()?,
+        last_scaled_at: fields.int_or_null()?.map(Timestamp::from_millis),
     })
 }

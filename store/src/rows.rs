@@ -20,6 +20,10 @@ pub struct PoolRow {
     pub workers_terminated: u64,
     /// What a person has closed of its queue.
     pub gate: Gate,
+    /// How many workers it is to have, where somebody has said so.
+    pub target_workers: Option<u32>,
+    /// When that was changed last.
+    pub last_scaled_at: Option<Timestamp>,
 }
 
 /// A worker.

@@ -33,6 +33,15 @@ pub enum Write {
         /// The pool.
         pool: PoolName,
     },
+    /// Says how many workers a pool is to have, or that nobody says so any more. Precondition: it exists.
+    ScalePool {
+        /// The pool.
+        pool: PoolName,
+        /// So many.
+        target: Option<u32>,
+        /// When.
+        at: Timestamp,
+    },
     /// Removes a pool. Precondition: it has no open worker, no agent with an open assignment or not at rest, and no task that
     /// waits or runs.
     RemovePool {

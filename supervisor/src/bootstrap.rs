@@ -171,6 +171,8 @@ mod tests {
             workers_spawned: 0,
             workers_terminated: 0,
             gate: muster_domain::Gate::default(),
+            target_workers: None,
+            last_scaled_at: None,
         }
     }
 

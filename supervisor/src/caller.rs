@@ -42,7 +42,7 @@ impl Caller {
 
     /// The pools and their queues.
     pub fn pools(&self) -> Result<Pools, SupervisorError> {
-        self.whole(|handle| Pools { context: handle.context.clone() })
+        self.whole(|handle| Pools { context: handle.context.clone(), principal: self.principal.clone() })
     }
 
     /// The workers.

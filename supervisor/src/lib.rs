@@ -109,9 +109,10 @@ pub use system::System;
 pub use tasks::Tasks;
 pub use view::{
     AgentHealthView, AgentView, BreakerState, BreakerView, BudgetFigures, CalledOff, CheckLine, EndedWorkerView,
-    EndingView, Event, HealthView, HeldPool, Holds, Lack, LeftView, LimitsView, Mode, Page, PoolMetricsView, PoolView,
-    PressureView, ProgressFigures, QueueView, QuotaView, ReachView, ResourceUseView, SeriesPoint, SeriesView,
-    Submitted, SystemView, TaskNews, TaskView, UsageFigures, UsageView, WorkerEndingView, WorkerView,
+    EndingView, Event, HealthView, HeldPool, Holds, Lack, LeftView, LimitsView, Mode, Page, PoolMetricsView,
+    PoolStatus, PoolView, PressureView, ProgressFigures, QueueView, QuotaView, ReachView, ResourceUseView, ScaleView,
+    SeriesPoint, SeriesView, Submitted, SystemView, TaskNews, TaskView, UsageFigures, UsageView, WorkerEndingView,
+    WorkerView,
 };
 pub use waiting::{WaitCode, WaitKind, WaitingFor};
 pub use workers::Workers;

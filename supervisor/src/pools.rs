@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use muster_domain::lengths::{MAX_ROLE_TYPE, check_length};
 use muster_domain::pool::PoolMistake;
-use muster_domain::{EventDraft, EventKind, Gate, PoolName, PoolOrigin, PoolSpec, Timestamp, plain, runtime, schema};
+use muster_domain::{
+    EventDraft, EventKind, Gate, PoolConfig, PoolName, PoolOrigin, PoolSpec, Principal, Timestamp, counted, plain,
+    runtime, schema,
+};
 use muster_store::{PoolRow, Write, WriteOutcome};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -21,6 +24,7 @@ use crate::view::{PoolView, QueueView};
 #[derive(Clone)]
 pub struct Pools {
     pub(crate) context: Arc<Context>,
+    pub(crate) principal: Principal,
 }
 
 impl Pools {
@@ -87,6 +91,8 @@ impl Pools {
             workers_spawned: 0,
             workers_terminated: 0,
             gate: Gate::default(),
+            target_workers: None,
+            last_scaled_at: None,
         };
         open(&self.context, row, Vec::new(), Vec::new());
         tracing::info!(pool.name = %name, "a pool was made");
@@ -111,6 +117,31 @@ impl Pools {
         ask(&keeper, |reply| KeeperMessage::Change { spec: Arc::new(spec), reply }).await?
     }
 
+    /// Says how many workers a pool is to have from now on, whatever its tasks need, or (none) that they are started as agents need them.
+    /// Pools of the configuration file too: it is no change of their configuration. Answers the pool as it is when its turn is through.
+    ///
+    /// # Errors
+    /// [`SupervisorError::Invalid`] outside of the pool's bounds.
+    pub async fn scale(&self, name: &PoolName, target: Option<u32>) -> Result<PoolView, SupervisorError> {
+        let _alone = self.context.directory.pool_lock.lock().await;
+        let keeper = self.context.directory.keeper(name)?;
+        let config = self.context.directory.spec(name)?.config.clone();
+        if let Some(target) = target {
+            check_target(target, &config).map_err(SupervisorError::Invalid)?;
+        }
+        self.context.reporting.health.may_store()?;
+        let by = match self.principal.name() {
+            "" => "a person".to_owned(),
+            name => name.to_owned(),
+        };
+        let words = match target {
+            Some(target) => format!("{by} wants {}", counted(target.into(), "worker")),
+            None => format!("{by} releases it: workers are started as agents need them"),
+        };
+        ask(&keeper, |reply| KeeperMessage::Scale { target, words, reply }).await??;
+        read_at_turn_end(&keeper, Keeper::view_pool).await
+    }
+
     /// Stops a pool's agents (`graceful`: asks them first) and removes it; returns when it is gone.
     pub async fn remove(&self, name: &PoolName, graceful: bool) -> Result<(), SupervisorError> {
         let keeper = self.context.directory.keeper(name)?;
@@ -123,6 +154,20 @@ impl Pools {
         ask(&keeper, |reply| KeeperMessage::Remove { graceful, reply }).await?
     }
 }
+
+/// Says what is wrong with a number of workers.
+fn check_target(target: u32, config: &PoolConfig) -> Result<(), String> {
+    let PoolConfig { min_workers, max_workers, .. } = *config;
+    let most = if max_workers == 0 { MOST_WORKERS } else { max_workers };
+    if (min_workers..=most).contains(&target) {
+        return Ok(());
+    }
+    let bound = if max_workers == 0 { "the most there may be" } else { "max_workers" };
+    Err(format!("target_workers is {min_workers} (min_workers) to {most} ({bound}), not {target}"))
+}
+
+/// Workers that a pool without a bound may be scaled to: as many as min_workers may be.
+const MOST_WORKERS: u32 = 10_000;
 
 fn check_spec(spec: &PoolSpec, context: &Context) -> Result<(), SupervisorError> {
     let launchers = context.launchers.names();

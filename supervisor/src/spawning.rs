@@ -32,8 +32,10 @@ impl Agents {
         if let Some(error) = self.context.reporting.health.start_refusal() {
             return Err(error);
         }
-        let answer =
-            ask(&keeper, |reply| KeeperMessage::Spawn(Box::new(SpawnAsk { spec, key, deadline, reply }))).await??;
+        let answer = ask(&keeper, |reply| {
+            KeeperMessage::Spawn(Box::new(SpawnAsk { spec, key, for_tasks: false, deadline, reply }))
+        })
+        .await??;
         match answer {
             SpawnAnswer::Waiting(fate) => fate.await.map_err(|_| SupervisorError::Stopping)?.map(Spawned::from),
             SpawnAnswer::Replayed(agent) => self.replay(agent, deadline).await,

@@ -50,6 +50,13 @@ pub enum WaitingFor {
     NewAgent(PoolName),
     /// Its pool may have no more workers, and those that it has start programs by an older definition of the runtime.
     NewWorker(PoolName),
+    /// Its pool is to have no more workers than those that have no room.
+    MoreWorkers {
+        /// The pool.
+        pool: PoolName,
+        /// How many it is to have.
+        workers: u32,
+    },
     /// Agents that its pool has started for tasks fail at their start.
     FailingAgents {
         /// The pool.
@@ -154,6 +161,7 @@ impl WaitingFor {
             Self::FreeAgent(_) => WaitKind::AgentsBusy,
             Self::NewAgent(_) => WaitKind::AgentStarting,
             Self::NewWorker(_) => return WaitCode::Lack(Lack::OldRuntime),
+            Self::MoreWorkers { .. } => return WaitCode::Lack(Lack::TargetWorkers),
             Self::FailingAgents { .. } => return WaitCode::Lack(Lack::AgentsFailing),
             Self::AnyAgent { .. } => return WaitCode::Lack(Lack::NoAgent),
             Self::Turn => WaitKind::ItsTurn,
@@ -208,6 +216,11 @@ impl fmt::Display for WaitingFor {
             }
             Self::FreeAgent(pool) => write!(f, "an agent: those of {pool} are busy"),
             Self::NewAgent(pool) => write!(f, "an agent: one of {pool} is to start"),
+            Self::MoreWorkers { pool, workers } => write!(
+                f,
+                "more workers: {pool} is to have {} (target_workers), until `muster scale {pool}` says otherwise",
+                counted((*workers).into(), "worker")
+            ),
             Self::NewWorker(pool) => write!(
                 f,
                 "a new worker: max_workers of {pool} is reached by workers with an older definition of the runtime, which are \

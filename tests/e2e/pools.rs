@@ -132,3 +132,47 @@ fn a_pool_taken_out_of_the_file_is_drained() {
     wait_until("the other one runs again", BOUND, || muster.one_agent(&kept).state == "idle");
     assert_eq!(muster.pool("a")["config"]["max_agents"], 3, "the file's change is in force");
 }
+
+#[test]
+fn a_pool_is_scaled_by_hand() {
+    let muster = Muster::start(Options::default());
+    let ready = |count: u64| {
+        wait_until("the workers are there", BOUND, || {
+            let pool = muster.pool("tester_pool");
+            (&pool["process_count"], &pool["active_worker_processes"]) == (&json!(count), &json!(count))
+        });
+    };
+    let scaled = muster.command(&["scale", "tester_pool", "3"]).expect(0);
+    assert!(scaled.stdout.contains("3 are to be there"), "{scaled:?}");
+    ready(3);
+    let cluster = muster.get("/api/clusters/tester_pool").body;
+    assert_eq!((&cluster["id"], &cluster["status"]), (&json!("tester_pool"), &json!("active")), "{cluster}");
+    assert_eq!((&cluster["current_workers"], &cluster["target_workers"]), (&json!(3), &json!(3)), "{cluster}");
+    assert_eq!((&cluster["load_percentage"], &cluster["health_score"]), (&json!(0.0), &json!(1.0)), "{cluster}");
+    let refused = muster.post("/api/clusters/tester_pool/scale", &json!({"target_workers": 21}));
+    assert_eq!(refused.status, 422, "{refused:?}");
+    assert!(
+        refused.body.to_string().contains("target_workers is 0 (min_workers) to 20 (max_workers), not 21"),
+        "{refused:?}"
+    );
+    assert_eq!(muster.post("/api/v1/agents/pools/tester_pool/scale", &json!({})).status, 422);
+    let shown = muster.post("/api/v1/agents/pools/tester_pool/scale", &json!({"target_workers": 1})).body;
+    assert_eq!((&shown["target_workers"], &shown["pool_name"]), (&json!(1), &json!("tester_pool")), "{shown}");
+    ready(1);
+    let released = muster.command(&["scale", "tester_pool", "--release"]).expect(0);
+    assert!(released.stdout.contains("started as agents need them"), "{released:?}");
+    assert_eq!(muster.pool("tester_pool")["target_workers"], json!(null));
+    let mut stream = muster.ask("GET", "/api/v1/events").header("last-event-id", "1").stream();
+    let events = stream.events_until(|event| event.data["reason"].as_str().is_some_and(|why| why.contains("releases")));
+    let scaled: Vec<&str> = events
+        .iter()
+        .filter(|event| event.kind == "pool.scaled")
+        .filter_map(|event| event.data["reason"].as_str())
+        .collect();
+    let expected = [
+        "a person wants 3 workers",
+        "a person wants 1 worker",
+        "a person releases it: workers are started as agents need them",
+    ];
+    assert_eq!(scaled, expected);
+}

@@ -13,6 +13,7 @@ mod monitor;
 pub(crate) mod pools;
 mod queue;
 mod quota;
+mod scale;
 mod system;
 mod tasks;
 #[cfg(test)]
@@ -33,6 +34,7 @@ type Routes = OpenApiRouter<Arc<ApiState>>;
 pub(crate) fn all() -> Routes {
     let resources = [
         pools::routes(),
+        scale::routes(),
         agents::routes(),
         tasks::routes(),
         quota::routes(),

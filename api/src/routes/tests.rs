@@ -7,8 +7,8 @@ use muster_domain::{
     TaskState, Timestamp, Usage,
 };
 use muster_supervisor::{
-    AgentView, Alert, AlertKind, BreakerState, BreakerView, HeldPool, Holds, Mode, PoolView, QueueView, ReachView,
-    ScalingFacts, SystemView, TaskView,
+    AgentView, Alert, AlertKind, BreakerState, BreakerView, HeldPool, Holds, Mode, PoolStatus, PoolView, QueueView,
+    ReachView, ScaleView, ScalingFacts, SystemView, TaskView,
 };
 
 /// One that opened at the beginning of time.
@@ -46,6 +46,16 @@ pub(crate) fn pool(name: &str) -> PoolView {
         outdated_workers: 0,
         unreachable_workers: 0,
         scaling: ScalingFacts::default(),
+        scale: ScaleView {
+            status: PoolStatus::ScalingUp,
+            current_workers: 2,
+            target_workers: Some(3),
+            min_workers: 0,
+            max_workers: 20,
+            load_percentage: 25.0,
+            health_score: 0.5,
+            last_scaled_at: Some(Timestamp::from_millis(0)),
+        },
         unreachable_worker_ids: Vec::new(),
         active_worker_processes: 2,
         total_capacity: 20,

@@ -142,6 +142,11 @@ pub enum NoAgent {
     OldRuntime,
     /// One is on its way, or will be ordered.
     Starting,
+    /// It starts agents by itself, but has no slot for one within the number of workers that somebody has said.
+    AtTarget {
+        /// That number.
+        workers: u32,
+    },
     /// Those that the pool has started for its tasks fail at their start.
     Failing {
         /// Until the next one is tried.
@@ -178,6 +183,7 @@ pub fn no_agent(agents: AgentAvailability, count: impl FnOnce() -> AgentCounts) 
         Some(ScalingDecision { reason: ScalingReason::AgentBackoff(OrderWait::Failing(retry_in)), .. }) => {
             NoAgent::Failing { retry_in }
         }
+        Some(ScalingDecision { reason: ScalingReason::TargetFull(workers), .. }) => NoAgent::AtTarget { workers },
         // Those that fill it don't go by themselves.
         Some(ScalingDecision { reason: ScalingReason::MaxAgents(_), .. }) if quarantined + unreachable > 0 => nobody,
         Some(_) if quarantined > 0 => nobody,
@@ -293,7 +299,8 @@ mod tests {
         let retry = NoAgent::Failing { retry_in: wait };
         let nobody = |quarantined| Some(NoAgent::Nobody { quarantined, unreachable: 0 });
         type Row = (AgentAvailability, Option<ScalingDecision>, usize, usize, Option<NoAgent>);
-        let rows: [Row; 15] = [
+        let at_target = Some(against(ScalingReason::TargetFull(0)));
+        let rows: [Row; 17] = [
             (AgentAvailability { has_room: true, has_work: true, ..AGENTS }, None, 1, 1, None),
             (AgentAvailability { has_work: true, ..outdated }, None, 1, 1, Some(NoAgent::Busy)),
             (AgentAvailability { on_demand: true, ..outdated }, Some(ORDERED), 1, 0, Some(NoAgent::OldRuntime)),
@@ -309,6 +316,8 @@ mod tests {
             (on_demand, refused, 0, 0, Some(NoAgent::Starting)),
             (on_demand, refused, 0, 2, nobody(2)),
             (AGENTS, None, 0, 2, nobody(2)),
+            (on_demand, at_target, 0, 2, Some(NoAgent::AtTarget { workers: 0 })),
+            (on_demand, at_target, 1, 0, Some(NoAgent::Starting)),
         ];
         for (agents, order, coming, quarantined, why) in rows {
             let found = no_agent(agents, || AgentCounts { coming, quarantined, unreachable: 0, order });

@@ -34,6 +34,8 @@ pub struct WorkerCounts {
     pub min: u32,
     /// At the most; 0 is no bound.
     pub max: u32,
+    /// How many there are to be, where somebody has said so: within `min` and `max`.
+    pub target: Option<u32>,
     /// Those that may have a process.
     pub open: u32,
     /// Those that take agents, or will when they are ready.
@@ -55,6 +57,22 @@ impl WorkerCounts {
     pub const fn may_start(&self) -> bool {
         !self.stopping && !self.backs_off
     }
+
+    /// How many are kept: the target, or the minimum.
+    pub const fn kept(&self) -> u32 {
+        match self.target {
+            Some(target) => target,
+            None => self.min,
+        }
+    }
+
+    /// Whether more take agents than are to be.
+    const fn is_above_target(&self) -> bool {
+        match self.target {
+            Some(target) => self.taking > target,
+            None => false,
+        }
+    }
 }
 
 /// The agents of a pool that starts them for its tasks.
@@ -69,12 +87,23 @@ pub struct AgentDemand {
     pub counted: usize,
     /// At the most; 0 is no bound.
     pub max: u32,
+    /// What the target of workers leaves; none where no target is in force.
+    pub within: Option<TargetRoom>,
     /// First starts that failed, one after the other.
     pub failed_starts: u32,
     /// Why no agent is needed, whatever waits.
     pub hold: Option<OrderHold>,
     /// Why the next order waits, and for how long.
     pub backoff: Option<OrderWait>,
+}
+
+/// Slots within the target of a pool's workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetRoom {
+    /// Workers that are to be there.
+    pub workers: u32,
+    /// Of their slots, those that no agent has or waits for.
+    pub free_slots: usize,
 }
 
 impl AgentDemand {
@@ -130,6 +159,8 @@ pub enum ScalingReason {
     Draining,
     /// So many workers are kept.
     MinWorkers(u32),
+    /// So many workers are to be there.
+    Target(u32),
     /// There are as many workers as there may be.
     MaxWorkers(u32),
     /// So many workers are starting.
@@ -145,6 +176,8 @@ pub enum ScalingReason {
     },
     /// There are as many agents as there may be for tasks.
     MaxAgents(u32),
+    /// The workers that are to be there have no slot left.
+    TargetFull(u32),
     /// The latest agents failed at their start, so many in a row: one at a time is tried.
     FailedStarts(u32),
     /// Tasks that wait need no agent.
@@ -161,6 +194,7 @@ impl fmt::Display for ScalingReason {
             Self::Stopping => f.write_str("the supervisor stops"),
             Self::Draining => f.write_str("the pool is being removed"),
             Self::MinWorkers(min) => write!(f, "min_workers ({min}) are kept"),
+            Self::Target(target) => write!(f, "{} to be there (target_workers)", are(target.into(), "worker")),
             Self::MaxWorkers(max) => write!(f, "max_workers ({max}) is reached"),
             Self::Starting(starting) => write!(f, "{} starting already", are(starting.into(), "worker")),
             Self::WorkerBackoff => f.write_str("workers fail at their start, and the next one waits"),
@@ -169,6 +203,10 @@ impl fmt::Display for ScalingReason {
                 write!(f, "tasks that wait need {wanted}, and {coming} on the way")
             }
             Self::MaxAgents(max) => write!(f, "on_demand.max_agents ({max}) is reached"),
+            Self::TargetFull(0) => f.write_str("no worker is to be there (target_workers is 0)"),
+            Self::TargetFull(target) => {
+                write!(f, "{} to be there (target_workers), and full", are(target.into(), "worker"))
+            }
             Self::FailedStarts(failed) => {
                 write!(
                     f,
@@ -188,10 +226,10 @@ impl fmt::Display for ScalingReason {
     }
 }
 
-/// Workers to start now beside those that a plan starts for agents (`coming`), so that the pool's minimum takes agents.
+/// Workers to start now beside those that a plan starts for agents (`coming`), so that the pool's target, or its minimum, takes agents.
 pub fn workers_to_add(workers: WorkerCounts, coming: u32) -> ScalingDecision {
     let WorkerCounts { min, max, open, taking, starting, backs_off, stopping, draining, .. } = workers;
-    let lacking = min.saturating_sub(taking.saturating_add(coming));
+    let lacking = workers.kept().saturating_sub(taking.saturating_add(coming));
     let starting = starting.saturating_add(coming);
     let at_once = MOST_STARTING.saturating_sub(starting);
     // Those that are ending are processes too.
@@ -206,36 +244,39 @@ pub fn workers_to_add(workers: WorkerCounts, coming: u32) -> ScalingDecision {
         () => None,
     };
     let count = lacking.min(at_once).min(room) as usize;
-    against.map_or(ScalingDecision { count, reason: ScalingReason::MinWorkers(min) }, ScalingDecision::none)
+    let reason = workers.target.map_or(ScalingReason::MinWorkers(min), ScalingReason::Target);
+    against.map_or(ScalingDecision { count, reason }, ScalingDecision::none)
 }
 
 /// How many of the workers that take agents may end for want of work. Which of them do is judged one by one
 /// ([`next_step`](crate::worker::next_step)).
 pub const fn workers_to_spare(workers: WorkerCounts) -> u32 {
-    if workers.draining { u32::MAX } else { workers.taking.saturating_sub(workers.min) }
+    if workers.draining { u32::MAX } else { workers.taking.saturating_sub(workers.kept()) }
 }
 
 /// After which time an empty worker ends.
 pub const fn idle_timeout(workers: WorkerCounts) -> Duration {
-    if workers.draining { Duration::ZERO } else { workers.idle_timeout }
+    if workers.draining || workers.is_above_target() { Duration::ZERO } else { workers.idle_timeout }
 }
 
 /// Agents to order now for tasks that are ready.
 pub fn agents_to_order(agents: AgentDemand) -> ScalingDecision {
-    let AgentDemand { wanted, coming, counted, failed_starts, max, hold, backoff } = agents;
+    let AgentDemand { wanted, coming, counted, failed_starts, max, within, hold, backoff } = agents;
     let lacking = agents.lacking();
     let room = if max == 0 { usize::MAX } else { (max as usize).saturating_sub(counted) };
+    let within_target = within.map_or(usize::MAX, |within| within.free_slots);
     // Where the latest did not start, one is tried: many would fail in the same way, and each stays in the lists.
     let at_a_time = if failed_starts > 0 { 1_usize.saturating_sub(coming) } else { MOST_ORDERED };
     let against = match (hold, backoff) {
         (Some(hold), _) => Some(ScalingReason::Held(hold)),
         _ if lacking == 0 => Some(ScalingReason::Enough),
         _ if room == 0 => Some(ScalingReason::MaxAgents(max)),
+        (None, _) if within_target == 0 => within.map(|within| ScalingReason::TargetFull(within.workers)),
         (None, Some(wait)) => Some(ScalingReason::AgentBackoff(wait)),
         _ if at_a_time == 0 => Some(ScalingReason::FailedStarts(failed_starts)),
         (None, None) => None,
     };
-    let count = lacking.min(room).min(at_a_time);
+    let count = lacking.min(room).min(within_target).min(at_a_time);
     against.map_or(ScalingDecision { count, reason: ScalingReason::Tasks { wanted, coming } }, ScalingDecision::none)
 }
 

@@ -3,6 +3,7 @@ use super::*;
 const WORKERS: WorkerCounts = WorkerCounts {
     min: 3,
     max: 0,
+    target: None,
     open: 1,
     taking: 1,
     starting: 0,
@@ -11,8 +12,16 @@ const WORKERS: WorkerCounts = WorkerCounts {
     draining: false,
     idle_timeout: Duration::from_secs(300),
 };
-const AGENTS: AgentDemand =
-    AgentDemand { wanted: 10, coming: 0, counted: 0, max: 0, failed_starts: 0, hold: None, backoff: None };
+const AGENTS: AgentDemand = AgentDemand {
+    wanted: 10,
+    coming: 0,
+    counted: 0,
+    max: 0,
+    within: None,
+    failed_starts: 0,
+    hold: None,
+    backoff: None,
+};
 
 #[test]
 fn a_minimum_of_workers_is_kept() {
@@ -35,6 +44,36 @@ fn a_minimum_of_workers_is_kept() {
     for (workers, coming, count, reason) in rows {
         assert_eq!(workers_to_add(workers, coming), ScalingDecision { count, reason }, "{workers:?} {coming}");
     }
+}
+
+#[test]
+fn a_target_takes_the_place_of_the_minimum() {
+    use ScalingReason::{Enough, MaxWorkers, Target};
+    let target =
+        |target, taking| WorkerCounts { min: 1, max: 10, target: Some(target), taking, open: taking, ..WORKERS };
+    for (workers, count, reason) in [
+        (target(5, 2), 3, Target(5)),
+        (target(5, 5), 0, Enough),
+        (target(0, 0), 0, Enough),
+        (WorkerCounts { open: 9, ..target(5, 2) }, 1, Target(5)),
+        (WorkerCounts { open: 10, ..target(5, 2) }, 0, MaxWorkers(10)),
+    ] {
+        assert_eq!(workers_to_add(workers, 0), ScalingDecision { count, reason }, "{workers:?}");
+    }
+    let idle = |workers| (workers_to_spare(workers), idle_timeout(workers));
+    assert_eq!(idle(target(3, 5)), (2, Duration::ZERO), "those above it go as soon as they are empty");
+    assert_eq!(idle(target(3, 3)), (0, WORKERS.idle_timeout));
+    assert_eq!(idle(target(0, 1)), (1, Duration::ZERO));
+}
+
+#[test]
+fn agents_for_tasks_have_the_slots_of_the_target() {
+    let room = |free_slots| {
+        let within = Some(TargetRoom { workers: 3, free_slots });
+        agents_to_order(AgentDemand { within, ..AGENTS })
+    };
+    assert_eq!(room(0), ScalingDecision { count: 0, reason: ScalingReason::TargetFull(3) });
+    assert_eq!((room(4).count, room(40).count), (4, 10));
 }
 
 #[test]

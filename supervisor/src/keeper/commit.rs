@@ -13,6 +13,7 @@ use muster_store::{AgentRow, Write, WriteOutcome};
 
 use super::agents::agent::{PoolAgent, Waiter};
 use super::mailbox::AgentAsk;
+use super::model::WorkerTarget;
 use super::resync::StoredPool;
 use super::set_aside::{SetAside, tell_refused, tell_taken};
 use super::transitions::{AfterLeaving, Transition};
@@ -151,7 +152,7 @@ impl Keeper {
                 Transition::Stop { waiter: Some(waiter), .. }
                 | Transition::Revive { waiter, .. }
                 | Transition::Restart { waiter, .. } => turn.answer(waiter.reply, Err(error.clone())),
-                Transition::Change { reply, .. } | Transition::Gate { reply, .. } => {
+                Transition::Change { reply, .. } | Transition::Gate { reply, .. } | Transition::Scale { reply, .. } => {
                     drop(reply.send(Err(error.clone())))
                 }
                 Transition::DrainPool { .. } if !self.model.pool.draining => {
@@ -196,6 +197,11 @@ impl Keeper {
             Transition::Gate { gate, hand_back, reply } => {
                 self.model.pool.gate = gate;
                 self.tasks.hand_back(hand_back);
+                drop(reply.send(Ok(self.view_pool(turn))));
+            }
+            Transition::Scale { target, words, reply } => {
+                tracing::info!(pool.name = %self.model.pool.spec.pool_name, "the pool was scaled: {words}");
+                self.model.pool.target = WorkerTarget { workers: target, last_scaled_at: Some(turn.at) };
                 drop(reply.send(Ok(self.view_pool(turn))));
             }
             Transition::DrainPool { graceful } => self.model.drain(graceful, turn),

@@ -35,6 +35,9 @@ impl Keeper {
             KeeperMessage::Read(PoolRead::Now(look)) => look(self, turn),
             KeeperMessage::Read(PoolRead::AtTurnEnd(look)) => self.looks.push(look),
             KeeperMessage::Change { spec, reply } => turn.transitions.push(Transition::Change { spec, reply }),
+            KeeperMessage::Scale { target, words, reply } => {
+                turn.transitions.push(Transition::Scale { target, words, reply })
+            }
             KeeperMessage::SetGate { gate, hand_back, reply } => {
                 turn.transitions.push(Transition::Gate { gate, hand_back, reply })
             }

@@ -38,6 +38,8 @@ pub(crate) enum KeeperMessage {
     Change { spec: Arc<PoolSpec>, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
     /// Closes or opens the queue. `hand_back` says whether what runs goes back to it.
     SetGate { gate: Gate, hand_back: bool, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
+    /// Says how many workers there are to be, or that nobody says so any more; and who says it, in words.
+    Scale { target: Option<u32>, words: String, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
     /// Removes the pool.
     Remove { graceful: bool, reply: oneshot::Sender<Result<(), SupervisorError>> },
     /// A person says that a worker is dead; answered when that is stored.
@@ -110,6 +112,8 @@ pub(crate) type ReadFn = Box<dyn FnOnce(&Keeper, &Turn) + Send + Sync>;
 pub(crate) struct SpawnAsk {
     pub(crate) spec: AgentSpec,
     pub(crate) key: Option<IdempotencyKey>,
+    /// Whether the pool itself wants it, for tasks that wait: it gets no worker past the pool's target.
+    pub(crate) for_tasks: bool,
     pub(crate) deadline: Instant,
     pub(crate) reply: oneshot::Sender<Result<SpawnAnswer, SupervisorError>>,
 }

@@ -8,7 +8,7 @@ use muster_domain::{
     Activity, AgentEvent, AgentId, AgentStatus, Epoch, EventDraft, EventKind, Gate, PoolSpec, ProcessId, Timestamp,
     WorkerStatus, counted,
 };
-use muster_policy::scaling::ScalingFacts;
+use muster_policy::scaling::{ScalingFacts, WorkerCounts};
 use muster_store::PoolRow;
 
 use super::Turn;
@@ -17,7 +17,7 @@ use super::agents::{PoolAgents, PoolAgentsDeps};
 use super::workers::worker::PoolWorker;
 use super::workers::{PoolWorkers, PoolWorkersDeps, count};
 use crate::directory::LiveSpec;
-use crate::view::{Holds, PoolView, share};
+use crate::view::{Holds, PoolStatus, PoolView, ScaleView, share};
 
 pub(crate) struct Model {
     pub(crate) pool: Pool,
@@ -36,11 +36,26 @@ pub(crate) struct Pool {
     /// Whether the supervisor stops: nobody is placed, and whoever ends runs again with the next one.
     pub(crate) is_stopping: bool,
     pub(crate) gate: Gate,
+    pub(crate) target: WorkerTarget,
     created_at: Timestamp,
     since: Instant,
 }
 
+/// How many workers a pool is to have, where somebody has said so, and when that changed last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WorkerTarget {
+    pub(crate) workers: Option<u32>,
+    pub(crate) last_scaled_at: Option<Timestamp>,
+}
+
 impl Pool {
+    /// The target in force: the bounds may have changed since it was said.
+    pub(crate) fn target_workers(&self) -> Option<u32> {
+        let config = &self.spec.config;
+        let most = if config.max_workers == 0 { u32::MAX } else { config.max_workers };
+        self.target.workers.map(|target| target.max(config.min_workers).min(most))
+    }
+
     pub(crate) fn new(row: &PoolRow, live: LiveSpec, now: Instant) -> Self {
         Self {
             spec: live.get(),
@@ -48,6 +63,7 @@ impl Pool {
             draining: row.draining,
             is_stopping: false,
             gate: row.gate,
+            target: WorkerTarget { workers: row.target_workers, last_scaled_at: row.last_scaled_at },
             created_at: row.created_at,
             since: now,
         }
@@ -202,7 +218,29 @@ impl Model {
         SlotCounts { total: open().map(slots).sum(), used: open().map(PoolWorker::used).sum() }
     }
 
-    pub(crate) fn view(&self, scaling: ScalingFacts, holds: Holds, now: Instant) -> PoolView {
+    /// How many workers there are and are to be.
+    fn view_scale(&self, workers: WorkerCounts, health_score: f64) -> ScaleView {
+        let busy =
+            |agent: &&PoolAgent| matches!(agent.status, AgentStatus::Running { activity, .. } if !activity.is_idle());
+        let load = share(count(self.agents.iter().filter(busy)), self.slot_counts().total);
+        let status = match workers.target {
+            Some(target) if workers.taking < target => PoolStatus::ScalingUp,
+            Some(target) if workers.open > target => PoolStatus::ScalingDown,
+            _ => PoolStatus::Active,
+        };
+        ScaleView {
+            status,
+            current_workers: workers.open,
+            target_workers: workers.target,
+            min_workers: workers.min,
+            max_workers: workers.max,
+            load_percentage: 100.0 * load,
+            health_score,
+            last_scaled_at: self.pool.target.last_scaled_at,
+        }
+    }
+
+    pub(crate) fn view(&self, scaling: ScalingFacts, holds: Holds, health_score: f64, now: Instant) -> PoolView {
         let (pool, spec) = (&self.pool, &self.pool.spec);
         let open = || self.workers.values().filter(|worker| worker.is_open());
         let in_status = |is: fn(&AgentStatus) -> bool| count(self.agents.iter().filter(|agent| is(&agent.status)));
@@ -228,6 +266,7 @@ impl Model {
             pending_agents: in_status(AgentStatus::is_pending),
             quarantined_agents,
             utilization: share(used_capacity, total_capacity),
+            scale: self.view_scale(scaling.workers, health_score),
             total_workers_spawned: self.workers.spawned,
             total_workers_terminated: self.workers.terminated,
             manager_uptime: now.saturating_duration_since(pool.since),

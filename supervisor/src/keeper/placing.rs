@@ -5,7 +5,7 @@
 //! between is mended by the next master's re-send to the same worker; the assignment's write is conditional on the
 //! intent, so a terminate that arrives between reading and acting wins.
 
-use muster_domain::{AgentEvent, AgentId, Assignment, Epoch, EventKind, ProcessId, WorkerKey};
+use muster_domain::{AgentEvent, AgentId, Assignment, Epoch, EventDraft, EventKind, ProcessId, WorkerKey, counted};
 use muster_policy::placement::{Placement, PlacementLimits, SlotChoice, place};
 use muster_policy::scaling::{self, ScalingDecision};
 use muster_store::{NewAgent, Write, WriteOutcome};
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::agents::agent::{Awaited, PoolAgent, Waiter};
 use super::mailbox::{SpawnAnswer, SpawnAsk};
+use super::model::WorkerTarget;
 use super::repeats::answer_repeats;
 use super::{Keeper, Turn};
 use crate::error::SupervisorError;
@@ -25,6 +26,8 @@ struct PlacementPlan {
     waiting: Vec<(AgentId, Assignment)>,
     spawns: Vec<(SpawnAsk, Option<ProcessId>)>,
     new_workers: Vec<(ProcessId, WorkerKey)>,
+    /// How many workers are to be there from now on, where these are more than before.
+    target: Option<u32>,
     writes: Vec<Write>,
 }
 
@@ -42,8 +45,11 @@ impl Keeper {
         let workers = self.model.workers.counts(&self.model.pool, turn.now);
         let bounds = self.bounds(workers);
         let new = answer_repeats(&self.context, &self.mailbox, std::mem::take(&mut turn.spawns)).await;
-        let spawns = self.admit(waiting.len(), new, bounds);
-        let plan = place(waiting.len() + spawns.len(), self.model.free_slots(), bounds);
+        let mut spawns = self.admit(waiting.len(), new, bounds);
+        let mut plan = place(waiting.len() + spawns.len(), self.model.free_slots(), bounds);
+        if self.turn_away_past_target(waiting.len(), &mut spawns, &plan, workers) {
+            plan = place(waiting.len() + spawns.len(), self.model.free_slots(), bounds);
+        }
         let spare = Self::spare_workers(&plan, workers);
         if waiting.is_empty() && spawns.is_empty() && spare.count == 0 {
             return false;
@@ -98,6 +104,37 @@ impl Keeper {
         spawns
     }
 
+    /// Agents that the pool wants for its tasks start no worker past its target. Says whether one was turned away: then the rest is to be
+    /// placed anew.
+    fn turn_away_past_target(
+        &self,
+        waiting: usize,
+        spawns: &mut Vec<SpawnAsk>,
+        plan: &Placement,
+        workers: scaling::WorkerCounts,
+    ) -> bool {
+        let Some(target) = workers.target else { return false };
+        // People's come first, so that these are the ones that are left over.
+        spawns.sort_by_key(|spawn| spawn.for_tasks);
+        let most = target.saturating_sub(workers.taking) as usize;
+        let is_past = |slot: &SlotChoice| matches!(slot, SlotChoice::NewWorker(n) if *n >= most);
+        let past = plan.slots.iter().skip(waiting).filter(|slot| is_past(slot)).count();
+        let of_tasks = spawns.iter().filter(|spawn| spawn.for_tasks).count();
+        let turned_away = spawns.split_off(spawns.len() - past.min(of_tasks));
+        let is_any = !turned_away.is_empty();
+        for spawn in turned_away {
+            drop(spawn.reply.send(Err(self.full())));
+        }
+        is_any
+    }
+
+    /// Where people's agents need more workers than are to be there, these are to be there from now on.
+    fn raised_target(&self, new_workers: usize, turn: &Turn) -> Option<u32> {
+        let workers = self.model.workers.counts(&self.model.pool, turn.now);
+        let all = workers.taking.saturating_add(u32::try_from(new_workers).unwrap_or(u32::MAX));
+        workers.target.filter(|target| all > *target).map(|_| all)
+    }
+
     fn bounds(&self, workers: scaling::WorkerCounts) -> PlacementLimits {
         PlacementLimits {
             capacity: self.model.pool.spec.config.max_agents,
@@ -122,7 +159,9 @@ impl Keeper {
     ) -> PlacementPlan {
         let new_worker = |_| (ProcessId::generate(), WorkerKey::generate());
         let new_workers: Vec<_> = (0..plan.new_workers + spare.count).map(new_worker).collect();
-        let mut placement = PlacementPlan { waiting: Vec::new(), spawns: Vec::new(), writes: Vec::new(), new_workers };
+        let target = self.raised_target(plan.new_workers, turn);
+        let mut placement =
+            PlacementPlan { waiting: Vec::new(), spawns: Vec::new(), writes: Vec::new(), target, new_workers };
         let spare = spare.reason.to_string();
         let reasons = std::iter::repeat_n(&plan.reason, plan.new_workers).chain(std::iter::repeat(&spare));
         for ((process_id, key), reason) in placement.new_workers.clone().into_iter().zip(reasons) {
@@ -152,6 +191,12 @@ impl Keeper {
                 }
             }
         }
+        if let Some(target) = target {
+            let words = format!("{} need a slot each", counted(placement.spawns.len() as u64, "new agent"));
+            let (pool, at) = (self.model.pool.spec.pool_name.clone(), turn.at);
+            let event = EventDraft { reason: words, ..self.model.pool.event(EventKind::PoolScaled, at) };
+            placement.writes.extend([Write::ScalePool { pool, target: Some(target), at }, Write::Event(event)]);
+        }
         placement
     }
 
@@ -175,12 +220,15 @@ impl Keeper {
                 key: spawn.key.clone(),
                 at: turn.at,
             })),
-            Write::Event(muster_domain::EventDraft { agent_id, process_id: worker, ..event }),
+            Write::Event(EventDraft { agent_id, process_id: worker, ..event }),
         ]
     }
 
     /// The commit went through: the model follows, in the order of the writes.
     fn placed(&mut self, placement: PlacementPlan, outcomes: Vec<WriteOutcome>, turn: &mut Turn) {
+        if placement.target.is_some() {
+            self.model.pool.target = WorkerTarget { workers: placement.target, last_scaled_at: Some(turn.at) };
+        }
         let mut outcomes = outcomes.into_iter();
         for (process_id, key) in placement.new_workers {
             outcomes.nth(1);

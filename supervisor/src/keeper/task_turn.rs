@@ -1,7 +1,7 @@
 //! The tasks' part of a turn, as the controller carries it out: the part plans, the controller commits, sends and answers.
 
 use muster_domain::{Progress, TaskId, Usage};
-use muster_policy::scaling::ScalingFacts;
+use muster_policy::scaling::{ScalingFacts, WorkerCounts};
 use muster_store::{StoreError, Write, WriteOutcome};
 
 use super::mailbox::{AgentAsk, KeeperMessage};
@@ -150,7 +150,9 @@ impl Keeper {
 
     /// The pool as it is shown.
     pub(crate) fn view_pool(&self, turn: &Turn) -> PoolView {
-        self.model.view(self.scaling_facts(turn), self.tasks.holds(PoolNow::of(&self.model, turn)), turn.now)
+        let scaling = self.scaling_facts(turn);
+        let health = picture::health(&self.model, wanted(scaling.workers), &self.context.settings.clocks, turn.now);
+        self.model.view(scaling, self.tasks.holds(PoolNow::of(&self.model, turn)), health, turn.now)
     }
 
     /// The pool as it is measured.
@@ -158,7 +160,7 @@ impl Keeper {
         let workers = self.model.workers.counts(&self.model.pool, turn.now);
         let tasks = self.tasks.figures(PoolNow::of(&self.model, turn));
         let clocks = &self.context.settings.clocks;
-        picture::take(&self.model, workers.taking.max(workers.min), tasks, clocks, turn.now)
+        picture::take(&self.model, wanted(workers), tasks, clocks, turn.now)
     }
 
     /// The pool's queue in figures, but for the delayed and the dead ones, which the store counts.
@@ -175,4 +177,9 @@ impl Keeper {
     pub(crate) fn view_waits(&self, tasks: &[QueuedTaskQuery], turn: &Turn) -> Vec<Option<WaitingFor>> {
         self.tasks.view_waits(tasks, PoolNow::of(&self.model, turn))
     }
+}
+
+/// The workers that are to be there: those that are not leaving, and as many as are kept at the least.
+fn wanted(workers: WorkerCounts) -> u32 {
+    workers.taking.max(workers.kept())
 }

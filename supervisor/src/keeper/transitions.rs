@@ -39,6 +39,8 @@ pub(crate) enum Transition {
     Change { spec: Arc<PoolSpec>, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
     /// The pool's queue is closed or opened.
     Gate { gate: Gate, hand_back: bool, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
+    /// So many workers are to be there, or nobody says how many any more.
+    Scale { target: Option<u32>, words: String, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
     /// The pool goes.
     DrainPool { graceful: bool },
 }

@@ -1,6 +1,6 @@
 //! What is written of a transition.
 
-use muster_domain::{EventKind, Gate, PoolSpec, Timestamp};
+use muster_domain::{EventDraft, EventKind, Gate, PoolSpec, Timestamp};
 use muster_store::Write;
 
 use super::model::Model;
@@ -43,6 +43,10 @@ impl Transition {
             }
             Self::Gate { gate, .. } => {
                 (Write::GatePool { pool: name(), gate: *gate }, Some(pool.event(gate_event(*gate), at)))
+            }
+            Self::Scale { target, words, .. } => {
+                let event = EventDraft { reason: words.clone(), ..pool.event(EventKind::PoolScaled, at) };
+                (Write::ScalePool { pool: name(), target: *target, at }, Some(event))
             }
             Self::DrainPool { .. } => {
                 (Write::DrainPool { pool: name() }, Some(pool.event(EventKind::PoolDraining, at)))

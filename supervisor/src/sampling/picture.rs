@@ -3,10 +3,13 @@
 use std::time::Instant;
 
 use muster_domain::pool_metrics::{AgentFigures, QueueFigures, SlotFigures, WorkFigures, health_score};
-use muster_domain::{Activity, AgentId, AgentState, Clocks, LocalIdentity, PoolName, ProcessId, WorkerStatus};
+use muster_domain::{
+    Activity, AgentId, AgentState, AgentStatus, Clocks, LocalIdentity, PoolName, ProcessId, WorkerStatus,
+};
 
 use crate::keeper::agents::agent::PoolAgent;
 use crate::keeper::model::Model;
+use crate::keeper::workers::count;
 use crate::keeper::workers::worker::PoolWorker;
 
 /// A pool at one moment. Its figures are of one look; its work is all since the keeper began.
@@ -43,13 +46,11 @@ pub(crate) fn take(
     now: Instant,
 ) -> PoolPicture {
     let open = || model.workers.values().filter(|worker| worker.is_open());
-    let count = |is: &dyn Fn(&PoolAgent) -> bool| model.agents.iter().filter(|agent| is(agent)).count();
-    let doing = |activity| count(&|agent| agent.status.state() == AgentState::Running(activity)) as u64;
+    let those = |is: &dyn Fn(&PoolAgent) -> bool| model.agents.iter().filter(|agent| is(agent)).count();
+    let doing = |activity| those(&|agent| agent.status.state() == AgentState::Running(activity)) as u64;
     let (idle, busy) = (doing(Activity::Idle), doing(Activity::Busy));
-    let (all, quarantined) = (count(&|agent| !agent.status.is_gone()), count(&|agent| agent.status.needs_person()));
-    let well = open().filter(|worker| is_well(worker, clocks, now)).count();
-    let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let health = health_score(wanted, small(well), small(all), small(quarantined));
+    let quarantined = those(&|agent| agent.status.needs_person());
+    let health = health(model, wanted, clocks, now);
     let view = model.slot_counts();
     PoolPicture {
         pool_name: model.pool.spec.pool_name.clone(),
@@ -66,6 +67,14 @@ pub(crate) fn take(
         work,
         workers: open().map(|worker| of_worker(model, worker)).collect(),
     }
+}
+
+/// How well the pool is. `wanted` are the workers that are to be there.
+pub(crate) fn health(model: &Model, wanted: u32, clocks: &Clocks, now: Instant) -> f64 {
+    let agents = |is: fn(&AgentStatus) -> bool| count(model.agents.iter().filter(|agent| is(&agent.status)));
+    let (all, quarantined) = (agents(|status| !status.is_gone()), agents(AgentStatus::needs_person));
+    let well = count(model.workers.values().filter(|worker| worker.is_open() && is_well(worker, clocks, now)));
+    health_score(wanted, well, all, quarantined)
 }
 
 /// Whether a worker is ready, and was heard as lately as it is to be.

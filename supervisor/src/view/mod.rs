@@ -8,6 +8,7 @@ mod metrics;
 mod number;
 mod pool;
 mod queue;
+mod scale;
 mod system;
 mod task;
 mod worker;
@@ -22,6 +23,7 @@ pub use metrics::{PoolMetricsView, PressureView, ResourceUseView, SeriesPoint, S
 pub(crate) use number::share;
 pub use pool::{BreakerState, BreakerView, Holds, Lack, PoolView};
 pub use queue::QueueView;
+pub use scale::{PoolStatus, ScaleView};
 pub use system::{CheckLine, HealthView, HeldPool, Mode, ReachView, SystemView};
 pub use task::{CalledOff, ProgressFigures, Submitted, TaskNews, TaskView};
 pub use worker::{EndedWorkerView, WorkerEndingView, WorkerView};

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::number::seconds;
+use super::scale::ScaleView;
 
 /// A pool with its figures. A slot counts from the moment it is taken, so that the figures are right at once.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -26,6 +27,9 @@ pub struct PoolView {
     /// What holds up its tasks.
     #[serde(flatten)]
     pub holds: Holds,
+    /// How many workers it has, and is to have.
+    #[serde(flatten)]
+    pub scale: ScaleView,
     /// By what it is judged how much of it is to run.
     #[serde(skip)]
     #[schema(ignore)]
@@ -93,8 +97,9 @@ pub struct Holds {
     /// Its circuit breaker.
     pub breaker: BreakerView,
     /// Why no agent takes its ready tasks: `agents_failing` (those that are started for them fail at their start),
-    /// `no_agent` (it has none, or only in quarantine, and starts none by itself) or `old_runtime` (it may have no more workers, and
-    /// those that it has start programs by an older definition of the runtime); null where that is not so.
+    /// `no_agent` (it has none, or only in quarantine, and starts none by itself), `old_runtime` (it may have no more workers, and
+    /// those that it has start programs by an older definition of the runtime) or `target_workers` (it is to have no more workers);
+    /// null where that is not so.
     // Null too where it is for one of the reasons above, or one is on its way.
     #[schema(value_type = Option<String>, extensions(("x-enum" = json!(Lack::words()))))]
     pub lacks: Option<Lack>,
@@ -117,6 +122,8 @@ muster_domain::words! {
         /// It may have no more workers, and those that it has start programs by an older definition of the runtime: they are
         /// replaced as their agents end.
         OldRuntime = "old_runtime",
+        /// It is to have no more workers: somebody has said how many.
+        TargetWorkers = "target_workers",
     }
 }
 

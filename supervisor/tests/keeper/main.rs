@@ -18,6 +18,7 @@ mod pools;
 mod random;
 mod reports;
 mod restarts;
+mod scaling;
 mod shutdown;
 mod silence;
 mod simulation;

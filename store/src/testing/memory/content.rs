@@ -47,6 +47,7 @@ impl Content {
             Write::DrainPool { pool } => self.pools.drain(pool),
             Write::RemovePool { pool } => self.remove_pool(pool),
             Write::GatePool { pool, gate } => self.pools.gate(pool, *gate),
+            Write::ScalePool { pool, target, at } => self.pools.scale(pool, *target, *at),
             Write::PauseAll { paused } => self.pools.pause_all(*paused),
             Write::AddWorker { process_id, pool, capacity, key, runtime_version, launcher, at } => {
                 self.add_worker(WorkerRow {

@@ -36,6 +36,8 @@ impl PoolTable {
             workers_spawned: 0,
             workers_terminated: 0,
             gate: Gate::default(),
+            target_workers: None,
+            last_scaled_at: None,
         };
         self.rows.insert(spec.pool_name.clone(), row).is_none()
     }
@@ -50,6 +52,10 @@ impl PoolTable {
 
     pub(super) fn gate(&mut self, pool: &PoolName, gate: Gate) -> bool {
         self.with(pool, |row| row.gate = gate)
+    }
+
+    pub(super) fn scale(&mut self, pool: &PoolName, target: Option<u32>, at: Timestamp) -> bool {
+        self.with(pool, |row| (row.target_workers, row.last_scaled_at) = (target, Some(at)))
     }
 
     pub(super) const fn pause_all(&mut self, paused: bool) -> bool {

@@ -27,7 +27,7 @@ use muster_store::{IdempotencyKey, Leadership, NewAgent, Store, Write, WriteOutc
 pub(crate) use crate::places::Place;
 
 /// The newest migration.
-pub(crate) const NEWEST: i64 = 15;
+pub(crate) const NEWEST: i64 = 16;
 
 /// The numbers of the migrations after this one: a number may be left out.
 pub(crate) fn migrations_after(before: i64) -> Vec<i64> {

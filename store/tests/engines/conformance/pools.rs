@@ -38,6 +38,22 @@ pub(crate) async fn pools_are_made_changed_and_drained(place: &Place) {
     assert_eq!((pools[1].created_at, pools[1].workers_spawned, pools[1].workers_terminated), (at(0), 0, 0));
 }
 
+pub(crate) async fn pools_have_a_target_of_workers(place: &Place) {
+    let fence = place.lead_with_pool().await;
+    let target = async || {
+        let row = place.store.pools().await.expect("pools").remove(0);
+        (row.target_workers, row.last_scaled_at)
+    };
+    assert_eq!(target().await, (None, None));
+    let scale = |pool, target, millis| Write::ScalePool { pool: name(pool), target, at: at(millis) };
+    place.all(fence, vec![(scale("nowhere", Some(1), 1), Unchanged), (scale("dev", Some(7), 2), Applied)]).await;
+    assert_eq!(target().await, (Some(7), Some(at(2))));
+    place.all(fence, vec![(Write::ChangePool { spec: pool_spec("dev") }, Applied)]).await;
+    assert_eq!(target().await, (Some(7), Some(at(2))), "another setting does not change it");
+    place.all(fence, vec![(scale("dev", None, 3), Applied)]).await;
+    assert_eq!(target().await, (None, Some(at(3))));
+}
+
 pub(crate) async fn queues_are_paused_and_closed(place: &Place) {
     let fence = place.lead_with_pool().await;
     place.one(fence, add_pool("other")).await;

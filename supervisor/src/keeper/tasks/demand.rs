@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use muster_domain::agent::DEFAULT_HEARTBEAT_INTERVAL;
 use muster_domain::time::LONGEST;
 use muster_domain::{AgentId, AgentSpec, AgentStatus, name};
-use muster_policy::scaling::{AgentDemand, OrderBackoff, OrderHold};
+use muster_policy::scaling::{AgentDemand, OrderBackoff, OrderHold, TargetRoom};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
@@ -47,7 +47,11 @@ impl Demand {
         let (failed_starts, backoff) = (self.backoff.failures(), self.backoff.wait(pool.now));
         let (coming, counted) =
             (self.with_open(pool, AgentStatus::is_coming), self.with_open(pool, AgentStatus::counts));
-        AgentDemand { wanted: 0, coming, counted, max, failed_starts, hold, backoff }
+        let within = pool.model.pool.target_workers().map(|workers| {
+            let slots = workers.saturating_mul(pool.config().max_agents) as usize;
+            TargetRoom { workers, free_slots: slots.saturating_sub(self.with_open(pool, |status| !status.is_final())) }
+        });
+        AgentDemand { wanted: 0, coming, counted, max, within, failed_starts, hold, backoff }
     }
 
     /// The agents of this kind, with those that were ordered and are not there yet.
@@ -69,6 +73,6 @@ impl Demand {
         let (reply, answer) = oneshot::channel();
         self.open.push(answer);
         // Nobody waits for it to run: where its program fails, the tasks go on waiting.
-        SpawnAsk { spec: agent, key: None, deadline: pool.now, reply }
+        SpawnAsk { spec: agent, key: None, for_tasks: true, deadline: pool.now, reply }
     }
 }

@@ -59,6 +59,7 @@ impl WaitReasons<'_> {
             NoAgent::Failing { .. } => Some(Lack::AgentsFailing),
             NoAgent::Nobody { .. } => Some(Lack::NoAgent),
             NoAgent::OldRuntime => Some(Lack::OldRuntime),
+            NoAgent::AtTarget { .. } => Some(Lack::TargetWorkers),
             NoAgent::Busy | NoAgent::Starting => None,
         }
     }
@@ -121,6 +122,7 @@ impl WaitReasons<'_> {
             Blocked::TenantLimit { max_running } => WaitingFor::Tenant { tenant: task.tenant.clone(), max_running },
             Blocked::NoAgent(NoAgent::Busy) => WaitingFor::FreeAgent(pool),
             Blocked::NoAgent(NoAgent::OldRuntime) => WaitingFor::NewWorker(pool),
+            Blocked::NoAgent(NoAgent::AtTarget { workers }) => WaitingFor::MoreWorkers { pool, workers },
             Blocked::NoAgent(NoAgent::Starting) => WaitingFor::NewAgent(pool),
             Blocked::NoAgent(NoAgent::Failing { retry_in }) => {
                 WaitingFor::FailingAgents { pool, next_start_at: self.pool.at.after(retry_in) }

@@ -33,6 +33,7 @@ impl PoolWorkers {
         scaling::WorkerCounts {
             min: config.min_workers,
             max: config.max_workers,
+            target: pool.target_workers(),
             open: self.totals.open,
             taking: self.totals.taking,
             starting: self.totals.starting,

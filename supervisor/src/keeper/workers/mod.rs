@@ -236,6 +236,6 @@ fn preference(worker: &PoolWorker) -> (bool, u32, ProcessId) {
     (worker.status != WorkerStatus::Ready, worker.free(), worker.process_id)
 }
 
-pub(super) fn count<T>(items: impl Iterator<Item = T>) -> u32 {
+pub(crate) fn count<T>(items: impl Iterator<Item = T>) -> u32 {
     u32::try_from(items.count()).unwrap_or(u32::MAX)
 }
