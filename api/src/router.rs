@@ -165,7 +165,7 @@ mod tests {
     #[tokio::test]
     async fn a_path_or_method_that_is_not_there_is_a_problem() {
         let state = standby();
-        for path in ["/", "/api/v1/nothing", "/api/v1/agents/pools/p/scale", "/api/v1/approvals"] {
+        for path in ["/", "/api/v1/nothing", "/api/v1/agents/pools/p/shrink", "/api/v1/approvals"] {
             let (response, json) = answer(&state, ask("GET", path), "").await;
             assert_eq!((response.status().as_u16(), &json["code"]), (404, &"unknown_path".into()), "{path}");
             assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
