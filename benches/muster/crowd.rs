@@ -21,6 +21,7 @@ pub(crate) fn crowd(round: &mut Round<'_>) -> anyhow::Result<()> {
     let agents = round.sized(30, 10_000);
     lively(round, agents)?;
     resting(round, agents, &[], "heartbeats at 2 s: the whole system", Goal::HereAtMost(15.0))?;
+    measured(round, agents)?;
     let clocks = [("MUSTER_CLOCKS_HEARTBEAT", "10"), ("MUSTER_CLOCKS_STALE", "30"), ("MUSTER_CLOCKS_LEASE", "45")];
     resting(round, agents, &clocks, "heartbeats at 10 s: the whole system", Goal::HereAtMost(10.0))
 }
@@ -81,6 +82,25 @@ fn resting(
     let [load] = shares_of_a_core([&family], window);
     round.add(ROW, what, "% core", goal, load);
     finish(server, agents)
+}
+
+/// What the metrics collector takes, by the difference to a server without it.
+fn measured(round: &mut Round<'_>, agents: usize) -> anyhow::Result<()> {
+    let (window, interval) = (Duration::from_secs_f64(round.sized(0.2, 20.0)), 1.0);
+    let share = |variables: &[(&str, &str)]| {
+        let (server, _) = gather(agents, variables)?;
+        let master = server.pid();
+        rest(round, 5.0);
+        let [load] = shares_of_a_core([&[master]], window);
+        finish(server, agents)?;
+        anyhow::Ok(load)
+    };
+    let with = share(&[("MUSTER_METRICS_INTERVAL", "1")])?;
+    let without = share(&[("MUSTER_ENABLE_METRICS_COLLECTOR", "false")])?;
+    let per_round = (with - without).max(0.0) / 100.0 * interval;
+    round.add(ROW, "a round of the metrics collector", "ms", Goal::Shown, per_round * 1e3);
+    round.add(ROW, "metrics each 30 s", "% core", Goal::AtMost(5.0), per_round / 30.0 * 100.0);
+    Ok(())
 }
 
 fn gather(agents: usize, clocks: &[(&str, &str)]) -> anyhow::Result<(Server, Duration)> {
