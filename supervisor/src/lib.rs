@@ -108,11 +108,11 @@ pub use supervisor::{LeadEnd, Parts, Supervisor, SupervisorFacts};
 pub use system::System;
 pub use tasks::Tasks;
 pub use view::{
-    AgentHealthView, AgentView, BreakerState, BreakerView, BudgetFigures, CalledOff, CheckLine, EndedWorkerView,
-    EndingView, Event, HealthView, HeldPool, Holds, Lack, LeftView, LimitsView, Mode, Page, PoolMetricsView,
-    PoolStatus, PoolView, PressureView, ProgressFigures, QueueView, QuotaView, ReachView, ResourceUseView, ScaleView,
-    SeriesPoint, SeriesView, Submitted, SystemView, TaskNews, TaskView, UsageFigures, UsageView, WorkerEndingView,
-    WorkerView,
+    AgentHealthView, AgentMetricsView, AgentView, BreakerState, BreakerView, BudgetFigures, CalledOff, CapacityView,
+    CheckLine, EndedWorkerView, EndingView, Event, HealthView, HeldPool, Holds, Lack, LeftView, LimitsView, Mode, Page,
+    PoolMetricsView, PoolStatus, PoolView, PressureView, ProgressFigures, QueueMetricsView, QueueView, QuotaView,
+    ReachView, ResourceUseView, ResourcesView, ScaleView, SeriesPoint, SeriesView, Submitted, SystemView, TaskNews,
+    TaskView, UsageFigures, UsageView, WorkView, WorkerEndingView, WorkerView,
 };
-pub use waiting::{WaitCode, WaitKind, WaitingFor};
+pub use waiting::{MissingAgent, WaitCode, WaitKind, WaitingFor};
 pub use workers::Workers;

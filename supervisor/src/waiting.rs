@@ -48,6 +48,15 @@ pub enum WaitingFor {
     FreeAgent(PoolName),
     /// An agent of its pool is on its way.
     NewAgent(PoolName),
+    /// An agent, which its pool has not and won't have without somebody who does something.
+    Lacking(MissingAgent),
+    /// Nothing: it is next, or others go first.
+    Turn,
+}
+
+/// Why a pool has no agent for a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MissingAgent {
     /// Its pool may have no more workers, and those that it has start programs by an older definition of the runtime.
     NewWorker(PoolName),
     /// Its pool is to have no more workers than those that have no room.
@@ -73,8 +82,6 @@ pub enum WaitingFor {
         /// Agents in workers that nobody can reach.
         unreachable: usize,
     },
-    /// Nothing: it is next, or others go first.
-    Turn,
 }
 
 muster_domain::words! {
@@ -160,10 +167,7 @@ impl WaitingFor {
             Self::Tenant { .. } => WaitKind::TenantLimit,
             Self::FreeAgent(_) => WaitKind::AgentsBusy,
             Self::NewAgent(_) => WaitKind::AgentStarting,
-            Self::NewWorker(_) => return WaitCode::Lack(Lack::OldRuntime),
-            Self::MoreWorkers { .. } => return WaitCode::Lack(Lack::TargetWorkers),
-            Self::FailingAgents { .. } => return WaitCode::Lack(Lack::AgentsFailing),
-            Self::AnyAgent { .. } => return WaitCode::Lack(Lack::NoAgent),
+            Self::Lacking(missing) => return WaitCode::Lack(missing.lack()),
             Self::Turn => WaitKind::ItsTurn,
         })
     }
@@ -216,6 +220,27 @@ impl fmt::Display for WaitingFor {
             }
             Self::FreeAgent(pool) => write!(f, "an agent: those of {pool} are busy"),
             Self::NewAgent(pool) => write!(f, "an agent: one of {pool} is to start"),
+            Self::Lacking(missing) => missing.fmt(f),
+            Self::Turn => write!(f, "its turn"),
+        }
+    }
+}
+
+impl MissingAgent {
+    /// What the pool lacks.
+    const fn lack(&self) -> Lack {
+        match self {
+            Self::NewWorker(_) => Lack::OldRuntime,
+            Self::MoreWorkers { .. } => Lack::TargetWorkers,
+            Self::FailingAgents { .. } => Lack::AgentsFailing,
+            Self::AnyAgent { .. } => Lack::NoAgent,
+        }
+    }
+}
+
+impl fmt::Display for MissingAgent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::MoreWorkers { pool, workers } => write!(
                 f,
                 "more workers: {pool} is to have {} (target_workers), until `muster scale {pool}` says otherwise",
@@ -246,7 +271,6 @@ impl fmt::Display for WaitingFor {
                 let agents = counted(*quarantined as u64, "agent");
                 write!(f, "an agent: {pool} has only {agents} in quarantine, until `muster restart` releases one")
             }
-            Self::Turn => write!(f, "its turn"),
         }
     }
 }

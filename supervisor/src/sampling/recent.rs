@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use muster_domain::{AgentId, ProcessId, Timestamp};
 
-use super::sampler::{Look, Used};
+use super::sampler::{Look, TreeUse};
 
 /// How long it is kept.
 const KEPT: Duration = Duration::from_hours(1);
 
 /// What was used at a look, in half the room: thousands of agents have a hundred of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Point {
+struct UsePoint {
     /// The number of the look.
     look: u32,
     /// In thousandths of a core.
@@ -41,8 +41,8 @@ struct Kept {
     /// When the kept looks were, and the number of the first of them.
     looks: VecDeque<Timestamp>,
     first: u32,
-    workers: HashMap<ProcessId, VecDeque<Point>>,
-    agents: HashMap<AgentId, VecDeque<Point>>,
+    workers: HashMap<ProcessId, VecDeque<UsePoint>>,
+    agents: HashMap<AgentId, VecDeque<UsePoint>>,
 }
 
 impl RecentUse {
@@ -73,10 +73,10 @@ impl RecentUse {
         self.read(|kept| kept.agents.get(&agent))
     }
 
-    fn read(&self, of: impl Fn(&Kept) -> Option<&VecDeque<Point>>) -> Vec<UsedAt> {
+    fn read(&self, of: impl Fn(&Kept) -> Option<&VecDeque<UsePoint>>) -> Vec<UsedAt> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = |look: u32| kept.looks.get(look.wrapping_sub(kept.first) as usize).copied();
-        let shown = |point: &Point| {
+        let shown = |point: &UsePoint| {
             let memory_bytes = u64::from(point.memory) * 1024;
             Some(UsedAt { at: at(point.look)?, cpu_percent: f64::from(point.cpu) / 10.0, memory_bytes })
         };
@@ -84,10 +84,15 @@ impl RecentUse {
     }
 }
 
-fn put<Id: Copy + Eq + Hash>(points: &mut HashMap<Id, VecDeque<Point>>, used: &[(Id, Used)], first: u32, number: u32) {
-    for (id, Used { cpu, memory }) in used {
+fn put<Id: Copy + Eq + Hash>(
+    points: &mut HashMap<Id, VecDeque<UsePoint>>,
+    used: &[(Id, TreeUse)],
+    first: u32,
+    number: u32,
+) {
+    for (id, TreeUse { cpu, memory }) in used {
         let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-        let point = Point { look: number, cpu: small(cpu / 1_000), memory: small(memory / 1024) };
+        let point = UsePoint { look: number, cpu: small(cpu / 1_000), memory: small(memory / 1024) };
         points.entry(*id).or_default().push_back(point);
     }
     points.retain(|_, points| {
@@ -102,7 +107,7 @@ fn put<Id: Copy + Eq + Hash>(points: &mut HashMap<Id, VecDeque<Point>>, used: &[
 mod tests {
     use super::*;
 
-    fn look(at: i64, workers: Vec<(ProcessId, Used)>) -> Look {
+    fn look(at: i64, workers: Vec<(ProcessId, TreeUse)>) -> Look {
         let at = Timestamp::from_millis(at * 60_000);
         Look { at, pools: Vec::new(), is_whole: true, workers, agents: Vec::new() }
     }
@@ -110,7 +115,7 @@ mod tests {
     #[test]
     fn an_hour_is_kept_the_newest_first() {
         let (recent, worker, other) = (RecentUse::default(), ProcessId::generate(), ProcessId::generate());
-        let used = |cpu| Used { cpu: cpu * 10_000, memory: 4096 };
+        let used = |cpu| TreeUse { cpu: cpu * 10_000, memory: 4096 };
         recent.add(&look(0, vec![(worker, used(1)), (other, used(9))]));
         for minute in 1..=90 {
             recent.add(&look(minute, vec![(worker, used(minute as u64))]));
@@ -125,8 +130,8 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_back_begins_anew() {
         let (recent, worker) = (RecentUse::default(), ProcessId::generate());
-        recent.add(&look(100, vec![(worker, Used::default())]));
-        recent.add(&look(10, vec![(worker, Used::default())]));
+        recent.add(&look(100, vec![(worker, TreeUse::default())]));
+        recent.add(&look(10, vec![(worker, TreeUse::default())]));
         assert_eq!(recent.of_worker(worker).len(), 1);
     }
 }

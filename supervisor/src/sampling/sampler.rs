@@ -53,13 +53,13 @@ pub(crate) struct Look {
     pub(crate) pools: Vec<PoolMetrics>,
     /// Whether all did.
     pub(crate) is_whole: bool,
-    pub(crate) workers: Vec<(ProcessId, Used)>,
-    pub(crate) agents: Vec<(AgentId, Used)>,
+    pub(crate) workers: Vec<(ProcessId, TreeUse)>,
+    pub(crate) agents: Vec<(AgentId, TreeUse)>,
 }
 
 /// What a worker or an agent with all that it has started used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Used {
+pub(crate) struct TreeUse {
     /// Since the look before, in millionths of a core.
     pub(crate) cpu: u64,
     /// Now, in bytes (PSS).
@@ -153,7 +153,7 @@ fn compare(
         if let (Some(span), Some(host)) = (&span, host) {
             let of_pool: Vec<&WorkerUse> =
                 picture.workers.iter().filter_map(|worker| uses.get(&worker.process_id).copied()).collect();
-            let used: Vec<(ProcessId, Used)> =
+            let used: Vec<(ProcessId, TreeUse)> =
                 of_pool.iter().map(|worker| (worker.process_id, span.used(&worker.cpu, worker.memory))).collect();
             metrics.resources = resources(used.iter().map(|(_, used)| *used), host);
             look.workers.extend(used);
@@ -172,7 +172,7 @@ fn work_since(before: &Before, now: Instant, picture: &PoolPicture) -> (Duration
     }
 }
 
-fn resources(used: impl Iterator<Item = Used>, host: &HostUse) -> ResourceFigures {
+fn resources(used: impl Iterator<Item = TreeUse>, host: &HostUse) -> ResourceFigures {
     let granted = host.granted.unwrap_or_default();
     let mut sum = ResourceFigures {
         looks: 1,
@@ -186,7 +186,7 @@ fn resources(used: impl Iterator<Item = Used>, host: &HostUse) -> ResourceFigure
         }),
         ..ResourceFigures::default()
     };
-    for Used { cpu, memory } in used {
+    for TreeUse { cpu, memory } in used {
         sum.cpu = sum.cpu.saturating_add(cpu);
         sum.memory = sum.memory.saturating_add(memory);
     }
@@ -200,11 +200,11 @@ struct HostSpan<'a> {
 }
 
 impl HostSpan<'_> {
-    fn used(&self, cpu: &[(ProcessKey, Duration)], memory: u64) -> Used {
+    fn used(&self, cpu: &[(ProcessKey, Duration)], memory: u64) -> TreeUse {
         let cpu: Duration = cpu.iter().map(|(tree, cpu)| self.since(*tree, *cpu)).sum();
         let wall = (self.now.at - self.before.at).as_secs_f64();
         let cpu = if wall > 0.0 { (cpu.as_secs_f64() / wall * 1e6).round() as u64 } else { 0 };
-        Used { cpu, memory }
+        TreeUse { cpu, memory }
     }
 
     /// What a tree used in it. One that was not there before has used all of it, where it began since; else nobody knows.
@@ -217,8 +217,8 @@ impl HostSpan<'_> {
     }
 
     /// Agents with all their trees.
-    fn agents(&self, worker: &WorkerUse) -> Vec<(AgentId, Used)> {
-        let mut agents: HashMap<AgentId, Used> = HashMap::new();
+    fn agents(&self, worker: &WorkerUse) -> Vec<(AgentId, TreeUse)> {
+        let mut agents: HashMap<AgentId, TreeUse> = HashMap::new();
         for agent in &worker.agents {
             let used = self.used(&[(agent.tree, agent.cpu)], agent.memory);
             let sum = agents.entry(agent.agent_id).or_default();

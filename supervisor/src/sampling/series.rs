@@ -141,7 +141,7 @@ impl Interval {
 
 /// A point of a curve: the time that begins there.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Point {
+pub(crate) struct CurvePoint {
     pub(crate) at: Timestamp,
     pub(crate) value: Option<f64>,
     pub(crate) p99: Option<f64>,
@@ -154,7 +154,7 @@ pub(crate) fn curve(
     range: TimeRange,
     step: Duration,
     now: Timestamp,
-) -> Vec<Point> {
+) -> Vec<CurvePoint> {
     let mut sums: BTreeMap<Timestamp, PoolMetrics> = BTreeMap::new();
     for row in rows {
         let end = end_of_step(row.at, step);
@@ -165,7 +165,7 @@ pub(crate) fn curve(
     let ends = std::iter::successors(Some(first), |end| Some(end.after(step)).filter(|end| *end <= last));
     let point = |end: Timestamp| {
         let (value, p99) = sums.get(&end).map_or((None, None), |row| kind.of(row));
-        Point { at: end.before(step), value, p99 }
+        CurvePoint { at: end.before(step), value, p99 }
     };
     ends.map(point).collect()
 }
@@ -185,7 +185,7 @@ mod tests {
         let rows = [row(61, 4), row(63, 2), row(65, 3), row(71, 9)];
         let now = Timestamp::from_millis(72 * 60_000);
         let points = curve(&rows, MetricKind::QueueDepth, TimeRange::Hour, Duration::from_mins(5), now);
-        let minutes = |point: &Point| point.at.as_millis() / 60_000;
+        let minutes = |point: &CurvePoint| point.at.as_millis() / 60_000;
         assert_eq!((points.len(), minutes(&points[0]), minutes(&points[12])), (13, 10, 70));
         let values: Vec<(i64, Option<f64>)> = points[9..].iter().map(|point| (minutes(point), point.value)).collect();
         assert_eq!(values, [(55, None), (60, Some(3.0)), (65, None), (70, Some(9.0))]);

@@ -1,11 +1,11 @@
 //! Metrics as they are shown.
 
-use muster_domain::{PoolMetrics, PoolName, Timestamp, Words};
+use muster_domain::{DurationHistogram, PoolMetrics, PoolName, Timestamp, Words};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::sampling::recent::UsedAt;
-use crate::sampling::series::{Interval, MetricKind, Point, TimeRange};
+use crate::sampling::series::{CurvePoint, Interval, MetricKind, TimeRange};
 
 /// A pool over the time of one measurement. A figure that could not be measured is null.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -16,6 +16,27 @@ pub struct PoolMetricsView {
     pub timestamp: Timestamp,
     /// How long it is.
     pub covers_seconds: f64,
+    /// Workers and slots.
+    #[serde(flatten)]
+    pub capacity: CapacityView,
+    /// Agents.
+    #[serde(flatten)]
+    pub agents: AgentMetricsView,
+    /// The queue.
+    #[serde(flatten)]
+    pub queue: QueueMetricsView,
+    /// What was done.
+    #[serde(flatten)]
+    pub work: WorkView,
+    /// What was used.
+    #[serde(flatten)]
+    pub resources: ResourcesView,
+}
+
+/// Workers and slots.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = CapacityJson)]
+pub struct CapacityView {
     /// Workers that may have a process.
     pub workers: f64,
     /// Slots.
@@ -28,6 +49,12 @@ pub struct PoolMetricsView {
     pub load_percentage: f64,
     /// Share of wanted workers that are ready and heard x share of agents that are not in quarantine, 0 to 1; 1 of an empty pool.
     pub health_score: Option<f64>,
+}
+
+/// Agents by what they do.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = AgentMetricsJson)]
+pub struct AgentMetricsView {
     /// Agents that run.
     pub active_agents: f64,
     /// Of these, those without work.
@@ -38,12 +65,24 @@ pub struct PoolMetricsView {
     pub waiting_agents: f64,
     /// Agents in quarantine.
     pub failed_agents: f64,
+}
+
+/// The queue over a time.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = QueueMetricsJson)]
+pub struct QueueMetricsView {
     /// Tasks that wait and may start.
     pub queue_depth: f64,
     /// Tasks that run.
     pub running_tasks: f64,
     /// How long the oldest task that might start has been waiting.
     pub oldest_wait_seconds: f64,
+}
+
+/// What was done within a time.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = WorkJson)]
+pub struct WorkView {
     /// How long tasks waited for their first agent: half of them less; within 7%.
     pub wait_p50_seconds: Option<f64>,
     /// The same: 99 of 100 less.
@@ -66,6 +105,12 @@ pub struct PoolMetricsView {
     pub output_tokens: u64,
     /// What they cost, in US dollars.
     pub cost_usd: f64,
+}
+
+/// What was used of the machine.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = ResourcesJson)]
+pub struct ResourcesView {
     /// Processor time of the workers with all that they have started, in percent of one core.
     pub cpu_percent: Option<f64>,
     /// The same in percent of what the host or its control group grants.
@@ -93,28 +138,40 @@ pub struct PressureView {
 impl From<&PoolMetrics> for PoolMetricsView {
     fn from(row: &PoolMetrics) -> Self {
         let mean = |sum| row.mean(sum).unwrap_or_default();
-        let (resources, work) = (&row.resources, &row.work);
-        let pressure = &resources.pressure;
-        let percent = |sum| pressure.percent(sum).unwrap_or_default();
-        let quantile =
-            |times: &muster_domain::DurationHistogram, share| times.quantile(share).map(|time| time.as_secs_f64());
         Self {
             timestamp: row.at,
             covers_seconds: row.covers.as_secs_f64(),
-            workers: mean(row.slots.workers),
-            total_capacity: mean(row.slots.slots),
-            used_capacity: mean(row.slots.taken),
-            utilization: row.utilization(),
-            load_percentage: row.load_percentage(),
-            health_score: row.health_score(),
-            active_agents: mean(row.agents.active),
-            idle_agents: mean(row.agents.idle),
-            busy_agents: mean(row.agents.busy),
-            waiting_agents: mean(row.agents.waiting),
-            failed_agents: mean(row.agents.failed),
-            queue_depth: mean(row.queue.depth),
-            running_tasks: mean(row.queue.running),
-            oldest_wait_seconds: row.queue.oldest_wait.as_secs_f64(),
+            capacity: CapacityView {
+                workers: mean(row.slots.workers),
+                total_capacity: mean(row.slots.slots),
+                used_capacity: mean(row.slots.taken),
+                utilization: row.utilization(),
+                load_percentage: row.load_percentage(),
+                health_score: row.health_score(),
+            },
+            agents: AgentMetricsView {
+                active_agents: mean(row.agents.active),
+                idle_agents: mean(row.agents.idle),
+                busy_agents: mean(row.agents.busy),
+                waiting_agents: mean(row.agents.waiting),
+                failed_agents: mean(row.agents.failed),
+            },
+            queue: QueueMetricsView {
+                queue_depth: mean(row.queue.depth),
+                running_tasks: mean(row.queue.running),
+                oldest_wait_seconds: row.queue.oldest_wait.as_secs_f64(),
+            },
+            work: row.into(),
+            resources: row.into(),
+        }
+    }
+}
+
+impl From<&PoolMetrics> for WorkView {
+    fn from(row: &PoolMetrics) -> Self {
+        let work = &row.work;
+        let quantile = |times: &DurationHistogram, share| times.quantile(share).map(|time| time.as_secs_f64());
+        Self {
             wait_p50_seconds: quantile(&work.waits, 0.5),
             wait_p99_seconds: quantile(&work.waits, 0.99),
             run_p50_seconds: quantile(&work.runs, 0.5),
@@ -126,6 +183,15 @@ impl From<&PoolMetrics> for PoolMetricsView {
             input_tokens: work.usage.input_tokens,
             output_tokens: work.usage.output_tokens,
             cost_usd: work.usage.cost_micros as f64 / 1e6,
+        }
+    }
+}
+
+impl From<&PoolMetrics> for ResourcesView {
+    fn from(row: &PoolMetrics) -> Self {
+        let (resources, pressure) = (&row.resources, &row.resources.pressure);
+        let percent = |sum| pressure.percent(sum).unwrap_or_default();
+        Self {
             cpu_percent: resources.mean(resources.cpu).map(|millionths| millionths / 1e4),
             cpu_usage: row.cpu_usage(),
             memory_bytes: resources.mean(resources.memory),
@@ -173,8 +239,8 @@ pub struct SeriesPoint {
     pub p99: Option<f64>,
 }
 
-impl From<Point> for SeriesPoint {
-    fn from(Point { at, value, p99 }: Point) -> Self {
+impl From<CurvePoint> for SeriesPoint {
+    fn from(CurvePoint { at, value, p99 }: CurvePoint) -> Self {
         Self { timestamp: at, value, p99 }
     }
 }

@@ -19,7 +19,10 @@ use utoipa::ToSchema;
 
 pub use account::{BudgetFigures, LeftView, LimitsView, QuotaView, UsageFigures, UsageView};
 pub use agent::{AgentHealthView, AgentView, EndingView};
-pub use metrics::{PoolMetricsView, PressureView, ResourceUseView, SeriesPoint, SeriesView};
+pub use metrics::{
+    AgentMetricsView, CapacityView, PoolMetricsView, PressureView, QueueMetricsView, ResourceUseView, ResourcesView,
+    SeriesPoint, SeriesView, WorkView,
+};
 pub(crate) use number::share;
 pub use pool::{BreakerState, BreakerView, Holds, Lack, PoolView};
 pub use queue::QueueView;

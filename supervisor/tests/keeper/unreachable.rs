@@ -9,7 +9,9 @@ use muster_domain::{
 };
 use muster_store::{Store, Write};
 use muster_supervisor::launch::Launchers;
-use muster_supervisor::{AlertKind, EndedWorkerView, SupervisorError, TaskRequest, WaitingFor, WorkerView};
+use muster_supervisor::{
+    AlertKind, EndedWorkerView, MissingAgent, SupervisorError, TaskRequest, WaitingFor, WorkerView,
+};
 use serde_json::json;
 
 use crate::launcher::FakeLauncher;
@@ -314,7 +316,7 @@ async fn tasks_that_wait_for_its_agents_are_told_so() {
     let any = world.submit(task()).await;
     let named = world.submit(TaskRequest { agent_id: Some(agents[0]), ..task() }).await;
     let reason = async |id| world.task(id).await.waiting_for;
-    let nobody = WaitingFor::AnyAgent { pool: pool(), quarantined: 0, unreachable: 2 };
+    let nobody = WaitingFor::Lacking(MissingAgent::AnyAgent { pool: pool(), quarantined: 0, unreachable: 2 });
     assert_eq!(reason(any).await, Some(nobody.clone()));
     assert_eq!(reason(named).await, Some(WaitingFor::Agent(agents[0], None)));
     assert!(nobody.to_string().contains("in workers that nobody can reach"), "{nobody}");

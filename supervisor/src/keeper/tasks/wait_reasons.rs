@@ -11,7 +11,7 @@ use muster_policy::scaling;
 use super::{PoolNow, PoolTasks};
 use crate::keeper::PoolAgent;
 use crate::view::{Holds, Lack};
-use crate::waiting::{QueuedTaskQuery, WaitingFor};
+use crate::waiting::{MissingAgent, QueuedTaskQuery, WaitingFor};
 
 /// Looks for what is waited for.
 #[derive(Clone, Copy)]
@@ -121,14 +121,17 @@ impl WaitReasons<'_> {
             }
             Blocked::TenantLimit { max_running } => WaitingFor::Tenant { tenant: task.tenant.clone(), max_running },
             Blocked::NoAgent(NoAgent::Busy) => WaitingFor::FreeAgent(pool),
-            Blocked::NoAgent(NoAgent::OldRuntime) => WaitingFor::NewWorker(pool),
-            Blocked::NoAgent(NoAgent::AtTarget { workers }) => WaitingFor::MoreWorkers { pool, workers },
+            Blocked::NoAgent(NoAgent::OldRuntime) => WaitingFor::Lacking(MissingAgent::NewWorker(pool)),
+            Blocked::NoAgent(NoAgent::AtTarget { workers }) => {
+                WaitingFor::Lacking(MissingAgent::MoreWorkers { pool, workers })
+            }
             Blocked::NoAgent(NoAgent::Starting) => WaitingFor::NewAgent(pool),
             Blocked::NoAgent(NoAgent::Failing { retry_in }) => {
-                WaitingFor::FailingAgents { pool, next_start_at: self.pool.at.after(retry_in) }
+                let next_start_at = self.pool.at.after(retry_in);
+                WaitingFor::Lacking(MissingAgent::FailingAgents { pool, next_start_at })
             }
             Blocked::NoAgent(NoAgent::Nobody { quarantined, unreachable }) => {
-                WaitingFor::AnyAgent { pool, quarantined, unreachable }
+                WaitingFor::Lacking(MissingAgent::AnyAgent { pool, quarantined, unreachable })
             }
         }
     }

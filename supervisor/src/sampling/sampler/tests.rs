@@ -73,9 +73,9 @@ fn figures_are_of_the_time_between_two_looks() {
     assert_eq!((pool.covers, pool.looks, pool.work.attempts.total), (SECOND * 10, 1, 3));
     assert_eq!((pool.cpu_usage(), pool.memory_usage()), (Some(25.0), Some(50.0)), "half a core of two");
     assert_eq!((pool.mean(pool.queue.depth), pool.resources.pressure.cpu), (Some(7.0), 5));
-    assert_eq!(look.workers, [(world.worker, Used { cpu: 500_000, memory: 500 })]);
+    assert_eq!(look.workers, [(world.worker, TreeUse { cpu: 500_000, memory: 500 })]);
     // The tree with pid 120 began at 120 ticks, after the look at 100.
-    assert_eq!(look.agents, [(world.agent, Used { cpu: 200_000, memory: 200 })]);
+    assert_eq!(look.agents, [(world.agent, TreeUse { cpu: 200_000, memory: 200 })]);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn what_a_tree_used_before_it_was_seen_counts_only_if_it_is_young() {
     let none = host(100, world.worker, Duration::ZERO, world.agent, &[]);
     let old = host(200, world.worker, Duration::ZERO, world.agent, &[(50, 9)]);
     let look = world.compare((&pool, Some(&none)), (&pool, Some(&old)));
-    assert_eq!(look.agents, [(world.agent, Used { cpu: 0, memory: 100 })], "nobody knows when it used that");
+    assert_eq!(look.agents, [(world.agent, TreeUse { cpu: 0, memory: 100 })], "nobody knows when it used that");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use muster_domain::{BreakerPolicy, Cause, OnDemand, TaskId, TaskState, TenantLimits, Tenants};
-use muster_supervisor::{AgentQuery, BreakerState, BreakerView, Lack, TaskQuery, TaskRequest, WaitingFor};
+use muster_supervisor::{
+    AgentQuery, BreakerState, BreakerView, Lack, MissingAgent, TaskQuery, TaskRequest, WaitingFor,
+};
 
 use super::{at, task};
 use crate::worker::{OnSpawn, OnTask};
@@ -81,7 +83,10 @@ async fn an_agent_is_waited_for_until_one_has_room() {
     let world = World::of_tasks().await;
     world.on_task(OnTask::Hold).await;
     let first = world.submit(task()).await;
-    assert_eq!(world.reason(first).await, Some(WaitingFor::AnyAgent { pool: pool(), quarantined: 0, unreachable: 0 }));
+    assert_eq!(
+        world.reason(first).await,
+        Some(WaitingFor::Lacking(MissingAgent::AnyAgent { pool: pool(), quarantined: 0, unreachable: 0 }))
+    );
     assert_eq!(world.queue().await.holds.lacks, Some(Lack::NoAgent));
     let agent = world.spawn().await;
     let worker = world.holder(first).await;
