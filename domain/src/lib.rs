@@ -16,6 +16,7 @@
 //! | [`payload`] | JSON that is carried for others |
 //! | [`pool_metrics`], [`metrics_tier`], [`histogram`] | what a pool was and did over a time; for how long that is kept |
 //! | [`queue`] | how a pool treats its tasks |
+//! | [`scaling`] | how the workers of a pool grow and shrink with what is measured |
 //! | [`tenant`], [`budget`] | on whose account tasks run, and what they may use |
 //! | [`principal`] | who asks |
 //! | [`ending`], [`worker_ending`] | how a run of an agent ended, and what that means for a restart; how a worker did |
@@ -62,6 +63,7 @@ pub mod queue;
 pub mod report;
 pub mod restart;
 pub mod runtime;
+pub mod scaling;
 pub mod schema;
 pub mod tables;
 pub mod task;
@@ -99,6 +101,7 @@ pub use queue::{BreakerPolicy, Gate, OnDemand, RetryPolicy};
 pub use report::{CommandRefusal, Report, ReportBody, TaskBegun, TaskOver};
 pub use restart::{RestartKind, RestartPolicy};
 pub use runtime::{ExecMode, ExecProfile, Readiness, RuntimeProfile};
+pub use scaling::{HoldKind, ScalingConfig, ScalingMode, ScalingPolicy, ScalingPreset};
 pub use tables::Tables;
 pub use task::{FollowUp, Priority, TaskError, TaskSpec, TaskState, TaskStatus};
 pub use tenant::{DEFAULT_TENANT, TenantLimits, Tenants};
