@@ -1,15 +1,47 @@
 //! How much of a pool is to run: workers beyond those that agents need, workers that are not needed any more, and agents for tasks
 //! that wait. All of it is judged over the same facts, which anybody may
 //! take and show; whoever starts something says why.
+//!
+//! How many workers a pool is to have while it scales with what is measured is decided once a check by [`decide`], over a [`Picture`] of the
+//! pool and its [`History`]:
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `picture.rs`, `history.rs` | what is looked at: the pool now, and what was decided before |
+//! | `step.rs`, `target.rs`, `proactive.rs`, `schedule.rs`, `predictive.rs` | one policy each: what its figures ask for |
+//! | `forecast.rs` | the demand that a predictive policy expects, and how near such forecasts were |
+//! | `vote.rs` | asks them all, and lets them cool down |
+//! | `standing.rs`, `limits.rs` | what holds a pool whatever is voted; the bounds of one decision |
+//! | `combine.rs`, `decision.rs` | the highest vote wins; what comes of it, in words |
 
+mod combine;
+mod decision;
+mod forecast;
+mod history;
+mod limits;
 mod order_backoff;
+mod picture;
+mod predictive;
+mod proactive;
+mod schedule;
+mod standing;
+mod step;
+mod target;
+mod vote;
 
 use std::fmt;
 use std::time::Duration;
 
 use muster_domain::counted;
 
+pub use combine::decide;
+pub use decision::{Decision, Outcome};
+pub use forecast::{DemandHistory, Forecast, NoForecast};
+pub use history::{History, Move, Recommendation};
+pub use limits::{FLAP_BUDGET, LEAST_HOST_MEMORY};
 pub use order_backoff::{OrderBackoff, OrderWait};
+pub use picture::{Picture, PictureWorkers, PoolHolds, Progress, SlotUse};
+pub use vote::Vote;
 
 /// Workers that may be starting when another one is started only to be there: more would hold up those that agents wait for, and one
 /// turn makes no more than that of whatever minimum it was given.

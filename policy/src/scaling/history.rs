@@ -1,0 +1,95 @@
+//! What has been decided for a pool before, as far as it bears on the next decision.
+
+use std::time::Duration;
+
+use muster_domain::Timestamp;
+use muster_domain::scaling::Direction;
+use serde::{Deserialize, Serialize};
+
+use super::Decision;
+use super::forecast::DemandHistory;
+
+/// The time over which changes of direction are counted, and the longest stabilization window.
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// What was before. Lists are in the order of time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    /// Changes of the pool: those of the last hour, and the one before them.
+    pub moves: Vec<Move>,
+    /// What was recommended at earlier checks, within the longest stabilization window.
+    pub recommendations: Vec<Recommendation>,
+    /// Until when a person's decision holds the policies.
+    pub person_until: Option<Timestamp>,
+    /// The pool's demand, hour by hour.
+    pub demand: DemandHistory,
+}
+
+/// One change of a pool's workers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Which policy decided it, or `bounds`, or `person`.
+    pub by: String,
+    /// So many workers there were to be.
+    pub from: u32,
+    /// So many there are to be since.
+    pub to: u32,
+}
+
+impl Move {
+    /// Which way; none where nothing changed.
+    pub fn direction(&self) -> Option<Direction> {
+        match self.to.cmp(&self.from) {
+            std::cmp::Ordering::Greater => Some(Direction::Out),
+            std::cmp::Ordering::Less => Some(Direction::In),
+            std::cmp::Ordering::Equal => None,
+        }
+    }
+}
+
+/// What the votes of one check recommended, before any bound or cooldown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recommendation {
+    /// When.
+    pub at: Timestamp,
+    /// So many workers.
+    pub workers: u32,
+}
+
+impl History {
+    /// The last change.
+    pub fn last_move(&self) -> Option<&Move> {
+        self.moves.iter().rev().find(|change| change.direction().is_some())
+    }
+
+    /// How often the direction has changed within the hour before `now`.
+    pub fn direction_changes(&self, now: Timestamp) -> u32 {
+        let moves: Vec<(Timestamp, Direction)> =
+            self.moves.iter().filter_map(|change| Some((change.at, change.direction()?))).collect();
+        let changed = |pair: &&[(Timestamp, Direction)]| pair[0].1 != pair[1].1 && now.since(pair[1].0) < HOUR;
+        moves.windows(2).filter(changed).count() as u32
+    }
+
+    /// The least and the most that was recommended within these windows before `now`, with what is recommended now.
+    pub fn recommended_within(&self, out: Duration, scale_in: Duration, latest: u32, now: Timestamp) -> (u32, u32) {
+        let within = |window: Duration| {
+            let recent = move |earlier: &&Recommendation| now.since(earlier.at) < window;
+            self.recommendations.iter().filter(recent).map(|earlier| earlier.workers)
+        };
+        (within(out).fold(latest, u32::min), within(scale_in).fold(latest, u32::max))
+    }
+
+    /// Remembers a decision that was made at `now` where so many workers were to be there, and forgets what no longer counts.
+    pub fn record(&mut self, decision: &Decision, from: u32, now: Timestamp) {
+        self.recommendations.retain(|earlier| now.since(earlier.at) < HOUR);
+        self.recommendations.push(Recommendation { at: now, workers: decision.recommended });
+        if decision.target != from {
+            let by = decision.decided_by.clone().unwrap_or_else(|| "bounds".to_owned());
+            self.moves.push(Move { at: now, by, from, to: decision.target });
+        }
+        let old = self.moves.iter().take_while(|change| now.since(change.at) >= HOUR).count();
+        self.moves.drain(..old.saturating_sub(1));
+    }
+}
