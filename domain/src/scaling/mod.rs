@@ -68,7 +68,7 @@ pub struct ScalingConfig {
     pub mode: ScalingMode,
     /// The time between two decisions.
     #[serde(with = "seconds")]
-    #[schema(value_type = f64, format = "seconds", minimum = 1)]
+    #[schema(value_type = f64, format = "seconds", minimum = 0.1)]
     #[default(Duration::from_secs(60))]
     pub check_interval: Duration,
     /// For how long earlier votes count.

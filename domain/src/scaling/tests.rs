@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::schema::Described;
+use crate::schema::{Described, ValueKind, components};
 use crate::{Tables, Words, plain};
 
 fn read(json: serde_json::Value) -> Result<ScalingConfig, String> {
@@ -43,6 +43,17 @@ fn nothing_has_to_be_said() {
         "policies",
     ];
     assert_eq!(keys, expected);
+}
+
+#[test]
+fn the_schemas_of_all_policies_are_part_of_the_document() {
+    let names: Vec<String> = components::<ScalingConfig>().into_iter().map(|(name, _)| name).collect();
+    for name in ["ScalingConfig", "ScalingPolicy", "StepPolicy", "QueueStep", "Amount", "SchedulePolicy", "Season"] {
+        assert!(names.iter().any(|known| known == name), "{name}: {names:?}");
+    }
+    let preset = ScalingConfig::settings().iter().find(|setting| setting.key == "preset").expect("a setting");
+    assert_eq!(preset.kind, ValueKind::Choice(ScalingPreset::words().into_iter().map(str::to_owned).collect()));
+    assert!(preset.nullable);
 }
 
 #[test]
@@ -105,7 +116,7 @@ fn a_mistake_is_named_with_its_key() {
         assert!(told.starts_with(words), "{told}");
     }
     let short = ScalingConfig { check_interval: Duration::ZERO, ..ScalingConfig::default() };
-    assert_eq!(short.validate(), Err("scaling.check_interval must be at least 1 s, not 0 s".to_owned()));
+    assert_eq!(short.validate(), Err("scaling.check_interval must be at least 0.1 s, not 0 s".to_owned()));
 }
 
 #[test]

@@ -8,11 +8,11 @@ use muster_domain::{ScalingConfig, Timestamp, counted};
 use super::decision::highest;
 use super::limits::Course;
 use super::standing::{Limit, standing};
-use super::{Decision, History, Outcome, Picture, Vote, vote};
+use super::{Decision, Outcome, Picture, ScalingHistory, Vote, vote};
 
 /// How many workers a pool is to have from `now` on, and why. The mode of the configuration is not looked at: whether the decision acts is
 /// for whoever asks.
-pub fn decide(config: &ScalingConfig, picture: &Picture, history: &History, now: Timestamp) -> Decision {
+pub fn decide(config: &ScalingConfig, picture: &Picture, history: &ScalingHistory, now: Timestamp) -> Decision {
     let votes = vote::all(config, picture, history, now);
     let current = picture.workers.current;
     let recommended = winner(&votes, current, |vote| vote.wanted);

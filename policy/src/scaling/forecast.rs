@@ -8,8 +8,8 @@ use muster_domain::scaling::Season;
 
 /// One hour, in milliseconds.
 const HOUR: i64 = 3_600_000;
-/// Hours of the history that are looked at, at the most: eight weeks.
-const MOST_HOURS: usize = 1_344;
+/// Hours of the history that are looked at, at the most: four weeks.
+const MOST_HOURS: usize = 672;
 /// Hours that are held out for the test, at the most.
 const MOST_HELD_OUT: usize = 168;
 /// For how many hours ahead it is made at the most, and tested.

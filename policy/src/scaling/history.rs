@@ -14,7 +14,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 /// What was before. Lists are in the order of time.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct History {
+pub struct ScalingHistory {
     /// Changes of the pool: those of the last hour, and the one before them.
     pub moves: Vec<Move>,
     /// What was recommended at earlier checks, within the longest stabilization window.
@@ -58,16 +58,17 @@ pub struct Recommendation {
     pub workers: u32,
 }
 
-impl History {
-    /// The last change.
-    pub fn last_move(&self) -> Option<&Move> {
-        self.moves.iter().rev().find(|change| change.direction().is_some())
+impl ScalingHistory {
+    /// The last change before `now`. One that lies ahead was written before the clock was put back, and says nothing.
+    pub fn last_move(&self, now: Timestamp) -> Option<&Move> {
+        self.moves.iter().rev().find(|change| change.at <= now && change.direction().is_some())
     }
 
     /// How often the direction has changed within the hour before `now`.
     pub fn direction_changes(&self, now: Timestamp) -> u32 {
+        let past = self.moves.iter().filter(|change| change.at <= now);
         let moves: Vec<(Timestamp, Direction)> =
-            self.moves.iter().filter_map(|change| Some((change.at, change.direction()?))).collect();
+            past.filter_map(|change| Some((change.at, change.direction()?))).collect();
         let changed = |pair: &&[(Timestamp, Direction)]| pair[0].1 != pair[1].1 && now.since(pair[1].0) < HOUR;
         moves.windows(2).filter(changed).count() as u32
     }
@@ -75,7 +76,7 @@ impl History {
     /// The least and the most that was recommended within these windows before `now`, with what is recommended now.
     pub fn recommended_within(&self, out: Duration, scale_in: Duration, latest: u32, now: Timestamp) -> (u32, u32) {
         let within = |window: Duration| {
-            let recent = move |earlier: &&Recommendation| now.since(earlier.at) < window;
+            let recent = move |earlier: &&Recommendation| earlier.at <= now && now.since(earlier.at) < window;
             self.recommendations.iter().filter(recent).map(|earlier| earlier.workers)
         };
         (within(out).fold(latest, u32::min), within(scale_in).fold(latest, u32::max))

@@ -4,7 +4,7 @@ use muster_domain::scaling::HoldKind;
 use muster_domain::{ScalingConfig, Timestamp};
 
 use super::standing::Limit;
-use super::{History, Picture};
+use super::{Picture, ScalingHistory};
 
 /// Changes of direction within an hour, at the most. The last but one is kept for the way out: work that waits is worse than a worker
 /// too many.
@@ -62,7 +62,13 @@ impl Course {
     }
 
     /// The windows: out by the lowest, in by the highest recommendation within them, as the HPA does.
-    pub(super) fn stabilize(&mut self, config: &ScalingConfig, history: &History, recommended: u32, now: Timestamp) {
+    pub(super) fn stabilize(
+        &mut self,
+        config: &ScalingConfig,
+        history: &ScalingHistory,
+        recommended: u32,
+        now: Timestamp,
+    ) {
         let windows = config.windows();
         let (least, most) = history.recommended_within(windows.out, windows.scale_in, recommended, now);
         let said = |word: &str, workers: u32, window: std::time::Duration| {
@@ -78,8 +84,8 @@ impl Course {
     }
 
     /// No worker leaves where that would use up the changes of direction of the hour.
-    pub(super) fn keep_direction(&mut self, history: &History, now: Timestamp) {
-        let went_out = history.last_move().is_some_and(|last| last.to > last.from);
+    pub(super) fn keep_direction(&mut self, history: &ScalingHistory, now: Timestamp) {
+        let went_out = history.last_move(now).is_some_and(|last| last.to > last.from);
         let changes = history.direction_changes(now);
         if went_out && changes + 2 > FLAP_BUDGET {
             let words = format!("the direction has changed {changes} times within an hour");

@@ -3,7 +3,7 @@
 //! take and show; whoever starts something says why.
 //!
 //! How many workers a pool is to have while it scales with what is measured is decided once a check by [`decide`], over a [`Picture`] of the
-//! pool and its [`History`]:
+//! pool and its [`ScalingHistory`]:
 //!
 //! | file | what it does |
 //! |---|---|
@@ -37,10 +37,10 @@ use muster_domain::counted;
 pub use combine::decide;
 pub use decision::{Decision, Outcome};
 pub use forecast::{DemandHistory, Forecast, NoForecast};
-pub use history::{History, Move, Recommendation};
+pub use history::{Move, Recommendation, ScalingHistory};
 pub use limits::{FLAP_BUDGET, LEAST_HOST_MEMORY};
 pub use order_backoff::{OrderBackoff, OrderWait};
-pub use picture::{Picture, PictureWorkers, PoolHolds, Progress, SlotUse};
+pub use picture::{Picture, PictureHolds, PictureProgress, PictureWorkers, SlotUse};
 pub use vote::Vote;
 
 /// Workers that may be starting when another one is started only to be there: more would hold up those that agents wait for, and one

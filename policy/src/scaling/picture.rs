@@ -30,9 +30,9 @@ pub struct Picture {
     /// What a worker costs an hour, in US dollars; none where that is nothing.
     pub price: Option<f64>,
     /// What holds the pool.
-    pub holds: PoolHolds,
+    pub holds: PictureHolds,
     /// What has become of the last decision.
-    pub progress: Progress,
+    pub progress: PictureProgress,
 }
 
 /// The workers of a pool, as its policies count them.
@@ -66,7 +66,7 @@ pub struct SlotUse {
 
 /// What holds a pool, whatever its figures say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PoolHolds {
+pub struct PictureHolds {
     /// A person has paused it.
     pub paused: bool,
     /// Tasks wait since too many of them fail.
@@ -77,7 +77,7 @@ pub struct PoolHolds {
 
 /// How far the last decision is carried out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
+pub struct PictureProgress {
     /// Whether something of it is still to be done.
     pub unfinished: bool,
     /// Workers that leave, and are not gone: they can be taken back.

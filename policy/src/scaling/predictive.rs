@@ -7,13 +7,18 @@ use muster_domain::scaling::PredictivePolicy;
 
 use super::forecast::Forecast;
 use super::vote::Opinion;
-use super::{History, Picture};
+use super::{Picture, ScalingHistory};
 
 /// So much before an hour begins its workers are started.
 const LEAD: Duration = Duration::from_secs(600);
 
 /// Workers for the demand that is forecast. It abstains while "the same hour yesterday" has been as near to the truth.
-pub(super) fn opinion(policy: &PredictivePolicy, picture: &Picture, history: &History, now: Timestamp) -> Opinion {
+pub(super) fn opinion(
+    policy: &PredictivePolicy,
+    picture: &Picture,
+    history: &ScalingHistory,
+    now: Timestamp,
+) -> Opinion {
     let forecast = match Forecast::of(&history.demand, &policy.seasons, now.after(LEAD)) {
         Ok(forecast) => forecast,
         Err(short) => return Opinion::abstains(short.to_string()),
@@ -43,10 +48,10 @@ mod tests {
     const HOURS: usize = 24 * 28;
 
     /// Four weeks of which each has two days of rest; 100 tasks from 8 to 18 else.
-    fn history(demand: impl Fn(usize) -> f64) -> History {
+    fn history(demand: impl Fn(usize) -> f64) -> ScalingHistory {
         let first_hour = "2026-06-01T00:00:00Z".parse().expect("a moment");
         let hours = (0..HOURS).map(|hour| Some(demand(hour))).collect();
-        History { demand: DemandHistory { first_hour, hours }, ..History::default() }
+        ScalingHistory { demand: DemandHistory { first_hour, hours }, ..ScalingHistory::default() }
     }
 
     fn office(hour: usize) -> f64 {
@@ -70,7 +75,7 @@ mod tests {
     }
 
     /// The last hour of the history ends at 08:00 of a Monday that is not part of it.
-    fn morning() -> (History, Timestamp) {
+    fn morning() -> (ScalingHistory, Timestamp) {
         let mut history = history(office);
         history.demand.hours.extend((HOURS..HOURS + 8).map(|hour| Some(office(hour))));
         (history, "2026-06-29T08:10:00Z".parse().expect("a moment"))
@@ -118,7 +123,7 @@ mod tests {
             "{reason}"
         );
         assert!(reason.ends_with(", that of the same hour yesterday 0.0"), "{reason}");
-        let short = decide(&config(None), &picture(2, 0), &History::default(), now);
+        let short = decide(&config(None), &picture(2, 0), &ScalingHistory::default(), now);
         assert_eq!(short.votes[0].reason, "0 h of history are there, and 72 h are needed");
     }
 }

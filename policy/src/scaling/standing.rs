@@ -3,7 +3,7 @@
 use muster_domain::scaling::HoldKind;
 use muster_domain::{ScalingConfig, Timestamp};
 
-use super::{History, Picture};
+use super::{Picture, ScalingHistory};
 
 /// A hold, or a bound that was met, with its words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,12 @@ impl Limit {
 }
 
 /// Why policies hold; of several reasons the first.
-pub(super) fn standing(config: &ScalingConfig, picture: &Picture, history: &History, now: Timestamp) -> Option<Limit> {
+pub(super) fn standing(
+    config: &ScalingConfig,
+    picture: &Picture,
+    history: &ScalingHistory,
+    now: Timestamp,
+) -> Option<Limit> {
     let holds = picture.holds;
     let person = history.person_until.filter(|until| *until > now);
     let limit = match () {

@@ -6,7 +6,7 @@ use muster_domain::scaling::{HoldKind, ScalingPolicy};
 use muster_domain::{ScalingConfig, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{History, Picture, predictive, proactive, schedule, step, target};
+use super::{Picture, ScalingHistory, predictive, proactive, schedule, step, target};
 
 /// The vote of one policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ impl Opinion {
 }
 
 /// The votes of all policies of a pool, in their order.
-pub(super) fn all(config: &ScalingConfig, picture: &Picture, history: &History, now: Timestamp) -> Vec<Vote> {
+pub(super) fn all(config: &ScalingConfig, picture: &Picture, history: &ScalingHistory, now: Timestamp) -> Vec<Vote> {
     let policies = config.all_policies();
     let latest = schedule::latest_firing(&policies, now);
     let opinion = |policy: &ScalingPolicy| match policy {
@@ -87,7 +87,7 @@ fn after_cooldown(
     policy: &ScalingPolicy,
     opinion: Opinion,
     picture: &Picture,
-    history: &History,
+    history: &ScalingHistory,
     now: Timestamp,
 ) -> Vote {
     let current = picture.workers.current;
@@ -99,7 +99,7 @@ fn after_cooldown(
         Some(std::cmp::Ordering::Less) => policy.cooldowns().scale_in,
         Some(std::cmp::Ordering::Equal) | None => Duration::ZERO,
     };
-    let since = history.last_move().map(|last| now.since(last.at));
+    let since = history.last_move(now).map(|last| now.since(last.at));
     match since.and_then(|since| cooldown.checked_sub(since)).filter(|rest| !rest.is_zero()) {
         Some(rest) => {
             let reason = format!("{}, but it cools down for {:.0} s more", vote.reason, rest.as_secs_f64().ceil());

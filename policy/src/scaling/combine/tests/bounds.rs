@@ -73,7 +73,7 @@ fn a_pool_outside_of_its_bounds_comes_back_without_a_vote() {
     let under = Picture { workers: PictureWorkers { min: 3, ..over.workers }, age: None, ..picture(1) };
     let under = Picture { workers: PictureWorkers { current: 1, ..under.workers }, ..under };
     is(&first(&config, &under), 3, Outcome::Out);
-    let paused = PoolHolds { paused: true, ..PoolHolds::default() };
+    let paused = PictureHolds { paused: true, ..PictureHolds::default() };
     is(&first(&config, &Picture { holds: paused, ..over }), 20, Outcome::In);
 }
 
@@ -95,7 +95,7 @@ fn windows_take_the_lowest_way_out_and_the_highest_way_in() {
     let mut config = preset(ScalingPreset::Target);
     (config.stabilization.out, config.stabilization.scale_in) = (Duration::from_secs(60), Duration::from_secs(300));
     let recommended = |at: Timestamp, workers| Recommendation { at, workers };
-    let earlier = |list: Vec<Recommendation>| History { recommendations: list, ..History::default() };
+    let earlier = |list: Vec<Recommendation>| ScalingHistory { recommendations: list, ..ScalingHistory::default() };
     let history = earlier(vec![recommended(at("11:59:30"), 7)]);
     let decision = decide(&config, &queue(6, 120), &history, noon());
     is(&decision, 7, Outcome::Out);
@@ -117,7 +117,7 @@ fn a_pool_that_turns_too_often_stays_large() {
         let (from, to) = if minute % 2 == 0 { (4, 8) } else { (8, 4) };
         moves.push(moved(at(&format!("11:{:02}:00", 20 + minute)), from, to));
     }
-    let history = History { moves, ..History::default() };
+    let history = ScalingHistory { moves, ..ScalingHistory::default() };
     assert_eq!(history.direction_changes(noon()), FLAP_BUDGET - 2);
     is(&decide(&config, &Picture { slots: slots(8, 0), ..picture(8) }, &history, noon()), 0, Outcome::In);
     let mut spent = history.clone();
@@ -133,7 +133,7 @@ fn a_pool_that_turns_too_often_stays_large() {
 
 #[test]
 fn history_keeps_what_still_counts() {
-    let mut history = History::default();
+    let mut history = ScalingHistory::default();
     let (config, seen) = doubling();
     for time in ["08:00:00", "09:00:00", "10:00:00", "10:30:00"] {
         let decision = decide(&config, &seen, &history, at(time));
@@ -142,6 +142,6 @@ fn history_keeps_what_still_counts() {
     }
     let kept: Vec<Timestamp> = history.moves.iter().map(|change| change.at).collect();
     assert_eq!(kept, [at("09:00:00"), at("10:00:00"), at("10:30:00")], "those of the hour, and the one before them");
-    assert_eq!(history.last_move().map(|last| last.by.as_str()), Some("target queue_per_worker"));
+    assert_eq!(history.last_move(at("10:30:00")).map(|last| last.by.as_str()), Some("target queue_per_worker"));
     assert_eq!(history.recommendations.len(), 2);
 }

@@ -53,6 +53,12 @@ fn a_cooldown_is_kept_to_the_second() {
 }
 
 #[test]
+fn a_clock_that_is_put_back_holds_nothing() {
+    let ahead = after_move(at("21:50:00"), 6, 8);
+    is(&decide(&preset(ScalingPreset::Step), &picture(8), &ahead, at("09:00:00")), 6, Outcome::In);
+}
+
+#[test]
 fn each_direction_of_a_target_cools_down_by_itself() {
     let config = preset(ScalingPreset::Target);
     let history = after_move(at("21:50:00"), 6, 8);

@@ -5,9 +5,13 @@ fn what_holds_a_pool_is_told_and_nothing_changes() {
     let config = preset(ScalingPreset::Step);
     let held = |holds| Picture { holds, ..queue(6, 15) };
     let rows = [
-        (held(PoolHolds { paused: true, ..PoolHolds::default() }), HoldKind::Paused, "the pool is paused"),
-        (held(PoolHolds { breaker: true, ..PoolHolds::default() }), HoldKind::Breaker, "tasks wait since"),
-        (held(PoolHolds { draining: true, ..PoolHolds::default() }), HoldKind::Draining, "the pool is being removed"),
+        (held(PictureHolds { paused: true, ..PictureHolds::default() }), HoldKind::Paused, "the pool is paused"),
+        (held(PictureHolds { breaker: true, ..PictureHolds::default() }), HoldKind::Breaker, "tasks wait since"),
+        (
+            held(PictureHolds { draining: true, ..PictureHolds::default() }),
+            HoldKind::Draining,
+            "the pool is being removed",
+        ),
         (Picture { age: None, ..queue(6, 15) }, HoldKind::NoPicture, "nothing could be measured"),
         (
             Picture { age: Some(Duration::from_secs(121)), ..queue(6, 15) },
@@ -15,7 +19,7 @@ fn what_holds_a_pool_is_told_and_nothing_changes() {
             "the latest figures are 121 s old, more than two checks",
         ),
         (
-            Picture { progress: Progress { unfinished: true, drains: 0 }, ..queue(6, 15) },
+            Picture { progress: PictureProgress { unfinished: true, drains: 0 }, ..queue(6, 15) },
             HoldKind::NotCarriedOut,
             "the last decision is being carried out: 0 starting, 0 leaving",
         ),
@@ -39,7 +43,7 @@ fn what_holds_a_pool_is_told_and_nothing_changes() {
 #[test]
 fn a_persons_decision_holds_the_policies_until_its_time_is_over() {
     let config = preset(ScalingPreset::Step);
-    let history = History { person_until: Some(at("12:05:00")), ..History::default() };
+    let history = ScalingHistory { person_until: Some(at("12:05:00")), ..ScalingHistory::default() };
     let decision = decide(&config, &queue(6, 15), &history, at("12:04:59"));
     is(&decision, 6, Outcome::Hold(HoldKind::Person));
     assert!(decision.reason.contains("policies wait until 2026-11-28T12:05:00.000Z (step: queue 15"), "{decision:?}");
@@ -69,7 +73,7 @@ fn a_figure_that_is_missing_never_takes_a_worker() {
 #[test]
 fn out_takes_back_what_is_leaving_while_the_last_decision_is_carried_out() {
     let config = preset(ScalingPreset::Target);
-    let progress = Progress { unfinished: true, drains: 2 };
+    let progress = PictureProgress { unfinished: true, drains: 2 };
     let decision = first(&config, &Picture { progress, ..queue(6, 120) });
     is(&decision, 8, Outcome::Out);
     assert_eq!((decision.take_back, decision.limit), (2, Some(HoldKind::NotCarriedOut)));
@@ -79,7 +83,7 @@ fn out_takes_back_what_is_leaving_while_the_last_decision_is_carried_out() {
     assert_eq!((one.take_back, one.limit), (1, None));
     let fewer = first(&config, &Picture { progress, ..queue(6, 0) });
     is(&fewer, 6, Outcome::Hold(HoldKind::NotCarriedOut));
-    let done = Progress { unfinished: false, drains: 2 };
+    let done = PictureProgress { unfinished: false, drains: 2 };
     let further = first(&config, &Picture { progress: done, ..queue(6, 120) });
     assert_eq!((further.target, further.take_back), (12, 2), "the rest is started");
 }

@@ -11,7 +11,9 @@ use std::time::Duration;
 use muster_domain::scaling::{HoldKind, ScalingPolicy, ScalingPreset, StepPolicy, TargetMetric, TargetPolicy};
 use muster_domain::{ScalingConfig, Timestamp};
 
-use super::super::{Decision, History, Move, Outcome, Picture, PictureWorkers, PoolHolds, Progress, SlotUse};
+use super::super::{
+    Decision, Move, Outcome, Picture, PictureHolds, PictureProgress, PictureWorkers, ScalingHistory, SlotUse,
+};
 use super::decide;
 
 /// A pool of so many workers of ten slots, in which nothing happens; everything is measured.
@@ -27,8 +29,8 @@ fn picture(current: u32) -> Picture {
         memory: Some(5.0),
         host_memory: Some(0.5),
         price: None,
-        holds: PoolHolds::default(),
-        progress: Progress::default(),
+        holds: PictureHolds::default(),
+        progress: PictureProgress::default(),
     }
 }
 
@@ -60,13 +62,13 @@ fn moved(at: Timestamp, from: u32, to: u32) -> Move {
     Move { at, by: "step".to_owned(), from, to }
 }
 
-fn after_move(at: Timestamp, from: u32, to: u32) -> History {
-    History { moves: vec![moved(at, from, to)], ..History::default() }
+fn after_move(at: Timestamp, from: u32, to: u32) -> ScalingHistory {
+    ScalingHistory { moves: vec![moved(at, from, to)], ..ScalingHistory::default() }
 }
 
 /// What is decided at noon without any history.
 fn first(config: &ScalingConfig, picture: &Picture) -> Decision {
-    decide(config, picture, &History::default(), noon())
+    decide(config, picture, &ScalingHistory::default(), noon())
 }
 
 fn is(decision: &Decision, target: u32, outcome: Outcome) {

@@ -59,20 +59,20 @@ fn pictures() -> impl Strategy<Value = Picture> {
             slots: used.map(busy),
             host_memory,
             on_demand_max_agents,
-            holds: PoolHolds { paused: paused && breaker, breaker: breaker && unfinished, draining: false },
-            progress: Progress { unfinished: unfinished && paused, drains },
+            holds: PictureHolds { paused: paused && breaker, breaker: breaker && unfinished, draining: false },
+            progress: PictureProgress { unfinished: unfinished && paused, drains },
             ..picture(0)
         }
     })
 }
 
-fn histories() -> impl Strategy<Value = History> {
+fn histories() -> impl Strategy<Value = ScalingHistory> {
     let moves = prop::collection::vec((0..4_000_u64, 0..10_u32, 0..10_u32), 0..6);
     (moves, prop::option::weighted(0.1, 0..600_u64)).prop_map(|(mut moves, person)| {
         moves.sort_unstable_by(|one, other| other.cmp(one));
         let moves = moves.into_iter().map(|(ago, from, to)| moved(noon().before(Duration::from_secs(ago)), from, to));
         let person_until = person.map(|rest| noon().after(Duration::from_secs(rest)));
-        History { moves: moves.collect(), person_until, ..History::default() }
+        ScalingHistory { moves: moves.collect(), person_until, ..ScalingHistory::default() }
     })
 }
 
@@ -83,7 +83,7 @@ fn run(
     every: Duration,
     figures: impl Iterator<Item = Picture>,
 ) -> Vec<(Timestamp, u32, Decision)> {
-    let (mut history, mut current, mut now) = (History::default(), start.workers.current, noon());
+    let (mut history, mut current, mut now) = (ScalingHistory::default(), start.workers.current, noon());
     let check = |figures: Picture| {
         let seen = Picture { workers: PictureWorkers { current, ..start.workers }, ..figures };
         let decision = decide(config, &seen, &history, now);

@@ -19,7 +19,7 @@ fn open(current: u32) -> Picture {
 }
 
 fn decided(config: &ScalingConfig, current: u32, now: &str) -> u32 {
-    decide(config, &open(current), &History::default(), now.parse().expect(now)).target
+    decide(config, &open(current), &ScalingHistory::default(), now.parse().expect(now)).target
 }
 
 #[test]
@@ -66,12 +66,12 @@ fn others_add_to_a_minimum_and_never_go_below_it() {
     let mut config = day();
     config.preset = Some(ScalingPreset::Step);
     let now: Timestamp = "2026-11-27T14:00:00Z".parse().expect("a moment");
-    let decide_at = |seen: &Picture| decide(&config, seen, &History::default(), now);
+    let decide_at = |seen: &Picture| decide(&config, seen, &ScalingHistory::default(), now);
     is(&decide_at(&Picture { queue: Some(20), ..open(50) }), 60, Outcome::Out);
     is(&decide_at(&open(60)), 50, Outcome::In);
     is(&decide_at(&open(50)), 50, Outcome::Hold(HoldKind::NothingToChange));
     let late = ScalingConfig { policies: vec![schedule("0 0 1 1 ? 2030", None, 50)], ..ScalingConfig::default() };
-    let decision = decide(&late, &open(7), &History::default(), now);
+    let decision = decide(&late, &open(7), &ScalingHistory::default(), now);
     is(&decision, 7, Outcome::Hold(HoldKind::NothingToChange));
     assert_eq!((decision.votes[0].workers, decision.votes[0].reason.as_str()), (None, "it has not fired yet"));
 }
