@@ -181,9 +181,17 @@ impl MetricsPage {
             sum.1 += f64::from(worker.cpu_percent.unwrap_or_default()) / 100.0;
         }
         let rss = used.iter().map(|(label, (rss, _))| (label.clone(), *rss));
-        self.family("muster_pool_resident_bytes", "Resident memory of workers and agents.", rss);
+        self.family(
+            "muster_pool_resident_bytes",
+            "Resident memory of workers and their agents' programs, without what these start.",
+            rss,
+        );
         let cores = used.iter().map(|(label, (_, cores))| (label.clone(), *cores));
-        self.family("muster_pool_cpu_cores", "CPU of workers and agents, in cores.", cores);
+        self.family(
+            "muster_pool_cpu_cores",
+            "CPU of workers and their agents' programs, without what these start, in cores.",
+            cores,
+        );
     }
 
     fn family(&mut self, name: &str, help: &str, values: impl IntoIterator<Item = (String, f64)>) {

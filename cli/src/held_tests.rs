@@ -19,7 +19,7 @@ fn all_that_holds_a_pool_up_is_said() {
         (json!({"paused": true, "all_paused": true}), "all paused, paused"),
         (json!({"draining": true, "being_removed": true, "intake_closed": false}), "being removed"),
         (json!({"lacks": "agents_failing"}), "agents failing"),
-        (json!({"lacks": "target_workers"}), "scaled: no room for agents"),
+        (json!({"lacks": "target_workers"}), "scaled, and full"),
         (json!({"lacks": "old_runtime"}), "workers of an old runtime"),
         (json!({"lacks": "no_agent", "breaker": {"state": "closed"}}), "no agent"),
     ];

@@ -11,7 +11,10 @@ use super::{CliContext, Done};
 
 /// Arguments of `muster metrics`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: muster metrics developer_pool --limit 20")]
+#[command(
+    after_help = "SLOTS is taken/all, CPU is in percent of one core, PER MIN are tasks that ended; docs/metrics.md says how each \
+figure is made.\n\nExample: muster metrics developer_pool --limit 20"
+)]
 pub(super) struct MetricsArgs {
     /// The pool
     pool: PoolName,
@@ -21,7 +24,7 @@ pub(super) struct MetricsArgs {
 }
 
 /// Curves of the last hour that a terminal shows: what each is called, and the figure.
-const CURVES: [(&str, &str); 3] = [("waiting", "queue_depth"), ("slots", "utilization"), ("cpu", "cpu")];
+const CURVES: [(&str, &str); 3] = [("queue", "queue_depth"), ("slots", "utilization"), ("host cpu", "cpu")];
 
 /// Asks and shows.
 pub(super) fn run(args: &MetricsArgs, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
@@ -30,6 +33,12 @@ pub(super) fn run(args: &MetricsArgs, context: &CliContext<'_>) -> Result<Done, 
     let rows = server.client.get_list(&format!("/api/v1/agents/pools/{pool}/metrics?limit={limit}"))?;
     if context.global.json {
         return Ok(pretty(&rows).into());
+    }
+    if rows.as_array().is_some_and(Vec::is_empty) {
+        return Ok(format!(
+            "{pool} was not measured yet: it is once each metrics.interval (30 s), unless metrics.enabled is false\n"
+        )
+        .into());
     }
     let mut text = measurements(&rows);
     if std::io::stdout().is_terminal() {
@@ -55,7 +64,7 @@ pub(super) fn measurements(rows: &Value) -> String {
         // Of `2025-11-21T03:20:00.000Z` the time of the day.
         let time = field(row, "timestamp").get(11..19).unwrap_or("-").to_owned();
         let slots = ["used_capacity", "total_capacity"].map(|name| number(row, name)).join("/");
-        let mut cells = vec![time, number(row, "workers"), slots];
+        let mut cells = vec![time, slots];
         cells.extend(["busy_agents", "queue_depth"].map(|name| number(row, name)));
         cells.push(number(row, "tasks_per_minute"));
         cells.push(pair(row, "wait"));
@@ -64,25 +73,24 @@ pub(super) fn measurements(rows: &Value) -> String {
         cells.push(bytes(row, "memory_bytes"));
         cells
     };
-    let head =
-        ["TIME (UTC)", "WORKERS", "SLOTS", "BUSY", "WAITING", "TASKS/MIN", "WAIT P50/P99", "ERRORS", "CPU", "MEMORY"];
+    let head = ["UTC", "SLOTS", "BUSY", "QUEUE", "PER MIN", "WAIT P50/P99", "ERRORS", "CPU", "MEMORY"];
     table(&head, &head[1..], rows.as_array().into_iter().flatten().rev().map(row).collect())
 }
 
 /// Eight heights, from the least to the most.
 const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// A figure of the last hour in one line, two points a character; a time without measurements is blank.
+/// A figure of the last hour in one line, three points a character; a time without measurements is blank.
 fn curve(name: &str, series: &Value) -> String {
     let values: Vec<Option<f64>> =
         series["points"].as_array().into_iter().flatten().map(|point| point["value"].as_f64()).collect();
     let most = values.iter().flatten().copied().fold(0.0, f64::max);
     let line: String =
-        values.chunks(2).map(|pair| height(pair.iter().flatten().copied().reduce(f64::max), most)).collect();
+        values.chunks(3).map(|pair| height(pair.iter().flatten().copied().reduce(f64::max), most)).collect();
     let last = values.iter().rev().flatten().next();
     let figure = |value: f64| match name {
         "slots" => format!("{:.0}%", value * 100.0),
-        "cpu" => format!("{value:.0}%"),
+        "host cpu" => format!("{value:.0}%"),
         _ => format!("{value:.0}"),
     };
     match last {
@@ -114,23 +122,35 @@ mod tests {
              "busy_agents": 0.0, "queue_depth": 0.0, "tasks_per_minute": 0.0, "wait_p50_seconds": null, "wait_p99_seconds": null,
              "error_rate": null, "cpu_percent": null, "memory_bytes": null}]);
         let expected = "\
-TIME (UTC)  WORKERS  SLOTS  BUSY  WAITING  TASKS/MIN  WAIT P50/P99  ERRORS  CPU   MEMORY
-03:20:00          0    0/0     0        0          0             -       -    -        -
-03:20:30          2  15/20     3        7        120    250ms/2.0s     12%  51%  100 MiB
+UTC       SLOTS  BUSY  QUEUE  PER MIN  WAIT P50/P99  ERRORS  CPU   MEMORY
+03:20:00    0/0     0      0        0             -       -    -        -
+03:20:30  15/20     3      7      120    250ms/2.0s     12%  51%  100 MiB
 ";
         assert_eq!(measurements(&rows), expected);
         let ran = run("metrics p --limit 2", vec![(200, "[]")]);
         assert_eq!(ran.lines(), ["GET /api/v1/agents/pools/p/metrics?limit=2"]);
+        assert!(ran.text().starts_with("p was not measured yet"), "{}", ran.text());
     }
 
     #[test]
     fn a_curve_has_gaps_where_nothing_was_measured() {
         let point = |value: Value| json!({"value": value});
-        let points: Vec<Value> =
-            [json!(0.0), json!(1.0), Value::Null, Value::Null, json!(8.0), Value::Null, json!(4.0)].map(point).to_vec();
-        let line = curve("waiting", &json!({"points": points}));
-        assert_eq!(line, "waiting  ▂ █▅  now 4, most 8\n");
-        assert_eq!(curve("cpu", &json!({"points": [point(Value::Null)]})), "");
+        let values = [
+            json!(0.0),
+            json!(1.0),
+            json!(0.0),
+            Value::Null,
+            Value::Null,
+            Value::Null,
+            json!(8.0),
+            Value::Null,
+            json!(4.0),
+            json!(4.0),
+        ];
+        let points: Vec<Value> = values.map(point).to_vec();
+        let line = curve("queue", &json!({"points": points}));
+        assert_eq!(line, "queue    ▂ █▅  now 4, most 8\n");
+        assert_eq!(curve("host cpu", &json!({"points": [point(Value::Null)]})), "");
         assert_eq!(curve("slots", &json!({"points": [point(json!(0.5))]})), "slots    █  now 50%, most 50%\n");
     }
 }

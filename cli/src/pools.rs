@@ -101,7 +101,7 @@ pub(super) fn holds(pool: &Value) -> String {
     let lacks = match pool["lacks"].as_str() {
         Some("agents_failing") => Some("agents failing"),
         Some("no_agent") => Some("no agent"),
-        Some("target_workers") => Some("scaled: no room for agents"),
+        Some("target_workers") => Some("scaled, and full"),
         Some("old_runtime") => Some("workers of an old runtime"),
         _ => None,
     };
@@ -136,6 +136,10 @@ pub(super) fn pools_table(pools: &[Value]) -> String {
         .iter()
         .map(|name| field(pool, name))
         .collect();
+        if !pool["target_workers"].is_null() {
+            // What is there, of what is to be.
+            row[3] = format!("{}/{}", row[3], field(pool, "target_workers"));
+        }
         row.push(percent(pool, "utilization"));
         row.push(holds(pool));
         row

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::PoolName;
+use muster_domain::{PoolName, counted};
 use serde_json::{Value, json};
 
 use super::failure::CommandFailure;
@@ -11,11 +11,13 @@ use super::{CliContext, Done};
 
 /// Arguments of `muster scale`.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "muster scale <POOL> <WORKERS | --release>")]
 #[command(after_help = "Examples:\n  muster scale developer_pool 5\n  muster scale developer_pool --release")]
 pub(super) struct ScaleArgs {
     /// The pool
     pool: PoolName,
-    /// So many workers, within its min_workers and max_workers; those above end as they become empty
+    /// So many workers, within its min_workers and max_workers; those above end as they become empty. It holds over restarts; a spawn
+    /// that needs one more raises it
     #[arg(required_unless_present = "release", conflicts_with = "release")]
     workers: Option<u32>,
     /// Start workers as agents need them again
@@ -31,11 +33,17 @@ pub(super) fn run(args: &ScaleArgs, context: &CliContext<'_>) -> Result<Done, Co
 }
 
 fn words(pool: &Value) -> String {
-    let [name, current, target] = ["pool_name", "current_workers", "target_workers"].map(|name| field(pool, name));
-    match pool["target_workers"].is_null() {
-        true => format!("{name}: {current} workers; they are started as agents need them\n"),
-        false => format!("{name}: {current} workers, {target} are to be there ({})\n", field(pool, "status")),
-    }
+    let number = |name: &str| pool[name].as_u64();
+    let (name, current) = (field(pool, "pool_name"), number("current_workers").unwrap_or_default());
+    let Some(target) = number("target_workers") else {
+        return format!("{name}: {}; more are started as agents need them\n", counted(current, "worker"));
+    };
+    let more = match field(pool, "status").as_str() {
+        "scaling_up" => "; the others are being started",
+        "scaling_down" => "; those above end as they become empty",
+        _ => "",
+    };
+    format!("{name}: {current} of {}{more}\n", counted(target, "worker"))
 }
 
 #[cfg(test)]
@@ -46,12 +54,12 @@ mod tests {
     fn a_pool_is_scaled_and_released() {
         let scaled = r#"{"pool_name": "p", "current_workers": 2, "target_workers": 5, "status": "scaling_up"}"#;
         let ran = run("scale p 5", vec![(200, scaled)]);
-        assert_eq!(ran.text(), "p: 2 workers, 5 are to be there (scaling_up)\n");
+        assert_eq!(ran.text(), "p: 2 of 5 workers; the others are being started\n");
         assert_eq!(ran.lines(), ["POST /api/v1/agents/pools/p/scale"]);
         let released = r#"{"pool_name": "p", "current_workers": 2, "target_workers": null, "status": "active"}"#;
         assert_eq!(
             run("scale p --release", vec![(200, released)]).text(),
-            "p: 2 workers; they are started as agents need them\n"
+            "p: 2 workers; more are started as agents need them\n"
         );
     }
 }

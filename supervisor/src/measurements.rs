@@ -86,12 +86,28 @@ impl Metrics {
     }
 
     /// What a worker used in the last hour, the newest first; nothing of one that this supervisor did not measure.
-    pub fn of_worker(&self, worker: ProcessId) -> Vec<ResourceUseView> {
-        self.context.reporting.recent_use.of_worker(worker).into_iter().map(Into::into).collect()
+    ///
+    /// # Errors
+    /// [`SupervisorError::UnknownWorker`] where there never was such a worker, or it is forgotten.
+    pub async fn of_worker(&self, worker: ProcessId) -> Result<Vec<ResourceUseView>, SupervisorError> {
+        let used = self.context.reporting.recent_use.of_worker(worker);
+        if used.is_empty() {
+            let row = self.context.store.worker(worker).await.map_err(|error| self.context.store_failed(&error))?;
+            row.ok_or(SupervisorError::UnknownWorker(worker))?;
+        }
+        Ok(used.into_iter().map(Into::into).collect())
     }
 
     /// The same of an agent; nothing of one without processes of its own.
-    pub fn of_agent(&self, agent: AgentId) -> Vec<ResourceUseView> {
-        self.context.reporting.recent_use.of_agent(agent).into_iter().map(Into::into).collect()
+    ///
+    /// # Errors
+    /// [`SupervisorError::UnknownAgent`] where there never was such an agent, or it is forgotten.
+    pub async fn of_agent(&self, agent: AgentId) -> Result<Vec<ResourceUseView>, SupervisorError> {
+        let used = self.context.reporting.recent_use.of_agent(agent);
+        if used.is_empty() {
+            let row = self.context.store.agent(agent).await.map_err(|error| self.context.store_failed(&error))?;
+            row.ok_or_else(|| SupervisorError::UnknownAgent(agent.to_string()))?;
+        }
+        Ok(used.into_iter().map(Into::into).collect())
     }
 }

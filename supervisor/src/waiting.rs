@@ -243,7 +243,7 @@ impl fmt::Display for MissingAgent {
         match self {
             Self::MoreWorkers { pool, workers } => write!(
                 f,
-                "more workers: {pool} is to have {} (target_workers), until `muster scale {pool}` says otherwise",
+                "more workers: {pool} is to have {} (target_workers); `muster scale {pool} N` gives it more, `--release` as many as it needs",
                 counted((*workers).into(), "worker")
             ),
             Self::NewWorker(pool) => write!(

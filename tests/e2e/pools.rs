@@ -143,7 +143,7 @@ fn a_pool_is_scaled_by_hand() {
         });
     };
     let scaled = muster.command(&["scale", "tester_pool", "3"]).expect(0);
-    assert!(scaled.stdout.contains("3 are to be there"), "{scaled:?}");
+    assert!(scaled.stdout.contains("of 3 workers"), "{scaled:?}");
     ready(3);
     let cluster = muster.get("/api/clusters/tester_pool").body;
     assert_eq!((&cluster["id"], &cluster["status"]), (&json!("tester_pool"), &json!("active")), "{cluster}");
@@ -160,7 +160,7 @@ fn a_pool_is_scaled_by_hand() {
     assert_eq!((&shown["target_workers"], &shown["pool_name"]), (&json!(1), &json!("tester_pool")), "{shown}");
     ready(1);
     let released = muster.command(&["scale", "tester_pool", "--release"]).expect(0);
-    assert!(released.stdout.contains("started as agents need them"), "{released:?}");
+    assert!(released.stdout.contains("more are started as agents need them"), "{released:?}");
     assert_eq!(muster.pool("tester_pool")["target_workers"], json!(null));
     let mut stream = muster.ask("GET", "/api/v1/events").header("last-event-id", "1").stream();
     let events = stream.events_until(|event| event.data["reason"].as_str().is_some_and(|why| why.contains("releases")));

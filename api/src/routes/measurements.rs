@@ -3,7 +3,8 @@
 use axum::Json;
 use muster_domain::{PoolName, Words as _};
 use muster_supervisor::{
-    Interval, MetricKind, Metrics, PoolMetricsView, ResourceUseView, SeriesQuery, SeriesView, TimeRange,
+    Interval, MetricKind, Metrics, PoolMetricsView, ResourceUseView, SeriesQuery, SeriesView, SupervisorError,
+    TimeRange,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -130,21 +131,32 @@ async fn timeseries(
     Leader(caller): Leader,
     StrictQuery(query): StrictQuery<TimeseriesQuery>,
 ) -> Result<Json<SeriesView>, Problem> {
-    Ok(Json(caller.metrics()?.series(query.request()?).await?))
+    let series = caller.metrics()?.series(query.request()?).await;
+    let wrong = |words| Problem::invalid_parameter("interval", words);
+    Ok(Json(series.map_err(|error| match error {
+        SupervisorError::Invalid(words) => wrong(words),
+        error => error.into(),
+    })?))
 }
 
 /// Shows what a worker with all that it has started used in the last hour, the newest first
 #[utoipa::path(get, path = "/api/v1/workers/{process_id}/metrics", tag = "watching", params(WorkerPath),
-    responses((status = 200, description = "What it used; empty of one that was not measured", body = [ResourceUseView])))]
+    responses(
+        (status = 200, description = "What it used; empty of one that was not measured", body = [ResourceUseView]),
+        (status = 404, description = "There is no such worker (`unknown_worker`)"),
+    ))]
 async fn of_worker(Leader(caller): Leader, worker: WorkerPath) -> Result<Json<Vec<ResourceUseView>>, Problem> {
-    Ok(Json(caller.metrics()?.of_worker(worker.id()?)))
+    Ok(Json(caller.metrics()?.of_worker(worker.id()?).await?))
 }
 
 /// Shows what an agent's processes used in the last hour, the newest first
 #[utoipa::path(get, path = "/api/v1/agents/{agent_id}/metrics", tag = "watching", params(AgentPath),
-    responses((status = 200, description = "What they used; empty of an agent without processes of its own", body = [ResourceUseView])))]
+    responses(
+        (status = 200, description = "What they used; empty of an agent without processes of its own", body = [ResourceUseView]),
+        (status = 404, description = "There is no such agent (`unknown_agent`)"),
+    ))]
 async fn of_agent(Leader(caller): Leader, agent: AgentPath) -> Result<Json<Vec<ResourceUseView>>, Problem> {
-    Ok(Json(caller.metrics()?.of_agent(agent.id()?)))
+    Ok(Json(caller.metrics()?.of_agent(agent.id()?).await?))
 }
 
 #[cfg(test)]

@@ -130,12 +130,9 @@ impl Interval {
         if fits(&asked) {
             return Ok(asked);
         }
-        Err(format!(
-            "metrics of {} are kept in steps of {} s or more, not of {}",
-            range.as_str(),
-            kept.as_secs_f64(),
-            asked.as_str()
-        ))
+        let words: Vec<&str> = Self::ALL.into_iter().filter(fits).map(Self::as_str).collect();
+        let (range, asked) = (range.as_str(), asked.as_str());
+        Err(format!("what is kept of {range} is not as fine as {asked}; use auto or {}", words.join(", ")))
     }
 }
 
@@ -205,7 +202,7 @@ mod tests {
         let choose = |asked, range, measured| Interval::choose(asked, range, Duration::from_secs(measured));
         assert_eq!(choose(Some(Interval::HalfMinute), TimeRange::Day, 30), Ok(Interval::HalfMinute));
         let refused = choose(Some(Interval::HalfMinute), TimeRange::Week, 30).expect_err("kept for a day");
-        assert_eq!(refused, "metrics of 7d are kept in steps of 300 s or more, not of 30s");
+        assert_eq!(refused, "what is kept of 7d is not as fine as 30s; use auto or 5m, 15m, 1h, 1d");
         assert!(choose(Some(Interval::QuarterHour), TimeRange::Month, 30).is_err());
         assert!(choose(Some(Interval::HalfMinute), TimeRange::Hour, 60).is_err(), "measured less often");
         let usual: Vec<&str> = TimeRange::ALL.map(|range| choose(None, range, 30).expect("one").as_str()).to_vec();

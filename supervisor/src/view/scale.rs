@@ -9,7 +9,7 @@ muster_domain::words! {
     pub enum PoolStatus {
         /// It has as many workers as it is to have, or nobody says how many these are.
         Active = "active",
-        /// It has fewer than it is to have.
+        /// Fewer are ready than it is to have.
         ScalingUp = "scaling_up",
         /// It has more than it is to have: the others end when they are empty.
         ScalingDown = "scaling_down",
@@ -20,7 +20,7 @@ muster_domain::words! {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = PoolScaleJson)]
 pub struct ScaleView {
-    /// `active`, `scaling_up` (it has fewer workers than `target_workers`) or `scaling_down` (it has more: the others end when they are
+    /// `active`, `scaling_up` (fewer workers are ready than `target_workers`) or `scaling_down` (it has more: the others end when they are
     /// empty).
     #[schema(value_type = String, example = "active", extensions(("x-enum" = json!(PoolStatus::words()))))]
     pub status: PoolStatus,

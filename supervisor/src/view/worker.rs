@@ -25,10 +25,10 @@ pub struct WorkerView {
     pub max_agents: u32,
     /// `agent_count` as a share of `max_agents`, 0 to 1.
     pub utilization: f64,
-    /// CPU of it and its agents, in percent of one core, from its last heartbeat.
+    /// CPU of it and its agents' programs, without what these start, in percent of one core, from its last heartbeat.
     #[serde(rename = "cpu")]
     pub cpu_percent: Option<f32>,
-    /// Resident memory of it and its agents, in bytes, from its last heartbeat.
+    /// Resident memory of the same processes, in bytes, from its last heartbeat.
     pub rss_bytes: Option<u64>,
     /// How it is.
     #[schema(value_type = String, extensions(("x-enum" = json!(WorkerState::words()))))]
