@@ -47,8 +47,8 @@ impl DurationHistogram {
 
     /// What this share of them, 0 to 1, did not exceed: the middle of the class in which that one is; none of nothing.
     pub fn quantile(&self, share: f64) -> Option<Duration> {
-        // The first one counts as 0 of the share, the last one as all of it.
-        let rank = (share.clamp(0.0, 1.0) * self.count().saturating_sub(1) as f64).floor() as u64;
+        // By the nearest rank: the first one up to which there are that many.
+        let rank = ((share.clamp(0.0, 1.0) * self.count() as f64).ceil() as u64).saturating_sub(1);
         let mut below = 0_u64;
         let found = self.0.iter().find(|(_, count)| {
             below = below.saturating_add(**count);
@@ -137,6 +137,14 @@ mod tests {
         assert!((read(0.5) - 50.0).abs() < 4.0, "{}", read(0.5));
         assert!((read(0.99) - 99.0).abs() < 7.0, "{}", read(0.99));
         assert!(read(0.0) < 1.1 && read(1.0) > 93.0);
+        for (count, p50, p99) in [(1, 1, 1), (2, 1, 2), (10, 5, 10), (100, 50, 99)] {
+            let few = of((1..=count).map(|n| n * 1_000_000));
+            let read = |share| few.quantile(share).expect("some").as_secs_f64();
+            assert!(
+                (read(0.5) / p50 as f64 - 1.0).abs() < 0.07 && (read(0.99) / p99 as f64 - 1.0).abs() < 0.07,
+                "{count}"
+            );
+        }
         assert_eq!(DurationHistogram::default().quantile(0.5), None);
     }
 

@@ -1,6 +1,6 @@
 //! Every process of the host with its parent, and what trees of them use, from one pass over `/proc`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::time::Duration;
 
@@ -9,6 +9,9 @@ use nix::unistd::Pid;
 
 use crate::process_list::Stat;
 use crate::usage::{ticks, units};
+
+/// Memories that several children of one process may share, at the most: usually there is one.
+const FEW: usize = 4;
 
 /// The processes of one moment.
 #[derive(Debug, Default)]
@@ -23,8 +26,10 @@ pub struct Census {
 struct Counted {
     parent: u32,
     start_time: u64,
-    /// Of it, and of the children that it has waited for.
+    /// Of itself.
     cpu: Duration,
+    /// Of the children that it has waited for.
+    waited: Duration,
     /// Resident pages.
     rss: u64,
 }
@@ -39,9 +44,8 @@ impl Census {
             if let Some((pid, stat)) = pid.and_then(|pid| Some((pid, Stat::of(pid)?))) {
                 let Stat { parent, start_time, cpu, waited, rss, .. } = stat;
                 // A clock tick is more than a worker at rest runs for in many a look.
-                let own = exact_cpu(pid).unwrap_or_else(|| ticks(cpu));
-                let cpu = own.saturating_add(ticks(waited));
-                census.processes.insert(pid, Counted { parent, start_time, cpu, rss });
+                let cpu = exact_cpu(pid).unwrap_or_else(|| ticks(cpu));
+                census.processes.insert(pid, Counted { parent, start_time, cpu, waited: ticks(waited), rss });
                 census.children.entry(parent).or_default().push(pid);
             }
         }
@@ -66,9 +70,12 @@ impl Census {
     /// A process and all that descends from it, itself first.
     pub fn tree(&self, root: u32) -> Vec<u32> {
         let mut found: Vec<u32> = self.processes.contains_key(&root).then_some(root).into_iter().collect();
+        // The pass is no single moment, so that two may seem to descend from each other.
+        let mut seen: HashSet<u32> = found.iter().copied().collect();
         let mut next = 0;
         while let Some(pid) = found.get(next) {
-            found.extend(self.children(*pid));
+            let children: Vec<u32> = self.children(*pid).iter().copied().filter(|child| seen.insert(*child)).collect();
+            found.extend(children);
             next += 1;
         }
         found
@@ -91,23 +98,33 @@ impl Census {
     /// only where a process is not waited for by anybody (a parent that ignores SIGCHLD).
     pub fn cpu(&self, pids: &[u32]) -> Duration {
         let known = pids.iter().filter_map(|pid| self.processes.get(pid));
-        known.fold(Duration::ZERO, |sum, one| sum.saturating_add(one.cpu))
+        known.fold(Duration::ZERO, |sum, one| sum.saturating_add(one.cpu).saturating_add(one.waited))
+    }
+
+    /// Processor time of a process itself.
+    pub fn own_cpu(&self, pid: u32) -> Duration {
+        self.processes.get(&pid).map_or(Duration::ZERO, |counted| counted.cpu)
     }
 
     /// Memory of each of these processes in bytes (PSS): a page that several processes share counts for each by its share. Where the
     /// kernel does not show that, resident memory. Reads a file of each, which takes some tens of microseconds.
     ///
-    /// Children of one process may run in one memory, as the inits of trees do: the first of them has it, the others have none.
-    pub fn memory(&self, pids: &[u32]) -> HashMap<u32, u64> {
-        let mut counted: Vec<u32> = Vec::new();
+    /// Children of `owner` may run in one memory, as the inits of trees do: the first of them has it, the others have none.
+    pub fn memory(&self, pids: &[u32], owner: u32) -> HashMap<u32, u64> {
+        // One of each memory that several may share.
+        let mut memories: Vec<u32> = Vec::new();
         let mut found = HashMap::new();
         for pid in pids {
             let Some(Counted { parent, rss, .. }) = self.processes.get(pid) else { continue };
-            let of_parent = |other: &&u32| self.processes.get(other).is_some_and(|other| other.parent == *parent);
-            if counted.iter().filter(of_parent).any(|other| share_memory(*other, *pid)) {
-                continue;
+            if *parent == owner {
+                if memories.iter().any(|other| share_memory(*other, *pid)) {
+                    continue;
+                }
+                // A few are enough to know the one that inits share; each program without an init has one of its own.
+                if memories.len() < FEW {
+                    memories.push(*pid);
+                }
             }
-            counted.push(*pid);
             found.insert(*pid, proportional(*pid).unwrap_or_else(|| rss.saturating_mul(units().1)));
         }
         found
@@ -148,9 +165,10 @@ mod tests {
     fn of(processes: &[(u32, u32)]) -> Census {
         let mut census = Census::default();
         for (pid, parent) in processes {
-            census
-                .processes
-                .insert(*pid, Counted { parent: *parent, start_time: 1, cpu: Duration::from_secs(1), rss: 1 });
+            census.processes.insert(
+                *pid,
+                Counted { parent: *parent, start_time: 1, cpu: Duration::from_secs(1), waited: Duration::ZERO, rss: 1 },
+            );
             census.children.entry(*parent).or_default().push(*pid);
         }
         census
@@ -170,7 +188,8 @@ mod tests {
         let census = of(&[(10, 1), (11, 10), (12, 11), (13, 12), (20, 1)]);
         assert_eq!([11, 12, 13].map(|pid| census.branch_of(10, pid)), [Some(11); 3]);
         assert_eq!([10, 20, 99].map(|pid| census.branch_of(10, pid)), [None; 3]);
-        assert_eq!(of(&[(5, 6), (6, 5)]).branch_of(10, 5), None, "a chain without an end ends");
+        let circle = of(&[(5, 6), (6, 5)]);
+        assert_eq!((circle.branch_of(10, 5), circle.tree(5)), (None, vec![5, 6]), "a chain without an end ends");
     }
 
     #[test]
@@ -178,7 +197,7 @@ mod tests {
         let (census, own) = (Census::take().expect("a census"), std::process::id());
         assert!(census.children(std::os::unix::process::parent_id()).contains(&own));
         assert!(census.start_time(own).is_some_and(|began| began <= census.taken_at()));
-        let memory = census.memory(&[own, u32::MAX]);
+        let memory = census.memory(&[own, u32::MAX], own);
         assert!(memory.len() == 1 && memory[&own] > 1 << 20, "{memory:?}");
     }
 

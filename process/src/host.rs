@@ -24,14 +24,14 @@ pub struct Pressure {
 }
 
 /// What is granted: the least of what the host has, the processors that this process may run on, and the limits of its control groups and
-/// all above them. None where the host's memory can't be read.
+/// all above them. None where the host does not tell its processors or its memory.
 pub fn granted() -> Option<Granted> {
     let memory = memory_line("MemTotal:")?;
     let processors = fs::read_to_string("/proc/self/status").ok();
     let processors = processors.and_then(|status| {
         status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).and_then(|list| count_of(list.trim()))
     });
-    let mut granted = Granted { cpu: processors.unwrap_or(1).saturating_mul(1_000_000), memory };
+    let mut granted = Granted { cpu: processors?.saturating_mul(1_000_000), memory };
     for (folder, version) in groups() {
         let limits = match version {
             Version::One => [quota_of_v1(&folder), number(&folder.join("memory.limit_in_bytes"))],
@@ -99,9 +99,9 @@ fn folders(memberships: &str, mounts: &str) -> Vec<(PathBuf, Version)> {
         }
         let Some((root, mount)) = mounts.lines().find_map(|line| mount_of(line, limiting)) else { continue };
         // Within a container the mount may begin at the group itself.
-        let below = path.strip_prefix(root.trim_end_matches('/')).unwrap_or("").trim_start_matches('/');
+        let below = Path::new(path).strip_prefix(&root).unwrap_or(Path::new(""));
         let top = PathBuf::from(&mount);
-        let folder: PathBuf = top.iter().chain(Path::new(below).iter()).collect();
+        let folder: PathBuf = top.iter().chain(below.iter()).collect();
         let above = folder.ancestors().take_while(|folder| folder.starts_with(&top));
         found.extend(above.map(|folder| (folder.to_path_buf(), version)));
     }

@@ -282,7 +282,7 @@ fn usage_is_that_of_the_tree() {
             });
             let census = count();
             let tree = census.tree(root);
-            let memory = census.memory(&tree);
+            let memory = census.memory(&tree, std::process::id());
             assert!(tree.len() == 4 && memory.len() == 4, "init, two shells, sleep: {memory:?}");
             assert!(memory.values().sum::<u64>() > 300_000, "{memory:?}");
             assert_eq!(census.branch_of(std::process::id(), child.pid), Some(root));

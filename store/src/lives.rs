@@ -42,7 +42,7 @@ const BRING_BACK: [&str; 6] = [
         LIMIT CAST($2 AS BIGINT))",
     // Two rows can't be of one time, and nobody knows of which time these are. They go.
     "DELETE FROM pool_metrics WHERE (pool_name, tier, at) IN (SELECT m.pool_name, m.tier, m.at FROM pool_metrics m \
-        WHERE m.at > $1 LIMIT CAST($2 AS BIGINT))",
+        WHERE m.tier IN ('raw', '5m', '1h') AND m.at > $1 LIMIT CAST($2 AS BIGINT))",
 ];
 
 pub(crate) fn note(life: &LifeRow) -> Statement {

@@ -54,7 +54,7 @@ impl Metrics {
         let measured = self.context.settings.metrics_interval.unwrap_or(USUAL);
         let interval = Interval::choose(interval, range, measured).map_err(SupervisorError::Invalid)?;
         let (now, step) = (self.context.settings.wall.now(), interval.duration());
-        let rows = self.rows(pool.clone(), now.before(range.duration()), now, step).await?;
+        let rows = self.rows(pool.clone(), now.before(range.duration().saturating_add(step)), now, step).await?;
         let points = series::curve(&rows, kind, range, step, now).into_iter().map(Into::into).collect();
         Ok(SeriesView { metric_type: kind, time_range: range, interval, pool_name: pool, points })
     }

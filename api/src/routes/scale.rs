@@ -57,7 +57,8 @@ impl From<PoolView> for ClusterJson {
     responses(
         (status = 200, description = "The pool as it is now", body = PoolView),
         (status = 404, description = "There is no such pool (`unknown_pool`)"),
-        (status = 422, description = "It is outside of `min_workers` and `max_workers` (`invalid_request`)"),
+        (status = 422, description = "It is outside of `min_workers` and `max_workers` (`invalid_field`)"),
+        (status = 409, description = "It is being removed (`pool_draining`)"),
     ))]
 async fn scale(Leader(caller): Leader, pool: PoolPath, body: StrictJson<ScaleBody>) -> Result<Json<PoolView>, Problem> {
     scaled(&caller, &pool, body.value).await.map(Json)
@@ -77,7 +78,8 @@ async fn cluster(Leader(caller): Leader, pool: PoolPath) -> Result<Json<ClusterJ
     responses(
         (status = 200, description = "The pool as it is now", body = ClusterJson),
         (status = 404, description = "There is no such pool (`unknown_pool`)"),
-        (status = 422, description = "It is outside of `min_workers` and `max_workers` (`invalid_request`)"),
+        (status = 422, description = "It is outside of `min_workers` and `max_workers` (`invalid_field`)"),
+        (status = 409, description = "It is being removed (`pool_draining`)"),
     ))]
 async fn scale_cluster(
     Leader(caller): Leader,

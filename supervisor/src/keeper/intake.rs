@@ -35,6 +35,10 @@ impl Keeper {
             KeeperMessage::Read(PoolRead::Now(look)) => look(self, turn),
             KeeperMessage::Read(PoolRead::AtTurnEnd(look)) => self.looks.push(look),
             KeeperMessage::Change { spec, reply } => turn.transitions.push(Transition::Change { spec, reply }),
+            KeeperMessage::Scale { reply, .. } if self.model.pool.draining || self.life.removal.is_some() => {
+                let pool = self.model.pool.spec.pool_name.clone();
+                drop(reply.send(Err(SupervisorError::PoolDraining(pool))));
+            }
             KeeperMessage::Scale { target, words, reply } => {
                 turn.transitions.push(Transition::Scale { target, words, reply })
             }

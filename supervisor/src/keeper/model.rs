@@ -224,6 +224,7 @@ impl Model {
             |agent: &&PoolAgent| matches!(agent.status, AgentStatus::Running { activity, .. } if !activity.is_idle());
         let load = share(count(self.agents.iter().filter(busy)), self.slot_counts().total);
         let status = match workers.target {
+            _ if workers.draining || workers.stopping => PoolStatus::Active,
             Some(target) if workers.taking.saturating_sub(workers.starting) < target => PoolStatus::ScalingUp,
             Some(target) if workers.open > target => PoolStatus::ScalingDown,
             _ => PoolStatus::Active,

@@ -128,11 +128,17 @@ impl Keeper {
         is_any
     }
 
-    /// Where people's agents need more workers than are to be there, these are to be there from now on.
-    fn raised_target(&self, new_workers: usize, turn: &Turn) -> Option<u32> {
-        let workers = self.model.workers.counts(&self.model.pool, turn.now);
-        let all = workers.taking.saturating_add(u32::try_from(new_workers).unwrap_or(u32::MAX));
-        workers.target.filter(|target| all > *target).map(|_| all)
+    /// Where all agents together with those that people want now need more workers than are to be there, these are to be there from now
+    /// on. Agents that only come back change nothing of what somebody has said.
+    fn raised_target(&self, spawns: &[SpawnAsk]) -> Option<u32> {
+        let wanted = spawns.iter().filter(|spawn| !spawn.for_tasks).count();
+        let target = self.model.pool.target_workers().filter(|_| wanted > 0)?;
+        let there = self.model.agents.iter().filter(|agent| !agent.status.is_final()).count();
+        let capacity = self.model.pool.spec.config.max_agents.max(1) as usize;
+        let needed = u32::try_from((there + wanted).div_ceil(capacity)).unwrap_or(u32::MAX);
+        let most = self.model.pool.spec.config.max_workers;
+        let needed = if most == 0 { needed } else { needed.min(most) };
+        (needed > target).then_some(needed)
     }
 
     fn bounds(&self, workers: scaling::WorkerCounts) -> PlacementLimits {
@@ -159,7 +165,7 @@ impl Keeper {
     ) -> PlacementPlan {
         let new_worker = |_| (ProcessId::generate(), WorkerKey::generate());
         let new_workers: Vec<_> = (0..plan.new_workers + spare.count).map(new_worker).collect();
-        let target = self.raised_target(plan.new_workers, turn);
+        let target = self.raised_target(&spawns);
         let mut placement =
             PlacementPlan { waiting: Vec::new(), spawns: Vec::new(), writes: Vec::new(), target, new_workers };
         let spare = spare.reason.to_string();
@@ -192,7 +198,7 @@ impl Keeper {
             }
         }
         if let Some(target) = target {
-            let words = format!("{} need a slot each", counted(placement.spawns.len() as u64, "new agent"));
+            let words = format!("a spawn needs more: {}", counted(target.into(), "worker"));
             let (pool, at) = (self.model.pool.spec.pool_name.clone(), turn.at);
             let event = EventDraft { reason: words, ..self.model.pool.event(EventKind::PoolScaled, at) };
             placement.writes.extend([Write::ScalePool { pool, target: Some(target), at }, Write::Event(event)]);

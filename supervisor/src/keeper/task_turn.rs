@@ -155,12 +155,12 @@ impl Keeper {
         self.model.view(scaling, self.tasks.holds(PoolNow::of(&self.model, turn)), health, turn.now)
     }
 
-    /// The pool as it is measured.
-    pub(crate) fn picture(&self, turn: &Turn) -> PoolPicture {
+    /// The pool as it is measured; none while its tasks are not known.
+    pub(crate) fn picture(&self, turn: &Turn) -> Option<PoolPicture> {
         let workers = self.model.workers.counts(&self.model.pool, turn.now);
-        let tasks = self.tasks.figures(PoolNow::of(&self.model, turn));
+        let tasks = self.tasks.figures(PoolNow::of(&self.model, turn))?;
         let clocks = &self.context.settings.clocks;
-        picture::take(&self.model, wanted(workers), tasks, clocks, turn.now)
+        Some(picture::take(&self.model, wanted(workers), tasks, clocks, turn.now))
     }
 
     /// The pool's queue in figures, but for the delayed and the dead ones, which the store counts.

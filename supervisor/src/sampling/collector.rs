@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::{MetricsTier, PoolMetrics, Timestamp, Words};
+use muster_policy::retention::{Lived, cutoff};
 use muster_store::{MetricsRound, StoreError};
 
 use super::rollup::RolledUp;
@@ -59,6 +60,12 @@ impl Collector {
 
     async fn round(&mut self) {
         let Some(look) = self.sampler.look().await else { return };
+        let latest = self.kept.last().map(|(at, _)| *at).max(self.stored);
+        if latest.is_some_and(|latest| look.at <= latest) {
+            // The clock was set back: what is of a time to come has gone from the store, and is not put there again.
+            self.kept.retain(|(at, _)| *at < look.at);
+            (self.stored, self.rolled) = (None, RolledUp::default());
+        }
         self.context.reporting.recent_use.add(&look);
         self.keep(look);
         if let Err(error) = self.store().await {
@@ -82,6 +89,14 @@ impl Collector {
         self.kept.push((look.at, rows));
     }
 
+    /// Up to when rows of each tier go. Time counts in the lives of supervisors, so that a clock that is set takes nothing away.
+    async fn outdated(&self, now: Timestamp) -> Result<Vec<(MetricsTier, Timestamp)>, StoreError> {
+        let lives = self.context.store.lives().await?;
+        let lived: Vec<Lived> = lives.iter().map(|life| (life.began_at, life.seen_at)).collect();
+        let until = |tier: MetricsTier| Some((tier, cutoff(&lived, tier.kept(), now)?.0));
+        Ok(MetricsTier::all().filter_map(until).collect())
+    }
+
     /// One transaction: new rows, those that are summed up of what was stored before, and the end of old ones.
     async fn store(&mut self) -> Result<(), StoreError> {
         let Some(at) = self.kept.last().map(|(at, _)| *at) else { return Ok(()) };
@@ -90,10 +105,7 @@ impl Collector {
             None => (Vec::new(), self.rolled),
         };
         let measured = self.kept.iter().flat_map(|(_, rows)| rows).map(|row| (MetricsTier::Raw, row.clone()));
-        let round = MetricsRound {
-            rows: measured.chain(sums).collect(),
-            outdated: MetricsTier::all().map(|tier| (tier, at.before(tier.kept()))).collect(),
-        };
+        let round = MetricsRound { rows: measured.chain(sums).collect(), outdated: self.outdated(at).await? };
         self.context.store.record_metrics(self.context.fence, &round).await?;
         (self.rolled, self.stored) = (rolled, Some(at));
         self.kept.clear();

@@ -28,13 +28,23 @@ pub(crate) struct HostUse {
     pub(crate) workers: Vec<WorkerUse>,
 }
 
+/// Processor time of a tree so far.
+#[derive(Clone, Debug)]
+pub(crate) struct TreeCpu {
+    pub(crate) tree: ProcessKey,
+    /// With that of all that ended and was waited for. It falls where something ends that nobody waits for.
+    pub(crate) total: Duration,
+    /// Of each process that lives, itself.
+    pub(crate) members: Vec<(ProcessKey, Duration)>,
+}
+
 /// What a worker and all that it owns use.
 #[derive(Debug)]
 pub(crate) struct WorkerUse {
     pub(crate) process_id: ProcessId,
     /// Processor time so far, tree by tree: the whole worker is one, but for a worker within the supervisor, whose trees are those of its
     /// agents.
-    pub(crate) cpu: Vec<(ProcessKey, Duration)>,
+    pub(crate) cpu: Vec<TreeCpu>,
     pub(crate) memory: u64,
     pub(crate) agents: Vec<AgentUse>,
 }
@@ -43,8 +53,7 @@ pub(crate) struct WorkerUse {
 #[derive(Debug)]
 pub(crate) struct AgentUse {
     pub(crate) agent_id: AgentId,
-    pub(crate) tree: ProcessKey,
-    pub(crate) cpu: Duration,
+    pub(crate) cpu: TreeCpu,
     pub(crate) memory: u64,
 }
 
@@ -73,21 +82,30 @@ fn of_worker(census: &Census, worker: &WorkerPicture, process: &LocalIdentity, o
         true => branches.iter().flat_map(|(branch, _)| census.tree(*branch)).collect(),
         false => census.tree(owner),
     };
-    let memory = census.memory(&counted);
-    let key = |pid: u32| (pid, census.start_time(pid).unwrap_or_default());
+    let memory = census.memory(&counted, owner);
     let of_branch = |(branch, agent): &(u32, AgentId)| {
         let tree = census.tree(*branch);
         // The init is the worker's: it is small, and runs in one memory with the others.
         let programs = tree.get(1..).filter(|programs| !programs.is_empty()).unwrap_or(&tree);
         let sum = programs.iter().filter_map(|pid| memory.get(pid)).sum();
-        AgentUse { agent_id: *agent, tree: key(*branch), cpu: census.cpu(&tree), memory: sum }
+        AgentUse { agent_id: *agent, cpu: cpu_of(census, &tree), memory: sum }
     };
     let agents: Vec<AgentUse> = branches.iter().map(of_branch).collect();
     let cpu = match is_within {
-        true => agents.iter().map(|agent| (agent.tree, agent.cpu)).collect(),
-        false => vec![(key(owner), census.cpu(&counted))],
+        true => agents.iter().map(|agent| agent.cpu.clone()).collect(),
+        false => vec![cpu_of(census, &counted)],
     };
     WorkerUse { process_id: worker.process_id, cpu, memory: memory.values().sum(), agents }
+}
+
+/// Of a tree, its root first.
+fn cpu_of(census: &Census, tree: &[u32]) -> TreeCpu {
+    let key = |pid: u32| (pid, census.start_time(pid).unwrap_or_default());
+    TreeCpu {
+        tree: tree.first().copied().map_or((0, 0), key),
+        total: census.cpu(tree),
+        members: tree.iter().map(|pid| (key(*pid), census.own_cpu(*pid))).collect(),
+    }
 }
 
 /// The children of a worker's process that hold a tree of one of its agents: by the pid of the agent's program, else by what the program

@@ -28,6 +28,8 @@ pub(crate) struct PoolPicture {
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerPicture {
     pub(crate) process_id: ProcessId,
+    /// Whether it has a process for certain.
+    pub(crate) is_ready: bool,
     /// None of one that no host can see, or that is not known yet.
     pub(crate) identity: Option<LocalIdentity>,
     /// Each with the pid of its program, where it has one that lasts.
@@ -81,13 +83,14 @@ pub(crate) fn health(model: &Model, wanted: u32, clocks: &Clocks, now: Instant) 
 fn is_well(worker: &PoolWorker, clocks: &Clocks, now: Instant) -> bool {
     let heard = worker.contact.pulse.map(|pulse| now.saturating_duration_since(pulse.heard));
     let is_heard = heard.is_some_and(|age| age <= worker.clocks(clocks).stale);
-    worker.status == WorkerStatus::Ready && !worker.is_unreachable() && !worker.contact.unheard && is_heard
+    worker.status == WorkerStatus::Ready && worker.takes_agents() && !worker.contact.unheard && is_heard
 }
 
 fn of_worker(model: &Model, worker: &PoolWorker) -> WorkerPicture {
     let pid = |id: &AgentId| model.agent(*id).and_then(|agent| agent.run.pid);
     WorkerPicture {
         process_id: worker.process_id,
+        is_ready: worker.status == WorkerStatus::Ready,
         identity: worker.process.identity.as_ref().and_then(|identity| identity.as_local()).cloned(),
         agents: worker.held.iter().map(|id| (*id, pid(id))).collect(),
     }

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use muster_domain::pool_metrics::{PressureFigures, ResourceFigures, WorkFigures};
 use muster_domain::{AgentId, PoolMetrics, PoolName, ProcessId, Timestamp};
 
-use super::host_use::{HostUse, ProcessKey, WorkerUse, measure};
+use super::host_use::{HostUse, ProcessKey, TreeCpu, WorkerUse, measure};
 use super::picture::{PoolPicture, WorkerPicture};
 use crate::blocking::{self, Undone};
 use crate::clock;
@@ -32,9 +32,17 @@ pub(crate) struct Sampler {
 /// What is needed of the look before.
 struct Before {
     at: Instant,
-    /// All work so far of each pool, and since when its keeper has counted.
-    work: HashMap<PoolName, (Instant, WorkFigures)>,
+    work: HashMap<PoolName, WorkBefore>,
     host: Option<HostBefore>,
+}
+
+/// All work of a pool up to a look, of which the next figures are the difference: the last one to which its keeper has answered.
+#[derive(Clone)]
+struct WorkBefore {
+    at: Instant,
+    /// Since when the keeper has counted.
+    kept_since: Instant,
+    work: WorkFigures,
 }
 
 /// The same of the host, where it could be measured.
@@ -42,7 +50,10 @@ struct HostBefore {
     at: Instant,
     /// In clock ticks since boot: a process that began later has used all its time since.
     taken_at: u64,
-    cpu: HashMap<ProcessKey, Duration>,
+    /// Of whole trees, by their roots.
+    trees: HashMap<ProcessKey, Duration>,
+    /// Of each process itself.
+    processes: HashMap<ProcessKey, Duration>,
 }
 
 /// What was measured.
@@ -73,24 +84,40 @@ impl Sampler {
 
     /// Looks. None at the first time: there is nothing since when it could be told.
     pub(crate) async fn look(&mut self) -> Option<Look> {
-        let asked = self.context.directory.all().into_iter().map(|(_, keeper)| async move {
-            tokio::time::timeout(PATIENCE, read_at_turn_end(&keeper, Keeper::picture)).await
+        let asked = self.context.directory.all().into_iter().map(|(pool, keeper)| async move {
+            (pool, tokio::time::timeout(PATIENCE, read_at_turn_end(&keeper, Keeper::picture)).await)
         });
-        let (mut pictures, mut is_whole) = (Vec::new(), true);
-        for answer in join_all(asked).await {
+        let (mut pictures, mut silent) = (Vec::new(), Vec::new());
+        for (pool, answer) in join_all(asked).await {
             match answer {
-                Ok(Ok(picture)) => pictures.push(picture),
+                Ok(Ok(Some(picture))) => match self.without_delayed(picture).await {
+                    Some(picture) => pictures.push(picture),
+                    None => silent.push(pool),
+                },
                 // One that ends meanwhile is a pool that is gone.
                 Ok(Err(_)) => {}
-                Err(_) => is_whole = false,
+                Ok(Ok(None)) | Err(_) => silent.push(pool),
             }
         }
         let host = self.host_use(&pictures).await;
         let (now, at) = (clock::now(), self.context.settings.wall.now());
-        let now = Before::of(&pictures, host.as_ref(), now);
+        let mut now = Before::of(&pictures, host.as_ref(), now);
+        for pool in &silent {
+            let known = self.before.as_ref().and_then(|before| before.work.get(pool));
+            now.work.extend(known.map(|known| (pool.clone(), known.clone())));
+        }
         let before = self.before.replace(now)?;
         let now = self.before.as_ref()?;
-        Some(compare(&before, now, &pictures, host.as_ref(), is_whole, at))
+        Some(compare(&before, now, &pictures, host.as_ref(), silent.is_empty(), at))
+    }
+
+    /// Tasks that wait for their time are no queue; how many these are only the store knows. None where it does not answer.
+    async fn without_delayed(&self, mut picture: PoolPicture) -> Option<PoolPicture> {
+        if picture.queue.depth > 0 {
+            let counts = tokio::time::timeout(PATIENCE, self.context.store.queue_counts(&picture.pool_name)).await;
+            picture.queue.depth = picture.queue.depth.saturating_sub(counts.ok()?.ok()?.delayed);
+        }
+        Some(picture)
     }
 
     /// What the kernel says, if it does in time: reading the memory of a process waits for whoever holds it.
@@ -116,20 +143,23 @@ impl Sampler {
 
 impl Before {
     fn of(pictures: &[PoolPicture], host: Option<&HostUse>, at: Instant) -> Self {
-        let of_pool = |picture: &PoolPicture| (picture.pool_name.clone(), (picture.kept_since, picture.work.clone()));
+        let of_pool = |picture: &PoolPicture| {
+            let work = WorkBefore { at, kept_since: picture.kept_since, work: picture.work.clone() };
+            (picture.pool_name.clone(), work)
+        };
         let host = host.map(|host| HostBefore {
             at,
             taken_at: host.taken_at,
-            cpu: host.workers.iter().flat_map(trees).collect(),
+            trees: host.workers.iter().flat_map(trees).map(|cpu| (cpu.tree, cpu.total)).collect(),
+            processes: host.workers.iter().flat_map(trees).flat_map(|cpu| cpu.members.iter().copied()).collect(),
         });
         Self { at, work: pictures.iter().map(of_pool).collect(), host }
     }
 }
 
 /// Every tree that time was read of.
-fn trees(worker: &WorkerUse) -> impl Iterator<Item = (ProcessKey, Duration)> {
-    let of_agents = worker.agents.iter().map(|agent| (agent.tree, agent.cpu));
-    worker.cpu.iter().copied().chain(of_agents)
+fn trees(worker: &WorkerUse) -> impl Iterator<Item = &TreeCpu> {
+    worker.cpu.iter().chain(worker.agents.iter().map(|agent| &agent.cpu))
 }
 
 fn compare(
@@ -149,13 +179,21 @@ fn compare(
         let mut metrics = PoolMetrics::new(Some(picture.pool_name.clone()), at);
         metrics.looks = 1;
         (metrics.slots, metrics.agents, metrics.queue) = (picture.slots, picture.agents, picture.queue);
-        (metrics.covers, metrics.work) = work_since(before, now.at, picture);
+        let Some(done) = work_since(before, now.at, picture) else {
+            // Nobody knows when it was done.
+            look.is_whole = false;
+            continue;
+        };
+        (metrics.covers, metrics.work) = done;
         if let (Some(span), Some(host)) = (&span, host) {
             let of_pool: Vec<&WorkerUse> =
                 picture.workers.iter().filter_map(|worker| uses.get(&worker.process_id).copied()).collect();
             let used: Vec<(ProcessId, TreeUse)> =
                 of_pool.iter().map(|worker| (worker.process_id, span.used(&worker.cpu, worker.memory))).collect();
-            metrics.resources = resources(used.iter().map(|(_, used)| *used), host);
+            // A part of them is not the whole.
+            if used.len() == picture.workers.iter().filter(|worker| worker.is_ready).count().max(used.len()) {
+                metrics.resources = resources(used.iter().map(|(_, used)| *used), host);
+            }
             look.workers.extend(used);
             look.agents.extend(of_pool.iter().flat_map(|worker| span.agents(worker)));
         }
@@ -164,16 +202,22 @@ fn compare(
     look
 }
 
-/// What a pool did since the look before, and how long that is: all that a keeper which has begun since then has done.
-fn work_since(before: &Before, now: Instant, picture: &PoolPicture) -> (Duration, WorkFigures) {
+/// What a pool did since its keeper was last read, and how long that is: all that a keeper which has begun since the look before has
+/// done. None of one that was there before, and was never read.
+fn work_since(before: &Before, now: Instant, picture: &PoolPicture) -> Option<(Duration, WorkFigures)> {
     match before.work.get(&picture.pool_name) {
-        Some((since, work)) if *since == picture.kept_since => (now - before.at, picture.work.since(work)),
-        _ => (now.saturating_duration_since(picture.kept_since.max(before.at)), picture.work.clone()),
+        Some(known) if known.kept_since == picture.kept_since => {
+            Some((now.saturating_duration_since(known.at), picture.work.since(&known.work)))
+        }
+        _ if picture.kept_since >= before.at => {
+            Some((now.saturating_duration_since(picture.kept_since), picture.work.clone()))
+        }
+        _ => None,
     }
 }
 
 fn resources(used: impl Iterator<Item = TreeUse>, host: &HostUse) -> ResourceFigures {
-    let granted = host.granted.unwrap_or_default();
+    let Some(granted) = host.granted else { return ResourceFigures::default() };
     let mut sum = ResourceFigures {
         looks: 1,
         cpu_granted: granted.cpu,
@@ -200,18 +244,26 @@ struct HostSpan<'a> {
 }
 
 impl HostSpan<'_> {
-    fn used(&self, cpu: &[(ProcessKey, Duration)], memory: u64) -> TreeUse {
-        let cpu: Duration = cpu.iter().map(|(tree, cpu)| self.since(*tree, *cpu)).sum();
+    fn used<'b>(&self, cpu: impl IntoIterator<Item = &'b TreeCpu>, memory: u64) -> TreeUse {
+        let cpu: Duration = cpu.into_iter().map(|cpu| self.since(cpu)).sum();
         let wall = (self.now.at - self.before.at).as_secs_f64();
         let cpu = if wall > 0.0 { (cpu.as_secs_f64() / wall * 1e6).round() as u64 } else { 0 };
         TreeUse { cpu, memory }
     }
 
-    /// What a tree used in it. One that was not there before has used all of it, where it began since; else nobody knows.
-    fn since(&self, tree: ProcessKey, cpu: Duration) -> Duration {
-        match self.before.cpu.get(&tree) {
+    /// What a tree used in it. Where something of it ended and nobody waited for it, the whole has lost that time: then what is left has
+    /// used so much at the least.
+    fn since(&self, cpu: &TreeCpu) -> Duration {
+        let whole = self.grown(&self.before.trees, cpu.tree, cpu.total);
+        let living = cpu.members.iter().map(|(process, own)| self.grown(&self.before.processes, *process, *own)).sum();
+        whole.max(living)
+    }
+
+    /// What is more than before. One that was not there before has used all of it, where it began since; else nobody knows.
+    fn grown(&self, before: &HashMap<ProcessKey, Duration>, key: ProcessKey, cpu: Duration) -> Duration {
+        match before.get(&key) {
             Some(before) => cpu.saturating_sub(*before),
-            None if tree.1 >= self.before.taken_at => cpu,
+            None if key.1 >= self.before.taken_at => cpu,
             None => Duration::ZERO,
         }
     }
@@ -220,7 +272,7 @@ impl HostSpan<'_> {
     fn agents(&self, worker: &WorkerUse) -> Vec<(AgentId, TreeUse)> {
         let mut agents: HashMap<AgentId, TreeUse> = HashMap::new();
         for agent in &worker.agents {
-            let used = self.used(&[(agent.tree, agent.cpu)], agent.memory);
+            let used = self.used([&agent.cpu], agent.memory);
             let sum = agents.entry(agent.agent_id).or_default();
             (sum.cpu, sum.memory) = (sum.cpu + used.cpu, sum.memory + used.memory);
         }

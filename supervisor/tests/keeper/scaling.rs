@@ -94,6 +94,23 @@ async fn a_spawn_by_somebody_raises_the_target() {
 }
 
 #[tokio::test]
+async fn agents_that_come_back_leave_the_target_as_it_is() {
+    let world = world().await;
+    let agents = world.spawn_many(6).await;
+    wait_workers(&world, 3).await;
+    scale(&world, 1).await;
+    let worker = world.worker_of(agents[0]).await;
+    worker.die();
+    wait_until("all run", async || {
+        let pool = world.pool().await;
+        (pool.used_capacity, pool.pending_agents, pool.active_worker_processes) == (6, 0, 3)
+    })
+    .await;
+    assert_eq!(world.pool().await.scale.target_workers, Some(1));
+    world.end().await;
+}
+
+#[tokio::test]
 async fn agents_for_tasks_start_no_worker_past_the_target() {
     let on_demand = |config: &mut PoolConfig| {
         (config.on_demand, config.max_agents) = (Some(OnDemand { max_agents: 0, reuse: true }), 2);

@@ -225,14 +225,17 @@ impl PoolTasks {
         }
     }
 
-    /// The queue at this moment, and all work since the keeper began.
-    pub(super) fn figures(&self, pool: PoolNow<'_>) -> TaskFigures {
+    /// The queue at this moment, with its delayed tasks, and all work since the keeper began; none where the picture is not the truth.
+    pub(super) fn figures(&self, pool: PoolNow<'_>) -> Option<TaskFigures> {
+        if !self.loaded {
+            return None;
+        }
         let queue = QueueFigures {
             depth: self.waiting.count,
             running: self.assigned.runs.len() as u64,
             oldest_wait: self.waiting.queues.oldest().map_or(Duration::ZERO, |oldest| pool.at.since(oldest)),
         };
-        (queue, self.meter.work.clone())
+        Some((queue, self.meter.work.clone()))
     }
 
     /// What each of these queued tasks waits for; none where it has an agent by now.

@@ -17,16 +17,16 @@ fn picture(kept_since: Instant, worker: ProcessId, attempts: u64) -> PoolPicture
         agents: AgentFigures::default(),
         queue: QueueFigures { depth: 7, ..QueueFigures::default() },
         work: WorkFigures { attempts, ..WorkFigures::default() },
-        workers: vec![WorkerPicture { process_id: worker, identity: None, agents: Vec::new() }],
+        workers: vec![WorkerPicture { process_id: worker, is_ready: true, identity: None, agents: Vec::new() }],
     }
 }
 
 /// Of one worker with this processor time, and of trees of one agent: pid, seconds.
 fn host(taken_at: u64, worker: ProcessId, cpu: Duration, agent: AgentId, trees: &[(u32, u64)]) -> HostUse {
+    let cpu_of = |tree: ProcessKey, total: Duration| TreeCpu { tree, total, members: vec![(tree, total)] };
     let of_tree = |(pid, seconds): &(u32, u64)| AgentUse {
         agent_id: agent,
-        tree: (*pid, u64::from(*pid)),
-        cpu: Duration::from_secs(*seconds),
+        cpu: cpu_of((*pid, u64::from(*pid)), Duration::from_secs(*seconds)),
         memory: 100,
     };
     HostUse {
@@ -35,7 +35,7 @@ fn host(taken_at: u64, worker: ProcessId, cpu: Duration, agent: AgentId, trees: 
         pressure: Some(Pressure { cpu: 5, memory: 0, io: 0 }),
         workers: vec![WorkerUse {
             process_id: worker,
-            cpu: vec![((1, 1), cpu)],
+            cpu: vec![cpu_of((1, 1), cpu)],
             memory: 500,
             agents: trees.iter().map(of_tree).collect(),
         }],
@@ -107,4 +107,49 @@ fn a_keeper_that_began_since_counts_from_its_beginning() {
     let now = picture(world.start + SECOND * 4, world.worker, 2);
     let look = world.compare((&then, None), (&now, None));
     assert_eq!((look.pools[0].covers, look.pools[0].work.attempts.total), (SECOND * 6, 2));
+}
+
+#[test]
+fn a_keeper_that_missed_a_look_is_measured_over_both() {
+    let world = World::new();
+    let (then, now) = (picture(world.start, world.worker, 5), picture(world.start, world.worker, 8));
+    let mut before = Before::of(&[], None, world.start + SECOND * 10);
+    let at = Timestamp::from_millis(20_000);
+    let later = |pictures: &[PoolPicture]| Before::of(pictures, None, world.start + SECOND * 20);
+    let compared = |before: &Before| {
+        let now = std::slice::from_ref(&now);
+        compare(before, &later(now), now, None, true, at)
+    };
+    let unknown = compared(&before);
+    assert!(unknown.pools.is_empty() && !unknown.is_whole, "nobody knows when its work was done");
+    before.work = Before::of(&[then], None, world.start).work;
+    let pool = &compared(&before).pools[0];
+    assert_eq!((pool.covers, pool.work.attempts.total), (SECOND * 20, 3));
+}
+
+#[test]
+fn what_ends_without_anybody_waiting_takes_no_time_from_others() {
+    let world = World::new();
+    let pool = picture(world.start, world.worker, 0);
+    let member = |pid: u32, seconds: u64| ((pid, 1), Duration::from_secs(seconds));
+    let of = |total, members: Vec<(ProcessKey, Duration)>| {
+        let mut host = host(100, world.worker, SECOND * total, world.agent, &[]);
+        host.workers[0].cpu[0].members = members;
+        host
+    };
+    // One with 40 s is gone, and the other went from 10 to 15.
+    let (then, now) = (of(50, vec![member(1, 10), member(2, 40)]), of(15, vec![member(1, 15)]));
+    let look = world.compare((&pool, Some(&then)), (&pool, Some(&now)));
+    assert_eq!(look.workers, [(world.worker, TreeUse { cpu: 500_000, memory: 500 })]);
+}
+
+#[test]
+fn a_worker_that_could_not_be_measured_leaves_a_gap() {
+    let world = World::new();
+    let mut pool = picture(world.start, world.worker, 0);
+    let other = WorkerPicture { process_id: ProcessId::generate(), is_ready: true, identity: None, agents: Vec::new() };
+    pool.workers.push(other);
+    let measured = host(100, world.worker, SECOND, world.agent, &[]);
+    let look = world.compare((&pool, Some(&measured)), (&pool, Some(&measured)));
+    assert_eq!((look.pools[0].cpu_usage(), look.workers.len()), (None, 1), "a part is not the whole");
 }
