@@ -9,7 +9,8 @@ use crate::world::{Ground, World, config, let_pass, pool, wait_until};
 
 async fn away(world: &World) {
     world.ground.registry.leave();
-    wait_until("it is noticed", async || !world.degraded().await.is_empty()).await;
+    // Who reads reports may notice it first, and spawns are refused a moment later.
+    wait_until("it is noticed", async || world.system().refusal().is_some()).await;
 }
 
 #[tokio::test]
@@ -105,7 +106,8 @@ async fn a_supervisor_starts_without_a_registry_and_waits_for_it() {
     ground.registry.leave();
     let world = ground.lead().await;
     world.create_pool(config()).await;
-    wait_until("it is noticed", async || !world.degraded().await.is_empty()).await;
+    // Who reads reports may notice it first, and spawns are refused a moment later.
+    wait_until("it is noticed", async || world.system().refusal().is_some()).await;
     let refused = world.try_spawn(Duration::ZERO).await.expect_err("not yet");
     assert!(matches!(refused, SupervisorError::Unavailable { .. }), "{refused}");
     ground.registry.come_back();
