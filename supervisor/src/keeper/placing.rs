@@ -128,10 +128,10 @@ impl Keeper {
         is_any
     }
 
-    /// Where all agents together with those that people want now need more workers than are to be there, these are to be there from now
+    /// Where all agents together with those that people get now need more workers than are to be there, these are to be there from now
     /// on. Agents that only come back change nothing of what somebody has said.
-    fn raised_target(&self, spawns: &[SpawnAsk]) -> Option<u32> {
-        let wanted = spawns.iter().filter(|spawn| !spawn.for_tasks).count();
+    fn raised_target(&self, taken: &[(SpawnAsk, Option<ProcessId>)]) -> Option<u32> {
+        let wanted = taken.iter().filter(|(spawn, _)| !spawn.for_tasks).count();
         let target = self.model.pool.target_workers().filter(|_| wanted > 0)?;
         let there = self.model.agents.iter().filter(|agent| !agent.status.is_final()).count();
         let capacity = self.model.pool.spec.config.max_agents.max(1) as usize;
@@ -165,9 +165,8 @@ impl Keeper {
     ) -> PlacementPlan {
         let new_worker = |_| (ProcessId::generate(), WorkerKey::generate());
         let new_workers: Vec<_> = (0..plan.new_workers + spare.count).map(new_worker).collect();
-        let target = self.raised_target(&spawns);
         let mut placement =
-            PlacementPlan { waiting: Vec::new(), spawns: Vec::new(), writes: Vec::new(), target, new_workers };
+            PlacementPlan { waiting: Vec::new(), spawns: Vec::new(), writes: Vec::new(), target: None, new_workers };
         let spare = spare.reason.to_string();
         let reasons = std::iter::repeat_n(&plan.reason, plan.new_workers).chain(std::iter::repeat(&spare));
         for ((process_id, key), reason) in placement.new_workers.clone().into_iter().zip(reasons) {
@@ -197,7 +196,8 @@ impl Keeper {
                 }
             }
         }
-        if let Some(target) = target {
+        placement.target = self.raised_target(&placement.spawns);
+        if let Some(target) = placement.target {
             let words = format!("a spawn needs more: {}", counted(target.into(), "worker"));
             let (pool, at) = (self.model.pool.spec.pool_name.clone(), turn.at);
             let event = EventDraft { reason: words, ..self.model.pool.event(EventKind::PoolScaled, at) };

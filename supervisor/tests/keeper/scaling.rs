@@ -1,7 +1,5 @@
 //! A number of workers that somebody has said.
 
-use std::time::Duration;
-
 use muster_domain::{OnDemand, PoolConfig};
 use muster_store::Write;
 use muster_store::testing::Commit;
@@ -9,7 +7,7 @@ use muster_supervisor::{PoolStatus, SupervisorError};
 
 use crate::tasks::task;
 use crate::worker::OnTask;
-use crate::world::{Ground, World, config, pool, wait_until};
+use crate::world::{Ground, World, config, let_pass, pool, wait_until};
 
 /// Of workers of two agents, at most four.
 fn bounded() -> PoolConfig {
@@ -57,7 +55,7 @@ async fn a_worker_with_an_agent_stays_until_it_is_empty() {
     wait_workers(&world, 2).await;
     scale(&world, 1).await;
     assert_eq!(world.pool().await.scale.status, PoolStatus::ScalingDown);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let_pass(&world).await;
     wait_workers(&world, 2).await;
     let worker = world.worker_of(agents[0]).await.id();
     for agent in agents {
@@ -94,6 +92,18 @@ async fn a_spawn_by_somebody_raises_the_target() {
 }
 
 #[tokio::test]
+async fn a_spawn_that_is_refused_raises_nothing() {
+    let world = Ground::new().lead().await;
+    world.create_pool(PoolConfig { max_workers: 2, ..config() }).await;
+    world.spawn_many(4).await;
+    scale(&world, 1).await;
+    let refused = world.try_spawn(std::time::Duration::ZERO).await.expect_err("it is full");
+    assert!(matches!(refused, SupervisorError::PoolFull { .. }), "{refused}");
+    assert_eq!(world.pool().await.scale.target_workers, Some(1));
+    world.end().await;
+}
+
+#[tokio::test]
 async fn agents_that_come_back_leave_the_target_as_it_is() {
     let world = world().await;
     let agents = world.spawn_many(6).await;
@@ -121,7 +131,7 @@ async fn agents_for_tasks_start_no_worker_past_the_target() {
     world.on_task(OnTask::Hold).await;
     world.submit_many(vec![task(); 12]).await;
     wait_until("four agents run", async || world.pool().await.agent_count == 4).await;
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    let_pass(&world).await;
     let shown = world.pool().await;
     assert_eq!((shown.agent_count, shown.process_count, shown.scale.target_workers), (4, 2, Some(2)));
     scale(&world, 3).await;
