@@ -51,6 +51,14 @@ pub(crate) fn to_accounts(principal: &Principal, scope: Scope) -> Result<Option<
     Ok(bound_to(principal))
 }
 
+/// Who did something, for people; a principal without a name is one of an API without keys.
+pub(crate) fn by(principal: &Principal) -> String {
+    match principal.name() {
+        "" => "a person".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,7 @@ use muster_store::{PoolRow, Write, WriteOutcome};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::access;
 use crate::context::Context;
 use crate::directory::{LiveSpec, PoolEntry, ask, read, read_at_turn_end};
 use crate::error::SupervisorError;
@@ -123,17 +124,14 @@ impl Pools {
     /// # Errors
     /// [`SupervisorError::Invalid`] outside of the pool's bounds.
     pub async fn scale(&self, name: &PoolName, target: Option<u32>) -> Result<PoolView, SupervisorError> {
-        let _alone = self.context.directory.pool_lock.lock().await;
         let keeper = self.context.directory.keeper(name)?;
+        // They may change meanwhile: the target in force is within them whatever was said.
         let config = self.context.directory.spec(name)?.config.clone();
         if let Some(target) = target {
             check_target(target, &config).map_err(SupervisorError::Invalid)?;
         }
         self.context.reporting.health.may_store()?;
-        let by = match self.principal.name() {
-            "" => "a person".to_owned(),
-            name => name.to_owned(),
-        };
+        let by = access::by(&self.principal);
         let words = match target {
             Some(target) => format!("{by} wants {}", counted(target.into(), "worker")),
             None => format!("{by} releases it: workers are started as agents need them"),

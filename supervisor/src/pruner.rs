@@ -8,7 +8,7 @@ use muster_domain::Timestamp;
 use muster_files::DataPath;
 use muster_policy::retention::{Lived, cutoff};
 use muster_registry::RegistryError;
-use muster_store::{Pruned, StoreError};
+use muster_store::{LifeRow, Pruned, StoreError};
 
 use crate::blocking;
 use crate::context::Context;
@@ -66,7 +66,7 @@ fn tell(health: &HealthBoard, cleaned: Result<(), RegistryError>) {
 async fn prune(context: &Context) -> Result<Pruned, StoreError> {
     let (store, now) = (&context.store, context.settings.wall.now());
     let lives = store.lives().await?;
-    let lived: Vec<Lived> = lives.iter().map(|life| (life.began_at, life.seen_at)).collect();
+    let lived = lived(&lives);
     let events = cutoff(&lived, EVENTS_KEPT, now);
     let ended = cutoff(&lived, context.settings.clocks.retention, now);
     let before = |cutoff: Option<(Timestamp, usize)>| cutoff.map_or(NOTHING, |(at, _)| at);
@@ -75,6 +75,11 @@ async fn prune(context: &Context) -> Result<Pruned, StoreError> {
         store.prune_lives(context.fence, oldest.clone()).await?;
     }
     Ok(pruned)
+}
+
+/// In which times supervisors lived.
+pub(crate) fn lived(lives: &[LifeRow]) -> Vec<Lived> {
+    lives.iter().map(|life| (life.began_at, life.seen_at)).collect()
 }
 
 /// Tasks that were given up may be among those that went.

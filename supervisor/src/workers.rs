@@ -6,6 +6,7 @@ use std::time::Duration;
 use muster_domain::{PoolName, Principal, ProcessId, WorkerState};
 use muster_store::WorkerRow;
 
+use crate::access;
 use crate::context::Context;
 use crate::directory::{ask, read};
 use crate::error::SupervisorError;
@@ -60,10 +61,7 @@ impl Workers {
             return Ok(row.into());
         }
         let keeper = self.context.directory.keeper(&row.pool_name)?;
-        let by = match self.principal.name() {
-            "" => "a person".to_owned(),
-            name => name.to_owned(),
-        };
+        let by = access::by(&self.principal);
         match ask(&keeper, |reply| KeeperMessage::DeclareDead { worker, by, reply }).await? {
             Ok(()) => Ok(self.row(worker).await?.into()),
             Err(SupervisorError::UnknownWorker(_)) => {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_domain::{MetricsTier, PoolMetrics, Timestamp, Words};
-use muster_policy::retention::{Lived, cutoff};
+use muster_policy::retention::cutoff;
 use muster_store::{MetricsRound, StoreError};
 
 use super::rollup::RolledUp;
 use super::sampler::{Look, Sampler};
 use crate::context::Context;
+use crate::pruner::lived;
 
 /// Rounds that the store did not take are kept for the next ones, so many at the most.
 const MOST_KEPT: usize = 10;
@@ -91,8 +92,7 @@ impl Collector {
 
     /// Up to when rows of each tier go. Time counts in the lives of supervisors, so that a clock that is set takes nothing away.
     async fn outdated(&self, now: Timestamp) -> Result<Vec<(MetricsTier, Timestamp)>, StoreError> {
-        let lives = self.context.store.lives().await?;
-        let lived: Vec<Lived> = lives.iter().map(|life| (life.began_at, life.seen_at)).collect();
+        let lived = lived(&self.context.store.lives().await?);
         let until = |tier: MetricsTier| Some((tier, cutoff(&lived, tier.kept(), now)?.0));
         Ok(MetricsTier::all().filter_map(until).collect())
     }

@@ -14,7 +14,8 @@ use super::picture::{PoolPicture, WorkerPicture};
 use crate::blocking::{self, Undone};
 use crate::clock;
 use crate::context::Context;
-use crate::directory::read_at_turn_end;
+use crate::directory::{Mailbox, read_at_turn_end};
+use crate::error::SupervisorError;
 use crate::keeper::Keeper;
 
 /// How long a keeper and the kernel are waited for: what does not answer in time is missing in this look.
@@ -84,16 +85,14 @@ impl Sampler {
 
     /// Looks. None at the first time: there is nothing since when it could be told.
     pub(crate) async fn look(&mut self) -> Option<Look> {
+        let sampler = &*self;
         let asked = self.context.directory.all().into_iter().map(|(pool, keeper)| async move {
-            (pool, tokio::time::timeout(PATIENCE, read_at_turn_end(&keeper, Keeper::picture)).await)
+            (pool, tokio::time::timeout(PATIENCE, sampler.picture_of(&keeper)).await)
         });
         let (mut pictures, mut silent) = (Vec::new(), Vec::new());
         for (pool, answer) in join_all(asked).await {
             match answer {
-                Ok(Ok(Some(picture))) => match self.without_delayed(picture).await {
-                    Some(picture) => pictures.push(picture),
-                    None => silent.push(pool),
-                },
+                Ok(Ok(Some(picture))) => pictures.push(picture),
                 // One that ends meanwhile is a pool that is gone.
                 Ok(Err(_)) => {}
                 Ok(Ok(None)) | Err(_) => silent.push(pool),
@@ -111,13 +110,15 @@ impl Sampler {
         Some(compare(&before, now, &pictures, host.as_ref(), silent.is_empty(), at))
     }
 
-    /// Tasks that wait for their time are no queue; how many these are only the store knows. None where it does not answer.
-    async fn without_delayed(&self, mut picture: PoolPicture) -> Option<PoolPicture> {
+    /// What a keeper knows of its pool; none while it does not know its tasks, or the store does not answer. Tasks that wait for their
+    /// time are no queue, and how many these are only the store knows.
+    async fn picture_of(&self, keeper: &Mailbox) -> Result<Option<PoolPicture>, SupervisorError> {
+        let Some(mut picture) = read_at_turn_end(keeper, Keeper::picture).await? else { return Ok(None) };
         if picture.queue.depth > 0 {
-            let counts = tokio::time::timeout(PATIENCE, self.context.store.queue_counts(&picture.pool_name)).await;
-            picture.queue.depth = picture.queue.depth.saturating_sub(counts.ok()?.ok()?.delayed);
+            let Ok(counts) = self.context.store.queue_counts(&picture.pool_name).await else { return Ok(None) };
+            picture.queue.depth = picture.queue.depth.saturating_sub(counts.delayed);
         }
-        Some(picture)
+        Ok(Some(picture))
     }
 
     /// What the kernel says, if it does in time: reading the memory of a process waits for whoever holds it.
@@ -191,7 +192,8 @@ fn compare(
             let used: Vec<(ProcessId, TreeUse)> =
                 of_pool.iter().map(|worker| (worker.process_id, span.used(&worker.cpu, worker.memory))).collect();
             // A part of them is not the whole.
-            if used.len() == picture.workers.iter().filter(|worker| worker.is_ready).count().max(used.len()) {
+            let mut ready = picture.workers.iter().filter(|worker| worker.is_ready);
+            if ready.all(|worker| uses.contains_key(&worker.process_id)) {
                 metrics.resources = resources(used.iter().map(|(_, used)| *used), host);
             }
             look.workers.extend(used);
