@@ -131,7 +131,10 @@ async fn nothing_is_pruned_for_a_start_in_another_decade_and_waits_go_on() {
     let world = ground.lead().await;
     assert_eq!(world.end_of(delayed).await, TaskState::Succeeded);
     assert_eq!(world.told(EventKind::ClockSet).await.len(), 1);
+    let ended = world.task(delayed).await.finished_at.expect("it has ended");
     world.shut_down(true).await;
+    // What ended in the millisecond in which a life begins is not older than it, and the next round is far away.
+    wait_until("a later millisecond", async || skew.now() > ended).await;
     // A time that nobody wants it to be kept for is over at once.
     ground.clocks.retention = Duration::ZERO;
     let world = ground.lead().await;
