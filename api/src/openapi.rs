@@ -131,8 +131,10 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
+    use muster_domain::scaling::{DecisionState, Direction, ScalingActor, Season, TargetMetric};
     use muster_domain::{
-        AgentState, AttemptEnd, Cause, EventKind, Halt, PoolOrigin, TaskState, Words, WorkerCause, WorkerState,
+        AgentState, AttemptEnd, Cause, EventKind, Halt, HoldKind, PoolOrigin, ScalingMode, ScalingPreset, TaskState,
+        Words, WorkerCause, WorkerState,
     };
     use muster_supervisor::{
         AlertKind, BreakerState, Interval, Lack, MetricKind, Mode, PoolStatus, TimeRange, WaitCode,
@@ -261,8 +263,9 @@ mod tests {
                 return value.as_array().into_iter().flatten().for_each(|item| enums(item, path, found));
             };
             if let Some(Value::Array(words)) = object.get("enum") {
-                let words = words.iter().filter(|word| !word.is_null()).cloned().collect();
-                found.push((path.to_owned(), words));
+                let words: Vec<Value> = words.iter().filter(|word| !word.is_null()).cloned().collect();
+                // A single word is the tag of a variant.
+                found.extend((words.len() > 1).then(|| (path.to_owned(), words)));
             }
             for (name, value) in object {
                 let is_name = !["properties", "allOf", "schema", "parameters", "get", "items"].contains(&name.as_str());
@@ -285,6 +288,14 @@ mod tests {
             "MetricSeriesJson.time_range" => TimeRange::words(),
             "MetricSeriesJson.interval" => Interval::words(),
             "PoolScaleJson.status" => PoolStatus::words(),
+            "PoolScaleJson.held" | "ScalingDecisionJson.hold" | "WhatIfJson.hold" => HoldKind::words(),
+            "PoolScalingJson.mode" | "ScalingMode" => ScalingMode::words(),
+            "ScalingDecisionJson.actor" => ScalingActor::words(),
+            "ScalingDecisionJson.state" => DecisionState::words(),
+            "ScalingDecisionJson.direction" | "WhatIfJson.direction" => Direction::words(),
+            "ScalingPreset" => ScalingPreset::words(),
+            "Season" => Season::words(),
+            "TargetMetric" => TargetMetric::words(),
             "BreakerJson.state" => BreakerState::words(),
             "CauseJson.kind" => Cause::KINDS.to_vec(),
             "WorkerCauseJson.kind" => WorkerCause::KINDS.to_vec(),
@@ -301,7 +312,7 @@ mod tests {
         let document = document();
         let mut found = Vec::new();
         enums(&document["components"]["schemas"], "", &mut found);
-        assert_eq!(found.len(), 31, "{found:?}");
+        assert_eq!(found.len(), 43, "{found:?}");
         for (path, words) in found {
             assert_eq!(words, of_type(path.trim_start_matches('.')), "{path}");
         }

@@ -48,6 +48,7 @@ mod terminal;
 mod terminate;
 #[cfg(test)]
 mod tests;
+mod why;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
@@ -135,6 +136,8 @@ enum AgentCommand {
     Pools(pools::PoolsArgs),
     /// Say how many workers a pool is to have
     Scale(scale::ScaleArgs),
+    /// Tell why a pool has as many workers as it has, or what its policies would decide
+    Why(why::WhyArgs),
     /// Show what a pool was and did lately
     Metrics(metrics::MetricsArgs),
     /// Show what an agent printed
@@ -238,6 +241,7 @@ fn carry_out_for_agents(command: AgentCommand, context: &CliContext<'_>) -> Resu
         AgentCommand::DeclareDead(args) => declare_dead::run(&args, context),
         AgentCommand::Pools(args) => pools::run(args, context),
         AgentCommand::Scale(args) => scale::run(&args, context),
+        AgentCommand::Why(args) => why::run(&args, context),
         AgentCommand::Metrics(args) => metrics::run(&args, context),
         AgentCommand::Logs(args) => logs::run(&args, context),
     }

@@ -60,14 +60,15 @@ impl TableEntry<'_> {
 
     /// Where a key of the entry is, if it is written.
     fn place(&self, key: &str) -> Option<ValueOrigin> {
-        let place = |table: &DeTable<'_>, name: &str| table.get_key_value(name).map(|(key, _)| key.span());
-        let span = match key.split_once('.') {
-            Some((outer, inner)) => self.table.get(outer).and_then(|value| match value.get_ref() {
-                DeValue::Table(table) => place(table, inner),
-                _ => None,
-            }),
-            None => place(&self.table, key),
-        };
+        let mut table = &self.table;
+        let (tables, name) = key.rsplit_once('.').map_or((None, key), |(tables, name)| (Some(tables), name));
+        for outer in tables.into_iter().flat_map(|tables| tables.split('.')) {
+            table = match table.get(outer).map(Spanned::get_ref) {
+                Some(DeValue::Table(inner)) => inner,
+                _ => return None,
+            };
+        }
+        let span = table.get_key_value(name).map(|(key, _)| key.span());
         span.map(|span| self.file.origin(&span))
     }
 
@@ -96,21 +97,8 @@ impl TableEntry<'_> {
     }
 
     fn unknown_keys(&self) -> Vec<String> {
-        let known = || keys_of(self.kind);
         let mut found = Vec::new();
-        for (name, value) in &self.table {
-            let name = name.get_ref().as_ref();
-            let inner = format!("{name}.");
-            match value.get_ref() {
-                _ if known().any(|key| key == name) => {}
-                DeValue::Table(table) if known().any(|key| key.starts_with(&inner)) => {
-                    let keys = table.keys().map(|key| format!("{inner}{}", key.get_ref()));
-                    found.extend(keys.filter(|key| !known().any(|known| known == key)));
-                }
-                _ if known().any(|key| key.starts_with(&inner)) => {}
-                _ => found.push(name.to_owned()),
-            }
-        }
+        unknown_in(&self.table, "", self.kind, &mut found);
         found
     }
 
@@ -177,8 +165,26 @@ impl TableEntry<'_> {
 
     /// A mistake that a check found; at the head where it is about no key of such an entry.
     fn invalid(&self, found: Wrong) -> Mistake {
-        let is_known = keys_of(self.kind).any(|known| known == found.key);
-        self.mistake(if is_known { &found.key } else { "" }, found.message)
+        // One of a list is where the list is.
+        let key = found.key.split('[').next().unwrap_or_default();
+        let is_known = keys_of(self.kind).any(|known| known == key);
+        self.mistake(if is_known { key } else { "" }, found.message)
+    }
+}
+
+/// The keys of a table, and of those in it, that an entry of this kind does not have; `prefix` is the table's own key with a dot.
+fn unknown_in(table: &DeTable<'_>, prefix: &str, kind: &str, found: &mut Vec<String>) {
+    for (name, value) in table {
+        let key = format!("{prefix}{}", name.get_ref());
+        let inner = format!("{key}.");
+        match value.get_ref() {
+            _ if keys_of(kind).any(|known| known == key) => {}
+            DeValue::Table(table) if keys_of(kind).any(|known| known.starts_with(&inner)) => {
+                unknown_in(table, &inner, kind, found);
+            }
+            _ if keys_of(kind).any(|known| known.starts_with(&inner)) => {}
+            _ => found.push(key),
+        }
     }
 }
 

@@ -141,8 +141,8 @@ fn as_text(field: &schema::FieldSchema, value: &Spanned<DeValue<'_>>) -> Result<
             .map(|number| number.as_str().to_owned())
             .or_else(|| found.as_integer().map(ToString::to_string)),
         ValueKind::Count => found.as_integer().map(ToString::to_string),
-        // A list is read as a whole, by `list`; no section has a map.
-        ValueKind::List | ValueKind::Map => None,
+        // A list is read as a whole, by `list`; no section has a map or tables.
+        ValueKind::List | ValueKind::Tables | ValueKind::Map => None,
     };
     text.ok_or_else(|| {
         let kind = expected(&field.kind);
@@ -175,7 +175,7 @@ const fn expected(kind: &ValueKind) -> &'static str {
         ValueKind::Seconds => "a number of seconds",
         ValueKind::Number => "a number",
         ValueKind::Count => "a whole number",
-        ValueKind::List => "a list",
+        ValueKind::List | ValueKind::Tables => "a list",
         ValueKind::Map => "a table",
     }
 }

@@ -9,7 +9,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `settings` | the list of all settings, read from the types of the sections |
-//! | `general`, `redis`, `database`, `api`, `alerts`, `metrics` | the sections: their settings, and what is made of them (`clocks` are the domain's) |
+//! | `general`, `redis`, `database`, `api`, `alerts`, `metrics`, `autoscaler` | the sections: their settings, and what is made of them (`clocks` are the domain's) |
 //! | `sources` | flags, environment, `.env`, file: finds them and keeps their order |
 //! | `file`, `dotenv` | the two forms of text, with their lines |
 //! | `reader` | from text to values; collects mistakes |
@@ -21,6 +21,7 @@
 
 mod alerts;
 mod api;
+mod autoscaler;
 mod database;
 mod dotenv;
 mod entry;
@@ -103,6 +104,8 @@ pub struct Config {
     pub alerts: AlertsConfig,
     /// How often metrics are stored; none where they are not collected.
     pub metrics_interval: Option<Duration>,
+    /// Whether the policies of pools decide anything.
+    pub autoscaler: bool,
     /// The file, where there is one.
     pub file: Option<PathBuf>,
     /// Every setting with its value and place, in the order of the table.
@@ -152,6 +155,7 @@ pub fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigEr
         budgets,
         alerts: alerts::read(&mut reader, &sources),
         metrics_interval: metrics::read(&mut reader),
+        autoscaler: autoscaler::read(&mut reader),
         file: sources.file.as_ref().map(|(path, _)| path.clone()),
         shown: settings::SETTINGS
             .iter()

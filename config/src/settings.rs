@@ -10,7 +10,7 @@ use super::api::Api;
 use super::general::General;
 use super::limits::BudgetHead;
 use super::pools::{PoolHead, RuntimeHead};
-use super::{alerts, database, metrics, redis};
+use super::{alerts, autoscaler, database, metrics, redis};
 
 /// One setting.
 #[derive(Debug)]
@@ -46,13 +46,17 @@ impl Setting {
 }
 
 /// Variables that are not called after their key.
-const OTHER_NAMES: [(&str, &str); 2] =
-    [("database.pgbouncer_url", "MUSTER_PGBOUNCER_URL"), ("metrics.enabled", "MUSTER_ENABLE_METRICS_COLLECTOR")];
+const OTHER_NAMES: [(&str, &str); 3] = [
+    ("database.pgbouncer_url", "MUSTER_PGBOUNCER_URL"),
+    ("metrics.enabled", "MUSTER_ENABLE_METRICS_COLLECTOR"),
+    ("autoscaler.enabled", "MUSTER_ENABLE_AUTOSCALER"),
+];
 /// Names of variables by which a setting is known elsewhere.
-const FURTHER_NAMES: [(&str, &str); 3] = [
+const FURTHER_NAMES: [(&str, &str); 4] = [
     ("database.pgbouncer_url", "PGBOUNCER_URL"),
     ("skip_phrase", "AGENT_SKIP_PHRASE"),
     ("metrics.enabled", "ENABLE_METRICS_COLLECTOR"),
+    ("autoscaler.enabled", "ENABLE_AUTOSCALER"),
 ];
 /// Flags of `muster serve`.
 const FLAGS: [(&str, &str); 6] = [
@@ -78,6 +82,7 @@ pub(crate) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
         ("api", Api::settings()),
         ("alerts", alerts::AlertsSection::settings()),
         ("metrics", metrics::MetricsSection::settings()),
+        ("autoscaler", autoscaler::AutoscalerSection::settings()),
         ("clocks", Clocks::settings()),
     ];
     let of_section = |(table, fields): (&'static str, &'static [schema::FieldSchema])| {
@@ -159,6 +164,7 @@ mod tests {
             let expected = format!("MUSTER_{}", setting.key.replace('.', "_").to_uppercase());
             let shortened = expected.replace("MUSTER_DATABASE_PGBOUNCER", "MUSTER_PGBOUNCER");
             let shortened = shortened.replace("MUSTER_METRICS_ENABLED", "MUSTER_ENABLE_METRICS_COLLECTOR");
+            let shortened = shortened.replace("MUSTER_AUTOSCALER_ENABLED", "MUSTER_ENABLE_AUTOSCALER");
             assert_eq!(setting.env[0], shortened);
         }
     }

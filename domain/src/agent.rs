@@ -34,6 +34,9 @@ pub struct AgentSpec {
     /// Idle longer than this, in seconds, it ends with intent "stop". At least [`SHORTEST_INTERVAL`]. Default 300.
     #[serde(with = "seconds")]
     pub max_idle_time: Duration,
+    /// Whether its pool has started it by itself, for tasks that waited.
+    #[serde(default)]
+    pub on_demand: bool,
 }
 
 /// What somebody wants of an agent. Kept in the store; it survives every death.
@@ -56,6 +59,8 @@ crate::words! {
         PoolRemoved = "pool_removed",
         /// Its program failed at the first start, and the caller was told so.
         StartFailed = "start_failed",
+        /// Its pool started it for tasks, and has fewer workers now.
+        ScaledIn = "scaled_in",
         /// It has done its task, and its pool's agents do one each.
         TaskDone = "task_done",
         /// It ended by itself, and its pool's restart policy wants no other run.

@@ -52,6 +52,12 @@ crate::words! {
         PoolResumed = "pool.resumed",
         /// How many workers a pool is to have was changed.
         PoolScaled = "pool.scaled",
+        /// Its policies hold it, for another reason than before.
+        PoolHeld = "pool.held",
+        /// Its policies would change that, and only advise.
+        PoolAdvised = "pool.advised",
+        /// What was decided about its workers was not carried out in time.
+        PoolScalingFailed = "pool.scaling_failed",
         /// So many of a pool's tasks fail that it gives out no more for a while.
         BreakerOpened = "pool.breaker_opened",
         /// That is over.

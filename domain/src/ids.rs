@@ -67,6 +67,10 @@ id! {
     TaskId
 }
 id! {
+    /// One decision about how many workers a pool is to have.
+    DecisionId
+}
+id! {
     /// One alert, from its beginning to its end.
     AlertId
 }

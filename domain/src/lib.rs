@@ -86,7 +86,7 @@ pub use ending::{Cause, Ending};
 pub use event::{EventDraft, EventKind};
 pub use heartbeat::{AgentSnapshot, Generation, Heartbeat, HeartbeatReply, ObservedState, Tampering, TaskSnapshot};
 pub use histogram::DurationHistogram;
-pub use ids::{AgentId, AlertId, CommandId, Epoch, Fence, ProcessId, TaskId, TaskIdPrefix};
+pub use ids::{AgentId, AlertId, CommandId, DecisionId, Epoch, Fence, ProcessId, TaskId, TaskIdPrefix};
 pub use key::{InvalidKey, WorkerKey};
 pub use metrics_tier::MetricsTier;
 pub use nearest::nearest;

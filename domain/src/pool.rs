@@ -14,7 +14,7 @@ use crate::queue::{BreakerPolicy, OnDemand, RetryPolicy};
 use crate::restart::RestartPolicy;
 use crate::time::{optional_seconds, seconds};
 use crate::words::Words;
-use crate::{Clocks, described, number, schema};
+use crate::{Clocks, ScalingConfig, described, number, schema};
 
 /// The name of a pool: 1 to 64 characters of `a-z`, `0-9`, `-` and `_`. It is part of keys and channel names.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -175,6 +175,9 @@ pub struct PoolConfig {
     /// A task whose input has this text in one of its strings becomes a check. Default: `skip_phrase` of all pools.
     #[schema(min_length = 1)]
     pub skip_phrase: Option<String>,
+    /// How it grows and shrinks with what is measured. With `mode = "on"` agents are started for tasks within the workers that its
+    /// policies want, and workers are kept as many.
+    pub scaling: ScalingConfig,
 }
 
 described!(PoolConfig);
@@ -221,7 +224,9 @@ impl PoolConfig {
         self.restart.validate()?;
         self.retry.validate()?;
         self.breaker.validate()?;
-        check_dependencies(&self.dependencies)
+        check_dependencies(&self.dependencies)?;
+        self.scaling.validate()?;
+        self.scaling.check_within(self.max_workers, self.on_demand.as_ref())
     }
 
     /// These bounds as they may be shown: without the secrets in them.

@@ -49,6 +49,27 @@ pub fn pressure() -> Option<Pressure> {
     Some(Pressure { cpu: read("cpu")?, memory: read("memory")?, io: read("io")? })
 }
 
+/// The share of the granted memory that is available, 0 to 1: the least of what the host has, and the control groups of this process and
+/// all above them. What a group could give up of its files at once counts as available, as it does for the host. None where the
+/// host does not tell.
+pub fn available() -> Option<f64> {
+    let share = |available: u64, all: u64| (all > 0).then(|| available as f64 / all as f64);
+    let mut least = share(memory_line("MemAvailable:")?, memory_line("MemTotal:")?)?;
+    for (folder, version) in groups() {
+        let [limit, used, idle] = match version {
+            Version::One => ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"],
+            Version::Two => ["memory.max", "memory.current", "inactive_file"],
+        };
+        // A group without a limit has none of its own.
+        let (Some(limit), Some(used)) = (number(&folder.join(limit)), number(&folder.join(used))) else { continue };
+        let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
+        let idle = stat.lines().find_map(|line| line.strip_prefix(idle)?.trim().parse::<u64>().ok()).unwrap_or(0);
+        let free = limit.saturating_sub(used.saturating_sub(idle));
+        least = share(free.min(limit), limit).map_or(least, |share| least.min(share));
+    }
+    Some(least)
+}
+
 /// A line of /proc/meminfo, in bytes.
 fn memory_line(name: &str) -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
@@ -151,6 +172,12 @@ mod tests {
     fn this_host_grants_something() {
         let granted = granted().expect("a host");
         assert!(granted.cpu >= 1_000 && granted.memory > 1 << 26, "{granted:?}");
+    }
+
+    #[test]
+    fn this_host_has_some_memory_left() {
+        let available = available().expect("a host");
+        assert!((0.0..=1.0).contains(&available), "{available}");
     }
 
     #[test]

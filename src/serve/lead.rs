@@ -182,6 +182,7 @@ fn parts(context: &ServeContext, store: Arc<dyn Store>, engines: &Engines, fence
             worker_registry: engines.target.clone(),
             data_dir: config.data_dir.clone(),
             metrics_interval: config.metrics_interval,
+            autoscaler: config.autoscaler,
             lock_file: context.data_dir.lock_file(),
         },
         file_pools: config.pools.clone(),

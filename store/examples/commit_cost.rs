@@ -117,6 +117,7 @@ fn new_agent(pool: &PoolName, worker: ProcessId) -> NewAgent {
         human_name: "Ada".to_owned(),
         heartbeat_interval: Duration::from_secs(30),
         max_idle_time: Duration::from_secs(300),
+        on_demand: false,
     };
     NewAgent { spec, worker: Some(worker), key: None, at: Timestamp::now() }
 }

@@ -11,7 +11,7 @@ macro_rules! select_agents {
     ($($rest:literal),+) => {
         concat!(
             "SELECT agent_id, pool_name, role_type, project_id, human_name, heartbeat_interval_ms, max_idle_time_ms, \
-             intent, stop_reason, process_id, epoch, rest, last_ending, restarts, created_at, updated_at, \
+             on_demand, intent, stop_reason, process_id, epoch, rest, last_ending, restarts, created_at, updated_at, \
              restart_of FROM agents ",
             $($rest),+
         )
@@ -75,6 +75,7 @@ pub(crate) fn read(mut fields: RowFields) -> Result<AgentRow, StoreError> {
         human_name: fields.text()?,
         heartbeat_interval: Duration::from_millis(fields.count()?),
         max_idle_time: Duration::from_millis(fields.count()?),
+        on_demand: fields.int()? != 0,
     };
     let intent = read_intent(&mut fields)?;
     let process_id: Option<ProcessId> = fields.parsed_or_null()?;

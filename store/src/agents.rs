@@ -14,12 +14,12 @@ use crate::sql::{Batched, SqlValue, Statement};
 // One statement counts the worker's slots and takes one of them, or none. Writers are one after the other, so two of
 // them never count the same free slot.
 const ADD: &str = "INSERT INTO agents (agent_id, pool_name, role_type, project_id, human_name, heartbeat_interval_ms, \
-    max_idle_time_ms, intent, process_id, epoch, restarts, created_at, updated_at) \
-    SELECT $1, p.pool_name, $3, $4, $5, $6, $7, 'run', w.process_id, CASE WHEN w.process_id IS NULL THEN 0 ELSE 1 END, \
-    0, $9, $9 FROM pools p LEFT JOIN workers w ON w.process_id = $8 AND w.state IN ('starting', 'ready') \
-    AND (SELECT COUNT(*) FROM agents a WHERE a.process_id = $8 AND a.ended_at IS NULL) < w.capacity \
-    WHERE p.pool_name = $2 AND ($10 IS NULL OR EXISTS (SELECT 1 FROM idempotency_keys WHERE caller = $10 \
-    AND route = $11 AND idempotency_key = $12 AND made_id = $1)) \
+    max_idle_time_ms, on_demand, intent, process_id, epoch, restarts, created_at, updated_at) \
+    SELECT $1, p.pool_name, $3, $4, $5, $6, $7, $8, 'run', w.process_id, CASE WHEN w.process_id IS NULL THEN 0 ELSE 1 END, \
+    0, $10, $10 FROM pools p LEFT JOIN workers w ON w.process_id = $9 AND w.state IN ('starting', 'ready') \
+    AND (SELECT COUNT(*) FROM agents a WHERE a.process_id = $9 AND a.ended_at IS NULL) < w.capacity \
+    WHERE p.pool_name = $2 AND ($11 IS NULL OR EXISTS (SELECT 1 FROM idempotency_keys WHERE caller = $11 \
+    AND route = $12 AND idempotency_key = $13 AND made_id = $1)) \
     ON CONFLICT (agent_id) DO NOTHING RETURNING agent_id, process_id";
 
 /// New agents. Those for the same worker are numbered, so that each counts those before it too.
@@ -27,15 +27,15 @@ macro_rules! add_many {
     ($condition:literal) => {
         concat!(
             "WITH e (place, agent_id, pool_name, role_type, project_id, human_name, heartbeat_interval_ms, max_idle_time_ms, \
-             process_id, at) AS (VALUES {rows}), \
+             on_demand, process_id, at) AS (VALUES {rows}), \
              r AS (SELECT e.*, ROW_NUMBER() OVER (PARTITION BY e.process_id ORDER BY e.place) AS nth \
              FROM e JOIN pools p ON p.pool_name = e.pool_name",
             $condition,
             ") \
              INSERT INTO agents (agent_id, pool_name, role_type, project_id, human_name, heartbeat_interval_ms, \
-             max_idle_time_ms, intent, process_id, epoch, restarts, created_at, updated_at) \
+             max_idle_time_ms, on_demand, intent, process_id, epoch, restarts, created_at, updated_at) \
              SELECT r.agent_id, r.pool_name, r.role_type, r.project_id, r.human_name, r.heartbeat_interval_ms, \
-             r.max_idle_time_ms, 'run', w.process_id, CASE WHEN w.process_id IS NULL THEN 0 ELSE 1 END, 0, r.at, r.at \
+             r.max_idle_time_ms, r.on_demand, 'run', w.process_id, CASE WHEN w.process_id IS NULL THEN 0 ELSE 1 END, 0, r.at, r.at \
              FROM r LEFT JOIN workers w ON w.process_id = r.process_id AND w.state IN ('starting', 'ready') \
              AND (SELECT COUNT(*) FROM agents a WHERE a.process_id = r.process_id AND a.ended_at IS NULL) + r.nth <= w.capacity \
              WHERE r.agent_id IS NOT NULL ON CONFLICT (agent_id) DO NOTHING RETURNING agent_id, process_id"
@@ -52,7 +52,7 @@ pub(crate) static ADD_KEYED: LazyLock<Batched> = LazyLock::new(|| {
 });
 
 /// Fields of a row of [`ADD_MANY`] and [`ADD_KEYED`].
-const ADD_FIELDS: usize = 10;
+pub(crate) const ADD_FIELDS: usize = 11;
 
 /// Of those for the same worker only those count that may have a slot at all.
 pub(crate) static ASSIGN: LazyLock<Batched> = LazyLock::new(|| {
@@ -142,6 +142,7 @@ pub(crate) fn add_fields(place: usize, agent: &NewAgent) -> Vec<SqlValue> {
         SqlValue::text(&spec.human_name),
         SqlValue::count(spec.heartbeat_interval.as_millis()),
         SqlValue::count(spec.max_idle_time.as_millis()),
+        SqlValue::int(spec.on_demand.into()),
         SqlValue::text_or_null(*worker),
         SqlValue::int(at.as_millis()),
     ]

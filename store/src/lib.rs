@@ -11,7 +11,7 @@
 //! nothing. When [`Store::apply`] returns, the batch survives the death of any process.
 //!
 //! A write is planned (`plan`) as statements whose conditions are its preconditions; the texts are in one file per
-//! subject (`pools`, `workers`, `agents`, `tasks`, `keys`, `events`, `executions`, `metrics`, `lives`, `leader`), written once for both engines. No statement
+//! subject (`pools`, `workers`, `agents`, `tasks`, `keys`, `events`, `executions`, `metrics`, `decisions`, `lives`, `leader`), written once for both engines. No statement
 //! is chosen by the answer to another, so SQLite gets a small batch in one journey to its thread. Tasks, agents, workers and
 //! events change by the hundred, so one statement is about many of them (`gather`, `sql/batch`), and returns the ids of those
 //! whose precondition held. One task (`commit`) takes the batches that wait and commits them together.
@@ -39,6 +39,7 @@
 mod agent_rows;
 mod agents;
 mod commit;
+mod decisions;
 mod error;
 mod events;
 mod executions;
@@ -82,8 +83,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_domain::budget::Scope;
+use muster_domain::scaling::ScalingRecord;
 use muster_domain::{
-    AgentId, Executions, Fence, MetricsTier, Payload, PoolMetrics, PoolName, ProcessId, TaskId, Timestamp, Usage,
+    AgentId, DecisionId, Executions, Fence, MetricsTier, Payload, PoolMetrics, PoolName, ProcessId, TaskId, Timestamp,
+    Usage,
 };
 
 /// The queue of tasks, read. It is changed by [`Store::apply`].
@@ -245,6 +248,14 @@ pub trait Store: TaskQueue + MetricsStore {
     /// Events with a number above `after`, at most `limit`, in order.
     async fn events(&self, after: u64, limit: u32) -> Result<Vec<EventRow>, StoreError>;
 
+    /// Decisions about how many workers a pool is to have, the latest first, those before `before`, at most `limit`.
+    async fn decisions(
+        &self,
+        pool: &PoolName,
+        before: Option<DecisionId>,
+        limit: u32,
+    ) -> Result<Vec<ScalingRecord>, StoreError>;
+
     /// The lowest and the highest number of the events kept; (0, 0) where there never was one. The highest number
     /// stays after its event was pruned; where all were, the lowest is the one after it: the number of the next event.
     async fn event_bounds(&self) -> Result<(u64, u64), StoreError>;
@@ -253,7 +264,7 @@ pub trait Store: TaskQueue + MetricsStore {
     async fn lives(&self) -> Result<Vec<LifeRow>, StoreError>;
 
     /// Deletes what nobody needs any more, in small steps: idempotency keys and events made before `events_before`,
-    /// agents, workers and tasks that ended before `ended_before` (a worker stays as long as an agent is assigned to it; the
+    /// agents, workers and tasks that ended, and decisions that were made before `ended_before` (a worker stays as long as an agent is assigned to it; the
     /// key of an agent or task goes with it). Says who went. SQLite then gives back what its file has too much of.
     async fn prune(
         &self,

@@ -27,6 +27,7 @@ macro_rules! migrations {
             "0014_tasks_of_tenants"
             "0015_pool_metrics"
             "0016_pool_targets"
+            "0017_scaling"
         )
     };
     ($engine:literal: $($name:literal)*) => {

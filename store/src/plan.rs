@@ -11,7 +11,9 @@ use muster_domain::AgentId;
 use crate::gather::{BulkKind, Gathered, gather};
 use crate::sql::{Statement, StatementResult};
 use crate::task_steps::{TaskReading, TaskSteps};
-use crate::{NewAgent, StoreError, Write, WriteOutcome, agents, executions, keys, lives, pools, tasks, usage};
+use crate::{
+    NewAgent, StoreError, Write, WriteOutcome, agents, decisions, executions, keys, lives, pools, tasks, usage,
+};
 
 /// The statements of a batch, and how to read what they did.
 #[derive(Debug)]
@@ -108,11 +110,15 @@ impl Part {
             Write::RedriveTasks(ids) => return of_tasks(tasks::redrive(ids)),
             Write::WithdrawTasks(ids) => return of_tasks(tasks::withdraw(ids)),
             Write::AddAgent(agent) => return Self::of_agent(place, agent),
-            Write::AddPool { spec, at } => vec![pools::add(spec, *at)],
+            Write::AddPool { spec, at } => vec![decisions::forget(&spec.pool_name), pools::add(spec, *at)],
             Write::ChangePool { spec } => vec![pools::change(spec)],
             Write::DrainPool { pool } => vec![pools::drain(pool)],
             Write::GatePool { pool, gate } => vec![pools::gate(pool, *gate)],
-            Write::ScalePool { pool, target, at } => vec![pools::scale(pool, *target, *at)],
+            Write::ScalePool { pool, target } => vec![pools::scale(pool, target)],
+            Write::AddDecision(record) => vec![decisions::add(record)],
+            Write::EndDecision { decision_id, state, result, at } => {
+                vec![decisions::end(*decision_id, *state, result, *at)]
+            }
             Write::PauseAll { paused } => vec![pools::pause_all(*paused)],
             Write::RemovePool { pool } => vec![pools::remove(pool)],
             Write::AddUsage(added) => usage::add(added),

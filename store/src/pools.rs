@@ -1,5 +1,6 @@
 //! Pools: their transitions and their rows.
 
+use muster_domain::scaling::WorkerTarget;
 use muster_domain::{Gate, PoolName, PoolSpec, Timestamp};
 
 use crate::sql::{RowFields, SqlValue, Statement};
@@ -19,14 +20,16 @@ const REMOVE: &str = "DELETE FROM pools WHERE pool_name = $1 \
 
 const GATE: &str = "UPDATE pools SET paused = $2, intake_closed = $3 WHERE pool_name = $1";
 
-const SCALE: &str = "UPDATE pools SET target_workers = $2, last_scaled_at = $3 WHERE pool_name = $1";
+const SCALE: &str = "UPDATE pools SET target_workers = $2, last_scaled_at = $3, target_is_persons = $4, person_until = $5 \
+    WHERE pool_name = $1";
 
 const PAUSE_ALL: &str = "UPDATE system SET paused = $1 WHERE id = 1";
 
 const ALL_PAUSED: &str = "SELECT paused FROM system WHERE id = 1";
 
 const ALL: &str = "SELECT pool_name, role_type, runtime, config, origin, draining, created_at, workers_spawned, \
-    workers_terminated, paused, intake_closed, target_workers, last_scaled_at FROM pools ORDER BY pool_name";
+    workers_terminated, paused, intake_closed, target_workers, last_scaled_at, target_is_persons, \
+    person_until FROM pools ORDER BY pool_name";
 
 pub(crate) fn add(spec: &PoolSpec, at: Timestamp) -> Statement {
     let mut args = spec_args(spec);
@@ -53,9 +56,12 @@ pub(crate) fn gate(pool: &PoolName, gate: Gate) -> Statement {
     )
 }
 
-pub(crate) fn scale(pool: &PoolName, target: Option<u32>, at: Timestamp) -> Statement {
-    let target = SqlValue::int_or_null(target.map(i64::from));
-    Statement::new(SCALE, vec![SqlValue::text(pool), target, SqlValue::int(at.as_millis())])
+pub(crate) fn scale(pool: &PoolName, target: &WorkerTarget) -> Statement {
+    let WorkerTarget { workers, last_scaled_at, is_persons, person_until } = *target;
+    let moment = |at: Option<Timestamp>| SqlValue::int_or_null(at.map(Timestamp::as_millis));
+    let workers = SqlValue::int_or_null(workers.map(i64::from));
+    let args = vec![SqlValue::text(pool), workers, moment(last_scaled_at), SqlValue::int(is_persons.into())];
+    Statement::new(SCALE, args.into_iter().chain([moment(person_until)]).collect())
 }
 
 pub(crate) fn pause_all(paused: bool) -> Statement {
@@ -96,7 +102,11 @@ pub(crate) fn read(mut fields: RowFields) -> Result<PoolRow, StoreError> {
         workers_spawned: fields.count()?,
         workers_terminated: fields.count()?,
         gate: Gate { paused: fields.int()? != 0, closed: fields.int()? != 0 },
-        target_workers: fields.count_or_null()?,
-        last_scaled_at: fields.int_or_null()?.map(Timestamp::from_millis),
+        target: WorkerTarget {
+            workers: fields.count_or_null()?,
+            last_scaled_at: fields.int_or_null()?.map(Timestamp::from_millis),
+            is_persons: fields.int()? != 0,
+            person_until: fields.int_or_null()?.map(Timestamp::from_millis),
+        },
     })
 }

@@ -1,5 +1,6 @@
 //! What is read from the store.
 
+use muster_domain::scaling::WorkerTarget;
 use muster_domain::{
     AgentSpec, AgentState, Assignment, Ending, Epoch, EventDraft, Fence, FinalState, Gate, Intent, PoolName, PoolSpec,
     ProcessId, Timestamp, WorkerEnding, WorkerIdentity, WorkerKey, WorkerState,
@@ -21,9 +22,7 @@ pub struct PoolRow {
     /// What a person has closed of its queue.
     pub gate: Gate,
     /// How many workers it is to have, where somebody has said so.
-    pub target_workers: Option<u32>,
-    /// When that was changed last.
-    pub last_scaled_at: Option<Timestamp>,
+    pub target: WorkerTarget,
 }
 
 /// A worker.

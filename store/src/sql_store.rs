@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use muster_domain::{AgentId, Fence, PoolName, ProcessId, Timestamp};
+use muster_domain::scaling::ScalingRecord;
+use muster_domain::{AgentId, DecisionId, Fence, PoolName, ProcessId, Timestamp};
 
 use crate::commit::Committer;
 use crate::sql::{Engine, RowFields, Statement, TransactionMode};
 use crate::{
     AgentFilter, AgentRow, EventRow, IdempotencyKey, Leadership, LifeRow, PoolRow, Pruned, Store, StoreError,
-    WorkerRow, Write, WriteOutcome, agent_rows, agents, events, keys, leader, lives, pools, tasks, usage, workers,
+    WorkerRow, Write, WriteOutcome, agent_rows, agents, decisions, events, keys, leader, lives, pools, tasks, usage,
+    workers,
 };
 
 /// Rows that one step of [`Store::prune`] and the like changes at the most, so that writers in between wait a few milliseconds.
@@ -164,6 +166,15 @@ impl<E: Engine> Store for SqlStore<E> {
         self.all(events::after(after, limit), events::read).await
     }
 
+    async fn decisions(
+        &self,
+        pool: &PoolName,
+        before: Option<DecisionId>,
+        limit: u32,
+    ) -> Result<Vec<ScalingRecord>, StoreError> {
+        self.all(decisions::page(pool, before, limit), decisions::read).await
+    }
+
     async fn event_bounds(&self) -> Result<(u64, u64), StoreError> {
         let bounds = self.first(events::bounds(), |mut fields| Ok((fields.count()?, fields.count()?))).await?;
         bounds.ok_or_else(|| StoreError::Corrupt("the mark of the events is missing".to_owned()))
@@ -184,6 +195,7 @@ impl<E: Engine> Store for SqlStore<E> {
         let old_workers = vec![workers::prune(ended_before, FEW)];
         self.exhaust(fence, old_workers, |mut row| row.parsed().map(|worker| pruned.workers.push(worker))).await?;
         pruned.others += self.exhaust(fence, vec![usage::prune(FEW)], nobody).await?;
+        pruned.others += self.exhaust(fence, vec![decisions::prune(ended_before, FEW)], nobody).await?;
         pruned.tasks = self.exhaust(fence, tasks::prune(ended_before, FEW), nobody).await?;
         self.engine.shrink().await?;
         Ok(pruned)

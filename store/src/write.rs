@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use muster_domain::scaling::{DecisionState, ScalingRecord, WorkerTarget};
 use muster_domain::{
-    AgentId, AgentSpec, Assignment, Ending, Epoch, EventDraft, Executions, FinalState, Gate, PoolName, PoolSpec,
-    ProcessId, StopReason, TaskId, Timestamp, WorkerEnding, WorkerIdentity, WorkerKey,
+    AgentId, AgentSpec, Assignment, DecisionId, Ending, Epoch, EventDraft, Executions, FinalState, Gate, PoolName,
+    PoolSpec, ProcessId, StopReason, TaskId, Timestamp, WorkerEnding, WorkerIdentity, WorkerKey,
 };
 
 use crate::LifeRow;
@@ -38,7 +39,18 @@ pub enum Write {
         /// The pool.
         pool: PoolName,
         /// So many.
-        target: Option<u32>,
+        target: WorkerTarget,
+    },
+    /// Records a decision about that. Precondition: none has its id.
+    AddDecision(Box<ScalingRecord>),
+    /// Says what came of one. Precondition: it is pending.
+    EndDecision {
+        /// The decision.
+        decision_id: DecisionId,
+        /// How far it was carried out.
+        state: DecisionState,
+        /// In words.
+        result: String,
         /// When.
         at: Timestamp,
     },

@@ -22,8 +22,8 @@ pub(crate) static HOST: Semaphore = Semaphore::const_new(16);
 /// Looks at the password of the private Redis at a time.
 pub(crate) static PASSWORD: Semaphore = Semaphore::const_new(1);
 
-/// Counts of all processes and what they use, for metrics: one that hangs is waited for before the next begins.
-pub(crate) static CENSUS: Semaphore = Semaphore::const_new(1);
+/// Counts of all processes and what they use, one for metrics and one for scaling: one that hangs is waited for before the next begins.
+pub(crate) static CENSUS: Semaphore = Semaphore::const_new(2);
 
 /// What ended long ago is removed.
 pub(crate) static REMOVALS: Semaphore = Semaphore::const_new(2);

@@ -161,6 +161,8 @@ async fn tell_returned(context: &Context, beat: &Heartbeat) {
 
 #[cfg(test)]
 mod tests {
+    use muster_domain::scaling::WorkerTarget;
+
     use super::*;
 
     fn row(spec: PoolSpec) -> PoolRow {
@@ -171,8 +173,7 @@ mod tests {
             workers_spawned: 0,
             workers_terminated: 0,
             gate: muster_domain::Gate::default(),
-            target_workers: None,
-            last_scaled_at: None,
+            target: WorkerTarget { is_persons: true, ..WorkerTarget::default() },
         }
     }
 

@@ -10,6 +10,7 @@ use crate::events::Events;
 use crate::handle::Handle;
 use crate::measurements::Metrics;
 use crate::pools::Pools;
+use crate::scaling::Scaling;
 use crate::system::System;
 use crate::tasks::Tasks;
 use crate::workers::Workers;
@@ -53,6 +54,11 @@ impl Caller {
     /// The metrics.
     pub fn metrics(&self) -> Result<Metrics, SupervisorError> {
         self.whole(|handle| Metrics { context: handle.context.clone() })
+    }
+
+    /// The scaling of pools.
+    pub fn scaling(&self) -> Result<Scaling, SupervisorError> {
+        self.whole(|handle| Scaling { context: handle.context.clone() })
     }
 
     /// The events.

@@ -45,6 +45,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// How often metrics are stored; none where they are not collected.
     pub metrics_interval: Option<Duration>,
+    /// Whether the policies of pools decide anything.
+    pub autoscaler: bool,
     /// The file whose lock this process holds.
     pub lock_file: PathBuf,
 }

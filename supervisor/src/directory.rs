@@ -114,6 +114,12 @@ impl Directory {
         pools.iter().map(|(name, entry)| (name.clone(), entry.mailbox.clone())).collect()
     }
 
+    /// The same with what each pool is.
+    pub(crate) fn entries(&self) -> Vec<(PoolName, PoolEntry)> {
+        let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
+        pools.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect()
+    }
+
     /// The pools there are, and a sign of each change.
     pub(crate) fn names(&self) -> watch::Receiver<Vec<PoolName>> {
         self.names.subscribe()

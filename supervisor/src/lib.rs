@@ -15,7 +15,7 @@
 //! | `keeper` | a pool's model and its turns; `keeper/tasks` is its queue of tasks |
 //! | `tasks`, `submitting`, `consumption`, `follower` | what callers ask about tasks; new ones; what they used; one who follows a task |
 //! | `agents`, `spawning`, `workers`, `events` | what callers ask about agents; new ones; workers; events |
-//! | `measurements` | what callers ask about metrics |
+//! | `measurements`, `scaling` | what callers ask about metrics; how many workers there are to be, and why |
 //! | `pools`, `gates`, `system`, `checks` | what callers ask about pools; pause, drain, resume; the supervisor itself; whether all of it is well |
 //! | `view` | what is shown, which is what the API answers |
 //! | `waiting` | what a queued task waits for, in words |
@@ -24,6 +24,7 @@
 //! | `command_sender`, `report_reader` | commands out, reports in |
 //! | [`launch`] | worker processes, single-process workers, the private Redis |
 //! | `sampling` | the metrics collector: what pools, workers and agents do and use, measured and kept |
+//! | `autoscaler` | asks the policies of pools, and tells their keepers what these decided |
 //! | `leadership`, `pruner`, `sweeper` | the lease, old rows, and processes that outlived their worker |
 //! | `task_set` | the tasks by name, so that none of them is missed when it ends |
 //! | `health_board` | every way in which the supervisor is less than it should be |
@@ -37,6 +38,7 @@ pub mod access;
 mod accounts;
 mod agents;
 mod alerts;
+mod autoscaler;
 pub mod blocking;
 mod bootstrap;
 mod caller;
@@ -70,6 +72,7 @@ mod report_reader;
 mod request;
 mod runtimes;
 mod sampling;
+mod scaling;
 mod slowness;
 mod spawning;
 mod statements;
@@ -101,18 +104,20 @@ pub use muster_policy::scaling::ScalingFacts;
 pub use pools::Pools;
 pub use request::{
     AgentQuery, EndedQuery, ListOrder, NewPool, NotBefore, RequestKey, SeriesQuery, SpawnRequest, Spawned, TaskQuery,
-    TaskRequest,
+    TaskRequest, WhatIf,
 };
 pub use sampling::series::{Interval, MetricKind, TimeRange};
+pub use scaling::Scaling;
 pub use supervisor::{LeadEnd, Parts, Supervisor, SupervisorFacts};
 pub use system::System;
 pub use tasks::Tasks;
 pub use view::{
     AgentHealthView, AgentMetricsView, AgentView, BreakerState, BreakerView, BudgetFigures, CalledOff, CapacityView,
-    CheckLine, EndedWorkerView, EndingView, Event, HealthView, HeldPool, Holds, Lack, LeftView, LimitsView, Mode, Page,
-    PoolMetricsView, PoolStatus, PoolView, PressureView, ProgressFigures, QueueMetricsView, QueueView, QuotaView,
-    ReachView, ResourceUseView, ResourcesView, ScaleView, SeriesPoint, SeriesView, Submitted, SystemView, TaskNews,
-    TaskView, UsageFigures, UsageView, WorkView, WorkerEndingView, WorkerView,
+    CheckLine, DecisionView, EndedWorkerView, EndingView, Event, HealthView, HeldPool, Holds, Lack, LeftView,
+    LimitsView, Mode, Page, PoolMetricsView, PoolScalingView, PoolStatus, PoolView, PressureView, ProgressFigures,
+    QueueMetricsView, QueueView, QuotaView, ReachView, ResourceUseView, ResourcesView, ScaleView, SeriesPoint,
+    SeriesView, Submitted, SystemView, TaskNews, TaskView, UsageFigures, UsageView, WhatIfView, WorkView,
+    WorkerEndingView, WorkerView,
 };
 pub use waiting::{MissingAgent, WaitCode, WaitKind, WaitingFor};
 pub use workers::Workers;

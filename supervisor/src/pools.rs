@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use muster_domain::lengths::{MAX_ROLE_TYPE, check_length};
 use muster_domain::pool::PoolMistake;
+use muster_domain::scaling::WorkerTarget;
 use muster_domain::{
     EventDraft, EventKind, Gate, PoolConfig, PoolName, PoolOrigin, PoolSpec, Principal, Timestamp, counted, plain,
     runtime, schema,
@@ -92,8 +93,7 @@ impl Pools {
             workers_spawned: 0,
             workers_terminated: 0,
             gate: Gate::default(),
-            target_workers: None,
-            last_scaled_at: None,
+            target: WorkerTarget { is_persons: true, ..WorkerTarget::default() },
         };
         open(&self.context, row, Vec::new(), Vec::new());
         tracing::info!(pool.name = %name, "a pool was made");

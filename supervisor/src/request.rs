@@ -205,3 +205,20 @@ pub struct SeriesQuery {
     /// The pool; none: all together.
     pub pool: Option<PoolName>,
 }
+
+/// Figures of a pool that might be others than they are; none stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WhatIf {
+    /// Tasks that a free slot would start now.
+    pub queue: Option<u32>,
+    /// Tasks that run.
+    pub running: Option<u32>,
+    /// What the pool's processes use of the host's processors, in percent.
+    pub cpu: Option<f64>,
+    /// What they use of its memory, in percent.
+    pub memory: Option<f64>,
+    /// Slots whose agent has work.
+    pub busy: Option<u32>,
+    /// Workers that are to be there.
+    pub workers: Option<u32>,
+}

@@ -69,6 +69,7 @@ impl Agents {
             human_name: name::human_name(),
             heartbeat_interval: within_bounds("heartbeat_interval", heartbeat)?,
             max_idle_time: within_bounds("max_idle_time", max_idle_time)?,
+            on_demand: false,
         })
     }
 

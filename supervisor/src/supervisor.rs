@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
 use crate::alerts::{self, AlertParts, Alerts, Webhook};
+use crate::autoscaler;
 use crate::bootstrap;
 use crate::command_sender::CommandSender;
 use crate::context::{Context, Limits, Messages, Reporting, Settings};
@@ -133,6 +134,9 @@ impl Supervisor {
         task_set.spawn("pruner", pruner::run(context.clone()));
         if let Some(interval) = context.settings.metrics_interval {
             task_set.spawn("metrics collector", metrics_collector::run(context.clone(), interval));
+        }
+        if context.settings.autoscaler {
+            task_set.spawn("autoscaler", autoscaler::run(context.clone()));
         }
         task_set.spawn("alerts", tell_alerts(context.clone(), parts.alerts.webhook));
         task_set.spawn("sweeper", sweeper::run(context.clone()));

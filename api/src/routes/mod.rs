@@ -14,6 +14,7 @@ pub(crate) mod pools;
 mod queue;
 mod quota;
 mod scale;
+mod scaling;
 mod system;
 mod tasks;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub(crate) fn all() -> Routes {
     let resources = [
         pools::routes(),
         scale::routes(),
+        scaling::routes(),
         agents::routes(),
         tasks::routes(),
         quota::routes(),

@@ -50,9 +50,11 @@ impl From<PoolView> for ClusterJson {
 
 /// Says how many workers a pool is to have from now on
 ///
-/// They are started at once, and those above the number end as they become empty. Agents that a pool starts for its tasks get no worker past it; a
-/// spawn by somebody else does, up to `max_workers`, and raises it. It holds over restarts until it is changed or released. Pools of the
-/// configuration file too: it is no change of their configuration.
+/// They are started at once, and of those above the number the idlest leave: their idle agents that the pool started for tasks end, those of
+/// people move to other workers where there is room. A worker with work stays until it is done. Agents that a pool starts for its tasks get
+/// no worker past the number; a spawn by somebody else does, up to `max_workers`, and raises it. It holds over restarts until it is changed or
+/// released; with policies that act it holds these for their longest cooldown, or 300 s. Pools of the configuration file too: it is no
+/// change of their configuration.
 #[utoipa::path(post, path = "/api/v1/agents/pools/{pool_name}/scale", tag = "pools", request_body = ScaleBody, params(PoolPath),
     responses(
         (status = 200, description = "The pool as it is now", body = PoolView),
@@ -115,7 +117,7 @@ mod tests {
     fn a_cluster_is_a_pool_in_other_words() {
         let json = serde_json::to_value(ClusterJson::from(pool("p"))).expect("an object");
         let expected = json!({"id": "p", "status": "scaling_up", "current_workers": 2, "target_workers": 3, "min_workers": 0,
-            "max_workers": 20, "load_percentage": 25.0, "health_score": 0.5, "last_scaled_at": "1970-01-01T00:00:00.000Z"});
+            "max_workers": 20, "load_percentage": 25.0, "health_score": 0.5, "held": null, "advising": false, "last_scaled_at": "1970-01-01T00:00:00.000Z"});
         assert_eq!(json, expected);
     }
 }

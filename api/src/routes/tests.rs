@@ -47,6 +47,8 @@ pub(crate) fn pool(name: &str) -> PoolView {
         unreachable_workers: 0,
         scaling: ScalingFacts::default(),
         scale: ScaleView {
+            held: None,
+            advising: false,
             status: PoolStatus::ScalingUp,
             current_workers: 2,
             target_workers: Some(3),

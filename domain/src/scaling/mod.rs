@@ -9,6 +9,7 @@
 //! | [`policy`], [`preset`] | any of them; named sets of them |
 //! | [`amount`], [`cron`], [`zone`] | how far a step goes; when a schedule fires, and by which clock |
 //! | [`outcome`] | what became of the votes, in one word |
+//! | [`record`] | a decision as it is stored |
 
 pub mod amount;
 pub mod cron;
@@ -17,6 +18,7 @@ pub mod policy;
 pub mod predictive;
 pub mod preset;
 pub mod proactive;
+pub mod record;
 pub mod schedule;
 pub mod step;
 pub mod target;
@@ -38,6 +40,7 @@ pub use policy::{Cooldowns, ScalingPolicy};
 pub use predictive::{PredictivePolicy, Season};
 pub use preset::ScalingPreset;
 pub use proactive::ProactivePolicy;
+pub use record::{DecisionState, ScalingActor, ScalingRecord, WorkerTarget};
 pub use schedule::SchedulePolicy;
 pub use step::{QueueStep, StepPolicy};
 pub use target::{Aim, TargetMetric, TargetPolicy};

@@ -1,6 +1,10 @@
 //! What became of a pool's votes, in one word.
 
+use std::str::FromStr;
+
 use utoipa::ToSchema;
+
+use crate::Words;
 
 crate::words! {
     /// Why a pool's target stays, or goes less far than it was voted.
@@ -44,6 +48,41 @@ crate::words! {
         Draining = "draining",
         /// A person has said how many workers there are to be.
         Person = "person",
+    }
+}
+
+impl HoldKind {
+    /// Whether somebody may want to know that it holds the pool: not that there is nothing to do, or only for a moment.
+    pub const fn is_told(self) -> bool {
+        match self {
+            Self::NothingToChange
+            | Self::WithinTolerance
+            | Self::Cooldown
+            | Self::Stabilization
+            | Self::MinWorkers
+            | Self::MaxChange
+            | Self::Needed
+            | Self::NotCarriedOut
+            | Self::Draining => false,
+            Self::MissingMetric
+            | Self::NoPicture
+            | Self::MaxWorkers
+            | Self::OnDemand
+            | Self::Cost
+            | Self::HostMemory
+            | Self::FlapBudget
+            | Self::Paused
+            | Self::Breaker
+            | Self::Person => true,
+        }
+    }
+}
+
+impl FromStr for HoldKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::of_word(text).ok_or_else(|| format!("nothing that holds a pool: {text:?}"))
     }
 }
 

@@ -65,6 +65,15 @@ impl ScalingPolicy {
         }
     }
 
+    /// Whether what the pool's processes use is one of its figures.
+    pub fn uses_processes(&self) -> bool {
+        match self {
+            Self::Step(step) => step.uses_processes(),
+            Self::Target(target) => target.metric == TargetMetric::Cpu,
+            Self::Proactive(_) | Self::Schedule(_) | Self::Predictive(_) => false,
+        }
+    }
+
     /// Says what is wrong with it, in words that begin with the field.
     pub(super) fn validate(&self) -> Result<(), String> {
         match self {

@@ -63,6 +63,11 @@ pub struct QueueStep {
 }
 
 impl StepPolicy {
+    /// Whether what the pool's processes use is one of its figures.
+    pub fn uses_processes(&self) -> bool {
+        [self.cpu_above, self.cpu_below, self.memory_above, self.memory_below].iter().any(Option::is_some)
+    }
+
     /// Whether the queue is one of its figures.
     pub fn uses_queue(&self) -> bool {
         self.queue_above.is_some() || self.queue_below.is_some() || !self.thresholds.is_empty()

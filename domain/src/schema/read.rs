@@ -109,7 +109,7 @@ impl<'a> NamedSchemas<'a> {
                 let kind = kind_of(&target);
                 // What is empty may be left out where it is written.
                 let empty = match kind {
-                    ValueKind::List => Value::Array(Vec::new()),
+                    ValueKind::List | ValueKind::Tables => Value::Array(Vec::new()),
                     ValueKind::Map => Value::Object(Map::new()),
                     _ => Value::Null,
                 };
@@ -167,7 +167,8 @@ fn kind_of(schema: &Value) -> ValueKind {
         () if has_type(schema, "integer") => ValueKind::Count,
         () if has_type(schema, "number") && format == Some(SECONDS) => ValueKind::Seconds,
         () if has_type(schema, "number") => ValueKind::Number,
-        () if has_type(schema, "array") => ValueKind::List,
+        () if has_type(schema, "array") && has_type(&schema["items"], "string") => ValueKind::List,
+        () if has_type(schema, "array") => ValueKind::Tables,
         () if has_type(schema, "object") => ValueKind::Map,
         () => ValueKind::Text(format.map(str::to_owned)),
     }

@@ -38,6 +38,8 @@ pub enum ValueKind {
     Choice(Vec<String>),
     /// A list of texts.
     List,
+    /// A list of tables.
+    Tables,
     /// Texts by names.
     Map,
 }
@@ -74,7 +76,7 @@ impl FieldSchema {
         match self.kind {
             ValueKind::Count | ValueKind::Number | ValueKind::Seconds => self.check_number(value),
             ValueKind::Text(_) => self.check_text(value.as_str().unwrap_or_default()),
-            ValueKind::Flag | ValueKind::Choice(_) | ValueKind::List | ValueKind::Map => Ok(()),
+            ValueKind::Flag | ValueKind::Choice(_) | ValueKind::List | ValueKind::Tables | ValueKind::Map => Ok(()),
         }
     }
 
@@ -145,6 +147,11 @@ impl FieldSchema {
             }
             ValueKind::Text(_) | ValueKind::Choice(_) => Ok(text.into()),
             ValueKind::List => Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()),
+            ValueKind::Tables => {
+                let tables = serde_json::from_str::<Value>(text).ok().filter(Value::is_array);
+                tables
+                    .ok_or_else(|| format!("a list of tables is expected, as in {}=[{{...}}], not {text:?}", self.key))
+            }
             ValueKind::Map => {
                 let map = serde_json::from_str::<Value>(text).ok().filter(Value::is_object);
                 map.ok_or_else(|| format!("names and values are expected, as in {}.NAME, not {text:?}", self.key))
@@ -176,6 +183,7 @@ impl FieldSchema {
                 _ => "a text".to_owned(),
             },
             ValueKind::List => "a list of texts".to_owned(),
+            ValueKind::Tables => "a list of tables".to_owned(),
             ValueKind::Map => "names and texts".to_owned(),
         }
     }

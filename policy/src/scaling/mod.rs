@@ -13,6 +13,7 @@
 //! | `vote.rs` | asks them all, and lets them cool down |
 //! | `standing.rs`, `limits.rs` | what holds a pool whatever is voted; the bounds of one decision |
 //! | `combine.rs`, `decision.rs` | the highest vote wins; what comes of it, in words |
+//! | `scale_in.rs` | which workers leave where there are to be fewer |
 
 mod combine;
 mod decision;
@@ -23,6 +24,7 @@ mod order_backoff;
 mod picture;
 mod predictive;
 mod proactive;
+mod scale_in;
 mod schedule;
 mod standing;
 mod step;
@@ -41,6 +43,7 @@ pub use history::{Move, Recommendation, ScalingHistory};
 pub use limits::{FLAP_BUDGET, LEAST_HOST_MEMORY};
 pub use order_backoff::{OrderBackoff, OrderWait};
 pub use picture::{Picture, PictureHolds, PictureProgress, PictureWorkers, SlotUse};
+pub use scale_in::{LeaveCandidate, ScaleIn, scale_in};
 pub use vote::Vote;
 
 /// Workers that may be starting when another one is started only to be there: more would hold up those that agents wait for, and one

@@ -115,7 +115,7 @@ fn of_changes() -> Vec<Question> {
         (tasks::prune(at, 9).remove(0), "tasks_ended (finished_at<?)"),
         (tasks::prune(at, 9).remove(0), "idempotency_keys_by_made (made_id=?)"),
         (tasks::prune(at, 9).remove(1), "tasks_ended (finished_at<?)"),
-        (agents::ADD_KEYED.step(vec![SqlValue::int(1); 10]), "idempotency_keys_by_made (made_id=?)"),
+        (agents::ADD_KEYED.step(vec![SqlValue::int(1); agents::ADD_FIELDS]), "idempotency_keys_by_made (made_id=?)"),
         (agents::prune(at, 9).remove(0), "agents_ended (ended_at<?)"),
         (pools::remove(&dev), "tasks_by_state (pool_name=? AND state=?)"),
     ]

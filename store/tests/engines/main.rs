@@ -33,7 +33,7 @@ macro_rules! suites {
     ($($engine:ident),+) => {
         $(suite! { $engine:
             pools {
-                pools_are_made_changed_and_drained, queues_are_paused_and_closed, pools_have_a_target_of_workers, a_pool_goes_only_when_it_is_empty,
+                pools_are_made_changed_and_drained, queues_are_paused_and_closed, pools_have_a_target_of_workers, decisions_about_workers_are_kept_with_what_came_of_them, a_pool_goes_only_when_it_is_empty,
             }
             workers { workers_open_and_end, a_worker_is_known_by_its_engine_too, workers_are_counted_once, workers_that_ended_are_listed_the_latest_first }
             agents {

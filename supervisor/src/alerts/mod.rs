@@ -101,6 +101,8 @@ muster_domain::words! {
         WorkerUnreachable = "worker_unreachable",
         /// What is to start in a pool waits until workers with an older definition of its runtime are empty.
         OldRuntime = "old_runtime",
+        /// What was decided about the workers of a pool was not carried out in time.
+        ScalingFailed = "scaling_failed",
     }
 }
 

@@ -13,7 +13,6 @@ use muster_store::{AgentRow, Write, WriteOutcome};
 
 use super::agents::agent::{PoolAgent, Waiter};
 use super::mailbox::AgentAsk;
-use super::model::WorkerTarget;
 use super::resync::StoredPool;
 use super::set_aside::{SetAside, tell_refused, tell_taken};
 use super::transitions::{AfterLeaving, Transition};
@@ -152,9 +151,11 @@ impl Keeper {
                 Transition::Stop { waiter: Some(waiter), .. }
                 | Transition::Revive { waiter, .. }
                 | Transition::Restart { waiter, .. } => turn.answer(waiter.reply, Err(error.clone())),
-                Transition::Change { reply, .. } | Transition::Gate { reply, .. } | Transition::Scale { reply, .. } => {
-                    drop(reply.send(Err(error.clone())))
-                }
+                Transition::Change { reply, .. }
+                | Transition::Gate { reply, .. }
+                | Transition::Scale { reply: Some(reply), .. } => drop(reply.send(Err(error.clone()))),
+                // The next check decides anew.
+                Transition::Scale { reply: None, .. } => {}
                 Transition::DrainPool { .. } if !self.model.pool.draining => {
                     for reply in self.life.removal.take().into_iter().flat_map(|removal| removal.replies) {
                         drop(reply.send(Err(error.clone())));
@@ -192,6 +193,7 @@ impl Keeper {
             Transition::Change { spec, reply } => {
                 self.model.pool.reconfigure(spec);
                 self.tasks_reconfigured(turn);
+                self.follow_scaling_mode(turn);
                 drop(reply.send(Ok(self.view_pool(turn))));
             }
             Transition::Gate { gate, hand_back, reply } => {
@@ -199,11 +201,13 @@ impl Keeper {
                 self.tasks.hand_back(hand_back);
                 drop(reply.send(Ok(self.view_pool(turn))));
             }
-            Transition::Scale { target, words, reply } => {
-                tracing::info!(pool.name = %self.model.pool.spec.pool_name, "the pool was scaled: {words}");
-                self.model.pool.target = WorkerTarget { workers: target, last_scaled_at: Some(turn.at) };
-                drop(reply.send(Ok(self.view_pool(turn))));
+            Transition::Scale { decided, reply } => {
+                self.note_decided(&decided, turn);
+                if let Some(reply) = reply {
+                    drop(reply.send(Ok(self.view_pool(turn))));
+                }
             }
+            Transition::EndDecision(_) => {}
             Transition::DrainPool { graceful } => self.model.drain(graceful, turn),
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_domain::scaling::ScalingActor;
 use muster_domain::{AgentId, ProcessId};
 
 use super::agents::agent::{AgentSurroundings, Awaited, PoolAgent, Waiter};
@@ -40,8 +41,10 @@ impl Keeper {
                 drop(reply.send(Err(SupervisorError::PoolDraining(pool))));
             }
             KeeperMessage::Scale { target, words, reply } => {
-                turn.transitions.push(Transition::Scale { target, words, reply })
+                let decided = Box::new(self.decide_for(ScalingActor::Person, target, words, turn));
+                turn.transitions.push(Transition::Scale { decided, reply: Some(reply) });
             }
+            KeeperMessage::Judged { judgement, seen } => self.take_judgement(&judgement, seen, turn),
             KeeperMessage::SetGate { gate, hand_back, reply } => {
                 turn.transitions.push(Transition::Gate { gate, hand_back, reply })
             }

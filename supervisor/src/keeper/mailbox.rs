@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use muster_domain::scaling::WorkerTarget;
 use muster_domain::{AgentId, AgentSpec, Gate, PoolSpec, ProcessId};
 use muster_policy::worker::HeartbeatWatch;
 use muster_registry::{HeartbeatReading, ReportDelivery};
@@ -10,6 +11,7 @@ use muster_store::{AgentRow, IdempotencyKey};
 use tokio::sync::oneshot;
 
 use super::agent::{AgentReply, Awaited};
+use super::scaling::{DecisionReply, Judgement};
 use super::tasks::TaskAsk;
 use super::workers::{DeclarationReply, Order};
 use super::{Keeper, Turn};
@@ -38,8 +40,10 @@ pub(crate) enum KeeperMessage {
     Change { spec: Arc<PoolSpec>, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
     /// Closes or opens the queue. `hand_back` says whether what runs goes back to it.
     SetGate { gate: Gate, hand_back: bool, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
-    /// Says how many workers there are to be, or that nobody says so any more; and who says it, in words.
-    Scale { target: Option<u32>, words: String, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
+    /// A person says how many workers there are to be, or that nobody says so any more; and who says it, in words.
+    Scale { target: Option<u32>, words: String, reply: DecisionReply },
+    /// The pool's policies have decided how many there are to be, where the target is still the one that they have seen.
+    Judged { judgement: Box<Judgement>, seen: WorkerTarget },
     /// Removes the pool.
     Remove { graceful: bool, reply: oneshot::Sender<Result<(), SupervisorError>> },
     /// A person says that a worker is dead; answered when that is stored.

@@ -1,5 +1,5 @@
 //! A keeper: the one task that owns a pool. It is the controller of three parts, each with its own state: the [`agents`], the
-//! [`workers`] and the [`tasks`]. Parts take facts, and put what follows from them into the turn's [`Turn`]; the keeper alone
+//! [`workers`] and the [`tasks`]. What was decided about the number of workers is beside them ([`scaling`]). Parts take facts, and put what follows from them into the turn's [`Turn`]; the keeper alone
 //! commits, and says when that is done.
 //!
 //! All others hold its mailbox. A turn takes whatever has come (under load many messages at once), and goes through the
@@ -23,6 +23,7 @@ pub(crate) mod model;
 mod placing;
 mod repeats;
 mod resync;
+pub(crate) mod scaling;
 mod set_aside;
 mod task_turn;
 pub(crate) mod tasks;
@@ -48,6 +49,7 @@ pub(crate) use self::agents::{PoolAgentsDeps, agent};
 use self::commit::Unsaved;
 use self::mailbox::{KeeperMessage, ReadFn};
 use self::model::Model;
+use self::scaling::PoolScaling;
 use self::tasks::{PoolNow, PoolTasks};
 use self::time::Time;
 use self::transitions::Transition;
@@ -74,6 +76,8 @@ pub(crate) struct Keeper {
     unsaved: Unsaved,
     time: Time,
     troubles: StartTroubles,
+    /// How many workers there are to be.
+    scaling: PoolScaling,
     /// Those who want to see something at the end of the turn.
     looks: Vec<ReadFn>,
     life: ShutdownState,
@@ -121,6 +125,7 @@ impl Keeper {
             mailbox,
             model,
             unsaved: Unsaved::default(),
+            scaling: PoolScaling::default(),
             looks: Vec::new(),
             life: ShutdownState { removal, ..ShutdownState::default() },
         }
@@ -177,6 +182,7 @@ impl Keeper {
         self.say(&mut turn);
         self.place(&mut turn).await;
         self.work(&mut turn).await;
+        self.begin_at_zero(&mut turn).await;
         self.settle();
         self.attend(&mut turn);
         self.flush_notes(turn.now).await;
@@ -192,6 +198,7 @@ impl Keeper {
         }
         self.release_homeless(turn);
         self.move_idle_agents(turn);
+        self.hold_target(turn).await;
         let lacks_room = self.tasks.lack(PoolNow::of(&self.model, turn)) == Some(Lack::OldRuntime);
         self.troubles.held_by_outdated(self.model.held_by_outdated().filter(|_| lacks_room));
         // Only what is stored: an order to remove the pool that came in this turn is committed first.

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use muster_domain::scaling::WorkerTarget;
 use muster_domain::{
-    Activity, AgentEvent, AgentId, AgentStatus, Epoch, EventDraft, EventKind, Gate, PoolSpec, ProcessId, Timestamp,
-    WorkerStatus, counted,
+    Activity, AgentEvent, AgentId, AgentStatus, Epoch, EventDraft, EventKind, Gate, HoldKind, PoolSpec, ProcessId,
+    Timestamp, WorkerStatus, counted,
 };
 use muster_policy::scaling::{ScalingFacts, WorkerCounts};
 use muster_store::PoolRow;
@@ -41,13 +42,6 @@ pub(crate) struct Pool {
     since: Instant,
 }
 
-/// How many workers a pool is to have, where somebody has said so, and when that changed last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct WorkerTarget {
-    pub(crate) workers: Option<u32>,
-    pub(crate) last_scaled_at: Option<Timestamp>,
-}
-
 impl Pool {
     /// The target in force: the bounds may have changed since it was said.
     pub(crate) fn target_workers(&self) -> Option<u32> {
@@ -63,7 +57,7 @@ impl Pool {
             draining: row.draining,
             is_stopping: false,
             gate: row.gate,
-            target: WorkerTarget { workers: row.target_workers, last_scaled_at: row.last_scaled_at },
+            target: row.target,
             created_at: row.created_at,
             since: now,
         }
@@ -93,6 +87,16 @@ impl Pool {
     pub(crate) fn worker_event(&self, kind: EventKind, worker: ProcessId, at: Timestamp, reason: String) -> EventDraft {
         EventDraft { process_id: Some(worker), reason, ..self.event(kind, at) }
     }
+}
+
+/// What is shown of a pool beside its workers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ScalingShown {
+    pub(crate) health_score: f64,
+    /// What holds its policies.
+    pub(crate) held: Option<HoldKind>,
+    /// Whether they only advise.
+    pub(crate) advising: bool,
 }
 
 /// Slots of a pool.
@@ -219,7 +223,7 @@ impl Model {
     }
 
     /// How many workers there are and are to be.
-    fn view_scale(&self, workers: WorkerCounts, health_score: f64) -> ScaleView {
+    fn view_scale(&self, workers: WorkerCounts, shown: ScalingShown) -> ScaleView {
         let busy =
             |agent: &&PoolAgent| matches!(agent.status, AgentStatus::Running { activity, .. } if !activity.is_idle());
         let load = share(count(self.agents.iter().filter(busy)), self.slot_counts().total);
@@ -227,6 +231,7 @@ impl Model {
             _ if workers.draining || workers.stopping => PoolStatus::Active,
             Some(target) if workers.taking.saturating_sub(workers.starting) < target => PoolStatus::ScalingUp,
             Some(target) if workers.open > target => PoolStatus::ScalingDown,
+            _ if shown.held.is_some() && !shown.advising => PoolStatus::Held,
             _ => PoolStatus::Active,
         };
         ScaleView {
@@ -236,12 +241,14 @@ impl Model {
             min_workers: workers.min,
             max_workers: workers.max,
             load_percentage: 100.0 * load,
-            health_score,
+            health_score: shown.health_score,
+            held: shown.held,
+            advising: shown.advising,
             last_scaled_at: self.pool.target.last_scaled_at,
         }
     }
 
-    pub(crate) fn view(&self, scaling: ScalingFacts, holds: Holds, health_score: f64, now: Instant) -> PoolView {
+    pub(crate) fn view(&self, scaling: ScalingFacts, holds: Holds, shown: ScalingShown, now: Instant) -> PoolView {
         let (pool, spec) = (&self.pool, &self.pool.spec);
         let open = || self.workers.values().filter(|worker| worker.is_open());
         let in_status = |is: fn(&AgentStatus) -> bool| count(self.agents.iter().filter(|agent| is(&agent.status)));
@@ -267,7 +274,7 @@ impl Model {
             pending_agents: in_status(AgentStatus::is_pending),
             quarantined_agents,
             utilization: share(used_capacity, total_capacity),
-            scale: self.view_scale(scaling.workers, health_score),
+            scale: self.view_scale(scaling.workers, shown),
             total_workers_spawned: self.workers.spawned,
             total_workers_terminated: self.workers.terminated,
             manager_uptime: now.saturating_duration_since(pool.since),

@@ -5,6 +5,7 @@
 //! between is mended by the next master's re-send to the same worker; the assignment's write is conditional on the
 //! intent, so a terminate that arrives between reading and acting wins.
 
+use muster_domain::scaling::ScalingActor;
 use muster_domain::{AgentEvent, AgentId, Assignment, Epoch, EventDraft, EventKind, ProcessId, WorkerKey, counted};
 use muster_policy::placement::{Placement, PlacementLimits, SlotChoice, place};
 use muster_policy::scaling::{self, ScalingDecision};
@@ -13,8 +14,8 @@ use tokio::sync::oneshot;
 
 use super::agents::agent::{Awaited, PoolAgent, Waiter};
 use super::mailbox::{SpawnAnswer, SpawnAsk};
-use super::model::WorkerTarget;
 use super::repeats::answer_repeats;
+use super::scaling::Decided;
 use super::{Keeper, Turn};
 use crate::error::SupervisorError;
 
@@ -27,7 +28,7 @@ struct PlacementPlan {
     spawns: Vec<(SpawnAsk, Option<ProcessId>)>,
     new_workers: Vec<(ProcessId, WorkerKey)>,
     /// How many workers are to be there from now on, where these are more than before.
-    target: Option<u32>,
+    scaled: Option<Decided>,
     writes: Vec<Write>,
 }
 
@@ -166,7 +167,7 @@ impl Keeper {
         let new_worker = |_| (ProcessId::generate(), WorkerKey::generate());
         let new_workers: Vec<_> = (0..plan.new_workers + spare.count).map(new_worker).collect();
         let mut placement =
-            PlacementPlan { waiting: Vec::new(), spawns: Vec::new(), writes: Vec::new(), target: None, new_workers };
+            PlacementPlan { waiting: Vec::new(), spawns: Vec::new(), writes: Vec::new(), scaled: None, new_workers };
         let spare = spare.reason.to_string();
         let reasons = std::iter::repeat_n(&plan.reason, plan.new_workers).chain(std::iter::repeat(&spare));
         for ((process_id, key), reason) in placement.new_workers.clone().into_iter().zip(reasons) {
@@ -196,12 +197,11 @@ impl Keeper {
                 }
             }
         }
-        placement.target = self.raised_target(&placement.spawns);
-        if let Some(target) = placement.target {
+        if let Some(target) = self.raised_target(&placement.spawns) {
             let words = format!("a spawn needs more: {}", counted(target.into(), "worker"));
-            let (pool, at) = (self.model.pool.spec.pool_name.clone(), turn.at);
-            let event = EventDraft { reason: words, ..self.model.pool.event(EventKind::PoolScaled, at) };
-            placement.writes.extend([Write::ScalePool { pool, target: Some(target), at }, Write::Event(event)]);
+            let decided = self.decide_for(ScalingActor::Spawn, Some(target), words, turn);
+            placement.writes.extend(decided.writes(&self.model));
+            placement.scaled = Some(decided);
         }
         placement
     }
@@ -232,8 +232,8 @@ impl Keeper {
 
     /// The commit went through: the model follows, in the order of the writes.
     fn placed(&mut self, placement: PlacementPlan, outcomes: Vec<WriteOutcome>, turn: &mut Turn) {
-        if placement.target.is_some() {
-            self.model.pool.target = WorkerTarget { workers: placement.target, last_scaled_at: Some(turn.at) };
+        if let Some(decided) = &placement.scaled {
+            self.note_decided(decided, turn);
         }
         let mut outcomes = outcomes.into_iter();
         for (process_id, key) in placement.new_workers {

@@ -10,7 +10,7 @@ use muster_store::{AgentRow, PoolRow, WorkerRow};
 
 use super::Turn;
 use super::agents::agent::PoolAgent;
-use super::model::{Model, WorkerTarget};
+use super::model::Model;
 use crate::context::Context;
 use crate::error::SupervisorError;
 
@@ -51,7 +51,7 @@ impl Model {
             pool.reconfigure(Arc::new(row.spec.clone()));
         }
         pool.gate = row.gate;
-        pool.target = WorkerTarget { workers: row.target_workers, last_scaled_at: row.last_scaled_at };
+        pool.target = row.target;
         if row.draining && !pool.draining {
             tracing::warn!(pool.name = %pool.spec.pool_name, "a pool is going after all, though its caller was refused");
             pool.draining = true;

@@ -1,10 +1,11 @@
 //! The tasks' part of a turn, as the controller carries it out: the part plans, the controller commits, sends and answers.
 
-use muster_domain::{Progress, TaskId, Usage};
+use muster_domain::{Progress, ScalingMode, TaskId, Usage};
 use muster_policy::scaling::{ScalingFacts, WorkerCounts};
 use muster_store::{StoreError, Write, WriteOutcome};
 
 use super::mailbox::{AgentAsk, KeeperMessage};
+use super::model::ScalingShown;
 use super::tasks::{Effects, PoolNow};
 use super::{Keeper, Turn};
 use crate::error::SupervisorError;
@@ -151,8 +152,14 @@ impl Keeper {
     /// The pool as it is shown.
     pub(crate) fn view_pool(&self, turn: &Turn) -> PoolView {
         let scaling = self.scaling_facts(turn);
-        let health = picture::health(&self.model, wanted(scaling.workers), &self.context.settings.clocks, turn.now);
-        self.model.view(scaling, self.tasks.holds(PoolNow::of(&self.model, turn)), health, turn.now)
+        let clocks = &self.context.settings.clocks;
+        let mode = self.scaling_mode();
+        let shown = ScalingShown {
+            health_score: picture::health(&self.model, wanted(scaling.workers), clocks, turn.now),
+            held: self.scaling.held().filter(|_| mode != ScalingMode::Off),
+            advising: mode == ScalingMode::Advise,
+        };
+        self.model.view(scaling, self.tasks.holds(PoolNow::of(&self.model, turn)), shown, turn.now)
     }
 
     /// The pool as it is measured; none while its tasks are not known.

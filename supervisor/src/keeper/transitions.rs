@@ -13,6 +13,7 @@ use muster_store::AgentRow;
 use tokio::sync::oneshot;
 
 use super::agents::agent::Waiter;
+use super::scaling::{Decided, DecisionEnd, DecisionReply};
 use crate::error::SupervisorError;
 use crate::view::PoolView;
 
@@ -39,8 +40,10 @@ pub(crate) enum Transition {
     Change { spec: Arc<PoolSpec>, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
     /// The pool's queue is closed or opened.
     Gate { gate: Gate, hand_back: bool, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
-    /// So many workers are to be there, or nobody says how many any more.
-    Scale { target: Option<u32>, words: String, reply: oneshot::Sender<Result<PoolView, SupervisorError>> },
+    /// It was decided how many workers there are to be.
+    Scale { decided: Box<Decided>, reply: Option<DecisionReply> },
+    /// Such a decision is carried out, or has come to nothing.
+    EndDecision(DecisionEnd),
     /// The pool goes.
     DrainPool { graceful: bool },
 }

@@ -1,9 +1,11 @@
 //! What is written of a transition.
 
+use muster_domain::scaling::DecisionState;
 use muster_domain::{EventDraft, EventKind, Gate, PoolSpec, Timestamp};
 use muster_store::Write;
 
 use super::model::Model;
+use super::scaling::DecisionEnd;
 use super::transitions::Transition;
 
 impl Transition {
@@ -44,9 +46,12 @@ impl Transition {
             Self::Gate { gate, .. } => {
                 (Write::GatePool { pool: name(), gate: *gate }, Some(pool.event(gate_event(*gate), at)))
             }
-            Self::Scale { target, words, .. } => {
-                let event = EventDraft { reason: words.clone(), ..pool.event(EventKind::PoolScaled, at) };
-                (Write::ScalePool { pool: name(), target: *target, at }, Some(event))
+            Self::Scale { decided, .. } => return writes.extend(decided.writes(model)),
+            Self::EndDecision(DecisionEnd { id, state, result }) => {
+                let end = Write::EndDecision { decision_id: *id, state: *state, result: result.clone(), at };
+                let told = (*state == DecisionState::Failed)
+                    .then(|| EventDraft { reason: result.clone(), ..pool.event(EventKind::PoolScalingFailed, at) });
+                (end, told)
             }
             Self::DrainPool { .. } => {
                 (Write::DrainPool { pool: name() }, Some(pool.event(EventKind::PoolDraining, at)))

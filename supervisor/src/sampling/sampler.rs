@@ -83,10 +83,15 @@ impl Sampler {
         Self { context, before: None }
     }
 
-    /// Looks. None at the first time: there is nothing since when it could be told.
+    /// Looks at all pools. None at the first time: there is nothing since when it could be told.
     pub(crate) async fn look(&mut self) -> Option<Look> {
+        self.look_at(self.context.directory.all()).await
+    }
+
+    /// The same of these pools.
+    pub(crate) async fn look_at(&mut self, pools: Vec<(PoolName, Mailbox)>) -> Option<Look> {
         let sampler = &*self;
-        let asked = self.context.directory.all().into_iter().map(|(pool, keeper)| async move {
+        let asked = pools.into_iter().map(|(pool, keeper)| async move {
             (pool, tokio::time::timeout(PATIENCE, sampler.picture_of(&keeper)).await)
         });
         let (mut pictures, mut silent) = (Vec::new(), Vec::new());

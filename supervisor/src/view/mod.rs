@@ -4,6 +4,7 @@
 mod account;
 mod agent;
 mod attempt;
+mod decision;
 mod metrics;
 mod number;
 mod pool;
@@ -19,6 +20,7 @@ use utoipa::ToSchema;
 
 pub use account::{BudgetFigures, LeftView, LimitsView, QuotaView, UsageFigures, UsageView};
 pub use agent::{AgentHealthView, AgentView, EndingView};
+pub use decision::{DecisionView, PoolScalingView, WhatIfView};
 pub use metrics::{
     AgentMetricsView, CapacityView, PoolMetricsView, PressureView, QueueMetricsView, ResourceUseView, ResourcesView,
     SeriesPoint, SeriesView, WorkView,

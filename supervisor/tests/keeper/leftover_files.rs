@@ -42,6 +42,7 @@ async fn ended(ground: &Ground, fence: Fence, days: u64) -> (AgentId, ProcessId)
         human_name: "Ada Ash".to_owned(),
         heartbeat_interval: Duration::from_secs(30),
         max_idle_time: Duration::from_secs(300),
+        on_demand: false,
     };
     let ending = WorkerEnding::new(WorkerCause::Stopped, String::new(), String::new());
     let writes = [

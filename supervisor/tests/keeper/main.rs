@@ -3,6 +3,7 @@
 
 mod access;
 mod adoption;
+mod autoscaling;
 mod awaited;
 mod commands;
 mod idle;

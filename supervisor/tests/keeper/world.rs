@@ -16,8 +16,9 @@ use muster_store::testing::{FaultyStore, MemoryStore};
 use muster_store::{Leadership, Store};
 use muster_supervisor::launch::Launchers;
 use muster_supervisor::{
-    AgentView, Agents, AlertParts, Events, Handle, LeadEnd, Metrics, Mode, NewPool, Parts, PoolView, Pools, Settings,
-    SpawnRequest, Spawned, StopWish, Supervisor, SupervisorError, SupervisorFacts, System, Tasks, WallClock, Workers,
+    AgentView, Agents, AlertParts, Events, Handle, LeadEnd, Metrics, Mode, NewPool, Parts, PoolView, Pools, Scaling,
+    Settings, SpawnRequest, Spawned, StopWish, Supervisor, SupervisorError, SupervisorFacts, System, Tasks, WallClock,
+    Workers,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -127,6 +128,7 @@ impl Ground {
                 worker_registry: RegistryTarget { url: "memory".to_owned(), prefix: String::new(), roots: None },
                 data_dir: self.dir.path().to_owned(),
                 metrics_interval: None,
+                autoscaler: true,
                 lock_file: PathBuf::from("lock"),
             },
             file_pools: self.file_pools.clone(),
@@ -157,6 +159,7 @@ pub(crate) struct Admin {
     system: System,
     workers: Workers,
     metrics: Metrics,
+    scaling: Scaling,
 }
 
 impl Admin {
@@ -171,6 +174,7 @@ impl Admin {
             system: caller.system()?,
             workers: caller.workers()?,
             metrics: caller.metrics()?,
+            scaling: caller.scaling()?,
         })
     }
 }
@@ -198,6 +202,10 @@ impl World {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.admin.metrics
+    }
+
+    pub(crate) fn scaling(&self) -> &Scaling {
+        &self.admin.scaling
     }
 
     pub(crate) fn system(&self) -> &System {

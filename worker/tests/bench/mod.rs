@@ -251,6 +251,7 @@ pub fn spawn(agent_id: AgentId, epoch: u64) -> Command {
         human_name: "Ada Brook".into(),
         heartbeat_interval: Duration::from_secs(30),
         max_idle_time: Duration::from_secs(300),
+        on_demand: false,
     };
     Command::Spawn(Box::new(SpawnOrder { agent, epoch: Epoch(epoch) }))
 }

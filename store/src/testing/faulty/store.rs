@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{AgentId, Fence, PoolName, ProcessId, Timestamp};
+use muster_domain::scaling::ScalingRecord;
+use muster_domain::{AgentId, DecisionId, Fence, PoolName, ProcessId, Timestamp};
 
 use super::FaultyStore;
 use crate::{
@@ -101,6 +102,16 @@ impl Store for FaultyStore {
     async fn events(&self, after: u64, limit: u32) -> Result<Vec<EventRow>, StoreError> {
         self.answer().await?;
         self.inner.events(after, limit).await
+    }
+
+    async fn decisions(
+        &self,
+        pool: &PoolName,
+        before: Option<DecisionId>,
+        limit: u32,
+    ) -> Result<Vec<ScalingRecord>, StoreError> {
+        self.answer().await?;
+        self.inner.decisions(pool, before, limit).await
     }
 
     async fn event_bounds(&self) -> Result<(u64, u64), StoreError> {

@@ -4,6 +4,7 @@ use muster_domain::{AgentId, Assignment, Fence, PoolName, ProcessId, TaskId, Tim
 
 use super::accounts::AccountTable;
 use super::agents::AgentTable;
+use super::decisions::DecisionTable;
 use super::events::EventTable;
 use super::keys::IdempotencyKeys;
 use super::leader::LeaderRow;
@@ -26,6 +27,7 @@ pub(super) struct Content {
     pub(super) accounts: AccountTable,
     pub(super) lives: Lives,
     pub(super) metrics: MetricsTable,
+    pub(super) decisions: DecisionTable,
 }
 
 /// One outcome per task, in order.
@@ -42,12 +44,22 @@ impl Content {
 
     fn carry_out(&mut self, write: &Write) -> WriteOutcome {
         let changed = match write {
-            Write::AddPool { spec, at } => self.pools.add(spec, *at),
+            Write::AddPool { spec, at } => {
+                let is_added = self.pools.add(spec, *at);
+                if is_added {
+                    self.decisions.forget(&spec.pool_name);
+                }
+                is_added
+            }
             Write::ChangePool { spec } => self.pools.change(spec),
             Write::DrainPool { pool } => self.pools.drain(pool),
             Write::RemovePool { pool } => self.remove_pool(pool),
             Write::GatePool { pool, gate } => self.pools.gate(pool, *gate),
-            Write::ScalePool { pool, target, at } => self.pools.scale(pool, *target, *at),
+            Write::ScalePool { pool, target } => self.pools.scale(pool, *target),
+            Write::AddDecision(record) => self.decisions.add(record),
+            Write::EndDecision { decision_id, state, result, at } => {
+                self.decisions.end(*decision_id, *state, result, *at)
+            }
             Write::PauseAll { paused } => self.pools.pause_all(*paused),
             Write::AddWorker { process_id, pool, capacity, key, runtime_version, launcher, at } => {
                 self.add_worker(WorkerRow {

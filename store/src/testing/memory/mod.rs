@@ -6,6 +6,7 @@
 mod accounts;
 mod agents;
 mod content;
+mod decisions;
 mod events;
 mod keys;
 mod leader;

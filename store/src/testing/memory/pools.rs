@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use muster_domain::scaling::WorkerTarget;
 use muster_domain::{Gate, PoolName, PoolSpec, Timestamp};
 
 use crate::PoolRow;
@@ -36,8 +37,7 @@ impl PoolTable {
             workers_spawned: 0,
             workers_terminated: 0,
             gate: Gate::default(),
-            target_workers: None,
-            last_scaled_at: None,
+            target: WorkerTarget { is_persons: true, ..WorkerTarget::default() },
         };
         self.rows.insert(spec.pool_name.clone(), row).is_none()
     }
@@ -54,8 +54,8 @@ impl PoolTable {
         self.with(pool, |row| row.gate = gate)
     }
 
-    pub(super) fn scale(&mut self, pool: &PoolName, target: Option<u32>, at: Timestamp) -> bool {
-        self.with(pool, |row| (row.target_workers, row.last_scaled_at) = (target, Some(at)))
+    pub(super) fn scale(&mut self, pool: &PoolName, target: WorkerTarget) -> bool {
+        self.with(pool, |row| row.target = target)
     }
 
     pub(super) const fn pause_all(&mut self, paused: bool) -> bool {

@@ -13,6 +13,7 @@ impl Content {
         agents.iter().for_each(|id| self.keys.forget(id));
         let workers = self.workers.prune(ended_before, |id| self.agents.on(id) > 0);
         others += self.accounts.prune(|name| name.parse().is_ok_and(|id: AgentId| self.agents.have(id)));
+        others += self.decisions.prune(ended_before);
         let tasks = self.tasks.prune(ended_before);
         tasks.iter().for_each(|id| self.keys.forget(id));
         Pruned { others, agents, workers, tasks: tasks.len() as u64 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{AgentId, Fence, PoolName, ProcessId, Timestamp};
+use muster_domain::scaling::ScalingRecord;
+use muster_domain::{AgentId, DecisionId, Fence, PoolName, ProcessId, Timestamp};
 
 use super::MemoryStore;
 use crate::{
@@ -82,6 +83,15 @@ impl Store for MemoryStore {
 
     async fn events(&self, after: u64, limit: u32) -> Result<Vec<EventRow>, StoreError> {
         Ok(self.ask(|content| content.events.after(after, limit)).await)
+    }
+
+    async fn decisions(
+        &self,
+        pool: &PoolName,
+        before: Option<DecisionId>,
+        limit: u32,
+    ) -> Result<Vec<ScalingRecord>, StoreError> {
+        Ok(self.ask(|content| content.decisions.page(pool, before, limit)).await)
     }
 
     async fn event_bounds(&self) -> Result<(u64, u64), StoreError> {

@@ -27,7 +27,7 @@ use muster_store::{IdempotencyKey, Leadership, NewAgent, Store, Write, WriteOutc
 pub(crate) use crate::places::Place;
 
 /// The newest migration.
-pub(crate) const NEWEST: i64 = 16;
+pub(crate) const NEWEST: i64 = 17;
 
 /// The numbers of the migrations after this one: a number may be left out.
 pub(crate) fn migrations_after(before: i64) -> Vec<i64> {
@@ -139,6 +139,7 @@ pub(crate) fn new_agent(pool: &str, worker: Option<ProcessId>) -> NewAgent {
         human_name: "Ada $1 Lovelace".into(),
         heartbeat_interval: Duration::from_millis(1_500),
         max_idle_time: Duration::from_secs(300),
+        on_demand: worker.is_some(),
     };
     NewAgent { spec, worker, key: None, at: at(2) }
 }

@@ -1,6 +1,7 @@
 //! Pools.
 
-use muster_domain::{Gate, PoolConfig, PoolOrigin};
+use muster_domain::scaling::{DecisionState, ScalingActor, ScalingRecord, WorkerTarget};
+use muster_domain::{DecisionId, Gate, HoldKind, PoolConfig, PoolOrigin};
 use muster_store::Write;
 use muster_store::WriteOutcome::{Applied, Unchanged};
 
@@ -42,16 +43,96 @@ pub(crate) async fn pools_have_a_target_of_workers(place: &Place) {
     let fence = place.lead_with_pool().await;
     let target = async || {
         let row = place.store.pools().await.expect("pools").remove(0);
-        (row.target_workers, row.last_scaled_at)
+        row.target
     };
-    assert_eq!(target().await, (None, None));
-    let scale = |pool, target, millis| Write::ScalePool { pool: name(pool), target, at: at(millis) };
+    let none = WorkerTarget { is_persons: true, ..WorkerTarget::default() };
+    assert_eq!(target().await, none);
+    let to = |workers, millis| WorkerTarget { workers, last_scaled_at: Some(at(millis)), ..none };
+    let scale = |pool, workers, millis| Write::ScalePool { pool: name(pool), target: to(workers, millis) };
     place.all(fence, vec![(scale("nowhere", Some(1), 1), Unchanged), (scale("dev", Some(7), 2), Applied)]).await;
-    assert_eq!(target().await, (Some(7), Some(at(2))));
+    assert_eq!(target().await, to(Some(7), 2));
     place.all(fence, vec![(Write::ChangePool { spec: pool_spec("dev") }, Applied)]).await;
-    assert_eq!(target().await, (Some(7), Some(at(2))), "another setting does not change it");
+    assert_eq!(target().await, to(Some(7), 2), "another setting does not change it");
     place.all(fence, vec![(scale("dev", None, 3), Applied)]).await;
-    assert_eq!(target().await, (None, Some(at(3))));
+    assert_eq!(target().await, to(None, 3));
+    let policies = WorkerTarget { is_persons: false, person_until: Some(at(9)), ..to(Some(2), 4) };
+    place.all(fence, vec![(Write::ScalePool { pool: name("dev"), target: policies }, Applied)]).await;
+    assert_eq!(target().await, policies);
+}
+
+/// A decision from 1 to 2 workers.
+fn decision(pool: &str, millis: i64, state: DecisionState) -> ScalingRecord {
+    ScalingRecord {
+        decision_id: DecisionId::generate(),
+        pool_name: name(pool),
+        at: at(millis),
+        actor: ScalingActor::Policies,
+        from: Some(1),
+        to: Some(2),
+        max_agents: 10,
+        hold: Some(HoldKind::MaxChange),
+        advised: false,
+        decided_by: Some("step".to_owned()),
+        reason: "from 1 to 2 workers".to_owned(),
+        inputs: serde_json::json!({"picture": {"queue": 15}}),
+        state,
+        ended_at: None,
+        result: None,
+    }
+}
+
+pub(crate) async fn decisions_about_workers_are_kept_with_what_came_of_them(place: &Place) {
+    let fence = place.lead_with_pool().await;
+    place.one(fence, add_pool("other")).await;
+    let first = decision("dev", 1, DecisionState::Pending);
+    let released = ScalingRecord {
+        to: None,
+        hold: None,
+        decided_by: None,
+        actor: ScalingActor::Person,
+        inputs: serde_json::Value::Null,
+        ..decision("dev", 2, DecisionState::Noted)
+    };
+    let elsewhere = decision("other", 3, DecisionState::Noted);
+    let add = |record: &ScalingRecord| Write::AddDecision(Box::new(record.clone()));
+    let end = |record: &ScalingRecord, result: &str| Write::EndDecision {
+        decision_id: record.decision_id,
+        state: DecisionState::Failed,
+        result: result.to_owned(),
+        at: at(5),
+    };
+    place
+        .all(
+            fence,
+            vec![
+                (add(&first), Applied),
+                (add(&released), Applied),
+                (add(&released), Unchanged),
+                (add(&elsewhere), Applied),
+                (end(&first, "1 worker is not ready"), Applied),
+                (end(&first, "again"), Unchanged),
+                (end(&released, "nothing follows from it"), Unchanged),
+            ],
+        )
+        .await;
+    let ended = ScalingRecord {
+        state: DecisionState::Failed,
+        result: Some("1 worker is not ready".to_owned()),
+        ended_at: Some(at(5)),
+        ..first.clone()
+    };
+    let page =
+        async |pool: &str, before, limit| place.store.decisions(&name(pool), before, limit).await.expect("a page");
+    assert_eq!(page("dev", None, 9).await, [released.clone(), ended.clone()], "the latest first");
+    assert_eq!(page("dev", None, 1).await, std::slice::from_ref(&released));
+    assert_eq!(page("dev", Some(released.decision_id), 9).await, [ended]);
+    let pending = decision("dev", 1, DecisionState::Pending);
+    place.one(fence, add(&pending)).await;
+    place.store.prune(fence, at(0), at(2)).await.expect("pruned");
+    assert_eq!(page("dev", None, 9).await, [pending, released], "one that is not over stays");
+    place.all(fence, vec![(Write::RemovePool { pool: name("dev") }, Applied), (add_pool("dev"), Applied)]).await;
+    assert_eq!(page("dev", None, 9).await, [], "those of a pool of before are none of its");
+    assert_eq!(page("other", None, 9).await, [elsewhere]);
 }
 
 pub(crate) async fn queues_are_paused_and_closed(place: &Place) {

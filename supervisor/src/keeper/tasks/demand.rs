@@ -69,6 +69,7 @@ impl Demand {
             human_name: name::human_name(),
             heartbeat_interval: DEFAULT_HEARTBEAT_INTERVAL,
             max_idle_time: spec.config.max_idle_time.min(LONGEST),
+            on_demand: true,
         };
         let (reply, answer) = oneshot::channel();
         self.open.push(answer);

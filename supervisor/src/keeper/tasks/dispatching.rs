@@ -16,6 +16,7 @@ use super::ready_queues::QueueHeads;
 use super::running_attempts::RunningAttempt;
 use super::{Effects, PoolNow, PoolTasks};
 use crate::keeper::PoolAgent;
+use crate::keeper::scaling::QueueLength;
 use crate::quotas::{RunningCounts, TenantShare};
 
 /// Tasks that one turn gives to agents, at the most: bounds a transaction.
@@ -246,6 +247,17 @@ impl PoolTasks {
         // The queue is not looked through where nothing comes of it.
         let wanted = if hold.is_some() { 0 } else { self.wanted_agents(demand.coming + MOST_ORDERED, pool) };
         Some(AgentDemand { wanted, ..demand })
+    }
+
+    /// How many tasks a free slot would start now: none that waits for its time or for an agent by name, and as many of each tenant as
+    /// it may have. None at all where nothing starts, or agents fail at their start.
+    pub(in crate::keeper) fn startable(&self, pool: PoolNow<'_>) -> QueueLength {
+        if self.is_held(pool) || self.demand.backoff.failures() > 0 {
+            return QueueLength::Known(0);
+        }
+        let quotas = &self.deps.quotas;
+        let running = quotas.count_running();
+        self.waiting.queues.startable(|tenant| quotas.share(running.as_deref(), tenant))
     }
 
     /// The agents that ready tasks need which their tenants may run now, counted up to `most`.

@@ -238,6 +238,11 @@ impl PoolTasks {
         Some((queue, self.meter.work.clone()))
     }
 
+    /// How many tasks run.
+    pub(super) fn running(&self) -> u32 {
+        u32::try_from(self.assigned.runs.len()).unwrap_or(u32::MAX)
+    }
+
     /// What each of these queued tasks waits for; none where it has an agent by now.
     pub(super) fn view_waits(&self, tasks: &[QueuedTaskQuery], pool: PoolNow<'_>) -> Vec<Option<WaitingFor>> {
         WaitReasons { tasks: self, pool }.each_waits(tasks)

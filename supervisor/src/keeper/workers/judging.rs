@@ -85,9 +85,9 @@ impl PoolWorkers {
         let bounds = WorkerLimits { idle_timeout: scaling::idle_timeout(counts), at_minimum: to_spare == 0 };
         let clocks = self.clocks(pool);
         let judge = |worker: &PoolWorker| {
-            // One without a key is not needed as soon as it is empty.
+            // One without a key, or that leaves, is not needed as soon as it is empty.
             let unneeded = WorkerLimits { idle_timeout: Duration::ZERO, at_minimum: false };
-            let bounds = if worker.origin.has_key { bounds } else { unneeded };
+            let bounds = if worker.origin.has_key && !worker.leaves { bounds } else { unneeded };
             next_step(worker.facts(), watch, &worker.clocks(&clocks), bounds, at)
         };
         // Of one whose end is decided nothing more is to be known.
@@ -111,11 +111,11 @@ impl PoolWorkers {
                 WorkerStep::Condemn(reason) => self.condemn(id, &reason, pool, turn),
                 WorkerStep::Kill(reason) => self.kill(id, &reason, pool, turn),
                 WorkerStep::Retire(reason) => {
-                    // One of before takes no agents, so it goes at the minimum too.
-                    let is_of_before = self.get(&id).is_some_and(PoolWorker::is_of_before);
+                    // One of before, or that leaves, takes no agents, so it goes at the minimum too.
+                    let takes_none = self.get(&id).is_some_and(|worker| worker.is_of_before() || worker.leaves);
                     // Of several idle workers only so many retire that the minimum stays.
-                    if is_of_before || retiring < to_spare {
-                        retiring += u32::from(!is_of_before);
+                    if takes_none || retiring < to_spare {
+                        retiring += u32::from(!takes_none);
                         turn.transitions.push(Transition::Retire { worker: id, reason });
                     }
                 }

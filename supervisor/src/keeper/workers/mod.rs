@@ -8,6 +8,7 @@
 //! | [`worker`] | one worker |
 //! | [`launching`] | a worker is started, and who it is becomes known |
 //! | [`adopting`] | a worker of an earlier supervisor is taken over |
+//! | [`leaving`] | it ends when it is empty, since there are to be fewer |
 //! | [`judging`] | what is heard of it, and what is not |
 //! | [`probing`] | it is asked past the registry; what is said where that can't be |
 //! | [`way`] | whether there is a way to it past the registry |
@@ -19,6 +20,7 @@ mod adopting;
 mod death;
 mod judging;
 mod launching;
+mod leaving;
 mod probing;
 mod reach;
 mod totals;

@@ -14,6 +14,8 @@ pub(super) struct WorkerTotals {
     pub(super) taking: u32,
     /// Those that are not ready yet.
     pub(super) starting: u32,
+    /// Those that are to end when they are empty.
+    pub(super) leaving: u32,
 }
 
 impl WorkerTotals {
@@ -25,6 +27,7 @@ impl WorkerTotals {
             unreachable: (is_open && worker.is_unreachable()).into(),
             taking: worker.is_wanted().into(),
             starting: worker.status.is_starting().into(),
+            leaving: (worker.status.takes_agents() && worker.leaves).into(),
         }
     }
 
@@ -37,12 +40,13 @@ impl WorkerTotals {
     }
 
     fn each(&mut self, other: Self, change: impl Fn(u32, u32) -> u32) {
-        let Self { open, outdated, unreachable, taking, starting } = other;
+        let Self { open, outdated, unreachable, taking, starting, leaving } = other;
         self.open = change(self.open, open);
         self.outdated = change(self.outdated, outdated);
         self.unreachable = change(self.unreachable, unreachable);
         self.taking = change(self.taking, taking);
         self.starting = change(self.starting, starting);
+        self.leaving = change(self.leaving, leaving);
     }
 
     /// As a look at all of them counts.

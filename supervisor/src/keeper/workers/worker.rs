@@ -39,6 +39,10 @@ pub(crate) struct PoolWorker {
     pub(crate) reports: SettledReports,
     /// Whether its end is decided: that is on its way into the store.
     pub(crate) is_over: bool,
+    /// Whether it is to end when it is empty, since there are to be fewer: nobody is placed on it any more.
+    pub(crate) leaves: bool,
+    /// When it was last seen with work, or began.
+    pub(crate) worked_at: Instant,
 }
 
 /// How a worker came to be.
@@ -95,6 +99,8 @@ impl PoolWorker {
             empty_since: Some(now),
             reports: SettledReports::default(),
             is_over: false,
+            leaves: false,
+            worked_at: now,
         }
     }
 
@@ -113,7 +119,7 @@ impl PoolWorker {
 
     /// Whether it stays, with the runtime's definition of today, and is within reach.
     pub(crate) const fn takes_agents(&self) -> bool {
-        self.status.takes_agents() && !self.origin.outdated && !self.is_unreachable()
+        self.status.takes_agents() && !self.origin.outdated && !self.leaves && !self.is_unreachable()
     }
 
     /// Whether it may be dead, and nobody can ask or kill it.

@@ -17,6 +17,7 @@ use muster_store::{QueueKey, QueueSlice, QueuedTask};
 
 use self::oldest::OldestTimes;
 use self::ready_queue::ReadyQueue;
+use crate::keeper::scaling::QueueLength;
 use crate::quotas::TenantShare;
 
 /// Bytes of tasks in memory at the most, of all queues together, give or take what one turn reads.
@@ -253,6 +254,24 @@ impl ReadyQueues {
     pub(crate) fn ready(&self, limit: usize, round_robin: &RoundRobin, share: impl Fn(&str) -> TenantShare) -> usize {
         let next = self.next(limit, round_robin, share);
         next.iter().flat_map(|next| next.queue.tasks().take(next.most)).take(limit).count()
+    }
+
+    /// How many tasks wait for any agent, and may start.
+    pub(crate) fn startable(&self, share: impl Fn(&str) -> TenantShare) -> QueueLength {
+        let mut waiting: HashMap<&str, usize> = HashMap::new();
+        let mut is_cut = false;
+        for (tenant, queue) in self.shared.values().flatten() {
+            *waiting.entry(tenant).or_default() += queue.len();
+            is_cut |= queue.has_rest();
+        }
+        let allowance = |tenant: &str| share(tenant).allowance;
+        if is_cut {
+            let bounded = waiting.into_keys().map(|tenant| (tenant, allowance(tenant)));
+            let bounded = bounded.filter(|(_, allowance)| *allowance != TenantShare::ANY.allowance);
+            return QueueLength::InStore { allowances: bounded.map(|(name, most)| (name.to_owned(), most)).collect() };
+        }
+        let may_start = waiting.into_iter().map(|(tenant, count)| count.min(allowance(tenant) as usize));
+        QueueLength::Known(u32::try_from(may_start.sum::<usize>()).unwrap_or(u32::MAX))
     }
 
     fn queues(&self) -> impl Iterator<Item = &ReadyQueue> {

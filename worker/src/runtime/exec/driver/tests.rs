@@ -79,6 +79,7 @@ fn run(script: &str, data_dir: &std::path::Path) -> (Arc<RunContext>, UnboundedR
         human_name: "Ada Brook".into(),
         heartbeat_interval: Duration::from_secs(30),
         max_idle_time: Duration::from_secs(300),
+        on_demand: false,
     };
     let order = SpawnOrder { agent, epoch: Epoch(1) };
     (Arc::new(RunContext { common: Arc::new(common), order, activity: LastActive::default() }), heard)

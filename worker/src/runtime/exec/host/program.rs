@@ -130,6 +130,7 @@ mod tests {
             human_name: "Ada Brook".into(),
             heartbeat_interval: Duration::from_secs(30),
             max_idle_time: Duration::from_secs(300),
+            on_demand: false,
         }
     }
 

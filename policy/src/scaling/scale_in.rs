@@ -1,0 +1,204 @@
+//! Which workers leave where a pool is to have fewer: the idlest, and none that has work.
+//!
+//! A worker that leaves takes no more agents. Its idle agents end where the pool started them for tasks, and move to workers that stay
+//! where a person did; when it is empty it ends. A task that is placed on it meanwhile keeps it.
+
+use std::time::Instant;
+
+use muster_domain::ProcessId;
+
+/// A worker that takes agents, or one that leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaveCandidate {
+    /// The worker.
+    pub process_id: ProcessId,
+    /// Its slots.
+    pub capacity: u32,
+    /// Whether it leaves already.
+    pub leaves: bool,
+    /// Whether it is ready: one that is not has no room for those that move.
+    pub is_ready: bool,
+    /// Its agents that have work, wait for a person, or are on their way in or out.
+    pub busy: u32,
+    /// Idle agents that were spawned by somebody: they have to move.
+    pub moving: u32,
+    /// Idle agents that the pool has started for tasks: they end.
+    pub ending: u32,
+    /// When it was last seen with work, or began.
+    pub worked_at: Instant,
+}
+
+/// What is to be done about them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScaleIn {
+    /// These leave from now on.
+    pub leave: Vec<ProcessId>,
+    /// These stay after all.
+    pub stay: Vec<ProcessId>,
+    /// These have work, and hardly anybody else: their idle agents go elsewhere, so that they are empty when that work ends.
+    pub thin_out: Vec<ProcessId>,
+}
+
+impl LeaveCandidate {
+    const fn agents(&self) -> u32 {
+        self.busy.saturating_add(self.moving).saturating_add(self.ending)
+    }
+
+    fn room(&self) -> u32 {
+        if self.is_ready { self.capacity.saturating_sub(self.agents()) } else { 0 }
+    }
+
+    /// Whether it has work, and no more agents than a fifth of its slots, or two.
+    const fn is_nearly_empty(&self) -> bool {
+        let few = if self.capacity / 5 > 2 { self.capacity / 5 } else { 2 };
+        self.busy > 0 && self.moving > 0 && self.agents() <= few
+    }
+}
+
+/// Chooses among the workers of a pool that is to have `target` of them; none is as many as there are.
+pub fn scale_in(workers: &[LeaveCandidate], target: Option<u32>) -> ScaleIn {
+    let mut plan = ScaleIn::default();
+    // What was placed on one meanwhile keeps it.
+    let (mut leaving, mut staying): (Vec<_>, Vec<_>) =
+        workers.iter().copied().partition(|worker| worker.leaves && worker.busy == 0 && target.is_some());
+    plan.stay.extend(staying.iter().filter(|worker| worker.leaves).map(|worker| worker.process_id));
+    let target = target.map_or(usize::MAX, |target| target as usize);
+    // Of those that leave the ones come back that would take most away with them.
+    leaving.sort_by_key(|worker| (worker.agents(), worker.process_id));
+    while staying.len() < target {
+        let Some(back) = leaving.pop() else { break };
+        plan.stay.push(back.process_id);
+        staying.push(back);
+    }
+    // The idlest are the last: nobody to move, nobody to end, then the longest without work.
+    staying.sort_by_key(|worker| {
+        let idle = (worker.busy == 0, worker.moving == 0, worker.ending == 0);
+        (idle, std::cmp::Reverse((worker.moving, worker.ending, worker.worked_at)), worker.process_id)
+    });
+    let mut room: u32 = staying.iter().map(LeaveCandidate::room).sum();
+    let mut moving: u32 = leaving.iter().map(|worker| worker.moving).sum();
+    while let Some(idlest) = staying.last().filter(|idlest| staying.len() > target && idlest.busy == 0) {
+        let (left, on_the_move) = (room.saturating_sub(idlest.room()), moving.saturating_add(idlest.moving));
+        // Nobody who runs is left without a slot.
+        if on_the_move > left && idlest.moving > 0 {
+            break;
+        }
+        (room, moving) = (left, on_the_move);
+        plan.leave.push(idlest.process_id);
+        staying.pop();
+    }
+    if staying.len() > target && plan.leave.is_empty() {
+        let thin = staying.iter().filter(|worker| worker.is_nearly_empty());
+        for worker in thin.take(staying.len() - target) {
+            let left = room.saturating_sub(worker.room());
+            if moving.saturating_add(worker.moving) <= left {
+                (room, moving) = (left, moving + worker.moving);
+                plan.thin_out.push(worker.process_id);
+            }
+        }
+    }
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn id(n: u128) -> ProcessId {
+        ProcessId::from_uuid(Uuid::from_u128(n))
+    }
+
+    /// Ready workers of ten slots, each with so many busy, moving and ending agents.
+    fn workers(agents: &[(u32, u32, u32)]) -> Vec<LeaveCandidate> {
+        let now = Instant::now();
+        let worker = |(n, (busy, moving, ending)): (usize, &(u32, u32, u32))| LeaveCandidate {
+            process_id: id(n as u128),
+            capacity: 10,
+            leaves: false,
+            is_ready: true,
+            busy: *busy,
+            moving: *moving,
+            ending: *ending,
+            worked_at: now,
+        };
+        agents.iter().enumerate().map(worker).collect()
+    }
+
+    fn leavers(agents: &[(u32, u32, u32)], target: u32) -> Vec<ProcessId> {
+        scale_in(&workers(agents), Some(target)).leave
+    }
+
+    #[test]
+    fn the_idlest_leave_and_none_with_work() {
+        assert_eq!(leavers(&[(1, 0, 0), (0, 0, 3), (0, 0, 0), (0, 2, 0)], 3), [id(2)], "the empty one");
+        assert_eq!(
+            leavers(&[(1, 0, 0), (0, 0, 3), (0, 0, 0), (0, 2, 0)], 2),
+            [id(2), id(1)],
+            "then nobody has to move"
+        );
+        assert_eq!(leavers(&[(1, 0, 0), (0, 0, 3), (0, 0, 0), (0, 2, 0)], 0), [id(2), id(1), id(3)]);
+        assert_eq!(leavers(&[(1, 0, 0), (1, 9, 0)], 0), [], "both have work");
+        let mut two = workers(&[(0, 0, 1), (0, 0, 1)]);
+        two[0].worked_at += Duration::from_secs(1);
+        assert_eq!(scale_in(&two, Some(1)).leave, [id(1)], "the one that was idle for longer");
+    }
+
+    #[test]
+    fn nobody_who_moves_is_left_without_a_slot() {
+        assert_eq!(leavers(&[(9, 0, 0), (0, 1, 0)], 1), [id(1)]);
+        assert_eq!(leavers(&[(9, 0, 0), (0, 2, 0)], 1), [], "there is room for one");
+        let mut starting = workers(&[(0, 0, 0), (0, 2, 0), (1, 0, 0)]);
+        (starting[0].is_ready, starting[2].is_ready) = (false, false);
+        assert_eq!(scale_in(&starting, Some(1)).leave, [id(0)], "none of the others has room yet");
+    }
+
+    #[test]
+    fn one_that_leaves_stays_where_it_has_work_again_or_is_wanted() {
+        let mut some = workers(&[(0, 0, 0), (1, 0, 0), (0, 0, 4)]);
+        some.iter_mut().for_each(|worker| worker.leaves = true);
+        assert_eq!(scale_in(&some, Some(1)), ScaleIn { stay: vec![id(1)], ..ScaleIn::default() });
+        assert_eq!(scale_in(&some, Some(2)).stay, [id(1), id(2)], "the one that would take most away");
+        assert_eq!(scale_in(&some, None).stay, [id(0), id(1), id(2)], "nobody says how many any more");
+    }
+
+    #[test]
+    fn one_with_hardly_any_work_is_thinned_out_where_none_can_leave() {
+        let plan = scale_in(&workers(&[(5, 2, 0), (1, 1, 0)]), Some(1));
+        assert_eq!(plan, ScaleIn { thin_out: vec![id(1)], ..ScaleIn::default() });
+        assert_eq!(scale_in(&workers(&[(9, 1, 0), (1, 1, 0)]), Some(1)), ScaleIn::default(), "nowhere to go");
+        assert_eq!(scale_in(&workers(&[(5, 2, 0), (1, 1, 0)]), Some(2)), ScaleIn::default(), "as many as wanted");
+    }
+
+    proptest! {
+        #[test]
+        fn no_choice_ends_work_or_goes_below_the_target(
+            agents in proptest::collection::vec(((0_u32..3, 0_u32..4, 0_u32..4), any::<bool>()), 0..12), target in 0_u32..12
+        ) {
+            let mut all = workers(&agents.iter().map(|(agents, _)| *agents).collect::<Vec<_>>());
+            all.iter_mut().zip(&agents).for_each(|(worker, (_, leaves))| worker.leaves = *leaves);
+            let plan = scale_in(&all, Some(target));
+            let of = |id: &ProcessId| all.iter().find(|worker| worker.process_id == *id).expect("one of them");
+            prop_assert!(plan.leave.iter().all(|id| of(id).busy == 0 && !of(id).leaves && !plan.stay.contains(id)));
+            let stays = |worker: &&LeaveCandidate| {
+                let id = &worker.process_id;
+                (!worker.leaves || plan.stay.contains(id)) && !plan.leave.contains(id)
+            };
+            let staying: Vec<&LeaveCandidate> = all.iter().filter(stays).collect();
+            prop_assert!(staying.len() as u32 >= target.min(all.len() as u32));
+            // Whoever begins to move finds room.
+            let moving: u32 = all.iter().filter(|worker| !stays(worker)).map(|worker| worker.moving).sum();
+            let room: u32 = staying.iter().map(|worker| worker.room()).sum();
+            let begins = plan.leave.iter().any(|id| of(id).moving > 0);
+            prop_assert!(!begins || moving <= room);
+            // And once it is carried out nothing changes any more.
+            let after: Vec<LeaveCandidate> =
+                all.iter().map(|worker| LeaveCandidate { leaves: !stays(&worker), ..*worker }).collect();
+            prop_assert_eq!(scale_in(&after, Some(target)).stay, Vec::new());
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! How far the last decision is carried out, and which workers leave for it.
+
+use std::collections::BTreeSet;
+
+use muster_domain::agent::StopReason;
+use muster_domain::scaling::DecisionState;
+use muster_domain::{AgentId, AgentStatus, DecisionId, Epoch, ProcessId, ScalingMode, counted};
+use muster_policy::scaling::{self, AgentDemand, LeaveCandidate, ScaleIn, ScalingReason};
+use tokio::sync::oneshot;
+
+use super::super::agents::agent::{Awaited, PoolAgent, Waiter};
+use super::super::tasks::PoolNow;
+use super::super::transitions::Transition;
+use super::super::workers::worker::PoolWorker;
+use super::super::{Keeper, Turn};
+use crate::alerts::AlertKind;
+
+/// Of what the alert is that a decision is not carried out.
+const NOT_CARRIED_OUT: &str = "scaling";
+
+/// A decision that has come to its end.
+pub(crate) struct DecisionEnd {
+    pub(crate) id: DecisionId,
+    pub(crate) state: DecisionState,
+    pub(crate) result: String,
+}
+
+/// What an agent is where its worker may leave.
+enum AgentSort {
+    /// It has work, waits for a person, or is on its way.
+    Busy,
+    /// Idle, and spawned by somebody.
+    Moving(Epoch),
+    /// Idle, and started for tasks.
+    Ending,
+}
+
+impl AgentSort {
+    fn of(agent: &PoolAgent) -> Self {
+        match agent.status.idles_at().filter(|_| !agent.run.leaving) {
+            None => Self::Busy,
+            Some(_) if agent.spec.on_demand => Self::Ending,
+            Some(at) => Self::Moving(at.epoch),
+        }
+    }
+}
+
+impl Keeper {
+    /// Says how far the last decision has come, once it is carried out or its time is over.
+    pub(in crate::keeper) fn follow_decision(&mut self, turn: &mut Turn) {
+        let Some(pending) = self.scaling.pending else { return };
+        let workers = self.model.workers.counts(&self.model.pool, turn.now);
+        let (ready, leaving) = (workers.taking.saturating_sub(workers.starting), self.model.workers.leaving());
+        let is_over = self.model.pool.draining || self.model.pool.is_stopping;
+        let (state, result) = match () {
+            () if is_over => (DecisionState::Superseded, "the pool ends".to_owned()),
+            () if ready >= pending.to
+                && workers.open <= pending.to.max(workers.taking)
+                && workers.taking <= pending.to =>
+            {
+                (DecisionState::Done, format!("{} ready", are(pending.to)))
+            }
+            () if turn.now < pending.deadline => return,
+            () if ready < pending.to => {
+                let why = self.troubles.of_starts().map(|why| format!(": {why}")).unwrap_or_default();
+                (DecisionState::Failed, format!("only {ready} of {} ready in time{why}", are(pending.to)))
+            }
+            () => {
+                let more = workers.taking.saturating_sub(pending.to) + leaving;
+                (
+                    DecisionState::Failed,
+                    format!("{} more than {} did not end in time: agents there have work", more, pending.to),
+                )
+            }
+        };
+        let alerts = &self.context.reporting.alerts;
+        let pool = &self.model.pool.spec.pool_name;
+        match state {
+            DecisionState::Failed => {
+                tracing::warn!(pool.name = %pool, "a decision about workers is not carried out: {result}");
+                alerts.raise(AlertKind::ScalingFailed, Some(pool), NOT_CARRIED_OUT, result.clone());
+            }
+            _ => alerts.clear(AlertKind::ScalingFailed, Some(pool), NOT_CARRIED_OUT),
+        }
+        self.scaling.pending = None;
+        turn.transitions.push(Transition::EndDecision(DecisionEnd { id: pending.id, state, result }));
+    }
+
+    /// Chooses who leaves where there are more workers than are to be, and takes their idle agents off them.
+    pub(in crate::keeper) fn scale_in(&mut self, turn: &mut Turn) {
+        let Some(target) = self.model.pool.target_workers().filter(|_| self.may_scale_in()) else {
+            return self.model.workers.stay_all();
+        };
+        if self.model.workers.open() <= target && self.model.workers.leaving() == 0 {
+            return;
+        }
+        let candidates: Vec<LeaveCandidate> = self.leave_candidates(turn);
+        let ScaleIn { leave, stay, thin_out } = scaling::scale_in(&candidates, Some(target));
+        for id in stay {
+            tracing::info!(process.id = %id, "a worker that was leaving stays");
+            self.model.workers.set_leaving(id, false);
+        }
+        for id in leave {
+            tracing::info!(process.id = %id, target, "a worker leaves: there are to be fewer");
+            self.model.workers.set_leaving(id, true);
+        }
+        let leaving: Vec<ProcessId> = self.model.workers.leaving_ids();
+        let consolidates = self.scaling_mode() == ScalingMode::On;
+        let thin_out = thin_out.into_iter().filter(|_| consolidates);
+        let from: BTreeSet<AgentId> = leaving
+            .into_iter()
+            .chain(thin_out)
+            .filter_map(|id| self.model.workers.get(&id))
+            .flat_map(|worker| worker.held.iter().copied())
+            .collect();
+        for id in from {
+            self.take_off(id, turn);
+        }
+    }
+
+    fn may_scale_in(&self) -> bool {
+        // Before the tasks are known, an agent without one may only seem so.
+        let pool = &self.model.pool;
+        self.tasks.is_loaded() && !pool.draining && !pool.is_stopping
+    }
+
+    fn leave_candidates(&mut self, turn: &Turn) -> Vec<LeaveCandidate> {
+        let mut candidates = Vec::new();
+        let is_candidate = |worker: &&PoolWorker| worker.is_wanted() || (worker.leaves && worker.status.takes_agents());
+        for worker in self.model.workers.values().filter(is_candidate) {
+            let (mut busy, mut moving, mut ending) = (0, 0, 0);
+            for agent in worker.held.iter().filter_map(|id| self.model.agent(*id)) {
+                match AgentSort::of(agent) {
+                    // One that is told to end or to move from a worker that leaves is on its way.
+                    AgentSort::Busy if worker.leaves && matches!(agent.status, AgentStatus::Stopping { .. }) => {}
+                    AgentSort::Busy => busy += 1,
+                    AgentSort::Moving(_) => moving += 1,
+                    AgentSort::Ending => ending += 1,
+                }
+            }
+            candidates.push(LeaveCandidate {
+                process_id: worker.process_id,
+                capacity: worker.capacity,
+                leaves: worker.leaves,
+                is_ready: worker.listens(),
+                busy,
+                moving,
+                ending,
+                worked_at: worker.worked_at,
+            });
+        }
+        let working: Vec<ProcessId> =
+            candidates.iter().filter(|worker| worker.busy > 0).map(|worker| worker.process_id).collect();
+        self.model.workers.note_working(&working, turn.now);
+        candidates
+    }
+
+    /// An idle agent of a worker that leaves ends, or runs anew elsewhere: once, so that nobody is moved back and forth.
+    fn take_off(&self, id: AgentId, turn: &mut Turn) {
+        let Some(agent) = self.model.agent(id) else { return };
+        match AgentSort::of(agent) {
+            AgentSort::Busy => {}
+            AgentSort::Ending => {
+                let reason = StopReason::ScaledIn;
+                turn.transitions.push(Transition::Stop { agent: id, reason, graceful: true, waiter: None });
+            }
+            AgentSort::Moving(epoch) => {
+                // Nobody waits for it.
+                let waiter = Waiter { awaited: Awaited::Running, deadline: turn.now, reply: oneshot::channel().0 };
+                turn.transitions.push(Transition::Restart { agent: id, epoch, waiter });
+            }
+        }
+    }
+
+    /// Without any worker no policy is waited for: the first task that could start gets one at once.
+    pub(in crate::keeper) fn wants_first_worker(&self, turn: &Turn) -> bool {
+        let target = self.model.pool.target;
+        let is_held = target.person_until.is_some_and(|until| until > turn.at);
+        let is_zero = self.model.pool.target_workers() == Some(0);
+        if !is_zero || is_held || self.scaling_mode() != ScalingMode::On || !self.scaling.is_loaded() {
+            return false;
+        }
+        let demand: Option<AgentDemand> = self.tasks.demand(PoolNow::of(&self.model, turn));
+        demand.is_some_and(|demand| matches!(scaling::agents_to_order(demand).reason, ScalingReason::TargetFull(0)))
+    }
+}
+
+fn are(workers: u32) -> String {
+    format!("{} {}", counted(workers.into(), "worker"), if workers == 1 { "is" } else { "are" })
+}
