@@ -2,7 +2,8 @@
 //!
 //! A plan is a number of instances of each tier, the concurrent runs that it claims, and the dollars a month that it claims. Each is run
 //! as it stands, with the least and the most that it claims, for five hours that begin with nothing to do and in which every instance is
-//! there all the time, but for spot that is taken away. It holds if 95% of the tasks start within a minute.
+//! there all the time, but for spot that is taken away. It holds if there are more slots than runs, and 95% of the tasks start within a
+//! minute.
 //!
 //! Two costs stand beside the claimed one: by the instances' prices, and by what a task-hour of each tier costs in the published sample.
 //! They are far apart, and neither is invented here.
@@ -56,6 +57,13 @@ pub struct CapacityClaim {
     pub concurrent_runs: [u32; 2],
     /// What it claims to cost a month, in US dollars.
     pub dollars_a_month: f64,
+}
+
+impl CapacityClaim {
+    /// Instances of all tiers.
+    pub const fn instances(&self) -> u32 {
+        self.base + self.spot + self.burst
+    }
 }
 
 /// All plans.
@@ -140,18 +148,18 @@ pub struct Alternative {
 pub fn check(plan: &CapacityClaim, seed: u64) -> Option<PlanReport> {
     let instance = find(INSTANCE)?;
     let price = instance.price_per_hour?;
-    let instances = plan.base + plan.spot + plan.burst;
+    let (instances, slots) = (plan.instances(), plan.instances() * u32::from(instance.least_tasks));
     let mut claimed = plan.concurrent_runs.to_vec();
     claimed.dedup();
     let load = |runs: u32| {
         let simulation = run(&setup(plan, instance, price), runs, instances, seed);
         let tier_dollars_a_month = tier_dollars(runs);
-        ClaimedLoad { concurrent_runs: runs, holds: holds(&simulation), tier_dollars_a_month, simulation }
+        ClaimedLoad { concurrent_runs: runs, holds: holds(&simulation, slots, runs), tier_dollars_a_month, simulation }
     };
     Some(PlanReport {
         plan: *plan,
         instance_type: instance.name,
-        slots: instances * u32::from(instance.least_tasks),
+        slots,
         instance_dollars_a_month: f64::from(instances) * price * MONTH_HOURS,
         loads: claimed.into_iter().map(load).collect(),
         published: published(plan.concurrent_runs[1], instance, price, seed),
@@ -162,7 +170,9 @@ pub fn check(plan: &CapacityClaim, seed: u64) -> Option<PlanReport> {
 /// The cheapest of the published plans that holds so many runs.
 fn published(runs: u32, instance: &InstanceType, price: f64, seed: u64) -> Option<CapacityClaim> {
     let hold = |plan: &&CapacityClaim| {
-        holds(&run(&setup(plan, instance, price), runs, plan.base + plan.spot + plan.burst, seed))
+        let instances = plan.instances();
+        let simulation = run(&setup(plan, instance, price), runs, instances, seed);
+        holds(&simulation, instances * u32::from(instance.least_tasks), runs)
     };
     PLANS.iter().filter(hold).min_by(|one, other| one.dollars_a_month.total_cmp(&other.dollars_a_month)).copied()
 }
@@ -174,8 +184,9 @@ fn tier_dollars(runs: u32) -> f64 {
     f64::from(runs) * MONTH_HOURS * task_hour
 }
 
-fn holds(simulation: &SimulationReport) -> bool {
-    simulation.wait.p95_seconds <= WAIT.as_secs_f64()
+/// Whether so many slots hold so many runs: with no more slots than runs the queue grows, be it slowly.
+fn holds(simulation: &SimulationReport, slots: u32, runs: u32) -> bool {
+    slots > runs && simulation.wait.p95_seconds <= WAIT.as_secs_f64()
 }
 
 /// The instances of a plan, all of them all the time.
@@ -229,12 +240,13 @@ fn alternatives(runs: u32, seed: u64) -> Vec<Alternative> {
 /// The fewest instances that hold a load: found by halving, since more of them never make tasks wait longer.
 fn fewest(runs: u32, tasks_each: u16, seed: u64) -> u32 {
     let exact = runs.div_ceil(u32::from(tasks_each));
-    let (mut too_few, mut enough) = (exact.saturating_sub(exact / 10 + 1), exact + exact / 5 + 4);
+    let (mut too_few, mut enough) = (exact - 1, exact + exact / 5 + 4);
     while enough - too_few > 1 {
         let middle = too_few.midpoint(enough);
         let base = CapacityTier { min_workers: middle, max_workers: middle, ..CapacityTier::default() };
         let setup = Setup { slots: tasks_each, tiers: CapacityTiers::only_base(base), ..Setup::default() };
-        if holds(&run(&setup, runs, middle, seed)) { enough = middle } else { too_few = middle }
+        let slots = middle * u32::from(tasks_each);
+        if holds(&run(&setup, runs, middle, seed), slots, runs) { enough = middle } else { too_few = middle }
     }
     enough
 }
@@ -283,8 +295,9 @@ mod tests {
         let base = |workers| CapacityTier { min_workers: workers, max_workers: workers, ..CapacityTier::default() };
         let with = |workers| {
             let tiers = CapacityTiers::only_base(base(workers));
-            run(&Setup { slots: 16, tiers, ..Setup::default() }, 1_000, workers, 1)
+            let simulation = run(&Setup { slots: 16, tiers, ..Setup::default() }, 1_000, workers, 1);
+            holds(&simulation, 16 * workers, 1_000)
         };
-        assert!(holds(&with(first.instances)) && !holds(&with(first.instances - 1)));
+        assert!(with(first.instances) && !with(first.instances - 1));
     }
 }
