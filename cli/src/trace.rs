@@ -54,15 +54,15 @@ pub(super) fn run(args: &TraceArgs, context: &CliContext<'_>) -> Result<Done, Co
     Ok(format!("at,run_seconds,count\n{}", trace.iter().map(line).collect::<String>()).into())
 }
 
-/// A row for each measurement in which tasks came. One without an attempt that ended has the time of the one before it, and the first ones that
+/// A row for each measurement in which tasks came; what was open at the first one counts to that. One without an attempt that ended has the time of the one before it, and the first ones that
 /// of the first that is known.
 fn rows_of<'v>(measured: impl Iterator<Item = &'v Value>) -> Vec<(Timestamp, f64, u64)> {
-    let (mut rows, mut known, mut before) = (Vec::new(), None, None);
+    let (mut rows, mut known, mut before) = (Vec::new(), None, 0.0);
     for row in measured {
         let figure = |name: &str| row[name].as_f64().unwrap_or_default();
         let open = figure("queue_depth") + figure("running_tasks");
-        let came = (figure("executions") + open - before.unwrap_or(open)).round().max(0.0);
-        before = Some(open);
+        let came = (figure("executions") + open - before).round().max(0.0);
+        before = open;
         let run = row["run_p50_seconds"].as_f64().filter(|run| *run > 0.0);
         known = run.or(known);
         let Some(end) = row["timestamp"].as_str().and_then(|at| at.parse::<Timestamp>().ok()) else { continue };
@@ -84,14 +84,14 @@ mod tests {
          "executions": 9, "run_p50_seconds": 60.5},
         {"timestamp": "2025-11-21T03:21:00.000Z", "covers_seconds": 30.0, "queue_depth": 4.0, "running_tasks": 3.0,
          "executions": 3, "run_p50_seconds": null},
-        {"timestamp": "2025-11-21T03:20:30.000Z", "covers_seconds": 30.0, "queue_depth": 0.0, "running_tasks": 0.0,
+        {"timestamp": "2025-11-21T03:20:30.000Z", "covers_seconds": 30.0, "queue_depth": 1.0, "running_tasks": 2.0,
          "executions": 0, "run_p50_seconds": null}]"#;
 
     #[test]
     fn a_row_has_the_tasks_that_came_in_its_time() {
         let ran = run("trace export p", vec![(200, ROWS)]);
         assert_eq!(ran.lines(), ["GET /api/v1/agents/pools/p/metrics?limit=1000"]);
-        let expected = "at,run_seconds,count\n2025-11-21T03:20:30.000Z,60.5,10\n2025-11-21T03:21:00.000Z,60.5,4\n";
+        let expected = "at,run_seconds,count\n2025-11-21T03:20:00.000Z,60.5,3\n2025-11-21T03:20:30.000Z,60.5,7\n2025-11-21T03:21:00.000Z,60.5,4\n";
         assert_eq!(ran.text(), expected);
         let json = run("trace export p --json", vec![(200, ROWS)]);
         assert!(json.text().contains("\"run_seconds\": 60.5"), "{}", json.text());

@@ -1,6 +1,6 @@
 //! The simulator: how a pool's policies would do over a day, before anything is started.
 //!
-//! A [`Load`] (recorded, or made up from a seed) comes to a pool ([`Setup`]: its bounds, its tiers with their prices and start times)
+//! A [`TaskLoad`] (recorded, or made up from a seed) comes to a pool ([`Setup`]: its bounds, its tiers with their prices and start times)
 //! that a [`Scaler`] scales, in virtual time; [`simulate`] says how long tasks waited, how many workers there were and what they cost.
 //! [`MusterScaler`] asks the very functions that a supervisor asks ([`muster_policy::scaling::decide`], [`muster_policy::tiers::plan`]),
 //! so what a simulation shows is what those policies do. [`KedaScaler`] is a peer, [`FixedScaler`] a plan.
@@ -33,7 +33,7 @@ pub mod scaler;
 pub mod setup;
 pub mod world;
 
-pub use load::{GeneratedLoad, Load, LoadShape};
+pub use load::{GeneratedLoad, LoadShape, TaskLoad};
 pub use report::SimulationReport;
 pub use scaler::{Departure, FixedScaler, KedaScaler, MusterScaler, Scaler};
 pub use setup::Setup;

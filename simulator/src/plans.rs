@@ -14,7 +14,7 @@ use muster_domain::{CapacityTier, CapacityTiers, TierName, Words};
 use serde::Serialize;
 
 use crate::catalogue::{CATALOGUE, InstanceType, find};
-use crate::load::{GeneratedLoad, Load, LoadShape};
+use crate::load::{GeneratedLoad, LoadShape, TaskLoad};
 use crate::report::SimulationReport;
 use crate::scaler::FixedScaler;
 use crate::setup::Setup;
@@ -214,7 +214,7 @@ fn run(setup: &Setup, runs: u32, instances: u32, seed: u64) -> SimulationReport 
         span: SPAN,
         seed,
     };
-    let load = Load::generated(format!("{runs} concurrent runs"), load);
+    let load = TaskLoad::generated(format!("{runs} concurrent runs"), load);
     simulate(setup, &load, &mut FixedScaler(instances))
 }
 

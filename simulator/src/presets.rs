@@ -5,21 +5,21 @@ use std::time::Duration;
 use muster_domain::scaling::{ScalingPolicy, TargetPolicy};
 use muster_domain::{CapacityTier, CapacityTiers, ScalingConfig};
 
-use crate::load::{GeneratedLoad, Load, LoadShape};
+use crate::load::{GeneratedLoad, LoadShape, TaskLoad};
 use crate::setup::Setup;
 
 /// The name of the load of a week.
 pub const WEEK: &str = "week-10000";
 
 /// A week of 10,000 concurrent runs of ten minutes.
-pub fn week(seed: u64) -> Load {
+pub fn week(seed: u64) -> TaskLoad {
     constant(WEEK, 10_000, Duration::from_secs(7 * 86_400), seed)
 }
 
 /// So many concurrent runs of ten minutes for that time.
-pub fn constant(name: &str, concurrency: u32, span: Duration, seed: u64) -> Load {
+pub fn constant(name: &str, concurrency: u32, span: Duration, seed: u64) -> TaskLoad {
     let (shape, mean_run) = (LoadShape::Constant, Duration::from_secs(600));
-    Load::generated(name, GeneratedLoad { shape, concurrency, mean_run, phases: 4, span, seed })
+    TaskLoad::generated(name, GeneratedLoad { shape, concurrency, mean_run, phases: 4, span, seed })
 }
 
 /// A load of the comparison with a peer.
@@ -45,11 +45,11 @@ pub const COMPARED_SEED: u64 = 11;
 
 impl ComparedLoad {
     /// The load itself, with an hour after its last task so that all of them end. `phases` as in [`GeneratedLoad::phases`].
-    pub fn load(&self, mean_run: Duration, phases: u8, seed: u64) -> Load {
+    pub fn load(&self, mean_run: Duration, phases: u8, seed: u64) -> TaskLoad {
         let Self { shape, concurrency, hours } = *self;
         let span = Duration::from_secs(3_600 * hours);
         let load = GeneratedLoad { shape, concurrency, mean_run, phases, span, seed };
-        let mut load = Load::generated(shape.as_str(), load);
+        let mut load = TaskLoad::generated(shape.as_str(), load);
         load.span += Duration::from_secs(3_600).max(6 * mean_run);
         load
     }

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use muster_domain::{CapacityTier, CapacityTiers, PoolConfig};
 
+/// Slots of all workers together, at the most: less than a gibibyte, and far more than any pool has.
+const MOST_SLOTS: u32 = 50_000_000;
+
 /// A pool and its surroundings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setup {
@@ -60,19 +63,45 @@ impl Setup {
         }
     }
 
-    /// The most workers that pool and tiers allow; 0 is no bound.
+    /// The most workers that pool, tiers and the memory of this host allow.
     pub(crate) fn ceiling(&self) -> u32 {
         let tiers = self.tiers.used().fold(0_u32, |sum, (_, tier)| sum.saturating_add(tier.ceiling()));
-        match (self.max_workers, tiers) {
-            (0, u32::MAX) => 0,
-            (0, tiers) => tiers,
-            (pool, tiers) => pool.min(tiers),
-        }
+        let pool = if self.max_workers == 0 { u32::MAX } else { self.max_workers };
+        pool.min(tiers).min(MOST_SLOTS / u32::from(self.slots.max(1)))
     }
 
     /// The fewest that pool and tiers allow.
     pub(crate) fn floor(&self) -> u32 {
         let tiers = self.tiers.used().map(|(_, tier)| tier.min_workers).sum();
         self.min_workers.max(tiers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tightest_bound_counts() {
+        let tier = |max_workers| CapacityTier { min_workers: 3, max_workers, ..CapacityTier::default() };
+        let of = |max_workers, base, spot: Option<u32>| {
+            let tiers = CapacityTiers { base: Some(tier(base)), spot: spot.map(tier), ..CapacityTiers::default() };
+            let setup = Setup { min_workers: 2, max_workers, tiers, ..Setup::default() };
+            (setup.floor(), setup.ceiling())
+        };
+        assert_eq!(
+            [of(20, 0, None), of(0, 5, None), of(20, 5, Some(7)), of(8, 5, Some(7))],
+            [(3, 20), (3, 5), (6, 12), (6, 8)]
+        );
+        assert_eq!(of(0, 0, None), (3, 5_000_000), "ten slots each");
+    }
+
+    #[test]
+    fn a_pool_has_the_slots_of_its_agents_tasks() {
+        let pool = PoolConfig { max_agents: 4, tasks_per_agent: 3, ..PoolConfig::default() };
+        let setup = Setup::of_pool(&pool, None);
+        assert_eq!((setup.slots, setup.max_workers, setup.max_attempts), (12, 20, 3));
+        let wide = PoolConfig { max_agents: 1_000, tasks_per_agent: 1_000, max_attempts: 1_000, ..pool };
+        assert_eq!((Setup::of_pool(&wide, None).slots, Setup::of_pool(&wide, None).max_attempts), (1_000, u8::MAX));
     }
 }

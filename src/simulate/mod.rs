@@ -11,7 +11,7 @@ use muster_domain::Words;
 use muster_simulator::plans::{self, PlanReport};
 use muster_simulator::report::{page, text};
 use muster_simulator::{
-    GeneratedLoad, KedaScaler, Load, LoadShape, MusterScaler, Setup, SimulationReport, presets, simulate,
+    GeneratedLoad, KedaScaler, LoadShape, MusterScaler, Setup, SimulationReport, TaskLoad, presets, simulate,
 };
 use serde_json::json;
 
@@ -38,17 +38,17 @@ pub(crate) fn run(
 }
 
 /// A result in each form.
-struct Shown {
+struct Rendered {
     text: String,
     json: serde_json::Value,
     page: String,
 }
 
-fn of_plan(report: &PlanReport) -> Shown {
-    Shown { text: text::plan(report), json: json!({ "plan": report }), page: page::page(&[], Some(report)) }
+fn of_plan(report: &PlanReport) -> Rendered {
+    Rendered { text: text::plan(report), json: json!({ "plan": report }), page: page::page(&[], Some(report)) }
 }
 
-fn of_pools(flags: &Flags, environment: &Environment, asked: &SimulationRequest) -> Result<Shown, CommandFailure> {
+fn of_pools(flags: &Flags, environment: &Environment, asked: &SimulationRequest) -> Result<Rendered, CommandFailure> {
     let load = load(asked)?;
     let mut pools = vec![pools::read(flags, environment, asked.pool.as_ref())?];
     for path in &asked.against {
@@ -63,10 +63,10 @@ fn of_pools(flags: &Flags, environment: &Environment, asked: &SimulationRequest)
     let mut told = text::simulations(&reports);
     notes.iter().for_each(|note| told.push_str(&format!("\nnote: {note}\n")));
     let json = json!({ "simulations": reports, "notes": notes });
-    Ok(Shown { text: told, json, page: page::page(&reports, None) })
+    Ok(Rendered { text: told, json, page: page::page(&reports, None) })
 }
 
-fn of_pool(pool: &SimulatedPool, load: &Load, seed: u64) -> SimulationReport {
+fn of_pool(pool: &SimulatedPool, load: &TaskLoad, seed: u64) -> SimulationReport {
     let mut scaler = MusterScaler::new(pool.name.clone(), pool.scaling.clone());
     simulate(&seeded(&pool.setup, seed), load, &mut scaler)
 }
@@ -75,13 +75,13 @@ fn seeded(setup: &Setup, seed: u64) -> Setup {
     Setup { seed, ..setup.clone() }
 }
 
-fn load(asked: &SimulationRequest) -> Result<Load, CommandFailure> {
+fn load(asked: &SimulationRequest) -> Result<TaskLoad, CommandFailure> {
     match &asked.load {
         SimulatedLoad::Trace(path) => {
             let csv = read(path)?;
             let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
             let wrong = |mistake| CommandFailure::Failed(format!("{}: {mistake}", path.display()));
-            Load::recorded(name, &csv).map_err(wrong)
+            TaskLoad::recorded(name, &csv).map_err(wrong)
         }
         SimulatedLoad::Preset(name) if name == presets::WEEK => Ok(presets::week(asked.seed)),
         SimulatedLoad::Preset(name) => Err(CommandFailure::Usage(format!("there is no preset {name:?}"))),
@@ -96,7 +96,7 @@ fn load(asked: &SimulationRequest) -> Result<Load, CommandFailure> {
                 span: Duration::from_secs(3_600 * u64::from(*hours)),
                 seed: asked.seed,
             };
-            Ok(Load::generated(shape.as_str(), generated))
+            Ok(TaskLoad::generated(shape.as_str(), generated))
         }
     }
 }

@@ -138,3 +138,33 @@ fn what_is_wrong_is_named() {
     let missing = place.run(&asked(SimulatedLoad::Trace("/nowhere/a.csv".into()))).expect_err("no file");
     assert!(missing.to_string().contains("/nowhere/a.csv can't be read"), "{missing}");
 }
+
+/// The first block of a page in this language.
+fn block<'p>(page: &'p str, language: &str) -> &'p str {
+    let (_, rest) = page.split_once(&format!("```{language}\n")).expect("a block");
+    rest.split_once("```").expect("its end").0
+}
+
+#[test]
+fn the_docs_show_what_is_read() {
+    let page = include_str!("../../docs/simulator.md");
+    let place = Place::new(block(page, "toml"));
+    let read = pools::read(&Flags::default(), &place.environment, None).expect("a pool");
+    assert_eq!((read.name.as_str(), read.note, read.setup.tiers.used().count()), ("muster.toml: web", None, 3));
+    let trace = place.file("day.csv", block(page, "csv"));
+    assert!(
+        place.run(&asked(SimulatedLoad::Trace(trace))).expect("a simulation").text.starts_with("day.csv: 21 tasks")
+    );
+    for instance in muster_simulator::catalogue::CATALOGUE {
+        let price = instance.price_per_hour.map_or("-".to_owned(), |price| format!("{price:.3}"));
+        let row = format!(
+            "| {} | {} | {} | {price} | {}",
+            instance.name, instance.vcpus, instance.memory_gib, instance.least_tasks
+        );
+        assert!(page.contains(&row), "{row}");
+    }
+    let compared = include_str!("../../docs/scaling-comparison.md");
+    let place = Place::new(&block(compared, "toml").replace("NAME", "p"));
+    let shown = pools::read(&Flags::default(), &place.environment, None).expect("a pool").scaling;
+    assert_eq!(muster_domain::ScalingConfig { mode: muster_domain::ScalingMode::Off, ..shown }, presets::lean());
+}

@@ -21,7 +21,7 @@ const MONDAY: Timestamp = Timestamp::from_millis(1_767_571_200_000);
 
 /// A load.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Load {
+pub struct TaskLoad {
     /// How it is called in reports.
     pub name: String,
     /// How long it is looked at.
@@ -37,7 +37,7 @@ enum LoadSource {
     Generated(GeneratedLoad),
 }
 
-impl Load {
+impl TaskLoad {
     /// One that is made up.
     pub fn generated(name: impl Into<String>, load: GeneratedLoad) -> Self {
         Self { name: name.into(), span: load.span, start: MONDAY, source: LoadSource::Generated(load) }

@@ -8,7 +8,7 @@ pub mod text;
 use muster_domain::TierName;
 use serde::Serialize;
 
-use crate::load::{Load, LoadFigures};
+use crate::load::{LoadFigures, TaskLoad};
 use crate::setup::Setup;
 
 /// One simulation.
@@ -132,7 +132,7 @@ pub struct TimelinePoint {
 }
 
 /// What a world counted, as far as the setup and the load don't say it.
-pub(crate) struct Outcome {
+pub(crate) struct SimulationCounts {
     pub(crate) wait: WaitReport,
     pub(crate) tasks: TaskReport,
     pub(crate) peak_workers: u32,
@@ -146,16 +146,16 @@ pub(crate) struct Outcome {
 /// The report of a world.
 pub(crate) fn made_of(
     setup: &Setup,
-    load: &Load,
+    load: &TaskLoad,
     figures: &LoadFigures,
     name: String,
-    outcome: Outcome,
+    counts: SimulationCounts,
 ) -> SimulationReport {
     let cost = |(tier, hours): &(TierName, f64)| {
         let price_per_hour = setup.tiers.get(*tier)?.price_per_hour;
         Some(TierCost { tier: *tier, worker_hours: *hours, price_per_hour, cost: hours * price_per_hour })
     };
-    let tiers: Vec<TierCost> = outcome.worker_hours.iter().filter_map(cost).collect();
+    let tiers: Vec<TierCost> = counts.worker_hours.iter().filter_map(cost).collect();
     let hours: f64 = tiers.iter().map(|tier| tier.worker_hours).sum();
     let (seconds, slot_hours) = (load.span.as_secs_f64(), hours * f64::from(setup.slots));
     SimulationReport {
@@ -167,18 +167,18 @@ pub(crate) fn made_of(
             mean_run_seconds: figures.mean_run(),
             mean_concurrency: share(figures.run_seconds(), seconds),
         },
-        wait: outcome.wait,
-        tasks: outcome.tasks,
+        wait: counts.wait,
+        tasks: counts.tasks,
         workers: WorkerReport {
             mean: share(hours * 3_600.0, seconds),
-            peak: outcome.peak_workers,
-            started: outcome.started_workers,
-            used: share(outcome.busy_slot_hours, slot_hours),
+            peak: counts.peak_workers,
+            started: counts.started_workers,
+            used: share(counts.busy_slot_hours, slot_hours),
         },
-        interruptions: outcome.interruptions,
+        interruptions: counts.interruptions,
         cost: tiers.iter().map(|tier| tier.cost).sum(),
         tiers,
-        timeline: outcome.timeline,
+        timeline: counts.timeline,
     }
 }
 

@@ -28,7 +28,9 @@ pub fn page(reports: &[SimulationReport], plan: Option<&PlanReport>) -> String {
         body.push_str(&table(reports));
         body.push_str(&over_time("Workers over time", reports, |point| f64::from(point.workers)));
         body.push_str(&over_time("Waiting tasks over time", reports, |point| point.waiting as f64));
-        body.push_str(&costs("Cost by tier: base, spot, burst", reports));
+        if reports.iter().any(|report| report.cost > 0.0) {
+            body.push_str(&costs("Cost by tier: base, spot, burst", reports));
+        }
     }
     if let Some(plan) = plan {
         body.push_str(&format!("<h1>The plan</h1>\n<pre>{}</pre>\n", escaped(&text::plan(plan))));

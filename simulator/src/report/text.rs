@@ -134,10 +134,10 @@ mod tests {
 
     use super::super::page;
     use super::*;
-    use crate::{FixedScaler, KedaScaler, Load, Setup, plans, simulate};
+    use crate::{FixedScaler, KedaScaler, Setup, TaskLoad, plans, simulate};
 
     fn two() -> Vec<SimulationReport> {
-        let load = Load::recorded("day.csv", "at,run_seconds,count\n0,100,40\n600,100,20\n").expect("a trace");
+        let load = TaskLoad::recorded("day.csv", "at,run_seconds,count\n0,100,40\n600,100,20\n").expect("a trace");
         let tier = |price_per_hour| CapacityTier {
             price_per_hour,
             start_time: Duration::from_secs(10),

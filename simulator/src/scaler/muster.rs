@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_domain::{ScalingConfig, Timestamp};
-use muster_policy::scaling::{DemandHistory, Outcome, Picture, ScalingHistory, decide};
+use muster_policy::scaling::{DemandHistory, Picture, ScalingHistory, decide};
 
 use super::{Departure, Scaler};
 
@@ -17,7 +17,6 @@ pub struct MusterScaler {
     config: ScalingConfig,
     history: ScalingHistory,
     hour: DemandHour,
-    moves: u64,
 }
 
 /// The demand of the hour that is not over.
@@ -32,12 +31,7 @@ impl MusterScaler {
     /// With these policies, called so. Whether the mode lets them act is not looked at: here they do.
     pub fn new(name: impl Into<String>, config: ScalingConfig) -> Self {
         let (history, hour) = (ScalingHistory::default(), DemandHour::default());
-        Self { name: name.into(), config, history, hour, moves: 0 }
-    }
-
-    /// Changes of the target so far.
-    pub const fn moves(&self) -> u64 {
-        self.moves
+        Self { name: name.into(), config, history, hour }
     }
 
     /// Counts what waits and runs to its hour; an hour that is over becomes history.
@@ -73,7 +67,6 @@ impl Scaler for MusterScaler {
         self.remember_demand(picture, now);
         let decision = decide(&self.config, picture, &self.history, now);
         self.history.record(&decision, picture.workers.current, now);
-        self.moves += u64::from(!matches!(decision.outcome, Outcome::Hold(_)));
         decision.target
     }
 

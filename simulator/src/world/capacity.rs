@@ -6,7 +6,7 @@ use muster_domain::{CapacityTiers, TierName, Words};
 use muster_policy::tiers::{CapacityDemand, FailedSource, TierCounts, next_source, plan};
 
 use super::fleet::{FleetCounts, WorkerRef};
-use super::{Cause, Occasion, World};
+use super::{DismissalCause, Occasion, World};
 use crate::clock::{Tick, ticks, ticks_of_seconds};
 use crate::load::shape::exponential;
 use crate::scaler::{Departure, Scaler};
@@ -131,7 +131,7 @@ impl World<'_> {
 
     fn shrink(&mut self, excess: u32, planned: TierCounts, departure: Departure) {
         let (victims, bound) = match departure {
-            Departure::After(time) => (self.fleet.newest(excess), Some((time, Cause::ScaleIn))),
+            Departure::After(time) => (self.fleet.newest(excess), Some((time, DismissalCause::ScaleIn))),
             Departure::WhenEmpty => (self.idlest(excess, planned), None),
         };
         for worker in victims {

@@ -7,7 +7,7 @@ use crate::report::TimelinePoint;
 
 /// Counts.
 #[derive(Default)]
-pub(super) struct Ledger {
+pub(super) struct WorldLedger {
     /// Tasks that started at once: most of them, and so not looked up in the histogram.
     at_once: u64,
     waits: DurationHistogram,
@@ -22,13 +22,14 @@ pub(super) struct Ledger {
     pub(super) busy_ticks: u64,
     pub(super) killed: u64,
     pub(super) lost: u64,
+    /// Spot workers that were taken away, and those of them that cost a task.
     pub(super) reclaimed: u64,
     pub(super) not_survived: u64,
     pub(super) requeued: u64,
     pub(super) timeline: Vec<TimelinePoint>,
 }
 
-impl Ledger {
+impl WorldLedger {
     /// A task has waited for so long.
     pub(super) fn waited(&mut self, wait: Tick, count: u64, late_after: Tick) {
         if wait == 0 {

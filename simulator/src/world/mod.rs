@@ -23,14 +23,16 @@ use muster_policy::scaling::{Picture, PictureProgress, PictureWorkers, SlotUse};
 
 use crate::calendar::Calendar;
 use crate::clock::{PER_SECOND, Tick, duration, ticks};
-use crate::load::{Load, LoadFigures, LoadRows};
-use crate::report::{self, InterruptionReport, Outcome, SimulationReport, TaskReport, TimelinePoint, WaitReport};
+use crate::load::{LoadFigures, LoadRows, TaskLoad};
+use crate::report::{
+    self, InterruptionReport, SimulationCounts, SimulationReport, TaskReport, TimelinePoint, WaitReport,
+};
 use crate::scaler::Scaler;
 use crate::setup::Setup;
 use backlog::{Backlog, Waiting};
 use capacity::Capacity;
 use fleet::{Fleet, Life, Run, WorkerRef};
-use ledger::Ledger;
+use ledger::WorldLedger;
 
 /// Points of a timeline, at the most.
 const POINTS: u32 = 480;
@@ -45,18 +47,18 @@ enum Occasion {
     /// A spot worker is told that it will be taken away.
     Reclaimed(WorkerRef),
     /// A worker's time is up: what still runs is killed.
-    TimeUp(WorkerRef, Cause),
+    TimeUp(WorkerRef, DismissalCause),
 }
 
 /// Why a worker ends that may still be busy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cause {
+enum DismissalCause {
     ScaleIn,
     Reclaimed,
 }
 
 /// Runs a load over a pool under a scaler, and says what came of it.
-pub fn simulate(setup: &Setup, load: &Load, scaler: &mut dyn Scaler) -> SimulationReport {
+pub fn simulate(setup: &Setup, load: &TaskLoad, scaler: &mut dyn Scaler) -> SimulationReport {
     let mut world = World::new(setup, load);
     world.run(scaler);
     world.report(scaler.name())
@@ -64,20 +66,20 @@ pub fn simulate(setup: &Setup, load: &Load, scaler: &mut dyn Scaler) -> Simulati
 
 struct World<'a> {
     setup: &'a Setup,
-    load: &'a Load,
+    load: &'a TaskLoad,
     rows: Peekable<LoadRows<'a>>,
     figures: LoadFigures,
     calendar: Calendar<Occasion>,
     fleet: Fleet,
     backlog: Backlog,
     capacity: Capacity,
-    ledger: Ledger,
+    ledger: WorldLedger,
     late_after: Tick,
     now: Tick,
 }
 
 impl<'a> World<'a> {
-    fn new(setup: &'a Setup, load: &'a Load) -> Self {
+    fn new(setup: &'a Setup, load: &'a TaskLoad) -> Self {
         Self {
             setup,
             load,
@@ -87,7 +89,7 @@ impl<'a> World<'a> {
             fleet: Fleet::new(setup.slots),
             backlog: Backlog::default(),
             capacity: Capacity::new(setup),
-            ledger: Ledger::default(),
+            ledger: WorldLedger::default(),
             late_after: ticks(setup.late_after),
             now: 0,
         }
@@ -171,7 +173,7 @@ impl<'a> World<'a> {
                 if let Some(last) = self.fleet.finish(worker, slot) {
                     self.ledger.finished += 1;
                     if last {
-                        self.end(worker, Cause::ScaleIn);
+                        self.end(worker, DismissalCause::ScaleIn);
                     }
                 }
             }
@@ -179,7 +181,7 @@ impl<'a> World<'a> {
                 if matches!(self.fleet.life(worker).0, Life::Starting | Life::Ready) {
                     self.ledger.reclaimed += 1;
                     self.capacity.spot_failed(&self.setup.tiers, self.now);
-                    self.dismiss(worker, Some((self.setup.reclaim_notice, Cause::Reclaimed)));
+                    self.dismiss(worker, Some((self.setup.reclaim_notice, DismissalCause::Reclaimed)));
                 }
             }
             Occasion::TimeUp(worker, cause) => self.end(worker, cause),
@@ -187,22 +189,22 @@ impl<'a> World<'a> {
     }
 
     /// A worker takes nothing more. It ends when it is empty, and at the latest when its time is up, if that is bounded.
-    fn dismiss(&mut self, worker: WorkerRef, bound: Option<(Duration, Cause)>) {
+    fn dismiss(&mut self, worker: WorkerRef, bound: Option<(Duration, DismissalCause)>) {
         if self.fleet.leave(worker) {
-            self.end(worker, Cause::ScaleIn);
+            self.end(worker, DismissalCause::ScaleIn);
         } else if let Some((time, cause)) = bound {
             self.calendar.add(ticks(time), Occasion::TimeUp(worker, cause));
         }
     }
 
     /// A worker is no more. What it ran starts again elsewhere, before all that waits, unless that was its last attempt.
-    fn end(&mut self, worker: WorkerRef, cause: Cause) {
+    fn end(&mut self, worker: WorkerRef, cause: DismissalCause) {
         let (backlog, ledger, most) = (&mut self.backlog, &mut self.ledger, self.setup.max_attempts);
         let lost = ledger.lost;
         let killed = |run: Run| {
             match cause {
-                Cause::ScaleIn => ledger.killed += 1,
-                Cause::Reclaimed => ledger.requeued += 1,
+                DismissalCause::ScaleIn => ledger.killed += 1,
+                DismissalCause::Reclaimed => ledger.requeued += 1,
             }
             if run.attempts >= most {
                 ledger.lost += 1;
@@ -213,7 +215,7 @@ impl<'a> World<'a> {
         };
         if let Some((tier, launched)) = self.fleet.end(worker, killed) {
             self.ledger.used(tier, self.now - launched);
-            self.ledger.not_survived += u64::from(cause == Cause::Reclaimed && self.ledger.lost > lost);
+            self.ledger.not_survived += u64::from(cause == DismissalCause::Reclaimed && self.ledger.lost > lost);
         }
     }
 
@@ -273,7 +275,7 @@ impl<'a> World<'a> {
         let waits = self.ledger.waits();
         let quantile = |share| waits.quantile(share).unwrap_or_default().as_secs_f64();
         let ledger = self.ledger;
-        let outcome = Outcome {
+        let counts = SimulationCounts {
             wait: WaitReport {
                 p50_seconds: quantile(0.5),
                 p95_seconds: quantile(0.95),
@@ -300,7 +302,7 @@ impl<'a> World<'a> {
             worker_hours: TierName::ALL.map(|tier| (tier, ledger.worker_hours(tier))),
             timeline: ledger.timeline,
         };
-        report::made_of(self.setup, self.load, &self.figures, scaler, outcome)
+        report::made_of(self.setup, self.load, &self.figures, scaler, counts)
     }
 }
 

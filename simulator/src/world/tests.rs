@@ -25,9 +25,9 @@ impl Scaler for Script {
     }
 }
 
-fn trace(rows: &[(u32, u32, u32)]) -> Load {
+fn trace(rows: &[(u32, u32, u32)]) -> TaskLoad {
     let lines: Vec<String> = rows.iter().map(|(at, run, count)| format!("{at},{run},{count}")).collect();
-    Load::recorded("trace", &format!("at,run_seconds,count\n{}\n", lines.join("\n"))).expect("a trace")
+    TaskLoad::recorded("trace", &format!("at,run_seconds,count\n{}\n", lines.join("\n"))).expect("a trace")
 }
 
 fn setup(slots: u16, tier: CapacityTier) -> Setup {
