@@ -1,11 +1,13 @@
 //! `muster trace`: the tasks of a pool as its metrics remember them, for `muster simulate`.
 
-use clap::Subcommand;
-use muster_domain::{PoolName, Timestamp};
-use serde_json::Value;
 use std::time::Duration;
 
+use clap::Subcommand;
+use muster_domain::{PoolName, Timestamp};
+use serde_json::{Value, json};
+
 use super::failure::CommandFailure;
+use super::table::pretty;
 use super::{CliContext, Done};
 
 /// Arguments of `muster trace`.
@@ -47,8 +49,8 @@ pub(super) fn run(args: &TraceArgs, context: &CliContext<'_>) -> Result<Done, Co
         return Err(CommandFailure::NotFound(format!("{pool} has no measurement of a task that ran yet")));
     }
     if context.global.json {
-        let row = |(at, run, count): &(Timestamp, f64, u64)| serde_json::json!({"at": at, "run_seconds": run, "count": count});
-        return Ok(super::table::pretty(&trace.iter().map(row).collect()).into());
+        let row = |(at, run, count): &(Timestamp, f64, u64)| json!({"at": at, "run_seconds": run, "count": count});
+        return Ok(pretty(&trace.iter().map(row).collect()).into());
     }
     let line = |(at, run, count): &(Timestamp, f64, u64)| format!("{at},{run},{count}\n");
     Ok(format!("at,run_seconds,count\n{}", trace.iter().map(line).collect::<String>()).into())
@@ -57,22 +59,21 @@ pub(super) fn run(args: &TraceArgs, context: &CliContext<'_>) -> Result<Done, Co
 /// A row for each measurement in which tasks came; what was open at the first one counts to that. One without an attempt that ended has the time of the one before it, and the first ones that
 /// of the first that is known.
 fn rows_of<'v>(measured: impl Iterator<Item = &'v Value>) -> Vec<(Timestamp, f64, u64)> {
-    let (mut rows, mut known, mut before) = (Vec::new(), None, 0.0);
+    let (mut rows, mut first, mut known, mut before) = (Vec::new(), None, None, 0.0);
     for row in measured {
         let figure = |name: &str| row[name].as_f64().unwrap_or_default();
         let open = figure("queue_depth") + figure("running_tasks");
         let came = (figure("executions") + open - before).round().max(0.0);
         before = open;
         let run = row["run_p50_seconds"].as_f64().filter(|run| *run > 0.0);
-        known = run.or(known);
+        (first, known) = (first.or(run), run.or(known));
         let Some(end) = row["timestamp"].as_str().and_then(|at| at.parse::<Timestamp>().ok()) else { continue };
         if came >= 1.0 {
             let begin = end.before(Duration::try_from_secs_f64(figure("covers_seconds")).unwrap_or_default());
             rows.push((begin, known, came as u64));
         }
     }
-    let first = rows.iter().find_map(|(_, run, _)| *run);
-    rows.into_iter().filter_map(|(at, run, count)| Some((at, run.or(first)?, count))).collect()
+    rows.into_iter().filter_map(|(at, run, count): (_, Option<f64>, _)| Some((at, run.or(first)?, count))).collect()
 }
 
 #[cfg(test)]
@@ -95,6 +96,17 @@ mod tests {
         assert_eq!(ran.text(), expected);
         let json = run("trace export p --json", vec![(200, ROWS)]);
         assert!(json.text().contains("\"run_seconds\": 60.5"), "{}", json.text());
+    }
+
+    #[test]
+    fn tasks_that_all_came_at_first_have_the_time_that_is_known_later() {
+        let rows = r#"[
+            {"timestamp": "2025-11-21T03:21:00.000Z", "covers_seconds": 30.0, "queue_depth": 0.0, "running_tasks": 0.0,
+             "executions": 4, "run_p50_seconds": 3.5},
+            {"timestamp": "2025-11-21T03:20:30.000Z", "covers_seconds": 30.0, "queue_depth": 3.0, "running_tasks": 1.0,
+             "executions": 0, "run_p50_seconds": null}]"#;
+        let ran = run("trace export p", vec![(200, rows)]);
+        assert_eq!(ran.text(), "at,run_seconds,count\n2025-11-21T03:20:00.000Z,3.5,4\n");
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct TaskLoad {
     pub name: String,
     /// How long it is looked at.
     pub span: Duration,
+    /// Whether it is looked at for longer, up to twice the span, until its last task is done.
+    pub until_done: bool,
     /// When it begins by the virtual clock: schedules fire by it.
     pub start: Timestamp,
     source: LoadSource,
@@ -40,15 +42,17 @@ enum LoadSource {
 impl TaskLoad {
     /// One that is made up.
     pub fn generated(name: impl Into<String>, load: GeneratedLoad) -> Self {
-        Self { name: name.into(), span: load.span, start: MONDAY, source: LoadSource::Generated(load) }
+        let (span, source) = (load.span, LoadSource::Generated(load));
+        Self { name: name.into(), span, until_done: false, start: MONDAY, source }
     }
 
-    /// One that was recorded, of the text of a CSV file. It is looked at until its last task could have ended.
+    /// One that was recorded, of the text of a CSV file. It is looked at until its last task is done.
     pub fn recorded(name: impl Into<String>, csv: &str) -> Result<Self, TraceMistake> {
         let (rows, start) = trace::read(csv)?;
         let end = rows.iter().map(|row| row.at.saturating_add(row.length)).max().unwrap_or_default();
         let span = crate::clock::duration(end.saturating_add(1));
-        Ok(Self { name: name.into(), span, start: start.unwrap_or(MONDAY), source: LoadSource::Recorded(rows) })
+        let (start, source) = (start.unwrap_or(MONDAY), LoadSource::Recorded(rows));
+        Ok(Self { name: name.into(), span, until_done: true, start, source })
     }
 
     /// Its rows, in the order of time.

@@ -30,7 +30,7 @@ pub struct SimulationReport {
     pub tiers: Vec<TierCost>,
     /// What all of them cost, in US dollars.
     pub cost: f64,
-    /// Workers and tasks over time, at the most 500 points.
+    /// Workers and tasks over time, at the most 1,000 points.
     pub timeline: Vec<TimelinePoint>,
 }
 
@@ -133,6 +133,7 @@ pub struct TimelinePoint {
 
 /// What a world counted, as far as the setup and the load don't say it.
 pub(crate) struct SimulationCounts {
+    pub(crate) seconds: f64,
     pub(crate) wait: WaitReport,
     pub(crate) tasks: TaskReport,
     pub(crate) peak_workers: u32,
@@ -157,7 +158,7 @@ pub(crate) fn made_of(
     };
     let tiers: Vec<TierCost> = counts.worker_hours.iter().filter_map(cost).collect();
     let hours: f64 = tiers.iter().map(|tier| tier.worker_hours).sum();
-    let (seconds, slot_hours) = (load.span.as_secs_f64(), hours * f64::from(setup.slots));
+    let (seconds, slot_hours) = (counts.seconds, hours * f64::from(setup.slots));
     SimulationReport {
         name,
         load: LoadReport {

@@ -113,7 +113,7 @@ impl<'a> World<'a> {
             if self.now.is_multiple_of(sample) {
                 self.look();
             }
-            if self.now >= end {
+            if self.now >= end && self.is_over(end) {
                 break;
             }
             self.calendar.advance(&mut due);
@@ -125,6 +125,12 @@ impl<'a> World<'a> {
             self.ledger.peak_running = self.ledger.peak_running.max(self.fleet.counts().running);
         }
         self.close();
+    }
+
+    /// Whether nobody looks on after the end of the load's span.
+    fn is_over(&self, end: Tick) -> bool {
+        let is_done = self.backlog.tasks() == 0 && self.fleet.counts().running == 0;
+        !self.load.until_done || is_done || self.now >= end.saturating_mul(2)
     }
 
     /// The wall clock of this world.
@@ -276,6 +282,7 @@ impl<'a> World<'a> {
         let quantile = |share| waits.quantile(share).unwrap_or_default().as_secs_f64();
         let ledger = self.ledger;
         let counts = SimulationCounts {
+            seconds: crate::clock::seconds(self.now),
             wait: WaitReport {
                 p50_seconds: quantile(0.5),
                 p95_seconds: quantile(0.95),

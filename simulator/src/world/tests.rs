@@ -75,7 +75,7 @@ fn busy_workers_are_spared_or_killed_as_the_scaler_says() {
 #[test]
 fn what_is_still_there_at_the_end_is_counted() {
     let mut load = trace(&[(0, 10, 1), (100, 10_000, 1), (100, 50, 9)]);
-    load.span = Duration::from_secs(400);
+    (load.span, load.until_done) = (Duration::from_secs(400), false);
     let report = simulate(&setup(1, tier(0.0, 1)), &load, &mut FixedScaler(1));
     let TaskReport { finished, running, waiting, .. } = report.tasks;
     assert_eq!((finished, running, waiting), (1, 1, 9));
@@ -107,5 +107,8 @@ fn a_simulation_is_the_same_each_time() {
     let run = || simulate(&Setup::default(), &load, &mut KedaScaler::default());
     assert_eq!(run(), run());
     let TaskReport { finished, running, waiting, .. } = run().tasks;
-    assert_eq!(finished + running + waiting, 900);
+    assert_eq!((finished, running + waiting), (900, 0), "a recorded load is looked at until it is done");
+    let mut stuck = FixedScaler(0);
+    let report = simulate(&Setup::default(), &load, &mut stuck);
+    assert_eq!((report.tasks.waiting, report.load.seconds), (900, 2.0 * 910.1), "but not for ever");
 }
