@@ -1,5 +1,7 @@
 //! Charts as SVG within a page.
 
+use muster_domain::{TierName, Words};
+
 use super::figures::{dollars, number, span};
 use super::page::escaped;
 use super::{SimulationReport, TimelinePoint};
@@ -26,7 +28,7 @@ pub(super) fn over_time(title: &str, reports: &[SimulationReport], figure: impl 
     };
     let lines: String = reports.iter().enumerate().map(line).collect();
     let axes = axes(&number(most.round() as u64), &span(end));
-    figure_of(title, HEIGHT, &format!("{axes}{lines}"))
+    figure_of(title, title, HEIGHT, &format!("{axes}{lines}"))
 }
 
 /// The axes with their ends.
@@ -42,7 +44,7 @@ fn axes(most: &str, end: &str) -> String {
 }
 
 /// What each simulation cost, tier by tier.
-pub(super) fn costs(title: &str, reports: &[SimulationReport]) -> String {
+pub(super) fn costs(reports: &[SimulationReport]) -> String {
     const ROW: f64 = 34.0;
     let most = reports.iter().map(|report| report.cost).fold(0.01, f64::max);
     let mut bars = String::new();
@@ -61,12 +63,16 @@ pub(super) fn costs(title: &str, reports: &[SimulationReport]) -> String {
         bars.push_str(&format!("<text x=\"0\" y=\"{:.1}\">{name}</text>", y + 12.0));
         bars.push_str(&format!("<text x=\"{:.1}\" y=\"{:.1}\">{cost}</text>", x + 6.0, y + 28.0));
     }
-    figure_of(title, ROW * reports.len() as f64, &bars)
+    let key = |tier: TierName| format!(" <span class=\"key k{0}\"></span>{0}", tier.as_str());
+    let title = "Cost by tier";
+    let keys: String = TierName::all().map(key).collect();
+    figure_of(title, &format!("{title}:{keys}"), ROW * reports.len() as f64, &bars)
 }
 
-fn figure_of(title: &str, height: f64, inner: &str) -> String {
+/// A drawing of this height, with what is said above it.
+fn figure_of(title: &str, caption: &str, height: f64, inner: &str) -> String {
     format!(
-        "<figure><figcaption>{title}</figcaption>\
+        "<figure><figcaption>{caption}</figcaption>\
          <svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\">{inner}</svg></figure>\n"
     )
 }

@@ -18,7 +18,7 @@ figure{margin:2rem 0}figcaption{color:var(--soft);margin-bottom:.4rem}svg{width:
 svg text{fill:var(--soft);font-size:12px}.axis{fill:none;stroke:var(--rule)}.line{fill:none;stroke-width:1.6}\
 .c0{stroke:var(--c0)}.c1{stroke:var(--c1)}.c2{stroke:var(--c2)}.c3{stroke:var(--c3)}.base{fill:var(--base)}.spot{fill:var(--spot)}\
 .burst{fill:var(--burst)}.key{display:inline-block;width:1.4em;height:.2em;margin:0 .4em .25em 0;vertical-align:middle}\
-.k0{background:var(--c0)}.k1{background:var(--c1)}.k2{background:var(--c2)}.k3{background:var(--c3)}pre{overflow-x:auto}";
+.k0{background:var(--c0)}.k1{background:var(--c1)}.k2{background:var(--c2)}.k3{background:var(--c3)}.kbase{background:var(--base)}.kspot{background:var(--spot)}.kburst{background:var(--burst)}pre{overflow-x:auto}";
 
 /// The page of simulations of one load, and of a plan where one was checked.
 pub fn page(reports: &[SimulationReport], plan: Option<&PlanReport>) -> String {
@@ -29,7 +29,7 @@ pub fn page(reports: &[SimulationReport], plan: Option<&PlanReport>) -> String {
         body.push_str(&over_time("Workers over time", reports, |point| f64::from(point.workers)));
         body.push_str(&over_time("Waiting tasks over time", reports, |point| point.waiting as f64));
         if reports.iter().any(|report| report.cost > 0.0) {
-            body.push_str(&costs("Cost by tier: base, spot, burst", reports));
+            body.push_str(&costs(reports));
         }
     }
     if let Some(plan) = plan {
