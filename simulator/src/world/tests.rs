@@ -112,3 +112,30 @@ fn a_simulation_is_the_same_each_time() {
     let report = simulate(&Setup::default(), &load, &mut stuck);
     assert_eq!((report.tasks.waiting, report.load.seconds), (900, 2.0 * 910.1), "but not for ever");
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_task_is_forgotten_and_no_hour_unpaid(
+        rows in proptest::collection::vec((0..3_000_u32, 1..900_u32, 1..40_u32), 1..30),
+        targets in proptest::collection::vec(0..12_u32, 1..40),
+        slots in 1..6_u16,
+        spares in proptest::bool::ANY,
+        reclaims_per_hour in 0.0..20.0_f64,
+        max_attempts in 1..4_u8,
+    ) {
+        let spot = CapacityTier { max_workers: 6, ..tier(1.0, 7) };
+        let tiers = CapacityTiers { base: Some(tier(1.0, 3)), spot: Some(spot), ..CapacityTiers::default() };
+        let setup = Setup { slots, tiers, reclaims_per_hour, max_attempts, ..Setup::default() };
+        let departure = if spares { Departure::WhenEmpty } else { Departure::After(Duration::from_secs(30)) };
+        let report = simulate(&setup, &trace(&rows), &mut Script(targets, departure));
+        let TaskReport { finished, running, waiting, lost, killed_runs, .. } = report.tasks;
+        let came: u64 = rows.iter().map(|(_, _, count)| u64::from(*count)).sum();
+        proptest::prop_assert_eq!((report.load.tasks, finished + running + waiting + lost), (came, came));
+        proptest::prop_assert!(!spares || killed_runs == 0);
+        proptest::prop_assert!(report.workers.used <= 1.0 + 1e-9, "{:?}", report.workers);
+        proptest::prop_assert!(report.interruptions.survived <= report.interruptions.workers);
+        let hours: f64 = report.tiers.iter().map(|tier| tier.worker_hours).sum();
+        proptest::prop_assert!((report.cost - hours).abs() < 1e-6, "a dollar an hour");
+        proptest::prop_assert!((report.workers.mean * report.load.seconds / 3_600.0 - hours).abs() < 1e-6);
+    }
+}
