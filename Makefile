@@ -102,6 +102,7 @@ clippy:
 
 docs:
 	UPDATE_DOCS=1 $(CARGO) test --workspace --lib -- the_readme_lists_every_setting the_api_is_as_promised
+	UPDATE_DOCS=1 $(CARGO) test -p muster-simulator --test comparison -- the_page_has_these_figures
 
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps

@@ -4,6 +4,7 @@ mod logging;
 mod migrate;
 mod roles;
 mod serve;
+mod simulate;
 mod tls;
 mod worker;
 

@@ -1,6 +1,6 @@
 //! The roles of this process that the command line can pick, and what commands need of the configuration.
 
-use muster_cli::{CommandFailure, Given, InForce, Roles, ServerAddress, ServerLookup};
+use muster_cli::{CommandFailure, Given, InForce, Roles, ServerAddress, ServerLookup, Simulated, SimulationRequest};
 use muster_config::{Config, ConfigError, Environment, Flags, Sources};
 
 /// This binary, in the environment that it was started with.
@@ -61,6 +61,10 @@ impl Roles for Binary {
 
     fn migrate(&self, given: &Given) -> Result<String, CommandFailure> {
         crate::migrate::run(&self.load(given, Some("no database was touched"))?).map_err(failed)
+    }
+
+    fn simulate(&self, given: &Given, asked: &SimulationRequest) -> Result<Simulated, CommandFailure> {
+        crate::simulate::run(&flags(given), &self.environment, asked)
     }
 
     fn say_last(&self, line: String) {

@@ -18,6 +18,7 @@ mod queues;
 mod recovery;
 mod server;
 mod sheet;
+mod simulator;
 mod spawning;
 mod tasks;
 
@@ -68,6 +69,7 @@ const ROWS: &[(&str, Measure)] = &[
     ("million", queues::million),
     ("noisy", queues::noisy),
     ("peers", peers::peers),
+    ("simulator", simulator::simulator),
 ];
 
 fn main() -> ExitCode {

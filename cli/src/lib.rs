@@ -35,6 +35,7 @@ mod restart;
 mod roles;
 mod scale;
 mod serve;
+mod simulate;
 mod spawn;
 mod status;
 mod stop;
@@ -48,6 +49,7 @@ mod terminal;
 mod terminate;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod why;
 
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -60,6 +62,7 @@ use client::FoundServer;
 pub use client::is_loopback;
 pub use failure::CommandFailure;
 pub use roles::{Given, InForce, Roles, ServerAddress, ServerLookup};
+pub use simulate::{PRESETS, SHAPES, Simulated, SimulatedLoad, SimulationRequest};
 
 /// Supervises pools of AI agents as real process trees.
 #[derive(Debug, Parser)]
@@ -111,6 +114,10 @@ enum CliCommand {
     Check(check::CheckArgs),
     /// Show the configuration in force, and where each value is from
     Config(config::ConfigArgs),
+    /// Run a pool's scaling policies over a day in virtual time
+    Simulate(simulate::SimulateArgs),
+    /// Print the tasks that a pool had, to simulate with
+    Trace(trace::TraceArgs),
     /// Bring the database up to date
     Migrate,
     /// Stop the server
@@ -227,6 +234,8 @@ fn carry_out(command: CliCommand, context: &CliContext<'_>) -> Result<Done, Comm
         CliCommand::Status => status::run(context),
         CliCommand::Check(args) => check::run(&args, context),
         CliCommand::Config(args) => config::run(&args, context),
+        CliCommand::Simulate(args) => simulate::run(args, context),
+        CliCommand::Trace(args) => trace::run(&args, context),
         CliCommand::Stop(args) => stop::run(&args, context),
         CliCommand::Completions(args) => Ok(completions::run(&args)),
     }

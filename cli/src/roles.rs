@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::failure::CommandFailure;
+use super::simulate::{Simulated, SimulationRequest};
 
 /// What the command line says about the configuration.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +71,9 @@ pub trait Roles {
 
     /// Brings the database up to date, and says what was done.
     fn migrate(&self, given: &Given) -> Result<String, CommandFailure>;
+
+    /// Simulates pools, and says what came of it.
+    fn simulate(&self, given: &Given, asked: &SimulationRequest) -> Result<Simulated, CommandFailure>;
 
     /// Says a last line on stderr.
     fn say_last(&self, line: String);

@@ -60,6 +60,10 @@ impl Roles for At {
         Ok("it is up to date".to_owned())
     }
 
+    fn simulate(&self, _: &Given, asked: &SimulationRequest) -> Result<Simulated, CommandFailure> {
+        Ok(Simulated { text: format!("{asked:?}"), json: json!({"simulated": true}) })
+    }
+
     fn say_last(&self, line: String) {
         panic!("nothing failed for good: {line}");
     }

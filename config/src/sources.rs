@@ -111,6 +111,11 @@ impl<'a> Sources<'a> {
         Ok(Self { flags, environment, file, found_in_data_dir, dotenv_path, dotenv })
     }
 
+    /// The path and the text of the configuration, where there is one.
+    pub fn text(&self) -> Option<(&Path, &str)> {
+        self.file.as_ref().map(|(path, text)| (path.as_path(), text.as_str()))
+    }
+
     /// A variable of the environment or of `.env`, with its place.
     pub fn variable(&self, name: &str) -> Option<(String, ValueOrigin)> {
         if let Some(value) = self.environment.variable(name) {

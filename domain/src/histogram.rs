@@ -18,8 +18,16 @@ pub struct DurationHistogram(BTreeMap<u16, u64>);
 impl DurationHistogram {
     /// Counts one.
     pub fn add(&mut self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        *self.0.entry(class_of(micros)).or_default() += 1;
+        self.add_many(took, 1);
+    }
+
+    /// Counts so many that took the same time.
+    pub fn add_many(&mut self, took: Duration, count: u64) {
+        if count > 0 {
+            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            let sum = self.0.entry(class_of(micros)).or_default();
+            *sum = sum.saturating_add(count);
+        }
     }
 
     /// Adds all of another one.
@@ -146,6 +154,14 @@ mod tests {
             );
         }
         assert_eq!(DurationHistogram::default().quantile(0.5), None);
+    }
+
+    #[test]
+    fn many_of_one_time_are_counted_as_one_by_one() {
+        let mut many = DurationHistogram::default();
+        many.add_many(Duration::from_micros(30_000), 3);
+        many.add_many(Duration::from_secs(1), 0);
+        assert_eq!(many, of([30_000; 3]));
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //! | [`pool_metrics`], [`metrics_tier`], [`histogram`] | what a pool was and did over a time; for how long that is kept |
 //! | [`queue`] | how a pool treats its tasks |
 //! | [`scaling`] | how the workers of a pool grow and shrink with what is measured |
+//! | [`tiers`] | of what those workers are: base, spot and burst, with their bounds and prices |
 //! | [`tenant`], [`budget`] | on whose account tasks run, and what they may use |
 //! | [`principal`] | who asks |
 //! | [`ending`], [`worker_ending`] | how a run of an agent ended, and what that means for a restart; how a worker did |
@@ -68,6 +69,7 @@ pub mod schema;
 pub mod tables;
 pub mod task;
 pub mod tenant;
+pub mod tiers;
 pub mod time;
 pub mod words;
 pub mod worker;
@@ -105,6 +107,7 @@ pub use scaling::{HoldKind, ScalingConfig, ScalingMode, ScalingPolicy, ScalingPr
 pub use tables::Tables;
 pub use task::{FollowUp, Priority, TaskError, TaskSpec, TaskState, TaskStatus};
 pub use tenant::{DEFAULT_TENANT, TenantLimits, Tenants};
+pub use tiers::{CapacityTier, CapacityTiers, TierName};
 pub use time::Timestamp;
 pub use words::Words;
 pub use worker::{WorkerState, WorkerStatus};

@@ -11,6 +11,7 @@
 //! | [`restart`] | an agent's run ended: again, never again, or quarantine? |
 //! | [`placement`] | which worker gets it, and are new workers needed? |
 //! | [`scaling`] | how many workers and agents are to run? |
+//! | [`tiers`] | how many of those workers are of which tier, and from where do they come? |
 //! | [`starts`] | when may the next worker be started, after those that failed? |
 //! | [`dispatch`] | which waiting task goes to which idle agent, and why does one not start? |
 //! | [`retry`] | an attempt at a task is over: is there another? |
@@ -33,4 +34,5 @@ pub mod retention;
 pub mod retry;
 pub mod scaling;
 pub mod starts;
+pub mod tiers;
 pub mod worker;

@@ -1,0 +1,189 @@
+//! How many workers of each tier a pool is to have for a target, and from where the next ones come.
+//!
+//! Every tier's `min_workers` come first. Of what is left spot gets its share and base the rest, as EC2's mixed instances policy does
+//! (`OnDemandBaseCapacity`, `OnDemandPercentageAboveBaseCapacity`); what base can't hold goes to spot. Burst is for what neither holds, and
+//! starts only while the queue is long or spot fails. A tier that fails (none of its sources gives workers) keeps those that it has,
+//! and the others take its part.
+
+use muster_domain::tiers::WorkerSource;
+use muster_domain::{CapacityTier, CapacityTiers, TierName, Words, counted};
+use serde::{Deserialize, Serialize};
+
+/// What is asked of a pool's tiers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CapacityDemand<'a> {
+    /// So many workers are to be there, as [`decide`](crate::scaling::decide) says.
+    pub target: u32,
+    /// Tasks that wait.
+    pub queue: u32,
+    /// Those that there are.
+    pub running: TierCounts,
+    /// Sources that gave no worker when they were last asked, and are not asked now.
+    pub failed: &'a [FailedSource],
+}
+
+/// A source of a tier that gives no worker now. The same source may still serve another tier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedSource {
+    /// Of which tier.
+    pub tier: TierName,
+    /// Which one.
+    pub source: WorkerSource,
+}
+
+/// A number of workers for each tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierCounts {
+    /// Of base.
+    pub base: u32,
+    /// Of spot.
+    pub spot: u32,
+    /// Of burst.
+    pub burst: u32,
+}
+
+impl TierCounts {
+    /// That of one tier.
+    pub const fn get(&self, name: TierName) -> u32 {
+        match name {
+            TierName::Base => self.base,
+            TierName::Spot => self.spot,
+            TierName::Burst => self.burst,
+        }
+    }
+
+    /// That of one tier, to be changed.
+    pub const fn get_mut(&mut self, name: TierName) -> &mut u32 {
+        match name {
+            TierName::Base => &mut self.base,
+            TierName::Spot => &mut self.spot,
+            TierName::Burst => &mut self.burst,
+        }
+    }
+
+    /// Of all tiers.
+    pub const fn total(&self) -> u32 {
+        self.base.saturating_add(self.spot).saturating_add(self.burst)
+    }
+}
+
+/// How many workers of each tier there are to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapacityPlan {
+    /// So many of each.
+    pub workers: TierCounts,
+    /// Workers of the target that no tier holds.
+    pub unmet: u32,
+    /// Why, in words for people, with the figures.
+    pub reason: String,
+}
+
+impl CapacityPlan {
+    /// What these workers cost an hour, in US dollars.
+    pub fn cost_per_hour(&self, tiers: &CapacityTiers) -> f64 {
+        tiers.used().map(|(name, tier)| f64::from(self.workers.get(name)) * tier.price_per_hour).sum()
+    }
+}
+
+/// The first source of a tier that does not fail: from there its next worker comes. None if all fail, or the tier is not used.
+pub fn next_source(tiers: &CapacityTiers, name: TierName, failed: &[FailedSource]) -> Option<WorkerSource> {
+    let fails = |source: &WorkerSource| failed.iter().any(|failed| failed.tier == name && failed.source == *source);
+    tiers.get(name)?.sources().find(|source| !fails(source))
+}
+
+/// Divides a target among the tiers of a pool.
+pub fn plan(tiers: &CapacityTiers, demand: &CapacityDemand<'_>) -> CapacityPlan {
+    let rooms = Rooms::of(tiers, demand);
+    let mut workers = TierCounts::default();
+    for name in TierName::all() {
+        let least = tiers.get(name).map_or(0, |tier| tier.min_workers);
+        *workers.get_mut(name) = least.min(rooms.most.get(name));
+    }
+    let rest = demand.target.saturating_sub(workers.total());
+    // A little more for what floats leave over.
+    let spot_part = (f64::from(rest) * tiers.spot_share + 1e-6).floor() as u32;
+    let mut left = rest;
+    let mut give = |name: TierName, wanted: u32| {
+        let given = wanted.min(left).min(rooms.most.get(name) - workers.get(name));
+        *workers.get_mut(name) += given;
+        left -= given;
+        given
+    };
+    let spot = give(TierName::Spot, spot_part);
+    give(TierName::Base, rest - spot);
+    give(TierName::Spot, rest);
+    give(TierName::Burst, rest);
+    let reason = reason(tiers, demand, &rooms, workers, left);
+    CapacityPlan { workers, unmet: left, reason }
+}
+
+/// The most that each tier may hold now.
+struct Rooms {
+    most: TierCounts,
+    burst: BurstGate,
+    failing: Vec<TierName>,
+}
+
+/// Whether burst may start workers.
+enum BurstGate {
+    /// More tasks wait than its bound.
+    LongQueue,
+    /// No spot is to be had.
+    SpotFails,
+    /// It may not; those that it has stay as long as the target needs them.
+    Shut,
+}
+
+impl Rooms {
+    fn of(tiers: &CapacityTiers, demand: &CapacityDemand<'_>) -> Self {
+        let fails = |name| tiers.get(name).is_some() && next_source(tiers, name, demand.failed).is_none();
+        let failing: Vec<TierName> = TierName::all().filter(|name| fails(*name)).collect();
+        let burst = match () {
+            () if demand.queue > tiers.burst_queue_above => BurstGate::LongQueue,
+            () if failing.contains(&TierName::Spot) => BurstGate::SpotFails,
+            () => BurstGate::Shut,
+        };
+        let mut most = TierCounts::default();
+        for name in TierName::all() {
+            let ceiling = tiers.get(name).map_or(0, CapacityTier::ceiling);
+            let least = tiers.get(name).map_or(0, |tier| tier.min_workers);
+            let there = demand.running.get(name).min(ceiling);
+            *most.get_mut(name) = match name {
+                _ if failing.contains(&name) => there,
+                TierName::Burst if matches!(burst, BurstGate::Shut) => there.max(least),
+                _ => ceiling,
+            };
+        }
+        Self { most, burst, failing }
+    }
+}
+
+fn reason(
+    tiers: &CapacityTiers,
+    demand: &CapacityDemand<'_>,
+    rooms: &Rooms,
+    workers: TierCounts,
+    unmet: u32,
+) -> String {
+    let shares: Vec<String> =
+        tiers.used().map(|(name, _)| format!("{} {}", workers.get(name), name.as_str())).collect();
+    let mut words = format!("{}: {}", counted(workers.total().into(), "worker"), shares.join(", "));
+    for name in &rooms.failing {
+        words.push_str(&format!("; no {} worker is to be had now", name.as_str()));
+    }
+    if tiers.burst.is_some() {
+        let (queue, bound) = (demand.queue, tiers.burst_queue_above);
+        words.push_str(&match rooms.burst {
+            BurstGate::LongQueue => format!("; burst is open: queue {queue} is above {bound}"),
+            BurstGate::SpotFails => "; burst is open: spot fails".to_owned(),
+            BurstGate::Shut => format!("; burst is shut: queue {queue} is not above {bound}"),
+        });
+    }
+    if unmet > 0 {
+        words.push_str(&format!("; no tier holds {unmet} of the {} wanted", demand.target));
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests;

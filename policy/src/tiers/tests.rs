@@ -1,0 +1,175 @@
+use muster_domain::CapacityTier;
+use proptest::prelude::*;
+
+use super::*;
+
+fn tier(min_workers: u32, max_workers: u32, price_per_hour: f64) -> CapacityTier {
+    let instance_types = vec!["a".to_owned(), "b".to_owned()];
+    CapacityTier { min_workers, max_workers, price_per_hour, instance_types, ..CapacityTier::default() }
+}
+
+/// Base 30 to 50, spot 0 to 200, burst above a queue of 1000.
+fn sample() -> CapacityTiers {
+    CapacityTiers {
+        base: Some(tier(30, 50, 0.8)),
+        spot: Some(tier(0, 200, 0.24)),
+        burst: Some(tier(0, 100, 1.2)),
+        ..CapacityTiers::default()
+    }
+}
+
+fn failed(tier: TierName, instance_type: &str) -> FailedSource {
+    let source = WorkerSource { launcher: "local".to_owned(), instance_type: Some(instance_type.to_owned()) };
+    FailedSource { tier, source }
+}
+
+fn no_spot() -> Vec<FailedSource> {
+    vec![failed(TierName::Spot, "a"), failed(TierName::Spot, "b")]
+}
+
+fn demand(target: u32, queue: u32) -> CapacityDemand<'static> {
+    CapacityDemand { target, queue, running: TierCounts::default(), failed: &[] }
+}
+
+fn counts(plan: &CapacityPlan) -> [u32; 4] {
+    [plan.workers.base, plan.workers.spot, plan.workers.burst, plan.unmet]
+}
+
+#[test]
+fn a_target_is_divided_base_first_then_by_the_share() {
+    for (target, queue, expected) in [
+        (0, 0, [30, 0, 0, 0]),
+        (30, 0, [30, 0, 0, 0]),
+        (31, 0, [31, 0, 0, 0]),
+        (40, 0, [33, 7, 0, 0]),
+        (100, 0, [50, 50, 0, 0]),
+        (250, 0, [50, 200, 0, 0]),
+        (300, 1_000, [50, 200, 0, 50]),
+        (300, 1_001, [50, 200, 50, 0]),
+        (400, 5_000, [50, 200, 100, 50]),
+    ] {
+        let planned = plan(&sample(), &demand(target, queue));
+        assert_eq!(counts(&planned), expected, "{target} {queue}: {}", planned.reason);
+    }
+    let planned = plan(&sample(), &demand(100, 0));
+    assert_eq!(planned.reason, "100 workers: 50 base, 50 spot, 0 burst; burst is shut: queue 0 is not above 1000");
+    assert!((planned.cost_per_hour(&sample()) - (50.0 * 0.8 + 50.0 * 0.24)).abs() < 1e-9);
+}
+
+#[test]
+fn while_spot_fails_it_keeps_what_it_has_and_the_others_take_its_part() {
+    let (tiers, failed) = (sample(), no_spot());
+    let running = TierCounts { base: 30, spot: 20, burst: 0 };
+    let planned = plan(&tiers, &CapacityDemand { running, failed: &failed, ..demand(100, 0) });
+    assert_eq!(counts(&planned), [50, 20, 30, 0], "{}", planned.reason);
+    assert!(
+        planned.reason.contains("no spot worker is to be had now; burst is open: spot fails"),
+        "{}",
+        planned.reason
+    );
+}
+
+#[test]
+fn burst_that_runs_stays_while_the_target_needs_it() {
+    let running = TierCounts { base: 50, spot: 200, burst: 30 };
+    let at = |target| counts(&plan(&sample(), &CapacityDemand { running, ..demand(target, 10) }));
+    assert_eq!(at(300), [50, 200, 30, 20], "no more of it start");
+    assert_eq!(at(260), [50, 200, 10, 0]);
+}
+
+#[test]
+fn sources_are_tried_in_order() {
+    let tiers = sample();
+    let next = |failed: &[FailedSource]| next_source(&tiers, TierName::Spot, failed).map(|source| source.to_string());
+    assert_eq!(next(&[]).as_deref(), Some("local/a"));
+    assert_eq!(next(&[failed(TierName::Spot, "a")]).as_deref(), Some("local/b"));
+    assert_eq!(next(&[failed(TierName::Base, "a")]).as_deref(), Some("local/a"), "that is another tier's");
+    assert_eq!(next(&no_spot()), None);
+    assert_eq!(next_source(&CapacityTiers { spot: None, ..sample() }, TierName::Spot, &[]), None);
+}
+
+fn a_tier() -> impl Strategy<Value = Option<CapacityTier>> {
+    let bounds = (0..20_u32, 0..40_u32).prop_map(|(min, more)| tier(min, (min + more).max(1), 0.1));
+    prop::option::weighted(0.8, bounds)
+}
+
+fn all_tiers() -> impl Strategy<Value = CapacityTiers> {
+    (a_tier(), a_tier(), a_tier(), 0.0..=1.0_f64).prop_map(|(base, spot, burst, spot_share)| CapacityTiers {
+        base,
+        spot,
+        burst,
+        spot_share,
+        burst_queue_above: 100,
+    })
+}
+
+fn failures() -> impl Strategy<Value = Vec<FailedSource>> {
+    let names: Vec<TierName> = TierName::all().collect();
+    let one = (prop::sample::select(names), prop::sample::select(vec!["a", "b"]));
+    prop::collection::vec(one.prop_map(|(tier, name)| failed(tier, name)), 0..6)
+}
+
+fn runnings() -> impl Strategy<Value = TierCounts> {
+    (0..60_u32, 0..60_u32, 0..60_u32).prop_map(|(base, spot, burst)| TierCounts { base, spot, burst })
+}
+
+proptest! {
+    #[test]
+    fn every_worker_is_in_bounds_and_accounted_for(
+        tiers in all_tiers(), target in 0..200_u32, queue in 0..200_u32, running in runnings(), failed in failures(),
+    ) {
+        let planned = plan(&tiers, &CapacityDemand { target, queue, running, failed: &failed });
+        for name in TierName::all() {
+            let workers = planned.workers.get(name);
+            prop_assert!(workers <= tiers.get(name).map_or(0, CapacityTier::ceiling), "{planned:?}");
+            if next_source(&tiers, name, &failed).is_none() {
+                prop_assert!(workers <= running.get(name), "a tier that fails starts none: {planned:?}");
+            } else {
+                prop_assert!(workers >= tiers.get(name).map_or(0, |tier| tier.min_workers), "{planned:?}");
+            }
+        }
+        let total = planned.workers.total();
+        prop_assert!(planned.unmet == target.saturating_sub(total), "{planned:?}");
+        let floors: u32 = tiers.used().map(|(_, tier)| tier.min_workers).sum();
+        prop_assert!(total <= target.max(floors), "{planned:?}");
+    }
+
+    #[test]
+    fn a_higher_target_takes_from_no_tier(
+        tiers in all_tiers(), target in 0..200_u32, queue in 0..200_u32, running in runnings(), failed in failures(),
+    ) {
+        let at = |target| plan(&tiers, &CapacityDemand { target, queue, running, failed: &failed });
+        let (less, more) = (at(target), at(target + 1));
+        for name in TierName::all() {
+            prop_assert!(more.workers.get(name) >= less.workers.get(name), "{less:?} {more:?}");
+        }
+    }
+
+    #[test]
+    fn a_longer_queue_leaves_no_more_unmet(
+        tiers in all_tiers(), target in 0..200_u32, queue in 0..200_u32, running in runnings(), failed in failures(),
+    ) {
+        let at = |queue| plan(&tiers, &CapacityDemand { target, queue, running, failed: &failed });
+        prop_assert!(at(queue + 1).unmet <= at(queue).unmet);
+    }
+
+    #[test]
+    fn burst_starts_only_for_a_long_queue_or_while_spot_fails(
+        tiers in all_tiers(), target in 0..200_u32, queue in 0..200_u32, running in runnings(), failed in failures(),
+    ) {
+        let planned = plan(&tiers, &CapacityDemand { target, queue, running, failed: &failed });
+        let spot_fails = tiers.spot.is_some() && next_source(&tiers, TierName::Spot, &failed).is_none();
+        let least = tiers.burst.as_ref().map_or(0, |tier| tier.min_workers);
+        if queue <= tiers.burst_queue_above && !spot_fails {
+            prop_assert!(planned.workers.burst <= running.burst.max(least), "{planned:?}");
+        }
+        // It is the last resort: whoever else has room is full.
+        if planned.workers.burst > least {
+            for name in [TierName::Base, TierName::Spot] {
+                let Some(tier) = tiers.get(name) else { continue };
+                let fails = next_source(&tiers, name, &failed).is_none();
+                prop_assert!(fails || planned.workers.get(name) == tier.ceiling(), "{planned:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Who says how many workers a pool is to have: Muster's own policies, a peer, or a plan.
+
+mod fixed;
+mod keda;
+mod muster;
+
+use std::time::Duration;
+
+use muster_domain::Timestamp;
+use muster_policy::scaling::Picture;
+
+pub use fixed::FixedScaler;
+pub use keda::KedaScaler;
+pub use muster::MusterScaler;
+
+/// Who says how many workers there are to be.
+pub trait Scaler {
+    /// How it is called in reports.
+    fn name(&self) -> String;
+
+    /// The time between two questions.
+    fn interval(&self) -> Duration;
+
+    /// How many workers there are to be from now on. `picture.workers.current` is its last answer.
+    fn target(&mut self, picture: &Picture, now: Timestamp) -> u32;
+
+    /// How workers end that are too many.
+    fn departure(&self) -> Departure;
+}
+
+/// How workers end that are too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// The idlest, told to drain, ended when they are empty.
+    WhenEmpty,
+    /// The newest, whatever they do: what still runs after this time is killed.
+    After(Duration),
+}
