@@ -14,6 +14,7 @@ role_type = "x"
 role_type = "x"
 max_agents = 4
 max_workers = 40
+on_demand = {}
 
 [pools.web.scaling]
 mode = "on"
@@ -69,7 +70,7 @@ fn the_words_of_the_command_line_are_those_of_the_simulator() {
 fn a_configuration_stands_beside_another_one_and_the_peer() {
     let place = Place::new(CONFIG);
     let trace = place.file("day.csv", "at,run_seconds,count\n0,60,100\n600,60,100\n");
-    let other = place.file("other.toml", "[pools.a]\nrole_type = 'x'\nscaling = { preset = 'step' }\n");
+    let other = place.file("other.toml", "[pools.a]\nrole_type = 'x'\non_demand = {}\nscaling = { preset = 'step' }\n");
     let page = place.folder.path().join("page.html");
     let simulated = place
         .run(&SimulationRequest {
