@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use muster_domain::{ProcessId, WorkerOrders};
+use muster_domain::{ProcessId, RuntimeProfile, WorkerOrders};
 use muster_files::DataPath;
 use muster_process::{Alarm, ProbeSocket, identity, mark, template};
 use muster_registry::redis::{RedisOptions, RedisRegistry};
@@ -53,6 +53,7 @@ impl WorkerRole {
         muster_process::memory::share_one_heap();
         // For the registry, and for what checks try.
         crate::tls::choose();
+        let _log = crate::logging::start_plain()?;
         if self == Self::Template {
             become_one_of_many()?;
         }
@@ -75,7 +76,6 @@ fn serve() -> anyhow::Result<()> {
     if let Some(id) = std::env::var_os(mark::WORKER) {
         mark::bear_limit(&id);
     }
-    let _log = crate::logging::start_plain()?;
     let orders = read_orders()?;
     crate::logging::stands_at(DataPath::worker_log(&orders.data_dir, orders.process_id));
     if let Some(soft) = orders.open_files {
@@ -93,7 +93,8 @@ fn serve() -> anyhow::Result<()> {
 }
 
 fn read_orders() -> anyhow::Result<WorkerOrders> {
-    let mut text = Vec::new();
+    // Room for most, so that it is read at once.
+    let mut text = Vec::with_capacity(8192);
     std::io::stdin().lock().read_to_end(&mut text).context("cannot read the orders")?;
     serde_json::from_slice(&text).context("the orders on stdin are not understood; workers are started by muster serve")
 }
@@ -103,7 +104,10 @@ async fn work(orders: WorkerOrders) -> anyhow::Result<muster_worker::WorkerExit>
     let stop = StopSign::new();
     tokio::spawn(obey(signal(SignalKind::terminate())?, stop.clone()));
     tokio::spawn(outlive_hangups(signal(SignalKind::hangup())?));
-    tokio::spawn(keep_a_thread());
+    tokio::spawn(keep_a_thread(match orders.profile {
+        RuntimeProfile::Echo => NO_HURRY,
+        RuntimeProfile::Exec(_) => Duration::ZERO,
+    }));
     let deps = WorkerDeps {
         registry: Arc::new(redis.clone()),
         bus: Arc::new(redis),
@@ -120,10 +124,13 @@ async fn work(orders: WorkerOrders) -> anyhow::Result<muster_worker::WorkerExit>
 /// rest would wake up four hundred times a second.
 const THREAD_STAYS: Duration = Duration::from_secs(120);
 
-/// Keeps one thread for work that waits for the disk. Where the host gives no more threads such work waits for this one; without it
-/// tokio panics.
-async fn keep_a_thread() {
-    let mut ticks = tokio::time::interval(THREAD_STAYS / 2);
+/// What has no programs needs no such thread before an agent ends, so a fleet that starts is not kept up by them.
+const NO_HURRY: Duration = Duration::from_secs(1);
+
+/// Keeps one thread for work that waits for the disk, from this time on. Where the host gives no more threads such work waits for this
+/// one; without it tokio panics.
+async fn keep_a_thread(after: Duration) {
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + after, THREAD_STAYS / 2);
     loop {
         ticks.tick().await;
         // An error means that the process is ending.

@@ -59,6 +59,7 @@ pub fn warm_up() {
     scripts::warm_up();
     let nobody = MessageSigner::new(ProcessId::from_uuid(Uuid::nil()), WorkerKey::generate());
     let _ = nobody.code(Purpose::Picture, b"");
+    let _ = redis::parse_redis_value(b"$2\r\nOK\r\n");
 }
 
 /// How the engine behaves.
