@@ -3,6 +3,7 @@
 use std::ffi::{CStr, c_char};
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
 use super::message::{ATTACHED, receive_order};
@@ -47,7 +48,9 @@ pub fn serve(parent: u32) -> io::Result<()> {
         return Err(io::ErrorKind::Unsupported.into());
     }
     let places = Places::find()?;
-    places.entitle(b"muster\0worker-template\0");
+    // Without what only makes room.
+    let title: Vec<u8> = std::env::args_os().take(2).flat_map(|word| [word.as_bytes(), b"\0"].concat()).collect();
+    places.entitle(&title);
     say(0)?;
     let mut order = [0; MARK + TITLE];
     loop {

@@ -37,7 +37,7 @@ use message::{Received, receive_word, send_order};
 use nix::sys::signal::Signal;
 
 /// A template that has not answered by then is given up. A healthy one needs a thousandth of it, and who reaps waits meanwhile.
-const PATIENCE: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Kinds of programs that have a template, at the most: each takes some memory. What is beyond is started by its program.
 const MOST: usize = 4;
