@@ -31,6 +31,8 @@ const ANY: libc::pid_t = -1;
 pub(crate) enum SpawnerRequest {
     /// A start that only it may make.
     Spawn { plan: AlonePlan, reply: oneshot::Sender<Result<ForkedChild, SpawnError>> },
+    /// The end of all templates.
+    EndTemplates { reply: oneshot::Sender<()> },
     /// A zygote.
     Zygote { reply: mpsc::Sender<io::Result<Zygote>> },
     /// The init of a tree, without a zygote.
@@ -133,6 +135,10 @@ impl SpawnerThread {
                         let _ = reply.send(born);
                         // Behind the one that is waited for.
                         self.templates.prepare(wanted, &mut offspring);
+                    }
+                    SpawnerRequest::EndTemplates { reply } => {
+                        self.templates.end();
+                        let _ = reply.send(());
                     }
                     SpawnerRequest::Zygote { reply } => _ = reply.send(fork_zygote(&mut offspring)),
                     SpawnerRequest::Tree { plan, reply } => _ = reply.send(fork_init(&mut offspring, plan)),

@@ -10,13 +10,13 @@ pub(super) const ATTACHED: usize = 4;
 
 /// Room for one control message with those descriptors, aligned as such a message must be.
 #[repr(C, align(8))]
-struct Attachment([u8; 64]);
+struct DescriptorRoom([u8; 64]);
 
-impl Attachment {
+impl DescriptorRoom {
     const ROOM: usize = unsafe { libc::CMSG_SPACE((ATTACHED * size_of::<RawFd>()) as u32) } as usize;
 }
 
-const _: () = assert!(Attachment::ROOM <= size_of::<Attachment>());
+const _: () = assert!(DescriptorRoom::ROOM <= size_of::<DescriptorRoom>());
 
 /// What came within the time.
 pub(super) enum Received {
@@ -57,7 +57,7 @@ pub(super) fn receive_word(socket: &OwnedFd, patience: Duration) -> Received {
 
 /// Sends an order, as one packet. Never waits.
 pub(super) fn send_order(socket: &OwnedFd, order: &[u8], attached: [RawFd; ATTACHED]) -> io::Result<()> {
-    let mut control = Attachment([0; 64]);
+    let mut control = DescriptorRoom([0; 64]);
     // SAFETY: a header whose pointers are to locals, with their lengths; there is room for these descriptors.
     let sent = unsafe {
         let mut part = libc::iovec { iov_base: order.as_ptr().cast_mut().cast(), iov_len: order.len() };
@@ -75,7 +75,7 @@ pub(super) fn send_order(socket: &OwnedFd, order: &[u8], attached: [RawFd; ATTAC
 /// Waits for an order, and returns its length and its descriptors; `None` where nobody can send one any more. One whose descriptors did
 /// not all come is an error.
 pub(super) fn receive_order(socket: RawFd, order: &mut [u8]) -> io::Result<Option<(usize, [OwnedFd; ATTACHED])>> {
-    let mut control = Attachment([0; 64]);
+    let mut control = DescriptorRoom([0; 64]);
     // SAFETY: a header whose pointers are to locals, with their lengths. The descriptors are ours.
     unsafe {
         let mut part = libc::iovec { iov_base: order.as_mut_ptr().cast(), iov_len: order.len() };
@@ -100,11 +100,11 @@ pub(super) fn receive_order(socket: RawFd, order: &mut [u8]) -> io::Result<Optio
     }
 }
 
-fn header_of(part: &mut libc::iovec, control: &mut Attachment) -> libc::msghdr {
+fn header_of(part: &mut libc::iovec, control: &mut DescriptorRoom) -> libc::msghdr {
     // SAFETY: all zeroes is a header of nothing.
     let mut header: libc::msghdr = unsafe { mem::zeroed() };
     (header.msg_iov, header.msg_iovlen) = (&raw mut *part, 1);
-    (header.msg_control, header.msg_controllen) = (control.0.as_mut_ptr().cast(), Attachment::ROOM as _);
+    (header.msg_control, header.msg_controllen) = (control.0.as_mut_ptr().cast(), DescriptorRoom::ROOM as _);
     header
 }
 

@@ -94,6 +94,14 @@ impl Drop for Template {
     }
 }
 
+/// Whether a template can be told anything.
+enum TemplateState {
+    Starting,
+    Ready,
+    /// It ended before it was ready.
+    Refused,
+}
+
 /// A copy that waits for the word to begin. Without it, when this is dropped, it ends.
 pub(crate) struct WaitingCopy {
     pub(crate) pid: u32,
@@ -121,16 +129,14 @@ impl Templates {
         let kind = Kind::of(plan)?;
         let place = self.known.iter().position(|template| template.kind == kind)?;
         let template = &mut self.known[place];
-        if !template.is_ready {
-            match receive_word(&template.socket, Duration::ZERO) {
-                Received::Word(_) => template.is_ready = true,
-                Received::Nothing => return None,
-                Received::End => {
-                    self.known.swap_remove(place);
-                    self.is_refused = true;
-                    tracing::info!("workers can't be copied on this host, and are started one by one");
-                    return None;
-                }
+        match template.state() {
+            TemplateState::Ready => {}
+            TemplateState::Starting => return None,
+            TemplateState::Refused => {
+                self.known.swap_remove(place);
+                self.is_refused = true;
+                tracing::info!("workers can't be copied on this host, and are started one by one");
+                return None;
             }
         }
         if template.inherited.is_current(&mut template.looked)
@@ -140,6 +146,14 @@ impl Templates {
         }
         self.known.swap_remove(place);
         None
+    }
+
+    /// Ends all templates, and returns when they are dead, or should be.
+    pub(crate) fn end(&mut self) {
+        for template in self.known.drain(..) {
+            let _ = template.pidfd.signal(Signal::SIGKILL);
+            template.pidfd.wait_dead(PATIENCE);
+        }
     }
 
     /// Begins to make a template for programs like this one, where there is none. A failure costs nothing but the time that one saves.
@@ -176,6 +190,17 @@ impl Template {
         let pid = command.stdin(theirs).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?.id();
         offspring.enter_unwatched(pid);
         Ok(Self { kind, socket, pidfd: Pidfd::open(pid)?, is_ready: false, inherited, looked })
+    }
+
+    fn state(&mut self) -> TemplateState {
+        if !self.is_ready {
+            match receive_word(&self.socket, Duration::ZERO) {
+                Received::Word(_) => self.is_ready = true,
+                Received::Nothing => return TemplateState::Starting,
+                Received::End => return TemplateState::Refused,
+            }
+        }
+        TemplateState::Ready
     }
 
     /// Orders a copy, and waits for its pid.

@@ -167,8 +167,10 @@ impl Launcher for ProcessLauncher {
         self.leftovers.end(worker.process_id, lineage_of(worker)).await;
     }
 
-    /// Worker processes outlive every supervisor.
-    async fn leave(&self) {}
+    /// Worker processes outlive every supervisor; what they are copied from does not.
+    async fn leave(&self) {
+        self.spawner.end_templates().await;
+    }
 }
 
 struct WorkerProcess {
