@@ -10,7 +10,7 @@
 //! that hangs, or is killed at the wrong moment, leaves nobody of whom nobody knows.
 //!
 //! What a copy inherits it has from the template, and so from this process as it was when the template was started; where that has changed
-//! ([`Inherited`]) the template makes way for another. The first of a kind, and whatever a template can't make, is started by its program. The copies
+//! the template makes way for another. The first of a kind, and whatever a template can't make, is started by its program. The copies
 //! of a template have one layout of memory, as the forks of any server have.
 
 mod copying;
