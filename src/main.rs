@@ -9,8 +9,8 @@ mod tls;
 mod worker;
 
 fn main() -> std::process::ExitCode {
-    if worker::is_meant() {
-        return worker::run();
+    if let Some(role) = worker::role() {
+        return role.run();
     }
     tls::choose();
     muster_cli::run(&roles::Binary::of_process())

@@ -6,49 +6,81 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use muster_domain::{ProcessId, WorkerOrders};
+use muster_domain::{ProcessId, RuntimeProfile, WorkerOrders};
 use muster_files::DataPath;
-use muster_process::{Alarm, ProbeSocket, identity, mark};
+use muster_process::{Alarm, ProbeSocket, identity, mark, template};
 use muster_registry::redis::{RedisOptions, RedisRegistry};
+use muster_supervisor::launch::process::TEMPLATE;
 use muster_worker::{StopSign, WorkerDeps};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Whether this process was started as a worker. It is asked before anything else, since a fleet starts hundreds of
-/// workers a second, and the command line of people would be a tenth of a start.
-pub(crate) fn is_meant() -> bool {
-    std::env::args_os().nth(1).is_some_and(|word| word == "worker")
+/// What this process was started as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WorkerRole {
+    /// A worker.
+    Worker,
+    /// One of which workers are copies.
+    Template,
 }
 
-/// Runs until the worker has a reason to end.
-pub(crate) fn run() -> ExitCode {
-    match serve() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            crate::logging::say_last(format!("muster worker: {error:#}\n"));
-            ExitCode::FAILURE
+/// Whether this process was started as a worker, or as a template of workers. It is asked before anything else, since a fleet starts hundreds of
+/// workers a second, and the command line of people would be a tenth of a start.
+pub(crate) fn role() -> Option<WorkerRole> {
+    let word = std::env::args_os().nth(1)?;
+    if word == "worker" {
+        return Some(WorkerRole::Worker);
+    }
+    (word == TEMPLATE).then_some(WorkerRole::Template)
+}
+
+impl WorkerRole {
+    /// Runs until the worker has a reason to end.
+    pub(crate) fn run(self) -> ExitCode {
+        match self.serve() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                crate::logging::say_last(format!("muster worker: {error:#}\n"));
+                ExitCode::FAILURE
+            }
         }
     }
+
+    fn serve(self) -> anyhow::Result<()> {
+        if std::io::stdin().is_terminal() {
+            bail!("workers are started by muster serve");
+        }
+        // A thousand workers must be lean, and the threads of one only write logs.
+        muster_process::memory::share_one_heap();
+        // For the registry, and for what checks try.
+        crate::tls::choose();
+        let _log = crate::logging::start_plain()?;
+        if self == Self::Template {
+            become_one_of_many()?;
+        }
+        serve()
+    }
+}
+
+/// Makes copies of this process, and returns in each of them. What a worker does before it knows whose it is, is done once.
+fn become_one_of_many() -> anyhow::Result<()> {
+    let parent =
+        std::env::args().nth(2).and_then(|pid| pid.parse().ok()).context("templates are started by muster serve")?;
+    muster_registry::redis::warm_up();
+    identity::own()?;
+    template::serve(parent).context("workers can't be copied here")
 }
 
 fn serve() -> anyhow::Result<()> {
-    if std::io::stdin().is_terminal() {
-        bail!("workers are started by muster serve");
-    }
-    // A thousand workers must be lean, and the threads of one only write logs.
-    muster_process::memory::share_one_heap();
     // A session of its own: what ends the master's terminal does not end its workers.
     muster_process::detach().context("cannot begin a session")?;
     if let Some(id) = std::env::var_os(mark::WORKER) {
         mark::bear_limit(&id);
     }
-    let _log = crate::logging::start_plain()?;
     let orders = read_orders()?;
     crate::logging::stands_at(DataPath::worker_log(&orders.data_dir, orders.process_id));
     if let Some(soft) = orders.open_files {
         muster_process::limits::set_for_programs(soft);
     }
-    // For the registry, and for what checks try.
-    crate::tls::choose();
     // One thread: a worker waits, and its agents are processes. A thousand of them must be lean.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(THREAD_STAYS).build()?;
     // A task: the future of `block_on` itself is woken over a descriptor, though it runs on the same thread.
@@ -61,7 +93,8 @@ fn serve() -> anyhow::Result<()> {
 }
 
 fn read_orders() -> anyhow::Result<WorkerOrders> {
-    let mut text = Vec::new();
+    // Room for most, so that it is read at once.
+    let mut text = Vec::with_capacity(8192);
     std::io::stdin().lock().read_to_end(&mut text).context("cannot read the orders")?;
     serde_json::from_slice(&text).context("the orders on stdin are not understood; workers are started by muster serve")
 }
@@ -71,7 +104,10 @@ async fn work(orders: WorkerOrders) -> anyhow::Result<muster_worker::WorkerExit>
     let stop = StopSign::new();
     tokio::spawn(obey(signal(SignalKind::terminate())?, stop.clone()));
     tokio::spawn(outlive_hangups(signal(SignalKind::hangup())?));
-    tokio::spawn(keep_a_thread());
+    tokio::spawn(keep_a_thread(match orders.profile {
+        RuntimeProfile::Echo => NO_HURRY,
+        RuntimeProfile::Exec(_) => Duration::ZERO,
+    }));
     let deps = WorkerDeps {
         registry: Arc::new(redis.clone()),
         bus: Arc::new(redis),
@@ -88,10 +124,13 @@ async fn work(orders: WorkerOrders) -> anyhow::Result<muster_worker::WorkerExit>
 /// rest would wake up four hundred times a second.
 const THREAD_STAYS: Duration = Duration::from_secs(120);
 
-/// Keeps one thread for work that waits for the disk. Where the host gives no more threads such work waits for this one; without it
-/// tokio panics.
-async fn keep_a_thread() {
-    let mut ticks = tokio::time::interval(THREAD_STAYS / 2);
+/// What has no programs needs no such thread before an agent ends, so a fleet that starts is not kept up by them.
+const NO_HURRY: Duration = Duration::from_secs(1);
+
+/// Keeps one thread for work that waits for the disk, from this time on. Where the host gives no more threads such work waits for this
+/// one; without it tokio panics.
+async fn keep_a_thread(after: Duration) {
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + after, THREAD_STAYS / 2);
     loop {
         ticks.tick().await;
         // An error means that the process is ending.

@@ -33,7 +33,8 @@ fn lively(round: &mut Round<'_>, agents: usize) -> anyhow::Result<()> {
     let family = family::members(server.pid());
     let redis = *family.iter().find(|pid| family::is_redis(**pid)).context("its Redis")?;
     let own: Vec<u32> = family.iter().copied().filter(|pid| *pid != redis).collect();
-    ensure!(own.len() == agents / 10 + 1, "{} processes beside Redis", own.len());
+    // Beside the workers there are the master and the workers' template.
+    ensure!(own.len() == agents / 10 + 2, "{} processes beside Redis", own.len());
     rest(round, 3.0);
     let [load, all] = shares_of_a_core([&[redis], &family], window);
     let calls = client_calls(&server.redis(), window / 3)?;

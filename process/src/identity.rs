@@ -80,10 +80,8 @@ pub fn find(identity: &LocalIdentity) -> io::Result<Presence> {
 }
 
 fn start_time(pid: u32) -> io::Result<u64> {
-    let text = std::fs::read(format!("/proc/{pid}/stat"))?;
-    Stat::parse(&text)
-        .map(|stat| stat.start_time)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat is not understood")))
+    let stat = Stat::read(pid)?.map(|stat| stat.start_time);
+    stat.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat is not understood")))
 }
 
 /// Read once: none of it changes while a process lives (a renamed host keeps its boot id).

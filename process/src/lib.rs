@@ -73,6 +73,7 @@ mod start_report;
 mod sys;
 mod table;
 mod tag;
+pub mod template;
 mod tree_maker;
 mod unproven;
 pub mod usage;

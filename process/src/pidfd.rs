@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tokio::io::Interest;
@@ -40,9 +41,15 @@ impl Pidfd {
 
     /// Whether the process has ended. A zombie has.
     pub fn is_dead(&self) -> bool {
+        self.wait_dead(Duration::ZERO)
+    }
+
+    /// Waits for that so long at the most, and blocks its thread; whether the process has ended. A signal may end the wait.
+    pub(crate) fn wait_dead(&self, patience: Duration) -> bool {
         let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one valid pollfd, no waiting.
-        unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
+        let patience = libc::c_int::try_from(patience.as_millis()).unwrap_or(libc::c_int::MAX);
+        // SAFETY: one valid pollfd.
+        unsafe { libc::poll(&raw mut poll, 1, patience) > 0 }
     }
 
     /// Waits until the process has ended; reaping it stays with its parent. Cancel-safe, and several may wait. Needs a

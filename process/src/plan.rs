@@ -33,11 +33,37 @@ pub(crate) enum AlonePlan {
     Child(BoundPlan),
     /// A free one, started as fast as can be: the standard library's way shares memory with the new process until its
     /// exec, and copies no page table.
-    Free {
-        command: Box<Command>,
-        /// The worker that it is, by the mark in its environment.
-        tag: Option<Tag>,
-    },
+    Free(Box<FreePlan>),
+}
+
+/// What the start of a free one needs.
+pub(crate) struct FreePlan {
+    pub(crate) file: PathBuf,
+    pub(crate) argv: Vec<OsString>,
+    pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) cwd: Option<PathBuf>,
+    pub(crate) stdio: [OwnedFd; 3],
+    /// The worker that it is, by the mark in its environment.
+    pub(crate) tag: Option<Tag>,
+    /// The command line of a template of it.
+    pub(crate) template: Option<Vec<OsString>>,
+}
+
+impl FreePlan {
+    /// The same for the standard library.
+    pub(crate) fn into_command(self) -> Command {
+        let [stdin, stdout, stderr] = self.stdio;
+        let mut command = Command::new(self.file);
+        let mut words = self.argv.into_iter();
+        if let Some(name) = words.next() {
+            command.arg0(name);
+        }
+        command.args(words).env_clear().envs(self.env).stdin(stdin).stdout(stdout).stderr(stderr);
+        if let Some(cwd) = self.cwd {
+            command.current_dir(cwd);
+        }
+        command
+    }
 }
 
 /// What the start of one that dies with this process needs.
@@ -73,8 +99,19 @@ pub(crate) struct CallerEnds {
 pub(crate) fn prepare(program: Program, means: Means) -> Result<(SpawnPlan, CallerEnds), SpawnError> {
     let path = search::locate(&program)?;
     let setup = |step| move |source| SpawnError::Setup { step, source };
-    let Program { file: _, argv, env, cwd, stdin, stdout, stderr, custody, allow_new_privileges, search_path: _ } =
-        program;
+    let Program {
+        file: _,
+        argv,
+        env,
+        cwd,
+        stdin,
+        stdout,
+        stderr,
+        custody,
+        allow_new_privileges,
+        search_path: _,
+        template,
+    } = program;
     // What bears a worker's mark is that worker, or an agent's program, whose init is to bear it too.
     let tag = env.iter().find(|(name, _)| name == mark::WORKER).map(|(_, worker)| Tag::of(worker));
     let (stdin, stdin_end) = connect(stdin, 0).map_err(setup("set up its stdin"))?;
@@ -83,8 +120,14 @@ pub(crate) fn prepare(program: Program, means: Means) -> Result<(SpawnPlan, Call
     let (stdio, pipes) = ([stdin, stdout, stderr], [stdin_end, stdout_end, stderr_end]);
     let mut ends = CallerEnds { pipes, start_report: None, program: path, cwd };
     if custody == Custody::Free {
-        let command = free(&argv, env, stdio, &ends)?;
-        return Ok((SpawnPlan::Alone(AlonePlan::Free { command: Box::new(command), tag }), ends));
+        if argv.is_empty() {
+            return Err(SpawnError::Empty);
+        }
+        // The standard library does not say which step failed.
+        ends.cwd.as_deref().map_or(Ok(()), search::check_folder)?;
+        let (file, cwd) = (ends.program.clone(), ends.cwd.clone());
+        let plan = FreePlan { file, argv, env, cwd, stdio, tag, template };
+        return Ok((SpawnPlan::Alone(AlonePlan::Free(Box::new(plan))), ends));
     }
     let path = c_string("the program's path", ends.program.as_os_str())?;
     let folder = ends.cwd.as_deref().map(|cwd| c_string("the folder's path", cwd.as_os_str())).transpose()?;
@@ -109,24 +152,6 @@ pub(crate) fn prepare(program: Program, means: Means) -> Result<(SpawnPlan, Call
     }
     let (lifeline, init_lifeline) = Lifeline::pair().map_err(&socket)?;
     Ok((SpawnPlan::Tree(TreePlan { program, means, lifeline, init_lifeline }), ends))
-}
-
-fn free(
-    argv: &[OsString],
-    env: Vec<(OsString, OsString)>,
-    stdio: [OwnedFd; 3],
-    ends: &CallerEnds,
-) -> Result<Command, SpawnError> {
-    let [stdin, stdout, stderr] = stdio;
-    let mut command = Command::new(&ends.program);
-    let (name, arguments) = argv.split_first().ok_or(SpawnError::Empty)?;
-    command.arg0(name).args(arguments).env_clear().envs(env).stdin(stdin).stdout(stdout).stderr(stderr);
-    if let Some(cwd) = &ends.cwd {
-        // The standard library does not say which step failed.
-        search::check_folder(cwd)?;
-        command.current_dir(cwd);
-    }
-    Ok(command)
 }
 
 /// The program's end and this process's end of a standard descriptor.

@@ -42,10 +42,15 @@ pub(crate) struct Stat {
 impl Stat {
     /// Reads it of a process; `None` where there is none.
     pub(crate) fn of(pid: u32) -> Option<Self> {
+        Self::read(pid).ok()?
+    }
+
+    /// The same, with the error of the file; `None` where it is not understood.
+    pub(crate) fn read(pid: u32) -> io::Result<Option<Self>> {
         // The kernel gives the whole of it with one read: it is some three hundred characters, and a kilobyte at the most.
         let mut text = [0; 1024];
-        let length = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut text).ok()?;
-        Self::parse(text.get(..length)?)
+        let length = std::fs::File::open(format!("/proc/{pid}/stat"))?.read(&mut text)?;
+        Ok(text.get(..length).and_then(Self::parse))
     }
 
     /// Parses the file; `None` where it is no such file. A process may have ") " in its name, so the last one counts.

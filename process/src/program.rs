@@ -31,6 +31,9 @@ pub struct Program {
     /// A `PATH` (folders with `:` between them) in which the program is looked up, by this process; `None`: the
     /// system's default.
     pub search_path: Option<OsString>,
+    /// For a free one that bears a worker's mark: the command line by which its file becomes a [template](crate::template) of such
+    /// programs. Then this one may be a copy of that, with the same environment. `None`: it is started.
+    pub template: Option<Vec<OsString>>,
 }
 
 impl Program {
@@ -47,6 +50,7 @@ impl Program {
             custody,
             allow_new_privileges: false,
             search_path: None,
+            template: None,
         }
     }
 }

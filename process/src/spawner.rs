@@ -95,6 +95,15 @@ impl Spawner {
         self.begin_by(program, ownership().means())
     }
 
+    /// Ends the [templates](crate::template), and returns when they are gone. The next program that wants one makes it anew.
+    pub async fn end_templates(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.thread.ask(SpawnerRequest::EndTemplates { reply }).is_ok() {
+            // Nobody drops it: the thread ends only with the process.
+            let _ = answer.await;
+        }
+    }
+
     /// Makes ready what the first tree needs, so that it starts as fast as any other. May hold up its caller as
     /// [`begin`](Self::begin) does.
     pub fn warm_up(&self) -> io::Result<()> {

@@ -11,11 +11,13 @@ use tokio::sync::oneshot;
 use crate::child::KillMethod;
 use crate::fork::fork_into;
 use crate::offspring::{ForkedChild, Offspring};
-use crate::plan::{AlonePlan, BoundPlan, TreePlan};
+use crate::plan::{AlonePlan, BoundPlan, FreePlan, TreePlan};
 use crate::program::SpawnError;
 use crate::start_order::StartOrder;
 use crate::sys;
 use crate::table::{ChildKind, EndedChild, LeftBehind};
+use crate::tag::Tag;
+use crate::template::{TemplateOrder, Templates, WaitingCopy};
 use crate::unproven::{OrphanAction, Unproven};
 use crate::zygote::{WaitingInit, Zygote, begin_init};
 
@@ -29,6 +31,8 @@ const ANY: libc::pid_t = -1;
 pub(crate) enum SpawnerRequest {
     /// A start that only it may make.
     Spawn { plan: AlonePlan, reply: oneshot::Sender<Result<ForkedChild, SpawnError>> },
+    /// The end of all templates.
+    EndTemplates { reply: oneshot::Sender<()> },
     /// A zygote.
     Zygote { reply: mpsc::Sender<io::Result<Zygote>> },
     /// The init of a tree, without a zygote.
@@ -96,6 +100,7 @@ pub(crate) struct SpawnerThread {
     requests: mpsc::Receiver<SpawnerRequest>,
     offspring: Arc<Mutex<Offspring>>,
     unproven: Unproven,
+    templates: Templates,
 }
 
 impl SpawnerThread {
@@ -103,7 +108,16 @@ impl SpawnerThread {
     pub(crate) fn new(bell: Arc<OwnedFd>, offspring: Arc<Mutex<Offspring>>) -> (Self, ThreadHandle) {
         let (requests, received) = mpsc::channel();
         let handle = ThreadHandle { requests, bell: Arc::clone(&bell) };
-        (Self { bell, requests: received, offspring, unproven: Unproven::default() }, handle)
+        (
+            Self {
+                bell,
+                requests: received,
+                offspring,
+                unproven: Unproven::default(),
+                templates: Templates::default(),
+            },
+            handle,
+        )
     }
 
     pub(crate) fn run(mut self) {
@@ -116,7 +130,16 @@ impl SpawnerThread {
             while let Ok(request) = self.requests.try_recv() {
                 // Where nobody waits for it any more, what is born is dropped here, and so killed.
                 match request {
-                    SpawnerRequest::Spawn { plan, reply } => _ = reply.send(fork_by(&mut offspring, plan)),
+                    SpawnerRequest::Spawn { plan, reply } => {
+                        let (born, wanted) = fork_by(&mut offspring, &mut self.templates, plan);
+                        let _ = reply.send(born);
+                        // Behind the one that is waited for.
+                        self.templates.prepare(wanted, &mut offspring);
+                    }
+                    SpawnerRequest::EndTemplates { reply } => {
+                        self.templates.end();
+                        let _ = reply.send(());
+                    }
                     SpawnerRequest::Zygote { reply } => _ = reply.send(fork_zygote(&mut offspring)),
                     SpawnerRequest::Tree { plan, reply } => _ = reply.send(fork_init(&mut offspring, plan)),
                 }
@@ -191,28 +214,52 @@ fn fork_init(offspring: &mut Offspring, plan: TreePlan) -> Result<ForkedInit, Sp
     Ok(ForkedInit { child, init, order })
 }
 
-/// Forks what only the thread that reaps may fork.
-fn fork_by(offspring: &mut Offspring, plan: AlonePlan) -> Result<ForkedChild, SpawnError> {
+/// Forks what only the thread that reaps may fork. Says what template there might be for the next of its kind.
+fn fork_by(
+    offspring: &mut Offspring,
+    templates: &mut Templates,
+    plan: AlonePlan,
+) -> (Result<ForkedChild, SpawnError>, Option<TemplateOrder>) {
     match plan {
-        AlonePlan::Free { mut command, tag } => {
-            let failed = |source| SpawnError::Exec { program: "".into(), source };
-            // Dropping the standard library's child neither kills nor reaps it.
-            let pid = command.spawn().map_err(failed)?.id();
-            offspring.enter(pid, ChildKind::Free(tag), KillMethod::Process)
-        }
-        AlonePlan::Child(BoundPlan { mut order, stdio, report }) => {
-            let stage = order.stage(stdio.each_ref().map(AsRawFd::as_raw_fd));
-            let (own, report) = (std::process::id() as libc::pid_t, report.as_raw_fd());
-            let become_program = || {
-                sys::reset_signal_actions();
-                // SAFETY: this is the child's side of a fork, and goes straight to its program.
-                unsafe { stage.become_program(report, own) }
-            };
-            // SAFETY: as above.
-            let (pid, _) = unsafe { fork_into(libc::SIGCHLD, become_program) }.map_err(SpawnError::Fork)?;
-            offspring.enter(pid, ChildKind::Child, KillMethod::Process)
-        }
+        AlonePlan::Free(plan) => match templates.copy(&plan) {
+            Some(copy) => (enter_copy(offspring, copy, plan.tag), None),
+            None => {
+                let wanted = TemplateOrder::of(&plan);
+                (start_free(offspring, *plan), wanted)
+            }
+        },
+        AlonePlan::Child(plan) => (fork_child(offspring, plan), None),
     }
+}
+
+/// A copy that is entered may begin. Where it can't be entered it ends.
+fn enter_copy(offspring: &mut Offspring, copy: WaitingCopy, tag: Option<Tag>) -> Result<ForkedChild, SpawnError> {
+    let entered = offspring.enter(copy.pid, ChildKind::Free(tag), KillMethod::Process)?;
+    // One that has ended by now is told of by its end.
+    let _ = copy.begin();
+    Ok(entered)
+}
+
+fn start_free(offspring: &mut Offspring, plan: FreePlan) -> Result<ForkedChild, SpawnError> {
+    let failed = |source| SpawnError::Exec { program: "".into(), source };
+    let tag = plan.tag;
+    // Dropping the standard library's child neither kills nor reaps it.
+    let pid = plan.into_command().spawn().map_err(failed)?.id();
+    offspring.enter(pid, ChildKind::Free(tag), KillMethod::Process)
+}
+
+fn fork_child(offspring: &mut Offspring, plan: BoundPlan) -> Result<ForkedChild, SpawnError> {
+    let BoundPlan { mut order, stdio, report } = plan;
+    let stage = order.stage(stdio.each_ref().map(AsRawFd::as_raw_fd));
+    let (own, report) = (std::process::id() as libc::pid_t, report.as_raw_fd());
+    let become_program = || {
+        sys::reset_signal_actions();
+        // SAFETY: this is the child's side of a fork, and goes straight to its program.
+        unsafe { stage.become_program(report, own) }
+    };
+    // SAFETY: as above.
+    let (pid, _) = unsafe { fork_into(libc::SIGCHLD, become_program) }.map_err(SpawnError::Fork)?;
+    offspring.enter(pid, ChildKind::Child, KillMethod::Process)
 }
 
 /// The child that a wait would reap next.

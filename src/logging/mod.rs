@@ -18,7 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use queue::LostLines;
 pub(crate) use queue::{LogQueue, LogTrouble};
-use stderr::Stderr;
+use stderr::{LateStderr, Stderr};
 
 /// What may wait for a slow reader of the supervisor's log, in bytes: some thousand lines.
 const MOST: usize = 1024 * 1024;
@@ -80,9 +80,9 @@ fn with_quiet_databases(levels: Targets) -> Targets {
     ])
 }
 
-/// Starts it for a worker: what an operator should know, as text, into the file that is its stderr.
+/// Starts it for a worker: what an operator should know, as text, into the file that is its stderr when there is something to say.
 pub(crate) fn start_plain() -> anyhow::Result<Log> {
-    let queue = LogQueue::new(Stderr::open()?, MOST_OF_A_WORKER, tell);
+    let queue = LogQueue::new(LateStderr::default(), MOST_OF_A_WORKER, tell);
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::INFO)
         .with_writer(queue.clone())

@@ -31,6 +31,24 @@ pub(super) struct Stderr {
     looked: Instant,
 }
 
+/// The same, opened with the first line: most workers say none.
+#[derive(Default)]
+pub(super) struct LateStderr(Option<Stderr>);
+
+impl Write for LateStderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let opened = match self.0.take() {
+            Some(opened) => opened,
+            None => Stderr::open()?,
+        };
+        self.0.insert(opened).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Stderr {
     pub(super) fn open() -> io::Result<Self> {
         let fd = io::stderr().as_fd().try_clone_to_owned()?;

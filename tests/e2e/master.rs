@@ -60,6 +60,39 @@ fn after_a_kill_the_next_master_adopts_the_workers() {
     assert_commands_work(&muster, "developer_pool", &agents[0]);
 }
 
+/// The template of this server's workers, when it is ready: until then its command line has what only makes room.
+fn template(muster: &Muster) -> Option<faults::Process> {
+    let ours = faults::processes_with("worker-template").into_iter().find(|found| found.parent == muster.pid());
+    ours.filter(|template| !template.command_line.contains("---"))
+}
+
+#[test]
+fn workers_that_are_copies_outlive_their_template_and_their_master() {
+    let mut muster = Muster::start(patient());
+    let agents = muster.spawn_many("developer_pool", 10);
+    wait_until("there is a template", BOUND, || template(&muster).is_some());
+    let started: Vec<u32> = muster.all_workers().into_iter().map(|worker| worker.pid).collect();
+    muster.spawn_many("developer_pool", 15);
+    let copies: Vec<u32> =
+        muster.all_workers().into_iter().map(|worker| worker.pid).filter(|pid| !started.contains(pid)).collect();
+    // The room of their command line is the template's, which is longer than theirs.
+    let is_copy = |pid: &u32| faults::process(*pid).is_some_and(|process| process.command_line.ends_with("   "));
+    assert!(!copies.is_empty() && copies.iter().all(is_copy), "{copies:?}");
+    let before = scene(&muster);
+    let first = template(&muster).expect("it lives").pid;
+    kill9(first);
+    muster.spawn_many("developer_pool", 10);
+    wait_until("there is another", BOUND, || template(&muster).is_some_and(|other| other.pid != first));
+    let other = template(&muster).expect("it lives").pid;
+    assert!(before.1.iter().all(|worker| scene(&muster).1.get(worker.0) == Some(worker.1)), "nobody was touched");
+    let before = scene(&muster);
+    muster.kill9();
+    wait_until("the template is gone", BOUND, || !lives(other));
+    muster.restart();
+    assert_untouched(&muster, &before);
+    assert_commands_work(&muster, "developer_pool", &agents[0]);
+}
+
 #[test]
 fn a_stop_that_keeps_workers_leaves_them_to_the_next_master() {
     let mut muster = Muster::start(patient());

@@ -11,7 +11,7 @@ const LIMITS: usize = 16;
 /// What a zygote has had from this process at its making. That of the main thread where each has its own, as those mean who change it
 /// by this process's pid.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Inherited {
+pub(crate) struct Inherited {
     cheap: Cheap,
     dear: Dear,
 }
@@ -33,21 +33,21 @@ struct Dear {
 
 /// When that was looked at last.
 #[derive(Debug)]
-pub(super) struct Look(Instant);
+pub(crate) struct Look(Instant);
 
 impl Look {
-    pub(super) fn now() -> Self {
+    pub(crate) fn now() -> Self {
         Self(Instant::now())
     }
 }
 
 impl Inherited {
-    pub(super) fn now() -> Self {
+    pub(crate) fn now() -> Self {
         Self { cheap: Cheap::now(), dear: Dear::now() }
     }
 
     /// Whether this process has it so by now: what is in files, within a second.
-    pub(super) fn is_current(&self, look: &mut Look) -> bool {
+    pub(crate) fn is_current(&self, look: &mut Look) -> bool {
         if Cheap::now() != self.cheap {
             return false;
         }

@@ -77,7 +77,7 @@ fn mapping(line: &str) -> Option<(Range<usize>, &str)> {
 }
 
 /// Where the kernel reads this process's command line from its memory.
-pub(super) fn title() -> Option<(usize, usize)> {
+pub(crate) fn title() -> Option<(usize, usize)> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // arg_start and arg_end are fields 48 and 49; the first after the name is 3.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(45);

@@ -36,12 +36,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use muster_domain::{Generation, Heartbeat, HeartbeatReply, PoolName, ProcessId, RegistryTarget, Tampering};
+use muster_domain::{Generation, Heartbeat, HeartbeatReply, PoolName, ProcessId, RegistryTarget, Tampering, WorkerKey};
 use redis::{Client, ScriptInvocation};
 use uuid::Uuid;
 
 use crate::peers::Peers;
-use crate::signer::Purpose;
+use crate::signer::{MessageSigner, Purpose};
 use crate::{HeartbeatReadings, Keys, LeaderMirror, Registry, RegistryError, WrittenState, wire};
 use command_connection::CommandConnection;
 pub use reach::{Unreached, reach};
@@ -53,6 +53,14 @@ use tampering::TamperingLog;
 const CONDEMNED_FOR_MS: u64 = 24 * 60 * 60 * 1000;
 /// Keys that one step of a scan looks at.
 const SCAN_STEP: usize = 1000;
+
+/// Does what each process has to do once for its first beat and report: for one that is forked into many afterwards.
+pub fn warm_up() {
+    scripts::warm_up();
+    let nobody = MessageSigner::new(ProcessId::from_uuid(Uuid::nil()), WorkerKey::generate());
+    let _ = nobody.code(Purpose::Picture, b"");
+    let _ = redis::parse_redis_value(b"$2\r\nOK\r\n");
+}
 
 /// How the engine behaves.
 #[derive(Clone, Copy, Debug)]

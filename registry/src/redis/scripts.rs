@@ -29,3 +29,9 @@ scripts! {
     /// Deletes keys of another type than ours.
     MEND = "lua/mend.lua";
 }
+
+/// Computes the names of the scripts that every worker calls.
+pub(super) fn warm_up() {
+    LazyLock::force(&BEAT);
+    LazyLock::force(&REPORT);
+}

@@ -56,6 +56,9 @@ const HANDED_ON: [&str; 17] = [
     "RUST_LIB_BACKTRACE",
 ];
 
+/// The word that makes this binary a template of workers.
+pub const TEMPLATE: &str = "worker-template";
+
 /// Starts worker processes.
 pub struct ProcessLauncher {
     spawner: Spawner,
@@ -164,8 +167,10 @@ impl Launcher for ProcessLauncher {
         self.leftovers.end(worker.process_id, lineage_of(worker)).await;
     }
 
-    /// Worker processes outlive every supervisor.
-    async fn leave(&self) {}
+    /// Worker processes outlive every supervisor; what they are copied from does not.
+    async fn leave(&self) {
+        self.spawner.end_templates().await;
+    }
 }
 
 struct WorkerProcess {
@@ -341,6 +346,7 @@ fn program(data_dir: &Path, orders: &WorkerOrders) -> std::io::Result<Program> {
         stdin: Stdio::Fd(orders_file(orders)?),
         stdout,
         stderr: Stdio::Fd(OwnedFd::from(log)),
+        template: Some(["muster", TEMPLATE].map(OsString::from).to_vec()),
         ..Program::new(argv, Custody::Free)
     })
 }
@@ -357,8 +363,8 @@ fn is_handed_on(name: &OsStr, profile: &RuntimeProfile) -> bool {
 fn orders_file(orders: &WorkerOrders) -> std::io::Result<OwnedFd> {
     let fd = nix::sys::memfd::memfd_create("muster-orders", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)?;
     let mut file = File::from(fd);
-    serde_json::to_writer(&mut file, orders)?;
-    file.flush()?;
+    // At once: a writer of JSON writes word by word.
+    file.write_all(&serde_json::to_vec(orders)?)?;
     file.rewind()?;
     Ok(file.into())
 }

@@ -59,6 +59,7 @@ fn prepare(common: &Common, agent: &AgentSpec, task: Option<TaskId>) -> Result<P
         file: None,
         argv: profile.command.iter().map(OsString::from).collect(),
         search_path: env.get(OsStr::new("PATH")).cloned(),
+        template: None,
         env: env.into_iter().collect(),
         cwd: Some(folder(common, agent)?),
         stdin: Stdio::Pipe,
