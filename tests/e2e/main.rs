@@ -20,6 +20,7 @@ mod readme;
 mod refusals;
 mod registry;
 mod runtimes;
+mod scaling;
 mod secured;
 mod shutdown;
 mod single;
