@@ -51,6 +51,8 @@ pub(super) fn page(status: &Value) -> String {
         ("store", with_reach(field(status, "store_description"), &status["store"])),
         ("ownership", field(status, "ownership")),
         ("data folder", field(status, "data_dir")),
+        ("metrics", on(status, "metrics_collector")),
+        ("autoscaler", on(status, "autoscaler")),
         ("pools", field(status, "pools")),
         ("workers", workers(status)),
         ("agents", field(status, "agents")),
@@ -71,6 +73,11 @@ pub(super) fn page(status: &Value) -> String {
         page.push_str(&format!("\n{}", table(&["DEGRADED"], &[], rows)));
     }
     page
+}
+
+/// Whether something runs that the configuration may turn off.
+fn on(status: &Value, name: &str) -> String {
+    if status[name] == json!(false) { "off" } else { "on" }.to_owned()
 }
 
 /// What those alerts say that `degraded` does not: they are about single pools.

@@ -371,6 +371,8 @@ redis        redis-cli -s /d/redis.sock
 store        sqlite in /d/muster.db (away: disk full)
 ownership    pid namespaces
 data folder  /d
+metrics      on
+autoscaler   on
 pools        4
 workers      2
 agents       15

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::directory::read;
 use crate::keeper::Keeper;
 use crate::supervisor::SupervisorFacts;
-use crate::view::HealthView;
+use crate::view::{BesidesView, HealthView};
 
 /// Cloneable; every clone speaks with the same supervisor. When the supervisor has ended, calls fail with
 /// [`SupervisorError::Stopping`](crate::SupervisorError::Stopping).
@@ -43,6 +43,10 @@ impl Handle {
             mode_reason: self.facts.mode_reason.clone(),
             degraded: self.context.reporting.health.read(),
             alerts: self.context.reporting.alerts.firing(),
+            runs: BesidesView {
+                metrics_collector: self.context.settings.metrics_interval.is_some(),
+                autoscaler: self.context.settings.autoscaler,
+            },
         }
     }
 

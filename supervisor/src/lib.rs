@@ -112,11 +112,11 @@ pub use supervisor::{LeadEnd, Parts, Supervisor, SupervisorFacts};
 pub use system::System;
 pub use tasks::Tasks;
 pub use view::{
-    AgentHealthView, AgentMetricsView, AgentView, BreakerState, BreakerView, BudgetFigures, CalledOff, CapacityView,
-    CheckLine, DecisionView, EndedWorkerView, EndingView, Event, HealthView, HeldPool, Holds, Lack, LeftView,
-    LimitsView, Mode, Page, PoolMetricsView, PoolScalingView, PoolStatus, PoolView, PressureView, ProgressFigures,
-    QueueMetricsView, QueueView, QuotaView, ReachView, ResourceUseView, ResourcesView, ScaleView, SeriesPoint,
-    SeriesView, Submitted, SystemView, TaskNews, TaskView, UsageFigures, UsageView, WhatIfView, WorkView,
+    AgentHealthView, AgentMetricsView, AgentView, BesidesView, BreakerState, BreakerView, BudgetFigures, CalledOff,
+    CapacityView, CheckLine, DecisionView, EndedWorkerView, EndingView, Event, HealthView, HeldPool, Holds, Lack,
+    LeftView, LimitsView, Mode, Page, PoolMetricsView, PoolScalingView, PoolStatus, PoolView, PressureView,
+    ProgressFigures, QueueMetricsView, QueueView, QuotaView, ReachView, ResourceUseView, ResourcesView, ScaleView,
+    SeriesPoint, SeriesView, Submitted, SystemView, TaskNews, TaskView, UsageFigures, UsageView, WhatIfView, WorkView,
     WorkerEndingView, WorkerView,
 };
 pub use waiting::{MissingAgent, WaitCode, WaitKind, WaitingFor};

@@ -43,6 +43,7 @@ impl System {
             registry: ReachView::new("registry", registry),
             store_description: context.store.describe(),
             store: ReachView::new("store", store),
+            runs: health.runs,
             ownership: facts.ownership.clone(),
             data_dir: context.settings.data_dir.display().to_string(),
             uptime: facts.started.elapsed(),

@@ -66,6 +66,10 @@ struct HealthJson {
     alerts_firing: Option<usize>,
     /// What they are about, each once. `GET /api/v1/alerts` and `muster alerts` say the rest.
     alerts: Vec<AlertTopicJson>,
+    /// Whether pools, workers and agents are measured; null where this server does not lead.
+    metrics_collector: Option<bool>,
+    /// Whether the policies of pools decide anything; null where this server does not lead.
+    autoscaler: Option<bool>,
 }
 
 /// What an alert is about. Not its message: that may have a program's words, and `/health` needs no key.
@@ -108,17 +112,20 @@ async fn health(State(state): State<Arc<ApiState>>) -> Json<HealthJson> {
         degraded: Vec::new(),
         alerts_firing: None,
         alerts: Vec::new(),
+        metrics_collector: None,
+        autoscaler: None,
     };
     match stage {
         ApiStage::Standby { leader } => health.leader = Some(leader).filter(|leader| !leader.is_empty()),
         ApiStage::Waiting { reason, .. } => health.degraded.push(reason),
         ApiStage::Leading(handle) => {
-            let HealthView { mode, mode_reason, degraded, alerts } = look(&handle).await;
+            let HealthView { mode, mode_reason, degraded, alerts, runs } = look(&handle).await;
             health.mode = Some(mode);
             health.mode_reason = Some(mode_reason);
             health.degraded = degraded;
             health.alerts_firing = Some(alerts.len());
             health.alerts = AlertTopicJson::of(alerts);
+            (health.metrics_collector, health.autoscaler) = (Some(runs.metrics_collector), Some(runs.autoscaler));
         }
     }
     if state.connections().is_crowded() {

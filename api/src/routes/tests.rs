@@ -7,8 +7,8 @@ use muster_domain::{
     TaskState, Timestamp, Usage,
 };
 use muster_supervisor::{
-    AgentView, Alert, AlertKind, BreakerState, BreakerView, HeldPool, Holds, Mode, PoolStatus, PoolView, QueueView,
-    ReachView, ScaleView, ScalingFacts, SystemView, TaskView,
+    AgentView, Alert, AlertKind, BesidesView, BreakerState, BreakerView, HeldPool, Holds, Mode, PoolStatus, PoolView,
+    QueueView, ReachView, ScaleView, ScalingFacts, SystemView, TaskView,
 };
 
 /// One that opened at the beginning of time.
@@ -94,6 +94,7 @@ pub(crate) fn queue(name: &str) -> QueueView {
 
 pub(crate) fn system() -> SystemView {
     SystemView {
+        runs: BesidesView { metrics_collector: true, autoscaler: false },
         version: "0.1.0".to_owned(),
         mode: Mode::MultiProcess,
         mode_reason: "a private redis-server was found".to_owned(),

@@ -103,6 +103,8 @@ muster_domain::words! {
         OldRuntime = "old_runtime",
         /// What was decided about the workers of a pool was not carried out in time.
         ScalingFailed = "scaling_failed",
+        /// Tasks of a pool could start, and there has been no room for them for a minute.
+        NoCapacity = "no_capacity",
     }
 }
 

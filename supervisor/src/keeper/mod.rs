@@ -15,6 +15,7 @@
 //! that a successor adopts what lives. Agents in worker processes do not notice.
 
 pub(crate) mod agents;
+mod capacity;
 mod commit;
 mod facts;
 mod intake;
@@ -46,6 +47,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use self::agents::agent::view_of_row;
 use self::agents::agent::{AgentSurroundings, Awaited, PoolAgent, Waiter};
 pub(crate) use self::agents::{PoolAgentsDeps, agent};
+use self::capacity::CapacityWatch;
 use self::commit::Unsaved;
 use self::mailbox::{KeeperMessage, ReadFn};
 use self::model::Model;
@@ -78,6 +80,8 @@ pub(crate) struct Keeper {
     troubles: StartTroubles,
     /// How many workers there are to be.
     scaling: PoolScaling,
+    /// Whether there is room for them.
+    capacity: CapacityWatch,
     /// Those who want to see something at the end of the turn.
     looks: Vec<ReadFn>,
     life: ShutdownState,
@@ -126,6 +130,7 @@ impl Keeper {
             model,
             unsaved: Unsaved::default(),
             scaling: PoolScaling::default(),
+            capacity: CapacityWatch::default(),
             looks: Vec::new(),
             life: ShutdownState { removal, ..ShutdownState::default() },
         }
@@ -200,6 +205,7 @@ impl Keeper {
         self.move_idle_agents(turn);
         self.hold_target(turn).await;
         let lacks_room = self.tasks.lack(PoolNow::of(&self.model, turn)) == Some(Lack::OldRuntime);
+        self.watch_capacity(turn);
         self.troubles.held_by_outdated(self.model.held_by_outdated().filter(|_| lacks_room));
         // Only what is stored: an order to remove the pool that came in this turn is committed first.
         if let Some(removal) = self.life.removal.as_ref().filter(|_| self.model.pool.draining) {

@@ -18,6 +18,8 @@ pub(super) enum StartTrouble {
     Worker,
     /// There is no room until workers with an older definition of the runtime are empty.
     OldRuntime,
+    /// There is no room for agents that tasks wait for, and that lasts.
+    Capacity,
 }
 
 impl StartTrouble {
@@ -27,6 +29,7 @@ impl StartTrouble {
             Self::Program => (AlertKind::StartFailed, "agents"),
             Self::Worker => (AlertKind::StartFailed, "workers"),
             Self::OldRuntime => (AlertKind::OldRuntime, ""),
+            Self::Capacity => (AlertKind::NoCapacity, ""),
         }
     }
 }
@@ -62,6 +65,14 @@ impl StartTroubles {
         self.lasting.insert(what, words);
     }
 
+    /// Something is wrong: told when it begins, not again.
+    pub(super) fn begin_once(&mut self, what: StartTrouble, words: String) {
+        if !self.lasting.contains_key(&what) {
+            tracing::warn!(pool.name = %self.pool, "{words}");
+            self.begin(what, words);
+        }
+    }
+
     /// That is over.
     pub(super) fn end(&mut self, what: StartTrouble) {
         if self.lasting.remove(&what).is_some() {
@@ -88,12 +99,8 @@ impl StartTroubles {
     /// begins, not again.
     pub(super) fn held_by_outdated(&mut self, room: Option<String>) {
         let Some(room) = room else { return self.end(StartTrouble::OldRuntime) };
-        if !self.lasting.contains_key(&StartTrouble::OldRuntime) {
-            let words = format!(
-                "what is to start waits for {room} (`muster ps -w` shows them, `muster restart` moves an agent)"
-            );
-            tracing::warn!(pool.name = %self.pool, "{words}");
-            self.begin(StartTrouble::OldRuntime, words);
-        }
+        let words =
+            format!("what is to start waits for {room} (`muster ps -w` shows them, `muster restart` moves an agent)");
+        self.begin_once(StartTrouble::OldRuntime, words);
     }
 }

@@ -29,7 +29,7 @@ pub(crate) use number::share;
 pub use pool::{BreakerState, BreakerView, Holds, Lack, PoolView};
 pub use queue::QueueView;
 pub use scale::{PoolStatus, ScaleView};
-pub use system::{CheckLine, HealthView, HeldPool, Mode, ReachView, SystemView};
+pub use system::{BesidesView, CheckLine, HealthView, HeldPool, Mode, ReachView, SystemView};
 pub use task::{CalledOff, ProgressFigures, Submitted, TaskNews, TaskView};
 pub use worker::{EndedWorkerView, WorkerEndingView, WorkerView};
 

@@ -31,6 +31,18 @@ pub struct HealthView {
     pub degraded: Vec<String>,
     /// Alerts that last, the newest first.
     pub alerts: Vec<Alert>,
+    /// What runs beside the pools.
+    pub runs: BesidesView,
+}
+
+/// What runs beside the pools, where the configuration wants it: part of whatever shows the supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = BesidesJson)]
+pub struct BesidesView {
+    /// Whether pools, workers and agents are measured (`metrics.enabled`).
+    pub metrics_collector: bool,
+    /// Whether the policies of pools decide anything (`autoscaler.enabled`).
+    pub autoscaler: bool,
 }
 
 /// Everything about the supervisor.
@@ -64,6 +76,9 @@ pub struct SystemView {
     pub store_description: String,
     /// Whether the store answers.
     pub store: ReachView,
+    /// What runs beside the pools.
+    #[serde(flatten)]
+    pub runs: BesidesView,
     /// How process trees are owned.
     pub ownership: String,
     /// Where everything is written.
