@@ -60,6 +60,9 @@ fn workers_rise_with_the_load_and_fall_after_it_and_no_task_is_ended() {
         let now = scale(&muster);
         now["current_workers"] == 0 && now["status"] == "active"
     });
+    wait_until("the last decision is carried out", BOUND, || {
+        decisions(&muster).iter().all(|one| one["state"] != "pending")
+    });
     let made = decisions(&muster);
     let any = |is: &dyn Fn(&Value) -> bool| made.iter().any(is);
     assert!(any(&|one| one["actor"] == "first_task" && one["to_workers"] == 1), "{made:?}");
