@@ -304,6 +304,7 @@ impl Keeper {
         let pool = self.model.pool.spec.pool_name.clone();
         let Ok(truth) = StoredPool::read(&self.context, &pool).await else { return };
         self.unsaved.resync = false;
+        self.scaling.read_anew();
         let Some(truth) = truth else {
             // It was removed after all.
             return self.pool_gone();

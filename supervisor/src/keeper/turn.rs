@@ -46,6 +46,11 @@ impl Turn {
         }
     }
 
+    /// Whether it was decided how many workers there are to be: nobody else decides that in this turn by what was before.
+    pub(super) fn is_scaled(&self) -> bool {
+        self.transitions.iter().any(|step| matches!(step, Transition::Scale { .. }))
+    }
+
     /// Answers somebody when what was decided is said. Where the asker has gone, it goes nowhere.
     pub(super) fn answer(&mut self, reply: AgentReply, answer: Result<AgentAnswer, SupervisorError>) {
         self.answers.push((reply, answer));

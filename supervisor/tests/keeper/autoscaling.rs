@@ -286,3 +286,59 @@ async fn without_an_autoscaler_no_pool_scales() {
     assert_eq!((shown.mode, shown.scale.target_workers, shown.decisions.len()), (ScalingMode::Off, None, 0));
     world.end().await;
 }
+
+#[tokio::test]
+async fn what_is_carried_out_after_all_is_an_alert_no_more() {
+    let mut ground = Ground::new();
+    ground.clocks.start_timeout = Duration::from_millis(300);
+    let world = ground.lead().await;
+    let mut config = crate::world::config();
+    crate::tasks::tasks_config(&mut config);
+    scaled(ScalingMode::Off, Vec::new())(&mut config);
+    world.create_pool(config).await;
+    world.on_task(OnTask::Hold).await;
+    let tasks = world.submit_many(vec![task(); 4]).await;
+    wait_until("four run", async || world.queue().await.running == 4).await;
+    world.pools().scale(&pool(), Some(1)).await.expect("scaled");
+    let is_told =
+        || world.system().alerts().iter().any(|alert| alert.kind == AlertKind::ScalingFailed && alert.until.is_none());
+    wait_until("it is told", async || is_told()).await;
+    for id in tasks {
+        world.holder(id).await.answer(id).await;
+    }
+    wait_until("one worker is left", async || world.pool().await.process_count == 1).await;
+    wait_until("it is over", async || !is_told() || world.system().view().await.alerts.is_empty()).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn of_two_decisions_at_once_the_last_one_counts_and_none_is_left_open() {
+    let world = World::of_tasks_with(scaled(ScalingMode::Off, Vec::new())).await;
+    let (pools, name) = (world.pools(), pool());
+    let both = tokio::join!(pools.scale(&name, Some(1)), pools.scale(&name, Some(2)));
+    both.0.and(both.1).expect("scaled");
+    let last = decisions(&world).await[0].to_workers.expect("a number");
+    assert_eq!(world.pool().await.scale.target_workers, Some(last));
+    wait_until("both have come to their end", async || {
+        let made = decisions(&world).await;
+        made.len() == 2 && made.iter().all(|decision| decision.state != DecisionState::Pending)
+    })
+    .await;
+    assert_eq!(decisions(&world).await.iter().filter(|one| one.state == DecisionState::Superseded).count(), 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_decision_that_was_stored_though_it_seemed_refused_is_followed_to_its_end() {
+    let world = World::of_tasks_with(scaled(ScalingMode::Off, Vec::new())).await;
+    let_pass(&world).await;
+    world.store().once(|write| matches!(write, Write::ScalePool { .. }), Commit::Lie);
+    world.pools().scale(&pool(), Some(2)).await.expect_err("nobody knows");
+    wait_target(&world, 2).await;
+    wait_until("it is carried out", async || {
+        let made = decisions(&world).await;
+        made.first().is_some_and(|decision| decision.state == DecisionState::Done)
+    })
+    .await;
+    world.end().await;
+}

@@ -10,9 +10,12 @@ use tokio::sync::oneshot;
 use super::super::model::Model;
 use super::super::transitions::Transition;
 use super::super::{Keeper, Turn};
-use super::{Judgement, PendingDecision, PoolScaling, Said};
+use super::{DecisionEnd, Judgement, PendingDecision, PoolScaling, Said};
 use crate::error::SupervisorError;
 use crate::view::PoolView;
+
+/// What came of a decision that another one has taken the place of.
+const SUPERSEDED: &str = "another decision came first";
 
 /// Who waits for a decision to be stored.
 pub(crate) type DecisionReply = oneshot::Sender<Result<PoolView, SupervisorError>>;
@@ -35,7 +38,7 @@ impl Decided {
         }
         writes.push(Write::AddDecision(Box::new(record.clone())));
         if let Some(decision_id) = self.superseded {
-            let result = "another decision came first".to_owned();
+            let result = SUPERSEDED.to_owned();
             writes.push(Write::EndDecision { decision_id, state: DecisionState::Superseded, result, at: record.at });
         }
         let event = model.pool.event(self.event_kind(), record.at);
@@ -148,9 +151,18 @@ impl Keeper {
     }
 
     /// A decision is stored.
-    pub(in crate::keeper) fn note_decided(&mut self, decided: &Decided, turn: &Turn) {
-        let Decided { target, record, .. } = decided;
+    pub(in crate::keeper) fn note_decided(&mut self, decided: &Decided, turn: &mut Turn) {
+        let Decided { target, record, superseded } = decided;
         if let Some(target) = target {
+            // One that was decided in the same turn, before this one.
+            let before = self.scaling.pending.map(|pending| pending.id).filter(|id| Some(*id) != *superseded);
+            turn.transitions.extend(before.map(|id| {
+                Transition::EndDecision(DecisionEnd {
+                    id,
+                    state: DecisionState::Superseded,
+                    result: SUPERSEDED.to_owned(),
+                })
+            }));
             tracing::info!(pool.name = %record.pool_name, "the pool was scaled: {}", record.reason);
             self.model.pool.target = *target;
         }
@@ -162,7 +174,7 @@ impl Keeper {
     /// that of a person is kept.
     pub(in crate::keeper) fn follow_scaling_mode(&self, turn: &mut Turn) {
         let pool = &self.model.pool;
-        if pool.draining || pool.is_stopping || !self.scaling.is_loaded {
+        if pool.draining || pool.is_stopping || !self.scaling.is_loaded || turn.is_scaled() {
             return;
         }
         let (to, words) = match (self.scaling_mode(), pool.target) {

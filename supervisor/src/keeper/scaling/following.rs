@@ -46,44 +46,52 @@ impl AgentSort {
 }
 
 impl Keeper {
-    /// Says how far the last decision has come, once it is carried out or its time is over.
+    /// Says how far the last decision has come, once it is carried out or its time is over; and, of one that was not in time, when it is
+    /// carried out after all.
     pub(in crate::keeper) fn follow_decision(&mut self, turn: &mut Turn) {
-        let Some(pending) = self.scaling.pending else { return };
-        let workers = self.model.workers.counts(&self.model.pool, turn.now);
-        let (ready, leaving) = (workers.taking.saturating_sub(workers.starting), self.model.workers.leaving());
+        let Some(pending) = self.scaling.pending else { return self.follow_failed(turn) };
         let is_over = self.model.pool.draining || self.model.pool.is_stopping;
-        let (state, result) = match () {
-            () if is_over => (DecisionState::Superseded, "the pool ends".to_owned()),
-            () if ready >= pending.to
-                && workers.open <= pending.to.max(workers.taking)
-                && workers.taking <= pending.to =>
-            {
-                (DecisionState::Done, format!("{} ready", are(pending.to)))
-            }
-            () if turn.now < pending.deadline => return,
-            () if ready < pending.to => {
-                let why = self.troubles.of_starts().map(|why| format!(": {why}")).unwrap_or_default();
-                (DecisionState::Failed, format!("only {ready} of {} ready in time{why}", are(pending.to)))
-            }
-            () => {
-                let more = workers.taking.saturating_sub(pending.to) + leaving;
-                (
-                    DecisionState::Failed,
-                    format!("{} more than {} did not end in time: agents there have work", more, pending.to),
-                )
-            }
+        let (state, result) = match self.lacks_of(pending.to, turn) {
+            _ if is_over => (DecisionState::Superseded, "the pool ends".to_owned()),
+            None => (DecisionState::Done, format!("{} ready", are(pending.to))),
+            Some(_) if turn.now < pending.deadline => return,
+            Some(lacks) => (DecisionState::Failed, lacks),
         };
-        let alerts = &self.context.reporting.alerts;
-        let pool = &self.model.pool.spec.pool_name;
-        match state {
-            DecisionState::Failed => {
-                tracing::warn!(pool.name = %pool, "a decision about workers is not carried out: {result}");
-                alerts.raise(AlertKind::ScalingFailed, Some(pool), NOT_CARRIED_OUT, result.clone());
-            }
-            _ => alerts.clear(AlertKind::ScalingFailed, Some(pool), NOT_CARRIED_OUT),
+        if state == DecisionState::Failed {
+            let pool = &self.model.pool.spec.pool_name;
+            tracing::warn!(pool.name = %pool, "a decision about workers is not carried out: {result}");
+            self.context.reporting.alerts.raise(AlertKind::ScalingFailed, Some(pool), NOT_CARRIED_OUT, result.clone());
+            self.scaling.failed = true;
         }
         self.scaling.pending = None;
         turn.transitions.push(Transition::EndDecision(DecisionEnd { id: pending.id, state, result }));
+        self.follow_failed(turn);
+    }
+
+    fn follow_failed(&mut self, turn: &Turn) {
+        let target = self.model.pool.target_workers();
+        if self.scaling.failed && target.is_none_or(|target| self.lacks_of(target, turn).is_none()) {
+            self.scaling.failed = false;
+            let pool = &self.model.pool.spec.pool_name;
+            self.context.reporting.alerts.clear(AlertKind::ScalingFailed, Some(pool), NOT_CARRIED_OUT);
+        }
+    }
+
+    /// What there is to do until there are as many workers as this, in words; none where nothing is.
+    fn lacks_of(&self, to: u32, turn: &Turn) -> Option<String> {
+        let workers = &self.model.workers;
+        let counts = workers.counts(&self.model.pool, turn.now);
+        let ready = counts.taking.saturating_sub(counts.starting);
+        // Those of before, and those that nobody can reach, have reasons of their own to stay or to go.
+        let ending = counts.open.saturating_sub(counts.taking + workers.outdated() + workers.unreachable());
+        if ready < to {
+            let why = self.troubles.of_starts().map(|why| format!(": {why}")).unwrap_or_default();
+            return Some(format!("only {ready} of {} ready in time{why}", are(to)));
+        }
+        let more = counts.taking.saturating_sub(to) + ending;
+        (more > 0).then(|| {
+            format!("{} more than {to} did not end in time: agents there have work", counted(more.into(), "worker"))
+        })
     }
 
     /// Chooses who leaves where there are more workers than are to be, and takes their idle agents off them.

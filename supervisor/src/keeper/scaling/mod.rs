@@ -39,6 +39,8 @@ pub(crate) struct PoolScaling {
     /// What the policies have said last: only what differs from it is recorded.
     latest: Option<Said>,
     pending: Option<PendingDecision>,
+    /// Whether the last one was not carried out in time, and still is not.
+    failed: bool,
 }
 
 /// What policies have said.
@@ -68,6 +70,11 @@ impl PoolScaling {
     /// Whether what was stored is known.
     pub(super) const fn is_loaded(&self) -> bool {
         self.is_loaded
+    }
+
+    /// The store may know other decisions: they are read again before anything is decided.
+    pub(super) const fn read_anew(&mut self) {
+        self.is_loaded = false;
     }
 
     /// What the last decision of the policies holds back, where it does.
@@ -131,7 +138,7 @@ impl Keeper {
     /// The policies have judged the pool as it was: where somebody has decided since, it is judged anew.
     pub(super) fn take_judgement(&mut self, judgement: &Judgement, seen: WorkerTarget, turn: &mut Turn) {
         let is_over = self.model.pool.draining || self.model.pool.is_stopping;
-        if is_over || self.model.pool.target != seen || self.scaling_mode() == ScalingMode::Off {
+        if is_over || turn.is_scaled() || self.model.pool.target != seen || self.scaling_mode() == ScalingMode::Off {
             return;
         }
         self.scaling.remember(judgement, turn.at);
