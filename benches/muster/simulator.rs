@@ -11,7 +11,7 @@ use crate::Round;
 use crate::sheet::{Goal, millis, percentile};
 
 /// The policies that docs/scaling-comparison.md compares.
-const LEAN: &str = "[pools.p]\nrole_type = 'x'\nmax_workers = 0\n[pools.p.scaling]\ncheck_interval = 10\n\
+const LEAN: &str = "[pools.p]\nrole_type = 'x'\nmax_workers = 0\non_demand = {}\n[pools.p.scaling]\ncheck_interval = 10\n\
                     policies = [{ kind = 'target', target = 5, cooldown_out = 0, cooldown_in = 0 }]\n";
 
 const GIBIBYTE: f64 = 1_073_741_824.0;
