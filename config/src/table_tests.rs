@@ -270,12 +270,12 @@ fn all_fields_of_a_table_that_are_wrong_are_told_at_once() {
 
 /// A pool with these lines of `[pools.x.scaling]`.
 fn scaled(lines: &str) -> String {
-    format!("[pools.x]\nrole_type = 'x'\non_demand = {{}}\n[pools.x.scaling]\nmode = 'on'\n{lines}\n")
+    format!("[pools.x]\nrole_type = 'x'\non_demand = {{}}\n[pools.x.scaling]\nmode = 'on'\npreset = 'step'\n{lines}\n")
 }
 
 #[test]
 fn the_scaling_of_a_pool_is_a_table_with_policies() {
-    let lines = "check_interval = 5\nstabilization = { in = 300 }\npreset = 'step'\npolicies = [\n\
+    let lines = "check_interval = 5\nstabilization = { in = 300 }\npolicies = [\n\
                  { kind = 'target', metric = 'utilization', target = 70 },\n\
                  { kind = 'schedule', cron = '0 6 * * MON-FRI', timezone = 'America/Los_Angeles', min_workers = 5 },\n]";
     let config = TestFolder::with_file(&scaled(lines)).load();
@@ -289,24 +289,24 @@ fn the_scaling_of_a_pool_is_a_table_with_policies() {
 #[test]
 fn mistakes_of_a_pools_scaling_name_their_line() {
     for (lines, told) in [
-        ("policies = [{ kind = 'step', cpu_abov = 80 }]", "muster.toml:6: pools.x.scaling.policies"),
+        ("policies = [{ kind = 'step', cpu_abov = 80 }]", "muster.toml:7: pools.x.scaling.policies"),
         (
             "policies = [\n{ kind = 'schedule', cron = 'x', min_workers = 1 }]",
-            "muster.toml:6: pools.x.scaling.policies: cron \"x\" is no schedule",
+            "muster.toml:7: pools.x.scaling.policies: cron \"x\" is no schedule",
         ),
         (
             "policies = [{ kind = 'schedule', cron = '0 6 * * *', min_workers = 21 }]",
-            "muster.toml:6: pools.x.scaling.policies: scaling.policies[0].min_workers (21) is above max_workers (20)",
+            "muster.toml:7: pools.x.scaling.policies: scaling.policies[0].min_workers (21) is above max_workers (20)",
         ),
         (
             "check_interval = 0",
-            "muster.toml:6: pools.x.scaling.check_interval: scaling.check_interval must be at least 0.1 s",
+            "muster.toml:7: pools.x.scaling.check_interval: scaling.check_interval must be at least 0.1 s",
         ),
         (
             "stabilization = { inn = 3 }",
-            "muster.toml:6: pools.x.scaling.stabilization.inn: there is no such key; the nearest is scaling.stabilization.in",
+            "muster.toml:7: pools.x.scaling.stabilization.inn: there is no such key; the nearest is scaling.stabilization.in",
         ),
-        ("mod = 'on'", "muster.toml:6: pools.x.scaling.mod: there is no such key"),
+        ("mod = 'on'", "muster.toml:7: pools.x.scaling.mod: there is no such key"),
     ] {
         let mistakes = TestFolder::with_file(&scaled(lines)).mistakes();
         assert!(mistakes.iter().any(|mistake| mistake.contains(told)), "{lines}: {mistakes:?}");

@@ -8,9 +8,10 @@ const KIND: &str = "kind";
 
 /// Makes one object of each schema that is a list of variants.
 pub(crate) fn describe(schemas: &mut Value) {
+    let known = schemas.clone();
     let schemas = schemas.as_object_mut().into_iter().flat_map(Map::values_mut);
     for schema in schemas {
-        if let Some(object) = schema["oneOf"].as_array().and_then(|variants| object_of(variants)) {
+        if let Some(object) = schema["oneOf"].as_array().and_then(|variants| object_of(variants, &known)) {
             let description = schema["description"].take();
             *schema = object;
             schema["description"] = description;
@@ -19,23 +20,38 @@ pub(crate) fn describe(schemas: &mut Value) {
 }
 
 /// None where some of them is no variant.
-fn object_of(variants: &[Value]) -> Option<Value> {
+fn object_of(variants: &[Value], known: &Value) -> Option<Value> {
     let (mut words, mut meanings, mut fields) = (Vec::new(), Vec::new(), Map::new());
     for variant in variants {
-        for (name, field) in variant["properties"].as_object()? {
-            if name != KIND {
-                let mut field = field.clone();
-                allow_null(&mut field);
-                fields.insert(name.clone(), field);
+        let mut word = None;
+        for part in parts(variant, known) {
+            for (name, field) in part["properties"].as_object().into_iter().flatten() {
+                if name == KIND {
+                    word = field["enum"][0].as_str();
+                } else if !fields.contains_key(name) {
+                    let mut field = field.clone();
+                    allow_null(&mut field);
+                    fields.insert(name.clone(), field);
+                }
             }
         }
-        let word = variant["properties"][KIND]["enum"][0].as_str()?;
+        let word = word?;
         words.push(word);
         meanings.push(format!("`{word}`: {}", variant["description"].as_str()?));
     }
     let kind = json!({"type": "string", "enum": words, "description": meanings.join(" ")});
     fields.insert(KIND.to_owned(), kind);
     Some(json!({"type": "object", "required": [KIND], "properties": fields}))
+}
+
+/// What a variant is made of: itself, or where it is the sum of a type and its word, both of these.
+fn parts<'v>(variant: &'v Value, known: &'v Value) -> Vec<&'v Value> {
+    let Some(parts) = variant["allOf"].as_array() else { return vec![variant] };
+    let target = |part: &'v Value| {
+        let name = part["$ref"].as_str().and_then(|reference| reference.rsplit('/').next());
+        name.map_or(part, |name| &known[name])
+    };
+    parts.iter().map(target).collect()
 }
 
 /// Adds null to the types that a value may have.

@@ -136,9 +136,15 @@ impl ScalingConfig {
         self.policies.iter().enumerate().try_for_each(check)
     }
 
-    /// Says what of it contradicts its pool: a schedule whose minimum is above the pool's `max_workers` (0 is no bound), or a policy that
+    /// Says what of it contradicts itself or its pool: a mode without any policy, a schedule whose minimum is above the pool's `max_workers` (0 is no bound), or a policy that
     /// looks at the queue while the pool starts no agents for tasks.
     pub fn check_within(&self, max_workers: u32, on_demand: Option<&OnDemand>) -> Result<(), String> {
+        if self.mode != ScalingMode::Off && self.preset.is_none() && self.policies.is_empty() {
+            let mode = self.mode.as_str();
+            return Err(format!(
+                "scaling.mode is {mode}, and there is neither a scaling.preset nor one of scaling.policies"
+            ));
+        }
         for (place, policy) in self.policies.iter().enumerate() {
             match policy {
                 ScalingPolicy::Schedule(schedule) if max_workers > 0 && schedule.min_workers > max_workers => {

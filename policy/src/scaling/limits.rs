@@ -138,10 +138,14 @@ impl Course {
             Limit::new(HoldKind::Needed, words)
         });
     }
+
     /// Keeps a pool within its bounds that is outside of them, e.g. since they were changed: no policy is asked for that.
     pub(super) fn enforce(&mut self, picture: &Picture, hold: Option<&Limit>) {
         let workers = picture.workers;
-        let (floor, ceiling) = (workers.floor(), workers.ceiling());
+        let ceiling = workers.ceiling();
+        // What a person has said stands while agents there still have work: these keep their workers until it is done.
+        let is_persons = hold.is_some_and(|hold| hold.kind == HoldKind::Person);
+        let floor = if is_persons { workers.min.min(ceiling) } else { workers.floor() };
         let most = ceiling.max(workers.needed.min(workers.current));
         let (bound, limit) = if picture.holds.draining {
             return;

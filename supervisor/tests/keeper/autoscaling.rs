@@ -118,8 +118,9 @@ async fn a_persons_decision_holds_the_policies_and_is_a_row() {
     );
     let by_person = made.iter().find(|decision| decision.actor == ScalingActor::Person).expect("a row");
     assert_eq!((by_person.to_workers, by_person.to_agents), (Some(2), Some(4)));
-    // Without the person's word the policy, which sees no queue, lets them go.
-    world.pools().scale(&pool(), None).await.expect("released");
+    // Without the person's word the policy goes on from there, and lets them go since it sees no queue.
+    let released = world.pools().scale(&pool(), None).await.expect("released");
+    assert!(released.scale.target_workers.is_some(), "nothing is without a bound meanwhile");
     wait_target(&world, 0).await;
     world.end().await;
 }
@@ -340,5 +341,33 @@ async fn a_decision_that_was_stored_though_it_seemed_refused_is_followed_to_its_
         made.first().is_some_and(|decision| decision.state == DecisionState::Done)
     })
     .await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_person_may_lower_a_pool_that_has_work_and_its_workers_end_as_that_is_done() {
+    let world = World::of_tasks_with(scaled(ScalingMode::On, vec![by_queue()])).await;
+    world.on_task(OnTask::Hold).await;
+    world.pools().scale(&pool(), Some(4)).await.expect("scaled");
+    let tasks = world.submit_many(vec![task(); 8]).await;
+    wait_until("eight run", async || world.queue().await.running == 8).await;
+    world.pools().scale(&pool(), Some(1)).await.expect("scaled");
+    wait_until("the policies are held", async || world.pool().await.scale.held == Some(HoldKind::Person)).await;
+    assert_eq!((world.pool().await.scale.target_workers, world.queue().await.running), (Some(1), 8));
+    for id in tasks {
+        world.holder(id).await.answer(id).await;
+    }
+    wait_until("one worker is left", async || world.pool().await.process_count == 1).await;
+    assert_eq!(world.pool().await.scale.target_workers, Some(1));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_decision_is_measured_by_the_bounds_of_now() {
+    let world = World::of_tasks_with(scaled(ScalingMode::Off, Vec::new())).await;
+    world.pools().scale(&pool(), Some(4)).await.expect("scaled");
+    world.pools().change(&pool(), &json!({"max_workers": 2})).await.expect("changed");
+    wait_until("it is carried out", async || decisions(&world).await[0].state == DecisionState::Done).await;
+    assert_eq!(world.pool().await.process_count, 2);
     world.end().await;
 }

@@ -67,16 +67,20 @@ impl Keeper {
         let scaling = &self.model.pool.spec.config.scaling;
         let before = self.model.pool.target;
         let is_on = self.scaling_mode() == ScalingMode::On;
+        // Policies that act go on from what there is; without a number nothing would bound the pool until they do.
+        let is_handed_back = actor == ScalingActor::Person && to.is_none() && is_on;
+        let to = if is_handed_back { self.model.pool.target_workers() } else { to };
         let target = WorkerTarget {
             workers: to,
             last_scaled_at: Some(turn.at),
             is_persons: match actor {
-                ScalingActor::Person => true,
+                ScalingActor::Person => !is_handed_back,
                 ScalingActor::Mode | ScalingActor::FirstTask | ScalingActor::Policies | ScalingActor::Bounds => false,
                 // It needs one more than whoever said how many; they go on.
                 ScalingActor::Spawn => before.is_persons,
             },
             person_until: match (actor, to) {
+                (ScalingActor::Person, Some(_)) if is_handed_back => None,
                 (ScalingActor::Person, Some(_)) => is_on.then(|| turn.at.after(scaling.person_hold())),
                 (ScalingActor::Person, None) | (ScalingActor::Mode, _) => None,
                 _ => before.person_until,

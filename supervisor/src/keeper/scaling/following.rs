@@ -51,9 +51,11 @@ impl Keeper {
     pub(in crate::keeper) fn follow_decision(&mut self, turn: &mut Turn) {
         let Some(pending) = self.scaling.pending else { return self.follow_failed(turn) };
         let is_over = self.model.pool.draining || self.model.pool.is_stopping;
-        let (state, result) = match self.lacks_of(pending.to, turn) {
+        // Its bounds may have changed since.
+        let to = self.model.pool.target_workers().unwrap_or(pending.to);
+        let (state, result) = match self.lacks_of(to, turn) {
             _ if is_over => (DecisionState::Superseded, "the pool ends".to_owned()),
-            None => (DecisionState::Done, format!("{} ready", are(pending.to))),
+            None => (DecisionState::Done, format!("{} ready", are(to))),
             Some(_) if turn.now < pending.deadline => return,
             Some(lacks) => (DecisionState::Failed, lacks),
         };
