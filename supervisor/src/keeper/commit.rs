@@ -162,7 +162,8 @@ impl Keeper {
                     }
                 }
                 // What was not seen but decided is decided again, by what is so then.
-                Transition::Retire { .. } | Transition::Stop { reason: StopReason::PoolRemoved, .. } => {}
+                Transition::Retire { .. }
+                | Transition::Stop { reason: StopReason::PoolRemoved | StopReason::ScaledIn, .. } => {}
                 seen => {
                     if let Transition::EndWorker { worker, .. } = &seen {
                         self.model.workers.dismiss_declared(*worker, error);

@@ -1,7 +1,10 @@
 //! What a pool's policies decide, and what comes of it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use muster_domain::agent::StopReason;
 use muster_domain::scaling::{Amount, DecisionState, Direction, ScalingActor, StepPolicy, TargetMetric, TargetPolicy};
 use muster_domain::{HoldKind, OnDemand, PoolConfig, ScalingConfig, ScalingMode, ScalingPolicy, TaskState};
 use muster_store::Write;
@@ -369,5 +372,41 @@ async fn a_decision_is_measured_by_the_bounds_of_now() {
     world.pools().change(&pool(), &json!({"max_workers": 2})).await.expect("changed");
     wait_until("it is carried out", async || decisions(&world).await[0].state == DecisionState::Done).await;
     assert_eq!(world.pool().await.process_count, 2);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_end_that_the_store_did_not_take_is_none_for_an_agent_that_has_work_by_then() {
+    let world = World::of_tasks_with(scaled(ScalingMode::Off, Vec::new())).await;
+    let first = world.submit(task()).await;
+    world.done(first).await;
+    wait_until("its agent is idle", async || world.queue().await.running == 0).await;
+    let (is_away, refused) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+    let (away, told) = (Arc::clone(&is_away), Arc::clone(&refused));
+    world.store().judge(move |writes| {
+        let ends = |write: &Write| matches!(write, Write::StopAgent { reason: StopReason::ScaledIn, .. });
+        if away.load(Ordering::SeqCst) && writes.iter().any(ends) {
+            told.store(true, Ordering::SeqCst);
+            return Commit::Fail;
+        }
+        Commit::Pass
+    });
+    world.on_task(OnTask::Hold).await;
+    world.pools().scale(&pool(), Some(0)).await.expect("scaled");
+    wait_until("its end is refused", async || refused.load(Ordering::SeqCst)).await;
+    let second = loop {
+        if let Ok(submitted) = world.try_submit(task()).await {
+            break submitted.task_id;
+        }
+        tokio::task::yield_now().await;
+    };
+    wait_until("it has work", async || world.queue().await.running == 1).await;
+    is_away.store(false, Ordering::SeqCst);
+    for _ in 0..3 {
+        let_pass(&world).await;
+    }
+    assert_eq!(world.task(second).await.state, TaskState::Running);
+    world.holder(second).await.answer(second).await;
+    assert_eq!(world.end_of(second).await, TaskState::Succeeded);
     world.end().await;
 }

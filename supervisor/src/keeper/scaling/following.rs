@@ -50,11 +50,14 @@ impl Keeper {
     /// carried out after all.
     pub(in crate::keeper) fn follow_decision(&mut self, turn: &mut Turn) {
         let Some(pending) = self.scaling.pending else { return self.follow_failed(turn) };
-        let is_over = self.model.pool.draining || self.model.pool.is_stopping;
+        if self.model.pool.is_stopping {
+            // The next supervisor goes on with it.
+            return;
+        }
         // Its bounds may have changed since.
         let to = self.model.pool.target_workers().unwrap_or(pending.to);
         let (state, result) = match self.lacks_of(to, turn) {
-            _ if is_over => (DecisionState::Superseded, "the pool ends".to_owned()),
+            _ if self.model.pool.draining => (DecisionState::Superseded, "the pool ends".to_owned()),
             None => (DecisionState::Done, format!("{} ready", are(to))),
             Some(_) if turn.now < pending.deadline => return,
             Some(lacks) => (DecisionState::Failed, lacks),
@@ -101,6 +104,10 @@ impl Keeper {
         let Some(target) = self.model.pool.target_workers().filter(|_| self.may_scale_in()) else {
             return self.model.workers.stay_all();
         };
+        // Whoever is taken off somewhere could not begin anew now.
+        if self.context.reporting.health.start_refusal().is_some() {
+            return;
+        }
         if self.model.workers.open() <= target && self.model.workers.leaving() == 0 {
             return;
         }
