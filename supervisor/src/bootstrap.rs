@@ -173,7 +173,7 @@ mod tests {
             workers_spawned: 0,
             workers_terminated: 0,
             gate: muster_domain::Gate::default(),
-            target: WorkerTarget { is_persons: true, ..WorkerTarget::default() },
+            target: WorkerTarget::default(),
         }
     }
 

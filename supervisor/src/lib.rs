@@ -26,6 +26,7 @@
 //! | `sampling` | the metrics collector: what pools, workers and agents do and use, measured and kept |
 //! | `autoscaler` | asks the policies of pools, and tells their keepers what these decided |
 //! | `leadership`, `pruner`, `sweeper` | the lease, old rows, and processes that outlived their worker |
+//! | `announced` | tasks whose beginning and end the log says |
 //! | `task_set` | the tasks by name, so that none of them is missed when it ends |
 //! | `health_board` | every way in which the supervisor is less than it should be |
 //! | `alerts` | what needs a person, and the webhook that is told |
@@ -38,6 +39,7 @@ pub mod access;
 mod accounts;
 mod agents;
 mod alerts;
+mod announced;
 mod autoscaler;
 pub mod blocking;
 mod bootstrap;

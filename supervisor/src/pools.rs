@@ -93,7 +93,7 @@ impl Pools {
             workers_spawned: 0,
             workers_terminated: 0,
             gate: Gate::default(),
-            target: WorkerTarget { is_persons: true, ..WorkerTarget::default() },
+            target: WorkerTarget::default(),
         };
         open(&self.context, row, Vec::new(), Vec::new());
         tracing::info!(pool.name = %name, "a pool was made");

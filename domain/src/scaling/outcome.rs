@@ -96,3 +96,14 @@ crate::words! {
         In = "in",
     }
 }
+
+impl Direction {
+    /// From so many workers to so many; none where that is the same.
+    pub fn between(from: u32, to: u32) -> Option<Self> {
+        match to.cmp(&from) {
+            std::cmp::Ordering::Greater => Some(Self::Out),
+            std::cmp::Ordering::Less => Some(Self::In),
+            std::cmp::Ordering::Equal => None,
+        }
+    }
+}

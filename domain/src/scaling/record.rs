@@ -9,7 +9,7 @@ use super::{Direction, HoldKind};
 use crate::{DecisionId, PoolName, Timestamp, Words};
 
 /// How many workers a pool is to have, where somebody or its policies have said so.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerTarget {
     /// So many; none where they are started as agents need them.
     pub workers: Option<u32>,
@@ -19,6 +19,13 @@ pub struct WorkerTarget {
     pub is_persons: bool,
     /// Until when what a person has said holds the policies.
     pub person_until: Option<Timestamp>,
+}
+
+/// Nobody has said anything yet: what holds then was not said by policies either.
+impl Default for WorkerTarget {
+    fn default() -> Self {
+        Self { workers: None, last_scaled_at: None, is_persons: true, person_until: None }
+    }
 }
 
 crate::words! {
@@ -111,10 +118,6 @@ pub struct ScalingRecord {
 impl ScalingRecord {
     /// Which way it goes; none where as many workers are to be there as before, or nobody says how many.
     pub fn direction(&self) -> Option<Direction> {
-        match self.to?.cmp(&self.from?) {
-            std::cmp::Ordering::Greater => Some(Direction::Out),
-            std::cmp::Ordering::Less => Some(Direction::In),
-            std::cmp::Ordering::Equal => None,
-        }
+        Direction::between(self.from?, self.to?)
     }
 }

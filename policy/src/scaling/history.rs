@@ -41,11 +41,7 @@ pub struct Move {
 impl Move {
     /// Which way; none where nothing changed.
     pub fn direction(&self) -> Option<Direction> {
-        match self.to.cmp(&self.from) {
-            std::cmp::Ordering::Greater => Some(Direction::Out),
-            std::cmp::Ordering::Less => Some(Direction::In),
-            std::cmp::Ordering::Equal => None,
-        }
+        Direction::between(self.from, self.to)
     }
 }
 
@@ -84,13 +80,23 @@ impl ScalingHistory {
 
     /// Remembers a decision that was made at `now` where so many workers were to be there, and forgets what no longer counts.
     pub fn record(&mut self, decision: &Decision, from: u32, now: Timestamp) {
-        self.recommendations.retain(|earlier| now.since(earlier.at) < HOUR);
-        self.recommendations.push(Recommendation { at: now, workers: decision.recommended });
+        self.recommend(decision.recommended, now);
         if decision.target != from {
             let by = decision.decided_by.clone().unwrap_or_else(|| "bounds".to_owned());
-            self.moves.push(Move { at: now, by, from, to: decision.target });
+            self.add(Move { at: now, by, from, to: decision.target });
         }
-        let old = self.moves.iter().take_while(|change| now.since(change.at) >= HOUR).count();
+    }
+
+    /// Remembers what was recommended at `now`, whatever came of it, and forgets what no longer counts.
+    pub fn recommend(&mut self, workers: u32, now: Timestamp) {
+        self.recommendations.retain(|earlier| now.since(earlier.at) < HOUR);
+        self.recommendations.push(Recommendation { at: now, workers });
+    }
+
+    /// Remembers a change of the pool, and forgets those before the last one that is over an hour older.
+    pub fn add(&mut self, change: Move) {
+        let old = self.moves.iter().take_while(|earlier| change.at.since(earlier.at) >= HOUR).count();
         self.moves.drain(..old.saturating_sub(1));
+        self.moves.push(change);
     }
 }

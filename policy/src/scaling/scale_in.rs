@@ -35,8 +35,8 @@ pub struct ScaleIn {
     pub leave: Vec<ProcessId>,
     /// These stay after all.
     pub stay: Vec<ProcessId>,
-    /// These have work, and hardly anybody else: their idle agents go elsewhere, so that they are empty when that work ends.
-    pub thin_out: Vec<ProcessId>,
+    /// This one has work, and hardly anybody else: its idle agents go elsewhere, so that it is empty when that work ends.
+    pub thin_out: Option<ProcessId>,
 }
 
 impl LeaveCandidate {
@@ -87,17 +87,20 @@ pub fn scale_in(workers: &[LeaveCandidate], target: Option<u32>) -> ScaleIn {
         plan.leave.push(idlest.process_id);
         staying.pop();
     }
-    if staying.len() > target && plan.leave.is_empty() {
-        let thin = staying.iter().filter(|worker| worker.is_nearly_empty());
-        for worker in thin.take(staying.len() - target) {
-            let left = room.saturating_sub(worker.room());
-            if moving.saturating_add(worker.moving) <= left {
-                (room, moving) = (left, moving + worker.moving);
-                plan.thin_out.push(worker.process_id);
-            }
-        }
+    if staying.len() > target && plan.leave.is_empty() && moving == 0 {
+        plan.thin_out = to_thin_out(&staying);
     }
     plan
+}
+
+/// The worker whose idle agents go elsewhere: the emptiest that has work, where all of them find room on workers that are fuller than it
+/// is even with them. Those are preferred when they are placed, so that nobody comes back, nor goes from there again.
+fn to_thin_out(staying: &[LeaveCandidate]) -> Option<ProcessId> {
+    let nearly_empty = staying.iter().filter(|worker| worker.is_nearly_empty());
+    let emptiest = nearly_empty.min_by_key(|worker| (worker.agents(), worker.process_id))?;
+    let is_fuller = |other: &&LeaveCandidate| other.is_ready && other.room() < emptiest.room();
+    let room: u32 = staying.iter().filter(is_fuller).map(LeaveCandidate::room).sum();
+    (emptiest.moving <= room).then_some(emptiest.process_id)
 }
 
 #[cfg(test)]
@@ -168,10 +171,15 @@ mod tests {
 
     #[test]
     fn one_with_hardly_any_work_is_thinned_out_where_none_can_leave() {
-        let plan = scale_in(&workers(&[(5, 2, 0), (1, 1, 0)]), Some(1));
-        assert_eq!(plan, ScaleIn { thin_out: vec![id(1)], ..ScaleIn::default() });
-        assert_eq!(scale_in(&workers(&[(9, 1, 0), (1, 1, 0)]), Some(1)), ScaleIn::default(), "nowhere to go");
-        assert_eq!(scale_in(&workers(&[(5, 2, 0), (1, 1, 0)]), Some(2)), ScaleIn::default(), "as many as wanted");
+        let thinned = |agents: &[(u32, u32, u32)], target| scale_in(&workers(agents), Some(target)).thin_out;
+        assert_eq!(thinned(&[(5, 2, 0), (1, 1, 0)], 1), Some(id(1)));
+        assert_eq!(thinned(&[(1, 1, 0), (5, 2, 0)], 1), Some(id(0)));
+        assert_eq!(thinned(&[(9, 1, 0), (1, 1, 0)], 1), None, "nowhere to go");
+        assert_eq!(thinned(&[(5, 2, 0), (1, 1, 0)], 2), None, "as many as wanted");
+        // Placed anew, it might come back, or come from there again.
+        for even in [[(1, 0, 0), (1, 1, 0)], [(1, 1, 0), (1, 0, 0)], [(1, 1, 0), (1, 1, 0)]] {
+            assert_eq!(thinned(&even, 1), None, "{even:?}");
+        }
     }
 
     proptest! {
@@ -199,6 +207,26 @@ mod tests {
             let after: Vec<LeaveCandidate> =
                 all.iter().map(|worker| LeaveCandidate { leaves: !stays(&worker), ..*worker }).collect();
             prop_assert_eq!(scale_in(&after, Some(target)).stay, Vec::new());
+        }
+
+        #[test]
+        fn whoever_is_moved_off_stays_where_he_is_placed(
+            agents in proptest::collection::vec((0_u32..3, 0_u32..4, 0_u32..2), 1..8), target in 0_u32..8
+        ) {
+            let mut all = workers(&agents);
+            let mut thinned = Vec::new();
+            while let Some(from) = scale_in(&all, Some(target)).thin_out {
+                prop_assert!(!thinned.contains(&from), "{from} is thinned out again");
+                thinned.push(from);
+                let place = all.iter().position(|worker| worker.process_id == from).expect("one of them");
+                for _ in 0..std::mem::take(&mut all[place].moving) {
+                    // As placing prefers them: the fullest first.
+                    let fullest = all.iter_mut().filter(|worker| worker.room() > 0);
+                    let fullest = fullest.min_by_key(|worker| (worker.room(), worker.process_id)).expect("room");
+                    prop_assert!(fullest.process_id != from, "it comes back");
+                    fullest.moving += 1;
+                }
+            }
         }
     }
 }

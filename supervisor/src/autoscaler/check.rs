@@ -22,9 +22,6 @@ use crate::sampling::sampler::Sampler;
 /// How long a keeper is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// On the board.
-const SCALING: &str = "autoscaler";
-
 /// A pool that scales.
 pub(super) struct ScaledPool {
     pub(super) name: PoolName,
@@ -39,6 +36,8 @@ pub(super) struct Check {
     demands: Demands,
     /// When the next one is due; none before the first.
     pub(super) due: Option<Instant>,
+    /// The pools that could not be looked at in the last one, and why.
+    pub(super) failed: Vec<(PoolName, String)>,
 }
 
 /// What is known of a pool beside what its keeper says.
@@ -63,7 +62,7 @@ impl HostFigures {
 impl Check {
     pub(super) fn new(context: Arc<Context>) -> Self {
         let sampler = Sampler::new(context.clone());
-        Self { context, sampler, demands: Demands::default(), due: None }
+        Self { context, sampler, demands: Demands::default(), due: None, failed: Vec::new() }
     }
 
     /// Looks at these pools, and decides. The first one only notes what processes have used so far.
@@ -81,12 +80,7 @@ impl Check {
             let figures = HostFigures { available, ..HostFigures::of(used.get(&pool.name)) };
             this.judge(pool, figures).await.map_err(|why| (pool.name.clone(), why))
         });
-        let failed = join_all(judged).await.into_iter().find_map(Result::err);
-        let health = &self.context.reporting.health;
-        match failed {
-            Some((pool, why)) => health.degrade(SCALING, format!("the pool {pool} is not scaled: {why}")),
-            None => health.recover(SCALING),
-        }
+        self.failed = join_all(judged).await.into_iter().filter_map(Result::err).collect();
     }
 
     /// What the processes of these pools used since the last check.
@@ -115,7 +109,7 @@ impl Check {
         let seen = look.seen;
         let judgement = self.judgement(look, figures).await;
         let judged = KeeperMessage::Judged { judgement: Box::new(judgement), seen };
-        // The same.
+        // Where it has ended meanwhile, nobody takes it.
         drop(pool.keeper.send(judged));
         Ok(())
     }

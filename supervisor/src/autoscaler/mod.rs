@@ -19,18 +19,22 @@ use std::time::{Duration, Instant};
 
 pub(crate) use check::{HostFigures, complete};
 use muster_domain::time::later;
-use muster_domain::{ScalingConfig, ScalingMode};
+use muster_domain::{PoolName, ScalingConfig, ScalingMode};
 
 use self::check::{Check, ScaledPool};
+use crate::announced::Announced;
 use crate::clock;
 use crate::context::Context;
+
+/// On the board.
+const SCALING: &str = "autoscaler";
 
 /// How soon a pool that begins to scale is noticed.
 const NOTICED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Decides for ever.
 pub(crate) async fn run(context: Arc<Context>) {
-    let _says_its_end = StartAndEnd::begin();
+    let _announced = Announced::begin("Autoscaler", ScalingConfig::default().check_interval);
     let mut checks: BTreeMap<Duration, Check> = BTreeMap::new();
     loop {
         let pools = pools_that_scale(&context);
@@ -45,7 +49,17 @@ pub(crate) async fn run(context: Arc<Context>) {
             }
             next = check.due.map_or(next, |due| next.min(due));
         }
+        tell(&context, checks.values().flat_map(|check| &check.failed));
         tokio::time::sleep_until(next.into()).await;
+    }
+}
+
+/// Says which pools are not scaled, or that all are.
+fn tell<'f>(context: &Context, failed: impl Iterator<Item = &'f (PoolName, String)>) {
+    let words: Vec<String> = failed.map(|(pool, why)| format!("the pool {pool} is not scaled: {why}")).collect();
+    match words.is_empty() {
+        true => context.reporting.health.recover(SCALING),
+        false => context.reporting.health.degrade(SCALING, words.join("; ")),
     }
 }
 
@@ -66,23 +80,6 @@ fn pools_that_scale(context: &Context) -> BTreeMap<Duration, Vec<ScaledPool>> {
         }
     }
     pools
-}
-
-/// Says in the log that the autoscaler begins, and, when it is dropped, that it has ended.
-struct StartAndEnd;
-
-impl StartAndEnd {
-    fn begin() -> Self {
-        let usual = ScalingConfig::default().check_interval;
-        tracing::info!("Autoscaler started (interval: {}s)", usual.as_secs_f64());
-        Self
-    }
-}
-
-impl Drop for StartAndEnd {
-    fn drop(&mut self) {
-        tracing::info!("Autoscaler stopped");
-    }
 }
 
 #[cfg(test)]

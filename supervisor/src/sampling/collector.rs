@@ -9,6 +9,7 @@ use muster_store::{MetricsRound, StoreError};
 
 use super::rollup::RolledUp;
 use super::sampler::{Look, Sampler};
+use crate::announced::Announced;
 use crate::context::Context;
 use crate::pruner::lived;
 
@@ -17,29 +18,13 @@ const MOST_KEPT: usize = 10;
 
 /// Collects for ever.
 pub(crate) async fn run(context: Arc<Context>, interval: Duration) {
-    let _says_its_end = StartAndEnd::of(interval);
+    let _announced = Announced::begin("Metrics collector", interval);
     let mut collector = Collector::new(context);
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         collector.round().await;
-    }
-}
-
-/// Says in the log that the collector begins, and, when it is dropped, that it has ended.
-struct StartAndEnd;
-
-impl StartAndEnd {
-    fn of(interval: Duration) -> Self {
-        tracing::info!("Metrics collector started (interval: {}s)", interval.as_secs_f64());
-        Self
-    }
-}
-
-impl Drop for StartAndEnd {
-    fn drop(&mut self) {
-        tracing::info!("Metrics collector stopped");
     }
 }
 

@@ -128,16 +128,11 @@ pub struct WhatIfView {
 impl WhatIfView {
     pub(crate) fn new(pool_name: PoolName, decision: Decision, picture: &Picture) -> Self {
         let from_workers = picture.workers.current;
-        let direction = match decision.target.cmp(&from_workers) {
-            std::cmp::Ordering::Greater => Some(Direction::Out),
-            std::cmp::Ordering::Less => Some(Direction::In),
-            std::cmp::Ordering::Equal => None,
-        };
         Self {
             pool_name,
             from_workers,
             to_workers: decision.target,
-            direction,
+            direction: Direction::between(from_workers, decision.target),
             hold: decision.outcome.hold().or(decision.limit),
             decided_by: decision.decided_by,
             reason: decision.reason,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use muster_domain::agent::StopReason;
 use muster_domain::scaling::{Amount, DecisionState, Direction, ScalingActor, StepPolicy, TargetMetric, TargetPolicy};
-use muster_domain::{HoldKind, OnDemand, PoolConfig, ScalingConfig, ScalingMode, ScalingPolicy, TaskState};
+use muster_domain::{HoldKind, OnDemand, PoolConfig, ScalingConfig, ScalingMode, ScalingPolicy, TaskId, TaskState};
 use muster_store::Write;
 use muster_store::testing::Commit;
 use muster_supervisor::{AlertKind, DecisionView, PoolStatus, WhatIf};
@@ -39,6 +39,22 @@ fn scaled(mode: ScalingMode, policies: Vec<ScalingPolicy>) -> impl FnOnce(&mut P
 
 async fn decisions(world: &World) -> Vec<DecisionView> {
     world.scaling().of_pool(&pool(), None, 100).await.expect("decisions").decisions
+}
+
+/// A pool that is to have one worker while four tasks need two, and has 400 ms for it.
+async fn too_busy() -> (World, Vec<TaskId>) {
+    let mut ground = Ground::new();
+    ground.clocks.start_timeout = Duration::from_millis(400);
+    let world = ground.lead().await;
+    let mut config = crate::world::config();
+    crate::tasks::tasks_config(&mut config);
+    scaled(ScalingMode::Off, Vec::new())(&mut config);
+    world.create_pool(config).await;
+    world.on_task(OnTask::Hold).await;
+    let tasks = world.submit_many(vec![task(); 4]).await;
+    wait_until("four run", async || world.queue().await.running == 4).await;
+    world.pools().scale(&pool(), Some(1)).await.expect("scaled");
+    (world, tasks)
 }
 
 async fn wait_target(world: &World, target: u32) {
@@ -161,17 +177,7 @@ async fn idle_agents_of_people_move_and_those_for_tasks_end() {
 
 #[tokio::test]
 async fn a_worker_with_work_is_never_chosen_and_a_decision_that_waits_for_it_fails_and_blocks_nothing() {
-    let mut ground = Ground::new();
-    ground.clocks.start_timeout = Duration::from_millis(400);
-    let world = ground.lead().await;
-    let mut config = crate::world::config();
-    crate::tasks::tasks_config(&mut config);
-    scaled(ScalingMode::Off, Vec::new())(&mut config);
-    world.create_pool(config).await;
-    world.on_task(OnTask::Hold).await;
-    let tasks = world.submit_many(vec![task(); 4]).await;
-    wait_until("four run", async || world.queue().await.running == 4).await;
-    world.pools().scale(&pool(), Some(1)).await.expect("scaled");
+    let (world, tasks) = too_busy().await;
     wait_until("it is not carried out in time", async || {
         let made = decisions(&world).await;
         made.first().is_some_and(|decision| decision.state == DecisionState::Failed)
@@ -293,17 +299,7 @@ async fn without_an_autoscaler_no_pool_scales() {
 
 #[tokio::test]
 async fn what_is_carried_out_after_all_is_an_alert_no_more() {
-    let mut ground = Ground::new();
-    ground.clocks.start_timeout = Duration::from_millis(300);
-    let world = ground.lead().await;
-    let mut config = crate::world::config();
-    crate::tasks::tasks_config(&mut config);
-    scaled(ScalingMode::Off, Vec::new())(&mut config);
-    world.create_pool(config).await;
-    world.on_task(OnTask::Hold).await;
-    let tasks = world.submit_many(vec![task(); 4]).await;
-    wait_until("four run", async || world.queue().await.running == 4).await;
-    world.pools().scale(&pool(), Some(1)).await.expect("scaled");
+    let (world, tasks) = too_busy().await;
     let is_told =
         || world.system().alerts().iter().any(|alert| alert.kind == AlertKind::ScalingFailed && alert.until.is_none());
     wait_until("it is told", async || is_told()).await;

@@ -37,7 +37,7 @@ impl PoolTable {
             workers_spawned: 0,
             workers_terminated: 0,
             gate: Gate::default(),
-            target: WorkerTarget { is_persons: true, ..WorkerTarget::default() },
+            target: WorkerTarget::default(),
         };
         self.rows.insert(spec.pool_name.clone(), row).is_none()
     }

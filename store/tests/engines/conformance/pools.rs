@@ -45,7 +45,7 @@ pub(crate) async fn pools_have_a_target_of_workers(place: &Place) {
         let row = place.store.pools().await.expect("pools").remove(0);
         row.target
     };
-    let none = WorkerTarget { is_persons: true, ..WorkerTarget::default() };
+    let none = WorkerTarget::default();
     assert_eq!(target().await, none);
     let to = |workers, millis| WorkerTarget { workers, last_scaled_at: Some(at(millis)), ..none };
     let scale = |pool, workers, millis| Write::ScalePool { pool: name(pool), target: to(workers, millis) };

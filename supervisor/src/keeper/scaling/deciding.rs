@@ -2,7 +2,7 @@
 
 use muster_domain::scaling::{DecisionState, ScalingActor, ScalingRecord, WorkerTarget};
 use muster_domain::{DecisionId, EventDraft, EventKind, ScalingMode, counted};
-use muster_policy::scaling::{Decision, Move, Outcome};
+use muster_policy::scaling::{Decision, Outcome};
 use muster_store::Write;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::super::model::Model;
 use super::super::transitions::Transition;
 use super::super::{Keeper, Turn};
-use super::{DecisionEnd, Judgement, PendingDecision, PoolScaling, Said};
+use super::{DecisionEnd, Judgement, PendingDecision, PoolScaling, Said, move_of};
 use crate::error::SupervisorError;
 use crate::view::PoolView;
 
@@ -86,7 +86,7 @@ impl Keeper {
                 _ => before.person_until,
             },
         };
-        self.decided(actor, Some(target), self.record(actor, to, words, turn))
+        self.decided(Some(target), self.record(actor, to, words, turn))
     }
 
     /// What the policies have decided. None where it is what they have said before.
@@ -118,7 +118,7 @@ impl Keeper {
             inputs: inputs(decision, json!(picture)),
             ..self.record(actor, Some(decision.target), decision.reason.clone(), turn)
         };
-        Some(self.decided(actor, target, record))
+        Some(self.decided(target, record))
     }
 
     fn record(&self, actor: ScalingActor, to: Option<u32>, reason: String, turn: &Turn) -> ScalingRecord {
@@ -146,9 +146,8 @@ impl Keeper {
         }
     }
 
-    fn decided(&self, actor: ScalingActor, target: Option<WorkerTarget>, record: ScalingRecord) -> Decided {
-        let changes =
-            target.is_some() && record.to.is_some() && (record.from != record.to || actor == ScalingActor::Spawn);
+    fn decided(&self, target: Option<WorkerTarget>, record: ScalingRecord) -> Decided {
+        let changes = target.is_some() && record.to.is_some() && record.from != record.to;
         let state = if changes { DecisionState::Pending } else { DecisionState::Noted };
         let superseded = self.scaling.pending.map(|pending| pending.id).filter(|_| target.is_some());
         Decided { target, record: ScalingRecord { state, ..record }, superseded }
@@ -204,10 +203,8 @@ fn inputs(decision: &Decision, picture: Value) -> Value {
 impl PoolScaling {
     /// Remembers what policies recommended, whatever is stored of it.
     pub(in crate::keeper) fn remember(&mut self, judgement: &Judgement, at: muster_domain::Timestamp) {
-        let current = judgement.picture.workers.current;
         // The move itself is remembered when it is stored.
-        let decision = Decision { target: current, ..judgement.decision.clone() };
-        self.history.record(&decision, current, at);
+        self.history.recommend(judgement.decision.recommended, at);
     }
 
     fn note(&mut self, decided: &Decided, deadline: std::time::Instant) {
@@ -218,9 +215,8 @@ impl PoolScaling {
         if target.is_none() {
             return;
         }
-        if let (Some(_), Some(from), Some(to)) = (record.direction(), record.from, record.to) {
-            let by = record.decided_by.clone().unwrap_or_else(|| record.actor.as_str().to_owned());
-            self.history.moves.push(Move { at: record.at, by, from, to });
+        if let Some(change) = move_of(record) {
+            self.history.add(change);
         }
         let pending = record.to.filter(|_| record.state == DecisionState::Pending);
         self.pending = pending.map(|to| PendingDecision { id: record.decision_id, to, deadline });

@@ -123,7 +123,7 @@ impl Keeper {
         }
         let leaving: Vec<ProcessId> = self.model.workers.leaving_ids();
         let consolidates = self.scaling_mode() == ScalingMode::On;
-        let thin_out = thin_out.into_iter().filter(|_| consolidates);
+        let thin_out = thin_out.filter(|_| consolidates);
         let from: BTreeSet<AgentId> = leaving
             .into_iter()
             .chain(thin_out)
@@ -172,7 +172,7 @@ impl Keeper {
         candidates
     }
 
-    /// An idle agent of a worker that leaves ends, or runs anew elsewhere: once, so that nobody is moved back and forth.
+    /// An idle agent of a worker that leaves, or is thinned out, ends or runs anew elsewhere.
     fn take_off(&self, id: AgentId, turn: &mut Turn) {
         let Some(agent) = self.model.agent(id) else { return };
         match AgentSort::of(agent) {

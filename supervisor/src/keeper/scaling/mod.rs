@@ -85,12 +85,7 @@ impl PoolScaling {
     /// Takes in what was decided before, the latest first. Until something else is recommended it counts that as many workers are
     /// wanted as there are to be, as with the HorizontalPodAutoscaler: a supervisor that has just begun takes none away.
     fn load(&mut self, records: &[ScalingRecord], current: u32, deadline: Instant, at: Timestamp) {
-        let moves = records.iter().rev().filter(|record| !record.advised).filter_map(|record| {
-            let by = record.decided_by.clone().unwrap_or_else(|| record.actor.as_str().to_owned());
-            record.direction()?;
-            Some(Move { at: record.at, by, from: record.from?, to: record.to? })
-        });
-        self.history.moves = moves.collect();
+        self.history.moves = records.iter().rev().filter(|record| !record.advised).filter_map(move_of).collect();
         self.history.recommendations = vec![Recommendation { at, workers: current }];
         let of_policies =
             |record: &&ScalingRecord| matches!(record.actor, ScalingActor::Policies | ScalingActor::Bounds);
@@ -100,6 +95,13 @@ impl PoolScaling {
             pending.and_then(|record| Some(PendingDecision { id: record.decision_id, to: record.to?, deadline }));
         self.is_loaded = true;
     }
+}
+
+/// The change of a pool that a decision is, where it is one.
+fn move_of(record: &ScalingRecord) -> Option<Move> {
+    record.direction()?;
+    let by = record.decided_by.clone().unwrap_or_else(|| record.actor.as_str().to_owned());
+    Some(Move { at: record.at, by, from: record.from?, to: record.to? })
 }
 
 impl Said {
