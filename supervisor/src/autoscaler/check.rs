@@ -115,14 +115,14 @@ impl Check {
     }
 
     async fn judgement(&self, look: ScalingLook, figures: HostFigures) -> Judgement {
-        let (spec, mut history) = (look.spec.clone(), look.history.clone());
+        let (spec, mut history, taken) = (look.spec.clone(), look.history.clone(), look.taken);
         if let Some(demand) = self.demands.of(&spec.pool_name) {
             history.demand = demand;
         }
         let picture = complete(&self.context, look, figures).await;
         let now = self.context.settings.wall.now();
         let decision = decide(&spec.config.scaling, &picture, &history, now);
-        Judgement { decision, picture }
+        Judgement { decision, picture, taken }
     }
 }
 

@@ -406,3 +406,16 @@ async fn an_end_that_the_store_did_not_take_is_none_for_an_agent_that_has_work_b
     assert_eq!(world.end_of(second).await, TaskState::Succeeded);
     world.end().await;
 }
+
+#[tokio::test]
+async fn the_same_number_again_is_what_is_carried_out() {
+    let world = World::of_tasks_with(scaled(ScalingMode::Off, Vec::new())).await;
+    world.launcher().fail(1);
+    world.pools().scale(&pool(), Some(2)).await.expect("scaled");
+    assert_eq!(decisions(&world).await[0].state, DecisionState::Pending);
+    world.pools().scale(&pool(), Some(2)).await.expect("scaled");
+    wait_until("it is carried out", async || decisions(&world).await[0].state == DecisionState::Done).await;
+    assert_eq!(world.pool().await.active_worker_processes, 2);
+    assert_eq!(decisions(&world).await[1].state, DecisionState::Superseded);
+    world.end().await;
+}

@@ -91,7 +91,7 @@ impl Keeper {
 
     /// What the policies have decided. None where it is what they have said before.
     pub(in crate::keeper) fn decide(&self, judgement: &Judgement, turn: &Turn) -> Option<Decided> {
-        let Judgement { decision, picture } = judgement;
+        let Judgement { decision, picture, .. } = judgement;
         let before = self.model.pool.target;
         let advised = self.scaling_mode() != ScalingMode::On;
         let hold = decision.outcome.hold().or(decision.limit);
@@ -147,7 +147,9 @@ impl Keeper {
     }
 
     fn decided(&self, target: Option<WorkerTarget>, record: ScalingRecord) -> Decided {
-        let changes = target.is_some() && record.to.is_some() && record.from != record.to;
+        // The same number again is what is to be carried out from now on.
+        let goes_on = self.scaling.pending.is_some_and(|pending| Some(pending.to) == record.to);
+        let changes = target.is_some() && record.to.is_some() && (record.from != record.to || goes_on);
         let state = if changes { DecisionState::Pending } else { DecisionState::Noted };
         let superseded = self.scaling.pending.map(|pending| pending.id).filter(|_| target.is_some());
         Decided { target, record: ScalingRecord { state, ..record }, superseded }

@@ -108,10 +108,10 @@ impl Keeper {
         if self.context.reporting.health.start_refusal().is_some() {
             return;
         }
+        let candidates: Vec<LeaveCandidate> = self.leave_candidates(turn);
         if self.model.workers.open() <= target && self.model.workers.leaving() == 0 {
             return;
         }
-        let candidates: Vec<LeaveCandidate> = self.leave_candidates(turn);
         let ScaleIn { leave, stay, thin_out } = scaling::scale_in(&candidates, Some(target));
         for id in stay {
             tracing::info!(process.id = %id, "a worker that was leaving stays");
@@ -163,7 +163,7 @@ impl Keeper {
                 busy,
                 moving,
                 ending,
-                worked_at: worker.worked_at,
+                worked_at: if busy > 0 { turn.now } else { worker.worked_at },
             });
         }
         let working: Vec<ProcessId> =
@@ -198,6 +198,8 @@ impl Keeper {
             return false;
         }
         let demand: Option<AgentDemand> = self.tasks.demand(PoolNow::of(&self.model, turn));
+        // While agents fail at their start, one is tried when the next may be.
+        let demand = demand.filter(|demand| demand.backoff.is_none());
         demand.is_some_and(|demand| matches!(scaling::agents_to_order(demand).reason, ScalingReason::TargetFull(0)))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use muster_domain::PoolSpec;
 use muster_domain::scaling::WorkerTarget;
@@ -24,6 +24,7 @@ pub(crate) struct ScalingLook {
     pub(crate) history: ScalingHistory,
     /// What was said before: a decision counts only while that is so.
     pub(crate) seen: WorkerTarget,
+    pub(crate) taken: Instant,
 }
 
 /// How many tasks a free slot would start now.
@@ -65,7 +66,14 @@ impl Keeper {
             ..Picture::default()
         };
         let queue = self.tasks.startable(pool);
-        Some(ScalingLook { spec: Arc::clone(spec), picture, queue, history, seen: self.model.pool.target })
+        Some(ScalingLook {
+            spec: Arc::clone(spec),
+            picture,
+            queue,
+            history,
+            seen: self.model.pool.target,
+            taken: turn.now,
+        })
     }
 
     fn picture_workers(&self, workers: WorkerCounts, turn: &Turn) -> PictureWorkers {

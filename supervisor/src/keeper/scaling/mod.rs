@@ -60,10 +60,22 @@ struct PendingDecision {
     deadline: Instant,
 }
 
+/// The moment at which earlier decisions are read.
+#[derive(Clone, Copy, Debug)]
+struct Loaded {
+    at: Timestamp,
+    /// Workers that are to be there.
+    current: u32,
+    /// When a decision has failed of which nobody knows when it began.
+    deadline: Instant,
+}
+
 /// What policies decided, and by what.
 pub(crate) struct Judgement {
     pub(crate) decision: Decision,
     pub(crate) picture: Picture,
+    /// When the keeper was looked at.
+    pub(crate) taken: Instant,
 }
 
 impl PoolScaling {
@@ -84,15 +96,23 @@ impl PoolScaling {
 
     /// Takes in what was decided before, the latest first. Until something else is recommended it counts that as many workers are
     /// wanted as there are to be, as with the HorizontalPodAutoscaler: a supervisor that has just begun takes none away.
-    fn load(&mut self, records: &[ScalingRecord], current: u32, deadline: Instant, at: Timestamp) {
+    /// One that has ended, which the store is yet to hear, is pending no more.
+    fn load(&mut self, records: &[ScalingRecord], ended: &[DecisionId], now: Loaded) {
         self.history.moves = records.iter().rev().filter(|record| !record.advised).filter_map(move_of).collect();
-        self.history.recommendations = vec![Recommendation { at, workers: current }];
+        if self.history.recommendations.is_empty() {
+            self.history.recommendations.push(Recommendation { at: now.at, workers: now.current });
+        }
         let of_policies =
             |record: &&ScalingRecord| matches!(record.actor, ScalingActor::Policies | ScalingActor::Bounds);
         self.latest = records.iter().find(of_policies).map(Said::of);
-        let pending = records.iter().find(|record| record.state == DecisionState::Pending);
-        self.pending =
-            pending.and_then(|record| Some(PendingDecision { id: record.decision_id, to: record.to?, deadline }));
+        let is_pending =
+            |record: &&ScalingRecord| record.state == DecisionState::Pending && !ended.contains(&record.decision_id);
+        let known = self.pending.take();
+        self.pending = records.iter().find(is_pending).and_then(|record| {
+            let id = record.decision_id;
+            let deadline = known.filter(|known| known.id == id).map_or(now.deadline, |known| known.deadline);
+            Some(PendingDecision { id, to: record.to?, deadline })
+        });
         self.is_loaded = true;
     }
 }
@@ -143,6 +163,11 @@ impl Keeper {
         if is_over || turn.is_scaled() || self.model.pool.target != seen || self.scaling_mode() == ScalingMode::Off {
             return;
         }
+        // One that lay here, e.g. behind a commit, says nothing of the pool as it is.
+        let age = turn.now.saturating_duration_since(judgement.taken);
+        if age > self.model.pool.spec.config.scaling.check_interval.saturating_mul(2) {
+            return;
+        }
         self.scaling.remember(judgement, turn.at);
         if let Some(decided) = self.decide(judgement, turn) {
             turn.transitions.push(Transition::Scale { decided: Box::new(decided), reply: None });
@@ -157,8 +182,15 @@ impl Keeper {
         let pool = &self.model.pool;
         let records = self.context.store.decisions(&pool.spec.pool_name, None, REMEMBERED).await?;
         let deadline = turn.now + self.context.settings.clocks.start_timeout;
-        let current = self.current_workers(turn.now);
-        self.scaling.load(&records, current, deadline, turn.at);
+        let unsaved = self.unsaved.transitions.iter();
+        let ended: Vec<DecisionId> = unsaved
+            .filter_map(|step| match step {
+                Transition::EndDecision(end) => Some(end.id),
+                _ => None,
+            })
+            .collect();
+        let now = Loaded { at: turn.at, current: self.current_workers(turn.now), deadline };
+        self.scaling.load(&records, &ended, now);
         Ok(())
     }
 
