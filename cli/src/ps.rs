@@ -130,6 +130,8 @@ fn worker_status(process: &Value) -> String {
     let mut words = vec![field(process, "status")];
     let is_unreachable = process["unreachable"].is_string();
     words.extend((process["outdated"] == json!(true)).then(|| "old runtime".to_owned()));
+    let interrupted = || format!("interrupted until {}", field(&process["interruption"], "deadline"));
+    words.extend(process["interruption"].is_object().then(interrupted));
     words.extend(is_unreachable.then(|| "unreachable".to_owned()));
     words.join(", ")
 }

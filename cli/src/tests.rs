@@ -290,6 +290,23 @@ fn a_worker_is_declared_dead_by_its_id_or_a_beginning_of_it() {
 }
 
 #[test]
+fn a_worker_is_interrupted_within_a_time() {
+    let worker = r#"{"process_id": "w1", "pool_name": "p", "agent_count": 2, "max_agents": 10,
+        "interruption": {"noticed_at": "2026-01-01T00:00:00Z", "deadline": "2026-01-01T00:02:00Z", "replaced_by": null}}"#;
+    let path = format!("POST /api/v1/workers/{ID}/interrupt");
+    for (args, notice) in [("", 120.0), (" --in 2m", 120.0), (" --in 1.5", 1.5)] {
+        let ran = run(&format!("interrupt {ID}{args}"), vec![(200, worker)]);
+        assert_eq!((ran.lines(), ran.body(0)), (vec![path.as_str()], json!({"notice": notice})));
+        let table = "WORKER  POOL  AGENTS  UNTIL\n\
+                     w1      p       2/10  2026-01-01T00:02:00Z\n";
+        assert_eq!(ran.text(), table);
+    }
+    let listed = r#"{"processes": [{"status": "ready", "interruption": {"deadline": "2026-01-01T00:02:00Z"}}]}"#;
+    let ran = run("ps -w", vec![(200, listed)]);
+    assert!(ran.text().contains("interrupted until 2026-01-01T00:02:00Z"), "{}", ran.text());
+}
+
+#[test]
 fn workers_that_ended_are_a_table_of_their_own() {
     let ending = json!({"summary": "was ended by signal 9 (SIGKILL)", "last_words": "oh",
         "follows": "its agent is started again", "cause": {"kind": "signaled", "signal": 9, "name": "SIGKILL"}});

@@ -33,6 +33,8 @@ crate::words! {
         BudgetExceeded = "budget_exceeded",
         /// Its pool or the system is being emptied: it goes back to the queue.
         HandedBack = "handed_back",
+        /// The capacity under its worker was taken away, as was said before (a spot interruption): it goes back to the queue.
+        Preempted = "preempted",
     }
 }
 
@@ -111,6 +113,7 @@ impl fmt::Display for Halt {
             Self::LeaseLost => "made no progress for the time of its lease",
             Self::BudgetExceeded => "passed a budget",
             Self::HandedBack => "was handed back to the queue",
+            Self::Preempted => "was handed back to the queue, since its worker was interrupted",
         })
     }
 }
@@ -196,7 +199,8 @@ impl Executions {
         match end {
             AttemptEnd::NotBegun { .. } => return,
             AttemptEnd::Succeeded => self.succeeded += 1,
-            AttemptEnd::Halted { halt: Halt::Cancelled | Halt::HandedBack } | AttemptEnd::Interrupted { .. } => {}
+            AttemptEnd::Halted { halt: Halt::Cancelled | Halt::HandedBack | Halt::Preempted }
+            | AttemptEnd::Interrupted { .. } => {}
             AttemptEnd::Failed { .. }
             | AttemptEnd::StartFailed { .. }
             | AttemptEnd::AgentDied { .. }
@@ -298,10 +302,11 @@ mod tests {
         let stopped = vec![
             halted(Halt::Cancelled),
             halted(Halt::HandedBack),
+            halted(Halt::Preempted),
             AttemptEnd::Interrupted { message: message() },
             AttemptEnd::NotBegun { message: message() },
         ];
-        assert_eq!(count(stopped), (3, 0, 0), "what never began is no execution");
+        assert_eq!(count(stopped), (4, 0, 0), "what never began is no execution");
         assert_eq!(Executions::default().success_rate(), None);
         assert_eq!(Executions { total: 9, succeeded: 6, failed: 2 }.success_rate(), Some(0.75));
     }

@@ -53,6 +53,8 @@ crate::kinds! {
         TaskHalted = "task_halted",
         /// Its worker died, and with it the agent's tree.
         WorkerLost = "worker_lost",
+        /// Its worker ended with the capacity under it, as was said before: it is no fault of the agent.
+        WorkerInterrupted = "worker_interrupted",
     }
 }
 
@@ -62,9 +64,10 @@ impl Cause {
         self.is_of_muster() || matches!(self, Self::Exited { code: 0 })
     }
 
-    /// Whether Muster ended the run, for reasons of its own: the agent did nothing that counts against it.
+    /// Whether Muster ended the run, for reasons of its own, or whoever grants it the capacity: the agent did nothing that counts
+    /// against it.
     pub const fn is_of_muster(&self) -> bool {
-        matches!(self, Self::Stopped | Self::TaskHalted)
+        matches!(self, Self::Stopped | Self::TaskHalted | Self::WorkerInterrupted)
     }
 }
 
@@ -82,6 +85,7 @@ impl fmt::Display for Cause {
             Self::Stopped => f.write_str("was stopped"),
             Self::TaskHalted => f.write_str("was ended with a task that did not stop"),
             Self::WorkerLost => f.write_str("lost its worker"),
+            Self::WorkerInterrupted => f.write_str("lost its worker, which was interrupted"),
         }
     }
 }
@@ -99,7 +103,7 @@ mod tests {
 
     #[test]
     fn only_exit_0_and_an_order_are_normal() {
-        assert!(Cause::Exited { code: 0 }.is_normal());
+        assert!(Cause::Exited { code: 0 }.is_normal() && Cause::WorkerInterrupted.is_normal());
         assert!(Cause::Stopped.is_normal() && Cause::TaskHalted.is_normal());
         for abnormal in [
             Cause::Exited { code: 1 },

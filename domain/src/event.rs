@@ -68,6 +68,9 @@ crate::words! {
         WorkerReady = "worker.ready",
         /// A worker takes no more agents.
         WorkerDraining = "worker.draining",
+        /// The capacity under a worker will be taken away at a moment that is known: it gets no more agents and tasks, and another one
+        /// is started in its place.
+        WorkerInterrupted = "worker.interrupted",
         /// A worker ended by order.
         WorkerStopped = "worker.stopped",
         /// A worker died or was condemned.

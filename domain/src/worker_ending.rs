@@ -47,6 +47,8 @@ crate::kinds! {
             /// What was in the way, where it could not be started.
             error: String,
         } = "not_started",
+        /// The capacity under it was taken away, as was said before.
+        Interrupted = "interrupted",
         /// Nobody could reach it, and a person declared it dead.
         DeclaredDead {
             /// Who declared it dead, where somebody did.
@@ -84,6 +86,7 @@ impl fmt::Display for WorkerCause {
             Self::Signaled { signal, name } => write!(f, "was ended by signal {signal} ({name})"),
             Self::Hung => f.write_str("was killed by Muster, since it hung"),
             Self::NotStarted { error } => write!(f, "did not start: {error}"),
+            Self::Interrupted => f.write_str("was interrupted: the capacity under it was taken away"),
             Self::DeclaredDead { by } => write!(f, "could not be reached, and was declared dead by {by}"),
             Self::Unknown => f.write_str("died, and how is not known: this process did not start its process"),
         }
@@ -95,7 +98,13 @@ impl fmt::Display for WorkerEnding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.cause.fmt(f)?;
         match (&self.cause, self.last_words.as_str()) {
-            (WorkerCause::Stopped | WorkerCause::NotStarted { .. } | WorkerCause::DeclaredDead { .. }, _) => Ok(()),
+            (
+                WorkerCause::Stopped
+                | WorkerCause::Interrupted
+                | WorkerCause::NotStarted { .. }
+                | WorkerCause::DeclaredDead { .. },
+                _,
+            ) => Ok(()),
             (_, "") => f.write_str("; it said nothing"),
             (_, words) => write!(f, "; its last words: {words}"),
         }
@@ -114,6 +123,7 @@ mod tests {
             (WorkerCause::Exited { code: 3 }, "", "ended by itself with exit code 3; it said nothing"),
             (killed, "oh", "was ended by signal 9 (SIGKILL); its last words: oh"),
             (WorkerCause::Signaled { signal: 35, name: String::new() }, "", "was ended by signal 35; it said nothing"),
+            (WorkerCause::Interrupted, "bye", "was interrupted: the capacity under it was taken away"),
             (WorkerCause::Hung, "", "was killed by Muster, since it hung; it said nothing"),
             (WorkerCause::NotStarted { error: "no room".to_owned() }, "", "did not start: no room"),
             (

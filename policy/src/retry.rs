@@ -2,7 +2,8 @@
 //!
 //! What the agent did costs an attempt; what Muster did to it (a drain, a worker that was lost) costs none. Both are bounded:
 //! the first by the task's `max_attempts`, the second by the poison bound, so that a task that kills every worker that runs
-//! it takes nobody else down with it.
+//! it takes nobody else down with it. What was said before costs nothing at all: that the capacity under a worker goes is nothing that
+//! a task could do.
 
 use std::time::Duration;
 
@@ -68,7 +69,7 @@ pub fn judge(
 
 /// What an end costs.
 enum AttemptCost {
-    /// It is the task's last, and this follows.
+    /// Nothing, and this follows.
     Nothing(FollowUp),
     /// One of the task's attempts; with this error where it was the last.
     Attempt(TaskError),
@@ -97,6 +98,7 @@ fn cost(end: &AttemptEnd) -> AttemptCost {
         AttemptEnd::Halted { halt: Halt::LeaseLost } => {
             AttemptCost::Attempt(error("lease_lost", "it made no progress for the time of its lease"))
         }
+        AttemptEnd::Halted { halt: Halt::Preempted } => AttemptCost::Nothing(FollowUp::Retry { not_before: None }),
         AttemptEnd::Halted { halt: Halt::HandedBack } | AttemptEnd::Interrupted { .. } | AttemptEnd::WorkerLost => {
             AttemptCost::Spoiled
         }
@@ -162,6 +164,13 @@ mod tests {
         }
         let verdict = judged(&AttemptEnd::Halted { halt: Halt::HandedBack }, tally);
         assert!(matches!(verdict.then, FollowUp::Die(error) if error.code == "poison"));
+    }
+
+    #[test]
+    fn an_interruption_costs_nothing_however_often_it_comes() {
+        let worn = Tally { spent: 2, spoiled: RetryPolicy::default().poison_bound };
+        let verdict = judged(&AttemptEnd::Halted { halt: Halt::Preempted }, worn);
+        assert_eq!(verdict, RetryVerdict { then: FollowUp::Retry { not_before: None }, tally: worn });
     }
 
     #[test]

@@ -12,7 +12,7 @@ use muster_domain::{
 };
 use muster_store::postgres::{PostgresOptions, PostgresStore};
 use muster_store::sqlite::SqliteStore;
-use muster_store::{Durability, Leadership, NewAgent, Store, Write, WriteOutcome};
+use muster_store::{Durability, Leadership, NewAgent, Store, WorkerSpec, Write, WriteOutcome};
 
 const AGENTS: usize = 10_000;
 const SLOTS: usize = 10;
@@ -151,8 +151,7 @@ fn add_workers(pool: &PoolName, count: usize) -> Vec<(Write, Write, ProcessId)> 
             pool: pool.clone(),
             capacity: 10,
             key: muster_domain::WorkerKey::generate(),
-            runtime_version: None,
-            launcher: muster_domain::launcher::LOCAL.to_owned(),
+            spec: WorkerSpec::local(),
             at: Timestamp::now(),
         };
         (add, event(EventKind::WorkerStarting, pool, None), process_id)

@@ -8,7 +8,7 @@ use muster_domain::{
     WorkerKey,
 };
 use muster_store::sqlite::SqliteStore;
-use muster_store::{Durability, Leadership, NewAgent, Store, StoreError, Write};
+use muster_store::{Durability, Leadership, NewAgent, Store, StoreError, WorkerSpec, Write};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Executor, SqliteConnection};
 
@@ -74,8 +74,7 @@ async fn time_adds(store: &SqliteStore, fence: Fence, pool: &PoolName, tell: boo
                 pool: pool.clone(),
                 capacity: SLOTS,
                 key,
-                runtime_version: None,
-                launcher: muster_domain::launcher::LOCAL.to_owned(),
+                spec: WorkerSpec::local(),
                 at,
             };
             store.apply(fence, &[add]).await?;

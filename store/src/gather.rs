@@ -213,9 +213,8 @@ impl BulkWrite {
 
     fn of_worker(place: usize, write: &Write) -> Option<Self> {
         let (kind, id, fields) = match write {
-            Write::AddWorker { process_id, pool, capacity, key, runtime_version, launcher, at } => {
-                let version = runtime_version.as_deref();
-                let fields = workers::add_fields(*process_id, pool, *capacity, key, version, launcher, *at);
+            Write::AddWorker { process_id, pool, capacity, key, spec, at } => {
+                let fields = workers::add_fields(*process_id, pool, *capacity, key, spec, *at);
                 (BulkKind::AddWorker, *process_id, fields)
             }
             Write::IdentifyWorker { process_id, identity } => {

@@ -71,7 +71,7 @@ mod write;
 
 pub use error::StoreError;
 pub use migrate::Migrated;
-pub use rows::{AgentFilter, AgentRow, EventRow, LifeRow, Machine, PoolRow, WorkerRow};
+pub use rows::{AgentFilter, AgentRow, EventRow, LifeRow, Machine, PoolRow, WorkerRow, WorkerSpec};
 pub use task_rows::{
     AttemptTotals, ListOrder, QueueCounts, QueueKey, QueueRow, QueueSlice, QueuedTask, RunningTask, SHORT_INPUT,
     TaskFilter, TaskRow,

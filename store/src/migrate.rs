@@ -28,6 +28,7 @@ macro_rules! migrations {
             "0015_pool_metrics"
             "0016_pool_targets"
             "0017_scaling"
+            "0018_interruptions"
         )
     };
     ($engine:literal: $($name:literal)*) => {

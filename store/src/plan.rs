@@ -12,7 +12,7 @@ use crate::gather::{BulkKind, Gathered, gather};
 use crate::sql::{Statement, StatementResult};
 use crate::task_steps::{TaskReading, TaskSteps};
 use crate::{
-    NewAgent, StoreError, Write, WriteOutcome, agents, decisions, executions, keys, lives, pools, tasks, usage,
+    NewAgent, StoreError, Write, WriteOutcome, agents, decisions, executions, keys, lives, pools, tasks, usage, workers,
 };
 
 /// The statements of a batch, and how to read what they did.
@@ -115,6 +115,7 @@ impl Part {
             Write::DrainPool { pool } => vec![pools::drain(pool)],
             Write::GatePool { pool, gate } => vec![pools::gate(pool, *gate)],
             Write::ScalePool { pool, target } => vec![pools::scale(pool, target)],
+            Write::InterruptWorker { process_id, interruption } => vec![workers::interrupt(*process_id, interruption)],
             Write::AddDecision(record) => vec![decisions::add(record)],
             Write::EndDecision { decision_id, state, result, at } => {
                 vec![decisions::end(*decision_id, *state, result, *at)]

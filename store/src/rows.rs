@@ -1,9 +1,10 @@
 //! What is read from the store.
 
 use muster_domain::scaling::WorkerTarget;
+use muster_domain::tiers::WorkerSource;
 use muster_domain::{
-    AgentSpec, AgentState, Assignment, Ending, Epoch, EventDraft, Fence, FinalState, Gate, Intent, PoolName, PoolSpec,
-    ProcessId, Timestamp, WorkerEnding, WorkerIdentity, WorkerKey, WorkerState,
+    AgentSpec, AgentState, Assignment, Ending, Epoch, EventDraft, Fence, FinalState, Gate, Intent, Interruption,
+    PoolName, PoolSpec, ProcessId, TierName, Timestamp, WorkerEnding, WorkerIdentity, WorkerKey, WorkerState, launcher,
 };
 
 /// A pool.
@@ -40,16 +41,35 @@ pub struct WorkerRow {
     pub identity: Option<WorkerIdentity>,
     /// What its messages are signed with; `None` for one of a version that had no keys.
     pub key: Option<WorkerKey>,
-    /// The version of the runtime's definition by which it starts programs; `None` where an older Muster started it.
-    pub runtime_version: Option<String>,
-    /// The name of the launcher that started it.
-    pub launcher: String,
+    /// As it was ordered.
+    pub spec: WorkerSpec,
+    /// The notice that the capacity under it will be taken away, where there is one.
+    pub interruption: Option<Interruption>,
     /// When it was ordered.
     pub created_at: Timestamp,
     /// When it was proven dead.
     pub ended_at: Option<Timestamp>,
     /// How it ended; `None` while it lives, and where an older Muster saw its end.
     pub ending: Option<WorkerEnding>,
+}
+
+/// A worker as it was ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerSpec {
+    /// The version of the runtime's definition by which it starts programs; `None` where an older Muster started it.
+    pub runtime_version: Option<String>,
+    /// The launcher that starts it, and the type of instance that it is to run on.
+    pub source: WorkerSource,
+    /// Of which tier of its pool's capacity it is; `None` where the pool has no tiers.
+    pub tier: Option<TierName>,
+}
+
+impl WorkerSpec {
+    /// One that the supervisor's own host runs, of a pool without tiers.
+    pub fn local() -> Self {
+        let source = WorkerSource { launcher: launcher::LOCAL.to_owned(), instance_type: None };
+        Self { runtime_version: None, source, tier: None }
+    }
 }
 
 /// An agent.

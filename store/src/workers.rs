@@ -2,17 +2,21 @@
 
 use std::sync::LazyLock;
 
-use muster_domain::{PoolName, ProcessId, Timestamp, WorkerEnding, WorkerIdentity, WorkerKey, WorkerState, launcher};
+use muster_domain::tiers::WorkerSource;
+use muster_domain::{
+    Interruption, PoolName, ProcessId, TierName, Timestamp, WorkerEnding, WorkerIdentity, WorkerKey, WorkerState,
+    launcher,
+};
 
 use crate::sql::{Batched, RowFields, SqlValue, Statement};
-use crate::{StoreError, WorkerRow};
+use crate::{StoreError, WorkerRow, WorkerSpec};
 
 // The pool's counter goes first, under the condition that the row's own statement is going to meet: after it, the
 // row would no longer tell whether this statement changed it.
 pub(crate) static COUNT_SPAWNED: LazyLock<Batched> = LazyLock::new(|| {
     Batched::new(
-        7,
-        "WITH e (process_id, pool_name, capacity, secret, runtime_version, launcher, at) AS (VALUES {rows}) \
+        9,
+        "WITH e (process_id, pool_name, capacity, secret, runtime_version, launcher, instance_type, tier, at) AS (VALUES {rows}) \
          UPDATE pools SET workers_spawned = workers_spawned + (SELECT COUNT(*) FROM e WHERE e.pool_name = pools.pool_name \
          AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.process_id = e.process_id)) \
          WHERE pool_name IN (SELECT e.pool_name FROM e)",
@@ -21,10 +25,12 @@ pub(crate) static COUNT_SPAWNED: LazyLock<Batched> = LazyLock::new(|| {
 
 pub(crate) static ADD: LazyLock<Batched> = LazyLock::new(|| {
     Batched::new(
-        7,
-        "WITH e (process_id, pool_name, capacity, secret, runtime_version, launcher, at) AS (VALUES {rows}) \
-         INSERT INTO workers (process_id, pool_name, capacity, state, secret, runtime_version, launcher, created_at) \
-         SELECT e.process_id, p.pool_name, e.capacity, 'starting', e.secret, e.runtime_version, e.launcher, e.at FROM e \
+        9,
+        "WITH e (process_id, pool_name, capacity, secret, runtime_version, launcher, instance_type, tier, at) AS (VALUES {rows}) \
+         INSERT INTO workers \
+         (process_id, pool_name, capacity, state, secret, runtime_version, launcher, instance_type, tier, created_at) \
+         SELECT e.process_id, p.pool_name, e.capacity, 'starting', e.secret, e.runtime_version, e.launcher, e.instance_type, \
+         e.tier, e.at FROM e \
          JOIN pools p ON p.pool_name = e.pool_name \
          WHERE e.process_id IS NOT NULL ON CONFLICT (process_id) DO NOTHING RETURNING process_id",
     )
@@ -69,8 +75,8 @@ pub(crate) static END: LazyLock<Batched> = LazyLock::new(|| {
 macro_rules! select_workers {
     ($($rest:literal),+) => {
         concat!(
-            "SELECT process_id, pool_name, capacity, state, identity, secret, runtime_version, launcher, created_at, ended_at, ",
-            "ending FROM workers ",
+            "SELECT process_id, pool_name, capacity, state, identity, secret, runtime_version, launcher, instance_type, ",
+            "tier, noticed_at, interrupted_at, replaced_by, created_at, ended_at, ending FROM workers ",
             $($rest),+
         )
     };
@@ -84,6 +90,9 @@ const ENDED_OF_POOL: &str = select_workers!(
     "WHERE ended_at IS NOT NULL AND process_id < $1 AND pool_name = $3 ",
     "ORDER BY process_id DESC LIMIT CAST($2 AS BIGINT)"
 );
+
+const INTERRUPT: &str = "UPDATE workers SET noticed_at = $2, interrupted_at = $3, replaced_by = $4 \
+    WHERE process_id = $1 AND ended_at IS NULL";
 
 /// Sorts after every id.
 const PAST_ALL: &str = "g";
@@ -100,17 +109,19 @@ pub(crate) fn add_fields(
     pool: &PoolName,
     capacity: u32,
     key: &WorkerKey,
-    runtime_version: Option<&str>,
-    launcher: &str,
+    spec: &WorkerSpec,
     at: Timestamp,
 ) -> Vec<SqlValue> {
+    let WorkerSpec { runtime_version, source, tier } = spec;
     vec![
         SqlValue::text(process_id),
         SqlValue::text(pool),
         SqlValue::count(capacity),
         SqlValue::text(key.to_hex()),
-        SqlValue::text_or_null(runtime_version),
-        SqlValue::text(launcher),
+        SqlValue::text_or_null(runtime_version.as_deref()),
+        SqlValue::text(&source.launcher),
+        SqlValue::text_or_null(source.instance_type.as_deref()),
+        SqlValue::text_or_null(tier.map(TierName::as_str)),
         SqlValue::int(at.as_millis()),
     ]
 }
@@ -150,6 +161,25 @@ pub(crate) fn prune(ended_before: Timestamp, limit: u32) -> Statement {
     Statement::new(PRUNE, vec![SqlValue::int(ended_before.as_millis()), SqlValue::count(limit)])
 }
 
+/// Notes the notice of an open worker.
+pub(crate) fn interrupt(process_id: ProcessId, interruption: &Interruption) -> Statement {
+    let Interruption { noticed_at, deadline, replaced_by } = *interruption;
+    let moment = |at: Timestamp| SqlValue::int(at.as_millis());
+    let args =
+        vec![SqlValue::text(process_id), moment(noticed_at), moment(deadline), SqlValue::text_or_null(replaced_by)];
+    Statement::new(INTERRUPT, args)
+}
+
+fn read_interruption(fields: &mut RowFields) -> Result<Option<Interruption>, StoreError> {
+    let (noticed_at, deadline) = (fields.int_or_null()?, fields.int_or_null()?);
+    let replaced_by = fields.parsed_or_null()?;
+    Ok(noticed_at.zip(deadline).map(|(noticed_at, deadline)| Interruption {
+        noticed_at: Timestamp::from_millis(noticed_at),
+        deadline: Timestamp::from_millis(deadline),
+        replaced_by,
+    }))
+}
+
 /// Reads a row of [`open`], [`one`] or [`ended`].
 pub(crate) fn read(mut fields: RowFields) -> Result<WorkerRow, StoreError> {
     Ok(WorkerRow {
@@ -159,8 +189,15 @@ pub(crate) fn read(mut fields: RowFields) -> Result<WorkerRow, StoreError> {
         state: fields.parsed()?,
         identity: fields.json_or_null()?,
         key: fields.parsed_or_null()?,
-        runtime_version: fields.parsed_or_null()?,
-        launcher: fields.parsed_or_null()?.unwrap_or_else(|| launcher::LOCAL.to_owned()),
+        spec: WorkerSpec {
+            runtime_version: fields.parsed_or_null()?,
+            source: WorkerSource {
+                launcher: fields.parsed_or_null()?.unwrap_or_else(|| launcher::LOCAL.to_owned()),
+                instance_type: fields.parsed_or_null()?,
+            },
+            tier: fields.parsed_or_null()?,
+        },
+        interruption: read_interruption(&mut fields)?,
         created_at: Timestamp::from_millis(fields.int()?),
         ended_at: fields.int_or_null()?.map(Timestamp::from_millis),
         ending: fields.json_or_null()?,

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use muster_domain::scaling::{DecisionState, ScalingRecord, WorkerTarget};
 use muster_domain::{
-    AgentId, AgentSpec, Assignment, DecisionId, Ending, Epoch, EventDraft, Executions, FinalState, Gate, PoolName,
-    PoolSpec, ProcessId, StopReason, TaskId, Timestamp, WorkerEnding, WorkerIdentity, WorkerKey,
+    AgentId, AgentSpec, Assignment, DecisionId, Ending, Epoch, EventDraft, Executions, FinalState, Gate, Interruption,
+    PoolName, PoolSpec, ProcessId, StopReason, TaskId, Timestamp, WorkerEnding, WorkerIdentity, WorkerKey,
 };
 
-use crate::LifeRow;
 use crate::task_writes::{NewTask, TaskEnding, TaskHalting, TaskOutcome, TaskStart, TaskVerdict, UsageAdded};
+use crate::{LifeRow, WorkerSpec};
 
 /// One transition. Each says its precondition; where that does not hold, the outcome is [`WriteOutcome::Unchanged`] unless
 /// said otherwise.
@@ -83,10 +83,8 @@ pub enum Write {
         capacity: u32,
         /// What its messages are signed with.
         key: WorkerKey,
-        /// The version of the runtime's definition by which it starts programs.
-        runtime_version: Option<String>,
-        /// The name of the launcher that starts it.
-        launcher: String,
+        /// From where it is to come.
+        spec: WorkerSpec,
         /// When.
         at: Timestamp,
     },
@@ -101,6 +99,14 @@ pub enum Write {
     DrainWorker {
         /// The worker.
         process_id: ProcessId,
+    },
+    /// Notes that the capacity under a worker will be taken away, or what has become known of that since. Precondition: the row is
+    /// open.
+    InterruptWorker {
+        /// The worker.
+        process_id: ProcessId,
+        /// All that is known of it.
+        interruption: Interruption,
     },
     /// Records that a worker is proven dead, and counts it as terminated. Precondition: the row is open. Its agents'
     /// assignments are not touched: each is released by its own write.

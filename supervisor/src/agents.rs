@@ -137,7 +137,7 @@ impl Agents {
         if let Some(place) = agent.assignment {
             let worker = self.context.store.worker(place.process_id).await;
             if let Some(worker) = worker.map_err(|error| self.context.store_failed(&error))? {
-                return Ok(worker.launcher);
+                return Ok(worker.spec.source.launcher);
             }
         }
         let pool = self.context.directory.get(&agent.spec.pool_name).map(|entry| entry.spec.get());

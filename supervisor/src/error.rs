@@ -33,6 +33,9 @@ pub enum SupervisorError {
         /// What speaks against it.
         why: String,
     },
+    /// It was to be interrupted, and was told to end already, or has ended (409).
+    #[error("worker {0} was told to end already, or has ended")]
+    WorkerEnds(ProcessId),
     /// There is no such launcher.
     #[error("there is no launcher {name:?}; this supervisor has {}", .known.join(", "))]
     UnknownLauncher {

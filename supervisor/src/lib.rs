@@ -115,11 +115,11 @@ pub use system::System;
 pub use tasks::Tasks;
 pub use view::{
     AgentHealthView, AgentMetricsView, AgentView, BesidesView, BreakerState, BreakerView, BudgetFigures, CalledOff,
-    CapacityView, CheckLine, DecisionView, EndedWorkerView, EndingView, Event, HealthView, HeldPool, Holds, Lack,
-    LeftView, LimitsView, Mode, Page, PoolMetricsView, PoolScalingView, PoolStatus, PoolView, PressureView,
-    ProgressFigures, QueueMetricsView, QueueView, QuotaView, ReachView, ResourceUseView, ResourcesView, ScaleView,
-    SeriesPoint, SeriesView, Submitted, SystemView, TaskNews, TaskView, UsageFigures, UsageView, WhatIfView, WorkView,
-    WorkerEndingView, WorkerView,
+    CapacityView, CheckLine, DecisionView, EndedWorkerView, EndingView, Event, HealthView, HeldPool, Holds,
+    InterruptionView, Lack, LeftView, LimitsView, Mode, Page, PoolMetricsView, PoolScalingView, PoolStatus, PoolView,
+    PressureView, ProgressFigures, QueueMetricsView, QueueView, QuotaView, ReachView, ResourceUseView, ResourcesView,
+    ScaleView, SeriesPoint, SeriesView, Submitted, SystemView, TaskNews, TaskView, UsageFigures, UsageView, WhatIfView,
+    WorkView, WorkerEndingView, WorkerView,
 };
 pub use waiting::{MissingAgent, WaitCode, WaitKind, WaitingFor};
 pub use workers::Workers;

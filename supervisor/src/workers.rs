@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::directory::{ask, read};
 use crate::error::SupervisorError;
 use crate::keeper::Keeper;
+use crate::keeper::interruptions::Notice;
 use crate::keeper::mailbox::KeeperMessage;
 use crate::probes::PATIENCE;
 use crate::request::EndedQuery;
@@ -76,6 +77,21 @@ impl Workers {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Says that the capacity under a worker will be taken away after this time: another worker is started in its place, and what it
+    /// has by then is handed over. A second notice can only bring the moment forward.
+    ///
+    /// # Errors
+    /// [`SupervisorError::UnknownWorker`], and [`SupervisorError::WorkerEnds`] where it was told to end or has ended.
+    pub async fn interrupt(&self, worker: ProcessId, within: Duration) -> Result<WorkerView, SupervisorError> {
+        let row = self.row(worker).await?;
+        if !row.state.is_open() {
+            return Err(SupervisorError::WorkerEnds(worker));
+        }
+        let keeper = self.context.directory.keeper(&row.pool_name)?;
+        let by = access::by(&self.principal);
+        ask(&keeper, |reply| KeeperMessage::Interrupt(Notice { worker, within, by, reply })).await?
     }
 
     async fn row(&self, worker: ProcessId) -> Result<WorkerRow, SupervisorError> {

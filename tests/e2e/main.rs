@@ -11,6 +11,7 @@ mod forgers;
 mod harness;
 mod idleness;
 mod inherited;
+mod interruptions;
 mod master;
 mod measuring;
 mod orphans;

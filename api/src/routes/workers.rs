@@ -1,20 +1,29 @@
 //! Workers, those that there are and those that ended.
 
+use std::time::Duration;
+
 use axum::Json;
 use muster_domain::ProcessId;
-use muster_supervisor::{EndedQuery, EndedWorkerView, WorkerView};
+use muster_domain::interruption::{DEFAULT_NOTICE, LONGEST_NOTICE};
+use muster_domain::time::seconds;
+use muster_supervisor::{EndedQuery, EndedWorkerView, SupervisorError, WorkerView};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::Routes;
+use crate::body::OptionalJson;
 use crate::json::page;
 use crate::principal::Leader;
 use crate::problem::Problem;
 use crate::query::{MAX_PAGE, StrictQuery, WorkerPath, page_limit, page_start, pool_name};
 
 pub(super) fn routes() -> Routes {
-    Routes::new().routes(routes!(processes)).routes(routes!(ended_processes)).routes(routes!(declare_dead))
+    Routes::new()
+        .routes(routes!(processes))
+        .routes(routes!(ended_processes))
+        .routes(routes!(declare_dead))
+        .routes(routes!(interrupt))
 }
 
 /// The workers and what they hold.
@@ -42,7 +51,8 @@ impl From<Vec<WorkerView>> for ProcessesJson {
     fn from(processes: Vec<WorkerView>) -> Self {
         let mut summary = ProcessSummary { total_processes: processes.len(), ..ProcessSummary::default() };
         for process in &processes {
-            let takes_agents = process.status.takes_agents() && !process.outdated && process.unreachable.is_none();
+            let stays = !process.outdated && process.interruption.is_none();
+            let takes_agents = process.status.takes_agents() && stays && process.unreachable.is_none();
             summary.total_capacity += if takes_agents { process.max_agents } else { process.agent_count };
             summary.used_capacity += process.agent_count;
             summary.avg_utilization += process.utilization / processes.len() as f64;
@@ -111,6 +121,47 @@ async fn declare_dead(Leader(caller): Leader, worker: WorkerPath) -> Result<Json
     Ok(Json(caller.workers()?.declare_dead(worker.id()?).await?))
 }
 
+/// When the capacity under a worker goes.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+struct InterruptBody {
+    /// Seconds until then, 0 to 86400, fractions allowed.
+    #[serde(with = "seconds")]
+    #[schema(value_type = f64, format = "seconds", maximum = 86400, example = 120)]
+    notice: Duration,
+}
+
+impl Default for InterruptBody {
+    fn default() -> Self {
+        Self { notice: DEFAULT_NOTICE }
+    }
+}
+
+/// Says that the capacity under a worker will be taken away, e.g. that its spot instance ends
+///
+/// Another worker is started in its place at once, past `max_workers` where need be; this one gets no more agents, and these get no more
+/// tasks. What it has begun has the whole notice. At its end the tasks that still run go back to the queue, at no cost of an attempt, and
+/// the agents move. A second notice can only bring the moment forward.
+#[utoipa::path(post, path = "/api/v1/workers/{process_id}/interrupt", tag = "watching",
+    request_body = Option<InterruptBody>, params(WorkerPath),
+    responses(
+        (status = 200, description = "The worker as it is now", body = WorkerView),
+        (status = 404, description = "There is no such worker (`unknown_worker`)"),
+        (status = 409, description = "It was told to end, or has ended (`worker_ends`)"),
+        (status = 422, description = "The notice is too long (`invalid_field`)"),
+    ))]
+async fn interrupt(
+    Leader(caller): Leader,
+    worker: WorkerPath,
+    OptionalJson(body): OptionalJson<InterruptBody>,
+) -> Result<Json<WorkerView>, Problem> {
+    if body.notice > LONGEST_NOTICE {
+        let most = LONGEST_NOTICE.as_secs();
+        return Err(SupervisorError::Invalid(format!("notice must be at most {most} (a day), in seconds")).into());
+    }
+    Ok(Json(caller.workers()?.interrupt(worker.id()?, body.notice).await?))
+}
+
 #[cfg(test)]
 mod tests {
     use muster_domain::{Timestamp, WorkerState};
@@ -126,6 +177,7 @@ mod tests {
             host: None,
             status,
             outdated: false,
+            interruption: None,
             unreachable: None,
             agent_count: agents,
             max_agents: 10,

@@ -31,6 +31,14 @@ crate::words! {
     }
 }
 
+impl std::str::FromStr for TierName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::of_word(text).ok_or_else(|| format!("no tier: {text:?}"))
+    }
+}
+
 /// The tiers of a pool. One that is left out is not used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SmartDefault, ToSchema)]
 #[serde(deny_unknown_fields, default)]

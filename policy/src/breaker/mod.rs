@@ -221,7 +221,9 @@ const fn has_failed(end: &AttemptEnd) -> Option<bool> {
         | AttemptEnd::Halted { halt: Halt::TimedOut | Halt::LeaseLost } => Some(true),
         AttemptEnd::Interrupted { .. }
         | AttemptEnd::NotBegun { .. }
-        | AttemptEnd::Halted { halt: Halt::Cancelled | Halt::BudgetExceeded | Halt::HandedBack } => None,
+        | AttemptEnd::Halted { halt: Halt::Cancelled | Halt::BudgetExceeded | Halt::HandedBack | Halt::Preempted } => {
+            None
+        }
     }
 }
 
@@ -298,6 +300,7 @@ mod tests {
         let ends = [
             cancelled(),
             AttemptEnd::Halted { halt: Halt::HandedBack },
+            AttemptEnd::Halted { halt: Halt::Preempted },
             AttemptEnd::Halted { halt: Halt::BudgetExceeded },
             AttemptEnd::Interrupted { message: message() },
             AttemptEnd::NotBegun { message: message() },

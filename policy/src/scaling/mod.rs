@@ -71,12 +71,16 @@ pub struct WorkerCounts {
     pub max: u32,
     /// How many there are to be, where somebody has said so: within `min` and `max`.
     pub target: Option<u32>,
-    /// Those that may have a process.
+    /// Those that may have a process, and are not interrupted.
     pub open: u32,
     /// Those that take agents, or will when they are ready.
     pub taking: u32,
     /// Those that are not ready yet.
     pub starting: u32,
+    /// Those beside `open` that will be taken away at a moment that is known, e.g. spot capacity: they count to no bound.
+    pub interrupted: u32,
+    /// Of these, those in whose place another one is to be started.
+    pub replacing: u32,
     /// Whether workers fail at their start, and the next one waits.
     pub backs_off: bool,
     /// Whether the supervisor stops.
@@ -196,6 +200,8 @@ pub enum ScalingReason {
     MinWorkers(u32),
     /// So many workers are to be there.
     Target(u32),
+    /// The capacity under so many workers will be taken away.
+    Interrupted(u32),
     /// There are as many workers as there may be.
     MaxWorkers(u32),
     /// So many workers are starting.
@@ -230,6 +236,9 @@ impl fmt::Display for ScalingReason {
             Self::Draining => f.write_str("the pool is being removed"),
             Self::MinWorkers(min) => write!(f, "min_workers ({min}) are kept"),
             Self::Target(target) => write!(f, "{} to be there (target_workers)", are(target.into(), "worker")),
+            Self::Interrupted(workers) => {
+                write!(f, "{} interrupted: their capacity will be taken away", are(workers.into(), "worker"))
+            }
             Self::MaxWorkers(max) => write!(f, "max_workers ({max}) is reached"),
             Self::Starting(starting) => write!(f, "{} starting already", are(starting.into(), "worker")),
             Self::WorkerBackoff => f.write_str("workers fail at their start, and the next one waits"),
@@ -261,10 +270,12 @@ impl fmt::Display for ScalingReason {
     }
 }
 
-/// Workers to start now beside those that a plan starts for agents (`coming`), so that the pool's target, or its minimum, takes agents.
+/// Workers to start now beside those that a plan starts for agents (`coming`), so that the pool's target, or its minimum, takes agents,
+/// and those that will be taken away have another one in their place.
 pub fn workers_to_add(workers: WorkerCounts, coming: u32) -> ScalingDecision {
-    let WorkerCounts { min, max, open, taking, starting, backs_off, stopping, draining, .. } = workers;
-    let lacking = workers.kept().saturating_sub(taking.saturating_add(coming));
+    let WorkerCounts { min, max, open, taking, starting, replacing, backs_off, stopping, draining, .. } = workers;
+    let below = workers.kept().saturating_sub(taking.saturating_add(coming));
+    let lacking = below.max(replacing);
     let starting = starting.saturating_add(coming);
     let at_once = MOST_STARTING.saturating_sub(starting);
     // Those that are ending are processes too.
@@ -279,7 +290,11 @@ pub fn workers_to_add(workers: WorkerCounts, coming: u32) -> ScalingDecision {
         () => None,
     };
     let count = lacking.min(at_once).min(room) as usize;
-    let reason = workers.target.map_or(ScalingReason::MinWorkers(min), ScalingReason::Target);
+    let reason = match workers.target {
+        _ if replacing > 0 => ScalingReason::Interrupted(replacing),
+        Some(target) => ScalingReason::Target(target),
+        None => ScalingReason::MinWorkers(min),
+    };
     against.map_or(ScalingDecision { count, reason }, ScalingDecision::none)
 }
 

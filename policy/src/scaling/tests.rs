@@ -7,6 +7,8 @@ const WORKERS: WorkerCounts = WorkerCounts {
     open: 1,
     taking: 1,
     starting: 0,
+    interrupted: 0,
+    replacing: 0,
     backs_off: false,
     stopping: false,
     draining: false,
@@ -64,6 +66,25 @@ fn a_target_takes_the_place_of_the_minimum() {
     assert_eq!(idle(target(3, 5)), (2, Duration::ZERO), "those above it go as soon as they are empty");
     assert_eq!(idle(target(3, 3)), (0, WORKERS.idle_timeout));
     assert_eq!(idle(target(0, 1)), (1, Duration::ZERO));
+}
+
+#[test]
+fn one_that_is_interrupted_has_another_in_its_place() {
+    use ScalingReason::{Interrupted, MaxWorkers};
+    // Those that are interrupted are not among those that take agents, nor among those that are bounded.
+    let two = WorkerCounts { min: 0, open: 1, interrupted: 2, replacing: 2, ..WORKERS };
+    for (workers, coming, count, reason) in [
+        (two, 0, 2, Interrupted(2)),
+        // Those that agents need at this moment are theirs.
+        (two, 1, 2, Interrupted(2)),
+        // A target that lacks as many is the same lack.
+        (WorkerCounts { target: Some(3), ..two }, 0, 2, Interrupted(2)),
+        (WorkerCounts { target: Some(5), ..two }, 0, 4, Interrupted(2)),
+        (WorkerCounts { max: 2, ..two }, 0, 1, Interrupted(2)),
+        (WorkerCounts { max: 1, ..two }, 0, 0, MaxWorkers(1)),
+    ] {
+        assert_eq!(workers_to_add(workers, coming), ScalingDecision { count, reason }, "{workers:?}");
+    }
 }
 
 #[test]

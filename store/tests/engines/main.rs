@@ -35,7 +35,7 @@ macro_rules! suites {
             pools {
                 pools_are_made_changed_and_drained, queues_are_paused_and_closed, pools_have_a_target_of_workers, decisions_about_workers_are_kept_with_what_came_of_them, a_pool_goes_only_when_it_is_empty,
             }
-            workers { workers_open_and_end, a_worker_is_known_by_its_engine_too, workers_are_counted_once, workers_that_ended_are_listed_the_latest_first }
+            workers { workers_open_and_end, a_worker_is_known_by_its_engine_too, workers_are_counted_once, workers_that_ended_are_listed_the_latest_first, a_notice_is_kept_while_its_worker_is_there }
             agents {
                 agents_are_made_with_a_slot_or_without, assigning_has_preconditions, stopping_has_preconditions,
                 releasing_says_what_comes_next, reviving_has_preconditions,

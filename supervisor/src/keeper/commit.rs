@@ -154,6 +154,7 @@ impl Keeper {
                 Transition::Change { reply, .. }
                 | Transition::Gate { reply, .. }
                 | Transition::Scale { reply: Some(reply), .. } => drop(reply.send(Err(error.clone()))),
+                Transition::Interrupt(noticed) => drop(noticed.reply.send(Err(error.clone()))),
                 // The next check decides anew.
                 Transition::Scale { reply: None, .. } => {}
                 Transition::DrainPool { .. } if !self.model.pool.draining => {
@@ -185,6 +186,7 @@ impl Keeper {
             Transition::Revive { agent, row, waiter } => self.revived(agent, row, waiter, changed, turn),
             Transition::Restart { agent, epoch, waiter } => self.restarting(agent, epoch, waiter, changed, turn),
             Transition::Identify { worker, identity } => self.model.workers.identified(worker, identity, turn),
+            Transition::Interrupt(noticed) => self.noticed(noticed, turn),
             Transition::Retire { worker, reason } => {
                 let pool = &self.model.pool.spec.pool_name;
                 tracing::info!(process.id = %worker, pool.name = %pool, reason, "a worker retires");

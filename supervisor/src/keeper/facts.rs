@@ -3,7 +3,7 @@
 //! Reports are settled with the commit of what follows from them.
 
 use muster_domain::worker::WorkerEnd;
-use muster_domain::{Activity, AgentId, Heartbeat, ProcessId, Report, ReportBody, WorkerState};
+use muster_domain::{Activity, AgentId, Cause, Heartbeat, ProcessId, Report, ReportBody, WorkerState};
 use muster_registry::ReportDelivery;
 
 use super::agents::{AgentStart, Compared, FirstStart, StartNews};
@@ -167,7 +167,7 @@ impl Keeper {
         let decided = turn.transitions.len();
         for agent in &dead.held {
             if let Some(place) = agents.get(*agent).and_then(|agent| agent.status.assignment()) {
-                agents.lost(*agent, place.epoch, pool, turn);
+                agents.lost(*agent, place.epoch, dead.cause.clone(), pool, turn);
             }
         }
         let runs_again = |step: &&Transition| matches!(step, Transition::Leave { then, .. } if then.runs_again());
@@ -182,7 +182,7 @@ impl Keeper {
     /// Agents that hold a slot in a worker that is no more leave it. So it is after a commit that seemed to fail.
     pub(super) fn release_homeless(&mut self, turn: &mut Turn) {
         for (id, epoch) in self.model.homeless() {
-            self.model.agents.lost(id, epoch, &self.model.pool, turn);
+            self.model.agents.lost(id, epoch, Cause::WorkerLost, &self.model.pool, turn);
         }
     }
 }

@@ -54,6 +54,7 @@ impl Keeper {
                 self.life.stopping = Some(reply);
                 self.model.workers.stop_all(turn);
             }
+            KeeperMessage::Interrupt(notice) => self.take_notice(notice, turn),
             KeeperMessage::DeclareDead { worker, by, reply } => self.declare_dead(worker, by, reply, turn),
             KeeperMessage::KillAll => self.model.workers.kill_all(&self.model.pool, turn),
         }

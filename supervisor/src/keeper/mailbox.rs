@@ -11,6 +11,7 @@ use muster_store::{AgentRow, IdempotencyKey};
 use tokio::sync::oneshot;
 
 use super::agent::{AgentReply, Awaited};
+use super::interruptions::Notice;
 use super::scaling::{DecisionReply, Judgement};
 use super::tasks::TaskAsk;
 use super::workers::{DeclarationReply, Order};
@@ -46,6 +47,8 @@ pub(crate) enum KeeperMessage {
     Judged { judgement: Box<Judgement>, seen: WorkerTarget },
     /// Removes the pool.
     Remove { graceful: bool, reply: oneshot::Sender<Result<(), SupervisorError>> },
+    /// Somebody says that the capacity under a worker will be taken away; answered when that is stored.
+    Interrupt(Notice),
     /// A person says that a worker is dead; answered when that is stored.
     DeclareDead { worker: ProcessId, by: String, reply: DeclarationReply },
     /// Stop every worker; answered when none is left.

@@ -19,6 +19,7 @@ mod capacity;
 mod commit;
 mod facts;
 mod intake;
+pub(crate) mod interruptions;
 pub(crate) mod mailbox;
 pub(crate) mod model;
 mod placing;
@@ -45,7 +46,7 @@ use muster_store::{AgentRow, PoolRow, Write, WriteOutcome};
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use self::agents::agent::view_of_row;
-use self::agents::agent::{AgentSurroundings, Awaited, PoolAgent, Waiter};
+use self::agents::agent::{AgentSurroundings, PoolAgent};
 pub(crate) use self::agents::{PoolAgentsDeps, agent};
 use self::capacity::CapacityWatch;
 use self::commit::Unsaved;
@@ -118,6 +119,7 @@ impl Keeper {
         for found in workers {
             model.workers.adopt(found, &model.pool, now);
         }
+        model.workers.vacate_places();
         for row in agents {
             model.put_agent(PoolAgent::from_row(row), now);
         }
@@ -166,7 +168,8 @@ impl Keeper {
     fn next_wake(&self) -> Instant {
         // A moment that has passed is no reason to wake up again.
         let start = self.model.workers.next_start(self.time.looked_at);
-        [self.model.agents.next_due(), self.unsaved.flush_at(), start, self.tasks.next_wake()]
+        let hand_over = self.model.workers.next_hand_over();
+        [self.model.agents.next_due(), self.unsaved.flush_at(), start, hand_over, self.tasks.next_wake()]
             .into_iter()
             .flatten()
             .fold(self.time.next_pass, Instant::min)
@@ -180,6 +183,8 @@ impl Keeper {
         self.time.looked_at = turn.now;
         if turn.now >= self.time.next_pass {
             self.full_pass(&mut turn).await;
+        } else if self.model.workers.next_hand_over().is_some_and(|at| at <= turn.now) {
+            self.hand_over(&mut turn);
         }
         self.say(&mut turn);
         turn.touched.extend(self.model.agents.take_due(turn.now));
@@ -203,6 +208,7 @@ impl Keeper {
         }
         self.release_homeless(turn);
         self.move_idle_agents(turn);
+        self.hand_over(turn);
         self.hold_target(turn).await;
         let lacks_room = self.tasks.lack(PoolNow::of(&self.model, turn)) == Some(Lack::OldRuntime);
         self.watch_capacity(turn);
@@ -224,10 +230,8 @@ impl Keeper {
         if !may_move || workers.outdated() == 0 || !workers.is_oneshot(pool) {
             return;
         }
-        for (agent, epoch) in self.model.idle_in_outdated() {
-            // Nobody waits for it.
-            let waiter = Waiter { awaited: Awaited::Running, deadline: turn.now, reply: oneshot::channel().0 };
-            turn.transitions.push(Transition::Restart { agent, epoch, waiter });
+        for agent in self.model.idle_in_outdated() {
+            self.move_elsewhere(agent, turn);
         }
     }
 

@@ -180,13 +180,14 @@ impl Model {
     }
 
     /// Agents without work in workers with an older definition of the runtime.
-    pub(crate) fn idle_in_outdated(&self) -> Vec<(AgentId, Epoch)> {
+    pub(crate) fn idle_in_outdated(&self) -> Vec<AgentId> {
         let held = self.workers.values().filter(|worker| worker.origin.outdated).flat_map(|worker| &worker.held);
-        let idle = |id: &AgentId| {
-            let agent = self.agent(*id).filter(|agent| !agent.run.leaving)?;
-            Some((*id, agent.status.idles_at()?.epoch))
-        };
-        held.filter_map(idle).collect()
+        held.filter(|id| self.idles(**id)).copied().collect()
+    }
+
+    /// Whether an agent runs, has nothing to do, and stays.
+    pub(crate) fn idles(&self, id: AgentId) -> bool {
+        self.agent(id).is_some_and(|agent| agent.status.idles_at().is_some() && !agent.run.leaving)
     }
 
     /// Free slots, in the order of preference.
@@ -262,7 +263,8 @@ impl Model {
             origin: spec.origin,
             holds,
             scaling,
-            process_count: scaling.workers.open,
+            process_count: scaling.workers.open + scaling.workers.interrupted,
+            interrupted_workers: scaling.workers.interrupted,
             outdated_workers: self.workers.outdated(),
             unreachable_workers: self.workers.unreachable(),
             unreachable_worker_ids: self.workers.unreachable_ids().take(MOST_NAMED).collect(),

@@ -6,7 +6,9 @@
 //! intent, so a terminate that arrives between reading and acting wins.
 
 use muster_domain::scaling::ScalingActor;
-use muster_domain::{AgentEvent, AgentId, Assignment, Epoch, EventDraft, EventKind, ProcessId, WorkerKey, counted};
+use muster_domain::{
+    AgentEvent, AgentId, Assignment, Epoch, EventDraft, EventKind, Interruption, ProcessId, WorkerKey, counted,
+};
 use muster_policy::placement::{Placement, PlacementLimits, SlotChoice, place};
 use muster_policy::scaling::{self, ScalingDecision};
 use muster_store::{NewAgent, Write, WriteOutcome};
@@ -27,6 +29,8 @@ struct PlacementPlan {
     waiting: Vec<(AgentId, Assignment)>,
     spawns: Vec<(SpawnAsk, Option<ProcessId>)>,
     new_workers: Vec<(ProcessId, WorkerKey)>,
+    /// Workers that are interrupted, and those that are started in their place.
+    replaced: Vec<(ProcessId, Interruption)>,
     /// How many workers are to be there from now on, where these are more than before.
     scaled: Option<Decided>,
     writes: Vec<Write>,
@@ -90,10 +94,10 @@ impl Keeper {
         }
     }
 
-    /// Turns away new agents for whom there is no room beside those that wait for their backoff to pass: what was
-    /// acknowledged keeps its claim to a slot.
+    /// Turns away new agents for whom there is no room beside those that wait for their backoff to pass, and those that will move since
+    /// their worker is interrupted: what was acknowledged keeps its claim to a slot.
     fn admit(&self, waiting: usize, mut spawns: Vec<SpawnAsk>, bounds: PlacementLimits) -> Vec<SpawnAsk> {
-        let resting = self.model.agents.pending() - waiting;
+        let resting = self.model.agents.pending() - waiting + self.displaced();
         if resting == 0 || spawns.is_empty() {
             return spawns;
         }
@@ -166,8 +170,15 @@ impl Keeper {
     ) -> PlacementPlan {
         let new_worker = |_| (ProcessId::generate(), WorkerKey::generate());
         let new_workers: Vec<_> = (0..plan.new_workers + spare.count).map(new_worker).collect();
-        let mut placement =
-            PlacementPlan { waiting: Vec::new(), spawns: Vec::new(), writes: Vec::new(), scaled: None, new_workers };
+        let replaced = self.replaced_by(new_workers.iter().skip(plan.new_workers).map(|(id, _)| *id));
+        let mut placement = PlacementPlan {
+            waiting: Vec::new(),
+            spawns: Vec::new(),
+            writes: Vec::new(),
+            scaled: None,
+            replaced,
+            new_workers,
+        };
         let spare = spare.reason.to_string();
         let reasons = std::iter::repeat_n(&plan.reason, plan.new_workers).chain(std::iter::repeat(&spare));
         for ((process_id, key), reason) in placement.new_workers.clone().into_iter().zip(reasons) {
@@ -203,7 +214,20 @@ impl Keeper {
             placement.writes.extend(decided.writes(&self.model));
             placement.scaled = Some(decided);
         }
+        let noted = |(process_id, interruption): &(ProcessId, Interruption)| Write::InterruptWorker {
+            process_id: *process_id,
+            interruption: *interruption,
+        };
+        placement.writes.extend(placement.replaced.iter().map(noted).collect::<Vec<_>>());
         placement
+    }
+
+    /// Who is interrupted, and now has one of these in its place.
+    fn replaced_by(&self, new: impl Iterator<Item = ProcessId>) -> Vec<(ProcessId, Interruption)> {
+        let notice = |id: &ProcessId| Some(self.model.workers.get(id)?.interrupted?.notice);
+        let unreplaced = self.model.workers.unreplaced().into_iter();
+        let replaced = unreplaced.filter_map(|id| Some((id, notice(&id)?))).zip(new);
+        replaced.map(|((id, notice), new)| (id, Interruption { replaced_by: Some(new), ..notice })).collect()
     }
 
     fn full(&self) -> SupervisorError {
@@ -234,6 +258,9 @@ impl Keeper {
     fn placed(&mut self, placement: PlacementPlan, outcomes: Vec<WriteOutcome>, turn: &mut Turn) {
         if let Some(decided) = &placement.scaled {
             self.note_decided(decided, turn);
+        }
+        for (worker, interruption) in placement.replaced {
+            self.model.workers.set_interruption(worker, interruption, turn.now, turn.at);
         }
         let mut outcomes = outcomes.into_iter();
         for (process_id, key) in placement.new_workers {

@@ -67,7 +67,11 @@ impl Model {
                 Some(known) if row.state == WorkerState::Draining && known.status.takes_agents() => {
                     self.workers.end(row.process_id, WorkerEnd::Stopped, turn);
                 }
-                Some(_) => {}
+                Some(_) => {
+                    if let Some(notice) = row.interruption {
+                        self.workers.set_interruption(row.process_id, notice, turn.now, turn.at);
+                    }
+                }
                 None => {
                     self.workers.take_never_started(row, turn.now);
                     taken.push(row.process_id);

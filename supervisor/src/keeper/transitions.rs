@@ -13,6 +13,7 @@ use muster_store::AgentRow;
 use tokio::sync::oneshot;
 
 use super::agents::agent::Waiter;
+use super::interruptions::Noticed;
 use super::scaling::{Decided, DecisionEnd, DecisionReply};
 use crate::error::SupervisorError;
 use crate::view::PoolView;
@@ -32,6 +33,8 @@ pub(crate) enum Transition {
     Restart { agent: AgentId, epoch: Epoch, waiter: Waiter },
     /// A worker's process is known.
     Identify { worker: ProcessId, identity: WorkerIdentity },
+    /// The capacity under a worker will be taken away.
+    Interrupt(Noticed),
     /// A worker is not needed any more.
     Retire { worker: ProcessId, reason: String },
     /// A worker is proven dead.

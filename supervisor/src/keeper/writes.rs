@@ -30,6 +30,10 @@ impl Transition {
             Self::Identify { worker, identity } => {
                 (Write::IdentifyWorker { process_id: *worker, identity: identity.clone() }, None)
             }
+            Self::Interrupt(noticed) => {
+                let write = Write::InterruptWorker { process_id: noticed.worker, interruption: noticed.interruption };
+                (write, Some(noticed.event(pool, at)))
+            }
             Self::Retire { worker, reason } => {
                 let event = pool.worker_event(EventKind::WorkerDraining, *worker, at, reason.clone());
                 (Write::DrainWorker { process_id: *worker }, Some(event))

@@ -163,6 +163,8 @@ mod tests {
     };
     use muster_process::Spawner;
 
+    use muster_store::WorkerSpec;
+
     use super::*;
 
     fn orders() -> WorkerOrders {
@@ -189,8 +191,8 @@ mod tests {
             state: WorkerState::Starting,
             identity,
             key: None,
-            runtime_version: None,
-            launcher: muster_domain::launcher::LOCAL.to_owned(),
+            spec: WorkerSpec::local(),
+            interruption: None,
             created_at: Timestamp::now(),
             ended_at: None,
             ending: None,

@@ -50,7 +50,8 @@ impl Launchers {
 
     /// Finds a worker by the launcher that started it.
     async fn adopt(&self, row: &WorkerRow) -> Result<Adoption, LookError> {
-        let launcher = self.get(&row.launcher).ok_or_else(|| LookError(self.missing(&row.launcher)))?;
+        let launcher =
+            self.get(&row.spec.source.launcher).ok_or_else(|| LookError(self.missing(&row.spec.source.launcher)))?;
         launcher.adopt(row).await
     }
 

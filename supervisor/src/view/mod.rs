@@ -31,7 +31,7 @@ pub use queue::QueueView;
 pub use scale::{PoolStatus, ScaleView};
 pub use system::{BesidesView, CheckLine, HealthView, HeldPool, Mode, ReachView, SystemView};
 pub use task::{CalledOff, ProgressFigures, Submitted, TaskNews, TaskView};
-pub use worker::{EndedWorkerView, WorkerEndingView, WorkerView};
+pub use worker::{EndedWorkerView, InterruptionView, WorkerEndingView, WorkerView};
 
 /// One page of a list.
 #[derive(Clone, Debug)]

@@ -1,6 +1,8 @@
 //! Workers, those that there are and those that ended.
 
-use muster_domain::{PoolName, ProcessId, Timestamp, Words, WorkerCause, WorkerEnding, WorkerIdentity, WorkerState};
+use muster_domain::{
+    Interruption, PoolName, ProcessId, Timestamp, Words, WorkerCause, WorkerEnding, WorkerIdentity, WorkerState,
+};
 use muster_store::WorkerRow;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -36,6 +38,9 @@ pub struct WorkerView {
     /// Whether it starts programs by an older definition of the runtime than the configuration's: it gets no more agents, and is
     /// replaced when it has none.
     pub outdated: bool,
+    /// Where the capacity under it will be taken away: it gets no more agents, these get no more tasks, and what it has by the deadline
+    /// is handed over. Null of all others.
+    pub interruption: Option<InterruptionView>,
     /// Where it may be dead or does not end, while nobody here can see or bring about its end: since when, why, and what to type. Its
     /// agents keep their places, and it gets no more. Null of all others.
     pub unreachable: Option<String>,
@@ -45,6 +50,28 @@ pub struct WorkerView {
     /// When it was last heard.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_heartbeat: Option<Timestamp>,
+}
+
+/// A notice that the capacity under a worker will be taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = InterruptionJson)]
+pub struct InterruptionView {
+    /// When the first notice came.
+    #[schema(value_type = String, format = DateTime)]
+    pub noticed_at: Timestamp,
+    /// When the capacity goes.
+    #[schema(value_type = String, format = DateTime)]
+    pub deadline: Timestamp,
+    /// The worker that was started in its place; null where none was needed, or none could be started yet.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    pub replaced_by: Option<ProcessId>,
+}
+
+impl From<Interruption> for InterruptionView {
+    fn from(notice: Interruption) -> Self {
+        let Interruption { noticed_at, deadline, replaced_by } = notice;
+        Self { noticed_at, deadline, replaced_by }
+    }
 }
 
 /// A worker that ended.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use muster_domain::{
     AgentId, AgentSpec, Fence, ProcessId, StopReason, Timestamp, WorkerCause, WorkerEnding, WorkerKey,
 };
-use muster_store::{Leadership, LifeRow, NewAgent, Store, Write};
+use muster_store::{Leadership, LifeRow, NewAgent, Store, WorkerSpec, Write};
 
 use crate::world::{Ground, World, pool, wait_until};
 
@@ -53,8 +53,7 @@ async fn ended(ground: &Ground, fence: Fence, days: u64) -> (AgentId, ProcessId)
             pool: pool(),
             capacity: 2,
             key: WorkerKey::generate(),
-            runtime_version: None,
-            launcher: muster_domain::launcher::LOCAL.to_owned(),
+            spec: WorkerSpec::local(),
             at,
         },
         Write::EndWorker { process_id, lost: false, ending, at },

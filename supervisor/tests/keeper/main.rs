@@ -7,6 +7,7 @@ mod autoscaling;
 mod awaited;
 mod commands;
 mod idle;
+mod interruptions;
 mod launcher;
 mod launching;
 mod ledger;

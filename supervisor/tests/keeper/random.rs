@@ -57,7 +57,8 @@ impl Life {
             35..48 => self.terminate_one().await,
             48..55 => self.restart_one().await,
             55..67 => self.crash_one().await,
-            67..76 => self.kill_a_worker(),
+            67..73 => self.kill_a_worker(),
+            73..76 => self.interrupt_a_worker().await,
             76..82 => self.change_a_worker().await,
             82..84 => self.world.launcher().fail(1),
             84..92 => self.trouble_the_store(),
@@ -119,6 +120,14 @@ impl Life {
     fn kill_a_worker(&mut self) {
         if let Some(worker) = self.a_worker() {
             worker.die();
+        }
+    }
+
+    async fn interrupt_a_worker(&mut self) {
+        let within = Duration::from_millis(self.rng.u64(..200));
+        if let Some(worker) = self.a_worker() {
+            // Refused or not: it may end by itself meanwhile.
+            drop(self.world.workers().interrupt(worker.id(), within).await);
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use muster_domain::{Clocks, EventKind, PoolConfig, ProcessId, Timestamp, WorkerCause, WorkerEnding, WorkerKey};
 use muster_registry::Registry;
 use muster_store::testing::Commit;
-use muster_store::{Leadership, Store, Write};
+use muster_store::{Leadership, Store, WorkerSpec, Write};
 use muster_supervisor::SupervisorError;
 
 use crate::unreachable::{
@@ -186,8 +186,7 @@ async fn nobody_is_told_that_a_worker_is_dead_whose_row_is_open() {
         pool: pool(),
         capacity: 1,
         key: WorkerKey::generate(),
-        runtime_version: None,
-        launcher: "local".to_owned(),
+        spec: WorkerSpec::local(),
         at: Timestamp::now(),
     };
     let fence = world.system().view().await.fence;

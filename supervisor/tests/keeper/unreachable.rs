@@ -289,7 +289,7 @@ async fn a_pool_names_its_launcher_and_its_workers_stay_with_theirs() {
     let place = world.agent(there).await.process_id.expect("a place");
     let by_launcher = async || {
         let rows = ground.store.open_workers().await.expect("rows");
-        rows.into_iter().map(|row| (row.process_id, row.launcher)).collect::<Vec<_>>()
+        rows.into_iter().map(|row| (row.process_id, row.spec.source.launcher)).collect::<Vec<_>>()
     };
     let expected = [(here.id(), "local".to_owned()), (place, "east".to_owned())];
     assert_eq!((by_launcher().await, east.launches(), ground.launcher.launches()), (expected.to_vec(), 1, 1));

@@ -61,22 +61,21 @@ impl Content {
                 self.decisions.end(*decision_id, *state, result, *at)
             }
             Write::PauseAll { paused } => self.pools.pause_all(*paused),
-            Write::AddWorker { process_id, pool, capacity, key, runtime_version, launcher, at } => {
-                self.add_worker(WorkerRow {
-                    process_id: *process_id,
-                    pool_name: pool.clone(),
-                    capacity: *capacity,
-                    state: WorkerState::Starting,
-                    identity: None,
-                    key: Some(*key),
-                    runtime_version: runtime_version.clone(),
-                    launcher: launcher.clone(),
-                    created_at: *at,
-                    ended_at: None,
-                    ending: None,
-                })
-            }
+            Write::AddWorker { process_id, pool, capacity, key, spec, at } => self.add_worker(WorkerRow {
+                process_id: *process_id,
+                pool_name: pool.clone(),
+                capacity: *capacity,
+                state: WorkerState::Starting,
+                identity: None,
+                key: Some(*key),
+                spec: spec.clone(),
+                interruption: None,
+                created_at: *at,
+                ended_at: None,
+                ending: None,
+            }),
             Write::IdentifyWorker { process_id, identity } => self.workers.identify(*process_id, identity),
+            Write::InterruptWorker { process_id, interruption } => self.workers.interrupt(*process_id, *interruption),
             Write::DrainWorker { process_id } => self.workers.drain(*process_id),
             Write::EndWorker { process_id, lost, ending, at } => self.end_worker(*process_id, *lost, ending, *at),
             Write::AddAgent(new) => return self.add_agent(new),

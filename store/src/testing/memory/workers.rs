@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use muster_domain::{PoolName, ProcessId, Timestamp, WorkerEnding, WorkerIdentity, WorkerState};
+use muster_domain::{Interruption, PoolName, ProcessId, Timestamp, WorkerEnding, WorkerIdentity, WorkerState};
 
 use crate::WorkerRow;
 
@@ -49,6 +49,10 @@ impl WorkerTable {
 
     pub(super) fn identify(&mut self, id: ProcessId, identity: &WorkerIdentity) -> bool {
         self.open_one(id).map(|row| row.identity = Some(identity.clone())).is_some()
+    }
+
+    pub(super) fn interrupt(&mut self, id: ProcessId, interruption: Interruption) -> bool {
+        self.open_one(id).map(|row| row.interruption = Some(interruption)).is_some()
     }
 
     pub(super) fn drain(&mut self, id: ProcessId) -> bool {

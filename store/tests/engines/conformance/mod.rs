@@ -17,17 +17,18 @@ pub(crate) mod workers;
 
 use std::time::Duration;
 
+use muster_domain::tiers::WorkerSource;
 use muster_domain::{
     AgentId, AgentSpec, Assignment, Cause, Ending, Epoch, EventDraft, EventKind, Fence, FinalState, LocalIdentity,
-    PoolConfig, PoolName, PoolOrigin, PoolSpec, ProcessId, StopReason, Timestamp, WorkerCause, WorkerEnding,
+    PoolConfig, PoolName, PoolOrigin, PoolSpec, ProcessId, StopReason, TierName, Timestamp, WorkerCause, WorkerEnding,
     WorkerIdentity, WorkerKey,
 };
-use muster_store::{IdempotencyKey, Leadership, NewAgent, Store, Write, WriteOutcome};
+use muster_store::{IdempotencyKey, Leadership, NewAgent, Store, WorkerSpec, Write, WriteOutcome};
 
 pub(crate) use crate::places::Place;
 
 /// The newest migration.
-pub(crate) const NEWEST: i64 = 17;
+pub(crate) const NEWEST: i64 = 18;
 
 /// The numbers of the migrations after this one: a number may be left out.
 pub(crate) fn migrations_after(before: i64) -> Vec<i64> {
@@ -125,9 +126,9 @@ pub(crate) fn key_of(worker: ProcessId) -> WorkerKey {
 }
 
 pub(crate) fn add_worker(process_id: ProcessId, pool: &str, capacity: u32) -> Write {
-    let runtime_version = Some("1f".to_owned());
-    let (pool, key, launcher) = (name(pool), key_of(process_id), "east".to_owned());
-    Write::AddWorker { process_id, pool, capacity, key, runtime_version, launcher, at: at(1) }
+    let source = WorkerSource { launcher: "east".to_owned(), instance_type: Some("c6g.xlarge".to_owned()) };
+    let spec = WorkerSpec { runtime_version: Some("1f".to_owned()), source, tier: Some(TierName::Spot) };
+    Write::AddWorker { process_id, pool: name(pool), capacity, key: key_of(process_id), spec, at: at(1) }
 }
 
 pub(crate) fn new_agent(pool: &str, worker: Option<ProcessId>) -> NewAgent {

@@ -1,6 +1,6 @@
 //! Workers.
 
-use muster_domain::{RemoteIdentity, WorkerState};
+use muster_domain::{Interruption, RemoteIdentity, WorkerState};
 use muster_store::WriteOutcome::{Applied, Unchanged};
 
 use super::*;
@@ -27,7 +27,8 @@ pub(crate) async fn workers_open_and_end(place: &Place) {
     assert_eq!((row.process_id, row.pool_name.as_str(), row.capacity), (id, "dev", 10));
     assert_eq!((row.state, row.created_at, row.ended_at), (WorkerState::Starting, at(1), None));
     assert_eq!(row.identity, Some(identity(4_000_000_000)));
-    assert_eq!((row.runtime_version.as_deref(), row.launcher.as_str()), (Some("1f"), "east"));
+    assert_eq!((row.spec.runtime_version.as_deref(), row.spec.source.launcher.as_str()), (Some("1f"), "east"));
+    assert_eq!((row.spec.source.to_string().as_str(), row.spec.tier), ("east/c6g.xlarge", Some(TierName::Spot)));
     assert_eq!(place.store.open_workers().await.expect("a read"), [row]);
 
     place.all(fence, vec![(drain(), Applied), (drain(), Unchanged)]).await;
@@ -110,4 +111,23 @@ pub(crate) async fn workers_that_ended_are_listed_the_latest_first(place: &Place
     assert_eq!(list(Some("dev"), None, 10).await, [ended[2], ended[0]]);
     assert_eq!(list(Some("dev"), Some(ended[2]), 10).await, [ended[0]]);
     assert!(list(Some("nowhere"), None, 10).await.is_empty());
+}
+
+pub(crate) async fn a_notice_is_kept_while_its_worker_is_there(place: &Place) {
+    let fence = place.lead_with_pool().await;
+    let (id, other) = (place.worker(fence, 1).await, place.worker(fence, 1).await);
+    let notice = Interruption { noticed_at: at(2), deadline: at(120_002), replaced_by: None };
+    let replaced = Interruption { replaced_by: Some(other), ..notice };
+    let interrupt = |process_id, interruption| Write::InterruptWorker { process_id, interruption };
+    let row = async || place.store.worker(id).await.expect("a read").expect("a worker");
+    assert_eq!(row().await.interruption, None);
+    place
+        .all(fence, vec![(interrupt(id, notice), Applied), (interrupt(ProcessId::generate(), notice), Unchanged)])
+        .await;
+    assert_eq!((row().await.interruption, row().await.state), (Some(notice), WorkerState::Starting));
+    place.all(fence, vec![(interrupt(id, replaced), Applied), (end_worker(id), Applied)]).await;
+    place.all(fence, vec![(interrupt(id, notice), Unchanged)]).await;
+    assert_eq!(row().await.interruption, Some(replaced), "it is known of one that ended too");
+    let others = place.store.open_workers().await.expect("a read");
+    assert!(others.iter().all(|row| row.interruption.is_none()), "{others:?}");
 }

@@ -118,8 +118,8 @@ impl PoolAgents {
     }
 
     /// A worker's death ends the runs of all its agents.
-    pub(in crate::keeper) fn lost(&mut self, id: AgentId, epoch: Epoch, pool: &Pool, turn: &mut Turn) {
-        let ending = Ending::new(Cause::WorkerLost, turn.at);
+    pub(in crate::keeper) fn lost(&mut self, id: AgentId, epoch: Epoch, cause: Cause, pool: &Pool, turn: &mut Turn) {
+        let ending = Ending::new(cause, turn.at);
         let Some(agent) = self.get_mut(id) else { return };
         // One whose order never went out has no part in it: that does not count against it.
         let untold = agent.status.is_placed_as(epoch) && agent.run.command.is_none();

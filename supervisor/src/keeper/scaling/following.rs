@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use muster_domain::agent::StopReason;
 use muster_domain::scaling::DecisionState;
-use muster_domain::{AgentId, AgentStatus, DecisionId, Epoch, ProcessId, ScalingMode, counted};
+use muster_domain::{AgentId, AgentStatus, DecisionId, ProcessId, ScalingMode, counted};
 use muster_policy::scaling::{self, AgentDemand, LeaveCandidate, ScaleIn, ScalingReason};
-use tokio::sync::oneshot;
 
-use super::super::agents::agent::{Awaited, PoolAgent, Waiter};
+use super::super::agents::agent::PoolAgent;
 use super::super::tasks::PoolNow;
 use super::super::transitions::Transition;
 use super::super::workers::worker::PoolWorker;
@@ -30,7 +29,7 @@ enum AgentSort {
     /// It has work, waits for a person, or is on its way.
     Busy,
     /// Idle, and spawned by somebody.
-    Moving(Epoch),
+    Moving,
     /// Idle, and started for tasks.
     Ending,
 }
@@ -40,7 +39,7 @@ impl AgentSort {
         match agent.status.idles_at().filter(|_| !agent.run.leaving) {
             None => Self::Busy,
             Some(_) if agent.spec.on_demand => Self::Ending,
-            Some(at) => Self::Moving(at.epoch),
+            Some(_) => Self::Moving,
         }
     }
 }
@@ -143,7 +142,9 @@ impl Keeper {
 
     fn leave_candidates(&mut self, turn: &Turn) -> Vec<LeaveCandidate> {
         let mut candidates = Vec::new();
-        let is_candidate = |worker: &&PoolWorker| worker.is_wanted() || (worker.leaves && worker.status.takes_agents());
+        let is_candidate = |worker: &&PoolWorker| {
+            worker.is_wanted() || (worker.leaves && !worker.is_interrupted() && worker.status.takes_agents())
+        };
         for worker in self.model.workers.values().filter(is_candidate) {
             let (mut busy, mut moving, mut ending) = (0, 0, 0);
             for agent in worker.held.iter().filter_map(|id| self.model.agent(*id)) {
@@ -151,7 +152,7 @@ impl Keeper {
                     // One that is told to end or to move from a worker that leaves is on its way.
                     AgentSort::Busy if worker.leaves && matches!(agent.status, AgentStatus::Stopping { .. }) => {}
                     AgentSort::Busy => busy += 1,
-                    AgentSort::Moving(_) => moving += 1,
+                    AgentSort::Moving => moving += 1,
                     AgentSort::Ending => ending += 1,
                 }
             }
@@ -181,11 +182,7 @@ impl Keeper {
                 let reason = StopReason::ScaledIn;
                 turn.transitions.push(Transition::Stop { agent: id, reason, graceful: true, waiter: None });
             }
-            AgentSort::Moving(epoch) => {
-                // Nobody waits for it.
-                let waiter = Waiter { awaited: Awaited::Running, deadline: turn.now, reply: oneshot::channel().0 };
-                turn.transitions.push(Transition::Restart { agent: id, epoch, waiter });
-            }
+            AgentSort::Moving => self.move_elsewhere(id, turn),
         }
     }
 

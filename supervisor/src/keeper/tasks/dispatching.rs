@@ -39,11 +39,9 @@ impl PoolTasks {
     /// Whether an agent runs, stays, and its worker takes commands.
     fn takes_tasks(&self, agent: &PoolAgent, pool: PoolNow<'_>) -> bool {
         let Some(at) = agent.status.runs_at() else { return false };
-        let ready = pool
-            .model
-            .workers
-            .get(&at.process_id)
-            .is_some_and(|worker| worker.status == WorkerStatus::Ready && !worker.is_unreachable());
+        let ready = pool.model.workers.get(&at.process_id).is_some_and(|worker| {
+            worker.status == WorkerStatus::Ready && !worker.is_unreachable() && !worker.is_interrupted()
+        });
         ready && !agent.run.leaving && !self.assigned.spent.contains(&agent.spec.agent_id)
     }
 

@@ -216,7 +216,9 @@ const fn is_start(record: &AttemptRecord) -> bool {
 /// speaks against it: a person's wish came too late. One that lost its lease, its time or its budget has none to give.
 fn true_end(halt: Option<Halt>, end: AttemptEnd) -> AttemptEnd {
     match (halt, end) {
-        (None | Some(Halt::Cancelled | Halt::HandedBack), AttemptEnd::Succeeded) => AttemptEnd::Succeeded,
+        (None | Some(Halt::Cancelled | Halt::HandedBack | Halt::Preempted), AttemptEnd::Succeeded) => {
+            AttemptEnd::Succeeded
+        }
         (Some(halt), _) => AttemptEnd::Halted { halt },
         (None, end) => end,
     }
@@ -227,6 +229,7 @@ fn true_end(halt: Option<Halt>, end: AttemptEnd) -> AttemptEnd {
 fn end_with(run: &RunningAttempt, cause: &Cause) -> AttemptEnd {
     match cause {
         Cause::WorkerLost => AttemptEnd::WorkerLost,
+        Cause::WorkerInterrupted => AttemptEnd::Halted { halt: Halt::Preempted },
         cause if run.begun_by.is_none() => AttemptEnd::NotBegun { message: format!("its agent {cause}") },
         cause if cause.is_of_muster() => AttemptEnd::Interrupted { message: format!("its agent {cause}") },
         cause => AttemptEnd::AgentDied { message: cause.to_string() },

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use muster_domain::{FollowUp, Halt, Tally, TaskId, TaskSpec, TaskState, Timestamp};
+use muster_domain::{AgentId, FollowUp, Halt, Tally, TaskId, TaskSpec, TaskState, Timestamp};
 use muster_store::{AttemptTotals, IdempotencyKey, NewTask, QueuedTask, TaskRow, TaskVerdict, Write};
 
 use super::effects::TaskReply;
@@ -23,6 +23,8 @@ pub(super) struct TaskInbox {
     redrives: Vec<Redrive>,
     /// Whether what runs is to go back to the queue.
     handing_back: bool,
+    /// Agents whose tasks are to go back to the queue, since the capacity under their workers goes.
+    preempted: Vec<AgentId>,
     /// Tasks whose callers were refused by a commit that may have gone through after all.
     pub(super) refused: Vec<TaskId>,
 }
@@ -46,6 +48,11 @@ impl PoolTasks {
     /// What runs is to go back to the queue.
     pub(in crate::keeper) const fn hand_back(&mut self, hand_back: bool) {
         self.inbox.handing_back |= hand_back;
+    }
+
+    /// What this agent has is to go back to the queue, at no cost.
+    pub(in crate::keeper) fn preempt(&mut self, agent: AgentId) {
+        self.inbox.preempted.push(agent);
     }
 
     /// Nothing new is begun: new tasks are refused before anything is written.
@@ -153,6 +160,11 @@ impl PoolTasks {
         if std::mem::take(&mut self.inbox.handing_back) {
             for id in self.assigned.runs.ids() {
                 self.assigned.plan_halt(id, Halt::HandedBack, plan, pool.now);
+            }
+        }
+        for agent in std::mem::take(&mut self.inbox.preempted) {
+            for id in self.assigned.runs.of_agent(agent).to_vec() {
+                self.assigned.plan_halt(id, Halt::Preempted, plan, pool.now);
             }
         }
         for cancel in std::mem::take(&mut self.inbox.cancels) {

@@ -9,6 +9,7 @@ use muster_registry::Peer;
 use muster_store::WorkerRow;
 
 use super::super::mailbox::WorkerNews;
+use super::interrupting::Interrupted;
 use super::launching::await_death;
 use super::way::Way;
 use super::worker::{PoolWorker, Process, WorkerOrigin};
@@ -40,10 +41,12 @@ impl PoolWorkers {
             Err(error) => Way::None(error.to_string()),
         };
         let outdated = self.is_outdated(&row, adoption.as_ref().ok(), pool);
+        let at = self.deps.settings.wall.now();
         self.put(PoolWorker {
             status,
             origin: WorkerOrigin { started_at: row.created_at, begun: None, outdated, has_key: row.key.is_some() },
             process: Process { identity, confirmed: true, way, ..Process::default() },
+            interrupted: row.interruption.map(|notice| Interrupted::of(notice, now, at)),
             ..PoolWorker::new(id, row.capacity, row.created_at, now)
         });
         self.deps.bus.introduce(id, Peer { pool: row.pool_name.clone(), key: row.key });
@@ -59,7 +62,7 @@ impl PoolWorkers {
     fn is_outdated(&self, row: &WorkerRow, adoption: Option<&Adoption>, pool: &Pool) -> bool {
         let wanted = self.runtime_version(pool);
         let is_dead = matches!(adoption, Some(Adoption::Ended(_)));
-        let outdated = !is_dead && wanted.is_some() && row.runtime_version != wanted;
+        let outdated = !is_dead && wanted.is_some() && row.spec.runtime_version != wanted;
         if outdated {
             tracing::warn!(
                 process.id = %row.process_id,

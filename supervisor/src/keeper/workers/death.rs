@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
 use muster_domain::{
-    AgentId, Command, Envelope, ProcessId, WorkerCause, WorkerEnding, WorkerIdentity, WorkerStatus, counted,
+    AgentId, Cause, Command, Envelope, ProcessId, WorkerCause, WorkerEnding, WorkerIdentity, WorkerStatus, counted,
 };
 use muster_policy::worker::Kill;
 use muster_process::ProcessExit;
@@ -14,6 +14,7 @@ use muster_process::ProcessExit;
 use super::super::transitions::Transition;
 use super::reach::{Order, send, tell};
 use super::way::Way;
+use super::worker::PoolWorker;
 use super::{DeclarationReply, Pool, PoolWorkers, Turn};
 use crate::error::SupervisorError;
 use crate::launch::{Death, Proof, RunningWorker, Sent};
@@ -41,6 +42,8 @@ pub(in crate::keeper) struct AgentFollowUps {
 pub(in crate::keeper) struct Dead {
     /// Its agents.
     pub(in crate::keeper) held: Vec<AgentId>,
+    /// Why their runs ended.
+    pub(in crate::keeper) cause: Cause,
     /// Whether nobody had told it to end.
     lost: bool,
     /// Whether it came to nothing: it was lost before it was ready.
@@ -177,7 +180,8 @@ impl PoolWorkers {
     /// A worker and all that it owned is proven dead: it is listened to no more. None if it is not in the model, or if that was known:
     /// a second proof changes nothing.
     pub(in crate::keeper) fn dead(&mut self, id: ProcessId, pool: &Pool, now: Instant) -> Option<Dead> {
-        if self.declared.contains_key(&id) {
+        let is_declared = self.declared.contains_key(&id);
+        if is_declared {
             // Whatever it was told, nobody has seen it follow.
             self.apply(id, WorkerEvent::EndOrdered(now, WorkerEnd::Lost));
         }
@@ -185,16 +189,20 @@ impl PoolWorkers {
         if std::mem::replace(&mut worker.is_over, true) {
             return None;
         }
-        let lost = worker.status.after(WorkerEvent::Died) == Some(WorkerStatus::Gone(WorkerEnd::Lost));
+        // That one ends whose capacity is taken away was said before.
+        let is_expected = worker.is_interrupted() && !is_declared;
+        let is_lost = worker.status.after(WorkerEvent::Died) == Some(WorkerStatus::Gone(WorkerEnd::Lost));
+        let lost = is_lost && !is_expected;
         let loss = worker.loss().filter(|_| lost);
         let held = worker.held.iter().copied().collect();
+        let cause = if worker.is_interrupted() { Cause::WorkerInterrupted } else { Cause::WorkerLost };
         self.deps.listener.unwatch(id);
         if let Some(loss) = loss {
             self.starts.lost(loss, pool.spec.config.restart.window, now);
         }
         let outcome = if lost { "lost" } else { "stopped" };
         metrics::counter!("muster_worker_endings_total", "pool" => pool.label(), "how" => outcome).increment(1);
-        Some(Dead { held, lost, is_failed_start: loss.is_some_and(|loss| !loss.ready) })
+        Some(Dead { held, cause, lost, is_failed_start: loss.is_some_and(|loss| !loss.ready) })
     }
 
     /// Decides over a dead worker when it is known what follows for its agents. Returns how it ended if it came to nothing.
@@ -211,6 +219,7 @@ impl PoolWorkers {
         // At once, and not only when the store has taken it: nobody is to be placed on it in between.
         let end = if dead.lost { WorkerEnd::Lost } else { WorkerEnd::Stopped };
         self.apply(id, WorkerEvent::EndOrdered(turn.now, end));
+        self.vacate_places();
         // Not one that ran for a while: its end says nothing about the next one's start.
         let failed = dead.is_failed_start.then(|| ending.clone());
         turn.transitions.push(Transition::EndWorker { worker: id, lost: dead.lost, ending });
@@ -238,11 +247,13 @@ impl PoolWorkers {
 
     fn ending_of(&self, id: ProcessId, how: WorkerEnded, lost: bool, follows: &AgentFollowUps) -> WorkerEnding {
         let hung = self.get(&id).is_some_and(|worker| matches!(worker.process.kill, Kill::Sent(_) | Kill::Failed(_)));
+        let interrupted = self.get(&id).is_some_and(PoolWorker::is_interrupted);
         let (cause, last_words) = match how {
             WorkerEnded::NotStarted(error) => (WorkerCause::NotStarted { error }, String::new()),
             WorkerEnded::Dead(Death { proof: Proof::Person(by), last_words, .. }) => {
                 (WorkerCause::DeclaredDead { by }, last_words)
             }
+            WorkerEnded::Dead(Death { last_words, .. }) if interrupted => (WorkerCause::Interrupted, last_words),
             WorkerEnded::Dead(Death { last_words, .. }) if !lost => (WorkerCause::Stopped, last_words),
             WorkerEnded::Dead(Death { last_words, .. }) if hung => (WorkerCause::Hung, last_words),
             WorkerEnded::Dead(Death { exit, last_words, .. }) => {

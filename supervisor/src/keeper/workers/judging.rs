@@ -84,10 +84,15 @@ impl PoolWorkers {
         let to_spare = scaling::workers_to_spare(counts);
         let bounds = WorkerLimits { idle_timeout: scaling::idle_timeout(counts), at_minimum: to_spare == 0 };
         let clocks = self.clocks(pool);
+        let awaited = self.replacements();
         let judge = |worker: &PoolWorker| {
-            // One without a key, or that leaves, is not needed as soon as it is empty.
-            let unneeded = WorkerLimits { idle_timeout: Duration::ZERO, at_minimum: false };
-            let bounds = if worker.origin.has_key && !worker.leaves { bounds } else { unneeded };
+            let bounds = match () {
+                // One that is on its way out is not needed as soon as it is empty.
+                () if worker.is_on_its_way_out() => WorkerLimits { idle_timeout: Duration::ZERO, at_minimum: false },
+                // One that was started in the place of another waits for that one's agents.
+                () if awaited.contains(&worker.process_id) => WorkerLimits { at_minimum: true, ..bounds },
+                () => bounds,
+            };
             next_step(worker.facts(), watch, &worker.clocks(&clocks), bounds, at)
         };
         // Of one whose end is decided nothing more is to be known.
@@ -111,8 +116,8 @@ impl PoolWorkers {
                 WorkerStep::Condemn(reason) => self.condemn(id, &reason, pool, turn),
                 WorkerStep::Kill(reason) => self.kill(id, &reason, pool, turn),
                 WorkerStep::Retire(reason) => {
-                    // One of before, or that leaves, takes no agents, so it goes at the minimum too.
-                    let takes_none = self.get(&id).is_some_and(|worker| worker.is_of_before() || worker.leaves);
+                    // One that takes no agents goes at the minimum too.
+                    let takes_none = self.get(&id).is_some_and(PoolWorker::is_on_its_way_out);
                     // Of several idle workers only so many retire that the minimum stays.
                     if takes_none || retiring < to_spare {
                         retiring += u32::from(!takes_none);

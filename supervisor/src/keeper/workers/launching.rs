@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use muster_domain::tiers::WorkerSource;
 use muster_domain::{Clocks, ProcessId, WorkerKey, WorkerOrders};
 use muster_policy::scaling;
 use muster_policy::worker::Kill;
 use muster_registry::Peer;
-use muster_store::Write;
+use muster_store::{WorkerSpec, Write};
 
 use super::super::mailbox::{KeeperMessage, WorkerNews};
 use super::super::transitions::Transition;
@@ -37,6 +38,8 @@ impl PoolWorkers {
             open: self.totals.open,
             taking: self.totals.taking,
             starting: self.totals.starting,
+            interrupted: self.totals.interrupted,
+            replacing: self.totals.replacing,
             backs_off: self.starts.not_before().is_some_and(|at| at > now),
             stopping: pool.is_stopping,
             draining: pool.draining,
@@ -51,13 +54,13 @@ impl PoolWorkers {
 
     /// The row of a new worker.
     pub(in crate::keeper) fn row(&self, id: ProcessId, key: WorkerKey, pool: &Pool, turn: &Turn) -> Write {
+        let source = WorkerSource { launcher: pool.spec.config.launcher.clone(), instance_type: None };
         Write::AddWorker {
             process_id: id,
             pool: pool.spec.pool_name.clone(),
             capacity: pool.spec.config.max_agents,
             key,
-            runtime_version: self.runtime_version(pool),
-            launcher: pool.spec.config.launcher.clone(),
+            spec: WorkerSpec { runtime_version: self.runtime_version(pool), source, tier: None },
             at: turn.at,
         }
     }

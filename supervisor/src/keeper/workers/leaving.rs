@@ -14,7 +14,8 @@ impl PoolWorkers {
 
     /// Which ones.
     pub(in crate::keeper) fn leaving_ids(&self) -> Vec<ProcessId> {
-        let leaving = self.values().filter(|worker| worker.leaves && worker.status.takes_agents());
+        let leaving =
+            self.values().filter(|worker| worker.leaves && !worker.is_interrupted() && worker.status.takes_agents());
         leaving.map(|worker| worker.process_id).collect()
     }
 

@@ -9,6 +9,7 @@
 //! | [`launching`] | a worker is started, and who it is becomes known |
 //! | [`adopting`] | a worker of an earlier supervisor is taken over |
 //! | [`leaving`] | it ends when it is empty, since there are to be fewer |
+//! | [`interrupting`] | the capacity under it will be taken away |
 //! | [`judging`] | what is heard of it, and what is not |
 //! | [`probing`] | it is asked past the registry; what is said where that can't be |
 //! | [`way`] | whether there is a way to it past the registry |
@@ -18,6 +19,7 @@
 
 mod adopting;
 mod death;
+mod interrupting;
 mod judging;
 mod launching;
 mod leaving;

@@ -2,7 +2,8 @@
 
 use super::worker::PoolWorker;
 
-/// Workers that are open, and which of these are so or so.
+/// Workers that are open, and which of these are so or so. Those that are interrupted count to themselves only, and to those that nobody
+/// can reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct WorkerTotals {
     pub(super) open: u32,
@@ -16,18 +17,24 @@ pub(super) struct WorkerTotals {
     pub(super) starting: u32,
     /// Those that are to end when they are empty.
     pub(super) leaving: u32,
+    /// Those under which the capacity will be taken away.
+    pub(super) interrupted: u32,
+    /// Of these, those in whose place another one is to be started.
+    pub(super) replacing: u32,
 }
 
 impl WorkerTotals {
     fn of(worker: &PoolWorker) -> Self {
-        let is_open = worker.is_open();
+        let (is_open, stays) = (worker.is_open(), !worker.is_interrupted());
         Self {
-            open: is_open.into(),
-            outdated: (is_open && worker.origin.outdated).into(),
+            open: (is_open && stays).into(),
+            outdated: (is_open && stays && worker.origin.outdated).into(),
             unreachable: (is_open && worker.is_unreachable()).into(),
             taking: worker.is_wanted().into(),
-            starting: worker.status.is_starting().into(),
-            leaving: (worker.status.takes_agents() && worker.leaves).into(),
+            starting: (stays && worker.status.is_starting()).into(),
+            leaving: (stays && worker.status.takes_agents() && worker.leaves).into(),
+            interrupted: (is_open && !stays).into(),
+            replacing: worker.is_unreplaced().into(),
         }
     }
 
@@ -40,13 +47,15 @@ impl WorkerTotals {
     }
 
     fn each(&mut self, other: Self, change: impl Fn(u32, u32) -> u32) {
-        let Self { open, outdated, unreachable, taking, starting, leaving } = other;
+        let Self { open, outdated, unreachable, taking, starting, leaving, interrupted, replacing } = other;
         self.open = change(self.open, open);
         self.outdated = change(self.outdated, outdated);
         self.unreachable = change(self.unreachable, unreachable);
         self.taking = change(self.taking, taking);
         self.starting = change(self.starting, starting);
         self.leaving = change(self.leaving, leaving);
+        self.interrupted = change(self.interrupted, interrupted);
+        self.replacing = change(self.replacing, replacing);
     }
 
     /// As a look at all of them counts.

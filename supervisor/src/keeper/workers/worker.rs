@@ -7,6 +7,7 @@ use muster_domain::{AgentId, Clocks, Heartbeat, PoolName, ProcessId, Timestamp, 
 use muster_policy::starts::EarlyEnd;
 use muster_policy::worker::{Kill, WorkerFacts};
 
+use super::interrupting::Interrupted;
 use super::probing::Probing;
 use super::way::{Unreachable, Way};
 use crate::view::{WorkerView, share};
@@ -41,6 +42,8 @@ pub(crate) struct PoolWorker {
     pub(crate) is_over: bool,
     /// Whether it is to end when it is empty, since there are to be fewer: nobody is placed on it any more.
     pub(crate) leaves: bool,
+    /// That the capacity under it will be taken away, where that is known.
+    pub(crate) interrupted: Option<Interrupted>,
     /// When it was last seen with work, or began.
     pub(crate) worked_at: Instant,
 }
@@ -100,6 +103,7 @@ impl PoolWorker {
             reports: SettledReports::default(),
             is_over: false,
             leaves: false,
+            interrupted: None,
             worked_at: now,
         }
     }
@@ -119,7 +123,13 @@ impl PoolWorker {
 
     /// Whether it stays, with the runtime's definition of today, and is within reach.
     pub(crate) const fn takes_agents(&self) -> bool {
-        self.status.takes_agents() && !self.origin.outdated && !self.leaves && !self.is_unreachable()
+        let stays = !self.origin.outdated && !self.leaves && !self.is_interrupted();
+        self.status.takes_agents() && stays && !self.is_unreachable()
+    }
+
+    /// Whether it takes no agents whatever comes, and ends as soon as it is empty.
+    pub(crate) const fn is_on_its_way_out(&self) -> bool {
+        self.is_of_before() || self.leaves || self.is_interrupted()
     }
 
     /// Whether it may be dead, and nobody can ask or kill it.
@@ -202,6 +212,7 @@ impl PoolWorker {
             host: self.process.identity.as_ref().map(|identity| identity.host().to_owned()),
             status: self.status.state(),
             outdated: self.origin.outdated,
+            interruption: self.interrupted.map(|interrupted| interrupted.notice.into()),
             unreachable: self.contact.unreachable.as_ref().map(|unreachable| unreachable.words.clone()),
             agent_count,
             max_agents,

@@ -66,6 +66,14 @@ impl Life {
         }
     }
 
+    pub(super) async fn interrupt_a_worker(&mut self) {
+        let within = Duration::from_millis(self.rng.u64(..200));
+        if let Some(worker) = self.a_worker() {
+            // Refused or not: it may end by itself meanwhile.
+            drop(self.world.workers().interrupt(worker.id(), within).await);
+        }
+    }
+
     pub(super) async fn change_a_worker(&mut self) {
         let habits = self.habits();
         if let Some(worker) = self.a_worker() {

@@ -145,7 +145,9 @@ impl Common {
     const fn patience(&self, halt: Halt) -> Duration {
         match halt {
             Halt::BudgetExceeded => self.profile.budget_grace,
-            Halt::Cancelled | Halt::TimedOut | Halt::LeaseLost | Halt::HandedBack => self.profile.stop_deadline,
+            Halt::Cancelled | Halt::TimedOut | Halt::LeaseLost | Halt::HandedBack | Halt::Preempted => {
+                self.profile.stop_deadline
+            }
         }
     }
 }
