@@ -134,7 +134,7 @@ mod tests {
     use muster_domain::scaling::{DecisionState, Direction, ScalingActor, Season, TargetMetric};
     use muster_domain::{
         AgentState, AttemptEnd, Cause, EventKind, Halt, HoldKind, PoolOrigin, ScalingMode, ScalingPreset, TaskState,
-        Words, WorkerCause, WorkerState,
+        TierName, Words, WorkerCause, WorkerState,
     };
     use muster_supervisor::{
         AlertKind, BreakerState, Interval, Lack, MetricKind, Mode, PoolStatus, TimeRange, WaitCode,
@@ -277,6 +277,7 @@ mod tests {
                 AgentState::words()
             }
             "ProcessJson.status" | "EndedProcessJson.status" => WorkerState::words(),
+            "ProcessJson.tier" => TierName::words(),
             "TaskJson.state" | "SubmittedJson.state" | "TaskLine.state" => TaskState::words(),
             "TaskJson.halting" => Halt::words(),
             "AlertJson.kind" | "AlertTopicJson.kind" => AlertKind::words(),
@@ -312,7 +313,7 @@ mod tests {
         let document = document();
         let mut found = Vec::new();
         enums(&document["components"]["schemas"], "", &mut found);
-        assert_eq!(found.len(), 44, "{found:?}");
+        assert_eq!(found.len(), 45, "{found:?}");
         for (path, words) in found {
             assert_eq!(words, of_type(path.trim_start_matches('.')), "{path}");
         }

@@ -14,7 +14,7 @@ use crate::queue::{BreakerPolicy, OnDemand, RetryPolicy};
 use crate::restart::RestartPolicy;
 use crate::time::{optional_seconds, seconds};
 use crate::words::Words;
-use crate::{Clocks, ScalingConfig, described, number, schema};
+use crate::{CapacityTiers, Clocks, ScalingConfig, described, number, schema};
 
 /// The name of a pool: 1 to 64 characters of `a-z`, `0-9`, `-` and `_`. It is part of keys and channel names.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -178,6 +178,9 @@ pub struct PoolConfig {
     /// How it grows and shrinks with what is measured. With `mode = "on"` agents are started for tasks within the workers that its
     /// policies want, and workers are kept as many.
     pub scaling: ScalingConfig,
+    /// Of what its workers are: a base that is always there, spot that is cheap and may be taken away, and burst for what neither holds.
+    /// Default: all workers are alike, and cost nothing.
+    pub tiers: Option<CapacityTiers>,
 }
 
 described!(PoolConfig);
@@ -202,17 +205,34 @@ pub enum PoolMistake {
 }
 
 impl PoolConfig {
+    /// Workers that are kept whatever the load is: `min_workers`, or those of its tiers where these are more.
+    pub fn least_workers(&self) -> u32 {
+        self.min_workers.max(self.tiers.as_ref().map_or(0, CapacityTiers::least))
+    }
+
+    /// Workers at the most: `max_workers`, or what its tiers hold where that is less. 0 is no bound.
+    pub fn most_workers(&self) -> u32 {
+        let bound = if self.max_workers == 0 { u32::MAX } else { self.max_workers };
+        let most = bound.min(self.tiers.as_ref().map_or(u32::MAX, CapacityTiers::most));
+        if most == u32::MAX { 0 } else { most }
+    }
+
+    /// Every launcher that its workers may come from.
+    pub fn launchers(&self) -> impl Iterator<Item = &str> {
+        let of_tiers = self.tiers.iter().flat_map(CapacityTiers::used).flat_map(|(_, tier)| &tier.launchers);
+        std::iter::once(&self.launcher).chain(of_tiers).map(String::as_str)
+    }
+
     /// Says what is wrong with these bounds under a supervisor with these clocks and these launchers.
     pub fn check_under(&self, clocks: &Clocks, launchers: &[impl AsRef<str>]) -> Result<(), PoolMistake> {
         self.validate().map_err(PoolMistake::Bounds)?;
         self.health_check_interval
             .map_or(Ok(()), |interval| clocks.check_interval(interval))
             .map_err(PoolMistake::Interval)?;
-        if launchers.iter().any(|known| known.as_ref() == self.launcher) {
-            return Ok(());
-        }
+        let is_unknown = |name: &&str| !launchers.iter().any(|known| known.as_ref() == *name);
+        let Some(unknown) = self.launchers().find(is_unknown) else { return Ok(()) };
         let known = launchers.iter().map(|known| known.as_ref().to_owned()).collect();
-        Err(PoolMistake::UnknownLauncher { name: self.launcher.clone(), known })
+        Err(PoolMistake::UnknownLauncher { name: unknown.to_owned(), known })
     }
 
     /// Says what is wrong with these bounds, in words that begin with the field.
@@ -226,7 +246,15 @@ impl PoolConfig {
         self.breaker.validate()?;
         check_dependencies(&self.dependencies)?;
         self.scaling.validate()?;
-        self.scaling.check_within(self.max_workers, self.on_demand.as_ref())
+        self.tiers.as_ref().map_or(Ok(()), CapacityTiers::validate)?;
+        let (least, most) = (self.least_workers(), self.most_workers());
+        if most > 0 && least > most {
+            return Err(match self.min_workers > most {
+                true => format!("min_workers ({least}) is above what tiers hold ({most})"),
+                false => format!("tiers: min_workers of all of them ({least}) are above max_workers ({most})"),
+            });
+        }
+        self.scaling.check_within(most, self.on_demand.as_ref())
     }
 
     /// These bounds as they may be shown: without the secrets in them.

@@ -14,6 +14,8 @@ pub struct PlacementLimits {
     pub open_workers: u32,
     /// Workers at the most; 0 is no bound.
     pub max_workers: u32,
+    /// Workers that may be started beside these, e.g. as the pool's tiers hold no more.
+    pub room: u32,
     /// Whether workers may be started now: not while starts fail and the backoff runs.
     pub may_start: bool,
 }
@@ -49,8 +51,8 @@ pub fn place(agents: usize, free: impl IntoIterator<Item = (ProcessId, u32)>, bo
     let unplaced = agents - slots.len();
     let addable = match (bounds.max_workers, bounds.may_start) {
         (_, false) => 0,
-        (0, true) => usize::MAX,
-        (max, true) => max.saturating_sub(bounds.open_workers) as usize,
+        (0, true) => bounds.room as usize,
+        (max, true) => max.saturating_sub(bounds.open_workers).min(bounds.room) as usize,
     };
     let capacity = bounds.capacity.max(1) as usize;
     let new_workers = unplaced.div_ceil(capacity).min(addable);
@@ -68,8 +70,8 @@ pub fn place(agents: usize, free: impl IntoIterator<Item = (ProcessId, u32)>, bo
 fn room_to_wait(bounds: PlacementLimits) -> usize {
     let addable = match (bounds.may_start, bounds.max_workers) {
         (true, _) => 0,
-        (false, 0) => usize::MAX,
-        (false, max) => max.saturating_sub(bounds.open_workers) as usize,
+        (false, 0) => bounds.room as usize,
+        (false, max) => max.saturating_sub(bounds.open_workers).min(bounds.room) as usize,
     };
     addable.saturating_mul(bounds.capacity.max(1) as usize)
 }
@@ -97,7 +99,8 @@ mod tests {
         ProcessId::from_uuid(Uuid::from_u128(n))
     }
 
-    const BOUNDS: PlacementLimits = PlacementLimits { capacity: 10, open_workers: 0, max_workers: 20, may_start: true };
+    const BOUNDS: PlacementLimits =
+        PlacementLimits { capacity: 10, open_workers: 0, max_workers: 20, room: u32::MAX, may_start: true };
 
     #[test]
     fn fifteen_agents_make_ten_and_five() {
@@ -157,7 +160,7 @@ mod tests {
             may_start: bool,
         ) {
             let workers: Vec<_> = free.iter().enumerate().map(|(n, slots)| (worker(n as u128), *slots)).collect();
-            let bounds = PlacementLimits { capacity, open_workers: workers.len() as u32, max_workers, may_start };
+            let bounds = PlacementLimits { capacity, open_workers: workers.len() as u32, max_workers, room: u32::MAX, may_start };
             let plan = place(agents, workers.clone(), bounds);
             prop_assert_eq!(plan.slots.len(), agents);
             for (id, slots) in &workers {

@@ -50,7 +50,7 @@ impl Default for Setup {
 
 impl Setup {
     /// That of a pool as it is configured, with its tiers where it has some.
-    pub fn of_pool(pool: &PoolConfig, tiers: Option<CapacityTiers>) -> Self {
+    pub fn of_pool(pool: &PoolConfig) -> Self {
         let each = pool.max_agents.saturating_mul(pool.tasks_per_agent).clamp(1, 1_000);
         let default = Self::default();
         Self {
@@ -58,22 +58,20 @@ impl Setup {
             max_workers: pool.max_workers,
             slots: each as u16,
             max_attempts: pool.max_attempts.clamp(1, u32::from(u8::MAX)) as u8,
-            tiers: tiers.unwrap_or_else(|| default.tiers.clone()),
+            tiers: pool.tiers.clone().unwrap_or_else(|| default.tiers.clone()),
             ..default
         }
     }
 
     /// The most workers that pool, tiers and the memory of this host allow.
     pub(crate) fn ceiling(&self) -> u32 {
-        let tiers = self.tiers.used().fold(0_u32, |sum, (_, tier)| sum.saturating_add(tier.ceiling()));
         let pool = if self.max_workers == 0 { u32::MAX } else { self.max_workers };
-        pool.min(tiers).min(MOST_SLOTS / u32::from(self.slots.max(1)))
+        pool.min(self.tiers.most()).min(MOST_SLOTS / u32::from(self.slots.max(1)))
     }
 
     /// The fewest that pool and tiers allow.
     pub(crate) fn floor(&self) -> u32 {
-        let tiers = self.tiers.used().map(|(_, tier)| tier.min_workers).sum();
-        self.min_workers.max(tiers)
+        self.min_workers.max(self.tiers.least())
     }
 }
 
@@ -99,9 +97,9 @@ mod tests {
     #[test]
     fn a_pool_has_the_slots_of_its_agents_tasks() {
         let pool = PoolConfig { max_agents: 4, tasks_per_agent: 3, ..PoolConfig::default() };
-        let setup = Setup::of_pool(&pool, None);
+        let setup = Setup::of_pool(&pool);
         assert_eq!((setup.slots, setup.max_workers, setup.max_attempts), (12, 20, 3));
         let wide = PoolConfig { max_agents: 1_000, tasks_per_agent: 1_000, max_attempts: 1_000, ..pool };
-        assert_eq!((Setup::of_pool(&wide, None).slots, Setup::of_pool(&wide, None).max_attempts), (1_000, u8::MAX));
+        assert_eq!((Setup::of_pool(&wide).slots, Setup::of_pool(&wide).max_attempts), (1_000, u8::MAX));
     }
 }

@@ -5,10 +5,9 @@ use std::path::Path;
 
 use muster_cli::CommandFailure;
 use muster_config::{Environment, Flags, Sources};
-use muster_domain::{CapacityTiers, PoolConfig, PoolName, ScalingConfig, ScalingPreset};
+use muster_domain::{PoolConfig, PoolName, ScalingConfig, ScalingPreset};
 use muster_simulator::Setup;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 /// A pool with its policies.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,26 +60,19 @@ fn pool_of(path: &Path, text: &str, wanted: Option<&PoolName>) -> Result<Simulat
         };
     };
     let told = |words: String| format!(": pools.{name}.{words}");
-    let (config, tiers) = bounds_of(table).map_err(told)?;
-    let setup = Setup::of_pool(&config, tiers);
+    let config = bounds_of(table).map_err(told)?;
+    let setup = Setup::of_pool(&config);
     Ok(with_policies(format!("{file_name}: {name}"), setup, config.scaling))
 }
 
 /// What a pool's table says: its bounds with its policies, and its tiers. What is wrong with it begins with the key in the pool.
-fn bounds_of(table: &toml::Table) -> Result<(PoolConfig, Option<CapacityTiers>), String> {
+fn bounds_of(table: &toml::Table) -> Result<PoolConfig, String> {
     let mut bounds = table.clone();
-    // What is no bound is read as what it is, or is nothing to a simulation.
-    let [tiers, _, _] = ["tiers", "role_type", "runtime"].map(|key| bounds.remove(key));
-    let config: PoolConfig = part("", Some(toml::Value::Table(bounds)))?.unwrap_or_default();
+    // What is no bound is nothing to a simulation.
+    bounds.retain(|key, _| !matches!(key, "role_type" | "runtime"));
+    let config: PoolConfig = bounds.try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
     config.validate()?;
-    let tiers: Option<CapacityTiers> = part("tiers: ", tiers)?;
-    tiers.as_ref().map_or(Ok(()), CapacityTiers::validate)?;
-    Ok((config, tiers))
-}
-
-fn part<T: DeserializeOwned>(name: &str, value: Option<toml::Value>) -> Result<Option<T>, String> {
-    let read = value.map(toml::Value::try_into).transpose();
-    read.map_err(|error: toml::de::Error| format!("{name}{}", error.message()))
+    Ok(config)
 }
 
 /// A pool without policies would stay as it is: one preset is better to look at, and said.

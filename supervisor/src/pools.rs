@@ -155,7 +155,7 @@ impl Pools {
 
 /// Says what is wrong with a number of workers.
 fn check_target(target: u32, config: &PoolConfig) -> Result<(), String> {
-    let PoolConfig { min_workers, max_workers, .. } = *config;
+    let (min_workers, max_workers) = (config.least_workers(), config.most_workers());
     let most = if max_workers == 0 { MOST_WORKERS } else { max_workers };
     if (min_workers..=most).contains(&target) {
         return Ok(());

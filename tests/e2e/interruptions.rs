@@ -91,3 +91,46 @@ fn a_worker_that_dies_within_its_notice_costs_its_tasks_nothing() {
     kill9(pid);
     assert_preempted(&muster, &tasks);
 }
+
+/// Two base workers and two of spot, of one agent each.
+const TIERS: &str = r#"
+[pools.jobs]
+role_type = "developer"
+max_agents = 1
+[pools.jobs.tiers]
+spot_share = 0.5
+base = { min_workers = 1, max_workers = 2, price_per_hour = 0.8 }
+spot = { max_workers = 2, price_per_hour = 0.24, instance_types = ["c6g.xlarge", "m6g.xlarge"] }
+burst = { max_workers = 1, price_per_hour = 1.2 }
+"#;
+
+fn tiers_of(muster: &Muster) -> Vec<String> {
+    let workers = muster.get("/api/v1/agents/metrics/processes").body["processes"].clone();
+    let open = workers.as_array().into_iter().flatten().filter(|worker| worker["interruption"].is_null());
+    let mut tiers: Vec<String> = open.filter_map(|worker| worker["tier"].as_str().map(str::to_owned)).collect();
+    tiers.sort();
+    tiers
+}
+
+#[test]
+fn a_spot_worker_that_goes_has_one_of_another_type_and_then_of_another_tier_in_its_place() {
+    let muster = Muster::start(Options::config(TIERS));
+    muster.spawn_many("jobs", 3);
+    assert_eq!(tiers_of(&muster), ["base", "base", "spot"]);
+    let cost = muster.pool("jobs")["cost_per_hour"].as_f64().expect("a price");
+    assert!((cost - 1.84).abs() < 1e-9, "{cost}");
+    let take_spot = || {
+        let workers = muster.get("/api/v1/agents/metrics/processes").body["processes"].clone();
+        let mut all = workers.as_array().expect("a list").iter();
+        let spot = all.find(|one| one["tier"] == "spot" && one["interruption"].is_null()).expect("a spot worker");
+        let path = format!("/api/v1/workers/{}/interrupt", spot["process_id"].as_str().expect("an id"));
+        assert_eq!(muster.post(&path, &json!({})).status, 200);
+    };
+    take_spot();
+    wait_until("another spot worker is there", BOUND, || tiers_of(&muster) == ["base", "base", "spot"]);
+    wait_until("the first has ended", BOUND, || muster.pool("jobs")["process_count"] == 3);
+    take_spot();
+    wait_until("burst stands in", BOUND, || tiers_of(&muster) == ["base", "base", "burst"]);
+    let refused = muster.patch("/api/v1/agents/pools/jobs", &json!({"config": {"tiers": null}}));
+    assert_eq!(refused.code(), "pool_of_file", "{refused:?}");
+}

@@ -214,6 +214,8 @@ fn text_of(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use muster_domain::{CapacityTier, CapacityTiers};
+
     use super::*;
     use crate::body::parse;
     use crate::openapi::DOCUMENT;
@@ -285,7 +287,9 @@ mod tests {
             }
             schema.clone()
         };
-        let config = PoolConfig { on_demand: Some(Default::default()), ..PoolConfig::default() };
+        let tier = || Some(CapacityTier::default());
+        let tiers = CapacityTiers { base: tier(), spot: tier(), burst: tier(), ..CapacityTiers::default() };
+        let config = PoolConfig { on_demand: Some(Default::default()), tiers: Some(tiers), ..PoolConfig::default() };
         let answer = serde_json::to_value(config.shown()).expect("JSON");
         for setting in PoolConfig::settings() {
             assert!(setting.find(&answer).is_some(), "{} is not answered", setting.key);

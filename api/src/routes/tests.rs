@@ -43,6 +43,7 @@ pub(crate) fn pool(name: &str) -> PoolView {
         origin: PoolOrigin::Default,
         holds: holds(),
         process_count: 2,
+        cost_per_hour: None,
         interrupted_workers: 0,
         outdated_workers: 0,
         unreachable_workers: 0,

@@ -176,6 +176,7 @@ mod tests {
             pid: Some(7),
             host: None,
             status,
+            tier: None,
             outdated: false,
             interruption: None,
             unreachable: None,

@@ -79,6 +79,16 @@ impl CapacityTiers {
         TierName::all().filter_map(|name| Some((name, self.get(name)?)))
     }
 
+    /// Workers that are kept whatever the load is: those of all tiers.
+    pub fn least(&self) -> u32 {
+        self.used().fold(0, |sum: u32, (_, tier)| sum.saturating_add(tier.min_workers))
+    }
+
+    /// The most workers that they hold together.
+    pub fn most(&self) -> u32 {
+        self.used().fold(0, |sum: u32, (_, tier)| sum.saturating_add(tier.ceiling()))
+    }
+
     /// Says what is wrong with them, in words that begin with the setting's key in a pool: `tiers....`.
     pub fn validate(&self) -> Result<(), String> {
         if !(0.0..=1.0).contains(&self.spot_share) {

@@ -69,6 +69,8 @@ pub struct WorkerCounts {
     pub min: u32,
     /// At the most; 0 is no bound.
     pub max: u32,
+    /// Those that the pool's tiers hold beside those that there are.
+    pub tier_room: u32,
     /// How many there are to be, where somebody has said so: within `min` and `max`.
     pub target: Option<u32>,
     /// Those that may have a process, and are not interrupted.
@@ -279,7 +281,8 @@ pub fn workers_to_add(workers: WorkerCounts, coming: u32) -> ScalingDecision {
     let starting = starting.saturating_add(coming);
     let at_once = MOST_STARTING.saturating_sub(starting);
     // Those that are ending are processes too.
-    let room = if max == 0 { u32::MAX } else { max.saturating_sub(open.saturating_add(coming)) };
+    let within = if max == 0 { u32::MAX } else { max.saturating_sub(open.saturating_add(coming)) };
+    let room = within.min(workers.tier_room.saturating_sub(coming));
     let against = match () {
         () if lacking == 0 => Some(ScalingReason::Enough),
         () if stopping => Some(ScalingReason::Stopping),

@@ -3,9 +3,12 @@
 //! A worker that leaves takes no more agents. Its idle agents end where the pool started them for tasks, and move to workers that stay
 //! where a person did; when it is empty it ends. A task that is placed on it meanwhile keeps it.
 
+use std::cmp::Reverse;
 use std::time::Instant;
 
-use muster_domain::ProcessId;
+use muster_domain::{ProcessId, TierName};
+
+use crate::tiers::{Surplus, TierCounts};
 
 /// A worker that takes agents, or one that leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +17,8 @@ pub struct LeaveCandidate {
     pub process_id: ProcessId,
     /// Its slots.
     pub capacity: u32,
+    /// Of which tier of the pool's capacity it is.
+    pub tier: Option<TierName>,
     /// Whether it leaves already.
     pub leaves: bool,
     /// Whether it is ready: one that is not has no room for those that move.
@@ -55,8 +60,9 @@ impl LeaveCandidate {
     }
 }
 
-/// Chooses among the workers of a pool that is to have `target` of them; none is as many as there are.
-pub fn scale_in(workers: &[LeaveCandidate], target: Option<u32>) -> ScaleIn {
+/// Chooses among the workers of a pool that is to have `target` of them; none is as many as there are. Where the pool has tiers, `planned`
+/// says how many of each are to be there: only workers of those with more leave, the dear ones first, and those of none.
+pub fn scale_in(workers: &[LeaveCandidate], target: Option<u32>, planned: Option<TierCounts>) -> ScaleIn {
     let mut plan = ScaleIn::default();
     // What was placed on one meanwhile keeps it.
     let (mut leaving, mut staying): (Vec<_>, Vec<_>) =
@@ -73,11 +79,17 @@ pub fn scale_in(workers: &[LeaveCandidate], target: Option<u32>) -> ScaleIn {
     // The idlest are the last: nobody to move, nobody to end, then the longest without work.
     staying.sort_by_key(|worker| {
         let idle = (worker.busy == 0, worker.moving == 0, worker.ending == 0);
-        (idle, std::cmp::Reverse((worker.moving, worker.ending, worker.worked_at)), worker.process_id)
+        let rest = Reverse((worker.moving, worker.ending, worker.worked_at));
+        (worker.busy == 0, rank(worker.tier), idle, rest, worker.process_id)
     });
+    let mut surplus = Surplus::of(TierCounts::of(staying.iter().filter_map(|worker| worker.tier)), planned);
     let mut room: u32 = staying.iter().map(LeaveCandidate::room).sum();
     let mut moving: u32 = leaving.iter().map(|worker| worker.moving).sum();
-    while let Some(idlest) = staying.last().filter(|idlest| staying.len() > target && idlest.busy == 0) {
+    while staying.len() > target {
+        let Some(place) = staying.iter().rposition(|worker| worker.busy == 0 && surplus.has(worker.tier)) else {
+            break;
+        };
+        let idlest = staying[place];
         let (left, on_the_move) = (room.saturating_sub(idlest.room()), moving.saturating_add(idlest.moving));
         // Nobody who runs is left without a slot.
         if on_the_move > left && idlest.moving > 0 {
@@ -85,12 +97,23 @@ pub fn scale_in(workers: &[LeaveCandidate], target: Option<u32>) -> ScaleIn {
         }
         (room, moving) = (left, on_the_move);
         plan.leave.push(idlest.process_id);
-        staying.pop();
+        surplus.take(idlest.tier);
+        staying.remove(place);
     }
     if staying.len() > target && plan.leave.is_empty() && moving == 0 {
         plan.thin_out = to_thin_out(&staying);
     }
     plan
+}
+
+/// In which order tiers are emptied: the last first.
+const fn rank(tier: Option<TierName>) -> u8 {
+    match tier {
+        Some(TierName::Base) => 0,
+        Some(TierName::Spot) => 1,
+        Some(TierName::Burst) => 2,
+        None => 3,
+    }
 }
 
 /// The worker whose idle agents go elsewhere: the emptiest that has work, where all of them find room on workers that are fuller than it
@@ -122,6 +145,7 @@ mod tests {
         let worker = |(n, (busy, moving, ending)): (usize, &(u32, u32, u32))| LeaveCandidate {
             process_id: id(n as u128),
             capacity: 10,
+            tier: None,
             leaves: false,
             is_ready: true,
             busy: *busy,
@@ -133,7 +157,7 @@ mod tests {
     }
 
     fn leavers(agents: &[(u32, u32, u32)], target: u32) -> Vec<ProcessId> {
-        scale_in(&workers(agents), Some(target)).leave
+        scale_in(&workers(agents), Some(target), None).leave
     }
 
     #[test]
@@ -148,7 +172,7 @@ mod tests {
         assert_eq!(leavers(&[(1, 0, 0), (1, 9, 0)], 0), [], "both have work");
         let mut two = workers(&[(0, 0, 1), (0, 0, 1)]);
         two[0].worked_at += Duration::from_secs(1);
-        assert_eq!(scale_in(&two, Some(1)).leave, [id(1)], "the one that was idle for longer");
+        assert_eq!(scale_in(&two, Some(1), None).leave, [id(1)], "the one that was idle for longer");
     }
 
     #[test]
@@ -157,21 +181,21 @@ mod tests {
         assert_eq!(leavers(&[(9, 0, 0), (0, 2, 0)], 1), [], "there is room for one");
         let mut starting = workers(&[(0, 0, 0), (0, 2, 0), (1, 0, 0)]);
         (starting[0].is_ready, starting[2].is_ready) = (false, false);
-        assert_eq!(scale_in(&starting, Some(1)).leave, [id(0)], "none of the others has room yet");
+        assert_eq!(scale_in(&starting, Some(1), None).leave, [id(0)], "none of the others has room yet");
     }
 
     #[test]
     fn one_that_leaves_stays_where_it_has_work_again_or_is_wanted() {
         let mut some = workers(&[(0, 0, 0), (1, 0, 0), (0, 0, 4)]);
         some.iter_mut().for_each(|worker| worker.leaves = true);
-        assert_eq!(scale_in(&some, Some(1)), ScaleIn { stay: vec![id(1)], ..ScaleIn::default() });
-        assert_eq!(scale_in(&some, Some(2)).stay, [id(1), id(2)], "the one that would take most away");
-        assert_eq!(scale_in(&some, None).stay, [id(0), id(1), id(2)], "nobody says how many any more");
+        assert_eq!(scale_in(&some, Some(1), None), ScaleIn { stay: vec![id(1)], ..ScaleIn::default() });
+        assert_eq!(scale_in(&some, Some(2), None).stay, [id(1), id(2)], "the one that would take most away");
+        assert_eq!(scale_in(&some, None, None).stay, [id(0), id(1), id(2)], "nobody says how many any more");
     }
 
     #[test]
     fn one_with_hardly_any_work_is_thinned_out_where_none_can_leave() {
-        let thinned = |agents: &[(u32, u32, u32)], target| scale_in(&workers(agents), Some(target)).thin_out;
+        let thinned = |agents: &[(u32, u32, u32)], target| scale_in(&workers(agents), Some(target), None).thin_out;
         assert_eq!(thinned(&[(5, 2, 0), (1, 1, 0)], 1), Some(id(1)));
         assert_eq!(thinned(&[(1, 1, 0), (5, 2, 0)], 1), Some(id(0)));
         assert_eq!(thinned(&[(9, 1, 0), (1, 1, 0)], 1), None, "nowhere to go");
@@ -182,6 +206,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn of_tiers_only_those_with_more_than_is_planned_give_workers_the_dear_ones_first() {
+        let tiers = [Some(TierName::Base), Some(TierName::Spot), Some(TierName::Burst), Some(TierName::Burst), None];
+        let mut all = workers(&[(0, 0, 0); 5]);
+        all.iter_mut().zip(tiers).for_each(|(worker, tier)| worker.tier = tier);
+        let planned = TierCounts { base: 1, spot: 1, burst: 1 };
+        let left = |workers: &[LeaveCandidate], target| scale_in(workers, Some(target), Some(planned)).leave;
+        assert_eq!(left(&all, 4), [id(4)], "one of no tier first");
+        assert_eq!(left(&all, 3), [id(4), id(3)]);
+        assert_eq!(left(&all, 0), [id(4), id(3)], "no tier gets fewer than is planned");
+        all[3].busy = 1;
+        assert_eq!(left(&all, 3), [id(4), id(2)], "of a tier the one that is idle");
+    }
+
     proptest! {
         #[test]
         fn no_choice_ends_work_or_goes_below_the_target(
@@ -189,7 +227,7 @@ mod tests {
         ) {
             let mut all = workers(&agents.iter().map(|(agents, _)| *agents).collect::<Vec<_>>());
             all.iter_mut().zip(&agents).for_each(|(worker, (_, leaves))| worker.leaves = *leaves);
-            let plan = scale_in(&all, Some(target));
+            let plan = scale_in(&all, Some(target), None);
             let of = |id: &ProcessId| all.iter().find(|worker| worker.process_id == *id).expect("one of them");
             prop_assert!(plan.leave.iter().all(|id| of(id).busy == 0 && !of(id).leaves && !plan.stay.contains(id)));
             let stays = |worker: &&LeaveCandidate| {
@@ -206,7 +244,7 @@ mod tests {
             // And once it is carried out nothing changes any more.
             let after: Vec<LeaveCandidate> =
                 all.iter().map(|worker| LeaveCandidate { leaves: !stays(&worker), ..*worker }).collect();
-            prop_assert_eq!(scale_in(&after, Some(target)).stay, Vec::new());
+            prop_assert_eq!(scale_in(&after, Some(target), None).stay, Vec::new());
         }
 
         #[test]
@@ -215,7 +253,7 @@ mod tests {
         ) {
             let mut all = workers(&agents);
             let mut thinned = Vec::new();
-            while let Some(from) = scale_in(&all, Some(target)).thin_out {
+            while let Some(from) = scale_in(&all, Some(target), None).thin_out {
                 prop_assert!(!thinned.contains(&from), "{from} is thinned out again");
                 thinned.push(from);
                 let place = all.iter().position(|worker| worker.process_id == from).expect("one of them");

@@ -3,6 +3,7 @@ use super::*;
 const WORKERS: WorkerCounts = WorkerCounts {
     min: 3,
     max: 0,
+    tier_room: u32::MAX,
     target: None,
     open: 1,
     taking: 1,

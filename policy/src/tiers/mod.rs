@@ -5,9 +5,18 @@
 //! starts only while the queue is long or spot fails. A tier that fails (none of its sources gives workers) keeps those that it has,
 //! and the others take its part.
 
+mod surplus;
+
+use std::time::Duration;
+
 use muster_domain::tiers::WorkerSource;
 use muster_domain::{CapacityTier, CapacityTiers, TierName, Words, counted};
 use serde::{Deserialize, Serialize};
+
+pub use surplus::Surplus;
+
+/// So long a source that gave no worker, or took one away, is not asked again where another one has room.
+pub const SOURCE_PAUSE: Duration = Duration::from_secs(300);
 
 /// What is asked of a pool's tiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +52,23 @@ pub struct TierCounts {
 }
 
 impl TierCounts {
+    /// How many there are of each.
+    pub fn of(workers: impl Iterator<Item = TierName>) -> Self {
+        workers.fold(Self::default(), |mut counts, name| {
+            *counts.get_mut(name) += 1;
+            counts
+        })
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        for name in TierName::all() {
+            *self.get_mut(name) = self.get(name).saturating_add(other.get(name));
+        }
+        self
+    }
+
     /// That of one tier.
     pub const fn get(&self, name: TierName) -> u32 {
         match name {
@@ -78,11 +104,60 @@ pub struct CapacityPlan {
     pub reason: String,
 }
 
-impl CapacityPlan {
-    /// What these workers cost an hour, in US dollars.
-    pub fn cost_per_hour(&self, tiers: &CapacityTiers) -> f64 {
-        tiers.used().map(|(name, tier)| f64::from(self.workers.get(name)) * tier.price_per_hour).sum()
+/// The tiers and sources of the next so many workers beside those that there are, in the order in which they are started; fewer where the
+/// tiers hold no more. Sources that fail are asked where no other has room.
+pub fn next_workers(tiers: &CapacityTiers, demand: &CapacityDemand<'_>, count: u32) -> Vec<(TierName, WorkerSource)> {
+    let mut next = from_sources(tiers, demand, count);
+    let lacking = count.saturating_sub(next.len() as u32);
+    if lacking > 0 && !demand.failed.is_empty() {
+        let running = demand.running.and(TierCounts::of(next.iter().map(|(name, _)| *name)));
+        next.extend(from_sources(tiers, &CapacityDemand { running, failed: &[], ..*demand }, lacking));
     }
+    next
+}
+
+fn from_sources(tiers: &CapacityTiers, demand: &CapacityDemand<'_>, count: u32) -> Vec<(TierName, WorkerSource)> {
+    let target = demand.running.total().saturating_add(count);
+    let planned = plan(tiers, &CapacityDemand { target, ..*demand }).workers;
+    let lacking = TierName::all().flat_map(|name| {
+        let lacking = planned.get(name).saturating_sub(demand.running.get(name));
+        let source = next_source(tiers, name, demand.failed);
+        source.into_iter().flat_map(move |source| std::iter::repeat_n((name, source), lacking as usize))
+    });
+    lacking.take(count as usize).collect()
+}
+
+/// How many workers the tiers hold now beside those that there are.
+pub fn room(tiers: &CapacityTiers, demand: &CapacityDemand<'_>) -> u32 {
+    let first = room_of_sources(tiers, demand);
+    let running = demand.running.and(first);
+    let rest = room_of_sources(tiers, &CapacityDemand { running, failed: &[], ..*demand });
+    first.total().saturating_add(rest.total())
+}
+
+/// How many workers of each tier may come from sources that do not fail.
+pub fn room_of_sources(tiers: &CapacityTiers, demand: &CapacityDemand<'_>) -> TierCounts {
+    let mut room = plan(tiers, &CapacityDemand { target: u32::MAX, ..*demand }).workers;
+    for name in TierName::all() {
+        *room.get_mut(name) = room.get(name).saturating_sub(demand.running.get(name));
+    }
+    room
+}
+
+/// What a worker costs an hour in the mean of those that there are, in US dollars, and before the first what one of the first tier does;
+/// none where that is nothing.
+pub fn mean_price(tiers: &CapacityTiers, there: TierCounts) -> Option<f64> {
+    let first = || tiers.used().next().map(|(_, tier)| tier.price_per_hour);
+    let price = match there.total() {
+        0 => first(),
+        all => Some(cost_per_hour(tiers, there) / f64::from(all)),
+    };
+    price.filter(|price| *price > 0.0)
+}
+
+/// What these workers cost an hour, in US dollars.
+pub fn cost_per_hour(tiers: &CapacityTiers, workers: TierCounts) -> f64 {
+    tiers.used().map(|(name, tier)| f64::from(workers.get(name)) * tier.price_per_hour).sum()
 }
 
 /// The first source of a tier that does not fail: from there its next worker comes. None if all fail, or the tier is not used.

@@ -53,7 +53,7 @@ fn a_target_is_divided_base_first_then_by_the_share() {
     }
     let planned = plan(&sample(), &demand(100, 0));
     assert_eq!(planned.reason, "100 workers: 50 base, 50 spot, 0 burst; burst is shut: queue 0 is not above 1000");
-    assert!((planned.cost_per_hour(&sample()) - (50.0 * 0.8 + 50.0 * 0.24)).abs() < 1e-9);
+    assert!((cost_per_hour(&sample(), planned.workers) - (50.0 * 0.8 + 50.0 * 0.24)).abs() < 1e-9);
 }
 
 #[test]
@@ -171,5 +171,68 @@ proptest! {
                 prop_assert!(fails || planned.workers.get(name) == tier.ceiling(), "{planned:?}");
             }
         }
+    }
+}
+
+#[test]
+fn the_next_workers_fill_the_tiers_in_their_order_from_their_first_source() {
+    let there = |base, spot, burst| TierCounts { base, spot, burst };
+    let next = |running, queue, failed: &[FailedSource], count| {
+        let demand = CapacityDemand { target: 0, queue, running, failed };
+        let chosen = next_workers(&sample(), &demand, count);
+        let of = |name| chosen.iter().filter(|(tier, _)| *tier == name).count();
+        [of(TierName::Base), of(TierName::Spot), of(TierName::Burst)]
+    };
+    assert_eq!(next(there(0, 0, 0), 0, &[], 40), [33, 7, 0]);
+    assert_eq!(next(there(30, 0, 0), 0, &[], 1), [1, 0, 0]);
+    assert_eq!(next(there(31, 0, 0), 0, &[], 3), [1, 2, 0], "each its share");
+    // The one spot worker that was taken away has another tier's in its place where spot has none.
+    assert_eq!(next(there(30, 6, 0), 0, &no_spot(), 1), [1, 0, 0]);
+    assert_eq!(next(there(50, 10, 0), 0, &no_spot(), 2), [0, 0, 2], "and burst where base is full");
+    assert_eq!(next(there(50, 200, 0), 0, &[], 5), [0, 0, 0], "burst is shut");
+    let source = next_workers(
+        &sample(),
+        &CapacityDemand { failed: &[failed(TierName::Spot, "a")], running: there(50, 0, 0), ..demand(0, 0) },
+        1,
+    );
+    assert_eq!(source[0].1.to_string(), "local/b", "the next type of instance");
+    assert_eq!(next(there(50, 10, 98), 0, &no_spot(), 4), [0, 2, 2], "where nobody else has room, those that fail");
+}
+
+#[test]
+fn there_is_room_for_what_the_tiers_hold_beside_those_that_there_are() {
+    let room_of = |running, queue, failed: &[FailedSource]| {
+        room(&sample(), &CapacityDemand { target: 0, queue, running, failed })
+    };
+    let there = TierCounts { base: 40, spot: 150, burst: 0 };
+    assert_eq!((room_of(there, 0, &[]), room_of(there, 2_000, &[])), (60, 160));
+    assert_eq!(
+        room_of(there, 0, &no_spot()),
+        10 + 100 + 50,
+        "burst stands in for spot, and then spot is asked all the same"
+    );
+    let fresh = room_of_sources(&sample(), &CapacityDemand { running: there, failed: &no_spot(), ..demand(0, 0) });
+    assert_eq!(fresh, TierCounts { base: 10, spot: 0, burst: 100 });
+    let unbounded = CapacityTiers::only_base(tier(0, 0, 1.0));
+    assert_eq!(room(&unbounded, &demand(0, 0)), u32::MAX);
+}
+
+#[test]
+fn a_worker_costs_what_those_that_there_are_cost_in_the_mean() {
+    let there = TierCounts { base: 1, spot: 3, burst: 0 };
+    assert!((mean_price(&sample(), there).expect("a price") - (0.8 + 3.0 * 0.24) / 4.0).abs() < 1e-9);
+    assert_eq!(mean_price(&sample(), TierCounts::default()), Some(0.8));
+    assert_eq!(mean_price(&CapacityTiers::only_base(tier(0, 0, 0.0)), there), None);
+}
+
+proptest! {
+    /// The next workers are never more than there is room for, and never leave room that there is.
+    #[test]
+    fn the_next_workers_use_the_room(base in 0_u32..60, spot in 0_u32..210, burst in 0_u32..110, queue in 0_u32..2_000, count in 0_u32..400, fails: bool) {
+        let failed = if fails { no_spot() } else { Vec::new() };
+        let running = TierCounts { base, spot, burst };
+        let demand = CapacityDemand { target: 0, queue, running, failed: &failed };
+        let next = next_workers(&sample(), &demand, count);
+        prop_assert_eq!(next.len() as u32, count.min(room(&sample(), &demand)));
     }
 }

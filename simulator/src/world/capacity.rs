@@ -1,9 +1,7 @@
 //! Carries a target out: launches workers and ends them, tier by tier.
 
-use std::time::Duration;
-
 use muster_domain::{CapacityTiers, TierName, Words};
-use muster_policy::tiers::{CapacityDemand, FailedSource, TierCounts, next_source, plan};
+use muster_policy::tiers::{CapacityDemand, FailedSource, SOURCE_PAUSE, TierCounts, mean_price, next_source, plan};
 
 use super::fleet::{FleetCounts, WorkerRef};
 use super::{DismissalCause, Occasion, World};
@@ -11,9 +9,6 @@ use crate::clock::{Tick, ticks, ticks_of_seconds};
 use crate::load::shape::exponential;
 use crate::scaler::{Departure, Scaler};
 use crate::setup::Setup;
-
-/// So long a source that took a worker away is not asked again.
-const PAUSE: Duration = Duration::from_secs(300);
 
 /// The tiers in the order in which they are emptied: the dear one first, what is always there last.
 const EMPTIED: [TierName; 3] = [TierName::Burst, TierName::Spot, TierName::Base];
@@ -45,7 +40,7 @@ impl Capacity {
     pub(super) fn spot_failed(&mut self, tiers: &CapacityTiers, now: Tick) {
         if let Some(source) = next_source(tiers, TierName::Spot, &self.failed) {
             self.failed.push(FailedSource { tier: TierName::Spot, source });
-            self.until.push(now + ticks(PAUSE));
+            self.until.push(now + ticks(SOURCE_PAUSE));
         }
     }
 
@@ -59,11 +54,7 @@ impl Capacity {
 
     /// What a worker costs an hour in the mean; none where that is nothing.
     pub(super) fn price(&self, tiers: &CapacityTiers, counts: &FleetCounts) -> Option<f64> {
-        let (there, all) = (counts.taking, counts.taking.total());
-        let cost: f64 = tiers.used().map(|(name, tier)| f64::from(there.get(name)) * tier.price_per_hour).sum();
-        let first = || tiers.used().next().map(|(_, tier)| tier.price_per_hour);
-        let price = if all == 0 { first() } else { Some(cost / f64::from(all)) };
-        price.filter(|price| *price > 0.0)
+        mean_price(tiers, counts.taking)
     }
 }
 

@@ -47,8 +47,9 @@ impl Keeper {
         if demand.hold.is_some() || demand.wanted == 0 {
             return None;
         }
-        if self.model.workers.leave_no_room(config.max_workers) {
-            return Some(ScalingReason::MaxWorkers(config.max_workers).to_string());
+        let most = config.most_workers();
+        if self.model.workers.leave_no_room(most) {
+            return Some(ScalingReason::MaxWorkers(most).to_string());
         }
         let reason = scaling::agents_to_order(demand).reason;
         let is_lack = match reason {

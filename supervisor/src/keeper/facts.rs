@@ -163,7 +163,7 @@ impl Keeper {
     /// turn.
     pub(super) fn worker_died(&mut self, id: ProcessId, how: WorkerEnded, turn: &mut Turn) {
         let (workers, agents, pool) = (&mut self.model.workers, &mut self.model.agents, &self.model.pool);
-        let Some(dead) = workers.dead(id, pool, turn.now) else { return };
+        let Some(dead) = workers.dead(id, &how, pool, turn.now) else { return };
         let decided = turn.transitions.len();
         for agent in &dead.held {
             if let Some(place) = agents.get(*agent).and_then(|agent| agent.status.assignment()) {

@@ -76,6 +76,7 @@ impl Keeper {
             by,
             "a worker is interrupted: its capacity will be taken away"
         );
+        self.model.workers.pause_interrupted(worker, turn.now, pool);
         self.model.workers.set_interruption(worker, interruption, turn.now, turn.at);
         let Some(known) = self.model.workers.get(&worker) else { return };
         // Their room for tasks is looked at anew.

@@ -207,6 +207,7 @@ impl Keeper {
             self.read_again(turn).await;
         }
         self.release_homeless(turn);
+        self.look_at_tiers(turn);
         self.move_idle_agents(turn);
         self.hand_over(turn);
         self.hold_target(turn).await;

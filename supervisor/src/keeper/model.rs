@@ -46,8 +46,8 @@ impl Pool {
     /// The target in force: the bounds may have changed since it was said.
     pub(crate) fn target_workers(&self) -> Option<u32> {
         let config = &self.spec.config;
-        let most = if config.max_workers == 0 { u32::MAX } else { config.max_workers };
-        self.target.workers.map(|target| target.max(config.min_workers).min(most))
+        let most = if config.most_workers() == 0 { u32::MAX } else { config.most_workers() };
+        self.target.workers.map(|target| target.max(config.least_workers()).min(most))
     }
 
     pub(crate) fn new(row: &PoolRow, live: LiveSpec, now: Instant) -> Self {
@@ -192,12 +192,12 @@ impl Model {
 
     /// Free slots, in the order of preference.
     pub(crate) fn free_slots(&self) -> impl Iterator<Item = (ProcessId, u32)> {
-        self.workers.free_slots(self.pool.spec.config.max_workers)
+        self.workers.free_slots(self.pool.spec.config.most_workers())
     }
 
     /// Whether there is no room until a worker with an older definition of the runtime is empty.
     pub(crate) fn is_held_by_outdated(&self) -> bool {
-        self.workers.leave_no_room(self.pool.spec.config.max_workers) && self.workers.outdated() > 0
+        self.workers.leave_no_room(self.pool.spec.config.most_workers()) && self.workers.outdated() > 0
     }
 
     /// For what an agent without a slot waits, where the workers with an older definition of the runtime leave no room.
@@ -264,6 +264,7 @@ impl Model {
             holds,
             scaling,
             process_count: scaling.workers.open + scaling.workers.interrupted,
+            cost_per_hour: self.workers.cost_per_hour(&self.pool),
             interrupted_workers: scaling.workers.interrupted,
             outdated_workers: self.workers.outdated(),
             unreachable_workers: self.workers.unreachable(),

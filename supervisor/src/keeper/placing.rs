@@ -6,9 +6,7 @@
 //! intent, so a terminate that arrives between reading and acting wins.
 
 use muster_domain::scaling::ScalingActor;
-use muster_domain::{
-    AgentEvent, AgentId, Assignment, Epoch, EventDraft, EventKind, Interruption, ProcessId, WorkerKey, counted,
-};
+use muster_domain::{AgentEvent, AgentId, Assignment, Epoch, EventDraft, EventKind, Interruption, ProcessId, counted};
 use muster_policy::placement::{Placement, PlacementLimits, SlotChoice, place};
 use muster_policy::scaling::{self, ScalingDecision};
 use muster_store::{NewAgent, Write, WriteOutcome};
@@ -18,6 +16,7 @@ use super::agents::agent::{Awaited, PoolAgent, Waiter};
 use super::mailbox::{SpawnAnswer, SpawnAsk};
 use super::repeats::answer_repeats;
 use super::scaling::Decided;
+use super::workers::{NewWorker, PoolWorkers};
 use super::{Keeper, Turn};
 use crate::error::SupervisorError;
 
@@ -28,7 +27,7 @@ const LARGEST_PLACING: usize = 1_000;
 struct PlacementPlan {
     waiting: Vec<(AgentId, Assignment)>,
     spawns: Vec<(SpawnAsk, Option<ProcessId>)>,
-    new_workers: Vec<(ProcessId, WorkerKey)>,
+    new_workers: Vec<NewWorker>,
     /// Workers that are interrupted, and those that are started in their place.
     replaced: Vec<(ProcessId, Interruption)>,
     /// How many workers are to be there from now on, where these are more than before.
@@ -141,7 +140,7 @@ impl Keeper {
         let there = self.model.agents.iter().filter(|agent| !agent.status.is_final()).count();
         let capacity = self.model.pool.spec.config.max_agents.max(1) as usize;
         let needed = u32::try_from((there + wanted).div_ceil(capacity)).unwrap_or(u32::MAX);
-        let most = self.model.pool.spec.config.max_workers;
+        let most = self.model.pool.spec.config.most_workers();
         let needed = if most == 0 { needed } else { needed.min(most) };
         (needed > target).then_some(needed)
     }
@@ -151,6 +150,7 @@ impl Keeper {
             capacity: self.model.pool.spec.config.max_agents,
             open_workers: workers.open,
             max_workers: workers.max,
+            room: workers.tier_room,
             may_start: workers.may_start(),
         }
     }
@@ -168,9 +168,9 @@ impl Keeper {
         spare: &ScalingDecision,
         turn: &Turn,
     ) -> PlacementPlan {
-        let new_worker = |_| (ProcessId::generate(), WorkerKey::generate());
-        let new_workers: Vec<_> = (0..plan.new_workers + spare.count).map(new_worker).collect();
-        let replaced = self.replaced_by(new_workers.iter().skip(plan.new_workers).map(|(id, _)| *id));
+        let specs = self.model.workers.next_specs(plan.new_workers + spare.count, &self.model.pool);
+        let new_workers: Vec<_> = specs.into_iter().map(NewWorker::of).collect();
+        let replaced = self.replaced_by(new_workers.iter().skip(plan.new_workers).map(|new| new.process_id));
         let mut placement = PlacementPlan {
             waiting: Vec::new(),
             spawns: Vec::new(),
@@ -181,14 +181,15 @@ impl Keeper {
         };
         let spare = spare.reason.to_string();
         let reasons = std::iter::repeat_n(&plan.reason, plan.new_workers).chain(std::iter::repeat(&spare));
-        for ((process_id, key), reason) in placement.new_workers.clone().into_iter().zip(reasons) {
-            placement.writes.push(self.model.workers.row(process_id, key, &self.model.pool, turn));
-            let event = self.model.pool.worker_event(EventKind::WorkerStarting, process_id, turn.at, reason.clone());
+        let pool = &self.model.pool;
+        for (new, reason) in placement.new_workers.iter().zip(reasons) {
+            placement.writes.push(PoolWorkers::row(new, pool, turn));
+            let event = pool.worker_event(EventKind::WorkerStarting, new.process_id, turn.at, reason.clone());
             placement.writes.push(Write::Event(event));
         }
         let mut slots = plan.slots.iter().map(|slot| match slot {
             SlotChoice::Worker(id) => (Some(*id), false),
-            SlotChoice::NewWorker(n) => (placement.new_workers.get(*n).map(|(id, _)| *id), false),
+            SlotChoice::NewWorker(n) => (placement.new_workers.get(*n).map(|new| new.process_id), false),
             SlotChoice::Wait => (None, false),
             SlotChoice::Full => (None, true),
         });
@@ -234,7 +235,7 @@ impl Keeper {
         let config = &self.model.pool.spec.config;
         SupervisorError::PoolFull {
             pool: self.model.pool.spec.pool_name.clone(),
-            workers: config.max_workers,
+            workers: config.most_workers(),
             capacity: config.max_agents,
             outdated: self.model.workers.outdated(),
         }
@@ -263,9 +264,9 @@ impl Keeper {
             self.model.workers.set_interruption(worker, interruption, turn.now, turn.at);
         }
         let mut outcomes = outcomes.into_iter();
-        for (process_id, key) in placement.new_workers {
+        for new in placement.new_workers {
             outcomes.nth(1);
-            self.model.workers.start(process_id, key, &self.model.pool, turn);
+            self.model.workers.start(new, &self.model.pool, turn);
         }
         for (id, to) in placement.waiting {
             match outcomes.next() {

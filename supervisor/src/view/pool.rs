@@ -34,6 +34,8 @@ pub struct PoolView {
     #[serde(skip)]
     #[schema(ignore)]
     pub scaling: ScalingFacts,
+    /// What its workers cost an hour by the prices of its tiers, in US dollars; null where it has none.
+    pub cost_per_hour: Option<f64>,
     /// Workers that may have a process: starting, ready, draining.
     pub process_count: u32,
     /// Of these, the workers under which the capacity will be taken away, e.g. spot: they count to no bound, and others are started in

@@ -1,7 +1,8 @@
 //! Workers, those that there are and those that ended.
 
 use muster_domain::{
-    Interruption, PoolName, ProcessId, Timestamp, Words, WorkerCause, WorkerEnding, WorkerIdentity, WorkerState,
+    Interruption, PoolName, ProcessId, TierName, Timestamp, Words, WorkerCause, WorkerEnding, WorkerIdentity,
+    WorkerState,
 };
 use muster_store::WorkerRow;
 use serde::Serialize;
@@ -35,6 +36,9 @@ pub struct WorkerView {
     /// How it is.
     #[schema(value_type = String, extensions(("x-enum" = json!(WorkerState::words()))))]
     pub status: WorkerState,
+    /// Of which tier of its pool's capacity it is; null where the pool has no tiers.
+    #[schema(value_type = Option<String>, extensions(("x-enum" = json!(TierName::words()))))]
+    pub tier: Option<TierName>,
     /// Whether it starts programs by an older definition of the runtime than the configuration's: it gets no more agents, and is
     /// replaced when it has none.
     pub outdated: bool,

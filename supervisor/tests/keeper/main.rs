@@ -27,6 +27,7 @@ mod simulation;
 mod stopping;
 mod store_away;
 mod tasks;
+mod tiers;
 mod unending;
 mod unreachable;
 mod unstorable;

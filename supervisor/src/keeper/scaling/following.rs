@@ -111,7 +111,8 @@ impl Keeper {
         if self.model.workers.open() <= target && self.model.workers.leaving() == 0 {
             return;
         }
-        let ScaleIn { leave, stay, thin_out } = scaling::scale_in(&candidates, Some(target));
+        let planned = self.model.workers.planned(target, &self.model.pool);
+        let ScaleIn { leave, stay, thin_out } = scaling::scale_in(&candidates, Some(target), planned);
         for id in stay {
             tracing::info!(process.id = %id, "a worker that was leaving stays");
             self.model.workers.set_leaving(id, false);
@@ -159,6 +160,7 @@ impl Keeper {
             candidates.push(LeaveCandidate {
                 process_id: worker.process_id,
                 capacity: worker.capacity,
+                tier: worker.origin.tier,
                 leaves: worker.leaves,
                 is_ready: worker.listens(),
                 busy,

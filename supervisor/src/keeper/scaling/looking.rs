@@ -10,6 +10,8 @@ use muster_policy::scaling::{
     Picture, PictureHolds, PictureProgress, PictureWorkers, ScalingHistory, SlotUse, WorkerCounts,
 };
 
+use muster_policy::tiers;
+
 use super::super::agents::agent::PoolAgent;
 use super::super::tasks::PoolNow;
 use super::super::workers::count;
@@ -63,6 +65,7 @@ impl Keeper {
                 unfinished: self.scaling.pending.is_some(),
                 drains: self.model.workers.leaving(),
             },
+            price: self.mean_price(),
             ..Picture::default()
         };
         let queue = self.tasks.startable(pool);
@@ -74,6 +77,23 @@ impl Keeper {
             seen: self.model.pool.target,
             taken: turn.now,
         })
+    }
+
+    /// What a worker costs an hour, where it costs anything.
+    fn mean_price(&self) -> Option<f64> {
+        let tiers = self.model.pool.spec.config.tiers.as_ref()?;
+        tiers::mean_price(tiers, self.model.workers.of_tiers())
+    }
+
+    /// Notes how many tasks wait, for whom tiers depend on that.
+    pub(in crate::keeper) fn look_at_tiers(&mut self, turn: &Turn) {
+        if self.model.pool.spec.config.tiers.is_some() {
+            let queue = match self.tasks.startable(PoolNow::of(&self.model, turn)) {
+                QueueLength::Known(queue) => queue,
+                QueueLength::InStore { .. } => self.tasks.waiting_count(),
+            };
+            self.model.workers.look_at_tiers(queue, turn.now);
+        }
     }
 
     fn picture_workers(&self, workers: WorkerCounts, turn: &Turn) -> PictureWorkers {

@@ -258,6 +258,11 @@ impl PoolTasks {
         self.waiting.queues.startable(|tenant| quotas.share(running.as_deref(), tenant))
     }
 
+    /// All that wait, ready or not.
+    pub(in crate::keeper) fn waiting_count(&self) -> u32 {
+        u32::try_from(self.waiting.count).unwrap_or(u32::MAX)
+    }
+
     /// The agents that ready tasks need which their tenants may run now, counted up to `most`.
     fn wanted_agents(&self, most: usize, pool: PoolNow<'_>) -> usize {
         let (quotas, each) = (&self.deps.quotas, pool.tasks_per_agent().max(1) as usize);

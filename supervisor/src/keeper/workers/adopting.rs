@@ -44,11 +44,21 @@ impl PoolWorkers {
         let at = self.deps.settings.wall.now();
         self.put(PoolWorker {
             status,
-            origin: WorkerOrigin { started_at: row.created_at, begun: None, outdated, has_key: row.key.is_some() },
+            origin: WorkerOrigin {
+                started_at: row.created_at,
+                begun: None,
+                outdated,
+                source: row.spec.source.clone(),
+                tier: row.spec.tier,
+                has_key: row.key.is_some(),
+            },
             process: Process { identity, confirmed: true, way, ..Process::default() },
             interrupted: row.interruption.map(|notice| Interrupted::of(notice, now, at)),
-            ..PoolWorker::new(id, row.capacity, row.created_at, now)
+            ..PoolWorker::new(id, row.capacity, &row.spec, row.created_at, now)
         });
+        if let Some(notice) = row.interruption {
+            self.pause_interrupted(id, now.checked_sub(at.since(notice.noticed_at)).unwrap_or(now), pool);
+        }
         self.deps.bus.introduce(id, Peer { pool: row.pool_name.clone(), key: row.key });
         self.deps.listener.watch(id, self.deps.keeper.clone());
         match adoption {
@@ -104,7 +114,7 @@ impl PoolWorkers {
     /// A worker whose row was committed though the commit seemed to fail: a worker is started after its commit, so it never was. It
     /// ends before anybody is placed on it.
     pub(in crate::keeper) fn take_never_started(&mut self, row: &WorkerRow, now: Instant) {
-        let mut worker = PoolWorker::new(row.process_id, row.capacity, row.created_at, now);
+        let mut worker = PoolWorker::new(row.process_id, row.capacity, &row.spec, row.created_at, now);
         worker.status = WorkerStatus::Ending { since: now, how: WorkerEnd::Lost };
         (worker.process.confirmed, worker.origin.begun) = (true, None);
         self.put(worker);

@@ -179,7 +179,14 @@ impl PoolWorkers {
 
     /// A worker and all that it owned is proven dead: it is listened to no more. None if it is not in the model, or if that was known:
     /// a second proof changes nothing.
-    pub(in crate::keeper) fn dead(&mut self, id: ProcessId, pool: &Pool, now: Instant) -> Option<Dead> {
+    pub(in crate::keeper) fn dead(
+        &mut self,
+        id: ProcessId,
+        how: &WorkerEnded,
+        pool: &Pool,
+        now: Instant,
+    ) -> Option<Dead> {
+        let is_refused = matches!(how, WorkerEnded::NotStarted(_));
         let is_declared = self.declared.contains_key(&id);
         if is_declared {
             // Whatever it was told, nobody has seen it follow.
@@ -197,7 +204,8 @@ impl PoolWorkers {
         let held = worker.held.iter().copied().collect();
         let cause = if worker.is_interrupted() { Cause::WorkerInterrupted } else { Cause::WorkerLost };
         self.deps.listener.unwatch(id);
-        if let Some(loss) = loss {
+        let has_other = is_refused && self.pause_source(id, pool, now);
+        if let Some(loss) = loss.filter(|_| !has_other) {
             self.starts.lost(loss, pool.spec.config.restart.window, now);
         }
         let outcome = if lost { "lost" } else { "stopped" };

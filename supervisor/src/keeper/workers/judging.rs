@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use muster_domain::worker::{WorkerEnd, WorkerEvent};
 use muster_domain::{CommandRefusal, EventKind, Heartbeat, ProcessId, Report};
 use muster_policy::scaling;
+use muster_policy::tiers::Surplus;
 use muster_policy::worker::{HeartbeatWatch, WorkerLimits, WorkerStep, next_step};
 
 use super::super::mailbox::WorkerHeartbeat;
@@ -99,6 +100,7 @@ impl PoolWorkers {
         let judged = self.values().filter(|worker| !worker.is_over);
         let steps: Vec<(ProcessId, WorkerStep)> = judged.map(|worker| (worker.process_id, judge(worker))).collect();
         let mut retiring = 0;
+        let mut surplus = Surplus::of(self.of_tiers(), self.planned(counts.kept(), pool));
         for (id, step) in steps {
             let is_unreachable = matches!(step, WorkerStep::Unreachable(_));
             if !is_unreachable && self.get(&id).is_some_and(PoolWorker::is_heard_again) {
@@ -117,10 +119,14 @@ impl PoolWorkers {
                 WorkerStep::Kill(reason) => self.kill(id, &reason, pool, turn),
                 WorkerStep::Retire(reason) => {
                     // One that takes no agents goes at the minimum too.
-                    let takes_none = self.get(&id).is_some_and(PoolWorker::is_on_its_way_out);
-                    // Of several idle workers only so many retire that the minimum stays.
-                    if takes_none || retiring < to_spare {
-                        retiring += u32::from(!takes_none);
+                    let Some(worker) = self.get(&id) else { continue };
+                    let (takes_none, tier) = (worker.is_on_its_way_out(), worker.origin.tier);
+                    // Of several idle workers only so many retire that the minimum stays, of each tier.
+                    if takes_none || (retiring < to_spare && surplus.has(tier)) {
+                        if !takes_none {
+                            retiring += 1;
+                            surplus.take(tier);
+                        }
                         turn.transitions.push(Transition::Retire { worker: id, reason });
                     }
                 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use muster_domain::tiers::WorkerSource;
 use muster_domain::{Clocks, ProcessId, WorkerKey, WorkerOrders};
 use muster_policy::scaling;
 use muster_policy::worker::Kill;
@@ -22,6 +21,21 @@ use crate::directory::Mailbox;
 use crate::launch::{LaunchError, Launched, RunningWorker, Sent};
 use crate::runtimes;
 
+/// A worker that is to be started.
+#[derive(Clone, Debug)]
+pub(in crate::keeper) struct NewWorker {
+    pub(in crate::keeper) process_id: ProcessId,
+    pub(in crate::keeper) key: WorkerKey,
+    pub(in crate::keeper) spec: WorkerSpec,
+}
+
+impl NewWorker {
+    /// One as it is to be ordered.
+    pub(in crate::keeper) fn of(spec: WorkerSpec) -> Self {
+        Self { process_id: ProcessId::generate(), key: WorkerKey::generate(), spec }
+    }
+}
+
 impl PoolWorkers {
     /// The pool's workers, as far as they say how many are to run.
     pub(in crate::keeper) fn counts(&self, pool: &Pool, now: Instant) -> scaling::WorkerCounts {
@@ -32,8 +46,9 @@ impl PoolWorkers {
             "what decides over a sort is changed in one place"
         );
         scaling::WorkerCounts {
-            min: config.min_workers,
-            max: config.max_workers,
+            min: config.least_workers(),
+            max: config.most_workers(),
+            tier_room: self.tier_room(pool),
             target: pool.target_workers(),
             open: self.totals.open,
             taking: self.totals.taking,
@@ -53,14 +68,13 @@ impl PoolWorkers {
     }
 
     /// The row of a new worker.
-    pub(in crate::keeper) fn row(&self, id: ProcessId, key: WorkerKey, pool: &Pool, turn: &Turn) -> Write {
-        let source = WorkerSource { launcher: pool.spec.config.launcher.clone(), instance_type: None };
+    pub(in crate::keeper) fn row(new: &NewWorker, pool: &Pool, turn: &Turn) -> Write {
         Write::AddWorker {
-            process_id: id,
+            process_id: new.process_id,
             pool: pool.spec.pool_name.clone(),
             capacity: pool.spec.config.max_agents,
-            key,
-            spec: WorkerSpec { runtime_version: self.runtime_version(pool), source, tier: None },
+            key: new.key,
+            spec: new.spec.clone(),
             at: turn.at,
         }
     }
@@ -71,8 +85,9 @@ impl PoolWorkers {
     }
 
     /// Starts a worker whose row is stored.
-    pub(in crate::keeper) fn start(&mut self, id: ProcessId, key: WorkerKey, pool: &Pool, turn: &Turn) {
-        self.put(PoolWorker::new(id, pool.spec.config.max_agents, turn.at, turn.now));
+    pub(in crate::keeper) fn start(&mut self, new: NewWorker, pool: &Pool, turn: &Turn) {
+        let NewWorker { process_id: id, key, spec } = new;
+        self.put(PoolWorker::new(id, pool.spec.config.max_agents, &spec, turn.at, turn.now));
         self.spawned += 1;
         let Some(orders) = self.orders(id, key, pool) else {
             let error = LaunchError(format!("there is no runtime {:?} in the configuration", pool.spec.runtime));
@@ -81,7 +96,7 @@ impl PoolWorkers {
         };
         self.deps.bus.introduce(id, Peer { pool: pool.spec.pool_name.clone(), key: Some(key) });
         self.deps.listener.watch(id, self.deps.keeper.clone());
-        let (deps, launcher) = (Arc::clone(&self.deps), pool.spec.config.launcher.clone());
+        let (deps, launcher) = (Arc::clone(&self.deps), spec.source.launcher);
         tokio::spawn(async move {
             // Whoever leads next has looked for the workers by then, and would not know of this one.
             if deps.fenced.is_cancelled() {

@@ -15,6 +15,7 @@
 //! | [`way`] | whether there is a way to it past the registry |
 //! | [`reach`] | what is told on that way, and said where there is none |
 //! | [`death`] | it ends, or has ended |
+//! | [`tiering`] | of which tier of the pool's capacity the next ones are |
 //! | [`totals`] | how many there are of each sort |
 
 mod adopting;
@@ -25,6 +26,7 @@ mod launching;
 mod leaving;
 mod probing;
 mod reach;
+mod tiering;
 mod totals;
 mod way;
 pub(crate) mod worker;
@@ -42,8 +44,9 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::adopting::FoundWorker;
 pub(super) use self::death::{AgentFollowUps, WorkerEnded};
-pub(super) use self::launching::kill_unheard;
+pub(super) use self::launching::{NewWorker, kill_unheard};
 pub(super) use self::reach::Order;
+use self::tiering::TierState;
 use self::totals::WorkerTotals;
 use self::worker::PoolWorker;
 use super::Turn;
@@ -84,6 +87,7 @@ pub(crate) struct PoolWorkers {
     deps: Arc<PoolWorkersDeps>,
     by_id: BTreeMap<ProcessId, PoolWorker>,
     totals: WorkerTotals,
+    tiers: TierState,
     /// Those with a free slot in the order of preference: ready ones first, then the fullest, then the oldest.
     free: BTreeSet<(bool, u32, ProcessId)>,
     /// Those whose free slots changed since they were mirrored.
@@ -103,6 +107,7 @@ impl PoolWorkers {
             deps: Arc::new(deps),
             by_id: BTreeMap::new(),
             totals: WorkerTotals::default(),
+            tiers: TierState::default(),
             free: BTreeSet::new(),
             changed_slots: BTreeSet::new(),
             starts: Starts::default(),

@@ -1,5 +1,8 @@
 //! How many workers there are of each sort, kept as they change: a turn looks at none of them to know.
 
+use muster_domain::{TierName, Words};
+use muster_policy::tiers::TierCounts;
+
 use super::worker::PoolWorker;
 
 /// Workers that are open, and which of these are so or so. Those that are interrupted count to themselves only, and to those that nobody
@@ -21,12 +24,19 @@ pub(super) struct WorkerTotals {
     pub(super) interrupted: u32,
     /// Of these, those in whose place another one is to be started.
     pub(super) replacing: u32,
+    /// Those that are open, by the tier of their capacity.
+    pub(super) of_tiers: TierCounts,
 }
 
 impl WorkerTotals {
     fn of(worker: &PoolWorker) -> Self {
         let (is_open, stays) = (worker.is_open(), !worker.is_interrupted());
+        let mut of_tiers = TierCounts::default();
+        if let Some(tier) = worker.origin.tier.filter(|_| is_open && stays) {
+            *of_tiers.get_mut(tier) = 1;
+        }
         Self {
+            of_tiers,
             open: (is_open && stays).into(),
             outdated: (is_open && stays && worker.origin.outdated).into(),
             unreachable: (is_open && worker.is_unreachable()).into(),
@@ -47,7 +57,7 @@ impl WorkerTotals {
     }
 
     fn each(&mut self, other: Self, change: impl Fn(u32, u32) -> u32) {
-        let Self { open, outdated, unreachable, taking, starting, leaving, interrupted, replacing } = other;
+        let Self { open, outdated, unreachable, taking, starting, leaving, interrupted, replacing, of_tiers } = other;
         self.open = change(self.open, open);
         self.outdated = change(self.outdated, outdated);
         self.unreachable = change(self.unreachable, unreachable);
@@ -56,6 +66,10 @@ impl WorkerTotals {
         self.leaving = change(self.leaving, leaving);
         self.interrupted = change(self.interrupted, interrupted);
         self.replacing = change(self.replacing, replacing);
+        for tier in TierName::all() {
+            let known = self.of_tiers.get_mut(tier);
+            *known = change(*known, of_tiers.get(tier));
+        }
     }
 
     /// As a look at all of them counts.

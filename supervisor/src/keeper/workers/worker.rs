@@ -3,9 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use muster_domain::{AgentId, Clocks, Heartbeat, PoolName, ProcessId, Timestamp, WorkerIdentity, WorkerStatus};
+use muster_domain::tiers::WorkerSource;
+use muster_domain::{
+    AgentId, Clocks, Heartbeat, PoolName, ProcessId, TierName, Timestamp, WorkerIdentity, WorkerStatus,
+};
 use muster_policy::starts::EarlyEnd;
 use muster_policy::worker::{Kill, WorkerFacts};
+use muster_store::WorkerSpec;
 
 use super::interrupting::Interrupted;
 use super::probing::Probing;
@@ -55,6 +59,10 @@ pub(crate) struct WorkerOrigin {
     pub(crate) begun: Option<Instant>,
     /// Whether it starts programs by another definition of the runtime than the configuration's: no agent is placed on it.
     pub(crate) outdated: bool,
+    /// From where it comes.
+    pub(crate) source: WorkerSource,
+    /// Of which tier of its pool's capacity it is.
+    pub(crate) tier: Option<TierName>,
     /// Whether its messages are signed. One of a version that had no keys is replaced as its agents end.
     pub(crate) has_key: bool,
 }
@@ -90,12 +98,19 @@ pub(crate) struct WorkerContact {
 }
 
 impl PoolWorker {
-    pub(crate) fn new(process_id: ProcessId, capacity: u32, started_at: Timestamp, now: Instant) -> Self {
+    pub(crate) fn new(
+        process_id: ProcessId,
+        capacity: u32,
+        spec: &WorkerSpec,
+        started_at: Timestamp,
+        now: Instant,
+    ) -> Self {
+        let (source, tier) = (spec.source.clone(), spec.tier);
         Self {
             process_id,
             capacity,
             status: WorkerStatus::Starting { since: now },
-            origin: WorkerOrigin { started_at, begun: Some(now), outdated: false, has_key: true },
+            origin: WorkerOrigin { started_at, begun: Some(now), outdated: false, source, tier, has_key: true },
             process: Process::default(),
             contact: WorkerContact::default(),
             held: BTreeSet::new(),
@@ -211,6 +226,7 @@ impl PoolWorker {
             pid: self.process.identity.as_ref().and_then(WorkerIdentity::pid),
             host: self.process.identity.as_ref().map(|identity| identity.host().to_owned()),
             status: self.status.state(),
+            tier: self.origin.tier,
             outdated: self.origin.outdated,
             interruption: self.interrupted.map(|interrupted| interrupted.notice.into()),
             unreachable: self.contact.unreachable.as_ref().map(|unreachable| unreachable.words.clone()),
@@ -309,7 +325,7 @@ mod tests {
     #[test]
     fn one_that_was_only_heard_by_a_report_has_no_figures_yet() {
         let (now, pool) = (Instant::now(), "p".parse::<PoolName>().expect("a name"));
-        let mut worker = PoolWorker::new(ProcessId::generate(), 1, Timestamp::now(), now);
+        let mut worker = PoolWorker::new(ProcessId::generate(), 1, &WorkerSpec::local(), Timestamp::now(), now);
         let figures = |worker: &PoolWorker| {
             let view = worker.view(&pool, now, Timestamp::now());
             (view.last_heartbeat.is_some(), view.cpu_percent, view.rss_bytes)

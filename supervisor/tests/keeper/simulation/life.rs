@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use muster_domain::{
-    AgentId, BreakerPolicy, Clocks, OnDemand, Payload, PoolConfig, PoolOrigin, PoolSpec, Priority, RestartPolicy,
-    RetryPolicy, TaskId, Timestamp,
+    AgentId, BreakerPolicy, CapacityTier, CapacityTiers, Clocks, OnDemand, Payload, PoolConfig, PoolOrigin, PoolSpec,
+    Priority, RestartPolicy, RetryPolicy, TaskId, Timestamp,
 };
 use muster_store::{Leadership, Store, Write};
 use muster_supervisor::{NotBefore, RequestKey, Spawned, SupervisorError, TaskRequest, WallClock};
@@ -75,8 +75,16 @@ pub(super) fn config(rng: &mut Rng) -> PoolConfig {
         on_demand: rng.bool().then_some(demand),
         max_queued: if rng.u32(..4) == 0 { 20 } else { 0 },
         task_lease: ms(60_000),
+        tiers: (rng.u32(..3) == 0).then(|| tiers(rng)),
         ..PoolConfig::default()
     }
+}
+
+/// Tiers that hold all that may be wanted.
+fn tiers(rng: &mut Rng) -> CapacityTiers {
+    let mut tier = |most| CapacityTier { min_workers: rng.u32(..2), max_workers: most, ..CapacityTier::default() };
+    let (base, spot) = (Some(tier(3)), Some(tier(0)));
+    CapacityTiers { spot_share: rng.f64(), base, spot, ..CapacityTiers::default() }
 }
 
 impl Life {
