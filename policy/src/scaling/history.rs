@@ -30,8 +30,11 @@ pub struct ScalingHistory {
 pub struct Move {
     /// When it was decided.
     pub at: Timestamp,
-    /// Which policy decided it, or `bounds`, or `person`.
+    /// Which policy decided it, or `bounds`, `person`, `spawn` or `first_task`.
     pub by: String,
+    /// Whether policies voted for it. What was needed at once, or a person has said, is none of their changes: it begins no cooldown on
+    /// the way out, and counts to no budget of theirs.
+    pub voted: bool,
     /// So many workers there were to be.
     pub from: u32,
     /// So many there are to be since.
@@ -60,9 +63,14 @@ impl ScalingHistory {
         self.moves.iter().rev().find(|change| change.at <= now && change.direction().is_some())
     }
 
-    /// How often the direction has changed within the hour before `now`.
+    /// The last change before `now` that policies voted for.
+    pub fn last_voted(&self, now: Timestamp) -> Option<&Move> {
+        self.moves.iter().rev().find(|change| change.voted && change.at <= now && change.direction().is_some())
+    }
+
+    /// How often policies have changed the direction within the hour before `now`.
     pub fn direction_changes(&self, now: Timestamp) -> u32 {
-        let past = self.moves.iter().filter(|change| change.at <= now);
+        let past = self.moves.iter().filter(|change| change.voted && change.at <= now);
         let moves: Vec<(Timestamp, Direction)> =
             past.filter_map(|change| Some((change.at, change.direction()?))).collect();
         let changed = |pair: &&[(Timestamp, Direction)]| pair[0].1 != pair[1].1 && now.since(pair[1].0) < HOUR;
@@ -82,8 +90,9 @@ impl ScalingHistory {
     pub fn record(&mut self, decision: &Decision, from: u32, now: Timestamp) {
         self.recommend(decision.recommended, now);
         if decision.target != from {
+            let voted = decision.decided_by.is_some();
             let by = decision.decided_by.clone().unwrap_or_else(|| "bounds".to_owned());
-            self.add(Move { at: now, by, from, to: decision.target });
+            self.add(Move { at: now, by, voted, from, to: decision.target });
         }
     }
 

@@ -85,7 +85,7 @@ impl Course {
 
     /// No worker leaves where that would use up the changes of direction of the hour.
     pub(super) fn keep_direction(&mut self, history: &ScalingHistory, now: Timestamp) {
-        let went_out = history.last_move(now).is_some_and(|last| last.to > last.from);
+        let went_out = history.last_voted(now).is_some_and(|last| last.to > last.from);
         let changes = history.direction_changes(now);
         if went_out && changes + 2 > FLAP_BUDGET {
             let words = format!("the direction has changed {changes} times within an hour");

@@ -82,7 +82,8 @@ pub(super) fn all(config: &ScalingConfig, picture: &Picture, history: &ScalingHi
 }
 
 /// While a policy cools down after a change of the pool, its vote is for what there is. Each direction has its own time, as with the
-/// target tracking of AWS, and every change begins both.
+/// target tracking of AWS. Every change begins that of the way in, so that what was needed at once is there for a while; that of the way out
+/// is begun by votes only, so that a pool's first worker does not hold up the next ones.
 fn after_cooldown(
     policy: &ScalingPolicy,
     opinion: Opinion,
@@ -94,12 +95,12 @@ fn after_cooldown(
     let Opinion { wanted, held, reason } = opinion;
     let (policy_name, adds_only) = (policy.label(), matches!(policy, ScalingPolicy::Predictive(_)));
     let vote = Vote { policy: policy_name, workers: wanted, wanted, held, adds_only, reason };
-    let cooldown = match wanted.map(|wanted| wanted.cmp(&current)) {
-        Some(std::cmp::Ordering::Greater) => policy.cooldowns().out,
-        Some(std::cmp::Ordering::Less) => policy.cooldowns().scale_in,
-        Some(std::cmp::Ordering::Equal) | None => Duration::ZERO,
+    let (cooldown, last) = match wanted.map(|wanted| wanted.cmp(&current)) {
+        Some(std::cmp::Ordering::Greater) => (policy.cooldowns().out, history.last_voted(now)),
+        Some(std::cmp::Ordering::Less) => (policy.cooldowns().scale_in, history.last_move(now)),
+        Some(std::cmp::Ordering::Equal) | None => (Duration::ZERO, None),
     };
-    let since = history.last_move(now).map(|last| now.since(last.at));
+    let since = last.map(|last| now.since(last.at));
     match since.and_then(|since| cooldown.checked_sub(since)).filter(|rest| !rest.is_zero()) {
         Some(rest) => {
             let reason = format!("{}, but it cools down for {:.0} s more", vote.reason, rest.as_secs_f64().ceil());

@@ -24,6 +24,12 @@ pub trait Scaler {
     /// How many workers there are to be from now on. `picture.workers.current` is its last answer.
     fn target(&mut self, picture: &Picture, now: Timestamp) -> u32;
 
+    /// Whether the first task of a pool without workers has one started at once. Else the next question decides.
+    fn begins_at_once(&mut self, now: Timestamp) -> bool {
+        let _ = now;
+        false
+    }
+
     /// How workers end that are too many.
     fn departure(&self) -> Departure;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_domain::{ScalingConfig, Timestamp};
-use muster_policy::scaling::{DemandHistory, Picture, ScalingHistory, decide};
+use muster_policy::scaling::{DemandHistory, Move, Picture, ScalingHistory, decide};
 
 use super::{Departure, Scaler};
 
@@ -68,6 +68,11 @@ impl Scaler for MusterScaler {
         let decision = decide(&self.config, picture, &self.history, now);
         self.history.record(&decision, picture.workers.current, now);
         decision.target
+    }
+
+    fn begins_at_once(&mut self, now: Timestamp) -> bool {
+        self.history.add(Move { at: now, by: "first_task".to_owned(), voted: false, from: 0, to: 1 });
+        true
     }
 
     fn departure(&self) -> Departure {

@@ -109,6 +109,9 @@ impl<'a> World<'a> {
                 self.capacity.set_target(target);
                 self.rebalance();
             }
+            if self.capacity.target() == 0 && self.backlog.tasks() > 0 && scaler.begins_at_once(self.clock()) {
+                self.capacity.set_target(1);
+            }
             self.carry_out(scaler);
             if self.now.is_multiple_of(sample) {
                 self.look();

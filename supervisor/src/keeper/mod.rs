@@ -188,7 +188,9 @@ impl Keeper {
         }
         self.say(&mut turn);
         turn.touched.extend(self.model.agents.take_due(turn.now));
+        let is_scaled = turn.is_scaled();
         self.commit_transitions(&mut turn).await;
+        self.carry_out_scaling(is_scaled, &mut turn).await;
         self.say(&mut turn);
         self.place(&mut turn).await;
         self.work(&mut turn).await;

@@ -120,8 +120,9 @@ impl PoolScaling {
 /// The change of a pool that a decision is, where it is one.
 fn move_of(record: &ScalingRecord) -> Option<Move> {
     record.direction()?;
+    let voted = record.actor == ScalingActor::Policies;
     let by = record.decided_by.clone().unwrap_or_else(|| record.actor.as_str().to_owned());
-    Some(Move { at: record.at, by, from: record.from?, to: record.to? })
+    Some(Move { at: record.at, by, voted, from: record.from?, to: record.to? })
 }
 
 impl Said {
@@ -144,6 +145,17 @@ impl Keeper {
         self.follow_scaling_mode(turn);
         self.scale_in(turn);
         self.follow_decision(turn);
+    }
+
+    /// What was just decided is carried out at once, and that a decision is carried out is said when it is so.
+    pub(super) async fn carry_out_scaling(&mut self, is_scaled: bool, turn: &mut Turn) {
+        if is_scaled {
+            self.scale_in(turn);
+        }
+        self.follow_decision(turn);
+        if !turn.transitions.is_empty() {
+            self.commit_transitions(turn).await;
+        }
     }
 
     /// A pool without any worker gets one for the first task that could start.

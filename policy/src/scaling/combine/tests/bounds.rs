@@ -132,6 +132,18 @@ fn a_pool_that_turns_too_often_stays_large() {
 }
 
 #[test]
+fn a_first_worker_that_was_needed_at_once_holds_up_no_policy_on_the_way_out() {
+    let config = with_policy(target(TargetMetric::QueuePerWorker, 10.0));
+    let first = Move { by: "first_task".to_owned(), voted: false, ..moved(at("11:59:59"), 0, 1) };
+    let history = ScalingHistory { moves: vec![first], ..ScalingHistory::default() };
+    is(&decide(&config, &queue(1, 40), &history, noon()), 4, Outcome::Out);
+    // On the way in it counts: it is there for a while.
+    let idle = Picture { slots: Some(SlotUse { all: 10, taken: 0, busy: 0 }), ..queue(1, 0) };
+    holds(&decide(&config, &idle, &history, noon()), HoldKind::Cooldown);
+    assert_eq!(history.direction_changes(noon()), 0);
+}
+
+#[test]
 fn history_keeps_what_still_counts() {
     let mut history = ScalingHistory::default();
     let (config, seen) = doubling();

@@ -59,7 +59,7 @@ fn noon() -> Timestamp {
 }
 
 fn moved(at: Timestamp, from: u32, to: u32) -> Move {
-    Move { at, by: "step".to_owned(), from, to }
+    Move { at, by: "step".to_owned(), voted: true, from, to }
 }
 
 fn after_move(at: Timestamp, from: u32, to: u32) -> ScalingHistory {
