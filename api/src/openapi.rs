@@ -133,8 +133,8 @@ mod tests {
 
     use muster_domain::scaling::{DecisionState, Direction, ScalingActor, Season, TargetMetric};
     use muster_domain::{
-        AgentState, AttemptEnd, Cause, EventKind, Halt, HoldKind, PoolOrigin, ScalingMode, ScalingPreset, TaskState,
-        Words, WorkerCause, WorkerState,
+        AgentState, AttemptEnd, Cause, EventKind, Halt, HoldKind, PlacementStrategy, PoolOrigin, ScalingMode,
+        ScalingPreset, TaskState, Words, WorkerCause, WorkerState,
     };
     use muster_supervisor::{
         AlertKind, BreakerState, Interval, Lack, MetricKind, Mode, PoolStatus, TimeRange, WaitCode,
@@ -288,6 +288,7 @@ mod tests {
             "MetricSeriesJson.interval" => Interval::words(),
             "PoolScaleJson.status" => PoolStatus::words(),
             "PoolScaleJson.held" | "ScalingDecisionJson.hold" | "WhatIfJson.hold" => HoldKind::words(),
+            "PlacementStrategy" => PlacementStrategy::words(),
             "PoolScalingJson.mode" | "ScalingMode" => ScalingMode::words(),
             "ScalingDecisionJson.actor" => ScalingActor::words(),
             "ScalingDecisionJson.state" => DecisionState::words(),

@@ -22,6 +22,7 @@ mod intake;
 pub(crate) mod mailbox;
 pub(crate) mod model;
 mod placing;
+mod projects;
 mod repeats;
 mod resync;
 pub(crate) mod scaling;
