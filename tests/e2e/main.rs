@@ -15,6 +15,7 @@ mod master;
 mod measuring;
 mod orphans;
 mod pipes;
+mod placement;
 mod pools;
 mod readme;
 mod refusals;
