@@ -60,3 +60,52 @@ impl ProjectIndex {
         workers.into_iter().flat_map(|workers| workers.keys().copied()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use muster_domain::agent::DEFAULT_HEARTBEAT_INTERVAL;
+    use muster_domain::{AgentEvent, AgentId, Assignment, Epoch, Timestamp};
+
+    use super::*;
+
+    fn agent(project: &str, on_demand: bool) -> AgentSpec {
+        AgentSpec {
+            agent_id: AgentId::generate(),
+            pool_name: "p".parse().expect("a name"),
+            role_type: "developer".to_owned(),
+            project_id: project.to_owned(),
+            human_name: "Ada".to_owned(),
+            heartbeat_interval: DEFAULT_HEARTBEAT_INTERVAL,
+            max_idle_time: DEFAULT_HEARTBEAT_INTERVAL,
+            on_demand,
+        }
+    }
+
+    #[test]
+    fn a_worker_has_a_project_from_its_first_agent_to_its_last() {
+        let (one, other) = (ProcessId::generate(), ProcessId::generate());
+        let [in_one, in_other] = [one, other].map(|process_id| Some(Assignment { process_id, epoch: Epoch(1) }));
+        let (shop, anybodys) = (agent("shop", false), agent(NO_PROJECT, true));
+        let mut index = ProjectIndex::default();
+        index.follow(&shop, SlotChange { left: None, taken: in_one });
+        assert_eq!(index.workers("shop"), [], "nobody asks");
+        let mut placed = PoolAgent::new(shop.clone(), Timestamp::from_millis(0));
+        placed.apply(&AgentEvent::Assigned(in_one.expect("a slot")));
+        index.keep(true, [placed].iter());
+        assert_eq!(index.workers("shop"), [one], "who was there before");
+        index.follow(&shop, SlotChange { left: None, taken: in_one });
+        index.follow(&anybodys, SlotChange { left: None, taken: in_other });
+        index.follow(&shop, SlotChange { left: in_one, taken: in_other });
+        assert_eq!(index.workers("shop").len(), 2);
+        assert_eq!(index.workers(NO_PROJECT), []);
+        index.follow(&shop, SlotChange { left: in_one, taken: None });
+        assert_eq!(index.workers("shop"), [other]);
+        index.follow(&shop, SlotChange { left: in_other, taken: None });
+        assert_eq!(
+            (index.workers("shop"), index.0.as_ref().map(HashMap::len)),
+            (Vec::new(), Some(0)),
+            "nothing is left"
+        );
+        assert_eq!(project_of(&agent(NO_PROJECT, false)), Some(NO_PROJECT), "somebody has named it so");
+    }
+}
