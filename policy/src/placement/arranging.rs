@@ -22,7 +22,7 @@ enum Stage {
 }
 
 /// A worker as the plan has filled it so far.
-struct Worker {
+struct PlannedWorker {
     slot: SlotChoice,
     stage: Stage,
     free: u32,
@@ -30,7 +30,7 @@ struct Worker {
     load: u64,
 }
 
-impl Worker {
+impl PlannedWorker {
     fn of(candidate: &PlacementCandidate, loads: &PoolLoads) -> Self {
         Self {
             slot: SlotChoice::Worker(candidate.process_id),
@@ -59,7 +59,7 @@ struct Arrangement {
     strategy: PlacementStrategy,
     /// What one agent more counts.
     of_an_agent: u64,
-    workers: Vec<Worker>,
+    workers: Vec<PlannedWorker>,
     open: BTreeSet<Rank>,
 }
 
@@ -117,8 +117,8 @@ impl Arrangement {
         let unmeasured = PoolLoads::default();
         let loads = rule.loads.unwrap_or(&unmeasured);
         let stage = if rule.strategy == PlacementStrategy::Pack { Stage::New } else { Stage::Starting };
-        let of_new = (0..new.count).map(|number| Worker::new(number, stage, new.capacity));
-        let workers = candidates.iter().map(|candidate| Worker::of(candidate, loads)).chain(of_new).collect();
+        let of_new = (0..new.count).map(|number| PlannedWorker::new(number, stage, new.capacity));
+        let workers = candidates.iter().map(|candidate| PlannedWorker::of(candidate, loads)).chain(of_new).collect();
         let mut all =
             Self { strategy: rule.strategy, of_an_agent: loads.of_an_agent(), workers, open: BTreeSet::new() };
         all.open = (0..all.workers.len()).filter_map(|place| all.rank(place)).collect();
@@ -127,7 +127,8 @@ impl Arrangement {
 
     /// Where the worker at this place stands, if it has room.
     fn rank(&self, place: usize) -> Option<Rank> {
-        let Worker { stage, free, taken, load, .. } = *self.workers.get(place).filter(|worker| worker.free > 0)?;
+        let PlannedWorker { stage, free, taken, load, .. } =
+            *self.workers.get(place).filter(|worker| worker.free > 0)?;
         let weight = match self.strategy {
             PlacementStrategy::Pack => (free.into(), 0),
             PlacementStrategy::Spread => (taken.into(), 0),
