@@ -133,8 +133,8 @@ mod tests {
 
     use muster_domain::scaling::{DecisionState, Direction, ScalingActor, Season, TargetMetric};
     use muster_domain::{
-        AgentState, AttemptEnd, Cause, EventKind, Halt, HoldKind, PoolOrigin, ScalingMode, ScalingPreset, TaskState,
-        TierName, Words, WorkerCause, WorkerState,
+        AgentState, AttemptEnd, Cause, EventKind, Halt, HoldKind, PlacementStrategy, PoolOrigin, ScalingMode,
+        ScalingPreset, TaskState, TierName, Words, WorkerCause, WorkerState,
     };
     use muster_supervisor::{
         AlertKind, BreakerState, Interval, Lack, MetricKind, Mode, PoolStatus, TimeRange, WaitCode,
@@ -289,6 +289,7 @@ mod tests {
             "MetricSeriesJson.interval" => Interval::words(),
             "PoolScaleJson.status" => PoolStatus::words(),
             "PoolScaleJson.held" | "ScalingDecisionJson.hold" | "WhatIfJson.hold" => HoldKind::words(),
+            "PlacementStrategy" => PlacementStrategy::words(),
             "PoolScalingJson.mode" | "ScalingMode" => ScalingMode::words(),
             "ScalingDecisionJson.actor" => ScalingActor::words(),
             "ScalingDecisionJson.state" => DecisionState::words(),
@@ -313,7 +314,7 @@ mod tests {
         let document = document();
         let mut found = Vec::new();
         enums(&document["components"]["schemas"], "", &mut found);
-        assert_eq!(found.len(), 45, "{found:?}");
+        assert_eq!(found.len(), 46, "{found:?}");
         for (path, words) in found {
             assert_eq!(words, of_type(path.trim_start_matches('.')), "{path}");
         }

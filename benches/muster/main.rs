@@ -16,6 +16,7 @@ mod postgres;
 mod programs;
 mod queues;
 mod recovery;
+mod scaling;
 mod server;
 mod sheet;
 mod simulator;
@@ -70,6 +71,7 @@ const ROWS: &[(&str, Measure)] = &[
     ("noisy", queues::noisy),
     ("peers", peers::peers),
     ("simulator", simulator::simulator),
+    ("spike", scaling::spike),
 ];
 
 fn main() -> ExitCode {

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`ids`] | identities ([`AgentId`], [`ProcessId`]), and the two numbers that order the world: [`Epoch`], [`Fence`] |
 //! | [`pool`] | a named kind of agent and its limits |
+//! | [`placement`] | how a pool chooses the worker of an agent |
 //! | [`agent`], [`agent_state`] | one agent: what is wanted of it, and its status with its moves; its states in one word |
 //! | [`worker`], [`worker_identity`] | one worker: its status with its moves; who it is for whoever runs it |
 //! | [`task`], [`attempt`] | one piece of work: its status; its attempts, how they ended and what they cost |
@@ -56,6 +57,7 @@ pub mod nearest;
 pub mod number;
 pub mod orders;
 pub mod payload;
+pub mod placement;
 pub mod plain;
 pub mod pool;
 pub mod pool_metrics;
@@ -96,6 +98,7 @@ pub use metrics_tier::MetricsTier;
 pub use nearest::nearest;
 pub use orders::{RegistryTarget, WorkerOrders};
 pub use payload::Payload;
+pub use placement::PlacementStrategy;
 pub use plain::plain;
 pub use pool::{PoolConfig, PoolName, PoolOrigin, PoolSpec};
 pub use pool_metrics::PoolMetrics;

@@ -14,7 +14,7 @@ use crate::queue::{BreakerPolicy, OnDemand, RetryPolicy};
 use crate::restart::RestartPolicy;
 use crate::time::{optional_seconds, seconds};
 use crate::words::Words;
-use crate::{CapacityTiers, Clocks, ScalingConfig, described, number, schema};
+use crate::{CapacityTiers, Clocks, PlacementStrategy, ScalingConfig, described, number, schema};
 
 /// The name of a pool: 1 to 64 characters of `a-z`, `0-9`, `-` and `_`. It is part of keys and channel names.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -131,6 +131,11 @@ pub struct PoolConfig {
     #[default(crate::launcher::LOCAL.to_owned())]
     #[schema(min_length = 1)]
     pub launcher: String,
+    /// Which worker an agent gets, of those that have room: the fullest (`pack`: the fewest workers), the one with the fewest agents
+    /// (`spread`), or the one that uses the least of the host's processors and memory (`least_loaded`; without `metrics` it is `spread`).
+    pub placement: PlacementStrategy,
+    /// Whether an agent goes to a worker that has agents of its project, where one of these has room; `placement` chooses among them.
+    pub project_affinity: bool,
     /// An empty worker ends after this time.
     #[serde(with = "seconds")]
     #[schema(value_type = f64, format = "seconds")]
@@ -255,6 +260,11 @@ impl PoolConfig {
             });
         }
         self.scaling.check_within(most, self.on_demand.as_ref())
+    }
+
+    /// Whether each worker is filled before the next one, whoever comes: only then does it help to move agents, so that one gets empty.
+    pub const fn packs(&self) -> bool {
+        matches!(self.placement, PlacementStrategy::Pack) && !self.project_affinity
     }
 
     /// These bounds as they may be shown: without the secrets in them.

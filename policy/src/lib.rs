@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`agent`] | what does this agent need now, and when must it be looked at again? |
 //! | [`restart`] | an agent's run ended: again, never again, or quarantine? |
-//! | [`placement`] | which worker gets it, and are new workers needed? |
+//! | [`placement`] | which worker gets it by its pool's rule, and are new workers needed? |
 //! | [`scaling`] | how many workers and agents are to run? |
 //! | [`tiers`] | how many of those workers are of which tier, and from where do they come? |
 //! | [`starts`] | when may the next worker be started, after those that failed? |

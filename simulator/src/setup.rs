@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_domain::{CapacityTier, CapacityTiers, PoolConfig};
+use muster_domain::{CapacityTier, CapacityTiers, PlacementStrategy, PoolConfig};
 
 /// Slots of all workers together, at the most: less than a gibibyte, and far more than any pool has.
 const MOST_SLOTS: u32 = 50_000_000;
@@ -16,6 +16,8 @@ pub struct Setup {
     pub max_workers: u32,
     /// Tasks that a worker runs at a time, 1 to 1000.
     pub slots: u16,
+    /// Which of the workers with a free slot a task gets. All tasks use as much, so `least_loaded` is `spread`.
+    pub placement: PlacementStrategy,
     /// Attempts at a task: one that lost so many workers is lost itself.
     pub max_attempts: u8,
     /// Of what its workers are.
@@ -38,6 +40,7 @@ impl Default for Setup {
             min_workers: 0,
             max_workers: 0,
             slots: 10,
+            placement: PlacementStrategy::Pack,
             max_attempts: 3,
             tiers: CapacityTiers::only_base(CapacityTier::default()),
             reclaims_per_hour: 0.02,
@@ -57,6 +60,7 @@ impl Setup {
             min_workers: pool.min_workers,
             max_workers: pool.max_workers,
             slots: each as u16,
+            placement: pool.placement,
             max_attempts: pool.max_attempts.clamp(1, u32::from(u8::MAX)) as u8,
             tiers: pool.tiers.clone().unwrap_or_else(|| default.tiers.clone()),
             ..default

@@ -26,6 +26,7 @@ use crate::keeper::{PoolAgentsDeps, PoolWorkersDeps};
 use crate::launch::Launchers;
 use crate::probes::Probes;
 use crate::quotas::Quotas;
+use crate::sampling::loads::LatestLoads;
 use crate::sampling::recent::RecentUse;
 
 /// What a supervisor and its workers go by.
@@ -49,6 +50,13 @@ pub struct Settings {
     pub autoscaler: bool,
     /// The file whose lock this process holds.
     pub lock_file: PathBuf,
+}
+
+impl Settings {
+    /// For how long agents are placed by what was measured: until two looks in a row have not come. None where nothing is measured.
+    pub(crate) fn loads_last(&self) -> Option<Duration> {
+        self.metrics_interval.map(|interval| interval.saturating_mul(2))
+    }
 }
 
 pub(crate) struct Context {
@@ -88,6 +96,8 @@ pub(crate) struct Reporting {
     pub(crate) counters: Arc<Counters>,
     /// What workers and agents have used lately.
     pub(crate) recent_use: RecentUse,
+    /// What workers used at the latest look.
+    pub(crate) loads: LatestLoads,
     /// Rises whenever there may be new events.
     pub(crate) events: watch::Sender<u64>,
     pub(crate) recent: RecentEvents,

@@ -36,6 +36,7 @@ use crate::pools::open;
 use crate::probes::Probes;
 use crate::quotas::Quotas;
 use crate::sampling::collector as metrics_collector;
+use crate::sampling::loads::LatestLoads;
 use crate::sampling::recent::RecentUse;
 use crate::task_set::TaskSet;
 use crate::view::Mode;
@@ -242,6 +243,7 @@ fn make_context(
             alerts,
             counters: Arc::default(),
             recent_use: RecentUse::default(),
+            loads: LatestLoads::default(),
             events: watch::Sender::new(0),
             recent: RecentEvents::default(),
         },

@@ -16,6 +16,7 @@ mod master;
 mod measuring;
 mod orphans;
 mod pipes;
+mod placement;
 mod pools;
 mod readme;
 mod refusals;

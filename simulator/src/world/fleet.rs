@@ -3,7 +3,7 @@
 //! A pool may have a hundred thousand workers, so nothing here looks at all of them in the course of a task: workers that take tasks
 //! stand in a list for each number of busy slots, and a worker's free slots are a list through the slots themselves.
 
-use muster_domain::TierName;
+use muster_domain::{PlacementStrategy, TierName};
 use muster_policy::tiers::TierCounts;
 
 use crate::clock::Tick;
@@ -69,6 +69,7 @@ pub(super) struct FleetCounts {
 /// All workers.
 pub(super) struct Fleet {
     slots: u16,
+    placement: PlacementStrategy,
     workers: Vec<Worker>,
     runs: Vec<Run>,
     places: Vec<u32>,
@@ -78,11 +79,12 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    /// None, of which each has so many slots.
-    pub(super) fn new(slots: u16) -> Self {
+    /// None, of which each has so many slots, which are filled like this.
+    pub(super) fn new(slots: u16, placement: PlacementStrategy) -> Self {
         let takers = vec![Vec::new(); usize::from(slots) + 1];
         Self {
             slots,
+            placement,
             workers: Vec::new(),
             runs: Vec::new(),
             places: Vec::new(),
@@ -153,9 +155,15 @@ impl Fleet {
         }
     }
 
-    /// Puts a task onto the fullest worker that has a free slot, as Muster packs agents. None if there is no slot.
+    /// Puts a task onto a worker that has a free slot, as Muster places agents: the fullest one, or the emptiest. None if there is no slot.
     pub(super) fn start(&mut self, run: Run) -> Option<(WorkerRef, u16)> {
-        let place = *self.takers[..usize::from(self.slots)].iter().rev().find_map(|as_busy| as_busy.last())?;
+        let with_room = &self.takers[..usize::from(self.slots)];
+        let place = *match self.placement {
+            PlacementStrategy::Pack => with_room.iter().rev().find_map(|as_busy| as_busy.last()),
+            PlacementStrategy::Spread | PlacementStrategy::LeastLoaded => {
+                with_room.iter().find_map(|as_busy| as_busy.last())
+            }
+        }?;
         self.delist(place);
         let worker = self.at_mut(place);
         let (slot, serial) = (worker.free, worker.serial);
@@ -295,7 +303,7 @@ mod tests {
     use super::*;
 
     fn fleet(workers: u32) -> (Fleet, Vec<WorkerRef>) {
-        let mut fleet = Fleet::new(3);
+        let mut fleet = Fleet::new(3, PlacementStrategy::Pack);
         let made: Vec<WorkerRef> = (0..workers).map(|at| fleet.launch(TierName::Base, at)).collect();
         made.iter().for_each(|worker| fleet.ready(*worker));
         (fleet, made)
@@ -303,6 +311,17 @@ mod tests {
 
     fn start(fleet: &mut Fleet, tasks: u32) -> Vec<(WorkerRef, u16)> {
         (0..tasks).filter_map(|at| fleet.start(Run::new(at, 5, 1))).collect()
+    }
+
+    #[test]
+    fn spread_tasks_go_round_the_workers() {
+        for placement in [PlacementStrategy::Spread, PlacementStrategy::LeastLoaded] {
+            let (mut fleet, made) = fleet(3);
+            fleet.placement = placement;
+            let runs = start(&mut fleet, 6);
+            let of = |worker: &WorkerRef| runs.iter().filter(|(at, _)| at == worker).count();
+            assert_eq!((made.iter().map(of).collect::<Vec<_>>(), fleet.busy_workers()), (vec![2, 2, 2], 3));
+        }
     }
 
     #[test]

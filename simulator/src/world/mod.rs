@@ -86,7 +86,7 @@ impl<'a> World<'a> {
             rows: load.rows().peekable(),
             figures: LoadFigures::default(),
             calendar: Calendar::new(),
-            fleet: Fleet::new(setup.slots),
+            fleet: Fleet::new(setup.slots, setup.placement),
             backlog: Backlog::default(),
             capacity: Capacity::new(setup),
             ledger: WorldLedger::default(),

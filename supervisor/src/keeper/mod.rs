@@ -23,6 +23,7 @@ pub(crate) mod interruptions;
 pub(crate) mod mailbox;
 pub(crate) mod model;
 mod placing;
+mod projects;
 mod repeats;
 mod resync;
 pub(crate) mod scaling;

@@ -1,20 +1,23 @@
 //! The keeper's model of its pool: what the pool is, and its parts, the [`PoolAgents`] and the [`PoolWorkers`]. Each part changes only
 //! itself; here is what concerns both, since an agent's assignment is a slot of its worker.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use muster_domain::scaling::WorkerTarget;
 use muster_domain::{
-    Activity, AgentEvent, AgentId, AgentStatus, Epoch, EventDraft, EventKind, Gate, HoldKind, PoolSpec, ProcessId,
-    Timestamp, WorkerStatus, counted,
+    Activity, AgentEvent, AgentId, AgentSpec, AgentStatus, Epoch, EventDraft, EventKind, Gate, HoldKind, PoolSpec,
+    ProcessId, Timestamp, WorkerStatus, counted,
 };
+use muster_policy::placement::{PlacementCandidate, ProjectAffinity};
 use muster_policy::scaling::{ScalingFacts, WorkerCounts};
 use muster_store::PoolRow;
 
 use super::Turn;
 use super::agents::agent::PoolAgent;
-use super::agents::{PoolAgents, PoolAgentsDeps};
+use super::agents::{PoolAgents, PoolAgentsDeps, SlotChange};
+use super::projects::{ProjectIndex, project_of};
 use super::workers::worker::PoolWorker;
 use super::workers::{PoolWorkers, PoolWorkersDeps, count};
 use crate::directory::LiveSpec;
@@ -24,6 +27,7 @@ pub(crate) struct Model {
     pub(crate) pool: Pool,
     pub(crate) agents: PoolAgents,
     pub(crate) workers: PoolWorkers,
+    projects: ProjectIndex,
 }
 
 /// What a pool is.
@@ -121,6 +125,7 @@ impl Model {
             pool: Pool::new(row, live, now),
             agents: PoolAgents::new(agents),
             workers: PoolWorkers::new(workers, row.workers_spawned, row.workers_terminated),
+            projects: ProjectIndex::default(),
         }
     }
 
@@ -131,18 +136,27 @@ impl Model {
     /// Moves an agent's status, and gives and takes slots with it.
     pub(crate) fn move_agent(&mut self, id: AgentId, event: &AgentEvent, now: Instant) {
         let change = self.agents.apply(id, event);
-        self.workers.follow(id, change, now);
+        self.follow(id, change, now);
     }
 
     /// Takes an agent in, or a fresh copy of one.
     pub(crate) fn put_agent(&mut self, agent: PoolAgent, now: Instant) {
         let id = agent.spec.agent_id;
         let change = self.agents.put(agent);
-        self.workers.follow(id, change, now);
+        self.follow(id, change, now);
     }
 
     pub(crate) fn take_agent(&mut self, id: AgentId, now: Instant) {
-        let change = self.agents.take(id);
+        let left = self.agent(id).and_then(|agent| agent.status.assignment());
+        self.follow(id, SlotChange { left, taken: None }, now);
+        self.agents.take(id);
+    }
+
+    /// Gives and takes slots as an agent that is still known has moved.
+    fn follow(&mut self, id: AgentId, change: SlotChange, now: Instant) {
+        if let Some(agent) = self.agents.get(id) {
+            self.projects.follow(&agent.spec, change);
+        }
         self.workers.follow(id, change, now);
     }
 
@@ -190,9 +204,22 @@ impl Model {
         self.agent(id).is_some_and(|agent| agent.status.idles_at().is_some() && !agent.run.leaving)
     }
 
-    /// Free slots, in the order of preference.
-    pub(crate) fn free_slots(&self) -> impl Iterator<Item = (ProcessId, u32)> {
-        self.workers.free_slots(self.pool.spec.config.most_workers())
+    /// Workers with room, in the order in which packing fills them.
+    pub(super) fn with_room(&self) -> impl Iterator<Item = PlacementCandidate> {
+        self.workers.with_room(self.pool.spec.config.most_workers())
+    }
+
+    /// Keeps where projects are, if the pool places agents by that.
+    pub(super) fn follow_affinity(&mut self) {
+        self.projects.keep(self.pool.spec.config.project_affinity, self.agents.iter());
+    }
+
+    /// Where the projects of these agents are.
+    pub(super) fn affinity<'a>(&self, agents: impl Iterator<Item = Option<&'a AgentSpec>>) -> ProjectAffinity<'a> {
+        let projects: Vec<Option<&str>> = agents.map(|agent| agent.and_then(project_of)).collect();
+        let asked: BTreeSet<&str> = projects.iter().copied().flatten().collect();
+        let workers = asked.into_iter().map(|project| (project, self.projects.workers(project))).collect();
+        ProjectAffinity { projects, workers }
     }
 
     /// Whether there is no room until a worker with an older definition of the runtime is empty.

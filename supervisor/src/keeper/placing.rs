@@ -5,9 +5,13 @@
 //! between is mended by the next master's re-send to the same worker; the assignment's write is conditional on the
 //! intent, so a terminate that arrives between reading and acting wins.
 
+use std::time::Instant;
+
 use muster_domain::scaling::ScalingActor;
-use muster_domain::{AgentEvent, AgentId, Assignment, Epoch, EventDraft, EventKind, Interruption, ProcessId, counted};
-use muster_policy::placement::{Placement, PlacementLimits, SlotChoice, place};
+use muster_domain::{
+    AgentEvent, AgentId, Assignment, Epoch, EventDraft, EventKind, Interruption, PlacementStrategy, ProcessId, counted,
+};
+use muster_policy::placement::{Placement, PlacementLimits, PlacementRule, SlotChoice, place};
 use muster_policy::scaling::{self, ScalingDecision};
 use muster_store::{NewAgent, Write, WriteOutcome};
 use tokio::sync::oneshot;
@@ -50,13 +54,16 @@ impl Keeper {
         let bounds = self.bounds(workers);
         let new = answer_repeats(&self.context, &self.mailbox, std::mem::take(&mut turn.spawns)).await;
         let mut spawns = self.admit(waiting.len(), new, bounds);
-        let mut plan = place(waiting.len() + spawns.len(), self.model.free_slots(), bounds);
+        let mut plan = self.pack(waiting.len() + spawns.len(), bounds);
         if self.turn_away_past_target(waiting.len(), &mut spawns, &plan, workers) {
-            plan = place(waiting.len() + spawns.len(), self.model.free_slots(), bounds);
+            plan = self.pack(waiting.len() + spawns.len(), bounds);
         }
         let spare = Self::spare_workers(&plan, workers);
         if waiting.is_empty() && spawns.is_empty() && spare.count == 0 {
             return false;
+        }
+        if let Some(arranged) = self.arrange(&waiting, &spawns, spare.count, bounds, turn.now) {
+            plan = arranged;
         }
         if !plan.reason.is_empty() {
             tracing::debug!(pool.name = %self.model.pool.spec.pool_name, reason = plan.reason, "placing agents");
@@ -82,6 +89,35 @@ impl Keeper {
         }
     }
 
+    /// For how many there is room, and how many workers are to be started: the same under every strategy.
+    fn pack(&self, agents: usize, bounds: PlacementLimits) -> Placement {
+        place(agents, self.model.with_room(), &PlacementRule::default(), bounds)
+    }
+
+    /// Who goes where by the pool's own rule; none where it packs.
+    fn arrange(
+        &mut self,
+        waiting: &[AgentId],
+        spawns: &[SpawnAsk],
+        spare_workers: usize,
+        bounds: PlacementLimits,
+        now: Instant,
+    ) -> Option<Placement> {
+        self.model.follow_affinity();
+        let (spec, agents) = (&self.model.pool.spec, waiting.len() + spawns.len());
+        if spec.config.packs() || agents == 0 {
+            return None;
+        }
+        let (context, strategy) = (&self.context, spec.config.placement);
+        let lasts = context.settings.loads_last().filter(|_| strategy == PlacementStrategy::LeastLoaded);
+        let loads = lasts.and_then(|lasts| context.reporting.loads.of_pool(&spec.pool_name, now, lasts));
+        let of_waiting = waiting.iter().map(|id| self.model.agent(*id).map(|agent| &agent.spec));
+        let specs = of_waiting.chain(spawns.iter().map(|spawn| Some(&spawn.spec)));
+        let affinity = spec.config.project_affinity.then(|| self.model.affinity(specs));
+        let rule = PlacementRule { strategy, loads: loads.as_deref(), affinity: affinity.as_ref(), spare_workers };
+        Some(place(agents, self.model.with_room(), &rule, bounds))
+    }
+
     /// Says of those without a slot why there is none, where that is more than that all are taken.
     fn tell_what_is_waited_for(&mut self, waiting: &[AgentId], plan: &Placement) {
         let why = self.model.held_by_outdated().map(|room| format!("it waits for {room}"));
@@ -100,7 +136,7 @@ impl Keeper {
         if resting == 0 || spawns.is_empty() {
             return spawns;
         }
-        let all = place(waiting + resting + spawns.len(), self.model.free_slots(), bounds);
+        let all = self.pack(waiting + resting + spawns.len(), bounds);
         let lacking = all.slots.iter().filter(|slot| **slot == SlotChoice::Full).count();
         for spawn in spawns.split_off(spawns.len().saturating_sub(lacking)) {
             drop(spawn.reply.send(Err(self.full())));

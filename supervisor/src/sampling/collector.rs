@@ -10,6 +10,7 @@ use muster_store::{MetricsRound, StoreError};
 use super::rollup::RolledUp;
 use super::sampler::{Look, Sampler};
 use crate::announced::Announced;
+use crate::clock;
 use crate::context::Context;
 use crate::pruner::lived;
 
@@ -45,7 +46,10 @@ impl Collector {
     }
 
     async fn round(&mut self) {
-        let Some(look) = self.sampler.look().await else { return };
+        let Some(mut look) = self.sampler.look().await else { return };
+        if let Some(lasts) = self.context.settings.loads_last() {
+            self.context.reporting.loads.put(std::mem::take(&mut look.loads), clock::now(), lasts);
+        }
         let latest = self.kept.last().map(|(at, _)| *at).max(self.stored);
         if latest.is_some_and(|latest| look.at <= latest) {
             // The clock was set back: what is of a time to come has gone from the store, and is not put there again.

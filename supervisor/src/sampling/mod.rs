@@ -8,6 +8,7 @@
 //! | [`collector`] | looks once an interval, and stores what came of it in one short transaction |
 //! | [`rollup`] | rows of shorter times summed up to rows of longer ones |
 //! | [`recent`] | the latest hour of workers and agents, in memory |
+//! | [`loads`] | the latest loads of workers, by which agents are placed |
 //! | [`series`] | rows as a curve over time |
 //!
 //! A figure that could not be measured is missing, never zero: a keeper that does not answer in time has no row in that round, a host whose
@@ -15,6 +16,7 @@
 
 pub(crate) mod collector;
 pub(crate) mod host_use;
+pub(crate) mod loads;
 pub(crate) mod picture;
 pub(crate) mod recent;
 pub(crate) mod rollup;

@@ -109,7 +109,7 @@ mod tests {
 
     fn look(at: i64, workers: Vec<(ProcessId, TreeUse)>) -> Look {
         let at = Timestamp::from_millis(at * 60_000);
-        Look { at, pools: Vec::new(), is_whole: true, workers, agents: Vec::new() }
+        Look { at, pools: Vec::new(), is_whole: true, workers, agents: Vec::new(), loads: Vec::new() }
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use muster_domain::pool_metrics::{PressureFigures, ResourceFigures, WorkFigures};
 use muster_domain::{AgentId, PoolMetrics, PoolName, ProcessId, Timestamp};
+use muster_policy::placement::{MeasuredLoad, PoolLoads, Share};
+use muster_process::host::Granted;
 
 use super::host_use::{HostUse, ProcessKey, TreeCpu, WorkerUse, measure};
 use super::picture::{PoolPicture, WorkerPicture};
@@ -67,6 +69,8 @@ pub(crate) struct Look {
     pub(crate) is_whole: bool,
     pub(crate) workers: Vec<(ProcessId, TreeUse)>,
     pub(crate) agents: Vec<(AgentId, TreeUse)>,
+    /// Of each pool whose workers could be measured.
+    pub(crate) loads: Vec<(PoolName, PoolLoads)>,
 }
 
 /// What a worker or an agent with all that it has started used.
@@ -178,7 +182,7 @@ fn compare(
 ) -> Look {
     // Where one of both could not be measured, nothing is known of what was used in between.
     let span = before.host.as_ref().zip(now.host.as_ref()).map(|(before, now)| HostSpan { before, now });
-    let mut look = Look { at, pools: Vec::new(), is_whole, workers: Vec::new(), agents: Vec::new() };
+    let mut look = Look { at, pools: Vec::new(), is_whole, workers: Vec::new(), agents: Vec::new(), loads: Vec::new() };
     let uses: HashMap<ProcessId, &WorkerUse> =
         host.map(|host| host.workers.iter().map(|worker| (worker.process_id, worker)).collect()).unwrap_or_default();
     for picture in pictures {
@@ -201,6 +205,8 @@ fn compare(
             if ready.all(|worker| uses.contains_key(&worker.process_id)) {
                 metrics.resources = resources(used.iter().map(|(_, used)| *used), host);
             }
+            let granted = host.granted;
+            look.loads.extend(granted.map(|granted| (picture.pool_name.clone(), loads(picture, &used, granted))));
             look.workers.extend(used);
             look.agents.extend(of_pool.iter().flat_map(|worker| span.agents(worker)));
         }
@@ -242,6 +248,19 @@ fn resources(used: impl Iterator<Item = TreeUse>, host: &HostUse) -> ResourceFig
         sum.memory = sum.memory.saturating_add(memory);
     }
     sum
+}
+
+/// What the workers of a pool use of what is granted, each with all of its agents.
+fn loads(picture: &PoolPicture, used: &[(ProcessId, TreeUse)], granted: Granted) -> PoolLoads {
+    let held: HashMap<ProcessId, usize> =
+        picture.workers.iter().map(|worker| (worker.process_id, worker.agents.len())).collect();
+    let load = |(worker, TreeUse { cpu, memory }): &(ProcessId, TreeUse)| {
+        let agents = held.get(worker).and_then(|agents| u32::try_from(*agents).ok()).unwrap_or(0);
+        let cpu = Share { used: *cpu, granted: granted.cpu };
+        let memory = Share { used: *memory, granted: granted.memory };
+        (*worker, MeasuredLoad::new(cpu, memory, agents))
+    };
+    used.iter().map(load).collect()
 }
 
 /// From one measurement of the host to the next.

@@ -16,6 +16,7 @@ mod looking;
 mod metrics;
 mod outages;
 mod parts;
+mod placement;
 mod pools;
 mod random;
 mod reports;

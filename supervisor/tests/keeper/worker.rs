@@ -80,8 +80,8 @@ impl FakeWorker {
     /// Starts its loop: it subscribes, beats, says that it is ready, and then obeys.
     pub(crate) fn start(orders: WorkerOrders, habits: Habits, registry: MemoryRegistry, ledger: Ledger) -> Self {
         let (host, boot_id) = ("test".to_owned(), "boot".to_owned());
-        let identity =
-            LocalIdentity { host, machine_id: None, boot_id, pid_namespace: 1, pid: 4_000_000, start_time: 1 };
+        let nobody = LocalIdentity { host, machine_id: None, boot_id, pid_namespace: 1, pid: 4_000_000, start_time: 1 };
+        let identity = habits.process.clone().unwrap_or(nobody);
         let mind = Mind {
             habits,
             held: BTreeMap::new(),

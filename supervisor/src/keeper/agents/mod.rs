@@ -108,9 +108,9 @@ impl PoolAgents {
         SlotChange::between(before, after)
     }
 
-    pub(super) fn take(&mut self, id: AgentId) -> SlotChange {
-        let left = self.remove(id).and_then(|agent| agent.status.assignment());
-        SlotChange { left, taken: None }
+    /// Forgets an agent, whose slot was taken from it before.
+    pub(super) fn take(&mut self, id: AgentId) {
+        self.remove(id);
     }
 
     fn remove(&mut self, id: AgentId) -> Option<PoolAgent> {

@@ -122,7 +122,8 @@ impl Keeper {
             self.model.workers.set_leaving(id, true);
         }
         let leaving: Vec<ProcessId> = self.model.workers.leaving_ids();
-        let consolidates = self.scaling_mode() == ScalingMode::On;
+        // By any other rule than packing whoever is moved off might come back.
+        let consolidates = self.scaling_mode() == ScalingMode::On && self.model.pool.spec.config.packs();
         let thin_out = thin_out.filter(|_| consolidates);
         let from: BTreeSet<AgentId> = leaving
             .into_iter()

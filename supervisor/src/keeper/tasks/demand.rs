@@ -12,9 +12,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use super::PoolNow;
 use crate::error::SupervisorError;
 use crate::keeper::mailbox::{SpawnAnswer, SpawnAsk};
-
-/// The project of an agent that was started for a task without one.
-const NO_PROJECT: &str = "on_demand";
+use crate::keeper::projects::NO_PROJECT;
 
 /// Agents that a pool has ordered for its tasks.
 #[derive(Default)]

@@ -37,6 +37,7 @@ use std::time::Instant;
 
 use muster_domain::worker::WorkerEvent;
 use muster_domain::{AgentId, Fence, ProcessId, WorkerStatus};
+use muster_policy::placement::PlacementCandidate;
 use muster_policy::starts::Starts;
 use muster_registry::Bus;
 use tokio::sync::oneshot;
@@ -88,7 +89,7 @@ pub(crate) struct PoolWorkers {
     by_id: BTreeMap<ProcessId, PoolWorker>,
     totals: WorkerTotals,
     tiers: TierState,
-    /// Those with a free slot in the order of preference: ready ones first, then the fullest, then the oldest.
+    /// Those with a free slot in the order in which packing fills them: ready ones first, then the fullest, then the oldest.
     free: BTreeSet<(bool, u32, ProcessId)>,
     /// Those whose free slots changed since they were mirrored.
     changed_slots: BTreeSet<ProcessId>,
@@ -141,12 +142,12 @@ impl PoolWorkers {
     /// Every change of what decides over a worker's free slots and its sort goes through here, so that neither index nor totals lag.
     fn change(&mut self, id: ProcessId, change: impl FnOnce(&mut PoolWorker)) {
         let Some(worker) = self.by_id.get_mut(&id) else { return };
-        self.free.remove(&preference(worker));
+        self.free.remove(&packing_order(worker));
         self.totals.remove(worker);
         change(worker);
         self.totals.add(worker);
         if worker.free() > 0 {
-            self.free.insert(preference(worker));
+            self.free.insert(packing_order(worker));
         }
         self.changed_slots.insert(id);
     }
@@ -162,7 +163,7 @@ impl PoolWorkers {
     fn take(&mut self, id: ProcessId) {
         let Some(worker) = self.by_id.remove(&id) else { return };
         self.totals.remove(&worker);
-        self.free.remove(&preference(&worker));
+        self.free.remove(&packing_order(&worker));
         self.changed_slots.remove(&id);
     }
 
@@ -195,12 +196,14 @@ impl PoolWorkers {
         self.get(&id).is_some_and(PoolWorker::listens)
     }
 
-    /// Free slots, in the order of preference. Those of a worker without a key only where no other worker can be had. `most` is the
+    /// Those with room, in the order in which packing fills them. One without a key only where no other worker can be had. `most` is the
     /// pool's bound of workers.
-    pub(super) fn free_slots(&self, most: u32) -> impl Iterator<Item = (ProcessId, u32)> {
+    pub(super) fn with_room(&self, most: u32) -> impl Iterator<Item = PlacementCandidate> {
         let is_all = most > 0 && self.open() >= most;
-        let may_be_used = move |id: &ProcessId| is_all || self.get(id).is_some_and(PoolWorker::is_wanted);
-        self.free.iter().filter(move |(_, _, id)| may_be_used(id)).map(|(_, free, id)| (*id, *free))
+        self.free.iter().filter_map(move |(is_coming, free, id)| {
+            let worker = self.get(id).filter(|worker| is_all || worker.is_wanted())?;
+            Some(PlacementCandidate { process_id: *id, is_ready: !is_coming, free: *free, taken: worker.used() })
+        })
     }
 
     /// Whether all slots are taken, and no worker may be started beside those that there are.
@@ -241,7 +244,7 @@ impl PoolWorkers {
     }
 }
 
-fn preference(worker: &PoolWorker) -> (bool, u32, ProcessId) {
+fn packing_order(worker: &PoolWorker) -> (bool, u32, ProcessId) {
     (worker.status != WorkerStatus::Ready, worker.free(), worker.process_id)
 }
 

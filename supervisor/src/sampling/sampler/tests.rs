@@ -74,6 +74,8 @@ fn figures_are_of_the_time_between_two_looks() {
     assert_eq!((pool.cpu_usage(), pool.memory_usage()), (Some(25.0), Some(50.0)), "half a core of two");
     assert_eq!((pool.mean(pool.queue.depth), pool.resources.pressure.cpu), (Some(7.0), 5));
     assert_eq!(look.workers, [(world.worker, TreeUse { cpu: 500_000, memory: 500 })]);
+    let [(_, loads)] = &look.loads[..] else { panic!("one pool: {:?}", look.loads) };
+    assert_eq!(loads.expected(world.worker, 0), 500_000, "half of the memory is more than a quarter of the processors");
     // The tree with pid 120 began at 120 ticks, after the look at 100.
     assert_eq!(look.agents, [(world.agent, TreeUse { cpu: 200_000, memory: 200 })]);
 }

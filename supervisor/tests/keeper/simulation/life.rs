@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use muster_domain::{
-    AgentId, BreakerPolicy, CapacityTier, CapacityTiers, Clocks, OnDemand, Payload, PoolConfig, PoolOrigin, PoolSpec,
-    Priority, RestartPolicy, RetryPolicy, TaskId, Timestamp,
+    AgentId, BreakerPolicy, CapacityTier, CapacityTiers, Clocks, OnDemand, Payload, PlacementStrategy, PoolConfig,
+    PoolOrigin, PoolSpec, Priority, RestartPolicy, RetryPolicy, TaskId, Timestamp,
 };
 use muster_store::{Leadership, Store, Write};
 use muster_supervisor::{NotBefore, RequestKey, Spawned, SupervisorError, TaskRequest, WallClock};
@@ -63,10 +63,14 @@ pub(super) fn config(rng: &mut Rng) -> PoolConfig {
         pause: ms(4_000),
         probes: rng.u32(1..3),
     };
+    // By a copy: the lives that are known by their seeds stay what they were.
+    let mut placing = rng.clone();
     let demand = OnDemand { max_agents: rng.u32(1..4), reuse: rng.bool() };
     PoolConfig {
         max_agents: rng.u32(1..4),
         max_workers: 0,
+        placement: PlacementStrategy::ALL[placing.usize(..3)],
+        project_affinity: placing.bool(),
         worker_idle_timeout: ms(30_000),
         restart,
         retry,

@@ -1,6 +1,6 @@
 //! How a fake worker behaves.
 
-use muster_domain::{Cause, CommandRefusal};
+use muster_domain::{Cause, CommandRefusal, LocalIdentity};
 use muster_supervisor::launch::WorkerProbe;
 
 /// What a worker does with an order to run an agent.
@@ -72,6 +72,8 @@ pub(crate) struct Habits {
     pub(crate) at_probe_socket: WorkerProbe,
     /// Whether it obeys a request to end.
     pub(crate) obeys: bool,
+    /// The process that is measured as its own.
+    pub(crate) process: Option<LocalIdentity>,
 }
 
 impl Default for Habits {
@@ -88,6 +90,7 @@ impl Default for Habits {
             beats: true,
             at_probe_socket: WorkerProbe::NoSocket,
             obeys: true,
+            process: None,
         }
     }
 }
