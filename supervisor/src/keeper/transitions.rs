@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::agents::agent::Waiter;
 use super::scaling::{Decided, DecisionEnd, DecisionReply};
 use crate::error::SupervisorError;
+use crate::prometheus::Fate;
 use crate::view::PoolView;
 
 /// Stands for words that can't be stored.
@@ -93,6 +94,16 @@ impl AfterLeaving {
         match self {
             Self::RunAgain { .. } => EventKind::AgentRestarting,
             Self::End(state) => state.event(),
+        }
+    }
+
+    /// How it is counted.
+    pub(super) const fn fate(self) -> Fate {
+        match self {
+            Self::RunAgain { .. } => Fate::Restarted,
+            Self::End(FinalState::Terminated(_)) => Fate::Terminated,
+            Self::End(FinalState::Failed(_)) => Fate::Failed,
+            Self::End(FinalState::Quarantined) => Fate::Quarantined,
         }
     }
 
