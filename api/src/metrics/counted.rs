@@ -63,10 +63,10 @@ fn end_of_value(text: &str) -> Option<usize> {
 /// In the order of the family, with the bound of a bucket at last.
 fn written(family: &MetricFamily, labels: &[(&str, &str)]) -> String {
     let value_of = |name: &str| labels.iter().find(|(found, _)| *found == name).map(|(_, value)| *value);
+    let bound = value_of("le").and_then(|bound| bound.parse().ok()).map(bound_in_words);
+    debug_assert_eq!(family.labels.len() + usize::from(bound.is_some()), labels.len(), "{}", family.name);
     let own = family.labels.iter().filter_map(|label| Some(format!("{}=\"{}\"", label.name, value_of(label.name)?)));
-    let bound =
-        value_of("le").and_then(|bound| bound.parse().ok()).map(|bound| format!("le=\"{}\"", bound_in_words(bound)));
-    own.chain(bound).collect::<Vec<_>>().join(",")
+    own.chain(bound.map(|bound| format!("le=\"{bound}\""))).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

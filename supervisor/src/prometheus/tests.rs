@@ -69,6 +69,20 @@ fn a_unit_is_the_end_of_a_name() {
     assert_eq!(unit(families::LAST_SCALED).1, Some("seconds"));
 }
 
+/// With `UPDATE_DOCS` set what belongs between the markers is written there.
+#[test]
+fn the_page_lists_every_metric() {
+    const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/prometheus.md");
+    let page = std::fs::read_to_string(PATH).expect("a page");
+    let (before, rest) = page.split_once("<!-- metrics:begin -->\n").expect("the first marker");
+    let (table, after) = rest.split_once("<!-- metrics:end -->").expect("the second marker");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        let whole = format!("{before}<!-- metrics:begin -->\n{}\n<!-- metrics:end -->{after}", markdown());
+        return std::fs::write(PATH, whole).expect("the page is written");
+    }
+    assert_eq!(table.trim(), markdown().trim(), "run `make docs`");
+}
+
 #[test]
 fn the_table_has_each_family_with_its_labels() {
     let table = markdown();
