@@ -94,12 +94,12 @@ def desired():
 
 def main():
     refused_without_a_key()
-    names = page()
     until("the server is scraped", lambda: query('up{job="muster"} == 1'))
     until("what was measured is there", lambda: query("muster_pool_tree_memory_bytes"))
     until("rates are known", lambda: query(f'rate(muster_tasks_submitted_total{{pool="{POOL}"}}[10s])'))
-    known = {row["metric"]["__name__"] for row in query('{job="muster", __name__=~"(muster|process)_.*"}')}
-    assert names <= known, f"not scraped: {names - known}"
+    names = page()
+    known = '{job="muster", __name__=~"(muster|process)_.*"}'
+    until("every name is scraped", lambda: names <= {row["metric"]["__name__"] for row in query(known)})
     count = 0
     for title, expression in expressions():
         rows = query(expression)

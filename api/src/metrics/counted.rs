@@ -1,5 +1,7 @@
 //! What the macros of the `metrics` crate counted in this process, read of the text that their recorder writes.
 
+use std::collections::HashSet;
+
 use muster_supervisor::prometheus::{FamilyKind, MetricFamily};
 
 use super::page::{MetricsPage, POOL, bound_in_words};
@@ -10,6 +12,7 @@ const OF_HISTOGRAM: [&str; 3] = ["_bucket", "_sum", "_count"];
 impl MetricsPage {
     /// Takes what was counted: of these pools, and of all that there ever were where nobody knows which there are.
     pub(crate) fn counted(&mut self, text: &str, pools: Option<&[&str]>) {
+        let known: Option<HashSet<&str>> = pools.map(|pools| pools.iter().copied().collect());
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let Some((series, value)) = line.rsplit_once(' ') else { continue };
             let (name, labels) = match series.split_once('{') {
@@ -18,7 +21,7 @@ impl MetricsPage {
             };
             let (Some((family, suffix)), Ok(value)) = (family_of(name), value.parse()) else { continue };
             let pool = labels.iter().find(|(name, _)| *name == POOL).map(|(_, pool)| *pool);
-            if pool.zip(pools).is_none_or(|(pool, pools)| pools.contains(&pool)) {
+            if pool.zip(known.as_ref()).is_none_or(|(pool, known)| known.contains(pool)) {
                 self.line(family, suffix, &written(family, &labels), value);
             }
         }

@@ -10,6 +10,7 @@ use muster_supervisor::prometheus::{
 use muster_supervisor::{AlertKind, PoolView, PressureView, QueueView, ResourcesView, SystemView, WorkerView};
 
 use super::page::MetricsPage;
+use super::process;
 
 /// A figure of a pool: its family, and where it is.
 type Figure = (&'static MetricFamily, fn(&PoolView) -> f64);
@@ -55,6 +56,13 @@ impl MetricsPage {
         self.series(&families::BUILD, &[env!("CARGO_PKG_VERSION")], 1.0);
         let since = started.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.one(&families::START_TIME, since.as_secs_f64());
+        let used =
+            [(&families::PROCESS_CPU, process::cpu_seconds()), (&families::PROCESS_MEMORY, process::resident_bytes())];
+        for (family, value) in used {
+            if let Some(value) = value {
+                self.one(family, value);
+            }
+        }
         self.one(&families::LEADING, yes(leads));
         self.one(&families::HTTP_CONNECTIONS, connections as f64);
     }

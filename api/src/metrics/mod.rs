@@ -8,11 +8,13 @@
 //! | `page` | the page under construction: lines, family by family |
 //! | `counted` | what the macros of the `metrics` crate counted |
 //! | `figures` | what of the supervisor's views is shown |
+//! | `process` | what this process itself uses |
 
 mod counted;
 mod figures;
 mod format;
 mod page;
+mod process;
 #[cfg(test)]
 mod tests;
 

@@ -237,8 +237,8 @@ impl Keeper {
             agent.restarts += u64::from(then.runs_again());
             agent.last_ending = Some(ending);
         }
-        let (pool, fate) = (self.model.pool.label(), then.fate().as_str());
-        metrics::counter!(families::AGENT_ENDINGS.name, "pool" => pool, "outcome" => fate).increment(1);
+        let (pool, outcome) = (self.model.pool.label(), then.outcome().as_str());
+        metrics::counter!(families::AGENT_ENDINGS.name, "pool" => pool, "outcome" => outcome).increment(1);
         self.model.move_agent(id, &then.event(epoch), turn.now);
         turn.touched.push(id);
     }

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::agents::agent::Waiter;
 use super::scaling::{Decided, DecisionEnd, DecisionReply};
 use crate::error::SupervisorError;
-use crate::prometheus::Fate;
+use crate::prometheus::AgentOutcome;
 use crate::view::PoolView;
 
 /// Stands for words that can't be stored.
@@ -98,12 +98,12 @@ impl AfterLeaving {
     }
 
     /// How it is counted.
-    pub(super) const fn fate(self) -> Fate {
+    pub(super) const fn outcome(self) -> AgentOutcome {
         match self {
-            Self::RunAgain { .. } => Fate::Restarted,
-            Self::End(FinalState::Terminated(_)) => Fate::Terminated,
-            Self::End(FinalState::Failed(_)) => Fate::Failed,
-            Self::End(FinalState::Quarantined) => Fate::Quarantined,
+            Self::RunAgain { .. } => AgentOutcome::Restarted,
+            Self::End(FinalState::Terminated(_)) => AgentOutcome::Terminated,
+            Self::End(FinalState::Failed(_)) => AgentOutcome::Failed,
+            Self::End(FinalState::Quarantined) => AgentOutcome::Quarantined,
         }
     }
 

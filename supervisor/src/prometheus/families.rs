@@ -1,8 +1,8 @@
 //! The metric families. A row is the one place where a name, its type, its labels and its words are.
 
 use super::words::{
-    AttemptOutcome, Component, DecisionOutcome, Fate, QueueState, Resource, SpawnOutcome, TokenUse, WorkerFate,
-    ended_words, held_words, result_words,
+    AgentOutcome, AttemptOutcome, Component, DecisionOutcome, QueueState, Resource, SpawnOutcome, TokenUse,
+    WorkerOutcome, ended_words, held_words, result_words,
 };
 use super::{FamilyKind, Label, MetricFamily, of_words};
 use crate::alerts::AlertKind;
@@ -14,8 +14,8 @@ const COMPONENT: Label = of_words::<Component>("component");
 const ALERT: Label = of_words::<AlertKind>("kind");
 const RESOURCE: Label = of_words::<Resource>("resource");
 const SPAWN: Label = of_words::<SpawnOutcome>("outcome");
-const FATE: Label = of_words::<Fate>("outcome");
-const WORKER_FATE: Label = of_words::<WorkerFate>("outcome");
+const AGENT_OUTCOME: Label = of_words::<AgentOutcome>("outcome");
+const WORKER_OUTCOME: Label = of_words::<WorkerOutcome>("outcome");
 const STATUS: Label = of_words::<PoolStatus>("status");
 const HELD: Label = Label { name: "reason", words: Some(held_words) };
 const DECISION: Label = of_words::<DecisionOutcome>("outcome");
@@ -46,6 +46,8 @@ families! {
     "The supervisor" {
         BUILD: Info "muster_build_info" [VERSION] "Which version runs; always 1.",
         START_TIME: Gauge "process_start_time_seconds" [] "When this process began, in seconds since 1970.",
+        PROCESS_CPU: Counter "process_cpu_seconds_total" [] "Processor time of this process, without its workers.",
+        PROCESS_MEMORY: Gauge "process_resident_memory_bytes" [] "Resident memory of this process, without its workers.",
         LEADING: Gauge "muster_leading" [] "Whether this supervisor leads: 1, or 0 for one that starts, waits or stands by. All that is read of pools comes from the one that leads.",
         DEGRADED: Gauge "muster_degraded_reasons" [] "Ways in which the supervisor is less than it should be; 0 is healthy.",
         REGISTRY_UP: Gauge "muster_registry_up" [] "Whether Redis, or the registry in memory, answers.",
@@ -69,7 +71,7 @@ families! {
         WORKERS_MIN: Gauge "muster_pool_workers_min" [POOL] "`min_workers`.",
         WORKERS_MAX: Gauge "muster_pool_workers_max" [POOL] "`max_workers`; `+Inf` without a bound.",
         WORKERS_STARTED: Counter "muster_pool_workers_started_total" [POOL] "Workers ever started, over all supervisors.",
-        WORKER_ENDINGS: Counter "muster_worker_endings_total" [POOL, WORKER_FATE] "Workers that ended, by how they did.",
+        WORKER_ENDINGS: Counter "muster_worker_endings_total" [POOL, WORKER_OUTCOME] "Workers that ended, by how they did.",
         STATUS_IS: Gauge "muster_pool_status" [POOL, STATUS] "Whether this is the status of its workers' number.",
         SCALING_HELD: Gauge "muster_pool_scaling_held" [POOL, HELD] "Whether this holds its policies.",
         LAST_SCALED: Gauge "muster_pool_last_scaled_timestamp_seconds" [POOL] "When its target was changed last, in seconds since 1970; none before the first time.",
@@ -86,7 +88,7 @@ families! {
         SLOTS: Gauge "muster_pool_slots" [POOL] "Slots for agents.",
         SLOTS_USED: Gauge "muster_pool_slots_used" [POOL] "Taken slots.",
         AGENT_START: Histogram "muster_agent_start_seconds" [POOL] "From the order to start an agent to its being ready.",
-        AGENT_ENDINGS: Counter "muster_agent_endings_total" [POOL, FATE] "Runs of agents that ended, by what followed.",
+        AGENT_ENDINGS: Counter "muster_agent_endings_total" [POOL, AGENT_OUTCOME] "Runs of agents that ended, by what followed.",
     }
     "Tasks" {
         QUEUE_TASKS: Gauge "muster_queue_tasks" [POOL, QUEUE] "Tasks that are not over, and those that were given up.",

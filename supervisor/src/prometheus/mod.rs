@@ -25,7 +25,8 @@ use muster_domain::Words;
 pub use self::histogram::{BOUNDS, SecondsHistogram};
 pub use self::totals::TaskTotals;
 pub use self::words::{
-    AttemptOutcome, Component, DecisionOutcome, Fate, QueueState, Resource, SpawnOutcome, TokenUse, WorkerFate,
+    AgentOutcome, AttemptOutcome, Component, DecisionOutcome, QueueState, Resource, SpawnOutcome, TokenUse,
+    WorkerOutcome,
 };
 
 /// What kind of figures a family has.

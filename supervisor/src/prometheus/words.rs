@@ -15,7 +15,7 @@ muster_domain::words! {
 
 muster_domain::words! {
     /// What followed when a run of an agent was over.
-    pub enum Fate {
+    pub enum AgentOutcome {
         /// It runs again.
         Restarted = "restarted",
         /// It has ended by order.
@@ -101,7 +101,7 @@ impl From<&ScalingRecord> for DecisionOutcome {
 
 muster_domain::words! {
     /// How a worker ended.
-    pub enum WorkerFate {
+    pub enum WorkerOutcome {
         /// By order.
         Stopped = "stopped",
         /// By itself, by somebody else's signal, or condemned.

@@ -17,7 +17,7 @@ use super::way::Way;
 use super::{DeclarationReply, Pool, PoolWorkers, Turn};
 use crate::error::SupervisorError;
 use crate::launch::{Death, Proof, RunningWorker, Sent};
-use crate::prometheus::{WorkerFate, families};
+use crate::prometheus::{WorkerOutcome, families};
 
 /// How a worker came to its end.
 pub(in crate::keeper) enum WorkerEnded {
@@ -193,8 +193,8 @@ impl PoolWorkers {
         if let Some(loss) = loss {
             self.starts.lost(loss, pool.spec.config.restart.window, now);
         }
-        let fate = if lost { WorkerFate::Lost } else { WorkerFate::Stopped };
-        metrics::counter!(families::WORKER_ENDINGS.name, "pool" => pool.label(), "outcome" => fate.as_str())
+        let outcome = if lost { WorkerOutcome::Lost } else { WorkerOutcome::Stopped };
+        metrics::counter!(families::WORKER_ENDINGS.name, "pool" => pool.label(), "outcome" => outcome.as_str())
             .increment(1);
         Some(Dead { held, lost, is_failed_start: loss.is_some_and(|loss| !loss.ready) })
     }
