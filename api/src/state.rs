@@ -2,7 +2,7 @@
 //! the server goes on.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -79,6 +79,7 @@ impl ApiStage {
 pub struct ApiState {
     config: ApiConfig,
     metrics: Option<PrometheusHandle>,
+    started: SystemTime,
     stage: watch::Sender<ApiStage>,
     stop_requested: CancellationToken,
     connections: Arc<Connections>,
@@ -100,6 +101,7 @@ impl ApiState {
         Arc::new(Self {
             config,
             metrics,
+            started: SystemTime::now(),
             stage: watch::Sender::new(stage),
             stop_requested,
             connections,
@@ -153,6 +155,11 @@ impl ApiState {
     /// The connections.
     pub(crate) const fn connections(&self) -> &Arc<Connections> {
         &self.connections
+    }
+
+    /// When it was made, with its process.
+    pub(crate) const fn started(&self) -> SystemTime {
+        self.started
     }
 
     pub(crate) const fn metrics(&self) -> Option<&PrometheusHandle> {

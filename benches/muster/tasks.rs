@@ -203,7 +203,8 @@ pub(crate) fn queue(client: &mut Client) -> anyhow::Result<Value> {
 /// Attempts that succeeded, by the server's own count.
 fn succeeded(client: &mut Client) -> anyhow::Result<u64> {
     let page = client.send(&request("GET", "/metrics", ""))?.text()?;
-    let line = page.lines().find(|line| line.starts_with("muster_task_attempts_total") && line.contains("succeeded"));
+    let series = format!("muster_task_attempts_total{{pool=\"{POOL}\",outcome=\"succeeded\"}} ");
+    let line = page.lines().find(|line| line.starts_with(&series));
     let value = line.and_then(|line| line.rsplit(' ').next()).context("no task was counted")?;
     Ok(value.parse::<f64>()? as u64)
 }

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use muster_api::LOG_LINES_DROPPED;
+use muster_supervisor::prometheus::families;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// A buffer that has grown beyond this is given back, in bytes.
@@ -173,7 +173,7 @@ impl LogShared {
 }
 
 fn count_lost(lines: u64) {
-    metrics::counter!(LOG_LINES_DROPPED).increment(lines);
+    metrics::counter!(families::LOG_LINES_DROPPED.name).increment(lines);
 }
 
 /// A line comes as one write.

@@ -25,6 +25,7 @@ use crate::keeper::tasks::PoolTasksDeps;
 use crate::keeper::{PoolAgentsDeps, PoolWorkersDeps};
 use crate::launch::Launchers;
 use crate::probes::Probes;
+use crate::prometheus::{SpawnOutcome, families};
 use crate::quotas::Quotas;
 use crate::sampling::loads::LatestLoads;
 use crate::sampling::recent::RecentUse;
@@ -233,17 +234,17 @@ pub(crate) struct Counters {
 
 impl Counters {
     pub(crate) fn spawn_asked(&self) {
-        metrics::counter!("muster_spawns_total", "outcome" => "asked").increment(1);
+        metrics::counter!(families::SPAWN_REQUESTS.name).increment(1);
         self.spawns.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn spawn_succeeded(&self) {
-        metrics::counter!("muster_spawns_total", "outcome" => "succeeded").increment(1);
+        metrics::counter!(families::SPAWNS.name, "outcome" => SpawnOutcome::Succeeded.as_str()).increment(1);
         self.succeeded.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn spawn_failed(&self) {
-        metrics::counter!("muster_spawns_total", "outcome" => "failed").increment(1);
+        metrics::counter!(families::SPAWNS.name, "outcome" => SpawnOutcome::Failed.as_str()).increment(1);
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 

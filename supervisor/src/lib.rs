@@ -67,6 +67,7 @@ mod losses;
 mod measurements;
 mod pools;
 mod probes;
+pub mod prometheus;
 mod pruner;
 mod quotas;
 mod registry_check;

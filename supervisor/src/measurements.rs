@@ -10,13 +10,16 @@ use crate::context::Context;
 use crate::error::SupervisorError;
 use crate::request::SeriesQuery;
 use crate::sampling::series::{self, Interval};
-use crate::view::{PoolMetricsView, ResourceUseView, SeriesView};
+use crate::view::{PoolMetricsView, ResourceUseView, ResourcesView, SeriesView};
 
 /// Rows that are read of one tier at the most: a day of one a second.
 const MOST_ROWS: u32 = 90_000;
 
 /// The time of a row where metrics are not collected: what is there was collected with the default.
 const USUAL: Duration = Duration::from_secs(30);
+
+/// The latest measurement says what is now for so many intervals.
+const LATEST: u32 = 3;
 
 /// Metrics. Cloneable.
 #[derive(Clone)]
@@ -40,6 +43,15 @@ impl Metrics {
             self.context.directory.keeper(pool)?;
         }
         Ok(rows.iter().map(PoolMetricsView::from).collect())
+    }
+
+    /// What each pool used at the latest measurement, and when that was; none before the first one, and none of long ago.
+    pub fn latest(&self) -> Option<(Timestamp, Vec<(PoolName, ResourcesView)>)> {
+        let interval = self.context.settings.metrics_interval?;
+        let (at, pools) = self.context.reporting.recent_use.of_pools()?;
+        let age = self.context.settings.wall.now().since(at);
+        let of_pool = |row: &PoolMetrics| Some((row.pool_name.clone()?, ResourcesView::from(row)));
+        (age <= interval.saturating_mul(LATEST)).then(|| (at, pools.iter().filter_map(of_pool).collect()))
     }
 
     /// A figure over time.

@@ -19,6 +19,7 @@ use crate::directory::{LiveSpec, PoolEntry, ask, read, read_at_turn_end};
 use crate::error::SupervisorError;
 use crate::keeper::Keeper;
 use crate::keeper::mailbox::KeeperMessage;
+use crate::prometheus::TaskTotals;
 use crate::request::NewPool;
 use crate::view::{PoolView, QueueView};
 
@@ -59,6 +60,18 @@ impl Pools {
             queues.push(QueueView { depth, delayed: counts.delayed, dead: counts.dead, ..queue });
         }
         Ok(queues)
+    }
+
+    /// What the tasks of all pools came to, by name: each since its keeper began.
+    pub async fn task_totals(&self) -> Vec<(PoolName, TaskTotals)> {
+        let mut totals = Vec::new();
+        for (pool, keeper) in self.context.directory.all() {
+            // One that ends meanwhile is a pool that is gone.
+            if let Ok(of_pool) = read(&keeper, Keeper::task_totals).await {
+                totals.push((pool, of_pool));
+            }
+        }
+        totals
     }
 
     /// Makes a pool.

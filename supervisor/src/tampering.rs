@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use muster_domain::Tampering;
 
 use crate::health_board::HealthBoard;
+use crate::prometheus::families;
 
 /// On the board.
 const SUBJECT: &str = "tampering";
@@ -30,8 +31,8 @@ impl Tampered {
         if !news.is_none() {
             self.total = self.total.and(news);
             self.latest = Some(now);
-            metrics::counter!("muster_registry_replaced_keys_total").increment(news.replaced_keys);
-            metrics::counter!("muster_registry_forged_messages_total").increment(news.forged_messages);
+            metrics::counter!(families::REPLACED_KEYS.name).increment(news.replaced_keys);
+            metrics::counter!(families::FORGED_MESSAGES.name).increment(news.forged_messages);
             health.degrade(SUBJECT, words(self.total));
         } else if self.latest.take_if(|at| now.saturating_duration_since(*at) >= QUIET).is_some() {
             health.recover(SUBJECT);

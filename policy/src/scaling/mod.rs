@@ -107,6 +107,11 @@ impl WorkerCounts {
         }
     }
 
+    /// How many are to be there: the target in force, or before the first one those that take agents, and the minimum.
+    pub fn desired(&self) -> u32 {
+        self.target.unwrap_or_else(|| self.taking.max(self.min))
+    }
+
     /// Whether more take agents than are to be.
     const fn is_above_target(&self) -> bool {
         match self.target {

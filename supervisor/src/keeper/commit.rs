@@ -19,6 +19,7 @@ use super::transitions::{AfterLeaving, Transition};
 use super::workers::WorkerEnded;
 use super::{Keeper, Removal, Turn};
 use crate::error::SupervisorError;
+use crate::prometheus::families;
 
 /// Transitions of one commit at the most: others wait for it.
 const MOST_TRANSITIONS: usize = 2_000;
@@ -210,7 +211,7 @@ impl Keeper {
                     drop(reply.send(Ok(self.view_pool(turn))));
                 }
             }
-            Transition::EndDecision(_) => {}
+            Transition::EndDecision(end) => self.count_result(end.state),
             Transition::DrainPool { graceful } => self.model.drain(graceful, turn),
         }
     }
@@ -238,8 +239,8 @@ impl Keeper {
             agent.restarts += u64::from(then.runs_again());
             agent.last_ending = Some(ending);
         }
-        let (pool, kind) = (self.model.pool.label(), then.event_kind().as_str());
-        metrics::counter!("muster_agent_endings_total", "pool" => pool, "then" => kind).increment(1);
+        let (pool, outcome) = (self.model.pool.label(), then.outcome().as_str());
+        metrics::counter!(families::AGENT_ENDINGS.name, "pool" => pool, "outcome" => outcome).increment(1);
         self.model.move_agent(id, &then.event(epoch), turn.now);
         turn.touched.push(id);
     }

@@ -9,6 +9,7 @@ use super::model::ScalingShown;
 use super::tasks::{Effects, PoolNow};
 use super::{Keeper, Turn};
 use crate::error::SupervisorError;
+use crate::prometheus::TaskTotals;
 use crate::sampling::picture::{self, PoolPicture};
 use crate::view::{PoolView, QueueView};
 use crate::waiting::{QueuedTaskQuery, WaitingFor};
@@ -173,6 +174,11 @@ impl Keeper {
     /// The pool's queue in figures, but for the delayed and the dead ones, which the store counts.
     pub(crate) fn view_queue(&self, turn: &Turn) -> QueueView {
         self.tasks.view_queue(PoolNow::of(&self.model, turn))
+    }
+
+    /// What the pool's tasks came to since its keeper began.
+    pub(crate) fn task_totals(&self, _: &Turn) -> TaskTotals {
+        self.tasks.totals().clone()
     }
 
     /// How far a running task is, and what its attempt has used.

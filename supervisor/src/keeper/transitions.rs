@@ -16,6 +16,7 @@ use super::agents::agent::Waiter;
 use super::interruptions::Noticed;
 use super::scaling::{Decided, DecisionEnd, DecisionReply};
 use crate::error::SupervisorError;
+use crate::prometheus::AgentOutcome;
 use crate::view::PoolView;
 
 /// Stands for words that can't be stored.
@@ -96,6 +97,16 @@ impl AfterLeaving {
         match self {
             Self::RunAgain { .. } => EventKind::AgentRestarting,
             Self::End(state) => state.event(),
+        }
+    }
+
+    /// How it is counted.
+    pub(super) const fn outcome(self) -> AgentOutcome {
+        match self {
+            Self::RunAgain { .. } => AgentOutcome::Restarted,
+            Self::End(FinalState::Terminated(_)) => AgentOutcome::Terminated,
+            Self::End(FinalState::Failed(_)) => AgentOutcome::Failed,
+            Self::End(FinalState::Quarantined) => AgentOutcome::Quarantined,
         }
     }
 

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use muster_domain::{AgentId, ProcessId, Timestamp};
+use muster_domain::{AgentId, PoolMetrics, ProcessId, Timestamp};
 
 use super::sampler::{Look, TreeUse};
 
@@ -43,6 +43,8 @@ struct Kept {
     first: u32,
     workers: HashMap<ProcessId, VecDeque<UsePoint>>,
     agents: HashMap<AgentId, VecDeque<UsePoint>>,
+    /// The pools at the latest look.
+    pools: Vec<PoolMetrics>,
 }
 
 impl RecentUse {
@@ -59,8 +61,15 @@ impl RecentUse {
         }
         let (first, number) = (kept.first, kept.first.wrapping_add(u32::try_from(kept.looks.len()).unwrap_or(0)));
         kept.looks.push_back(look.at);
+        kept.pools.clone_from(&look.pools);
         put(&mut kept.workers, &look.workers, first, number);
         put(&mut kept.agents, &look.agents, first, number);
+    }
+
+    /// The pools at the latest look, and when that was; none before the first one.
+    pub(crate) fn of_pools(&self) -> Option<(Timestamp, Vec<PoolMetrics>)> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Some((*kept.looks.back()?, kept.pools.clone()))
     }
 
     /// Of a worker, the newest first.

@@ -64,9 +64,10 @@ fn an_open_breaker_is_told_by_the_api() {
     assert_eq!(status["held_pools"][0]["breaker"], breaker, "{status}");
     let metrics = muster.get("/metrics");
     let metrics = metrics.body.as_str().expect("a page");
-    for line in
-        ["muster_pool_breaker{pool=\"p\",state=\"open\"} 1", "muster_pool_breaker{pool=\"p\",state=\"closed\"} 0"]
-    {
+    for line in [
+        "muster_pool_breaker_state{pool=\"p\",state=\"open\"} 1",
+        "muster_pool_breaker_state{pool=\"p\",state=\"closed\"} 0",
+    ] {
         assert!(metrics.lines().any(|found| found == line), "{line} in {metrics}");
     }
 }

@@ -231,7 +231,7 @@ fn lines_answer_for_themselves_and_lists_have_pages() {
     assert_eq!((&queue["queue_depth"], &queue["pools"]["tester_pool"]["depth"]), (&json!(10_002), &json!(10_001)));
     let metrics = muster.get("/metrics").body;
     let metrics = metrics.as_str().expect("text");
-    assert!(metrics.contains("\nmuster_queue_depth{pool=\"tester_pool\"} 10001\n"), "{metrics}");
+    assert!(metrics.contains("\nmuster_queue_tasks{pool=\"tester_pool\",state=\"ready\"} 10001\n"), "{metrics}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use muster_policy::restart;
 
 use super::super::transitions::{AfterLeaving, Transition};
 use super::{Pool, PoolAgents, Turn};
+use crate::prometheus::families;
 
 /// That an agent runs, as its worker says.
 pub(in crate::keeper) struct AgentStart {
@@ -70,7 +71,7 @@ impl PoolAgents {
         turn.notes.push(self.event(pool, EventKind::AgentStarted, id, start.at, String::new()));
         turn.touched.push(id);
         if let Some(waited) = waited {
-            metrics::histogram!("muster_agent_start_seconds", "pool" => pool.label()).record(waited);
+            metrics::histogram!(families::AGENT_START.name, "pool" => pool.label()).record(waited);
         }
         let first = (epoch == Epoch(1)).then_some(FirstStart::Worked);
         if first.is_some() {

@@ -12,6 +12,7 @@ use super::super::transitions::Transition;
 use super::super::{Keeper, Turn};
 use super::{DecisionEnd, Judgement, PendingDecision, PoolScaling, Said, move_of};
 use crate::error::SupervisorError;
+use crate::prometheus::{DecisionOutcome, families};
 use crate::view::PoolView;
 
 /// What came of a decision that another one has taken the place of.
@@ -158,6 +159,11 @@ impl Keeper {
     /// A decision is stored.
     pub(in crate::keeper) fn note_decided(&mut self, decided: &Decided, turn: &mut Turn) {
         let Decided { target, record, superseded } = decided;
+        let (pool, outcome) = (self.model.pool.label(), DecisionOutcome::from(record).as_str());
+        metrics::counter!(families::SCALING_DECISIONS.name, "pool" => pool, "outcome" => outcome).increment(1);
+        if superseded.is_some() {
+            self.count_result(DecisionState::Superseded);
+        }
         if let Some(target) = target {
             // One that was decided in the same turn, before this one.
             let before = self.scaling.pending.map(|pending| pending.id).filter(|id| Some(*id) != *superseded);

@@ -13,6 +13,7 @@ use super::super::transitions::Transition;
 use super::super::workers::worker::PoolWorker;
 use super::super::{Keeper, Turn};
 use crate::alerts::AlertKind;
+use crate::prometheus::families;
 
 /// Of what the alert is that a decision is not carried out.
 const NOT_CARRIED_OUT: &str = "scaling";
@@ -70,6 +71,12 @@ impl Keeper {
         self.scaling.pending = None;
         turn.transitions.push(Transition::EndDecision(DecisionEnd { id: pending.id, state, result }));
         self.follow_failed(turn);
+    }
+
+    /// The end of a decision is stored.
+    pub(in crate::keeper) fn count_result(&self, state: DecisionState) {
+        let (pool, result) = (self.model.pool.label(), state.as_str());
+        metrics::counter!(families::SCALING_RESULTS.name, "pool" => pool, "result" => result).increment(1);
     }
 
     fn follow_failed(&mut self, turn: &Turn) {

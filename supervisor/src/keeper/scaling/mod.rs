@@ -206,9 +206,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Workers that are to be there: the target in force, or before the first one those that there are, and the minimum.
+    /// Workers that are to be there.
     fn current_workers(&self, now: Instant) -> u32 {
-        let workers = self.model.workers.counts(&self.model.pool, now);
-        workers.target.unwrap_or_else(|| workers.taking.max(workers.min))
+        self.model.workers.counts(&self.model.pool, now).desired()
     }
 }

@@ -183,6 +183,7 @@ impl PoolTasks {
             let waited = pool.at.since(task.created_at);
             self.meter.waits.add(waited, pool.now);
             plan.work.waits.add(waited);
+            plan.totals.waits.add(waited);
         }
         // One that came in this turn is stored as started at once.
         match plan.queue.fresh(choice.task_id) {

@@ -13,6 +13,7 @@ use super::{Effects, PoolNow, PoolTasks};
 use crate::alerts::AlertKind;
 use crate::keeper::PoolAgent;
 use crate::keeper::set_aside::SetAside;
+use crate::prometheus::AttemptOutcome;
 
 /// Of what alerts of failed starts are: attempts, not agents.
 const ATTEMPTS: &str = "attempts";
@@ -162,14 +163,8 @@ impl PoolTasks {
         pool: PoolNow<'_>,
     ) {
         self.meter.run_times.add(record.ended_at.since(record.started_at), pool.now);
-        let how = match then {
-            FollowUp::Succeed => "succeeded",
-            FollowUp::Retry { .. } => "retried",
-            FollowUp::Fail(_) => "failed",
-            FollowUp::Cancel => "cancelled",
-            FollowUp::Die(_) => "dead",
-        };
-        metrics::counter!("muster_task_attempts_total", "pool" => pool.name().to_string(), "then" => how).increment(1);
+        let outcome = AttemptOutcome::from(then);
+        plan.totals.count_attempt(outcome, record.ended_at.since(record.started_at), record.usage);
         self.tell_start(record, task, then, pool.name());
         if let FollowUp::Die(error) = then {
             self.breaker.one_dead(pool.name());
@@ -177,7 +172,7 @@ impl PoolTasks {
             let words = format!("task {task}: {}", error.message);
             plan.events.push(pool.model.agent_event(EventKind::TaskDead, record.agent_id, pool.at, words));
         } else if *then != FollowUp::Succeed && !is_start(record) {
-            tracing::info!(task.id = %task, attempt = record.number, then = how, "an attempt {}", record.end);
+            tracing::info!(task.id = %task, attempt = record.number, then = outcome.as_str(), "an attempt {}", record.end);
         }
     }
 

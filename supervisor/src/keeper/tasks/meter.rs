@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use muster_domain::pool_metrics::WorkFigures;
 
+use crate::prometheus::TaskTotals;
+
 /// Seconds over which rates are measured.
 const SECONDS: usize = 60;
 /// Samples of which percentiles are made, at the most.
@@ -21,6 +23,8 @@ pub(super) struct Meter {
     pub(super) run_times: Samples,
     /// All that was done since the keeper began.
     pub(super) work: WorkFigures,
+    /// The same for Prometheus.
+    pub(super) totals: TaskTotals,
 }
 
 impl Meter {
@@ -31,6 +35,7 @@ impl Meter {
             waits: Samples::default(),
             run_times: Samples::default(),
             work: WorkFigures::default(),
+            totals: TaskTotals::default(),
         }
     }
 }

@@ -62,6 +62,7 @@ use self::queue::WaitingTasks;
 use self::wait_reasons::WaitReasons;
 use crate::accounts::Accounts;
 use crate::alerts::Alerts;
+use crate::prometheus::TaskTotals;
 use crate::quotas::Quotas;
 use crate::sampling::picture::TaskFigures;
 use crate::view::{Holds, Lack, QueueView};
@@ -223,6 +224,11 @@ impl PoolTasks {
             run_p50: run.map(|run| run.p50),
             run_p99: run.map(|run| run.p99),
         }
+    }
+
+    /// What tasks came to since the keeper began.
+    pub(super) const fn totals(&self) -> &TaskTotals {
+        &self.meter.totals
     }
 
     /// The queue at this moment, with its delayed tasks, and all work since the keeper began; none where the picture is not the truth.

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::TaskAnswer;
 use crate::error::SupervisorError;
+use crate::prometheus::{AttemptOutcome, TaskTotals};
 use crate::view::Submitted;
 
 type CancelReply = oneshot::Sender<Result<(), SupervisorError>>;
@@ -32,6 +33,8 @@ pub(in crate::keeper) struct TurnPlan {
     pub(super) requests: Requests,
     /// What it comes to, for the metrics.
     pub(super) work: WorkFigures,
+    /// The same for Prometheus, but for the verdicts: not all of them may be carried out.
+    pub(super) totals: TaskTotals,
 }
 
 /// Attempts that are over, and what is counted of them.
@@ -125,6 +128,9 @@ pub(in crate::keeper) struct CommittedPlan {
     pub(super) overs: Vec<SeenEnd>,
     pub(super) requests: Requests,
     pub(super) work: WorkFigures,
+    pub(super) totals: TaskTotals,
+    /// What each verdict would be.
+    pub(super) verdicts: Vec<AttemptOutcome>,
 }
 
 impl Arrivals {
@@ -157,10 +163,12 @@ impl TurnPlan {
     pub(in crate::keeper) fn split(self) -> (Vec<Write>, CommittedPlan) {
         let changes_nothing = self.changes_nothing();
         let tasks = self.tasks();
-        let Self { ended, halts, verdicts, queue, started, late_verdicts, events, requests, work } = self;
+        let Self { ended, halts, verdicts, queue, started, late_verdicts, events, requests, work, totals } = self;
         let EndedAttempts { endings, spent, overs } = ended;
         let Arrivals { promoted, redriven, added: new, .. } = queue;
         let added = new.iter().map(AddedTask::from).collect();
+        let outcomes =
+            verdicts.iter().chain(&late_verdicts).map(|verdict| AttemptOutcome::from(&verdict.then)).collect();
         let mut writes = Vec::new();
         push(&mut writes, endings, Write::EndTasks);
         push(&mut writes, halts, Write::HaltTasks);
@@ -179,7 +187,10 @@ impl TurnPlan {
             writes.clear();
         }
         let kinds = writes.iter().map(kind_of).collect();
-        (writes, CommittedPlan { kinds, tasks, added, redriven, spent, overs, requests, work })
+        (
+            writes,
+            CommittedPlan { kinds, tasks, added, redriven, spent, overs, requests, work, totals, verdicts: outcomes },
+        )
     }
 
     /// The tasks that it changes, but for those that are new or become ready.

@@ -34,6 +34,7 @@ impl PoolTasks {
             self.loaded = false;
         }
         self.meter.work.merge(&told.work);
+        self.meter.totals.merge(&told.totals);
         self.meter.rate_out.count(outcomes.endings.len(), pool.now);
         for (task, added) in told.spent {
             self.deps.accounts.settle(task, &added);
@@ -50,6 +51,11 @@ impl PoolTasks {
             effects.answers.push(TaskReply::Redrive(reply, Ok(count)));
         }
         self.queue_revived(told.redriven, &outcomes.redriven, pool);
+        for (verdict, outcome) in told.verdicts.iter().zip(&outcomes.verdicts) {
+            if *outcome == TaskOutcome::Applied {
+                self.meter.totals.count_end(*verdict);
+            }
+        }
         // Others did not wait any more: e.g. they were over before the wish to cancel them came.
         let settled = outcomes.verdicts.iter().filter(|outcome| **outcome == TaskOutcome::Applied).count();
         self.waiting.count = self.waiting.count.saturating_sub(settled as u64);
@@ -117,6 +123,7 @@ impl PoolTasks {
             effects.answers.push(TaskReply::Submit(submission.reply, submission.answers));
         }
         self.meter.rate_in.count(stored, pool.now);
+        self.meter.totals.submitted += stored as u64;
     }
 
     /// The commit failed, and nobody knows whether it went through: what was asked for is refused, what was seen is kept.

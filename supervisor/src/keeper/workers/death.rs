@@ -18,6 +18,7 @@ use super::worker::PoolWorker;
 use super::{DeclarationReply, Pool, PoolWorkers, Turn};
 use crate::error::SupervisorError;
 use crate::launch::{Death, Proof, RunningWorker, Sent};
+use crate::prometheus::{WorkerOutcome, families};
 
 /// How a worker came to its end.
 pub(in crate::keeper) enum WorkerEnded {
@@ -208,8 +209,9 @@ impl PoolWorkers {
         if let Some(loss) = loss.filter(|_| !has_other) {
             self.starts.lost(loss, pool.spec.config.restart.window, now);
         }
-        let outcome = if lost { "lost" } else { "stopped" };
-        metrics::counter!("muster_worker_endings_total", "pool" => pool.label(), "how" => outcome).increment(1);
+        let outcome = if lost { WorkerOutcome::Lost } else { WorkerOutcome::Stopped };
+        metrics::counter!(families::WORKER_ENDINGS.name, "pool" => pool.label(), "outcome" => outcome.as_str())
+            .increment(1);
         Some(Dead { held, cause, lost, is_failed_start: loss.is_some_and(|loss| !loss.ready) })
     }
 

@@ -18,6 +18,7 @@ mod retrying;
 mod submitting;
 mod tenants;
 mod time;
+mod totals;
 mod waiting;
 
 use std::time::Duration;
