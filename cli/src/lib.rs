@@ -14,6 +14,7 @@ mod check;
 mod client;
 mod completions;
 mod config;
+mod ctrl_c;
 mod declare_dead;
 mod failure;
 mod follow;
@@ -22,7 +23,6 @@ mod held_tests;
 mod hold;
 mod id;
 mod interrupt;
-mod interruption;
 mod lines;
 mod logs;
 mod metrics;
@@ -141,7 +141,7 @@ enum AgentCommand {
     /// Say that workers are dead which nobody can reach, so that their agents run elsewhere
     DeclareDead(declare_dead::Args),
     /// Say that the capacity under workers will be taken away, so that others take their place
-    Interrupt(interruption::Args),
+    Interrupt(interrupt::Args),
     /// List, create, change and remove pools
     Pools(pools::PoolsArgs),
     /// Say how many workers a pool is to have
@@ -251,7 +251,7 @@ fn carry_out_for_agents(command: AgentCommand, context: &CliContext<'_>) -> Resu
         AgentCommand::Restart(args) => restart::run(&args, context),
         AgentCommand::Ps(args) => ps::run(&args, context),
         AgentCommand::DeclareDead(args) => declare_dead::run(&args, context),
-        AgentCommand::Interrupt(args) => interruption::run(&args, context),
+        AgentCommand::Interrupt(args) => interrupt::run(&args, context),
         AgentCommand::Pools(args) => pools::run(args, context),
         AgentCommand::Scale(args) => scale::run(&args, context),
         AgentCommand::Why(args) => why::run(&args, context),

@@ -15,9 +15,9 @@ use serde_json::value::RawValue;
 use crate::client::{ApiClient, RawBody};
 
 use super::asking::{seconds, seconds_if_any};
+use super::ctrl_c::LastWords;
 use super::failure::CommandFailure;
 use super::id::{AgentArg, resolve};
-use super::interrupt::LastWords;
 use super::patience::Patience;
 use super::table::faithful;
 use super::task::{PATH, TaskResult};

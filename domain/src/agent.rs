@@ -278,6 +278,11 @@ impl AgentStatus {
         matches!(self.after_stop(), Some(AfterStop::End(_)))
     }
 
+    /// Whether it was told to stop, and another run follows.
+    pub const fn is_to_run_again(&self) -> bool {
+        matches!(self.after_stop(), Some(AfterStop::RunAgain))
+    }
+
     /// Whether nothing will move it but a person.
     pub const fn is_final(&self) -> bool {
         self.state().is_final()

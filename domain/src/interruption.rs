@@ -23,24 +23,3 @@ pub struct Interruption {
     /// The worker that was started in its place; none where none was needed, or none could be started yet.
     pub replaced_by: Option<ProcessId>,
 }
-
-impl Interruption {
-    /// Another notice for the same worker. It can only bring the deadline forward: whoever repeats one says "in two minutes" each time.
-    #[must_use]
-    pub fn and(self, deadline: Timestamp) -> Self {
-        Self { deadline: self.deadline.min(deadline), ..self }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_second_notice_only_brings_it_forward() {
-        let at = Timestamp::from_millis;
-        let first = Interruption { noticed_at: at(0), deadline: at(120_000), replaced_by: None };
-        assert_eq!(first.and(at(125_000)), first);
-        assert_eq!(first.and(at(30_000)), Interruption { deadline: at(30_000), ..first });
-    }
-}

@@ -122,11 +122,12 @@ mod tests {
             Cause::WorkerLost,
             Cause::Stopped,
             Cause::TaskHalted,
+            Cause::WorkerInterrupted,
         ];
         for (kind, expected) in [
-            (RestartKind::Permanent, "again again again again again again"),
-            (RestartKind::Transient, "complete again again again again again"),
-            (RestartKind::Temporary, "complete fail fail again again again"),
+            (RestartKind::Permanent, "again again again again again again again"),
+            (RestartKind::Transient, "complete again again again again again again"),
+            (RestartKind::Temporary, "complete fail fail again again again again"),
         ] {
             let policy = RestartPolicy { kind, ..RestartPolicy::default() };
             let row: Vec<&str> = causes

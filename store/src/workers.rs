@@ -76,7 +76,7 @@ macro_rules! select_workers {
     ($($rest:literal),+) => {
         concat!(
             "SELECT process_id, pool_name, capacity, state, identity, secret, runtime_version, launcher, instance_type, ",
-            "tier, noticed_at, interrupted_at, replaced_by, created_at, ended_at, ending FROM workers ",
+            "tier, noticed_at, interrupt_deadline, replaced_by, created_at, ended_at, ending FROM workers ",
             $($rest),+
         )
     };
@@ -91,7 +91,7 @@ const ENDED_OF_POOL: &str = select_workers!(
     "ORDER BY process_id DESC LIMIT CAST($2 AS BIGINT)"
 );
 
-const INTERRUPT: &str = "UPDATE workers SET noticed_at = $2, interrupted_at = $3, replaced_by = $4 \
+const INTERRUPT: &str = "UPDATE workers SET noticed_at = $2, interrupt_deadline = $3, replaced_by = $4 \
     WHERE process_id = $1 AND ended_at IS NULL";
 
 /// Sorts after every id.

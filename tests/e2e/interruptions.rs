@@ -56,15 +56,15 @@ fn a_worker_uses_its_notice_and_its_tasks_go_on_elsewhere() {
     let muster = Muster::start(Options::config(hangs_once(folder.path())));
     let (tasks, worker) = busy(&muster, folder.path());
     let asked = Instant::now();
-    let said = muster.command(&["interrupt", &worker, "--in", "2s"]).expect(0);
+    let said = muster.command(&["interrupt", &worker, "--in", "6s"]).expect(0);
     assert!(said.stdout.contains(&worker), "{said:?}");
     wait_until("another is ready", BOUND, || muster.pool("jobs")["active_worker_processes"] == 2);
-    assert!(asked.elapsed() < Duration::from_millis(1_900), "it is started at once: {:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(6), "it is started at once: {:?}", asked.elapsed());
     let listed = muster.command(&["ps", "--workers"]).expect(0);
     assert!(listed.stdout.contains("ready, interrupted until"), "{listed:?}");
     assert!(tasks.iter().all(|id| task(&muster, id)["attempt"] == 1), "they have the whole notice");
     assert_preempted(&muster, &tasks);
-    assert!(asked.elapsed() >= Duration::from_secs(2), "not before its end: {:?}", asked.elapsed());
+    assert!(asked.elapsed() >= Duration::from_secs(6), "not before its end: {:?}", asked.elapsed());
     wait_until("it has ended", BOUND, || muster.pool("jobs")["process_count"] == 1);
     let ended = muster.command(&["ps", "--workers", "--all"]).expect(0);
     assert!(ended.stdout.contains("was interrupted: the capacity under it was taken away"), "{ended:?}");

@@ -212,7 +212,7 @@ fn assert_replayed(slower: u64) {
 
 #[test]
 fn the_simulator_replays_a_live_run() {
-    assert_replayed(1);
+    assert_replayed(2);
 }
 
 /// `make scaling-run`.

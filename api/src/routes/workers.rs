@@ -127,7 +127,7 @@ async fn declare_dead(Leader(caller): Leader, worker: WorkerPath) -> Result<Json
 struct InterruptBody {
     /// Seconds until then, 0 to 86400, fractions allowed.
     #[serde(with = "seconds")]
-    #[schema(value_type = f64, format = "seconds", maximum = 86400, example = 120)]
+    #[schema(value_type = f64, format = "seconds", minimum = 0, maximum = 86400, default = 120)]
     notice: Duration,
 }
 

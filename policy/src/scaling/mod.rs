@@ -71,6 +71,8 @@ pub struct WorkerCounts {
     pub max: u32,
     /// Those that the pool's tiers hold beside those that there are.
     pub tier_room: u32,
+    /// Those that lack until each tier has its `min_workers`, however many there are of others.
+    pub tier_lack: u32,
     /// How many there are to be, where somebody has said so: within `min` and `max`.
     pub target: Option<u32>,
     /// Those that may have a process, and are not interrupted.
@@ -244,7 +246,7 @@ impl fmt::Display for ScalingReason {
             Self::MinWorkers(min) => write!(f, "min_workers ({min}) are kept"),
             Self::Target(target) => write!(f, "{} to be there (target_workers)", are(target.into(), "worker")),
             Self::Interrupted(workers) => {
-                write!(f, "{} interrupted: their capacity will be taken away", are(workers.into(), "worker"))
+                write!(f, "{} interrupted: the capacity there will be taken away", are(workers.into(), "worker"))
             }
             Self::MaxWorkers(max) => write!(f, "max_workers ({max}) is reached"),
             Self::Starting(starting) => write!(f, "{} starting already", are(starting.into(), "worker")),
@@ -280,9 +282,11 @@ impl fmt::Display for ScalingReason {
 /// Workers to start now beside those that a plan starts for agents (`coming`), so that the pool's target, or its minimum, takes agents,
 /// and those that will be taken away have another one in their place.
 pub fn workers_to_add(workers: WorkerCounts, coming: u32) -> ScalingDecision {
-    let WorkerCounts { min, max, open, taking, starting, replacing, backs_off, stopping, draining, .. } = workers;
+    let WorkerCounts { min, max, open, taking, starting, backs_off, stopping, draining, .. } = workers;
     let below = workers.kept().saturating_sub(taking.saturating_add(coming));
-    let lacking = below.max(replacing);
+    // Where it is said how many there are to be, those that are interrupted are no more among them.
+    let replacing = if workers.target.is_some() { 0 } else { workers.replacing };
+    let lacking = below.max(replacing).max(workers.tier_lack.saturating_sub(coming));
     let starting = starting.saturating_add(coming);
     let at_once = MOST_STARTING.saturating_sub(starting);
     // Those that are ending are processes too.
@@ -299,7 +303,7 @@ pub fn workers_to_add(workers: WorkerCounts, coming: u32) -> ScalingDecision {
     };
     let count = lacking.min(at_once).min(room) as usize;
     let reason = match workers.target {
-        _ if replacing > 0 => ScalingReason::Interrupted(replacing),
+        _ if replacing > 0 && replacing == lacking => ScalingReason::Interrupted(replacing),
         Some(target) => ScalingReason::Target(target),
         None => ScalingReason::MinWorkers(min),
     };

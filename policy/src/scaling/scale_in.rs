@@ -69,8 +69,8 @@ pub fn scale_in(workers: &[LeaveCandidate], target: Option<u32>, planned: Option
         workers.iter().copied().partition(|worker| worker.leaves && worker.busy == 0 && target.is_some());
     plan.stay.extend(staying.iter().filter(|worker| worker.leaves).map(|worker| worker.process_id));
     let target = target.map_or(usize::MAX, |target| target as usize);
-    // Of those that leave the ones come back that would take most away with them.
-    leaving.sort_by_key(|worker| (worker.agents(), worker.process_id));
+    // Of those that leave the ones come back that are cheap, and that would take most away with them.
+    leaving.sort_by_key(|worker| (Reverse(rank(worker.tier)), worker.agents(), worker.process_id));
     while staying.len() < target {
         let Some(back) = leaving.pop() else { break };
         plan.stay.push(back.process_id);
@@ -86,19 +86,16 @@ pub fn scale_in(workers: &[LeaveCandidate], target: Option<u32>, planned: Option
     let mut room: u32 = staying.iter().map(LeaveCandidate::room).sum();
     let mut moving: u32 = leaving.iter().map(|worker| worker.moving).sum();
     while staying.len() > target {
-        let Some(place) = staying.iter().rposition(|worker| worker.busy == 0 && surplus.has(worker.tier)) else {
-            break;
-        };
-        let idlest = staying[place];
-        let (left, on_the_move) = (room.saturating_sub(idlest.room()), moving.saturating_add(idlest.moving));
         // Nobody who runs is left without a slot.
-        if on_the_move > left && idlest.moving > 0 {
-            break;
-        }
-        (room, moving) = (left, on_the_move);
+        let fits = |worker: &LeaveCandidate| {
+            worker.moving == 0 || moving.saturating_add(worker.moving) <= room.saturating_sub(worker.room())
+        };
+        let may_leave = |worker: &LeaveCandidate| worker.busy == 0 && surplus.has(worker.tier) && fits(worker);
+        let Some(place) = staying.iter().rposition(may_leave) else { break };
+        let idlest = staying.remove(place);
+        (room, moving) = (room.saturating_sub(idlest.room()), moving.saturating_add(idlest.moving));
         plan.leave.push(idlest.process_id);
         surplus.take(idlest.tier);
-        staying.remove(place);
     }
     if staying.len() > target && plan.leave.is_empty() && moving == 0 {
         plan.thin_out = to_thin_out(&staying);

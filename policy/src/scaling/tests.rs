@@ -4,6 +4,7 @@ const WORKERS: WorkerCounts = WorkerCounts {
     min: 3,
     max: 0,
     tier_room: u32::MAX,
+    tier_lack: 0,
     target: None,
     open: 1,
     taking: 1,
@@ -71,16 +72,19 @@ fn a_target_takes_the_place_of_the_minimum() {
 
 #[test]
 fn one_that_is_interrupted_has_another_in_its_place() {
-    use ScalingReason::{Interrupted, MaxWorkers};
+    use ScalingReason::{Enough, Interrupted, MaxWorkers, MinWorkers, Target};
     // Those that are interrupted are not among those that take agents, nor among those that are bounded.
     let two = WorkerCounts { min: 0, open: 1, interrupted: 2, replacing: 2, ..WORKERS };
     for (workers, coming, count, reason) in [
         (two, 0, 2, Interrupted(2)),
         // Those that agents need at this moment are theirs.
         (two, 1, 2, Interrupted(2)),
-        // A target that lacks as many is the same lack.
-        (WorkerCounts { target: Some(3), ..two }, 0, 2, Interrupted(2)),
-        (WorkerCounts { target: Some(5), ..two }, 0, 4, Interrupted(2)),
+        // A target says how many there are to be beside them: one that has enough gets none that would leave again.
+        (WorkerCounts { target: Some(3), ..two }, 0, 2, Target(3)),
+        (WorkerCounts { target: Some(1), ..two }, 0, 0, Enough),
+        // A tier has its minimum, whatever there is of others.
+        (WorkerCounts { min: 1, replacing: 0, tier_lack: 1, ..two }, 0, 1, MinWorkers(1)),
+        (WorkerCounts { min: 1, replacing: 0, tier_lack: 1, ..two }, 1, 0, Enough),
         (WorkerCounts { max: 2, ..two }, 0, 1, Interrupted(2)),
         (WorkerCounts { max: 1, ..two }, 0, 0, MaxWorkers(1)),
     ] {

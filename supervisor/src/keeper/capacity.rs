@@ -42,12 +42,11 @@ impl Keeper {
 
     /// Why no agent is started for tasks that could start, in words.
     fn lacks_capacity(&self, turn: &Turn) -> Option<String> {
-        let config = &self.model.pool.spec.config;
         let demand: AgentDemand = self.tasks.demand(PoolNow::of(&self.model, turn))?;
         if demand.hold.is_some() || demand.wanted == 0 {
             return None;
         }
-        let most = config.most_workers();
+        let most = self.model.most_workers_now();
         if self.model.workers.leave_no_room(most) {
             return Some(ScalingReason::MaxWorkers(most).to_string());
         }

@@ -111,7 +111,7 @@ impl Keeper {
         let mut heads = Vec::with_capacity(transitions.len());
         for step in transitions.iter() {
             heads.push(writes.len());
-            step.write(&self.model, turn.at, &mut writes);
+            step.write(&self.model, turn, &mut writes);
         }
         let outcomes = self.commit(writes).await?;
         for (step, head) in transitions.drain(..).zip(heads) {
@@ -151,11 +151,13 @@ impl Keeper {
             match step {
                 Transition::Stop { waiter: Some(waiter), .. }
                 | Transition::Revive { waiter, .. }
-                | Transition::Restart { waiter, .. } => turn.answer(waiter.reply, Err(error.clone())),
+                | Transition::Restart { waiter: Some(waiter), .. } => turn.answer(waiter.reply, Err(error.clone())),
                 Transition::Change { reply, .. }
                 | Transition::Gate { reply, .. }
                 | Transition::Scale { reply: Some(reply), .. } => drop(reply.send(Err(error.clone()))),
-                Transition::Interrupt(noticed) => drop(noticed.reply.send(Err(error.clone()))),
+                Transition::Interrupt(noticed) => {
+                    noticed.replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+                }
                 // The next check decides anew.
                 Transition::Scale { reply: None, .. } => {}
                 Transition::DrainPool { .. } if !self.model.pool.draining => {
@@ -165,6 +167,7 @@ impl Keeper {
                 }
                 // What was not seen but decided is decided again, by what is so then.
                 Transition::Retire { .. }
+                | Transition::Restart { waiter: None, .. }
                 | Transition::Stop { reason: StopReason::PoolRemoved | StopReason::ScaledIn, .. } => {}
                 seen => {
                     if let Transition::EndWorker { worker, .. } = &seen {
@@ -187,7 +190,7 @@ impl Keeper {
             Transition::Revive { agent, row, waiter } => self.revived(agent, row, waiter, changed, turn),
             Transition::Restart { agent, epoch, waiter } => self.restarting(agent, epoch, waiter, changed, turn),
             Transition::Identify { worker, identity } => self.model.workers.identified(worker, identity, turn),
-            Transition::Interrupt(noticed) => self.noticed(noticed, turn),
+            Transition::Interrupt(noticed) => self.noticed(noticed, changed, turn),
             Transition::Retire { worker, reason } => {
                 let pool = &self.model.pool.spec.pool_name;
                 tracing::info!(process.id = %worker, pool.name = %pool, reason, "a worker retires");
@@ -234,7 +237,8 @@ impl Keeper {
         };
         if let Some(agent) = self.model.agents.get_mut(id) {
             // Why one that never ran has ended was said when that was noticed.
-            let is_said = agent.status.is_placed() || ending.cause == Cause::WorkerLost;
+            let is_said =
+                agent.status.is_placed() || matches!(ending.cause, Cause::WorkerLost | Cause::WorkerInterrupted);
             log_end(id, epoch, &ending, then.runs_again(), is_said);
             agent.restarts += u64::from(then.runs_again());
             agent.last_ending = Some(ending);
@@ -281,10 +285,11 @@ impl Keeper {
         self.model.agents.wait_for(id, waiter, turn);
     }
 
-    fn restarting(&mut self, id: AgentId, epoch: Epoch, waiter: Waiter, changed: bool, turn: &mut Turn) {
+    fn restarting(&mut self, id: AgentId, epoch: Epoch, waiter: Option<Waiter>, changed: bool, turn: &mut Turn) {
         if changed {
             self.model.move_agent(id, &AgentEvent::StopOrdered(AfterStop::RunAgain), turn.now);
-            return self.model.agents.wait_for(id, waiter, turn);
+            turn.touched.push(id);
+            return waiter.into_iter().for_each(|waiter| self.model.agents.wait_for(id, waiter, turn));
         }
         let holds = self.model.agent(id).is_some_and(|agent| {
             let running = agent.status.is_placed() || agent.status.is_running();
@@ -292,12 +297,13 @@ impl Keeper {
         });
         if holds {
             self.unsaved.resync = true;
-            let what = "the store knows another run of this agent".to_owned();
-            return turn.answer(waiter.reply, Err(SupervisorError::unavailable(what)));
+            let what = || "the store knows another run of this agent".to_owned();
+            let refused = |waiter: Waiter| turn.answer(waiter.reply, Err(SupervisorError::unavailable(what())));
+            return waiter.into_iter().for_each(refused);
         }
         // What was committed before it in the same turn came first, e.g. the run's own end. What the wish means now is
         // judged anew.
-        let Waiter { deadline, reply, .. } = waiter;
+        let Some(Waiter { deadline, reply, .. }) = waiter else { return };
         drop(self.mailbox.send(AgentAsk::Restart { agent: id, deadline, reply }.into()));
     }
 }

@@ -7,14 +7,16 @@
 //!
 //! The notice is kept in the worker's row, so the next supervisor goes on with it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use muster_domain::{AgentId, AgentStatus, EventDraft, EventKind, Interruption, ProcessId, WorkerStatus};
+use muster_domain::time::later;
+use muster_domain::{AgentId, AgentStatus, EventKind, Interruption, ProcessId, WorkerStatus};
+use muster_store::Write;
 use tokio::sync::oneshot;
 
-use super::agents::agent::{Awaited, Waiter};
-use super::model::Pool;
+use super::model::Model;
 use super::transitions::Transition;
+use super::workers::Interrupted;
 use super::{Keeper, Turn};
 use crate::error::SupervisorError;
 use crate::view::WorkerView;
@@ -32,21 +34,35 @@ pub(crate) struct Notice {
     pub(crate) reply: NoticeReply,
 }
 
-/// A notice that is to be stored.
+/// A notice that is to be stored, or several for one worker.
 pub(crate) struct Noticed {
     pub(super) worker: ProcessId,
-    pub(super) interruption: Interruption,
+    /// When the capacity goes, by the earliest of them.
+    deadline: Instant,
     by: String,
-    pub(super) reply: NoticeReply,
+    pub(super) replies: Vec<NoticeReply>,
 }
 
 impl Noticed {
-    /// What is told of it.
-    pub(super) fn event(&self, pool: &Pool, turn_at: muster_domain::Timestamp) -> EventDraft {
-        let left = self.interruption.deadline.since(turn_at).as_secs_f64();
-        let words =
-            format!("{} says that its capacity goes at {}, in {left:.0} s", self.by, self.interruption.deadline);
-        pool.worker_event(EventKind::WorkerInterrupted, self.worker, turn_at, words)
+    /// What is known of the interruption with it. Another notice can only bring the deadline forward: whoever repeats one says "in two
+    /// minutes" each time. What is left counts, not the moment by a clock that may have been set.
+    pub(super) fn interruption(&self, known: Option<&Interrupted>, turn: &Turn) -> Interruption {
+        let deadline = turn.at.after(self.deadline.saturating_duration_since(turn.now));
+        match known {
+            Some(known) if known.deadline <= self.deadline => known.notice,
+            Some(known) => Interruption { deadline, ..known.notice },
+            None => Interruption { noticed_at: turn.at, deadline, replaced_by: None },
+        }
+    }
+
+    /// What is written of it.
+    pub(super) fn writes(&self, model: &Model, turn: &Turn) -> [Write; 2] {
+        let known = model.workers.get(&self.worker).and_then(|worker| worker.interrupted.as_ref());
+        let interruption = self.interruption(known, turn);
+        let left = interruption.deadline.since(turn.at).as_secs_f64();
+        let words = format!("{} says that its capacity goes at {}, in {left:.0} s", self.by, interruption.deadline);
+        let event = model.pool.worker_event(EventKind::WorkerInterrupted, self.worker, turn.at, words);
+        [Write::InterruptWorker { process_id: self.worker, interruption }, Write::Event(event)]
     }
 }
 
@@ -60,15 +76,32 @@ impl Keeper {
         if matches!(known.status, WorkerStatus::Ending { .. } | WorkerStatus::Gone(_)) || known.is_over {
             return drop(reply.send(Err(SupervisorError::WorkerEnds(worker))));
         }
-        let deadline = turn.at.after(within);
-        let first = Interruption { noticed_at: turn.at, deadline, replaced_by: None };
-        let interruption = known.interrupted.map_or(first, |before| before.notice.and(deadline));
-        turn.transitions.push(Transition::Interrupt(Noticed { worker, interruption, by, reply }));
+        let deadline = later(turn.now, within);
+        let same = turn.transitions.iter_mut().find_map(|step| match step {
+            Transition::Interrupt(noticed) if noticed.worker == worker => Some(noticed),
+            _ => None,
+        });
+        match same {
+            Some(noticed) => {
+                noticed.deadline = noticed.deadline.min(deadline);
+                noticed.replies.push(reply);
+            }
+            None => {
+                turn.transitions.push(Transition::Interrupt(Noticed { worker, deadline, by, replies: vec![reply] }))
+            }
+        }
     }
 
-    /// It is stored.
-    pub(super) fn noticed(&mut self, noticed: Noticed, turn: &mut Turn) {
-        let (pool, Noticed { worker, interruption, by, reply }) = (&self.model.pool, noticed);
+    /// It is stored, or (`changed` is false) the worker had ended.
+    pub(super) fn noticed(&mut self, noticed: Noticed, changed: bool, turn: &mut Turn) {
+        let worker = noticed.worker;
+        let known = self.model.workers.get(&worker).filter(|_| changed);
+        let Some(known) = known.map(|known| known.interrupted) else {
+            let refused = || Err(SupervisorError::WorkerEnds(worker));
+            return noticed.replies.into_iter().for_each(|reply| drop(reply.send(refused())));
+        };
+        let interruption = noticed.interruption(known.as_ref(), turn);
+        let (pool, by) = (&self.model.pool, &noticed.by);
         tracing::warn!(
             process.id = %worker,
             pool.name = %pool.spec.pool_name,
@@ -81,7 +114,9 @@ impl Keeper {
         let Some(known) = self.model.workers.get(&worker) else { return };
         // Their room for tasks is looked at anew.
         turn.touched.extend(known.held.iter().copied());
-        drop(reply.send(Ok(known.view(&pool.spec.pool_name, turn.now, turn.at))));
+        for reply in noticed.replies {
+            drop(reply.send(Ok(known.view(&pool.spec.pool_name, turn.now, turn.at))));
+        }
     }
 
     /// Moves who can move, and at the deadline all.
@@ -98,6 +133,10 @@ impl Keeper {
         let (mut moving, mut overdue) = (Vec::new(), Vec::new());
         for worker in self.model.workers.all_interrupted() {
             let is_overdue = worker.is_overdue(turn.now);
+            // Those that are on their way have their slots.
+            let is_on_its_way =
+                |id: &&AgentId| self.model.agent(**id).is_some_and(|agent| agent.status.is_to_run_again());
+            room = room.saturating_sub(worker.held.iter().filter(is_on_its_way).count());
             overdue.extend(is_overdue.then_some(worker.process_id));
             for id in &worker.held {
                 let takes_room = !is_overdue && room > 0 && self.model.idles(*id);
@@ -126,7 +165,6 @@ impl Keeper {
     pub(super) fn move_elsewhere(&self, id: AgentId, turn: &mut Turn) {
         let Some(agent) = self.model.agent(id).filter(|agent| !agent.run.leaving) else { return };
         let (AgentStatus::Placed(at) | AgentStatus::Running { at, .. }) = agent.status else { return };
-        let waiter = Waiter { awaited: Awaited::Running, deadline: turn.now, reply: oneshot::channel().0 };
-        turn.transitions.push(Transition::Restart { agent: id, epoch: at.epoch, waiter });
+        turn.transitions.push(Transition::Restart { agent: id, epoch: at.epoch, waiter: None });
     }
 }

@@ -169,7 +169,7 @@ impl Keeper {
     fn next_wake(&self) -> Instant {
         // A moment that has passed is no reason to wake up again.
         let start = self.model.workers.next_start(self.time.looked_at);
-        let hand_over = self.model.workers.next_hand_over();
+        let hand_over = self.model.workers.next_hand_over().filter(|at| *at > self.time.looked_at);
         [self.model.agents.next_due(), self.unsaved.flush_at(), start, hand_over, self.tasks.next_wake()]
             .into_iter()
             .flatten()

@@ -195,8 +195,8 @@ impl Model {
 
     /// Agents without work in workers with an older definition of the runtime.
     pub(crate) fn idle_in_outdated(&self) -> Vec<AgentId> {
-        let held = self.workers.values().filter(|worker| worker.origin.outdated).flat_map(|worker| &worker.held);
-        held.filter(|id| self.idles(**id)).copied().collect()
+        let held = self.workers.values().filter(|worker| worker.origin.outdated && !worker.is_interrupted());
+        held.flat_map(|worker| &worker.held).filter(|id| self.idles(**id)).copied().collect()
     }
 
     /// Whether an agent runs, has nothing to do, and stays.
@@ -222,9 +222,19 @@ impl Model {
         ProjectAffinity { projects, workers }
     }
 
+    /// Workers at the most now: the bound, or what the pool's tiers hold beside those that there are; 0 is no bound.
+    pub(crate) fn most_workers_now(&self) -> u32 {
+        let (most, room) = (self.pool.spec.config.most_workers(), self.workers.tier_room(&self.pool));
+        match (most, self.workers.open().saturating_add(room)) {
+            (most, u32::MAX) => most,
+            (0, held) => held,
+            (most, held) => most.min(held),
+        }
+    }
+
     /// Whether there is no room until a worker with an older definition of the runtime is empty.
     pub(crate) fn is_held_by_outdated(&self) -> bool {
-        self.workers.leave_no_room(self.pool.spec.config.most_workers()) && self.workers.outdated() > 0
+        self.workers.leave_no_room(self.most_workers_now()) && self.workers.outdated() > 0
     }
 
     /// For what an agent without a slot waits, where the workers with an older definition of the runtime leave no room.

@@ -132,8 +132,11 @@ impl Keeper {
     /// Turns away new agents for whom there is no room beside those that wait for their backoff to pass, and those that will move since
     /// their worker is interrupted: what was acknowledged keeps its claim to a slot.
     fn admit(&self, waiting: usize, mut spawns: Vec<SpawnAsk>, bounds: PlacementLimits) -> Vec<SpawnAsk> {
+        if spawns.is_empty() {
+            return spawns;
+        }
         let resting = self.model.agents.pending() - waiting + self.displaced();
-        if resting == 0 || spawns.is_empty() {
+        if resting == 0 {
             return spawns;
         }
         let all = self.pack(waiting + resting + spawns.len(), bounds);
@@ -271,7 +274,7 @@ impl Keeper {
         let config = &self.model.pool.spec.config;
         SupervisorError::PoolFull {
             pool: self.model.pool.spec.pool_name.clone(),
-            workers: config.most_workers(),
+            workers: self.model.most_workers_now(),
             capacity: config.max_agents,
             outdated: self.model.workers.outdated(),
         }

@@ -78,6 +78,8 @@ impl Model {
                 }
             }
         }
+        // What a row says of who took a place may be older than what is known here.
+        self.workers.vacate_places();
         taken
     }
 

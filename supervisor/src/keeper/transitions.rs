@@ -31,7 +31,7 @@ pub(crate) enum Transition {
     /// An agent at rest is to run again. The row is given for one that the model does not hold.
     Revive { agent: AgentId, row: Option<Box<AgentRow>>, waiter: Waiter },
     /// An agent's run is to end, and another to follow.
-    Restart { agent: AgentId, epoch: Epoch, waiter: Waiter },
+    Restart { agent: AgentId, epoch: Epoch, waiter: Option<Waiter> },
     /// A worker's process is known.
     Identify { worker: ProcessId, identity: WorkerIdentity },
     /// The capacity under a worker will be taken away.

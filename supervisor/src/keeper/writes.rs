@@ -1,17 +1,18 @@
 //! What is written of a transition.
 
 use muster_domain::scaling::DecisionState;
-use muster_domain::{EventDraft, EventKind, Gate, PoolSpec, Timestamp};
+use muster_domain::{EventDraft, EventKind, Gate, PoolSpec};
 use muster_store::Write;
 
+use super::Turn;
 use super::model::Model;
 use super::scaling::DecisionEnd;
 use super::transitions::Transition;
 
 impl Transition {
     /// What is written of it, the transition first.
-    pub(super) fn write(&self, model: &Model, at: Timestamp, writes: &mut Vec<Write>) {
-        let pool = &model.pool;
+    pub(super) fn write(&self, model: &Model, turn: &Turn, writes: &mut Vec<Write>) {
+        let (pool, at) = (&model.pool, turn.at);
         let name = || pool.spec.pool_name.clone();
         let (write, event) = match self {
             Self::Leave { agent, epoch, ending, then } => {
@@ -30,10 +31,7 @@ impl Transition {
             Self::Identify { worker, identity } => {
                 (Write::IdentifyWorker { process_id: *worker, identity: identity.clone() }, None)
             }
-            Self::Interrupt(noticed) => {
-                let write = Write::InterruptWorker { process_id: noticed.worker, interruption: noticed.interruption };
-                (write, Some(noticed.event(pool, at)))
-            }
+            Self::Interrupt(noticed) => return writes.extend(noticed.writes(model, turn)),
             Self::Retire { worker, reason } => {
                 let event = pool.worker_event(EventKind::WorkerDraining, *worker, at, reason.clone());
                 (Write::DrainWorker { process_id: *worker }, Some(event))

@@ -34,14 +34,16 @@ pub struct PoolView {
     #[serde(skip)]
     #[schema(ignore)]
     pub scaling: ScalingFacts,
-    /// What its workers cost an hour by the prices of its tiers, in US dollars; null where it has none.
+    /// What its workers cost an hour by the prices of its tiers, in US dollars, without those that are interrupted; null where it has no
+    /// tiers.
     pub cost_per_hour: Option<f64>,
     /// Workers that may have a process: starting, ready, draining.
     pub process_count: u32,
     /// Of these, the workers under which the capacity will be taken away, e.g. spot: they count to no bound, and others are started in
     /// their place.
     pub interrupted_workers: u32,
-    /// Of these, the ones that start programs by an older definition of the runtime: they are replaced as their agents end.
+    /// Of those that are not interrupted, the ones that start programs by an older definition of the runtime: they are replaced as their
+    /// agents end.
     pub outdated_workers: u32,
     /// Of all, the ones that may be dead or do not end, while nobody here can see or bring about their end: their agents wait.
     pub unreachable_workers: u32,

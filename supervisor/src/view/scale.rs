@@ -26,7 +26,7 @@ pub struct ScaleView {
     /// empty) or `held` (its policies can't decide, or would have another number: `held` says why).
     #[schema(value_type = String, example = "active", extensions(("x-enum" = json!(PoolStatus::words()))))]
     pub status: PoolStatus,
-    /// Workers that may have a process.
+    /// Workers that may have a process, without those that are interrupted.
     pub current_workers: u32,
     /// Workers that it is to have; null where nobody says how many: then they are started as agents need them.
     pub target_workers: Option<u32>,

@@ -187,3 +187,40 @@ async fn the_next_supervisor_knows_of_which_tier_each_is_and_what_is_taken_away(
     world.launcher().worker(taken).change(|habits| habits.on_stop = crate::worker::OnStop::End).await;
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_tier_has_its_minimum_whatever_there_is_of_others() {
+    let world = World::with(|_| {}, of_tiers(None)).await;
+    world.spawn_many(3).await;
+    wait_counts(&world, &[(Base, 2), (Spot, 1)]).await;
+    let agents: Vec<_> = world.launcher().living().iter().map(|worker| worker.id()).collect();
+    assert_eq!(agents.len(), 3);
+    // All agents of base end, and with them its workers but for one.
+    for worker in workers(&world).await.iter().filter(|worker| worker.tier == Some(Base)) {
+        world.launcher().worker(worker.process_id).die();
+    }
+    wait_counts(&world, &[(Base, 2), (Spot, 1)]).await;
+    let change = serde_json::json!({"tiers": {"spot": {"min_workers": 2}}});
+    world.pools().change(&pool(), &change).await.expect("a change");
+    wait_counts(&world, &[(Base, 2), (Spot, 2)]).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_seems_to_fail_is_no_fault_of_a_source() {
+    let world = World::with(|_| {}, of_tiers(Some(5))).await;
+    world.spawn_many(2).await;
+    wait_counts(&world, &[(Base, 2)]).await;
+    let is_worker = |write: &muster_store::Write| matches!(write, muster_store::Write::AddWorker { .. });
+    world.store().once(is_worker, muster_store::testing::Commit::Lie);
+    drop(world.try_spawn(Duration::ZERO).await);
+    wait_until("it is read again", async || world.degraded().await.is_empty()).await;
+    let_pass(&world).await;
+    world.spawn().await;
+    wait_until("it is of spot, not of burst", async || {
+        let counts = counts(&world).await;
+        counts.get(&Spot).is_some_and(|spot| *spot >= 1) && !counts.contains_key(&Burst)
+    })
+    .await;
+    world.end().await;
+}

@@ -63,7 +63,7 @@ impl PoolAgents {
             AgentStatus::Stopping { .. } | AgentStatus::Final(_) => self.wait_for(id, waiter, turn),
             // The intent stays "run": only the slot is left, and taken again with the next epoch.
             AgentStatus::Placed(at) | AgentStatus::Running { at, .. } => {
-                turn.transitions.push(Transition::Restart { agent: id, epoch: at.epoch, waiter });
+                turn.transitions.push(Transition::Restart { agent: id, epoch: at.epoch, waiter: Some(waiter) });
             }
         }
     }

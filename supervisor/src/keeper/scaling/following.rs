@@ -94,7 +94,7 @@ impl Keeper {
         let counts = workers.counts(&self.model.pool, turn.now);
         let ready = counts.taking.saturating_sub(counts.starting);
         // Those of before, and those that nobody can reach, have reasons of their own to stay or to go.
-        let ending = counts.open.saturating_sub(counts.taking + workers.outdated() + workers.unreachable());
+        let ending = counts.open.saturating_sub(counts.taking + workers.outdated() + workers.unreachable_staying());
         if ready < to {
             let why = self.troubles.of_starts().map(|why| format!(": {why}")).unwrap_or_default();
             return Some(format!("only {ready} of {} ready in time{why}", are(to)));

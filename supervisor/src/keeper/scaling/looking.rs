@@ -105,7 +105,7 @@ impl Keeper {
         PictureWorkers {
             current: self.current_workers(turn.now),
             min: workers.min,
-            max: workers.max,
+            max: self.model.most_workers_now(),
             starting: workers.starting,
             max_agents,
             needed: count(self.model.agents.iter().filter(is_needed)).div_ceil(max_agents.max(1)),

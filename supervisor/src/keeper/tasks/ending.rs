@@ -221,7 +221,7 @@ fn true_end(halt: Option<Halt>, end: AttemptEnd) -> AttemptEnd {
 
 /// How the end of its agent ends a task of which its worker did not say that it is over. It says so before, of every task that
 /// was begun, unless it is gone itself: so this one never was.
-fn end_with(run: &RunningAttempt, cause: &Cause) -> AttemptEnd {
+pub(super) fn end_with(run: &RunningAttempt, cause: &Cause) -> AttemptEnd {
     match cause {
         Cause::WorkerLost => AttemptEnd::WorkerLost,
         Cause::WorkerInterrupted => AttemptEnd::Halted { halt: Halt::Preempted },

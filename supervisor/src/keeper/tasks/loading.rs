@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use muster_domain::{AttemptEnd, PoolName, TaskId, Timestamp};
+use muster_domain::{Cause, PoolName, TaskId, Timestamp};
 use muster_store::{QueueCounts, QueueKey, QueueRow, RunningTask, Store, StoreError};
 
 use super::available_agents::AvailableAgents;
-use super::ending::over_of;
+use super::ending::{end_with, over_of};
 use super::ready_queues::ReadyQueues;
 use super::running_attempts::RunningAttempt;
 use super::{PoolNow, PoolTasks};
@@ -75,7 +75,10 @@ impl PoolTasks {
             None => RunningAttempt::from(row),
         };
         if !lives {
-            self.ends.overs.push(over_of(&run, &AttemptEnd::WorkerLost));
+            // Where the capacity under its worker went, that is known of its agent's last run.
+            let last = pool.model.agent(attempt.agent_id).and_then(|agent| agent.last_ending.as_ref());
+            let cause = last.map(|ending| &ending.cause).filter(|cause| **cause == Cause::WorkerInterrupted);
+            self.ends.overs.push(over_of(&run, &end_with(&run, cause.unwrap_or(&Cause::WorkerLost))));
         }
         let id = run.task.task_id;
         let unheard = run.is_unheard();

@@ -14,7 +14,6 @@ use muster_process::ProcessExit;
 use super::super::transitions::Transition;
 use super::reach::{Order, send, tell};
 use super::way::Way;
-use super::worker::PoolWorker;
 use super::{DeclarationReply, Pool, PoolWorkers, Turn};
 use crate::error::SupervisorError;
 use crate::launch::{Death, Proof, RunningWorker, Sent};
@@ -198,14 +197,15 @@ impl PoolWorkers {
             return None;
         }
         // That one ends whose capacity is taken away was said before.
-        let is_expected = worker.is_interrupted() && !is_declared;
+        let is_expected = worker.is_taken_away(now) && !is_declared;
         let is_lost = worker.status.after(WorkerEvent::Died) == Some(WorkerStatus::Gone(WorkerEnd::Lost));
         let lost = is_lost && !is_expected;
         let loss = worker.loss().filter(|_| lost);
         let held = worker.held.iter().copied().collect();
         let cause = if worker.is_interrupted() { Cause::WorkerInterrupted } else { Cause::WorkerLost };
         self.deps.listener.unwatch(id);
-        let has_other = is_refused && self.pause_source(id, pool, now);
+        // One whose row was stored by a commit that seemed to fail was never asked for.
+        let has_other = is_refused && loss.is_some() && self.pause_source(id, pool, now);
         if let Some(loss) = loss.filter(|_| !has_other) {
             self.starts.lost(loss, pool.spec.config.restart.window, now);
         }
@@ -224,7 +224,7 @@ impl PoolWorkers {
         pool: &Pool,
         turn: &mut Turn,
     ) -> Option<WorkerEnding> {
-        let ending = self.ending_of(id, how, dead.lost, follows);
+        let ending = self.ending_of(id, how, dead.lost, follows, turn.now);
         self.tell_death(id, &ending, dead.lost, pool, turn.now);
         // At once, and not only when the store has taken it: nobody is to be placed on it in between.
         let end = if dead.lost { WorkerEnd::Lost } else { WorkerEnd::Stopped };
@@ -255,15 +255,24 @@ impl PoolWorkers {
         }
     }
 
-    fn ending_of(&self, id: ProcessId, how: WorkerEnded, lost: bool, follows: &AgentFollowUps) -> WorkerEnding {
+    fn ending_of(
+        &self,
+        id: ProcessId,
+        how: WorkerEnded,
+        lost: bool,
+        follows: &AgentFollowUps,
+        now: Instant,
+    ) -> WorkerEnding {
         let hung = self.get(&id).is_some_and(|worker| matches!(worker.process.kill, Kill::Sent(_) | Kill::Failed(_)));
-        let interrupted = self.get(&id).is_some_and(PoolWorker::is_interrupted);
+        let interrupted = self.get(&id).is_some_and(|worker| worker.is_taken_away(now));
         let (cause, last_words) = match how {
             WorkerEnded::NotStarted(error) => (WorkerCause::NotStarted { error }, String::new()),
             WorkerEnded::Dead(Death { proof: Proof::Person(by), last_words, .. }) => {
                 (WorkerCause::DeclaredDead { by }, last_words)
             }
-            WorkerEnded::Dead(Death { last_words, .. }) if interrupted => (WorkerCause::Interrupted, last_words),
+            WorkerEnded::Dead(Death { last_words, .. }) if interrupted && !lost => {
+                (WorkerCause::Interrupted, last_words)
+            }
             WorkerEnded::Dead(Death { last_words, .. }) if !lost => (WorkerCause::Stopped, last_words),
             WorkerEnded::Dead(Death { last_words, .. }) if hung => (WorkerCause::Hung, last_words),
             WorkerEnded::Dead(Death { exit, last_words, .. }) => {

@@ -1,19 +1,23 @@
 //! Workers under which the capacity will be taken away: when that is, and who is there in their place.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use muster_domain::time::later;
 use muster_domain::{Interruption, ProcessId, Timestamp};
 
 use super::PoolWorkers;
 use super::worker::PoolWorker;
+
+/// So long before the moment that was said the capacity may go: who says it may say it late.
+const EARLY: Duration = Duration::from_secs(30);
 
 /// That the capacity under a worker will be taken away.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Interrupted {
     pub(crate) notice: Interruption,
     /// The same moment by the clock that nobody sets.
-    deadline: Instant,
+    pub(in crate::keeper) deadline: Instant,
     /// Whether what it had at that moment was handed over.
     is_handed_over: bool,
 }
@@ -21,7 +25,7 @@ pub(crate) struct Interrupted {
 impl Interrupted {
     /// As of now, which is `at` by the wall clock.
     pub(super) fn of(notice: Interruption, now: Instant, at: Timestamp) -> Self {
-        Self { notice, deadline: muster_domain::time::later(now, notice.deadline.since(at)), is_handed_over: false }
+        Self { notice, deadline: later(now, notice.deadline.since(at)), is_handed_over: false }
     }
 }
 
@@ -34,6 +38,11 @@ impl PoolWorker {
     /// Whether the moment of which it was told has come.
     pub(crate) fn is_overdue(&self, now: Instant) -> bool {
         self.interrupted.is_some_and(|interrupted| interrupted.deadline <= now)
+    }
+
+    /// Whether its end may be that of its capacity: not where that is still long to go.
+    pub(super) fn is_taken_away(&self, now: Instant) -> bool {
+        self.is_overdue(later(now, EARLY))
     }
 
     /// Whether another one is to be started in its place: one that was to stay, and has something to do.

@@ -100,7 +100,7 @@ impl PoolWorkers {
         let judged = self.values().filter(|worker| !worker.is_over);
         let steps: Vec<(ProcessId, WorkerStep)> = judged.map(|worker| (worker.process_id, judge(worker))).collect();
         let mut retiring = 0;
-        let mut surplus = Surplus::of(self.of_tiers(), self.planned(counts.kept(), pool));
+        let mut surplus = Surplus::of(self.taking_of_tiers(), self.planned(counts.kept(), pool));
         for (id, step) in steps {
             let is_unreachable = matches!(step, WorkerStep::Unreachable(_));
             if !is_unreachable && self.get(&id).is_some_and(PoolWorker::is_heard_again) {

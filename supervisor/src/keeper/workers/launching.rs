@@ -49,6 +49,7 @@ impl PoolWorkers {
             min: config.least_workers(),
             max: config.most_workers(),
             tier_room: self.tier_room(pool),
+            tier_lack: self.tier_lack(pool),
             target: pool.target_workers(),
             open: self.totals.open,
             taking: self.totals.taking,

@@ -45,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::adopting::FoundWorker;
 pub(super) use self::death::{AgentFollowUps, WorkerEnded};
+pub(super) use self::interrupting::Interrupted;
 pub(super) use self::launching::{NewWorker, kill_unheard};
 pub(super) use self::reach::Order;
 use self::tiering::TierState;
@@ -91,6 +92,8 @@ pub(crate) struct PoolWorkers {
     tiers: TierState,
     /// Those with a free slot in the order in which packing fills them: ready ones first, then the fullest, then the oldest.
     free: BTreeSet<(bool, u32, ProcessId)>,
+    /// Those that are open, and under which the capacity will be taken away.
+    interrupted: BTreeSet<ProcessId>,
     /// Those whose free slots changed since they were mirrored.
     changed_slots: BTreeSet<ProcessId>,
     /// Starts that failed, and when the next may be tried.
@@ -110,6 +113,7 @@ impl PoolWorkers {
             totals: WorkerTotals::default(),
             tiers: TierState::default(),
             free: BTreeSet::new(),
+            interrupted: BTreeSet::new(),
             changed_slots: BTreeSet::new(),
             starts: Starts::default(),
             declared: BTreeMap::new(),
@@ -149,6 +153,11 @@ impl PoolWorkers {
         if worker.free() > 0 {
             self.free.insert(packing_order(worker));
         }
+        if worker.is_open() && worker.is_interrupted() {
+            self.interrupted.insert(id);
+        } else {
+            self.interrupted.remove(&id);
+        }
         self.changed_slots.insert(id);
     }
 
@@ -164,6 +173,7 @@ impl PoolWorkers {
         let Some(worker) = self.by_id.remove(&id) else { return };
         self.totals.remove(&worker);
         self.free.remove(&packing_order(&worker));
+        self.interrupted.remove(&id);
         self.changed_slots.remove(&id);
     }
 
@@ -223,6 +233,11 @@ impl PoolWorkers {
     /// Those that may be dead or do not end, while nobody here can see or bring about their end.
     pub(super) const fn unreachable(&self) -> u32 {
         self.totals.unreachable
+    }
+
+    /// Those of them that are not interrupted.
+    pub(super) const fn unreachable_staying(&self) -> u32 {
+        self.totals.unreachable_staying
     }
 
     /// Which ones, the oldest first.

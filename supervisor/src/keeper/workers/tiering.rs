@@ -47,6 +47,15 @@ impl PoolWorkers {
         pool.spec.config.tiers.as_ref().map_or(u32::MAX, room)
     }
 
+    /// How many workers lack until each of the pool's tiers has its minimum.
+    pub(in crate::keeper) fn tier_lack(&self, pool: &Pool) -> u32 {
+        let taking = self.totals.taking_of_tiers;
+        let lack = |tiers: &CapacityTiers| -> u32 {
+            tiers.used().map(|(name, tier)| tier.min_workers.saturating_sub(taking.get(name))).sum()
+        };
+        pool.spec.config.tiers.as_ref().map_or(0, lack)
+    }
+
     /// How many of each tier there are to be where the pool is to have so many.
     pub(in crate::keeper) fn planned(&self, target: u32, pool: &Pool) -> Option<TierCounts> {
         let tiers = pool.spec.config.tiers.as_ref()?;
@@ -63,6 +72,11 @@ impl PoolWorkers {
         self.totals.of_tiers
     }
 
+    /// How many of each tier take agents.
+    pub(super) const fn taking_of_tiers(&self) -> TierCounts {
+        self.totals.taking_of_tiers
+    }
+
     /// How many tasks wait: burst starts while these are many. Sources whose pause is over are asked again.
     pub(in crate::keeper) fn look_at_tiers(&mut self, queue: u32, now: Instant) {
         self.tiers.queue = queue;
@@ -75,8 +89,10 @@ impl PoolWorkers {
         let (Some(worker), Some(tiers)) = (self.get(&id), &pool.spec.config.tiers) else { return false };
         let Some(tier) = worker.origin.tier else { return false };
         let source = FailedSource { tier, source: worker.origin.source.clone() };
+        let until = later(from, SOURCE_PAUSE);
+        let known = self.tiers.paused.iter().find(|(paused, _)| *paused == source).map(|(_, until)| *until);
         self.tiers.paused.retain(|(paused, _)| *paused != source);
-        self.tiers.paused.push((source, later(from, SOURCE_PAUSE)));
+        self.tiers.paused.push((source, known.map_or(until, |known| known.max(until))));
         self.by_demand(|demand| room_of_sources(tiers, demand)).total() > 0
     }
 

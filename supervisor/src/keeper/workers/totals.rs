@@ -24,19 +24,22 @@ pub(super) struct WorkerTotals {
     pub(super) interrupted: u32,
     /// Of these, those in whose place another one is to be started.
     pub(super) replacing: u32,
+    /// Those that may be dead, and that nobody can ask or kill, without those that are interrupted.
+    pub(super) unreachable_staying: u32,
     /// Those that are open, by the tier of their capacity.
     pub(super) of_tiers: TierCounts,
+    /// Those that take agents, by the tier of their capacity.
+    pub(super) taking_of_tiers: TierCounts,
 }
 
 impl WorkerTotals {
     fn of(worker: &PoolWorker) -> Self {
         let (is_open, stays) = (worker.is_open(), !worker.is_interrupted());
-        let mut of_tiers = TierCounts::default();
-        if let Some(tier) = worker.origin.tier.filter(|_| is_open && stays) {
-            *of_tiers.get_mut(tier) = 1;
-        }
+        let of_tier = |is: bool| TierCounts::of(worker.origin.tier.filter(|_| is).into_iter());
         Self {
-            of_tiers,
+            of_tiers: of_tier(is_open && stays),
+            taking_of_tiers: of_tier(worker.is_wanted()),
+            unreachable_staying: (is_open && stays && worker.is_unreachable()).into(),
             open: (is_open && stays).into(),
             outdated: (is_open && stays && worker.origin.outdated).into(),
             unreachable: (is_open && worker.is_unreachable()).into(),
@@ -57,18 +60,19 @@ impl WorkerTotals {
     }
 
     fn each(&mut self, other: Self, change: impl Fn(u32, u32) -> u32) {
-        let Self { open, outdated, unreachable, taking, starting, leaving, interrupted, replacing, of_tiers } = other;
-        self.open = change(self.open, open);
-        self.outdated = change(self.outdated, outdated);
-        self.unreachable = change(self.unreachable, unreachable);
-        self.taking = change(self.taking, taking);
-        self.starting = change(self.starting, starting);
-        self.leaving = change(self.leaving, leaving);
-        self.interrupted = change(self.interrupted, interrupted);
-        self.replacing = change(self.replacing, replacing);
+        self.open = change(self.open, other.open);
+        self.outdated = change(self.outdated, other.outdated);
+        self.unreachable = change(self.unreachable, other.unreachable);
+        self.unreachable_staying = change(self.unreachable_staying, other.unreachable_staying);
+        self.taking = change(self.taking, other.taking);
+        self.starting = change(self.starting, other.starting);
+        self.leaving = change(self.leaving, other.leaving);
+        self.interrupted = change(self.interrupted, other.interrupted);
+        self.replacing = change(self.replacing, other.replacing);
         for tier in TierName::all() {
-            let known = self.of_tiers.get_mut(tier);
-            *known = change(*known, of_tiers.get(tier));
+            *self.of_tiers.get_mut(tier) = change(self.of_tiers.get(tier), other.of_tiers.get(tier));
+            let taking = other.taking_of_tiers.get(tier);
+            *self.taking_of_tiers.get_mut(tier) = change(self.taking_of_tiers.get(tier), taking);
         }
     }
 
