@@ -169,14 +169,14 @@ impl From<SupervisorError> for Problem {
             E::QuotaExceeded { .. } => (StatusCode::TOO_MANY_REQUESTS, "quota_exceeded"),
             E::BudgetExceeded(_) => (StatusCode::TOO_MANY_REQUESTS, "budget_exceeded"),
             E::IntakeClosed(_) => (StatusCode::SERVICE_UNAVAILABLE, "intake_closed"),
-            E::PoolFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "pool_full"),
+            E::PoolFull { .. } | E::TiersFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "pool_full"),
             E::StartFailed { .. } => (StatusCode::BAD_GATEWAY, "start_failed"),
             E::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             E::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         };
         let mut problem = Self::new(status, code, error.to_string());
         match error {
-            E::PoolFull { .. } => problem = problem.retry_after(FULL_RETRY),
+            E::PoolFull { .. } | E::TiersFull { .. } => problem = problem.retry_after(FULL_RETRY),
             E::QueueFull { .. } => problem = problem.retry_after(QUEUE_RETRY),
             E::QuotaExceeded { retry_after: Some(wait), .. } => problem = problem.retry_after(wait),
             E::IntakeClosed(_) => problem = problem.retry_after(INTAKE_RETRY),
@@ -259,6 +259,7 @@ mod tests {
                 "wrong_state",
                 None,
             ),
+            (E::TiersFull { pool: pool(), why: "burst is shut".into() }, 429, "pool_full", Some(5)),
             (E::PoolFull { pool: pool(), workers: 20, capacity: 10, outdated: 0 }, 429, "pool_full", Some(5)),
             (E::UnknownTask(TaskId::generate()), 404, "unknown_task", None),
             (

@@ -20,7 +20,7 @@ use super::{CliContext, Done};
                         end what still runs goes back to the queue at no cost of an attempt, and its agents move. A second notice \
                         can only bring the end forward."
 )]
-pub(super) struct Args {
+pub(super) struct InterruptArgs {
     /// The workers, by their ids or beginnings of them
     #[arg(required = true)]
     workers: Vec<WorkerArg>,
@@ -30,7 +30,7 @@ pub(super) struct Args {
 }
 
 /// Gives the notice.
-pub(super) fn run(args: &Args, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
+pub(super) fn run(args: &InterruptArgs, context: &CliContext<'_>) -> Result<Done, CommandFailure> {
     let client = context.server()?.client;
     let body = json!({"notice": args.within.unwrap_or(DEFAULT_NOTICE).as_secs_f64()});
     let interrupt =

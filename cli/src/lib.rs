@@ -141,7 +141,7 @@ enum AgentCommand {
     /// Say that workers are dead which nobody can reach, so that their agents run elsewhere
     DeclareDead(declare_dead::Args),
     /// Say that the capacity under workers will be taken away, so that others take their place
-    Interrupt(interrupt::Args),
+    Interrupt(interrupt::InterruptArgs),
     /// List, create, change and remove pools
     Pools(pools::PoolsArgs),
     /// Say how many workers a pool is to have

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use muster_domain::CapacityTiers;
+
 use super::tests::{TestFolder, mistake_of};
 use super::*;
 
@@ -45,6 +47,8 @@ fn every_documented_key_of_a_table_is_accepted() {
     said("pools").for_each(|key| file.push_str(&format!("{} = {}\n", key.key, key.default)));
     let mut defaults = muster_domain::PoolConfig { health_check_interval: Some(1.0), ..Default::default() };
     defaults.on_demand = Some(Default::default());
+    let tier = || Some(Default::default());
+    defaults.tiers = Some(CapacityTiers { base: tier(), spot: tier(), burst: tier(), ..Default::default() });
     assert_eq!(TestFolder::with_file(&file).load().pools[0].config, defaults, "the table says the defaults that hold");
 }
 

@@ -135,6 +135,14 @@ pub enum SupervisorError {
         /// Workers that start programs by an older definition of the runtime, and so take none.
         outdated: u32,
     },
+    /// The tiers of the pool's capacity hold no more workers now (429).
+    #[error("{pool} is full: {why}")]
+    TiersFull {
+        /// The pool.
+        pool: PoolName,
+        /// What they hold, and why no more.
+        why: String,
+    },
     /// The agent's program failed at its first start; the intent is ended (502).
     #[error("agent {agent_id} {}", describe(.ending))]
     StartFailed {

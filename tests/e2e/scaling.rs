@@ -103,6 +103,29 @@ fn a_master_that_is_killed_while_the_pool_grows_goes_on_where_it_was() {
     }
 }
 
+#[test]
+fn two_pools_that_grow_on_one_host_keep_their_own_bounds_and_all_their_tasks() {
+    let (runtimes, pool) = POOLS.split_at(POOLS.find("[pools").expect("a pool"));
+    let muster =
+        Muster::start(Options::config(format!("{runtimes}{pool}{}", pool.replace("pools.jobs", "pools.more"))));
+    let lines =
+        |pool: &str| (0..40).map(|n| format!("{}\n", json!({"pool_name": pool, "input": n}))).collect::<String>();
+    let bulk = muster.ask("POST", "/api/v1/tasks/bulk").header("content-type", "application/x-ndjson");
+    assert_eq!(bulk.body(lines("jobs") + &lines("more")).send().status, 200);
+    let workers = |pool: &str| muster.get(&format!("/api/clusters/{pool}")).body["current_workers"].as_u64();
+    let mut most = [0, 0];
+    let done = || muster.get("/api/v1/tasks?state=succeeded&limit=1000").body["items"].as_array().map_or(0, Vec::len);
+    wait_until("all tasks are done", BOUND, || {
+        for (most, pool) in most.iter_mut().zip(["jobs", "more"]) {
+            *most = workers(pool).map_or(*most, |now| now.max(*most));
+        }
+        done() == 80
+    });
+    assert_eq!(most, [6, 6], "each up to its own bound");
+    assert_undisturbed(&ended(&muster, 80));
+    wait_until("nobody is left", BOUND, || workers("jobs") == Some(0) && workers("more") == Some(0));
+}
+
 /// A pool that follows a load in steps, so many times slower. Its file is the server's and the simulator's.
 fn replayed(slower: u64) -> String {
     format!(

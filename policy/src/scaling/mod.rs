@@ -213,6 +213,8 @@ pub enum ScalingReason {
     Interrupted(u32),
     /// There are as many workers as there may be.
     MaxWorkers(u32),
+    /// The pool's tiers hold no more workers now.
+    TiersFull,
     /// So many workers are starting.
     Starting(u32),
     /// Workers fail at their start, and the next one waits.
@@ -249,6 +251,7 @@ impl fmt::Display for ScalingReason {
                 write!(f, "{} interrupted: the capacity there will be taken away", are(workers.into(), "worker"))
             }
             Self::MaxWorkers(max) => write!(f, "max_workers ({max}) is reached"),
+            Self::TiersFull => f.write_str("the pool's tiers hold no more workers now"),
             Self::Starting(starting) => write!(f, "{} starting already", are(starting.into(), "worker")),
             Self::WorkerBackoff => f.write_str("workers fail at their start, and the next one waits"),
             Self::Tasks { wanted, coming } => {
@@ -297,7 +300,8 @@ pub fn workers_to_add(workers: WorkerCounts, coming: u32) -> ScalingDecision {
         () if stopping => Some(ScalingReason::Stopping),
         () if draining => Some(ScalingReason::Draining),
         () if backs_off => Some(ScalingReason::WorkerBackoff),
-        () if room == 0 => Some(ScalingReason::MaxWorkers(max)),
+        () if within == 0 => Some(ScalingReason::MaxWorkers(max)),
+        () if room == 0 => Some(ScalingReason::TiersFull),
         () if at_once == 0 => Some(ScalingReason::Starting(starting)),
         () => None,
     };

@@ -87,6 +87,8 @@ fn one_that_is_interrupted_has_another_in_its_place() {
         (WorkerCounts { min: 1, replacing: 0, tier_lack: 1, ..two }, 1, 0, Enough),
         (WorkerCounts { max: 2, ..two }, 0, 1, Interrupted(2)),
         (WorkerCounts { max: 1, ..two }, 0, 0, MaxWorkers(1)),
+        (WorkerCounts { tier_room: 1, ..two }, 0, 1, Interrupted(2)),
+        (WorkerCounts { tier_room: 1, ..two }, 1, 0, ScalingReason::TiersFull),
     ] {
         assert_eq!(workers_to_add(workers, coming), ScalingDecision { count, reason }, "{workers:?}");
     }
@@ -157,6 +159,7 @@ fn each_reason_is_told_in_words() {
         (Draining, "the pool is being removed"),
         (MinWorkers(3), "min_workers (3) are kept"),
         (MaxWorkers(3), "max_workers (3) is reached"),
+        (ScalingReason::TiersFull, "the pool's tiers hold no more workers now"),
         (Starting(1), "1 worker is starting already"),
         (Starting(2), "2 workers are starting already"),
         (WorkerBackoff, "workers fail at their start, and the next one waits"),

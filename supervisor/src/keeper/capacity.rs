@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use muster_domain::ScalingMode;
 use muster_policy::scaling::{self, AgentDemand, ScalingReason};
 
+use super::model::Model;
 use super::tasks::PoolNow;
 use super::troubles::StartTrouble;
 use super::{Keeper, Turn};
@@ -45,6 +46,10 @@ impl Keeper {
         let demand: AgentDemand = self.tasks.demand(PoolNow::of(&self.model, turn))?;
         if demand.hold.is_some() || demand.wanted == 0 {
             return None;
+        }
+        let Model { workers, pool, .. } = &self.model;
+        if let Some(why) = workers.tiers_full(pool).filter(|_| !workers.have_room()) {
+            return Some(why);
         }
         let most = self.model.most_workers_now();
         if self.model.workers.leave_no_room(most) {

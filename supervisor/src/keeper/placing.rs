@@ -210,22 +210,17 @@ impl Keeper {
         let specs = self.model.workers.next_specs(plan.new_workers + spare.count, &self.model.pool);
         let new_workers: Vec<_> = specs.into_iter().map(NewWorker::of).collect();
         let replaced = self.replaced_by(new_workers.iter().skip(plan.new_workers).map(|new| new.process_id));
+        let spare = spare.reason.to_string();
+        let reasons = std::iter::repeat_n(&plan.reason, plan.new_workers).chain(std::iter::repeat(&spare));
+        let new = new_workers.iter().zip(reasons);
         let mut placement = PlacementPlan {
             waiting: Vec::new(),
             spawns: Vec::new(),
-            writes: Vec::new(),
+            writes: new.flat_map(|(new, reason)| self.worker_row(new, reason, turn)).collect(),
             scaled: None,
             replaced,
             new_workers,
         };
-        let spare = spare.reason.to_string();
-        let reasons = std::iter::repeat_n(&plan.reason, plan.new_workers).chain(std::iter::repeat(&spare));
-        let pool = &self.model.pool;
-        for (new, reason) in placement.new_workers.iter().zip(reasons) {
-            placement.writes.push(PoolWorkers::row(new, pool, turn));
-            let event = pool.worker_event(EventKind::WorkerStarting, new.process_id, turn.at, reason.clone());
-            placement.writes.push(Write::Event(event));
-        }
         let mut slots = plan.slots.iter().map(|slot| match slot {
             SlotChoice::Worker(id) => (Some(*id), false),
             SlotChoice::NewWorker(n) => (placement.new_workers.get(*n).map(|new| new.process_id), false),
@@ -272,12 +267,21 @@ impl Keeper {
 
     fn full(&self) -> SupervisorError {
         let config = &self.model.pool.spec.config;
+        if let Some(why) = self.model.workers.tiers_full(&self.model.pool) {
+            return SupervisorError::TiersFull { pool: self.model.pool.spec.pool_name.clone(), why };
+        }
         SupervisorError::PoolFull {
             pool: self.model.pool.spec.pool_name.clone(),
             workers: self.model.most_workers_now(),
             capacity: config.max_agents,
             outdated: self.model.workers.outdated(),
         }
+    }
+
+    fn worker_row(&self, new: &NewWorker, reason: &str, turn: &Turn) -> [Write; 2] {
+        let pool = &self.model.pool;
+        let event = pool.worker_event(EventKind::WorkerStarting, new.process_id, turn.at, reason.to_owned());
+        [PoolWorkers::row(new, pool, turn), Write::Event(event)]
     }
 
     fn agent_row(&self, spawn: &SpawnAsk, worker: Option<ProcessId>, turn: &Turn) -> [Write; 2] {

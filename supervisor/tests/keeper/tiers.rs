@@ -68,7 +68,7 @@ async fn workers_are_of_the_tier_that_is_next_and_no_more_than_the_tiers_hold() 
         wait_counts(&world, counts).await;
     }
     let refused = world.try_spawn(Duration::ZERO).await.expect_err("no tier holds more");
-    assert!(matches!(refused, SupervisorError::PoolFull { workers: 4, .. }), "{refused}");
+    assert!(matches!(&refused, SupervisorError::TiersFull { why, .. } if why.contains("2 base, 2 spot")), "{refused}");
     let view = world.pool().await;
     assert_eq!((view.scale.min_workers, view.scale.max_workers), (1, 4), "the bounds of all tiers");
     assert_eq!(view.cost_per_hour, Some(2.5));
@@ -222,5 +222,32 @@ async fn a_commit_that_seems_to_fail_is_no_fault_of_a_source() {
         counts.get(&Spot).is_some_and(|spot| *spot >= 1) && !counts.contains_key(&Burst)
     })
     .await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_was_promised_a_slot_finds_one_though_burst_is_shut() {
+    let world = World::of_tasks_with(|config| {
+        of_tiers(Some(1))(config);
+        let tiers = config.tiers.as_mut().expect("tiers");
+        (tiers.base, tiers.spot) = (Some(tier(0, 1, 1.0)), None);
+    })
+    .await;
+    world.on_task(OnTask::Hold).await;
+    world.spawn().await;
+    let tasks = world.submit_many(vec![task(); 5]).await;
+    let_pass(&world).await;
+    let second = world.spawn().await;
+    wait_counts(&world, &[(Base, 1), (Burst, 1)]).await;
+    for id in &tasks {
+        world.holder(*id).await.answer(*id).await;
+        world.done(*id).await;
+    }
+    let_pass(&world).await;
+    let refused = world.try_spawn(Duration::ZERO).await.expect_err("burst is shut again, and full");
+    assert!(refused.to_string().contains("burst is shut"), "{refused}");
+    world.worker_of(second).await.die();
+    world.wait_epoch(second, 2).await;
+    wait_counts(&world, &[(Base, 1), (Burst, 1)]).await;
     world.end().await;
 }

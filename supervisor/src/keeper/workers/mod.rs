@@ -216,6 +216,11 @@ impl PoolWorkers {
         })
     }
 
+    /// Whether a slot is free.
+    pub(super) fn have_room(&self) -> bool {
+        !self.free.is_empty()
+    }
+
     /// Whether all slots are taken, and no worker may be started beside those that there are.
     pub(super) fn leave_no_room(&self, most: u32) -> bool {
         most > 0 && self.open() >= most && self.free.is_empty()

@@ -47,6 +47,14 @@ impl PoolWorkers {
         pool.spec.config.tiers.as_ref().map_or(u32::MAX, room)
     }
 
+    /// Why the pool's tiers hold no more workers now, if so.
+    pub(in crate::keeper) fn tiers_full(&self, pool: &Pool) -> Option<String> {
+        let tiers = pool.spec.config.tiers.as_ref().filter(|_| self.tier_room(pool) == 0)?;
+        let target = self.totals.of_tiers.total().saturating_add(1);
+        let planned = self.by_demand(|demand| plan(tiers, &CapacityDemand { target, ..*demand }));
+        Some(format!("its tiers hold no more now ({})", planned.reason))
+    }
+
     /// How many workers lack until each of the pool's tiers has its minimum.
     pub(in crate::keeper) fn tier_lack(&self, pool: &Pool) -> u32 {
         let taking = self.totals.taking_of_tiers;
