@@ -242,5 +242,5 @@ fn the_simulator_replays_a_live_run() {
 #[test]
 #[ignore = "five minutes"]
 fn the_simulator_replays_a_live_run_of_five_minutes() {
-    assert_replayed(10);
+    assert_replayed(17);
 }
