@@ -25,6 +25,8 @@ pub struct CapacityDemand<'a> {
     pub target: u32,
     /// Tasks that wait.
     pub queue: u32,
+    /// Whether an agent that had a slot finds none.
+    pub is_stranded: bool,
     /// Those that there are.
     pub running: TierCounts,
     /// Sources that gave no worker when they were last asked, and are not asked now.
@@ -118,7 +120,7 @@ pub fn next_workers(tiers: &CapacityTiers, demand: &CapacityDemand<'_>, count: u
 
 fn from_sources(tiers: &CapacityTiers, demand: &CapacityDemand<'_>, count: u32) -> Vec<(TierName, WorkerSource)> {
     let target = demand.running.total().saturating_add(count);
-    let planned = plan(tiers, &CapacityDemand { target, ..*demand }).workers;
+    let planned = workers_of(tiers, &CapacityDemand { target, ..*demand });
     let lacking = TierName::all().flat_map(|name| {
         let lacking = planned.get(name).saturating_sub(demand.running.get(name));
         let source = next_source(tiers, name, demand.failed);
@@ -137,7 +139,7 @@ pub fn room(tiers: &CapacityTiers, demand: &CapacityDemand<'_>) -> u32 {
 
 /// How many workers of each tier may come from sources that do not fail.
 pub fn room_of_sources(tiers: &CapacityTiers, demand: &CapacityDemand<'_>) -> TierCounts {
-    let mut room = plan(tiers, &CapacityDemand { target: u32::MAX, ..*demand }).workers;
+    let mut room = workers_of(tiers, &CapacityDemand { target: u32::MAX, ..*demand });
     for name in TierName::all() {
         *room.get_mut(name) = room.get(name).saturating_sub(demand.running.get(name));
     }
@@ -166,30 +168,16 @@ pub fn next_source(tiers: &CapacityTiers, name: TierName, failed: &[FailedSource
     tiers.get(name)?.sources().find(|source| !fails(source))
 }
 
-/// Divides a target among the tiers of a pool.
+/// Divides a target among the tiers of a pool, and says why.
 pub fn plan(tiers: &CapacityTiers, demand: &CapacityDemand<'_>) -> CapacityPlan {
     let rooms = Rooms::of(tiers, demand);
-    let mut workers = TierCounts::default();
-    for name in TierName::all() {
-        let least = tiers.get(name).map_or(0, |tier| tier.min_workers);
-        *workers.get_mut(name) = least.min(rooms.most.get(name));
-    }
-    let rest = demand.target.saturating_sub(workers.total());
-    // A little more for what floats leave over.
-    let spot_part = (f64::from(rest) * tiers.spot_share + 1e-6).floor() as u32;
-    let mut left = rest;
-    let mut give = |name: TierName, wanted: u32| {
-        let given = wanted.min(left).min(rooms.most.get(name) - workers.get(name));
-        *workers.get_mut(name) += given;
-        left -= given;
-        given
-    };
-    let spot = give(TierName::Spot, spot_part);
-    give(TierName::Base, rest - spot);
-    give(TierName::Spot, rest);
-    give(TierName::Burst, rest);
-    let reason = reason(tiers, demand, &rooms, workers, left);
-    CapacityPlan { workers, unmet: left, reason }
+    let (workers, unmet) = rooms.divide(tiers, demand.target);
+    CapacityPlan { workers, unmet, reason: reason(tiers, demand, &rooms, workers, unmet) }
+}
+
+/// The same without its words.
+pub fn workers_of(tiers: &CapacityTiers, demand: &CapacityDemand<'_>) -> TierCounts {
+    Rooms::of(tiers, demand).divide(tiers, demand.target).0
 }
 
 /// The most that each tier may hold now.
@@ -205,6 +193,8 @@ enum BurstGate {
     LongQueue,
     /// No spot is to be had.
     SpotFails,
+    /// An agent that had a slot finds none: what it was promised is kept.
+    Stranded,
     /// It may not; those that it has stay as long as the target needs them.
     Shut,
 }
@@ -216,6 +206,7 @@ impl Rooms {
         let burst = match () {
             () if demand.queue > tiers.burst_queue_above => BurstGate::LongQueue,
             () if failing.contains(&TierName::Spot) => BurstGate::SpotFails,
+            () if demand.is_stranded => BurstGate::Stranded,
             () => BurstGate::Shut,
         };
         let mut most = TierCounts::default();
@@ -230,6 +221,30 @@ impl Rooms {
             };
         }
         Self { most, burst, failing }
+    }
+
+    /// So many workers among the tiers, and how many of them none holds.
+    fn divide(&self, tiers: &CapacityTiers, target: u32) -> (TierCounts, u32) {
+        let mut workers = TierCounts::default();
+        for name in TierName::all() {
+            let least = tiers.get(name).map_or(0, |tier| tier.min_workers);
+            *workers.get_mut(name) = least.min(self.most.get(name));
+        }
+        let rest = target.saturating_sub(workers.total());
+        // A little more for what floats leave over.
+        let spot_part = (f64::from(rest) * tiers.spot_share + 1e-6).floor() as u32;
+        let mut left = rest;
+        let mut give = |name: TierName, wanted: u32| {
+            let given = wanted.min(left).min(self.most.get(name) - workers.get(name));
+            *workers.get_mut(name) += given;
+            left -= given;
+            given
+        };
+        let spot = give(TierName::Spot, spot_part);
+        give(TierName::Base, rest - spot);
+        give(TierName::Spot, rest);
+        give(TierName::Burst, rest);
+        (workers, left)
     }
 }
 
@@ -251,6 +266,7 @@ fn reason(
         words.push_str(&match rooms.burst {
             BurstGate::LongQueue => format!("; burst is open: queue {queue} is above {bound}"),
             BurstGate::SpotFails => "; burst is open: spot fails".to_owned(),
+            BurstGate::Stranded => "; burst is open: an agent that had a slot finds none".to_owned(),
             BurstGate::Shut => format!("; burst is shut: queue {queue} is not above {bound}"),
         });
     }

@@ -28,7 +28,7 @@ fn no_spot() -> Vec<FailedSource> {
 }
 
 fn demand(target: u32, queue: u32) -> CapacityDemand<'static> {
-    CapacityDemand { target, queue, running: TierCounts::default(), failed: &[] }
+    CapacityDemand { target, queue, is_stranded: false, running: TierCounts::default(), failed: &[] }
 }
 
 fn counts(plan: &CapacityPlan) -> [u32; 4] {
@@ -118,7 +118,7 @@ proptest! {
     fn every_worker_is_in_bounds_and_accounted_for(
         tiers in all_tiers(), target in 0..200_u32, queue in 0..200_u32, running in runnings(), failed in failures(),
     ) {
-        let planned = plan(&tiers, &CapacityDemand { target, queue, running, failed: &failed });
+        let planned = plan(&tiers, &CapacityDemand { target, queue, is_stranded: false, running, failed: &failed });
         for name in TierName::all() {
             let workers = planned.workers.get(name);
             prop_assert!(workers <= tiers.get(name).map_or(0, CapacityTier::ceiling), "{planned:?}");
@@ -138,7 +138,7 @@ proptest! {
     fn a_higher_target_takes_from_no_tier(
         tiers in all_tiers(), target in 0..200_u32, queue in 0..200_u32, running in runnings(), failed in failures(),
     ) {
-        let at = |target| plan(&tiers, &CapacityDemand { target, queue, running, failed: &failed });
+        let at = |target| plan(&tiers, &CapacityDemand { target, queue, is_stranded: false, running, failed: &failed });
         let (less, more) = (at(target), at(target + 1));
         for name in TierName::all() {
             prop_assert!(more.workers.get(name) >= less.workers.get(name), "{less:?} {more:?}");
@@ -149,7 +149,7 @@ proptest! {
     fn a_longer_queue_leaves_no_more_unmet(
         tiers in all_tiers(), target in 0..200_u32, queue in 0..200_u32, running in runnings(), failed in failures(),
     ) {
-        let at = |queue| plan(&tiers, &CapacityDemand { target, queue, running, failed: &failed });
+        let at = |queue| plan(&tiers, &CapacityDemand { target, queue, is_stranded: false, running, failed: &failed });
         prop_assert!(at(queue + 1).unmet <= at(queue).unmet);
     }
 
@@ -157,7 +157,7 @@ proptest! {
     fn burst_starts_only_for_a_long_queue_or_while_spot_fails(
         tiers in all_tiers(), target in 0..200_u32, queue in 0..200_u32, running in runnings(), failed in failures(),
     ) {
-        let planned = plan(&tiers, &CapacityDemand { target, queue, running, failed: &failed });
+        let planned = plan(&tiers, &CapacityDemand { target, queue, is_stranded: false, running, failed: &failed });
         let spot_fails = tiers.spot.is_some() && next_source(&tiers, TierName::Spot, &failed).is_none();
         let least = tiers.burst.as_ref().map_or(0, |tier| tier.min_workers);
         if queue <= tiers.burst_queue_above && !spot_fails {
@@ -178,7 +178,7 @@ proptest! {
 fn the_next_workers_fill_the_tiers_in_their_order_from_their_first_source() {
     let there = |base, spot, burst| TierCounts { base, spot, burst };
     let next = |running, queue, failed: &[FailedSource], count| {
-        let demand = CapacityDemand { target: 0, queue, running, failed };
+        let demand = CapacityDemand { target: 0, queue, is_stranded: false, running, failed };
         let chosen = next_workers(&sample(), &demand, count);
         let of = |name| chosen.iter().filter(|(tier, _)| *tier == name).count();
         [of(TierName::Base), of(TierName::Spot), of(TierName::Burst)]
@@ -200,9 +200,17 @@ fn the_next_workers_fill_the_tiers_in_their_order_from_their_first_source() {
 }
 
 #[test]
+fn burst_opens_for_an_agent_that_had_a_slot_and_finds_none() {
+    let running = TierCounts { base: 50, spot: 200, burst: 0 };
+    let planned = plan(&sample(), &CapacityDemand { is_stranded: true, running, ..demand(251, 0) });
+    assert_eq!(counts(&planned), [50, 200, 1, 0]);
+    assert!(planned.reason.ends_with("burst is open: an agent that had a slot finds none"), "{}", planned.reason);
+}
+
+#[test]
 fn there_is_room_for_what_the_tiers_hold_beside_those_that_there_are() {
     let room_of = |running, queue, failed: &[FailedSource]| {
-        room(&sample(), &CapacityDemand { target: 0, queue, running, failed })
+        room(&sample(), &CapacityDemand { target: 0, queue, is_stranded: false, running, failed })
     };
     let there = TierCounts { base: 40, spot: 150, burst: 0 };
     assert_eq!((room_of(there, 0, &[]), room_of(there, 2_000, &[])), (60, 160));
@@ -231,7 +239,7 @@ proptest! {
     fn the_next_workers_use_the_room(base in 0_u32..60, spot in 0_u32..210, burst in 0_u32..110, queue in 0_u32..2_000, count in 0_u32..400, fails: bool) {
         let failed = if fails { no_spot() } else { Vec::new() };
         let running = TierCounts { base, spot, burst };
-        let demand = CapacityDemand { target: 0, queue, running, failed: &failed };
+        let demand = CapacityDemand { target: 0, queue, is_stranded: false, running, failed: &failed };
         let next = next_workers(&sample(), &demand, count);
         prop_assert_eq!(next.len() as u32, count.min(room(&sample(), &demand)));
     }

@@ -1,7 +1,9 @@
 //! Carries a target out: launches workers and ends them, tier by tier.
 
 use muster_domain::{CapacityTiers, TierName, Words};
-use muster_policy::tiers::{CapacityDemand, FailedSource, SOURCE_PAUSE, TierCounts, mean_price, next_source, plan};
+use muster_policy::tiers::{
+    CapacityDemand, FailedSource, SOURCE_PAUSE, TierCounts, mean_price, next_source, workers_of,
+};
 
 use super::fleet::{FleetCounts, WorkerRef};
 use super::{DismissalCause, Occasion, World};
@@ -79,10 +81,11 @@ impl World<'_> {
         let demand = CapacityDemand {
             target: self.capacity.target,
             queue: u32::try_from(self.backlog.tasks()).unwrap_or(u32::MAX),
+            is_stranded: false,
             running: there,
             failed: &self.capacity.failed,
         };
-        plan(&self.setup.tiers, &demand).workers
+        workers_of(&self.setup.tiers, &demand)
     }
 
     /// Burst that stood in for another tier gives its place back, once that one gives workers again: it drains.

@@ -227,8 +227,9 @@ impl Model {
         let (most, room) = (self.pool.spec.config.most_workers(), self.workers.tier_room(&self.pool));
         match (most, self.workers.open().saturating_add(room)) {
             (most, u32::MAX) => most,
-            (0, held) => held,
-            (most, held) => most.min(held),
+            // 0 would be no bound.
+            (0, held) => held.max(1),
+            (most, held) => most.min(held).max(1),
         }
     }
 

@@ -251,3 +251,30 @@ async fn an_agent_that_was_promised_a_slot_finds_one_though_burst_is_shut() {
     wait_counts(&world, &[(Base, 1), (Burst, 1)]).await;
     world.end().await;
 }
+
+#[tokio::test]
+async fn no_policy_adds_what_would_cost_more_than_an_hour_may() {
+    let world = World::of_tasks_with(|config| {
+        of_tiers(None)(config);
+        let tiers = config.tiers.as_mut().expect("tiers");
+        (tiers.base, tiers.spot) = (Some(tier(0, 6, 1.0)), None);
+        config.on_demand = Some(muster_domain::OnDemand { max_agents: 0, reuse: true });
+        config.scaling = muster_domain::ScalingConfig {
+            mode: muster_domain::ScalingMode::On,
+            check_interval: Duration::from_millis(100),
+            max_cost_per_hour: 2.0,
+            preset: Some(muster_domain::ScalingPreset::Target),
+            ..muster_domain::ScalingConfig::default()
+        };
+    })
+    .await;
+    world.on_task(OnTask::Hold).await;
+    world.submit_many(vec![task(); 60]).await;
+    wait_counts(&world, &[(Base, 2)]).await;
+    wait_until("the cost holds it", async || world.pool().await.scale.held == Some(muster_domain::HoldKind::Cost))
+        .await;
+    let_pass(&world).await;
+    let view = world.pool().await;
+    assert_eq!((view.scale.target_workers, view.cost_per_hour), (Some(2), Some(2.0)));
+    world.end().await;
+}

@@ -92,9 +92,9 @@ impl Keeper {
                 QueueLength::Known(queue) => queue,
                 QueueLength::InStore { .. } => self.tasks.waiting_count(),
             };
-            // Agents that were promised a slot and find none wait for burst as a long queue does: they came when there was room.
+            // Whoever waits was promised a slot: it came when there was room.
             let is_stranded = self.model.agents.pending() > 0 && !self.model.workers.have_room();
-            self.model.workers.look_at_tiers(if is_stranded { u32::MAX } else { queue }, turn.now);
+            self.model.workers.look_at_tiers(queue, is_stranded, turn.now);
         }
     }
 

@@ -7,6 +7,7 @@ use muster_domain::time::later;
 use muster_domain::{CapacityTiers, ProcessId, TierName};
 use muster_policy::tiers::{
     CapacityDemand, FailedSource, SOURCE_PAUSE, TierCounts, cost_per_hour, next_workers, plan, room, room_of_sources,
+    workers_of,
 };
 use muster_store::WorkerSpec;
 
@@ -17,6 +18,8 @@ use super::{Pool, PoolWorkers};
 pub(super) struct TierState {
     /// Tasks that wait, as of the last full pass.
     queue: u32,
+    /// Whether an agent that had a slot finds none, as of then.
+    is_stranded: bool,
     /// Sources that gave no worker or took one away, each until it is asked again.
     paused: Vec<(FailedSource, Instant)>,
 }
@@ -67,7 +70,7 @@ impl PoolWorkers {
     /// How many of each tier there are to be where the pool is to have so many.
     pub(in crate::keeper) fn planned(&self, target: u32, pool: &Pool) -> Option<TierCounts> {
         let tiers = pool.spec.config.tiers.as_ref()?;
-        Some(self.by_demand(|demand| plan(tiers, &CapacityDemand { target, ..*demand }).workers))
+        Some(self.by_demand(|demand| workers_of(tiers, &CapacityDemand { target, ..*demand })))
     }
 
     /// What the workers that there are cost an hour, in US dollars.
@@ -85,9 +88,9 @@ impl PoolWorkers {
         self.totals.taking_of_tiers
     }
 
-    /// How many tasks wait: burst starts while these are many. Sources whose pause is over are asked again.
-    pub(in crate::keeper) fn look_at_tiers(&mut self, queue: u32, now: Instant) {
-        self.tiers.queue = queue;
+    /// How many tasks wait, and whether an agent that had a slot finds none: burst starts while that is so. Sources whose pause is over are asked again.
+    pub(in crate::keeper) fn look_at_tiers(&mut self, queue: u32, is_stranded: bool, now: Instant) {
+        (self.tiers.queue, self.tiers.is_stranded) = (queue, is_stranded);
         self.tiers.paused.retain(|(_, until)| *until > now);
     }
 
@@ -117,6 +120,12 @@ impl PoolWorkers {
     }
 
     const fn demand<'a>(&self, failed: &'a [FailedSource]) -> CapacityDemand<'a> {
-        CapacityDemand { target: 0, queue: self.tiers.queue, running: self.totals.of_tiers, failed }
+        CapacityDemand {
+            target: 0,
+            queue: self.tiers.queue,
+            is_stranded: self.tiers.is_stranded,
+            running: self.totals.of_tiers,
+            failed,
+        }
     }
 }
